@@ -1,0 +1,133 @@
+"""Finding and loading model folders and hub models, with errors a user can act on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from adapler import backbones
+from adapler.errors import ArgumentError, CheckpointError
+
+logger = logging.getLogger(__name__)
+
+
+def is_local(name_or_path: str | Path) -> bool:
+    """Whether a model name means a local folder.
+
+    A name like `checkpoints/x` has the form of a hub name too. It means the folder when that, or its first
+    part, is there; so a mistyped folder never turns into a request to the network.
+
+    Raises:
+        CheckpointError: it can only mean a folder, and there is none.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return True
+    parts = Path(name_or_path).parts
+    if path.exists():
+        raise CheckpointError(f"{name_or_path}: is a file, not a model folder")
+    if isinstance(name_or_path, Path) or len(parts) > 2 or parts[0] in (".", "..", "~", "/") or Path(parts[0]).is_dir():
+        raise CheckpointError(f"{name_or_path}: no such model folder")
+    return False
+
+
+def read_config(name_or_path: str | Path) -> Any:
+    """The transformers configuration of a folder or hub model.
+
+    Raises:
+        CheckpointError: missing, unreadable, or of a type unknown to transformers.
+    """
+    local = is_local(name_or_path)
+    if local and not (Path(name_or_path) / "config.json").is_file():
+        raise CheckpointError(f"{name_or_path}: no config.json in this folder, so it is not a model")
+    try:
+        return AutoConfig.from_pretrained(name_or_path, local_files_only=local)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{name_or_path}: cannot read its config.json: {reason}") from error
+
+
+def load_classifier(
+    name_or_path: str | Path, *, num_labels: int | None = None, labels: list[str] | None = None
+) -> PreTrainedModel:
+    """A plain transformers classifier in float32, attention dropout off, ready to be AdapLeR's backbone.
+
+    Args:
+        name_or_path: an encoder (gets a new head) or a fine-tuned classifier (keeps its own).
+        num_labels, labels: the task's labels, by number or by name; default: the checkpoint's own.
+
+    Raises:
+        CheckpointError: nothing loadable there.
+        ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels.
+    """
+    if labels is not None and num_labels is not None and len(labels) != num_labels:
+        raise ArgumentError(f"num_labels: {num_labels} is not the number of labels, {len(labels)}")
+    config = read_config(name_or_path)
+    if config.model_type == "adapler":
+        raise CheckpointError(f"{name_or_path}: already is an AdapLeR model; load it with from_pretrained")
+    family = backbones.family_of(config)
+    wanted = num_labels if labels is None else len(labels)
+    if wanted is not None and wanted < 2:
+        raise ArgumentError(f"num_labels: {wanted} is not at least 2")
+    fine_tuned = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    if fine_tuned and wanted is not None and config.num_labels != wanted:
+        raise ArgumentError(
+            f"num_labels: {wanted} asked for, but the classifier in {name_or_path} has {config.num_labels}"
+        )
+    if labels is not None:
+        config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+    elif wanted is not None and config.num_labels != wanted:
+        config.num_labels = wanted
+    setattr(config, family.attention_dropout, 0.0)
+    try:
+        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            name_or_path,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=is_local(name_or_path),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{name_or_path}: {str(error).strip().splitlines()[0]}") from error
+    return classifier
+
+
+@torch.no_grad()
+def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto") -> bool:
+    """Give a classifier a new pooler and classifier when the pooler was never trained.
+
+    Encoders trained with mean pooling (sentence-transformers) carry a pooler that no loss ever reached; its
+    weights are tiny, [CLS] says nothing through it, and fine-tuning on long inputs does not start. "auto"
+    recognises it by a standard deviation below half the 1/sqrt(D) that a dense layer needs to pass its input on;
+    BERT's own, trained with next-sentence prediction, lies above it.
+
+    Args:
+        classifier: changed in place; uses torch's global random generator.
+        mode: "auto", "yes" or "no".
+
+    Returns:
+        Whether it was re-initialised.
+    """
+    if mode not in ("auto", "yes", "no"):
+        raise ArgumentError(f"reinit-head: {mode!r} is not one of 'auto', 'yes', 'no'")
+    pooler = backbones.pooler_of(classifier)
+    healthy = pooler.in_features**-0.5
+    spread = float(pooler.weight.std())
+    if mode == "no" or (mode == "auto" and spread >= healthy / 2):
+        return False
+    last = [module for module in classifier.modules() if isinstance(module, torch.nn.Linear)][-1]
+    for layer in {pooler, last}:
+        layer.weight.normal_(std=healthy)
+        layer.bias.zero_()
+    logger.warning(
+        "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained",
+        healthy,
+        spread,
+    )
+    return True

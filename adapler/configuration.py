@@ -1,0 +1,65 @@
+"""Configuration of an AdapLeR model: the backbone's own configuration plus the few numbers of the method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from adapler.errors import ArgumentError
+
+ETA_MIN, ETA_MAX = 0.01, 1.0
+
+
+class AdapLeRConfig(PretrainedConfig):
+    """Holds the configuration of the backbone and of what AdapLeR adds to it.
+
+    Args:
+        backbone_config: configuration of the wrapped classifier, as an object or a dictionary with `model_type`.
+        contribution_hidden_size: width of the hidden layer of each Contribution Predictor (32 in the paper).
+        beta: height of the soft removal function at the threshold (AdapLeR, eq. 5; 0.1 in the paper).
+        eta_init: initial value of every layer's threshold factor eta, between 0.01 and 1; the threshold of
+            layer l is `eta^l / n^l`.
+
+    Raises:
+        ArgumentError: a value is out of its range.
+    """
+
+    model_type = "adapler"
+    sub_configs = {"backbone_config": AutoConfig}
+    keys_to_ignore_at_inference = ["contribution_scores", "retention_mask", "log_scores", "log_presence"]
+
+    backbone_config: PretrainedConfig | dict[str, Any] | None = None
+    contribution_hidden_size: int = 32
+    beta: float = 0.1
+    eta_init: float = 0.25
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        backbone = self.backbone_config
+        if isinstance(backbone, dict):
+            model_type = backbone.get("model_type")
+            if model_type not in CONFIG_MAPPING:
+                raise ArgumentError(f"backbone_config: model_type {model_type!r} is not known to transformers")
+            self.backbone_config = backbone = CONFIG_MAPPING[model_type](**backbone)
+        if self.contribution_hidden_size < 1:
+            raise ArgumentError(f"contribution_hidden_size: {self.contribution_hidden_size} is not at least 1")
+        if not self.beta > 0:
+            raise ArgumentError(f"beta: {self.beta} is not above 0")
+        if not ETA_MIN <= self.eta_init <= ETA_MAX:
+            raise ArgumentError(f"eta_init: {self.eta_init} is not in [{ETA_MIN}, {ETA_MAX}]")
+        if backbone is not None:
+            # One truth for the labels: the backbone's, unless the caller names others.
+            if not kwargs.keys() & {"id2label", "num_labels"}:
+                kwargs["id2label"] = dict(backbone.id2label)
+                kwargs["label2id"] = dict(backbone.label2id)
+        super().__post_init__(**kwargs)
+        if backbone is not None:
+            backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id)
+
+    @property
+    def num_hidden_layers(self) -> int:
+        return int(self.backbone_config.num_hidden_layers)
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.backbone_config.hidden_size)

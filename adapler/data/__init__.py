@@ -1,0 +1,25 @@
+"""Data: ERASER corpora with their rationales, classification tasks, and their encoding for a model."""
+
+from adapler.data.download import download_movies, install_archive
+from adapler.data.encoding import encode, load_tokenizer
+from adapler.data.eraser import EraserCorpus, EraserExample, merge_spans, read_corpus
+from adapler.data.statistics import Leak, corpus_statistics, find_leaks
+from adapler.data.tasks import TASKS, Task, load_task, task_of_corpus
+
+__all__ = [
+    "TASKS",
+    "EraserCorpus",
+    "EraserExample",
+    "Leak",
+    "Task",
+    "corpus_statistics",
+    "download_movies",
+    "encode",
+    "find_leaks",
+    "install_archive",
+    "load_task",
+    "load_tokenizer",
+    "merge_spans",
+    "read_corpus",
+    "task_of_corpus",
+]

@@ -1,0 +1,159 @@
+"""Files of a folder or of a tar archive behind one face; archives are read in memory and never trusted."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adapler.errors import DataError
+
+__all__ = ["ARCHIVE_SUFFIXES", "FileTree", "is_archive", "json_lines", "open_archive", "open_folder"]
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+_MOST_BYTES = 4 << 30  # unpacked; every ERASER corpus is far smaller, a decompression bomb is not
+_CHUNK = 1 << 20
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is named like a tar archive."""
+    return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class FileTree:
+    """Relative POSIX names and where their bytes are: a file on disk, or the bytes themselves."""
+
+    root: str
+    files: Mapping[str, Path | bytes]
+
+    def where(self, name: str) -> str:
+        """The name that an error message shows."""
+        return f"{self.root}/{name}" if name else self.root
+
+    def read(self, name: str) -> str:
+        """Text of a file, without a byte order mark; DataError when it is unreadable or not UTF-8."""
+        content = self.files[name]
+        try:
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.where(name)}: not UTF-8 text (byte {error.start})") from error
+        except OSError as error:
+            raise DataError(f"{self.where(name)}: cannot be read ({error.strerror})") from error
+
+    def below(self, prefix: str) -> FileTree:
+        """The files under the folder `prefix` ("" for all)."""
+        if not prefix:
+            return self
+        start = f"{prefix}/"
+        inside = {name[len(start) :]: data for name, data in self.files.items() if name.startswith(start)}
+        return FileTree(self.where(prefix), inside)
+
+
+def open_folder(path: Path, *patterns: str) -> FileTree:
+    """The files of a folder that match one of the glob patterns, hidden ones left out."""
+    files: dict[str, Path | bytes] = {}
+    for file in sorted(file for pattern in patterns for file in path.glob(pattern)):
+        name = file.relative_to(path)
+        if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            files[name.as_posix()] = file
+    return FileTree(str(path), files)
+
+
+def open_archive(path: Path, *, shown_as: str | None = None) -> FileTree:
+    """Every regular file of a (compressed) tar, in memory.
+
+    Raises DataError for a missing, truncated or corrupt archive, one that unpacks to more than 4 GiB, and one
+    with a member that could mislead an extraction: an absolute name, `..`, a link, a device, a name used twice.
+    """
+    shown = shown_as or str(path)
+    if not path.is_file():
+        raise DataError(f"{shown}: no such file")
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            files = dict(_members(archive, shown))
+            _check_end(archive)
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise DataError(f"{shown}: not a complete tar archive ({reason})") from error
+    if not files:
+        raise DataError(f"{shown}: the archive is empty")
+    return FileTree(shown, files)
+
+
+def _members(archive: tarfile.TarFile, shown: str) -> Iterator[tuple[str, bytes]]:
+    total = 0
+    seen = set()
+    for member in archive:
+        name = _checked_name(member, shown)
+        if member.isdir() or any(part.startswith(("._", "__MACOSX")) for part in name.split("/")):
+            continue
+        if not member.isreg():
+            raise DataError(f"{shown}: member {name!r} is a link or a device, refused")
+        if name in seen:
+            raise DataError(f"{shown}: member {member.name!r} appears twice")
+        seen.add(name)
+        total += member.size
+        if total > _MOST_BYTES:
+            raise DataError(f"{shown}: unpacks to more than {_MOST_BYTES >> 30} GiB, refused")
+        stream = archive.extractfile(member)
+        data = b"" if stream is None else stream.read()
+        if len(data) != member.size:
+            raise DataError(f"{shown}: not a complete tar archive (member {member.name!r} is cut short)")
+        yield name, data
+
+
+def _checked_name(member: tarfile.TarInfo, shown: str) -> str:
+    name = member.name
+    parts = PurePosixPath(name).parts
+    if name.startswith(("/", "\\")) or ".." in parts or "\\" in name or ":" in name.split("/")[0]:
+        raise DataError(f"{shown}: member {name!r} leaves the archive's folder, refused")
+    return PurePosixPath(*parts).as_posix()  # "./movies/x" is "movies/x"
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Finds what `tarfile` lets pass: a cut between two members, and a wrong checksum of the compressed stream."""
+    stream = archive.fileobj
+    if stream is None:  # never while the archive is open
+        return
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("its end is missing")
+    while stream.read(_CHUNK):  # gzip and xz keep their checksum at the very end
+        pass
+
+
+def json_lines(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of every line that is not blank.
+
+    Raises DataError, with the line, for what is not a JSON object or cannot be written as UTF-8.
+    """
+    # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise DataError(f"{where}:{number}: not JSON ({reason}): {line.strip()[:40]!r}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}:{number}: a JSON object is expected, found {type(row).__name__}")
+        if "\\ud" in line or "\\uD" in line:  # only an escape can bring half of a surrogate pair into a string
+            _refuse_lone_surrogates(row, f"{where}:{number}")
+        yield number, row
+
+
+def _refuse_lone_surrogates(row: dict[str, Any], where: str) -> None:
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: holds half of a surrogate pair, which is not text") from error

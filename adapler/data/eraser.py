@@ -1,0 +1,301 @@
+"""Reader for the ERASER layout (DeYoung et al., 2020): documents, labels and human rationales.
+
+    NAME/{train,val,test}.jsonl     an example a line: annotation_id, classification, evidences, query, docids
+    NAME/docs/DOCID                 one document a file, or NAME/docs.jsonl with docid and document
+
+Documents are tokenised by white space already, one sentence a line; an evidence is the half-open range
+[start_token, end_token) of words of its document. Words are found by index, never by searching for the text.
+An empty range is an error unless its text is empty too: the real test split has 20 of those, marking nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapler.data.archive import (
+    ARCHIVE_SUFFIXES,
+    FileTree,
+    is_archive,
+    json_lines,
+    open_archive,
+    open_folder,
+)
+from adapler.errors import DataError
+
+__all__ = [
+    "SPLITS",
+    "EraserCorpus",
+    "EraserExample",
+    "find_root",
+    "has_documents",
+    "holds_corpus",
+    "merge_spans",
+    "read_corpus",
+    "read_tree",
+]
+
+SPLITS = ("train", "val", "test")
+_SPLIT_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
+
+
+@dataclass(frozen=True)
+class EraserExample:
+    """One annotated document.
+
+    `spans`: half-open word ranges of the rationale, sorted, disjoint and not touching, so they say the same as
+    `rationale()`. An example without evidence has none.
+    """
+
+    id: str
+    words: tuple[str, ...]
+    label: str
+    spans: tuple[tuple[int, int], ...]
+    query: str = ""
+
+    def rationale(self) -> NDArray[np.bool_]:
+        """(n_words,) True where a human marked the word."""
+        mask = np.zeros(len(self.words), dtype=np.bool_)
+        for start, end in self.spans:
+            mask[start:end] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class EraserCorpus:
+    """A corpus in memory.
+
+    `labels` are sorted (NEG, POS), `splits` has the keys of SPLITS that exist, in that order. `checksum` is a
+    sha256 over the examples themselves, so a folder, an archive and docs.jsonl of one corpus share it.
+    """
+
+    name: str
+    source: str
+    checksum: str
+    labels: tuple[str, ...]
+    splits: dict[str, tuple[EraserExample, ...]]
+
+
+def read_corpus(path: str | os.PathLike[str]) -> EraserCorpus:
+    """Reads a folder in ERASER layout, a folder that holds exactly one such folder, or a tar archive of one.
+
+    Archives are read in memory, nothing is unpacked. Raises DataError with file and line for anything missing,
+    malformed, out of range or ambiguous.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_tree(_open_folder(path), name=path.resolve().name)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if not is_archive(path):
+        raise DataError(f"{path}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+    return read_tree(open_archive(path), name=path.name.split(".tar")[0].removesuffix(".tgz"))
+
+
+def read_tree(tree: FileTree, *, name: str) -> EraserCorpus:
+    """The corpus in a tree of files, called `name` unless it lies in a sub-folder, which then names it."""
+    source = tree.root
+    root = find_root(tree)
+    tree, name = tree.below(root), root.rpartition("/")[2] or name
+    documents = _documents(tree)
+    present = [split for split in SPLITS if f"{split}.jsonl" in tree.files]
+    splits = {split: _read_split(tree, split, documents) for split in present}
+    _check_labels(tree, splits)
+    labels = tuple(sorted({example.label for examples in splits.values() for example in examples}))
+    return EraserCorpus(name, source, _checksum(splits), labels, splits)
+
+
+def holds_corpus(path: str | os.PathLike[str]) -> bool:
+    """Whether a path looks like an ERASER corpus: an archive, or documents in it or one folder below."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.is_file() and is_archive(path)
+    return any(has_documents(folder) for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())))
+
+
+def has_documents(folder: Path) -> bool:
+    """Whether a folder itself has ERASER documents, which tells a corpus from a task of JSON lines."""
+    return (folder / "docs").is_dir() or (folder / "docs.jsonl").is_file()
+
+
+def merge_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Sorted union of half-open ranges; overlapping and touching ones become one.
+
+    >>> merge_spans([(7, 9), (1, 3), (3, 5), (2, 4)])
+    ((1, 5), (7, 9))
+    """
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+def _open_folder(path: Path) -> FileTree:
+    """The files that matter, so that a folder of many other things is not walked through."""
+    patterns = ["*.jsonl", "docs/**/*"]
+    if not any((path / name).is_file() for name in _SPLIT_FILES):
+        patterns += [f"*/{pattern}" for pattern in patterns]
+    return open_folder(path, *patterns)
+
+
+def find_root(tree: FileTree) -> str:
+    """The one folder of the tree with a split file: the top itself when it has one ("")."""
+    roots = sorted({name.rpartition("/")[0] for name in tree.files if name.rpartition("/")[2] in _SPLIT_FILES})
+    if "" in roots:
+        return ""
+    if not roots:
+        raise DataError(f"{tree.root}: no corpus in ERASER layout (no {', no '.join(_SPLIT_FILES)})")
+    if len(roots) > 1:
+        raise DataError(f"{tree.root}: holds {len(roots)} corpora ({', '.join(roots[:4])}), name one of them")
+    return roots[0]
+
+
+def _documents(tree: FileTree) -> dict[str, tuple[str, ...]]:
+    """Words by document id. docs.jsonl goes first, as in ERASER's own reader; both split at any white space."""
+    if "docs.jsonl" not in tree.files:
+        names = [name for name in tree.files if name.startswith("docs/")]
+        if not names:
+            raise DataError(f"{tree.root}: has neither docs/ nor docs.jsonl with the documents")
+        return {name[len("docs/") :]: tuple(tree.read(name).split()) for name in names}
+    documents: dict[str, tuple[str, ...]] = {}
+    where = tree.where("docs.jsonl")
+    for line, row in json_lines(tree.read("docs.jsonl"), where):
+        docid = _text(row, "docid", f"{where}:{line}")
+        if docid in documents:
+            raise DataError(f"{where}:{line}: document {docid!r} appears twice")
+        document = row.get("document")
+        if not isinstance(document, str):
+            raise DataError(f"{where}:{line}: field 'document' must be a string, found {_kind(document)}")
+        documents[docid] = tuple(document.split())
+    return documents
+
+
+def _read_split(tree: FileTree, split: str, documents: Mapping[str, tuple[str, ...]]) -> tuple[EraserExample, ...]:
+    where = tree.where(f"{split}.jsonl")
+    examples: dict[str, EraserExample] = {}
+    for line, row in json_lines(tree.read(f"{split}.jsonl"), where):
+        example = _example(row, documents, f"{where}:{line}")
+        if example.id in examples:
+            raise DataError(f"{where}:{line}: annotation id {example.id!r} appears twice in this split")
+        examples[example.id] = example
+    if not examples:
+        raise DataError(f"{where}: holds no examples")
+    return tuple(examples.values())
+
+
+def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], where: str) -> EraserExample:
+    annotation_id = _text(row, "annotation_id", where)
+    label = _text(row, "classification", where)
+    query = row.get("query")
+    evidences = _evidences(row, where)
+    docids = _docids(row, annotation_id, [docid for docid, _, _ in evidences], documents, where)
+
+    offsets: dict[str, int] = {}  # word at which each document begins once they are concatenated
+    words: tuple[str, ...] = ()
+    for docid in docids:
+        offsets[docid] = len(words)
+        words += documents[docid]
+    spans = []
+    for docid, start, end in evidences:
+        length = len(documents[docid])
+        if not 0 <= start < end <= length:
+            raise DataError(
+                f"{where}: evidence [{start}, {end}) is out of range, document {docid!r} has {length} words"
+            )
+        spans.append((offsets[docid] + start, offsets[docid] + end))
+    query = query if isinstance(query, str) else ""
+    return EraserExample(annotation_id, words, label, merge_spans(spans), query)
+
+
+def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
+    """(document, start, end) of every evidence. Many groups of one say the same as one group of many."""
+    groups = row.get("evidences")
+    if not isinstance(groups, list):
+        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {_kind(groups)}")
+    found = []
+    for group in groups:
+        if not isinstance(group, list):
+            raise DataError(f"{where}: each group in 'evidences' must be a list, found {_kind(group)}")
+        for evidence in group:
+            if not isinstance(evidence, dict):
+                raise DataError(f"{where}: an evidence must be an object, found {_kind(evidence)}")
+            docid = _text(evidence, "docid", where)
+            start, end = _integer(evidence, "start_token", where), _integer(evidence, "end_token", where)
+            # 20 evidences of the movies' test split are [n, n) with the text "": annotations of nothing.
+            if start != end or evidence.get("text") != "":
+                found.append((docid, start, end))
+    return found
+
+
+def _docids(
+    row: dict[str, Any],
+    annotation_id: str,
+    cited: list[str],
+    documents: Mapping[str, tuple[str, ...]],
+    where: str,
+) -> list[str]:
+    """Documents in order of first mention: 'docids', or else the example's own, then those of evidences."""
+    listed = row.get("docids") or []
+    if not isinstance(listed, list) or not all(isinstance(docid, str) for docid in listed):
+        raise DataError(f"{where}: field 'docids' must be null or a list of strings, found {_kind(listed)}")
+    own = [annotation_id] if annotation_id in documents else []
+    docids = list(dict.fromkeys([*(listed or own), *cited]))
+    if not docids:
+        raise DataError(f"{where}: no document is named {annotation_id!r}, and no evidence names another")
+    for docid in docids:
+        if docid not in documents:
+            raise DataError(f"{where}: document {docid!r} is missing from docs")
+        if not documents[docid]:
+            raise DataError(f"{where}: document {docid!r} is empty")
+    return docids
+
+
+def _check_labels(tree: FileTree, splits: Mapping[str, tuple[EraserExample, ...]]) -> None:
+    if "train" not in splits:
+        return
+    known = {example.label for example in splits["train"]}
+    for split, examples in splits.items():
+        for example in examples:
+            if example.label not in known:
+                raise DataError(
+                    f"{tree.where(f'{split}.jsonl')}: label {example.label!r} of {example.id!r} is not in train, "
+                    f"which has {', '.join(sorted(known))}"
+                )
+
+
+def _text(row: dict[str, Any], field: str, where: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: field {field!r} must be a string with text, found {_kind(value)}")
+    return value
+
+
+def _integer(row: dict[str, Any], field: str, where: str) -> int:
+    value = row.get(field)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{where}: evidence field {field!r} must be a whole number, found {_kind(value)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:40]
+
+
+def _checksum(splits: Mapping[str, tuple[EraserExample, ...]]) -> str:
+    digest = hashlib.sha256()
+    for split, examples in splits.items():
+        for example in examples:
+            row = [split, example.id, example.words, example.label, example.spans, example.query]
+            digest.update(json.dumps(row).encode())
+    return digest.hexdigest()

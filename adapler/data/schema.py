@@ -1,0 +1,151 @@
+"""A task: its splits as `datasets` tables, and the few facts that training and evaluation need."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+from adapler.errors import DataError
+
+__all__ = ["SPLITS", "Task", "build_task", "default_max_length", "hold_out", "hold_out_rows"]
+
+SPLITS = ("train", "validation", "test")
+METRICS = ("accuracy", "f1")
+
+_HELD_OUT_SHARE = 0.1
+_HELD_OUT_MOST = 2000
+
+# Longest input in tokens: those of the paper for its tasks.
+_MAX_LENGTHS = {
+    "sst2": 64,
+    "mrpc": 128,
+    "imdb": 512,
+    "ag_news": 128,
+    "dbpedia14": 128,
+    "qnli": 128,
+    "mnli": 128,
+    "hatexplain": 72,
+    "movies": 512,
+}
+
+Columns = dict[str, list[Any]]  # one split: column name -> values, all of one length
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task.
+
+    Every row of `dataset` ("train", "validation", "test", those that exist) has `id` (unique in its split), the
+    `columns` ("words",), ("text_a",) or ("text_a", "text_b"), and `label` (a ClassLabel of `labels`).
+
+    GLUE has no labelled test split: its validation split is "test" here, and a seeded, stratified slice of train
+    (10 %, at most 2000) is "validation". Such a slice is also cut where a task has no validation split at all.
+    `notes` says so, a line each, for reports.
+
+    `metric` is "accuracy", or "f1" of label 1. `max_length` is a default, in tokens. `checksum` is a sha256 over
+    the rows, or the corpus' own for ERASER.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    dataset: DatasetDict
+    columns: tuple[str, ...]
+    metric: str
+    max_length: int
+    checksum: str
+    notes: tuple[str, ...] = ()
+
+
+def build_task(
+    splits: Mapping[str, Columns],
+    *,
+    name: str,
+    labels: Sequence[str],
+    columns: tuple[str, ...],
+    metric: str = "accuracy",
+    max_length: int | None = None,
+    checksum: str | None = None,
+    notes: Iterable[str] = (),
+) -> Task:
+    """A Task from checked columns (`id`, the text columns, `label` as an index)."""
+    text = List(Value("string")) if columns == ("words",) else Value("string")
+    features = Features(
+        {"id": Value("string"), **dict.fromkeys(columns, text), "label": ClassLabel(names=list(labels))}
+    )
+    ordered = {split: splits[split] for split in SPLITS if split in splits}
+    if max_length is None:
+        max_length = default_max_length(name, ordered, columns)
+    return Task(
+        name=name,
+        labels=tuple(labels),
+        dataset=DatasetDict({split: Dataset.from_dict(rows, features=features) for split, rows in ordered.items()}),
+        columns=columns,
+        metric=metric,
+        max_length=max_length,
+        checksum=checksum or _checksum(ordered),
+        notes=tuple(notes),
+    )
+
+
+def default_max_length(name: str, splits: Mapping[str, Columns], columns: tuple[str, ...]) -> int:
+    """The paper's length for its tasks (subsets such as qnli_dev too), 512 for documents of words, otherwise 1.3
+    wordpieces for each word of the 95th percentile of the first split, rounded up to a multiple of 32, at most 512.
+    """
+    for known, length in _MAX_LENGTHS.items():
+        if name == known or name.startswith(f"{known}_"):
+            return length
+    if columns == ("words",):
+        return 512
+    rows = next(iter(splits.values()))
+    words = sum(np.array([text.count(" ") + 1 for text in rows[column]]) for column in columns)
+    tokens = 1.3 * float(np.quantile(words, 0.95)) + 3
+    return int(min(512, 32 * np.ceil(tokens / 32)))
+
+
+def hold_out(labels: Sequence[int], *, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Row numbers that stay and row numbers that are held out, both ascending.
+
+    Held out are 10 % of the rows, at most 2000 and at least one, with each label's share as it is in all rows
+    (largest remainders); a label never loses its last row.
+    """
+    values = np.asarray(labels)
+    total = max(1, min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * len(values))))
+    kinds, counts = np.unique(values, return_counts=True)
+    exact = total * counts / len(values)
+    quotas = np.floor(exact).astype(int)
+    for kind in np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]:
+        quotas[kind] += 1
+    random = np.random.default_rng(seed)
+    held: list[int] = []
+    for kind, quota, count in zip(kinds, quotas, counts, strict=True):
+        rows = random.permutation(np.flatnonzero(values == kind))
+        held += rows[: min(int(quota), int(count) - 1)].tolist()
+    held.sort()
+    return sorted(set(range(len(values))).difference(held)), held
+
+
+def hold_out_rows(rows: Columns, where: str) -> tuple[Columns, Columns, str]:
+    """(rows that stay, rows held out, a note). Raises DataError when there are too few rows to hold any out."""
+    kept, held = hold_out(rows["label"])
+    if not held:
+        raise DataError(f"{where}: too few rows ({len(kept)}) to hold out a validation split, give one")
+    note = f"validation: {len(held)} of the {len(kept) + len(held)} rows of train, stratified, seed 0"
+    return _take(rows, kept), _take(rows, held), note
+
+
+def _take(rows: Columns, numbers: list[int]) -> Columns:
+    return {column: [values[number] for number in numbers] for column, values in rows.items()}
+
+
+def _checksum(splits: Mapping[str, Columns]) -> str:
+    digest = hashlib.sha256()
+    for split, rows in splits.items():
+        for column in sorted(rows):
+            digest.update(json.dumps([split, column, rows[column]]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""One door to every task: a name, a folder of JSON lines, or an ERASER corpus."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adapler.data.eraser import EraserCorpus, has_documents, holds_corpus, read_corpus
+from adapler.data.hub import HUB_TASKS, load_hub
+from adapler.data.local import load_folder
+from adapler.data.schema import Columns, Task, build_task, hold_out_rows
+from adapler.errors import DataError
+
+__all__ = ["TASKS", "Task", "corpus_path", "load_task", "task_of_corpus"]
+
+TASKS = (*HUB_TASKS, "movies")
+
+_SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
+
+
+def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Task:
+    """Loads a task.
+
+    A name of TASKS: DATA_DIR/NAME when there is such a folder; otherwise "movies" is the corpus in DATA_DIR (by
+    default data/eraser/movies) and the others come from the hub. Anything else is a path: an ERASER corpus (folder
+    or archive; rows have `words`) or a folder with train.jsonl (see `adapler.data.local`). A folder that is called
+    like a task is reached as ./NAME. Raises DataError.
+    """
+    name = os.fspath(name_or_path)
+    if name == "movies":
+        return _load_path(_movies(Path("data/eraser" if data_dir is None else data_dir)))
+    if name in TASKS:
+        local = None if data_dir is None else Path(data_dir) / name
+        return _load_path(local) if local is not None and local.is_dir() else load_hub(name)
+    path = Path(name)
+    if not path.exists():
+        known = ", ".join(TASKS)
+        raise DataError(f"{name}: neither a task ({known}) nor an existing path")
+    return _load_path(path)
+
+
+def task_of_corpus(corpus: EraserCorpus) -> Task:
+    """An ERASER corpus as a task: `words`, no rationales (read the corpus itself for those). Without val, a slice
+    of train is held out."""
+    splits: dict[str, Columns] = {}
+    for split, examples in corpus.splits.items():
+        splits[_SPLIT_NAMES[split]] = {
+            "id": [example.id for example in examples],
+            "words": [list(example.words) for example in examples],
+            "label": [corpus.labels.index(example.label) for example in examples],
+        }
+    notes = []
+    if "train" in splits and "validation" not in splits:
+        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], corpus.source)
+        notes.append(f"{note} (no val.jsonl)")
+    return build_task(
+        splits,
+        name=corpus.name,
+        labels=corpus.labels,
+        columns=("words",),
+        checksum=corpus.checksum,
+        notes=notes,
+    )
+
+
+def _movies(data_dir: Path) -> Path:
+    if (data_dir / "movies").is_dir():
+        return data_dir / "movies"
+    if data_dir.is_file() or has_documents(data_dir):
+        return data_dir
+    raise DataError(f"{data_dir / 'movies'}: no such folder; `adapler data download` puts the ERASER movies there")
+
+
+def corpus_path(name_or_path: str | os.PathLike[str]) -> Path | None:
+    """Where the ERASER corpus of a task lies; None when the task is of another kind."""
+    name = os.fspath(name_or_path)
+    path = _movies(Path("data/eraser")) if name == "movies" else Path(name)
+    return path if name not in HUB_TASKS and _is_corpus(path) else None
+
+
+def _is_corpus(path: Path) -> bool:
+    if (path / "train.jsonl").is_file():
+        return has_documents(path)
+    return holds_corpus(path)
+
+
+def _load_path(path: Path) -> Task:
+    if _is_corpus(path):
+        return task_of_corpus(read_corpus(path))
+    if (path / "train.jsonl").is_file():
+        return load_folder(path)
+    if path.is_dir():
+        raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
+    raise DataError(f"{path}: neither a folder nor an archive of an ERASER corpus")

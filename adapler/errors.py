@@ -1,0 +1,71 @@
+"""Errors that a user's input can cause; anything else that is raised is a bug.
+
+AdapLeRError
+|-- DataError(ValueError)          files, lines, labels, evidences
+|-- ArgumentError(ValueError)      an argument or an option
+|-- CheckpointError(ValueError)    a model or tokenizer folder
+`-- TrainingError(RuntimeError)    training that cannot go on (a loss that is not a number)
+
+Every message is one line: the file, line or argument, what was found, what is allowed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+__all__ = ["AdapLeRError", "ArgumentError", "CheckpointError", "DataError", "TrainingError", "run_command"]
+
+# System errors that say something about the user's disk, not about this program.
+_DISK_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+
+
+class AdapLeRError(Exception):
+    """Root of every error that a user's input can cause."""
+
+
+class DataError(AdapLeRError, ValueError):
+    """A data file, line, label or evidence that cannot be used."""
+
+
+class ArgumentError(AdapLeRError, ValueError):
+    """An argument or an option outside what is allowed."""
+
+
+class CheckpointError(AdapLeRError, ValueError):
+    """A model or tokenizer folder that cannot be loaded."""
+
+
+class TrainingError(AdapLeRError, RuntimeError):
+    """Training that cannot go on."""
+
+
+def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Runs a command's `main` and turns a user's error into one line on stderr.
+
+    Returns `main`'s own exit code, 2 after an error, 130 after Ctrl-C and 141 when the reader of stdout left
+    (`adapler data stats ... | head`).
+    """
+    try:
+        return main(argv)
+    except AdapLeRError as error:
+        return _report(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; without this it prints a second traceback there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _report(f"{where}{error.strerror}")
+
+
+def _report(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,98 @@
+"""Files that are written whole or not at all, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from adapler.errors import ArgumentError, DataError
+
+__all__ = ["replacing", "sha256_of"]
+
+_CHUNK = 1 << 20  # bytes
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal sha256 of a file; of a folder, over its sorted relative file names and their contents.
+
+    Raises DataError when there is nothing at `path`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()):
+            digest.update(f"{name}\0{sha256_of(path / name)}\n".encode())
+        return digest.hexdigest()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder")
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that takes its place when the block ends without an error.
+
+    The block creates a file or a folder at the yielded path (nothing is there yet; it keeps the suffix of
+    `path`, since many writers choose their format by it). After an error the temporary is removed and `path`
+    is as before. An existing file or folder is replaced whole: what only the old folder held is gone.
+
+    Raises ArgumentError when a folder would replace a file or a file a folder, and for a folder that holds
+    the working directory, the home directory or a git repository.
+    """
+    path = Path(path).absolute()
+    _refuse_precious(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ArgumentError(f"{path}: cannot be written, {path.parent} is not a folder") from error
+    token = secrets.token_hex(4)
+    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
+    try:
+        yield temporary
+        if path.exists() and path.is_dir() != temporary.is_dir():
+            kinds = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+            raise ArgumentError(f"{path}: is {kinds[0]}, {kinds[1]} is to be written there")
+        if path.is_dir():
+            _swap_folders(temporary, path, path.with_name(f".{path.stem}.{token}.old"))
+        else:
+            os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _swap_folders(new: Path, path: Path, aside: Path) -> None:
+    """A rename cannot overwrite a folder that is not empty, so the old one steps aside first."""
+    os.replace(path, aside)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(aside, path)
+        raise
+    _remove(aside)
+
+
+def _refuse_precious(path: Path) -> None:
+    if not path.is_dir():
+        return
+    real = path.resolve()
+    for precious, what in ((Path.cwd(), "the working directory"), (Path.home(), "the home directory")):
+        if precious.resolve().is_relative_to(real):
+            raise ArgumentError(f"{path}: holds {what} and would be replaced whole, choose another folder")
+    if (path / ".git").exists():
+        raise ArgumentError(f"{path}: holds a git repository, it would be replaced, choose another folder")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,45 @@
+"""The two losses that AdapLeR adds to cross-entropy. Dimensions: B batch, L layers, N tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -> Tensor:
+    """Target distribution of each layer's contribution scores (AdapLeR, section 3.3).
+
+        S^^l = saliency * m^(l-1), [CLS]'s entry times theta^l (l >= 1), renormalised over present tokens
+
+    It is a constant for autograd: neither presence nor theta is trained through the target.
+
+    Args:
+        saliency: (B, N) >= 0, 0 at padding; [CLS] in column 0.
+        log_presence: (B, L, N), accumulated soft mask of the layers before l.
+        theta: (L - 1,).
+
+    Returns:
+        (B, L, N), rows sum to 1 (to 0 where the saliency is 0 everywhere).
+    """
+    target = saliency[:, None, :] * log_presence.detach().exp()  # (B, L, N)
+    share = torch.cat([theta.new_ones(1), theta.detach()])  # (L,): layer 0 has no theta
+    target[:, :, 0] = target[:, :, 0] * share
+    return target / target.sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
+    """L_CP = sum_l (L - l) * mean_batch KL(target^l || scores^l) (AdapLeR, eq. 4), scalar.
+
+    Args:
+        log_scores: (B, L, N) logarithm of the contribution scores.
+        target: (B, L, N), see contribution_target.
+    """
+    divergence = (torch.xlogy(target, target) - target * log_scores).sum(-1)  # (B, L)
+    layers = divergence.shape[1]
+    weight = torch.arange(layers, 0, -1, device=divergence.device)  # L, L - 1, ..., 1
+    return (divergence.mean(0) * weight).sum()
+
+
+def length_loss(lengths: Tensor) -> Tensor:
+    """L_len = mean_batch sum_l (soft length of layer l) (AdapLeR, eq. 7), scalar; lengths (B, L)."""
+    return lengths.sum(-1).mean()

@@ -1,0 +1,131 @@
+"""Command-line options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from adapler.data.encoding import encode, load_tokenizer
+from adapler.data.tasks import Task, load_task
+from adapler.errors import ArgumentError
+from adapler.runs import PRECISIONS, Settings
+from adapler.training import Objectives
+
+POLICIES = ("truncate", "last", "windows")
+
+
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("task")
+    group.add_argument(
+        "--task",
+        required=True,
+        help="a task's name (sst2, mrpc, imdb, ag_news, dbpedia14, qnli, mnli, hatexplain, movies), a folder with "
+        "{train,validation,test}.jsonl, or a folder or .tar.gz in ERASER layout",
+    )
+    group.add_argument("--data-dir", type=Path, help="where the task `movies` lies (default: data/eraser/movies)")
+    group.add_argument("--max-length", type=int, help="longest input in wordpieces (default: the task's)")
+    group.add_argument(
+        "--long-documents",
+        choices=POLICIES,
+        default="truncate",
+        help="what becomes of longer ones: the first wordpieces, the last ones, or overlapping windows",
+    )
+    group.add_argument("--stride", type=int, help="overlap of windows, in wordpieces")
+    group.add_argument("--limit", type=int, help="use this many training rows only, drawn with the seed")
+
+
+def add_settings(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    group = parser.add_argument_group("optimisation")
+    helps = {
+        "epochs": "passes over the training set",
+        "batch_size": "rows of one forward pass",
+        "accumulation": "forward passes of one step",
+        "learning_rate": "of the backbone",
+        "warmup": "share of the steps",
+        "weight_decay": "of matrices",
+        "seed": "of everything random",
+    }
+    for setting in fields(Settings):
+        default = defaults.get(setting.name, setting.default)
+        if setting.name == "precision":
+            group.add_argument("--precision", choices=PRECISIONS, default=default, help=f"default: {default}")
+        else:
+            kind = type(setting.default)
+            text = f"{helps[setting.name]} (default: {default})"
+            group.add_argument(f"--{setting.name.replace('_', '-')}", type=kind, default=default, help=text)
+
+
+def add_objectives(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    group = parser.add_argument_group("AdapLeR")
+    group.add_argument("--gamma", type=float, default=Objectives.gamma, help="weight of the contribution loss")
+    group.add_argument(
+        "--phi",
+        type=float,
+        nargs="+" if several else None,
+        default=[Objectives.phi] if several else Objectives.phi,
+        help="weight of the length loss: the speed budget" + ("; several values give a trade-off" if several else ""),
+    )
+    group.add_argument("--predictor-learning-rate", type=float, help="default: the backbone's")
+    group.add_argument("--eta-learning-rate", type=float, default=Objectives.eta_learning_rate)
+    group.add_argument("--max-drop", type=float, default=Objectives.max_drop, help="of the validation score")
+    group.add_argument(
+        "--freeze-backbone",
+        action="store_true",
+        help="post-hoc mode: train predictors and thresholds on a fine-tuned classifier, which stays as it is",
+    )
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    return Settings(**{setting.name: getattr(args, setting.name) for setting in fields(Settings)})
+
+
+def objectives_of(args: argparse.Namespace, *, phi: float | None = None) -> Objectives:
+    values = {name.name: getattr(args, name.name) for name in fields(Objectives)}
+    return Objectives(**(values if phi is None else {**values, "phi": phi}))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task, a tokenizer, and the encoded splits."""
+
+    task: Task
+    tokenizer: Any
+    encoded: datasets.DatasetDict
+    max_length: int
+
+
+def prepare(args: argparse.Namespace, tokenizer_of: str | Path, *, splits: tuple[str, ...]) -> Prepared:
+    """Load and encode what the task options name.
+
+    Raises:
+        ArgumentError: a split that the task does not have, or a limit below 1.
+        DataError, CheckpointError: from the readers.
+    """
+    task = load_task(args.task, data_dir=args.data_dir)
+    missing = [split for split in splits if split not in task.dataset]
+    if missing:
+        raise ArgumentError(f"--task: {args.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
+    for note in task.notes:
+        print(f"note: {note}")
+    tokenizer = load_tokenizer(tokenizer_of)
+    max_length = args.max_length or task.max_length
+    encoded = {}
+    for split in splits:
+        rows = task.dataset[split]
+        if split == "train" and args.limit is not None:
+            if args.limit < 1:
+                raise ArgumentError(f"--limit: {args.limit} is not at least 1")
+            rows = rows.shuffle(seed=getattr(args, "seed", 0)).select(range(min(args.limit, rows.num_rows)))
+        encoded[split] = encode(
+            rows,
+            tokenizer,
+            columns=task.columns,
+            max_length=max_length,
+            policy=args.long_documents,
+            stride=args.stride,
+        )
+    return Prepared(task, tokenizer, datasets.DatasetDict(encoded), max_length)

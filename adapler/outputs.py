@@ -1,0 +1,35 @@
+"""What a forward pass of AdapLeR returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class AdapLeROutput(ModelOutput):
+    """B batch, L layers, N padded length of the input, C labels. Layers are numbered from 0.
+
+    Attributes:
+        loss: cross-entropy with the labels, scalar; only when labels are given.
+        logits: (B, C).
+        lengths: (B, L) tokens that enter each layer, [CLS] included; long, or float (soft lengths) in soft mode.
+        contribution_scores: (B, L, N) softmax of layer l's Contribution Predictor over the tokens present when it
+            runs, so each row sums to 1; 0 where a token was dropped before or is padding. A token that layer l's
+            own predictor drops has its score in row l. None with removal="none", where no predictor runs.
+        retention_mask: (B, L, N) bool, True when the token enters layer l. In soft mode: what hard removal
+            would keep of the same scores.
+        log_scores: (B, L, N) logarithm of contribution_scores; soft mode only.
+        log_presence: (B, L, N) accumulated soft mask (sum of M) of the layers before l, 0 for [CLS]; -1e4
+            for padding and for tokens physically removed; soft mode only.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    lengths: Tensor | None = None
+    contribution_scores: Tensor | None = None
+    retention_mask: Tensor | None = None
+    log_scores: Tensor | None = None
+    log_presence: Tensor | None = None

@@ -1,0 +1,135 @@
+"""AdapLeR training of a task: builds the model and the trainer, writes the selected epoch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import set_seed
+
+from adapler.data.tasks import Task
+from adapler.errors import ArgumentError
+from adapler.finetuning import EPOCHS, save_best
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.runs import Settings, epochs_of, last_checkpoint, record_of, training_arguments
+from adapler.targets import add_saliency
+from adapler.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCollator
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """AdapLeR's own settings; see AdapLeRTrainingArguments.
+
+    Attributes:
+        gamma: weight of the contribution loss.
+        phi: weight of the length loss: the speed budget.
+        predictor_learning_rate: of the Contribution Predictors; None: the backbone's.
+        eta_learning_rate: of eta and theta.
+        freeze_backbone: post-hoc mode.
+        max_drop: validation score below the fine-tuned model's at which an epoch still qualifies.
+    """
+
+    gamma: float = 0.02
+    phi: float = 2e-4
+    predictor_learning_rate: float | None = None
+    eta_learning_rate: float = 5e-3
+    freeze_backbone: bool = False
+    max_drop: float = 0.01
+
+
+def train(
+    task: Task,
+    encoded: datasets.DatasetDict,
+    *,
+    model: str | Path,
+    tokenizer: Any,
+    saliency: datasets.Dataset,
+    output: Path,
+    settings: Settings,
+    objectives: Objectives,
+    reference_score: float | None,
+    initial_head: str = "auto",
+    resume: bool = False,
+    keep_epochs: bool = False,
+) -> dict[str, Any]:
+    """Train AdapLeR and write the selected epoch's model, tokenizer and run.json into `output`.
+
+    Args:
+        task: names and labels.
+        encoded: encoded splits, train and validation.
+        model: where the backbone starts: the pre-trained encoder (as in the paper), or a fine-tuned classifier
+            (needed with freeze_backbone, which keeps it as it is).
+        tokenizer: the backbone's.
+        saliency: targets for every training row, by id.
+        output: folder.
+        settings: optimisation; learning_rate is the backbone's.
+        objectives: AdapLeR's losses.
+        reference_score: the fine-tuned model's best validation score; None: no epoch can qualify, and the best
+            validation score decides.
+        initial_head: see checkpoints.reinitialise_head; used only when `model` is not fine-tuned.
+        resume: go on from the newest checkpoint.
+        keep_epochs: keep the checkpoints, optimiser state included.
+
+    Returns:
+        The record written to run.json.
+    """
+    from adapler.checkpoints import read_config, reinitialise_head
+
+    started = time.time()
+    set_seed(settings.seed)
+    fine_tuned = any(name.endswith("ForSequenceClassification") for name in read_config(model).architectures or [])
+    if objectives.freeze_backbone and not fine_tuned:
+        raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
+    adapler = AdapLeRForSequenceClassification.from_backbone(model, labels=list(task.labels))
+    if not fine_tuned:
+        reinitialise_head(adapler.backbone, mode=initial_head)
+    folder = output / EPOCHS
+    trainer = AdapLeRTrainer(
+        adapler,
+        training_arguments(
+            settings,
+            folder,
+            kind=AdapLeRTrainingArguments,
+            metric_for_best_model="selection",
+            save_total_limit=None if keep_epochs else 2,
+            reference_score=reference_score,
+            metric=task.metric,
+            **asdict(objectives),
+        ),
+        train_dataset=add_saliency(encoded["train"], saliency),
+        eval_dataset=encoded["validation"],
+        data_collator=SaliencyCollator(tokenizer),
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    epochs = epochs_of(trainer.state.log_history)
+    chosen = max(epochs, key=lambda epoch: epoch["selection"])
+    record = record_of(
+        "train",
+        settings,
+        started=started,
+        objectives=asdict(objectives),
+        task=task.name,
+        data_checksum=task.checksum,
+        labels=list(task.labels),
+        metric=task.metric,
+        model=str(model) if not Path(model).is_dir() else Path(model).resolve().name,
+        reference_score=reference_score,
+        rows={split: rows.num_rows for split, rows in encoded.items()},
+        epochs=epochs,
+        selected=chosen,
+        qualified=chosen["selection"] > 1,
+    )
+    if trainer.is_world_process_zero():
+        save_best(adapler, tokenizer, output, record=record)
+        if not keep_epochs:
+            _remove(folder)
+    return record
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

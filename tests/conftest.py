@@ -1,0 +1,138 @@
+"""Tiny random models: no test here needs a network or a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
+
+VOCABULARY = 60
+LAYERS, WIDTH, HEADS, INNER = 3, 16, 2, 24
+WORDS = "the a film plot is was not never good bad dull great boring fun actor ending and but very so".split()
+
+_SHARED = {"vocab_size": VOCABULARY, "max_position_embeddings": 40, "num_labels": 3, "pad_token_id": 0}
+
+
+def _bert(**options: Any) -> Any:
+    return BertForSequenceClassification(
+        BertConfig(
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=INNER,
+            attention_probs_dropout_prob=0.0,
+            initializer_range=0.25,
+            **{**_SHARED, **options},
+        )
+    )
+
+
+def _roberta() -> Any:
+    return RobertaForSequenceClassification(
+        RobertaConfig(
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=INNER,
+            attention_probs_dropout_prob=0.0,
+            initializer_range=0.25,
+            **{**_SHARED, "pad_token_id": 1},
+        )
+    )
+
+
+def _electra() -> Any:
+    return ElectraForSequenceClassification(
+        ElectraConfig(
+            embedding_size=8,
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=INNER,
+            attention_probs_dropout_prob=0.0,
+            initializer_range=0.25,
+            **_SHARED,
+        )
+    )
+
+
+def _distilbert() -> Any:
+    return DistilBertForSequenceClassification(
+        DistilBertConfig(
+            dim=WIDTH,
+            n_layers=LAYERS,
+            n_heads=HEADS,
+            hidden_dim=INNER,
+            attention_dropout=0.0,
+            initializer_range=0.25,
+            **_SHARED,
+        )
+    )
+
+
+CLASSIFIERS = {"bert": _bert, "roberta": _roberta, "electra": _electra, "distilbert": _distilbert}
+
+
+def tiny_classifier(family: str = "bert", *, seed: int = 0, **options: Any) -> Any:
+    """A random classifier with weights large enough that its outputs differ between inputs."""
+    torch.manual_seed(seed)
+    return CLASSIFIERS[family](**options).eval()
+
+
+def tiny_adapler(family: str = "bert", *, seed: int = 0, eta: float = 0.9, spread: float = 1.0) -> Any:
+    """AdapLeR on a tiny classifier, with random Contribution Predictors that do drop tokens."""
+    classifier = tiny_classifier(family, seed=seed)
+    model = AdapLeRForSequenceClassification(
+        AdapLeRConfig(backbone_config=classifier.config.to_dict()), backbone=classifier
+    )
+    with torch.no_grad():
+        for predictor in model.contribution_predictors:
+            predictor.dense.weight.normal_()
+            predictor.score.weight.normal_(std=spread)
+        model.eta.fill_(eta)
+    return model.eval()
+
+
+def random_batch(lengths: list[int], *, seed: int = 0, pad: int = 0) -> dict[str, torch.Tensor]:
+    """A right-padded batch of random ids (3 and up, so never padding)."""
+    generator = torch.Generator().manual_seed(seed)
+    width = max(lengths)
+    mask = (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
+    ids = torch.randint(3, VOCABULARY, (len(lengths), width), generator=generator)
+    return {"input_ids": ids * mask + pad * (1 - mask), "attention_mask": mask}
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A word-level BERT tokenizer over WORDS (anything else is [UNK])."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, ".", ","]
+    vocabulary += [f"[unused{i}]" for i in range(VOCABULARY - len(vocabulary))]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    return BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=40)
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A saved tiny BERT classifier with two labels, NEG and POS, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("classifier")
+    classifier = tiny_classifier(num_labels=2)
+    classifier.config.id2label, classifier.config.label2id = {0: "NEG", 1: "POS"}, {"NEG": 0, "POS": 1}
+    classifier.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder

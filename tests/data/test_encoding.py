@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapler.data.encoding import encode, load_tokenizer
+from adapler.errors import ArgumentError, CheckpointError, DataError
+
+CLS, SEP = 2, 3
+A, B, C, D, E, _B = range(5, 11)  # the pieces a .. e and ##b
+W = 11  # w0 is 11, w1 is 12, ...
+
+
+def words(*rows: str) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "id": [f"d{n}" for n in range(len(rows))],
+            "words": [row.split() for row in rows],
+            "label": [n % 2 for n in range(len(rows))],
+        }
+    )
+
+
+def pairs(*rows: tuple[str, str]) -> Dataset:
+    first, second = zip(*rows, strict=True)
+    return Dataset.from_dict({"id": [f"p{n}" for n in range(len(rows))], "text_a": first, "text_b": second})
+
+
+def test_words(bert_tokenizer: Any) -> None:
+    rows = list(encode(words("a ab c", "e"), bert_tokenizer, columns=("words",), max_length=10))
+    assert rows[0] == {
+        "id": "d0",
+        "example_id": "d0",
+        "input_ids": [CLS, A, A, _B, C, SEP],
+        "attention_mask": [1] * 6,
+        "token_type_ids": [0] * 6,
+        "labels": 0,
+    }
+    assert rows[1]["input_ids"] == [CLS, E, SEP] and rows[1]["labels"] == 1
+
+
+def test_text_and_pairs(bert_tokenizer: Any) -> None:
+    text = Dataset.from_dict({"id": ["x"], "text_a": ["a ab"], "label": [1]})
+    assert encode(text, bert_tokenizer, columns=("text_a",), max_length=9)[0]["input_ids"] == [CLS, A, A, _B, SEP]
+    pair = encode(pairs(("a b", "c")), bert_tokenizer, columns=("text_a", "text_b"), max_length=9)
+    assert pair[0]["input_ids"] == [CLS, A, B, SEP, C, SEP]
+    assert pair[0]["token_type_ids"] == [0, 0, 0, 0, 1, 1]
+    assert "labels" not in pair.column_names
+
+
+def test_truncate_and_last(bert_tokenizer: Any) -> None:
+    data = words("a b c d e", "a b")
+    first = encode(data, bert_tokenizer, columns=("words",), max_length=5)
+    last = encode(data, bert_tokenizer, columns=("words",), max_length=5, policy="last")
+    assert first["input_ids"][:] == [[CLS, A, B, C, SEP], [CLS, A, B, SEP]]
+    assert last["input_ids"][:] == [[CLS, C, D, E, SEP], [CLS, A, B, SEP]]
+    pair = pairs(("a", "b c d e"))
+    for policy, expected in [("truncate", [B, C]), ("last", [D, E])]:
+        row = encode(pair, bert_tokenizer, columns=("text_a", "text_b"), max_length=6, policy=policy)[0]
+        assert row["input_ids"] == [CLS, A, SEP, *expected, SEP]
+
+
+def test_windows_by_hand(bert_tokenizer: Any) -> None:
+    data = words("w0 w1 w2 w3 w4 w5", "w9")
+    rows = list(encode(data, bert_tokenizer, columns=("words",), max_length=6, policy="windows", stride=1))
+    assert [(row["id"], row["example_id"], row["labels"]) for row in rows] == [
+        ("d0#0", "d0", 0),
+        ("d0#1", "d0", 0),
+        ("d1#0", "d1", 1),
+    ]
+    inner = [[token - W for token in row["input_ids"][1:-1]] for row in rows]
+    assert inner == [[0, 1, 2, 3], [3, 4, 5], [9]]
+    assert all(row["input_ids"][0] == CLS and row["input_ids"][-1] == SEP for row in rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    max_length=st.integers(4, 30),
+    data=st.data(),
+)
+def test_windows_cover_all_tokens(bert_tokenizer: Any, lengths: list[int], max_length: int, data: Any) -> None:
+    room = max_length - 2
+    stride = data.draw(st.integers(0, room - 1))
+    table = words(*(" ".join(f"w{i}" for i in range(length)) for length in lengths))
+    out = encode(table, bert_tokenizer, columns=("words",), max_length=max_length, policy="windows", stride=stride)
+    assert len(set(out["id"])) == len(out)
+    for n, length in enumerate(lengths):
+        windows = [[token - W for token in row["input_ids"][1:-1]] for row in out if row["example_id"] == f"d{n}"]
+        assert [row["id"] for row in out if row["example_id"] == f"d{n}"] == [f"d{n}#{k}" for k in range(len(windows))]
+        joined = windows[0]
+        for window in windows[1:]:
+            assert window[:stride] == joined[len(joined) - stride :]
+            joined = joined + window[stride:]
+        assert joined == list(range(length))
+        assert all(len(window) <= room for window in windows)
+
+
+def test_windows_of_a_pair_cut_only_the_second_text(bert_tokenizer: Any) -> None:
+    data = pairs(("a b", "w0 w1 w2 w3"), ("c", "w5"))
+    rows = list(encode(data, bert_tokenizer, columns=("text_a", "text_b"), max_length=8, policy="windows", stride=1))
+    assert [row["id"] for row in rows] == ["p0#0", "p0#1", "p1#0"]
+    assert rows[0]["input_ids"] == [CLS, A, B, SEP, W, W + 1, W + 2, SEP]
+    assert rows[1]["input_ids"] == [CLS, A, B, SEP, W + 2, W + 3, SEP]
+    with pytest.raises(DataError, match="example 'p0': its first text has 2 tokens, .* max_length 6 and stride 1"):
+        encode(data, bert_tokenizer, columns=("text_a", "text_b"), max_length=6, policy="windows", stride=1)
+
+
+def test_nothing_is_left_behind(bert_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tokenizer = copy.deepcopy(bert_tokenizer)
+    before = (tokenizer.truncation_side, tokenizer.backend_tokenizer.truncation)
+    words("a b c").save_to_disk("data")
+    data = Dataset.load_from_disk("data")
+    files = sorted(tmp_path.rglob("*"))
+    for policy in ("truncate", "last", "windows"):
+        encode(data, tokenizer, columns=("words",), max_length=4, policy=policy)
+    assert sorted(tmp_path.rglob("*")) == files
+    assert (tokenizer.truncation_side, tokenizer.backend_tokenizer.truncation) == before
+
+
+def test_byte_level_tokenizers_need_the_space(roberta_folder: Path, generic_folder: Path) -> None:
+    data = words("ab cd")
+    for folder in (roberta_folder, generic_folder):
+        glued = load_tokenizer(folder, words=False)
+        with pytest.raises(ArgumentError, match="glues words together without add_prefix_space=True; .*load_tokenizer"):
+            encode(data, glued, columns=("words",), max_length=16)
+        tokenizer = load_tokenizer(folder)
+        row = encode(data, tokenizer, columns=("words",), max_length=16)[0]
+        pieces = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        assert [p for p in pieces if p not in ("<s>", "</s>")] == ["\u0120", "a", "b", "\u0120", "c", "d"]
+    assert encode(Dataset.from_dict({"id": ["x"], "text_a": ["ab"]}), glued, columns=("text_a",), max_length=9)
+
+
+def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no tokenizer can be loaded from there") as caught:
+        load_tokenizer(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": "middle"}, "policy: 'middle' is not one of truncate, last, windows"),
+        ({"columns": ("text",)}, r"columns: \('text',\) is none of"),
+        ({"columns": ("text_a",)}, "columns: 'text_a' is not in the data, which has id, words, label"),
+        ({"max_length": 2}, "max_length: 2 leaves no room beside 2 special tokens"),
+        ({"policy": "windows", "stride": 8}, "stride: 8 must be at least 0 and less than 8"),
+        ({"policy": "windows", "stride": -1}, "stride: -1 must be"),
+    ],
+)
+def test_bad_arguments(bert_tokenizer: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        encode(words("a"), bert_tokenizer, **{"columns": ("words",), "max_length": 10, **options})

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from adapler.errors import (
+    AdapLeRError,
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    TrainingError,
+    run_command,
+)
+from adapler.files import replacing, sha256_of
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        (DataError, ValueError),
+        (ArgumentError, ValueError),
+        (CheckpointError, ValueError),
+        (TrainingError, RuntimeError),
+    ],
+)
+def test_every_error_is_ours_and_a_builtin(kind: type[Exception], base: type[Exception]) -> None:
+    assert issubclass(kind, AdapLeRError) and issubclass(kind, base)
+
+
+def raising(error: BaseException):
+    def main(argv: object) -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("x.jsonl:3: two\n  lines"), 2, "error: x.jsonl:3: two lines\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/out"), 2, "error: /out: No space left on device\n"),
+    ],
+)
+def test_run_command_reports_one_line(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(raising(error)) == code
+    out = capsys.readouterr()
+    assert (out.out, out.err) == ("", line)
+
+
+@pytest.mark.parametrize("error", [KeyError("bug"), OSError(errno.EBADF, "a bug too"), ValueError("bug")])
+def test_run_command_lets_bugs_through(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_command(raising(error))
+
+
+def test_run_command_passes_arguments_and_code() -> None:
+    assert run_command(lambda argv: len(argv or ()), ["a", "b", "c"]) == 3
+
+
+def test_replacing_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.json"
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == ".json"
+        temporary.write_text("one")
+        assert not path.exists()
+    with replacing(path) as temporary:
+        temporary.write_text("two")
+        assert path.read_text() == "one"
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_replacing_a_folder_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_replacing_leaves_everything_after_an_error(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        if folder:
+            temporary.mkdir()
+            (temporary / "half").write_text("ha")
+        else:
+            temporary.write_text("ha")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [path] and (path / "old").read_text() == "old"
+
+
+def test_replacing_never_turns_a_folder_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ArgumentError, match="is a folder, a file is to be written"), replacing(tmp_path / "out") as t:
+        t.write_text("x")
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ArgumentError, match="is a file, a folder is to be written"), replacing(tmp_path / "file") as t:
+        t.mkdir()
+    with pytest.raises(ArgumentError, match="is not a folder"), replacing(tmp_path / "file" / "below") as t:
+        t.write_text("x")
+    assert (tmp_path / "file").read_text() == "precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "out"]
+
+
+def test_replacing_refuses_precious_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "deep").mkdir(parents=True)
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "deep")
+    for path, what in [(".", "working"), ("..", "working"), (Path.home(), "home"), ("../../repository", "git")]:
+        with pytest.raises(ArgumentError, match=what), replacing(path) as temporary:
+            temporary.mkdir()
+    assert (tmp_path / "repository" / ".git").is_dir()
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(DataError, match="no such file or folder"):
+        sha256_of(tmp_path / "b")
+
+
+def test_sha256_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> str:
+        for file, text in files.items():
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return sha256_of(tmp_path / name)
+
+    first = folder("1", {"a": "x", "b/c": "y"})
+    line = "".join(f"{n}\0{hashlib.sha256(t).hexdigest()}\n" for n, t in [("a", b"x"), ("b/c", b"y")])
+    assert first == hashlib.sha256(line.encode()).hexdigest()
+    assert folder("2", {"b/c": "y", "a": "x"}) == first
+    assert folder("3", {"a": "y", "b/c": "x"}) != first
+    assert folder("4", {"a": "x", "b/d": "y"}) != first
