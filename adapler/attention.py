@@ -65,10 +65,8 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
         return _varlen_attention(query, key, value, segments=segments, scale=scale)
     if query.is_cuda or segments.longest <= SHORT:
         return _padded_attention(query, key, value, segments=segments, scale=scale)
-    pieces = [
-        scaled_dot_product_attention(q, k, v, scale=scale)
-        for q, k, v in zip(*(x.split(segments.sizes, dim=2) for x in (query, key, value)), strict=True)
-    ]
+    parts = (torch.split(x, segments.sizes, dim=2) for x in (query, key, value))
+    pieces = [scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in zip(*parts, strict=True)]
     return torch.cat(pieces, dim=2)
 
 
@@ -79,9 +77,9 @@ SHORT = 48
 def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
     if len(segments.sizes) == 1:
         return scaled_dot_product_attention(query, key, value, scale=scale)
-    padded = [to_padded(x[0].transpose(0, 1), segments).transpose(1, 2) for x in (query, key, value)]  # (B, H, N, E)
+    q, k, v = (to_padded(x[0].transpose(0, 1), segments).transpose(1, 2) for x in (query, key, value))  # (B, H, N, E)
     mask = segments.mask[:, None, None, :]  # (B, 1, 1, N)
-    out = scaled_dot_product_attention(*padded, attn_mask=mask, scale=scale)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
 
 

@@ -97,7 +97,8 @@ def layers_of(classifier: PreTrainedModel) -> nn.ModuleList:
 
 def pooler_of(classifier: PreTrainedModel) -> nn.Linear:
     """The dense layer between [CLS]'s last hidden state and the classifier."""
-    return classifier.get_submodule(family_of(classifier.config).pooler)  # type: ignore[return-value]
+    pooler: nn.Linear = classifier.get_submodule(family_of(classifier.config).pooler)
+    return pooler
 
 
 def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
@@ -126,4 +127,4 @@ def embed(
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     hidden: Tensor = encoder.embeddings(**arguments)
     project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
-    return hidden if project is None else project(hidden)  # type: ignore[no-any-return]
+    return hidden if project is None else project(hidden)

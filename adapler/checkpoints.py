@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from adapler import backbones
@@ -24,13 +25,14 @@ def is_local(name_or_path: str | Path) -> bool:
     Raises:
         CheckpointError: it can only mean a folder, and there is none.
     """
-    path = Path(name_or_path).expanduser()
+    path = Path(name_or_path)
     if path.is_dir():
         return True
-    parts = Path(name_or_path).parts
     if path.exists():
         raise CheckpointError(f"{name_or_path}: is a file, not a model folder")
-    if isinstance(name_or_path, Path) or len(parts) > 2 or parts[0] in (".", "..", "~", "/") or Path(parts[0]).is_dir():
+    parts = str(name_or_path).split("/")
+    only_local = isinstance(name_or_path, Path) or len(parts) > 2 or parts[0] in ("", ".", "..", "~")
+    if only_local or Path(parts[0]).is_dir():
         raise CheckpointError(f"{name_or_path}: no such model folder")
     return False
 
@@ -93,7 +95,7 @@ def load_classifier(
             use_safetensors=True,
             local_files_only=is_local(name_or_path),
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{name_or_path}: {str(error).strip().splitlines()[0]}") from error
     return classifier
 

@@ -11,7 +11,7 @@ from adapler.errors import ArgumentError
 ETA_MIN, ETA_MAX = 0.01, 1.0
 
 
-class AdapLeRConfig(PretrainedConfig):
+class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
     """Holds the configuration of the backbone and of what AdapLeR adds to it.
 
     Args:
@@ -57,9 +57,13 @@ class AdapLeRConfig(PretrainedConfig):
             backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id)
 
     @property
+    def _backbone(self) -> Any:
+        return self.backbone_config  # an object by now: __post_init__ made one of a dictionary
+
+    @property
     def num_hidden_layers(self) -> int:
-        return int(self.backbone_config.num_hidden_layers)
+        return int(self._backbone.num_hidden_layers)
 
     @property
     def hidden_size(self) -> int:
-        return int(self.backbone_config.hidden_size)
+        return int(self._backbone.hidden_size)

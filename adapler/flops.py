@@ -20,7 +20,8 @@ def _layer_flops(config: Any, lengths: Tensor) -> Tensor:
     width, inner = config.hidden_size, getattr(config, backbones.family_of(config).feed_forward)
     linear = 2 * (4 * width * width + 2 * width * inner)  # query, key, value, output; feed-forward in and out
     attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
-    return lengths * linear + lengths * lengths * attention
+    flops: Tensor = lengths * linear + lengths * lengths * attention
+    return flops
 
 
 def _other_flops(config: Any, lengths: Tensor) -> Tensor:
@@ -28,7 +29,8 @@ def _other_flops(config: Any, lengths: Tensor) -> Tensor:
     width = config.hidden_size
     narrow = getattr(config, "embedding_size", width)
     projection = 0 if narrow == width else 2 * narrow * width
-    return lengths * projection + 2 * width * width + 2 * width * config.num_labels
+    flops: Tensor = lengths * projection + 2 * width * width + 2 * width * config.num_labels
+    return flops
 
 
 def backbone_flops(config: Any, lengths_in: Tensor) -> Tensor:
@@ -43,7 +45,8 @@ def backbone_flops(config: Any, lengths_in: Tensor) -> Tensor:
     """
     config = getattr(config, "backbone_config", config)
     lengths = torch.as_tensor(lengths_in).double()
-    return config.num_hidden_layers * _layer_flops(config, lengths) + _other_flops(config, lengths)
+    layers: int = config.num_hidden_layers
+    return layers * _layer_flops(config, lengths) + _other_flops(config, lengths)
 
 
 def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
@@ -69,8 +72,8 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
     read = torch.cat([lengths_in[:, None], lengths[:, :-1]], dim=1)  # (B, L) tokens that each predictor reads
     if bool((lengths > read).any()):
         raise ArgumentError("lengths: a layer has more tokens than the one before it")
-    hidden = config.contribution_hidden_size
-    predictors = read * 2 * (config.hidden_size * hidden + hidden)
+    hidden: int = config.contribution_hidden_size
+    predictors: Tensor = read * 2 * (config.hidden_size * hidden + hidden)
     backbone = config.backbone_config
     return (_layer_flops(backbone, lengths) + predictors).sum(1) + _other_flops(backbone, lengths_in)
 

@@ -136,6 +136,22 @@ class Prediction:
     speedup: float
 
 
+def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
+    """Strings as one column, pairs of strings as two; ArgumentError for anything else."""
+    if isinstance(texts, str):
+        raise ArgumentError("texts: one string; give a list of strings or of pairs")
+    rows = [(text,) if isinstance(text, str) else text for text in texts]
+    for number, row in enumerate(rows):
+        name = f"texts: number {number} (counted from 0)"
+        if not isinstance(row, tuple | list) or len(row) not in (1, 2) or any(not isinstance(x, str) for x in row):
+            raise ArgumentError(f"{name} is neither a string nor a pair of strings")
+        if len(row) != len(rows[0]):
+            raise ArgumentError(f"{name} differs in kind from number 0; give strings only or pairs only")
+        if any(not part.strip() for part in row):
+            raise ArgumentError(f"{name} is empty or white space")
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 @torch.inference_mode()
 def predict_texts(
     model: Any,
@@ -151,24 +167,18 @@ def predict_texts(
     """See AdapLeRForSequenceClassification.predict."""
     from adapler.flops import adapler_flops, backbone_flops
 
-    for number, text in enumerate(texts):
-        if any(not part.strip() for part in ([text] if isinstance(text, str) else text)):
-            raise ArgumentError(f"texts: number {number} (counted from 0) is empty or white space")
+    columns = _columns_of(texts)
     limit = model.backbone.config.max_position_embeddings - (2 if model.backbone.config.model_type == "roberta" else 0)
     if max_length is not None and not 3 <= max_length <= limit:
         raise ArgumentError(f"max_length: {max_length} is not between 3 and the model's {limit}")
     if not texts:
         return []
-    pairs = not isinstance(texts[0], str)
-    columns = [list(column) for column in zip(*texts, strict=True)] if pairs else [list(texts)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_length or limit)
     rows = [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
     results: list[Prediction | None] = [None] * len(texts)
     with tqdm(total=len(texts), desc=progress, disable=progress is None, unit="text") as bar:
         for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=token_budget):
-            inputs = pad_rows(
-                [rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device
-            )
+            inputs = pad_rows([rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device)
             output = model(**inputs, removal=removal, threshold_scale=threshold_scale)
             probabilities = output.logits.float().softmax(-1).cpu()
             lengths_in, depth = inputs["attention_mask"].sum(1).cpu(), output.retention_mask.sum(1).cpu()

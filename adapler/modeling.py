@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
@@ -29,7 +30,7 @@ Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
 
 
-class AdapLeRForSequenceClassification(PreTrainedModel):
+class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     """A classifier that drops tokens layer by layer (AdapLeR, ACL 2022).
 
     Attributes:
@@ -104,10 +105,11 @@ class AdapLeRForSequenceClassification(PreTrainedModel):
         backbone_config = backbone.config.to_dict()
         backbone_config.pop("_name_or_path", None)  # a local path says nothing to whoever loads the model later
         model = cls(AdapLeRConfig(backbone_config=backbone_config, **config), backbone=backbone)
-        return model.eval()
+        model.eval()
+        return model
 
     @classmethod
-    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a model saved with `save_pretrained`, from a folder or the hub; see transformers.
 
         Weights are computed with in float32 unless `dtype` says otherwise, however they are stored.
@@ -126,8 +128,8 @@ class AdapLeRForSequenceClassification(PreTrainedModel):
         kwargs.setdefault("use_safetensors", True)
         try:
             return super().from_pretrained(name_or_path, *args, **kwargs)
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"{name_or_path}: {str(error).splitlines()[0]}") from error
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{name_or_path}: {str(error).strip().splitlines()[0]}") from error
 
     def predict(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, tokenizer: Any, **options: Any

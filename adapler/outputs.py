@@ -9,7 +9,7 @@ from transformers.utils import ModelOutput
 
 
 @dataclass
-class AdapLeROutput(ModelOutput):
+class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     """B batch, L layers, N padded length of the input, C labels. Layers are numbered from 0.
 
     Attributes:

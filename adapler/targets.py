@@ -74,11 +74,14 @@ def load_targets(path: str | Path) -> datasets.Dataset:
     """Read targets written by save_targets.
 
     Raises:
-        DataError: no such folder, or other contents.
+        DataError: no such folder, damaged, or other contents.
     """
     if not (Path(path) / "dataset_info.json").is_file():
         raise DataError(f"{path}: no saliency targets here; `adapler saliency` writes them")
-    targets = datasets.load_from_disk(str(path))
+    try:
+        targets = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: damaged saliency targets; `adapler saliency` writes them anew") from error
     if not isinstance(targets, datasets.Dataset) or set(targets.column_names) != {"id", "saliency"}:
         raise DataError(f"{path}: holds something else than saliency targets (columns id, saliency)")
     return targets

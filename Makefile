@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine with Python 3.11+: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+.DEFAULT_GOAL := demo
+
+# uv where it is there, pip otherwise; both end in the same virtual environment.
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --allow-existing --python $(PYTHON) .venv && uv pip install --python $(BIN)/python -e '.[dev]'; \
+	else \
+		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@touch $@
+
+reports/sample-test/report.json: .venv/installed
+	@$(BIN)/python -m analysis.rationale_eval --data data/eraser/sample --output reports/sample-test
+
+demo: reports/sample-test/report.json  ## install, then the main job on the embedded sample
+	@cat reports/sample-test/summary.txt
+	@echo
+	@echo "What next:"
+	@echo "  $(BIN)/streamlit run app/main.py                      watch tokens drop layer by layer"
+	@echo "  $(BIN)/python -m analysis.rationale_eval --help       your own model, your own documents"
+	@echo "  make train-sample                                train a model on the sample, about 5 minutes"
+
+train-sample: .venv/installed  ## the whole pipeline on the sample, from the packaged MiniLM
+	@$(BIN)/adapler run --task data/eraser/sample --model "$$($(BIN)/python -m adapler.encoder)" \
+		--output runs/sample --epochs 3 --finetune-epochs 8 --batch-size 8 --learning-rate 5e-5 --freeze-backbone \
+		--predictor-learning-rate 5e-3 --eta-learning-rate 1e-2 --gamma 0.2 --phi 1e-3
+
+test: .venv/installed  ## everything that needs no network; `slow` tests run where the data is
+	@$(BIN)/python -m pytest
+
+check: .venv/installed
+	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+clean:
+	rm -rf .venv reports runs

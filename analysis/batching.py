@@ -1,0 +1,64 @@
+"""Windows of many lengths -> padded batches under a token budget.
+
+B windows in the batch, N wordpieces of the longest of them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from adapler.errors import ArgumentError
+from analysis.alignment import Window
+from analysis.scores.base import Batch
+
+
+def length_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Indices in batches of similar length, longest first, at most `token_budget` padded tokens each.
+
+    Longest first, so that a budget too large for the memory fails at once and not at the end. One window
+    longer than the budget is a batch of its own.
+    """
+    if token_budget < 1:
+        raise ArgumentError(f"token_budget: got {token_budget}, must be at least 1")
+    batches: list[list[int]] = []
+    longest = 0
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * longest > token_budget:
+            batches.append([])
+            longest = lengths[i]
+        batches[-1].append(i)
+    return batches
+
+
+def collate(
+    windows: Sequence[Window],
+    *,
+    labels: Sequence[int] | None = None,
+    pad_token_id: int = 0,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    threshold_scale: float = 1.0,
+) -> Batch:
+    """Pad windows on the right into one Batch."""
+    shape = (len(windows), max(len(window) for window in windows))  # (B, N)
+    input_ids = np.full(shape, pad_token_id, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    typed = all(window.token_type_ids is not None for window in windows)
+    types = np.zeros(shape, dtype=np.int64)
+    for row, window in enumerate(windows):
+        input_ids[row, : len(window)] = window.input_ids
+        mask[row, : len(window)] = 1
+        if window.token_type_ids is not None:
+            types[row, : len(window)] = window.token_type_ids
+    return Batch(
+        ids=tuple(window.id for window in windows),
+        input_ids=torch.from_numpy(input_ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        token_type_ids=torch.from_numpy(types).to(device) if typed else None,
+        labels=None if labels is None else torch.tensor(list(labels), device=device),
+        seed=seed,
+        threshold_scale=threshold_scale,
+    )

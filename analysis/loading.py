@@ -1,0 +1,120 @@
+"""Names on a command line -> models, tokenizer and corpus, with the defaults of a fresh clone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from adapler import AdapLeRForSequenceClassification
+from adapler.checkpoints import is_local, read_config
+from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
+from adapler.errors import ArgumentError, CheckpointError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"
+DEFAULT_DATA = (ROOT / "data" / "eraser" / "movies", ROOT / "data" / "eraser" / "sample")
+
+
+def short_path(path: str | Path) -> str:
+    """A path as the user would type it: relative where it lies below the working directory."""
+    absolute = Path(path).absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
+
+
+def default_data() -> Path:
+    """The downloaded movies if they are there, else the embedded sample."""
+    return next((path for path in DEFAULT_DATA if holds_corpus(path)), DEFAULT_DATA[-1])
+
+
+def load_models(model: Any, adapler: Any, tokenizer: Any = None) -> tuple[Any, Any, Any]:
+    """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
+
+    Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier.
+    model alone: no AdapLeR. Raises CheckpointError for what cannot be loaded, ArgumentError for two models
+    that do not fit.
+    """
+    if model is None and adapler is None:
+        if not DEFAULT_ADAPLER.is_dir():
+            raise CheckpointError(
+                f"{short_path(DEFAULT_ADAPLER)}: the embedded checkpoint is not there; "
+                "name one with --adapler or --model"
+            )
+        adapler = DEFAULT_ADAPLER
+    named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)
+    reducer: Any = adapler
+    if isinstance(adapler, str | os.PathLike):
+        reducer = AdapLeRForSequenceClassification.from_pretrained(_name(adapler))
+    elif adapler is not None and not isinstance(adapler, AdapLeRForSequenceClassification):
+        raise ArgumentError(f"adapler: got a {type(adapler).__name__}, must be an AdapLeR model or its folder")
+    if isinstance(model, str | os.PathLike):
+        model = load_classifier(_name(model))
+    elif model is None:
+        model = reducer.backbone
+    if isinstance(model, AdapLeRForSequenceClassification):
+        model = model.backbone
+    if reducer is not None:
+        _check_fit(model, reducer)
+    if tokenizer is None:
+        origin = getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
+        tokenizer = _tokenizer(str(named or origin))
+    return model, reducer, tokenizer
+
+
+def load_classifier(name: str) -> Any:
+    """A fine-tuned classifier in float32; an encoder without a classification head is refused."""
+    config = read_config(name)
+    if config.model_type == "adapler":
+        return AdapLeRForSequenceClassification.from_pretrained(name).backbone
+    architectures = config.architectures or []
+    if not any("ForSequenceClassification" in architecture for architecture in architectures):
+        found = ", ".join(architectures) or config.model_type
+        raise CheckpointError(
+            f"{name}: holds no fine-tuned classifier (found {found}, need a ...ForSequenceClassification)"
+        )
+    try:
+        classifier = AutoModelForSequenceClassification.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, local_files_only=is_local(name)
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{name}: {str(error).strip().splitlines()[0]}") from error
+    return classifier.eval()
+
+
+def load_corpus(data: str | Path | EraserCorpus | None) -> EraserCorpus:
+    """A corpus, or the one at a path; None is the default data."""
+    if isinstance(data, EraserCorpus):
+        return data
+    return read_corpus(default_data() if data is None else data)
+
+
+def _name(source: str | os.PathLike[str]) -> str:
+    source = source if isinstance(source, str) else Path(source)
+    name = os.fspath(source)
+    return os.path.expanduser(name) if is_local(source) else name
+
+
+def _tokenizer(name: str) -> Any:
+    if not name:
+        raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
+    name = _name(name)
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=is_local(name))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{name}: no tokenizer: {str(error).strip().splitlines()[0]}") from error
+
+
+def _check_fit(model: Any, adapler: Any) -> None:
+    mine = (model.config.num_hidden_layers, model.config.vocab_size, dict(model.config.id2label))
+    theirs = (
+        adapler.config.num_hidden_layers,
+        adapler.backbone.config.vocab_size,
+        dict(adapler.config.id2label),
+    )
+    for what, one, other in zip(("layers", "vocabulary entries", "labels"), mine, theirs, strict=True):
+        if one != other:
+            raise ArgumentError(f"model and adapler do not fit: the model has {what} {one}, AdapLeR {other}")

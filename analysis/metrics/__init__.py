@@ -1,0 +1,1 @@
+"""Metrics: pure functions of arrays, validated, undefined cases NaN."""

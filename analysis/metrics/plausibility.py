@@ -1,0 +1,162 @@
+"""Agreement of scores with a human rationale, for the tokens of one document.
+
+    n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool
+
+Every function is pure and checks what it gets. A metric that is not defined for a document (no rationale
+token, or none outside it) is NaN, never a silent 0: the caller skips it and counts it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adapler.errors import ArgumentError
+
+# Scores are float32: a token at the uniform level exactly must not miss it by a rounding error.
+UNIFORM_TOLERANCE = 1e-6
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Step-wise area under the precision-recall curve, scikit-learn's `average_precision_score`.
+
+        AP = sum_k (R_k - R_(k-1)) · P_k        over the distinct scores, from the highest
+
+    Tokens with the same score enter together, so constant scores give the density. This is not ERASER's
+    `auprc`, which is a trapezoid. NaN without a rationale token.
+
+    >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
+    0.8333333333333333
+    """
+    truth, values = _labels(labels), _scores(scores)
+    _same_length("scores", values, truth)
+    positives = int(truth.sum())
+    if positives == 0:
+        return math.nan
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    hits = np.cumsum(truth[order])  # (n,) rationale tokens among the first k
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last token of each group of equal scores
+    precision = hits[last] / (last + 1)
+    gained = np.diff(hits[last], prepend=0)
+    return float((gained * precision).sum() / positives)
+
+
+def expected_average_precision(positives: int, total: int) -> float:
+    """Expected AP of scores drawn at random without ties, `positives` of `total` tokens in the rationale.
+
+        E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
+
+    A little above the density k/n. NaN without a rationale token.
+
+    >>> expected_average_precision(1, 2)
+    0.75
+    """
+    if not 0 <= positives <= total or total < 1:
+        raise ArgumentError(
+            f"positives, total: got {positives} of {total}, must be 0 <= positives <= total, total >= 1"
+        )
+    if positives == 0:
+        return math.nan
+    if total == 1:
+        return 1.0
+    harmonic = float((1.0 / np.arange(1, total + 1)).sum())
+    return (harmonic + (positives - 1) / (total - 1) * (total - harmonic)) / total
+
+
+def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """(n,) bool: score >= 1/n, the uniform level; `n` tokens share the scores out among them.
+
+    >>> select_uniform([0.5, 0.25, 0.25, 0.0], 4).tolist()
+    [True, True, True, False]
+    """
+    values = _scores(scores)
+    if n < 1:
+        raise ArgumentError(f"n: got {n}, must be at least 1")
+    if (values < 0).any():
+        raise ArgumentError(f"scores: must not be negative, the lowest is {values.min():.3g}")
+    return np.asarray(values * n >= 1 - UNIFORM_TOLERANCE)
+
+
+def select_content(scores: ArrayLike) -> NDArray[np.bool_]:
+    """(n,) bool: the uniform selection after renormalising over exactly these (content) tokens.
+
+    When none of them has any mass left there is nothing to share out and nothing is selected.
+    """
+    values = _scores(scores)
+    total = float(values.sum())
+    if total == 0:
+        return np.zeros(len(values), dtype=bool)
+    return select_uniform(values / total, len(values))
+
+
+def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
+    """FP / (FP + TN), the share of irrelevant tokens selected. NaN when every token is in the rationale.
+
+    >>> false_positive_rate([True, False, False, False], [True, True, False, False])
+    0.3333333333333333
+    """
+    return _rate(labels, selected, of=False)
+
+
+def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
+    """TP / (TP + FN), the share of rationale tokens that are selected. NaN without a rationale token.
+
+    >>> true_positive_rate([True, True, False], [True, False, True])
+    0.5
+    """
+    return _rate(labels, selected, of=True)
+
+
+def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
+    """J = TPR - FPR: 0 for a selection that ignores the rationale, whatever its size. NaN if either rate is.
+
+    >>> youden_j([True, True, False], [True, False, True])
+    -0.5
+    """
+    return true_positive_rate(labels, selected) - false_positive_rate(labels, selected)
+
+
+def density(labels: ArrayLike) -> float:
+    """Share of the tokens that are in the rationale. NaN without tokens.
+
+    >>> density([True, False, False, False])
+    0.25
+    """
+    truth = _labels(labels)
+    return float(truth.mean()) if len(truth) else math.nan
+
+
+def _rate(labels: ArrayLike, selected: ArrayLike, *, of: bool) -> float:
+    truth = _labels(labels)
+    chosen = _labels(selected, "selected")
+    _same_length("selected", chosen, truth)
+    group = truth if of else ~truth
+    total = int(group.sum())
+    return float((chosen & group).sum() / total) if total else math.nan
+
+
+def _labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ArgumentError(f"{name}: must be one-dimensional, got shape {array.shape}")
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise ArgumentError(f"{name}: must be 0 or 1, got {np.setdiff1d(array, (0, 1))[0]}")
+    return array.astype(bool)
+
+
+def _scores(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ArgumentError(f"scores: must be one-dimensional, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ArgumentError("scores: must be finite, got NaN or infinity")
+    return array
+
+
+def _same_length(name: str, values: NDArray[Any], labels: NDArray[np.bool_]) -> None:
+    if len(values) != len(labels):
+        raise ArgumentError(f"{name}: {len(values)} tokens, labels have {len(labels)}")

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.errors import run_command
+from analysis import loading, rationale_eval
+from analysis.report import RationaleReport
+
+
+def command(*argv: Any) -> int:
+    return run_command(rationale_eval.main, [str(argument) for argument in argv])
+
+
+def test_command_writes_and_prints(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    options = ("--adapler", adapler_folder, "--data", corpus_folder, "--output", output, "--max-length", 24)
+    assert command(*options) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == f"adapler    {adapler_folder}"
+    assert lines[2] == f"data       {corpus_folder}, test"
+    assert "documents  6, 4 scored, 2 skipped" in printed
+    assert "FLOPs      " in printed and "x fewer with AdapLeR" in printed
+    for title in ("Average precision", "FPR (selected at 1/n)", "TPR (selected at 1/n)", "J = TPR - FPR"):
+        assert title in printed
+    assert lines[-1].startswith("next: streamlit run app/main.py")
+    report = RationaleReport.from_json(output / "report.json")
+    assert report.methods == ("attention", "attention_received", "rollout", "saliency", "cp", "random")
+    assert report.meta["command"].startswith("python -m analysis.rationale_eval --adapler")
+    assert report.meta["adapler"] == str(adapler_folder)
+    tables = [line for line in lines if line.startswith("  cp ")]
+    assert len(tables) == 4 and all(len(line) <= 100 for line in lines[: lines.index(tables[-1])])
+    assert sorted(p.name for p in (output / "figures").iterdir()) == [
+        "agreement.pdf",
+        "agreement.png",
+        "lengths.pdf",
+        "lengths.png",
+    ]
+
+
+def test_without_arguments_the_embedded_checkpoint_and_the_sample(
+    adapler_folder: Path,
+    corpus_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "DEFAULT_ADAPLER", adapler_folder)
+    monkeypatch.setattr(loading, "DEFAULT_DATA", (tmp_path / "movies", corpus_folder))
+    assert command("--max-length", 24, "--methods", "random") == 0
+    printed = capsys.readouterr().out
+    assert "(embedded)" in printed.splitlines()[0]
+    assert "the embedded sample; the real reviews are not in data/eraser/movies" in printed
+    assert (tmp_path / "reports" / "films-test" / "report.json").is_file()
+    # and the real reviews once they are there
+    (tmp_path / "movies").symlink_to(corpus_folder)
+    assert command("--max-length", 24, "--methods", "random") == 0
+    assert "(the real ERASER Movie Reviews)" in capsys.readouterr().out
+
+
+def test_two_runs_give_the_same_numbers(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    texts = []
+    for name in ("a", "b"):
+        options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24)
+        assert command(*options, "--output", tmp_path / name) == 0
+        content = json.loads((tmp_path / name / "report.json").read_text())
+        content["meta"].pop("command")
+        texts.append(content)
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--adapler", "{tmp}/none"), "none: no such model folder"),
+        (("--model", "{tmp}/none"), "none: no such model folder"),
+        (("--data", "{tmp}/none"), "none: no such file or folder"),
+        (("--split", "dev"), "split: got 'dev', films has test"),
+        (("--methods", "lime"), "method 'lime' is not known; the registry has attention"),
+        (("--max-length", "1"), "max_length: got 1, must be at least 3"),
+        (("--output", "{tmp}/file"), "--output: .*file is a file, must be a folder"),
+        (("--output", "{tmp}/file/deeper"), "--output: .*file is a file, must be a folder"),
+        (("--adapler", "{plain}"), "holds a 'bert' model, not 'adapler'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    adapler_folder: Path,
+    corpus_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    import re
+
+    (tmp_path / "file").write_text("")
+    filled = [option.format(tmp=tmp_path, plain=adapler_folder.parent / "plain") for option in options]
+    base = {"--adapler": adapler_folder, "--data": corpus_folder, "--output": tmp_path / "out"}
+    base[filled[0]] = filled[1]
+    if filled[0] == "--model":
+        del base["--adapler"]
+    assert command(*(item for pair in base.items() for item in pair)) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("error: ") and re.search(message, error[-1]), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_embedded_checkpoint(
+    corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loading, "DEFAULT_ADAPLER", tmp_path / "gone")
+    assert command("--data", corpus_folder, "--output", tmp_path / "out") == 2
+    assert "the embedded checkpoint is not there; name one with --adapler or --model" in capsys.readouterr().err
+
+
+def test_help_has_an_example_and_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        command("--help")
+    assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    assert "example:\n  python -m analysis.rationale_eval --adapler" in printed
+    flat = " ".join(printed.split())
+    assert "attention_received" in flat and "saliency_gold" in flat

@@ -1,0 +1,63 @@
+"""A tiny checkpoint folder, a damaged one, and a tiny ERASER corpus."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adapler import AdapLeRForSequenceClassification
+from tests.conftest import WORDS
+
+# Document: words, label, rationale as a half-open range of words.
+DOCUMENTS = {
+    "neg_1": ("the film is not good and the plot was dull .", "NEG", (3, 5)),
+    "pos_1": ("a great film , never boring , very fun ending but so bad a plot", "POS", (1, 3)),
+    "long_1": (" ".join(WORDS * 3), "POS", (50, 54)),
+}
+
+
+@pytest.fixture(scope="session")
+def app_checkpoints(
+    tmp_path_factory: pytest.TempPathFactory, tiny_classifier_folder: Path, tiny_tokenizer: Any
+) -> Path:
+    """A folder with the checkpoints `tiny` and `damaged`, and a plain classifier that is no AdapLeR model."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    model = AdapLeRForSequenceClassification.from_backbone(tiny_classifier_folder)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for predictor in model.contribution_predictors:
+            predictor.score.weight.normal_(std=1.0)
+        model.eta.fill_(0.7)
+    model.save_pretrained(folder / "tiny")
+    tiny_tokenizer.save_pretrained(folder / "tiny")
+    shutil.copytree(folder / "tiny", folder / "damaged")
+    weights = folder / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    shutil.copytree(tiny_classifier_folder, folder / "plain")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def app_model(app_checkpoints: Path) -> Any:
+    return AdapLeRForSequenceClassification.from_pretrained(app_checkpoints / "tiny").eval()
+
+
+@pytest.fixture(scope="session")
+def app_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DOCUMENTS in ERASER layout; all of them in train and in test."""
+    folder = tmp_path_factory.mktemp("corpus") / "tiny-films"
+    (folder / "docs").mkdir(parents=True)
+    lines = []
+    for name, (text, label, (start, end)) in DOCUMENTS.items():
+        (folder / "docs" / name).write_text(text, encoding="utf-8")
+        evidence = {"docid": name, "start_token": start, "end_token": end, "text": " ".join(text.split()[start:end])}
+        row = {"annotation_id": name, "classification": label, "evidences": [[evidence]], "query": "?"}
+        lines.append(json.dumps({**row, "docids": [name]}))
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
