@@ -50,8 +50,8 @@ def biased_attention(query: Tensor, key: Tensor, value: Tensor, *, key_bias: Ten
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
     """Attention within each of several sequences that lie one after the other in a single row.
 
-    On CUDA in half precision `varlen_attn`, on CUDA in float32 padded SDPA; on a CPU padded SDPA of the short
-    sequences (a call costs more than their padding) and one SDPA call for each long one.
+    On CUDA in half precision `varlen_attn`, on CUDA in float32 padded SDPA; on a CPU one SDPA call for each
+    sequence, which is faster than padding at every length (benchmarks/packed_attention.py).
 
     Args:
         query, key, value: (1, H, T, E).
@@ -63,15 +63,11 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen_attention(query, key, value, segments=segments, scale=scale)
-    if query.is_cuda or segments.longest <= SHORT:
+    if query.is_cuda:
         return _padded_attention(query, key, value, segments=segments, scale=scale)
     parts = (torch.split(x, segments.sizes, dim=2) for x in (query, key, value))
     pieces = [scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in zip(*parts, strict=True)]
     return torch.cat(pieces, dim=2)
-
-
-# Up to this length one padded call beats a call per sequence (benchmarks/packed_attention.py).
-SHORT = 48
 
 
 def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:

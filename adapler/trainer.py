@@ -21,7 +21,7 @@ from adapler.modeling import AdapLeRForSequenceClassification
 
 
 @dataclass
-class AdapLeRTrainingArguments(TrainingArguments):
+class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
     """transformers' TrainingArguments (its learning_rate is the backbone's) and what AdapLeR adds.
 
     Attributes:
@@ -44,13 +44,12 @@ class AdapLeRTrainingArguments(TrainingArguments):
     max_drop: float = 0.01
     metric: str = "accuracy"
     remove_unused_columns: bool = field(default=False)
+    ddp_find_unused_parameters: bool | None = field(default=False)  # every parameter that trains is used
 
     def __post_init__(self) -> None:
         for name in ("gamma", "phi", "eta_learning_rate", "max_drop"):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(f"{name}: {getattr(self, name)} is not at least 0")
-        if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # every parameter that trains is used
         super().__post_init__()
 
 
@@ -109,7 +108,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW groups: backbone, Contribution Predictors (each with and without decay), eta and theta."""
-        if self.optimizer is None:
+        optimizer: torch.optim.Optimizer | None = getattr(self, "optimizer", None)
+        if optimizer is None:
             decayed = set(self.get_decay_parameter_names(self.core))
             rates = {"backbone": self.args.learning_rate, "predictors": self.args.predictor_learning_rate}
             rates["predictors"] = self.args.learning_rate if rates["predictors"] is None else rates["predictors"]
@@ -131,8 +131,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
                 }
             )
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.core)
-            self.optimizer = optimizer_class(groups, **options)
-        return self.optimizer
+            self.optimizer = optimizer = optimizer_class(groups, **options)
+        return optimizer
 
     def _model_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Trainable parameters of the first objective, by group."""
@@ -181,7 +181,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
             for parameter in (self.core.eta, self.core.theta):
                 torch.distributed.all_reduce(parameter.grad)
                 parameter.grad /= self.accelerator.num_processes
-        return share * loss.detach()
+        reported: Tensor = share * loss.detach()
+        return reported
 
     def _check_finite(self, parts: Mapping[str, Tensor]) -> None:
         values = {name: float(value.detach()) for name, value in parts.items()}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -73,13 +74,15 @@ def test_bfloat16_is_close_and_its_gradients_finite() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.sampled_from([0, 48]), st.integers(0, 99))
-def test_packed_attention_equals_a_loop(sizes: list[int], short: int, seed: int) -> None:
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.sampled_from([packed_attention, attention._padded_attention]),
+    st.integers(0, 99),
+)
+def test_packed_attention_equals_a_loop(sizes: list[int], attend: Any, seed: int) -> None:
     query, key, value = (x.detach() for x in random_qkv(1, sum(sizes), seed=seed))
     segments = Segments(torch.tensor(sizes))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "SHORT", short)
-        out = packed_attention(query, key, value, segments=segments, scale=0.5)
+    out = attend(query, key, value, segments=segments, scale=0.5)
     start = 0
     for size in sizes:
         part = slice(start, start + size)
@@ -87,24 +90,6 @@ def test_packed_attention_equals_a_loop(sizes: list[int], short: int, seed: int)
         expected = slow(q, k, v, bias=torch.zeros(1, size), scale=0.5)
         assert_close(out[:, :, part], expected, atol=1e-5, rtol=1e-5)
         start += size
-
-
-def test_both_branches_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The padded branch for short sequences, one call each for long ones."""
-    calls: list[int] = []
-
-    def counted(*args: Tensor, **options: object) -> Tensor:
-        calls.append(args[0].shape[2])
-        return scaled_dot_product_attention(*args, **options)
-
-    monkeypatch.setattr(attention, "scaled_dot_product_attention", counted)
-    query, key, value = random_qkv(1, 12)
-    segments = Segments(torch.tensor([3, 4, 5]))
-    for short, expected in ((5, [5]), (4, [3, 4, 5])):
-        monkeypatch.setattr(attention, "SHORT", short)
-        calls.clear()
-        packed_attention(query, key, value, segments=segments, scale=1.0)
-        assert calls == expected
 
 
 def test_attention_function_returns_heads_last_and_its_default_scale() -> None:
