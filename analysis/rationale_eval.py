@@ -15,6 +15,7 @@ from transformers import logging as transformers_logging
 
 from adapler.data.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
+from adapler.files import replacing
 from analysis import evaluation, loading, tables
 from analysis.alignment import POLICIES
 from analysis.evaluation import DTYPES, PAPER_METHODS, TOKEN_BUDGET, Settings
@@ -50,8 +51,7 @@ def evaluate(
 ) -> RationaleReport:
     """Compare attribution scores with human rationales, layer by layer.
 
-    model, adapler: an object, a folder or a hub name. Neither: the embedded checkpoint; adapler alone: its
-        own
+    model, adapler: an object, a folder or a hub name. Neither: the embedded checkpoint; adapler alone: its own
         backbone is the classifier; model alone: no AdapLeR, hence no `cp`.
     data: a corpus, or a folder or archive in ERASER layout; default data/eraser/movies if there, else the
         sample.
@@ -160,12 +160,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ArgumentError(f"--output: {file} is a file, must be a folder")
     embedded = not (arguments.adapler or arguments.model)
     adapler = str(loading.DEFAULT_ADAPLER) if embedded else arguments.adapler
-    print(f"adapler    {loading.short_path(adapler) if adapler else '-'}{' (embedded)' if embedded else ''}")
-    print(f"model      {arguments.model or 'the backbone of the AdapLeR checkpoint'}")
-    print(
-        f"data       {loading.short_path(data)}, {arguments.split}{'' if arguments.data else _why(data)}",
-        flush=True,
+    subject = (
+        f"adapler    {loading.short_path(adapler) if adapler else '-'}{' (embedded)' if embedded else ''}\n"
+        f"model      {arguments.model or 'the backbone of the AdapLeR checkpoint'}\n"
+        f"data       {loading.short_path(data)}, {arguments.split}{'' if arguments.data else _why(data)}"
     )
+    print(subject, flush=True)
     report = evaluate(
         model=arguments.model,
         adapler=arguments.adapler,
@@ -181,10 +181,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed=arguments.seed,
         command=shlex.join(["python", "-m", "analysis.rationale_eval", *(sys.argv[1:] if argv is None else argv)]),
     )
-    print(header(report))
-    print()
-    print(tables.plain(report))
+    result = f"{header(report)}\n\n{tables.plain(report)}"
+    print(result)
     paths = report.save(output)
+    with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
+        partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")
+    paths.append(output / "summary.txt")
     seconds = time.perf_counter() - started
     print(f"\n{seconds:.0f} s; written to {loading.short_path(output)}/: {', '.join(_listed(paths, output))}")
     print(NEXT_STEPS)
