@@ -115,7 +115,8 @@ def record_of(command: str, settings: Settings, *, started: float, **fields: Any
     """What run.json holds: command line, settings, versions, time, and what the command adds."""
     return {
         "command": command,
-        "arguments": [str(Path(sys.argv[0]).name), *sys.argv[1:]],
+        # Absolute paths by their last part: where they lie on this machine says nothing to a reader.
+        "arguments": [Path(word).name if Path(word).is_absolute() else word for word in sys.argv],
         "settings": asdict(settings),
         "versions": versions(),
         "machine": {"threads": torch.get_num_threads(), "bfloat16": use_bfloat16(settings.precision)},
