@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification
 
 from adapler.data.encoding import load_tokenizer
@@ -22,6 +24,8 @@ from adapler.options import Prepared, objectives_of, prepare, settings_of
 from adapler.runs import record_of, use_bfloat16, write_record
 from adapler.targets import load_targets, saliency_targets, save_targets
 from adapler.training import train
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -73,21 +77,33 @@ def make_targets(prepared: Prepared, *, finetuned: Path, output: Path, most: int
 def export(model: Path, output: Path) -> int:
     """Copy a model, its backbone's weights in float16, the rest and the computation in float32.
 
-    Lossless for a backbone that `--half` rounded. Returns the size of the weights in bytes.
+    Lossless for a backbone that `--half` rounded. The weights lie in two shards, backbone and predictors, so that
+    predictors trained anew on the same backbone replace a small file only. Returns their size in bytes.
     """
     adapler = AdapLeRForSequenceClassification.from_pretrained(model)
     tokenizer = load_tokenizer(model, words=False)
-    weights = {
-        name: tensor.half() if name.startswith("backbone.") and tensor.is_floating_point() else tensor
-        for name, tensor in adapler.state_dict().items()
+    shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
+    for name, tensor in adapler.state_dict().items():
+        of_backbone = name.startswith("backbone.")
+        half = of_backbone and tensor.is_floating_point()
+        shards[SHARDS[0 if of_backbone else 1]][name] = (tensor.half() if half else tensor).contiguous()
+    size = sum(tensor.nbytes for weights in shards.values() for tensor in weights.values())
+    index = {
+        "metadata": {"total_size": size},
+        "weight_map": {name: shard for shard, weights in shards.items() for name in weights},
     }
     with replacing(output) as partial:
-        adapler.save_pretrained(partial, state_dict=weights)
+        partial.mkdir()
+        adapler.config.architectures = [type(adapler).__name__]
+        adapler.config.save_pretrained(partial)
+        for shard, weights in shards.items():
+            save_file(weights, partial / shard, metadata={"format": "pt"})
+        write_record(partial / "model.safetensors.index.json", index)
         tokenizer.save_pretrained(partial)
         run = model / "run.json"
         if run.is_file():
             (partial / "run.json").write_bytes(run.read_bytes())
-    return sum(file.stat().st_size for file in output.glob("*.safetensors"))
+    return size
 
 
 def _done(folder: Path, wanted: dict[str, Any]) -> bool:
