@@ -10,27 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from adapler.errors import ArgumentError
 from analysis.alignment import Window
 from analysis.scores.base import Batch
-
-
-def length_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Indices in batches of similar length, longest first, at most `token_budget` padded tokens each.
-
-    Longest first, so that a budget too large for the memory fails at once and not at the end. One window
-    longer than the budget is a batch of its own.
-    """
-    if token_budget < 1:
-        raise ArgumentError(f"token_budget: got {token_budget}, must be at least 1")
-    batches: list[list[int]] = []
-    longest = 0
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if not batches or (len(batches[-1]) + 1) * longest > token_budget:
-            batches.append([])
-            longest = lengths[i]
-        batches[-1].append(i)
-    return batches
 
 
 def collate(

@@ -20,8 +20,9 @@ from tqdm import tqdm
 import adapler as adapler_package
 from adapler.errors import ArgumentError
 from adapler.flops import speedup
+from adapler.inference import batches_by_length
 from analysis.alignment import Account, Alignment, Window, align
-from analysis.batching import collate, length_batches
+from analysis.batching import collate
 from analysis.metrics import plausibility as pl
 from analysis.report import DocumentRecord, RationaleReport
 from analysis.scores import Batch, ScoringMethod, get_method
@@ -107,7 +108,7 @@ def evaluate(
     lengths = np.zeros((len(examples), n_layers), dtype=np.int64)  # (D, L)
     device = next(model.parameters()).device
     with tqdm(total=len(examples), desc=f"scoring {split}", unit="doc", disable=not progress) as bar:
-        for indices in length_batches([len(window) for window in windows], settings.token_budget):
+        for indices in batches_by_length([len(window) for window in windows], token_budget=settings.token_budget):
             batch = collate(
                 [windows[i] for i in indices],
                 labels=[gold[i] for i in indices],

@@ -7,7 +7,7 @@ import pytest
 
 from adapler.errors import ArgumentError
 from analysis.alignment import Account, align
-from analysis.batching import collate, length_batches
+from analysis.batching import collate
 from tests.analysis.conftest import GOOD, Document
 
 TRICKY = ["Naive", "\u200b", "unforgettable", "[SEP]", "日本", "\x00", "qqq", "."]
@@ -109,16 +109,6 @@ def test_tokenizer_without_a_first_special_token_is_refused(tiny_tokenizer: Any)
     bare.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     with pytest.raises(ArgumentError, match="puts no special token first"):
         align(Document("d", GOOD, [1]), bare)
-
-
-def test_length_batches_keep_to_the_budget() -> None:
-    lengths = [3, 10, 7, 7, 2, 20]
-    batches = length_batches(lengths, 14)
-    assert sorted(i for batch in batches for i in batch) == list(range(6))
-    assert batches[0] == [5]  # longer than the budget: alone
-    assert all(len(b) * max(lengths[i] for i in b) <= 14 for b in batches[1:])
-    with pytest.raises(ArgumentError, match="token_budget: got 0"):
-        length_batches(lengths, 0)
 
 
 def test_collate_pads_on_the_right(tiny_tokenizer: Any) -> None:

@@ -192,7 +192,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
         ({"threshold_scale": math.nan}, "threshold_scale: got nan"),
         ({"limit": 0}, "limit: got 0"),
         ({"seed": -1}, "seed: got -1"),
-        ({"token_budget": 0}, "token_budget: got 0"),
+        ({"token_budget": 0}, "token_budget: 0 is not at least 1"),
     ],
 )
 def test_bad_arguments(adapler_folder: Path, corpus_folder: Path, options: dict[str, Any], message: str) -> None:
