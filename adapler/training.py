@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import datasets
 from transformers import set_seed
 
+from adapler.checkpoints import read_config, reinitialise_head
 from adapler.data.tasks import Task
 from adapler.errors import ArgumentError
 from adapler.finetuning import EPOCHS, save_best
@@ -76,8 +78,6 @@ def train(
     Returns:
         The record written to run.json.
     """
-    from adapler.checkpoints import read_config, reinitialise_head
-
     started = time.time()
     set_seed(settings.seed)
     fine_tuned = any(name.endswith("ForSequenceClassification") for name in read_config(model).architectures or [])
@@ -125,11 +125,5 @@ def train(
     if trainer.is_world_process_zero():
         save_best(adapler, tokenizer, output, record=record)
         if not keep_epochs:
-            _remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     return record
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
