@@ -1,19 +1,36 @@
-"""Uncertainty of a mean over documents.
+"""What a mean over documents is worth: intervals, paired tests, effect sizes, several runs merged.
 
-C cells (method x layer x metric), D documents, R resamples
+M methods, L layers, C cells (method x layer x metric), D documents, R resamples
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from adapler.errors import ArgumentError
 
 RESAMPLES = 5000
 LEVEL = 0.95
+SIGN_FLIPS = 9999
+_CHUNK = 2_000_000  # signs in memory at once
+COMPARISON_COLUMNS = (
+    "method",
+    "reference",
+    "layer",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "d_z",
+    "won",
+    "n",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +60,10 @@ def bootstrap_intervals(
         raise ArgumentError(f"resamples: got {resamples}, must be at least 1")
     array = np.asarray(values, dtype=np.float64)
     cells = array.reshape(-1, array.shape[-1])  # (C, D)
-    defined = ~np.isnan(cells)
     mean, low, high = (np.full(len(cells), np.nan) for _ in range(3))
-    patterns, group = np.unique(defined, axis=0, return_inverse=True)
-    for index, pattern in enumerate(patterns):
-        n = int(pattern.sum())
-        if n == 0:
-            continue
-        rows = np.flatnonzero(group.reshape(-1) == index)
-        chosen = cells[np.ix_(rows, np.flatnonzero(pattern))]  # (rows, n)
+    for rows, columns in _patterns(cells):
+        n = len(columns)
+        chosen = cells[np.ix_(rows, columns)]  # (rows, n)
         draws = np.random.default_rng(seed).integers(0, n, (resamples, n))  # (R, n)
         flat = (draws + n * np.arange(resamples)[:, None]).ravel()
         weights = np.bincount(flat, minlength=resamples * n).reshape(resamples, n) / n  # (R, n) times drawn / n
@@ -63,5 +75,197 @@ def bootstrap_intervals(
         mean.reshape(shape),
         low.reshape(shape),
         high.reshape(shape),
-        defined.sum(1, dtype=np.int64).reshape(shape),
+        (~np.isnan(cells)).sum(1, dtype=np.int64).reshape(shape),
     )
+
+
+def paired_permutation_test(
+    a: ArrayLike, b: ArrayLike, *, resamples: int = SIGN_FLIPS, seed: int = 0
+) -> NDArray[np.float64]:
+    """(...,) two-sided p of the mean difference of pairs, by flipping their signs (Fisher, 1935).
+
+        p = P(|mean of s_i · (a_i - b_i)| >= |mean of (a_i - b_i)|),     s_i = -1 or 1 with equal chance
+
+    a, b: (..., D), the same documents in the same order; a pair with a NaN is left out. Exact, over all 2^n sign
+    vectors, when there are at most resamples + 1 of them; otherwise `resamples` random ones and the observed one
+    itself, so p is never 0. NaN without a pair. Cells with the same pairs share the signs.
+
+    Raises ArgumentError for shapes that differ or fewer than one resample.
+    """
+    if resamples < 1:
+        raise ArgumentError(f"resamples: got {resamples}, must be at least 1")
+    difference = _paired(a, b)
+    cells = difference.reshape(-1, difference.shape[-1])  # (C, D)
+    p = np.full(len(cells), np.nan)
+    for rows, columns in _patterns(cells):
+        n = len(columns)
+        chosen = cells[np.ix_(rows, columns)]  # (rows, n)
+        exact = 2**n <= resamples + 1
+        # sums of the same numbers in another order differ in the last bits: those are ties
+        bar = np.abs(chosen.sum(1)) - 1e-12 * np.abs(chosen).sum(1)
+        extreme, total = (np.zeros(len(rows)), 0) if exact else (np.ones(len(rows)), 1)
+        for signs in _signs(n, None if exact else resamples, seed):
+            extreme += (np.abs(chosen @ signs.T) >= bar[:, None]).sum(1)
+            total += len(signs)
+        p[rows] = extreme / total
+    return p.reshape(difference.shape[:-1])
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """p adjusted for as many tests as there are numbers in it (Holm, 1979); same shape, NaN stays NaN.
+
+        p~_(i) = max over j <= i of min(1, (m - j + 1) · p_(j)),     p_(1) <= ... <= p_(m)
+
+    Raises ArgumentError for a number outside [0, 1].
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    flat = values.ravel()
+    known = np.flatnonzero(~np.isnan(flat))
+    outside = flat[known][(flat[known] < 0) | (flat[known] > 1)]
+    if len(outside):
+        raise ArgumentError(f"p: got {outside[0]}, must be between 0 and 1")
+    order = known[np.argsort(flat[known], kind="stable")]
+    adjusted = np.full(len(flat), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(flat[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted.reshape(values.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class EffectSize:
+    """d_z, won: (...,) float64; n: (...,) pairs behind them."""
+
+    d_z: NDArray[np.float64]
+    won: NDArray[np.float64]
+    n: NDArray[np.int64]
+
+
+def effect_size(a: ArrayLike, b: ArrayLike) -> EffectSize:
+    """Of paired differences a - b over the last axis: Cohen's d_z, and the share of documents with a > b.
+
+        d_z = mean / standard deviation (n - 1) of the differences (Cohen, 1988);     a tie is half won
+
+    d_z is NaN with fewer than two pairs or when all differences are the same; won is NaN without a pair.
+    """
+    difference = _paired(a, b)
+    known = ~np.isnan(difference)
+    n = known.sum(-1, dtype=np.int64)
+    filled = np.where(known, difference, 0.0)
+    spread, share = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
+    mean = np.divide(filled.sum(-1), n, out=share.copy(), where=n > 0)
+    squares = (np.where(known, difference - mean[..., None], 0.0) ** 2).sum(-1)
+    deviation = np.sqrt(np.divide(squares, n - 1, out=spread.copy(), where=n > 1))
+    # differences that are all the same still have a spread of a few last bits
+    varied = deviation > 1e-12 * np.abs(filled).max(-1, initial=0)
+    d_z = np.divide(mean, deviation, out=spread, where=varied)
+    won = np.divide(((filled > 0) + 0.5 * (known & (filled == 0))).sum(-1), n, out=share, where=n > 0)
+    return EffectSize(d_z, won, n)
+
+
+def compare(
+    values: ArrayLike,
+    methods: Sequence[str],
+    reference: str = "cp",
+    *,
+    higher_is_better: bool = True,
+    input_level: Collection[str] = (),
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The reference against each other method, layer by layer, on the same documents.
+
+    values: (M, L, D) of one metric, NaN where it is not defined; methods: M names. Methods in `input_level` have
+    scores in layer 0 only, and are compared with every layer of the reference.
+
+    A row per other method and layer: method, reference, layer, difference (mean of reference - method), low, high
+    (its bootstrap interval), p (`paired_permutation_test`), p_holm (over all rows), d_z, won (share of documents
+    on which the reference is better; below the method where `higher_is_better` is False), n (documents). Rows
+    with n = 0 are NaN and no tests.
+
+    Raises ArgumentError for a reference that is not among the methods, or values of another shape.
+    """
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != 3 or len(array) != len(methods):
+        raise ArgumentError(f"values: got shape {array.shape}, must be ({len(methods)} methods, layers, documents)")
+    if reference not in methods:
+        raise ArgumentError(f"reference: got {reference!r}, the methods are {', '.join(methods)}")
+    for m, method in enumerate(methods):
+        if method in input_level:
+            array[m, 1:] = array[m, :1]
+    others = [m for m, method in enumerate(methods) if method != reference]
+    theirs = array[others]  # (M-1, L, D)
+    ours = np.broadcast_to(array[list(methods).index(reference)], theirs.shape)
+    difference = ours - theirs
+    intervals = bootstrap_intervals(difference, level=level, resamples=resamples, seed=seed)
+    p = paired_permutation_test(ours, theirs, seed=seed)
+    effect = effect_size(ours, theirs)
+    index = pd.MultiIndex.from_product(
+        [[methods[m] for m in others], [reference], range(array.shape[1])], names=["method", "reference", "layer"]
+    )
+    columns = {
+        "difference": intervals.mean,
+        "low": intervals.low,
+        "high": intervals.high,
+        "p": p,
+        "p_holm": holm(p),
+        "d_z": effect.d_z,
+        "won": effect.won if higher_is_better else 1 - effect.won,
+        "n": effect.n,
+    }
+    frame = pd.DataFrame({name: column.ravel() for name, column in columns.items()}, index=index).reset_index()
+    return frame[list(COMPARISON_COLUMNS)]
+
+
+def merge_runs(summaries: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean and spread over runs (seeds, checkpoints) of the means in their summaries.
+
+    summaries: `RationaleReport.summary()` of each run, or any frame with method, layer, metric, mean. Returns
+    method, layer, metric, mean, sd (n - 1; NaN with one run), min, max, runs (those in which the cell is defined).
+
+    Raises ArgumentError for no runs, a missing column, or a cell that comes twice in a run.
+    """
+    if not summaries:
+        raise ArgumentError("summaries: got none, at least one is needed")
+    cell = ["method", "layer", "metric"]
+    for run, frame in enumerate(summaries):
+        missing = [name for name in (*cell, "mean") if name not in frame.columns]
+        if missing:
+            raise ArgumentError(f"summaries: run {run} has no column {missing[0]!r}")
+        if frame.duplicated(cell).any():
+            twice = ", ".join(str(value) for value in frame.loc[frame.duplicated(cell), cell].iloc[0])
+            raise ArgumentError(f"summaries: run {run} has the cell {twice} twice")
+    stacked = pd.concat([frame[[*cell, "mean"]] for frame in summaries], ignore_index=True)
+    groups = stacked.groupby(cell, sort=False)["mean"]
+    return groups.agg(mean="mean", sd="std", min="min", max="max", runs="count").reset_index()
+
+
+def _paired(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape or first.ndim < 1:
+        raise ArgumentError(f"a, b: got shapes {first.shape} and {second.shape}, must be equal, documents last")
+    return first - second
+
+
+def _patterns(cells: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(rows, columns) of the cells (C, D) that are defined on the same documents, if on any."""
+    patterns, group = np.unique(~np.isnan(cells), axis=0, return_inverse=True)
+    for index, pattern in enumerate(patterns):
+        if pattern.any():
+            yield np.flatnonzero(group.reshape(-1) == index), np.flatnonzero(pattern)
+
+
+def _signs(n: int, resamples: int | None, seed: int) -> Iterator[NDArray[np.float64]]:
+    """All 2^n sign vectors, or so many random ones, in blocks of (R, n)."""
+    generator = np.random.default_rng(seed)
+    total = 2**n if resamples is None else resamples
+    step = max(1, _CHUNK // n)
+    for start in range(0, total, step):
+        size = min(step, total - start)
+        if resamples is None:
+            bits = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
+        else:
+            bits = generator.integers(0, 2, (size, n), dtype=np.int64)
+        yield (1 - 2 * bits).astype(np.float64)

@@ -31,8 +31,8 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
     0.8333333333333333
     """
-    truth, values = _labels(labels), _scores(scores)
-    _same_length("scores", values, truth)
+    truth, values = as_labels(labels), as_scores(scores)
+    same_length("scores", values, truth)
     positives = int(truth.sum())
     if positives == 0:
         return math.nan
@@ -73,7 +73,7 @@ def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
     >>> select_uniform([0.5, 0.25, 0.25, 0.0], 4).tolist()
     [True, True, True, False]
     """
-    values = _scores(scores)
+    values = as_scores(scores)
     if n < 1:
         raise ArgumentError(f"n: got {n}, must be at least 1")
     if (values < 0).any():
@@ -86,7 +86,7 @@ def select_content(scores: ArrayLike) -> NDArray[np.bool_]:
 
     When none of them has any mass left there is nothing to share out and nothing is selected.
     """
-    values = _scores(scores)
+    values = as_scores(scores)
     total = float(values.sum())
     if total == 0:
         return np.zeros(len(values), dtype=bool)
@@ -126,20 +126,21 @@ def density(labels: ArrayLike) -> float:
     >>> density([True, False, False, False])
     0.25
     """
-    truth = _labels(labels)
+    truth = as_labels(labels)
     return float(truth.mean()) if len(truth) else math.nan
 
 
 def _rate(labels: ArrayLike, selected: ArrayLike, *, of: bool) -> float:
-    truth = _labels(labels)
-    chosen = _labels(selected, "selected")
-    _same_length("selected", chosen, truth)
+    truth = as_labels(labels)
+    chosen = as_labels(selected, "selected")
+    same_length("selected", chosen, truth)
     group = truth if of else ~truth
     total = int(group.sum())
     return float((chosen & group).sum() / total) if total else math.nan
 
 
-def _labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
+def as_labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
+    """(n,) bool. Raises ArgumentError for another shape, and for anything but 0 and 1."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise ArgumentError(f"{name}: must be one-dimensional, got shape {array.shape}")
@@ -148,7 +149,8 @@ def _labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
     return array.astype(bool)
 
 
-def _scores(values: ArrayLike) -> NDArray[np.float64]:
+def as_scores(values: ArrayLike) -> NDArray[np.float64]:
+    """(n,) float64. Raises ArgumentError for another shape, NaN and infinity."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ArgumentError(f"scores: must be one-dimensional, got shape {array.shape}")
@@ -157,6 +159,7 @@ def _scores(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _same_length(name: str, values: NDArray[Any], labels: NDArray[np.bool_]) -> None:
+def same_length(name: str, values: NDArray[Any], labels: NDArray[np.bool_]) -> None:
+    """Raises ArgumentError unless there is one value for each label."""
     if len(values) != len(labels):
         raise ArgumentError(f"{name}: {len(values)} tokens, labels have {len(labels)}")

@@ -1,0 +1,176 @@
+"""On a bag-of-words model whose every answer is known: p(class 1) = 1/2 + the sum of the tokens' weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from adapler.errors import ArgumentError
+from analysis.metrics import faithfulness as fa
+
+CLS, SEP, MASK = 101, 102, 103
+# ten content tokens with ids 1..10; id -> weight, everything else weighs nothing
+WEIGHTS = {1: 0.2, 2: 0.1, 3: 0.05, 4: -0.1, 5: 0.02}
+IDS = np.array([CLS, 4, 6, 1, 7, 2, 8, 3, 9, 5, 10, SEP])
+CONTENT = np.array([False] + [True] * 10 + [False])
+TRUE_WEIGHTS = np.array([WEIGHTS.get(int(i), 0.0) for i in IDS[CONTENT]])
+WHOLE = 0.5 + 0.27
+
+
+class BagOfWords:
+    """Records every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[list[int]]] = []
+
+    def __call__(self, inputs: list[np.ndarray]) -> np.ndarray:
+        self.calls.append([one.tolist() for one in inputs])
+        p = np.array([0.5 + sum(WEIGHTS.get(int(i), 0.0) for i in one) for one in inputs])
+        return np.stack([1 - p, p], axis=1)
+
+
+def test_comprehensiveness_and_sufficiency_by_hand() -> None:
+    model = BagOfWords()
+    result = fa.faithfulness(model, IDS, CONTENT, TRUE_WEIGHTS, target=1)
+    # 1, 5 and 10 % of ten tokens are one (id 1), 20 % are two (1, 2), 50 % five (1, 2, 3, 5 and one of weight 0)
+    gone = {1: 0.2, 5: 0.2, 10: 0.2, 20: 0.3, 50: 0.37}
+    expected = {f"comprehensiveness_{b}": value for b, value in gone.items()}
+    expected |= {f"sufficiency_{b}": WHOLE - (0.5 + value) for b, value in gone.items()}
+    expected["aopc_comprehensiveness"] = (3 * 0.2 + 0.3 + 0.37) / 5
+    expected["aopc_sufficiency"] = (3 * 0.07 - 0.03 - 0.1) / 5
+    assert result == pytest.approx(expected)
+
+
+def test_the_inputs_are_what_they_should_be_and_come_in_one_call() -> None:
+    model = BagOfWords()
+    fa.faithfulness(model, IDS, CONTENT, TRUE_WEIGHTS, target=1, bins=(20,))
+    assert model.calls == [[IDS.tolist(), [CLS, 4, 6, 7, 8, 3, 9, 5, 10, SEP], [CLS, 1, 2, SEP]]]
+    masked = BagOfWords()
+    fa.faithfulness(masked, IDS, CONTENT, TRUE_WEIGHTS, target=1, bins=(20,), variant="mask", mask_id=MASK)
+    assert masked.calls[0][1:] == [
+        [CLS, 4, 6, MASK, 7, MASK, 8, 3, 9, 5, 10, SEP],
+        [CLS, MASK, MASK, 1, MASK, 2, MASK, MASK, MASK, MASK, MASK, SEP],
+    ]
+
+
+def test_special_and_query_tokens_always_stay() -> None:
+    ids, content = np.array([CLS, 1, 2, SEP, 3, SEP]), np.array([0, 1, 1, 0, 0, 0])  # 3 is the query
+    model = BagOfWords()
+    result = fa.faithfulness(model, ids, content, [0.1, 0.9], target=1, bins=(50, 100))
+    assert model.calls == [
+        [ids.tolist(), [CLS, 1, SEP, 3, SEP], [CLS, 2, SEP, 3, SEP], [CLS, SEP, 3, SEP]],
+    ]  # all but everything is nothing and the other way round: each asked once
+    assert result["comprehensiveness_100"] == pytest.approx(0.3)
+    assert result["sufficiency_100"] == pytest.approx(0)
+
+
+def test_mask_and_delete_agree_where_a_mask_weighs_nothing_and_the_other_class_is_the_negative() -> None:
+    deleted = fa.faithfulness(BagOfWords(), IDS, CONTENT, TRUE_WEIGHTS, target=1)
+    masked = fa.faithfulness(BagOfWords(), IDS, CONTENT, TRUE_WEIGHTS, target=1, variant="mask", mask_id=MASK)
+    other = fa.faithfulness(BagOfWords(), IDS, CONTENT, TRUE_WEIGHTS, target=0)
+    assert deleted == pytest.approx(masked)
+    assert {name: -value for name, value in deleted.items()} == pytest.approx(other)
+
+
+def test_the_true_weights_beat_every_other_ranking() -> None:
+    best = fa.faithfulness(BagOfWords(), IDS, CONTENT, TRUE_WEIGHTS, target=1)
+    worst = fa.faithfulness(BagOfWords(), IDS, CONTENT, -TRUE_WEIGHTS, target=1)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        other = fa.faithfulness(BagOfWords(), IDS, CONTENT, rng.random(10), target=1)
+        aopc = "aopc_comprehensiveness"
+        assert worst[aopc] - 1e-9 <= other[aopc] <= best[aopc] + 1e-9
+        assert other["aopc_sufficiency"] >= best["aopc_sufficiency"] - 1e-9
+
+
+@pytest.mark.parametrize(("n", "percent", "size"), [(1, 1, 1), (30, 10, 3), (31, 10, 4), (510, 1, 6), (7, 100, 7)])
+def test_at_least_one_token_and_rounded_up(n: int, percent: int, size: int) -> None:
+    model = BagOfWords()
+    fa.faithfulness(model, np.arange(1000, 1000 + n), [True] * n, np.arange(n), target=0, bins=(percent,))
+    assert len(model.calls[0][1]) == n - size
+
+
+def test_rows_share_one_call_and_equal_each_row_alone() -> None:
+    rng = np.random.default_rng(1)
+    rows = np.stack([TRUE_WEIGHTS, rng.random(10), TRUE_WEIGHTS, np.zeros(10)])
+    model = BagOfWords()
+    together = fa.faithfulness_rows(model, IDS, CONTENT, rows, target=1, settings=fa.FaithfulnessSettings())
+    assert len(model.calls) == 1
+    inputs = [tuple(one) for one in model.calls[0]]
+    assert len(inputs) == len(set(inputs)) < 1 + len(rows) * 2 * len(fa.BINS)
+    for row, result in zip(rows, together, strict=True):
+        assert result == pytest.approx(fa.faithfulness(BagOfWords(), IDS, CONTENT, row, target=1))
+
+
+def test_ferret_leaves_out_empty_and_equal_bins_and_scores_that_are_not_positive() -> None:
+    model = BagOfWords()
+    scores = [-0.5, 0.0, 0.9, 0.0, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0]  # ids 1, 2, 3 are positive
+    bins = tuple(range(5, 101, 5))
+    result = fa.faithfulness(model, IDS, CONTENT, scores, target=1, bins=bins, rounding="down", positive_only=True)
+    assert math.isnan(result["comprehensiveness_5"])  # half a token
+    assert result["comprehensiveness_10"] == pytest.approx(0.2)
+    assert math.isnan(result["comprehensiveness_15"])  # the same token once more
+    assert math.isnan(result["comprehensiveness_100"])  # no more than three are positive
+    assert result["aopc_comprehensiveness"] == pytest.approx((0.2 + 0.3 + 0.35) / 3)
+    nothing = fa.faithfulness(model, IDS, CONTENT, [0.0] * 10, target=1, positive_only=True)
+    assert all(math.isnan(value) for value in nothing.values())
+
+
+def test_leave_one_out_finds_the_weights() -> None:
+    model = BagOfWords()
+    drops = fa.leave_one_out(model, IDS, CONTENT, target=1)
+    assert drops == pytest.approx(TRUE_WEIGHTS)
+    assert len(model.calls) == 1 and model.calls[0][1] == [CLS, 6, 1, 7, 2, 8, 3, 9, 5, 10, SEP]
+    assert fa.leave_one_out(model, IDS, CONTENT, target=1, variant="mask", mask_id=MASK) == pytest.approx(drops)
+
+
+def test_loo_kendall() -> None:
+    assert fa.loo_kendall([0.1, 0.2, 0.3], [1, 2, 3]) == pytest.approx(1)
+    assert fa.loo_kendall([0.1, 0.2, 0.3], [3, 2, 1]) == pytest.approx(-1)
+    # pairs: (1,2) agree, (1,3) tied in the second, (2,3) disagree -> (1 - 1) / sqrt(3 · 2)
+    assert fa.loo_kendall([0.1, 0.2, 0.3], [1, 2, 1]) == pytest.approx(0)
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(0, 4, 30), rng.integers(0, 4, 30)
+    concordant = sum(np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]) for i in range(30) for j in range(i))
+    untied = [sum(x[i] != x[j] for i in range(30) for j in range(i)) for x in (a, b)]
+    assert fa.loo_kendall(a, b) == pytest.approx(concordant / math.sqrt(untied[0] * untied[1]))
+    assert fa.loo_kendall(a, b) == pytest.approx(kendalltau(a, b).statistic)
+    assert math.isnan(fa.loo_kendall([0.1, 0.2], [0.5, 0.5])) and math.isnan(fa.loo_kendall([0.1], [0.5]))
+
+
+def test_no_content_is_undefined() -> None:
+    model = BagOfWords()
+    result = fa.faithfulness(model, [CLS, SEP], [0, 0], [], target=0)
+    assert len(result) == 12 and all(math.isnan(value) for value in result.values()) and not model.calls
+    assert fa.leave_one_out(model, [CLS, SEP], [0, 0], target=0).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "drop"}, "variant: got 'drop', allowed are delete, mask"),
+        ({"variant": "mask"}, "mask_id: got None, variant 'mask' needs"),
+        ({"bins": (0, 5)}, "bins: got"),
+        ({"bins": ()}, "bins: got"),
+        ({"rounding": "half"}, "rounding: got 'half', allowed are up, down"),
+        ({"target": 2}, "target: got 2, the model has 2 classes"),
+        ({"scores": [0.1] * 9}, r"scores: got shape \(1, 9\), must be \(rows, 10 content tokens\)"),
+        ({"scores": [math.nan] * 10}, "scores: must be finite"),
+        ({"content": [True] * 3}, "content: 3 tokens, window_ids have shape"),
+        ({"predict": lambda inputs: np.zeros(len(inputs))}, r"predict: returned shape \(11,\) for 11 inputs"),
+    ],
+)
+def test_bad_input(options: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {
+        "predict": BagOfWords(),
+        "window_ids": IDS,
+        "content": CONTENT,
+        "scores": np.arange(10) / 10,
+        "target": 1,
+        "bins": (10, 20, 30, 40, 50),
+    } | options
+    with pytest.raises(ArgumentError, match=message):
+        fa.faithfulness(**arguments)  # type: ignore[arg-type]

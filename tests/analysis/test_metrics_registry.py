@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis.metrics import eraser
+from analysis.metrics import plausibility as pl
+from analysis.metrics import selection as sel
+from analysis.metrics.registry import METRICS, Unit, compute, get_metric, metric_names
+
+PURE = [name for name, metric in METRICS.items() if metric.function is not None]
+
+
+def unit(labels: Any, scores: Any, **options: Any) -> Unit:
+    n = len(labels)
+    defaults = {"n_input": n + 2, "n_present": n + 2, "density": 0.25}
+    return Unit(np.array(labels, dtype=bool), np.array(scores, dtype=float), **(defaults | options))
+
+
+def values(one: Unit) -> dict[str, float]:
+    return dict(zip(PURE, compute(PURE, one), strict=True))
+
+
+def test_every_metric_by_hand() -> None:
+    # 8 content tokens; 1/n = 1/10, present 1/5, content: renormalised by .8, 1/8 -> .1 of the raw scores
+    one = unit(
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [0.3, 0.05, 0.0, 0.15, 0.09, 0.09, 0.06, 0.06],
+        n_input=10,
+        n_present=5,
+        density=0.3,
+    )
+    result = values(one)
+    assert set(result) == set(PURE)
+    for variant, tp, fp in (("", 1, 1), ("_present", 1, 0), ("_content", 1, 1)):
+        expected = {
+            "tpr": tp / 3,
+            "fpr": fp / 5,
+            "j": tp / 3 - fp / 5,
+            "precision": tp / (tp + fp),
+            "f1": 2 * tp / (2 * tp + fp + 3 - tp),
+        }
+        assert {name: result[name + variant] for name in expected} == pytest.approx(expected)
+    # k = 3: one sure hit, one sure miss, then one of two ties with no hit
+    assert result["precision_at_k"] == result["recall_at_k"] == result["f1_at_k"] == pytest.approx(1 / 3)
+    # ceil(.3 · 8) = 3 as well
+    assert result["f1_at_density"] == result["token_f1"] == pytest.approx(1 / 3)
+    # selected 0, 3, 4 (the earlier of the ties): spans [0, 1) against [0, 3) 1/3, [3, 5) none
+    assert result["iou_f1"] == 0
+    # five best: 0, 3, 4, 5, 6
+    assert result["token_f1_at_5"] == pytest.approx(2 * 1 / (3 + 5))
+    assert result["token_iou_at_5"] == pytest.approx(1 / 7)
+    # hits at ranks 1, 7 and 8
+    assert result["average_precision"] == pytest.approx((1 + 2 / 7 + 3 / 8) / 3)
+    assert result["roc_auc"] == pytest.approx((5 + 0 + 0) / 15)
+    assert result["auprc"] == result["auprc_positive"] == eraser.auprc(one.labels, one.scores)
+
+
+def test_the_three_levels_differ_when_special_tokens_hold_the_mass() -> None:
+    result = values(unit([1, 0, 0, 0], [0.05, 0.02, 0.02, 0.01], n_input=6, n_present=20))
+    assert (result["tpr"], result["tpr_present"], result["tpr_content"]) == (0, 1, 1)
+    assert math.isnan(result["precision"]) and result["f1"] == 0  # nothing is selected at 1/6
+
+
+def test_signed_scores_have_no_selection_at_one_nth() -> None:
+    one = unit([1, 0, 1, 0], [0.5, -0.2, 0.1, -0.4], signed=True)
+    result = values(one)
+    undefined = {name for name, value in result.items() if math.isnan(value)}
+    assert undefined == {n + v for n in ("fpr", "tpr", "j", "precision", "f1") for v in ("", "_present", "_content")}
+    assert result["average_precision"] == 1
+    # only .5 and .1 are positive, so they alone are among the five best
+    assert result["token_f1_at_5"] == 1
+    assert values(unit([1, 0, 1, 0], [-0.1, -0.2, 0.1, -0.4], signed=True))["auprc_positive"] == pytest.approx(
+        eraser.auprc([1, 0, 1, 0], [0, 0, 0.1, 0])
+    )
+
+
+def test_negative_scores_that_are_not_signed_are_an_error() -> None:
+    with pytest.raises(ArgumentError, match="scores: must not be negative, the lowest is -0.2"):
+        compute(["average_precision", "fpr"], unit([1, 0], [0.5, -0.2]))
+
+
+def test_no_rationale_is_undefined_never_a_silent_number() -> None:
+    result = values(unit([0, 0, 0], [0.5, 0.2, 0.1]))
+    # at 1/5 two of three irrelevant tokens are selected, renormalised at 1/3 one of them: that needs no rationale
+    defined = {name: value for name, value in result.items() if not math.isnan(value)}
+    assert defined == pytest.approx(
+        {"fpr": 2 / 3, "fpr_present": 2 / 3, "fpr_content": 1 / 3}
+        | dict.fromkeys(("precision", "precision_present", "precision_content", "precision_at_density"), 0)
+    )
+    nothing_else = values(unit([1, 1], [0.5, 0.2]))
+    assert {name for name, value in nothing_else.items() if math.isnan(value)} == {
+        name for name in PURE if name.startswith(("fpr", "j")) or name == "roc_auc"
+    }
+    assert all(math.isnan(value) for value in values(unit([], [])).values())
+
+
+def test_perfect_scores_are_the_best_there_is() -> None:
+    one = unit([1, 1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0, 0], density=1 / 3)
+    for name, value in values(one).items():
+        assert value == pytest.approx(1 if METRICS[name].higher_is_better else 0), name
+
+
+def test_metrics_are_the_pure_functions() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.random(40) < 0.3, rng.dirichlet(np.ones(42))[:40]
+    result = values(unit(labels, scores, density=0.2))
+    selected = pl.select_uniform(scores, 42)
+    assert result["j"] == pl.youden_j(labels, selected)
+    assert result["f1"] == sel.f1_score(labels, selected)
+    assert result["iou_f1"] == eraser.iou_f1(labels, sel.select_top_k(scores, 8))
+    assert result["precision_at_density"] == sel.top_k_scores(labels, scores, 8).precision
+    assert compute(["j", "average_precision"], unit(labels, scores)) == [result["j"], result["average_precision"]]
+
+
+def test_names_and_groups() -> None:
+    names = metric_names()
+    assert names[0] == "average_precision" and len(names) == len(set(names)) == len(METRICS)
+    assert all(get_metric(name).name == name and get_metric(name).title for name in names)
+    assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
+    assert metric_names("eraser") == ("token_f1", "iou_f1")
+    assert {n for n in names if METRICS[n].function is None} == set(metric_names("faithfulness"))
+    assert not METRICS["fpr_present"].higher_is_better and not METRICS["aopc_sufficiency"].higher_is_better
+    assert "recall" not in names  # it is tpr
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ArgumentError, match="metric: got 'ap', allowed are average_precision, roc_auc, auprc"):
+        get_metric("ap")
+    with pytest.raises(ArgumentError, match="group: got 'x', allowed are ranking, selection, eraser, faithfulness"):
+        metric_names("x")
+    with pytest.raises(ArgumentError, match="'loo_kendall' needs the model"):
+        compute(["loo_kendall"], unit([1, 0], [0.5, 0.2]))
+    with pytest.raises(ArgumentError, match="scores: 1 tokens, labels have 2"):
+        unit([1, 0], [0.5])
+    with pytest.raises(ArgumentError, match="scores: must be finite"):
+        unit([1, 0], [0.5, math.nan])
+    with pytest.raises(ArgumentError, match="units: got 'sentence', allowed are token, word"):
+        unit([1, 0], [0.5, 0.2], units="sentence")
