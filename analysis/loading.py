@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.checkpoints import is_local, read_config
+from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import ArgumentError, CheckpointError
+from analysis.corpora import holds_json_lines, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"
@@ -85,11 +87,13 @@ def load_classifier(name: str) -> Any:
     return classifier.eval()
 
 
-def load_corpus(data: str | Path | EraserCorpus | None) -> EraserCorpus:
-    """A corpus, or the one at a path; None is the default data."""
+def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test") -> EraserCorpus:
+    """A corpus, or the one at a path: in ERASER layout, or JSON lines of which only `split` is read; None is the
+    default data."""
     if isinstance(data, EraserCorpus):
         return data
-    return read_corpus(default_data() if data is None else data)
+    path = default_data() if data is None else data
+    return read_json_lines(path, split=split) if holds_json_lines(path) else read_corpus(path)
 
 
 def _name(source: str | os.PathLike[str]) -> str:
@@ -101,11 +105,7 @@ def _name(source: str | os.PathLike[str]) -> str:
 def _tokenizer(name: str) -> Any:
     if not name:
         raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
-    name = _name(name)
-    try:
-        return AutoTokenizer.from_pretrained(name, local_files_only=is_local(name))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{name}: no tokenizer: {str(error).strip().splitlines()[0]}") from error
+    return load_tokenizer(_name(name))
 
 
 def _check_fit(model: Any, adapler: Any) -> None:

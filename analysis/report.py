@@ -5,9 +5,9 @@ M methods, L layers, D documents, K metrics
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,49 +16,34 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adapler.errors import DataError
+from adapler.errors import ArgumentError
 from adapler.files import replacing
-from analysis import tables
-from analysis.alignment import Account
-from analysis.statistics import LEVEL, RESAMPLES, bootstrap_intervals
+from analysis import report_json, tables
+from analysis.report_json import SCHEMA, SCHEMA_VERSION
+from analysis.report_records import DocumentRecord, DocumentScores
+from analysis.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA = "adapler.rationale-report"
-SCHEMA_VERSION = 1
+__all__ = ["RECALLS", "SCHEMA", "SCHEMA_VERSION", "DocumentRecord", "DocumentScores", "RationaleReport"]
 
-
-@dataclass(frozen=True)
-class DocumentRecord:
-    """What is known of one document, apart from its metrics.
-
-    tokens            real tokens of the input, special tokens included
-    content_tokens    those of them that come from the text; rationale_tokens: those of them in the rationale
-    lengths           tokens that enter each layer of the AdapLeR model, or None
-    skipped           why the document has no metrics, or None
-    account           words and rationale words of the whole document, and those in view
-    """
-
-    id: str
-    label: str
-    prediction: str
-    adapler_prediction: str | None
-    tokens: int
-    content_tokens: int
-    rationale_tokens: int
-    lengths: tuple[int, ...] | None
-    skipped: str | None
-    account: Account
+RECALLS = np.linspace(0, 1, 101)  # the grid of `curves`
 
 
 @dataclass(frozen=True, eq=False)
 class RationaleReport:
     """Results of `analysis.evaluation.evaluate`.
 
-    values: (M, L, D, K) float64; NaN where a metric is not defined or the document was skipped
-    meta: models, data and checksum, policy, truncation account, density, chance AP, versions, seed, command,
-        ...
+    values        (M, L, D, K) float64; NaN where a metric is not defined or the document was skipped. A method
+                  with a meaning at the input only has values at layer 0 and NaN at the others.
+    meta          models, data and checksum, policy, protocol, aggregation, truncation account, density, chance
+                  AP, versions, seed, command, ..., and "layerwise": {method: bool}
+    examples      a few documents token by token
+    curves        method -> (L, 101) mean interpolated precision at the recalls 0, .01, ..., 1
+    correlations  (L, M, M) mean over documents of Spearman's rho between two methods' scores; NaN: not defined
+
+    Raises ArgumentError for an array of another shape.
     """
 
     methods: tuple[str, ...]
@@ -66,10 +51,28 @@ class RationaleReport:
     documents: tuple[DocumentRecord, ...]
     values: NDArray[np.float64]
     meta: dict[str, Any]
+    examples: tuple[DocumentScores, ...] = ()
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    correlations: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        n_methods, n_layers = len(self.methods), self.n_layers
+        expected = (n_methods, n_layers, len(self.documents), len(self.metrics))
+        if self.values.shape != expected:
+            raise ArgumentError(f"values: shape {self.values.shape}, must be {expected}")
+        for method, curve in self.curves.items():
+            if method not in self.methods or curve.shape != (n_layers, len(RECALLS)):
+                raise ArgumentError(
+                    f"curves: {method!r} of shape {curve.shape}, must be one of {', '.join(self.methods)} "
+                    f"and of shape {(n_layers, len(RECALLS))}"
+                )
+        square = (n_layers, n_methods, n_methods)
+        if self.correlations is not None and self.correlations.shape != square:
+            raise ArgumentError(f"correlations: shape {self.correlations.shape}, must be {square}")
 
     @property
     def n_layers(self) -> int:
-        return int(self.values.shape[1])
+        return int(self.values.shape[1]) if self.values.ndim == 4 else 0
 
     @property
     def n_skipped(self) -> int:
@@ -107,6 +110,14 @@ class RationaleReport:
         rows = [d.lengths for d in self.documents if d.lengths is not None]
         return tuple(np.mean(rows, axis=0).tolist()) if rows else None
 
+    def title(self, method: str) -> str:
+        """The method's name in figures and tables for print."""
+        return str(self.meta.get("titles", {}).get(method, method))
+
+    def is_layerwise(self, method: str) -> bool:
+        """False for a method with a meaning at the input only, such as integrated gradients or a human."""
+        return bool(self.meta.get("layerwise", {}).get(method, True))
+
     def to_frame(self) -> pd.DataFrame:
         """Tidy, one value a row: method, layer (0-based), document, metric, value; no undefined ones."""
         index = pd.MultiIndex.from_product(
@@ -120,13 +131,16 @@ class RationaleReport:
         """One row a document: labels, predictions, lengths, words and rationale words in view."""
         rows = []
         for document in self.documents:
-            row = asdict(document)
+            row = document.to_dict()
             lengths = row.pop("lengths") or ()
             rows.append(row | row.pop("account") | {f"length_{layer}": n for layer, n in enumerate(lengths)})
         return pd.DataFrame(rows).rename(columns={"id": "document"})
 
     def summary(self) -> pd.DataFrame:
-        """A row a cell: method, layer, metric, mean, low, high (95 % bootstrap of documents), n, skipped."""
+        """A row a cell: method, layer, metric, mean, low, high (95 % bootstrap of documents), n, skipped.
+
+        A method with a meaning at the input only has cells at layer 0 only.
+        """
         return self._summary.copy()
 
     @cached_property
@@ -140,32 +154,42 @@ class RationaleReport:
         columns = {name: getattr(intervals, name).ravel() for name in ("mean", "low", "high", "n")}
         frame = pd.DataFrame(columns, index=index).reset_index()
         frame["skipped"] = len(self.documents) - frame["n"]
-        return frame
+        layerwise = frame["method"].map({method: self.is_layerwise(method) for method in self.methods})
+        return frame[layerwise.astype(bool) | (frame["layer"] == 0)].reset_index(drop=True)
+
+    def comparisons(self, reference: str = tables.REFERENCE, metric: str = "average_precision") -> pd.DataFrame:
+        """`analysis.statistics.compare` of `reference` with every other method at each layer.
+
+        A method with a meaning at the input only is compared with the reference's every layer; the layers of two
+        such methods would all be the same comparison, which is made once. Raises ArgumentError for a method or
+        metric that the report does not have.
+        """
+        for kind, name, names in (("metric", metric, self.metrics), ("reference", reference, self.methods)):
+            if name not in names:
+                raise ArgumentError(f"{kind} {name!r} is not in the report, which has {', '.join(names)}")
+        key = (reference, metric)
+        if key not in self._comparisons:
+            self._comparisons[key] = self._compare(reference, metric)
+        return self._comparisons[key].copy()
+
+    @cached_property
+    def _comparisons(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {}
+
+    def _compare(self, reference: str, metric: str) -> pd.DataFrame:
+        at_input = [method for method in self.methods if not self.is_layerwise(method)]
+        return compare(
+            self.values[..., self.metrics.index(metric)],  # (M, L, D)
+            self.methods,
+            reference=reference,
+            higher_is_better=tables.higher_is_better(metric),
+            input_level=[reference] if reference in at_input else at_input,
+            seed=int(self.meta.get("seed", 0)),
+        )
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The whole report, lossless; written to `path` if there is one."""
-        content = {
-            "schema": SCHEMA,
-            "schema_version": SCHEMA_VERSION,
-            "meta": self.meta,
-            "overall": {
-                "accuracy": self.accuracy,
-                "adapler_accuracy": self.adapler_accuracy,
-                "agreement": self.agreement,
-                "mean_lengths": self.mean_lengths,
-                "documents": len(self.documents),
-                "skipped": self.n_skipped,
-            },
-            "methods": self.methods,
-            "layers": self.n_layers,
-            "metrics": self.metrics,
-            "documents": [asdict(document) for document in self.documents],
-            "values": {
-                method: dict(zip(self.metrics, self.values[m].transpose(2, 0, 1).tolist(), strict=True))
-                for m, method in enumerate(self.methods)
-            },  # method -> metric -> layer -> document
-        }
-        return _write(json.dumps(_null_for_nan(content), ensure_ascii=False, allow_nan=False) + "\n", path)
+        return _write(report_json.dumps(self), path)
 
     @classmethod
     def from_json(cls, source: str | Path) -> RationaleReport:
@@ -173,39 +197,7 @@ class RationaleReport:
 
         Raises DataError for a file that is not there, is no JSON or no report, or has another schema version.
         """
-        name, content = _read_json(source)
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise DataError(f"{name}: not a rationale report (no schema {SCHEMA!r})")
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise DataError(
-                f"{name}: schema version {content.get('schema_version')!r}, this version of analysis reads "
-                f"{SCHEMA_VERSION}; write the report again with analysis.rationale_eval"
-            )
-        try:
-            return cls._from_dict(content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{name}: a damaged rationale report ({type(error).__name__}: {error})") from error
-
-    @classmethod
-    def _from_dict(cls, content: dict[str, Any]) -> RationaleReport:
-        documents = []
-        for row in content["documents"]:
-            lengths = row["lengths"]
-            row = row | {
-                "account": Account(**row["account"]),
-                "lengths": None if lengths is None else tuple(lengths),
-            }
-            documents.append(DocumentRecord(**row))
-        methods, metrics = tuple(content["methods"]), tuple(content["metrics"])
-        values = np.array(
-            [[content["values"][method][metric] for metric in metrics] for method in methods],
-            dtype=np.float64,
-        )  # (M, K, L, D), null has become NaN
-        expected = (len(methods), len(metrics), content["layers"], len(documents))
-        if values.shape != expected:
-            raise ValueError(f"values of shape {values.shape}, expected {expected}")
-        values = np.ascontiguousarray(values.transpose(0, 2, 3, 1))  # (M, L, D, K)
-        return cls(methods, metrics, tuple(documents), values, content["meta"])
+        return report_json.loads(source, cls)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """The summary as CSV: method, layer, metric, mean, low, high, n, skipped."""
@@ -216,36 +208,42 @@ class RationaleReport:
         with replacing(Path(path)) as temporary:
             self.to_frame().to_parquet(temporary, index=False)
 
-    def to_latex(self, path: str | Path | None = None, *, metrics: tuple[str, ...] = tables.PAPER_METRICS) -> str:
+    def to_latex(self, path: str | Path | None = None, *, metrics: tuple[str, ...] | None = None) -> str:
         """Method x layer as a table, one block a metric, ready to paste; needs the package booktabs."""
         return _write(tables.latex(self, metrics), path)
 
-    def to_markdown(self, path: str | Path | None = None, *, metrics: tuple[str, ...] = tables.PAPER_METRICS) -> str:
+    def to_markdown(self, path: str | Path | None = None, *, metrics: tuple[str, ...] | None = None) -> str:
         """Method x layer as Markdown, one table a metric."""
         return _write(tables.markdown(self, metrics), path)
 
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The report as one page that needs no other file, no script and no network."""
+        from analysis.html import page  # draws figures, and matplotlib takes a second to import
+
+        return _write(page(self), path)
+
     def figure(self, kind: str = "agreement", **options: Any) -> Figure:
-        """The figure of that kind, see `analysis.figures`: "agreement" (panels=...) or "lengths"."""
-        from analysis import figures  # matplotlib takes a second to import
+        """The figure of that kind, see `analysis.figures`: `report.figure("agreement", panels=("fpr", "tpr"))`."""
+        from analysis import figures
 
         return figures.draw(self, kind, **options)
 
     def save(self, directory: str | Path) -> list[Path]:
-        """Write report.json, layers.csv, documents.parquet, table.tex, table.md and figures/."""
+        """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/."""
         from analysis import figures
 
         folder = Path(directory)
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        self.to_json(folder / "report.json")
-        self.to_csv(folder / "layers.csv")
-        self.to_parquet(folder / "documents.parquet")
-        self.to_latex(folder / "table.tex")
-        self.to_markdown(folder / "table.md")
-        names = ["report.json", "layers.csv", "documents.parquet", "table.tex", "table.md"]
-        paths = [folder / name for name in names]
-        for kind in figures.kinds(self):
-            paths += figures.save_figure(self.figure(kind), folder / "figures" / kind)
-        return paths
+        writers: dict[str, Callable[[Path], object]] = {
+            "report.json": self.to_json,
+            "layers.csv": self.to_csv,
+            "documents.parquet": self.to_parquet,
+            "table.tex": self.to_latex,
+            "table.md": self.to_markdown,
+            "report.html": self.to_html,
+        }
+        for name, write in writers.items():
+            write(folder / name)
+        return [folder / name for name in writers] + figures.save_all(self, folder / "figures")
 
 
 def _mean(values: list[bool]) -> float:
@@ -257,22 +255,3 @@ def _write(text: str, path: str | Path | None) -> str:
         with replacing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return text
-
-
-def _read_json(source: str | Path) -> tuple[str, Any]:
-    is_text = isinstance(source, str) and source.lstrip().startswith("{")
-    name = "report" if is_text else str(source)
-    try:
-        return name, json.loads(str(source) if is_text else Path(source).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{name}: {error.strerror or 'cannot be read'}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: not valid JSON ({error})") from error
-
-
-def _null_for_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _null_for_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null_for_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

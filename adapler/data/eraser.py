@@ -52,7 +52,8 @@ class EraserExample:
     """One annotated document.
 
     `spans`: half-open word ranges of the rationale, sorted, disjoint and not touching, so they say the same as
-    `rationale()`. An example without evidence has none.
+    `rationale()`. An example without evidence has none. `documents`: id and number of words of each document that
+    `words` joins, in order; without any the example is a document by its own id.
     """
 
     id: str
@@ -60,6 +61,7 @@ class EraserExample:
     label: str
     spans: tuple[tuple[int, int], ...]
     query: str = ""
+    documents: tuple[tuple[str, int], ...] = ()
 
     def rationale(self) -> NDArray[np.bool_]:
         """(n_words,) True where a human marked the word."""
@@ -107,8 +109,10 @@ def read_tree(tree: FileTree, *, name: str) -> EraserCorpus:
     tree, name = tree.below(root), root.rpartition("/")[2] or name
     documents = _documents(tree)
     present = [split for split in SPLITS if f"{split}.jsonl" in tree.files]
-    splits = {split: _read_split(tree, split, documents) for split in present}
-    _check_labels(tree, splits)
+    splits: dict[str, tuple[EraserExample, ...]] = {}
+    for split in present:  # train first: it says which labels there are
+        known = sorted({example.label for example in splits.get("train", ())})
+        splits[split] = _read_split(tree, split, documents, known=known)
     labels = tuple(sorted({example.label for examples in splits.values() for example in examples}))
     return EraserCorpus(name, source, _checksum(splits), labels, splits)
 
@@ -181,11 +185,19 @@ def _documents(tree: FileTree) -> dict[str, tuple[str, ...]]:
     return documents
 
 
-def _read_split(tree: FileTree, split: str, documents: Mapping[str, tuple[str, ...]]) -> tuple[EraserExample, ...]:
+def _read_split(
+    tree: FileTree, split: str, documents: Mapping[str, tuple[str, ...]], *, known: list[str]
+) -> tuple[EraserExample, ...]:
+    """The examples of a split; `known`: the labels of train, none where there is no train."""
     where = tree.where(f"{split}.jsonl")
     examples: dict[str, EraserExample] = {}
     for line, row in json_lines(tree.read(f"{split}.jsonl"), where):
         example = _example(row, documents, f"{where}:{line}")
+        if known and example.label not in known:
+            raise DataError(
+                f"{where}:{line}: label {example.label!r} of {example.id!r} is not in train, which has "
+                f"{', '.join(known)}"
+            )
         if example.id in examples:
             raise DataError(f"{where}:{line}: annotation id {example.id!r} appears twice in this split")
         examples[example.id] = example
@@ -215,7 +227,8 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
             )
         spans.append((offsets[docid] + start, offsets[docid] + end))
     query = query if isinstance(query, str) else ""
-    return EraserExample(annotation_id, words, label, merge_spans(spans), query)
+    lengths = tuple((docid, len(documents[docid])) for docid in docids)
+    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths)
 
 
 def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
@@ -259,19 +272,6 @@ def _docids(
         if not documents[docid]:
             raise DataError(f"{where}: document {docid!r} is empty")
     return docids
-
-
-def _check_labels(tree: FileTree, splits: Mapping[str, tuple[EraserExample, ...]]) -> None:
-    if "train" not in splits:
-        return
-    known = {example.label for example in splits["train"]}
-    for split, examples in splits.items():
-        for example in examples:
-            if example.label not in known:
-                raise DataError(
-                    f"{tree.where(f'{split}.jsonl')}: label {example.label!r} of {example.id!r} is not in train, "
-                    f"which has {', '.join(sorted(known))}"
-                )
 
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:

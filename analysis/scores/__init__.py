@@ -1,6 +1,23 @@
-"""Scoring methods, one a file: functions `(model, batch) -> LayerScores`, found by name in a registry."""
+"""Scoring methods: functions `(model, batch) -> LayerScores`, found by name in a registry.
 
-from analysis.scores import contribution, random, raw_attention, rollout, saliency
+`python -m analysis.scores` prints them. A method of one's own takes one decorator: see `analysis.scores.base`.
+"""
+
+from analysis.scores import (
+    attention_gradient,
+    contribution,
+    deeplift,
+    globenc,
+    gradient_shap,
+    integrated_gradients,
+    occlusion,
+    random,
+    raw_attention,
+    rollout,
+    saliency,
+    surrogates,
+    value_zeroing,
+)
 from analysis.scores.base import (
     Batch,
     LayerScores,
@@ -15,13 +32,21 @@ __all__ = [
     "Batch",
     "LayerScores",
     "ScoringMethod",
+    "attention_gradient",
     "contribution",
+    "deeplift",
     "get_method",
+    "globenc",
+    "gradient_shap",
+    "integrated_gradients",
     "method_names",
     "normalise",
+    "occlusion",
     "random",
     "raw_attention",
     "rollout",
     "saliency",
     "scoring_method",
+    "surrogates",
+    "value_zeroing",
 ]

@@ -23,7 +23,13 @@ def adapler_pass(model: Any, batch: Batch) -> Any:
     return batch.shared(model, "adapler_pass", compute)
 
 
-@scoring_method("cp", paper="https://aclanthology.org/2022.acl-long.1", needs="adapler", title="AdapLeR CP")
+@scoring_method(
+    "cp",
+    paper="https://aclanthology.org/2022.acl-long.1",
+    needs="adapler",
+    title="AdapLeR CP",
+    cost="1 AdapLeR forward",
+)
 def contribution(model: Any, batch: Batch) -> LayerScores:
     """S~_i^l while token i is present when CP_l runs, 0 once it is dropped.
 

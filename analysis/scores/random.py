@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,14 @@ import torch
 from analysis.scores.base import Batch, LayerScores, normalise, scoring_method
 
 
-@scoring_method("random", paper="none", title="Random")
+@scoring_method("random", paper="none", title="Random", cost="none")
 def random(model: Any, batch: Batch) -> LayerScores:
     """Uniform draws, new for each layer; they depend on the seed and the document's id, not on the batch."""
     n_batch, n_tokens = batch.attention_mask.shape
     n_layers = model.config.num_hidden_layers
     values = torch.zeros(n_batch, n_layers, n_tokens)
-    for row, (name, real) in enumerate(zip(batch.ids, batch.attention_mask.sum(-1).tolist(), strict=True)):
-        digest = hashlib.sha256(name.encode()).digest()
-        generator = np.random.default_rng([batch.seed, *np.frombuffer(digest, dtype=np.uint32).tolist()])
+    for row, real in enumerate(batch.attention_mask.sum(-1).tolist()):
+        generator = np.random.default_rng(batch.entropy(row))
         draws = generator.random((n_layers, real), dtype=np.float32)  # (L, n)
         values[row, :, :real] = torch.from_numpy(draws)
     return LayerScores(normalise(values.to(batch.attention_mask.device), batch.attention_mask))

@@ -9,23 +9,33 @@ products of a (at most L) x N with an N x N matrix, for all layers' rollouts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from analysis.scores.base import Batch, LayerScores, normalise, scoring_method
 from analysis.scores.forward import attention_pass
 
 
+def roll_out(maps: Sequence[Tensor], *, residual: float = 0.0) -> Tensor:
+    """[CLS] rows of M^l ... M^0 for every l, with M = (1 - residual) * map + residual * I.
+
+    maps: L times (B, N, N), first layer first. Returns (B, L, N).
+    """
+    n_batch, n_tokens, _ = maps[0].shape
+    start = torch.zeros(n_batch, 1, n_tokens, device=maps[0].device)
+    start[:, :, 0] = 1.0
+    rows = start[:, :0]  # (B, 0, N)
+    for matrix in reversed(maps):
+        rows = torch.cat([start, rows], dim=1)  # (B, rows that started at or above this layer, N)
+        rows = (1 - residual) * torch.bmm(rows, matrix) + residual * rows
+    return rows  # row l started at layer l
+
+
 @scoring_method("rollout", paper="https://aclanthology.org/2020.acl-main.385", needs="attention", title="Rollout")
 def rollout(model: Any, batch: Batch) -> LayerScores:
     """[CLS] row of the rolled-out attention up to layer l."""
-    weights = attention_pass(model, batch).attentions
-    n_batch, n_tokens = batch.attention_mask.shape
-    start = torch.zeros(n_batch, 1, n_tokens, device=weights[0].device)
-    start[:, :, 0] = 1.0
-    rows = start[:, :0]  # (B, 0, N)
-    for attention in reversed(weights):
-        rows = torch.cat([start, rows], dim=1)  # (B, rows that started at or above this layer, N)
-        rows = (torch.bmm(rows, attention) + rows) / 2
-    return LayerScores(normalise(rows, batch.attention_mask))  # (B, L, N), row l started at layer l
+    rows = roll_out(attention_pass(model, batch).attentions, residual=0.5)
+    return LayerScores(normalise(rows, batch.attention_mask))

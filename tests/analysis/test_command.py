@@ -11,6 +11,26 @@ from analysis import loading, rationale_eval
 from analysis.report import RationaleReport
 
 
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing that a test computes stays in the home directory, or comes from there."""
+    monkeypatch.setenv("ADAPLER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tables and figures, which take seconds to draw."""
+
+    def save(report: RationaleReport, directory: str | Path) -> list[Path]:
+        path = Path(directory) / "report.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        report.to_json(path)
+        return [path]
+
+    monkeypatch.setattr(RationaleReport, "save", save)
+
+
 def command(*argv: Any) -> int:
     return run_command(rationale_eval.main, [str(argument) for argument in argv])
 
@@ -34,16 +54,15 @@ def test_command_writes_and_prints(
     assert report.methods == ("attention", "attention_received", "rollout", "saliency", "cp", "random")
     assert report.meta["command"].startswith("python -m analysis.rationale_eval --adapler")
     assert report.meta["adapler"] == str(adapler_folder)
+    assert "* differs from AdapLeR CP" in printed  # the tests of CP against the others
     tables = [line for line in lines if line.startswith("  cp ")]
     assert len(tables) == 4 and all(len(line) <= 100 for line in lines[: lines.index(tables[-1])])
-    assert sorted(p.name for p in (output / "figures").iterdir()) == [
-        "agreement.pdf",
-        "agreement.png",
-        "lengths.pdf",
-        "lengths.png",
-    ]
+    for name in ("agreement.pdf", "agreement.png", "lengths.pdf", "document.svg"):
+        assert (output / "figures" / name).is_file()
+    assert (output / "summary.txt").read_text().startswith("adapler    ")
 
 
+@pytest.mark.usefixtures("quick")
 def test_without_arguments_the_embedded_checkpoint_and_the_sample(
     adapler_folder: Path,
     corpus_folder: Path,
@@ -65,6 +84,7 @@ def test_without_arguments_the_embedded_checkpoint_and_the_sample(
     assert "(the real ERASER Movie Reviews)" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("quick")
 def test_two_runs_give_the_same_numbers(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
     texts = []
     for name in ("a", "b"):
@@ -72,6 +92,7 @@ def test_two_runs_give_the_same_numbers(adapler_folder: Path, corpus_folder: Pat
         assert command(*options, "--output", tmp_path / name) == 0
         content = json.loads((tmp_path / name / "report.json").read_text())
         content["meta"].pop("command")
+        assert content["meta"].pop("cache")["from_cache"] == (0 if name == "a" else 6 * 8)  # six methods, two models
         texts.append(content)
     assert texts[0] == texts[1]
 
@@ -83,7 +104,14 @@ def test_two_runs_give_the_same_numbers(adapler_folder: Path, corpus_folder: Pat
         (("--model", "{tmp}/none"), "none: no such model folder"),
         (("--data", "{tmp}/none"), "none: no such file or folder"),
         (("--split", "dev"), "split: got 'dev', films has test"),
-        (("--methods", "lime"), "method 'lime' is not known; the registry has attention"),
+        (("--methods", "limes"), "method 'limes' is not known; the registry has attention"),
+        (("--metrics", "auc"), "metric: got 'auc', allowed are average_precision"),
+        (("--predictions", "{tmp}/none.jsonl"), "none.jsonl: No such file"),
+        (("--human", "{tmp}/file"), "file: has none of the 6 documents that are evaluated"),
+        (("--cache", "{tmp}/file"), "cache: .*file cannot be a folder"),
+        (("--rationales", "{tmp}/file"), "--rationales: .*file is a file, must be a folder"),
+        (("--faithfulness-layers", "7"), "faithfulness_layers: got 7, the model has layers 0 to 2"),
+        (("--examples", "-1"), "examples: got -1, must be at least 0"),
         (("--max-length", "1"), "max_length: got 1, must be at least 3"),
         (("--output", "{tmp}/file"), "--output: .*file is a file, must be a folder"),
         (("--output", "{tmp}/file/deeper"), "--output: .*file is a file, must be a folder"),
@@ -125,6 +153,61 @@ def test_help_has_an_example_and_every_method(capsys: pytest.CaptureFixture[str]
         command("--help")
     assert exit_.value.code == 0
     printed = capsys.readouterr().out
-    assert "example:\n  python -m analysis.rationale_eval --adapler" in printed
+    assert "examples:\n  python -m analysis.rationale_eval --adapler" in printed
     flat = " ".join(printed.split())
     assert "attention_received" in flat and "saliency_gold" in flat
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_second_run_takes_scores_from_the_cache(
+    adapler_folder: Path,
+    corpus_folder: Path,
+    tmp_path: Path,
+    cache_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--methods", "cp", "random")
+    assert command(*options, "--output", tmp_path / "a", "--no-cache") == 0
+    assert not cache_folder.exists()
+    assert command(*options, "--output", tmp_path / "b") == 0
+    assert "cache      " not in capsys.readouterr().out
+    assert command(*options, "--output", tmp_path / "c", "--metrics", "roc_auc", "average_precision") == 0
+    assert "cache      100 % of the model's outputs were there already" in capsys.readouterr().out
+    assert command(*options, "--no-cache", "--cache", tmp_path) == 2
+    assert "--no-cache: cannot be given together with --cache" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_default_cache_that_cannot_be_is_no_reason_to_stop(
+    adapler_folder: Path,
+    corpus_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ADAPLER_CACHE", str(tmp_path / "file"))
+    options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--methods", "random")
+    assert command(*options, "--output", tmp_path / "out") == 0
+    assert "note: cache: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+def test_everything_at_once(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--output", output)
+    extra = ("--protocol", "eraser", "--policy", "rationale-windows", "--aggregate", "mean", "--queries", "no")
+    methods = ("--methods", "saliency", "cp", "occlusion", "--faithfulness-layers", 0, 2, "--examples", 1)
+    files = ("--human", corpus_folder / "test.jsonl", "--rationales", tmp_path / "rationales", "--rationale-layer", 1)
+    assert command(*options, *extra, *methods, *files) == 0
+    printed = capsys.readouterr().out
+    assert "in view    24 wordpieces (rationale-windows, 7 windows)" in printed
+    assert "protocol   eraser (python -m analysis.protocols), aggregation mean" in printed
+    assert "rationales in ERASER's format: " in printed
+    report = RationaleReport.from_json(output / "report.json")
+    assert report.methods == ("saliency", "cp", "occlusion", "human") and len(report.examples) == 1
+    assert not report.is_layerwise("human") and not report.is_layerwise("occlusion")
+    written = sorted(path.name for path in (tmp_path / "rationales").iterdir())
+    assert written == ["cp.jsonl", "occlusion.jsonl", "saliency.jsonl"]

@@ -11,7 +11,7 @@ import pytest
 from adapler.data.eraser import read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.flops import adapler_flops, backbone_flops
-from analysis import evaluation, rationale_eval
+from analysis import plan, rationale_eval
 from analysis.alignment import align
 from analysis.batching import collate
 from analysis.metrics import plausibility as pl
@@ -64,22 +64,6 @@ def test_every_cell_equals_the_metric_of_that_document_alone(
             }
             for metric, number in expected.items():
                 assert value(report, name, layer, "pos_long", metric) == pytest.approx(number), (name, metric)
-
-
-def test_uniform_levels_by_hand(tiny_tokenizer: Any, corpus_folder: Path) -> None:
-    example = {e.id: e for e in read_corpus(corpus_folder).splits["test"]}["pos_0"]
-    window = align(example, tiny_tokenizer).windows[0]  # [CLS], 9 pieces, [SEP]; piece 1 ("superb") is rationale
-    assert len(window) == 11
-    scores = np.zeros(11)
-    scores[[0, 2, 5, 6]] = [0.6, 0.25, 0.1, 0.05]
-    row = dict(zip(evaluation.METRICS, evaluation.layer_metrics(window, scores, n_present=4), strict=True))
-    assert row["average_precision"] == 1.0
-    # n = 11: .25 and .1 reach 1/11, one of 8 irrelevant tokens
-    assert (row["tpr"], row["fpr"]) == (1.0, 1 / 8)
-    # n = 4 present: only .25 reaches 1/4
-    assert (row["tpr_present"], row["fpr_present"], row["j_present"]) == (1.0, 0.0, 1.0)
-    # content mass .4 over 9 tokens: .25, .1 and .05 all reach .4/9 = .0444
-    assert (row["tpr_content"], row["fpr_content"]) == (1.0, 2 / 8)
 
 
 def test_skipped_documents_are_classified_and_counted(report: RationaleReport) -> None:
@@ -184,7 +168,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
     ("options", "message"),
     [
         ({"split": "dev"}, "split: got 'dev', films has test"),
-        ({"methods": ["lime"]}, "method 'lime' is not known"),
+        ({"methods": ["limes"]}, "method 'limes' is not known"),
         ({"methods": []}, "methods: got none"),
         ({"dtype": "int8"}, "dtype: got 'int8', allowed are float32, bfloat16"),
         ({"max_length": 100}, "max_length: got 100, BertForSequenceClassification takes at most 64"),
@@ -193,6 +177,17 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
         ({"limit": 0}, "limit: got 0"),
         ({"seed": -1}, "seed: got -1"),
         ({"token_budget": 0}, "token_budget: 0 is not at least 1"),
+        ({"examples": -1}, "examples: got -1"),
+        ({"policy": "first"}, "policy: got 'first', allowed are truncate, rationale-windows, all-windows"),
+        ({"aggregation": "min"}, "aggregation: got 'min', allowed are none, max, mean, sum"),
+        ({"metrics": ["auc"]}, "metric: got 'auc', allowed are average_precision"),
+        ({"metrics": []}, "metrics: got none"),
+        ({"protocol": "acl"}, "protocol: got 'acl', allowed are paper, eraser, ferret"),
+        ({"protocol": "ferret", "metrics": ["comprehensiveness_1"]}, "'comprehensiveness_1' is of a bin that"),
+        ({"faithfulness_layers": [3]}, "faithfulness_layers: got 3, the model has layers 0 to 2"),
+        ({"faithfulness_variant": "swap"}, "variant: got 'swap', allowed are delete, mask"),
+        ({"metrics": ["faithfulness"], "faithfulness_variant": "mask"}, "has no mask token, use variant 'delete'"),
+        ({"rationale_layer": 9}, "rationale_layer: got 9, the model has layers 0 to 2"),
     ],
 )
 def test_bad_arguments(adapler_folder: Path, corpus_folder: Path, options: dict[str, Any], message: str) -> None:
@@ -236,3 +231,14 @@ def test_settings_travel_into_the_report(adapler_folder: Path, corpus_folder: Pa
     assert result.adapler_accuracy == result.accuracy and result.agreement == 1.0
     assert result.meta["data"]["checksum"] == read_corpus(corpus_folder).checksum
     assert result.meta["papers"]["cp"].startswith("https://aclanthology.org/2022")
+
+
+def test_documents_stay_in_order_whatever_the_chunks(
+    report: RationaleReport, adapler_folder: Path, corpus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "CHUNK_TOKENS", 25)  # one or two documents at a time
+    other = run(adapler_folder, corpus_folder)
+    np.testing.assert_allclose(other.values, report.values, atol=1e-5)
+    assert other.documents == report.documents and [e.id for e in other.examples] == [e.id for e in report.examples]
+    np.testing.assert_allclose(other.correlations, report.correlations, atol=1e-4)
+    np.testing.assert_allclose(other.curves["cp"], report.curves["cp"], atol=1e-5)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,50 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from adapler.errors import ArgumentError, DataError
-from analysis import figures, tables
-from analysis.alignment import Account
-from analysis.evaluation import METRICS
-from analysis.report import DocumentRecord, RationaleReport
+from analysis.report import DocumentScores, RationaleReport
+from analysis.statistics import paired_permutation_test
 
-METHODS = ("attention", "saliency", "cp", "random", "my_own_100%")
-
-
-def make_report(n_layers: int = 4, *, with_adapler: bool = True) -> RationaleReport:
-    """Random values, the third document skipped, one cell undefined."""
-    values = np.random.default_rng(0).random((len(METHODS), n_layers, 5, len(METRICS)))
-    values[:, :, 2] = np.nan
-    values[0, 0, 0, 0] = np.nan
-    documents = tuple(
-        DocumentRecord(
-            id=f"döc_{i}",
-            label="POS",
-            prediction="POS" if i else "NEG",
-            adapler_prediction="NEG" if with_adapler else None,
-            tokens=20 + i,
-            content_tokens=18 + i,
-            rationale_tokens=3,
-            lengths=tuple(range(20, 20 - n_layers, -1)) if with_adapler else None,
-            skipped="no rationale in view" if i == 2 else None,
-            account=Account(20, 18, 0, 3, 3, 0),
-        )
-        for i in range(5)
-    )
-    meta: dict[str, Any] = {
-        "data": {"name": "films_100%", "checksum": "abc"},
-        "split": "test",
-        "policy": "truncate",
-        "max_length": 24,
-        "density": 0.1 + 0.2,
-        "chance_average_precision": 1 / 3,
-        "seed": 0,
-        "titles": {"cp": "AdapLeR CP"},
-    }
-    if with_adapler:
-        meta["speedup"] = 2.5
-    return RationaleReport(METHODS, METRICS, documents, values, meta)
+from .sample_report import FAITHFUL, METRICS, full_report, make_example, make_report
 
 
 @pytest.fixture
@@ -86,10 +46,15 @@ def test_json_without_adapler() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 99}, "schema version 99, this version of analysis reads 1"),
+        ({"schema_version": 1}, "schema version 1, this version of analysis reads 2; write the report again with"),
+        ({"schema_version": 99}, "schema version 99, this version of analysis reads 2"),
         ({"schema": "other"}, "not a rationale report"),
         ({"layers": 7}, "a damaged rationale report"),
         ({"documents": [{"id": "x"}]}, "a damaged rationale report"),
+        ({"examples": [{"id": "x", "tokens": ["a"]}]}, "a damaged rationale report"),
+        ({"examples": None}, "a damaged rationale report"),
+        ({"curves": {"cp": [[0.5]]}}, "a damaged rationale report"),
+        ({"correlations": [[1.0]]}, "a damaged rationale report"),
     ],
 )
 def test_other_json_is_refused(report: RationaleReport, tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -139,109 +104,109 @@ def test_a_summary_that_the_caller_changes_stays_the_caller_s(report: RationaleR
     assert (report.summary()["mean"] > 0).all()
 
 
-def test_latex_is_balanced_and_escaped(report: RationaleReport) -> None:
-    text = report.to_latex(metrics=("average_precision", "fpr"))
-    assert text.count("{") == text.count("}")
-    for environment in re.findall(r"\\begin\{(.*?)\}", text):
-        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
-    assert r"my\_own\_100\%" in text and r"films\_100\%" in text and r"\label{tab:rationales-films-100--test}" in text
-    assert not re.search(r"(?<!\\)[%_#]", text)
-    rows = [line for line in text.splitlines() if line.startswith("AdapLeR CP")]
-    assert len(rows) == 2 and all(row.count("&") == 4 and row.endswith(r"\\") for row in rows)
+def test_json_round_trip_of_everything_a_report_can_hold(tmp_path: Path) -> None:
+    report = full_report()
+    text = report.to_json(tmp_path / "deep" / "report.json")
+    back = RationaleReport.from_json(tmp_path / "deep" / "report.json")
+    assert back.to_json() == text
+    assert np.array_equal(back.values, report.values, equal_nan=True)
+    assert back.correlations is not None and report.correlations is not None
+    assert np.array_equal(back.correlations, report.correlations, equal_nan=True)
+    assert back.curves.keys() == report.curves.keys()
+    assert all(np.array_equal(back.curves[method], report.curves[method]) for method in report.curves)
+    for ours, theirs in zip(report.examples, back.examples, strict=True):
+        assert (ours.id, ours.tokens, ours.prediction, ours.label) == (
+            theirs.id,
+            theirs.tokens,
+            theirs.prediction,
+            theirs.label,
+        )
+        assert np.array_equal(ours.words, theirs.words) and np.array_equal(ours.rationale, theirs.rationale)
+        assert theirs.rationale.dtype == bool and theirs.scores["cp"].dtype == np.float32
+        assert ours.scores.keys() == theirs.scores.keys()
+        assert all(np.array_equal(ours.scores[method], theirs.scores[method]) for method in ours.scores)
+    assert np.array_equal(report.examples[0].retention, back.examples[0].retention)  # type: ignore[arg-type]
+    assert back.examples[1].retention is None
 
 
-def test_no_latex_row_starts_with_a_bracket() -> None:
-    report = make_report()
-    titled = replace(report, meta=report.meta | {"titles": {"attention": "[CLS] attention"}})
-    assert re.search(r"^\{\[\}CLS\{\]\} attention & ", titled.to_latex(), re.MULTILINE)
-    assert not re.search(r"\\\\\s*\[", titled.to_latex())
+def test_a_float32_score_is_written_with_few_digits() -> None:
+    example = DocumentScores("x", ("a", "b"), np.arange(2), np.zeros(2), {"cp": np.array([[0.1, 1 / 3]])})
+    assert example.to_dict()["scores"]["cp"] == [[0.1, 0.33333334]]
+    assert np.array_equal(DocumentScores.from_dict(example.to_dict()).scores["cp"], example.scores["cp"])
 
 
-def test_escape_covers_every_special_character() -> None:
-    assert tables.escape(r"a_b 5% \ ~ ^ {#$&}") == (
-        r"a\_b 5\% \textbackslash{} \textasciitilde{} \textasciicircum{} \{\#\$\&\}"
-    )
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"words": np.zeros(3)}, r"document d.c_0: words of shape \(3,\), must be \(10,\)"),
+        ({"rationale": np.zeros(9)}, r"rationale of shape \(9,\), must be \(10,\)"),
+        ({"scores": {"cp": np.zeros(10)}}, r"cp of shape \(10,\), must be \(layers, 10\)"),
+        ({"retention": np.ones((4, 11))}, r"retention of shape \(4, 11\), must be \(layers, 10\)"),
+    ],
+)
+def test_scores_of_a_document_must_fit_its_tokens(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        replace(make_example(), **change)
 
 
-def test_markdown(report: RationaleReport) -> None:
-    text = report.to_markdown(metrics=("tpr",))
-    row = next(line for line in text.splitlines() if line.startswith("| cp"))
-    means = tables.cells(report, "tpr")["cp"]
-    assert row == "| cp | " + " | ".join(f"{mean:.3f}"[1:] for mean in means) + " |"
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": np.zeros((5, 4, 5, 3))}, r"values: shape \(5, 4, 5, 3\), must be \(5, 4, 5, 10\)"),
+        ({"curves": {"cp": np.zeros((4, 7))}}, r"curves: 'cp' of shape \(4, 7\), must be .* \(4, 101\)"),
+        ({"curves": {"other": np.zeros((4, 101))}}, "curves: 'other' .* must be one of attention"),
+        ({"correlations": np.zeros((4, 3, 3))}, r"correlations: shape \(4, 3, 3\), must be \(4, 5, 5\)"),
+    ],
+)
+def test_arrays_of_a_report_must_fit(report: RationaleReport, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        replace(report, **change)
 
 
-def test_numbers() -> None:
-    numbers = [0.2541, -0.031, 1.0, 0.0, -0.0001, float("nan"), None, 12.5]
-    assert [tables.number(n) for n in numbers] == [
-        ".254",
-        "-.031",
-        "1.000",
-        ".000",
-        ".000",
-        "-",
-        "-",
-        "12.500",
-    ]
+def test_a_method_at_the_input_has_one_cell_a_metric() -> None:
+    summary = full_report().summary()
+    rows = summary[summary["method"] == "human"]
+    assert set(rows["layer"]) == {0} and len(rows) == len(METRICS) + len(FAITHFUL)
+    assert (rows["n"] == 4).all()
 
 
-@pytest.mark.parametrize("n_layers", [1, 6, 12, 24])
-def test_plain_tables_fit_a_terminal(n_layers: int) -> None:
-    text = tables.plain(make_report(n_layers))
-    assert max(len(line) for line in text.splitlines()) <= 100
-    assert text.count("chance") == -(-(n_layers + 1) // 13)
+def test_comparisons_are_paired_tests_of_the_reference_with_each_method() -> None:
+    report = full_report()
+    frame = report.comparisons("cp", "tpr").set_index(["method", "layer"])
+    assert len(frame) == 6 * 4
+    column = report.metrics.index("tpr")
+    ours, theirs = report.values[2, 3, :, column], report.values[1, 3, :, column]
+    row = frame.loc[("saliency", 3)]
+    assert row["n"] == 4 and row["difference"] == pytest.approx(np.nanmean(ours - theirs))
+    assert row["p"] == pytest.approx(float(paired_permutation_test(ours, theirs, seed=0)))
+    # a method at the input stands against every layer of the reference
+    lime = report.values[report.methods.index("lime(n_samples=8)"), 0, :, column]
+    for layer in range(4):
+        expected = np.nanmean(report.values[2, layer, :, column] - lime)
+        assert frame.loc[("lime(n_samples=8)", layer), "difference"] == pytest.approx(expected)
+    frame.loc[:, "p"] = -1.0
+    assert (report.comparisons("cp", "tpr")["p"] >= 0).all(), "what the caller changes stays the caller's"
 
 
-def test_unknown_metric_or_figure(report: RationaleReport) -> None:
+def test_a_reference_at_the_input_is_compared_once_with_another_one() -> None:
+    frame = full_report().comparisons("human", "tpr")
+    tested = frame[frame["n"] > 0]
+    assert tested.loc[tested["method"] == "lime(n_samples=8)", "layer"].tolist() == [0]
+    assert tested.loc[tested["method"] == "cp", "layer"].tolist() == [0, 1, 2, 3]
+
+
+def test_won_follows_the_direction_of_the_metric(report: RationaleReport) -> None:
+    values = report.values.copy()
+    values[2, ..., METRICS.index("fpr")] = 0.0  # cp has the lowest FPR everywhere
+    frame = replace(report, values=values).comparisons("cp", "fpr")
+    assert (frame["difference"] < 0).all() and (frame["won"] == 1).all()
+
+
+def test_comparisons_of_unknown_names(report: RationaleReport) -> None:
+    with pytest.raises(ArgumentError, match="reference 'lime' is not in the report, which has attention, saliency"):
+        report.comparisons("lime", "tpr")
     with pytest.raises(ArgumentError, match="metric 'auc' is not in the report, which has average_precision"):
-        report.to_markdown(metrics=("auc",))
-    with pytest.raises(ArgumentError, match="figure 'heat' is not known, there are agreement, lengths"):
-        report.figure("heat")
-    with pytest.raises(ArgumentError, match="panel 'auc' is not in the report"):
-        report.figure(panels=("auc",))
-    with pytest.raises(ArgumentError, match="panels: got none"):
-        report.figure(panels=())
-    with pytest.raises(ArgumentError, match="the report has no AdapLeR model"):
-        make_report(with_adapler=False).figure("lengths")
-
-
-def test_figure_draws_the_means_and_bands(report: RationaleReport) -> None:
-    figure = report.figure(panels=("average_precision", "fpr"))
-    assert figure.get_size_inches()[0] == pytest.approx(6.3)
-    left, right = figure.axes
-    lines = {line.get_label(): line for line in right.get_lines()}
-    means = tables.cells(report, "fpr")
-    np.testing.assert_allclose(lines["AdapLeR CP"].get_ydata(), means["cp"])
-    assert list(lines["AdapLeR CP"].get_xdata()) == [0, 1, 2, 3]
-    assert len(right.collections) == len(METHODS)  # one band each
-    chance = {line.get_label(): line for line in left.get_lines()}["Chance"]
-    assert set(chance.get_ydata()) == {1 / 3} and "random" not in {line.get_label() for line in left.get_lines()}
-    styles = {(line.get_color(), line.get_marker(), str(line._unscaled_dash_pattern)) for line in right.get_lines()}
-    assert len(styles) == len(METHODS), "every method needs a look of its own"
-
-
-def test_figures_are_saved_with_truetype_fonts(report: RationaleReport, tmp_path: Path) -> None:
-    pdf, png = figures.save_figure(report.figure(), tmp_path / "agreement")
-    data = pdf.read_bytes()
-    inflated = data + b"".join(_inflate(s) for s in re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL))
-    assert b"/FontFile2" in inflated, "fonts must be embedded as TrueType"
-    assert b"/Type3" not in inflated
-    with Image.open(png) as image:
-        assert image.size[0] == pytest.approx(6.3 * 300, abs=2)
-    again = figures.save_figure(report.figure(), tmp_path / "again")
-    assert again[0].read_bytes() == data
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "again.pdf",
-        "again.png",
-        "agreement.pdf",
-        "agreement.png",
-    ]
-
-
-def _inflate(stream: bytes) -> bytes:
-    try:
-        return zlib.decompress(stream.strip(b"\r\n"))
-    except zlib.error:
-        return b""
+        report.comparisons("cp", "auc")
 
 
 def test_save_writes_everything_and_leaves_other_files_alone(report: RationaleReport, tmp_path: Path) -> None:
@@ -254,19 +219,17 @@ def test_save_writes_everything_and_leaves_other_files_alone(report: RationaleRe
         "documents.parquet",
         "table.tex",
         "table.md",
-        *(f"figures/{kind}.{suffix}" for kind in ("agreement", "lengths") for suffix in ("pdf", "png")),
+        "report.html",
+        *(f"figures/{kind}.{suffix}" for kind in ("agreement", "lengths") for suffix in ("pdf", "png", "svg")),
     }
     assert all(path.stat().st_size for path in paths) and (tmp_path / "notes.txt").read_text() == "mine"
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "notes.txt",
-        "figures",
-        *(n for n in names if "/" not in n),
-    }
+    assert {p.name for p in tmp_path.iterdir()} == {"notes.txt", "figures", *(n for n in names if "/" not in n)}
 
 
 def test_a_report_of_skipped_documents_only_still_prints(report: RationaleReport, tmp_path: Path) -> None:
     meta = report.meta | {"density": None, "chance_average_precision": None}
     empty = replace(report, values=np.full_like(report.values, np.nan), meta=meta)
     assert (empty.summary()["n"] == 0).all() and empty.to_frame().empty
-    assert " - " in tables.plain(empty) and "--" in empty.to_latex()
+    assert "--" in empty.to_latex() and "| - |" in empty.to_markdown()
+    assert (empty.comparisons()["n"] == 0).all()
     empty.save(tmp_path / "out")

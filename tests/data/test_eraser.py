@@ -190,7 +190,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
 def test_label_unknown_to_train(corpus_folder: Build) -> None:
     splits = rows()
     splits["test"][0]["classification"] = "neg"
-    with pytest.raises(DataError, match=r"test\.jsonl: label 'neg' of 'neg_2' is not in train, which has NEG, POS"):
+    with pytest.raises(DataError, match=r"test\.jsonl:1: label 'neg' of 'neg_2' is not in train, which has NEG, POS"):
         read_corpus(corpus_folder(splits))
 
 

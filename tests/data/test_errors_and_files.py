@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_run_command_lets_bugs_through(error: Exception) -> None:
         run_command(raising(error))
 
 
+def test_a_reader_that_left_is_not_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "stdout").open("w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert run_command(raising(BrokenPipeError())) == 141
+        stream.write("what Python flushes at exit")
+    assert (tmp_path / "stdout").read_text() == "", "it goes nowhere, instead of raising once more"
+    assert capsys.readouterr().err == ""
+
+
 def test_run_command_passes_arguments_and_code() -> None:
     assert run_command(lambda argv: len(argv or ()), ["a", "b", "c"]) == 3
 
@@ -85,6 +97,24 @@ def test_replacing_a_folder_whole(tmp_path: Path) -> None:
         (temporary / "new").write_text("new")
     assert [file.name for file in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").write_text("old")
+    replace = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if Path(target) == path and not (Path(source) / "old").exists():
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr("adapler.files.os.replace", failing)
+    with pytest.raises(OSError, match="No space left"), replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert [file.name for file in path.iterdir()] == ["old"] and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("folder", [True, False])

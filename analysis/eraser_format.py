@@ -1,0 +1,206 @@
+"""Rationales in ERASER's format (DeYoung et al., 2020), https://aclanthology.org/2020.acl-main.408: one JSON
+object a line, which the benchmark's own scorer reads.
+
+    {"annotation_id": ..., "classification": label, "classification_scores": {label: probability},
+     "rationales": [{"docid": ..., "soft_rationale_predictions": [one number a word],
+                     "hard_rationale_predictions": [{"start_token": i, "end_token": j}, ...]}]}
+
+Reading takes such predictions, soft or hard, and also annotations ("evidences", as in the data's own files), so
+that a file of one human against another can be scored like a method.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapler.data.archive import json_lines
+from adapler.errors import DataError
+from adapler.files import replacing
+
+__all__ = ["Prediction", "read_rationales", "spans_of", "write_rationales"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Scores of one example's words and, if they are known, the class probabilities.
+
+    scores  (W,) float64, higher = more important; a hard rationale is 0 and 1
+    hard    (W,) bool, the words of the hard rationale, or None
+    """
+
+    id: str
+    scores: NDArray[np.float64]
+    hard: NDArray[np.bool_] | None = None
+    probabilities: Mapping[str, float] | None = None
+
+
+def spans_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Half-open ranges of the True runs.
+
+    >>> spans_of(np.array([True, True, False, True]))
+    [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def write_rationales(path: str | Path, predictions: Iterable[Prediction], examples: Mapping[str, Any]) -> None:
+    """One line a prediction; `examples` are the annotated documents by id, which know their documents' ids.
+
+    Scores that are not the words' in number raise DataError. The file is written whole or not at all.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for prediction in predictions:
+            row = _row(prediction, examples[prediction.id])
+            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _row(prediction: Prediction, example: Any) -> dict[str, Any]:
+    if len(prediction.scores) != len(example.words):
+        raise DataError(f"document {prediction.id}: {len(prediction.scores)} scores, {len(example.words)} words")
+    rationales, start = [], 0
+    for docid, length in _documents(example):
+        part = slice(start, start + length)
+        rationale: dict[str, Any] = {
+            "docid": docid,
+            "soft_rationale_predictions": [float(f"{score:.7g}") for score in prediction.scores[part]],
+        }
+        if prediction.hard is not None:
+            spans = spans_of(prediction.hard[part])
+            rationale["hard_rationale_predictions"] = [{"start_token": i, "end_token": j} for i, j in spans]
+        rationales.append(rationale)
+        start += length
+    row: dict[str, Any] = {"annotation_id": prediction.id, "rationales": rationales}
+    if prediction.probabilities is not None:
+        scores = dict(prediction.probabilities)
+        row |= {"classification": max(scores, key=lambda label: scores[label]), "classification_scores": scores}
+    return row
+
+
+def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Prediction]:
+    """Predictions by annotation id, for those of the examples that the file has; others in it are passed over.
+
+    Raises DataError, with file and line, for a file that is not there, a line that is no such object, an
+    annotation id twice, scores that are not the document's in number or not finite, spans outside it, and a file
+    that has none of the examples.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    known = {example.id: example for example in examples}
+    found: dict[str, Prediction] = {}
+    for line, row in json_lines(text, str(path)):
+        where = f"{path}:{line}"
+        name = row.get("annotation_id")
+        if not isinstance(name, str):
+            raise DataError(f"{where}: field 'annotation_id' must be a string, found {_kind(name)}")
+        if name in found:
+            raise DataError(f"{where}: annotation id {name!r} appears twice")
+        if name in known:
+            found[name] = _prediction(row, known[name], where)
+    if not found:
+        raise DataError(f"{path}: has none of the {len(known)} documents that are evaluated")
+    return found
+
+
+def _prediction(row: Mapping[str, Any], example: Any, where: str) -> Prediction:
+    lengths = dict(_documents(example))
+    if "rationales" in row:
+        soft, hard = _predicted(row["rationales"], lengths, where)
+    elif "evidences" in row:
+        soft, hard = {}, _annotated(row["evidences"], lengths, where)
+    else:
+        raise DataError(f"{where}: has neither 'rationales' nor 'evidences'")
+    mask = np.concatenate([hard.get(docid, np.zeros(n, dtype=bool)) for docid, n in lengths.items()])
+    if soft and len(soft) < len(lengths):
+        missing = next(docid for docid in lengths if docid not in soft)
+        raise DataError(f"{where}: no soft_rationale_predictions for document {missing!r}, others have them")
+    scores = np.concatenate([soft[docid] for docid in lengths]) if soft else mask.astype(np.float64)
+    return Prediction(example.id, scores, mask if hard else None, row.get("classification_scores"))
+
+
+def _predicted(
+    rationales: Any, lengths: Mapping[str, int], where: str
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
+    soft: dict[str, NDArray[np.float64]] = {}
+    hard: dict[str, NDArray[np.bool_]] = {}
+    for rationale in _objects(rationales, "rationales", where):
+        docid = _docid(rationale, lengths, where)
+        if docid in soft or docid in hard:
+            raise DataError(f"{where}: document {docid!r} appears twice in 'rationales'")
+        scores, spans = rationale.get("soft_rationale_predictions"), rationale.get("hard_rationale_predictions")
+        if scores is None and spans is None:
+            raise DataError(f"{where}: document {docid!r} has neither soft nor hard rationale predictions")
+        if scores is not None:
+            soft[docid] = _soft(scores, docid, lengths[docid], where)
+        if spans is not None:
+            hard[docid] = np.zeros(lengths[docid], dtype=bool)
+            for span in _objects(spans, "hard_rationale_predictions", where):
+                _mark(hard[docid], span, docid, where)
+    return soft, hard
+
+
+def _annotated(groups: Any, lengths: Mapping[str, int], where: str) -> dict[str, NDArray[np.bool_]]:
+    hard = {docid: np.zeros(n, dtype=bool) for docid, n in lengths.items()}
+    if not isinstance(groups, list):
+        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {_kind(groups)}")
+    for group in groups:
+        for evidence in _objects(group, "evidences", where):
+            docid = _docid(evidence, lengths, where)
+            if evidence.get("start_token") != evidence.get("end_token") or evidence.get("text") != "":
+                _mark(hard[docid], evidence, docid, where)  # [n, n) with no text marks nothing
+    return hard
+
+
+def _soft(values: Any, docid: str, n_words: int, where: str) -> NDArray[np.float64]:
+    numbers = isinstance(values, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    if not numbers:
+        raise DataError(f"{where}: soft_rationale_predictions of {docid!r} must be a list of finite numbers")
+    if len(values) != n_words:
+        raise DataError(
+            f"{where}: soft_rationale_predictions of {docid!r} has {len(values)} numbers, the document {n_words} words"
+        )
+    return np.array(values, dtype=np.float64)
+
+
+def _mark(mask: NDArray[np.bool_], span: Mapping[str, Any], docid: str, where: str) -> None:
+    start, end = span.get("start_token"), span.get("end_token")
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(mask)):
+        raise DataError(
+            f"{where}: span [{_kind(start)}, {_kind(end)}) is out of range, document {docid!r} has {len(mask)} words"
+        )
+    mask[start:end] = True
+
+
+def _documents(example: Any) -> tuple[tuple[str, int], ...]:
+    documents: tuple[tuple[str, int], ...] = getattr(example, "documents", ())
+    return documents or ((example.id, len(example.words)),)
+
+
+def _docid(row: Mapping[str, Any], lengths: Mapping[str, int], where: str) -> str:
+    docid = row.get("docid")
+    if docid not in lengths:
+        raise DataError(f"{where}: docid {_kind(docid)} is not the example's, which has {', '.join(lengths)}")
+    return str(docid)
+
+
+def _objects(rows: Any, name: str, where: str) -> list[dict[str, Any]]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{where}: field {name!r} must be a list of objects, found {_kind(rows)}")
+    return rows
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:40]

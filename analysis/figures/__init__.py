@@ -1,0 +1,125 @@
+"""Figures of a report, for a paper. Every function takes results and an `ax`, never a model; nothing is recomputed.
+
+report.figure("agreement", panels=("average_precision", "fpr"), style="neurips")
+python -m analysis.figures reports/sample-test --style acl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from adapler.errors import ArgumentError
+from adapler.files import replacing
+from analysis.figures.curves import (
+    correlation_figure,
+    faithfulness_figure,
+    faithfulness_layers,
+    plot_correlation,
+    plot_faithfulness,
+    plot_precision_recall,
+    precision_recall_figure,
+)
+from analysis.figures.document import document_figure, plot_document
+from analysis.figures.heatmap import heatmap_figure, plot_heatmap
+from analysis.figures.layers import agreement_figure, lengths_figure, plot_lengths, plot_metric
+from analysis.figures.style import STYLE, VENUES
+from analysis.figures.tradeoff import plot_tradeoff, read_tradeoff, tradeoff_figure
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+__all__ = [
+    "STYLE",
+    "VENUES",
+    "draw",
+    "kinds",
+    "plot_correlation",
+    "plot_document",
+    "plot_faithfulness",
+    "plot_heatmap",
+    "plot_lengths",
+    "plot_metric",
+    "plot_precision_recall",
+    "plot_tradeoff",
+    "read_tradeoff",
+    "save_all",
+    "save_figure",
+    "tradeoff_figure",
+]
+
+FORMATS: dict[str, dict[str, Any]] = {  # and what is left out of the file, so that the same figure is the same bytes
+    ".pdf": {"CreationDate": None},
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+}
+_KINDS: dict[str, Callable[..., Figure]] = {
+    "agreement": agreement_figure,
+    "lengths": lengths_figure,
+    "precision_recall": precision_recall_figure,
+    "correlation": correlation_figure,
+    "faithfulness": faithfulness_figure,
+    "document": document_figure,
+    "heatmap": heatmap_figure,
+}
+
+
+def kinds(report: RationaleReport) -> tuple[str, ...]:
+    """The figures that this report has results for."""
+    has = {
+        "agreement": bool(report.metrics),
+        "lengths": report.mean_lengths is not None,
+        "precision_recall": bool(report.curves),
+        "correlation": report.correlations is not None and len(report.methods) > 1,
+        "faithfulness": bool(faithfulness_layers(report)),
+        "document": any(example.scores for example in report.examples),
+        "heatmap": any(example.scores for example in report.examples),
+    }
+    return tuple(kind for kind in _KINDS if has[kind])
+
+
+def draw(report: RationaleReport, kind: str, **options: Any) -> Figure:
+    """The figure of that kind; ArgumentError lists the kinds there are.
+
+    Every kind takes style="acl" | "neurips" and, where it has several methods or layers, methods=... and layers=...
+    """
+    if kind not in _KINDS:
+        raise ArgumentError(f"figure {kind!r} is not known, there are {', '.join(_KINDS)}")
+    return _KINDS[kind](report, **options)
+
+
+def save_all(
+    report: RationaleReport, folder: str | Path, *, style: str = "acl", methods: Sequence[str] | None = None
+) -> list[Path]:
+    """Every figure of the report as PDF, PNG and SVG; one of each document kind for every example.
+
+    methods: those to draw where a figure has several; default: all (in the heat map: up to four).
+    """
+    paths: list[Path] = []
+    for kind in kinds(report):
+        options: dict[str, Any] = {"style": style}
+        if methods is not None and kind not in ("document", "lengths"):
+            options["methods"] = methods
+        if kind not in ("document", "heatmap"):
+            paths += save_figure(draw(report, kind, **options), Path(folder) / kind)
+            continue
+        for index, example in enumerate(report.examples):
+            if example.scores:
+                name = kind if index == 0 else f"{kind}-{index + 1}"
+                paths += save_figure(draw(report, kind, example=index, **options), Path(folder) / name)
+    return paths
+
+
+def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write `stem`.pdf (fonts embedded), `stem`.png (300 dpi) and `stem`.svg; the same figure gives the same bytes."""
+    paths = []
+    for suffix, metadata in FORMATS.items():
+        path = Path(f"{stem}{suffix}")
+        with rc_context(STYLE), replacing(path) as temporary:
+            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
+        paths.append(path)
+    return paths

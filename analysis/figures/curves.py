@@ -1,0 +1,239 @@
+"""Precision-recall curves, faithfulness curves, and the rank correlation of the methods.
+
+M methods, L layers
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import NullLocator
+
+from adapler.errors import ArgumentError
+from analysis.figures.layers import CHANCE, EDGE, shared_legend
+from analysis.figures.style import (
+    label,
+    looks,
+    require_layer,
+    select,
+    short_numbers,
+    some_layers,
+    styled,
+    text_width,
+    venue,
+)
+from analysis.report import RECALLS
+from analysis.tables import number
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Sufficiency ↓"}
+CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
+
+
+def plot_precision_recall(
+    report: RationaleReport, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
+) -> None:
+    """Interpolated precision at each recall, mean over documents, one line a method."""
+    require_layer(layer, report.n_layers)
+    for method, look in looks(select(report, methods)).items():
+        curve = report.curves.get(method)
+        if curve is None or method == "random":
+            continue
+        row = curve[layer if report.is_layerwise(method) else 0]
+        if not np.isnan(row).all():
+            # a marker every .2, each method's at recalls of its own, so that they do not hide each other
+            offset = 3 * (list(report.methods).index(method) % 6)
+            ax.plot(RECALLS, row, markevery=(offset, 20), label=label(report, method), **{**EDGE, "zorder": 3, **look})
+    if (level := report.meta.get("density")) is not None:
+        ax.axhline(level, **CHANCE, label="Chance")  # of random scores, precision is the density at every recall
+    ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Recall", ylabel="Precision")
+    ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    ax.set_title(f"Layer {layer}", loc="left")
+    short_numbers(ax)
+
+
+@styled
+def precision_recall_figure(
+    report: RationaleReport,
+    *,
+    layers: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    style: str = "acl",
+) -> Figure:
+    """Precision-recall curves at the first, the middle and the last layer, or at `layers`."""
+    if not report.curves:
+        raise ArgumentError("figure 'precision_recall': the report has no precision-recall curves")
+    layers = some_layers(report.n_layers, 3) if layers is None else layers
+    width = venue(style).text if len(layers) > 1 else venue(style).column
+    figure, axes = _row_of_panels(len(layers), size=(width, 2.25))
+    for ax, layer in zip(axes, layers, strict=True):
+        plot_precision_recall(report, layer, ax, methods=methods)
+        if ax is not axes[0]:
+            ax.set_ylabel("")
+    top = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(0, min(top, 1.02))
+    shared_legend(figure, axes)
+    return figure
+
+
+def faithfulness_bins(report: RationaleReport, kind: str = "comprehensiveness") -> tuple[int, ...]:
+    """Shares of the tokens, in percent, for which the report has that metric."""
+    shares = (metric.removeprefix(f"{kind}_") for metric in report.metrics if metric.startswith(f"{kind}_"))
+    return tuple(sorted(int(share) for share in shares if share.isdigit()))
+
+
+def plot_faithfulness(
+    report: RationaleReport, kind: str, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
+) -> None:
+    """Comprehensiveness or sufficiency against the share of tokens that make up the rationale, with its 95 % band."""
+    if kind not in FAITHFULNESS:
+        raise ArgumentError(f"kind: got {kind!r}, allowed are {', '.join(FAITHFULNESS)}")
+    bins = faithfulness_bins(report, kind)
+    if not bins:
+        raise ArgumentError(f"figure 'faithfulness': the report has no metric {kind}_1, {kind}_5, ...")
+    require_layer(layer, report.n_layers)
+    summary = report.summary().set_index(["method", "layer", "metric"])
+    for method, look in looks(select(report, methods)).items():
+        at = layer if report.is_layerwise(method) else 0
+        rows = summary.loc[[(method, at, f"{kind}_{share}") for share in bins]]
+        line = {**EDGE, "zorder": 3, **look, "label": label(report, method), "clip_on": False}
+        ax.plot(bins, rows["mean"].to_numpy(), **line)
+        ax.fill_between(bins, rows["low"], rows["high"], color=look["color"], alpha=0.1, linewidth=0, zorder=1)
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(bins, [str(share) for share in bins])
+    ax.set_xlabel("Tokens, %")
+    short_numbers(ax)
+
+
+@styled
+def faithfulness_figure(
+    report: RationaleReport,
+    *,
+    layers: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    style: str = "acl",
+) -> Figure:
+    """Comprehensiveness and sufficiency by share of tokens, a row of panels for each layer of `layers` (default: the
+    first and the last layer that the report has them for)."""
+    kinds = [kind for kind in FAITHFULNESS if faithfulness_bins(report, kind)]
+    known = faithfulness_layers(report)
+    if not kinds or not known:
+        raise ArgumentError("figure 'faithfulness': the report has no faithfulness metrics")
+    layers = [known[i] for i in some_layers(len(known), 2)] if layers is None else layers
+    side_by_side = len(kinds) * len(layers) <= 4 and venue(style).text > 6
+    n_rows = 1 if side_by_side else len(layers)
+    n_columns = len(kinds) * len(layers) // n_rows
+    figure = Figure(figsize=(venue(style).text, 1.95 * n_rows + 0.35), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel().tolist()
+    for ax, (layer, kind) in zip(grid, [(layer, kind) for layer in layers for kind in kinds], strict=True):
+        plot_faithfulness(report, kind, layer, ax, methods=methods)
+        ax.set_title(f"{FAITHFULNESS[kind]}\nlayer {layer}", loc="left")
+    for first in range(len(kinds)):  # one scale a metric
+        same = grid[first :: len(kinds)]
+        low, high = min(ax.get_ylim()[0] for ax in same), max(ax.get_ylim()[1] for ax in same)
+        for ax in same:
+            ax.set_ylim(low, high)
+    shared_legend(figure, grid)
+    return figure
+
+
+def faithfulness_layers(report: RationaleReport) -> tuple[int, ...]:
+    """The layers for which faithfulness was computed."""
+    metrics = [m for m, name in enumerate(report.metrics) if name.partition("_")[0] in FAITHFULNESS]
+    if not metrics:
+        return ()
+    defined = ~np.isnan(report.values[..., metrics]).all(axis=(0, 2, 3))  # (L,)
+    return tuple(np.flatnonzero(defined).tolist())
+
+
+def plot_correlation(
+    report: RationaleReport, layer: int, ax: Axes, *, methods: Sequence[str] | None = None, lowest: float | None = None
+) -> AxesImage:
+    """Spearman's rank correlation of two methods' scores, mean over documents, at one layer.
+
+    lowest: the correlation that is drawn lightest, default: the lowest of the report, at most 0. Methods without any
+    defined correlation at the layer are left out.
+    """
+    matrix, names = _correlations(report, layer, methods)
+    lowest = _lowest(report) if lowest is None else lowest
+    image = ax.imshow(matrix, cmap="YlGnBu", vmin=lowest, vmax=1)
+    titles = [label(report, name) for name in names]
+    ax.set_xticks(range(len(names)), titles, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), titles)
+    ax.tick_params(length=0, labelsize=7)
+    ax.grid(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+    if min(ax.get_window_extent().width, ax.get_window_extent().height) / ax.figure.dpi >= CELL * len(names):
+        for (row, column), rho in np.ndenumerate(matrix):
+            dark = not math.isnan(rho) and (rho - lowest) / (1 - lowest) > 0.55
+            text = "1" if row == column else number(float(rho), 2).replace("-", "−")
+            ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+    ax.set_title(f"Layer {layer}", loc="left")
+    return image
+
+
+def _correlations(report: RationaleReport, layer: int, methods: Sequence[str] | None) -> tuple[Any, list[str]]:
+    if report.correlations is None:
+        raise ArgumentError("figure 'correlation': the report has no correlations")
+    chosen = [report.methods.index(method) for method in select(report, methods)]
+    matrix = report.correlations[require_layer(layer, report.n_layers)][np.ix_(chosen, chosen)]
+    others = np.where(np.eye(len(chosen), dtype=bool), np.nan, matrix)
+    keep = np.flatnonzero(~np.isnan(others).all(axis=1)) if len(chosen) > 1 else np.array([0])
+    return matrix[np.ix_(keep, keep)], [report.methods[chosen[m]] for m in keep.tolist()]
+
+
+def _lowest(report: RationaleReport) -> float:
+    if report.correlations is None or np.isnan(report.correlations).all():
+        return 0.0
+    return min(0.0, math.floor(10 * float(np.nanmin(report.correlations))) / 10)
+
+
+@styled
+def correlation_figure(
+    report: RationaleReport,
+    *,
+    layers: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    style: str = "acl",
+) -> Figure:
+    """Which methods rank the tokens alike, at the first and the last layer, or at `layers`."""
+    layers = some_layers(report.n_layers, 2) if layers is None else layers
+    width = venue(style).text
+    names = max(text_width(label(report, method), 7) for method in select(report, methods)) / 72  # inches
+    panels = max(1, len(layers))
+    side = min(0.4 * len(select(report, methods)), max(1.2, (width - 0.75 - panels * (names + 0.15)) / panels))
+    height = side + 0.72 * names + 0.45  # the names under the panels are at 45 degrees
+    figure, axes = _row_of_panels(len(layers), size=(width if panels > 1 else side + names + 0.95, height))
+    figure.set_layout_engine("compressed")
+    for ax, layer in zip(axes, layers, strict=True):
+        image = plot_correlation(report, layer, ax, methods=methods)
+        if ax is not axes[0] and _names(ax) == _names(axes[0]):
+            ax.set_yticklabels([])
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, aspect=25)
+    bar.outline.set_visible(False)
+    bar.set_label("Spearman's ρ")
+    bar.ax.tick_params(length=0)
+    short_numbers(bar.ax)
+    return figure
+
+
+def _names(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.get_xticklabels()]
+
+
+def _row_of_panels(n_panels: int, *, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    if n_panels == 0:
+        raise ArgumentError("layers: got none, at least one is needed")
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(1, n_panels, squeeze=False)[0].tolist()

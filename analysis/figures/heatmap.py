@@ -1,0 +1,91 @@
+"""The scores of one document as a heat map, layer by token.
+
+L layers, n tokens
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from analysis.figures.style import label, styled, venue
+from analysis.figures.token_scores import FULL_SHADE, pick, ratios
+from analysis.report_records import DocumentScores
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+# the palest shade is not white: white is for tokens that are not there
+SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
+_FIRST = ("cp", "saliency", "attention", "rollout")  # the paper's methods, which are shown by default
+
+
+def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
+    """Size of each token's score at each layer; white: not there any more; black marks above: the rationale."""
+    values = ratios(document, method)  # (L, n)
+    if method == "cp" and document.retention is not None:
+        gone = np.vstack([np.zeros((1, len(document)), dtype=bool), ~document.retention[:-1]])
+        values = np.where(gone, np.nan, values)
+    levels = np.log1p(np.clip(np.abs(values), 0, FULL_SHADE))
+    image = ax.imshow(levels, aspect="auto", cmap=SCORES, vmin=0, vmax=math.log1p(FULL_SHADE), interpolation="none")
+    ax.grid(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+    ax.set_xlim(-0.5, len(document) - 0.5)
+    n_layers = len(values)
+    step = 1 if n_layers <= 7 else 2 if n_layers <= 14 else 4
+    ticks = list(range(0, n_layers, step))
+    ax.set_yticks(ticks, [str(t) for t in ticks] if n_layers > 1 else ["in"])
+    ax.tick_params(length=0)
+    marks = [Rectangle((token - 0.5, 1.02), 1, 3.0 / _height(ax)) for token in np.flatnonzero(document.rationale)]
+    strip = PatchCollection(marks, facecolor="black", linewidth=0, transform=ax.get_xaxis_transform(), clip_on=False)
+    ax.add_collection(strip, autolim=False)
+    return image
+
+
+def _height(ax: Axes) -> float:
+    return float(ax.get_window_extent().height * 72 / ax.figure.dpi)
+
+
+@styled
+def heatmap_figure(
+    report: RationaleReport,
+    *,
+    example: int = 0,
+    methods: Sequence[str] | None = None,
+    style: str = "acl",
+) -> Figure:
+    """Scores of an example by layer and token, a panel a method (default: up to four)."""
+    document = pick(report, example)
+    if methods is None:
+        names = [name for name in document.scores if name != "random"]
+        order = {name: index for index, name in enumerate(_FIRST)}
+        methods = sorted(names, key=lambda name: order.get(name, len(order)))[:4] or list(document.scores)
+    methods = [method for method in methods if method in document.scores] or list(methods)
+    for method in methods:
+        ratios(document, method)  # says so if none of them has scores
+    heights = [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
+    figure = Figure(figsize=(venue(style).text, 0.11 * sum(heights) + 0.45), layout="constrained")
+    axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
+    for ax, method in zip(axes, methods, strict=True):
+        image = plot_heatmap(document, method, ax)
+        ax.set_title(label(report, method), loc="left", pad=6)
+    axes[-1].set_xlabel("Token")
+    figure.supylabel("Layer", fontsize=8)
+    bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
+    ticks = [0, 1, 2, 4, FULL_SHADE]
+    bar.set_ticks([math.log1p(t) for t in ticks], labels=["0", "1", "2", "4", f"≥{FULL_SHADE}"])
+    bar.set_label("Score / uniform score")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    return figure

@@ -1,0 +1,222 @@
+"""Figures by layer: agreement with the rationales, and how many tokens are left.
+
+L layers, D documents
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from adapler.errors import ArgumentError
+from analysis.figures.style import (
+    LOOKS,
+    STYLE,
+    input_positions,
+    label,
+    layer_axis,
+    looks,
+    select,
+    short_numbers,
+    styled,
+    text_width,
+    venue,
+)
+from analysis.tables import higher_is_better, metric_title
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+PANELS = ("average_precision", "fpr", "tpr", "j")
+AXIS_TITLES = {
+    "average_precision": "Average precision",
+    "fpr": "FPR at 1/$n$",
+    "tpr": "TPR at 1/$n$",
+    "j": "J = TPR − FPR",
+}
+EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5}  # in font sizes
+CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
+
+
+def plot_metric(
+    report: RationaleReport,
+    metric: str,
+    ax: Axes,
+    *,
+    methods: Sequence[str] | None = None,
+    bands: bool = True,
+    chance: bool = True,
+) -> None:
+    """One line a method: the metric's mean by layer with its 95 % band, and the chance level of AP and of J.
+
+    A method with a meaning at the input only, a human among them, is a marker left of the first layer, with its
+    interval, and a thin line across, to compare the layers with.
+    """
+    if metric not in report.metrics:
+        raise ArgumentError(f"panel {metric!r} is not in the report, which has {', '.join(report.metrics)}")
+    summary = report.summary()
+    summary = summary[summary["metric"] == metric]
+    level = _chance(report, metric) if chance else None
+    chosen = select(report, methods)
+    at_input = [method for method in chosen if not report.is_layerwise(method)]
+    positions = dict(zip(at_input, input_positions(report.n_layers, len(at_input)), strict=True))
+    for method, look in looks(chosen).items():
+        if level is not None and method == "random":
+            continue  # the chance line is its expectation, without the noise
+        rows = summary[summary["method"] == method].sort_values("layer")
+        style: dict[str, Any] = {"zorder": 3, **EDGE, **look, "label": label(report, method)}
+        if method in at_input:
+            _plot_input(ax, rows, style, positions[method], bands=bands)
+            continue
+        layers = rows["layer"].to_numpy()
+        ax.plot(layers, rows["mean"].to_numpy(), clip_on=False, **style)
+        if bands:
+            low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+            ax.fill_between(layers, low, high, color=look["color"], alpha=0.13, linewidth=0, zorder=1)
+    if level is not None:
+        ax.axhline(level, **CHANCE, label="Chance")
+    ax.set_title(_axis_title(metric), loc="left")
+    layer_axis(ax, report.n_layers, at_input=list(positions.values()))
+    if metric.startswith(("fpr", "tpr")):
+        ax.set_ylim(0, None)
+    short_numbers(ax)
+
+
+def _plot_input(ax: Axes, rows: pd.DataFrame, style: dict[str, Any], x: float, *, bands: bool) -> None:
+    mean, low, high = (float(rows[name].iloc[0]) for name in ("mean", "low", "high"))
+    line = {"linewidth": 0.8, "linestyle": style["linestyle"], "color": style["color"], "alpha": 0.75, "zorder": 2}
+    ax.axhline(mean, **line)
+    if bands:
+        ax.plot([x, x], [low, high], color=style["color"], linewidth=0.9, solid_capstyle="butt", zorder=style["zorder"])
+    ax.plot([x], [mean], clip_on=False, **{**style, "markeredgewidth": 0})
+
+
+def _chance(report: RationaleReport, metric: str) -> float | None:
+    if metric == "average_precision":
+        level = report.meta.get("chance_average_precision")
+        return None if level is None else float(level)
+    return 0.0 if metric.partition("_")[0] == "j" else None  # a selection that ignores the rationale
+
+
+def _axis_title(metric: str) -> str:
+    base, _, variant = metric.partition("_")
+    arrow = "↑" if higher_is_better(metric) else "↓"
+    if metric in AXIS_TITLES:
+        return f"{AXIS_TITLES[metric]} {arrow}"
+    if base in AXIS_TITLES and variant in ("present", "content"):
+        return f"{base.upper()} at 1/$n$, {variant} {arrow}"
+    return f"{metric_title(metric)} {arrow}"
+
+
+@styled
+def agreement_figure(
+    report: RationaleReport,
+    *,
+    panels: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    style: str = "acl",
+) -> Figure:
+    """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with TPR and J beside them,
+    since selecting nothing has a perfect FPR.
+
+    panels: metrics of the report, default PANELS; one panel is drawn a column wide.
+    """
+    if panels is None:
+        panels = [metric for metric in PANELS if metric in report.metrics] or report.metrics[:4]
+    if not panels:
+        raise ArgumentError("panels: got none, at least one metric is needed")
+    width = venue(style).text if len(panels) > 1 else venue(style).column
+    roomy = width > 6 and report.n_layers <= 12 and len(select(report, methods)) <= 10
+    columns = min(len(panels), 4 if roomy else 2)
+    n_rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(width, 1.95 * n_rows + 0.35), layout="constrained")
+    axes = figure.subplots(n_rows, columns, squeeze=False).ravel().tolist()
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    for ax, metric in zip(axes, panels, strict=False):
+        plot_metric(report, metric, ax, methods=methods)
+    rates = [ax for ax, metric in zip(axes, panels, strict=False) if metric.startswith(("fpr", "tpr"))]
+    for ax in rates:  # one scale, so that the two can be compared by eye
+        ax.set_ylim(0, max(other.get_ylim()[1] for other in rates))
+    shared_legend(figure, axes[: len(panels)])
+    return figure
+
+
+def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend under all panels, each name once, chance last, as many columns as fit."""
+    named: dict[str, Any] = {}
+    for ax in axes:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            named.setdefault(name, handle)
+    if "Chance" in named:
+        named["Chance"] = named.pop("Chance")
+    n_columns = legend_columns(list(named), figure.get_figwidth())
+    figure.legend(
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        ncols=n_columns,
+        frameon=False,
+        borderaxespad=0.2,
+        **LEGEND,
+    )
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit into `width` inches, without leaving columns half empty."""
+    size = float(STYLE["legend.fontsize"])
+    fixed = size * (LEGEND["handlelength"] + LEGEND["handletextpad"])
+    items = [fixed + text_width(name, size) for name in names]
+    for n_rows in range(1, len(items) + 1):
+        n_columns = -(-len(items) // n_rows)
+        columns = [items[i : i + n_rows] for i in range(0, len(items), n_rows)]  # filled one after the other
+        total = sum(map(max, columns)) + size * LEGEND["columnspacing"] * (len(columns) - 1)
+        if total + size <= 72 * width:
+            return n_columns
+    return 1
+
+
+def plot_lengths(report: RationaleReport, ax: Axes) -> None:
+    """Tokens that enter each layer of the AdapLeR model, mean and the middle half of the documents."""
+    lengths = np.array([d.lengths for d in report.documents if d.lengths is not None], dtype=float)  # (D, L)
+    if not len(lengths):
+        raise ArgumentError("figure 'lengths': the report has no AdapLeR model")
+    full = float(np.mean([d.tokens for d in report.documents]))
+    layers = np.arange(lengths.shape[1])
+    low, high = np.quantile(lengths, [0.25, 0.75], axis=0)
+    look = LOOKS["cp"]
+    ax.axhline(full, color="0.25", linewidth=0.8, linestyle=(0, (6, 2)))
+    ax.annotate(
+        f"input: {full:.0f}", (layers[-1], full), xytext=(0, 2), textcoords="offset points", ha="right", va="bottom"
+    )
+    ax.fill_between(layers, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    ax.plot(layers, lengths.mean(0), color=look["color"], marker="o", clip_on=False, zorder=3, **EDGE)
+    for layer in layers[:: 1 if len(layers) <= 12 else 2]:
+        value = float(lengths[:, layer].mean())
+        above = value < 0.88 * full  # else under its marker, out of the way of the input's line
+        ax.annotate(
+            f"{value:.0f}",
+            (layer, value),
+            xytext=(0, 4 if above else -4),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            fontsize=7,
+        )
+    ax.set_ylim(0, full * 1.12)
+    ax.set_ylabel("Tokens that enter the layer")
+    layer_axis(ax, report.n_layers)
+
+
+@styled
+def lengths_figure(report: RationaleReport, *, style: str = "acl") -> Figure:
+    """Lengths by layer, for one column."""
+    figure = Figure(figsize=(venue(style).column, 2.0), layout="constrained")
+    plot_lengths(report, figure.subplots())
+    return figure

@@ -1,0 +1,230 @@
+"""How figures look: the widths of a paper, fonts, and one look for each method.
+
+Fonts are embedded as TrueType (type 42, which every publisher takes). The colours are those of Okabe and Ito
+(2008), which colour-blind readers tell apart; since some of them are equally light, every method also has a marker
+and a line style of its own, so that grey print reads as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, wraps
+from itertools import product
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from adapler.errors import ArgumentError
+from analysis.tables import number
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+
+@dataclass(frozen=True)
+class Venue:
+    """Inches: `column`, the width of a small figure, and `text`, that of a large one."""
+
+    column: float
+    text: float
+
+
+VENUES = {"acl": Venue(column=3.03, text=6.30), "neurips": Venue(column=5.5, text=5.5)}
+_INSTALLED = {font.name for font in fontManager.ttflist}
+# DejaVu comes with matplotlib; it steps in for the characters that the first family lacks
+FAMILIES = [*[name for name in ("Arial", "Helvetica", "Liberation Sans") if name in _INSTALLED][:1], "DejaVu Sans"]
+STYLE: Any = {
+    "font.family": FAMILIES,
+    "mathtext.fontset": "custom",
+    "mathtext.rm": FAMILIES[0],
+    "mathtext.it": f"{FAMILIES[0]}:italic",
+    "mathtext.bf": f"{FAMILIES[0]}:bold",
+    "mathtext.cal": FAMILIES[0],  # never used, but looked up
+    "mathtext.tt": FAMILIES[0],
+    "mathtext.sf": FAMILIES[0],
+    "mathtext.bfit": f"{FAMILIES[0]}:italic:bold",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titlepad": 4,
+    "axes.labelsize": 8,
+    "axes.labelpad": 2,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.4,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.h_pad": 0.03,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",  # an SVG cannot carry fonts; drawn as outlines, it looks the same everywhere
+    "svg.hashsalt": "adapler",  # the same figure gives the same bytes
+    "savefig.dpi": 300,
+}
+DASHES = {
+    "solid": "-",
+    "dashed": (0, (4.5, 1.5)),
+    "dashdot": (0, (6, 1.5, 1.2, 1.5)),
+    "dotted": (0, (1.2, 1.2)),
+    "long": (0, (9, 2)),
+    "dashdotdot": (0, (4, 1.2, 1, 1.2, 1, 1.2)),
+}
+# The paper's own method has the strongest colour, the widest line and no dashes
+LOOKS: dict[str, dict[str, Any]] = {
+    "cp": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 1.8, "zorder": 5},
+    "saliency": {"color": "#0072B2", "marker": "s", "linestyle": DASHES["dashed"]},
+    "saliency_gold": {"color": "#56B4E9", "marker": "D", "linestyle": DASHES["dashdotdot"]},
+    "attention": {"color": "#009E73", "marker": "^", "linestyle": DASHES["dashdot"]},
+    "attention_received": {"color": "#CC79A7", "marker": "v", "linestyle": DASHES["long"]},
+    "rollout": {"color": "#E69F00", "marker": "X", "linestyle": DASHES["dotted"]},
+    "random": {"color": "0.55", "marker": ".", "linestyle": (0, (1, 2)), "linewidth": 1.0, "zorder": 1},
+    "human": {"color": "0.1", "marker": "*", "linestyle": "-", "linewidth": 1.0, "markersize": 6.5, "zorder": 4},
+    "integrated_gradients": {"color": "#000000", "marker": "P", "linestyle": DASHES["dashdotdot"]},
+}
+_SPARE = [
+    {"color": color, "marker": marker, "linestyle": DASHES[dash]}
+    for (dash, marker), color in zip(
+        product(("dashed", "dotted", "dashdot", "long"), ("P", "h", "<", ">", "d", "p")),
+        ("#56B4E9", "#000000", "#7A5C00", "#009E73", "#0072B2", "#882255", "#E69F00", "#CC79A7") * 3,
+        strict=True,
+    )
+]
+
+
+@cache
+def text_width(text: str, size: float) -> float:
+    """Points that the text takes in print."""
+    font = FontProperties(family=FAMILIES, size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
+
+
+P = ParamSpec("P")
+
+
+def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw the figure in STYLE, whatever matplotlib's settings are; they are left as they were."""
+
+    @wraps(function)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with rc_context(STYLE):
+            return function(*args, **kwargs)
+
+    return draw
+
+
+def venue(name: str) -> Venue:
+    """The venue of that name; ArgumentError lists the ones there are."""
+    if name not in VENUES:
+        raise ArgumentError(f"style: got {name!r}, allowed are {', '.join(VENUES)}")
+    return VENUES[name]
+
+
+def looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """method -> colour, marker and line style, the same in every figure of the same methods."""
+    chosen: dict[str, dict[str, Any]] = {}
+    spare = 0
+    for method in methods:
+        name = method.partition("(")[0]  # integrated_gradients(n_steps=20)
+        if name in LOOKS and LOOKS[name] not in chosen.values():
+            chosen[method] = LOOKS[name]
+        else:
+            chosen[method] = _SPARE[spare % len(_SPARE)]
+            spare += 1
+    return chosen
+
+
+def literal(text: str) -> str:
+    """Text from outside, such that matplotlib prints it as it is: no formulas, nothing hidden from a legend."""
+    return drawable(text.replace("$", r"\$").lstrip("_")) or "-"
+
+
+@cache
+def _fonts() -> tuple[Any, ...]:
+    return tuple(get_font(findfont(FontProperties(family=family))) for family in FAMILIES)
+
+
+@cache
+def drawable(text: str) -> str:
+    """Characters that no font has become a box: a warning for each of them would help nobody."""
+    return "".join(c if any(font.get_char_index(ord(c)) for font in _fonts()) else "\u25a1" for c in text)
+
+
+def label(report: RationaleReport, method: str) -> str:
+    """The method's name in a figure."""
+    return literal(report.title(method))
+
+
+def select(report: RationaleReport, methods: Sequence[str] | None) -> tuple[str, ...]:
+    """The methods to draw: all, or those asked for. ArgumentError for one that the report does not have."""
+    for method in methods or ():
+        if method not in report.methods:
+            raise ArgumentError(f"method {method!r} is not in the report, which has {', '.join(report.methods)}")
+    return tuple(methods) if methods else report.methods
+
+
+def require_layer(layer: int, n_layers: int) -> int:
+    """The layer, if there is such a one; ArgumentError if not."""
+    if not 0 <= layer < n_layers:
+        raise ArgumentError(f"layer: got {layer}, the model has 0 to {n_layers - 1}")
+    return layer
+
+
+def some_layers(n_layers: int, at_most: int) -> tuple[int, ...]:
+    """Evenly spaced layers, the first and the last among them: 12 layers, at most 3 -> 0, 6, 11."""
+    if n_layers <= at_most:
+        return tuple(range(n_layers))
+    return tuple(round(i * (n_layers - 1) / (at_most - 1)) for i in range(at_most)) if at_most > 1 else (n_layers - 1,)
+
+
+def input_positions(n_layers: int, n_methods: int) -> list[float]:
+    """Where the markers of methods with a meaning at the input only stand: side by side, left of layer 0."""
+    gap = max(0.8, 0.09 * n_layers)
+    step = min(0.035 * (n_layers + 1), 0.35 * n_layers / max(1, n_methods))
+    return [-gap - step * (n_methods - 1 - i) for i in range(n_methods)]
+
+
+def layer_axis(ax: Axes, n_layers: int, *, at_input: Sequence[float] = ()) -> None:
+    """Ticks at the layers, and one tick `in` under the positions of methods with a meaning at the input only."""
+    ax.set_xlabel("Layer")
+    ax.set_xlim(min(at_input) - max(0.4, 0.05 * n_layers) if at_input else -0.3, n_layers - 0.7)
+    step = 1 if n_layers <= 7 else 2 if n_layers <= 14 else 4
+    ticks = [float(layer) for layer in range(0, n_layers, step)]
+    names = [f"{layer:.0f}" for layer in ticks]
+    if at_input:
+        ticks, names = [sum(at_input) / len(at_input), *ticks], ["in", *names]
+    ax.set_xticks(ticks, names)
+
+
+def short_numbers(ax: Axes) -> None:
+    """.25 and not 0.25 on the y axis, as in the tables; at most five of them."""
+    locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
+    ax.yaxis.set_major_locator(locator)
+
+    def text(value: float, _: int | None = None) -> str:
+        ticks = ax.get_yticks()
+        step = min(abs(b - a) for a, b in zip(ticks, ticks[1:], strict=False)) if len(ticks) > 1 else 0.1
+        decimals = next((d for d in (0, 1, 2) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 3)
+        shown = number(float(value), max(1, decimals))
+        whole = round(float(value))
+        return (str(whole) if abs(value - whole) < 1e-6 else shown).replace("-", "−")
+
+    ax.yaxis.set_major_formatter(FuncFormatter(text))

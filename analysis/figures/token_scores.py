@@ -1,0 +1,69 @@
+"""The tokens of an example and how dark they are drawn, the same in figures and on the page.
+
+L layers, n tokens
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapler.errors import ArgumentError
+from analysis.report_records import DocumentScores
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+FULL_SHADE = 8  # times the uniform score at which the shade is darkest
+PREFIXES = ("##", "\u0120", "\u2581")  # of wordpieces that go on (BERT) or begin a word (GPT-2, SentencePiece)
+
+
+def token_text(token: str) -> str:
+    """A wordpiece as it is read: `##ing` -> `ing`; control characters are spelled out."""
+    for prefix in PREFIXES:
+        if token.startswith(prefix) and len(token) > len(prefix):
+            token = token.removeprefix(prefix)
+    return "".join(character if character.isprintable() else f"[U+{ord(character):04X}]" for character in token)
+
+
+def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
+    """(L, n) scores, or (1, n), as multiples of the uniform one; signed scores keep their sign.
+
+    Uniform is a share of all n tokens; for `cp`, whose scores are shared out among the tokens that are still there,
+    one of those.
+    """
+    if method not in document.scores:
+        raise ArgumentError(
+            f"method {method!r} is not in document {document.id}, which has {', '.join(document.scores) or 'none'}"
+        )
+    scores = document.scores[method].astype(np.float64)
+    total = np.abs(scores).sum(axis=1, keepdims=True)
+    n_tokens = np.full((len(scores), 1), float(len(document)))
+    if method == "cp" and document.retention is not None:
+        n_tokens[1:, 0] = document.retention[:-1].sum(axis=1)
+    shares = np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
+    return np.asarray(shares * n_tokens)
+
+
+def shade(ratio: float) -> float:
+    """0 for no score, 1 from FULL_SHADE times the uniform one on; a logarithm in between."""
+    return min(1.0, math.log1p(max(0.0, ratio)) / math.log1p(FULL_SHADE))
+
+
+def main_method(document: DocumentScores) -> str:
+    """`cp` if there, else the first one that has a score at every layer, else the first one."""
+    layered = [method for method, rows in document.scores.items() if len(rows) > 1]
+    names = ["cp"] if "cp" in document.scores else layered or list(document.scores)
+    if not names:
+        raise ArgumentError(f"document {document.id}: no scores to draw")
+    return names[0]
+
+
+def pick(report: RationaleReport, example: int) -> DocumentScores:
+    """The example of that index; ArgumentError says how many there are."""
+    if not 0 <= example < len(report.examples):
+        raise ArgumentError(f"example: got {example}, the report has {len(report.examples)} examples")
+    return report.examples[example]

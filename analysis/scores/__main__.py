@@ -1,0 +1,45 @@
+"""`python -m analysis.scores` prints every registered method: paper, needs, levels, cost, options."""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.scores import get_method, method_names
+
+HEADER = ("method", "title", "paper", "needs", "scores", "cost", "options")
+
+
+def rows() -> list[tuple[str, ...]]:
+    """One row a method, in the order of HEADER."""
+    found: list[tuple[str, ...]] = []
+    for name in method_names():
+        method = get_method(name)
+        options = ", ".join(f"{option}={value!r}" for option, value in method.options.items())
+        found.append(
+            (
+                name,
+                method.title,
+                method.paper,
+                ", ".join(sorted(method.needs)) or "-",
+                "every layer" if method.layerwise else "input",
+                method.cost,
+                options or "-",
+            )
+        )
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    argparse.ArgumentParser(
+        prog="python -m analysis.scores",
+        description="Print the scoring methods that --methods of analysis.rationale_eval takes; "
+        "options go behind the name: 'integrated_gradients(n_steps=20)'.",
+    ).parse_args(arguments)
+    table = [HEADER, *rows()]
+    widths = [max(len(row[column]) for row in table) for column in range(len(HEADER))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Experiments on the method itself, each a command that writes a table."""

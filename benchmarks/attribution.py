@@ -1,0 +1,141 @@
+"""What do the scores of all layers cost, against captum called layer by layer?
+
+    python benchmarks/attribution.py --adapler checkpoints/movies-minilm --data data/eraser/sample
+
+The four methods of the paper, on the same models and batches, in turn in one run. captum's side is
+`LayerGradientXActivation` (saliency) and `LayerActivation` (attention weights, CP scores), one call a layer. Rollout is
+given captum's attention weights without collecting them again. The scores of the two sides are compared, too.
+Exits with 1 when captum is less than L/2 times as slow, or when the scores differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from captum.attr import LayerActivation, LayerGradientXActivation
+
+from adapler.backbones import encoder_of, layers_of
+from adapler.inference import batches_by_length
+from analysis.alignment import align
+from analysis.batching import collate
+from analysis.loading import DEFAULT_ADAPLER, default_data, load_corpus, load_models
+from analysis.scores import Batch, get_method, normalise
+from analysis.scores.forward import attention_implementation
+from analysis.scores.rollout import roll_out
+
+METHODS = ("attention", "rollout", "saliency", "cp")
+Scores = dict[str, torch.Tensor]  # method -> (B, L, N)
+
+
+def ours(model: Any, reducer: Any, batch: Batch, names: tuple[str, ...]) -> Scores:
+    return {name: get_method(name)(reducer if name == "cp" else model, batch).scores for name in names}
+
+
+def captum(model: Any, reducer: Any, batch: Batch, names: tuple[str, ...]) -> Scores:
+    inputs = batch.model_inputs()
+    ids, others = inputs["input_ids"], tuple(inputs[name] for name in inputs if name != "input_ids")
+    keys = [name for name in inputs if name != "input_ids"]
+
+    def logits(ids: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids, **dict(zip(keys, others, strict=True))).logits
+
+    def reduced_logits(ids: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return reducer(input_ids=ids, **dict(zip(keys, others, strict=True)), removal="hard").logits
+
+    layers, found = list(layers_of(model)), {}
+    if "attention" in names or "rollout" in names:
+        with attention_implementation(model, "eager"), torch.no_grad():
+            maps = [
+                LayerActivation(logits, getattr(layer.attention, "self", layer.attention))
+                .attribute(ids, additional_forward_args=others)[1]
+                .mean(1)
+                for layer in layers
+            ]  # L times (B, N, N)
+        if "attention" in names:
+            found["attention"] = normalise(torch.stack([one[:, 0] for one in maps], dim=1), batch.attention_mask)
+        if "rollout" in names:
+            found["rollout"] = normalise(roll_out(maps, residual=0.5), batch.attention_mask)
+    if "saliency" in names:
+        with torch.no_grad():
+            target = logits(ids, *others).argmax(-1)
+        encoder = encoder_of(model)
+        sources = [getattr(encoder, "embeddings_project", encoder.embeddings), *layers[:-1]]
+        products = [
+            LayerGradientXActivation(logits, source).attribute(ids, target=target, additional_forward_args=others)
+            for source in sources
+        ]  # L times (B, N, D)
+        norms = torch.stack([product.detach().norm(dim=-1) for product in products], dim=1)
+        found["saliency"] = normalise(norms, batch.attention_mask)
+    if "cp" in names:  # the predictors' raw outputs, over whichever tokens they are given: timed, not compared
+        with torch.no_grad():
+            for predictor in reducer.contribution_predictors:
+                LayerActivation(reduced_logits, predictor).attribute(ids, additional_forward_args=others)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--adapler", type=Path, default=DEFAULT_ADAPLER)
+    parser.add_argument("--data", default=default_data())
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--documents", type=int, default=4)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--batch-tokens", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    model, reducer, tokenizer = load_models(None, args.adapler)
+    model.eval()
+    examples = load_corpus(args.data).splits[args.split][: args.documents]
+    windows = [align(example, tokenizer, max_length=args.max_length).windows[0] for example in examples]
+    groups = list(batches_by_length([len(window) for window in windows], token_budget=args.batch_tokens))
+
+    def batches() -> list[Batch]:  # new ones each time: a batch remembers the passes made on it
+        return [collate([windows[i] for i in group], pad_token_id=tokenizer.pad_token_id) for group in groups]
+
+    n_layers = model.config.num_hidden_layers
+    print(
+        f"{type(model).__name__}, {n_layers} layers; {len(windows)} documents, "
+        f"{sum(map(len, windows))} tokens, {args.threads} threads, median of {args.rounds} rounds"
+    )
+    sides: dict[str, Callable[..., Scores]] = {"ours": ours, "captum": captum}
+    wanted = [(name,) for name in METHODS] + [METHODS]
+    seconds: dict[tuple[tuple[str, ...], str], list[float]] = {}
+    worst = 0.0
+    for round_ in range(args.rounds + 1):
+        for names in wanted:
+            scores: dict[str, list[Scores]] = {}
+            for side, compute in sides.items():
+                chosen = batches()
+                start = time.perf_counter()
+                scores[side] = [compute(model, reducer, batch, names) for batch in chosen]
+                if round_ > 0:  # the first round warms up
+                    seconds.setdefault((names, side), []).append(time.perf_counter() - start)
+            for mine, theirs in zip(scores["ours"], scores["captum"], strict=True):
+                for name, values in theirs.items():
+                    difference = float((values - mine[name]).abs().max())
+                    worst = difference if difference != difference else max(worst, difference)  # NaN must show
+    for names in wanted:
+        mine, theirs = seconds[names, "ours"], seconds[names, "captum"]
+        ratios = [there / here for here, there in zip(mine, theirs, strict=True)]
+        print(
+            f"  {'all four' if len(names) > 1 else names[0]:<10} {statistics.median(mine):7.3f} s   captum "
+            f"{statistics.median(theirs):7.3f} s   {statistics.median(ratios):5.2f}x "
+            f"[{min(ratios):.2f}, {max(ratios):.2f}]"
+        )
+    total = statistics.median(ratios)
+    print(f"captum takes {total:.2f} times as long for all four (wanted: at least L/2 = {n_layers / 2:g})")
+    print(f"largest difference between the two sides' scores: {worst:.1e}")
+    return 0 if total >= n_layers / 2 and worst < 1e-5 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
