@@ -86,6 +86,12 @@ def family_of(config: Any) -> Family:
     return FAMILIES[model_type]
 
 
+def max_positions(config: Any) -> int:
+    """The longest input, special tokens included, that a backbone's configuration has positions for."""
+    first = config.pad_token_id + 1 if family_of(config).positions else 0
+    return int(config.max_position_embeddings) - first
+
+
 def encoder_of(classifier: PreTrainedModel) -> Any:
     return getattr(classifier, family_of(classifier.config).base)
 

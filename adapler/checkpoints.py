@@ -15,6 +15,16 @@ from adapler.errors import ArgumentError, CheckpointError
 
 logger = logging.getLogger(__name__)
 
+# What transformers and safetensors raise for files that are missing, cut short or not what they are called;
+# KeyError and TypeError for an index of shards without its fields.
+LOADING_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError)
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what went wrong while weights were read."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"the weights cannot be read ({type(error).__name__}: {line})"
+
 
 def is_local(name_or_path: str | Path) -> bool:
     """Whether a model name means a local folder.
@@ -53,6 +63,47 @@ def read_config(name_or_path: str | Path) -> Any:
             raise
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{name_or_path}: cannot read its config.json: {reason}") from error
+
+
+def check_whole(model: PreTrainedModel, info: dict[str, Any], *, name_or_path: str | Path, resized: bool) -> None:
+    """Refuse weights that are not exactly those of the model that config.json describes.
+
+    transformers gives new random weights to what a checkpoint lacks, and a warning; a model that drops tokens at
+    random is not what anybody asked for.
+
+    Args:
+        model: as loaded.
+        info: what transformers' `output_loading_info` returns.
+        name_or_path: for the message.
+        resized: whether the caller asked for `ignore_mismatched_sizes`.
+
+    Raises:
+        CheckpointError: names the first tensor (in the model's order) that is missing, has another shape, or
+            has no place in the model, and how many more there are.
+    """
+    order = list(model.state_dict())
+    missing = [name for name in order if name in info["missing_keys"]] or sorted(info["missing_keys"])
+    shapes = {name: (tuple(stored), tuple(wanted)) for name, stored, wanted in info["mismatched_keys"]}
+    if missing:
+        raise CheckpointError(
+            f"{name_or_path}: no weights for {missing[0]!r}{_more(missing)}; the checkpoint is incomplete, "
+            "or its config.json is another model's"
+        )
+    if shapes and not resized:
+        wrong = [name for name in order if name in shapes] or sorted(shapes)
+        stored, wanted = shapes[wrong[0]]
+        raise CheckpointError(
+            f"{name_or_path}: {wrong[0]!r} has shape {stored}, the model of its config.json has {wanted}{_more(wrong)}"
+        )
+    if info["unexpected_keys"]:
+        strange = sorted(info["unexpected_keys"])
+        raise CheckpointError(
+            f"{name_or_path}: weights {strange[0]!r}{_more(strange)} have no place in the model of its config.json"
+        )
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
 def load_classifier(
@@ -95,8 +146,8 @@ def load_classifier(
             use_safetensors=True,
             local_files_only=is_local(name_or_path),
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{name_or_path}: {str(error).strip().splitlines()[0]}") from error
+    except LOADING_ERRORS as error:
+        raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
     return classifier
 
 

@@ -6,6 +6,8 @@ Dimensions: B batch, N tokens of a row, L layers, D hidden size. Source: Modarre
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -80,29 +82,42 @@ def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor) -> Tensor:
     return (scores.float() >= delta.float()) | is_cls
 
 
-def soft_removal(scores: Tensor, delta: Tensor, *, slope: float, beta: float = 0.1) -> Tensor:
+def soft_removal(
+    scores: Tensor, delta: Tensor, *, slope: float, beta: float = 0.1, gradient_slope: float = math.inf
+) -> Tensor:
     """Soft removal function (AdapLeR, eq. 5): what is added to the attention logits of each key.
 
         M = clip(min((slope/delta)(S - delta) - beta/slope, (S - 1)(beta/slope)/(1 - delta)), -1e4, 0)
 
     Steep below the threshold, nearly flat above it; -beta/slope at the threshold and 0 at S = 1.
 
+    At the slopes of the last epochs the few tokens at the threshold have gradients in the hundreds, which drown
+    everything else once gradients are clipped. `gradient_slope` bounds that (our choice, not the paper's): M is as
+    above, its gradient is that of a slope of at most gradient_slope.
+
     Args:
         scores: contribution scores S in [0, 1], any shape.
         delta: thresholds in [0, 1], broadcastable to scores; 0 removes nothing.
         slope: lambda > 0; grows by epoch.
         beta: see above, > 0.
+        gradient_slope: > 0; the default leaves the gradient as it is.
 
     Returns:
         M, shape of scores, in [-1e4, 0].
 
     Raises:
-        ArgumentError: slope or beta is not above 0.
+        ArgumentError: slope, beta or gradient_slope is not above 0.
     """
     if not slope > 0:
         raise ArgumentError(f"slope: {slope} is not above 0")
     if not beta > 0:
         raise ArgumentError(f"beta: {beta} is not above 0")
+    if not gradient_slope > 0:
+        raise ArgumentError(f"gradient_slope: {gradient_slope} is not above 0")
+    if slope > gradient_slope:
+        steep = soft_removal(scores.detach(), delta.detach(), slope=slope, beta=beta)
+        gentle = soft_removal(scores, delta, slope=gradient_slope, beta=beta)
+        return steep + (gentle - gentle.detach())  # the value of one, the gradient of the other
     below = slope / delta.clamp(min=MIN_DELTA) * (scores - delta) - beta / slope
     above = (scores - 1) * (beta / slope) / (1 - delta).clamp(min=MIN_HEADROOM)
     return torch.minimum(below, above).clamp(MASKED, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,38 @@ from transformers import Trainer, set_seed
 
 from adapler.checkpoints import load_classifier, reinitialise_head
 from adapler.data.tasks import Task
+from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import CheckpointError, TrainingError
 from adapler.files import replacing
 from adapler.metrics import score_predictions
-from adapler.runs import Settings, epochs_of, last_checkpoint, record_of, training_arguments, write_record
+from adapler.runs import (
+    EPOCHS,
+    Settings,
+    StopWhenNotFinite,
+    epochs_folder,
+    epochs_of,
+    last_checkpoint,
+    record_of,
+    training_arguments,
+    what_is_kept,
+    write_record,
+)
 from adapler.trainer import SaliencyCollator
-
-EPOCHS = "epochs"  # sub-folder with a model for each epoch, for saliency
 
 
 class _FinetuneTrainer(Trainer):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The classifiers accept the number of items of a whole step and ignore it: their loss is the mean of a
+        # batch. Taken at their word, it would count once for each accumulated batch and each process.
+        self.model_accepts_loss_kwargs = False
+
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not math.isfinite(float(loss)):
             raise TrainingError(
-                f"training stopped at step {self.state.global_step + 1}: loss is {float(loss)} (group 'backbone'); "
-                f"checkpoints in {self.args.output_dir} are kept"
+                f"training stopped at step {self.state.global_step + 1}: the loss is {float(loss)} (group 'backbone'); "
+                f"{what_is_kept(self.args.output_dir)}"
             )
         return loss
 
@@ -46,6 +63,7 @@ def finetune(
     reinit_head: str = "auto",
     resume: bool = False,
     half: bool = False,
+    encoding: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a classifier, keep every epoch's weights, and write the best one.
 
@@ -60,6 +78,7 @@ def finetune(
         resume: go on from the newest checkpoint in `epochs/`.
         half: round the best model's weights to float16's grid (still computed with in float32), so that they
             can be stored in half the space without a change.
+        encoding: how the splits were encoded, for the record.
 
     Returns:
         The record written to run.json.
@@ -69,22 +88,24 @@ def finetune(
     classifier = load_classifier(model, labels=list(task.labels))
     new_head = reinitialise_head(classifier, mode=reinit_head)
     metric = task.metric
-    folder = output / EPOCHS
-    trainer = _FinetuneTrainer(
-        model=classifier,
-        args=training_arguments(settings, folder, metric_for_best_model=metric, remove_unused_columns=False),
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        data_collator=SaliencyCollator(tokenizer),
-        compute_metrics=lambda p: {metric: score_predictions(p.predictions.argmax(-1), p.label_ids, metric=metric)},
-    )
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    with epochs_folder(output) as folder:
+        trainer = _FinetuneTrainer(
+            model=classifier,
+            args=training_arguments(settings, folder, metric_for_best_model=metric, remove_unused_columns=False),
+            train_dataset=encoded["train"],
+            eval_dataset=encoded["validation"],
+            data_collator=SaliencyCollator(tokenizer),
+            compute_metrics=lambda p: {metric: score_predictions(p.predictions.argmax(-1), p.label_ids, metric=metric)},
+            callbacks=[StopWhenNotFinite()],
+        )
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     record = record_of(
         "finetune",
         settings,
         started=started,
         task=task.name,
         data_checksum=task.checksum,
+        encoding=dict(encoding or {}),
         labels=list(task.labels),
         metric=metric,
         model=str(model) if not Path(model).is_dir() else Path(model).resolve().name,
@@ -93,10 +114,11 @@ def finetune(
         epochs=epochs_of(trainer.state.log_history),
         best=trainer.state.best_metric,
     )
-    if trainer.is_world_process_zero():
+    if is_main():
         if half:
             round_to_half(classifier)
         save_best(classifier, tokenizer, output, record=record)
+    wait_for_everyone()
     return record
 
 

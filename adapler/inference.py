@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from adapler import backbones
 from adapler.errors import ArgumentError
 
 TOKEN_BUDGET = 8192
@@ -168,7 +169,7 @@ def predict_texts(
     from adapler.flops import adapler_flops, backbone_flops
 
     columns = _columns_of(texts)
-    limit = model.backbone.config.max_position_embeddings - (2 if model.backbone.config.model_type == "roberta" else 0)
+    limit = backbones.max_positions(model.backbone.config)
     if max_length is not None and not 3 <= max_length <= limit:
         raise ArgumentError(f"max_length: {max_length} is not between 3 and the model's {limit}")
     if not texts:

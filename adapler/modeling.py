@@ -6,22 +6,22 @@ from 0; layer l's Contribution Predictor runs on its input h^l, before the layer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 
 from adapler import backbones
 from adapler.attention import ATTENTION
-from adapler.checkpoints import load_classifier, read_config
+from adapler.checkpoints import LOADING_ERRORS, check_whole, load_classifier, read_config, reason_of
 from adapler.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.contribution import ContributionPredictor
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
 from adapler.inference import Prediction, predict_texts
 from adapler.outputs import AdapLeROutput
 from adapler.passes import hard_pass, soft_pass
@@ -115,7 +115,8 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         Weights are computed with in float32 unless `dtype` says otherwise, however they are stored.
 
         Raises:
-            CheckpointError: the folder is missing or holds something else than an AdapLeR model.
+            CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
+                not exactly those of the model in its config.json.
         """
         if "config" not in kwargs:
             config = read_config(name_or_path)
@@ -126,10 +127,18 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 )
         kwargs.setdefault("dtype", torch.float32)
         kwargs.setdefault("use_safetensors", True)
+        informed = kwargs.pop("output_loading_info", False)
+        resized = kwargs.pop("ignore_mismatched_sizes", False)
         try:
-            return super().from_pretrained(name_or_path, *args, **kwargs)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{name_or_path}: {str(error).strip().splitlines()[0]}") from error
+            model, info = super().from_pretrained(
+                name_or_path, *args, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        except LOADING_ERRORS as error:
+            if isinstance(error, AdapLeRError):
+                raise
+            raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
+        check_whole(model, info, name_or_path=name_or_path, resized=resized)
+        return (model, info) if informed else model
 
     def predict(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, tokenizer: Any, **options: Any
@@ -170,6 +179,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         removal: Removal | None = None,
         threshold_scale: float = 1.0,
         slope: float | None = None,
+        gradient_slope: float = math.inf,
         probe: Tensor | None = None,
     ) -> AdapLeROutput:
         """Classify a padded batch.
@@ -183,6 +193,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 Default: soft in training mode, hard in evaluation mode.
             threshold_scale: multiplies every eta; below 1 keeps more tokens, 0 keeps all.
             slope: soft removal's lambda (soft mode only; default 10).
+            gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
 
         Returns:
@@ -216,6 +227,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 token_type_ids=token_type_ids,
                 scale=threshold_scale,
                 slope=DEFAULT_SLOPE if slope is None else slope,
+                gradient_slope=gradient_slope,
                 probe=probe,
             )
         else:

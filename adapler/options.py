@@ -9,8 +9,11 @@ from typing import Any
 
 import datasets
 
+from adapler.backbones import max_positions
+from adapler.checkpoints import read_config
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import Task, load_task
+from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.runs import PRECISIONS, Settings
 from adapler.training import Objectives
@@ -33,6 +36,12 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
         choices=POLICIES,
         default="truncate",
         help="what becomes of longer ones: the first wordpieces, the last ones, or overlapping windows",
+    )
+    group.add_argument(
+        "--train-documents",
+        choices=POLICIES,
+        help="the same for the training split alone; `last` trains on text that fine-tuning on the first wordpieces "
+        "has not seen, which is what post-hoc thresholds need (default: as --long-documents)",
     )
     group.add_argument("--stride", type=int, help="overlap of windows, in wordpieces")
     group.add_argument("--limit", type=int, help="use this many training rows only, drawn with the seed")
@@ -71,6 +80,12 @@ def add_objectives(parser: argparse.ArgumentParser, *, several: bool = False) ->
     )
     group.add_argument("--predictor-learning-rate", type=float, help="default: the backbone's")
     group.add_argument("--eta-learning-rate", type=float, default=Objectives.eta_learning_rate)
+    group.add_argument(
+        "--gradient-slope",
+        type=float,
+        default=Objectives.gradient_slope,
+        help="bound on the slope of soft removal's gradient; inf is the paper's (default: %(default)s)",
+    )
     group.add_argument("--max-drop", type=float, default=Objectives.max_drop, help="of the validation score")
     group.add_argument(
         "--freeze-backbone",
@@ -90,29 +105,43 @@ def objectives_of(args: argparse.Namespace, *, phi: float | None = None) -> Obje
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task, a tokenizer, and the encoded splits."""
+    """A task, a tokenizer, the encoded splits, and how they were encoded (JSON-ready)."""
 
     task: Task
     tokenizer: Any
     encoded: datasets.DatasetDict
-    max_length: int
+    encoding: dict[str, Any]
 
 
-def prepare(args: argparse.Namespace, tokenizer_of: str | Path, *, splits: tuple[str, ...]) -> Prepared:
-    """Load and encode what the task options name.
+def _max_length(args: argparse.Namespace, model: str | Path, task: Task) -> int:
+    """The longest input: what was asked for, or the task's own as far as the model has positions."""
+    config = read_config(model)
+    limit = max_positions(getattr(config, "backbone_config", config))
+    asked: int | None = args.max_length
+    if asked is None:
+        return min(task.max_length, limit)
+    if not 3 <= asked <= limit:
+        raise ArgumentError(f"--max-length: {asked} is not between 3 and the {limit} positions of {model}")
+    return asked
+
+
+def prepare(args: argparse.Namespace, model: str | Path, *, splits: tuple[str, ...]) -> Prepared:
+    """Load and encode what the task options name, with a model's tokenizer and for its positions.
 
     Raises:
-        ArgumentError: a split that the task does not have, or a limit below 1.
+        ArgumentError: a split that the task does not have, a limit below 1, a length that the model cannot read,
+            or a kind of model that is not supported.
         DataError, CheckpointError: from the readers.
     """
     task = load_task(args.task, data_dir=args.data_dir)
     missing = [split for split in splits if split not in task.dataset]
     if missing:
         raise ArgumentError(f"--task: {args.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
-    for note in task.notes:
-        print(f"note: {note}")
-    tokenizer = load_tokenizer(tokenizer_of)
-    max_length = args.max_length or task.max_length
+    max_length = _max_length(args, model, task)
+    tokenizer = load_tokenizer(model)
+    if is_main():
+        for note in task.notes:
+            print(f"note: {note}")
     encoded = {}
     for split in splits:
         rows = task.dataset[split]
@@ -125,7 +154,9 @@ def prepare(args: argparse.Namespace, tokenizer_of: str | Path, *, splits: tuple
             tokenizer,
             columns=task.columns,
             max_length=max_length,
-            policy=args.long_documents,
+            policy=(args.train_documents if split == "train" else None) or args.long_documents,
             stride=args.stride,
         )
-    return Prepared(task, tokenizer, datasets.DatasetDict(encoded), max_length)
+    names = ("long_documents", "train_documents", "stride")
+    encoding = {"max_length": max_length, **{name: getattr(args, name) for name in names}}
+    return Prepared(task, tokenizer, datasets.DatasetDict(encoded), {**encoding, "limit": args.limit})

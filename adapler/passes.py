@@ -83,6 +83,7 @@ def soft_pass(
     token_type_ids: Tensor | None,
     scale: float,
     slope: float,
+    gradient_slope: float,
     probe: Tensor | None,
 ) -> AdapLeROutput:
     """Tokens fade by an accumulating bias on their attention logits, differentiable in scores and thresholds.
@@ -118,7 +119,8 @@ def soft_pass(
         all_presence.append(_spread(presence, place, width=width))
         all_kept.append(torch.zeros_like(mask, dtype=torch.bool).scatter(1, place, kept))
 
-        faded = soft_removal(scores, delta, slope=slope, beta=model.config.beta).masked_fill(is_cls, 0.0)
+        faded = soft_removal(scores, delta, slope=slope, beta=model.config.beta, gradient_slope=gradient_slope)
+        faded = faded.masked_fill(is_cls, 0.0)
         presence = (presence + faded).clamp(min=MASKED)  # (B, n) now with layer l's own mask
         all_lengths.append(1 + presence[:, 1:].exp().sum(-1))
         alive = (presence > GONE) | is_cls

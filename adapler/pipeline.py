@@ -12,18 +12,19 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification
 
+from adapler.checkpoints import load_classifier
 from adapler.data.encoding import load_tokenizer
+from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import evaluate_rows, evaluation_table
 from adapler.files import replacing
 from adapler.finetuning import best_epochs, finetune
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.options import Prepared, objectives_of, prepare, settings_of
-from adapler.runs import record_of, use_bfloat16, write_record
+from adapler.runs import Settings, check_output_folder, record_of, use_bfloat16, write_record
 from adapler.targets import load_targets, saliency_targets, save_targets
-from adapler.training import train
+from adapler.training import Objectives, train
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
@@ -41,6 +42,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder}: no run.json, so no training command finished here") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: not JSON") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path}: a JSON object is expected, found {type(record).__name__}")
     return record
 
 
@@ -56,6 +59,8 @@ def reference_score(finetuned: Path | None) -> float:
     record = read_record(finetuned)
     if record.get("command") != "finetune":
         raise CheckpointError(f"{finetuned}/run.json: a record of {record.get('command')!r}, not of 'finetune'")
+    if not isinstance(record.get("best"), int | float):
+        raise CheckpointError(f"{finetuned}/run.json: 'best' is {record.get('best')!r}, not a score")
     return float(record["best"])
 
 
@@ -64,7 +69,7 @@ def make_targets(prepared: Prepared, *, finetuned: Path, output: Path, most: int
     if most < 1:
         raise ArgumentError(f"--epochs: {most} is not at least 1")
     folders = best_epochs(finetuned, record=read_record(finetuned), most=most)
-    classifiers = [AutoModelForSequenceClassification.from_pretrained(folder) for folder in folders]
+    classifiers = [load_classifier(folder) for folder in folders]
     targets = saliency_targets(
         classifiers,
         prepared.encoded["train"],
@@ -116,7 +121,7 @@ def _done(folder: Path, wanted: dict[str, Any]) -> bool:
         return False
     record = read_record(folder)
     for name, value in wanted.items():
-        if record.get(name) != value:
+        if name in record and record[name] != value:
             raise ArgumentError(
                 f"--output: {folder} holds a finished run with {name} {record.get(name)}, not {value}; "
                 "give another folder or remove that one"
@@ -125,77 +130,117 @@ def _done(folder: Path, wanted: dict[str, Any]) -> bool:
 
 
 def run_pipeline(args: argparse.Namespace) -> int:
-    """`adapler run`: fine-tune, saliency, AdapLeR for each phi, evaluation; see the command's help."""
+    """`adapler run`: fine-tune, saliency, AdapLeR for each phi, evaluation; see the command's help.
+
+    In several processes, all of them train and the main one does the rest.
+    """
     started = time.time()
     settings, output = settings_of(args), args.output
-    prepared = prepare(args, args.model, splits=("train", "validation", "test"))
+    objectives = {phi: objectives_of(args, phi=phi) for phi in args.phi}
     finetune_settings = replace(
         settings,
-        epochs=args.finetune_epochs or settings.epochs,
-        learning_rate=args.finetune_learning_rate or settings.learning_rate,
+        epochs=settings.epochs if args.finetune_epochs is None else args.finetune_epochs,
+        learning_rate=settings.learning_rate if args.finetune_learning_rate is None else args.finetune_learning_rate,
     )
-    finetuned = output / "finetuned"
-    common = {"data_checksum": prepared.task.checksum}
-    if not _done(finetuned, {"settings": asdict(finetune_settings), **common}):
-        print(f"fine-tuning into {finetuned}")
+    check_output_folder(output)
+    prepared = prepare(args, args.model, splits=("train", "validation", "test"))
+    reference = _finetune(args, prepared, finetune_settings)
+    saliency = output / "saliency"
+    if is_main() and not saliency.is_dir():
+        make_targets(
+            prepared,
+            finetuned=output / "finetuned",
+            output=saliency,
+            most=args.saliency_epochs,
+            precision=args.precision,
+        )
+    wait_for_everyone()
+    rows = []
+    for chosen in objectives.values():
+        folder = _train(args, prepared, settings, chosen, reference=reference)
+        if is_main():
+            rows.append(_evaluate(folder, prepared, phi=chosen.phi))
+        wait_for_everyone()
+    if is_main():
+        kind = "-post-hoc" if args.freeze_backbone else ""
+        table = pd.DataFrame(rows)
+        with replacing(output / f"tradeoff{kind}.csv") as partial:
+            table.to_csv(partial, index=False)
+        fields = {"task": prepared.task.name, "model": str(args.model), "phi": rows, **_same(prepared)}
+        write_record(output / f"run{kind}.json", record_of("run", settings, started=started, **fields))
+        print(table.to_string(index=False))
+    return 0
+
+
+def _same(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same in a finished stage for the next one to build on it."""
+    return {"data_checksum": prepared.task.checksum, "encoding": prepared.encoding}
+
+
+def _say(text: str) -> None:
+    if is_main():
+        print(text)
+
+
+def _finetune(args: argparse.Namespace, prepared: Prepared, settings: Settings) -> float:
+    """The first stage; returns the best validation score."""
+    folder = args.output / "finetuned"
+    if not _done(folder, {"settings": asdict(settings), **_same(prepared)}):
+        _say(f"fine-tuning into {folder}")
         finetune(
             prepared.task,
             prepared.encoded,
             model=args.model,
             tokenizer=prepared.tokenizer,
-            output=finetuned,
-            settings=finetune_settings,
+            output=folder,
+            settings=settings,
             reinit_head=args.reinit_head,
             resume=True,
             half=args.half,
+            encoding=prepared.encoding,
         )
-    reference = reference_score(finetuned)
-    print(f"fine-tuned: best validation {prepared.task.metric} {reference:.4f}")
-    saliency = output / "saliency"
-    if not saliency.is_dir():
-        make_targets(prepared, finetuned=finetuned, output=saliency, most=3, precision=settings.precision)
-    start = finetuned if args.freeze_backbone or args.start == "finetuned" else args.model
-    rows = []
-    for phi in args.phi:
-        objectives = objectives_of(args, phi=phi)
-        folder = output / (f"phi-{phi:g}" + ("-post-hoc" if args.freeze_backbone else ""))
-        if not _done(folder, {"settings": asdict(settings), "objectives": asdict(objectives), **common}):
-            print(f"training AdapLeR with phi {phi:g} into {folder}")
-            train(
-                prepared.task,
-                prepared.encoded,
-                model=start,
-                tokenizer=prepared.tokenizer,
-                saliency=load_targets(saliency),
-                output=folder,
-                settings=settings,
-                objectives=objectives,
-                reference_score=reference,
-                initial_head=args.reinit_head,
-                resume=True,
-            )
-        model = AdapLeRForSequenceClassification.from_pretrained(folder)
-        record = read_record(folder)
-        row = {"phi": phi, "qualified": record["qualified"], "seconds": record["seconds"]}
-        for split in ("validation", "test"):
-            result = evaluate_rows(
-                model,
-                prepared.encoded[split],
-                pad_token_id=prepared.tokenizer.pad_token_id,
-                metric=prepared.task.metric,
-            )
-            write_record(folder / f"evaluation-{split}.json", result)
-            print(f"phi {phi:g}, {split}:\n{evaluation_table(result)}")
-            hard = result["hard"][0]
-            row |= {f"{split}_{prepared.task.metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
-        rows.append(row)
-    kind = "-post-hoc" if args.freeze_backbone else ""
-    table = pd.DataFrame(rows)
-    with replacing(output / f"tradeoff{kind}.csv") as partial:
-        table.to_csv(partial, index=False)
-    write_record(
-        output / f"run{kind}.json",
-        record_of("run", settings, started=started, task=prepared.task.name, model=str(args.model), phi=rows, **common),
-    )
-    print(table.to_string(index=False))
-    return 0
+    reference = reference_score(folder)
+    _say(f"fine-tuned: best validation {prepared.task.metric} {reference:.4f}")
+    return reference
+
+
+def _train(
+    args: argparse.Namespace, prepared: Prepared, settings: Settings, objectives: Objectives, *, reference: float
+) -> Path:
+    """AdapLeR training with one phi; returns its folder."""
+    folder: Path = args.output / (f"phi-{objectives.phi:g}" + ("-post-hoc" if args.freeze_backbone else ""))
+    if not _done(folder, {"settings": asdict(settings), "objectives": asdict(objectives), **_same(prepared)}):
+        _say(f"training AdapLeR with phi {objectives.phi:g} into {folder}")
+        train(
+            prepared.task,
+            prepared.encoded,
+            model=args.output / "finetuned" if args.freeze_backbone or args.start == "finetuned" else args.model,
+            tokenizer=prepared.tokenizer,
+            saliency=load_targets(args.output / "saliency"),
+            output=folder,
+            settings=settings,
+            objectives=objectives,
+            reference_score=reference,
+            initial_head=args.reinit_head,
+            resume=True,
+            encoding=prepared.encoding,
+        )
+    return folder
+
+
+def _evaluate(folder: Path, prepared: Prepared, *, phi: float) -> dict[str, Any]:
+    """Validation and test of a trained model, written into its folder; returns its row of the trade-off table."""
+    model = AdapLeRForSequenceClassification.from_pretrained(folder)
+    record = read_record(folder)
+    row = {"phi": phi, "qualified": record["qualified"], "seconds": record["seconds"]}
+    metric = prepared.task.metric
+    for split in ("validation", "test"):
+        result = evaluate_rows(
+            model, prepared.encoded[split], pad_token_id=prepared.tokenizer.pad_token_id, metric=metric
+        )
+        result |= {"task": prepared.task.name, "split": split, "data_checksum": prepared.task.checksum}
+        write_record(folder / f"evaluation-{split}.json", result)
+        print(f"phi {phi:g}, {split}:\n{evaluation_table(result)}")
+        hard = result["hard"][0]
+        row |= {f"{split}_{metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
+    return row

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from torch import nn
+from transformers import TrainerCallback, TrainingArguments
 
-from adapler.errors import ArgumentError
+from adapler.distributed import is_main
+from adapler.errors import ArgumentError, TrainingError
 from adapler.files import replacing
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+EPOCHS = "epochs"  # sub-folder of a run with a checkpoint for each epoch
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,14 @@ class Settings:
         for name in ("epochs", "batch_size", "accumulation"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"--{name.replace('_', '-')}: {getattr(self, name)} is not at least 1")
-        if not self.learning_rate > 0:
-            raise ArgumentError(f"--learning-rate: {self.learning_rate} is not above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise ArgumentError(f"--learning-rate: {self.learning_rate} is not a number above 0")
         if not 0 <= self.warmup < 1:
             raise ArgumentError(f"--warmup: {self.warmup} is not in [0, 1)")
-        if not self.weight_decay >= 0:
-            raise ArgumentError(f"--weight-decay: {self.weight_decay} is not at least 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ArgumentError(f"--weight-decay: {self.weight_decay} is not a number of at least 0")
+        if not 0 <= self.seed < 2**32:
+            raise ArgumentError(f"--seed: {self.seed} is not between 0 and {2**32 - 1}")
         if self.precision not in PRECISIONS:
             raise ArgumentError(f"--precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}")
 
@@ -96,8 +103,91 @@ def training_arguments(settings: Settings, folder: Path, *, kind: Any = Training
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint of an interrupted training in this folder."""
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    """The newest whole checkpoint of an interrupted training in this folder.
+
+    The trainer's state is what a checkpoint gets last: one that was being written when the process was killed
+    has none, or half of it, and is passed over.
+    """
+    steps = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*[0-9]") if path.is_dir()}
+    for _, path in sorted(steps.items(), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+@contextmanager
+def epochs_folder(output: Path) -> Iterator[Path]:
+    """The folder for checkpoints in a run's folder.
+
+    When training fails before there is a whole checkpoint, nothing of it is left behind.
+
+    Raises:
+        ArgumentError: the run's folder is a file, or lies in one.
+    """
+    check_output_folder(output)
+    folder = output / EPOCHS
+    existed = output.exists()
+    try:
+        yield folder
+    except BaseException:
+        if is_main() and last_checkpoint(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not existed and output.is_dir() and not any(output.iterdir()):
+                output.rmdir()
+        raise
+
+
+def check_output_folder(path: Path) -> None:
+    """ArgumentError when nothing can be written into a folder of this name, since it or a part of it is a file."""
+    for part in (path, *path.absolute().parents):
+        if part.exists():
+            if not part.is_dir():
+                raise ArgumentError(f"--output: {path} cannot be a folder, {part} is a file")
+            return
+
+
+def check_output_file(path: Path | None) -> None:
+    """ArgumentError when a file of this name cannot be written, since it is a folder or lies in a file."""
+    if path is not None:
+        if path.is_dir():
+            raise ArgumentError(f"--output: {path} is a folder, a file is to be written there")
+        check_output_folder(path.absolute().parent)
+
+
+def what_is_kept(folder: str | Path) -> str:
+    """The end of an error message of a training that stopped."""
+    last = last_checkpoint(Path(folder))
+    return "no checkpoint was written yet" if last is None else f"the last good checkpoint is {last}"
+
+
+class StopWhenNotFinite(TrainerCallback):  # type: ignore[misc]
+    """Ends training when the loss on the validation split is not finite, before that epoch is saved.
+
+    The trainers look at every step's loss; this catches what the last update of an epoch did.
+    """
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, model: nn.Module | None = None, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        loss = (metrics or {}).get("eval_loss", 0.0)
+        if not math.isfinite(loss):
+            names = [] if model is None else [n for n, p in model.named_parameters() if not p.isfinite().all()]
+            where = f"parameter {names[0]} is not finite" if names else "all parameters are finite"
+            raise TrainingError(
+                f"training stopped after step {state.global_step}: the validation loss is {loss}; {where} "
+                f"(group {group_of(names[0]) if names else 'none'!r}); {what_is_kept(args.output_dir)}"
+            )
+
+
+def group_of(parameter: str) -> str:
+    """The name of a parameter's group, as error messages and the optimiser call it."""
+    name = parameter.removeprefix("module.")
+    if name in ("eta", "theta"):
+        return "eta and theta"
+    return "predictors" if name.startswith("contribution_predictors.") else "backbone"
 
 
 def versions() -> dict[str, str]:

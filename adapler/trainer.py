@@ -29,6 +29,8 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
         phi: weight of the length loss, which trains eta (and theta, through its probe).
         predictor_learning_rate: of the Contribution Predictors; default: learning_rate.
         eta_learning_rate: of eta and theta.
+        gradient_slope: bound on the slope whose gradient soft removal has, see contribution.soft_removal; infinity
+            is the paper's.
         freeze_backbone: post-hoc mode; the backbone and its head stay bit-identical.
         reference_score: the fine-tuned model's best validation score, for the selection rule.
         max_drop: how far below it an epoch may be and still qualify.
@@ -39,6 +41,7 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
     phi: float = 2e-4
     predictor_learning_rate: float | None = None
     eta_learning_rate: float = 5e-3
+    gradient_slope: float = 50.0
     freeze_backbone: bool = False
     reference_score: float | None = None
     max_drop: float = 0.01
@@ -50,6 +53,8 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
         for name in ("gamma", "phi", "eta_learning_rate", "max_drop"):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(f"{name}: {getattr(self, name)} is not at least 0")
+        if not self.gradient_slope > 0:
+            raise ArgumentError(f"gradient_slope: {self.gradient_slope} is not above 0")
         super().__post_init__()
 
 
@@ -161,7 +166,9 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         saliency = inputs.pop("saliency")
         probe = torch.ones_like(self.core.eta).requires_grad_()
         with self.compute_loss_context_manager():
-            output = model(**inputs, removal="soft", slope=self.slope, probe=probe)
+            output = model(
+                **inputs, removal="soft", slope=self.slope, gradient_slope=self.args.gradient_slope, probe=probe
+            )
         cross_entropy, shrink = output.loss.float(), length_loss(output.lengths.float())
         target = contribution_target(saliency, output.log_presence, self.core.theta)
         contribution = contribution_loss(output.log_scores, target)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,19 @@ from transformers import set_seed
 
 from adapler.checkpoints import read_config, reinitialise_head
 from adapler.data.tasks import Task
+from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import ArgumentError
-from adapler.finetuning import EPOCHS, save_best
+from adapler.finetuning import save_best
 from adapler.modeling import AdapLeRForSequenceClassification
-from adapler.runs import Settings, epochs_of, last_checkpoint, record_of, training_arguments
+from adapler.runs import (
+    Settings,
+    StopWhenNotFinite,
+    epochs_folder,
+    epochs_of,
+    last_checkpoint,
+    record_of,
+    training_arguments,
+)
 from adapler.targets import add_saliency
 from adapler.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCollator
 
@@ -30,6 +41,7 @@ class Objectives:
         phi: weight of the length loss: the speed budget.
         predictor_learning_rate: of the Contribution Predictors; None: the backbone's.
         eta_learning_rate: of eta and theta.
+        gradient_slope: bound on the slope of soft removal's gradient; infinity is the paper's.
         freeze_backbone: post-hoc mode.
         max_drop: validation score below the fine-tuned model's at which an epoch still qualifies.
     """
@@ -38,8 +50,20 @@ class Objectives:
     phi: float = 2e-4
     predictor_learning_rate: float | None = None
     eta_learning_rate: float = 5e-3
+    gradient_slope: float = 50.0
     freeze_backbone: bool = False
     max_drop: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "phi", "eta_learning_rate", "max_drop"):
+            if not 0 <= getattr(self, name) < math.inf:
+                option = f"--{name.replace('_', '-')}"
+                raise ArgumentError(f"{option}: {getattr(self, name)} is not a number of at least 0")
+        if not self.gradient_slope > 0:
+            raise ArgumentError(f"--gradient-slope: {self.gradient_slope} is not above 0")
+        rate = self.predictor_learning_rate
+        if rate is not None and not 0 <= rate < math.inf:
+            raise ArgumentError(f"--predictor-learning-rate: {rate} is not a number of at least 0")
 
 
 def train(
@@ -56,6 +80,7 @@ def train(
     initial_head: str = "auto",
     resume: bool = False,
     keep_epochs: bool = False,
+    encoding: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train AdapLeR and write the selected epoch's model, tokenizer and run.json into `output`.
 
@@ -74,6 +99,7 @@ def train(
         initial_head: see checkpoints.reinitialise_head; used only when `model` is not fine-tuned.
         resume: go on from the newest checkpoint.
         keep_epochs: keep the checkpoints, optimiser state included.
+        encoding: how the splits were encoded, for the record.
 
     Returns:
         The record written to run.json.
@@ -86,24 +112,26 @@ def train(
     adapler = AdapLeRForSequenceClassification.from_backbone(model, labels=list(task.labels))
     if not fine_tuned:
         reinitialise_head(adapler.backbone, mode=initial_head)
-    folder = output / EPOCHS
-    trainer = AdapLeRTrainer(
-        adapler,
-        training_arguments(
-            settings,
-            folder,
-            kind=AdapLeRTrainingArguments,
-            metric_for_best_model="selection",
-            save_total_limit=None if keep_epochs else 2,
-            reference_score=reference_score,
-            metric=task.metric,
-            **asdict(objectives),
-        ),
-        train_dataset=add_saliency(encoded["train"], saliency),
-        eval_dataset=encoded["validation"],
-        data_collator=SaliencyCollator(tokenizer),
-    )
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
+    train_rows = add_saliency(encoded["train"], saliency)
+    with epochs_folder(output) as folder:
+        trainer = AdapLeRTrainer(
+            adapler,
+            training_arguments(
+                settings,
+                folder,
+                kind=AdapLeRTrainingArguments,
+                metric_for_best_model="selection",
+                save_total_limit=None if keep_epochs else 2,
+                reference_score=reference_score,
+                metric=task.metric,
+                **asdict(objectives),
+            ),
+            train_dataset=train_rows,
+            eval_dataset=encoded["validation"],
+            data_collator=SaliencyCollator(tokenizer),
+            callbacks=[StopWhenNotFinite()],
+        )
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
     epochs = epochs_of(trainer.state.log_history)
     chosen = max(epochs, key=lambda epoch: epoch["selection"])
     record = record_of(
@@ -113,6 +141,7 @@ def train(
         objectives=asdict(objectives),
         task=task.name,
         data_checksum=task.checksum,
+        encoding=dict(encoding or {}),
         labels=list(task.labels),
         metric=task.metric,
         model=str(model) if not Path(model).is_dir() else Path(model).resolve().name,
@@ -122,8 +151,10 @@ def train(
         selected=chosen,
         qualified=chosen["selection"] > 1,
     )
-    if trainer.is_world_process_zero():
+    wait_for_everyone()  # every process has read the selected epoch's checkpoint by now
+    if is_main():
         save_best(adapler, tokenizer, output, record=record)
         if not keep_epochs:
             shutil.rmtree(folder, ignore_errors=True)
+    wait_for_everyone()
     return record

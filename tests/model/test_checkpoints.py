@@ -129,6 +129,10 @@ def test_encoder_gets_a_head(encoder_folder: Path) -> None:
     assert all(torch.equal(value, model.backbone.bert.state_dict()[name]) for name, value in stored.items())
 
 
+def test_number_of_labels_of_an_encoder(encoder_folder: Path) -> None:
+    assert wrap(encoder_folder, num_labels=4)(**random_batch([5])).logits.shape == (1, 4)
+
+
 def test_classifier_keeps_its_head_and_labels(tiny_classifier_folder: Path) -> None:
     plain = AutoModelForSequenceClassification.from_pretrained(tiny_classifier_folder)
     batch = random_batch([8, 5])

@@ -84,6 +84,23 @@ def test_soft_removal_switches_branch_at_the_threshold(delta: float, slope: floa
         assert above - at == pytest.approx(flat * step, rel=1e-3, abs=1e-12)
 
 
+def test_gradient_slope_bounds_the_gradient_and_leaves_the_value() -> None:
+    # just below the threshold .2: dM/dS = lambda/delta = 1000/.2 there, and 50/.2 with the bound
+    def mask_and_gradients(**options: float) -> list[float]:
+        score, delta = (torch.tensor([value], requires_grad=True) for value in (0.199, 0.2))
+        mask = soft_removal(score, delta, slope=1000.0, beta=0.1, **options)
+        return [mask.item(), *(g.item() for g in torch.autograd.grad(mask.sum(), [score, delta]))]
+
+    steep, bounded = mask_and_gradients(), mask_and_gradients(gradient_slope=50.0)
+    assert steep[0] == bounded[0] == pytest.approx(-5.0001, abs=1e-3)
+    # dM/d delta = -lambda S / delta^2
+    assert steep[1:] == pytest.approx([5000, -1000 * 0.199 / 0.04], rel=1e-3)
+    assert bounded[1:] == pytest.approx([250, -50 * 0.199 / 0.04], rel=1e-3)
+    assert mask_and_gradients(gradient_slope=2000.0) == steep
+    with pytest.raises(ArgumentError, match="gradient_slope: 0.0 is not above 0"):
+        mask_and_gradients(gradient_slope=0.0)
+
+
 def test_soft_removal_errors() -> None:
     score, delta = torch.tensor([0.5]), torch.tensor(0.2)
     with pytest.raises(ArgumentError, match=r"^slope: 0 is not above 0$"):

@@ -13,6 +13,8 @@ from adapler.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCo
 from tests.conftest import tiny_adapler
 
 ROWS = 16
+# Options of every training command on the tiny task.
+QUICK = ["--max-length", "16", "--epochs", "2", "--batch-size", "8", "--precision", "float32"]
 
 
 def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from adapler import AdapLeRForSequenceClassification
+from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.cli import main
-from adapler.errors import run_command
-from tests.conftest import WORDS
-
-
-@pytest.fixture(scope="module")
-def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("task")
-    for split, number in (("train", 24), ("validation", 8), ("test", 8)):
-        lines = []
-        for row in range(number):
-            middle = [WORDS[(row * 7 + k) % len(WORDS)] for k in range(3 + row % 5)]
-            lines.append(json.dumps({"text": " ".join(["good" if row % 2 else "bad", *middle]), "label": row % 2}))
-        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "meta.json").write_text(json.dumps({"name": "tiny", "labels": ["NEG", "POS"]}), encoding="utf-8")
-    return folder
-
-
-COMMON = ["--max-length", "16", "--epochs", "2", "--batch-size", "8", "--precision", "float32"]
-
-
-@pytest.fixture(scope="module")
-def run_folder(task_folder: Path, tiny_classifier_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "tiny"
-    arguments = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(folder)]
-    arguments += ["--freeze-backbone", "--half", "--phi", "1e-3", "1e-1", "--learning-rate", "1e-3", *COMMON]
-    assert main(arguments) == 0
-    assert main(arguments) == 0, "a second run skips what is there"
-    return folder
+from tests.training.common import QUICK
 
 
 def test_run_writes_models_records_and_the_trade_off(run_folder: Path) -> None:
@@ -76,9 +48,9 @@ def test_stages_one_by_one(
 ) -> None:
     task = ["--task", str(task_folder)]
     finetuned, saliency, model = (str(tmp_path / name) for name in ("finetuned", "saliency", "model"))
-    assert main(["finetune", *task, "--model", str(tiny_classifier_folder), "--output", finetuned, *COMMON]) == 0
+    assert main(["finetune", *task, "--model", str(tiny_classifier_folder), "--output", finetuned, *QUICK]) == 0
     assert main(["saliency", *task, "--max-length", "16", "--finetuned", finetuned, "--output", saliency]) == 0
-    arguments = ["train", *task, "--finetuned", finetuned, "--saliency", saliency, "--output", model, *COMMON]
+    arguments = ["train", *task, "--finetuned", finetuned, "--saliency", saliency, "--output", model, *QUICK]
     assert main(arguments) == 0
     output = str(tmp_path / "evaluation.json")
     arguments = ["evaluate", *task, "--max-length", "16", "--model", model, "--threshold-scale", "0", "1"]
@@ -103,48 +75,74 @@ def test_predict_reads_and_writes_files(run_folder: Path, tmp_path: Path) -> Non
     assert len(rows[0]["layers"]) == 5 and max(rows[0]["layers"]) == rows[0]["layers"][0] == 3
 
 
-def _one_line_error(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    assert run_command(main, arguments) == 2
-    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(err) == 1
-    return err[0]
-
-
-def test_bad_input_gets_one_line(
-    task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, capsys: Any
-) -> None:
-    model, task = str(run_folder / "phi-0.1-post-hoc"), ["--task", str(task_folder)]
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"text": "fine"}\n{"tex\n', encoding="utf-8")
-    out = tmp_path / "out"
-    cases = [
-        (["predict", "--model", model, "--input", str(bad)], r"bad.jsonl:2: not a JSON object"),
-        (["predict", "--model", model, " "], r"texts: number 0 .* is empty"),
-        (["predict", "--model", str(tmp_path / "none"), "x"], r"none: no such model folder"),
-        (["predict", "--model", str(tiny_classifier_folder), "x"], r"holds a 'bert' model, not 'adapler'"),
-        (["predict", "--model", model], r"give either texts or --input"),
-        (["evaluate", "--model", model, "--task", str(tmp_path)], rf"{tmp_path.name}"),
-        (
-            ["finetune", *task, "--model", str(tiny_classifier_folder), "--output", str(out), "--epochs", "0"],
-            r"--epochs: 0 is not at least 1",
-        ),
-        (
-            ["train", *task, "--finetuned", str(tmp_path), "--saliency", str(tmp_path), "--output", str(out)],
-            r"no saliency targets here",
-        ),
-        (["saliency", *task, "--finetuned", model, "--output", str(out)], r"weights of this fine-tuning epoch"),
-    ]
-    import re
-
-    for arguments, message in cases:
-        line = _one_line_error(capsys, arguments)
-        assert re.search(message, line), f"{line!r} does not say {message!r}"
-    assert not out.exists(), "a refused command left something behind"
-
-
 def test_other_settings_do_not_overwrite_a_finished_run(
-    task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, capsys: Any
+    task_folder: Path, run_folder: Path, tiny_classifier_folder: Path
 ) -> None:
     arguments = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(run_folder)]
-    line = _one_line_error(capsys, [*arguments, "--max-length", "16", "--epochs", "7"])
-    assert "holds a finished run" in line
+    for change in (["--max-length", "16", "--epochs", "7"], [*QUICK[2:], "--max-length", "12"]):
+        with pytest.raises(ArgumentError, match="finetuned holds a finished run with (settings|encoding)"):
+            main([*arguments, *change, "--half"])
+
+
+def test_predict_reads_lines_of_any_kind(run_folder: Path, tmp_path: Path) -> None:
+    """A byte order mark, Windows line ends, and characters inside a string that some take for line ends."""
+    model = str(run_folder / "phi-0.1-post-hoc")
+    contents = {
+        "a.txt": "\ufeffa good film\r\n\r\nso\u2028dull\r\n",
+        "b.jsonl": '\ufeff{"text": "a good film"}\r\n\r\n{"text": "so\u2028dull"}\r\n',
+        "c.jsonl": '{"text_a": "a good film", "text_b": "so dull"}\n',
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+        out = tmp_path / f"{name}.out"
+        assert main(["predict", "--model", model, "--input", str(tmp_path / name), "--output", str(out)]) == 0
+        rows = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
+        tokens = [row["tokens"] for row in rows]
+        first = ["[CLS]", "a", "good", "film", "[SEP]"]
+        assert tokens == (
+            [[*first, "so", "dull", "[SEP]"]] if name == "c.jsonl" else [first, ["[CLS]", "so", "dull", "[SEP]"]]
+        )
+
+
+def test_when_no_epoch_qualifies_the_command_says_so(
+    task_folder: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", "--task", str(task_folder), "--finetuned", str(run_folder / "finetuned"), *QUICK]
+    train += ["--saliency", str(run_folder / "saliency"), "--output", str(tmp_path / "out"), "--keep-epochs"]
+    assert main([*train, "--reference-score", "1", "--max-drop", "0"]) == 0
+    assert "no epoch is within the allowed drop of the fine-tuned model" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["qualified"] is False
+    assert record["selected"]["accuracy"] == max(epoch["accuracy"] for epoch in record["epochs"])
+    assert len(list((tmp_path / "out" / "epochs").glob("checkpoint-*/optimizer.pt"))) == 2
+
+
+def test_training_documents_can_be_cut_in_another_way(tiny_classifier_folder: Path, tmp_path: Path) -> None:
+    """`--train-documents` is for the training split; validation and test stay as --long-documents says."""
+    for split, number in (("train", 8), ("validation", 4), ("test", 4)):
+        lines = [{"text": "the film is " * 7 + ("good" if i % 2 else "bad"), "label": i % 2} for i in range(number)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    arguments = ["run", "--task", str(tmp_path), "--model", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
+    arguments += ["--train-documents", "windows", "--stride", "2", "--output", str(tmp_path / "run"), "--phi", "0.1"]
+    assert main(arguments) == 0
+    record = json.loads((tmp_path / "run" / "phi-0.1-post-hoc" / "run.json").read_text())
+    assert record["rows"] == {"train": 16, "validation": 4, "test": 4}
+    assert (record["encoding"]["long_documents"], record["encoding"]["train_documents"]) == ("truncate", "windows")
+
+
+def test_long_documents_in_windows(tiny_classifier_folder: Path, tmp_path: Path) -> None:
+    """Training sees windows; evaluation averages them, so it counts documents."""
+    for split, number in (("train", 8), ("validation", 4), ("test", 4)):
+        lines = [{"text": "the film is " * 7 + ("good" if i % 2 else "bad"), "label": i % 2} for i in range(number)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    arguments = ["run", "--task", str(tmp_path), "--model", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
+    arguments += ["--long-documents", "windows", "--stride", "2", "--output", str(tmp_path / "run"), "--phi", "0.1"]
+    assert main(arguments) == 0
+    folder = tmp_path / "run" / "phi-0.1-post-hoc"
+    record = json.loads((folder / "run.json").read_text())
+    # 22 wordpieces in windows of 14 that overlap by 2: two a document
+    assert record["rows"] == {"train": 16, "validation": 8, "test": 8}
+    said = {"max_length": 16, "long_documents": "windows", "train_documents": None, "stride": 2, "limit": None}
+    assert said.items() <= record["encoding"].items()
+    evaluation = json.loads((folder / "evaluation-test.json").read_text())
+    assert (evaluation["examples"], evaluation["rows"]) == (4, 8)

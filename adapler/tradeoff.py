@@ -1,0 +1,102 @@
+"""Runs side by side: score against speedup of every epoch and threshold scale, as one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adapler.errors import ArgumentError, CheckpointError
+
+__all__ = ["COLUMNS", "tradeoff_table"]
+
+COLUMNS = ("mode", "phi", "gamma", "rows", "epoch", "scale", "accuracy", "speedup", "reference", "run", "split")
+
+
+def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> pd.DataFrame:
+    """Collect what training and evaluation recorded.
+
+    A run is a folder that `adapler train` wrote, one that `adapler run` wrote (each of its phi counts), or a copy of
+    a `run.json`. On validation every epoch is a row with scale 1. Files that `adapler evaluate --output` wrote into
+    the run's folder give a row for each further threshold scale of the selected epoch.
+
+    Args:
+        runs: folders or files.
+        split: "validation" or "test"; on test there are the evaluation files only.
+
+    Returns:
+        COLUMNS: mode ("full" or "post-hoc"), phi, gamma, rows (of the training split), epoch, scale, accuracy (the
+        task's metric), speedup (FLOPs of the fine-tuned classifier / AdapLeR's), reference (score of the fine-tuned
+        classifier; empty where no file tells it), run (name), split.
+
+    Raises:
+        ArgumentError: another split, or nothing recorded of it.
+        CheckpointError: a folder or file without the record of an AdapLeR training.
+    """
+    if split not in ("validation", "test"):
+        raise ArgumentError(f"split: {split!r} is not 'validation' or 'test'")
+    rows = [row for run in runs for path in _records(Path(run)) for row in _rows(path, split)]
+    if not rows:
+        raise ArgumentError(f"split: no evaluation on {split} is recorded in {', '.join(map(str, runs))}")
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _records(run: Path) -> list[Path]:
+    """The run.json of each AdapLeR training in or below a run."""
+    candidates = [run] if run.is_file() else [run / "run.json", *sorted(run.glob("*/run.json"))]
+    found = [path for path in candidates if path.is_file() and _read(path).get("command") == "train"]
+    if not found:
+        what = "is not the record" if run.is_file() else "holds no record (run.json)"
+        raise CheckpointError(f"{run}: {what} of an AdapLeR training; `adapler train` and `adapler run` write one")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
+    record = _read(path)
+    try:
+        objectives, metric, selected = record["objectives"], record["metric"], record["selected"]
+        post_hoc = bool(objectives["freeze_backbone"])
+        common = {
+            "mode": "post-hoc" if post_hoc else "full",
+            "phi": objectives["phi"],
+            "gamma": objectives["gamma"],
+            "rows": record["rows"]["train"],
+            "run": path.parent.resolve().name if path.name == "run.json" else path.stem,
+            "split": split,
+        }
+        reference = record["reference_score"] if split == "validation" else None
+        if split == "validation":
+            for epoch in record["epochs"]:
+                figures = {"accuracy": epoch[metric], "speedup": epoch["speedup"], "reference": reference}
+                yield {**common, "epoch": epoch["epoch"], "scale": 1.0, **figures}
+        for result in _evaluations(path, split):
+            # Post-hoc training leaves the fine-tuned classifier as it was, so without removal it is the reference.
+            known = result["none"]["score"] if reference is None and post_hoc else reference
+            for hard in result["hard"]:
+                if split == "validation" and hard["threshold_scale"] == 1:
+                    continue  # the selected epoch's row
+                figures = {"accuracy": hard["score"], "speedup": hard["speedup"], "reference": known}
+                yield {**common, "epoch": selected["epoch"], "scale": hard["threshold_scale"], **figures}
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: a record without {error}; another version of this package wrote it") from error
+
+
+def _evaluations(path: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Evaluation files of a run's folder on a split; a copied record has none."""
+    if path.name != "run.json":
+        return
+    for file in sorted(path.parent.glob("*.json")):
+        result = _read(file) if file.name != "run.json" else {}
+        if {"none", "hard"} <= result.keys() and result.get("split", file.stem.rpartition("-")[2]) == split:
+            yield result
