@@ -4,8 +4,8 @@
 
 Predictors alone, on the frozen states of a fine-tuned classifier and without any removal, so that nothing but the
 target differs: each layer's predictor is trained by KL(target || scores) on the training split, and its average
-precision is measured on the validation split, beside saliency itself and beside predictors that were trained on the
-human rationales, which shows what predictors of this size can rank at best.
+precision is measured on another split (validation, unless asked otherwise), beside saliency itself and beside
+predictors that were trained on the human rationales, which shows what predictors of this size can rank at best.
 
 T tokens of all documents one after the other, n tokens of one document, L layers, D hidden size
 """
@@ -193,6 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", metavar="DIR_OR_HUB", help="a fine-tuned classifier (default: that of the embedded checkpoint)")
     add("--data", metavar="DIR_OR_TAR", help="a corpus in ERASER layout (default: data/eraser/movies, else sample)")
+    add("--split", default="val", help="where average precision is measured (default: val)")
     add("--saliency", metavar="DIR", help="what `adapler saliency` wrote: its targets, averaged over epochs, as well")
     add("--limit", type=int, default=400, metavar="N", help="training documents (default: 400)")
     add("--max-length", type=int, default=512, metavar="N", help="wordpieces of an input (default: 512)")
@@ -236,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     classifier, _, tokenizer = loading.load_models(arguments.model, None)
     classifier = copy.deepcopy(classifier).eval()
     corpus = loading.load_corpus(arguments.data)
-    missing = [split for split in ("train", "val") if split not in corpus.splits]
+    missing = [split for split in ("train", arguments.split) if split not in corpus.splits]
     if missing:
         raise ArgumentError(f"--data: {corpus.name} has no split {missing[0]!r}; it has {', '.join(corpus.splits)}")
     order = np.random.default_rng(arguments.seed).permutation(len(corpus.splits["train"]))[: arguments.limit]
@@ -247,12 +248,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.saliency:
         train = add_averaged(train, arguments.saliency)
     scored = []
-    for example in corpus.splits["val"]:
+    for example in corpus.splits[arguments.split]:
         window = align(example, tokenizer, max_length=arguments.max_length).windows[0]
         inside = window.rationale[~window.special]
         if inside.any() and not inside.all():
             scored.append(window)
-    validation = read_documents(classifier, scored, None, ig_steps=0, title="val")
+    validation = read_documents(classifier, scored, None, ig_steps=0, title=arguments.split)
     frame = study(
         train,
         validation,
@@ -263,13 +264,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     content = [window.rationale[~window.special] for window in scored]
     chance = float(np.mean([expected_average_precision(int(one.sum()), len(one)) for one in content]))
-    print(f"{corpus.name}, val, {len(scored)} documents, {len(train)} to train on; chance {chance:.3f}")
+    print(f"{corpus.name}, {arguments.split}, {len(scored)} documents, {len(train)} to train on; chance {chance:.3f}")
     print("average precision by layer, and of the mean over layers")
     table = frame.pivot(index="target", columns="layer", values="average_precision")
     print(table.loc[list(dict.fromkeys(frame["target"]))].to_string(float_format=lambda value: f"{value:.3f}"))
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
-    with replacing(output / "targets.csv") as partial:
+    with replacing(output / f"targets-{arguments.split}.csv") as partial:
         frame.assign(chance=chance).to_csv(partial, index=False, float_format="%.5g", lineterminator="\n")
     print(f"written to {loading.short_path(output / 'targets.csv')}")
     return 0

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from adapler.errors import ArgumentError
+from analysis.studies import contribution_targets as ct
+
+
+def test_targets_by_hand() -> None:
+    by_layer = torch.tensor([[0.64, 0.32, 0.04], [0.2, 0.2, 0.6]])  # (L, n)
+    found = ct.targets_of(by_layer, torch.tensor([False, True, False]), torch.tensor([1.0, 3.0, 0.0]))
+    first, mean = found["saliency, embedding output (paper)"], found["saliency, mean over layers"]
+    assert torch.equal(first, by_layer[:1].expand(2, -1))
+    torch.testing.assert_close(mean, torch.tensor([[0.42, 0.26, 0.32]]).expand(2, -1))
+    root = torch.tensor([0.8, 0.5656854, 0.2])
+    torch.testing.assert_close(found["its square root"][1], root / root.sum())
+    torch.testing.assert_close(found["integrated gradients"][0], torch.tensor([0.25, 0.75, 0.0]))
+    # the ceiling puts a hundred times more on a rationale token than on another
+    torch.testing.assert_close(found["human rationale (ceiling)"][0], torch.tensor([0.01, 1.01, 0.01]) / 1.03)
+    assert all(torch.allclose(target.sum(-1), torch.ones(2)) for target in found.values())
+
+
+def test_a_predictor_learns_its_target() -> None:
+    """On tiny random states; KL to the target after training is below that of uniform scores."""
+    torch.manual_seed(0)
+    documents = []
+    for length in (5, 9, 7):
+        states = torch.randn(2, length, 16, dtype=torch.bfloat16)
+        target = ct.normalised(states[:, :, 0].float().exp())  # a function of the state
+        window = type("Window", (), {"__len__": lambda self, n=length: n})()
+        documents.append(ct.Document(window, states, {"known": target}, target))
+    predictors = ct.train_predictors(documents, "known", epochs=150, rate=0.02, hidden=8, batch_size=2, seed=0)
+
+    def divergence(scores: list[torch.Tensor]) -> float:
+        pairs = zip(documents, scores, strict=True)
+        return sum(float(torch.xlogy(d.targets["known"], d.targets["known"] / s).sum()) for d, s in pairs)
+
+    learned = divergence([ct.predictor_scores(predictors, document) for document in documents])
+    uniform = divergence([torch.full_like(d.targets["known"], 1 / len(d.window)) for d in documents])
+    assert learned < 0.1 * uniform
+
+
+@pytest.fixture
+def split_corpus(corpus_folder: Path, tmp_path: Path) -> Path:
+    """The tiny corpus with its test documents as training split too."""
+    folder = tmp_path / "corpus"
+    shutil.copytree(corpus_folder, folder)
+    shutil.copy(folder / "test.jsonl", folder / "train.jsonl")
+    return folder
+
+
+def test_the_command_writes_a_row_a_target_and_layer(
+    adapler_folder: Path, split_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "test", "--limit", "4"]
+    arguments += ["--epochs", "1", "--ig-steps", "2", "--max-length", "24", "--output", str(tmp_path / "out")]
+    assert ct.main(arguments) == 0
+    frame = pd.read_csv(tmp_path / "out" / "targets-test.csv")
+    assert frame["target"].nunique() == 8  # saliency itself, and seven targets
+    assert set(frame["layer"]) == {"0", "1", "2", "mean"}
+    assert frame["average_precision"].between(0, 1).all()
+    own = frame[frame["target"] == "saliency itself (no predictor)"]
+    assert (own["minus_saliency"] == 0).all() and (own["p"] == 1).all()
+    assert "average precision by layer" in capsys.readouterr().out
+
+
+def test_errors(adapler_folder: Path, split_corpus: Path) -> None:
+    with pytest.raises(ArgumentError, match="--limit: 0 is not at least 1"):
+        ct.main(["--limit", "0"])
+    with pytest.raises(ArgumentError, match="has no split 'dev'"):
+        ct.main(["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "dev"])
