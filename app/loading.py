@@ -1,62 +1,66 @@
-"""What the page needs, loaded once: arguments, checkpoints, corpora, results.
+"""What the page needs, loaded once: arguments, checkpoints, corpora.
 
-Only paths found here, on the server, can be chosen on the page; nothing that a browser sends becomes a path.
+Only paths found here, on the server, can be chosen on the page, by the name that a menu gives them; nothing that a
+browser sends becomes a path, and no path of the server is sent to a browser.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 from typing import Any, NoReturn
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
-from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
-from app.tracing import Trace, trace
+from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = ROOT / "checkpoints"
+REPORTS = (ROOT / "reports", ROOT / "results")
 DEFAULT_CHECKPOINT = "movies-minilm"
-CORPORA = (ROOT / "data" / "eraser" / "sample", ROOT / "data" / "eraser" / "movies")
-MAX_CHARACTERS = 20_000
+CORPORA = {
+    "Sample: invented films": ROOT / "data" / "eraser" / "sample",
+    "ERASER Movie Reviews": ROOT / "data" / "eraser" / "movies",
+}
+OPTIONS = ("checkpoints", "reports", "data")
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Folders named on the command line."""
 
-    checkpoints: tuple[Path, ...]
-    data: tuple[Path, ...]
+    checkpoints: tuple[Path, ...] = ()
+    reports: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = ()
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ArgumentError(f"{message}; allowed after -- are --checkpoints DIR and --data DIR_OR_TAR")
+        raise ArgumentError(f"{message}; allowed after -- are --checkpoints DIR, --reports DIR and --data DIR_OR_TAR")
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:
-    """What stands after `--` in `streamlit run app/main.py -- --checkpoints DIR --data DIR_OR_TAR`.
+    """What stands after `--` in `streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR`.
 
     Raises:
         ArgumentError: an unknown argument, or a path that is not there.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--checkpoints", type=Path, action="append", default=[])
-    parser.add_argument("--data", type=Path, action="append", default=[])
-    found = parser.parse_args(argv)
-    for name, paths in (("--checkpoints", found.checkpoints), ("--data", found.data)):
+    for name in OPTIONS:
+        parser.add_argument(f"--{name}", type=Path, action="append", default=[])
+    found = vars(parser.parse_args(argv))
+    for name, paths in found.items():
         for path in paths:
             if not path.exists():
-                raise ArgumentError(f"{name}: {path}: no such file or folder")
-    return Arguments(tuple(found.checkpoints), tuple(found.data))
+                raise ArgumentError(f"--{name}: {path}: no such file or folder")
+    return Arguments(**{name: tuple(found[name]) for name in OPTIONS})
 
 
 def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
@@ -64,63 +68,93 @@ def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
 
     A folder whose config.json cannot be read is listed too: choosing it says what is wrong with it.
     """
-    found: dict[str, Path] = {}
+    named: list[tuple[str, Path]] = []
     for folder in folders:
         for config in sorted(path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}config.json")):
             if _may_be_adapler(config):
                 inside = config.parent.relative_to(folder)
-                name = inside.as_posix() if inside.parts else folder.resolve().name
-                if name in found:
-                    name = str(config.parent)
-                found[name] = config.parent
+                named.append((inside.as_posix() if inside.parts else folder.resolve().name, config.parent))
+    found = told_apart(named)
     return {name: found[name] for name in sorted(found, key=lambda name: name != DEFAULT_CHECKPOINT)}
 
 
+def list_corpora(named: Sequence[Path]) -> dict[str, Path]:
+    """Those named on the command line, then the embedded sample, then the movies where they were downloaded."""
+    titles = {path.resolve(): title for title, path in CORPORA.items()}
+    paths = dict.fromkeys(path.resolve() for path in (*named, *CORPORA.values()) if holds_corpus(path))
+    return told_apart((titles.get(path, path.name), path) for path in paths)
+
+
+def told_apart(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """A menu: name -> path; the second of equal names is called `name (2)`."""
+    found: dict[str, Path] = {}
+    for name, path in named:
+        unique, count = name, 1
+        while unique in found:
+            count += 1
+            unique = f"{name} ({count})"
+        found[unique] = path
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model in evaluation mode and its tokenizer, shared between sessions and never changed.
+
+    lock: held for every call: scoring methods switch the model's attention for the time of theirs.
+    """
+
+    model: Any
+    tokenizer: Any
+    key: str
+    lock: Any = field(default_factory=RLock)
+
+
+HASH_CHECKPOINT: dict[Any, Any] = {Checkpoint: lambda checkpoint: checkpoint.key}  # for st.cache_data
+
+
 def find_checkpoint(found: Mapping[str, Path], name: str | None) -> Checkpoint:
-    """The model of a name in the menu; see load_checkpoint. Raises CheckpointError where the menu is empty."""
+    """The model of a name in the menu.
+
+    Raises:
+        CheckpointError: the menu is empty, the folder holds no AdapLeR model, or a damaged one.
+    """
     if name is None:
         raise CheckpointError(
             f"{CHECKPOINTS.name}/: no AdapLeR checkpoint in it; name another folder with "
             "streamlit run app/main.py -- --checkpoints DIR"
         )
-    return load_checkpoint(found[name])
-
-
-def list_corpora(named: Sequence[Path]) -> list[Path]:
-    """Those named on the command line, then the embedded sample, then the movies where they were downloaded."""
-    return [path for path in (*named, *CORPORA) if holds_corpus(path)]
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A model in evaluation mode and its tokenizer, shared between sessions and never changed."""
-
-    model: Any
-    tokenizer: Any
-    key: str
+    folder = found[name]
+    try:
+        return load_checkpoint(folder)
+    except CheckpointError as error:
+        raise CheckpointError(without_path(error, folder, name)) from error
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """The model in a folder.
-
-    Raises:
-        CheckpointError: the folder holds no AdapLeR model, or a damaged one.
-    """
-    weights = folder / "model.safetensors"
-    stamp = weights.stat().st_mtime_ns if weights.is_file() else 0  # a model trained anew is loaded anew
-    return _load_checkpoint(str(folder), stamp)
+    """The model in a folder. Raises CheckpointError."""
+    stamps = [path.stat().st_mtime_ns for path in folder.glob("*.safetensors")]
+    return _load_checkpoint(str(folder), max(stamps, default=0))  # a model trained anew is loaded anew
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the model ...")
+@st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
 def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
     try:
         model = AdapLeRForSequenceClassification.from_pretrained(Path(folder)).eval()
         return Checkpoint(model, load_tokenizer(folder), f"{folder}:{stamp}")
-    except AdapLeRError:
-        raise
+    except AdapLeRError as error:
+        raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files end in errors of safetensors, json, tokenizers, torch ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{folder}: cannot be loaded ({reason:.160})") from error
+
+
+def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:
+    """The corpus of a name in the menu. Raises DataError for what is not a corpus in ERASER layout."""
+    try:
+        return load_corpus(found[name])
+    except AdapLeRError as error:
+        raise DataError(without_path(error, found[name], name)) from error
 
 
 # A resource and not data: a corpus is frozen, and cached data is copied at every rerun of the page.
@@ -130,31 +164,9 @@ def load_corpus(path: Path) -> EraserCorpus:
     return read_corpus(path)
 
 
-@st.cache_data(
-    max_entries=64,
-    show_spinner="Running the model ...",
-    hash_funcs={Checkpoint: lambda checkpoint: checkpoint.key},
-)
-def load_trace(
-    checkpoint: Checkpoint, text: str, spans: tuple[tuple[int, int], ...], *, threshold_scale: float
-) -> Trace:
-    """`trace` of a text with some word in it; `spans` are the word ranges of its rationale."""
-    words = tuple(text.split())
-    return trace(
-        checkpoint.model,
-        checkpoint.tokenizer,
-        words,
-        rationale=rationale_of(len(words), spans),
-        threshold_scale=threshold_scale,
-    )
-
-
-def rationale_of(words: int, spans: tuple[tuple[int, int], ...]) -> NDArray[np.bool_]:
-    """(words,) bool from word ranges."""
-    mask = np.zeros(words, dtype=np.bool_)
-    for start, end in spans:
-        mask[start:end] = True
-    return mask
+def without_path(error: Exception | str, path: Path, name: str) -> str:
+    """An error's message for a browser, which has no business to know where on the server things are."""
+    return str(error).replace(str(path), name).replace(str(path.resolve()), name)
 
 
 def _may_be_adapler(config: Path) -> bool:

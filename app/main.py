@@ -1,7 +1,7 @@
 """The page: load, guard, compute, draw.
 
-Run it with `streamlit run app/main.py`, or with more models and corpora in its menus
-`streamlit run app/main.py -- --checkpoints DIR --data DIR_OR_TAR`.
+Run it with `streamlit run app/main.py`, or with more models, reports and corpora in its menus
+`streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ if (root := str(Path(__file__).resolve().parent.parent)) not in sys.path:
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app import loading, panels, render
+from app import comparing, loading, render, reports, results, state
+from app.panels import budget, choosing, common, compare, corpus, layers, own_text, take_away
+from app.tracing import read_limit
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
 st.html(render.style())
@@ -28,41 +30,63 @@ st.caption(
 try:
     arguments = loading.read_arguments(sys.argv[1:])
 except AdapLeRError as error:
-    panels.problem(error)
+    common.problem(error)
     st.stop()
 
 checkpoints = loading.list_checkpoints((*arguments.checkpoints, loading.CHECKPOINTS))
-chosen = panels.choose_checkpoint(checkpoints)
-
 corpora = loading.list_corpora(arguments.data)
-if panels.choose_source() == panels.OWN_TEXT or not corpora:
-    document = panels.write_text()
-else:
-    try:
-        corpus = loading.load_corpus(panels.choose_corpus(corpora))
-    except AdapLeRError as error:
-        panels.problem(error)
-        st.stop()
-    document = panels.choose_document(corpus)
-scale = panels.choose_scale()
+report_folders = (*arguments.reports, *loading.REPORTS)
+state.begin(checkpoints=checkpoints, corpora=corpora, methods=comparing.names())
 
-if not document.text.strip():
+view = choosing.choose_view()
+name = choosing.choose_checkpoint(checkpoints)
+own = choosing.choose_source(has_corpora=bool(corpora)) == state.OWN_TEXT
+if own:
+    document = own_text.write_text()
+else:
+    corpus_name = choosing.choose_corpus(list(corpora))
+    try:
+        document = choosing.choose_document(loading.find_corpus(corpora, corpus_name))
+    except AdapLeRError as error:
+        common.problem(error)
+        st.stop()
+scale = choosing.choose_scale(large=view == state.BUDGET)
+
+if view == state.CORPUS:
+    corpus.show(reports.list_reports(report_folders), corpora)
+    if name is not None and not own:
+        corpus.evaluate(
+            checkpoint=name,
+            adapler=checkpoints[name],
+            corpus=corpus_name,
+            data=corpora[corpus_name],
+            split=st.session_state.split,
+        )
+    st.stop()
+
+if not document.words:
     st.info("There is no text yet: type or paste some above.")
     st.stop()
 
 try:
-    checkpoint = loading.find_checkpoint(checkpoints, chosen)
+    checkpoint = loading.find_checkpoint(checkpoints, name)
 except AdapLeRError as error:
-    panels.problem(error)
-    panels.text_alone(document)
+    common.problem(error)
+    common.text_alone(document)
     st.stop()
 
-trace = loading.load_trace(checkpoint, document.text, document.spans, threshold_scale=scale)
-panels.verdict(trace, document)
-every, single, table = st.tabs(["Layer by layer", "One layer", "Numbers"])
-with every:
-    panels.all_layers(trace)
-with single:
-    panels.one_layer(trace)
-with table:
-    panels.numbers(trace, document)
+limit = read_limit(checkpoint.model, checkpoint.tokenizer)
+document = choosing.choose_part(document, results.load_parts(checkpoint, document), limit=limit)
+trace = results.load_trace(checkpoint, document, threshold_scale=scale)
+common.verdict(trace, document)
+
+if view == state.COMPARE:
+    compare.show(checkpoint, document, trace, scale=scale)
+elif view == state.BUDGET:
+    budget.show(checkpoint, document, trace, scale=scale, name=str(name), folders=report_folders)
+elif view == state.TAKE_AWAY:
+    take_away.show(checkpoint, document, trace, scale=scale)
+else:
+    layers.show(trace)
+    if view == state.TEXT:
+        own_text.about_model(str(name), checkpoint, trace)

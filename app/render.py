@@ -52,22 +52,24 @@ def shade(ratio: float) -> float:
 def token_text(trace: Trace, layer: int, *, label: str = "") -> str:
     """The whole text as it stands before `layer` runs."""
     tokens = [_token(trace, token, layer) for token in range(len(trace))]
-    return _text(tokens, trace.words, trace.gold, label=label or f"Tokens at layer {layer}")
+    return joined_text(tokens, trace.words, trace.gold, label=label or f"Tokens at layer {layer}")
 
 
 def plain_text(words: Sequence[str], gold: NDArray[np.bool_]) -> str:
     """The text alone with its rationale, for when there is no model."""
     tokens = [f"<span>{visible(word)}</span>" for word in words]
-    return _text(tokens, np.arange(len(words)), gold, label="Text")
+    return joined_text(tokens, np.arange(len(words)), gold, label="Text")
 
 
-def layer_grid(trace: Trace) -> str:
+def layer_grid(trace: Trace, *, tokens: Trace | None = None) -> str:
     """All layers under each other."""
-    return f'<div class="al-grid">{"".join(layer_row(trace, layer) for layer in range(trace.layers))}</div>'
+    rows = "".join(layer_row(trace, layer, tokens=tokens) for layer in range(trace.layers))
+    return f'<div class="al-grid">{rows}</div>'
 
 
-def layer_row(trace: Trace, layer: int) -> str:
-    return f'<section class="al-layer">{layer_head(trace, layer)}{token_text(trace, layer)}</section>'
+def layer_row(trace: Trace, layer: int, *, tokens: Trace | None = None) -> str:
+    """`tokens`: what is counted, where `trace` has its wordpieces joined to words."""
+    return f'<section class="al-layer">{layer_head(tokens or trace, layer)}{token_text(trace, layer)}</section>'
 
 
 def layer_head(trace: Trace, layer: int) -> str:
@@ -102,7 +104,7 @@ def verdict(trace: Trace, gold: str | None) -> str:
         (
             "Without removal",
             "same verdict" if same else "different verdict",
-            f"{escape(trace.full_label)} {full:.0%} with every token kept",
+            f"{escape(trace.full_label)} {full:.0%} with all tokens",
         ),
     )
     return (
@@ -121,6 +123,27 @@ def cheaper(speedup: float) -> str:
     return f"{speedup:.1f}x fewer FLOPs" if speedup >= 1.05 else f"{1 / speedup:.2f}x the FLOPs"
 
 
+def length_bars(trace: Trace) -> str:
+    """How many tokens enter each layer, as bars under the whole text's."""
+    rows = [("text", len(trace)), *((f"layer {layer}", int(length)) for layer, length in enumerate(trace.lengths))]
+    bars = "".join(
+        f'<div class="al-what">{name}</div>'
+        f'<div class="al-bar"><i style="width:{100 * length / len(trace):.1f}%"></i></div><div>{length}</div>'
+        for name, length in rows
+    )
+    return f'<div class="al-bars">{bars}</div>'
+
+
+def timing(removal: float, plain: float, *, repeats: int) -> str:
+    """Measured milliseconds, and what they say."""
+    ratio = plain / removal
+    said = f"{ratio:.2f}x as fast" if ratio >= 1 else f"{1 / ratio:.2f}x as slow"
+    return (
+        f'<p class="al-timing"><b>{removal:.0f} ms</b> with removal, <b>{plain:.0f} ms</b> without: {said}. '
+        f"<small>Measured on this server, one text at a time, median of {repeats}.</small></p>"
+    )
+
+
 def legend(*, rationale: bool) -> str:
     """What the signs mean."""
     steps = "".join(
@@ -137,7 +160,7 @@ def legend(*, rationale: bool) -> str:
     return '<div class="al-text al-legend">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
 
 
-def _text(tokens: Sequence[str], words: NDArray[np.int64], gold: NDArray[np.bool_], *, label: str) -> str:
+def joined_text(tokens: Sequence[str], words: NDArray[np.int64], gold: NDArray[np.bool_], *, label: str) -> str:
     """Tokens joined, a space where a new word starts, one <u> around each run of the rationale."""
     runs = []
     for marked, run in groupby(range(len(tokens)), key=lambda token: bool(gold[token])):
@@ -145,7 +168,8 @@ def _text(tokens: Sequence[str], words: NDArray[np.int64], gold: NDArray[np.bool
         inside = "".join(_space(words, token, first=token == members[0]) + tokens[token] for token in members)
         before = _space(words, members[0], first=False)
         runs.append(before + (f'<u class="gold">{inside}</u>' if marked else inside))
-    return f'<div class="al-text" dir="auto" role="group" aria-label="{escape(label)}">{"".join(runs)}</div>'
+    looks = 'class="al-text" dir="auto" role="group" tabindex="0"'  # it scrolls when it is long, also by keyboard
+    return f'<div {looks} aria-label="{escape(label)}">{"".join(runs)}</div>'
 
 
 def _space(words: NDArray[np.int64], token: int, *, first: bool) -> str:
@@ -155,16 +179,19 @@ def _space(words: NDArray[np.int64], token: int, *, first: bool) -> str:
 
 def _token(trace: Trace, token: int, layer: int) -> str:
     kind = state(trace, token, layer)
-    tag = {"on": "span", "cut": "s", "gone": "span"}[kind]
-    facts = escape(" | ".join(_facts(trace, token, layer)))
-    tint = ""
-    if kind == "on":
-        tint = f' style="--a:{shade(trace.scores[layer, token] * trace.present[layer]):.2f}"'
+    ratio = trace.scores[layer, token] * trace.present[layer] if kind == "on" else None
+    return element(trace, token, kind=kind, facts=" | ".join(_facts(trace, token, layer)), ratio=ratio)
+
+
+def element(trace: Trace, token: int, *, kind: str, facts: str, ratio: float | None) -> str:
+    """A token: its class, what hovering over it says, and its score as a multiple of the uniform one, if shaded."""
+    tag = "s" if kind.startswith("cut") else "span"
+    tint = "" if ratio is None else f' style="--a:{shade(ratio):.2f}"'
     if trace.words[token] == SPECIAL:  # <bdi>: its letters do not decide the direction of the text
         shown = f"<bdi>{escape(trace.pieces[token])}</bdi>"
     else:
         shown = visible(trace.surfaces[token]) or "&middot;"
-    return f'<{tag} class="{kind}" title="{facts}"{tint}>{shown}</{tag}>'
+    return f'<{tag} class="{kind}" title="{escape(facts)}"{tint}>{shown}</{tag}>'
 
 
 def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:

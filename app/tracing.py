@@ -5,7 +5,7 @@ n tokens of the text that the model reads (special ones included), L layers, C l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from adapler.contribution import threshold
 from adapler.flops import adapler_flops, backbone_flops
+from analysis.aggregation import aggregate
 
 SPECIAL = -1  # the word index of a token that the tokenizer added
 
@@ -103,18 +104,10 @@ def trace(
         rationale: (len(words),) bool.
         threshold_scale: factor on every threshold; 0 keeps all tokens.
     """
-    limit = read_limit(model, tokenizer)
-    encoding = tokenizer(
-        list(words), is_split_into_words=True, truncation=True, max_length=limit, return_offsets_mapping=True
-    )
+    batch, encoding = encode(model, tokenizer, words)
     index = np.array([SPECIAL if word is None else word for word in encoding.word_ids()], dtype=np.int64)  # (n,)
     cut_short = bool(encoding.encodings[0].overflowing)
     read = int(index.max()) + 1 if cut_short else len(words)
-    batch = {
-        name: torch.tensor([encoding[name]], device=model.device)
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-        if name in encoding
-    }
     hard = model(**batch, removal="hard", threshold_scale=threshold_scale)
     full = model(**batch, removal="none")
 
@@ -138,8 +131,47 @@ def trace(
         plain_flops=float(backbone_flops(config, lengths_in)),
         unread_words=len(words) - read,
         unread_gold=int(rationale[read:].sum()),
-        limit=limit,
+        limit=read_limit(model, tokenizer),
     )
+
+
+def encode(model: Any, tokenizer: Any, words: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Any]:
+    """(the model's input for one text, as much of it as it reads; the tokenizer's account of it)."""
+    encoding = tokenizer(
+        list(words),
+        is_split_into_words=True,
+        truncation=True,
+        max_length=read_limit(model, tokenizer),
+        return_offsets_mapping=True,
+    )
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: torch.tensor([encoding[name]], device=model.device) for name in names if name in encoding}, encoding
+
+
+def join_words(trace: Trace) -> Trace:
+    """The same with one token a word: it enters a layer if one of its wordpieces does, and has their scores' sum."""
+    groups: list[list[int]] = []
+    for token, word in enumerate(trace.words):
+        if groups and word != SPECIAL and trace.words[groups[-1][0]] == word:
+            groups[-1].append(token)
+        else:
+            groups.append([token])
+    keys = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    first = np.array([group[0] for group in groups])
+    return replace(
+        trace,
+        pieces=tuple(_whole(trace, group) for group in groups),
+        surfaces=tuple("".join(trace.surfaces[token] for token in group) for group in groups),
+        words=trace.words[first],
+        gold=trace.gold[first],
+        scores=aggregate(trace.scores, keys, how="sum")[0],
+        enters=aggregate(trace.enters, keys, how="max")[0] > 0,
+    )
+
+
+def _whole(trace: Trace, group: list[int]) -> str:
+    """A word's name: as the text has it, or the one token's."""
+    return trace.pieces[group[0]] if len(group) == 1 else "".join(trace.surfaces[token] for token in group)
 
 
 def read_limit(model: Any, tokenizer: Any) -> int:

@@ -1,16 +1,22 @@
-"""A tiny checkpoint folder, a damaged one, and a tiny ERASER corpus."""
+"""A tiny checkpoint folder, a damaged one, a tiny ERASER corpus, and a report of the one on the other."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.data.eraser import read_corpus
+from analysis.evaluation import evaluate
+from analysis.settings import Settings
+from app import loading
 from tests.conftest import WORDS
 
 # Document: words, label, rationale as a half-open range of words.
@@ -61,3 +67,36 @@ def app_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "test"):
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def app_reports(
+    tmp_path_factory: pytest.TempPathFactory, app_model: Any, tiny_tokenizer: Any, app_corpus: Path
+) -> Path:
+    """A folder with the report `films`."""
+    report = evaluate(
+        model=app_model.backbone,
+        adapler=app_model,
+        tokenizer=tiny_tokenizer,
+        corpus=read_corpus(app_corpus),
+        methods=["cp", "saliency", "attention", "lime(n_samples=10)"],
+        settings=Settings(max_length=40, metrics=("average_precision", "fpr", "tpr")),
+        progress=False,
+    )
+    folder = tmp_path_factory.mktemp("reports")
+    report.to_json(folder / "films" / "report.json")
+    return folder
+
+
+@pytest.fixture
+def page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_checkpoints: Path, app_corpus: Path, app_reports: Path
+) -> AppTest:
+    """The page before its first run, with the checkpoint `tiny` chosen."""
+    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(loading, "REPORTS", (tmp_path,))
+    arguments = ["--checkpoints", app_checkpoints, "--data", app_corpus, "--reports", app_reports]
+    monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
+    app = AppTest.from_file(str(Path(loading.__file__).with_name("main.py")), default_timeout=180)
+    app.session_state["checkpoint"] = "tiny"
+    return app

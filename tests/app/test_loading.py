@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError, CheckpointError, DataError
 from app import loading
 
 
 def test_arguments(tmp_path: Path) -> None:
     folder = str(tmp_path)
-    got = loading.read_arguments(["--checkpoints", folder, "--data", folder, "--data", folder])
-    assert got == loading.Arguments((tmp_path,), (tmp_path, tmp_path))
-    assert loading.read_arguments([]) == loading.Arguments((), ())
+    got = loading.read_arguments(["--checkpoints", folder, "--reports", folder, "--data", folder, "--data", folder])
+    assert got == loading.Arguments((tmp_path,), (tmp_path,), (tmp_path, tmp_path))
+    assert loading.read_arguments([]) == loading.Arguments()
     with pytest.raises(ArgumentError, match="--check x; allowed after -- are --checkpoints DIR"):
         loading.read_arguments(["--check", "x"])
     with pytest.raises(ArgumentError, match="--data: .*nowhere: no such file or folder"):
@@ -32,7 +32,7 @@ def test_menu_lists_adapler_models_only(app_checkpoints: Path, tmp_path: Path) -
 
 def test_equal_names_in_two_folders_are_told_apart(app_checkpoints: Path) -> None:
     found = loading.list_checkpoints([app_checkpoints, app_checkpoints])
-    assert len(found) == 4 and str(app_checkpoints / "tiny") in found
+    assert list(found) == ["damaged", "tiny", "damaged (2)", "tiny (2)"], "no path of the server is in a menu"
 
 
 def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Path) -> None:
@@ -48,9 +48,16 @@ def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Pat
 def test_no_or_damaged_checkpoint(app_checkpoints: Path) -> None:
     with pytest.raises(CheckpointError, match="no AdapLeR checkpoint"):
         loading.find_checkpoint({}, None)
-    with pytest.raises(CheckpointError, match="damaged"):
-        loading.load_checkpoint(app_checkpoints / "damaged")
+    with pytest.raises(CheckpointError, match="^damaged") as caught:
+        loading.find_checkpoint(loading.list_checkpoints([app_checkpoints]), "damaged")
+    assert str(app_checkpoints) not in str(caught.value)
 
 
-def test_rationale_of() -> None:
-    assert loading.rationale_of(5, ((0, 1), (3, 5))).tolist() == [True, False, False, True, True]
+def test_corpora(app_corpus: Path, tmp_path: Path) -> None:
+    found = loading.list_corpora([app_corpus, app_corpus, loading.CORPORA["Sample: invented films"]])
+    assert list(found)[:2] == [app_corpus.name, "Sample: invented films"], "each once, the sample by its title"
+    assert "test" in loading.find_corpus(found, app_corpus.name).splits
+    (tmp_path / "docs").mkdir()
+    with pytest.raises(DataError, match="^mine") as caught:
+        loading.find_corpus({"mine": tmp_path}, "mine")
+    assert str(tmp_path) not in str(caught.value)

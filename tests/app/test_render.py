@@ -83,7 +83,7 @@ def test_hostile_text_is_only_text(layer: int) -> None:
     assert read.open == []
     assert {tag for tag, _ in read.elements} <= {"div", "span", "s", "bdi"}
     assert {name for _, attrs in read.elements for name in attrs} <= {
-        "class", "title", "style", "dir", "role", "aria-label",
+        "class", "title", "style", "dir", "role", "tabindex", "aria-label",
     }  # fmt: skip
     assert read.text == " ".join(["[CLS]", *HOSTILE, "[SEP]"])
 

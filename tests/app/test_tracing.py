@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adapler import flops
-from app.tracing import SPECIAL, _surfaces, read_limit, trace
+from app.tracing import SPECIAL, _surfaces, join_words, read_limit, trace
 from tests.app.conftest import DOCUMENTS
 from tests.conftest import VOCABULARY, WORDS, tiny_adapler
 
@@ -94,3 +94,14 @@ def test_byte_level_tokens_of_one_character_show_it_once() -> None:
     index = np.array([SPECIAL, 0, 0, 0, 1, SPECIAL])
     offsets = [(0, 0), (0, 1), (0, 1), (1, 3), (0, 2), (0, 0)]
     assert _surfaces(("éab", "is"), index, offsets) == ("", "é", "", "ab", "is", "")
+
+
+def test_joined_words_have_their_tokens_scores(app_model: Any, tiny_tokenizer: Any) -> None:
+    got = _trace(app_model, tiny_tokenizer, "good,bad good Ünknown")
+    joined = join_words(got)
+    assert joined.surfaces == ("", "good,bad", "good", "Ünknown", "")
+    assert joined.pieces == ("[CLS]", "good,bad", "good", "[UNK]", "[SEP]")
+    assert joined.words.tolist() == [SPECIAL, 0, 1, 2, SPECIAL]
+    np.testing.assert_allclose(joined.scores[:, 1], got.scores[:, 1:4].sum(1))
+    assert (joined.enters[:, 1] == got.enters[:, 1:4].any(1)).all()
+    assert joined.speedup == got.speedup

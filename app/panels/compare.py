@@ -1,0 +1,71 @@
+"""Compare methods: the same text under several scoring methods, side by side at one layer."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from adapler.errors import AdapLeRError
+from analysis.scores import ScoringMethod, get_method
+from app import comparing, render_methods, results, state
+from app.comparing import Comparison
+from app.documents import Document
+from app.loading import Checkpoint
+from app.panels.layers import layer_slider
+from app.tracing import Trace
+
+
+def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    # a fragment: another layer or method leaves the rest of the page alone
+    st.fragment(_show)(checkpoint, document, trace, scale=scale)
+
+
+def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    chosen = st.multiselect(
+        f"Methods (up to {state.MAX_METHODS})",
+        comparing.names(),
+        format_func=_title,
+        key="methods",
+        max_selections=state.MAX_METHODS,
+        placeholder="Choose a scoring method",
+        help="Those marked with a cost run when you ask for it.",
+    )
+    layer = layer_slider(trace.layers)
+    if not chosen:
+        st.info("No method is chosen.")
+        return
+    found: dict[str, Comparison | str] = {}
+    for name in chosen:
+        method = get_method(name)
+        if comparing.is_dear(method) and not _asked_for(checkpoint, document, method):
+            found[method.title] = f"Costs {method.cost}; not run yet."
+            continue
+        found[method.title] = _score(checkpoint, document, method, scale=scale)
+    st.html(render_methods.legend(rationale=bool(trace.gold.any())))
+    st.html(render_methods.cards(trace, found, layer=layer))
+
+
+def _score(checkpoint: Checkpoint, document: Document, method: ScoringMethod, *, scale: float) -> Comparison | str:
+    """Scores, or why there are none. The scale matters to AdapLeR's own scores only."""
+    scale = scale if "adapler" in method.needs else 1.0
+    try:
+        return results.load_comparison(checkpoint, document, method.name, threshold_scale=scale)
+    except AdapLeRError as error:
+        return str(error)
+
+
+def _asked_for(checkpoint: Checkpoint, document: Document, method: ScoringMethod) -> bool:
+    """A button for a dear method; once pressed, its scores stay with this text."""
+    mark = (checkpoint.key, hash(document), method.name)
+    if mark in st.session_state.get("asked", ()):
+        return True
+    st.button(f"Run {method.title} ({method.cost})", key=f"run-{method.name}", on_click=_ask, args=[mark])
+    return False
+
+
+def _ask(mark: tuple[str, int, str]) -> None:
+    st.session_state.asked = [*st.session_state.get("asked", ()), mark][-20:]
+
+
+def _title(name: str) -> str:
+    method = get_method(name)
+    return f"{method.title} \N{MIDDLE DOT} {method.cost}" if comparing.is_dear(method) else method.title

@@ -1,0 +1,81 @@
+"""Take away: the figure, tables, a page of the token grid, and a link that shows this again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from adapler.errors import AdapLeRError
+from app import export, results, state
+from app.documents import Document
+from app.loading import Checkpoint
+from app.panels import common
+from app.tracing import Trace, join_words
+
+
+def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    joined = bool(st.session_state.joined)
+    drawn = join_words(trace) if joined else trace
+    stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
+    st.subheader("Figure for a paper")
+    lines = st.slider("Lines of text for each layer", 1, 12, 3, key="lines")
+    figure = partial(results.load_figure, drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines)
+    try:
+        preview = str(figure(kind="preview"))
+    except AdapLeRError as error:  # a text without a word to draw
+        common.problem(error)
+    else:
+        st.html(preview)
+        st.caption("Up to six layers, the passage with the most evidence; dropped tokens are pale.")
+        with st.container(horizontal=True):
+            for kind, mime in export.MIME.items():
+                st.download_button(
+                    kind.upper(),
+                    partial(figure, kind=kind),
+                    file_name=f"{stem}.{kind}",
+                    mime=mime,
+                    key=f"save-{kind}",
+                    on_click="ignore",
+                )
+    st.subheader("Tables and page")
+    st.caption("Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file.")
+    with st.container(horizontal=True):
+        for key, label, data, name in (
+            ("save-scores", "Token scores as CSV", partial(_scores, trace, document), "scores.csv"),
+            ("save-csv", "Layers as CSV", partial(_layers, trace), "layers.csv"),
+            ("save-html", "Token grid as HTML", partial(_page, drawn, document, trace), "layers.html"),
+        ):
+            mime = f"text/{name.rpartition('.')[2]}"
+            st.download_button(label, data, file_name=f"{stem}-{name}", mime=mime, key=key, on_click="ignore")
+    _link(document)
+
+
+def _scores(trace: Trace, document: Document) -> bytes:
+    return export.csv(export.token_table(trace, document.name))
+
+
+def _layers(trace: Trace) -> bytes:
+    return export.csv(export.layer_table(trace))
+
+
+def _page(drawn: Trace, document: Document, trace: Trace) -> bytes:
+    return export.html_page(drawn, document, tokens=trace)
+
+
+def _link(document: Document) -> None:
+    st.subheader("Link")
+    parameters = state.link_parameters() | {"view": st.session_state.get("seen", state.LAYERS)}
+    base = st.context.url or ""
+    if st.session_state.source == state.OWN_TEXT:
+        text = state.link("", {"text": st.session_state.text})
+        if st.session_state.get("upload") is not None:
+            st.info("The link does not hold your file: it shows the page with these settings.")
+        elif len(text) - 1 - len("text=") > state.LINK_CHARACTERS:
+            st.info("Your text is too long for a link: it shows the page with these settings, without the text.")
+        elif st.checkbox(
+            "With my text in it", key="link-text", help="Whoever has the link, and servers on its way, can read it."
+        ):
+            parameters["text"] = st.session_state.text
+    st.caption("It restores document, layer, view, methods, scale and checkpoint.")
+    st.code(state.link(base, parameters), language=None, wrap_lines=True)
