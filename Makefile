@@ -22,7 +22,7 @@ demo: .venv/installed  ## install, then the main job on the embedded sample
 		$(BIN)/python -m analysis.rationale_eval --data data/eraser/sample --output reports/sample-test; \
 	fi
 	@echo
-	@echo "figure: reports/sample-test/figures/agreement.pdf (and .png)"
+	@echo "figure: reports/sample-test/figures/agreement.pdf (and .png, .svg); everything on one page: reports/sample-test/report.html"
 	@echo "what next:"
 	@echo "  $(BIN)/streamlit run app/main.py     watch tokens drop, layer by layer"
 	@echo "  make train-sample                    train on the sample from the packaged MiniLM, minutes on 2 cores"
