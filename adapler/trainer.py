@@ -186,8 +186,9 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         self.accelerator.backward(share * loss, inputs=trained)
         if self.accelerator.sync_gradients and self.accelerator.num_processes > 1:
             for parameter in (self.core.eta, self.core.theta):
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= self.accelerator.num_processes
+                if parameter.grad is not None:  # set above
+                    torch.distributed.all_reduce(parameter.grad)
+                    parameter.grad /= self.accelerator.num_processes
         reported: Tensor = share * loss.detach()
         return reported
 

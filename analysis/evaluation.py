@@ -133,9 +133,9 @@ class _Outcome:
 
     def add(self, places: Sequence[tuple[int, slice]], chunk: Chunk) -> None:
         for i, place in places:
-            self.predicted[i] = chunk.logits[place].mean(0).argmax()
+            self.predicted[i] = np.argmax(chunk.logits[place].mean(0))
             if chunk.adapler_logits is not None and chunk.lengths is not None:
-                self.predicted_adapler[i] = chunk.adapler_logits[place].mean(0).argmax()
+                self.predicted_adapler[i] = np.argmax(chunk.adapler_logits[place].mean(0))
                 self.lengths[i] = chunk.lengths[place].sum(0)
         if chunk.lengths is not None:
             tokens = torch.tensor([len(window) for window in chunk.windows])

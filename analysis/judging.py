@@ -149,7 +149,7 @@ class Judge:
                 found = self._diagnostics.setdefault(method.key, {}).setdefault(name, [0.0, 0, -np.inf])
                 found[0] += float(values.sum(dtype=np.float64))
                 found[1] += values.size
-                found[2] = max(found[2], float(values.max(initial=-np.inf)))
+                found[2] = max(found[2], float(np.max(values, initial=-np.inf)))
 
     def examples(self, records: Sequence[DocumentRecord]) -> tuple[DocumentScores, ...]:
         """The documents that a report shows token by token."""

@@ -108,7 +108,7 @@ class Perturbation:
             return values
         words = window.words[content]
         by_word, kept = aggregate(values, words, how=self.settings.aggregation)
-        spread = np.zeros(int(words.max(initial=0)) + 1)
+        spread = np.zeros(int(np.max(words, initial=0)) + 1)
         spread[kept] = by_word
         return np.asarray(spread[words])
 

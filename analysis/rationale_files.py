@@ -80,7 +80,7 @@ def _predictions(method: int, layer: int, plan: Plan, scorer: Scorer) -> Iterato
             )
             size = density_size(plan.word_density or 0.0, len(scores))
             logits = _logits(chunk, "adapler" in scorer.methods[method].needs)[place].mean(0)
-            probabilities = np.exp(logits - logits.max(), dtype=np.float64)
+            probabilities = np.exp(logits - np.max(logits), dtype=np.float64)
             probabilities /= probabilities.sum()
             yield Prediction(
                 example.id,
@@ -107,6 +107,6 @@ def word_scores(
         words.append(window.words[content])
     pieces = np.concatenate(parts)
     by_word, kept = aggregate(pieces, np.concatenate(words), how="max" if aggregation == "none" else aggregation)
-    scores = np.full(n_words, by_word.min(initial=0.0))
+    scores = np.full(n_words, np.min(by_word, initial=0.0))
     scores[kept] = by_word
     return scores

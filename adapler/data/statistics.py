@@ -51,7 +51,7 @@ def corpus_statistics(corpus: EraserCorpus) -> list[dict[str, Any]]:
                 "words_median": float(np.median(lengths)),
                 "words_max": max(lengths),
                 "density_mean": float((rationale / words).mean()) if marked else None,
-                "density_pooled": float(rationale.sum() / words.sum()) if marked else None,
+                "density_pooled": int(rationale.sum()) / int(words.sum()) if marked else None,
                 "spans_per_document": sum(len(e.spans) for e in marked) / len(marked) if marked else None,
                 "without_evidence": len(examples) - len(marked),
             }

@@ -77,7 +77,7 @@ def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
     if n < 1:
         raise ArgumentError(f"n: got {n}, must be at least 1")
     if (values < 0).any():
-        raise ArgumentError(f"scores: must not be negative, the lowest is {values.min():.3g}")
+        raise ArgumentError(f"scores: must not be negative, the lowest is {np.min(values):.3g}")
     return np.asarray(values * n >= 1 - UNIFORM_TOLERANCE)
 
 

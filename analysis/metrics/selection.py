@@ -63,7 +63,7 @@ def token_iou(labels: ArrayLike, selected: ArrayLike) -> float:
     """
     truth, chosen = as_labels(labels), as_labels(selected, "selected")
     same_length("selected", chosen, truth)
-    return float((truth & chosen).sum() / (truth | chosen).sum()) if truth.any() else math.nan
+    return int((truth & chosen).sum()) / int((truth | chosen).sum()) if truth.any() else math.nan
 
 
 def top_k_scores(labels: ArrayLike, scores: ArrayLike, k: int) -> PrecisionRecallF1:
