@@ -1,7 +1,8 @@
-"""An evaluation that runs beside the page, with its progress and a way to stop it.
+"""An evaluation or a training that runs beside the page, with its progress and a way to stop it.
 
-It is a process of its own: it takes no model away from the sessions, and stopping it leaves nothing behind, since
-the command writes its folder whole or not at all. One at a time on a server.
+It is a process of its own: it takes no model away from the sessions, and stopping it leaves nothing half-written:
+an evaluation writes its folder whole or not at all, and a training goes on from its last stage when started again.
+One at a time on a server.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from adapler.encoder import packaged_minilm
 from app import locks
-from app.loading import ROOT
+from app.loading import CHECKPOINTS, ROOT
 
 REPORT_FOLDER = ROOT / "reports"
+SAMPLE_MODEL = CHECKPOINTS / "sample"
+# As `make train-sample`: the whole pipeline, one and a half minutes on 2 cores.
+SAMPLE_OPTIONS = (
+    "--epochs 3 --finetune-epochs 8 --batch-size 8 --learning-rate 5e-5 --freeze-backbone "
+    "--predictor-learning-rate 5e-3 --eta-learning-rate 1e-2 --gamma 0.2 --phi 1e-3"
+)
 
 
 class Job:
-    """One run of `python -m analysis.rationale_eval`; it ends with the session that started it."""
+    """One run of a command; it ends with the session that started it."""
 
     def __init__(self, command: list[str], *, name: str, release: Callable[[], None]) -> None:
         self.name = name
@@ -72,14 +80,36 @@ def _end(process: subprocess.Popen[bytes], release: Callable[[], None]) -> None:
     release()
 
 
-def start(*, adapler: Path, data: Path, split: str, limit: int | None, name: str) -> Job | None:
-    """Evaluate the paper's methods; the report becomes reports/`name`. None while another evaluation runs."""
-    lock = locks.evaluating()
-    if not lock.acquire(blocking=False):
-        return None
+def evaluate(*, adapler: Path, data: Path, split: str, limit: int | None, name: str) -> Job | None:
+    """Evaluate the paper's methods; the report becomes reports/`name`. None while another job runs."""
     command = [sys.executable, "-m", "analysis.rationale_eval", "--adapler", str(adapler), "--data", str(data)]
     command += ["--split", split, "--output", str(REPORT_FOLDER / name)]
-    command += [] if limit is None else ["--limit", str(limit)]
+    return _start(command if limit is None else [*command, "--limit", str(limit)], name=name)
+
+
+def train_sample() -> Job | None:
+    """Train the packaged encoder on the embedded sample, into checkpoints/sample. None while another job runs.
+
+    Raises:
+        CheckpointError: the encoder is not installed.
+    """
+    if locks.working().locked():
+        return None  # asked every second, and the encoder's checksum takes a third of one
+    command = [sys.executable, "-m", "adapler", "run", "--task", str(ROOT / "data" / "eraser" / "sample")]
+    command += ["--model", str(packaged_minilm()), "--output", str(SAMPLE_MODEL), *SAMPLE_OPTIONS.split()]
+    return _start(command, name=SAMPLE_MODEL.name)
+
+
+def trained_stages() -> tuple[int, int]:
+    """(finished, all) stages of `train_sample`: fine-tuning, saliency, AdapLeR with its evaluation."""
+    finished = (SAMPLE_MODEL / "finetuned" / "run.json", SAMPLE_MODEL / "saliency" / "state.json")
+    return sum(path.is_file() for path in finished), len(finished) + 1
+
+
+def _start(command: list[str], *, name: str) -> Job | None:
+    lock = locks.working()
+    if not lock.acquire(blocking=False):
+        return None
     try:
         return Job(command, name=name, release=lock.release)
     except OSError:

@@ -113,17 +113,12 @@ class Checkpoint:
 HASH_CHECKPOINT: dict[Any, Any] = {Checkpoint: lambda checkpoint: checkpoint.key}  # for st.cache_data
 
 
-def find_checkpoint(found: Mapping[str, Path], name: str | None) -> Checkpoint:
+def find_checkpoint(found: Mapping[str, Path], name: str) -> Checkpoint:
     """The model of a name in the menu.
 
     Raises:
-        CheckpointError: the menu is empty, the folder holds no AdapLeR model, or a damaged one.
+        CheckpointError: the folder holds no AdapLeR model, or a damaged one.
     """
-    if name is None:
-        raise CheckpointError(
-            f"{CHECKPOINTS.name}/: no AdapLeR checkpoint in it; name another folder with "
-            "streamlit run app/main.py -- --checkpoints DIR"
-        )
     folder = found[name]
     try:
         return load_checkpoint(folder)

@@ -9,8 +9,8 @@ import streamlit as st
 
 
 @st.cache_resource(show_spinner=False)
-def evaluating() -> Any:
-    """Held while an evaluation runs beside the page, whoever's it is."""
+def working() -> Any:
+    """Held while a job runs beside the page, whoever's it is."""
     return Lock()
 
 

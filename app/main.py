@@ -17,7 +17,7 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from app import comparing, loading, render, reports, results, state
-from app.panels import budget, choosing, common, compare, corpus, layers, own_text, take_away
+from app.panels import budget, choosing, common, compare, corpus, layers, making, own_text, take_away
 from app.tracing import read_limit
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
@@ -33,7 +33,8 @@ except AdapLeRError as error:
     common.problem(error)
     st.stop()
 
-checkpoints = loading.list_checkpoints((*arguments.checkpoints, loading.CHECKPOINTS))
+checkpoint_folders = (*arguments.checkpoints, loading.CHECKPOINTS)
+checkpoints = loading.list_checkpoints(checkpoint_folders)
 corpora = loading.list_corpora(arguments.data)
 report_folders = (*arguments.reports, *loading.REPORTS)
 state.begin(checkpoints=checkpoints, corpora=corpora, methods=comparing.names())
@@ -66,6 +67,11 @@ if view == state.CORPUS:
 
 if not document.words:
     st.info("There is no text yet: type or paste some above.")
+    st.stop()
+
+if name is None:
+    making.show(checkpoint_folders)
+    common.text_alone(document)
     st.stop()
 
 try:

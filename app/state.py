@@ -2,7 +2,7 @@
 
 Every interactive widget has one of these keys, which is also its class `.st-key-KEY` in the browser:
 
-    everywhere      view checkpoint source corpus split document scale part
+    everywhere      view checkpoint source corpus split document scale part; without any checkpoint: stop make
     Layer by layer  show layer play joined
     Compare         layer methods run-METHOD
     Budget          scale

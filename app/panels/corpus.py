@@ -137,9 +137,9 @@ def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split:
         limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), index=1, key="limit")
         if right.button("Evaluate", key="evaluate", width="stretch"):
             name = jobs.report_name(checkpoint, corpus, split)
-            job = jobs.start(adapler=adapler, data=data, split=split, limit=LIMITS[limit], name=name)
+            job = jobs.evaluate(adapler=adapler, data=data, split=split, limit=LIMITS[limit], name=name)
             if job is None:
-                st.info("Another evaluation is running on this server; try again when it is done.")
+                st.info("Another job is running on this server; try again when it is done.")
                 return
             st.session_state.job = job
             st.rerun()

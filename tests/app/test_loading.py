@@ -45,9 +45,7 @@ def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Pat
     assert loading.load_checkpoint(app_checkpoints / "tiny").key != first.key
 
 
-def test_no_or_damaged_checkpoint(app_checkpoints: Path) -> None:
-    with pytest.raises(CheckpointError, match="no AdapLeR checkpoint"):
-        loading.find_checkpoint({}, None)
+def test_damaged_checkpoint(app_checkpoints: Path) -> None:
     with pytest.raises(CheckpointError, match="^damaged") as caught:
         loading.find_checkpoint(loading.list_checkpoints([app_checkpoints]), "damaged")
     assert str(app_checkpoints) not in str(caught.value)

@@ -99,13 +99,6 @@ def test_damaged_checkpoint_leaves_the_page_usable(page: AppTest, app_model: Any
     check(page, app_model, tiny_tokenizer, DOCUMENTS["pos_1"][0])
 
 
-def test_no_checkpoint(page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["main.py", "--data", str(app_corpus)])
-    page.run()
-    assert not page.exception and "no AdapLeR checkpoint" in page.error[0].value.replace("\\", "")
-    assert bodies(page, "al-text")
-
-
 def test_wrong_argument_and_broken_corpus(page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["main.py", "--corpus", "x"])
     page.run()

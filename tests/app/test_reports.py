@@ -93,11 +93,11 @@ def test_a_job_ends_with_its_session() -> None:
 
 def test_one_evaluation_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seat = Lock()
-    monkeypatch.setattr(jobs.locks, "evaluating", lambda: seat)
+    monkeypatch.setattr(jobs.locks, "working", lambda: seat)
     asked = {"adapler": tmp_path, "data": tmp_path, "split": "test", "limit": 3, "name": "x"}
     started: list[list[str]] = []
     monkeypatch.setattr(jobs, "Job", lambda command, **options: started.append(command) or "job")
-    assert jobs.start(**asked) == "job" and jobs.start(**asked) is None
+    assert jobs.evaluate(**asked) == "job" and jobs.evaluate(**asked) is None
     assert started[0][1:3] == ["-m", "analysis.rationale_eval"] and started[0][-2:] == ["--limit", "3"]
 
 

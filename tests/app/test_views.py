@@ -84,7 +84,7 @@ class FakeJob:
 def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[dict[str, Any]] = []
     job = FakeJob()
-    monkeypatch.setattr(jobs, "start", lambda **asked: started.append(asked) or job)
+    monkeypatch.setattr(jobs, "evaluate", lambda **asked: started.append(asked) or job)
     monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
     page.session_state["view"] = state.CORPUS
     page.run()
@@ -101,9 +101,9 @@ def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.M
     job.code = 0
     page.run()
     assert not page.exception and page.selectbox(key="report").value == "films"
-    monkeypatch.setattr(jobs, "start", lambda **asked: None)
+    monkeypatch.setattr(jobs, "evaluate", lambda **asked: None)
     page.button(key="evaluate").click().run()
-    assert "Another evaluation" in page.info[0].value
+    assert "Another job" in page.info[0].value
 
 
 def test_your_text_and_the_model(page: AppTest) -> None:

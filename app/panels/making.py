@@ -1,0 +1,72 @@
+"""No checkpoint anywhere: one is trained on the embedded sample, beside the page, with its progress in view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from adapler.errors import AdapLeRError
+from app import jobs, loading
+from app.panels import common
+
+SECONDS_PER_LOOK = 1.0
+STAGES = ("fine-tuning", "saliency", "training AdapLeR")
+MISSING = "There is no AdapLeR checkpoint in checkpoints/ or in a folder named with --checkpoints."
+
+
+def show(folders: Sequence[Path]) -> None:
+    """A timer looks after the training, whichever session has started it, until `folders` hold a checkpoint."""
+    waiting = not st.session_state.get("making_ended")
+    st.fragment(_show, run_every=SECONDS_PER_LOOK if waiting else None)(folders, waiting=waiting)
+
+
+def _show(folders: Sequence[Path], *, waiting: bool) -> None:
+    remembered = st.session_state
+    job: jobs.Job | None = remembered.get("job")
+    if not waiting:
+        _stopped()
+        return
+    if job is None:
+        if loading.list_checkpoints(folders):
+            st.rerun()
+        try:
+            job = remembered.job = jobs.train_sample()
+        except AdapLeRError as error:
+            _end(str(error))
+        if job is None:
+            st.info(f"{MISSING} Another job is running on this server; one is made or looked for when it is done.")
+            return
+    code = job.code
+    if code is None:
+        left, right = st.columns([5, 1], vertical_alignment="bottom")
+        done, stages = jobs.trained_stages()
+        left.progress(
+            min(1.0, (done + job.progress) / stages),
+            text=f"{MISSING} Training one on the embedded sample, some two minutes: {STAGES[done]} ...",
+        )
+        if right.button("Stop", key="stop", width="stretch"):
+            job.stop()
+            _end(None)
+        return
+    if code or not loading.list_checkpoints(folders):
+        _end(job.message)
+    remembered.job = None
+    st.rerun()
+
+
+def _stopped() -> None:
+    if problem := st.session_state.get("making_problem"):
+        common.problem(f"{MISSING} None could be made: {problem}")
+    else:
+        st.warning(MISSING)
+    if st.button("Train one on the embedded sample", key="make"):
+        st.session_state.making_ended = False
+        st.rerun()
+
+
+def _end(problem: str | None) -> None:
+    """Show why there is nothing to wait for any more, without a timer."""
+    st.session_state.update(job=None, making_ended=True, making_problem=problem)
+    st.rerun()
