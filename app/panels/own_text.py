@@ -79,4 +79,4 @@ def about_model(name: str, checkpoint: Checkpoint, trace: Trace) -> None:
         "The menu shows what is in checkpoints/ and in the folders that the server was started with; "
         "a browser cannot name others. Yours:"
     )
-    st.code("streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR", language="bash")
+    st.code("streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR", language=None)

@@ -1,0 +1,103 @@
+"""Downloads, and the link that restores what one sees."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from playwright.sync_api import expect
+
+from app import state
+from tests.app.e2e.browser import VIEWS, AppPage
+from tests.app.e2e.test_hostile import INTRUDERS, TEXT
+
+Visit = Callable[..., AppPage]
+HERE = f"?view={quote(VIEWS['take-away'])}"
+
+
+def save(app: AppPage, key: str) -> tuple[str, bytes]:
+    """(name, content) of the file behind a button."""
+    with app.page.expect_download() as waiting:
+        app.widget(key).locator("button").click()
+    file = waiting.value
+    return file.suggested_filename, Path(file.path()).read_bytes()
+
+
+def test_figure(visit: Visit) -> None:
+    app = visit(HERE)
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        name, content = save(app, f"save-{kind}")
+        assert name.endswith(f".{kind}") and content.startswith(start) and len(content) > 5000
+
+
+def test_tables(visit: Visit) -> None:
+    app = visit(HERE)
+    _, content = save(app, "save-scores")
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert {"document", "layer", "token", "score", "threshold", "enters"} <= set(rows[0])
+    assert {row["layer"] for row in rows} == {str(layer) for layer in range(6)}
+    left = sum(row["layer"] == "5" and row["enters"] == "True" for row in rows)
+    app.shows(f"{left} of {len(rows) // 6} tokens")
+    _, content = save(app, "save-csv")
+    assert [int(row["tokens"]) for row in csv.DictReader(io.StringIO(content.decode()))][-1] == left
+
+
+def test_page_of_its_own_runs_nothing(visit: Visit, tmp_path: Path) -> None:
+    app = visit(f"{HERE}&text={quote(TEXT)}")
+    name, content = save(app, "save-html")
+    assert name.endswith(".html")
+    (tmp_path / "page.html").write_bytes(content)
+    requests: list[str] = []
+    app.page.on("request", lambda request: requests.append(request.url))
+    app.page.goto((tmp_path / "page.html").as_uri())
+    expect(app.page.locator(".al-layer")).to_have_count(6)
+    assert "window.hacked" in (app.page.locator(".al-text").nth(1).text_content() or "")
+    assert app.page.evaluate("window.hacked") is None and app.page.locator(INTRUDERS).count() == 0
+    assert [urlsplit(url).scheme for url in requests] == ["file"]
+
+
+def link(app: AppPage) -> str:
+    return "?" + urlsplit(app.page.get_by_test_id("stCode").last.inner_text().strip()).query
+
+
+def test_link_restores_a_review(visit: Visit) -> None:
+    app = visit(f"?show={quote(state.ONE_LAYER)}")
+    app.page.keyboard.press("Escape")
+    options = app.widget("document").locator("input").first
+    options.click()
+    app.page.get_by_role("option").nth(3).click()
+    app.slide("scale", "ArrowRight ArrowRight ArrowRight ArrowRight")
+    app.settle()
+    app.slide("layer", "ArrowRight ArrowRight ArrowRight")
+    app.shows_layer(3)
+    app.settle()
+    drawn = app.large().inner_html()
+    app.view("take-away")
+    app.shows("It restores")
+    again = visit(link(app))
+    again.shows_layer(3)
+    assert again.large().inner_html() == drawn
+    assert again.page.locator(".al-cards").inner_html() == app.page.locator(".al-cards").inner_html()
+
+
+def test_link_holds_a_short_text_when_asked(visit: Visit) -> None:
+    app = visit(f"{HERE}&source={quote(state.OWN_TEXT)}")
+    app.write("a <i>quiet</i> & slow film")
+    app.submit()
+    app.shows("Link")
+    assert "quiet" not in link(app)
+    app.widget("link-text").locator("label").first.click()
+    expect(app.page.get_by_test_id("stCode").last).to_contain_text("quiet")
+    again = visit(link(app))
+    expect(again.grid()).to_contain_text("<i>quiet</i> & slow film")
+
+
+def test_long_text_is_not_put_into_a_link(visit: Visit) -> None:
+    app = visit(f"{HERE}&source={quote(state.OWN_TEXT)}")
+    app.write("a long film " * 300)
+    app.submit()
+    app.shows("too long for a link")
+    assert len(link(app)) < 1000
