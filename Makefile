@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo train-sample test check clean
+.PHONY: demo train-sample test check pictures clean
 .DEFAULT_GOAL := demo
 
 # uv where it is there, pip otherwise; both end in the same virtual environment.
@@ -33,11 +33,14 @@ train-sample: .venv/installed  ## the whole pipeline on the sample, from the pac
 		--output runs/sample --epochs 3 --finetune-epochs 8 --batch-size 8 --learning-rate 5e-5 --freeze-backbone \
 		--predictor-learning-rate 5e-3 --eta-learning-rate 1e-2 --gamma 0.2 --phi 1e-3
 
-test: .venv/installed  ## everything that needs no network; `slow` tests run where the data is
+test: .venv/installed  ## everything that needs no network; `slow` tests run where the data is, `browser` tests where chromium is
 	@$(BIN)/python -m pytest
 
 check: .venv/installed
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+pictures: .venv/installed  ## docs/ again: the app's views and the animation, from the embedded sample; needs chromium
+	@$(BIN)/python docs/screenshots.py && $(BIN)/python docs/animate.py
 
 clean:
 	rm -rf .venv reports runs
