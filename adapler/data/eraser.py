@@ -130,6 +130,15 @@ def has_documents(folder: Path) -> bool:
     return (folder / "docs").is_dir() or (folder / "docs.jsonl").is_file()
 
 
+def words_of(text: str) -> tuple[str, ...]:
+    """A document's words, by whose numbers evidences count: parted by spaces and line ends, as in ERASER's own reader.
+
+    A no-break space or a tab inside a line parts nothing: a word that holds one is one word.
+    """
+    lines = text.replace("\r", "\n").split("\n")
+    return tuple(word for line in lines for word in line.strip().split(" ") if word)
+
+
 def merge_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Sorted union of half-open ranges; overlapping and touching ones become one.
 
@@ -166,12 +175,12 @@ def find_root(tree: FileTree) -> str:
 
 
 def _documents(tree: FileTree) -> dict[str, tuple[str, ...]]:
-    """Words by document id. docs.jsonl goes first, as in ERASER's own reader; both split at any white space."""
+    """Words by document id. docs.jsonl goes first, as in ERASER's own reader."""
     if "docs.jsonl" not in tree.files:
         names = [name for name in tree.files if name.startswith("docs/")]
         if not names:
             raise DataError(f"{tree.root}: has neither docs/ nor docs.jsonl with the documents")
-        return {name[len("docs/") :]: tuple(tree.read(name).split()) for name in names}
+        return {name[len("docs/") :]: words_of(tree.read(name)) for name in names}
     documents: dict[str, tuple[str, ...]] = {}
     where = tree.where("docs.jsonl")
     for line, row in json_lines(tree.read("docs.jsonl"), where):
@@ -181,7 +190,7 @@ def _documents(tree: FileTree) -> dict[str, tuple[str, ...]]:
         document = row.get("document")
         if not isinstance(document, str):
             raise DataError(f"{where}:{line}: field 'document' must be a string, found {_kind(document)}")
-        documents[docid] = tuple(document.split())
+        documents[docid] = words_of(document)
     return documents
 
 

@@ -83,11 +83,14 @@ def test_a_folder_around_the_corpus(corpus_folder: Build, tmp_path: Path) -> Non
 
 @settings(max_examples=30, deadline=None)
 @given(
-    words=st.lists(st.text("ab.é\u2028\u200b", min_size=1, max_size=3).filter(lambda t: t.split() == [t]), min_size=1),
+    words=st.lists(
+        st.text("ab.é\t\u2028\u200b\u00a0", min_size=1, max_size=3).filter(lambda text: text == text.strip()),
+        min_size=1,
+    ),
     data=st.data(),
 )
-def test_docs_and_docs_jsonl_agree_on_any_white_space(words: list[str], data: st.DataObject) -> None:
-    gap = st.text(" \n\t\r\u00a0", min_size=1, max_size=3)
+def test_docs_and_docs_jsonl_part_words_at_spaces_and_line_ends(words: list[str], data: st.DataObject) -> None:
+    gap = st.text(" \n\r", min_size=1, max_size=3)
     document = "".join(data.draw(gap) + word for word in words) + data.draw(gap)
     splits = {"train": [row("d", "NEG", [evidence("d", 0, len(words))])]}
     with tempfile.TemporaryDirectory() as folder:
