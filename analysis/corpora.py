@@ -3,9 +3,11 @@ https://arxiv.org/abs/2012.10289:
 
     {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
 
-`label` is a name or an index; `rationale` is 0 or 1 for each token, or null where nobody marked any; `id` and
-`query` need not be there. A file is one split; a folder may have one a split, and a meta.json whose `labels` are
-the names in the order of the indices.
+`label` is a name or an index; `rationale` is 0 or 1 for each token, or null where nobody marked any, or a list of
+such lists, one an annotator: then a token is in the rationale when at least half of those who marked any token
+marked this one (HateXplain's authors, and ferret, take the union, which says more but agrees less). `id` and `query`
+need not be there. A file is one split; a folder may have one a split, and a meta.json whose `labels` are the names in
+the order of the indices.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapler.data.archive import json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
@@ -121,11 +124,21 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
     return label
 
 
-def _rationale(values: Any, n_tokens: int, where: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    if values is None:
+def _rationale(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:
+    if values is None or values == []:
         return np.zeros(n_tokens, dtype=bool)
+    if isinstance(values, list) and all(isinstance(one, list) for one in values):
+        masks = [mask for one in values if (mask := _mask(one, n_tokens, where)).any()]
+        return np.asarray(np.mean(masks, axis=0) >= 0.5) if masks else np.zeros(n_tokens, dtype=bool)
+    return _mask(values, n_tokens, where)
+
+
+def _mask(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:
     if not isinstance(values, list) or any(value not in (0, 1) for value in values):
-        raise DataError(f"{where}: field 'rationale' must be null or a list of 0 and 1, found {_kind(values)}")
+        raise DataError(
+            f"{where}: field 'rationale' must be null, a list of 0 and 1, or one such list an annotator, "
+            f"found {_kind(values)}"
+        )
     if len(values) != n_tokens:
         raise DataError(f"{where}: the rationale covers {len(values)} tokens, the text has {n_tokens}")
     return np.array(values, dtype=bool)

@@ -196,7 +196,8 @@ def _meta(plan: Plan, corpus: Any, split: str, judge: Judge, scorer: Scorer) -> 
         "policy": settings.policy,
         "aggregation": settings.aggregation,
         "queries": plan.with_query,
-        "max_length": settings.max_length,
+        "max_length": plan.max_length,
+        "max_length_of_model": plan.shortened,
         "threshold_scale": settings.threshold_scale,
         "dtype": settings.dtype,
         "seed": settings.seed,
@@ -206,6 +207,7 @@ def _meta(plan: Plan, corpus: Any, split: str, judge: Judge, scorer: Scorer) -> 
             "skipped_in_scored_documents": plan.windows_skipped,
         },
         "density": plan.density,
+        "rationale_size": plan.rationale_size,
         "chance_average_precision": plan.chance_average_precision,
         "titles": {m.key: m.title + m.key.removeprefix(m.name) for m in methods}
         | {one.name: one.title for one in given},

@@ -5,6 +5,7 @@ M methods, L layers (L' of one method), D documents, K metrics; U content wordpi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -122,9 +123,13 @@ class Judge:
 
     def _metrics(self, scores: UnitScores, labels: NDArray[np.bool_]) -> NDArray[np.float64]:
         settings = self.plan.settings
+        size = math.nan if self.plan.rationale_size is None else self.plan.rationale_size
         density, units = self.plan.density or 0.0, "token" if settings.aggregation == "none" else "word"
         rows = [
-            compute(settings.plain_metrics, scores.at(layer, labels, density=density, units=units))
+            compute(
+                settings.plain_metrics,
+                scores.at(layer, labels, density=density, size=size, units=units),
+            )
             for layer in range(len(scores.scores))
         ]
         return np.array(rows)  # (L', K of them)

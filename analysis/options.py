@@ -12,7 +12,7 @@ from analysis.metrics.faithfulness import VARIANTS
 from analysis.metrics.registry import GROUPS
 from analysis.protocols import PROTOCOLS
 from analysis.scores import method_names
-from analysis.settings import DTYPES, TOKEN_BUDGET
+from analysis.settings import DTYPES, MAX_LENGTH, TOKEN_BUDGET
 
 EXAMPLE = """examples:
   python -m analysis.rationale_eval --adapler checkpoints/movies-minilm --data data/eraser/movies \\
@@ -102,7 +102,12 @@ def _protocol(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help="queries as second segment (default: auto, when they differ between documents)",
     )
-    add("--max-length", type=int, default=512, metavar="N", help="wordpieces of an input (default: 512)")
+    add(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help=f"wordpieces of an input (default: {MAX_LENGTH}, or what the model takes if that is less)",
+    )
     add("--threshold-scale", type=float, default=1.0, metavar="X", help="multiplies every eta (default: 1.0)")
 
 

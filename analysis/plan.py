@@ -6,7 +6,7 @@ D documents; W windows of a chunk of documents
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from adapler.errors import ArgumentError
 from analysis.alignment import Account, Alignment, align
 from analysis.metrics import plausibility as pl
-from analysis.settings import Settings
+from analysis.settings import MAX_LENGTH, Settings
 from analysis.units import group, unit_labels, why_skipped
 from analysis.windows import Window
 
@@ -39,22 +39,27 @@ class Plan:
 
     Chunks of documents are aligned again when they are asked for: tokenizing is cheap, keeping it is not.
 
+    settings                  with the length of an input filled in, where none was asked for
+    shortened                 whether that length is the model's, which takes less than MAX_LENGTH
     density                   mean share of rationale units (wordpieces, or words) over the scored documents
-    word_density              the same over the words of the whole documents
+    rationale_size            mean number of rationale units over the scored documents
+    word_density              the same share over the words of the whole documents
     chance_average_precision  mean expected AP of random scores; each None when no document can be scored
 
     Raises ArgumentError for an unknown split, a label outside the model's and windows beyond the model's length.
     """
 
     def __init__(self, *, model: Any, tokenizer: Any, corpus: Any, split: str, settings: Settings) -> None:
-        self.tokenizer, self.settings = tokenizer, settings
+        self.tokenizer = tokenizer
         self.examples = documents_of(corpus, split, settings.limit)
         self.with_query = _with_query(corpus.splits[split], settings.queries)
         self.gold = _gold_indices(model, corpus, self.examples)
-        _check_length(model, settings.max_length)
+        self.max_length = _input_length(model, settings.max_length)
+        self.shortened = settings.max_length is None and self.max_length < MAX_LENGTH
+        self.settings = settings = replace(settings, max_length=self.max_length)
         self.account = Account()
         self.windows_skipped = 0
-        outlines, densities, chances, word_densities = [], [], [], []
+        outlines, densities, sizes, chances, word_densities = [], [], [], [], []
         for example in self.examples:
             alignment = self._align(example)
             self.account += alignment.account
@@ -68,10 +73,12 @@ class Plan:
                 judged = [labels for labels in units if why_skipped([labels]) is None]
                 self.windows_skipped += len(units) - len(judged)
                 densities.append(np.mean([pl.density(labels) for labels in judged]))
+                sizes.append(np.mean([labels.sum() for labels in judged]))
                 chances.append(np.mean([pl.expected_average_precision(int(one.sum()), len(one)) for one in judged]))
                 word_densities.append(example.rationale().mean())
         self.outlines = tuple(outlines)
         self.density = float(np.mean(densities)) if densities else None
+        self.rationale_size = float(np.mean(sizes)) if sizes else None
         self.word_density = float(np.mean(word_densities)) if word_densities else None
         self.chance_average_precision = float(np.mean(chances)) if chances else None
 
@@ -101,7 +108,7 @@ class Plan:
         return align(
             example,
             self.tokenizer,
-            max_length=settings.max_length,
+            max_length=self.max_length,
             policy=settings.policy,
             with_query=self.with_query,
         )
@@ -141,11 +148,17 @@ def _with_query(examples: Sequence[Any], wanted: bool | None) -> bool:
 
 
 def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
-    """The model's index of each document's label; LABEL_i stands for the corpus's i-th label."""
+    """The model's index of each document's label.
+
+    A corpus without names has indices for labels: they are the model's, whatever it calls them. A model without
+    names (LABEL_i) has the corpus's, in their order.
+    """
     known = {str(name): int(index) for name, index in model.config.label2id.items()}
-    generic = all(name.startswith("LABEL_") for name in known)
-    if generic and len(known) == len(corpus.labels):
-        known = {name: index for index, name in enumerate(corpus.labels)}
+    if not known.keys() & set(corpus.labels):
+        if all(name.isdecimal() for name in corpus.labels):
+            known = {str(index): index for index in sorted(known.values())}
+        elif len(known) == len(corpus.labels) and all(name.startswith("LABEL_") for name in known):
+            known = {name: index for index, name in enumerate(corpus.labels)}
     for example in examples:
         if example.label not in known:
             raise ArgumentError(
@@ -154,14 +167,23 @@ def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]
     return [known[example.label] for example in examples]
 
 
-def _check_length(model: Any, max_length: int) -> None:
+def _input_length(model: Any, wanted: int | None) -> int:
+    """`wanted`, or MAX_LENGTH as far as the model goes; ArgumentError for more than it takes."""
+    positions = _positions(model)
+    if wanted is None:
+        return MAX_LENGTH if positions is None else min(MAX_LENGTH, positions)
+    if positions is not None and wanted > positions:
+        raise ArgumentError(f"max_length: got {wanted}, {type(model).__name__} takes at most {positions} tokens")
+    return wanted
+
+
+def _positions(model: Any) -> int | None:
+    """The longest input that the model takes, None where its configuration says nothing about that."""
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
-        return
+        return None
     for name, module in model.named_modules():
         # RoBERTa counts positions from padding_idx + 1
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= module.padding_idx + 1
-            break
-    if max_length > positions:
-        raise ArgumentError(f"max_length: got {max_length}, {type(model).__name__} takes at most {positions} tokens")
+            return int(positions - module.padding_idx - 1)
+    return int(positions)

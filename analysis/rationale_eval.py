@@ -43,7 +43,7 @@ def evaluate(
     policy: str | None = None,
     aggregation: str | None = None,
     metrics: Sequence[str] | None = None,
-    max_length: int = 512,
+    max_length: int | None = None,
     token_budget: int = TOKEN_BUDGET,
     limit: int | None = None,
     threshold_scale: float = 1.0,

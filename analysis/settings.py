@@ -18,13 +18,15 @@ from analysis.protocols import get_protocol
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOKEN_BUDGET = 2048  # a CPU gains nothing from more, and the eager pass holds H x N x N weights a layer
+MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
 METRICS = get_protocol("paper").metrics
 
 
 @dataclass(frozen=True)
 class Settings:
     """policy               which part of a long document is seen, one of `alignment.POLICIES`
-    max_length           wordpieces of one input, special tokens included
+    max_length           wordpieces of one input, special tokens included; None: MAX_LENGTH, or what the model takes
+                         if that is less
     token_budget         padded tokens of one batch
     threshold_scale      multiplies every eta of the AdapLeR model
     dtype                "float32", or "bfloat16" for autocast
@@ -41,7 +43,7 @@ class Settings:
     """
 
     policy: str = "truncate"
-    max_length: int = 512
+    max_length: int | None = None
     token_budget: int = TOKEN_BUDGET
     threshold_scale: float = 1.0
     dtype: str = "float32"

@@ -55,10 +55,11 @@ def _view(report: RationaleReport) -> str:
     meta, lost = report.meta, report.meta["truncation"]
     share = 100 * lost["rationale_words_lost"] / max(1, lost["rationale_words"])
     how = meta["policy"]
+    most = ", all this model takes" if meta.get("max_length_of_model") else ""
     if how != "truncate":
         how += f", {meta['windows']['total']} windows"
     return (
-        f"in view    {meta['max_length']} wordpieces ({how}): {lost['words_lost']} of "
+        f"in view    {meta['max_length']} wordpieces{most} ({how}): {lost['words_lost']} of "
         f"{lost['words']} words and {share:.0f} % of the rationale words are lost"
     )
 

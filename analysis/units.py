@@ -6,6 +6,7 @@ wordpieces of the unit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class UnitScores:
     n_present: NDArray[np.int64]  # (L',)
     signed: bool
 
-    def at(self, layer: int, labels: NDArray[np.bool_], *, density: float, units: str) -> Unit:
+    def at(self, layer: int, labels: NDArray[np.bool_], *, density: float, units: str, size: float = math.nan) -> Unit:
         """The unit of one layer, for `analysis.metrics.registry.compute`."""
         return Unit(
             labels=labels,
@@ -43,6 +44,7 @@ class UnitScores:
             n_input=self.n_input,
             n_present=int(self.n_present[layer]),
             density=density,
+            size=size,
             signed=self.signed,
             units=units,
         )

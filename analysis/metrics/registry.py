@@ -23,7 +23,7 @@ from analysis.metrics.faithfulness import BINS
 
 GROUPS = ("ranking", "selection", "eraser", "faithfulness")
 VARIANTS = {"": "1/n", "_present": "1/n present", "_content": "1/n content"}
-FERRET_K = 5  # the size of ferret's hard rationale, whatever the document's length
+FERRET_K = 5  # the size of ferret's hard rationale when it explains one text, whatever its length
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Unit:
                included (words that are sums of their wordpieces: words and special tokens)
     n_present  the same, for the tokens present at this layer
     density    of the data set: mean share of rationale tokens over its scored documents
+    size       of its rationales: mean number of rationale tokens over the same, NaN when it is not known
     signed     scores that may be negative: what is selected at 1/n is not defined for them
     units      "token" or "word"
     """
@@ -45,6 +46,7 @@ class Unit:
     n_input: int
     n_present: int
     density: float
+    size: float = math.nan
     signed: bool = False
     units: str = "token"
     # selections that several metrics share, filled in as they are asked for
@@ -153,9 +155,22 @@ def _hard(unit: Unit) -> NDArray[np.bool_]:
     return np.asarray(unit.once("hard", lambda: sel.select_top_k(unit.scores, k)))
 
 
-def _ferret(unit: Unit) -> NDArray[np.bool_]:
-    best = unit.once("ferret", lambda: sel.select_top_k(unit.scores, FERRET_K))
+def _ferret(unit: Unit, k: int) -> NDArray[np.bool_]:
+    best = unit.once(f"ferret {k}", lambda: sel.select_top_k(unit.scores, k))
     return np.asarray(best & (unit.scores > 0))
+
+
+def _at_ferret_s_size(agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
+    return lambda unit: agreement(unit.labels, _ferret(unit, FERRET_K))
+
+
+def _at_mean_size(agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
+    def function(unit: Unit) -> float:
+        if math.isnan(unit.size):
+            return math.nan
+        return agreement(unit.labels, _ferret(unit, max(1, round(unit.size))))
+
+    return function
 
 
 def _build() -> dict[str, Metric]:
@@ -182,9 +197,12 @@ def _build() -> dict[str, Metric]:
     metrics += [
         Metric("token_f1", "Token F1", "eraser", True, lambda u: sel.f1_score(u.labels, _hard(u))),
         Metric("iou_f1", "IOU F1", "eraser", True, lambda u: eraser.iou_f1(u.labels, _hard(u))),
-        Metric("token_f1_at_5", "Token F1@5", "selection", True, lambda u: sel.f1_score(u.labels, _ferret(u))),
-        Metric("token_iou_at_5", "Token IOU@5", "selection", True, lambda u: sel.token_iou(u.labels, _ferret(u))),
     ]
+    for name, title, agreement in (("f1", "F1", sel.f1_score), ("iou", "IOU", sel.token_iou)):
+        fixed = _at_ferret_s_size(agreement)
+        metrics.append(Metric(f"token_{name}_at_{FERRET_K}", f"Token {title}@{FERRET_K}", "selection", True, fixed))
+        mean = _at_mean_size(agreement)
+        metrics.append(Metric(f"token_{name}_at_mean", f"Token {title}@mean size", "selection", True, mean))
     for name, title, up in (("comprehensiveness", "Comp.", True), ("sufficiency", "Suff.", False)):
         metrics += [Metric(f"{name}_{b}", f"{title} {b} %", "faithfulness", up, None) for b in BINS]
         metrics.append(Metric(f"aopc_{name}", f"{title} AOPC", "faithfulness", up, None))

@@ -254,7 +254,10 @@ def _checked_option(method: ScoringMethod, option: str, value: Any) -> Option:
 
 
 def _check(method: ScoringMethod, result: LayerScores, model: Any, batch: Batch) -> None:
-    scores, name = result.scores, method.name
+    name = method.name
+    if not isinstance(result, LayerScores):
+        raise ArgumentError(f"method {name!r}: must return LayerScores, got {type(result).__name__}")
+    scores = result.scores
     n_batch, n_tokens = batch.attention_mask.shape
     layers = getattr(getattr(model, "config", None), "num_hidden_layers", None) if method.layerwise else 1
     if (

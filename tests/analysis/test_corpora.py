@@ -45,6 +45,22 @@ def test_validation_is_val_and_a_file_is_the_split_asked_for(tmp_path: Path) -> 
     assert list(read_json_lines(file, split="test").splits) == ["test"]
 
 
+@pytest.mark.parametrize(
+    ("votes", "spans"),
+    [
+        ([[0, 1, 1], [0, 1, 0]], ((1, 3),)),  # half is enough
+        ([[1, 1, 0], [0, 1, 0], [0, 1, 1]], ((1, 2),)),
+        ([[1, 0, 0], [1, 0, 0], [0, 0, 0]], ((0, 1),)),  # an annotator who marked nothing has no vote
+        ([[1, 0, 0], [0, 0, 0], [0, 0, 0]], ((0, 1),)),
+        ([[0, 0, 0]], ()),
+        ([], ()),  # HateXplain's texts that are normal
+    ],
+)
+def test_several_annotators(tmp_path: Path, votes: list[list[int]], spans: Any) -> None:
+    file = write(tmp_path / "test.jsonl", [ROWS[0] | {"rationale": votes}])
+    assert read_json_lines(file, split="test").splits["test"][0].spans == spans
+
+
 def test_an_eraser_folder_is_not_one(corpus_folder: Path) -> None:
     assert not holds_json_lines(corpus_folder) and not holds_json_lines(corpus_folder / "none.jsonl")
 
@@ -54,8 +70,11 @@ def test_an_eraser_folder_is_not_one(corpus_folder: Path) -> None:
     [
         ({"rationale": [0, 1]}, r":1: the rationale covers 2 tokens, the text has 3"),
         ({"rationale": [0, 1, 1, 1]}, r":1: the rationale covers 4 tokens, the text has 3"),
-        ({"rationale": [0, 2, 0]}, r":1: field 'rationale' must be null or a list of 0 and 1, found \[0, 2, 0\]"),
-        ({"rationale": "dull"}, r":1: field 'rationale' must be null or a list"),
+        ({"rationale": [0, 2, 0]}, r":1: field 'rationale' must be null, a list of 0 and 1, .* found \[0, 2, 0\]"),
+        ({"rationale": [[0, 1, 1], [0, 1]]}, r":1: the rationale covers 2 tokens, the text has 3"),
+        ({"rationale": [[0, 1, 1], [0, 1, "x"]]}, r":1: field 'rationale' must be .*, found \[0, 1, 'x'\]"),
+        ({"rationale": [[0, 1, 1], 1]}, r":1: field 'rationale' must be .*, found \[\[0, 1, 1\], 1\]"),
+        ({"rationale": "dull"}, r":1: field 'rationale' must be null, a list of 0 and 1"),
         ({"tokens": []}, r":1: field 'tokens' must be a list of strings, found \[\]"),
         ({"tokens": ["a", 1, "b"]}, r":1: field 'tokens'"),
         ({"label": 2}, r":1: label 2, meta.json has 2 labels"),

@@ -18,6 +18,8 @@ from analysis.metrics import plausibility as pl
 from analysis.report import RationaleReport
 from analysis.scores import get_method
 from analysis.scores.contribution import adapler_pass
+from analysis.summary import header
+from tests.conftest import tiny_classifier
 
 
 @pytest.fixture
@@ -214,6 +216,40 @@ def test_label_that_the_model_does_not_have(adapler_folder: Path, corpus_folder:
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises((ArgumentError, DataError), match="MIXED"):
         run(adapler_folder, corpus_folder)
+
+
+def test_labels_that_are_indices_are_the_model_s(adapler_folder: Path, tmp_path: Path) -> None:
+    def evaluated(*labels: int) -> RationaleReport:
+        rows = [{"tokens": ["dull", "film"], "label": label, "rationale": [1, 0]} for label in labels]
+        path = tmp_path / "test.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return run(adapler_folder, path, methods=["random"])
+
+    assert [one.label for one in evaluated(1, 1, 0).documents] == ["POS", "POS", "NEG"]
+    assert [one.label for one in evaluated(1).documents] == ["POS"]  # not the first of the labels that occur
+    with pytest.raises(ArgumentError, match="document test-2: label '7' is not among the model's labels, 0, 1"):
+        evaluated(0, 7)
+
+
+def test_without_a_length_the_model_s_own_where_it_is_shorter(adapler_folder: Path, corpus_folder: Path) -> None:
+    report = run(adapler_folder, corpus_folder, max_length=None, methods=["random"])
+    assert report.meta["max_length"] == 64 and max(one.tokens for one in report.documents) > 24
+    assert "in view    64 wordpieces, all this model takes (truncate): 0 of " in header(report)
+    asked = run(adapler_folder, corpus_folder, max_length=64, methods=["random"])
+    assert "in view    64 wordpieces (truncate): 0 of " in header(asked)
+
+
+@pytest.mark.parametrize(("family", "longest"), [("bert", 40), ("roberta", 38), ("electra", 40), ("distilbert", 40)])
+def test_the_default_length_fits_every_family(
+    family: str, longest: int, corpus_folder: Path, tiny_tokenizer: Any
+) -> None:
+    model = tiny_classifier(family)
+    model.config.id2label = {0: "NEG", 1: "POS", 2: "MIXED"}
+    model.config.label2id = {"NEG": 0, "POS": 1, "MIXED": 2}
+    report = rationale_eval.evaluate(
+        model=model, tokenizer=tiny_tokenizer, data=corpus_folder, methods=["random"], progress=False
+    )
+    assert report.meta["max_length"] == longest
 
 
 def test_encoder_without_a_head_is_refused(

@@ -17,7 +17,7 @@ PURE = [name for name, metric in METRICS.items() if metric.function is not None]
 
 def unit(labels: Any, scores: Any, **options: Any) -> Unit:
     n = len(labels)
-    defaults = {"n_input": n + 2, "n_present": n + 2, "density": 0.25}
+    defaults = {"n_input": n + 2, "n_present": n + 2, "density": 0.25, "size": 2.0}
     return Unit(np.array(labels, dtype=bool), np.array(scores, dtype=float), **(defaults | options))
 
 

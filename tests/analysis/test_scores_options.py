@@ -123,6 +123,13 @@ def test_a_method_of_one_s_own_with_options() -> None:
 
     with pytest.raises(ArgumentError, match=r"'odd': diagnostic 'gap' must be \(4, 1\), got \(4,\)"):
         get_method("odd")(None, batch_for("bert"))
+
+    @scoring_method("bare", paper="ours")
+    def bare(model: Any, batch: Batch) -> Any:
+        return torch.zeros(4, 3, 12)
+
+    with pytest.raises(ArgumentError, match="'bare': must return LayerScores, got Tensor"):
+        get_method("bare")(None, batch_for("bert"))
     with pytest.raises(ArgumentError, match="option 'head' needs a default that is a number or a string"):
 
         @scoring_method("headless", paper="ours")
