@@ -102,7 +102,7 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
         raise DataError(f"{where}: field 'id' must be a string or a number, found {_kind(name)}")
-    mask = _rationale(row.get("rationale"), len(tokens), where)
+    mask = read_rationale(row.get("rationale"), len(tokens), where=where)
     return EraserExample(
         str(name),
         tuple(tokens),
@@ -124,7 +124,8 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
     return label
 
 
-def _rationale(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:
+def read_rationale(values: Any, n_tokens: int, *, where: str) -> NDArray[np.bool_]:
+    """The field `rationale` of a line. Raises DataError."""
     if values is None or values == []:
         return np.zeros(n_tokens, dtype=bool)
     if isinstance(values, list) and all(isinstance(one, list) for one in values):

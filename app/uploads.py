@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from adapler.data.archive import json_lines
 from adapler.errors import DataError
+from analysis.corpora import read_rationale
 from analysis.eraser_format import spans_of
 from app.documents import Document
 
@@ -16,7 +15,7 @@ MAX_MEGABYTES = 2
 MAX_LINES = 200
 LIMITS = (
     f"txt or jsonl, UTF-8, up to {MAX_MEGABYTES} MB; of a jsonl file up to {MAX_LINES} lines, each with `text` or "
-    "`tokens`, and if you like `label` and `rationale` (0 or 1 for each token)"
+    "`tokens`, and if you like `label` and `rationale` (0 or 1 for each token, or one such list an annotator)"
 )
 
 
@@ -56,15 +55,11 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
         raise DataError(f"{where}: a token is empty or has white space in it")
     if not words:
         raise DataError(f"{where}: no text in it")
-    marks = row.get("rationale")
-    if marks is not None and (
-        not isinstance(marks, list) or len(marks) != len(words) or any(mark not in (0, 1) for mark in marks)
-    ):
-        raise DataError(f"{where}: field 'rationale' must be a list of 0 and 1, one for each of {len(words)} tokens")
+    mask = read_rationale(row.get("rationale"), len(words), where=where)
     name = row.get("id")
     return Document(
         name=str(name)[:80] if isinstance(name, str | int) else f"line {number}",
         text=" ".join(words),
         label=label if isinstance(label, str) else None,
-        spans=() if marks is None else tuple(spans_of(np.array(marks, dtype=bool))),
+        spans=tuple(spans_of(mask)),
     )

@@ -66,8 +66,8 @@ def test_uploads() -> None:
         ("a.jsonl", b'{"text": " "}', "a.jsonl:1: no text in it"),
         ("a.jsonl", b'{"tokens": "ab"}', "a.jsonl:1: field 'tokens' must be a list of strings"),
         ("a.jsonl", b'{"tokens": ["a b"]}', "a.jsonl:1: a token is empty or has white space in it"),
-        ("a.jsonl", b'{"tokens": ["a"], "rationale": [1, 1]}', "field 'rationale' must be a list of 0 and 1, one for"),
-        ("a.jsonl", b'{"tokens": ["a"], "rationale": [2]}', "field 'rationale' must be a list of 0 and 1"),
+        ("a.jsonl", b'{"tokens": ["a"], "rationale": [1, 1]}', "the rationale covers 2 tokens, the text has 1"),
+        ("a.jsonl", b'{"tokens": ["a"], "rationale": [2]}', "field 'rationale' must be null, a list of 0 and 1"),
         ("a.jsonl", b'{"text": "a"}\n' * 201, "a.jsonl: more than 200 lines"),
     ],
 )
