@@ -86,6 +86,11 @@ def add_objectives(parser: argparse.ArgumentParser, *, several: bool = False) ->
         default=Objectives.gradient_slope,
         help="bound on the slope of soft removal's gradient; inf is the paper's (default: %(default)s)",
     )
+    group.add_argument(
+        "--max-slope",
+        type=float,
+        help="bound on the slope itself (default: none, the paper's schedule)",
+    )
     group.add_argument("--max-drop", type=float, default=Objectives.max_drop, help="of the validation score")
     group.add_argument(
         "--freeze-backbone",

@@ -31,6 +31,8 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
         eta_learning_rate: of eta and theta.
         gradient_slope: bound on the slope whose gradient soft removal has, see contribution.soft_removal; infinity
             is the paper's.
+        max_slope: bound on the slope itself (ours; None is the paper's schedule): a steep one leaves no gradient to
+            the tokens just below a threshold, which could bring them back.
         freeze_backbone: post-hoc mode; the backbone and its head stay bit-identical.
         reference_score: the fine-tuned model's best validation score, for the selection rule.
         max_drop: how far below it an epoch may be and still qualify.
@@ -42,6 +44,7 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
     predictor_learning_rate: float | None = None
     eta_learning_rate: float = 5e-3
     gradient_slope: float = 50.0
+    max_slope: float | None = None
     freeze_backbone: bool = False
     reference_score: float | None = None
     max_drop: float = 0.01
@@ -53,8 +56,9 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
         for name in ("gamma", "phi", "eta_learning_rate", "max_drop"):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(f"{name}: {getattr(self, name)} is not at least 0")
-        if not self.gradient_slope > 0:
-            raise ArgumentError(f"gradient_slope: {self.gradient_slope} is not above 0")
+        for name in ("gradient_slope", "max_slope"):
+            if (bound := getattr(self, name)) is not None and not bound > 0:
+                raise ArgumentError(f"{name}: {bound} is not above 0")
         super().__post_init__()
 
 
@@ -153,7 +157,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
     def slope(self) -> float:
         """Soft removal's lambda in the current epoch."""
         epochs = max(1, math.ceil(self.args.num_train_epochs))
-        return slope_at(min(int(self.state.epoch or 0), epochs - 1), epochs)
+        slope = slope_at(min(int(self.state.epoch or 0), epochs - 1), epochs)
+        return slope if self.args.max_slope is None else min(slope, self.args.max_slope)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward once, then each objective's gradient for its own parameters."""

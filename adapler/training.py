@@ -42,6 +42,7 @@ class Objectives:
         predictor_learning_rate: of the Contribution Predictors; None: the backbone's.
         eta_learning_rate: of eta and theta.
         gradient_slope: bound on the slope of soft removal's gradient; infinity is the paper's.
+        max_slope: bound on the slope itself; None is the paper's schedule.
         freeze_backbone: post-hoc mode.
         max_drop: validation score below the fine-tuned model's at which an epoch still qualifies.
     """
@@ -51,6 +52,7 @@ class Objectives:
     predictor_learning_rate: float | None = None
     eta_learning_rate: float = 5e-3
     gradient_slope: float = 50.0
+    max_slope: float | None = None
     freeze_backbone: bool = False
     max_drop: float = 0.01
 
@@ -59,8 +61,9 @@ class Objectives:
             if not 0 <= getattr(self, name) < math.inf:
                 option = f"--{name.replace('_', '-')}"
                 raise ArgumentError(f"{option}: {getattr(self, name)} is not a number of at least 0")
-        if not self.gradient_slope > 0:
-            raise ArgumentError(f"--gradient-slope: {self.gradient_slope} is not above 0")
+        for name in ("gradient_slope", "max_slope"):
+            if (bound := getattr(self, name)) is not None and not bound > 0:
+                raise ArgumentError(f"--{name.replace('_', '-')}: {bound} is not above 0")
         rate = self.predictor_learning_rate
         if rate is not None and not 0 <= rate < math.inf:
             raise ArgumentError(f"--predictor-learning-rate: {rate} is not a number of at least 0")

@@ -186,6 +186,8 @@ def test_texts(refuse: Refuse, run_folder: Path, tmp_path: Path) -> None:
         (["--long-documents", "windows", "--stride", "99"], "stride: 99 must be at least 0 and less than 14"),
         (["--phi", "-1"], "--phi: -1.0 is not a number of at least 0"),
         (["--gamma", "nan"], "--gamma: nan is not a number of at least 0"),
+        (["--max-slope", "0"], "--max-slope: 0.0 is not above 0"),
+        (["--gradient-slope", "nan"], "--gradient-slope: nan is not above 0"),
         (["--predictor-learning-rate", "-1"], "--predictor-learning-rate: -1.0 is not a number of at least 0"),
         (["--finetune-epochs", "0"], "--epochs: 0 is not at least 1"),
     ],

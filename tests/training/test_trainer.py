@@ -105,17 +105,18 @@ def test_eta_stays_within_its_bounds(tmp_path: Path, tiny_tokenizer: Any) -> Non
     assert float(eta.min()) == pytest.approx(0.01) and float(eta.max()) == 1.0, "both bounds are reached and held"
 
 
-def test_slope_grows_by_epoch(tmp_path: Path, tiny_tokenizer: Any) -> None:
+@pytest.mark.parametrize(("bound", "slopes"), [(None, [50.0, 2500.0, 125000.0]), (1000.0, [50.0, 1000.0, 1000.0])])
+def test_slope_grows_by_epoch(tmp_path: Path, tiny_tokenizer: Any, bound: float | None, slopes: list[float]) -> None:
     seen: list[float] = []
 
     class Watch(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             seen.append(one.slope)
 
-    one = trainer(tmp_path, tiny_tokenizer, settings={"epochs": 3})
+    one = trainer(tmp_path, tiny_tokenizer, settings={"epochs": 3}, max_slope=bound)
     one.add_callback(Watch())
     one.train()
-    assert seen == [50.0] * 4 + [2500.0] * 4 + [125000.0] * 4
+    assert seen == [slope for slope in slopes for _ in range(4)]
 
 
 @pytest.mark.parametrize("freeze", [False, True])
