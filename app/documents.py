@@ -54,8 +54,9 @@ class Document:
 
 def of_example(example: EraserExample) -> Document:
     """A document of a corpus."""
-    # a word of white space would shift all others when the text is split again
-    words = [word if word.split() == [word] else "\N{REPLACEMENT CHARACTER}" for word in example.words]
+    # a word with white space in it, a no-break space say, would shift all others when the text is split again
+    sign = "\N{REPLACEMENT CHARACTER}"
+    words = [word if word.split() == [word] else sign.join(word.split()) or sign for word in example.words]
     return Document(example.id, " ".join(words), example.label, example.spans)
 
 

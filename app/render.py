@@ -144,14 +144,18 @@ def timing(removal: float, plain: float, *, repeats: int) -> str:
     )
 
 
-def legend(*, rationale: bool) -> str:
-    """What the signs mean."""
-    steps = "".join(
+def shades() -> str:
+    """Samples of the shades, with the scores that have them."""
+    return "".join(
         f'<span class="on" style="--a:{shade(ratio):.2f}">&nbsp;{name}&nbsp;</span>'
         for ratio, name in ((0, "0"), (1, "1/n"), (3, "3/n"), (FULL_SHADE, f"{FULL_SHADE}/n"))
     )
+
+
+def legend(*, rationale: bool) -> str:
+    """What the signs mean."""
     parts = [
-        f"enters the layer, shaded by contribution score: {steps}",
+        f"enters the layer, shaded by contribution score: {shades()}",
         '<s class="cut">dropped</s> just before it',
         '<span class="gone">gone</span> since an earlier layer',
     ]

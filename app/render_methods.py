@@ -14,12 +14,8 @@ from app.tracing import Trace
 
 def legend(*, rationale: bool) -> str:
     """What the signs of the comparison mean."""
-    steps = "".join(
-        f'<span class="on" style="--a:{render.shade(ratio):.2f}">&nbsp;{name}&nbsp;</span>'
-        for ratio, name in ((0, "0"), (1, "1/n"), (3, "3/n"), (render.FULL_SHADE, f"{render.FULL_SHADE}/n"))
-    )
     parts = [
-        f"score: {steps}",
+        f"score: {render.shades()}",
         '<span class="on sel" style="--a:0.3">outlined</span>: selected, a score of at least 1/n',
         '<span class="on neg" style="--a:0.3">dotted</span>: speaks against the prediction (signed methods only)',
     ]

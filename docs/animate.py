@@ -24,7 +24,7 @@ DOCS = Path(__file__).resolve().parent
 LIMIT = 2_000_000  # bytes
 WIDTH = 760  # below this width the sidebar is folded away
 MARGIN = 12
-COLORS = 96
+COLORS = 256
 MILLISECONDS, LAST = 1100, 2600  # of a layer, and of the last one
 
 

@@ -21,7 +21,7 @@ def test_a_part_keeps_its_share_of_the_rationale() -> None:
 
 def test_a_word_of_white_space_does_not_shift_the_rationale() -> None:
     example = EraserExample("x", ("a", "\x85", "b", "c\u2003d"), "POS", ((2, 3),))
-    assert documents.of_example(example).words == ("a", "\ufffd", "b", "\ufffd")
+    assert documents.of_example(example).words == ("a", "\ufffd", "b", "c\ufffdd")
 
 
 def test_parts_cover_the_text(tiny_tokenizer: Any) -> None:

@@ -77,8 +77,9 @@ def test_hover_and_signs_beside_colour(visit: Visit) -> None:
     token = app.large().locator(".on").nth(3)
     title = token.get_attribute("title") or ""
     assert re.search(r"score .*threshold .*(never dropped|dropped before layer)", title)
-    app.slide("layer", "ArrowRight ArrowRight")
-    app.shows_layer(2)
+    for layer in (1, 2):
+        app.slide("layer", "ArrowRight")
+        app.shows_layer(layer)
     assert "line-through" in app.large().locator("s.cut").first.evaluate("one => getComputedStyle(one).textDecoration")
     assert "underline" in app.large().locator("u.gold").first.evaluate("one => getComputedStyle(one).textDecoration")
 

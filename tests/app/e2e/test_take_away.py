@@ -65,14 +65,18 @@ def link(app: AppPage) -> str:
 
 def test_link_restores_a_review(visit: Visit) -> None:
     app = visit(f"?show={quote(state.ONE_LAYER)}")
-    app.page.keyboard.press("Escape")
-    options = app.widget("document").locator("input").first
-    options.click()
+    cards = app.page.locator(".al-cards")
+    first = cards.inner_text()
+    app.widget("document").locator("input").first.click()
     app.page.get_by_role("option").nth(3).click()
-    app.slide("scale", "ArrowRight ArrowRight ArrowRight ArrowRight")
+    expect(cards).not_to_have_text(first, use_inner_text=True)
+    second = app.settle().page.locator(".al-cards").inner_text()
+    app.slide("scale", "End")
+    expect(cards).not_to_have_text(second, use_inner_text=True)
     app.settle()
-    app.slide("layer", "ArrowRight ArrowRight ArrowRight")
-    app.shows_layer(3)
+    for layer in (1, 2, 3):
+        app.slide("layer", "ArrowRight")
+        app.shows_layer(layer)
     app.settle()
     drawn = app.large().inner_html()
     app.view("take-away")
@@ -80,7 +84,7 @@ def test_link_restores_a_review(visit: Visit) -> None:
     again = visit(link(app))
     again.shows_layer(3)
     assert again.large().inner_html() == drawn
-    assert again.page.locator(".al-cards").inner_html() == app.page.locator(".al-cards").inner_html()
+    assert again.page.locator(".al-cards").inner_html() == cards.inner_html()
 
 
 def test_link_holds_a_short_text_when_asked(visit: Visit) -> None:

@@ -52,10 +52,12 @@ def test_budget(visit: Visit) -> None:
     app.slide("scale", "Home")
     app.shows("1.0")
     expect(app.page.locator(".al-cards")).to_contain_text("the FLOPs")
+    app.settle()  # the bars come after the cards
     lengths = bars.locator("div:nth-child(3n)").all_inner_texts()
     assert len(set(lengths)) == 1, "at scale 0 every token stays"
     app.slide("scale", "End")
     expect(app.page.locator(".al-cards")).to_contain_text("fewer FLOPs")
+    app.settle()
     assert len(set(bars.locator("div:nth-child(3n)").all_inner_texts())) > 1
 
 
