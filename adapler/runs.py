@@ -196,9 +196,18 @@ def versions() -> dict[str, str]:
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON record, whole or not at all."""
+    """Write a JSON record, whole or not at all; numbers that are not finite as text: JSON has none."""
+    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as partial:
-        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def record_of(command: str, settings: Settings, *, started: float, **fields: Any) -> dict[str, Any]:

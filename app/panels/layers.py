@@ -37,8 +37,14 @@ def one_layer(trace: Trace, *, tokens: Trace) -> None:
 
 def layer_slider(layers: int) -> int:
     """The layer that this view and the comparison look at; numbered from 0, as in the paper."""
-    st.session_state.layer = min(st.session_state.get("layer", 0), layers - 1)
+    _stay_within(layers - 1)
     return int(st.slider("Layer", 0, layers - 1, key="layer")) if layers > 1 else 0
+
+
+def _stay_within(last: int) -> None:
+    # Assigned only where it must change: an assignment overrules the presses that came while this run was drawn.
+    if st.session_state.get("layer", 0) > last:
+        st.session_state.layer = last
 
 
 def numbers(trace: Trace) -> None:
@@ -64,7 +70,7 @@ def numbers(trace: Trace) -> None:
 
 def _one_layer(trace: Trace, *, tokens: Trace, ticking: bool) -> None:
     remembered, last = st.session_state, trace.layers - 1
-    remembered.layer = min(remembered.get("layer", 0), last)
+    _stay_within(last)
     if remembered.playing and time.monotonic() >= remembered.due:
         if remembered.layer < last:
             remembered.layer, remembered.due = remembered.layer + 1, time.monotonic() + 0.9 * SECONDS_PER_LAYER

@@ -202,6 +202,9 @@ def test_selection_prefers_speed_among_epochs_that_qualify() -> None:
     assert values.index(max(values)) == 1
     values = [selection_value(score, gain, reference=0.95) for score, gain in scores]
     assert values.index(max(values)) == 0
+    tied = [selection_value(0.825, gain, reference=0.845) for gain in (3.6, 6.9, 0.9)]
+    assert tied.index(max(tied)) == 1, "equal scores: the fastest"
+    assert selection_value(1.0, 9.0, reference=None) <= 1, "never taken for one that qualifies"
     assert selection_value(0.855, 2.0, reference=0.865) == 3.0, "exactly .01 below qualifies"
 
 

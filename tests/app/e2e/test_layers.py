@@ -45,6 +45,17 @@ def test_slider(visit: Visit) -> None:
     assert places(app) == first, "gone tokens hold their places"
 
 
+def test_quick_presses_all_count(visit: Visit) -> None:
+    app = visit(ONE)
+    for _ in range(5):
+        app.slide("layer", "Home")
+        app.shows_layer(0)
+        app.slide("layer", "ArrowRight ArrowRight ArrowRight")
+        app.shows_layer(3)
+        app.page.wait_for_timeout(700)
+        app.shows_layer(3)  # and it stays
+
+
 def test_play_and_stop(visit: Visit) -> None:
     app = visit(ONE)
     button, last = app.widget("play").locator("button"), app.layers() - 1
