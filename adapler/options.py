@@ -91,6 +91,13 @@ def add_objectives(parser: argparse.ArgumentParser, *, several: bool = False) ->
         type=float,
         help="bound on the slope itself (default: none, the paper's schedule)",
     )
+    group.add_argument(
+        "--average-decay",
+        type=float,
+        default=Objectives.average_decay,
+        help="of a running average of the weights, which is then what is evaluated and kept, such as .99; "
+        "it needs as many more bytes as what trains (default: 0, no average)",
+    )
     group.add_argument("--max-drop", type=float, default=Objectives.max_drop, help="of the validation score")
     group.add_argument(
         "--freeze-backbone",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
+from adapler.averaging import LIVE_WEIGHTS, WeightAverage
 from adapler.contribution import slope_at
 from adapler.errors import ArgumentError, TrainingError
 from adapler.flops import speedup
@@ -33,6 +36,7 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
             is the paper's.
         max_slope: bound on the slope itself (ours; None is the paper's schedule): a steep one leaves no gradient to
             the tokens just below a threshold, which could bring them back.
+        average_decay: of the running average of the weights, which is then what is evaluated and saved; 0: none.
         freeze_backbone: post-hoc mode; the backbone and its head stay bit-identical.
         reference_score: the fine-tuned model's best validation score, for the selection rule.
         max_drop: how far below it an epoch may be and still qualify.
@@ -45,6 +49,7 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
     eta_learning_rate: float = 5e-3
     gradient_slope: float = 50.0
     max_slope: float | None = None
+    average_decay: float = 0.0
     freeze_backbone: bool = False
     reference_score: float | None = None
     max_drop: float = 0.01
@@ -59,6 +64,8 @@ class AdapLeRTrainingArguments(TrainingArguments):  # type: ignore[misc]
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"{name}: {bound} is not above 0")
+        if not 0 <= self.average_decay < 1:
+            raise ArgumentError(f"average_decay: {self.average_decay} is not in [0, 1)")
         super().__post_init__()
 
 
@@ -112,6 +119,9 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         super().__init__(model=model, args=args, **kwargs)
         self.add_callback(_ClampEta())
         self._parts: dict[str, list[float]] = {}
+        self.average = WeightAverage(model, decay=args.average_decay) if args.average_decay else None
+        if self.average is not None:
+            self.add_callback(self.average)
 
     # Parameters
 
@@ -239,7 +249,30 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
             self._parts = {}
         super().log(logs, *args, **kwargs)
 
-    # Evaluation
+    # Evaluation and checkpoints: of the average, where there is one
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        with self._averaged():
+            return super().evaluate(*args, **kwargs)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        # A model that has been trained holds the selected epoch's average itself.
+        return nullcontext() if self.average is None or not self.is_in_train else self.average.applied()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        with self._averaged():
+            super()._save(output_dir, None if self.average is not None else state_dict)
+        if self.average is not None and self.is_in_train:
+            self.average.save_live(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        if (self.average is not None) != (folder / LIVE_WEIGHTS).is_file():
+            held = "no average" if self.average is not None else "an average"
+            raise ArgumentError(f"average_decay: {self.args.average_decay}, but {folder} was written with {held}")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            self.average.load_live(folder)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Evaluation only (training has its own step): hard mode, cross-entropy."""

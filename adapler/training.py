@@ -43,6 +43,7 @@ class Objectives:
         eta_learning_rate: of eta and theta.
         gradient_slope: bound on the slope of soft removal's gradient; infinity is the paper's.
         max_slope: bound on the slope itself; None is the paper's schedule.
+        average_decay: of the running average of the weights that is evaluated and saved; 0: none.
         freeze_backbone: post-hoc mode.
         max_drop: validation score below the fine-tuned model's at which an epoch still qualifies.
     """
@@ -53,6 +54,7 @@ class Objectives:
     eta_learning_rate: float = 5e-3
     gradient_slope: float = 50.0
     max_slope: float | None = None
+    average_decay: float = 0.0
     freeze_backbone: bool = False
     max_drop: float = 0.01
 
@@ -64,6 +66,8 @@ class Objectives:
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"--{name.replace('_', '-')}: {bound} is not above 0")
+        if not 0 <= self.average_decay < 1:
+            raise ArgumentError(f"--average-decay: {self.average_decay} is not in [0, 1)")
         rate = self.predictor_learning_rate
         if rate is not None and not 0 <= rate < math.inf:
             raise ArgumentError(f"--predictor-learning-rate: {rate} is not a number of at least 0")

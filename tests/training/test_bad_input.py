@@ -187,6 +187,7 @@ def test_texts(refuse: Refuse, run_folder: Path, tmp_path: Path) -> None:
         (["--phi", "-1"], "--phi: -1.0 is not a number of at least 0"),
         (["--gamma", "nan"], "--gamma: nan is not a number of at least 0"),
         (["--max-slope", "0"], "--max-slope: 0.0 is not above 0"),
+        (["--average-decay", "1"], "--average-decay: 1.0 is not in [0, 1)"),
         (["--gradient-slope", "nan"], "--gradient-slope: nan is not above 0"),
         (["--predictor-learning-rate", "-1"], "--predictor-learning-rate: -1.0 is not a number of at least 0"),
         (["--finetune-epochs", "0"], "--epochs: 0 is not at least 1"),

@@ -9,21 +9,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from adapler.cli import main
+from adapler.errors import ArgumentError
 from adapler.runs import last_checkpoint
 from adapler.trainer import AdapLeRTrainer
+from tests.training.common import trainer
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("extra", [[], ["--freeze-backbone"], ["--average-decay", "0.9"]], ids=" ".join)
 def test_a_process_killed_in_mid_training(
-    freeze: bool, task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    extra: list[str], task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL leaves no chance to tidy up; dropout is on, so the random state must be restored too."""
     options = ["train", "--task", str(task_folder), "--max-length", "16", "--precision", "float32"]
@@ -40,7 +43,7 @@ def test_a_process_killed_in_mid_training(
         "--eta-learning-rate",
         "0.1",
     ]
-    options += ["--freeze-backbone"] * freeze
+    options += extra
     assert main([*options, "--output", str(tmp_path / "straight")]) == 0
 
     command = [sys.executable, "-m", "adapler", *options, "--output", str(tmp_path / "killed")]
@@ -69,6 +72,16 @@ def test_a_process_killed_in_mid_training(
     )
     different = [name for name, tensor in straight.items() if not torch.equal(tensor, killed[name])]
     assert different == []
+
+
+@pytest.mark.parametrize(("first", "then", "held"), [(0.0, 0.9, "no average"), (0.9, 0.0, "an average")])
+def test_an_average_is_not_made_up_or_forgotten(
+    first: float, then: float, held: str, tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    trainer(tmp_path, tiny_tokenizer, average_decay=first).train()
+    last = last_checkpoint(tmp_path)
+    with pytest.raises(ArgumentError, match=f"average_decay: {then}, but .*checkpoint-8 was written with {held}"):
+        trainer(tmp_path, tiny_tokenizer, average_decay=then).train(resume_from_checkpoint=last)
 
 
 def test_the_last_whole_checkpoint(tmp_path: Path) -> None:
