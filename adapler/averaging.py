@@ -1,6 +1,6 @@
 """A running average of the weights, which is what is evaluated, selected and kept.
 
-Gradients through soft removal are noisy, and accuracy jumps by points from one step to the next. The exponential
+Gradients through soft removal are noisy, and accuracy jumps by points from one epoch to the next. The exponential
 moving average of the weights (Polyak and Juditsky, 1992) takes that noise out and costs one copy of what trains.
 """
 
@@ -30,7 +30,7 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
-        self.decay, self.steps = decay, 0
+        self.decay = decay
         self.live = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.mean = {name: parameter.detach().clone() for name, parameter in self.live.items()}
 
@@ -40,8 +40,8 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
 
     @torch.no_grad()
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.steps = state.global_step  # counts on where an interrupted training was
-        decay = min(self.decay, self.steps / (self.steps + 9))
+        step = state.global_step  # counts on where an interrupted training was
+        decay = min(self.decay, step / (step + 9))
         for name, parameter in self.live.items():
             self.mean[name].lerp_(parameter, 1 - decay)
 
