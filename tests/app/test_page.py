@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import state
+from app import state, uploads
 from app.panels import layers
 from tests.app.conftest import DOCUMENTS
 from tests.app.pages import bodies, check, expected, lengths_shown, shown
@@ -139,3 +140,15 @@ def test_numbers(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
     page.run()
     _, lengths, _ = expected(app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0])
     assert page.dataframe[0].value["tokens"].tolist() == lengths
+
+
+def test_its_settings_hold_wherever_it_is_started(tmp_path: Path) -> None:
+    # As `streamlit run` does; without the first of them a few quick presses end the page ("Cached ForwardMsg MISS").
+    script = Path(state.__file__).with_name("main.py")
+    code = f"""from streamlit import config
+config._main_script_path = {str(script)!r}
+print(*map(config.get_option, ("global.minCachedMessageSize", "server.maxUploadSize", "runner.postScriptGC")))"""
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    assert float(printed[0]) > 1e9
+    assert printed[1:] == [str(uploads.MAX_MEGABYTES), "False"]

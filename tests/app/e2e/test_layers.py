@@ -54,6 +54,7 @@ def test_quick_presses_all_count(visit: Visit) -> None:
         app.shows_layer(3)
         app.page.wait_for_timeout(700)
         app.shows_layer(3)  # and it stays
+        expect(app.page.get_by_test_id("stApp")).to_have_attribute("data-test-connection-state", "CONNECTED")
 
 
 def test_play_and_stop(visit: Visit) -> None:
