@@ -65,6 +65,11 @@ def read_config(name_or_path: str | Path) -> Any:
         raise CheckpointError(f"{name_or_path}: cannot read its config.json: {reason}") from error
 
 
+def is_fine_tuned(config: Any) -> bool:
+    """Whether a configuration is that of a classifier whose head was trained, and not of an encoder."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+
+
 def check_whole(model: PreTrainedModel, info: dict[str, Any], *, name_or_path: str | Path, resized: bool) -> None:
     """Refuse weights that are not exactly those of the model that config.json describes.
 
@@ -128,8 +133,7 @@ def load_classifier(
     wanted = num_labels if labels is None else len(labels)
     if wanted is not None and wanted < 2:
         raise ArgumentError(f"num_labels: {wanted} is not at least 2")
-    fine_tuned = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
-    if fine_tuned and wanted is not None and config.num_labels != wanted:
+    if is_fine_tuned(config) and wanted is not None and config.num_labels != wanted:
         raise ArgumentError(
             f"num_labels: {wanted} asked for, but the classifier in {name_or_path} has {config.num_labels}"
         )

@@ -38,9 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
         "run",
         does.run_command,
         "the whole pipeline of a task: fine-tune, saliency, train, evaluate; goes on where it was stopped",
-        f"adapler run --task sst2 --model {model} --output runs/sst2 --gamma 0.005 --phi 0.0005",
+        f"adapler run --task sst2 --model {model} --output runs/sst2 --gamma 0.005 --phi 0.0005\n"
+        "  adapler run --task sst2 --classifier textattack/bert-base-uncased-SST-2 --freeze-backbone --output runs/x",
     )
-    sub.add_argument("--model", required=True, help="pre-trained encoder: hub name or folder")
+    group = sub.add_mutually_exclusive_group(required=True)
+    group.add_argument("--model", help="pre-trained encoder: hub name or folder")
+    group.add_argument("--classifier", help="instead, a classifier fine-tuned already: hub name or folder")
     sub.add_argument("--output", type=Path, required=True, help="run folder")
     sub.add_argument("--start", choices=("pretrained", "finetuned"), default="pretrained", help="of AdapLeR training")
     sub.add_argument("--finetune-epochs", type=int, help="default: --epochs")
@@ -69,10 +72,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command(
         "saliency",
         does.saliency_command,
-        "saliency targets of the training set from the best fine-tuning epochs",
+        "saliency targets of the training set from the best fine-tuning epochs, or from any classifier",
         "adapler saliency --task sst2 --finetuned runs/sst2/finetuned --output runs/sst2/saliency",
     )
-    sub.add_argument("--finetuned", type=Path, required=True, help="what `adapler finetune` wrote")
+    group = sub.add_mutually_exclusive_group(required=True)
+    group.add_argument("--finetuned", type=Path, help="what `adapler finetune` wrote")
+    group.add_argument("--model", help="instead, a classifier fine-tuned elsewhere: hub name or folder")
     sub.add_argument("--output", type=Path, required=True)
     sub.add_argument("--epochs", type=int, default=3, help="how many epochs to average (default: 3)")
     sub.add_argument("--seed", type=int, default=42, help="of --limit")
@@ -87,8 +92,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--freeze-backbone --output runs/sst2/post-hoc",
     )
     sub.add_argument("--finetuned", type=Path, help="what `adapler finetune` wrote: start and reference score")
-    sub.add_argument("--model", help="where the backbone starts instead: the pre-trained encoder, as in the paper")
-    sub.add_argument("--reference-score", type=float, help="default: the fine-tuned model's best validation score")
+    sub.add_argument(
+        "--model",
+        help="where the backbone starts instead: the pre-trained encoder, as in the paper, or a classifier fine-tuned "
+        "elsewhere (hub name or folder)",
+    )
+    sub.add_argument(
+        "--reference-score",
+        type=float,
+        help="default: the best validation score in --finetuned, or that of the classifier in --model, measured",
+    )
     sub.add_argument("--saliency", type=Path, required=True, help="what `adapler saliency` wrote")
     sub.add_argument("--output", type=Path, required=True)
     sub.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the output folder")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from adapler.checkpoints import is_fine_tuned, read_config
 from adapler.data.archive import json_lines
 from adapler.data.tasks import Task
 from adapler.distributed import is_main
@@ -41,17 +42,18 @@ def finetune_command(args: argparse.Namespace) -> int:
 
 
 def saliency_command(args: argparse.Namespace) -> int:
-    from adapler.pipeline import make_targets
+    from adapler.pipeline import classifiers_of, make_targets
 
     check_output_folder(args.output)
-    prepared = prepare(args, args.finetuned, splits=("train",))
-    make_targets(prepared, finetuned=args.finetuned, output=args.output, most=args.epochs, precision=args.precision)
+    sources = [args.model] if args.finetuned is None else classifiers_of(args.finetuned, most=args.epochs)
+    prepared = prepare(args, args.model or args.finetuned, splits=("train",))
+    make_targets(prepared, sources, output=args.output, precision=args.precision)
     print(f"saliency of {prepared.encoded['train'].num_rows} rows in {args.output}")
     return 0
 
 
 def train_command(args: argparse.Namespace) -> int:
-    from adapler.pipeline import reference_score
+    from adapler.pipeline import measured_score, reference_score
     from adapler.targets import load_targets
     from adapler.training import train
 
@@ -63,8 +65,14 @@ def train_command(args: argparse.Namespace) -> int:
         raise ArgumentError(f"--reference-score: {args.reference_score} is not between 0 and 1")
     check_output_folder(args.output)
     targets = load_targets(args.saliency)
-    reference = reference_score(args.finetuned) if args.reference_score is None else args.reference_score
+    reference = args.reference_score
+    if reference is None and args.finetuned is not None:
+        reference = reference_score(args.finetuned)
+    if reference is None and not is_fine_tuned(read_config(start)):
+        raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
     prepared = prepare(args, start, splits=("train", "validation"))
+    if reference is None:
+        reference = measured_score(start, prepared)
     record = train(
         prepared.task,
         prepared.encoded,
@@ -129,11 +137,6 @@ def _check_labels(model: Any, task: Task, *, folder: Path) -> None:
     names = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
     if len(names) != len(task.labels):
         raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {folder} {len(names)}")
-    if sorted(names) == sorted(task.labels) and names != list(task.labels):
-        raise ArgumentError(
-            f"--task: labels {', '.join(task.labels)}, but the model in {folder} has them as {', '.join(names)}; "
-            "meta.json can give their order"
-        )
 
 
 def _read_texts(path: Path) -> list[Any]:

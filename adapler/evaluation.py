@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from adapler.errors import DataError
 from adapler.flops import speedup
@@ -22,6 +23,21 @@ def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], T
     owner = torch.tensor([order[example] for example in example_ids])
     total = values.new_zeros(len(order), values.shape[1]).index_add_(0, owner, values)
     return list(order), total / owner.bincount()[:, None]
+
+
+def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
+    """The label of each example, in order of appearance."""
+    _, logits = by_example(predictions.logits, example_ids)
+    return [int(label) for label in logits.argmax(-1)]
+
+
+def classifier_score(
+    classifier: PreTrainedModel, rows: datasets.Dataset, *, pad_token_id: int, metric: str = "accuracy"
+) -> float:
+    """Score of a plain classifier on encoded rows; arguments as of evaluate_rows."""
+    gold = dict(zip(rows["example_id"], rows["labels"], strict=True))
+    predictions = predict_rows(classifier, rows.to_list(), pad_token_id=pad_token_id, progress="the classifier")
+    return score_predictions(classify(predictions, rows["example_id"]), list(gold.values()), metric=metric)
 
 
 def evaluate_rows(
@@ -59,13 +75,9 @@ def evaluate_rows(
     owners = list(rows["example_id"])
     first = dict(zip(owners, labels, strict=True))
 
-    def classify(predictions: Predictions) -> list[int]:
-        _, logits = by_example(predictions.logits, owners)
-        return [int(label) for label in logits.argmax(-1)]
-
     options = {"pad_token_id": pad_token_id, "token_budget": token_budget}
     gold = list(first.values())
-    baseline = classify(predict_rows(model, plain, progress="no removal", removal="none", **options))
+    baseline = classify(predict_rows(model, plain, progress="no removal", removal="none", **options), owners)
     result: dict[str, Any] = {
         "metric": metric,
         "examples": len(gold),
@@ -76,7 +88,7 @@ def evaluate_rows(
     for scale in threshold_scales:
         title = f"hard removal, scale {scale:g}"
         predictions = predict_rows(model, plain, progress=title, removal="hard", threshold_scale=scale, **options)
-        labels_out = classify(predictions)
+        labels_out = classify(predictions, owners)
         result["hard"].append(
             {
                 "threshold_scale": scale,

@@ -10,9 +10,9 @@ from typing import Any
 import datasets
 
 from adapler.backbones import max_positions
-from adapler.checkpoints import read_config
+from adapler.checkpoints import is_fine_tuned, read_config
 from adapler.data.encoding import encode, load_tokenizer
-from adapler.data.tasks import Task, load_task
+from adapler.data.tasks import Task, in_label_order, load_task
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.runs import PRECISIONS, Settings
@@ -78,7 +78,9 @@ def add_objectives(parser: argparse.ArgumentParser, *, several: bool = False) ->
         default=[Objectives.phi] if several else Objectives.phi,
         help="weight of the length loss: the speed budget" + ("; several values give a trade-off" if several else ""),
     )
-    group.add_argument("--predictor-learning-rate", type=float, help="default: the backbone's")
+    group.add_argument(
+        "--predictor-learning-rate", type=float, help="default: the backbone's, or 3e-3 with --freeze-backbone"
+    )
     group.add_argument("--eta-learning-rate", type=float, default=Objectives.eta_learning_rate)
     group.add_argument(
         "--gradient-slope",
@@ -125,9 +127,8 @@ class Prepared:
     encoding: dict[str, Any]
 
 
-def _max_length(args: argparse.Namespace, model: str | Path, task: Task) -> int:
+def _max_length(args: argparse.Namespace, config: Any, *, task: Task, model: str | Path) -> int:
     """The longest input: what was asked for, or the task's own as far as the model has positions."""
-    config = read_config(model)
     limit = max_positions(getattr(config, "backbone_config", config))
     asked: int | None = args.max_length
     if asked is None:
@@ -138,7 +139,7 @@ def _max_length(args: argparse.Namespace, model: str | Path, task: Task) -> int:
 
 
 def prepare(args: argparse.Namespace, model: str | Path, *, splits: tuple[str, ...]) -> Prepared:
-    """Load and encode what the task options name, with a model's tokenizer and for its positions.
+    """Load and encode what the task options name, with a model's tokenizer, for its positions and in its label order.
 
     Raises:
         ArgumentError: a split that the task does not have, a limit below 1, a length that the model cannot read,
@@ -149,7 +150,10 @@ def prepare(args: argparse.Namespace, model: str | Path, *, splits: tuple[str, .
     missing = [split for split in splits if split not in task.dataset]
     if missing:
         raise ArgumentError(f"--task: {args.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
-    max_length = _max_length(args, model, task)
+    config = read_config(model)
+    if is_fine_tuned(config):
+        task = in_label_order(task, [str(config.id2label[index]) for index in range(config.num_labels)])
+    max_length = _max_length(args, config, task=task, model=model)
     tokenizer = load_tokenizer(model)
     if is_main():
         for note in task.notes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,19 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
-from adapler.checkpoints import load_classifier
+from adapler.checkpoints import is_fine_tuned, load_classifier, read_config
 from adapler.data.encoding import load_tokenizer
+from adapler.data.tasks import Task
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.evaluation import evaluate_rows, evaluation_table
+from adapler.evaluation import classifier_score, evaluate_rows, evaluation_table
 from adapler.files import replacing
 from adapler.finetuning import best_epochs, finetune
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.options import Prepared, objectives_of, prepare, settings_of
-from adapler.runs import Settings, check_output_folder, record_of, use_bfloat16, write_record
+from adapler.runs import Settings, check_output_folder, model_name, record_of, use_bfloat16, write_record
 from adapler.targets import load_targets, saliency_targets, save_targets
 from adapler.training import Objectives, train
 
@@ -47,15 +51,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def reference_score(finetuned: Path | None) -> float:
+def reference_score(finetuned: Path) -> float:
     """Best validation score of what `adapler finetune` wrote.
 
     Raises:
-        ArgumentError: no folder given.
         CheckpointError: no such record in it.
     """
-    if finetuned is None:
-        raise ArgumentError("--reference-score: needed when --finetuned is not given")
     record = read_record(finetuned)
     if record.get("command") != "finetune":
         raise CheckpointError(f"{finetuned}/run.json: a record of {record.get('command')!r}, not of 'finetune'")
@@ -64,14 +65,44 @@ def reference_score(finetuned: Path | None) -> float:
     return float(record["best"])
 
 
-def make_targets(prepared: Prepared, *, finetuned: Path, output: Path, most: int, precision: str) -> None:
-    """Saliency of the training set from the best epochs in a folder that `finetune` wrote."""
+def _load_fine_tuned(name: str | Path, task: Task) -> PreTrainedModel:
+    """Raises ArgumentError for an encoder."""
+    if not is_fine_tuned(read_config(name)):
+        raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
+    return load_classifier(name, labels=list(task.labels))
+
+
+def measured_score(classifier: str | Path, prepared: Prepared) -> float:
+    """Validation score of a classifier that was fine-tuned elsewhere."""
+    rows, metric = prepared.encoded["validation"], prepared.task.metric
+    score = classifier_score(
+        _load_fine_tuned(classifier, prepared.task),
+        rows,
+        pad_token_id=prepared.tokenizer.pad_token_id,
+        metric=metric,
+    )
+    _say(f"{classifier}: validation {metric} {score:.4f}")
+    labels = list(dict(zip(rows["example_id"], rows["labels"], strict=True)).values())
+    most = Counter(labels).most_common(1)[0][1] / len(labels)
+    if metric == "accuracy" and score < most:
+        _say(
+            f"note: that is below the most frequent label's share, {most:.4f}; it may number its labels in another "
+            f"order than {', '.join(prepared.task.labels)} (id2label in its config.json says which)"
+        )
+    return score
+
+
+def classifiers_of(finetuned: Path, *, most: int) -> list[Path]:
+    """Folders of the best epochs in a folder that `adapler finetune` wrote, at most `most`."""
     if most < 1:
         raise ArgumentError(f"--epochs: {most} is not at least 1")
-    folders = best_epochs(finetuned, record=read_record(finetuned), most=most)
-    classifiers = [load_classifier(folder) for folder in folders]
+    return best_epochs(finetuned, record=read_record(finetuned), most=most)
+
+
+def make_targets(prepared: Prepared, classifiers: Sequence[str | Path], *, output: Path, precision: str) -> None:
+    """Saliency of the training set, averaged over fine-tuned classifiers."""
     targets = saliency_targets(
-        classifiers,
+        [_load_fine_tuned(name, prepared.task) for name in classifiers],
         prepared.encoded["train"],
         pad_token_id=prepared.tokenizer.pad_token_id,
         autocast=use_bfloat16(precision),
@@ -143,21 +174,22 @@ def run_pipeline(args: argparse.Namespace) -> int:
         learning_rate=settings.learning_rate if args.finetune_learning_rate is None else args.finetune_learning_rate,
     )
     check_output_folder(output)
-    prepared = prepare(args, args.model, splits=("train", "validation", "test"))
-    reference = _finetune(args, prepared, finetune_settings)
-    saliency = output / "saliency"
+    prepared = prepare(args, args.classifier or args.model, splits=("train", "validation", "test"))
+    if args.classifier is None:
+        reference = _finetune(args, prepared, finetune_settings)
+        start, saliency = output / "finetuned", output / "saliency"
+    else:
+        reference = _measure(args, prepared, settings)
+        start, saliency = args.classifier, output / "classifier" / "saliency"
     if is_main() and not saliency.is_dir():
-        make_targets(
-            prepared,
-            finetuned=output / "finetuned",
-            output=saliency,
-            most=args.saliency_epochs,
-            precision=args.precision,
-        )
+        sources = classifiers_of(start, most=args.saliency_epochs) if args.classifier is None else [start]
+        make_targets(prepared, sources, output=saliency, precision=args.precision)
     wait_for_everyone()
+    if args.classifier is None and not args.freeze_backbone and args.start == "pretrained":
+        start = args.model
     rows = []
     for chosen in objectives.values():
-        folder = _train(args, prepared, settings, chosen, reference=reference)
+        folder = _train(args, prepared, settings, chosen, start=start, saliency=saliency, reference=reference)
         if is_main():
             rows.append(_evaluate(folder, prepared, phi=chosen.phi))
         wait_for_everyone()
@@ -166,7 +198,8 @@ def run_pipeline(args: argparse.Namespace) -> int:
         table = pd.DataFrame(rows)
         with replacing(output / f"tradeoff{kind}.csv") as partial:
             table.to_csv(partial, index=False)
-        fields = {"task": prepared.task.name, "model": str(args.model), "phi": rows, **_same(prepared)}
+        model = str(args.classifier or args.model)
+        fields = {"task": prepared.task.name, "model": model, "phi": rows, **_same(prepared)}
         write_record(output / f"run{kind}.json", record_of("run", settings, started=started, **fields))
         print(table.to_string(index=False))
     return 0
@@ -182,10 +215,25 @@ def _say(text: str) -> None:
         print(text)
 
 
+def _measure(args: argparse.Namespace, prepared: Prepared, settings: Settings) -> float:
+    """The first stage of a classifier that was fine-tuned elsewhere; returns its validation score."""
+    folder, started = args.output / "classifier", time.time()
+    named = {"model": model_name(args.classifier), **_same(prepared)}
+    if not _done(folder, named):
+        score = measured_score(args.classifier, prepared)
+        if is_main():
+            folder.mkdir(parents=True, exist_ok=True)
+            task = prepared.task
+            fields = {"task": task.name, "labels": list(task.labels), "metric": task.metric, "best": score, **named}
+            write_record(folder / "run.json", record_of("run", settings, started=started, **fields))
+        wait_for_everyone()
+    return float(read_record(folder)["best"])
+
+
 def _finetune(args: argparse.Namespace, prepared: Prepared, settings: Settings) -> float:
     """The first stage; returns the best validation score."""
     folder = args.output / "finetuned"
-    if not _done(folder, {"settings": asdict(settings), **_same(prepared)}):
+    if not _done(folder, {"settings": asdict(settings), "model": model_name(args.model), **_same(prepared)}):
         _say(f"fine-tuning into {folder}")
         finetune(
             prepared.task,
@@ -205,18 +253,26 @@ def _finetune(args: argparse.Namespace, prepared: Prepared, settings: Settings) 
 
 
 def _train(
-    args: argparse.Namespace, prepared: Prepared, settings: Settings, objectives: Objectives, *, reference: float
+    args: argparse.Namespace,
+    prepared: Prepared,
+    settings: Settings,
+    objectives: Objectives,
+    *,
+    start: str | Path,
+    saliency: Path,
+    reference: float,
 ) -> Path:
     """AdapLeR training with one phi; returns its folder."""
     folder: Path = args.output / (f"phi-{objectives.phi:g}" + ("-post-hoc" if args.freeze_backbone else ""))
-    if not _done(folder, {"settings": asdict(settings), "objectives": asdict(objectives), **_same(prepared)}):
+    wanted = {"settings": asdict(settings), "objectives": asdict(objectives), "model": model_name(start)}
+    if not _done(folder, {**wanted, **_same(prepared)}):
         _say(f"training AdapLeR with phi {objectives.phi:g} into {folder}")
         train(
             prepared.task,
             prepared.encoded,
-            model=args.output / "finetuned" if args.freeze_backbone or args.start == "finetuned" else args.model,
+            model=start,
             tokenizer=prepared.tokenizer,
-            saliency=load_targets(args.output / "saliency"),
+            saliency=load_targets(saliency),
             output=folder,
             settings=settings,
             objectives=objectives,

@@ -210,6 +210,11 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def model_name(name_or_path: str | Path) -> str:
+    """What a record calls a model: the hub's name, or of a folder its last part."""
+    return Path(name_or_path).resolve().name if Path(name_or_path).is_dir() else str(name_or_path)
+
+
 def record_of(command: str, settings: Settings, *, started: float, **fields: Any) -> dict[str, Any]:
     """What run.json holds: command line, settings, versions, time, and what the command adds."""
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from adapler.errors import DataError
 
-__all__ = ["SPLITS", "Task", "build_task", "default_max_length", "hold_out", "hold_out_rows"]
+__all__ = ["SPLITS", "Task", "build_task", "default_max_length", "hold_out", "hold_out_rows", "in_label_order"]
 
 SPLITS = ("train", "validation", "test")
 METRICS = ("accuracy", "f1")
@@ -91,6 +91,36 @@ def build_task(
         checksum=checksum or _checksum(ordered),
         notes=tuple(notes),
     )
+
+
+def in_label_order(task: Task, names: Sequence[str]) -> Task:
+    """The task with its labels numbered as a classifier numbers them, where both know the same names (in any case).
+
+    With other names, such as LABEL_0, labels keep their numbers, and a note says so unless those names say nothing.
+
+    Args:
+        task: any.
+        names: the classifier's labels by number.
+
+    Raises:
+        DataError: the metric is f1 of label 1, and label 1 would become another one.
+    """
+    wanted, known = [name.lower() for name in names], {label.lower(): label for label in task.labels}
+    if sorted(wanted) != sorted(known) or len(known) != len(task.labels):
+        if len(names) == len(task.labels) and not all(name.startswith("label_") for name in wanted):
+            note = f"labels are compared by number: {', '.join(task.labels)}; the classifier's: {', '.join(names)}"
+            return replace(task, notes=(*task.notes, note))
+        return task
+    labels = tuple(known[name] for name in wanted)
+    if labels == task.labels:
+        return task
+    if task.metric == "f1":
+        raise DataError(f"{task.name}: f1 is of label 1, {task.labels[1]!r}; the classifier's label 1 is {labels[1]!r}")
+    numbers = {label: number for number, label in enumerate(labels)}
+    dataset = DatasetDict(
+        {split: rows.align_labels_with_mapping(numbers, "label") for split, rows in task.dataset.items()}
+    )
+    return replace(task, labels=labels, dataset=dataset)
 
 
 def default_max_length(name: str, splits: Mapping[str, Columns], columns: tuple[str, ...]) -> int:

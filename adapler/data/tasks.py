@@ -8,10 +8,10 @@ from pathlib import Path
 from adapler.data.eraser import EraserCorpus, has_documents, holds_corpus, read_corpus
 from adapler.data.hub import HUB_TASKS, load_hub
 from adapler.data.local import load_folder
-from adapler.data.schema import Columns, Task, build_task, hold_out_rows
+from adapler.data.schema import Columns, Task, build_task, hold_out_rows, in_label_order
 from adapler.errors import DataError
 
-__all__ = ["TASKS", "Task", "corpus_path", "load_task", "task_of_corpus"]
+__all__ = ["TASKS", "Task", "corpus_path", "in_label_order", "load_task", "task_of_corpus"]
 
 TASKS = (*HUB_TASKS, "movies")
 

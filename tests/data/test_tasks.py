@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapler.data.schema import default_max_length, hold_out
-from adapler.data.tasks import TASKS, load_task
+from adapler.data.tasks import TASKS, in_label_order, load_task
 from adapler.errors import DataError
 
 from .corpora import files_of, pack, row, write
@@ -254,3 +254,23 @@ def test_every_development_task_loads(development_data: Callable[[str], Path]) -
 
 def test_names() -> None:
     assert set(TASKS) == set("sst2 mrpc imdb ag_news dbpedia14 qnli mnli hatexplain movies".split())
+
+
+def test_labels_in_a_classifiers_order(tmp_path: Path) -> None:
+    rows = [{"text": f"t{i}", "label": i % 3} for i in range(12)]
+    meta = {"labels": ["Entailment", "neutral", "contradiction"]}
+    task = load_task(task_folder(tmp_path, {"train": rows, "validation": rows[:6]}, meta))
+    other = in_label_order(task, ["contradiction", "ENTAILMENT", "neutral"])
+    assert other.labels == ("contradiction", "Entailment", "neutral")
+    for split, table in task.dataset.items():
+        said = [task.labels[label] for label in table["label"]]
+        assert [other.labels[label] for label in other.dataset[split]["label"]] == said
+        assert other.dataset[split].features["label"].names == list(other.labels)
+        assert other.dataset[split]["text_a"] == table["text_a"]
+    assert other.checksum == task.checksum and other.notes == task.notes
+    assert in_label_order(task, list(task.labels)) is task
+    assert in_label_order(task, ["LABEL_0", "LABEL_1", "LABEL_2"]) is task
+    assert in_label_order(task, ["a", "b"]) is task, "their number is checked where the model is loaded"
+    assert in_label_order(task, ["a", "b", "c"]).notes == (
+        "labels are compared by number: Entailment, neutral, contradiction; the classifier's: a, b, c",
+    )

@@ -146,8 +146,9 @@ def test_a_model_without_its_predictors(refuse: Refuse, run_folder: Path, task_f
 def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_folder: Path, tmp_path: Path) -> None:
     evaluate = ["evaluate", "--model", run_folder / "phi-0.1-post-hoc", "--output", "{out}", "--task"]
     other = Path(shutil.copytree(task_folder, tmp_path / "other"))
-    (other / "meta.json").write_text(json.dumps({"labels": ["POS", "NEG"]}), encoding="utf-8")
-    assert "labels POS, NEG, but the model in" in refuse(*evaluate, other)
+    turned = {"labels": ["POS", "NEG"], "metric": "f1"}
+    (other / "meta.json").write_text(json.dumps(turned), encoding="utf-8")
+    assert "other: f1 is of label 1, 'NEG'; the classifier's label 1 is 'POS'" in refuse(*evaluate, other)
     (other / "meta.json").write_text(json.dumps({"labels": ["NEG", "POS", "MEH"]}), encoding="utf-8")
     assert "other has 3 labels, the model in" in refuse(*evaluate, other)
 
@@ -208,8 +209,6 @@ def test_stages_that_miss_an_earlier_one(
     saliency, finetuned = run_folder / "saliency", run_folder / "finetuned"
     train = ["train", *new, *QUICK, "--saliency"]
     assert "--model: needed when --finetuned is not given" in refuse(*train, saliency, "--reference-score", "0.5")
-    line = refuse(*train, saliency, "--model", tiny_classifier_folder)
-    assert "--reference-score: needed when --finetuned is not given" in line
     line = refuse(*train, saliency, "--finetuned", finetuned, "--reference-score", "85")
     assert "--reference-score: 85.0 is not between 0 and 1" in line
     assert "no saliency targets here" in refuse(*train, tmp_path, "--finetuned", finetuned)
@@ -219,6 +218,10 @@ def test_stages_that_miss_an_earlier_one(
     (encoder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}), encoding="utf-8")
     line = refuse(*train, saliency, "--model", encoder, "--reference-score", "0.5", "--freeze-backbone")
     assert "encoder is not a fine-tuned classifier, so there is nothing to keep" in line
+    line = refuse(*train, saliency, "--model", encoder)
+    assert "--reference-score: needed when --finetuned is not given and --model is an encoder" in line
+    for command in (["saliency", *new, "--model"], ["run", *new, *QUICK, "--classifier"]):
+        assert "encoder: is an encoder, without a trained head" in refuse(*command, encoder)
     line = refuse(*train, saliency, "--finetuned", finetuned, "--max-length", "5")
     assert "tokens, its target" in line
     line = refuse("saliency", *new, "--finetuned", run_folder / "phi-0.1-post-hoc")
