@@ -81,6 +81,12 @@ def add_objectives(parser: argparse.ArgumentParser, *, several: bool = False) ->
     group.add_argument(
         "--predictor-learning-rate", type=float, help="default: the backbone's, or 3e-3 with --freeze-backbone"
     )
+    group.add_argument(
+        "--contribution-hidden-size",
+        type=int,
+        default=Objectives.contribution_hidden_size,
+        help="width of the predictors' hidden layer (default: 32, the paper's)",
+    )
     group.add_argument("--eta-learning-rate", type=float, default=Objectives.eta_learning_rate)
     group.add_argument(
         "--gradient-slope",

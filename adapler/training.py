@@ -51,6 +51,7 @@ class Objectives:
         average_decay: of the running average of the weights that is evaluated and saved; 0: none.
         freeze_backbone: post-hoc mode.
         max_drop: validation score below the fine-tuned model's at which an epoch still qualifies.
+        contribution_hidden_size: width of the Contribution Predictors' hidden layer; 32 in the paper.
     """
 
     gamma: float = 0.02
@@ -62,6 +63,7 @@ class Objectives:
     average_decay: float = 0.0
     freeze_backbone: bool = False
     max_drop: float = 0.01
+    contribution_hidden_size: int = 32
 
     def __post_init__(self) -> None:
         for name in ("gamma", "phi", "eta_learning_rate", "max_drop"):
@@ -71,6 +73,8 @@ class Objectives:
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"--{name.replace('_', '-')}: {bound} is not above 0")
+        if self.contribution_hidden_size < 1:
+            raise ArgumentError(f"--contribution-hidden-size: {self.contribution_hidden_size} is not at least 1")
         if not 0 <= self.average_decay < 1:
             raise ArgumentError(f"--average-decay: {self.average_decay} is not in [0, 1)")
         rate = self.predictor_learning_rate
@@ -123,7 +127,11 @@ def train(
     fine_tuned = is_fine_tuned(read_config(model))
     if objectives.freeze_backbone and not fine_tuned:
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
-    adapler = AdapLeRForSequenceClassification.from_backbone(model, labels=list(task.labels))
+    losses = asdict(objectives)
+    width = losses.pop("contribution_hidden_size")
+    adapler = AdapLeRForSequenceClassification.from_backbone(
+        model, labels=list(task.labels), contribution_hidden_size=width
+    )
     if not fine_tuned:
         reinitialise_head(adapler.backbone, mode=initial_head)
     train_rows = add_saliency(encoded["train"], saliency)
@@ -138,7 +146,7 @@ def train(
                 save_total_limit=None if keep_epochs else 2,
                 reference_score=reference_score,
                 metric=task.metric,
-                **asdict(objectives),
+                **losses,
             ),
             train_dataset=train_rows,
             eval_dataset=encoded["validation"],

@@ -192,6 +192,7 @@ def test_texts(refuse: Refuse, run_folder: Path, tmp_path: Path) -> None:
         (["--gradient-slope", "nan"], "--gradient-slope: nan is not above 0"),
         (["--predictor-learning-rate", "-1"], "--predictor-learning-rate: -1.0 is not a number of at least 0"),
         (["--finetune-epochs", "0"], "--epochs: 0 is not at least 1"),
+        (["--contribution-hidden-size", "0"], "--contribution-hidden-size: 0 is not at least 1"),
     ],
 )
 def test_options(
