@@ -11,7 +11,7 @@ from typing import Any
 from adapler.checkpoints import is_fine_tuned, read_config
 from adapler.data.archive import json_lines
 from adapler.data.tasks import Task
-from adapler.distributed import is_main
+from adapler.distributed import device, is_main
 from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing
 from adapler.options import objectives_of, prepare, settings_of
@@ -113,7 +113,7 @@ def evaluate_command(args: argparse.Namespace) -> int:
     from adapler.evaluation import evaluate_rows, evaluation_table
 
     check_output_file(args.output)
-    model = AdapLeRForSequenceClassification.from_pretrained(args.model)
+    model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(device())
     prepared = prepare(args, args.model, splits=(args.split,))
     _check_labels(model, prepared.task, folder=args.model)
     result = evaluate_rows(
@@ -133,10 +133,10 @@ def evaluate_command(args: argparse.Namespace) -> int:
 
 
 def _check_labels(model: Any, task: Task, *, folder: Path) -> None:
-    """The labels of a model and of a task are compared by number, so they must mean the same."""
-    names = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
-    if len(names) != len(task.labels):
-        raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {folder} {len(names)}")
+    """Their number; `prepare` has matched their names."""
+    number = model.config.num_labels
+    if number != len(task.labels):
+        raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {folder} {number}")
 
 
 def _read_texts(path: Path) -> list[Any]:
@@ -169,7 +169,7 @@ def predict_command(args: argparse.Namespace) -> int:
         raise ArgumentError("give either texts or --input FILE")
     check_output_file(args.output)
     texts = args.text or _read_texts(args.input)
-    model = AdapLeRForSequenceClassification.from_pretrained(args.model)
+    model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(device())
     results = model.predict(
         texts,
         tokenizer=load_tokenizer(args.model, words=False),

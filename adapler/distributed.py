@@ -8,6 +8,11 @@ import torch
 from accelerate import PartialState
 
 
+def device() -> torch.device:
+    """Where a command's model runs: the GPU where there is one, as in training; the CPU otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def is_main() -> bool:
     """Whether this process is the one that prints and writes; the only one there is, without a launcher."""
     return int(os.environ.get("RANK", "0")) == 0

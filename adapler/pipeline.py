@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from adapler.checkpoints import is_fine_tuned, load_classifier, read_config
 from adapler.data.encoding import load_tokenizer
 from adapler.data.tasks import Task
-from adapler.distributed import is_main, wait_for_everyone
+from adapler.distributed import device, is_main, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import classifier_score, evaluate_rows, evaluation_table
 from adapler.files import replacing
@@ -69,7 +69,7 @@ def _load_fine_tuned(name: str | Path, task: Task) -> PreTrainedModel:
     """Raises ArgumentError for an encoder."""
     if not is_fine_tuned(read_config(name)):
         raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
-    return load_classifier(name, labels=list(task.labels))
+    return load_classifier(name, labels=list(task.labels)).to(device())
 
 
 def measured_score(classifier: str | Path, prepared: Prepared) -> float:
@@ -286,7 +286,7 @@ def _train(
 
 def _evaluate(folder: Path, prepared: Prepared, *, phi: float) -> dict[str, Any]:
     """Validation and test of a trained model, written into its folder; returns its row of the trade-off table."""
-    model = AdapLeRForSequenceClassification.from_pretrained(folder)
+    model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device())
     record = read_record(folder)
     row = {"phi": phi, "qualified": record["qualified"], "seconds": record["seconds"]}
     metric = prepared.task.metric
