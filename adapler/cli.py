@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         does.run_command,
         "the whole pipeline of a task: fine-tune, saliency, train, evaluate; goes on where it was stopped",
         f"adapler run --task sst2 --model {model} --output runs/sst2 --gamma 0.005 --phi 0.0005\n"
-        "  adapler run --task sst2 --classifier textattack/bert-base-uncased-SST-2 --freeze-backbone --output runs/x",
+        "  adapler run --task sst2 --classifier distilbert/distilbert-base-uncased-finetuned-sst-2-english \\\n"
+        "    --freeze-backbone --output runs/sst2",
     )
     group = sub.add_mutually_exclusive_group(required=True)
     group.add_argument("--model", help="pre-trained encoder: hub name or folder")
