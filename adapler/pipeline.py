@@ -219,14 +219,12 @@ def _measure(args: argparse.Namespace, prepared: Prepared, settings: Settings) -
     """The first stage of a classifier that was fine-tuned elsewhere; returns its validation score."""
     folder, started = args.output / "classifier", time.time()
     named = {"model": model_name(args.classifier), **_same(prepared)}
-    if not _done(folder, named):
-        score = measured_score(args.classifier, prepared)
-        if is_main():
-            folder.mkdir(parents=True, exist_ok=True)
-            task = prepared.task
-            fields = {"task": task.name, "labels": list(task.labels), "metric": task.metric, "best": score, **named}
-            write_record(folder / "run.json", record_of("run", settings, started=started, **fields))
-        wait_for_everyone()
+    if not _done(folder, named) and is_main():
+        score, task = measured_score(args.classifier, prepared), prepared.task
+        fields = {"task": task.name, "labels": list(task.labels), "metric": task.metric, "best": score, **named}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / "run.json", record_of("run", settings, started=started, **fields))
+    wait_for_everyone()  # also one that came late and found the record written
     return float(read_record(folder)["best"])
 
 

@@ -32,7 +32,7 @@ from adapler.runs import (
 from adapler.targets import add_saliency
 from adapler.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCollator
 
-# Between the 2e-3 and 5e-3 of results/movies-minilm; at the backbone's 2e-5 new predictors learn next to nothing.
+# Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
 POST_HOC_LEARNING_RATE = 3e-3
 
 

@@ -50,13 +50,19 @@ def launched(folder: Path, arguments: list[str], *, processes: int) -> subproces
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize("mode", [[], ["--freeze-backbone"]], ids=["full", "post-hoc"])
-def test_a_whole_run_of_two_processes(mode: list[str], task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
-    """Fine-tuning, saliency, training and evaluation; dropout off, since each process draws its own."""
+@pytest.mark.parametrize(
+    ("start", "mode"),
+    [("--model", []), ("--model", ["--freeze-backbone"]), ("--classifier", ["--freeze-backbone"])],
+    ids=["full", "post-hoc", "classifier"],
+)
+def test_a_whole_run_of_two_processes(
+    start: str, mode: list[str], task_folder: Path, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """Fine-tuning or measuring, saliency, training and evaluation; dropout off, since each process draws its own."""
     classifier = tiny_classifier(num_labels=2, hidden_dropout_prob=0.0)
     classifier.save_pretrained(tmp_path / "classifier")
     tiny_tokenizer.save_pretrained(tmp_path / "classifier")
-    arguments = ["run", "--task", str(task_folder), "--model", str(tmp_path / "classifier"), "--output", "out", *mode]
+    arguments = ["run", "--task", str(task_folder), start, str(tmp_path / "classifier"), "--output", "out", *mode]
     arguments += ["--max-length", "16", "--precision", "float32", "--epochs", "3", "--phi", "0.1"]
     arguments += ["--learning-rate", "1e-3", "--gamma", "0.2", "--eta-learning-rate", "1e-2"]
     two = launched(tmp_path / "two", [*arguments, "--batch-size", "4"], processes=2)
@@ -65,14 +71,16 @@ def test_a_whole_run_of_two_processes(mode: list[str], task_folder: Path, tiny_t
     with contextlib.chdir(tmp_path / "one"):
         assert main([*arguments, "--batch-size", "8"]) == 0
 
-    assert two.stdout.count("fine-tuned: best validation accuracy") == 1, "both processes print"
+    fine_tunes = start == "--model"
+    said = "fine-tuned: best validation accuracy" if fine_tunes else "classifier: validation accuracy"
+    assert two.stdout.count(said) == 1, "both processes print"
     files = [{str(p.relative_to(tmp_path / name)) for p in (tmp_path / name).rglob("*")} for name in ("one", "two")]
     state = {name for name in files[1] if re.search(r"rng_state_\d\.pth$", name)}
-    assert len(state) == 2 * 3, "each process keeps its own random state, of each fine-tuning epoch"
+    assert len(state) == 2 * 3 * fine_tunes, "each process keeps its own random state, of each fine-tuning epoch"
     expected = {name for name in files[0] if not name.endswith("rng_state.pth")}
     assert files[1] - state == expected, "files of one process only"
     folder = next(name for name in expected if re.search(r"out/phi-0.1[^/]*$", name))
-    for name in ("out/finetuned", folder):
+    for name in ("out/finetuned", folder) if fine_tunes else (folder,):
         one, other = (load_file(tmp_path / run / name / "model.safetensors") for run in ("one", "two"))
         for key, tensor in one.items():
             if key.endswith(("key.bias", "score.bias")):
