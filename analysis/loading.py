@@ -10,11 +10,11 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.checkpoints import is_local, read_config
+from adapler.backbones.checkpoints import is_local, read_config
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import ArgumentError, CheckpointError
-from analysis.corpora import holds_json_lines, read_json_lines
+from analysis.documents.corpora import holds_json_lines, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"

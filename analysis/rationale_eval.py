@@ -17,14 +17,16 @@ from transformers import logging as transformers_logging
 from adapler.data.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
-from analysis import evaluation, loading, tables
-from analysis.cache import ScoreCache, default_folder
-from analysis.given import read_given
-from analysis.options import build_parser
-from analysis.plan import documents_of
-from analysis.report import RationaleReport
-from analysis.settings import TOKEN_BUDGET, Settings
-from analysis.summary import header, listed, why_this_data
+from analysis import loading
+from analysis.command.console import header, listed, why_this_data
+from analysis.command.options import build_parser
+from analysis.evaluation import run as evaluation
+from analysis.evaluation.cache import ScoreCache, default_folder
+from analysis.evaluation.given import read_given
+from analysis.evaluation.plan import documents_of
+from analysis.evaluation.settings import TOKEN_BUDGET, Settings
+from analysis.output import tables
+from analysis.output.report import RationaleReport
 
 __all__ = ["build_parser", "evaluate", "header", "main"]
 
@@ -65,13 +67,13 @@ def evaluate(
 
     model, adapler: an object, a folder or a hub name. Neither: the embedded checkpoint; adapler alone: its own
         backbone is the classifier; model alone: no AdapLeR, hence no `cp`.
-    data: a corpus, a folder or archive in ERASER layout, or JSON lines (`analysis.corpora`); default
+    data: a corpus, a folder or archive in ERASER layout, or JSON lines (`analysis.documents.corpora`); default
         data/eraser/movies if there, else the sample.
     methods: names of the registry, with options as in "lime(n_samples=100)"; default: the paper's,
-        `analysis.evaluation.PAPER_METHODS`.
+        `analysis.evaluation.run.PAPER_METHODS`.
     protocol: a preset of policy, aggregation and metrics; each of them that is given overrides it.
     metrics: names of `analysis.metrics.registry`, or of its groups.
-    predictions, human: files in ERASER's format, each one more method (`analysis.eraser_format`).
+    predictions, human: files in ERASER's format, each one more method (`analysis.documents.eraser_format`).
     rationales: a folder for every method's rationales in that format.
     cache: a folder where scores are kept for the next run, True for the default one; None or False: none.
     The other arguments are the command's options, see `--help`.
@@ -99,7 +101,7 @@ def evaluate(
     given = read_given(predictions, human, documents_of(corpus, split, limit))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer)
-    return evaluation.evaluate(
+    results = evaluation.evaluate(
         model=classifier,
         adapler=reducer,
         tokenizer=tokenizer,
@@ -114,6 +116,7 @@ def evaluate(
         meta=_names(model, adapler) | ({} if command is None else {"command": command}),
         progress=progress,
     )
+    return RationaleReport.of(results)
 
 
 def _names(model: Any, adapler: Any) -> dict[str, str]:

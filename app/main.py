@@ -16,9 +16,13 @@ if (root := str(Path(__file__).resolve().parent.parent)) not in sys.path:
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app import comparing, loading, render, reports, results, state
+from app.html import render
+from app.model import comparing
+from app.model.tracing import read_limit
 from app.panels import budget, choosing, common, compare, corpus, layers, making, own_text, take_away
-from app.tracing import read_limit
+from app.server import state
+from app.sources import loading
+from app.work import reports, results
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
 st.html(render.style())

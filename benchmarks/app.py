@@ -25,8 +25,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.state import ALL_LAYERS
-from tests.app.e2e.browser import PATIENCE, AppPage, Server, find_chromium, launch, serve
+from app.server.state import ALL_LAYERS
+from tests.app.e2e.browser import (
+    PATIENCE,
+    AppPage,
+    Server,
+    find_chromium,
+    launch,
+    serve,
+)
 
 HELLO = """
 import streamlit as st

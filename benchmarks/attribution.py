@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from captum.attr import LayerActivation, LayerGradientXActivation
 
-from adapler.backbones import encoder_of, layers_of
-from adapler.inference import batches_by_length
-from analysis.alignment import align
-from analysis.batching import collate
+from adapler.backbones.families import encoder_of, layers_of
+from adapler.model.batching import batches_by_length
+from analysis.documents.alignment import align
+from analysis.documents.batching import collate
 from analysis.loading import DEFAULT_ADAPLER, default_data, load_corpus, load_models
 from analysis.scores import Batch, get_method, normalise
-from analysis.scores.forward import attention_implementation
-from analysis.scores.rollout import roll_out
+from analysis.scores.attention.rollout import roll_out
+from analysis.scores.shared.forward import attention_implementation
 
 METHODS = ("attention", "rollout", "saliency", "cp")
 Scores = dict[str, torch.Tensor]  # method -> (B, L, N)

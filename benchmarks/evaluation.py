@@ -26,11 +26,12 @@ from typing import Any
 import torch
 
 from adapler.errors import run_command
-from adapler.inference import batches_by_length
-from analysis import evaluation, loading
-from analysis.batching import collate
-from analysis.plan import Plan
-from analysis.settings import Settings
+from adapler.model.batching import batches_by_length
+from analysis import loading
+from analysis.documents.batching import collate
+from analysis.evaluation import run as evaluation
+from analysis.evaluation.plan import Plan
+from analysis.evaluation.settings import Settings
 
 METHODS = ("attention", "rollout", "saliency", "cp")
 

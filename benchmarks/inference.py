@@ -19,8 +19,8 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
-from adapler.flops import speedup
-from adapler.inference import predict_rows
+from adapler.inference.predict import predict_rows
+from adapler.model.flops import speedup
 
 
 def main() -> int:

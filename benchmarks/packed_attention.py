@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from adapler import attention
-from adapler.packing import Segments
+from adapler.backbones import attention
+from adapler.backbones.packing import Segments
 
 
 def milliseconds(attend: Any, segments: Segments, *, heads: int = 12, size: int = 32) -> float:

@@ -19,7 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.app.e2e.browser import PATIENCE, VIEWS, AppPage, find_chromium, launch, sample_report, serve
+from tests.app.e2e.browser import (
+    PATIENCE,
+    VIEWS,
+    AppPage,
+    find_chromium,
+    launch,
+    sample_report,
+    serve,
+)
 
 DOCS = Path(__file__).resolve().parent
 LIMIT = 150_000  # bytes

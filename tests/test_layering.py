@@ -60,19 +60,106 @@ def test_imports_are_read_as_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
 
 
+# The rooms, from the ground up. A file imports from rooms that stand before its own, and from its own.
+ROOMS = (
+    "adapler/errors.py",
+    "adapler/files.py",
+    "adapler/distributed.py",
+    "adapler/data",
+    "adapler/backbones",
+    "adapler/model",
+    "adapler/contribution.py",
+    "adapler/flops.py",
+    "adapler/__init__.py",
+    "adapler/inference",
+    "adapler/training",
+    "adapler/training/stages",
+    "adapler/cli",
+    "adapler/__main__.py",
+    "analysis/metrics",
+    "analysis/scores",
+    "analysis/documents",
+    "analysis/loading.py",
+    "analysis/results",
+    "analysis/evaluation",
+    "analysis/figures",
+    "analysis/output",
+    "analysis/studies",
+    "analysis/command",
+    "analysis/rationale_eval.py",
+    "analysis/__init__.py",
+    "app/__init__.py",
+    "app/sources",
+    "app/model",
+    "app/server",
+    "app/html",
+    "app/work",
+    "app/panels",
+    "app/main.py",
+)
+MOST_FILES = 12  # directly in a folder
+
+
+def room(path: Path) -> str:
+    """The room of a file: the longest name in ROOMS that the file is, or lies in."""
+    name = path.relative_to(ROOT).as_posix()
+    found = [one for one in ROOMS if name == one or name.startswith(one + "/")]
+    assert found, f"{name} is in none of the rooms of test_layering.ROOMS"
+    return max(found, key=len)
+
+
+def file_of(name: str) -> Path | None:
+    """The file that an import names; None for what is not ours, or is no module."""
+    stem = ROOT.joinpath(*name.split("."))
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
 @pytest.mark.parametrize("path", FILES, ids=identify)
-def test_layers(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    above = {"adapler": ("analysis", "app"), "analysis": ("app",), "app": ()}[package]
-    wrong = [name for name in imports(path) if any(inside(name, upper) for upper in above)]
-    assert wrong == []
+def test_rooms(path: Path) -> None:
+    """Imports for type checkers count, and imports inside functions."""
+    mine = room(path)
+    for name in imports(path):
+        target = file_of(name)
+        if target is None or target.name == "__init__.py" and target.parent in path.parents:
+            continue
+        theirs = room(target)
+        back = ROOMS.index(theirs) > ROOMS.index(mine)
+        assert not back, f"{identify(path)} (room {mine}) imports {name} (room {theirs}), which stands above it"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if "data" in p.parts], ids=identify)
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "adapler/data"], ids=identify)
 def test_data_stands_on_its_own(path: Path) -> None:
     allowed = ("adapler.data", "adapler.errors", "adapler.files")
     wrong = [n for n in imports(path) if inside(n, "adapler") and not any(inside(n, ok) for ok in allowed)]
     assert wrong == []
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Also within a room; package markers are left out, they only gather names."""
+    arrows = {
+        path: {t for n in imports(path) if (t := file_of(n)) not in (None, path) and t.name != "__init__.py"}
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+    open_, done = [], set()
+
+    def visit(path: Path) -> None:
+        assert path not in open_, "circle: " + " -> ".join(map(identify, [*open_[open_.index(path) :], path]))
+        if path in done:
+            return
+        open_.append(path)
+        for target in sorted(arrows.get(path, ())):
+            visit(target)
+        done.add(open_.pop())
+
+    for path in arrows:
+        visit(path)
+
+
+def test_a_folder_holds_a_dozen_files_at_most() -> None:
+    folders = {path.parent for path in FILES}
+    crowded = {identify(f): n for f in folders if (n := len([p for p in f.iterdir() if p.is_file()])) > MOST_FILES}
+    assert crowded == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=identify)

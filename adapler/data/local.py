@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from adapler.data.archive import FileTree, json_lines, open_folder
-from adapler.data.schema import METRICS, SPLITS, Columns, Task, build_task, hold_out_rows
+from adapler.data.schema import (
+    METRICS,
+    SPLITS,
+    Columns,
+    Task,
+    build_task,
+    hold_out_rows,
+)
 from adapler.errors import DataError
 
 __all__ = ["load_folder"]

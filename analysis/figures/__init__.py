@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -29,9 +29,7 @@ from analysis.figures.heatmap import heatmap_figure, plot_heatmap
 from analysis.figures.layers import agreement_figure, lengths_figure, plot_lengths, plot_metric
 from analysis.figures.style import STYLE, VENUES
 from analysis.figures.tradeoff import plot_tradeoff, read_tradeoff, tradeoff_figure
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.report import ReportData
 
 __all__ = [
     "STYLE",
@@ -68,7 +66,7 @@ _KINDS: dict[str, Callable[..., Figure]] = {
 }
 
 
-def kinds(report: RationaleReport) -> tuple[str, ...]:
+def kinds(report: ReportData) -> tuple[str, ...]:
     """The figures that this report has results for."""
     has = {
         "agreement": bool(report.metrics),
@@ -82,7 +80,7 @@ def kinds(report: RationaleReport) -> tuple[str, ...]:
     return tuple(kind for kind in _KINDS if has[kind])
 
 
-def draw(report: RationaleReport, kind: str, **options: Any) -> Figure:
+def draw(report: ReportData, kind: str, **options: Any) -> Figure:
     """The figure of that kind; ArgumentError lists the kinds there are.
 
     Every kind takes style="acl" | "neurips" and, where it has several methods or layers, methods=... and layers=...
@@ -93,7 +91,7 @@ def draw(report: RationaleReport, kind: str, **options: Any) -> Figure:
 
 
 def save_all(
-    report: RationaleReport, folder: str | Path, *, style: str = "acl", methods: Sequence[str] | None = None
+    report: ReportData, folder: str | Path, *, style: str = "acl", methods: Sequence[str] | None = None
 ) -> list[Path]:
     """Every figure of the report as PDF, PNG and SVG; one of each document kind for every example.
 

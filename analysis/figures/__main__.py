@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapler.errors import ArgumentError, run_command
 from analysis import figures
-from analysis.report import RationaleReport
+from analysis.results.report import ReportData
 
 EXAMPLE = """example:
   python -m analysis.figures reports/sample-test --style acl --tradeoff runs/tradeoff.csv
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ArgumentError(f"--output: {file} is a file, must be a folder")
     # both are read before anything is written
     table = figures.read_tradeoff(arguments.tradeoff) if arguments.tradeoff else None
-    report = RationaleReport.from_json(source)
+    report = ReportData.from_json(source)
     paths = figures.save_all(report, output, style=arguments.style, methods=arguments.methods)
     if table is not None:
         paths += figures.save_figure(figures.tradeoff_figure(table, style=arguments.style), output / "tradeoff")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,18 +28,15 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.report import RECALLS
-from analysis.tables import number
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.report import RECALLS, ReportData
+from analysis.results.wording import number
 
 FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Sufficiency ↓"}
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 
 
 def plot_precision_recall(
-    report: RationaleReport, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
+    report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
 ) -> None:
     """Interpolated precision at each recall, mean over documents, one line a method."""
     require_layer(layer, report.n_layers)
@@ -62,7 +59,7 @@ def plot_precision_recall(
 
 @styled
 def precision_recall_figure(
-    report: RationaleReport,
+    report: ReportData,
     *,
     layers: Sequence[int] | None = None,
     methods: Sequence[str] | None = None,
@@ -85,14 +82,14 @@ def precision_recall_figure(
     return figure
 
 
-def faithfulness_bins(report: RationaleReport, kind: str = "comprehensiveness") -> tuple[int, ...]:
+def faithfulness_bins(report: ReportData, kind: str = "comprehensiveness") -> tuple[int, ...]:
     """Shares of the tokens, in percent, for which the report has that metric."""
     shares = (metric.removeprefix(f"{kind}_") for metric in report.metrics if metric.startswith(f"{kind}_"))
     return tuple(sorted(int(share) for share in shares if share.isdigit()))
 
 
 def plot_faithfulness(
-    report: RationaleReport, kind: str, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
+    report: ReportData, kind: str, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
 ) -> None:
     """Comprehensiveness or sufficiency against the share of tokens that make up the rationale, with its 95 % band."""
     if kind not in FAITHFULNESS:
@@ -117,7 +114,7 @@ def plot_faithfulness(
 
 @styled
 def faithfulness_figure(
-    report: RationaleReport,
+    report: ReportData,
     *,
     layers: Sequence[int] | None = None,
     methods: Sequence[str] | None = None,
@@ -147,7 +144,7 @@ def faithfulness_figure(
     return figure
 
 
-def faithfulness_layers(report: RationaleReport) -> tuple[int, ...]:
+def faithfulness_layers(report: ReportData) -> tuple[int, ...]:
     """The layers for which faithfulness was computed."""
     metrics = [m for m, name in enumerate(report.metrics) if name.partition("_")[0] in FAITHFULNESS]
     if not metrics:
@@ -157,7 +154,7 @@ def faithfulness_layers(report: RationaleReport) -> tuple[int, ...]:
 
 
 def plot_correlation(
-    report: RationaleReport, layer: int, ax: Axes, *, methods: Sequence[str] | None = None, lowest: float | None = None
+    report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None, lowest: float | None = None
 ) -> AxesImage:
     """Spearman's rank correlation of two methods' scores, mean over documents, at one layer.
 
@@ -183,7 +180,7 @@ def plot_correlation(
     return image
 
 
-def _correlations(report: RationaleReport, layer: int, methods: Sequence[str] | None) -> tuple[Any, list[str]]:
+def _correlations(report: ReportData, layer: int, methods: Sequence[str] | None) -> tuple[Any, list[str]]:
     if report.correlations is None:
         raise ArgumentError("figure 'correlation': the report has no correlations")
     chosen = [report.methods.index(method) for method in select(report, methods)]
@@ -193,7 +190,7 @@ def _correlations(report: RationaleReport, layer: int, methods: Sequence[str] | 
     return matrix[np.ix_(keep, keep)], [report.methods[chosen[m]] for m in keep.tolist()]
 
 
-def _lowest(report: RationaleReport) -> float:
+def _lowest(report: ReportData) -> float:
     if report.correlations is None or np.isnan(report.correlations).all():
         return 0.0
     return min(0.0, math.floor(10 * float(np.nanmin(report.correlations))) / 10)
@@ -201,7 +198,7 @@ def _lowest(report: RationaleReport) -> float:
 
 @styled
 def correlation_figure(
-    report: RationaleReport,
+    report: ReportData,
     *,
     layers: Sequence[int] | None = None,
     methods: Sequence[str] | None = None,

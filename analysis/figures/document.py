@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
@@ -14,10 +14,8 @@ from adapler.errors import ArgumentError
 from analysis.figures.passage import TEXT_SIZE, excerpt, is_cut, margin, space
 from analysis.figures.style import FAMILIES, drawable, some_layers, styled, venue
 from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
-from analysis.report_records import DocumentScores
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.records import DocumentScores
+from analysis.results.report import ReportData
 
 LINE = 9.6  # points from line to line
 LABEL = 46  # points for the layers' names, left of the text
@@ -105,7 +103,7 @@ def document_height(n_layers: int, n_lines: int) -> float:
 
 @styled
 def document_figure(
-    report: RationaleReport,
+    report: ReportData,
     *,
     example: int = 0,
     method: str | None = None,

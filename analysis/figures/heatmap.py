@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import colormaps
@@ -20,10 +19,8 @@ from matplotlib.patches import Rectangle
 
 from analysis.figures.style import label, styled, venue
 from analysis.figures.token_scores import FULL_SHADE, pick, ratios
-from analysis.report_records import DocumentScores
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.records import DocumentScores
+from analysis.results.report import ReportData
 
 # the palest shade is not white: white is for tokens that are not there
 SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
@@ -59,7 +56,7 @@ def _height(ax: Axes) -> float:
 
 @styled
 def heatmap_figure(
-    report: RationaleReport,
+    report: ReportData,
     *,
     example: int = 0,
     methods: Sequence[str] | None = None,

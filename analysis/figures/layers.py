@@ -6,7 +6,7 @@ L layers, D documents
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,10 +27,8 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.tables import higher_is_better, metric_title
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.report import ReportData
+from analysis.results.wording import higher_is_better, metric_title
 
 PANELS = ("average_precision", "fpr", "tpr", "j")
 AXIS_TITLES = {
@@ -45,7 +43,7 @@ CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6
 
 
 def plot_metric(
-    report: RationaleReport,
+    report: ReportData,
     metric: str,
     ax: Axes,
     *,
@@ -97,7 +95,7 @@ def _plot_input(ax: Axes, rows: pd.DataFrame, style: dict[str, Any], x: float, *
     ax.plot([x], [mean], clip_on=False, **{**style, "markeredgewidth": 0})
 
 
-def _chance(report: RationaleReport, metric: str) -> float | None:
+def _chance(report: ReportData, metric: str) -> float | None:
     if metric == "average_precision":
         level = report.meta.get("chance_average_precision")
         return None if level is None else float(level)
@@ -116,7 +114,7 @@ def _axis_title(metric: str) -> str:
 
 @styled
 def agreement_figure(
-    report: RationaleReport,
+    report: ReportData,
     *,
     panels: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
@@ -182,7 +180,7 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     return 1
 
 
-def plot_lengths(report: RationaleReport, ax: Axes) -> None:
+def plot_lengths(report: ReportData, ax: Axes) -> None:
     """Tokens that enter each layer of the AdapLeR model, mean and the middle half of the documents."""
     lengths = np.array([d.lengths for d in report.documents if d.lengths is not None], dtype=float)  # (D, L)
     if not len(lengths):
@@ -215,7 +213,7 @@ def plot_lengths(report: RationaleReport, ax: Axes) -> None:
 
 
 @styled
-def lengths_figure(report: RationaleReport, *, style: str = "acl") -> Figure:
+def lengths_figure(report: ReportData, *, style: str = "acl") -> Figure:
     """Lengths by layer, for one column."""
     figure = Figure(figsize=(venue(style).column, 2.0), layout="constrained")
     plot_lengths(report, figure.subplots())

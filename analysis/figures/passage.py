@@ -12,7 +12,7 @@ import numpy as np
 from adapler.errors import ArgumentError
 from analysis.figures.style import drawable, text_width
 from analysis.figures.token_scores import token_text
-from analysis.report_records import DocumentScores
+from analysis.results.records import DocumentScores
 
 TEXT_SIZE = 6.5
 

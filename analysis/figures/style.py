@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from itertools import product
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,10 +21,8 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapler.errors import ArgumentError
-from analysis.tables import number
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.report import ReportData
+from analysis.results.wording import number
 
 
 @dataclass(frozen=True)
@@ -168,12 +166,12 @@ def drawable(text: str) -> str:
     return "".join(c if any(font.get_char_index(ord(c)) for font in _fonts()) else "\u25a1" for c in text)
 
 
-def label(report: RationaleReport, method: str) -> str:
+def label(report: ReportData, method: str) -> str:
     """The method's name in a figure."""
     return literal(report.title(method))
 
 
-def select(report: RationaleReport, methods: Sequence[str] | None) -> tuple[str, ...]:
+def select(report: ReportData, methods: Sequence[str] | None) -> tuple[str, ...]:
     """The methods to draw: all, or those asked for. ArgumentError for one that the report does not have."""
     for method in methods or ():
         if method not in report.methods:

@@ -6,16 +6,13 @@ L layers, n tokens
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.report_records import DocumentScores
-
-if TYPE_CHECKING:
-    from analysis.report import RationaleReport
+from analysis.results.records import DocumentScores
+from analysis.results.report import ReportData
 
 FULL_SHADE = 8  # times the uniform score at which the shade is darkest
 PREFIXES = ("##", "\u0120", "\u2581")  # of wordpieces that go on (BERT) or begin a word (GPT-2, SentencePiece)
@@ -62,7 +59,7 @@ def main_method(document: DocumentScores) -> str:
     return names[0]
 
 
-def pick(report: RationaleReport, example: int) -> DocumentScores:
+def pick(report: ReportData, example: int) -> DocumentScores:
     """The example of that index; ArgumentError says how many there are."""
     if not 0 <= example < len(report.examples):
         raise ArgumentError(f"example: got {example}, the report has {len(report.examples)} examples")

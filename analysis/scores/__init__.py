@@ -3,21 +3,8 @@
 `python -m analysis.scores` prints them. A method of one's own takes one decorator: see `analysis.scores.base`.
 """
 
-from analysis.scores import (
-    attention_gradient,
-    contribution,
-    deeplift,
-    globenc,
-    gradient_shap,
-    integrated_gradients,
-    occlusion,
-    random,
-    raw_attention,
-    rollout,
-    saliency,
-    surrogates,
-    value_zeroing,
-)
+from analysis.scores import contribution, random
+from analysis.scores.attention import attention_gradient, globenc, raw_attention, rollout, value_zeroing
 from analysis.scores.base import (
     Batch,
     LayerScores,
@@ -27,6 +14,8 @@ from analysis.scores.base import (
     normalise,
     scoring_method,
 )
+from analysis.scores.gradient import deeplift, gradient_shap, integrated_gradients, saliency
+from analysis.scores.perturbation import occlusion, surrogates
 
 __all__ = [
     "Batch",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from analysis.scores.base import Batch, LayerScores, scoring_method
-from analysis.scores.forward import as_found
+from analysis.scores.shared.forward import as_found
 
 
 def adapler_pass(model: Any, batch: Batch) -> Any:

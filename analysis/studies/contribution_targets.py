@@ -27,18 +27,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from adapler.contribution import ContributionPredictor
+from adapler.backbones.packing import Segments, segment_softmax
+from adapler.backbones.saliency import layer_saliency
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
-from adapler.packing import Segments, segment_softmax
-from adapler.saliency import layer_saliency
-from adapler.targets import load_targets
+from adapler.model.contribution import ContributionPredictor
+from adapler.training.stages.targets import load_targets
 from analysis import loading
-from analysis.alignment import Window, align
-from analysis.batching import collate
+from analysis.documents.alignment import Window, align
+from analysis.documents.batching import collate
 from analysis.metrics.plausibility import average_precision, expected_average_precision
+from analysis.metrics.statistics import bootstrap_intervals, paired_permutation_test
 from analysis.scores import get_method
-from analysis.statistics import bootstrap_intervals, paired_permutation_test
 
 SMOOTH = 1e-12
 

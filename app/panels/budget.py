@@ -9,10 +9,11 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app import render, results, tradeoff
-from app.documents import Document
-from app.loading import Checkpoint
-from app.tracing import Trace
+from app.html import render
+from app.model.tracing import Trace
+from app.sources.documents import Document
+from app.sources.loading import Checkpoint
+from app.work import results, tradeoff
 
 
 def show(

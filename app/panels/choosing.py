@@ -8,8 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 from adapler.data.eraser import EraserCorpus, EraserExample
-from app import documents, state
-from app.documents import Document
+from app.server import state
+from app.sources import documents
+from app.sources.documents import Document
 
 
 def choose_view() -> str:

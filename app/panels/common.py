@@ -6,9 +6,9 @@ import re
 
 import streamlit as st
 
-from app import render
-from app.documents import Document
-from app.tracing import Trace
+from app.html import render
+from app.model.tracing import Trace
+from app.sources.documents import Document
 
 
 def problem(error: Exception | str) -> None:

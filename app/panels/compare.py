@@ -6,12 +6,15 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.scores import ScoringMethod, get_method
-from app import comparing, render_methods, results, state
-from app.comparing import Comparison
-from app.documents import Document
-from app.loading import Checkpoint
+from app.html import render_methods
+from app.model import comparing
+from app.model.comparing import Comparison
+from app.model.tracing import Trace
 from app.panels.layers import layer_slider
-from app.tracing import Trace
+from app.server import state
+from app.sources.documents import Document
+from app.sources.loading import Checkpoint
+from app.work import results
 
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:

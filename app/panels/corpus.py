@@ -11,9 +11,11 @@ import pandas as pd
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from analysis.report import RationaleReport
-from app import jobs, loading, reports, state
+from analysis.output.report import RationaleReport
 from app.panels import common
+from app.server import state
+from app.sources import loading
+from app.work import jobs, reports
 
 LIMITS = {"the first 10": 10, "the first 25": 25, "the first 100": 100, "all": None}
 SECONDS_PER_LOOK = 1.0

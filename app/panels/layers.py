@@ -6,8 +6,9 @@ import time
 
 import streamlit as st
 
-from app import export, render, state
-from app.tracing import Trace, join_words
+from app.html import export, render
+from app.model.tracing import Trace, join_words
+from app.server import state
 
 SECONDS_PER_LAYER = 1.1
 

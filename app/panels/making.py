@@ -8,8 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app import jobs, loading
 from app.panels import common
+from app.sources import loading
+from app.work import jobs
 
 SECONDS_PER_LOOK = 1.0
 STAGES = ("fine-tuning", "saliency", "training AdapLeR")

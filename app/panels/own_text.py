@@ -8,11 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from adapler.errors import DataError
-from app import state, uploads
-from app.documents import MAX_CHARACTERS, Document
-from app.loading import Checkpoint
+from app.model.tracing import Trace, read_limit
 from app.panels import common
-from app.tracing import Trace, read_limit
+from app.server import state
+from app.sources import uploads
+from app.sources.documents import MAX_CHARACTERS, Document
+from app.sources.loading import Checkpoint
 
 
 def write_text() -> Document:

@@ -7,11 +7,13 @@ from functools import partial
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app import export, results, state
-from app.documents import Document
-from app.loading import Checkpoint
+from app.html import export
+from app.model.tracing import Trace, join_words
 from app.panels import common
-from app.tracing import Trace, join_words
+from app.server import state
+from app.sources.documents import Document
+from app.sources.loading import Checkpoint
+from app.work import results
 
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:

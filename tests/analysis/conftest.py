@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from adapler import AdapLeRForSequenceClassification
-from analysis.alignment import align
-from analysis.batching import collate
+from analysis.documents.alignment import align
+from analysis.documents.batching import collate
 from analysis.scores import Batch
 
 GOOD = ["a", "superb", "and", "moving", "film", ",", "unforgettable", "."]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.alignment import Account
+from analysis.documents.alignment import Account
 from analysis.metrics.faithfulness import BINS
-from analysis.report import RECALLS, DocumentRecord, DocumentScores, RationaleReport
+from analysis.output.report import RationaleReport
+from analysis.results.report import RECALLS, DocumentRecord, DocumentScores
 
 METHODS = ("attention", "saliency", "cp", "random", "my_own_100%")
 AT_INPUT = ("lime(n_samples=8)", "human")

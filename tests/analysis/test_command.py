@@ -8,7 +8,7 @@ import pytest
 
 from adapler.errors import run_command
 from analysis import loading, rationale_eval
-from analysis.report import RationaleReport
+from analysis.output.report import RationaleReport
 
 
 @pytest.fixture(autouse=True)
@@ -204,7 +204,7 @@ def test_everything_at_once(
     assert command(*options, *extra, *methods, *files) == 0
     printed = capsys.readouterr().out
     assert "in view    24 wordpieces (rationale-windows, 7 windows)" in printed
-    assert "protocol   eraser (python -m analysis.protocols), aggregation mean" in printed
+    assert "protocol   eraser (python -m analysis.evaluation.protocols), aggregation mean" in printed
     assert "rationales in ERASER's format: " in printed
     report = RationaleReport.from_json(output / "report.json")
     assert report.methods == ("saliency", "cp", "occlusion", "human") and len(report.examples) == 1

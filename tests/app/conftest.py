@@ -12,11 +12,12 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+import app as app_package
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.eraser import read_corpus
-from analysis.evaluation import evaluate
-from analysis.settings import Settings
-from app import loading
+from analysis.evaluation.run import evaluate
+from analysis.evaluation.settings import Settings
+from app.sources import loading
 from tests.conftest import WORDS
 
 # Document: words, label, rationale as a half-open range of words.
@@ -97,6 +98,6 @@ def page(
     monkeypatch.setattr(loading, "REPORTS", (tmp_path,))
     arguments = ["--checkpoints", app_checkpoints, "--data", app_corpus, "--reports", app_reports]
     monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
-    app = AppTest.from_file(str(Path(loading.__file__).with_name("main.py")), default_timeout=180)
+    app = AppTest.from_file(str(Path(app_package.__file__).with_name("main.py")), default_timeout=180)
     app.session_state["checkpoint"] = "tiny"
     return app

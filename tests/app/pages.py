@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from streamlit.testing.v1 import AppTest
 
-from adapler.flops import speedup
-from app import loading, render
-from tests.app.test_render import Reader
+import app
+from adapler.model.flops import speedup
+from app.html import render
+from tests.app.html.test_render import Reader
 
-PAGE = Path(loading.__file__).with_name("main.py")
+PAGE = Path(app.__file__).with_name("main.py")
 
 
 def bodies(page: AppTest, mark: str) -> list[str]:

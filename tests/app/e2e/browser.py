@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
-from app import state
+from app.server import state
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "app" / "main.py"

@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.app.e2e.browser import PATIENCE, AppPage, Server, find_chromium, launch, sample_report, serve
+from tests.app.e2e.browser import (
+    PATIENCE,
+    AppPage,
+    Server,
+    find_chromium,
+    launch,
+    sample_report,
+    serve,
+)
 
 REQUIRED = "ADAPLER_BROWSER_TESTS"  # set to 1, as .ci/run does, a missing browser is a failure and not a skip
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from app import state
+from app.server import state
 from tests.app.e2e.browser import VIEWS, AppPage
 
 Visit = Callable[..., AppPage]

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import expect
 
-from app import state
+from app.server import state
 from tests.app.e2e.browser import VIEWS, AppPage
 from tests.app.e2e.test_hostile import INTRUDERS, TEXT
 

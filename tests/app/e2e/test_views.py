@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import expect
 
-from app import state
+from app.server import state
 from tests.app.e2e.browser import VIEWS, AppPage
 
 Visit = Callable[..., AppPage]

@@ -1,0 +1,1 @@
+"""Plain transformers classifiers: their families, their weights, their attention, their gradients."""

@@ -1,0 +1,119 @@
+"""Evaluation of a saved model on a split: score, FLOPs speedup, lengths, and the trade-off over threshold scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from adapler.errors import DataError
+from adapler.inference.metrics import score_predictions
+from adapler.inference.predict import Predictions, predict_rows
+from adapler.model.batching import TOKEN_BUDGET
+from adapler.model.flops import speedup
+from adapler.model.modeling import AdapLeRForSequenceClassification
+
+
+def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], Tensor]:
+    """Mean of (rows, C) over the rows of each example (windows of a long document), in order of appearance."""
+    order = {example: number for number, example in enumerate(dict.fromkeys(example_ids))}
+    owner = torch.tensor([order[example] for example in example_ids])
+    total = values.new_zeros(len(order), values.shape[1]).index_add_(0, owner, values)
+    return list(order), total / owner.bincount()[:, None]
+
+
+def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
+    """The label of each example, in order of appearance."""
+    _, logits = by_example(predictions.logits, example_ids)
+    return [int(label) for label in logits.argmax(-1)]
+
+
+def classifier_score(
+    classifier: PreTrainedModel, rows: datasets.Dataset, *, pad_token_id: int, metric: str = "accuracy"
+) -> float:
+    """Score of a plain classifier on encoded rows; arguments as of evaluate_rows."""
+    gold = dict(zip(rows["example_id"], rows["labels"], strict=True))
+    predictions = predict_rows(classifier, rows.to_list(), pad_token_id=pad_token_id, progress="the classifier")
+    return score_predictions(classify(predictions, rows["example_id"]), list(gold.values()), metric=metric)
+
+
+def evaluate_rows(
+    model: AdapLeRForSequenceClassification,
+    rows: datasets.Dataset,
+    *,
+    pad_token_id: int,
+    metric: str = "accuracy",
+    threshold_scales: Sequence[float] = (1.0,),
+    token_budget: int = TOKEN_BUDGET,
+) -> dict[str, Any]:
+    """Score the backbone alone and AdapLeR at each threshold scale, on encoded rows.
+
+    Args:
+        model: AdapLeR.
+        rows: encoded, with example_id and labels; windows of one example are averaged.
+        pad_token_id: the tokenizer's.
+        metric: "accuracy" or "f1".
+        threshold_scales: factors on every eta.
+        token_budget: padded tokens in a batch.
+
+    Returns:
+        JSON-ready: `none` (score) and `hard`, a list with threshold_scale, score, speedup, lengths (means by
+        layer), lengths_in (mean), agreement (share of examples classified as without removal).
+
+    Raises:
+        DataError: labels outside the model's.
+    """
+    classes = model.config.num_labels
+    labels = rows["labels"]
+    strange = [label for label in labels if not 0 <= label < classes]
+    if strange:
+        raise DataError(f"labels: {strange[0]} found, but the model has {classes} labels, 0 to {classes - 1}")
+    plain = rows.to_list()
+    owners = list(rows["example_id"])
+    first = dict(zip(owners, labels, strict=True))
+
+    options = {"pad_token_id": pad_token_id, "token_budget": token_budget}
+    gold = list(first.values())
+    baseline = classify(predict_rows(model, plain, progress="no removal", removal="none", **options), owners)
+    result: dict[str, Any] = {
+        "metric": metric,
+        "examples": len(gold),
+        "rows": len(plain),
+        "none": {"score": score_predictions(baseline, gold, metric=metric)},
+        "hard": [],
+    }
+    for scale in threshold_scales:
+        title = f"hard removal, scale {scale:g}"
+        predictions = predict_rows(model, plain, progress=title, removal="hard", threshold_scale=scale, **options)
+        labels_out = classify(predictions, owners)
+        result["hard"].append(
+            {
+                "threshold_scale": scale,
+                "score": score_predictions(labels_out, gold, metric=metric),
+                "speedup": speedup(model.config, predictions.lengths_in, predictions.lengths),
+                "lengths_in": float(predictions.lengths_in.double().mean()),
+                "lengths": [float(n) for n in predictions.lengths.double().mean(0)],
+                "agreement": sum(a == b for a, b in zip(labels_out, baseline, strict=True)) / len(gold),
+            }
+        )
+    return result
+
+
+def evaluation_table(result: dict[str, Any]) -> str:
+    """The result of evaluate_rows as text."""
+    metric = result["metric"]
+    lines = [
+        f"{'removal':<12}{'scale':>7}{metric:>11}{'speedup':>10}{'agreement':>11}  mean tokens entering each layer",
+        f"{'none':<12}{'':>7}{result['none']['score']:>11.4f}{'1.00x':>10}{'':>11}",
+    ]
+    for row in result["hard"]:
+        lengths = " ".join(f"{n:.0f}" for n in row["lengths"])
+        lines.append(
+            f"{'hard':<12}{row['threshold_scale']:>7g}{row['score']:>11.4f}{row['speedup']:>9.2f}x"
+            f"{row['agreement']:>11.3f}  {row['lengths_in']:.0f} -> {lengths}"
+        )
+    return "\n".join(lines)

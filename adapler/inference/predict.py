@@ -1,0 +1,80 @@
+"""A classifier over any number of encoded rows: batches by length, outputs in the rows' order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from adapler.errors import ArgumentError
+from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs over a data set, in its order.
+
+    Attributes:
+        logits: (n, C) float32.
+        lengths_in: (n,) long, true lengths.
+        lengths: (n, L) long, tokens that enter each layer (all of them for a plain classifier).
+    """
+
+    logits: Tensor
+    lengths_in: Tensor
+    lengths: Tensor
+
+
+@torch.inference_mode()
+def predict_rows(
+    model: PreTrainedModel,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    pad_token_id: int,
+    token_budget: int = TOKEN_BUDGET,
+    progress: str | None = None,
+    **arguments: Any,
+) -> Predictions:
+    """Run a classifier over encoded rows.
+
+    Args:
+        model: AdapLeR (takes `removal` and `threshold_scale` in `arguments`) or any transformers classifier.
+        rows: with input_ids, attention_mask and, where the tokenizer makes them, token_type_ids.
+        pad_token_id: the tokenizer's.
+        token_budget: padded tokens in a batch.
+        progress: title of the progress bar; None for none.
+        arguments: passed to the model.
+
+    Raises:
+        ArgumentError: no rows.
+    """
+    if not rows:
+        raise ArgumentError("rows: nothing to predict")
+    lengths_in = [len(row["input_ids"]) for row in rows]
+    logits: list[Tensor | None] = [None] * len(rows)
+    lengths: list[Tensor | None] = [None] * len(rows)
+    training = model.training
+    model.eval()
+    try:
+        with tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
+            for batch in batches_by_length(lengths_in, token_budget=token_budget):
+                inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=model.device)
+                output = model(**inputs, **arguments)
+                per_layer = getattr(output, "lengths", None)
+                if per_layer is None:
+                    per_layer = inputs["attention_mask"].sum(1, keepdim=True).expand(-1, model.config.num_hidden_layers)
+                for position, row in enumerate(batch):
+                    logits[row], lengths[row] = output.logits[position].float().cpu(), per_layer[position].cpu()
+                bar.update(len(batch))
+    finally:
+        model.train(training)
+    return Predictions(
+        logits=torch.stack([row for row in logits if row is not None]),
+        lengths_in=torch.tensor(lengths_in),
+        lengths=torch.stack([row for row in lengths if row is not None]),
+    )

@@ -1,0 +1,1 @@
+"""AdapLeR itself: its configuration, its predictors, the two ways through its layers, its FLOPs."""

@@ -1,0 +1,143 @@
+"""Contribution Predictors, thresholds, soft and hard removal: small pure pieces that everything else calls.
+
+Dimensions: B batch, N tokens of a row, L layers, D hidden size. Source: Modarressi, Mohebbi and Pilehvar,
+"AdapLeR: Speeding up Inference by Adaptive Length Reduction", ACL 2022, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+
+from adapler.errors import ArgumentError
+
+# The attention weight of a key with this bias is exactly zero in every floating point format we use.
+MASKED = -1e4
+# Keeps the slope of soft removal finite when a threshold reaches 1, in inputs of one or two tokens.
+MIN_HEADROOM = 1e-2
+# Keeps it finite when threshold_scale is 0.
+MIN_DELTA = 1e-12
+
+
+class ContributionPredictor(nn.Module):
+    """Two-layer perceptron that scores each token from its hidden state (AdapLeR, section 3.1).
+
+    It starts at equal scores for all tokens (zero output weights), so an untrained model drops nothing.
+    Scores are computed in float32 or better, also under autocast and in a model stored in half precision:
+    thresholds lie near 1/n and bfloat16 keeps 3 digits.
+    """
+
+    def __init__(self, hidden_size: int, *, contribution_hidden_size: int = 32, activation: str = "gelu") -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, contribution_hidden_size)
+        self.activation = ACT2FN[activation]
+        self.score = nn.Linear(contribution_hidden_size, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the first layer's weights, set all others to 0 (transformers' functions spare loaded weights)."""
+        init.xavier_uniform_(self.dense.weight)
+        for parameter in (self.dense.bias, self.score.weight, self.score.bias):
+            init.zeros_(parameter)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Scores before the softmax: (..., D) -> (...)."""
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        with torch.autocast(hidden.device.type, enabled=False):
+            inner = linear(hidden.to(dtype), self.dense.weight.to(dtype), self.dense.bias.to(dtype))  # (..., 32)
+            scores = linear(self.activation(inner), self.score.weight.to(dtype), self.score.bias.to(dtype))  # (..., 1)
+        return scores.squeeze(-1)
+
+
+def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:
+    """delta = scale * eta / n: the only place where a threshold is made.
+
+    Args:
+        eta: factor of one layer, scalar.
+        lengths: tokens present when the layer's Contribution Predictor runs, (B,); soft lengths in soft mode.
+        scale: call-time factor on eta; 0 keeps every token.
+
+    Returns:
+        (B,) thresholds.
+    """
+    return scale * eta / lengths
+
+
+def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor) -> Tensor:
+    """Hard removal: which of the present tokens stay. [CLS] always does (AdapLeR, section 3.2).
+
+    Args:
+        scores: contribution scores of present tokens, any shape, compared in float32.
+        delta: thresholds, broadcastable to scores.
+        is_cls: bool, shape of scores.
+
+    Returns:
+        bool, shape of scores; True = the token enters the layer.
+    """
+    return (scores.float() >= delta.float()) | is_cls
+
+
+def soft_removal(
+    scores: Tensor, delta: Tensor, *, slope: float, beta: float = 0.1, gradient_slope: float = math.inf
+) -> Tensor:
+    """Soft removal function (AdapLeR, eq. 5): what is added to the attention logits of each key.
+
+        M = clip(min((slope/delta)(S - delta) - beta/slope, (S - 1)(beta/slope)/(1 - delta)), -1e4, 0)
+
+    Steep below the threshold, nearly flat above it; -beta/slope at the threshold and 0 at S = 1.
+
+    At the slopes of the last epochs the few tokens at the threshold have gradients in the hundreds, which drown
+    everything else once gradients are clipped. `gradient_slope` bounds that (our choice, not the paper's): M is as
+    above, its gradient is that of a slope of at most gradient_slope.
+
+    Args:
+        scores: contribution scores S in [0, 1], any shape.
+        delta: thresholds in [0, 1], broadcastable to scores; 0 removes nothing.
+        slope: lambda > 0; grows by epoch.
+        beta: see above, > 0.
+        gradient_slope: > 0; the default leaves the gradient as it is.
+
+    Returns:
+        M, shape of scores, in [-1e4, 0].
+
+    Raises:
+        ArgumentError: slope, beta or gradient_slope is not above 0.
+    """
+    if not slope > 0:
+        raise ArgumentError(f"slope: {slope} is not above 0")
+    if not beta > 0:
+        raise ArgumentError(f"beta: {beta} is not above 0")
+    if not gradient_slope > 0:
+        raise ArgumentError(f"gradient_slope: {gradient_slope} is not above 0")
+    if slope > gradient_slope:
+        steep = soft_removal(scores.detach(), delta.detach(), slope=slope, beta=beta)
+        gentle = soft_removal(scores, delta, slope=gradient_slope, beta=beta)
+        return steep + (gentle - gentle.detach())  # the value of one, the gradient of the other
+    below = slope / delta.clamp(min=MIN_DELTA) * (scores - delta) - beta / slope
+    above = (scores - 1) * (beta / slope) / (1 - delta).clamp(min=MIN_HEADROOM)
+    return torch.minimum(below, above).clamp(MASKED, 0)
+
+
+def slope_at(epoch: int, epochs: int) -> float:
+    """Soft removal's lambda in an epoch (0-based): 50*50^e for 3 epochs, 10*10^e for 5, 10*3^e for 10.
+
+    Other counts go geometrically from 10 to 1e5 (our choice; the paper names three counts only).
+
+    Raises:
+        ArgumentError: epoch is outside [0, epochs).
+    """
+    if not 0 <= epoch < epochs:
+        raise ArgumentError(f"epoch: {epoch} is not in [0, {epochs})")
+    published = {3: (50.0, 50.0), 5: (10.0, 10.0), 10: (10.0, 3.0)}
+    if epochs in published:
+        first, ratio = published[epochs]
+    elif epochs == 1:
+        first, ratio = 1e5, 1.0  # one epoch only: at once close to hard removal, which is what will be used
+    else:
+        first, ratio = 10.0, 1e4 ** (1 / (epochs - 1))
+    return first * ratio**epoch

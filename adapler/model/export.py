@@ -1,0 +1,45 @@
+"""A model's folder in half the size: the backbone's weights as float16, in a shard of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from adapler.files import replacing
+from adapler.model.modeling import AdapLeRForSequenceClassification
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def export(adapler: AdapLeRForSequenceClassification, output: Path, *, tokenizer: Any, record: Path) -> int:
+    """Write a model and its tokenizer, the backbone's weights in float16, the rest and the computation in float32.
+
+    Lossless for a backbone that `--half` rounded. The weights lie in two shards, backbone and predictors, so that
+    predictors trained anew on the same backbone replace a small file only. `record`, a run.json, is copied if it is
+    there. Returns the size of the weights in bytes.
+    """
+    shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
+    for name, tensor in adapler.state_dict().items():
+        of_backbone = name.startswith("backbone.")
+        half = of_backbone and tensor.is_floating_point()
+        shards[SHARDS[0 if of_backbone else 1]][name] = (tensor.half() if half else tensor).contiguous()
+    size = sum(tensor.nbytes for weights in shards.values() for tensor in weights.values())
+    index = {
+        "metadata": {"total_size": size},
+        "weight_map": {name: shard for shard, weights in shards.items() for name in weights},
+    }
+    with replacing(output) as partial:
+        partial.mkdir()
+        adapler.config.architectures = [type(adapler).__name__]
+        adapler.config.save_pretrained(partial)
+        for shard, weights in shards.items():
+            save_file(weights, partial / shard, metadata={"format": "pt"})
+        (partial / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        tokenizer.save_pretrained(partial)
+        if record.is_file():
+            (partial / "run.json").write_bytes(record.read_bytes())
+    return size

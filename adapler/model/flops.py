@@ -1,0 +1,83 @@
+"""Analytic FLOPs of a backbone and of AdapLeR on it; one multiply-add is two FLOPs.
+
+Matrix products only, on true lengths without padding, as PyTorch's own FlopCounterMode counts them.
+AdapLeR's count has its Contribution Predictors in it, each charged for the tokens that it reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapler.backbones import families
+from adapler.errors import ArgumentError
+
+
+def _layer_flops(config: Any, lengths: Tensor) -> Tensor:
+    """FLOPs of one encoder layer on sequences of these lengths, shape kept."""
+    width, inner = config.hidden_size, getattr(config, families.family_of(config).feed_forward)
+    linear = 2 * (4 * width * width + 2 * width * inner)  # query, key, value, output; feed-forward in and out
+    attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
+    flops: Tensor = lengths * linear + lengths * lengths * attention
+    return flops
+
+
+def _other_flops(config: Any, lengths: Tensor) -> Tensor:
+    """FLOPs of the embedding projection (ELECTRA) and of the head on [CLS], (B,)."""
+    width = config.hidden_size
+    narrow = getattr(config, "embedding_size", width)
+    projection = 0 if narrow == width else 2 * narrow * width
+    flops: Tensor = lengths * projection + 2 * width * width + 2 * width * config.num_labels
+    return flops
+
+
+def backbone_flops(config: Any, lengths_in: Tensor) -> Tensor:
+    """FLOPs of the plain backbone on each sequence.
+
+    Args:
+        config: an AdapLeRConfig (or the backbone's own configuration).
+        lengths_in: (B,) true lengths, special tokens included.
+
+    Returns:
+        (B,) float64.
+    """
+    config = getattr(config, "backbone_config", config)
+    lengths = torch.as_tensor(lengths_in).double()
+    layers: int = config.num_hidden_layers
+    return layers * _layer_flops(config, lengths) + _other_flops(config, lengths)
+
+
+def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
+    """FLOPs of AdapLeR in hard mode on each sequence, its Contribution Predictors included.
+
+    Args:
+        config: an AdapLeRConfig.
+        lengths_in: (B,) true lengths.
+        lengths: (B, L) tokens that enter each layer.
+
+    Returns:
+        (B,) float64.
+
+    Raises:
+        ArgumentError: shapes that do not fit, or a length that grows.
+    """
+    lengths_in, lengths = torch.as_tensor(lengths_in).double(), torch.as_tensor(lengths).double()
+    layers = config.backbone_config.num_hidden_layers
+    if lengths_in.dim() != 1 or lengths.shape != (len(lengths_in), layers):
+        raise ArgumentError(
+            f"lengths: shape {tuple(lengths.shape)} is not ({len(lengths_in)}, {layers}), sequences x layers"
+        )
+    read = torch.cat([lengths_in[:, None], lengths[:, :-1]], dim=1)  # (B, L) tokens that each predictor reads
+    if bool((lengths > read).any()):
+        raise ArgumentError("lengths: a layer has more tokens than the one before it")
+    hidden: int = config.contribution_hidden_size
+    predictors: Tensor = read * 2 * (config.hidden_size * hidden + hidden)
+    backbone = config.backbone_config
+    return (_layer_flops(backbone, lengths) + predictors).sum(1) + _other_flops(backbone, lengths_in)
+
+
+def speedup(config: Any, lengths_in: Tensor, lengths: Tensor) -> float:
+    """Total FLOPs of the backbone over a data set divided by AdapLeR's; arguments as in adapler_flops."""
+    return float(backbone_flops(config, lengths_in).sum() / adapler_flops(config, lengths_in, lengths).sum())

@@ -1,0 +1,103 @@
+"""Texts in, labels out: what `AdapLeRForSequenceClassification.predict` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from adapler.backbones.families import max_positions
+from adapler.errors import ArgumentError
+from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.model.flops import adapler_flops, backbone_flops
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What `AdapLeRForSequenceClassification.predict` says of one text.
+
+    Attributes:
+        label: the predicted label's name.
+        score: its probability.
+        probabilities: every label's.
+        tokens: wordpieces, special tokens included.
+        layers: for each token, the number of layers that it entered (0 = dropped before the first).
+        lengths: tokens that enter each layer.
+        speedup: FLOPs of the plain backbone divided by AdapLeR's on this text.
+    """
+
+    label: str
+    score: float
+    probabilities: dict[str, float]
+    tokens: tuple[str, ...]
+    layers: tuple[int, ...]
+    lengths: tuple[int, ...]
+    speedup: float
+
+
+def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
+    """Strings as one column, pairs of strings as two; ArgumentError for anything else."""
+    if isinstance(texts, str):
+        raise ArgumentError("texts: one string; give a list of strings or of pairs")
+    rows = [(text,) if isinstance(text, str) else text for text in texts]
+    for number, row in enumerate(rows):
+        name = f"texts: number {number} (counted from 0)"
+        if not isinstance(row, tuple | list) or len(row) not in (1, 2) or any(not isinstance(x, str) for x in row):
+            raise ArgumentError(f"{name} is neither a string nor a pair of strings")
+        if len(row) != len(rows[0]):
+            raise ArgumentError(f"{name} differs in kind from number 0; give strings only or pairs only")
+        if any(not part.strip() for part in row):
+            raise ArgumentError(f"{name} is empty or white space")
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+@torch.inference_mode()
+def predict_texts(
+    model: Any,
+    texts: Sequence[Any],
+    *,
+    tokenizer: Any,
+    removal: str = "hard",
+    threshold_scale: float = 1.0,
+    max_length: int | None = None,
+    token_budget: int = TOKEN_BUDGET,
+    progress: str | None = None,
+) -> list[Prediction]:
+    """See AdapLeRForSequenceClassification.predict."""
+    columns = _columns_of(texts)
+    limit = max_positions(model.backbone.config)
+    if max_length is not None and not 3 <= max_length <= limit:
+        raise ArgumentError(f"max_length: {max_length} is not between 3 and the model's {limit}")
+    if not texts:
+        return []
+    encoded = tokenizer(*columns, truncation=True, max_length=max_length or limit)
+    rows = [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
+    results: list[Prediction | None] = [None] * len(texts)
+    with tqdm(total=len(texts), desc=progress, disable=progress is None, unit="text") as bar:
+        for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=token_budget):
+            inputs = pad_rows([rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device)
+            output = model(**inputs, removal=removal, threshold_scale=threshold_scale)
+            probabilities = output.logits.float().softmax(-1).cpu()
+            lengths_in, depth = inputs["attention_mask"].sum(1).cpu(), output.retention_mask.sum(1).cpu()
+            flops = backbone_flops(model.config, lengths_in)
+            if removal == "hard":
+                gains = flops / adapler_flops(model.config, lengths_in, output.lengths.cpu())
+            else:
+                gains = torch.ones_like(flops)
+            for i, row in enumerate(batch):
+                best = int(probabilities[i].argmax())
+                names = model.config.id2label
+                results[row] = Prediction(
+                    label=names[best],
+                    score=float(probabilities[i, best]),
+                    probabilities={names[c]: float(p) for c, p in enumerate(probabilities[i])},
+                    tokens=tuple(tokenizer.convert_ids_to_tokens(rows[row]["input_ids"])),
+                    layers=tuple(depth[i, : int(lengths_in[i])].tolist()),
+                    lengths=tuple(output.lengths[i].tolist()),
+                    speedup=float(gains[i]),
+                )
+            bar.update(len(batch))
+    return [result for result in results if result is not None]

@@ -1,0 +1,1 @@
+"""Training: settings, records, losses, the trainer; stages/ has one file for each command."""

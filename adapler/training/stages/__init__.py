@@ -1,0 +1,1 @@
+"""What each training command does, one file a command, and the pipeline of all of them."""

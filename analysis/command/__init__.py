@@ -1,0 +1,1 @@
+"""Options and printed lines of `python -m analysis.rationale_eval`."""

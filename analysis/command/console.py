@@ -1,0 +1,95 @@
+"""What the command prints above the tables: what was evaluated, how much of it was seen, how the models do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis import loading
+from analysis.results.report import ReportData
+from analysis.results.wording import number
+
+
+def header(report: ReportData) -> str:
+    """What was evaluated, how much of it was seen, and how the two models classify it."""
+    lines = [_documents(report), _view(report), _density(report), *_protocol(report), *_models(report)]
+    for name, missing in report.meta.get("missing", {}).items():
+        if missing:
+            lines.append(f"missing    {name} has nothing for {missing} of {len(report.documents)} documents")
+    for method, found in report.meta.get("diagnostics", {}).items():
+        for name, values in found.items():
+            lines.append(f"check      {method}: {name} {values['mean']:.2g} on average, {values['max']:.2g} at most")
+    cache = report.meta.get("cache", {})
+    if cache.get("from_cache"):
+        total = cache["from_cache"] + cache["computed"]
+        lines.append(f"cache      {100 * cache['from_cache'] // total} % of the model's outputs were there already")
+    return "\n".join(lines)
+
+
+def why_this_data(data: Path) -> str:
+    """The remark on data that nobody named."""
+    if data == loading.DEFAULT_DATA[0]:
+        return " (the real ERASER Movie Reviews)"
+    return " (the embedded sample; the real reviews are not in data/eraser/movies)"
+
+
+def listed(paths: Sequence[Path], output: Path) -> str:
+    """File names for one line; what lies in a folder is counted, each name once whatever its formats."""
+    names = [path.relative_to(output) for path in paths]
+    files = [str(name) for name in names if len(name.parts) == 1]
+    deeper = {
+        name.parts[0]: {n.stem for n in names if n.parts[0] == name.parts[0]} for name in names if len(name.parts) > 1
+    }
+    formats = ", ".join(dict.fromkeys(name.suffix[1:] for name in names if len(name.parts) > 1))
+    return ", ".join([*files, *(f"{folder}/ ({len(stems)} as {formats})" for folder, stems in deeper.items())])
+
+
+def _documents(report: ReportData) -> str:
+    scored = len(report.documents) - report.n_skipped
+    return (
+        f"documents  {len(report.documents)}, {scored} scored, {report.n_skipped} skipped "
+        "(no rationale, or no other token, in view)"
+    )
+
+
+def _view(report: ReportData) -> str:
+    meta, lost = report.meta, report.meta["truncation"]
+    share = 100 * lost["rationale_words_lost"] / max(1, lost["rationale_words"])
+    how = meta["policy"]
+    most = ", all this model takes" if meta.get("max_length_of_model") else ""
+    if how != "truncate":
+        how += f", {meta['windows']['total']} windows"
+    return (
+        f"in view    {meta['max_length']} wordpieces{most} ({how}): {lost['words_lost']} of "
+        f"{lost['words']} words and {share:.0f} % of the rationale words are lost"
+    )
+
+
+def _density(report: ReportData) -> str:
+    units = "tokens" if report.meta["aggregation"] == "none" else "words"
+    return (
+        f"density    {number(report.meta['density'])} of the {units} in view are rationale; "
+        f"average precision at chance {number(report.meta['chance_average_precision'])}"
+    )
+
+
+def _protocol(report: ReportData) -> list[str]:
+    meta = report.meta
+    if meta["protocol"] == "paper" and meta["aggregation"] == "none":
+        return []
+    how = "python -m analysis.evaluation.protocols"
+    return [f"protocol   {meta['protocol']} ({how}), aggregation {meta['aggregation']}"]
+
+
+def _models(report: ReportData) -> list[str]:
+    accuracy = f"accuracy   {number(report.accuracy)} fine-tuned classifier"
+    if report.mean_lengths is None or report.speedup is None:
+        return [accuracy]
+    tokens = sum(d.tokens for d in report.documents) / len(report.documents)
+    lengths = " ".join(f"{length:.0f}" for length in report.mean_lengths)
+    return [
+        f"{accuracy}, {number(report.adapler_accuracy)} AdapLeR "
+        f"(same label on {number(report.agreement)})",
+        f"FLOPs      {report.speedup:.2f}x fewer with AdapLeR",
+        f"tokens     {tokens:.0f} in the input; entering each layer: {lengths}",
+    ]

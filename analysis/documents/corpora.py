@@ -1,0 +1,149 @@
+"""Annotated documents as plain JSON lines, in the style of HateXplain (Mathew et al., 2021),
+https://arxiv.org/abs/2012.10289:
+
+    {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
+
+`label` is a name or an index; `rationale` is 0 or 1 for each token, or null where nobody marked any, or a list of
+such lists, one an annotator: then a token is in the rationale when at least half of those who marked any token
+marked this one (HateXplain's authors, and ferret, take the union, which says more but agrees less). `id` and `query`
+need not be there. A file is one split; a folder may have one a split, and a meta.json whose `labels` are the names in
+the order of the indices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapler.data.archive import json_lines
+from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
+from adapler.errors import DataError
+from analysis.documents.eraser_format import spans_of
+
+__all__ = ["holds_json_lines", "read_json_lines"]
+
+_FILES = {"train": ("train",), "val": ("val", "validation", "dev"), "test": ("test",)}
+
+
+def holds_json_lines(path: str | Path) -> bool:
+    """Whether a path is a .jsonl file, or a folder of split files without documents in ERASER layout."""
+    path = Path(path)
+    if path.is_dir():
+        return not has_documents(path) and bool(_split_files(path))
+    return path.suffix == ".jsonl" and path.is_file()
+
+
+def read_json_lines(path: str | Path, *, split: str) -> EraserCorpus:
+    """The corpus with the one split that is asked for; a file by itself is that split, whatever its name.
+
+    Only that split is read: often the training split of such a data set has no rationales.
+
+    Raises DataError, with file and line, for a split that is not there and for a line without tokens, with a
+    label outside meta.json's, or with a rationale that does not fit its tokens.
+    """
+    path = Path(path)
+    files = {split: path} if path.is_file() else _split_files(path)
+    if split not in files:
+        raise DataError(f"{path}: no split {split!r}, there are {', '.join(files) or 'none'}")
+    names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
+    try:
+        text = files[split].read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{files[split]}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise DataError(f"{files[split]}: cannot be read ({error.strerror})") from error
+    examples: dict[str, EraserExample] = {}
+    for line, row in json_lines(text, str(files[split])):
+        example = _example(row, f"{files[split]}:{line}", default_id=f"{split}-{line}", names=names)
+        if example.id in examples:
+            raise DataError(f"{files[split]}:{line}: id {example.id!r} appears twice")
+        examples[example.id] = example
+    if not examples:
+        raise DataError(f"{files[split]}: holds no examples")
+    labels = names or tuple(sorted({example.label for example in examples.values()}))
+    rows = [[e.id, e.words, e.label, e.spans, e.query] for e in examples.values()]
+    checksum = hashlib.sha256(json.dumps([split, rows]).encode()).hexdigest()
+    name = path.resolve().name if path.is_dir() else path.stem
+    return EraserCorpus(name, str(path), checksum, labels, {split: tuple(examples.values())})
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for split, stems in _FILES.items():
+        for stem in stems:
+            if (folder / f"{stem}.jsonl").is_file():
+                found.setdefault(split, folder / f"{stem}.jsonl")
+    return found
+
+
+def _meta_labels(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    labels = meta.get("labels", []) if isinstance(meta, dict) else None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise DataError(f"{path}: 'labels' must be a list of names, found {_kind(labels)}")
+    return tuple(labels)
+
+
+def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequence[str]) -> EraserExample:
+    tokens = row.get("tokens")
+    if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_kind(tokens)}")
+    query, name = row.get("query"), row.get("id", default_id)
+    if not isinstance(name, str | int):
+        raise DataError(f"{where}: field 'id' must be a string or a number, found {_kind(name)}")
+    mask = read_rationale(row.get("rationale"), len(tokens), where=where)
+    return EraserExample(
+        str(name),
+        tuple(tokens),
+        _label(row.get("label"), names, where),
+        tuple(spans_of(mask)),
+        query if isinstance(query, str) else "",
+    )
+
+
+def _label(label: Any, names: Sequence[str], where: str) -> str:
+    if isinstance(label, int) and not isinstance(label, bool):
+        if names and not 0 <= label < len(names):
+            raise DataError(f"{where}: label {label}, meta.json has {len(names)} labels")
+        return names[label] if names else str(label)
+    if not isinstance(label, str) or not label.strip():
+        raise DataError(f"{where}: field 'label' must be a name or an index, found {_kind(label)}")
+    if names and label not in names:
+        raise DataError(f"{where}: label {label!r} is not in meta.json, which has {', '.join(names)}")
+    return label
+
+
+def read_rationale(values: Any, n_tokens: int, *, where: str) -> NDArray[np.bool_]:
+    """The field `rationale` of a line. Raises DataError."""
+    if values is None or values == []:
+        return np.zeros(n_tokens, dtype=bool)
+    if isinstance(values, list) and all(isinstance(one, list) for one in values):
+        masks = [mask for one in values if (mask := _mask(one, n_tokens, where)).any()]
+        return np.asarray(np.mean(masks, axis=0) >= 0.5) if masks else np.zeros(n_tokens, dtype=bool)
+    return _mask(values, n_tokens, where)
+
+
+def _mask(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:
+    if not isinstance(values, list) or any(value not in (0, 1) for value in values):
+        raise DataError(
+            f"{where}: field 'rationale' must be null, a list of 0 and 1, or one such list an annotator, "
+            f"found {_kind(values)}"
+        )
+    if len(values) != n_tokens:
+        raise DataError(f"{where}: the rationale covers {len(values)} tokens, the text has {n_tokens}")
+    return np.array(values, dtype=bool)
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:40]

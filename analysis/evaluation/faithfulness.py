@@ -1,0 +1,163 @@
+"""Faithfulness of every method's scores, with a classifier behind `analysis.metrics.faithfulness`.
+
+n wordpieces of a window, n_c content ones; C classes; L' layers of a method; F metrics
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapler.errors import ArgumentError
+from adapler.model.batching import batches_by_length
+from analysis.documents.aggregation import aggregate
+from analysis.documents.batching import collate
+from analysis.documents.units import WindowScores
+from analysis.documents.windows import SPECIAL, Window
+from analysis.evaluation.cache import ScoreCache, code_fingerprint
+from analysis.evaluation.settings import DTYPES, Settings
+from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
+from analysis.scores.shared.forward import classifier_logits
+
+LOO = "loo_kendall"
+Predict = Callable[[list[NDArray[np.int64]]], NDArray[np.float64]]
+
+
+class Perturbation:
+    """The metrics of the group "faithfulness" for windows and methods; nothing is computed twice with a cache.
+
+    The class whose probability is followed is the one that the classifier predicts for the whole window, also for
+    the scores of an AdapLeR model: one model is asked about all of them.
+
+    Raises ArgumentError when tokens are to be masked and the tokenizer has no mask token.
+    """
+
+    def __init__(self, *, model: Any, tokenizer: Any, settings: Settings, cache: ScoreCache, fingerprint: str) -> None:
+        self.model, self.tokenizer, self.settings, self.cache = model, tokenizer, settings, cache
+        self.metrics = settings.faithfulness_metrics
+        self.fingerprint = fingerprint
+        if self.metrics and settings.faithfulness.variant == "mask" and tokenizer.mask_token_id is None:
+            raise ArgumentError(f"faithfulness: {type(tokenizer).__name__} has no mask token, use variant 'delete'")
+
+    def values(
+        self,
+        window: Window,
+        target: int,
+        methods: Mapping[str, WindowScores],
+        keys: Mapping[str, str],
+    ) -> dict[str, NDArray[np.float64]]:
+        """method -> (L', F), NaN in the layers that are not asked for.
+
+        keys: what identifies each method's scores; target: the predicted class's index.
+        """
+        if not self.metrics:
+            return {name: np.zeros((len(given.scores), 0)) for name, given in methods.items()}
+        found: dict[str, NDArray[np.float64]] = {}
+        for name, given in methods.items():
+            loaded = self.cache.load(self._key(window, target, keys[name]))
+            if loaded is not None and loaded["values"].shape == (len(given.scores), len(self.metrics)):
+                found[name] = loaded["values"]
+        missing = {name: given for name, given in methods.items() if name not in found}
+        for name, values in self._compute(window, target, missing).items():
+            self.cache.save(self._key(window, target, keys[name]), {"values": values})
+            found[name] = values
+        return found
+
+    def _compute(
+        self, window: Window, target: int, methods: Mapping[str, WindowScores]
+    ) -> dict[str, NDArray[np.float64]]:
+        if not methods:
+            return {}
+        content, settings = ~window.special, self.settings.faithfulness
+        predict = self._predictor(window)
+        places = [(name, layer) for name, given in methods.items() for layer in self._layers(given)]
+        rows = np.array([self._row(window, methods[name].scores[layer]) for name, layer in places])  # (S, n_c)
+        mask_id = self.tokenizer.mask_token_id
+        asked = [name for name in self.metrics if name != LOO]
+        judged: list[dict[str, float]] = [{} for _ in places]
+        if asked and places:
+            judged = faithfulness_rows(
+                predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id
+            )
+        if LOO in self.metrics and places:
+            variant = settings.variant
+            drops = leave_one_out(predict, window.input_ids, content, target=target, variant=variant, mask_id=mask_id)
+            judged = [one | {LOO: loo_kendall(drops, row)} for one, row in zip(judged, rows, strict=True)]
+        values = {name: np.full((len(given.scores), len(self.metrics)), np.nan) for name, given in methods.items()}
+        for (name, layer), one in zip(places, judged, strict=True):
+            values[name][layer] = [one[metric] for metric in self.metrics]
+        return values
+
+    def _layers(self, given: WindowScores) -> Sequence[int]:
+        chosen = self.settings.faithfulness_layers
+        every = range(len(given.scores))
+        return every if chosen is None or len(every) == 1 else chosen
+
+    def _row(self, window: Window, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n_c,) scores of the content wordpieces; under an aggregation each has its word's score."""
+        content = ~window.special
+        values = scores[content].astype(np.float64)
+        if self.settings.aggregation == "none":
+            return values
+        words = window.words[content]
+        by_word, kept = aggregate(values, words, how=self.settings.aggregation)
+        spread = np.zeros(int(np.max(words, initial=0)) + 1)
+        spread[kept] = by_word
+        return np.asarray(spread[words])
+
+    def _predictor(self, window: Window) -> Predict:
+        """Probabilities (inputs, C) of versions of this window with fewer or masked content tokens."""
+        types = window.token_type_ids
+        # the tokens behind the document's last one, a [SEP] or a query, are in every version
+        behind = len(window) - 1 - int(np.flatnonzero(~window.special)[-1]) if (~window.special).any() else 0
+        device = next(self.model.parameters()).device
+        low = self.settings.dtype != "float32"
+
+        def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+            probabilities: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
+            for indices in batches_by_length([len(ids) for ids in inputs], token_budget=self.settings.token_budget):
+                batch = collate(
+                    [_version(inputs[i], types, behind, name=f"{window.id}~{i}") for i in indices],
+                    pad_token_id=self.tokenizer.pad_token_id or 0,
+                    device=device,
+                )
+                with torch.autocast(device.type, dtype=DTYPES[self.settings.dtype], enabled=low):
+                    output = classifier_logits(self.model, batch).float().softmax(-1).double().cpu().numpy()
+                for i, row in zip(indices, output, strict=True):
+                    probabilities[i] = row
+            return np.array(probabilities)  # (inputs, C)
+
+        return predict
+
+    def _key(self, window: Window, target: int, scores: str) -> str:
+        facts = {
+            "entry": "faithfulness",
+            "code": code_fingerprint(),
+            "scores": scores,
+            "window": window.id,
+            "ids": hashlib.sha256(window.input_ids.tobytes()).hexdigest(),
+            "target": target,
+            "model": self.fingerprint,
+            "metrics": self.metrics,
+            "settings": asdict(self.settings.faithfulness),
+            "layers": self.settings.faithfulness_layers,
+            "aggregation": self.settings.aggregation,
+            "dtype": self.settings.dtype,
+            "mask": self.tokenizer.mask_token_id,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _version(ids: NDArray[np.int64], types: NDArray[np.int64] | None, behind: int, *, name: str) -> Window:
+    if types is not None:  # what is left of the document is the first segment
+        tail = types[len(types) - behind :]
+        types = np.concatenate([np.full(len(ids) - behind, types[0]), tail])
+    nothing = np.full(len(ids), SPECIAL)
+    return Window(name, name, ids, types, nothing, np.zeros(len(ids), dtype=bool))

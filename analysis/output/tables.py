@@ -1,0 +1,198 @@
+"""Tables of a report as text: method x layer, one block a metric."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from adapler.errors import ArgumentError
+from analysis.results.report import ReportData
+from analysis.results.wording import REFERENCE, higher_is_better, metric_title, number
+
+COLUMNS = 12  # layers side by side in a terminal of 100 columns
+SIGNIFICANT = 0.05  # of Holm-adjusted p
+# One of a pair alone says nothing: a method that selects no token has a perfect FPR, so none of them is marked best
+HALF_METRICS = ("fpr", "tpr", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in the table of one metric; every list has an entry a layer (one, if not `layerwise`).
+
+    differs: Holm-adjusted p < .05 against the reference method; best: no method's mean is better at the layer.
+    """
+
+    method: str
+    title: str
+    layerwise: bool
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    differs: list[bool]
+    best: list[bool]
+
+
+def main_metrics(report: ReportData) -> tuple[str, ...]:
+    """The report's metrics without the variants of a selection and the single bins of a faithfulness curve."""
+
+    def is_detail(metric: str) -> bool:
+        return metric.endswith(("_present", "_content")) or metric.rpartition("_")[2].isdigit()
+
+    return tuple(metric for metric in report.metrics if not is_detail(metric)) or report.metrics
+
+
+def cells(report: ReportData, metric: str) -> dict[str, list[float]]:
+    """method -> mean by layer (one entry for a method at the input only), NaN where no document is defined."""
+    return {row.method: row.mean for row in _rows(report, metric, reference=None)}
+
+
+def rows(report: ReportData, metric: str) -> list[Row]:
+    """The table of one metric, with the comparison against the reference method if the report has it."""
+    return _rows(report, metric, reference=reference_of(report))
+
+
+def reference_of(report: ReportData) -> str | None:
+    """`cp`, where the report has it, something to compare it with, and more than one document."""
+    scored = len(report.documents) - report.n_skipped
+    return REFERENCE if REFERENCE in report.methods and len(report.methods) > 1 and scored > 1 else None
+
+
+def _rows(report: ReportData, metric: str, *, reference: str | None) -> list[Row]:
+    if metric not in report.metrics:
+        raise ArgumentError(f"metric {metric!r} is not in the report, which has {', '.join(report.metrics)}")
+    summary = report.summary()
+    chosen = summary[summary["metric"] == metric].sort_values("layer")
+    different = set()
+    if reference is not None:
+        tests = report.comparisons(reference, metric)
+        significant = tests[tests["p_holm"] < SIGNIFICANT]
+        different = set(zip(significant["method"], significant["layer"], strict=True))
+    best = _best(chosen, metric)
+    table = []
+    for method in report.methods:
+        part = chosen[chosen["method"] == method]
+        layerwise = report.is_layerwise(method)
+        table.append(
+            Row(
+                method=method,
+                title=report.title(method),
+                layerwise=layerwise,
+                mean=part["mean"].tolist(),
+                low=part["low"].tolist(),
+                high=part["high"].tolist(),
+                differs=[layerwise and (method, layer) in different for layer in part["layer"]],
+                best=[
+                    layerwise and best.get(layer) == mean
+                    for layer, mean in zip(part["layer"], part["mean"], strict=True)
+                ],
+            )
+        )
+    return table
+
+
+def _best(summary: pd.DataFrame, metric: str) -> dict[int, float]:
+    """layer -> the best mean of the methods that are neither chance nor a human."""
+    if metric.partition("_")[0] in HALF_METRICS:
+        return {}
+    layers = summary[~summary["method"].isin(("random", "human"))].groupby("layer")["mean"]
+    best = layers.max() if higher_is_better(metric) else layers.min()
+    return {int(str(layer)): float(mean) for layer, mean in best.items()}
+
+
+def plain(report: ReportData, metrics: Sequence[str] | None = None) -> str:
+    """Aligned columns for a terminal of 100 columns; more than 12 layers are folded."""
+    width = max(len(name) for name in (*report.methods, "chance")) + 2
+    blocks = []
+    for metric in metrics or main_metrics(report):
+        values = {
+            name: [*means, mean(means)] for name, means in cells(report, metric).items() if report.is_layerwise(name)
+        }
+        if metric == "average_precision":
+            values["chance"] = [report.meta["chance_average_precision"]] * (report.n_layers + 1)
+        lines = [metric_title(metric), *_folded(values, report.n_layers, width)]
+        for name, means in cells(report, metric).items():
+            if not report.is_layerwise(name):
+                lines.append("  " + name.ljust(width) + f"{number(means[0]):>6}  at the input")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def plain_comparisons(report: ReportData, metrics: Sequence[str] | None = None) -> str:
+    """The reference method minus each other method, by layer, with a star where the test finds a difference.
+
+    Empty without a reference, see `reference_of`.
+    """
+    reference = reference_of(report)
+    if reference is None:
+        return ""
+    others = [method for method in report.methods if method != reference]
+    width = max(len(name) for name in others) + 2
+    blocks = []
+    for metric in metrics or main_metrics(report):
+        frame = report.comparisons(reference, metric)
+        keys = zip(frame["method"], frame["layer"], strict=True)
+        tests = dict(zip(keys, zip(frame["difference"], frame["p_holm"], strict=True), strict=True))
+        texts = {
+            method: [_difference(tests.get((method, layer))) for layer in range(report.n_layers)] for method in others
+        }
+        lines = [f"{metric_title(metric)}: {reference} minus the other method"]
+        for start in range(0, report.n_layers, COLUMNS):
+            layers = range(start, min(start + COLUMNS, report.n_layers))
+            lines.append("  " + "layer".ljust(width) + "".join(f"{layer:>6} " for layer in layers).rstrip())
+            for method in others:
+                line = "  " + method.ljust(width) + "".join(f"{texts[method][layer]:<7}" for layer in layers)
+                lines.append(line.rstrip())
+        blocks.append("\n".join(lines))
+    return "\n\n".join([*blocks, textwrap.fill(legend(report), width=100)])
+
+
+def _difference(test: tuple[float, float] | None) -> str:
+    difference, p = test or (math.nan, math.nan)
+    return f"{number(difference):>6}" + ("*" if p < SIGNIFICANT else "")
+
+
+def _folded(values: dict[str, list[float]], n_layers: int, width: int) -> list[str]:
+    heads = [*(str(layer) for layer in range(n_layers)), "mean"]
+    lines = []
+    for start in range(0, len(heads), COLUMNS + 1):
+        part = slice(start, start + COLUMNS + 1)
+        lines.append("  " + "layer".ljust(width) + "".join(f"{head:>6}" for head in heads[part]))
+        for name, row in values.items():
+            lines.append("  " + name.ljust(width) + "".join(f"{number(value):>6}" for value in row[part]))
+    return lines
+
+
+def legend(report: ReportData) -> str:
+    """What a star and bold print mean; empty without a comparison."""
+    reference = reference_of(report)
+    if reference is None:
+        return ""
+    return (
+        f"* differs from {report.title(reference)} at the same layer: p < .05, paired permutation test over documents, "
+        "Holm-adjusted over all cells of the metric."
+    )
+
+
+def note(report: ReportData) -> str:
+    """One sentence on the data behind the numbers."""
+    meta = report.meta
+    scored = len(report.documents) - report.n_skipped
+    extra = "".join(
+        f", {name} {meta[name]}" for name in ("aggregation", "protocol") if meta.get(name) not in (None, "none")
+    )
+    return (
+        f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
+        f"{scored} documents ({report.n_skipped} skipped), {meta['max_length']} wordpieces, "
+        f"policy {meta['policy']}{extra}; rationale density {number(meta['density'])}, average precision at chance "
+        f"{number(meta['chance_average_precision'])}."
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of the values that are defined; NaN if none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -1,0 +1,1 @@
+"""Scoring methods that read gradients."""

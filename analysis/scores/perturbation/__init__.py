@@ -1,0 +1,1 @@
+"""Scoring methods that take tokens away and ask the model again."""

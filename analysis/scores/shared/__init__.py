@@ -1,0 +1,1 @@
+"""What several scoring methods need: forward passes, gradients, reference inputs, layouts."""

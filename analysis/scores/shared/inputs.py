@@ -1,0 +1,179 @@
+"""What the methods that change the input share: replaced tokens, references, the target's logit, seeds.
+
+A token is taken out by putting the mask token in its place (the padding token when the batch names no mask
+token); positions, segments and special tokens stay. Replaced inputs go in as embeddings: a model that counts
+positions over the ids that are not padding (RoBERTa) would move every later token otherwise.
+
+    B batch, N padded length, n tokens of one document, D embedding size, C classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapler.errors import ArgumentError
+from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.shared.forward import Target, classifier_logits, target_classes
+
+Token = Literal["mask", "pad"]
+Baseline = Literal["mask", "pad", "zero"]
+Reduction = Literal["signed", "absolute", "positive", "l2"]
+Sign = Literal["signed", "absolute", "positive"]  # for scores that have no width to take a norm over
+PASS_TOKENS = 8192  # padded tokens of one forward pass over changed inputs
+
+
+def at_least(name: str, value: float, lowest: float) -> None:
+    """Raises ArgumentError when an option's value is too small."""
+    if value < lowest:
+        raise ArgumentError(f"{name}: got {value}, must be at least {lowest}")
+
+
+def content(batch: Batch) -> Tensor:
+    """(B, N) bool, the tokens of the text: real and not special."""
+    real = batch.attention_mask.bool()
+    if batch.special is not None:
+        return real & ~batch.special
+    only_first = torch.zeros_like(real)
+    only_first[:, 0] = True
+    return real & ~only_first
+
+
+def replaced_ids(model: Any, batch: Batch, baseline: Baseline = "mask") -> Tensor:
+    """(B, N) ids with every content token replaced."""
+    token = batch.mask_token_id if baseline == "mask" else None
+    if token is None:
+        token = getattr(model.config, "pad_token_id", None) or 0
+    return torch.where(content(batch), token, batch.input_ids)
+
+
+def embeddings(model: Any, ids: Tensor) -> Tensor:
+    """ids (B, N) -> (B, N, D) word embeddings, without gradient."""
+    with torch.no_grad():
+        vectors: Tensor = model.get_input_embeddings()(ids)
+    return vectors.detach()
+
+
+def input_reference(model: Any, batch: Batch, baseline: Baseline) -> Tensor:
+    """(B, N, D) word embeddings of the input that says nothing: all zero, or of the replaced ids."""
+    if baseline == "zero":
+        return torch.zeros_like(embeddings(model, batch.input_ids))
+    return embeddings(model, replaced_ids(model, batch, baseline))
+
+
+class TargetLogit(torch.nn.Module):
+    """word embeddings (B, N, D) and the batch's other inputs -> the target's logit (B,); captum calls it."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, vectors: Tensor, classes: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
+        inputs = {} if types is None else {"token_type_ids": types}
+        logits = self.model(inputs_embeds=vectors, attention_mask=mask, **inputs).logits.float()
+        return logits.gather(-1, classes[:, None])[:, 0]  # type: ignore[no-any-return]
+
+
+def forward_arguments(model: Any, batch: Batch, target: Target) -> tuple[Tensor, ...]:
+    """The arguments of TargetLogit after the embeddings: classes (B,), mask and, if there are any, types (B, N)."""
+    classes = target_classes(batch, target, classifier_logits(model, batch))
+    types = () if batch.token_type_ids is None else (batch.token_type_ids,)
+    return (classes, batch.attention_mask, *types)
+
+
+def reduced(attributions: Tensor, batch: Batch, reduction: Reduction) -> LayerScores:
+    """Attributions (B, L', N, D), or (B, L', N) when there is no width -> scores.
+
+    signed    the sum over the width, evidence for the target > 0 > evidence against it
+    absolute  its absolute value, positive: its positive part, l2: the norm over the width; each normalised
+    """
+    values = attributions.detach().float()
+    if values.dim() == 4:
+        values = values.norm(dim=-1) if reduction == "l2" else values.sum(-1)
+    real = batch.attention_mask[:, None, :]
+    if reduction == "signed":
+        return LayerScores(values * real, signed=True)
+    return LayerScores(normalise(values.clamp_min(0) if reduction == "positive" else values.abs(), real[:, 0]))
+
+
+def with_gap(scores: LayerScores, total: Tensor, expected: Tensor) -> LayerScores:
+    """Scores with their completeness gap, |sum of attributions - (F(x) - F(baseline))| / |F(x) - F(baseline)|.
+
+    total and expected: (B, L').
+    """
+    gap = (total - expected).abs() / expected.abs().clamp_min(torch.finfo(torch.float32).eps)
+    return replace(scores, diagnostics={"completeness_gap": gap.detach().float()})
+
+
+def singles(batch: Batch) -> Iterator[tuple[int, Batch]]:
+    """Each document as a batch of its own, without padding, for methods that draw samples for one document."""
+    for row, n in enumerate(batch.attention_mask.sum(-1).tolist()):
+
+        def cut(values: Tensor | None, row: int = row, n: int = n) -> Tensor | None:
+            return None if values is None else values[row : row + 1, :n]
+
+        yield (
+            row,
+            replace(
+                batch,
+                ids=(batch.ids[row],),
+                input_ids=batch.input_ids[row : row + 1, :n],
+                attention_mask=batch.attention_mask[row : row + 1, :n],
+                token_type_ids=cut(batch.token_type_ids),
+                labels=None if batch.labels is None else batch.labels[row : row + 1],
+                special=cut(batch.special),
+                _memo={},
+            ),
+        )
+
+
+@contextmanager
+def seeded(batch: Batch, row: int) -> Iterator[None]:
+    """The global generators that captum draws from, seeded for one document, and as they were afterwards."""
+    device = batch.input_ids.device
+    state = np.random.get_state()
+    words = np.random.SeedSequence(batch.entropy(row)).generate_state(2)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(words[0]))
+        np.random.seed(int(words[1]))
+        try:
+            yield
+        finally:
+            np.random.set_state(state)
+
+
+@dataclass(frozen=True, eq=False)
+class Presence:
+    """One document as a function of which content tokens are there.
+
+    positions: (n_content,) where they are; logit: (K, n_content) of 0 and 1 -> (K,) the target's logit;
+    per_pass: inputs that fit one forward pass.
+    """
+
+    positions: Tensor
+    logit: Callable[[Tensor], Tensor]
+    per_pass: int
+
+
+def presence(model: Any, single: Batch, target: Target) -> Presence:
+    """single: a batch of one document without padding; call it inside `as_found`."""
+    positions = content(single)[0].nonzero()[:, 0]
+    blank, function = replaced_ids(model, single), TargetLogit(model)
+    classes, *others = forward_arguments(model, single, target)
+
+    def logit(kept: Tensor) -> Tensor:
+        there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
+        there[:, positions] = kept.bool()
+        ids = torch.where(there, single.input_ids, blank)  # (K, n)
+        arguments = [value.expand(len(kept), *value.shape[1:]) for value in (classes, *others)]
+        with torch.no_grad():
+            result: Tensor = function(embeddings(model, ids), *arguments)
+        return result
+
+    return Presence(positions, logit, max(1, PASS_TOKENS // single.input_ids.shape[1]))

@@ -1,0 +1,1 @@
+"""Models run for the page: one text traced, methods compared, time measured."""

@@ -1,0 +1,63 @@
+"""Seconds and budgets of one text."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from adapler.model.flops import speedup
+from app.model.tracing import encode
+
+REPEATS = 3
+SCALES = tuple(round(0.2 * step, 1) for step in range(11))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median milliseconds of a forward pass on this server: with removal and without."""
+
+    removal: float
+    plain: float
+    repeats: int = REPEATS
+
+
+@torch.inference_mode()
+def measure(model: Any, tokenizer: Any, words: tuple[str, ...], *, threshold_scale: float) -> Timing:
+    """Time both passes in turn, so that whatever else the machine does hits both alike."""
+    batch, _ = encode(model, tokenizer, words)
+    taken: dict[str, list[float]] = {"hard": [], "none": []}
+    for _ in range(REPEATS):
+        for removal, seconds in taken.items():
+            started = time.perf_counter()
+            model(**batch, removal=removal, threshold_scale=threshold_scale).logits.cpu()  # .cpu() waits for a GPU
+            seconds.append(1000 * (time.perf_counter() - started))
+    return Timing(median(taken["hard"]), median(taken["none"]))
+
+
+@torch.inference_mode()
+def sweep(model: Any, tokenizer: Any, words: tuple[str, ...]) -> pd.DataFrame:
+    """A row for each of SCALES: scale, speedup, tokens (in the last layer), label, and the probability of the label
+    that the model gives without removal."""
+    batch, _ = encode(model, tokenizer, words)
+    length = torch.tensor([batch["input_ids"].shape[1]])
+    without = int(model(**batch, removal="none").logits[0].argmax())
+    rows = []
+    for scale in SCALES:
+        out = model(**batch, removal="hard", threshold_scale=scale)
+        probabilities = out.logits[0].double().softmax(-1).cpu().numpy()
+        rows.append(
+            {
+                "scale": scale,
+                "speedup": speedup(model.config, length, out.lengths.cpu()),
+                "tokens": int(out.lengths[0, -1]),
+                "label": model.config.id2label[int(np.argmax(probabilities))],
+                "probability": float(probabilities[without]),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,204 @@
+"""One text through one model: everything the page shows of it, as plain values.
+
+n tokens of the text that the model reads (special ones included), L layers, C labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapler.model.contribution import threshold
+from adapler.model.flops import adapler_flops, backbone_flops
+from analysis.documents.aggregation import aggregate
+
+SPECIAL = -1  # the word index of a token that the tokenizer added
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What happened to each token.
+
+    Attributes:
+        pieces: (n,) tokens as the tokenizer names them.
+        surfaces: (n,) the characters of the text that each stands for; "" where it shares them with the one before.
+        words: (n,) index of the word a token comes from, -1 for a special token.
+        gold: (n,) bool, its word is in the human rationale.
+        scores: (L, n) contribution scores, 0 where the token was dropped before.
+        enters: (L, n) bool, the token enters the layer.
+        thresholds: (L,) score below which layer l drops a token.
+        labels: names, and probabilities (C,) of them with removal and without.
+        layer_flops: (L,) of each layer with its predictor; plain_layer_flops is the same layer on the whole text.
+        flops, plain_flops: of the whole model with removal and without.
+        unread_words, unread_gold: words beyond the model's limit, and those of them in the rationale.
+        limit: most tokens that the model reads.
+    """
+
+    pieces: tuple[str, ...]
+    surfaces: tuple[str, ...]
+    words: NDArray[np.int64]
+    gold: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    enters: NDArray[np.bool_]
+    thresholds: NDArray[np.float64]
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    full_probabilities: NDArray[np.float64]
+    layer_flops: NDArray[np.float64]
+    plain_layer_flops: float
+    flops: float
+    plain_flops: float
+    unread_words: int
+    unread_gold: int
+    limit: int
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def layers(self) -> int:
+        return len(self.enters)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(L,) tokens that enter each layer."""
+        return np.asarray(self.enters.sum(1))
+
+    @property
+    def present(self) -> NDArray[np.int64]:
+        """(L,) tokens that each layer's predictor reads: those that entered the layer before."""
+        return np.concatenate([[len(self)], self.lengths[:-1]])
+
+    @property
+    def depth(self) -> NDArray[np.int64]:
+        """(n,) layers that each token enters: it is removed before the layer of this number, L for never."""
+        return np.asarray(self.enters.sum(0))
+
+    @property
+    def speedup(self) -> float:
+        return self.plain_flops / self.flops
+
+    @property
+    def label(self) -> str:
+        return self.labels[int(self.probabilities.argmax())]
+
+    @property
+    def full_label(self) -> str:
+        return self.labels[int(self.full_probabilities.argmax())]
+
+
+@torch.inference_mode()
+def trace(
+    model: Any, tokenizer: Any, words: tuple[str, ...], *, rationale: NDArray[np.bool_], threshold_scale: float = 1.0
+) -> Trace:
+    """Run AdapLeR on one text, with removal and without.
+
+    Args:
+        model: AdapLeRForSequenceClassification in evaluation mode; not changed.
+        tokenizer: its fast tokenizer.
+        words: the text, split at white space; at least one.
+        rationale: (len(words),) bool.
+        threshold_scale: factor on every threshold; 0 keeps all tokens.
+    """
+    batch, encoding = encode(model, tokenizer, words)
+    index = np.array([SPECIAL if word is None else word for word in encoding.word_ids()], dtype=np.int64)  # (n,)
+    cut_short = bool(encoding.encodings[0].overflowing)
+    read = int(index.max()) + 1 if cut_short else len(words)
+    hard = model(**batch, removal="hard", threshold_scale=threshold_scale)
+    full = model(**batch, removal="none")
+
+    lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()
+    present = torch.cat([lengths_in, lengths[0, :-1]])  # (L,)
+    config = model.config
+    return Trace(
+        pieces=tuple(encoding.tokens()),
+        surfaces=_surfaces(words, index, encoding["offset_mapping"]),
+        words=index,
+        gold=np.where(index == SPECIAL, False, rationale[index]),
+        scores=hard.contribution_scores[0].double().cpu().numpy(),
+        enters=hard.retention_mask[0].cpu().numpy(),
+        thresholds=threshold(model.eta.float().cpu(), present, scale=threshold_scale).double().numpy(),
+        labels=tuple(config.id2label[number] for number in range(config.num_labels)),
+        probabilities=hard.logits[0].double().softmax(-1).cpu().numpy(),
+        full_probabilities=full.logits[0].double().softmax(-1).cpu().numpy(),
+        layer_flops=(_layers(config, lengths[0]) + _predictors(config, present)).numpy(),
+        plain_layer_flops=float(_layers(config, lengths_in)[0]),
+        flops=float(adapler_flops(config, lengths_in, lengths)),
+        plain_flops=float(backbone_flops(config, lengths_in)),
+        unread_words=len(words) - read,
+        unread_gold=int(rationale[read:].sum()),
+        limit=read_limit(model, tokenizer),
+    )
+
+
+def encode(model: Any, tokenizer: Any, words: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Any]:
+    """(the model's input for one text, as much of it as it reads; the tokenizer's account of it)."""
+    encoding = tokenizer(
+        list(words),
+        is_split_into_words=True,
+        truncation=True,
+        max_length=read_limit(model, tokenizer),
+        return_offsets_mapping=True,
+    )
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: torch.tensor([encoding[name]], device=model.device) for name in names if name in encoding}, encoding
+
+
+def join_words(trace: Trace) -> Trace:
+    """The same with one token a word: it enters a layer if one of its wordpieces does, and has their scores' sum."""
+    groups: list[list[int]] = []
+    for token, word in enumerate(trace.words):
+        if groups and word != SPECIAL and trace.words[groups[-1][0]] == word:
+            groups[-1].append(token)
+        else:
+            groups.append([token])
+    keys = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    first = np.array([group[0] for group in groups])
+    return replace(
+        trace,
+        pieces=tuple(_whole(trace, group) for group in groups),
+        surfaces=tuple("".join(trace.surfaces[token] for token in group) for group in groups),
+        words=trace.words[first],
+        gold=trace.gold[first],
+        scores=aggregate(trace.scores, keys, how="sum")[0],
+        enters=aggregate(trace.enters, keys, how="max")[0] > 0,
+    )
+
+
+def _whole(trace: Trace, group: list[int]) -> str:
+    """A word's name: as the text has it, or the one token's."""
+    return trace.pieces[group[0]] if len(group) == 1 else "".join(trace.surfaces[token] for token in group)
+
+
+def read_limit(model: Any, tokenizer: Any) -> int:
+    """Most tokens that the model reads, special ones included; RoBERTa's first position comes after padding's."""
+    config = model.backbone.config
+    positions = config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
+    return int(min(positions, tokenizer.model_max_length))
+
+
+def _layers(config: Any, lengths: torch.Tensor) -> torch.Tensor:
+    """(L,) FLOPs of one encoder layer on each length, from the backbone's on it less its on nothing."""
+    nothing = torch.zeros_like(lengths)
+    return (backbone_flops(config, lengths) - backbone_flops(config, nothing)) / config.num_hidden_layers
+
+
+def _predictors(config: Any, present: torch.Tensor) -> torch.Tensor:
+    """(L,) FLOPs of the Contribution Predictors: what AdapLeR costs when everything is dropped before layer 0."""
+    dropped = torch.zeros(len(present), config.num_hidden_layers)
+    nothing = torch.zeros_like(present)
+    return adapler_flops(config, present, dropped) - adapler_flops(config, nothing, dropped)
+
+
+def _surfaces(words: tuple[str, ...], index: NDArray[np.int64], offsets: list[tuple[int, int]]) -> tuple[str, ...]:
+    """The characters of each token. Byte-level tokens that share one character show it once."""
+    surfaces, last, end = [], SPECIAL, 0
+    for word, (first, after) in zip(index.tolist(), offsets, strict=True):
+        begin = max(first, end) if word == last else first
+        surfaces.append("" if word == SPECIAL else words[word][begin:after])
+        last, end = word, after
+    return tuple(surfaces)

@@ -1,0 +1,1 @@
+"""State in the session and the link, and locks."""

@@ -1,0 +1,1 @@
+"""Where the page's texts, checkpoints and reports come from."""

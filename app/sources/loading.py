@@ -1,0 +1,172 @@
+"""What the page needs, loaded once: arguments, checkpoints, corpora.
+
+Only paths found here, on the server, can be chosen on the page, by the name that a menu gives them; nothing that a
+browser sends becomes a path, and no path of the server is sent to a browser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+from typing import Any, NoReturn
+
+import streamlit as st
+
+from adapler import AdapLeRForSequenceClassification
+from adapler.data.encoding import load_tokenizer
+from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
+from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = ROOT / "checkpoints"
+REPORTS = (ROOT / "reports", ROOT / "results")
+DEFAULT_CHECKPOINT = "movies-minilm"
+CORPORA = {
+    "Sample: invented films": ROOT / "data" / "eraser" / "sample",
+    "ERASER Movie Reviews": ROOT / "data" / "eraser" / "movies",
+}
+OPTIONS = ("checkpoints", "reports", "data")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Folders named on the command line."""
+
+    checkpoints: tuple[Path, ...] = ()
+    reports: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = ()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{message}; allowed after -- are --checkpoints DIR, --reports DIR and --data DIR_OR_TAR")
+
+
+def read_arguments(argv: Sequence[str]) -> Arguments:
+    """What stands after `--` in `streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR`.
+
+    Raises:
+        ArgumentError: an unknown argument, or a path that is not there.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for name in OPTIONS:
+        parser.add_argument(f"--{name}", type=Path, action="append", default=[])
+    found = vars(parser.parse_args(argv))
+    for name, paths in found.items():
+        for path in paths:
+            if not path.exists():
+                raise ArgumentError(f"--{name}: {path}: no such file or folder")
+    return Arguments(**{name: tuple(found[name]) for name in OPTIONS})
+
+
+def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
+    """AdapLeR models in these folders and up to two levels below, by the name the menu shows; the default first.
+
+    A folder whose config.json cannot be read is listed too: choosing it says what is wrong with it.
+    """
+    named: list[tuple[str, Path]] = []
+    for folder in folders:
+        for config in sorted(path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}config.json")):
+            if _may_be_adapler(config):
+                inside = config.parent.relative_to(folder)
+                named.append((inside.as_posix() if inside.parts else folder.resolve().name, config.parent))
+    found = told_apart(named)
+    return {name: found[name] for name in sorted(found, key=lambda name: name != DEFAULT_CHECKPOINT)}
+
+
+def list_corpora(named: Sequence[Path]) -> dict[str, Path]:
+    """Those named on the command line, then the embedded sample, then the movies where they were downloaded."""
+    titles = {path.resolve(): title for title, path in CORPORA.items()}
+    paths = dict.fromkeys(path.resolve() for path in (*named, *CORPORA.values()) if holds_corpus(path))
+    return told_apart((titles.get(path, path.name), path) for path in paths)
+
+
+def told_apart(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """A menu: name -> path; the second of equal names is called `name (2)`."""
+    found: dict[str, Path] = {}
+    for name, path in named:
+        unique, count = name, 1
+        while unique in found:
+            count += 1
+            unique = f"{name} ({count})"
+        found[unique] = path
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model in evaluation mode and its tokenizer, shared between sessions and never changed.
+
+    lock: held for every call: scoring methods switch the model's attention for the time of theirs.
+    """
+
+    model: Any
+    tokenizer: Any
+    key: str
+    lock: Any = field(default_factory=RLock)
+
+
+HASH_CHECKPOINT: dict[Any, Any] = {Checkpoint: lambda checkpoint: checkpoint.key}  # for st.cache_data
+
+
+def find_checkpoint(found: Mapping[str, Path], name: str) -> Checkpoint:
+    """The model of a name in the menu.
+
+    Raises:
+        CheckpointError: the folder holds no AdapLeR model, or a damaged one.
+    """
+    folder = found[name]
+    try:
+        return load_checkpoint(folder)
+    except CheckpointError as error:
+        raise CheckpointError(without_path(error, folder, name)) from error
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """The model in a folder. Raises CheckpointError."""
+    stamps = [path.stat().st_mtime_ns for path in folder.glob("*.safetensors")]
+    return _load_checkpoint(str(folder), max(stamps, default=0))  # a model trained anew is loaded anew
+
+
+@st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
+def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
+    try:
+        model = AdapLeRForSequenceClassification.from_pretrained(Path(folder)).eval()
+        return Checkpoint(model, load_tokenizer(folder), f"{folder}:{stamp}")
+    except AdapLeRError as error:
+        raise CheckpointError(str(error)) from error
+    except Exception as error:  # damaged files end in errors of safetensors, json, tokenizers, torch ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{folder}: cannot be loaded ({reason:.160})") from error
+
+
+def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:
+    """The corpus of a name in the menu. Raises DataError for what is not a corpus in ERASER layout."""
+    try:
+        return load_corpus(found[name])
+    except AdapLeRError as error:
+        raise DataError(without_path(error, found[name], name)) from error
+
+
+# A resource and not data: a corpus is frozen, and cached data is copied at every rerun of the page.
+@st.cache_resource(max_entries=4, show_spinner="Reading the corpus ...")
+def load_corpus(path: Path) -> EraserCorpus:
+    """Raises DataError for what is not a corpus in ERASER layout."""
+    return read_corpus(path)
+
+
+def without_path(error: Exception | str, path: Path, name: str) -> str:
+    """An error's message for a browser, which has no business to know where on the server things are."""
+    return str(error).replace(str(path), name).replace(str(path.resolve()), name)
+
+
+def _may_be_adapler(config: Path) -> bool:
+    try:
+        read = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return isinstance(read, dict) and read.get("model_type", "adapler") == "adapler"

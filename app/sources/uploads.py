@@ -1,0 +1,65 @@
+"""An uploaded file -> documents. Its limits are small: it is read whole, on the server that runs the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapler.data.archive import json_lines
+from adapler.errors import DataError
+from analysis.documents.corpora import read_rationale
+from analysis.documents.eraser_format import spans_of
+from app.sources.documents import Document
+
+MAX_MEGABYTES = 2
+MAX_LINES = 200
+LIMITS = (
+    f"txt or jsonl, UTF-8, up to {MAX_MEGABYTES} MB; of a jsonl file up to {MAX_LINES} lines, each with `text` or "
+    "`tokens`, and if you like `label` and `rationale` (0 or 1 for each token, or one such list an annotator)"
+)
+
+
+def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
+    """A text file is one document, a jsonl file one a line.
+
+    Raises DataError, one line that names the file and what is wrong, for whatever cannot be read.
+    """
+    if len(content) > MAX_MEGABYTES * 1_000_000:
+        raise DataError(f"{name}: {len(content) / 1e6:.1f} MB, at most {MAX_MEGABYTES} MB are read")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    if not name.lower().endswith(".jsonl"):
+        if not text.split():
+            raise DataError(f"{name}: no text in it")
+        return (Document(name, text),)
+    found = []
+    for line, row in json_lines(text, name):
+        if len(found) == MAX_LINES:
+            raise DataError(f"{name}: more than {MAX_LINES} lines; the limit is {MAX_LINES}")
+        found.append(_document(row, f"{name}:{line}", number=line))
+    if not found:
+        raise DataError(f"{name}: holds no lines")
+    return tuple(found)
+
+
+def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
+    tokens, text, label = row.get("tokens"), row.get("text"), row.get("label")
+    if tokens is not None and not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+        raise DataError(f"{where}: field 'tokens' must be a list of strings")
+    if tokens is None and not isinstance(text, str):
+        raise DataError(f"{where}: needs a field 'text' (a string) or 'tokens' (a list of strings)")
+    words = str(text).split() if tokens is None else tokens
+    if any(word.split() != [word] for word in words):
+        raise DataError(f"{where}: a token is empty or has white space in it")
+    if not words:
+        raise DataError(f"{where}: no text in it")
+    mask = read_rationale(row.get("rationale"), len(words), where=where)
+    name = row.get("id")
+    return Document(
+        name=str(name)[:80] if isinstance(name, str | int) else f"line {number}",
+        text=" ".join(words),
+        label=label if isinstance(label, str) else None,
+        spans=tuple(spans_of(mask)),
+    )

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.testing import assert_close
+
+from adapler.backbones import attention
+from adapler.backbones.attention import adapler_attention, biased_attention, packed_attention
+from adapler.backbones.packing import Segments, from_padded, segment_softmax, to_padded
+from adapler.errors import ArgumentError
+
+
+def random_qkv(batch: int, length: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(batch, 2, length, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def slow(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor, scale: float) -> Tensor:
+    """softmax(q.k * scale + bias) v, written out."""
+    return ((query @ key.transpose(-1, -2)) * scale + bias[:, None, None, :]).softmax(-1) @ value
+
+
+@pytest.mark.parametrize("scale", [8**-0.5, 1.0])
+def test_biased_attention_equals_masked_attention_in_value_and_gradient(scale: float) -> None:
+    results = []
+    for use in ("bias", "mask", "slow"):
+        query, key, value = random_qkv(3, 7)
+        bias = (-4 * torch.rand(3, 7, generator=torch.Generator().manual_seed(1))).requires_grad_()
+        if use == "bias":
+            out = biased_attention(query, key, value, key_bias=bias, scale=scale)
+        elif use == "mask":
+            mask = bias[:, None, None, :].expand(-1, 2, 7, -1)
+            out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+        else:
+            out = slow(query, key, value, bias=bias, scale=scale)
+        (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
+        results.append([out, query.grad, key.grad, value.grad, bias.grad])
+    for mine, masked, written in zip(*results, strict=True):
+        assert_close(mine, masked, atol=1e-5, rtol=1e-4)
+        assert_close(mine, written, atol=1e-5, rtol=1e-4)
+    assert results[0][-1].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("depth", [-1e4, -1e9])
+def test_masked_keys_get_no_weight(dtype: torch.dtype, depth: float) -> None:
+    query, key, value = (x.detach() for x in random_qkv(2, 6, dtype=dtype))
+    bias = torch.tensor([[0, 0, 0, depth, depth, 0], [0, depth, depth, depth, depth, depth]])
+    out = biased_attention(query, key, value, key_bias=bias, scale=8**-0.5)
+    assert out.isfinite().all()
+    changed = value.clone()
+    changed[bias[:, None, :, None].expand_as(value) < 0] = 1e3
+    assert torch.equal(biased_attention(query, key, changed, key_bias=bias, scale=8**-0.5), out)
+    # a single key left: its value, whatever the query
+    assert_close(out[1], value[1, :, :1].expand_as(out[1]), atol=1e-2 if dtype != torch.float32 else 1e-6, rtol=0)
+
+
+def test_bfloat16_is_close_and_its_gradients_finite() -> None:
+    query, key, value = random_qkv(2, 6, dtype=torch.bfloat16)
+    bias = torch.tensor([[0, -1.0, -2.0, -1e4, -0.5, -3.0]] * 2, requires_grad=True)
+    out = biased_attention(query, key, value, key_bias=bias, scale=8**-0.5)
+    exact = slow(query.float(), key.float(), value.float(), bias=bias, scale=8**-0.5)
+    assert_close(out.float(), exact, atol=0.05, rtol=0.05)
+    out.float().sum().backward()
+    for x in (query, key, value, bias):
+        assert x.grad is not None and bool(x.grad.isfinite().all())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.sampled_from([packed_attention, attention._padded_attention]),
+    st.integers(0, 99),
+)
+def test_packed_attention_equals_a_loop(sizes: list[int], attend: Any, seed: int) -> None:
+    query, key, value = (x.detach() for x in random_qkv(1, sum(sizes), seed=seed))
+    segments = Segments(torch.tensor(sizes))
+    out = attend(query, key, value, segments=segments, scale=0.5)
+    start = 0
+    for size in sizes:
+        part = slice(start, start + size)
+        q, k, v = query[:, :, part], key[:, :, part], value[:, :, part]
+        expected = slow(q, k, v, bias=torch.zeros(1, size), scale=0.5)
+        assert_close(out[:, :, part], expected, atol=1e-5, rtol=1e-5)
+        start += size
+
+
+def test_attention_function_returns_heads_last_and_its_default_scale() -> None:
+    query, key, value = random_qkv(2, 5)
+    module = SimpleNamespace(training=False, is_causal=False)
+    zero = torch.zeros(2, 5)
+    expected = slow(query, key, value, bias=zero, scale=8**-0.5).transpose(1, 2)
+    for options in ({"key_bias": zero}, {}):
+        out, weights = adapler_attention(module, query, key, value, None, **options)
+        assert weights is None
+        assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    packed, _ = adapler_attention(module, query[:1], key[:1], value[:1], None, segments=Segments(torch.tensor([5])))
+    assert_close(packed, expected[:1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {"segments": Segments(torch.tensor([4]))}])
+def test_dropout_is_refused(options: dict[str, object]) -> None:
+    query, key, value = random_qkv(1, 4)
+    with pytest.raises(ArgumentError, match="^attention dropout: 0.1 is not 0"):
+        adapler_attention(torch.nn.Identity(), query, key, value, None, dropout=0.1, **options)
+
+
+def test_segments_by_hand() -> None:
+    segments = Segments(torch.tensor([2, 1, 3]))
+    assert segments.sizes == [2, 1, 3] and segments.longest == 3
+    assert segments.bounds.tolist() == [0, 2, 3, 6]
+    assert segments.first.tolist() == [0, 2, 3]
+    assert segments.owner.tolist() == [0, 0, 1, 2, 2, 2]
+    assert segments.mask.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
+    keep = torch.tensor([True, False, True, True, False, True])
+    assert segments.select(keep).sizes == [1, 1, 2]
+
+
+def test_padding_by_hand() -> None:
+    segments = Segments(torch.tensor([2, 1]))
+    packed = torch.tensor([[1.0, 10], [2, 20], [3, 30]])
+    padded = to_padded(packed, segments)
+    assert padded.tolist() == [[[1, 10], [2, 20]], [[3, 30], [0, 0]]]
+    assert torch.equal(from_padded(padded, segments), packed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
+def test_round_trip_and_softmax_of_each_segment(sizes: list[int], seed: int) -> None:
+    torch.manual_seed(seed)
+    segments, scores = Segments(torch.tensor(sizes)), 30 * torch.randn(sum(sizes))
+    assert torch.equal(from_padded(to_padded(scores, segments), segments), scores)
+    expected = torch.cat([part.softmax(0) for part in scores.split(sizes)])
+    assert_close(segment_softmax(scores, segments), expected)
+
+
+def test_softmax_of_huge_scores_is_finite() -> None:
+    scores = torch.tensor([1e4, 0.0, -1e4, -2e4])
+    assert segment_softmax(scores, Segments(torch.tensor([2, 2]))).tolist() == [1, 0, 1, 0]

@@ -1,0 +1,318 @@
+"""Bad input through the command line: one line that names it, a code, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2ForSequenceClassification
+
+from adapler.cli.parser import main
+from adapler.errors import run_command
+from tests.adapler.data.corpora import (
+    evidence,
+    files_of,
+    pack,
+    row,
+    rows,
+    write,
+)
+from tests.adapler.training.common import QUICK
+from tests.conftest import tiny_adapler
+
+Refuse = Callable[..., str]
+GOOD = [{"text": "good film" if i % 2 else "bad plot", "label": i % 2} for i in range(8)]
+
+
+@pytest.fixture
+def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """Runs a command that must fail; returns its one line. `{out}` stands for a path that must not come to exist."""
+
+    def run(*arguments: str | Path) -> str:
+        out = tmp_path / "out"
+        before = sorted(tmp_path.rglob("*"))
+        capsys.readouterr()
+        assert run_command(main, [str(argument).replace("{out}", str(out)) for argument in arguments]) == 2
+        written = capsys.readouterr().err.replace("\r", "\n").splitlines()
+        errors = [line for line in written if line.startswith("error: ")]
+        others = [line for line in written if line.strip() and line not in errors and "%|" not in line]
+        assert len(errors) == 1 and others == [], f"more than one line: {written}"
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        return errors[0]
+
+    return run
+
+
+def task(folder: Path, **changes: Any) -> Path:
+    """A folder of jsonl whose splits are GOOD or the given rows or text."""
+    folder.mkdir()
+    for split in ("train", "validation", "test"):
+        content = changes.get(split, GOOD)
+        text = content if isinstance(content, str) else "".join(json.dumps(line) + "\n" for line in content)
+        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": '{"text": "a", "label": 0}\n{"te\n'}, r"train.jsonl:2: not JSON"),
+        ({"test": [*GOOD, {"text": "a", "label": 5}]}, r"test.jsonl:9: unknown label 5"),
+        ({"train": [{"text": "a"}]}, r"train.jsonl:1: has no 'label', its fields are 'text'"),
+        ({"validation": [{"text": " \n ", "label": 0}]}, r"validation.jsonl:1: field 'text' is empty"),
+        ({"train": [{**line, "label": i % 3} for i, line in enumerate(GOOD)]}, r"num_labels: 3 asked for"),
+    ],
+)
+def test_rows(
+    changes: dict[str, Any], message: str, refuse: Refuse, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    folder = task(tmp_path / "task", **changes)
+    line = refuse("finetune", "--task", folder, "--model", tiny_classifier_folder, "--output", "{out}", *QUICK)
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (row("neg_2", "NEG", [evidence("neg_2", 1, 9)]), "test.jsonl:1: evidence [1, 9) is out of range"),
+        (row("neg_2", "NEG", [evidence("nope", 0, 1)]), "test.jsonl:1: document 'nope' is missing from docs"),
+        (row("empty", "NEG"), "test.jsonl:1: document 'empty' is empty"),
+        (row("spaces", "NEG"), "test.jsonl:1: document 'spaces' is empty"),
+        (row("neg_2", "MEH"), "test.jsonl:1: label 'MEH' of 'neg_2' is not in train, which has NEG, POS"),
+        ({"annotation_id": "neg_2", "evidences": []}, "test.jsonl:1: field 'classification' must be a string"),
+    ],
+)
+def test_examples_of_a_corpus(
+    example: dict[str, Any], message: str, refuse: Refuse, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    files = files_of({**rows(), "test": [example]}) | {"docs/empty": "", "docs/spaces": " \n "}
+    write(tmp_path / "corpus", files)
+    line = refuse(
+        "finetune", "--task", tmp_path / "corpus", "--model", tiny_classifier_folder, "--output", "{out}", *QUICK
+    )
+    assert message in line
+    assert message in refuse("data", "stats", tmp_path / "corpus")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "x.tar.gz: no such file"),
+        ("cut", "x.tar.gz: not a complete tar archive"),
+        ("garbage", "x.tar.gz: not a complete tar archive"),
+        ("evil", "x.tar.gz: member 'movies/../../evil' leaves the archive's folder, refused"),
+    ],
+)
+def test_archives(kind: str, message: str, refuse: Refuse, tmp_path: Path) -> None:
+    archive = tmp_path / "x.tar.gz"
+    if kind == "evil":
+        pack(archive, files_of() | {"../../evil": "x"})
+    elif kind != "missing":
+        content = pack(archive, files_of()).read_bytes()
+        archive.write_bytes(content[: len(content) // 2] if kind == "cut" else b"hello")
+    assert message in refuse("data", "download", "--archive", archive, "--target", "{out}")
+    assert message.split(":")[0] in refuse("data", "stats", archive)
+
+
+def test_models(refuse: Refuse, run_folder: Path, task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    config = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=60, n_positions=16, bos_token_id=1, eos_token_id=1)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "gpt2")
+    tiny_tokenizer.save_pretrained(tmp_path / "gpt2")
+    (tmp_path / "empty").mkdir()
+    adapler = run_folder / "phi-0.1-post-hoc"
+    new = ["--task", task_folder, "--output", "{out}", *QUICK]
+    for command in ("finetune", "run"):
+        line = refuse(command, "--model", tmp_path / "gpt2", *new)
+        assert line.startswith("error: backbone: model type 'gpt2' is not supported; supported: bert, ")
+        assert "empty: no config.json in this folder" in refuse(command, "--model", tmp_path / "empty", *new)
+        assert "already is an AdapLeR model" in refuse(command, "--model", adapler, *new)
+        assert "nothing: no such model folder" in refuse(command, "--model", tmp_path / "nothing", *new)
+    for command in (["predict", "x"], ["evaluate", "--task", task_folder], ["export", "--output", "{out}"]):
+        line = refuse(*command, "--model", run_folder / "finetuned")
+        assert "finetuned: holds a 'bert' model, not 'adapler'" in line
+        assert "nothing: no such model folder" in refuse(*command, "--model", tmp_path / "nothing")
+
+
+def test_a_model_without_its_predictors(refuse: Refuse, run_folder: Path, task_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run_folder / "phi-0.1-post-hoc", tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if name.startswith("backbone.")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    for command in (["predict", "x"], ["evaluate", "--task", task_folder], ["export", "--output", "{out}"]):
+        assert "model: no weights for 'eta' and 13 more" in refuse(*command, "--model", folder)
+
+
+def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_folder: Path, tmp_path: Path) -> None:
+    evaluate = ["evaluate", "--model", run_folder / "phi-0.1-post-hoc", "--output", "{out}", "--task"]
+    other = Path(shutil.copytree(task_folder, tmp_path / "other"))
+    turned = {"labels": ["POS", "NEG"], "metric": "f1"}
+    (other / "meta.json").write_text(json.dumps(turned), encoding="utf-8")
+    assert "other: f1 is of label 1, 'NEG'; the classifier's label 1 is 'POS'" in refuse(*evaluate, other)
+    (other / "meta.json").write_text(json.dumps({"labels": ["NEG", "POS", "MEH"]}), encoding="utf-8")
+    assert "other has 3 labels, the model in" in refuse(*evaluate, other)
+
+
+def test_texts(refuse: Refuse, run_folder: Path, tmp_path: Path) -> None:
+    predict = ["predict", "--model", run_folder / "phi-0.1-post-hoc"]
+    assert "give either texts or --input" in refuse(*predict)
+    assert "texts: number 1 (counted from 0) is empty or white space" in refuse(*predict, "fine", " ")
+    for name, content, message in (
+        ("a.jsonl", '{"text": "fine"}\n{"tex\n', "a.jsonl:2: not JSON"),
+        ("b.jsonl", '{"text": "fine"}\n{"text": "  "}\n', "b.jsonl:2: no `text`, or `text_a` and `text_b`, that is"),
+        ("c.jsonl", '{"text_a": "fine"}\n', "c.jsonl:1: no `text`, or `text_a` and `text_b`, that is"),
+        ("d.jsonl", '["fine"]\n', "d.jsonl:1: a JSON object is expected, found list"),
+        ("e.jsonl", '{"text": "\\ud800"}\n', "e.jsonl:1: holds half of a surrogate pair"),
+        ("f.txt", " \n\n", "f.txt: no texts"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        assert message in refuse(*predict, "--input", tmp_path / name, "--output", "{out}")
+    (tmp_path / "g.txt").write_bytes(b"\xff\xfe")
+    assert "g.txt: not UTF-8 (byte 0)" in refuse(*predict, "--input", tmp_path / "g.txt")
+    assert "none.txt: no such file" in refuse(*predict, "--input", tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "0"], "--epochs: 0 is not at least 1"),
+        (["--learning-rate", "nan"], "--learning-rate: nan is not a number above 0"),
+        (["--learning-rate", "inf"], "--learning-rate: inf is not a number above 0"),
+        (["--warmup", "1"], "--warmup: 1.0 is not in [0, 1)"),
+        (["--weight-decay", "-1"], "--weight-decay: -1.0 is not a number of at least 0"),
+        (["--seed", "-1"], "--seed: -1 is not between 0 and 4294967295"),
+        (["--limit", "0"], "--limit: 0 is not at least 1"),
+        (["--max-length", "2"], "--max-length: 2 is not between 3 and the 40 positions of"),
+        (["--max-length", "41"], "--max-length: 41 is not between 3 and the 40 positions of"),
+        (["--long-documents", "windows", "--stride", "99"], "stride: 99 must be at least 0 and less than 14"),
+        (["--phi", "-1"], "--phi: -1.0 is not a number of at least 0"),
+        (["--gamma", "nan"], "--gamma: nan is not a number of at least 0"),
+        (["--max-slope", "0"], "--max-slope: 0.0 is not above 0"),
+        (["--average-decay", "1"], "--average-decay: 1.0 is not in [0, 1)"),
+        (["--gradient-slope", "nan"], "--gradient-slope: nan is not above 0"),
+        (["--predictor-learning-rate", "-1"], "--predictor-learning-rate: -1.0 is not a number of at least 0"),
+        (["--finetune-epochs", "0"], "--epochs: 0 is not at least 1"),
+        (["--contribution-hidden-size", "0"], "--contribution-hidden-size: 0 is not at least 1"),
+    ],
+)
+def test_options(
+    options: list[str], message: str, refuse: Refuse, task_folder: Path, tiny_classifier_folder: Path
+) -> None:
+    """All of them before the first stage begins."""
+    start = ["run", "--task", task_folder, "--model", tiny_classifier_folder, "--output", "{out}"]
+    assert message in refuse(*start, *QUICK, *options)
+
+
+def test_stages_that_miss_an_earlier_one(
+    refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    new = ["--task", task_folder, "--output", "{out}"]
+    saliency, finetuned = run_folder / "saliency", run_folder / "finetuned"
+    train = ["train", *new, *QUICK, "--saliency"]
+    assert "--model: needed when --finetuned is not given" in refuse(*train, saliency, "--reference-score", "0.5")
+    line = refuse(*train, saliency, "--finetuned", finetuned, "--reference-score", "85")
+    assert "--reference-score: 85.0 is not between 0 and 1" in line
+    assert "no saliency targets here" in refuse(*train, tmp_path, "--finetuned", finetuned)
+    assert "no run.json" in refuse(*train, saliency, "--finetuned", tiny_classifier_folder)
+    config = json.loads((tiny_classifier_folder / "config.json").read_text())
+    encoder = Path(shutil.copytree(tiny_classifier_folder, tmp_path / "encoder"))
+    (encoder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}), encoding="utf-8")
+    line = refuse(*train, saliency, "--model", encoder, "--reference-score", "0.5", "--freeze-backbone")
+    assert "encoder is not a fine-tuned classifier, so there is nothing to keep" in line
+    line = refuse(*train, saliency, "--model", encoder)
+    assert "--reference-score: needed when --finetuned is not given and --model is an encoder" in line
+    for command in (["saliency", *new, "--model"], ["run", *new, *QUICK, "--classifier"]):
+        assert "encoder: is an encoder, without a trained head" in refuse(*command, encoder)
+    line = refuse(*train, saliency, "--finetuned", finetuned, "--max-length", "5")
+    assert "tokens, its target" in line
+    line = refuse("saliency", *new, "--finetuned", run_folder / "phi-0.1-post-hoc")
+    assert "weights of this fine-tuning epoch are gone" in line
+    assert "--epochs: 0 is not at least 1" in refuse("saliency", *new, "--finetuned", finetuned, "--epochs", "0")
+    copy = Path(shutil.copytree(finetuned, tmp_path / "finetuned"))
+    for content, message in (
+        ("{", "run.json: not JSON"),
+        ("[]", "run.json: a JSON object is expected, found list"),
+        ('{"command": "train"}', "run.json: a record of 'train', not of 'finetune'"),
+        ('{"command": "finetune"}', "run.json: 'best' is None, not a score"),
+    ):
+        (copy / "run.json").write_text(content, encoding="utf-8")
+        assert message in refuse(*train, saliency, "--finetuned", copy)
+
+
+def test_saliency_from_broken_epochs(refuse: Refuse, task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run_folder / "finetuned", tmp_path / "finetuned"))
+    for weights in copy.glob("epochs/*/model.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:100])
+    line = refuse("saliency", "--task", task_folder, "--finetuned", copy, "--output", "{out}")
+    assert "checkpoint-" in line and "the weights cannot be read" in line
+
+
+def test_outputs_that_are_something_else(
+    refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    model, task_options = run_folder / "phi-0.1-post-hoc", ["--task", task_folder]
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        for command in ("finetune", "run"):
+            line = refuse(command, *task_options, "--model", tiny_classifier_folder, "--output", path, *QUICK)
+            assert "cannot be a folder" in line and "file is a file" in line
+        assert "cannot be a folder" in refuse("export", "--model", model, "--output", path)
+    folder = ["--output", tmp_path / "folder"]
+    assert "folder is a folder" in refuse("evaluate", *task_options, "--model", model, *folder)
+    assert "folder is a folder" in refuse("predict", "x", "--model", model, *folder)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("command", ["finetune", "train"])
+def test_a_rate_that_breaks_the_weights(
+    command: str, refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path
+) -> None:
+    """The only update of the run does it, so no step's own loss shows it."""
+    options = {
+        "finetune": ["--model", tiny_classifier_folder],
+        "train": ["--finetuned", run_folder / "finetuned", "--saliency", run_folder / "saliency"],
+    }[command]
+    quick = [*QUICK, "--epochs", "1", "--batch-size", "24", "--warmup", "0", "--learning-rate", "1e38"]
+    line = refuse(command, "--task", task_folder, *options, "--output", "{out}", *quick)
+    assert "the validation loss is" in line and "'backbone'" in line and "no checkpoint was written yet" in line
+
+
+def test_the_last_good_checkpoint_is_kept(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from adapler.training.stages.finetune import _FinetuneTrainer
+
+    step = _FinetuneTrainer.training_step
+
+    def poisoned(self: Any, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.state.global_step == 4:  # the second epoch's second step
+            with torch.no_grad():
+                model.classifier.weight.fill_(float("nan"))
+        return step(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(_FinetuneTrainer, "training_step", poisoned)
+    arguments = ["finetune", "--task", task_folder, "--model", tiny_classifier_folder, "--output", tmp_path / "out"]
+    assert run_command(main, [str(argument) for argument in [*arguments, *QUICK]]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "stopped at step 5: the loss is nan (group 'backbone')" in line and "checkpoint-3" in line
+    weights = load_file(tmp_path / "out" / "epochs" / "checkpoint-3" / "model.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_real_process_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
+    tiny_adapler().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"garbage")
+    done = subprocess.run(
+        [sys.executable, "-m", "adapler", "predict", "--model", str(tmp_path), "x"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith(f"error: {tmp_path}: the weights cannot be")

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from adapler.errors import ArgumentError
+from adapler.inference.predict import predict_rows
+from adapler.model.batching import batches_by_length, pad_rows
+from adapler.model.flops import speedup
+from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
+
+TEXTS = [
+    "a great film",
+    "the plot is dull",
+    "never boring but very very good and fun",
+    "fun",
+    "the actor was not bad and the ending was so great , never dull .",
+]
+PAIRS = [("a great film", "the plot"), ("fun", "never boring but very good"), ("bad", "bad")]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
+def test_batches_hold_each_row_once_and_stay_in_the_budget(lengths: list[int], budget: int) -> None:
+    batches = list(batches_by_length(lengths, token_budget=budget))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert batch and (len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget)
+    flat = [lengths[row] for batch in batches for row in batch]
+    assert flat == sorted(flat, reverse=True)
+
+
+def test_batches_by_hand() -> None:
+    # longest first: 9 | 4, 4 (2 * 4 <= 10) | 3, 1, 1 (3 * 3 <= 10)
+    assert list(batches_by_length([4, 1, 9, 3, 4, 1], token_budget=10)) == [[2], [0, 4], [3, 1, 5]]
+    with pytest.raises(ArgumentError, match="^token_budget: 0 is not at least 1$"):
+        list(batches_by_length([1], token_budget=0))
+
+
+def test_pad_rows_by_hand() -> None:
+    rows = [{"input_ids": [5, 6], "attention_mask": [1, 1]}, {"input_ids": [7], "attention_mask": [1]}]
+    padded = pad_rows(rows, pad_token_id=9, device=torch.device("cpu"))
+    assert {name: value.tolist() for name, value in padded.items()} == {
+        "input_ids": [[5, 6], [7, 9]],
+        "attention_mask": [[1, 1], [1, 0]],
+    }
+    segments = [{**row, "token_type_ids": [1] * len(row["input_ids"])} for row in rows]
+    assert pad_rows(segments, pad_token_id=9, device=torch.device("cpu"))["token_type_ids"].tolist() == [[1, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("texts", [TEXTS, PAIRS], ids=["texts", "pairs"])
+def test_predict_keeps_the_order_and_equals_one_by_one(texts: list[Any], tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    # a budget that forces several batches
+    together = model.predict(texts, tokenizer=tiny_tokenizer, token_budget=30)
+    assert len(together) == len(texts)
+    for text, prediction in zip(texts, together, strict=True):
+        (single,) = model.predict([text], tokenizer=tiny_tokenizer)
+        assert (single.label, single.tokens, single.layers, single.lengths) == (
+            prediction.label,
+            prediction.tokens,
+            prediction.layers,
+            prediction.lengths,
+        )
+        assert single.probabilities == pytest.approx(prediction.probabilities, abs=1e-5)
+        assert single.speedup == pytest.approx(prediction.speedup)
+
+
+def test_predictions_are_those_of_the_forward_pass(tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    for text, prediction in zip(TEXTS, model.predict(TEXTS, tokenizer=tiny_tokenizer), strict=True):
+        inputs = tiny_tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            out = model(**inputs)
+        probabilities = out.logits[0].softmax(-1)
+        best = int(probabilities.argmax())
+        assert prediction.label == model.config.id2label[best]
+        assert prediction.score == pytest.approx(float(probabilities[best]), abs=1e-5)
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.tokens == ("[CLS]", *text.split(), "[SEP]")
+        assert prediction.layers == tuple(out.retention_mask[0].sum(0).tolist())
+        assert prediction.lengths == tuple(out.lengths[0].tolist())
+        assert prediction.layers[0] == LAYERS
+        n = torch.tensor([len(prediction.tokens)])
+        assert prediction.speedup == pytest.approx(speedup(model.config, n, out.lengths))
+
+
+def test_second_text_of_a_pair_has_its_own_segment(tiny_tokenizer: Any) -> None:
+    (prediction,) = tiny_adapler().predict([("fun", "the plot")], tokenizer=tiny_tokenizer, removal="none")
+    assert prediction.tokens == ("[CLS]", "fun", "[SEP]", "the", "plot", "[SEP]")
+    inputs = tiny_tokenizer("fun", "the plot", return_tensors="pt")
+    assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1]]
+    logits = tiny_classifier()(**inputs).logits[0]
+    assert list(prediction.probabilities.values()) == pytest.approx(logits.softmax(-1).tolist(), abs=1e-5)
+
+
+def test_without_removal_the_speedup_is_one(tiny_tokenizer: Any) -> None:
+    for prediction in tiny_adapler().predict(TEXTS, tokenizer=tiny_tokenizer, removal="none"):
+        assert prediction.speedup == 1
+        assert prediction.layers == (LAYERS,) * len(prediction.tokens)
+
+
+def test_threshold_scale_trades_tokens(tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    totals = [
+        sum(sum(p.lengths) for p in model.predict(TEXTS, tokenizer=tiny_tokenizer, threshold_scale=scale))
+        for scale in (0.0, 1.0, 1e6)
+    ]
+    assert totals[0] > totals[1] > totals[2] == LAYERS * len(TEXTS)
+
+
+def test_long_texts_are_truncated(tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    (full,) = model.predict(["fun " * 100], tokenizer=tiny_tokenizer)
+    (short,) = model.predict(["fun " * 100], tokenizer=tiny_tokenizer, max_length=7)
+    assert (len(full.tokens), len(short.tokens)) == (40, 7)  # 40 position embeddings
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_mode_is_restored(training: bool, tiny_tokenizer: Any) -> None:
+    model = tiny_adapler().train(training)
+    first, second = (model.predict(TEXTS, tokenizer=tiny_tokenizer) for _ in range(2))
+    assert first == second and model.training is training  # no dropout
+    with pytest.raises(ArgumentError):
+        model.predict([""], tokenizer=tiny_tokenizer)
+    assert model.training is training
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["fun", " \n"], {}, r"^texts: number 1 \(counted from 0\) is empty or white space$"),
+        ([("fun", "")], {}, "^texts: number 0 "),
+        (["fun"], {"removal": "soft"}, "^removal: 'soft' is not 'hard' or 'none'$"),
+        (["fun"], {"max_length": 2}, "^max_length: 2 is not between 3 and the model's 40$"),
+        (["fun"], {"max_length": 41}, "^max_length: 41 is not between 3 and the model's 40$"),
+        (["fun"], {"token_budget": 0}, "^token_budget: 0 is not at least 1$"),
+        (["fun"], {"threshold_scale": -1.0}, "^threshold_scale: -1.0 is not at least 0$"),
+        ("a great film", {}, "^texts: one string; give a list"),
+        (["fun", ("fun", "bad")], {}, "^texts: number 1 .* differs in kind from number 0"),
+        ([("fun", "bad"), "fun"], {}, "^texts: number 1 .* differs in kind"),
+        ([("fun", "bad", "dull")], {}, "^texts: number 0 .* is neither a string nor a pair of strings$"),
+        (["fun", None], {}, "^texts: number 1 .* is neither"),
+    ],
+)
+def test_predict_errors(texts: Any, options: dict[str, Any], message: str, tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        tiny_adapler().predict(texts, tokenizer=tiny_tokenizer, **options)
+
+
+def test_nothing_to_predict(tiny_tokenizer: Any) -> None:
+    assert tiny_adapler().predict([], tokenizer=tiny_tokenizer) == []
+
+
+def encoded(tokenizer: Any, texts: list[str]) -> list[dict[str, list[int]]]:
+    return [dict(tokenizer(text)) for text in texts]
+
+
+def test_predict_rows_on_a_plain_classifier(tiny_tokenizer: Any) -> None:
+    classifier = tiny_classifier().train()
+    rows = encoded(tiny_tokenizer, TEXTS)
+    out = predict_rows(classifier, rows, pad_token_id=0, token_budget=20)
+    assert classifier.training
+    lengths = [len(text.split()) + 2 for text in TEXTS]
+    assert out.lengths_in.tolist() == lengths
+    assert out.lengths.tolist() == [[n] * LAYERS for n in lengths]
+    for row, text in enumerate(TEXTS):
+        expected = tiny_classifier()(**tiny_tokenizer(text, return_tensors="pt")).logits[0]
+        assert_close(out.logits[row], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_predict_rows_on_adapler(tiny_tokenizer: Any) -> None:
+    model, rows = tiny_adapler(), encoded(tiny_tokenizer, TEXTS)
+    out = predict_rows(model, rows, pad_token_id=0, token_budget=20)
+    full = predict_rows(model, rows, pad_token_id=0, removal="none")
+    assert out.lengths.sum() < full.lengths.sum()
+    for row, text in enumerate(TEXTS):
+        with torch.no_grad():
+            single = model(**tiny_tokenizer(text, return_tensors="pt"))
+        assert_close(out.logits[row], single.logits[0], atol=1e-5, rtol=1e-5)
+        assert out.lengths[row].tolist() == single.lengths[0].tolist()
+
+
+def test_predict_rows_needs_rows() -> None:
+    with pytest.raises(ArgumentError, match="^rows: nothing to predict$"):
+        predict_rows(tiny_classifier(), [], pad_token_id=0)

@@ -1,0 +1,54 @@
+"""A tiny training set and trainers over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from adapler.training.records import Settings, training_arguments
+from adapler.training.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCollator
+from tests.conftest import tiny_adapler
+
+ROWS = 16
+# Options of every training command on the tiny task.
+QUICK = ["--max-length", "16", "--epochs", "2", "--batch-size", "8", "--precision", "float32"]
+
+
+def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:
+    """Encoded rows of 4 to 9 tokens whose label is whether token 10 comes before token 11."""
+    generator = np.random.default_rng(seed)
+    data: dict[str, list[Any]] = {"id": [], "input_ids": [], "attention_mask": [], "labels": [], "saliency": []}
+    for index in range(number):
+        length = int(generator.integers(2, 8))
+        label = int(generator.integers(0, 2))
+        ids = [2, *generator.integers(12, 40, length).tolist(), 10 + label, 3]
+        saliency = generator.random(len(ids)).astype(np.float32)
+        data["id"].append(f"row-{index}")
+        data["input_ids"].append(ids)
+        data["attention_mask"].append([1] * len(ids))
+        data["labels"].append(label)
+        data["saliency"].append((saliency / saliency.sum()).tolist())
+    return datasets.Dataset.from_dict(data)
+
+
+def trainer(folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = None, **options: Any) -> AdapLeRTrainer:
+    """A trainer on CPU in float32, without dropout unless the model has it."""
+    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "precision": "float32", **(settings or {})}
+    data = rows()
+    return AdapLeRTrainer(
+        tiny_adapler(eta=0.5) if model is None else model,
+        training_arguments(
+            Settings(**settings),
+            folder,
+            kind=AdapLeRTrainingArguments,
+            metric_for_best_model="selection",
+            disable_tqdm=True,
+            **{"gamma": 0.1, "phi": 1e-2, "eta_learning_rate": 1e-2, "predictor_learning_rate": 1e-2, **options},
+        ),
+        train_dataset=data,
+        eval_dataset=data.remove_columns("saliency"),
+        data_collator=SaliencyCollator(tokenizer),
+    )

@@ -1,0 +1,63 @@
+"""Fine-tuning of the plain backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapler.cli.parser import main
+from tests.conftest import tiny_classifier
+
+
+@pytest.fixture(scope="module")
+def still_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A tiny classifier without dropout."""
+    folder = tmp_path_factory.mktemp("still")
+    tiny_classifier(num_labels=2, hidden_dropout_prob=0.0).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def finetuned(folder: Path, task: Path, model: Path, *options: str) -> tuple[dict[str, torch.Tensor], list[Any]]:
+    """Weights and logged training entries."""
+    arguments = ["finetune", "--task", str(task), "--model", str(model), "--output", str(folder), "--epochs", "2"]
+    arguments += ["--max-length", "16", "--precision", "float32", "--learning-rate", "1e-3", *options]
+    assert main(arguments) == 0
+    state = max(folder.glob("epochs/*/trainer_state.json"), key=lambda path: int(path.parent.name.split("-")[1]))
+    history = json.loads(state.read_text())["log_history"]
+    return load_file(folder / "model.safetensors"), [entry for entry in history if "loss" in entry]
+
+
+def test_accumulated_batches_equal_one(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
+    whole, log = finetuned(tmp_path / "whole", task_folder, still_folder, "--batch-size", "8")
+    parts, parts_log = finetuned(
+        tmp_path / "parts", task_folder, still_folder, "--batch-size", "4", "--accumulation", "2"
+    )
+    for one, other in zip(log, parts_log, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+    for name, tensor in whole.items():
+        if not name.endswith("key.bias"):  # no gradient but rounding noise, which Adam makes large
+            torch.testing.assert_close(parts[name], tensor, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_same_seed_same_result_and_another_seed_another(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    results = [
+        finetuned(tmp_path / name, task_folder, tiny_classifier_folder, "--batch-size", "8", "--seed", seed)[0]
+        for name, seed in (("a", "1"), ("b", "1"), ("c", "2"))
+    ]
+    assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
+    assert not all(torch.equal(tensor, results[2][name]) for name, tensor in results[0].items())
+
+
+def test_half_rounds_the_weights_to_float16(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
+    weights, _ = finetuned(tmp_path / "half", task_folder, still_folder, "--half")
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values())
+    assert all(torch.equal(tensor, tensor.half().float()) for tensor in weights.values())

@@ -1,0 +1,110 @@
+"""A training that was killed goes on where it was, to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapler.cli.parser import main
+from adapler.errors import ArgumentError
+from adapler.training.records import last_checkpoint
+from adapler.training.trainer import AdapLeRTrainer
+from tests.adapler.training.common import trainer
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("extra", [[], ["--freeze-backbone"], ["--average-decay", "0.9"]], ids=" ".join)
+def test_a_process_killed_in_mid_training(
+    extra: list[str], task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL leaves no chance to tidy up; dropout is on, so the random state must be restored too."""
+    options = ["train", "--task", str(task_folder), "--max-length", "16", "--precision", "float32"]
+    options += ["--finetuned", str(run_folder / "finetuned"), "--saliency", str(run_folder / "saliency")]
+    options += [
+        "--epochs",
+        "6",
+        "--batch-size",
+        "2",
+        "--learning-rate",
+        "1e-3",
+        "--phi",
+        "0.1",
+        "--eta-learning-rate",
+        "0.1",
+    ]
+    options += extra
+    assert main([*options, "--output", str(tmp_path / "straight")]) == 0
+
+    command = [sys.executable, "-m", "adapler", *options, "--output", str(tmp_path / "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    epochs = tmp_path / "killed" / "epochs"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 600
+        while last_checkpoint(epochs) is None and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
+    assert not (tmp_path / "killed" / "run.json").exists(), "it ended before it was killed"
+
+    done = int(str(last_checkpoint(epochs)).rpartition("-")[2])
+    steps = []
+    step = AdapLeRTrainer.training_step
+    monkeypatch.setattr(AdapLeRTrainer, "training_step", lambda *args: steps.append(1) or step(*args))
+    assert main([*options, "--output", str(tmp_path / "killed"), "--resume"]) == 0
+    assert 12 <= done and len(steps) == 6 * 12 - done, "it began anew"
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("straight", "killed")]
+    assert records[0]["epochs"] == records[1]["epochs"] and records[0]["selected"] == records[1]["selected"]
+    straight, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert (
+        straight.keys() == killed.keys() and records[0]["epochs"][-1]["lengths"] != records[0]["epochs"][0]["lengths"]
+    )
+    different = [name for name, tensor in straight.items() if not torch.equal(tensor, killed[name])]
+    assert different == []
+
+
+@pytest.mark.parametrize(("first", "then", "held"), [(0.0, 0.9, "no average"), (0.9, 0.0, "an average")])
+def test_an_average_is_not_made_up_or_forgotten(
+    first: float, then: float, held: str, tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    trainer(tmp_path, tiny_tokenizer, average_decay=first).train()
+    last = last_checkpoint(tmp_path)
+    with pytest.raises(ArgumentError, match=f"average_decay: {then}, but .*checkpoint-8 was written with {held}"):
+        trainer(tmp_path, tiny_tokenizer, average_decay=then).train(resume_from_checkpoint=last)
+
+
+def test_the_last_whole_checkpoint(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path / "nowhere") is None and last_checkpoint(tmp_path) is None
+    for step, state in ((9, '{"global_step": 9}'), (10, '{"global_step": 10}'), (11, '{"glo'), (120, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state, encoding="utf-8")
+    (tmp_path / "checkpoint-200").write_text("a file", encoding="utf-8")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10"), "by number, whole ones only"
+
+
+def test_a_checkpoint_that_was_being_written(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
+    """Resuming passes over it and writes it anew."""
+    finetune = ["finetune", "--task", str(task_folder), "--model", str(run_folder / "finetuned"), "--max-length", "16"]
+    finetune += ["--precision", "float32", "--batch-size", "8", "--epochs", "3", "--learning-rate", "1e-3"]
+    assert main([*finetune, "--output", str(tmp_path / "straight")]) == 0
+    assert main([*finetune, "--output", str(tmp_path / "cut")]) == 0
+    last = Path(str(last_checkpoint(tmp_path / "cut" / "epochs")))
+    (last / "trainer_state.json").unlink()
+    (last / "optimizer.pt").write_bytes((last / "optimizer.pt").read_bytes()[:100])
+    assert main([*finetune, "--output", str(tmp_path / "cut"), "--resume"]) == 0
+    for file in ("model.safetensors", f"epochs/{last.name}/model.safetensors"):
+        straight, cut = (load_file(tmp_path / name / file) for name in ("straight", "cut"))
+        assert all(torch.equal(tensor, cut[name]) for name, tensor in straight.items()), file

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis.documents.aggregation import aggregate
+from analysis.documents.alignment import align
+from analysis.documents.units import WindowScores, group, unit_labels, unit_scores, why_skipped
+from tests.analysis.conftest import Document
+
+
+def test_against_a_loop() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        words = generator.integers(0, 6, generator.integers(1, 15))
+        scores = generator.normal(size=(3, len(words)))
+        for how, function in (("max", np.max), ("mean", np.mean), ("sum", np.sum)):
+            values, kept = aggregate(scores, words, how=how)
+            assert kept.tolist() == list(dict.fromkeys(words.tolist()))
+            for k, word in enumerate(kept):
+                np.testing.assert_allclose(values[:, k], function(scores[:, words == word], axis=1))
+
+
+def test_none_changes_nothing_and_empty_is_empty() -> None:
+    scores, words = aggregate(np.array([0.1, 0.2]), np.array([5, 5]), how="none")
+    assert scores.tolist() == [0.1, 0.2] and words.tolist() == [5, 5]
+    assert aggregate(np.zeros((2, 0)), np.zeros(0, dtype=np.int64), how="max")[0].shape == (2, 0)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ArgumentError, match="aggregation: got 'min', allowed are none, max, mean, sum"):
+        aggregate(np.zeros(2), np.zeros(2, dtype=np.int64), how="min")
+    with pytest.raises(ArgumentError, match="words: 3 of them, scores have 2 wordpieces"):
+        aggregate(np.zeros(2), np.zeros(3, dtype=np.int64), how="max")
+
+
+def scored(*rows: list[float], present: list[list[bool]] | None = None, signed: bool = False) -> WindowScores:
+    mask = None if present is None else np.array(present)
+    return WindowScores(np.array(rows, dtype=np.float32), mask, signed)
+
+
+def test_a_word_unit_by_hand(tiny_tokenizer: Any) -> None:
+    # [CLS] film un ##forgettable [SEP]
+    (window,) = align(Document("d", ["film", "unforgettable"], [1]), tiny_tokenizer).windows
+    assert unit_labels([window], aggregation="none").tolist() == [False, True, True]
+    assert unit_labels([window], aggregation="max").tolist() == [False, True]
+    given = scored([0.5, 0.1, 0.1, 0.2, 0.1], present=[[True, True, False, True, False]])
+    pieces = unit_scores([window], [given], aggregation="none")
+    np.testing.assert_allclose(pieces.scores, [[0.1, 0.1, 0.2]], rtol=1e-6)
+    assert pieces.n_input == 5 and pieces.n_present.tolist() == [3]
+    summed = unit_scores([window], [given], aggregation="sum")
+    np.testing.assert_allclose(summed.scores, [[0.1, 0.3]], rtol=1e-6)
+    assert summed.n_input == 4 and summed.n_present.tolist() == [3]  # two words, [CLS]; [SEP] is gone
+    # the max of the pieces leaves .5 + .1 + .1 + .2 = .9 to share out
+    best = unit_scores([window], [given], aggregation="max")
+    np.testing.assert_allclose(best.scores, [[0.1 / 0.9, 0.2 / 0.9]], rtol=1e-6)
+
+
+def test_uniform_windows_are_stitched_to_a_uniform_document(tiny_tokenizer: Any) -> None:
+    document = Document("d", ["film"] * 11, [0])
+    windows = align(document, tiny_tokenizer, max_length=6, policy="all-windows").windows
+    lengths = [len(window) for window in windows]
+    assert lengths == [6, 6, 5]
+    uniform = [scored([1 / n] * n) for n in lengths]
+    stitched = unit_scores(windows, uniform, aggregation="none")
+    np.testing.assert_allclose(stitched.scores, np.full((1, 11), 1 / 17), rtol=1e-6)
+    assert stitched.n_input == 17 and stitched.n_present.tolist() == [17]
+    raw = unit_scores(windows, [scored([-2.0] * n, signed=True) for n in lengths], aggregation="none")
+    assert raw.signed and (raw.scores == -2).all()  # signed scores are no shares of a window
+
+
+def test_units_of_a_policy(tiny_tokenizer: Any) -> None:
+    windows = align(Document("d", ["film"] * 11, [0]), tiny_tokenizer, max_length=6, policy="all-windows").windows
+    assert [len(unit) for unit in group(windows, policy="all-windows")] == [3]
+    assert [len(unit) for unit in group(windows, policy="rationale-windows")] == [1, 1, 1]
+
+
+def test_why_skipped() -> None:
+    yes, no, both = np.array([True]), np.array([False]), np.array([True, False])
+    assert why_skipped([no, both]) is None
+    assert why_skipped([no]) == "no rationale in view"
+    assert why_skipped([no, yes]) == "nothing but rationale in view"

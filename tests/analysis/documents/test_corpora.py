@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.errors import DataError
+from analysis import loading
+from analysis.documents.corpora import holds_json_lines, read_json_lines
+
+ROWS: list[dict[str, Any]] = [
+    {"id": "a", "tokens": ["so", "dull", "."], "label": 1, "rationale": [0, 1, 1], "text": "ignored"},
+    {"tokens": ["fine"], "label": 0, "rationale": None, "query": "good ?"},
+]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_hatexplain_style_folder(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", ROWS)
+    write(tmp_path / "train.jsonl", [{"text": "no tokens here", "label": 0}])  # never read for another split
+    (tmp_path / "meta.json").write_text(json.dumps({"labels": ["hate", "normal"]}))
+    assert holds_json_lines(tmp_path)
+    corpus = loading.load_corpus(tmp_path, split="test")
+    assert corpus.labels == ("hate", "normal") and list(corpus.splits) == ["test"]
+    first, second = corpus.splits["test"]
+    assert (first.id, first.words, first.label, first.spans) == ("a", ("so", "dull", "."), "normal", ((1, 3),))
+    assert (second.id, second.label, second.spans, second.query) == ("test-2", "hate", (), "good ?")
+    with pytest.raises(DataError, match="train.jsonl:1: field 'tokens' must be a list of strings, found nothing"):
+        read_json_lines(tmp_path, split="train")
+    with pytest.raises(DataError, match="no split 'val', there are train, test"):
+        read_json_lines(tmp_path, split="val")
+
+
+def test_validation_is_val_and_a_file_is_the_split_asked_for(tmp_path: Path) -> None:
+    file = write(tmp_path / "validation.jsonl", ROWS)
+    by_folder, by_file = read_json_lines(tmp_path, split="val"), read_json_lines(file, split="val")
+    assert by_folder.splits == by_file.splits and by_folder.checksum == by_file.checksum
+    assert by_folder.labels == ("0", "1")  # without names the indices
+    assert list(read_json_lines(file, split="test").splits) == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("votes", "spans"),
+    [
+        ([[0, 1, 1], [0, 1, 0]], ((1, 3),)),  # half is enough
+        ([[1, 1, 0], [0, 1, 0], [0, 1, 1]], ((1, 2),)),
+        ([[1, 0, 0], [1, 0, 0], [0, 0, 0]], ((0, 1),)),  # an annotator who marked nothing has no vote
+        ([[1, 0, 0], [0, 0, 0], [0, 0, 0]], ((0, 1),)),
+        ([[0, 0, 0]], ()),
+        ([], ()),  # HateXplain's texts that are normal
+    ],
+)
+def test_several_annotators(tmp_path: Path, votes: list[list[int]], spans: Any) -> None:
+    file = write(tmp_path / "test.jsonl", [ROWS[0] | {"rationale": votes}])
+    assert read_json_lines(file, split="test").splits["test"][0].spans == spans
+
+
+def test_an_eraser_folder_is_not_one(corpus_folder: Path) -> None:
+    assert not holds_json_lines(corpus_folder) and not holds_json_lines(corpus_folder / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"rationale": [0, 1]}, r":1: the rationale covers 2 tokens, the text has 3"),
+        ({"rationale": [0, 1, 1, 1]}, r":1: the rationale covers 4 tokens, the text has 3"),
+        ({"rationale": [0, 2, 0]}, r":1: field 'rationale' must be null, a list of 0 and 1, .* found \[0, 2, 0\]"),
+        ({"rationale": [[0, 1, 1], [0, 1]]}, r":1: the rationale covers 2 tokens, the text has 3"),
+        ({"rationale": [[0, 1, 1], [0, 1, "x"]]}, r":1: field 'rationale' must be .*, found \[0, 1, 'x'\]"),
+        ({"rationale": [[0, 1, 1], 1]}, r":1: field 'rationale' must be .*, found \[\[0, 1, 1\], 1\]"),
+        ({"rationale": "dull"}, r":1: field 'rationale' must be null, a list of 0 and 1"),
+        ({"tokens": []}, r":1: field 'tokens' must be a list of strings, found \[\]"),
+        ({"tokens": ["a", 1, "b"]}, r":1: field 'tokens'"),
+        ({"label": 2}, r":1: label 2, meta.json has 2 labels"),
+        ({"label": "odd"}, r":1: label 'odd' is not in meta.json, which has hate, normal"),
+        ({"label": None}, r":1: field 'label' must be a name or an index, found nothing"),
+        ({"label": True}, r":1: field 'label' must be"),
+        ({"id": ["a"]}, r":1: field 'id' must be a string or a number"),
+    ],
+)
+def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"labels": ["hate", "normal"]}))
+    write(tmp_path / "test.jsonl", [ROWS[0] | row])
+    with pytest.raises(DataError, match="test.jsonl" + message):
+        read_json_lines(tmp_path, split="test")
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="test.jsonl:2: id 'a' appears twice"):
+        read_json_lines(write(tmp_path / "test.jsonl", [ROWS[0], ROWS[0]]), split="test")
+    (tmp_path / "test.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="test.jsonl: holds no examples"):
+        read_json_lines(tmp_path / "test.jsonl", split="test")
+    (tmp_path / "test.jsonl").write_bytes(b"\xff")
+    with pytest.raises(DataError, match="not UTF-8 text"):
+        read_json_lines(tmp_path, split="test")
+    write(tmp_path / "test.jsonl", ROWS)
+    (tmp_path / "meta.json").write_text("{")
+    with pytest.raises(DataError, match="meta.json: not JSON"):
+        read_json_lines(tmp_path, split="test")
+    (tmp_path / "meta.json").write_text('{"labels": [1]}')
+    with pytest.raises(DataError, match="meta.json: 'labels' must be a list of names"):
+        read_json_lines(tmp_path, split="test")

@@ -1,0 +1,180 @@
+"""Policies, word scores, methods with meaning at the input, queries: what a document's value is made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapler.data.eraser import EraserCorpus, EraserExample, read_corpus
+from analysis import loading, rationale_eval
+from analysis.documents.alignment import align
+from analysis.documents.batching import collate
+from analysis.metrics import plausibility as pl
+from analysis.output.report import RationaleReport
+from analysis.scores import get_method
+from analysis.scores.contribution import adapler_pass
+from tests.analysis.evaluation.test_evaluation import run, value
+
+
+@pytest.fixture
+def report(adapler_folder: Path, corpus_folder: Path) -> RationaleReport:
+    return run(adapler_folder, corpus_folder)
+
+
+def test_rationale_windows_are_averaged(adapler_folder: Path, corpus_folder: Path, tiny_tokenizer: Any) -> None:
+    result = run(adapler_folder, corpus_folder, policy="rationale-windows", methods=["saliency"])
+    assert result.meta["truncation"]["rationale_words_lost"] == 0
+    assert result.meta["windows"] == {"total": 7, "skipped_in_scored_documents": 0}
+    example = {e.id: e for e in read_corpus(corpus_folder).splits["test"]}["pos_long"]
+    windows = align(example, tiny_tokenizer, max_length=24, policy="rationale-windows").windows
+    assert len(windows) == 2
+    classifier = loading.load_models(None, adapler_folder)[0]
+    each = []
+    for window in windows:
+        scores = get_method("saliency")(classifier, collate([window], pad_token_id=5)).scores[0, 1].double().numpy()
+        each.append(pl.average_precision(window.rationale[~window.special], scores[~window.special]))
+    assert value(result, "saliency", 1, "pos_long", "average_precision") == pytest.approx(np.mean(each), abs=1e-6)
+    record = {d.id: d for d in result.documents}["pos_long"]
+    assert record.tokens == sum(map(len, windows)) and record.account.words_in_view < record.account.words
+    # nothing to show but the beginning: classified, not scored
+    assert {d.id: d.skipped for d in result.documents}["neg_none"] == "no rationale in view"
+
+
+def test_all_windows_are_stitched(adapler_folder: Path, corpus_folder: Path, tiny_tokenizer: Any) -> None:
+    result = run(adapler_folder, corpus_folder, policy="all-windows", methods=["saliency", "cp"])
+    assert result.meta["truncation"]["words_lost"] == 0
+    example = {e.id: e for e in read_corpus(corpus_folder).splits["test"]}["pos_long"]
+    windows = align(example, tiny_tokenizer, max_length=24, policy="all-windows").windows
+    total = sum(map(len, windows))
+    classifier, reducer, _ = loading.load_models(None, adapler_folder)
+    labels, scores, logits, present = [], [], [], 0
+    for window in windows:
+        batch = collate([window], pad_token_id=5)
+        found = get_method("cp")(reducer, batch)
+        row = found.scores[0, 1].double().numpy() * len(window) / total
+        assert found.present is not None
+        present += int(found.present[0, 1].sum())
+        labels.append(window.rationale[~window.special])
+        scores.append(row[~window.special])
+        logits.append(classifier(**batch.model_inputs()).logits.detach().numpy())
+    joined, truth = np.concatenate(scores), np.concatenate(labels)
+    assert value(result, "cp", 1, "pos_long", "average_precision") == pytest.approx(
+        pl.average_precision(truth, joined), abs=1e-6
+    )
+    for metric, n in (("fpr", total), ("fpr_present", present)):
+        expected = pl.false_positive_rate(truth, pl.select_uniform(joined, n))
+        assert value(result, "cp", 1, "pos_long", metric) == pytest.approx(expected)
+    record = {d.id: d for d in result.documents}["pos_long"]
+    assert record.prediction == ("NEG", "POS")[int(np.mean(logits, axis=0).argmax())]
+    assert record.lengths is not None and record.tokens == total and record.lengths[0] <= total
+
+
+def test_short_documents_do_not_depend_on_the_policy(
+    report: RationaleReport, adapler_folder: Path, corpus_folder: Path
+) -> None:
+    for policy in ("all-windows", "rationale-windows"):
+        other = run(adapler_folder, corpus_folder, policy=policy)
+        for d, document in enumerate(report.documents):
+            if document.id != "pos_long":
+                np.testing.assert_allclose(other.values[:, :, d], report.values[:, :, d], atol=1e-6)
+
+
+def test_word_aggregation(adapler_folder: Path, corpus_folder: Path, tiny_tokenizer: Any) -> None:
+    result = run(adapler_folder, corpus_folder, aggregation="sum", methods=["saliency"])
+    example = {e.id: e for e in read_corpus(corpus_folder).splits["test"]}["neg_1"]
+    (window,) = align(example, tiny_tokenizer, max_length=24).windows
+    classifier = loading.load_models(None, adapler_folder)[0]
+    scores = get_method("saliency")(classifier, collate([window], pad_token_id=5)).scores[0, 0].double().numpy()
+    by_word = np.array([scores[window.words == word].sum() for word in range(len(example.words))])
+    expected = pl.average_precision(example.rationale(), by_word)
+    assert value(result, "saliency", 0, "neg_1", "average_precision") == pytest.approx(expected)
+    chosen = pl.select_uniform(by_word, len(example.words) + 2)
+    expected = pl.false_positive_rate(example.rationale(), chosen)
+    assert value(result, "saliency", 0, "neg_1", "fpr") == pytest.approx(expected)
+    assert result.meta["aggregation"] == "sum"
+    scored = ("neg_0", "neg_1", "pos_0", "pos_long")
+    densities = {e.id: e.rationale().mean() for e in read_corpus(corpus_folder).splits["test"]}
+    densities["pos_long"] = 3 / 21  # words in view
+    assert result.meta["density"] == pytest.approx(np.mean([densities[name] for name in scored]))
+
+
+def test_input_level_methods_have_values_at_layer_0_only(adapler_folder: Path, corpus_folder: Path) -> None:
+    result = run(adapler_folder, corpus_folder, methods=["saliency", "integrated_gradients(n_steps=2)"])
+    assert result.methods == ("saliency", "integrated_gradients(n_steps=2)")
+    assert result.meta["layerwise"] == {"saliency": True, "integrated_gradients(n_steps=2)": False}
+    ap = result.metrics.index("average_precision")
+    assert np.isfinite(result.values[1, 0, 0, ap]) and np.isnan(result.values[1, 1:]).all()
+    assert np.isnan(result.values[1, 0, 0, result.metrics.index("fpr")])  # signed: no selection at 1/n
+    assert np.isfinite(result.correlations[0]).all() and np.isnan(result.correlations[1, 0, 1])
+    assert result.examples[0].scores["integrated_gradients(n_steps=2)"].shape[0] == 1
+    assert result.meta["diagnostics"]["integrated_gradients(n_steps=2)"]
+    assert result.meta["options"]["integrated_gradients(n_steps=2)"]["n_steps"] == 2
+
+
+def test_examples_are_token_by_token(
+    report: RationaleReport, reducer: Any, tiny_tokenizer: Any, corpus_folder: Path
+) -> None:
+    assert len(report.examples) == 3 and {e.id for e in report.examples} <= {d.id for d in report.documents}
+    shown = report.examples[0]
+    document = {e.id: e for e in read_corpus(corpus_folder).splits["test"]}[shown.id]
+    (window,) = align(document, tiny_tokenizer, max_length=24).windows
+    assert shown.tokens == tuple(tiny_tokenizer.convert_ids_to_tokens(window.input_ids.tolist()))
+    np.testing.assert_array_equal(shown.rationale, window.rationale)
+    output = adapler_pass(reducer, collate([window], pad_token_id=5))
+    assert shown.retention is not None
+    np.testing.assert_array_equal(shown.retention, output.retention_mask[0].bool().numpy())
+    np.testing.assert_allclose(shown.scores["cp"], output.contribution_scores[0].numpy(), atol=1e-6)
+
+
+def test_correlations_and_curves(report: RationaleReport) -> None:
+    n = len(report.methods)
+    assert report.correlations is not None and report.correlations.shape == (3, n, n)
+    np.testing.assert_allclose(np.diagonal(report.correlations, axis1=1, axis2=2), 1, atol=1e-9)
+    np.testing.assert_allclose(report.correlations, report.correlations.transpose(0, 2, 1), atol=1e-12)
+    for curve in report.curves.values():
+        assert curve.shape == (3, 101) and (np.diff(curve, axis=1) <= 1e-12).all()
+
+
+def test_queries_are_shown_when_they_differ(
+    adapler_folder: Path, reducer: Any, tiny_tokenizer: Any, corpus_folder: Path
+) -> None:
+    corpus = read_corpus(corpus_folder)
+    asked = tuple(
+        EraserExample(e.id, e.words, e.label, e.spans, "the plot" if k else "rain")
+        for k, e in enumerate(corpus.splits["test"])
+    )
+    other = EraserCorpus("asked", "", "0", corpus.labels, {"test": asked})
+
+    def tokens(**options: Any) -> list[int]:
+        report = rationale_eval.evaluate(
+            adapler=reducer, tokenizer=tiny_tokenizer, methods=["random"], max_length=64, progress=False, **options
+        )
+        return [d.tokens for d in report.documents]
+
+    without = tokens(data=corpus)
+    assert np.subtract(tokens(data=other), without).tolist() == [2, 3, 3, 3, 3, 3]  # the query and its [SEP]
+    assert tokens(data=other, queries=False) == without
+    same = EraserCorpus("same", "", "0", corpus.labels, {"test": asked[1:]})
+    assert tokens(data=same) == without[1:]  # one query for all says nothing
+
+
+def test_json_lines_instead_of_a_corpus(adapler_folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": 7, "tokens": ["a", "dull", "film"], "label": "NEG", "rationale": [0, 1, 0]},
+        {"id": 8, "tokens": ["superb", "film"], "label": "POS", "rationale": None},
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(adapler_folder, tmp_path / "mine.jsonl")
+    assert [(d.id, d.skipped) for d in result.documents] == [("7", None), ("8", "no rationale in view")]
+    assert result.meta["data"]["name"] == "mine"
+
+
+def test_a_split_without_any_rationale(adapler_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"tokens": ["a", "film"], "label": "NEG"}')
+    result = run(adapler_folder, tmp_path / "mine.jsonl")
+    assert result.n_skipped == 1 and np.isnan(result.values).all() and result.examples == ()
+    assert result.meta["density"] is None and result.accuracy in (0, 1)

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from adapler.errors import ArgumentError, DataError
+from analysis import figures
+from analysis.figures import __main__ as command
+from analysis.figures import style, tradeoff
+from analysis.output import tables
+from analysis.output.report import RationaleReport
+from analysis.results.report import RECALLS
+from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_report
+
+KINDS = ("agreement", "lengths", "precision_recall", "correlation", "faithfulness", "document", "heatmap")
+
+
+@pytest.fixture
+def report() -> RationaleReport:
+    return full_report()
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "tradeoff.csv"
+    rows = ["mode,phi,epoch,scale,accuracy,speedup,reference", "post-hoc,1e-3,1,1,.86,2,.88", "full,1e-3,1,1,.87,3,.88"]
+    rows += ["full,1e-3,2,1,.88,1.5,.88", "full,1e-3,3,1,.80,2,.88", "$f_2$,1e-3,3,1,.85,5,.88"]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def lines(ax: Axes) -> dict[str, Any]:
+    return {str(line.get_label()): line for line in ax.get_lines()}
+
+
+def test_kinds_follow_what_the_report_has(report: RationaleReport) -> None:
+    assert figures.kinds(report) == KINDS
+    assert figures.kinds(make_report(with_adapler=False)) == ("agreement",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("venue", ["acl", "neurips"])
+def test_every_figure_has_the_width_of_the_venue_and_nothing_outside(
+    report: RationaleReport, kind: str, venue: str
+) -> None:
+    figure = figures.draw(report, kind, style=venue)
+    widths = {"acl": (3.03, 6.3), "neurips": (5.5, 5.5)}[venue]
+    assert figure.get_figwidth() in widths
+    with matplotlib.rc_context(figures.STYLE):
+        figure.draw_without_rendering()
+        drawn = figure.get_tightbbox()  # inches
+    assert drawn.x0 > -0.02 and drawn.y0 > -0.02, "something is clipped"
+    assert drawn.x1 < figure.get_figwidth() + 0.02 and drawn.y1 < figure.get_figheight() + 0.02
+    sizes = [text.get_fontsize() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+    assert min(sizes) >= 6, "too small to read in print"
+
+
+def test_figures_leave_the_settings_of_matplotlib_alone(report: RationaleReport, tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    figures.save_figure(figures.draw(report, "lengths"), tmp_path / "lengths")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_unknown_figures_styles_methods_and_layers(report: RationaleReport) -> None:
+    for options, message in (
+        ({"kind": "heat"}, "figure 'heat' is not known, there are agreement, lengths, precision_recall"),
+        ({"kind": "lengths", "style": "emnlp"}, "style: got 'emnlp', allowed are acl, neurips"),
+        ({"panels": ("auc",)}, "panel 'auc' is not in the report"),
+        ({"panels": ()}, "panels: got none"),
+        ({"methods": ("lrp",)}, "method 'lrp' is not in the report, which has attention, saliency"),
+        ({"kind": "precision_recall", "layers": (4,)}, "layer: got 4, the model has 0 to 3"),
+        ({"kind": "correlation", "layers": ()}, "layers: got none"),
+        ({"kind": "document", "layers": (7,)}, "layer: got 7, document d.c_0 has 0 to 3 for 'cp'"),
+        ({"kind": "document", "example": 2}, "example: got 2, the report has 2 examples"),
+        ({"kind": "document", "method": "lrp"}, "method 'lrp' is not in document d.c_0, which has attention"),
+        ({"kind": "heatmap", "methods": ("random",)}, "method 'random' is not in document d.c_0"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            report.figure(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_figure_without_results_says_so(kind: str) -> None:
+    messages = {"lengths": "no AdapLeR model", "document": "0 examples", "heatmap": "0 examples"}
+    with pytest.raises(ArgumentError, match=messages.get(kind, f"figure '{kind}': the report has no")):
+        make_report(with_adapler=False).figure(kind)
+
+
+def test_agreement_draws_the_means_bands_and_chance(report: RationaleReport) -> None:
+    figure = make_report().figure(panels=("average_precision", "fpr", "j"))
+    left, middle, right = figure.axes
+    means = tables.cells(make_report(), "fpr")
+    np.testing.assert_allclose(lines(middle)["AdapLeR CP"].get_ydata(), means["cp"])
+    assert list(lines(middle)["AdapLeR CP"].get_xdata()) == [0, 1, 2, 3]
+    assert len(middle.collections) == len(METHODS)  # one band each
+    band = middle.collections[METHODS.index("cp")].get_paths()[0].vertices
+    summary = make_report().summary()
+    cells = summary[(summary["method"] == "cp") & (summary["metric"] == "fpr")]
+    assert band[:, 1].min() == pytest.approx(cells["low"].min())
+    assert band[:, 1].max() == pytest.approx(cells["high"].max())
+    assert set(lines(left)["Chance"].get_ydata()) == {1 / 3} and set(lines(right)["Chance"].get_ydata()) == {0}
+    assert "random" not in lines(left) and "random" in lines(middle)
+    assert middle.get_ylim()[0] == 0
+
+
+def test_methods_at_the_input_stand_left_of_the_first_layer_with_a_line_across(report: RationaleReport) -> None:
+    (ax,) = report.figure(panels=("tpr",)).axes
+    mean = tables.cells(report, "tpr")["human"][0]
+    marker = lines(ax)["Human"]
+    assert marker.get_xdata()[0] < -0.3 and marker.get_ydata()[0] == mean
+    across = [line for line in ax.get_lines() if list(line.get_ydata()) == [mean, mean]]
+    assert len(across) == 1 and list(across[0].get_xdata()) == [0, 1]  # of the axes' width
+    assert [text.get_text() for text in ax.get_xticklabels()][0] == "in"
+    positions = style.input_positions(12, 8)
+    assert positions == sorted(positions) and positions[-1] < -0.5 and len(set(positions)) == 8
+
+
+def test_every_method_looks_different(report: RationaleReport) -> None:
+    names = [*style.LOOKS, "lime(n_samples=8)", "globenc", "deeplift", *(f"method_{i}" for i in range(12))]
+    chosen = style.looks(names)
+    looks = {(look["color"], look["marker"], str(look["linestyle"])) for look in chosen.values()}
+    grey = {(look["marker"], str(look["linestyle"])) for look in chosen.values()}
+    assert len(looks) == len(grey) == len(names), "two methods look the same in grey print"
+    assert style.looks(["integrated_gradients(n_steps=20)"]).popitem()[1] == style.LOOKS["integrated_gradients"]
+
+
+def test_precision_recall_draws_the_curves(report: RationaleReport) -> None:
+    figure = report.figure("precision_recall", layers=(0, 3))
+    for ax, layer in zip(figure.axes, (0, 3), strict=True):
+        np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_ydata(), report.curves["cp"][layer])
+        np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_xdata(), RECALLS)
+        np.testing.assert_array_equal(lines(ax)["Human"].get_ydata(), report.curves["human"][0])
+        assert set(lines(ax)["Chance"].get_ydata()) == {report.meta["density"]}
+
+
+def test_faithfulness_draws_means_by_share(report: RationaleReport) -> None:
+    figure = report.figure("faithfulness", layers=(3,))
+    comprehensiveness = lines(figure.axes[0])["AdapLeR CP"]
+    assert list(comprehensiveness.get_xdata()) == [1, 5, 10, 20, 50]
+    column = report.metrics.index(FAITHFUL[1])
+    assert comprehensiveness.get_ydata()[1] == pytest.approx(np.nanmean(report.values[2, 3, :, column]))
+    human = lines(figure.axes[0])["Human"].get_ydata()
+    assert human[1] == pytest.approx(np.nanmean(report.values[report.methods.index("human"), 0, :, column]))
+
+
+def test_correlation_leaves_out_methods_without_one(report: RationaleReport) -> None:
+    figure = report.figure("correlation", layers=(0, 3))
+    first, last = figure.axes[:2]
+    assert report.correlations is not None
+    np.testing.assert_array_equal(first.images[0].get_array(), report.correlations[0])
+    assert last.images[0].get_array().shape == (len(METHODS), len(METHODS))
+    assert [text.get_text() for text in last.get_yticklabels()] == [report.title(name) for name in METHODS]
+
+
+def test_lengths_are_means_over_documents() -> None:
+    (ax,) = make_report().figure("lengths").axes
+    assert [list(line.get_ydata()) for line in ax.get_lines()][1] == [20, 19, 18, 17]
+    assert {"input: 22", "20", "17"} <= {text.get_text() for text in ax.texts}
+
+
+def test_characters_without_a_glyph_and_formulas_are_harmless(report: RationaleReport) -> None:
+    titles = {"attention": r"$\frac$", "saliency": "_hidden", "cp": "a $b$ c", "random": "日本 \U0001f3ac"}
+    odd = replace(report, meta=report.meta | {"titles": titles})
+    for kind in ("correlation", "document", "heatmap"):  # a missing glyph would be a warning, which is an error here
+        odd.figure(kind).draw_without_rendering()
+    (ax,) = odd.figure(panels=("tpr",)).axes
+    assert {r"\$\frac\$", "hidden", r"a \$b\$ c", "□□ □"} <= set(lines(ax))
+
+
+def test_figures_are_saved_with_truetype_fonts(tmp_path: Path) -> None:
+    pdf, png, svg = figures.save_figure(make_report().figure(), tmp_path / "agreement")
+    data = pdf.read_bytes()
+    inflated = data + b"".join(_inflate(s) for s in re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL))
+    assert b"/FontFile2" in inflated, "fonts must be embedded as TrueType"
+    assert b"/Type3" not in inflated
+    with Image.open(png) as image:
+        assert image.size[0] == pytest.approx(6.3 * 300, abs=2)
+    assert "<text" not in svg.read_text(), "text is drawn as outlines, whatever fonts there are"
+    again = figures.save_figure(make_report().figure(), tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in (pdf, png, svg)]
+    names = {f"{stem}.{suffix}" for stem in ("again", "agreement") for suffix in ("pdf", "png", "svg")}
+    assert {p.name for p in tmp_path.iterdir()} == names
+
+
+def _inflate(stream: bytes) -> bytes:
+    try:
+        return zlib.decompress(stream.strip(b"\r\n"))
+    except zlib.error:
+        return b""
+
+
+def test_legend_columns_fit_the_width() -> None:
+    from analysis.figures.layers import legend_columns
+
+    assert legend_columns(["a", "b", "c"], 6.3) == 3
+    assert legend_columns(["a very long name of a method"] * 4, 3.03) == 1
+    assert legend_columns(["Integrated gradients"] * 8, 6.3) in (3, 4)
+
+
+def test_pareto_front(csv: Path) -> None:
+    table = tradeoff.read_tradeoff(csv)
+    front = tradeoff.pareto_front(table)
+    assert list(zip(front["speedup"], front["accuracy"], strict=True)) == [(1.5, 0.88), (3, 0.87), (5, 0.85)]
+
+
+def test_tradeoff_has_a_front_a_mode_and_two_reference_lines(csv: Path) -> None:
+    figure = figures.tradeoff_figure(csv)
+    (ax,) = figure.axes
+    drawn = lines(ax)
+    assert list(drawn["full"].get_xdata()) == [1.5, 3] and list(drawn["full"].get_ydata()) == [88, 87]
+    assert drawn["plain classifier"].get_ydata()[0] == pytest.approx(88)
+    assert drawn["one point below"].get_ydata()[0] == pytest.approx(87)
+    assert r"\$f_2\$" in drawn
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "tradeoff.csv: not a CSV file"),
+        ("mode,phi\nx,1\n", "tradeoff.csv: no column epoch, scale, accuracy, speedup, reference; found mode, phi"),
+        ("mode,phi,epoch,scale,accuracy,speedup,reference\n", "tradeoff.csv: no rows"),
+        ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,2,.9\nx,1,1,1,88,2,.9\n", "line 3: accuracy is"),
+        ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,fast,.9\n", "line 2: speedup is 'fast', must be"),
+    ],
+)
+def test_bad_tradeoff_files(csv: Path, text: str, message: str) -> None:
+    csv.write_text(text)
+    with pytest.raises(DataError, match=message):
+        figures.read_tradeoff(csv)
+    with pytest.raises(DataError, match="none.csv: No such file"):
+        figures.read_tradeoff(csv.with_name("none.csv"))
+
+
+def test_the_command_draws_everything(tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "report"
+    full_report(2).to_json(folder / "report.json")
+    arguments = [str(folder), "--style", "neurips", "--tradeoff", str(csv), "--methods", "cp", "saliency", AT_INPUT[0]]
+    assert command.main(arguments) == 0
+    stems = {*KINDS, "document-2", "heatmap-2", "tradeoff"}
+    written = {path.name for path in (folder / "figures").iterdir()}
+    assert written == {f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png", "svg")}
+    assert len(capsys.readouterr().out.splitlines()) == len(stems)
+    with Image.open(folder / "figures" / "agreement.png") as image:
+        assert image.size[0] == 5.5 * 300
+
+
+def test_the_command_on_bad_input(report: RationaleReport, tmp_path: Path, csv: Path) -> None:
+    with pytest.raises(DataError, match="report.json: No such file"):
+        command.main([str(tmp_path)])
+    report.to_json(tmp_path / "report.json")
+    with pytest.raises(ArgumentError, match="--output: .*tradeoff.csv is a file, must be a folder"):
+        command.main([str(tmp_path), "--output", str(csv)])
+    with pytest.raises(DataError, match="none.csv"):
+        command.main([str(tmp_path), "--tradeoff", str(tmp_path / "none.csv")])
+    assert not (tmp_path / "figures").exists(), "nothing is written after an error"
+
+
+def test_functions_draw_into_the_caller_s_axes(report: RationaleReport, csv: Path) -> None:
+    figure = Figure()
+    axes = figure.subplots(2, 4).ravel()
+    figures.plot_metric(report, "fpr", axes[0], methods=("cp",))
+    figures.plot_lengths(report, axes[1])
+    figures.plot_precision_recall(report, 0, axes[2])
+    figures.plot_correlation(report, 0, axes[3])
+    figures.plot_faithfulness(report, "sufficiency", 0, axes[4])
+    figures.plot_document(report.examples[0], axes[5])
+    figures.plot_heatmap(report.examples[0], "cp", axes[6])
+    figures.plot_tradeoff(figures.read_tradeoff(csv), axes[7])
+    assert all(ax.has_data() or ax.texts for ax in axes)

@@ -1,0 +1,88 @@
+"""Figures of one document: which passage is drawn, how tokens are shaded, what is dropped and what is gold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis.figures import passage, token_scores
+from analysis.results.report import DocumentScores
+from tests.analysis.sample_report import full_report, make_example
+
+
+def test_scores_are_multiples_of_the_uniform_one() -> None:
+    scores = {"cp": np.array([[0.5, 0.25, 0.25, 0.0], [0.5, 0.5, 0.0, 0.0]]), "m": np.array([[-1.0, 3.0, 0.0, 0.0]])}
+    retention = np.array([[True, True, False, False]] * 2)
+    document = DocumentScores("x", ("a", "b", "c", "d"), np.arange(4), np.zeros(4), scores, retention)
+    # layer 0 shares out among 4 tokens, layer 1 among the 2 that entered layer 0
+    np.testing.assert_allclose(token_scores.ratios(document, "cp"), [[2, 1, 1, 0], [1, 1, 0, 0]])
+    np.testing.assert_allclose(token_scores.ratios(document, "m"), [[-1, 3, 0, 0]])
+    assert (token_scores.shade(0), token_scores.shade(8), token_scores.shade(99)) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [("##ing", "ing"), ("\u0120film", "film"), ("\u2581film", "film"), ("##", "##"), ("a\x07", "a[U+0007]")],
+)
+def test_text_of_a_wordpiece(token: str, text: str) -> None:
+    assert token_scores.token_text(token) == text
+
+
+def long_document(n_words: int = 300, rationale: range = range(200, 206)) -> DocumentScores:
+    tokens = ("[CLS]", *("." if i % 10 == 9 else f"word{i}" for i in range(n_words)), "[SEP]")
+    words = np.array([-1, *range(n_words), -1])
+    scores = {"cp": np.full((4, len(tokens)), 1 / len(tokens))}
+    return DocumentScores("long", tokens, words, np.isin(words, list(rationale)), scores, np.ones((4, len(tokens))))
+
+
+def test_the_passage_shows_the_rationale_and_begins_with_a_sentence() -> None:
+    document = long_document()
+    placed = passage.excerpt(document, width=400, n_lines=2)
+    tokens = [token for token, *_ in placed]
+    assert document.rationale[tokens].sum() == 6 and tokens == list(range(tokens[0], tokens[-1] + 1))
+    assert document.tokens[tokens[0] - 1] == "."
+    assert {line for _, _, line, _ in placed} == {0, 1}
+    assert all(0 <= x and x + width <= 400 for _, x, _, width in placed)
+    assert passage.is_cut(document, placed) == (True, True)
+
+
+def test_words_are_not_split_between_lines() -> None:
+    tokens = ("un", "##for", "##gettable") * 20
+    words = np.repeat(np.arange(20), 3)
+    document = DocumentScores("x", tokens, words, np.zeros(60), {"m": np.ones((1, 60))})
+    lines_of = {}
+    for token, _, line, _ in passage.layout(document, 0, width=200, n_lines=3):
+        lines_of.setdefault(words[token], set()).add(line)
+    assert all(len(found) == 1 for found in lines_of.values()) and len(lines_of) > 6
+
+
+def test_a_document_shows_what_is_dropped_and_what_is_gold() -> None:
+    figure = full_report().figure("document")
+    (ax,) = figure.axes
+    shown = [text for text in ax.texts if text.get_text() == "forgettable"]
+    assert [text.get_color() for text in shown] == ["black", "black", "0.72", "0.72"], "dropped at layer 2"
+    gold = next(c for c in ax.collections if isinstance(c, matplotlib.collections.LineCollection))
+    assert len(gold.get_segments()) == 3 * 4  # un, forgettable, film at each layer
+    assert {"Layer 0", "9 tokens", "<b>x</b>", "$y$"} <= {text.get_text() for text in ax.texts}
+    assert "[CLS]" not in {text.get_text() for text in ax.texts}
+
+
+def test_the_heat_map_is_blank_where_a_token_is_gone() -> None:
+    figure = full_report().figure("heatmap", methods=("cp", "lime(n_samples=8)"))
+    image = figure.axes[0].images[0].get_array()
+    assert image.shape == (4, 10) and np.isnan(np.ma.filled(image, np.nan)).sum(axis=1).tolist() == [0, 1, 2, 3]
+    marks = figure.axes[0].collections[0].get_paths()
+    assert len(marks) == 3  # un, forgettable, film
+    assert figure.axes[1].images[0].get_array().shape == (1, 10)
+
+
+def test_an_example_without_text_or_scores() -> None:
+    nothing = replace(make_example(), words=np.full(10, -1))
+    with pytest.raises(ArgumentError, match="no token of the text to draw"):
+        replace(full_report(), examples=(nothing,)).figure("document")
+    with pytest.raises(ArgumentError, match="no scores to draw"):
+        replace(full_report(), examples=(replace(make_example(), scores={}),)).figure("document")

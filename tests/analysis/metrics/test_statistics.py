@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import doctest
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from adapler.errors import ArgumentError
+from analysis.metrics import statistics
+from analysis.metrics.statistics import (
+    COMPARISON_COLUMNS,
+    bootstrap_intervals,
+    compare,
+    effect_size,
+    holm,
+    merge_runs,
+    paired_permutation_test,
+)
+
+
+def test_equals_scipy_with_the_same_draws() -> None:
+    values = np.random.default_rng(3).beta(2, 5, size=40)
+    ours = bootstrap_intervals(values, resamples=999, seed=7)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=999, method="percentile", rng=np.random.default_rng(7)
+    ).confidence_interval
+    assert (float(ours.low), float(ours.high)) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert float(ours.mean) == pytest.approx(values.mean())
+
+
+def test_undefined_documents_are_left_out_of_their_cell_only() -> None:
+    values = np.random.default_rng(0).random((2, 3, 12))
+    values[0, 1, :4] = np.nan
+    values[1, 2] = np.nan
+    result = bootstrap_intervals(values, resamples=200)
+    assert result.n.tolist() == [[12, 8, 12], [12, 12, 0]]
+    assert np.isnan([result.mean[1, 2], result.low[1, 2], result.high[1, 2]]).all()
+    alone = bootstrap_intervals(values[0, 1, 4:], resamples=200)
+    assert result.low[0, 1] == pytest.approx(float(alone.low)) and result.n[0, 1] == alone.n
+    assert result.mean[0, 1] == pytest.approx(values[0, 1, 4:].mean())
+
+
+def test_seeded_and_narrower_at_a_lower_level() -> None:
+    values = np.random.default_rng(1).random(30)
+    one, two = bootstrap_intervals(values, seed=1), bootstrap_intervals(values, seed=1)
+    assert (one.low, one.high) == (two.low, two.high)
+    half = bootstrap_intervals(values, level=0.5, seed=1)
+    assert one.low < half.low < half.mean < half.high < one.high
+
+
+def test_constant_values_have_no_width() -> None:
+    result = bootstrap_intervals([0.25] * 9)
+    assert result.low == pytest.approx(0.25) and result.high == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("options", "message"), [({"level": 1.0}, "level: got 1.0"), ({"resamples": 0}, "resamples")])
+def test_bad_arguments(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        bootstrap_intervals([0.1, 0.2], **options)
+
+
+def slow_permutation(difference: np.ndarray) -> float:
+    """Every sign vector, one at a time."""
+    observed = abs(difference.sum())
+    every = [abs((np.array(signs) * difference).sum()) for signs in product((-1, 1), repeat=len(difference))]
+    return float(np.mean([value >= observed - 1e-12 for value in every]))
+
+
+def test_exact_permutation_test_equals_a_slow_reference_and_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5, 9):
+        a, b = rng.random(n), rng.random(n) + 0.2
+        p = float(paired_permutation_test(a, b))
+        assert p == pytest.approx(slow_permutation(a - b))
+        if n > 1:
+            theirs = stats.permutation_test(
+                (a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples", vectorized=True
+            )
+            assert p == pytest.approx(theirs.pvalue)
+    assert float(paired_permutation_test([0.5, 0.6, 0.7], [0.1, 0.1, 0.1])) == 2 / 8  # all one way: two of eight
+
+
+def test_random_signs_come_near_the_exact_p() -> None:
+    rng = np.random.default_rng(4)
+    a = rng.normal(0.4, 1, (2, 12))
+    exact = paired_permutation_test(a, np.zeros_like(a))
+    drawn = paired_permutation_test(a, np.zeros_like(a), resamples=4000)  # fewer than 2^12
+    assert not np.array_equal(exact, drawn) and drawn == pytest.approx(exact, abs=0.03)
+    assert np.array_equal(drawn, paired_permutation_test(a, np.zeros_like(a), resamples=4000))
+    assert not np.array_equal(drawn, paired_permutation_test(a, np.zeros_like(a), resamples=4000, seed=1))
+
+
+def test_permutation_test_is_valid_under_the_null_and_never_zero() -> None:
+    rng = np.random.default_rng(5)
+    p = paired_permutation_test(rng.normal(size=(400, 20)), rng.normal(size=(400, 20)), resamples=499)
+    assert 0.02 < (p <= 0.05).mean() < 0.09 and 0.4 < p.mean() < 0.6
+    assert float(paired_permutation_test(np.ones(50), np.zeros(50), resamples=99)) == 1 / 100
+    assert float(paired_permutation_test(np.ones(2000), np.zeros(2000), resamples=9)) == 1 / 10
+    assert float(paired_permutation_test(np.ones(20), np.ones(20))) == 1
+
+
+def test_pairs_with_a_nan_are_left_out() -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.random((2, 3, 10)), rng.random((2, 3, 10))
+    a[0, 0, :3], b[0, 0, 5], a[1, 1] = np.nan, np.nan, np.nan
+    p, effect = paired_permutation_test(a, b), effect_size(a, b)
+    kept = [3, 4, 6, 7, 8, 9]
+    assert p[0, 0] == pytest.approx(float(paired_permutation_test(a[0, 0, kept], b[0, 0, kept])))
+    assert np.isnan([p[1, 1], effect.d_z[1, 1], effect.won[1, 1]]).all()
+    assert effect.n.tolist() == [[6, 10, 10], [10, 0, 10]]
+    alone = effect_size(a[0, 0, kept], b[0, 0, kept])
+    assert (effect.d_z[0, 0], effect.won[0, 0]) == pytest.approx((float(alone.d_z), float(alone.won)))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([[0.5, np.nan], [0.9, np.nan]]) == pytest.approx(np.array([[1, np.nan], [1, np.nan]]), nan_ok=True)
+    assert holm([np.nan]).shape == (1,) and holm([]).shape == (0,)
+    p = np.random.default_rng(7).random(25) ** 3
+    slow = [max(min(1.0, (25 - (p < q).sum()) * q) for q in p if q <= mine) for mine in p]
+    assert holm(p) == pytest.approx(slow)
+
+
+def test_effect_size_by_hand() -> None:
+    effect = effect_size([0.3, 0.5, 0.2, 0.4], [0.1, 0.2, 0.2, 0.5])
+    difference = np.array([0.2, 0.3, 0.0, -0.1])
+    assert float(effect.d_z) == pytest.approx(difference.mean() / difference.std(ddof=1))
+    assert float(effect.won) == pytest.approx(2.5 / 4)
+    same = effect_size([0.3, 0.4, 0.8], [0.1, 0.2, 0.6])  # no spread, whatever the last bits say
+    assert np.isnan(same.d_z) and float(same.won) == 1
+    assert np.isnan(effect_size([0.3], [0.1]).d_z)
+
+
+def comparison_values() -> np.ndarray:
+    rng = np.random.default_rng(8)
+    values = rng.random((3, 2, 30))
+    values[0] += 0.4  # cp
+    values[2, 1] = np.nan  # an input-level method
+    values[:, :, 4] = np.nan  # a skipped document
+    return values
+
+
+def test_compare() -> None:
+    values = comparison_values()
+    frame = compare(values, ["cp", "saliency", "occlusion"])
+    assert list(frame.columns) == list(COMPARISON_COLUMNS)
+    assert frame[["method", "layer"]].values.tolist() == [
+        ["saliency", 0], ["saliency", 1], ["occlusion", 0], ["occlusion", 1],
+    ]  # fmt: skip
+    assert (frame["reference"] == "cp").all() and frame["n"].tolist() == [29, 29, 29, 0]
+    row = frame.iloc[1]
+    difference = np.delete(values[0, 1] - values[1, 1], 4)
+    assert row["difference"] == pytest.approx(difference.mean())
+    assert row["low"] < row["difference"] < row["high"]
+    interval = bootstrap_intervals(difference)
+    assert (row["low"], row["high"]) == pytest.approx((float(interval.low), float(interval.high)))
+    assert row["won"] == pytest.approx((difference > 0).mean())
+    assert row["d_z"] == pytest.approx(difference.mean() / difference.std(ddof=1))
+    assert row["p"] == pytest.approx(float(paired_permutation_test(difference, np.zeros(29))))
+    assert frame["p_holm"].to_numpy() == pytest.approx(holm(frame["p"].to_numpy()), nan_ok=True)
+    assert (frame["p_holm"].iloc[:3] >= frame["p"].iloc[:3]).all() and np.isnan(frame["p"].iloc[3])
+
+
+def test_compare_an_input_level_method_with_every_layer() -> None:
+    values = comparison_values()
+    frame = compare(values, ["cp", "saliency", "occlusion"], input_level=("occlusion",))
+    assert frame["n"].tolist() == [29] * 4
+    expected = np.nanmean(values[0, 1] - values[2, 0])
+    assert frame["difference"].iloc[3] == pytest.approx(expected)
+    assert np.isnan(values[2, 1]).all()  # what was given is left alone
+
+
+def test_compare_where_lower_is_better_counts_the_lower_as_won() -> None:
+    values = comparison_values()
+    up = compare(values, ["cp", "saliency", "occlusion"])
+    down = compare(values, ["cp", "saliency", "occlusion"], higher_is_better=False)
+    assert down["won"].iloc[:3].to_numpy() == pytest.approx(1 - up["won"].iloc[:3].to_numpy())
+    assert down["difference"].equals(up["difference"]) and down["p"].equals(up["p"])
+
+
+def test_compare_with_nothing_to_compare() -> None:
+    frame = compare(np.random.default_rng(0).random((1, 2, 5)), ["cp"])
+    assert frame.empty and list(frame.columns) == list(COMPARISON_COLUMNS)
+
+
+def test_merge_runs() -> None:
+    def run(one: float, two: float) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"method": ["cp", "cp"], "layer": [0, 1], "metric": ["j", "j"], "mean": [one, two], "n": [5, 5]}
+        )
+
+    merged = merge_runs([run(0.2, 0.5), run(0.4, np.nan), run(0.9, np.nan)])
+    assert list(merged.columns) == ["method", "layer", "metric", "mean", "sd", "min", "max", "runs"]
+    first, second = merged.iloc[0], merged.iloc[1]
+    assert (first["mean"], first["min"], first["max"], first["runs"]) == (0.5, 0.2, 0.9, 3)
+    assert first["sd"] == pytest.approx(np.std([0.2, 0.4, 0.9], ddof=1))
+    assert second["mean"] == 0.5 and np.isnan(second["sd"]) and second["runs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: paired_permutation_test([0.1], [0.1, 0.2]), r"a, b: got shapes \(1,\) and \(2,\)"),
+        (lambda: paired_permutation_test([0.1], [0.1], resamples=0), "resamples: got 0"),
+        (lambda: holm([0.1, 1.2]), "p: got 1.2, must be between 0 and 1"),
+        (lambda: effect_size(0.1, 0.2), "a, b: got shapes"),
+        (lambda: compare(np.zeros((1, 2, 3)), ["saliency"]), "reference: got 'cp', the methods are saliency"),
+        (lambda: compare(np.zeros((2, 3)), ["cp", "x"]), r"values: got shape \(2, 3\), must be \(2 methods"),
+        (lambda: merge_runs([]), "summaries: got none"),
+        (lambda: merge_runs([pd.DataFrame({"method": ["cp"]})]), "summaries: run 0 has no column 'layer'"),
+        (
+            lambda: merge_runs(
+                [pd.DataFrame({"method": ["cp"] * 2, "layer": [0, 0], "metric": ["j"] * 2, "mean": [1.0, 2.0]})]
+            ),
+            "summaries: run 0 has the cell cp, 0, j twice",
+        ),
+    ],
+)
+def test_bad_comparisons(call: object, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        call()  # type: ignore[operator]
+
+
+def test_docstring_examples() -> None:
+    assert doctest.testmod(statistics).failed == 0

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis.output import markup as tables_markup
+from analysis.output import tables
+from analysis.output.report import RationaleReport
+from analysis.results import wording
+from tests.analysis.sample_report import METHODS, full_report, make_report
+
+
+@pytest.fixture
+def report() -> RationaleReport:
+    return make_report()
+
+
+def clear_cut() -> RationaleReport:
+    """12 documents; at layer 0 `saliency` is .1 below `cp` on each of them, at layer 1 they are the same."""
+    plain = make_report(2)
+    documents = tuple(replace(plain.documents[0], id=str(i)) for i in range(12))
+    values = np.full((len(METHODS), 2, 12, len(plain.metrics)), 0.5)
+    values[METHODS.index("saliency"), 0] = 0.4
+    return replace(plain, documents=documents, values=values)
+
+
+def test_latex_is_balanced_and_escaped(report: RationaleReport) -> None:
+    text = report.to_latex(metrics=("average_precision", "fpr"))
+    assert text.count("{") == text.count("}") and text.count("$") % 2 == 0
+    for environment in re.findall(r"\\begin\{(.*?)\}", text):
+        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 1
+    assert r"my\_own\_100\%" in text and r"films\_100\%" in text and r"\label{tab:rationales-films-100--test}" in text
+    assert not re.search(r"(?<!\\)[%_#]", text)
+    rows = [line for line in text.splitlines() if line.startswith("AdapLeR CP")]
+    assert len(rows) == 2 and all(row.count("&") == 4 and row.endswith(r"\\") for row in rows)
+
+
+def test_no_latex_row_starts_with_a_bracket(report: RationaleReport) -> None:
+    titled = replace(report, meta=report.meta | {"titles": {"attention": "[CLS] attention"}})
+    assert re.search(r"^\{\[\}CLS\{\]\} attention & ", titled.to_latex(), re.MULTILINE)
+    assert not re.search(r"\\\\\s*\[", titled.to_latex())
+
+
+def test_a_deep_model_gets_two_decimals_in_latex() -> None:
+    text = make_report(24).to_latex(metrics=("tpr",))
+    assert r"\scriptsize" in text and not re.search(r"\.\d{3}", text.split(r"\caption")[0])
+    assert r"\small" in make_report(12).to_latex(metrics=("tpr",))
+
+
+def test_stars_and_bold_print() -> None:
+    report = clear_cut()
+    latex = report.to_latex(metrics=("average_precision", "fpr"))
+    ap, fpr = [line for line in latex.splitlines() if line.startswith("saliency")]
+    assert ap == r"saliency & $.400$\rlap{$^*$} & $\mathbf{.500}$ \\"
+    assert fpr == r"saliency & $.400$\rlap{$^*$} & $.500$ \\", "a low FPR alone is not the best"
+    assert "* differs from AdapLeR CP at the same layer: $p < .05$" in latex and "Bold: best of a layer." in latex
+    assert r"| saliency | .400\* | **.500** |" in report.to_markdown(metrics=("average_precision",))
+    assert r"\* differs from AdapLeR CP" in report.to_markdown(metrics=("average_precision",))
+    plain = tables.plain_comparisons(report, ("average_precision",))
+    assert re.search(r"^  saliency +\.100\* +\.000$", plain, re.MULTILINE)
+    assert re.search(r"^  attention +\.000 +\.000$", plain, re.MULTILINE)
+    assert max(map(len, plain.splitlines())) <= 100
+
+
+def test_no_stars_without_something_to_compare() -> None:
+    report = make_report()
+    alone = replace(report, methods=("cp",), values=report.values[2:3])
+    assert tables.plain_comparisons(alone) == "" == tables.legend(alone)
+    assert "*" not in alone.to_markdown(metrics=("fpr",)).replace("**", "")
+    other = replace(report, methods=("attention",), values=report.values[:1])
+    assert tables.reference_of(other) is None and "rlap" not in other.to_latex()
+
+
+def test_random_and_human_are_never_the_best() -> None:
+    report = clear_cut()
+    values = report.values.copy()
+    values[METHODS.index("random")] = 0.9
+    row = next(r for r in tables.rows(replace(report, values=values), "average_precision") if r.method == "random")
+    assert not any(row.best) and all(row.differs)
+
+
+def test_a_method_at_the_input_is_marked_as_such() -> None:
+    report = full_report()
+    value = wording.number(tables.cells(report, "tpr")["human"][0])
+    assert rf"Human & \multicolumn{{4}}{{l}}{{${value}$ (input)}} \\" in report.to_latex(metrics=("tpr",))
+    assert f"| human | {value} (input) |  |  |  |" in report.to_markdown(metrics=("tpr",))
+    assert re.search(rf"^  human +{re.escape(value)}  at the input$", tables.plain(report, ("tpr",)), re.MULTILINE)
+
+
+def test_main_metrics_leave_out_variants_and_single_bins() -> None:
+    assert tables.main_metrics(full_report()) == ("average_precision", "fpr", "tpr", "j")
+    report = make_report()
+    only = replace(report, metrics=("fpr_content",), values=report.values[..., :1])
+    assert tables.main_metrics(only) == ("fpr_content",)
+
+
+def test_escape_covers_every_special_character() -> None:
+    assert tables_markup.escape(r"a_b 5% \ ~ ^ {#$&}") == (
+        r"a\_b 5\% \textbackslash{} \textasciitilde{} \textasciicircum{} \{\#\$\&\}"
+    )
+    assert tables_markup.escape_markdown("a|b*<c>") == r"a\|b\*\<c>"
+
+
+def test_markdown(report: RationaleReport) -> None:
+    text = report.to_markdown(metrics=("tpr",))
+    row = next(line for line in text.splitlines() if line.startswith("| cp"))
+    means = tables.cells(report, "tpr")["cp"]
+    assert row == "| cp | " + " | ".join(f"{mean:.3f}"[1:] for mean in means) + " |"
+
+
+def test_numbers() -> None:
+    numbers = [0.2541, -0.031, 1.0, 0.0, -0.0001, float("nan"), None, 12.5]
+    assert [wording.number(n) for n in numbers] == [".254", "-.031", "1.000", ".000", ".000", "-", "-", "12.500"]
+
+
+@pytest.mark.parametrize("n_layers", [1, 6, 12, 24])
+def test_plain_tables_fit_a_terminal(n_layers: int) -> None:
+    text = tables.plain(make_report(n_layers))
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert text.count("chance") == -(-(n_layers + 1) // 13)
+
+
+def test_titles_of_metrics() -> None:
+    assert wording.metric_title("fpr_content") == "FPR (selected at 1/n, scores over content tokens only)"
+    assert wording.metric_title("token_f1") == "Token F1" and wording.metric_title("my_own") == "my own"
+
+
+def test_unknown_metric(report: RationaleReport) -> None:
+    with pytest.raises(ArgumentError, match="metric 'auc' is not in the report, which has average_precision"):
+        report.to_markdown(metrics=("auc",))

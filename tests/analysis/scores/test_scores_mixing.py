@@ -1,0 +1,121 @@
+"""Attention x gradient, GlobEnc and value zeroing against their equations written out the slow way."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adapler.backbones.families import layers_of
+from adapler.errors import ArgumentError
+from analysis.scores import get_method
+from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family
+from tests.analysis.scores.test_scores import eager_heads
+from tests.conftest import LAYERS, tiny_classifier
+
+
+@every_family
+def test_attention_gradient_equals_explicit_products(family: str) -> None:
+    model, batch = tiny_classifier(family), batch_for(family)
+    result = get_method("attention_gradient")(model, batch).scores
+    for row, n in enumerate(LENGTHS):
+        ids = batch.input_ids[row : row + 1, :n]
+        twin = tiny_classifier(family)
+        twin.set_attn_implementation("eager")
+        output = twin(input_ids=ids, output_attentions=True)
+        gradients = torch.autograd.grad(output.logits.max(), output.attentions)
+        steps = [
+            torch.eye(n) + (g * a).clamp_min(0).mean(1)[0] for g, a in zip(gradients, output.attentions, strict=True)
+        ]
+        for layer in range(LAYERS):
+            product = torch.eye(n)
+            for step in steps[layer:]:
+                product = step @ product
+            relevance = (product - torch.eye(n))[0].detach()
+            torch.testing.assert_close(result[row, layer, :n], relevance / relevance.sum(), atol=1e-5, rtol=1e-4)
+
+
+def parts_of(model: Any, layer: int) -> tuple[Any, Any, Any, Any]:
+    """value, output projection and both norms of a layer."""
+    block = layers_of(model)[layer]
+    if hasattr(block, "sa_layer_norm"):
+        return block.attention.v_lin, block.attention.out_lin, block.sa_layer_norm, block.output_layer_norm
+    return (
+        block.attention.self.value,
+        block.attention.output.dense,
+        block.attention.output.LayerNorm,
+        block.output.LayerNorm,
+    )
+
+
+@every_family
+def test_globenc_equals_the_decomposition_written_out(family: str) -> None:
+    """Every N x N x D vector is formed, with the norms' own divisors, which the method does without."""
+    model, batch = tiny_classifier(family, seed=3), batch_for(family)
+    torch.manual_seed(5)
+    for layer in range(LAYERS):  # norms of weight 1 would hide a wrong order
+        for norm in parts_of(model, layer)[2:]:
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+    result = get_method("globenc")(model, batch).scores
+    with torch.no_grad():
+        states = model(**batch.model_inputs(), output_hidden_states=True).hidden_states
+    heads = eager_heads(model, batch)
+    for row, n in enumerate(LENGTHS):
+        product = torch.eye(n)
+        for layer in range(LAYERS):
+            value, output, norm_1, norm_2 = parts_of(model, layer)
+            x, alpha = states[layer][row, :n], heads[layer][row, :, :n, :n]
+            n_heads, size = alpha.shape[0], x.shape[-1] // alpha.shape[0]
+            with torch.no_grad():
+                f = [
+                    value(x)[:, h * size : (h + 1) * size] @ output.weight[:, h * size : (h + 1) * size].T
+                    for h in range(n_heads)
+                ]  # H times (n, D)
+                z = sum(alpha[h][:, :, None] * f[h][None] for h in range(n_heads)) + torch.eye(n)[..., None] * x
+                whole_1 = z.sum(1) + output.bias  # (n, D), what norm_1 sees
+                deviation_1 = (whole_1.var(-1, correction=0) + norm_1.eps).sqrt()[:, None, None]
+                z = norm_1.weight * (z - z.mean(-1, keepdim=True)) / deviation_1
+                # any divisor will do for the second: rows are normalised
+                z = norm_2.weight * (z - z.mean(-1, keepdim=True))
+                step = z.norm(dim=-1)
+                step = step / step.sum(-1, keepdim=True)
+            product = step @ product
+            torch.testing.assert_close(result[row, layer, :n], product[0], atol=1e-5, rtol=1e-3)
+
+
+@every_family
+def test_value_zeroing_equals_one_run_a_token(family: str) -> None:
+    model, batch = tiny_classifier(family), batch_for(family)
+    result = get_method("value_zeroing")(model, batch).scores
+    for row, layer in itertools.product((0, 1), range(LAYERS)):
+        n = LENGTHS[row]
+        ids = batch.input_ids[row : row + 1, :n]
+
+        def output(zeroed: int | None, ids: Tensor = ids, layer: int = layer) -> Tensor:
+            def zero(module: Any, inputs: Any, values: Tensor) -> Tensor:
+                changed = values.clone()
+                if zeroed is not None:
+                    changed[:, zeroed] = 0
+                return changed
+
+            handle = parts_of(model, layer)[0].register_forward_hook(zero)
+            with torch.no_grad():
+                states = model(input_ids=ids, output_hidden_states=True).hidden_states
+            handle.remove()
+            return states[layer + 1][0, 0].double()  # type: ignore[no-any-return]
+
+        plain = output(None)
+        distances = torch.stack(
+            [1 - torch.cosine_similarity(plain, output(token), dim=0) for token in range(n)]
+        ).float()
+        torch.testing.assert_close(result[row, layer, :n], distances / distances.sum(), atol=1e-4, rtol=1e-3)
+
+
+def test_methods_that_take_layers_apart_refuse_other_layouts() -> None:
+    for name in ("globenc", "value_zeroing"):
+        with pytest.raises(ArgumentError, match="layers of Bag are not laid out as in BERT or DistilBERT"):
+            get_method(name)(Bag(), batch_for("bert"))

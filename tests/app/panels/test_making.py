@@ -1,0 +1,89 @@
+"""Without any checkpoint the page trains one beside itself; a stand-in takes the training's place here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from adapler.errors import CheckpointError
+from app.sources import loading
+from app.work import jobs
+from tests.app.conftest import DOCUMENTS
+from tests.app.pages import bodies, check
+
+
+@pytest.fixture
+def job(page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path) -> SimpleNamespace:
+    """The page has no checkpoint; what its training does is set by the test."""
+    monkeypatch.setattr(sys, "argv", ["main.py", "--data", str(app_corpus)])
+    stand_in = SimpleNamespace(progress=0.4, code=None, message="", stopped=0)
+    stand_in.stop = lambda: setattr(stand_in, "stopped", stand_in.stopped + 1)
+    monkeypatch.setattr(jobs, "train_sample", lambda: stand_in)
+    return stand_in
+
+
+def test_training_shows_its_progress_and_the_text(page: AppTest, job: SimpleNamespace) -> None:
+    page.run()
+    assert not page.exception and not page.error
+    assert "no AdapLeR checkpoint" in page.get("progress")[0].proto.text
+    assert bodies(page, "al-text")
+    page.button(key="stop").click().run()
+    assert job.stopped == 1 and "no AdapLeR checkpoint" in page.warning[0].value
+    page.button(key="make").click().run()
+    assert page.get("progress") and not page.warning
+
+
+def test_a_finished_training_opens_the_page(
+    page: AppTest, job: SimpleNamespace, app_checkpoints: Path, app_model: Any, tiny_tokenizer: Any
+) -> None:
+    page.run()
+    shutil.copytree(app_checkpoints / "tiny", loading.CHECKPOINTS / "sample" / "phi-1")
+    job.code = 0
+    page.run()
+    assert page.selectbox(key="checkpoint").value == "sample/phi-1"
+    check(page, app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0])
+
+
+def test_a_failed_training_says_why_once(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.run()
+    job.code, job.message = 1, "no space left"
+    page.run()
+    assert "no space left" in page.error[0].value and not page.get("progress")
+
+    def missing() -> None:
+        raise CheckpointError("the packaged MiniLM is not installed")
+
+    monkeypatch.setattr(jobs, "train_sample", missing)
+    page.button(key="make").click().run()
+    assert "not installed" in page.error[0].value and not page.exception
+
+
+def test_one_job_of_a_server(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "train_sample", lambda: None)
+    page.run()
+    assert "Another job is running" in page.info[0].value and not page.exception
+
+
+def test_the_options_are_those_of_the_makefile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    makefile = (loading.ROOT / "Makefile").read_text(encoding="utf-8")
+    found = re.search(r"^train-sample:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert found is not None
+    options = shlex.split(found[1].replace("\\\n", " "))
+    assert options[options.index("--epochs") :] == jobs.SAMPLE_OPTIONS.split()
+    commands: list[list[str]] = []
+    seat = Lock()
+    monkeypatch.setattr(jobs.locks, "working", lambda: seat)
+    monkeypatch.setattr(jobs, "packaged_minilm", lambda: tmp_path)
+    monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or "job")
+    assert jobs.train_sample() == "job" and jobs.train_sample() is None
+    assert commands[0][1:4] == ["-m", "adapler", "run"] and str(jobs.SAMPLE_MODEL) in commands[0]
+    assert jobs.trained_stages()[1] == 3

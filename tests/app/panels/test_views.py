@@ -1,0 +1,150 @@
+"""The other views, run by Streamlit's own test harness on a tiny model and corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.panels import corpus as corpus_panel
+from app.server import state
+from app.work import jobs
+from tests.app.conftest import DOCUMENTS
+from tests.app.html.test_render import Reader
+from tests.app.pages import PAGE, bodies, expected, shown
+
+
+def test_compare(page: AppTest) -> None:
+    page.session_state["view"] = state.COMPARE
+    page.run()
+    assert not page.exception
+    cards = bodies(page, "al-methods")[0]
+    assert cards.count('class="al-method"') == 4 and "chance" in cards
+    page.multiselect(key="methods").set_value(["cp", "occlusion", "saliency_gold"]).run()
+    assert "not run yet" in Reader(bodies(page, "al-methods")[0]).text
+    page.button(key="run-occlusion").click().run()
+    assert not page.exception and "not run yet" not in Reader(bodies(page, "al-methods")[0]).text
+    page.slider(key="layer").set_value(2).run()
+    page.session_state["view"] = state.LAYERS
+    page.run()
+    page.session_state["view"] = state.COMPARE
+    page.run()
+    assert page.multiselect(key="methods").value == ["cp", "occlusion", "saliency_gold"], "kept while out of view"
+    assert page.slider(key="layer").value == 2
+    page.multiselect(key="methods").set_value([]).run()
+    assert not page.exception and "No method" in page.info[0].value
+
+
+def test_a_method_that_needs_a_label_says_so_for_a_text_without(page: AppTest) -> None:
+    page.session_state["view"] = state.COMPARE
+    page.session_state["methods"] = ["saliency_gold", "saliency"]
+    page.session_state["source"] = state.OWN_TEXT
+    page.run()
+    assert not page.exception
+    text = Reader(bodies(page, "al-methods")[0]).text
+    assert "needs the text's gold label" in text and "no rationale to judge by" in text
+
+
+def test_budget(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
+    page.session_state["view"] = state.BUDGET
+    page.run()
+    assert not page.exception
+    page.slider(key="scale").set_value(0.5).run()
+    verdict, lengths, gain = expected(app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0], 0.5)
+    assert verdict in shown(page) and gain in shown(page)
+    assert str(lengths[-1]) in Reader(bodies(page, "al-bars")[0]).text
+    assert "ms with removal" in Reader(bodies(page, "al-timing")[0]).text
+    assert "no trade-off table" in page.caption[-1].value
+
+
+def test_corpus(page: AppTest) -> None:
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert not page.exception and not page.error
+    assert bodies(page, "al-figure")[0].count("<img alt=") == 1
+    assert sorted(page.dataframe[0].value["document"]) == ["neg_1", "pos_1"], "the rationale of long_1 is out of view"
+    page.selectbox(key="metric").set_value("fpr").run()
+    page.selectbox(key="open").set_value("pos_1").run()
+    page.button(key="open-document").click().run()
+    assert not page.exception and page.session_state["view"] == state.LAYERS
+    assert page.selectbox(key="document").value == "pos_1" and "great" in bodies(page, "al-grid")[0]
+
+
+class FakeJob:
+    name, progress, message = "films", 0.4, "no such split"
+    code: int | None = None
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+    job = FakeJob()
+    monkeypatch.setattr(jobs, "evaluate", lambda **asked: started.append(asked) or job)
+    monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    page.button(key="evaluate").click().run()
+    assert not page.exception and started[0]["limit"] == 25 and started[0]["split"] == "test"
+    page.button(key="stop").click().run()
+    assert job.stopped and page.button(key="evaluate")
+    page.button(key="evaluate").click().run()
+    job.code = 2
+    page.run()
+    assert "no such split" in page.error[0].value.replace("\\", "")
+    page.run()
+    page.button(key="evaluate").click().run()
+    job.code = 0
+    page.run()
+    assert not page.exception and page.selectbox(key="report").value == "films"
+    monkeypatch.setattr(jobs, "evaluate", lambda **asked: None)
+    page.button(key="evaluate").click().run()
+    assert "Another job" in page.info[0].value
+
+
+def test_your_text_and_the_model(page: AppTest) -> None:
+    page.run()
+    page.button_group(key="view").set_value(state.TEXT).run()
+    assert not page.exception and page.radio(key="source").value == state.OWN_TEXT
+    assert "tiny" in page.dataframe[0].value["of this model"].tolist()
+    page.radio(key="source").set_value(state.REVIEW).run()
+    assert not page.exception and page.session_state["view"] == state.LAYERS
+
+
+def test_take_away_and_its_link(page: AppTest, app_corpus: Path) -> None:
+    page.run()
+    page.selectbox(key="document").set_value("pos_1").run()
+    page.slider(key="scale").set_value(0.5).run()
+    page.button_group(key="view").set_value(state.TAKE_AWAY).run()
+    assert not page.exception
+    link = page.code[0].value
+    assert "document=pos_1" in link and "scale=0.5" in link and str(app_corpus.parent) not in link
+    fresh = AppTest.from_file(str(PAGE), default_timeout=180)
+    for name, values in parse_qs(link.partition("?")[2]).items():
+        fresh.query_params[name] = values
+    fresh.run()
+    assert not fresh.exception and fresh.selectbox(key="document").value == "pos_1"
+    assert fresh.slider(key="scale").value == 0.5 and "great" in bodies(fresh, "al-grid")[0]
+    page.radio(key="source").set_value(state.OWN_TEXT).run()
+    page.text_area(key="text").set_value("a <b>great</b> film").run()
+    assert "great" not in page.code[0].value, "a text goes into a link only if that is asked for"
+    page.checkbox(key="link-text").set_value(True).run()
+    assert "text=a+%3Cb%3Egreat" in page.code[0].value
+    page.text_area(key="text").set_value("\u200b").run()
+    assert not page.exception and "no token of the text" in page.error[0].value
+    page.text_area(key="text").set_value("film " * 500).run()
+    assert "too long for a link" in page.info[0].value and "text=" not in page.code[0].value
+
+
+def test_a_link_with_nonsense_opens_the_page(page: AppTest) -> None:
+    for name, value in {"view": "x", "document": "../../x", "split": "x", "layer": "99", "corpus": "/etc"}.items():
+        page.query_params[name] = value
+    page.query_params["show"] = state.ONE_LAYER
+    page.run()
+    assert not page.exception and not page.error
+    assert page.slider(key="layer").value == 2 and page.selectbox(key="document").value == "neg_1"

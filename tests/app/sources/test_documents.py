@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adapler.data.eraser import EraserExample
+from adapler.errors import DataError
+from app.sources import documents, uploads
+from app.sources.documents import Document
+from tests.app.conftest import DOCUMENTS
+
+
+def test_a_part_keeps_its_share_of_the_rationale() -> None:
+    document = Document("x", "a b c d e f", "POS", ((0, 2), (3, 5)))
+    part = document.part(1, 4)
+    assert (part.words, part.spans, part.label) == (("b", "c", "d"), ((0, 1), (2, 3)), "POS")
+    assert part.rationale.tolist() == [True, False, True]
+
+
+def test_a_word_of_white_space_does_not_shift_the_rationale() -> None:
+    example = EraserExample("x", ("a", "\x85", "b", "c\u2003d"), "POS", ((2, 3),))
+    assert documents.of_example(example).words == ("a", "\ufffd", "b", "c\ufffdd")
+
+
+def test_parts_cover_the_text(tiny_tokenizer: Any) -> None:
+    text, label, span = DOCUMENTS["long_1"]
+    document = Document("long", text, label, (span,))
+    parts = documents.parts_of(document, tiny_tokenizer, limit=40)
+    assert parts == ((0, 38), (38, len(document.words)))
+    assert sum(int(document.part(*part).rationale.sum()) for part in parts) == 4
+    assert documents.parts_of(Document("x", "good film"), tiny_tokenizer, limit=40) == ((0, 2),)
+    assert documents.parts_of(Document("x", "\u200b"), tiny_tokenizer, limit=40) == ((0, 1),)
+
+
+def test_a_long_text_is_cut() -> None:
+    text = "film " * 10_000
+    short = Document("x", text, None, ((0, 2), (5000, 5002))).cut()
+    assert len(short.text) == documents.MAX_CHARACTERS and short.spans == ((0, 2),)
+    assert Document("x", "film").cut().text == "film"
+    assert len(Document("x", "f" * 50_000).cut().words[0]) == documents.MAX_CHARACTERS
+
+
+def test_uploads() -> None:
+    assert uploads.read_upload("a.txt", b"\xef\xbb\xbfa film") == (Document("a.txt", "a film"),)
+    rows = [
+        {"text": "so  dull", "label": "NEG"},
+        {"id": "two", "tokens": ["so", "dull", "!"], "rationale": [0, 1, 1], "label": 3},
+    ]
+    found = uploads.read_upload("a.JSONL", "\n\n".join(json.dumps(row) for row in rows).encode())
+    assert found[0] == Document("line 1", "so dull", "NEG")
+    assert found[1] == Document("two", "so dull !", None, ((1, 3),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"\xff\xfea\x00", r"a.txt: not UTF-8 text \(byte 0\)"),
+        ("a.txt", b" \n", "a.txt: no text in it"),
+        ("a.txt", b"x" * 2_000_001, "a.txt: 2.0 MB, at most 2 MB are read"),
+        ("a.jsonl", b"", "a.jsonl: holds no lines"),
+        ("a.jsonl", b"{", "a.jsonl:1: not JSON"),
+        ("a.jsonl", b"\n[1]", "a.jsonl:2: a JSON object is expected"),
+        ("a.jsonl", b"{}", "a.jsonl:1: needs a field 'text'"),
+        ("a.jsonl", b'{"text": " "}', "a.jsonl:1: no text in it"),
+        ("a.jsonl", b'{"tokens": "ab"}', "a.jsonl:1: field 'tokens' must be a list of strings"),
+        ("a.jsonl", b'{"tokens": ["a b"]}', "a.jsonl:1: a token is empty or has white space in it"),
+        ("a.jsonl", b'{"tokens": ["a"], "rationale": [1, 1]}', "the rationale covers 2 tokens, the text has 1"),
+        ("a.jsonl", b'{"tokens": ["a"], "rationale": [2]}', "field 'rationale' must be null, a list of 0 and 1"),
+        ("a.jsonl", b'{"text": "a"}\n' * 201, "a.jsonl: more than 200 lines"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(name: str, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        uploads.read_upload(name, content)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from adapler.errors import ArgumentError, CheckpointError, DataError
+from app.sources import loading
+
+
+def test_arguments(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    got = loading.read_arguments(["--checkpoints", folder, "--reports", folder, "--data", folder, "--data", folder])
+    assert got == loading.Arguments((tmp_path,), (tmp_path,), (tmp_path, tmp_path))
+    assert loading.read_arguments([]) == loading.Arguments()
+    with pytest.raises(ArgumentError, match="--check x; allowed after -- are --checkpoints DIR"):
+        loading.read_arguments(["--check", "x"])
+    with pytest.raises(ArgumentError, match="--data: .*nowhere: no such file or folder"):
+        loading.read_arguments(["--data", str(tmp_path / "nowhere")])
+
+
+def test_menu_lists_adapler_models_only(app_checkpoints: Path, tmp_path: Path) -> None:
+    assert list(loading.list_checkpoints([app_checkpoints])) == ["damaged", "tiny"]
+    assert loading.list_checkpoints([app_checkpoints / "tiny"]) == {"tiny": app_checkpoints / "tiny"}
+    (tmp_path / "movies-minilm").mkdir()
+    (tmp_path / "movies-minilm" / "config.json").write_text("{ not json")
+    names = list(loading.list_checkpoints([app_checkpoints, tmp_path]))
+    assert names == ["movies-minilm", "damaged", "tiny"], "the default comes first, an unreadable one is listed"
+    assert loading.list_checkpoints([tmp_path / "nowhere"]) == {}
+
+
+def test_equal_names_in_two_folders_are_told_apart(app_checkpoints: Path) -> None:
+    found = loading.list_checkpoints([app_checkpoints, app_checkpoints])
+    assert list(found) == ["damaged", "tiny", "damaged (2)", "tiny (2)"], "no path of the server is in a menu"
+
+
+def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Path) -> None:
+    first = loading.load_checkpoint(app_checkpoints / "tiny")
+    assert loading.load_checkpoint(app_checkpoints / "tiny") is first
+    assert not first.model.training
+    weights = app_checkpoints / "tiny" / "model.safetensors"
+    times = weights.stat()
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns + 1_000_000_000))
+    assert loading.load_checkpoint(app_checkpoints / "tiny").key != first.key
+
+
+def test_damaged_checkpoint(app_checkpoints: Path) -> None:
+    with pytest.raises(CheckpointError, match="^damaged") as caught:
+        loading.find_checkpoint(loading.list_checkpoints([app_checkpoints]), "damaged")
+    assert str(app_checkpoints) not in str(caught.value)
+
+
+def test_corpora(app_corpus: Path, tmp_path: Path) -> None:
+    found = loading.list_corpora([app_corpus, app_corpus, loading.CORPORA["Sample: invented films"]])
+    assert list(found)[:2] == [app_corpus.name, "Sample: invented films"], "each once, the sample by its title"
+    assert "test" in loading.find_corpus(found, app_corpus.name).splits
+    (tmp_path / "docs").mkdir()
+    with pytest.raises(DataError, match="^mine") as caught:
+        loading.find_corpus({"mine": tmp_path}, "mine")
+    assert str(tmp_path) not in str(caught.value)
