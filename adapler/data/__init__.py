@@ -3,6 +3,7 @@
 from adapler.data.download import download_movies, install_archive
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.eraser import EraserCorpus, EraserExample, merge_spans, read_corpus
+from adapler.data.sampling import balanced_indices, balanced_sample
 from adapler.data.statistics import Leak, corpus_statistics, find_leaks
 from adapler.data.tasks import TASKS, Task, load_task, task_of_corpus
 
@@ -12,6 +13,8 @@ __all__ = [
     "EraserExample",
     "Leak",
     "Task",
+    "balanced_indices",
+    "balanced_sample",
     "corpus_statistics",
     "download_movies",
     "encode",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapler.data.schema import default_max_length, hold_out
 from adapler.data.tasks import TASKS, in_label_order, load_task
+from adapler.data.tasks.schema import default_max_length, hold_out
 from adapler.errors import DataError
 from tests.adapler.data.corpora import files_of, pack, row, write
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.data.archive import FileTree, json_lines, open_folder
-from adapler.data.schema import (
+from adapler.data.tasks.schema import (
     METRICS,
     SPLITS,
     Columns,

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from adapler.data.eraser import EraserCorpus, has_documents, holds_corpus, read_corpus
-from adapler.data.hub import HUB_TASKS, load_hub
-from adapler.data.local import load_folder
-from adapler.data.schema import Columns, Task, build_task, hold_out_rows, in_label_order
+from adapler.data.tasks.folder import load_folder
+from adapler.data.tasks.hub import HUB_TASKS, load_hub
+from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows, in_label_order
 from adapler.errors import DataError
 
 __all__ = ["TASKS", "Task", "corpus_path", "in_label_order", "load_task", "task_of_corpus"]
@@ -23,8 +23,8 @@ def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLi
 
     A name of TASKS: DATA_DIR/NAME when there is such a folder; otherwise "movies" is the corpus in DATA_DIR (by
     default data/eraser/movies) and the others come from the hub. Anything else is a path: an ERASER corpus (folder
-    or archive; rows have `words`) or a folder with train.jsonl (see `adapler.data.local`). A folder that is called
-    like a task is reached as ./NAME. Raises DataError.
+    or archive; rows have `words`) or a folder with train.jsonl (see `adapler.data.tasks.folder`). A folder that is
+    called like a task is reached as ./NAME. Raises DataError.
     """
     name = os.fspath(name_or_path)
     if name == "movies":
