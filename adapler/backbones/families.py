@@ -7,6 +7,7 @@ Dimensions: B batch, N padded length, n tokens that enter a layer, D hidden size
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,35 @@ def family_of(config: Any) -> Family:
     if position_type != "absolute":
         raise ArgumentError(f"backbone: position_embedding_type {position_type!r} is not supported; only 'absolute'")
     return FAMILIES[model_type]
+
+
+def check_config(config: Any) -> None:
+    """Refuse a supported backbone's configuration with a number that no model can have.
+
+    transformers checks the types of the fields and not their values.
+
+    Raises:
+        ArgumentError: names the field.
+    """
+    sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    for name in (*sizes, family_of(config).feed_forward):
+        value = getattr(config, name, None)
+        if not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
+    if config.hidden_size % config.num_attention_heads:
+        raise ArgumentError(
+            f"num_attention_heads: {config.num_attention_heads} does not divide hidden_size, {config.hidden_size}"
+        )
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ArgumentError(f"{name}: {value} is not a finite number")
+        if "dropout" in name and isinstance(value, int | float) and not 0 <= value <= 1:
+            raise ArgumentError(f"{name}: {value} is not in [0, 1]")
+    padding = config.pad_token_id
+    if padding is None and not family_of(config).positions_after_padding:
+        return
+    if not isinstance(padding, int) or not 0 <= padding < config.vocab_size:
+        raise ArgumentError(f"pad_token_id: {padding!r} is not an id of the vocabulary")
 
 
 def check_task(config: Any) -> None:

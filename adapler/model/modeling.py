@@ -20,8 +20,10 @@ from transformers import initialization as init
 
 from adapler.backbones import families
 from adapler.backbones.attention import ATTENTION
-from adapler.backbones.checkpoints import LOADING_ERRORS, check_whole, load_classifier, read_config, reason_of
-from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
+from adapler.backbones.checkpoints import load_classifier
+from adapler.backbones.sources import config_of, find_model
+from adapler.backbones.weights import LOADING_ERRORS, check_whole, reason_of
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.contribution import ContributionPredictor
 from adapler.model.outputs import AdapLeROutput
@@ -55,7 +57,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         if config.backbone_config is None:
             raise ArgumentError("backbone_config: missing; build a model with from_backbone or from_pretrained")
-        families.family_of(config.backbone_config)
+        families.check_config(config.backbone_config)
         families.check_task(config)
         families.check_task(config.backbone_config)
         if backbone is None:
@@ -100,24 +102,45 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         *,
         num_labels: int | None = None,
         labels: list[str] | None = None,
+        subfolder: str = "",
+        revision: str = "main",
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
         **config: Any,
     ) -> AdapLeRForSequenceClassification:
         """AdapLeR on top of a BERT, RoBERTa, ELECTRA or DistilBERT from the hub or a local folder.
 
         A fine-tuned classifier keeps its head; an encoder gets a new one. Attention dropout is switched off
-        (its slow path costs a factor of five in soft mode; the reference does the same).
+        (its slow path costs a factor of five in soft mode; the reference does the same), and so is
+        `chunk_size_feed_forward`, which changes no number.
 
         Args:
             name_or_path: hub name, or folder written by `save_pretrained`.
             num_labels: number of labels; default: the checkpoint's own.
             labels: label names, instead of num_labels.
+            subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
             config: fields of `AdapLeRConfig` (contribution_hidden_size, beta, eta_init).
 
         Raises:
-            CheckpointError: nothing loadable there.
-            ArgumentError: unsupported kind of backbone, or a fine-tuned head with another number of labels.
+            CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
+                choose one of several labels (regression, multi-label).
+            ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or a
+                field that the configuration does not have.
         """
-        backbone = load_classifier(name_or_path, num_labels=num_labels, labels=labels)
+        unknown = sorted(config.keys() - {"contribution_hidden_size", "beta", "eta_init"})
+        if unknown:
+            raise ArgumentError(f"{unknown[0]}: not an argument of from_backbone, and not a field of AdapLeRConfig")
+        backbone = load_classifier(
+            name_or_path,
+            num_labels=num_labels,
+            labels=labels,
+            subfolder=subfolder,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         backbone_config = backbone.config.to_dict()
         backbone_config.pop("_name_or_path", None)  # a local path says nothing to whoever loads the model later
         model = cls(AdapLeRConfig(backbone_config=backbone_config, **config), backbone=backbone)
@@ -125,17 +148,42 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return model
 
     @classmethod
-    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls,
+        name_or_path: Any,
+        *args: Any,
+        subfolder: str = "",
+        revision: str = "main",
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Load a model saved with `save_pretrained`, from a folder or the hub; see transformers.
 
-        Weights are computed with in float32 unless `dtype` says otherwise, however they are stored.
+        Weights are computed with in float32 unless `dtype` says otherwise, however they are stored. With another
+        `dtype`, eta, theta and the Contribution Predictors stay in float32, because thresholds are compared in it.
+        (`model.to(torch.bfloat16)` rounds them as well; give `dtype` here instead.)
+
+        Args:
+            name_or_path: folder or hub name.
+            args, kwargs: as of transformers' `from_pretrained`.
+            subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
 
         Raises:
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
-                not exactly those of the model in its config.json.
+                not exactly those of the model in its config.json, or are not finite.
         """
+        hub = find_model(
+            name_or_path,
+            subfolder=subfolder,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         if "config" not in kwargs:
-            config = read_config(name_or_path)
+            config = config_of(name_or_path, hub)
             if config.model_type != AdapLeRConfig.model_type:
                 raise CheckpointError(
                     f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
@@ -147,11 +195,11 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         resized = kwargs.pop("ignore_mismatched_sizes", False)
         try:
             model, info = super().from_pretrained(
-                name_or_path, *args, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
+                name_or_path, *args, **hub, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
             )
+        except ArgumentError as error:
+            raise CheckpointError(f"{name_or_path}: {error}") from error
         except LOADING_ERRORS as error:
-            if isinstance(error, AdapLeRError):
-                raise
             raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
         check_whole(model, info, name_or_path=name_or_path, resized=resized)
         return (model, info) if informed else model
