@@ -42,7 +42,7 @@ def attention_gradient(model: Any, batch: Batch, *, target: Target = "predicted"
     """
     maps = attention_gradient_maps(model, batch, target)
     n_batch, n_tokens = batch.attention_mask.shape
-    row = torch.zeros(n_batch, 1, n_tokens, device=batch.input_ids.device)
+    row = torch.zeros(n_batch, 1, n_tokens, device=batch.input_ids.device, dtype=maps[0].dtype)
     row[:, :, 0] = 1.0
     rows = []
     with full_precision(batch):

@@ -25,7 +25,7 @@ def roll_out(maps: Sequence[Tensor], *, residual: float = 0.0) -> Tensor:
     maps: L times (B, N, N), first layer first. Returns (B, L, N).
     """
     n_batch, n_tokens, _ = maps[0].shape
-    start = torch.zeros(n_batch, 1, n_tokens, device=maps[0].device)
+    start = torch.zeros(n_batch, 1, n_tokens, device=maps[0].device, dtype=full(maps[0]).dtype)
     start[:, :, 0] = 1.0
     rows = start[:, :0]  # (B, 0, N)
     with full_precision(start):
