@@ -54,7 +54,7 @@ class Plan:
         self.examples = documents_of(corpus, split, settings.limit)
         self.with_query = _with_query(corpus.splits[split], settings.queries)
         self.gold = _gold_indices(model, corpus, self.examples)
-        self.max_length = _input_length(model, settings.max_length)
+        self.max_length = input_length(model, settings.max_length)
         self.shortened = settings.max_length is None and self.max_length < MAX_LENGTH
         self.settings = settings = replace(settings, max_length=self.max_length)
         self.account = Account()
@@ -167,7 +167,7 @@ def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]
     return [known[example.label] for example in examples]
 
 
-def _input_length(model: Any, wanted: int | None) -> int:
+def input_length(model: Any, wanted: int | None) -> int:
     """`wanted`, or MAX_LENGTH as far as the model goes; ArgumentError for more than it takes."""
     positions = _positions(model)
     if wanted is None:
