@@ -1,6 +1,6 @@
 """Methods x layers x documents -> one report.
 
-M methods, L layers (L' of one method), D documents, K metrics; W windows of a chunk of documents
+M methods, L layers (L' of one method), D documents, K metrics; W windows of a document
 
 Documents are read a chunk at a time: aligned, scored (or found in the cache), judged and forgotten, so that
 memory does not grow with their number.
@@ -31,7 +31,7 @@ from analysis.evaluation.given import GivenScores
 from analysis.evaluation.judging import Judge
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.rationale_files import write_method_rationales
-from analysis.evaluation.scoring import Chunk, Scorer, score_chunks
+from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.loading import public_path
 from analysis.results.report import DocumentRecord, ReportData
@@ -101,9 +101,10 @@ def run_evaluation(
                 disable=not (progress and settings.faithfulness_metrics),
             ) as faithfulness_bar,
         ):
-            for indices, chunk in score_chunks(plan, scorer, tick=bar.update):
-                outcome.add(indices, chunk)
-                judge.add(indices, chunk, tick=faithfulness_bar.update)
+            for document, scored in score_documents(plan, scorer, tick=bar.update):
+                outcome.add(document, scored)
+                judge.add(document, scored)
+                faithfulness_bar.update(len(scored))
         records = outcome.records()
         report = ReportData(
             methods=judge.names,
@@ -133,10 +134,10 @@ class NoScorer:
 
     def score(
         self, windows: Sequence[Window], labels: Sequence[int], tick: Callable[[int], object] = lambda n: None
-    ) -> Chunk:
-        """The windows, with logits (W, 0)."""
+    ) -> list[ScoredWindow]:
+        """The windows, with logits (0,)."""
         tick(len(windows))
-        return Chunk(windows=tuple(windows), methods=(), logits=np.zeros((len(windows), 0), dtype=np.float32))
+        return [ScoredWindow(window, {}, np.zeros(0, dtype=np.float32)) for window in windows]
 
 
 class _Outcome:
@@ -150,20 +151,19 @@ class _Outcome:
         self.lengths = np.zeros((len(plan), n_layers), dtype=np.int64)  # (D, L), summed over windows
         self.flops, self.flops_adapler = 0.0, 0.0
 
-    def add(self, places: Sequence[tuple[int, slice]], chunk: Chunk) -> None:
+    def add(self, document: int, scored: Sequence[ScoredWindow]) -> None:
         if self.model is None:
             return
-        for i, place in places:
-            self.predicted[i] = np.argmax(chunk.logits[place].mean(0))
-            if chunk.adapler_logits is not None and chunk.lengths is not None:
-                self.predicted_adapler[i] = np.argmax(chunk.adapler_logits[place].mean(0))
-                self.lengths[i] = chunk.lengths[place].sum(0)
-        if chunk.lengths is not None:
-            tokens = torch.tensor([len(window) for window in chunk.windows])
+        self.predicted[document] = np.argmax(np.mean([one.logits for one in scored], axis=0))
+        reduced = [one.adapler_logits for one in scored if one.adapler_logits is not None]
+        lengths = [one.lengths for one in scored if one.lengths is not None]  # of each window (L,)
+        if reduced and lengths:
+            self.predicted_adapler[document] = np.argmax(np.mean(reduced, axis=0))
+            self.lengths[document] = np.sum(lengths, axis=0)
+            tokens = torch.tensor([len(one.window) for one in scored])
+            survivors = torch.from_numpy(np.stack(lengths))  # (W, L)
             self.flops += float(backbone_flops(self.adapler.config, tokens).sum())
-            self.flops_adapler += float(
-                adapler_flops(self.adapler.config, tokens, torch.from_numpy(chunk.lengths)).sum()
-            )
+            self.flops_adapler += float(adapler_flops(self.adapler.config, tokens, survivors).sum())
 
     @property
     def speedup(self) -> float:

@@ -191,7 +191,8 @@ def note(report: ReportData) -> str:
         view = "whole documents, tokens are words"
     return (
         f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
-        f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; rationale density {number(meta['density'])}, average precision at chance "
+        f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; "
+        f"rationale density {number(meta['density'])}, average precision at chance "
         f"{number(meta['chance_average_precision'])}."
     )
 

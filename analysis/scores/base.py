@@ -30,6 +30,7 @@ from torch import Tensor
 from adapler.errors import ArgumentError
 
 NEEDS = ("attention", "gradient", "labels", "adapler")
+READS = ("labels", "seed", "threshold_scale")  # what a method may read of a batch beside the model's input
 T = TypeVar("T")
 
 
@@ -126,6 +127,8 @@ class ScoringMethod:
         "adapler" (the model is the AdapLeR model, not the plain classifier).
     layerwise: whether it scores every layer, or the input only.
     cost: for people, per document.
+    reads: which of READS its scores depend on. Scores on disk are found again by these, so that another seed does
+        not drop scores that have nothing to do with it. A method that does not say has all of them.
     options: every option with its value; `defaults` are the values it has when none is asked for.
     """
 
@@ -136,6 +139,7 @@ class ScoringMethod:
     needs: frozenset[str]
     layerwise: bool = True
     cost: str = "1 forward"
+    reads: frozenset[str] = frozenset(READS)
     options: Mapping[str, Option] = field(default_factory=dict)
     defaults: Mapping[str, Option] = field(default_factory=dict)
 
@@ -155,6 +159,11 @@ class ScoringMethod:
             changed[option] = _checked_option(self, option, value)
         return replace(self, options=changed)
 
+    def depends_on(self, name: str) -> bool:
+        """Whether the scores depend on this one of READS, with these options."""
+        gold = name == "labels" and "gold" in str(self.options.get("target", ""))
+        return name in self.reads or gold
+
     def __call__(self, model: Any, batch: Batch) -> LayerScores:
         result = self.function(model, batch, **self.options)
         _check(self, result, model, batch)
@@ -172,14 +181,13 @@ def scoring_method(
     title: str | None = None,
     layerwise: bool = True,
     cost: str = "1 forward",
+    reads: Iterable[str] = READS,
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Register a function `(model, batch, *, options) -> LayerScores` under `name`.
 
     title: its name in figures; the other arguments are those of ScoringMethod.
     """
-    needs = frozenset([needs] if isinstance(needs, str) else needs)
-    if unknown := needs - set(NEEDS):
-        raise ArgumentError(f"needs: got {sorted(unknown)}, allowed are {', '.join(NEEDS)}")
+    needs, reads = _names("needs", needs, NEEDS), _names("reads", reads, READS)
     if name in _REGISTRY:
         raise ArgumentError(f"method {name!r} is registered already, by {_REGISTRY[name].function.__module__}")
 
@@ -193,11 +201,18 @@ def scoring_method(
             if not isinstance(value, Option):
                 raise ArgumentError(f"method {name!r}: option {option!r} needs a default that is a number or a string")
         _REGISTRY[name] = ScoringMethod(
-            name, function, paper, title or name, needs, layerwise, cost, defaults, defaults
+            name, function, paper, title or name, needs, layerwise, cost, reads, defaults, defaults
         )
         return function
 
     return register
+
+
+def _names(argument: str, given: Iterable[str], allowed: tuple[str, ...]) -> frozenset[str]:
+    names = frozenset([given] if isinstance(given, str) else given)
+    if unknown := names - set(allowed):
+        raise ArgumentError(f"{argument}: got {sorted(unknown)}, allowed are {', '.join(allowed)}")
+    return names
 
 
 def method_names() -> tuple[str, ...]:

@@ -29,6 +29,7 @@ def adapler_pass(model: Any, batch: Batch) -> Any:
     needs="adapler",
     title="AdapLeR CP",
     cost="1 AdapLeR forward",
+    reads="threshold_scale",
 )
 def contribution(model: Any, batch: Batch) -> LayerScores:
     """S~_i^l while token i is present when CP_l runs, 0 once it is dropped.

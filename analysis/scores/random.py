@@ -10,7 +10,7 @@ import torch
 from analysis.scores.base import Batch, LayerScores, normalise, scoring_method
 
 
-@scoring_method("random", paper="none", title="Random", cost="none")
+@scoring_method("random", paper="none", title="Random", cost="none", reads="seed")
 def random(model: Any, batch: Batch) -> LayerScores:
     """Uniform draws, new for each layer; they depend on the seed and the document's id, not on the batch."""
     n_batch, n_tokens = batch.attention_mask.shape

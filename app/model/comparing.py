@@ -82,9 +82,9 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
         cache=ScoreCache(None),
     )
     started = time.perf_counter()
-    chunk = scorer.score([window], [known.get(document.label or "", 0)])
+    (scored,) = scorer.score([window], [known.get(document.label or "", 0)])
     seconds = time.perf_counter() - started
-    given = chunk.methods[0].windows[0]
+    given = scored.scores[chosen.key]
     labels = unit_labels([window], aggregation="none")
     unit = unit_scores([window], [given], aggregation="none")
     rows = range(len(given.scores))
@@ -93,7 +93,7 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
         title=chosen.title,
         scores=given.scores,
         selected=None if given.signed else np.stack([select_uniform(given.scores[row], len(window)) for row in rows]),
-        retained=chunk.retention[0] if method == "cp" and chunk.retention is not None else None,
+        retained=scored.retention if method == "cp" else None,
         signed=given.signed,
         metrics=np.array(
             [

@@ -26,6 +26,7 @@ from analysis.scores.shared.forward import Target, differentiable, eager_forward
     needs=("attention", "gradient"),
     title="Attention x gradient",
     cost="1 forward + backward",
+    reads=(),
 )
 def attention_gradient(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
     """[CLS] row of R^l - I: what each token entering layer l weighs in the target's logit."""

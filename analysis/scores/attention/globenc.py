@@ -28,7 +28,9 @@ from analysis.scores.shared.forward import as_found, eager_forward, share_logits
 from analysis.scores.shared.layout import LayerParts, layer_parts
 
 
-@scoring_method("globenc", paper="https://aclanthology.org/2022.naacl-main.19", needs="attention", title="GlobEnc")
+@scoring_method(
+    "globenc", paper="https://aclanthology.org/2022.naacl-main.19", needs="attention", title="GlobEnc", reads=()
+)
 def globenc(model: Any, batch: Batch) -> LayerScores:
     """[CLS] row of the norm-based maps rolled out up to layer l."""
     parts = layer_parts(model)

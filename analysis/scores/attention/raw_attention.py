@@ -15,7 +15,9 @@ from analysis.scores.base import Batch, LayerScores, normalise, scoring_method
 from analysis.scores.shared.forward import attention_pass
 
 
-@scoring_method("attention", paper="https://aclanthology.org/N19-1357", needs="attention", title="[CLS] attention")
+@scoring_method(
+    "attention", paper="https://aclanthology.org/N19-1357", needs="attention", title="[CLS] attention", reads=()
+)
 def cls_attention(model: Any, batch: Batch) -> LayerScores:
     """Attention that [CLS] pays to token i in layer l, mean over heads."""
     weights = attention_pass(model, batch).attentions
@@ -28,6 +30,7 @@ def cls_attention(model: Any, batch: Batch) -> LayerScores:
     paper="https://arxiv.org/abs/2107.00910",
     needs="attention",
     title="Attention received",
+    reads=(),
 )
 def attention_received(model: Any, batch: Batch) -> LayerScores:
     """Attention that token i receives in layer l, mean over heads and over the real query tokens."""

@@ -34,7 +34,9 @@ def roll_out(maps: Sequence[Tensor], *, residual: float = 0.0) -> Tensor:
     return rows  # row l started at layer l
 
 
-@scoring_method("rollout", paper="https://aclanthology.org/2020.acl-main.385", needs="attention", title="Rollout")
+@scoring_method(
+    "rollout", paper="https://aclanthology.org/2020.acl-main.385", needs="attention", title="Rollout", reads=()
+)
 def rollout(model: Any, batch: Batch) -> LayerScores:
     """[CLS] row of the rolled-out attention up to layer l."""
     rows = roll_out(attention_pass(model, batch).attentions, residual=0.5)

@@ -28,6 +28,7 @@ from analysis.scores.shared.layout import LayerParts, layer_parts
     needs="attention",
     title="Value zeroing",
     cost="2 forwards",
+    reads=(),
 )
 def value_zeroing(model: Any, batch: Batch) -> LayerScores:
     """Cosine distance by which [CLS] moves in layer l when token j's value is zeroed there."""

@@ -36,6 +36,7 @@ from analysis.scores.shared.inputs import (
     title="DeepLIFT",
     layerwise=False,
     cost="2 forwards + backwards",
+    reads=(),
 )
 def deeplift(
     model: Any,

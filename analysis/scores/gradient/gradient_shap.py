@@ -35,6 +35,7 @@ from analysis.scores.shared.inputs import (
     title="GradientSHAP",
     layerwise=False,
     cost="n_samples forwards + backwards",
+    reads="seed",
 )
 def gradient_shap(
     model: Any,

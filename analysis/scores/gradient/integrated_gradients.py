@@ -47,6 +47,7 @@ PAPER = "https://arxiv.org/abs/1703.01365"
     title="Integrated gradients",
     layerwise=False,
     cost="n_steps forwards + backwards",
+    reads=(),
 )
 def integrated_gradients(
     model: Any,
@@ -78,6 +79,7 @@ def integrated_gradients(
     needs="gradient",
     title="Integrated gradients by layer",
     cost="L x n_steps forwards + backwards",
+    reads=(),
 )
 def layer_integrated_gradients(
     model: Any,

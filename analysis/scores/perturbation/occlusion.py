@@ -19,7 +19,12 @@ from analysis.scores.shared.inputs import Sign, at_least, presence, reduced, sin
 
 
 @scoring_method(
-    "occlusion", paper="https://arxiv.org/abs/1311.2901", title="Occlusion", layerwise=False, cost="n forwards"
+    "occlusion",
+    paper="https://arxiv.org/abs/1311.2901",
+    title="Occlusion",
+    layerwise=False,
+    cost="n forwards",
+    reads=(),
 )
 def occlusion(
     model: Any,

@@ -34,7 +34,12 @@ from analysis.scores.shared.inputs import (
 
 
 @scoring_method(
-    "lime", paper="https://arxiv.org/abs/1602.04938", title="LIME", layerwise=False, cost="n_samples forwards"
+    "lime",
+    paper="https://arxiv.org/abs/1602.04938",
+    title="LIME",
+    layerwise=False,
+    cost="n_samples forwards",
+    reads="seed",
 )
 def lime(
     model: Any,
@@ -62,6 +67,7 @@ def lime(
     title="KernelSHAP",
     layerwise=False,
     cost="n_samples forwards",
+    reads="seed",
 )
 def kernel_shap(
     model: Any,
