@@ -14,7 +14,7 @@ from typing import Any
 
 from adapler.errors import DataError
 
-__all__ = ["ARCHIVE_SUFFIXES", "FileTree", "is_archive", "json_lines", "open_archive", "open_folder"]
+__all__ = ["ARCHIVE_SUFFIXES", "FileTree", "excerpt", "is_archive", "json_lines", "open_archive", "open_folder"]
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -157,3 +157,13 @@ def _refuse_lone_surrogates(row: dict[str, Any], where: str) -> None:
         json.dumps(row, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"{where}: holds half of a surrogate pair, which is not text") from error
+
+
+def excerpt(value: object, most: int = 40) -> str:
+    """The beginning of a value, for an error message: at most `most` characters, "nothing" for None."""
+    if value is None:
+        return "nothing"
+    try:
+        return repr(value)[:most]
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists nested thousands deep
+        return f"a very large {type(value).__name__}"

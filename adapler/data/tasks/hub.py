@@ -9,7 +9,7 @@ from typing import Any
 
 import datasets
 
-from adapler.data.schema import Columns, Task, build_task, hold_out_rows
+from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows
 from adapler.errors import DataError
 
 __all__ = ["HUB_TASKS", "HubTask", "load_hub"]
