@@ -307,7 +307,7 @@ class ExplanationData:
 def _single_text_metric(name: str) -> str:
     """The metric's name; ArgumentError for one that needs the model again, or the mean rationale of a data set."""
     metric = get_metric(name)
-    of_corpus = metric.group == "eraser" or name.endswith(("_at_density", "_at_mean"))
+    of_corpus = metric.uses_density or name.endswith("_at_mean")
     if metric.function is None or of_corpus:
         needs = "asks the model again" if metric.function is None else "needs the mean rationale size of a data set"
         raise ArgumentError(f"metrics: {name!r} {needs}; analysis.rationale_eval.evaluate computes it")

@@ -162,15 +162,14 @@ def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
             raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
         tokenizer = load_tokenizer(origin, words=words)
     classifier, adapler, tokenizer = loading.load_models(
-        None if is_adapler else source, source if is_adapler else None, tokenizer
+        None if is_adapler else source, source if is_adapler else None, tokenizer, device=device
     )
-    return _Subject(classifier, adapler, tokenizer, _public(origin) if origin else type(source).__name__)
+    return _Subject(classifier, adapler, tokenizer, _public_name(origin) if origin else type(source).__name__)
 
 
-def _public(origin: str) -> str:
-    """A model's name as a file may show it to others: a folder's last part only, unless it lies below this one."""
-    short = loading.short_path(origin)
-    return Path(short).name if Path(short).is_absolute() else short
+def _public_name(origin: str) -> str:
+    """A model's name as a file may show it to others: a hub name, or a folder without what lies above it."""
+    return loading.public_path(origin) if Path(origin).is_dir() else origin
 
 
 def _check_classifier(model: Any) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 from analysis.documents.windows import SPECIAL, Window, words_of
+from analysis.documents.words import WordTokens
 
 Source = str | Sequence[str] | tuple[str | Sequence[str], str]
 
@@ -95,7 +96,7 @@ def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "tex
     if tokenizer is None:
         if query:
             raise ArgumentError("text: a pair needs a tokenizer; give model= or tokenizer=")
-        return Text(_words_only(name, len(words)), words, words, "")
+        return Text(WordTokens().align(_Document(name, words, "")).windows[0], words, words, "")
     if isinstance(first, str):
         window, cut = _plain(first, query, tokenizer, max_length, name)
         seen, lost = words_of([window], len(words)), 0
@@ -114,11 +115,6 @@ def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "tex
             f"{lost} of its {len(words)} words are left out"
         )
     return Text(window, tuple(tokenizer.convert_ids_to_tokens(window.input_ids.tolist())), words, note)
-
-
-def _words_only(name: str, n_words: int) -> Window:
-    index = np.arange(n_words, dtype=np.int64)
-    return Window(name, name, index, None, index, np.zeros(n_words, dtype=np.bool_))
 
 
 def _plain(text: str, query: str, tokenizer: Any, max_length: int, name: str) -> tuple[Window, bool]:
