@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from analysis.evaluation.cache.fingerprints import code_fingerprint, method_fingerprint
 from analysis.evaluation.cache.store import Arrays
-from analysis.scores.base import Batch, ScoringMethod
+from analysis.scores.base import Batch
 from analysis.scores.contribution import adapler_pass
+from analysis.scores.registry import ScoringMethod
 from analysis.scores.shared.forward import classifier_logits
 
 DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array
