@@ -84,6 +84,8 @@ ROOMS = (
     "analysis/evaluation",
     "analysis/figures",
     "analysis/output",
+    "analysis/explanation",
+    "analysis/explain.py",
     "analysis/studies",
     "analysis/command",
     "analysis/rationale_eval.py",

@@ -24,6 +24,9 @@ class EraserExample:
         query: the question that the label answers, as plain text.
         documents: id and number of words of each document that `words` joins, in order. Without any, the example
             is one document with the example's own id.
+        evidences: (document id, start, end) of every annotation as it stands in the file: ranges may touch, overlap,
+            come twice or be empty. ERASER's own scorer counts them so. None where the source has no such list; then
+            `spans` are all there is to know.
     """
 
     id: str
@@ -32,6 +35,7 @@ class EraserExample:
     spans: tuple[tuple[int, int], ...]
     query: str = ""
     documents: tuple[tuple[str, int], ...] = ()
+    evidences: tuple[tuple[str, int, int], ...] | None = None
 
     def rationale(self) -> NDArray[np.bool_]:
         """(n_words,) True where a human marked the word."""

@@ -178,7 +178,8 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
     label = _text(row, "classification", where)
     query = row.get("query")
     evidences = _evidences(row, where)
-    docids = _docids(row, annotation_id, [docid for docid, _, _ in evidences], documents, where)
+    marking = [evidence for evidence in evidences if evidence[1] != evidence[2]]
+    docids = _docids(row, annotation_id, [docid for docid, _, _ in marking], documents, where)
 
     offsets: dict[str, int] = {}  # word at which each document begins once they are concatenated
     words: tuple[str, ...] = ()
@@ -186,7 +187,7 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
         offsets[docid] = len(words)
         words += documents[docid]
     spans = []
-    for docid, start, end in evidences:
+    for docid, start, end in marking:
         length = len(documents[docid])
         if not 0 <= start < end <= length:
             raise DataError(
@@ -195,11 +196,16 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
         spans.append((offsets[docid] + start, offsets[docid] + end))
     query = query if isinstance(query, str) else ""
     lengths = tuple((docid, len(documents[docid])) for docid in docids)
-    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths)
+    known = tuple(evidence for evidence in evidences if 0 <= evidence[1] <= dict(lengths).get(evidence[0], -1))
+    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths, known)
 
 
 def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
-    """(document, start, end) of every evidence. Many groups of one say the same as one group of many."""
+    """(document, start, end) of every evidence. Many groups of one say the same as one group of many.
+
+    20 evidences of the movies' test split are [n, n) with the text "": annotations of nothing. Any other empty one is
+    an error.
+    """
     groups = row.get("evidences")
     if not isinstance(groups, list):
         raise DataError(f"{where}: field 'evidences' must be a list of groups, found {excerpt(groups)}")
@@ -212,9 +218,9 @@ def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
                 raise DataError(f"{where}: an evidence must be an object, found {excerpt(evidence)}")
             docid = _identifier(evidence, "docid", where)
             start, end = _integer(evidence, "start_token", where), _integer(evidence, "end_token", where)
-            # 20 evidences of the movies' test split are [n, n) with the text "": annotations of nothing.
-            if start != end or evidence.get("text") != "":
-                found.append((docid, start, end))
+            if start == end and evidence.get("text") != "":
+                raise DataError(f"{where}: evidence [{start}, {end}) is out of range: it is empty, and its text is not")
+            found.append((docid, start, end))
     return found
 
 

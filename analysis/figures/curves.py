@@ -35,9 +35,7 @@ FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Su
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 
 
-def plot_precision_recall(
-    report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
-) -> None:
+def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> None:
     """Interpolated precision at each recall, mean over documents, one line a method."""
     require_layer(layer, report.n_layers)
     for method, look in looks(select(report, methods)).items():

@@ -31,6 +31,7 @@ class RationaleReport(ReportData):
             examples=data.examples,
             curves=data.curves,
             correlations=data.correlations,
+            run_facts=data.run_facts,
         )
 
     def to_latex(self, path: str | Path | None = None, *, metrics: tuple[str, ...] | None = None) -> str:

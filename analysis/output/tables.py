@@ -113,7 +113,9 @@ def plain(report: ReportData, metrics: Sequence[str] | None = None) -> str:
         }
         if metric == "average_precision":
             values["chance"] = [report.meta["chance_average_precision"]] * (report.n_layers + 1)
-        lines = [metric_title(metric), *_folded(values, report.n_layers, width)]
+        lines = [metric_title(metric)]
+        if any(report.is_layerwise(name) for name in report.methods):
+            lines += _folded(values, report.n_layers, width)
         for name, means in cells(report, metric).items():
             if not report.is_layerwise(name):
                 lines.append("  " + name.ljust(width) + f"{number(means[0]):>6}  at the input")
@@ -184,10 +186,13 @@ def note(report: ReportData) -> str:
     extra = "".join(
         f", {name} {meta[name]}" for name in ("aggregation", "protocol") if meta.get(name) not in (None, "none")
     )
+    view = f"{meta['max_length']} wordpieces, policy {meta['policy']}"
+    if meta.get("tokens") == "words":
+        view = "whole documents, tokens are words"
     return (
         f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
-        f"{scored} documents ({report.n_skipped} skipped), {meta['max_length']} wordpieces, "
-        f"policy {meta['policy']}{extra}; rationale density {number(meta['density'])}, average precision at chance "
+        f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; "
+        f"rationale density {number(meta['density'])}, average precision at chance "
         f"{number(meta['chance_average_precision'])}."
     )
 

@@ -23,13 +23,14 @@ class DocumentRecord:
     tokens            real tokens of the input, special tokens included
     content_tokens    those of them that come from the text; rationale_tokens: those of them in the rationale
     lengths           tokens that enter each layer of the AdapLeR model, or None
+    prediction        of the plain classifier, None when no model was run
     skipped           why the document has no metrics, or None
     account           words and rationale words of the whole document, and those in view
     """
 
     id: str
     label: str
-    prediction: str
+    prediction: str | None
     adapler_prediction: str | None
     tokens: int
     content_tokens: int

@@ -31,7 +31,7 @@ RECALLS = np.linspace(0, 1, 101)  # the grid of `curves`
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """Results of `analysis.evaluation.run.evaluate`, as data; `analysis.output.report` prints and draws them.
+    """Results of `analysis.evaluation.run.run_evaluation`, as data; `analysis.output.report` prints and draws them.
 
     values        (M, L, D, K) float64; NaN where a metric is not defined or the document was skipped. A method
                   with a meaning at the input only has values at layer 0 and NaN at the others.
@@ -40,6 +40,7 @@ class ReportData:
     examples      a few documents token by token
     curves        method -> (L, 101) mean interpolated precision at the recalls 0, .01, ..., 1
     correlations  (L, M, M) mean over documents of Spearman's rho between two methods' scores; NaN: not defined
+    run_facts     of this run and no other (how much came out of the cache): for the screen, never written
 
     Raises ArgumentError for an array of another shape.
     """
@@ -52,6 +53,7 @@ class ReportData:
     examples: tuple[DocumentScores, ...] = ()
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     correlations: NDArray[np.float64] | None = None
+    run_facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_methods, n_layers = len(self.methods), self.n_layers
@@ -79,7 +81,9 @@ class ReportData:
 
     @property
     def accuracy(self) -> float:
-        """Of the plain classifier, over all documents."""
+        """Of the plain classifier, over all documents; NaN when no model was run."""
+        if any(d.prediction is None for d in self.documents):
+            return math.nan
         return _mean([d.prediction == d.label for d in self.documents])
 
     @property

@@ -328,3 +328,12 @@ def test_leaks_by_id_and_by_text() -> None:
         "train b and val d have the same text",
         "val e and test f have the same text",
     ]
+
+
+def test_evidences_are_kept_as_they_stand_beside_the_merged_spans(tmp_path: Path) -> None:
+    files = files_of(documents=DOCUMENTS)
+    marks = [[evidence("neg_1", 0, 2), evidence("neg_1", 2, 4), evidence("neg_1", 8, 8, text="")]]
+    files["train.jsonl"] += broken(annotation_id="n", evidences=marks) + "\n"
+    example = read_corpus(write(tmp_path, files)).splits["train"][-1]
+    assert example.spans == ((0, 4),)
+    assert example.evidences == (("neg_1", 0, 2), ("neg_1", 2, 4), ("neg_1", 8, 8))

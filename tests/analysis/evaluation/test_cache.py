@@ -85,13 +85,13 @@ def close(one: RationaleReport, other: RationaleReport) -> None:
 
 def test_a_second_run_runs_no_model(run: Any, no_model: Any) -> None:
     first = run()
-    assert first.meta["cache"]["from_cache"] == 5 and first.meta["cache"]["computed"] == ALL
+    assert first.run_facts["from_cache"] == 5 and first.run_facts["computed"] == ALL
     no_model()
     second = run()
     equal(first, second)
-    assert second.meta["cache"] == {"from_cache": 36, "computed": 0}
+    assert second.run_facts == {"from_cache": 36, "computed": 0}
     other = run(metrics=["roc_auc", "token_f1"], aggregation="max", examples=1)  # other metrics, the same scores
-    assert other.metrics == ("roc_auc", "token_f1") and other.meta["cache"]["computed"] == 0
+    assert other.metrics == ("roc_auc", "token_f1") and other.run_facts["computed"] == 0
     run(methods=["saliency", "random"])
     with pytest.raises(RuntimeError, match="a model ran"):
         run(cache=None)
@@ -122,31 +122,31 @@ def test_what_changes_a_value_is_computed_again(
 ) -> None:
     run()
     (corpus_folder / "val.jsonl").write_text((corpus_folder / "test.jsonl").read_text().partition("\n")[2])
-    assert run(**change).meta["cache"]["computed"] == computed
+    assert run(**change).run_facts["computed"] == computed
 
 
 def test_more_documents_reuse_the_ones_there(run: Any) -> None:
     run(limit=3)
-    assert run(limit=4).meta["cache"] == {"from_cache": 18, "computed": 6}
+    assert run(limit=4).run_facts == {"from_cache": 18, "computed": 6}
 
 
 def test_threshold_scale_concerns_adapler_only(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run()
     other = run(threshold_scale=0.5)
-    assert other.meta["cache"] == {"from_cache": 26, "computed": 2 * 5}  # cp and the AdapLeR model itself
+    assert other.run_facts == {"from_cache": 26, "computed": 2 * 5}  # cp and the AdapLeR model itself
 
 
 def test_other_weights_or_another_document_are_computed_again(
     run: Any, reducer: Any, tiny_tokenizer: Any, corpus_folder: Path
 ) -> None:
     run()
-    assert run(adapler=reducer, tokenizer=tiny_tokenizer).meta["cache"]["computed"] == 0  # the same as an object
+    assert run(adapler=reducer, tokenizer=tiny_tokenizer).run_facts["computed"] == 0  # the same as an object
     with torch.no_grad():
         reducer.backbone.classifier.bias += 0.1
-    assert run(adapler=reducer, tokenizer=tiny_tokenizer).meta["cache"]["computed"] == ALL
+    assert run(adapler=reducer, tokenizer=tiny_tokenizer).run_facts["computed"] == ALL
     file = corpus_folder / "docs" / "neg_0"
     file.write_text(file.read_text().replace("dull", "rain"))
-    assert run().meta["cache"]["computed"] == 6  # its window only
+    assert run().run_facts["computed"] == 6  # its window only
 
 
 def test_a_killed_run_goes_on(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on(run: Any, tmp_path: Path, monkeypatch: pytest.Monk
         run()
     monkeypatch.setattr(ScoreCache, "save_many", save)
     resumed = run()
-    assert 0 < sum(saved) < ALL and resumed.meta["cache"]["computed"] == ALL - sum(saved)
+    assert 0 < sum(saved) < ALL and resumed.run_facts["computed"] == ALL - sum(saved)
     equal(whole, resumed)
 
 
@@ -190,9 +190,9 @@ def test_damaged_entries_are_computed_again(run: Any, tmp_path: Path) -> None:
     with closing(sqlite3.connect(folder / "scores.sqlite")) as connection, connection:
         connection.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in keys[3::7]])
     mended = run()
-    assert mended.meta["cache"]["computed"] == 3 + len(keys[3::7])
+    assert mended.run_facts["computed"] == 3 + len(keys[3::7])
     close(whole, mended)
-    assert run().meta["cache"]["computed"] == 0  # and the damaged entries were replaced
+    assert run().run_facts["computed"] == 0  # and the damaged entries were replaced
 
 
 def test_entries_that_do_not_fit_are_computed_again(run: Any, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_entries_that_do_not_fit_are_computed_again(run: Any, tmp_path: Path) ->
         cut = arrays[longest][..., :-1] if arrays[longest].ndim == 2 else arrays[longest][None]
         cache.save(key, arrays | {longest: cut})
     again = run()
-    assert again.meta["cache"]["computed"] == ALL
+    assert again.run_facts["computed"] == ALL
     close(whole, again)
 
 
@@ -233,9 +233,9 @@ def test_a_damaged_file_is_begun_anew(run: Any, tmp_path: Path) -> None:
     whole = run()
     (tmp_path / "cache" / "scores.sqlite").write_bytes(b"this is no database" * 100)
     again = run()
-    assert again.meta["cache"]["computed"] == ALL
+    assert again.run_facts["computed"] == ALL
     equal(whole, again)
-    assert run().meta["cache"]["computed"] == 0
+    assert run().run_facts["computed"] == 0
 
 
 def test_faithfulness_is_cached_too(run: Any, no_model: Any, tmp_path: Path) -> None:
@@ -255,13 +255,13 @@ def test_a_registered_method_of_one_s_own_is_kept(run: Any, monkeypatch: pytest.
         mask = batch.attention_mask[:, None].float().expand(-1, model.config.num_hidden_layers, -1)
         return LayerScores(mask / mask.sum(-1, keepdim=True))
 
-    assert run(methods=["flat"]).meta["cache"] == {"from_cache": 2, "computed": 16}
-    assert run(methods=["flat"]).meta["cache"]["computed"] == 0
-    assert run(methods=["flat(height=2.0)"]).meta["cache"]["computed"] == 6
-    assert run(methods=["flat"], seed=3).meta["cache"]["computed"] == 6  # it does not say that it reads no seed
+    assert run(methods=["flat"]).run_facts == {"from_cache": 2, "computed": 16}
+    assert run(methods=["flat"]).run_facts["computed"] == 0
+    assert run(methods=["flat(height=2.0)"]).run_facts["computed"] == 6
+    assert run(methods=["flat"], seed=3).run_facts["computed"] == 6  # it does not say that it reads no seed
     monkeypatch.setattr(fingerprints, "method_fingerprint", lambda function: "edited")
     monkeypatch.setattr("analysis.evaluation.cache.entries.method_fingerprint", lambda function: "edited")
-    assert run(methods=["flat"]).meta["cache"]["computed"] == 6
+    assert run(methods=["flat"]).run_facts["computed"] == 6
 
 
 def test_a_method_whose_code_no_file_tells_is_never_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +276,7 @@ def test_a_method_whose_code_no_file_tells_is_never_kept(run: Any, monkeypatch: 
 
     scoring_method("flat", paper="none")(make(1.0))
     for _ in range(2):
-        assert run(methods=["flat"]).meta["cache"]["computed"] in (16, 6)
+        assert run(methods=["flat"]).run_facts["computed"] in (16, 6)
     typed: dict[str, Any] = {"__name__": "__main__"}
     exec("def typed(model, batch): pass", typed)
     assert method_fingerprint(make(2.0)) is None

@@ -180,7 +180,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
         ({"threshold_scale": math.nan}, "threshold_scale: got nan"),
         ({"limit": 0}, "limit: got 0"),
         ({"seed": -1}, "seed: got -1"),
-        ({"token_budget": 0}, "token_budget: 0 is not at least 1"),
+        ({"token_budget": 0}, "token_budget: got 0, must be at least 1"),
         ({"examples": -1}, "examples: got -1"),
         ({"policy": "first"}, "policy: got 'first', allowed are truncate, rationale-windows, all-windows"),
         ({"aggregation": "min"}, "aggregation: got 'min', allowed are none, max, mean, sum"),
