@@ -188,7 +188,7 @@ def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, Sc
         wanted = [name for name in DEFAULT_METHODS if subject.adapler is not None or name != "cp"]
     chosen: dict[str, ScoringMethod] = {}
     for one in wanted:
-        method = one if isinstance(one, ScoringMethod) else get_method(one)  # type: ignore[arg-type]
+        method = one if isinstance(one, ScoringMethod) else get_method(one)
         if method.key in chosen:
             raise ArgumentError(f"methods: {method.key!r} is named twice")
         if "adapler" in method.needs and subject.adapler is None:
