@@ -37,9 +37,15 @@ class Row:
 
 
 def main_metrics(report: ReportData) -> tuple[str, ...]:
-    """The report's metrics without the variants of a selection and the single bins of a faithfulness curve."""
+    """The report's metrics without the variants of a selection and the single bins of a faithfulness curve.
+
+    FPR, TPR and J at 1/n are shown with both n, the tokens of the input and the tokens present at the layer: the order
+    of the methods can change between them.
+    """
 
     def is_detail(metric: str) -> bool:
+        if metric in ("fpr_present", "tpr_present", "j_present"):
+            return False
         return metric.endswith(("_present", "_content")) or metric.rpartition("_")[2].isdigit()
 
     return tuple(metric for metric in report.metrics if not is_detail(metric)) or report.metrics
@@ -120,7 +126,8 @@ def plain(report: ReportData, metrics: Sequence[str] | None = None) -> str:
             if not report.is_layerwise(name):
                 lines.append("  " + name.ljust(width) + f"{number(means[0]):>6}  at the input")
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    said = scopes(report)
+    return "\n\n".join([*blocks, textwrap.fill(said, width=100)] if said else blocks)
 
 
 def plain_comparisons(report: ReportData, metrics: Sequence[str] | None = None) -> str:
@@ -177,6 +184,16 @@ def legend(report: ReportData) -> str:
         f"* differs from {report.title(reference)} at the same layer: p < .05, paired permutation test over documents, "
         "Holm-adjusted over all cells of the metric."
     )
+
+
+def scopes(report: ReportData) -> str:
+    """One sentence on what "per layer" means for each method; empty for a report that does not say."""
+    known: dict[str, list[str]] = {}
+    for method in report.methods:
+        if scope := report.meta.get("scopes", {}).get(method):
+            known.setdefault(scope, []).append(report.title(method))
+    said = "; ".join(f"{', '.join(names)}: {scope}" for scope, names in known.items())
+    return f"What a score at one layer is about - {said}." if said else ""
 
 
 def note(report: ReportData) -> str:

@@ -39,6 +39,11 @@ class DocumentRecord:
     skipped: str | None
     account: Account
 
+    @classmethod
+    def of_id(cls, name: str) -> DocumentRecord:
+        """A document of which no more than its name is known."""
+        return cls(name, "", None, None, 0, 0, 0, None, None, Account())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)

@@ -5,8 +5,9 @@ M methods, L layers, D documents, K metrics
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing
+from analysis.metrics.curves import RECALL_GRID
 from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from analysis.results import report_json
 from analysis.results.records import DocumentRecord, DocumentScores
@@ -26,10 +30,12 @@ from analysis.results.wording import REFERENCE, higher_is_better
 
 __all__ = ["RECALLS", "SCHEMA", "SCHEMA_VERSION", "DocumentRecord", "DocumentScores", "ReportData"]
 
-RECALLS = np.linspace(0, 1, 101)  # the grid of `curves`
+RECALLS = RECALL_GRID  # the grid of `curves`
+
+FACTS = b"adapler.report"  # key of the facts in a Parquet file's metadata
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReportData:
     """Results of `analysis.evaluation.run.run_evaluation`, as data; `analysis.output.report` prints and draws them.
 
@@ -231,9 +237,58 @@ class ReportData:
         return write_text(self._summary.to_csv(index=False, lineterminator="\n"), path)
 
     def to_parquet(self, path: str | Path) -> None:
-        """`to_frame()` as a Parquet file."""
+        """`to_frame()` as a Parquet file, with what `recompute` needs beside it; small: names are stored once."""
+        frame = self.to_frame()
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        facts = {
+            "methods": self.methods,
+            "metrics": self.metrics,
+            "documents": [one.id for one in self.documents],
+            "layers": self.n_layers,
+            "seed": int(self.meta.get("seed", 0)),
+            "layerwise": {method: self.is_layerwise(method) for method in self.methods},
+        }
+        known = table.schema.metadata or {}
+        table = table.replace_schema_metadata({**known, FACTS: json.dumps(facts, ensure_ascii=False).encode()})
         with replacing(Path(path)) as temporary:
-            self.to_frame().to_parquet(temporary, index=False)
+            parquet.write_table(table, temporary, compression="zstd", compression_level=15)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path) -> Self:
+        """The values of a `documents.parquet`, to compute intervals and tests from again.
+
+        What else a report holds is not in the file: its documents have a name only. Raises DataError for a file
+        that cannot be read or was not written by `to_parquet`.
+        """
+        try:
+            table = parquet.read_table(path)
+            facts = json.loads((table.schema.metadata or {})[FACTS])
+            names = [facts["methods"], range(facts["layers"]), facts["documents"], facts["metrics"]]
+            index = pd.MultiIndex.from_product(names, names=["method", "layer", "document", "metric"])
+            values = table.to_pandas().set_index(index.names)["value"].reindex(index).to_numpy(dtype=np.float64)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or 'cannot be read as Parquet'}") from error
+        except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"{path}: no documents.parquet of a report ({' '.join(str(error).split())})") from error
+        documents = tuple(DocumentRecord.of_id(name) for name in facts["documents"])
+        meta = {"data": {"name": Path(path).parent.name}, "seed": facts["seed"], "layerwise": facts["layerwise"]}
+        shape = tuple(len(one) for one in names)
+        return cls(tuple(facts["methods"]), tuple(facts["metrics"]), documents, values.reshape(shape), meta)
+
+    def __repr__(self) -> str:
+        """Two lines, not the arrays."""
+        data = self.meta.get("data", {}).get("name", "?")
+        scored = len(self.documents) - self.n_skipped
+        return (
+            f"<{type(self).__name__}: {data} {self.meta.get('split', '')}, {scored} documents scored, "
+            f"{self.n_skipped} skipped, {self.n_layers} layers\n"
+            f"  methods {_few(self.methods)}; metrics {_few(self.metrics)}>"
+        )
+
+
+def _few(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _mean(values: list[bool]) -> float:

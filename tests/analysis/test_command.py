@@ -46,7 +46,7 @@ def test_command_writes_and_prints(
     assert lines[2] == f"data       {corpus_folder}, test"
     assert "documents  6, 4 scored, 2 skipped" in printed
     assert "FLOPs      " in printed and "x fewer with AdapLeR" in printed
-    for title in ("Average precision", "FPR (selected at 1/n)", "TPR (selected at 1/n)", "J = TPR - FPR"):
+    for title in ("Average precision", "FPR (selected at 1/n, n = tokens of the input)", "J = TPR - FPR"):
         assert title in printed
     assert lines[-1].startswith("next: streamlit run app/main.py")
     report = RationaleReport.from_json(output / "report.json")
@@ -58,7 +58,7 @@ def test_command_writes_and_prints(
             assert str(tmp_path) not in path.read_text(), f"{path.name} shows where this machine keeps its files"
     assert "* differs from AdapLeR CP" in printed  # the tests of CP against the others
     tables = [line for line in lines if line.startswith("  cp ")]
-    assert len(tables) == 4 and all(len(line) <= 100 for line in lines[: lines.index(tables[-1])])
+    assert len(tables) == 7 and all(len(line) <= 100 for line in lines[: lines.index(tables[-1])])
     for name in ("agreement.pdf", "agreement.png", "lengths.pdf", "document.svg"):
         assert (output / "figures" / name).is_file()
     assert (output / "summary.txt").read_text().startswith("adapler    adapler\n")
