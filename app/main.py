@@ -16,7 +16,7 @@ if (root := str(Path(__file__).resolve().parent.parent)) not in sys.path:
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app.html import render
+from app.markup import render
 from app.model import comparing
 from app.model.tracing import read_limit
 from app.panels import budget, choosing, common, compare, corpus, layers, making, own_text, take_away

@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app.html import cards
+from app.markup import cards
 from app.model.measuring import Timing
 from app.model.tracing import Trace
 from app.panels import common

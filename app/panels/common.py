@@ -6,7 +6,7 @@ import re
 
 import streamlit as st
 
-from app.html import cards, render
+from app.markup import cards, render
 from app.model.tracing import Trace, reading_notes
 from app.sources.documents import Document
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.scores import ScoringMethod, get_method
-from app.html import render_methods
+from app.markup import render_methods
 from app.model import comparing
 from app.model.comparing import Comparison
 from app.model.tracing import Trace

@@ -6,7 +6,7 @@ import time
 
 import streamlit as st
 
-from app.html import cards, export, render
+from app.markup import cards, export, render
 from app.model.tracing import Trace, join_words
 from app.server import state
 

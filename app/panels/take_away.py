@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app.html import export
+from app.markup import export
 from app.model.tracing import Trace, join_words
 from app.panels import common
 from app.server import state

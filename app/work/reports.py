@@ -17,7 +17,7 @@ from analysis.metrics.registry import get_metric
 from analysis.output.report import RationaleReport
 from analysis.results.report_json import SCHEMA_VERSION
 from analysis.results.wording import higher_is_better
-from app.html import pictures
+from app.markup import pictures
 from app.server import locks
 from app.server.state import BEST, DISAGREEMENT
 from app.sources.loading import ROOT, find_corpus, told_apart, weights_checksum, without_path

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.scores import get_method
-from app.html import export
+from app.markup import export
 from app.model import comparing, measuring, tracing
 from app.server import locks
 from app.sources import documents

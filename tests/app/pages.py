@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 import app
 from adapler.model.flops import speedup
-from app.html import cards
-from tests.app.html.test_render import Reader
+from app.markup import cards
+from tests.app.markup.test_render import Reader
 
 PAGE = Path(app.__file__).with_name("main.py")
 

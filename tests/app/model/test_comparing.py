@@ -11,11 +11,11 @@ from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.errors import ArgumentError
 from analysis.metrics.plausibility import average_precision, false_positive_rate, true_positive_rate
 from analysis.scores import get_method
-from app.html import render, render_methods
+from app.markup import render, render_methods
 from app.model import comparing, measuring, tracing
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import HOSTILE, Reader, make_trace
+from tests.app.markup.test_render import HOSTILE, Reader, make_trace
 
 TEXT, LABEL, SPAN = DOCUMENTS["neg_1"]
 DOCUMENT = Document("neg_1", TEXT, LABEL, (SPAN,))

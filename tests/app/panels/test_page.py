@@ -15,7 +15,7 @@ from app.panels import layers
 from app.server import state
 from app.sources import uploads
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import Reader
+from tests.app.markup.test_render import Reader
 from tests.app.pages import bodies, check, expected, lengths_shown, shown
 
 

@@ -17,7 +17,7 @@ from app.panels import corpus as corpus_panel
 from app.server import state
 from app.work import jobs
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import Reader
+from tests.app.markup.test_render import Reader
 from tests.app.pages import PAGE, bodies, expected, shown
 
 

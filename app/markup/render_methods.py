@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from app.html import render
+from app.markup import render
 from app.model.comparing import Comparison
 from app.model.tracing import Trace
 

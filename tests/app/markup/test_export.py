@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.html import export
+from app.markup import export
 from app.model import tracing
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import HOSTILE, Reader, make_trace
+from tests.app.markup.test_render import HOSTILE, Reader, make_trace
 
 
 def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:

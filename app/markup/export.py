@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
-from app.html import cards, pictures, render
+from app.markup import cards, pictures, render
 from app.model.tracing import SPECIAL, Trace
 from app.sources.documents import Document
 

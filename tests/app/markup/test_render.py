@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.html import cards, render
+from app.markup import cards, render
 from app.model.measuring import Timing
 from app.model.tracing import SPECIAL, Trace, join_words
 
