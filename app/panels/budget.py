@@ -73,7 +73,7 @@ def _tradeoff(
         st.altair_chart(_tradeoff_chart(table, scale))
         st.caption(
             common.literal(
-                f"Checkpoint {name}, whole splits; each point is a threshold scale, written beside it, hollow where it "
+                f"Checkpoint {name}; each point is a threshold scale, written beside it, hollow where it "
                 "is the slider's; dashed: without removal. FLOPs speedup over the split."
             )
         )
@@ -120,7 +120,9 @@ def _tradeoff_chart(table: pd.DataFrame, scale: float) -> Any:
     )
     names = base.mark_text(align="left", dx=7, dy=-7, fontSize=11).encode(text="shown:N")
     plain = alt.Chart(table.drop_duplicates(["measured", "reference"]))
-    rules = plain.mark_rule(strokeDash=[4, 3], opacity=0.7).encode(y="reference:Q", color=color)
+    rules = plain.mark_rule(strokeDash=[4, 3], opacity=0.7).encode(
+        y=alt.Y("reference:Q", scale=alt.Scale(domain=[low, high])), color=color
+    )
     lines = base.mark_line(opacity=0.5).encode(order="scale:Q", detail="file:N")
     return alt.layer(rules, lines, points, names).properties(height=320)
 

@@ -28,7 +28,7 @@ def curve(
     """(COLUMNS, a row for each threshold scale that was measured; files that could not be read).
 
     name: of the checkpoint in the menu `checkpoints`; results: folders with one of its name below; found: the menu
-    of reports. `score` is that with removal, `reference` that without, both on the whole split.
+    of reports. `score` is that with removal, `reference` that without, both on as many documents as it says.
     """
     rows: list[dict[str, Any]] = []
     unread = []
@@ -59,7 +59,7 @@ def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[P
 def _evaluation(path: Path) -> list[dict[str, Any]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     shared = {
-        "measured": f"{content['task']}, {content['split']}",
+        "measured": f"{content['task']}, {content['split']}, {content['examples']} documents",
         "reference": float(content["none"]["score"]),
         "documents": int(content["examples"]),
         "metric": str(content["metric"]),
@@ -79,7 +79,7 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
     if report.adapler_accuracy is None or report.speedup is None:
         return None
     point = {
-        "measured": f"{report.meta['data']['name']}, {report.meta['split']}",
+        "measured": f"{report.meta['data']['name']}, {report.meta['split']}, {len(report.documents)} documents",
         "scale": float(report.meta.get("threshold_scale", 1.0)),
         "score": report.adapler_accuracy,
         "speedup": report.speedup,

@@ -55,7 +55,7 @@ def test_budget(visit: Visit) -> None:
     expect(app.page.locator(".al-timing")).to_contain_text(re.compile(r"\d+ ms \(.*\) with removal, \d+ ms \("))
     expect(app.widget("measure")).to_contain_text("Measure again")
     expect(app.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)
-    app.shows("movies, validation")
+    app.shows("Checkpoint movies-minilm; each point")
     app.slide("scale", "Home")
     app.shows("1.0")
     expect(app.page.locator(".al-cards")).to_contain_text("the FLOPs")

@@ -33,7 +33,7 @@ def test_its_own_evaluations_and_reports(app_checkpoints: Path, app_reports: Pat
     options: dict[str, Any] = {"checkpoints": menu, "results": [tmp_path / "results"], "found": found}
     table, unread = tradeoff.curve("mine", **options)
     assert table[["scale", "score"]].to_numpy().tolist() == [[0.5, 0.85], [1.0, 0.8]], "no other run, no equal name"
-    assert set(table["measured"]) == {"<b>films, test"} and unread == ["evaluation-bad.json"]
+    assert set(table["measured"]) == {"<b>films, test, 7 documents"} and unread == ["evaluation-bad.json"]
     table, unread = tradeoff.curve("tiny", **options)
     report = reports.find_report(found, "films")
     assert table["file"].tolist() == ["films"] and unread == []
@@ -52,6 +52,9 @@ def test_the_embedded_checkpoint_has_its_published_numbers() -> None:
     menu = {loading.DEFAULT_CHECKPOINT: loading.CHECKPOINTS / loading.DEFAULT_CHECKPOINT}
     results = [loading.ROOT / "results"]
     table, unread = tradeoff.curve(loading.DEFAULT_CHECKPOINT, checkpoints=menu, results=results, found={})
-    assert unread == [] and set(table["measured"]) == {"movies, test", "movies, validation"}
+    assert unread == [] and set(table["measured"]) == {
+        "movies, test, 199 documents",
+        "movies, validation, 200 documents",
+    }
     at_one = table[table["scale"] == 1.0].set_index("measured")["score"]
-    assert at_one["movies, test"] == pytest.approx(0.854, abs=1e-3)
+    assert at_one["movies, test, 199 documents"] == pytest.approx(0.854, abs=1e-3)
