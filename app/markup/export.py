@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from html import escape
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.results.records import DocumentScores
-from app.html import pictures, render
+from analysis.results.report import ReportData
+from app.markup import cards, pictures, render
 from app.model.tracing import SPECIAL, Trace
 from app.sources.documents import Document
 
 MIME = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 PAGE_STYLE = """
 :root { color-scheme: light dark; }
@@ -29,11 +31,13 @@ h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
 
 
 def layer_table(trace: Trace) -> pd.DataFrame:
-    """A row a layer."""
+    """A row a layer: tokens (or words) that enter it, those present before, those dropped in between, the threshold
+    of a wordpiece, and FLOPs, which are of tokens in both cases."""
     return pd.DataFrame(
         {
             "layer": range(trace.layers),
-            "tokens": trace.lengths,
+            trace.unit: trace.lengths,
+            "present": trace.present,
             "dropped": trace.present - trace.lengths,
             "threshold": trace.thresholds,
             "FLOPs share": trace.layer_flops / trace.layer_flops.sum(),
@@ -42,41 +46,64 @@ def layer_table(trace: Trace) -> pd.DataFrame:
     )
 
 
-def token_table(trace: Trace, document: str) -> pd.DataFrame:
-    """Tidy: a row for each layer and token. Special tokens have no word."""
+def token_table(trace: Trace) -> pd.DataFrame:
+    """Tidy: a row for each layer and token. Special tokens and a query's have no word; a token that was dropped
+    before has no score."""
     layers, size = trace.layers, len(trace)
-    words = pd.array([None if word == SPECIAL else int(word) for word in trace.words], dtype="Int64")
+    words = pd.array([int(word) if word >= 0 else None for word in trace.words], dtype="Int64")
+    present = np.vstack([np.ones((1, size), dtype=bool), trace.enters[:-1]])
     return pd.DataFrame(
         {
-            "document": document,
             "layer": np.repeat(np.arange(layers), size),
             "position": np.tile(np.arange(size), layers),
             "word": pd.concat([pd.Series(words)] * layers, ignore_index=True),
             "token": np.tile(np.array(trace.pieces, dtype=object), layers),
             "rationale": np.tile(trace.gold, layers),
-            "score": trace.scores.ravel(),
+            "present": present.ravel(),
+            "score": np.where(present, trace.scores, np.nan).ravel(),
             "threshold": np.repeat(trace.thresholds, size),
             "enters": trace.enters.ravel(),
         }
     )
 
 
-def csv(table: pd.DataFrame) -> bytes:
-    """Text that a spreadsheet would take for a formula is kept from being one by an apostrophe."""
-    guarded = table.copy()
-    for name in ("document", "token"):
-        if name in guarded:
-            guarded[name] = guarded[name].map(lambda text: f"'{text}" if len(text) > 1 and text[0] in "=+-@" else text)
-    return guarded.to_csv(index=False, lineterminator="\n").encode()
+def csv(table: pd.DataFrame, trace: Trace, document: Document, *, checkpoint: str, scale: float) -> bytes:
+    """The table with whose numbers they are in its first columns.
+
+    Text that a spreadsheet would take for a formula is kept from being one by an apostrophe; signs alone, "--" say,
+    and numbers are left as they are.
+    """
+    facts: dict[str, Any] = {
+        "document": document.name,
+        "checkpoint": checkpoint,
+        "scale": scale,
+        "gold": document.label,
+        "prediction": trace.label,
+    }
+    whole = table.copy()
+    for place, (name, value) in enumerate(facts.items()):
+        whole.insert(place, name, value)
+    for name in whole.columns:
+        if not pd.api.types.is_numeric_dtype(whole[name]):
+            whole[name] = whole[name].map(_guarded)
+    return whole.to_csv(index=False, lineterminator="\n").encode()
 
 
-def html_page(trace: Trace, document: Document, *, tokens: Trace | None = None) -> bytes:
-    """The verdict and all layers as one file that needs no other and runs nothing."""
+def _guarded(value: Any) -> Any:
+    formula = isinstance(value, str) and value[:1] in tuple("=+-@") and any(char.isalnum() for char in value)
+    return f"'{value}" if formula and not NUMBER.fullmatch(value) else value
+
+
+def html_page(trace: Trace, document: Document, *, subject: str) -> bytes:
+    """The verdict and all layers as one file that needs no other and runs nothing.
+
+    subject: whose numbers these are, a line of plain text.
+    """
     body = (
-        f"<h1>{render.visible(document.name)}</h1>"
-        + render.verdict(tokens or trace, document.label)
-        + render.legend(rationale=bool(trace.gold.any()))
-        + render.layer_grid(trace, tokens=tokens)
+        f"<h1>{render.visible(document.name)}</h1><p>{render.visible(subject)}</p>"
+        + cards.verdict(trace.tokens or trace, document.label, known=document.labels)
+        + render.legend(trace)
+        + render.layer_grid(trace)
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -92,7 +119,7 @@ def record(trace: Trace, document: Document) -> DocumentScores:
     return DocumentScores(
         id=document.name,
         tokens=trace.pieces,
-        words=trace.words,
+        words=np.maximum(trace.words, SPECIAL),  # there, a query has no words
         rationale=trace.gold,
         scores={"cp": trace.scores.astype(np.float32)},
         retention=trace.enters,
@@ -114,6 +141,10 @@ def preview(trace: Trace, document: Document, *, lines: int) -> str:
 def _figure(trace: Trace, document: Document, lines: int) -> Figure:
     from analysis.figures.document import document_figure
 
-    # the figure of a report's example needs nothing of the report but its examples
-    report: Any = SimpleNamespace(examples=(record(trace, document),))
-    return document_figure(report, n_lines=lines)
+    return document_figure(_report(record(trace, document)), n_lines=lines)
+
+
+def _report(scores: DocumentScores) -> ReportData:
+    """A report with nothing in it but one example."""
+    empty = np.zeros((1, scores.n_layers, 0, 0))
+    return ReportData(methods=("cp",), metrics=(), documents=(), values=empty, meta={}, examples=(scores,))

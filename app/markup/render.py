@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.model.tracing import SPECIAL, Trace
+from app.model.tracing import QUERY, SPECIAL, Trace
 
 STYLE = Path(__file__).with_name("style.css")
 # Characters that reorder what stands around them; U+200E, U+200F and U+061C only concern their neighbours.
@@ -61,86 +61,25 @@ def plain_text(words: Sequence[str], gold: NDArray[np.bool_]) -> str:
     return joined_text(tokens, np.arange(len(words)), gold, label="Text")
 
 
-def layer_grid(trace: Trace, *, tokens: Trace | None = None) -> str:
+def layer_grid(trace: Trace) -> str:
     """All layers under each other."""
-    rows = "".join(layer_row(trace, layer, tokens=tokens) for layer in range(trace.layers))
-    return f'<div class="al-grid">{rows}</div>'
+    return f'<div class="al-grid">{"".join(layer_row(trace, layer) for layer in range(trace.layers))}</div>'
 
 
-def layer_row(trace: Trace, layer: int, *, tokens: Trace | None = None) -> str:
-    """`tokens`: what is counted, where `trace` has its wordpieces joined to words."""
-    return f'<section class="al-layer">{layer_head(tokens or trace, layer)}{token_text(trace, layer)}</section>'
+def layer_row(trace: Trace, layer: int) -> str:
+    """One layer: its head, and the text."""
+    return f'<section class="al-layer">{layer_head(trace, layer)}{token_text(trace, layer)}</section>'
 
 
 def layer_head(trace: Trace, layer: int) -> str:
-    """Number of the layer, tokens that enter it, and a bar of their share of the text."""
-    length, dropped = int(trace.lengths[layer]), int(trace.present[layer] - trace.lengths[layer])
+    """Number of the layer, tokens (or words) that enter it, a bar of their share of the text, and the n of 1/n."""
+    length, present = int(trace.lengths[layer]), int(trace.present[layer])
     share = 100 * length / len(trace)
     return (
         f'<div class="al-head"><div class="al-name">Layer {layer}</div>'
-        f'<div class="al-count"><b>{length}</b> of {len(trace)} tokens</div>'
+        f'<div class="al-count"><b>{length}</b> of {len(trace)} {trace.unit}</div>'
         f'<div class="al-bar"><i style="width:{share:.1f}%"></i></div>'
-        f'<div class="al-count">{dropped or "none"} dropped here</div></div>'
-    )
-
-
-def verdict(trace: Trace, gold: str | None) -> str:
-    """The four facts at the top: the prediction, what it cost, how many tokens are left, what changed."""
-    probability = float(trace.probabilities.max())
-    if gold is None:
-        judged = "no gold label"
-    else:
-        judged = f"gold label {escape(gold)}: {'right' if gold == trace.label else 'wrong'}"
-    same = trace.label == trace.full_label
-    full = float(trace.full_probabilities.max())
-    cards = (
-        ("Verdict", f"{escape(trace.label)} {probability:.0%}", judged),
-        (
-            "Compute",
-            cheaper(trace.speedup),
-            _flops(trace.flops, trace.plain_flops),
-        ),
-        ("Tokens", f"{trace.lengths[-1]} of {len(trace)} tokens", "reach the last layer"),
-        (
-            "Without removal",
-            "same verdict" if same else "different verdict",
-            f"{escape(trace.full_label)} {full:.0%} with all tokens",
-        ),
-    )
-    return (
-        '<div class="al-cards">'
-        + "".join(
-            f'<div class="al-card"><div class="al-what">{what}</div><div class="al-value">{value}</div>'
-            f'<div class="al-note">{note}</div></div>'
-            for what, value, note in cards
-        )
-        + "</div>"
-    )
-
-
-def cheaper(speedup: float) -> str:
-    """3.4x fewer FLOPs; near or below 1, where the predictors cost what they save, it says so."""
-    return f"{speedup:.1f}x fewer FLOPs" if speedup >= 1.05 else f"{1 / speedup:.2f}x the FLOPs"
-
-
-def length_bars(trace: Trace) -> str:
-    """How many tokens enter each layer, as bars under the whole text's."""
-    rows = [("text", len(trace)), *((f"layer {layer}", int(length)) for layer, length in enumerate(trace.lengths))]
-    bars = "".join(
-        f'<div class="al-what">{name}</div>'
-        f'<div class="al-bar"><i style="width:{100 * length / len(trace):.1f}%"></i></div><div>{length}</div>'
-        for name, length in rows
-    )
-    return f'<div class="al-bars">{bars}</div>'
-
-
-def timing(removal: float, plain: float, *, repeats: int) -> str:
-    """Measured milliseconds, and what they say."""
-    ratio = plain / removal
-    said = f"{ratio:.2f}x as fast" if ratio >= 1 else f"{1 / ratio:.2f}x as slow"
-    return (
-        f'<p class="al-timing"><b>{removal:.0f} ms</b> with removal, <b>{plain:.0f} ms</b> without: {said}. '
-        f"<small>Measured on this server, one text at a time, median of {repeats}.</small></p>"
+        f'<div class="al-count">{present - length or "none"} dropped here, n = {present}</div></div>'
     )
 
 
@@ -152,16 +91,33 @@ def shades() -> str:
     )
 
 
-def legend(*, rationale: bool) -> str:
-    """What the signs mean."""
-    parts = [
-        f"enters the layer, shaded by contribution score: {shades()}",
+def legend(trace: Trace) -> str:
+    """What the signs mean, of those that the text has."""
+    counted = "tokens" if trace.tokens is None else "words and special tokens"
+    return legend_of(
+        f"enters the layer, shaded by contribution score: {shades()} (n: the {counted} present when the layer decides)",
         '<s class="cut">dropped</s> just before it',
         '<span class="gone">gone</span> since an earlier layer',
-    ]
-    if rationale:
-        parts.append('<u class="gold">marked</u> as evidence by the annotator')
+        *signs_of_the_text(trace),
+    )
+
+
+def legend_of(*parts: str) -> str:
+    """HTML of each sign with its meaning -> the legend."""
     return '<div class="al-text al-legend">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
+
+
+def signs_of_the_text(trace: Trace) -> list[str]:
+    """The legend's parts on rationale, unknown tokens and query, where there are any."""
+    parts = []
+    if trace.gold.any():
+        parts.append('<u class="gold">marked</u> as evidence by the annotator (of several: by more than half of them)')
+    if trace.unknown.any():
+        name = escape(trace.pieces[int(trace.unknown.argmax())] if trace.tokens is None else "the unknown token")
+        parts.append(f'<span class="unk">word</span> not in the vocabulary: the model reads {name}')
+    if (trace.words <= QUERY).any():
+        parts.append("after the text: the query, which is read with it and never judged")
+    return parts
 
 
 def joined_text(tokens: Sequence[str], words: NDArray[np.int64], gold: NDArray[np.bool_], *, label: str) -> str:
@@ -191,6 +147,7 @@ def element(trace: Trace, token: int, *, kind: str, facts: str, ratio: float | N
     """A token: its class, what hovering over it says, and its score as a multiple of the uniform one, if shaded."""
     tag = "s" if kind.startswith("cut") else "span"
     tint = "" if ratio is None else f' style="--a:{shade(ratio):.2f}"'
+    kind = f"{kind} unk" if trace.unknown[token] else kind
     if trace.words[token] == SPECIAL:  # <bdi>: its letters do not decide the direction of the text
         shown = f"<bdi>{escape(trace.pieces[token])}</bdi>"
     else:
@@ -202,21 +159,27 @@ def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
     """What hovering over a token says."""
     depth = int(trace.depth[token])
     yield visible_piece(trace.pieces[token])
+    if trace.unknown[token]:
+        yield "not in the vocabulary"
     if depth < layer:
         yield f"dropped before layer {depth}"
         return
-    score = float(trace.scores[layer, token])
-    yield f"score {score:.4f} = {score * trace.present[layer]:.2f}/n"
+    score, n = float(trace.scores[layer, token]), int(trace.present[layer])
+    yield f"score {score:.4f} = {score * n:.2f}/n, n = {n}"
+    if trace.tokens is not None and len(trace.groups[token]) > 1:
+        yield "kept while one of its wordpieces is: " + ", ".join(_pieces(trace.tokens, trace.groups[token], layer))
     yield f"threshold {trace.thresholds[layer]:.4f}"
     yield "never dropped" if depth == trace.layers else f"dropped before layer {depth}"
+
+
+def _pieces(tokens: Trace, group: Sequence[int], layer: int) -> Iterator[str]:
+    """Each wordpiece of a word with its own score, which is what the threshold is compared with."""
+    for token in group:
+        depth = int(tokens.depth[token])
+        value = f"{tokens.scores[layer, token]:.4f}" if depth >= layer else f"dropped before layer {depth}"
+        yield f"{visible_piece(tokens.pieces[token])} {value}"
 
 
 def visible_piece(piece: str) -> str:
     """A wordpiece for a tooltip, which is plain text and escaped as a whole afterwards."""
     return "".join(char if char.isprintable() else f"[U+{ord(char):04X}]" for char in piece)
-
-
-def _flops(flops: float, plain: float) -> str:
-    """Both counts in the unit that suits the larger."""
-    unit, size = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6)) if plain >= s), ("k", 1e3))
-    return f"{flops / size:.2f} instead of {plain / size:.2f} {unit}FLOPs"

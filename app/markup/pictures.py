@@ -17,29 +17,28 @@ LEAST = 98  # on a narrow screen; a wide figure then scrolls
 
 def draw(make: Callable[[], Figure], kind: str) -> bytes:
     """What `make` draws, as png, svg or pdf; the same figure gives the same bytes."""
-    from matplotlib import rc_context  # it takes a second to import, and the opening view needs none of it
-
-    from analysis.figures import FORMATS, STYLE
-
-    stream = io.BytesIO()
-    with locks.drawing(), rc_context(STYLE):
-        make().savefig(stream, format=kind, metadata=FORMATS[f".{kind}"])
-    return stream.getvalue()
+    return _drawn(make, kind)[0]
 
 
 def picture(make: Callable[[], Figure], alt: str) -> str:
     """The figure as HTML, as wide as it is in print where there is room; it scrolls where there is not."""
-    inches = 0.0
-
-    def measured() -> Figure:
-        nonlocal inches
-        figure = make()
-        inches = float(figure.get_figwidth())
-        return figure
-
-    source = base64.b64encode(draw(measured, "svg")).decode()
+    drawn, inches = _drawn(make, "svg")
+    source = base64.b64encode(drawn).decode()
     size = f"width:min(100%, {SCREEN * inches:.0f}px);min-width:{LEAST * inches:.0f}px"
     return (
         f'<div class="al-figure" tabindex="0"><img alt="{escape(alt)}" style="{size}" '
         f'src="data:image/svg+xml;base64,{source}"></div>'
     )
+
+
+def _drawn(make: Callable[[], Figure], kind: str) -> tuple[bytes, float]:
+    """(the file's content, the figure's width in inches)."""
+    from matplotlib import rc_context  # it takes a second to import, and the opening view needs none of it
+
+    from analysis.figures import FORMATS, STYLE
+
+    stream = io.BytesIO()
+    with locks.DRAWING, rc_context(STYLE):
+        figure = make()
+        figure.savefig(stream, format=kind, metadata=FORMATS[f".{kind}"])
+    return stream.getvalue(), float(figure.get_figwidth())
