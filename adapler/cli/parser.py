@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from adapler.cli import commands
+from adapler.cli import commands, predict
 from adapler.cli.options import add_options
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, run_command
@@ -80,19 +79,8 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         "adapler evaluate --model runs/sst2/adapler --task sst2 --split test --threshold-scale 0.5 1 1.5",
         settings.EvaluateSettings,
     )
-    sub = command(
-        "predict",
-        commands.predict_command,
-        "classify texts",
-        'adapler predict --model checkpoints/movies-minilm "a film that never once bores"',
-    )
-    sub.add_argument("text", nargs="*", help="texts")
-    sub.add_argument("--input", type=Path, help="a .jsonl (`text`, or `text_a` and `text_b`), or one text a line")
-    sub.add_argument("--model", required=True, help="AdapLeR model: folder or hub name")
-    sub.add_argument("--removal", choices=("hard", "none"), default="hard")
-    sub.add_argument("--threshold-scale", type=float, default=1.0)
-    sub.add_argument("--max-length", type=int)
-    sub.add_argument("--output", type=Path, help="write everything as .jsonl")
+    sub = command("predict", predict.run, "classify texts", "")
+    predict.add_arguments(sub)
     command(
         "export",
         commands.export_command,

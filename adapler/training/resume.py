@@ -235,7 +235,7 @@ def _clear_leftovers(output: Path) -> None:
     if not output.parent.is_dir():
         return
     token = "[0-9a-f]{8}"
-    stem, suffix = re.escape(output.stem), re.escape(output.suffix)
+    stem, suffix = re.escape(output.stem[:40]), re.escape(output.suffix[:40])
     for path in sorted(output.parent.iterdir()):
         if re.fullmatch(rf"\.{stem}\.{token}{suffix}", path.name) and path.is_dir():
             if not output.exists() and (path / RECORD).is_file():
@@ -286,7 +286,7 @@ def _probe(path: Path, *, is_folder: bool) -> None:
     """Make what `replacing` will make, and remove it again."""
     if not is_main():
         return
-    probe = path.with_name(f".{path.stem}.{os.getpid():08x}{path.suffix}")
+    probe = path.with_name(f".{path.stem[:40]}.{os.getpid():08x}{path.suffix[:40]}")
     made = [part for part in path.parents if not os.path.lexists(part)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Tasks from a folder of the user's own: {train,validation,test}.jsonl and, if need be, meta.json."""
+"""Tasks from the user's own JSON lines: {train,validation,test}.jsonl in a folder, or one file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adapler.data.archive import FileTree, json_lines, open_folder
+from adapler.data.archive import FileTree, excerpt, json_lines, open_folder
 from adapler.data.tasks.schema import (
     METRICS,
-    SPLITS,
     Columns,
     Task,
     build_task,
@@ -17,47 +16,92 @@ from adapler.data.tasks.schema import (
 )
 from adapler.errors import DataError
 
-__all__ = ["load_folder"]
+__all__ = ["load_file", "load_folder"]
+
+_Lines = list[tuple[int, dict[str, Any]]]  # line number from 1, and the row
+
+# The file of each split; of several names the first that is there.
+_FILES = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
 
 
 def load_folder(path: Path) -> Task:
-    """Reads a folder with train.jsonl and, if they are there, validation.jsonl, test.jsonl and meta.json.
+    """Reads a folder with train.jsonl and, if they are there, validation.jsonl (or val, dev), test.jsonl, meta.json.
 
-    A row has `text`, or `text_a` and `text_b`, a `label` (an index or a name) and optionally an `id`; rows without
-    one are named after their split and row number from 0, train-17. meta.json may give `labels` (names in the
-    order of their indices), `name`, `metric` ("accuracy" or "f1") and `max_length`. Other files and fields are
-    ignored. Without a validation split, a slice of train is held out. Raises DataError with file and line.
+    A row has a `label` (an index or a name), optionally an `id`, and one of:
+
+    * `text`, or `text_a` and `text_b`: plain text;
+    * `tokens`: a list of words, and optionally `query`. This is the format that the analysis reads as annotated
+      documents (`analysis.documents.corpora`): its `rationale` is ignored here. The query is a second segment where
+      queries differ, as in the analysis.
+
+    The first row of train decides which; a row with both `text` and `tokens` is read as text, and a note says so.
+    Rows without an id are named after their split and row number from 0, train-17. meta.json may give `labels`
+    (names in the order of their indices), `name`, `metric` ("accuracy" or "f1") and `max_length`. Other files and
+    fields are ignored. Without a validation split, a part of train is held out.
+
+    Raises:
+        DataError: a file or a row that cannot be used; it names the file and the line.
     """
     tree = open_folder(path, "*.json", "*.jsonl")
-    if "train.jsonl" not in tree.files:
-        raise DataError(f"{path}: has no train.jsonl")
-    meta = _read_meta(tree)
-    splits: dict[str, Columns] = {}
-    columns: tuple[str, ...] = ()
-    labels = _meta_labels(meta, tree.where("meta.json"))
-    for split in SPLITS:
-        name = f"{split}.jsonl"
-        if name in tree.files:
-            numbered = list(json_lines(tree.read(name), tree.where(name)))
-            if not numbered:
-                raise DataError(f"{tree.where(name)}: holds no rows")
-            columns = columns or _find_columns(numbered[0][1], f"{tree.where(name)}:{numbered[0][0]}")
-            labels = labels or _train_labels(numbered, tree.where(name))
-            splits[split] = _read_rows(numbered, split, tree.where(name), columns=columns, labels=labels)
+    files: dict[str, str] = {}
     notes = []
+    for split, stems in _FILES.items():
+        there = [f"{stem}.jsonl" for stem in stems if f"{stem}.jsonl" in tree.files]
+        if there:
+            files[split] = there[0]
+        if there[1:]:
+            notes.append(f"{split}: {there[0]}; {', '.join(there[1:])} is not read")
+    if "train" not in files:
+        raise DataError(f"{path}: has no train.jsonl")
+    return _load(tree, files, name=path.resolve().name, notes=notes)
+
+
+def load_file(path: Path) -> Task:
+    """Reads one .jsonl file as the training split; a part of it is held out for validation.
+
+    Rows are as in `load_folder`. A meta.json beside the file is read. Raises DataError.
+    """
+    files: dict[str, Path | bytes] = {path.name: path}
+    meta = path.with_name("meta.json")
+    if meta.is_file():
+        files["meta.json"] = meta
+    return _load(FileTree(str(path.parent), files), {"train": path.name}, name=path.stem, notes=[])
+
+
+def _load(tree: FileTree, files: dict[str, str], *, name: str, notes: list[str]) -> Task:
+    """The task in the files of each split; `name` is what meta.json may overrule."""
+    meta = _read_meta(tree)
+    lines = {split: _read_lines(tree, file) for split, file in files.items()}
+    where = {split: tree.where(file) for split, file in files.items()}
+    line, first = lines["train"][0]
+    columns = _find_columns(first, f"{where['train']}:{line}")
+    if "tokens" in first and columns[0] != "words":
+        notes.append("rows have both text and tokens: text is read here, tokens by the analysis")
+    if columns == ("words",) and len({_query_of(row) for rows in lines.values() for _, row in rows}) > 1:
+        columns = ("words", "query")
+    labels = _meta_labels(meta, tree.where("meta.json")) or _train_labels(lines["train"], where["train"])
+    splits = {
+        split: _read_rows(rows, split, where[split], columns=columns, labels=labels) for split, rows in lines.items()
+    }
     if "validation" not in splits:
-        where = tree.where("train.jsonl")
-        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], where)
+        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], where["train"])
         notes.append(f"{note} (no validation.jsonl)")
     return build_task(
         splits,
-        name=meta.get("name", path.resolve().name),
+        name=meta.get("name", name),
         labels=labels,
         columns=columns,
         metric=_metric(meta, labels, tree.where("meta.json")),
         max_length=meta.get("max_length"),
         notes=notes,
     )
+
+
+def _read_lines(tree: FileTree, file: str) -> _Lines:
+    lines = list(json_lines(tree.read(file), tree.where(file)))
+    if not lines:
+        raise DataError(f"{tree.where(file)}: holds no rows")
+    return lines
 
 
 def _read_meta(tree: FileTree) -> dict[str, Any]:
@@ -68,13 +112,15 @@ def _read_meta(tree: FileTree) -> dict[str, Any]:
         meta = json.loads(tree.read("meta.json"))
     except json.JSONDecodeError as error:
         raise DataError(f"{where}:{error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists nested thousands deep
+        raise DataError(f"{where}: not JSON ({error})") from error
     if not isinstance(meta, dict):
         raise DataError(f"{where}: a JSON object is expected, found {type(meta).__name__}")
     if not isinstance(meta.get("name", ""), str):
-        raise DataError(f"{where}: 'name' must be a string, found {meta['name']!r}")
+        raise DataError(f"{where}: 'name' must be a string, found {excerpt(meta['name'])}")
     length = meta.get("max_length", 512)
     if not isinstance(length, int) or isinstance(length, bool) or length < 8:
-        raise DataError(f"{where}: 'max_length' must be a whole number of at least 8, found {length!r}")
+        raise DataError(f"{where}: 'max_length' must be a whole number of at least 8, found {excerpt(length)}")
     return meta
 
 
@@ -84,7 +130,7 @@ def _meta_labels(meta: dict[str, Any], where: str) -> tuple[str, ...]:
         return ()
     valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
     if not valid or len(names) < 2 or len(set(names)) != len(names):
-        raise DataError(f"{where}: 'labels' must be two or more different names, found {names!r}")
+        raise DataError(f"{where}: 'labels' must be two or more different names, found {excerpt(names, 80)}")
     return tuple(names)
 
 
@@ -92,22 +138,25 @@ def _metric(meta: dict[str, Any], labels: tuple[str, ...], where: str) -> str:
     name = meta.get("name", "")
     metric = meta.get("metric") or ("f1" if name == "mrpc" else "accuracy")  # as GLUE and the paper report MRPC
     if metric not in METRICS:
-        raise DataError(f"{where}: 'metric' must be one of {', '.join(METRICS)}, found {metric!r}")
+        raise DataError(f"{where}: 'metric' must be one of {', '.join(METRICS)}, found {excerpt(metric)}")
     if metric == "f1" and len(labels) != 2:
         raise DataError(f"{where}: 'metric' f1 is for two labels, the task has {len(labels)}")
     return str(metric)
 
 
 def _find_columns(row: dict[str, Any], where: str) -> tuple[str, ...]:
-    """Our names of the text columns, from the first row; `text` becomes text_a."""
+    """Our names of the text columns, from the first row; `text` becomes text_a, `tokens` becomes words."""
     if "text_a" in row:
         return ("text_a", "text_b") if "text_b" in row else ("text_a",)
     if "text" in row:
         return ("text_a",)
-    raise DataError(f"{where}: has neither 'text' nor 'text_a', its fields are {', '.join(map(repr, row))}")
+    if "tokens" in row:
+        return ("words",)
+    fields = ", ".join(map(repr, row)) or "none"
+    raise DataError(f"{where}: has none of 'text', 'text_a' and 'tokens', its fields are {fields}")
 
 
-def _train_labels(numbered: list[tuple[int, dict[str, Any]]], where: str) -> tuple[str, ...]:
+def _train_labels(numbered: _Lines, where: str) -> tuple[str, ...]:
     """Label names without meta.json: the sorted strings of train, or its indices 0, 1, ... as strings."""
     for line, row in numbered:
         _label_of(row, f"{where}:{line}")
@@ -125,7 +174,7 @@ def _train_labels(numbered: list[tuple[int, dict[str, Any]]], where: str) -> tup
 
 
 def _read_rows(
-    numbered: list[tuple[int, dict[str, Any]]],
+    numbered: _Lines,
     split: str,
     where: str,
     *,
@@ -143,7 +192,7 @@ def _read_rows(
         seen.add(identifier)
         rows["id"].append(identifier)
         for column in columns:
-            rows[column].append(_text_of(row, column, f"{where}:{line}"))
+            rows[column].append(_value_of(row, column, f"{where}:{line}"))
         label = _label_of(row, f"{where}:{line}")
         index = indices.get(label, -1) if isinstance(label, str) else label
         if not 0 <= index < len(labels):
@@ -153,14 +202,32 @@ def _read_rows(
     return rows
 
 
-def _text_of(row: dict[str, Any], column: str, where: str) -> str:
+def _value_of(row: dict[str, Any], column: str, where: str) -> str | list[str]:
+    if column == "words":
+        return _words_of(row, where)
+    if column == "query":
+        return _query_of(row)
     field = "text" if column == "text_a" and "text_a" not in row else column
     text = row.get(field)
     if not isinstance(text, str):
-        raise DataError(f"{where}: field {field!r} must be a string, found {repr(text)[:40]}")
+        raise DataError(f"{where}: field {field!r} must be a string, found {excerpt(text)}")
     if not text.strip():
         raise DataError(f"{where}: field {field!r} is empty")
     return text
+
+
+def _words_of(row: dict[str, Any], where: str) -> list[str]:
+    words = row.get("tokens")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {excerpt(words)}")
+    if not any(word.strip() for word in words):
+        raise DataError(f"{where}: field 'tokens' holds no word")
+    return words
+
+
+def _query_of(row: dict[str, Any]) -> str:
+    query = row.get("query")
+    return query if isinstance(query, str) else ""
 
 
 def _label_of(row: dict[str, Any], where: str) -> int | str:
@@ -168,5 +235,5 @@ def _label_of(row: dict[str, Any], where: str) -> int | str:
         raise DataError(f"{where}: has no 'label', its fields are {', '.join(map(repr, row))}")
     label = row["label"]
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise DataError(f"{where}: 'label' must be an index or a name, found {repr(label)[:40]}")
+        raise DataError(f"{where}: 'label' must be an index or a name, found {excerpt(label)}")
     return label

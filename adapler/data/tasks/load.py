@@ -1,12 +1,13 @@
-"""One door to every task: a name, a folder of JSON lines, or an ERASER corpus."""
+"""One door to every task: a name, a folder or file of JSON lines, or an ERASER corpus."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from adapler.data.eraser import EraserCorpus, has_documents, holds_corpus, read_corpus
-from adapler.data.tasks.folder import load_folder
+from adapler.data.corpus import EraserCorpus, queries_differ
+from adapler.data.eraser import has_documents, holds_corpus, read_corpus
+from adapler.data.tasks.folder import load_file, load_folder
 from adapler.data.tasks.hub import HUB_TASKS, load_hub
 from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows, in_label_order
 from adapler.errors import DataError
@@ -21,10 +22,15 @@ _SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Task:
     """Loads a task.
 
-    A name of TASKS: DATA_DIR/NAME when there is such a folder; otherwise "movies" is the corpus in DATA_DIR (by
-    default data/eraser/movies) and the others come from the hub. Anything else is a path: an ERASER corpus (folder
-    or archive; rows have `words`) or a folder with train.jsonl (see `adapler.data.tasks.folder`). A folder that is
-    called like a task is reached as ./NAME. Raises DataError.
+    Args:
+        name_or_path: one of TASKS, or a path. A path is an ERASER corpus (folder or archive), a folder with
+            train.jsonl, or a single .jsonl file (see `adapler.data.tasks.folder`). A folder that is called like a
+            task is reached as ./NAME.
+        data_dir: where the task "movies" lies (default data/eraser); for another name of TASKS, DATA_DIR/NAME is
+            taken where there is such a folder. All other names come from the hub.
+
+    Raises:
+        DataError: nothing is there, or what is there cannot be used; it names the file and the line.
     """
     name = os.fspath(name_or_path)
     if name == "movies":
@@ -40,13 +46,18 @@ def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLi
 
 
 def task_of_corpus(corpus: EraserCorpus) -> Task:
-    """An ERASER corpus as a task: `words`, no rationales (read the corpus itself for those). Without val, a slice
-    of train is held out."""
+    """An ERASER corpus as a task, without its rationales (read the corpus itself for those).
+
+    Rows have `words`, and `query` where the queries of the corpus differ: then the label cannot be told from the
+    document alone, and the analysis shows the query to the model too. Without val, a part of train is held out.
+    """
+    with_query = queries_differ(corpus)
     splits: dict[str, Columns] = {}
     for split, examples in corpus.splits.items():
         splits[_SPLIT_NAMES[split]] = {
             "id": [example.id for example in examples],
             "words": [list(example.words) for example in examples],
+            **({"query": [example.query for example in examples]} if with_query else {}),
             "label": [corpus.labels.index(example.label) for example in examples],
         }
     notes = []
@@ -57,7 +68,7 @@ def task_of_corpus(corpus: EraserCorpus) -> Task:
         splits,
         name=corpus.name,
         labels=corpus.labels,
-        columns=("words",),
+        columns=("words", "query") if with_query else ("words",),
         checksum=corpus.checksum,
         notes=notes,
     )
@@ -91,4 +102,6 @@ def _load_path(path: Path) -> Task:
         return load_folder(path)
     if path.is_dir():
         raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
-    raise DataError(f"{path}: neither a folder nor an archive of an ERASER corpus")
+    if path.suffix == ".jsonl" and path.is_file():
+        return load_file(path)
+    raise DataError(f"{path}: neither a folder, nor a .jsonl file, nor an archive of an ERASER corpus")

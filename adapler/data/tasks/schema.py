@@ -41,15 +41,20 @@ Columns = dict[str, list[Any]]  # one split: column name -> values, all of one l
 class Task:
     """A classification task.
 
-    Every row of `dataset` ("train", "validation", "test", those that exist) has `id` (unique in its split), the
-    `columns` ("words",), ("text_a",) or ("text_a", "text_b"), and `label` (a ClassLabel of `labels`).
+    GLUE has no labelled test split: its validation split is "test" here, and a seeded, stratified part of train
+    (10 %, at most 2000 rows) is "validation". Such a part is also held out where a task has no validation split.
 
-    GLUE has no labelled test split: its validation split is "test" here, and a seeded, stratified slice of train
-    (10 %, at most 2000) is "validation". Such a slice is also cut where a task has no validation split at all.
-    `notes` says so, a line each, for reports.
-
-    `metric` is "accuracy", or "f1" of label 1. `max_length` is a default, in tokens. `checksum` is a sha256 over
-    the rows, or the corpus' own for ERASER.
+    Attributes:
+        name: of the task.
+        labels: the names of the classes, in the order of their indices.
+        dataset: the splits that exist, of "train", "validation", "test". Every row has `id` (unique in its split),
+            the `columns`, and `label` (a ClassLabel of `labels`).
+        columns: what a model reads. ("words",): a list of words; ("words", "query"): a list of words, and a query
+            as plain text, which may be empty; ("text_a",) or ("text_a", "text_b"): plain text.
+        metric: "accuracy", or "f1" of label 1.
+        max_length: the default length of an input, in tokens.
+        checksum: sha256 over the rows, or the corpus' own for ERASER.
+        notes: what a report should tell about the splits, a line each.
     """
 
     name: str
@@ -60,6 +65,11 @@ class Task:
     max_length: int
     checksum: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_split_into_words(self) -> bool:
+        """Whether rows are lists of words; then `load_tokenizer(model, words=True)` gives the right tokenizer."""
+        return self.columns[0] == "words"
 
 
 def build_task(
@@ -74,10 +84,8 @@ def build_task(
     notes: Iterable[str] = (),
 ) -> Task:
     """A Task from checked columns (`id`, the text columns, `label` as an index)."""
-    text = List(Value("string")) if columns == ("words",) else Value("string")
-    features = Features(
-        {"id": Value("string"), **dict.fromkeys(columns, text), "label": ClassLabel(names=list(labels))}
-    )
+    texts = {column: List(Value("string")) if column == "words" else Value("string") for column in columns}
+    features = Features({"id": Value("string"), **texts, "label": ClassLabel(names=list(labels))})
     ordered = {split: splits[split] for split in SPLITS if split in splits}
     if max_length is None:
         max_length = default_max_length(name, ordered, columns)
@@ -130,7 +138,7 @@ def default_max_length(name: str, splits: Mapping[str, Columns], columns: tuple[
     for known, length in _MAX_LENGTHS.items():
         if name == known or name.startswith(f"{known}_"):
             return length
-    if columns == ("words",):
+    if columns[0] == "words":
         return 512
     rows = next(iter(splits.values()))
     words = sum(np.array([text.count(" ") + 1 for text in rows[column]]) for column in columns)
