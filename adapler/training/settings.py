@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from adapler.errors import ArgumentError
 
@@ -20,6 +20,7 @@ from adapler.errors import ArgumentError
 POST_HOC_LEARNING_RATE = 3e-3
 
 Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 Policy = Literal["truncate", "last", "windows"]
 
 
