@@ -197,9 +197,9 @@ def _batch(read: Text, subject: _Subject, gold: int | None, *, seed: int, thresh
 
 
 def _with_target(method: ScoringMethod, target: str | int) -> ScoringMethod:
-    """The method with that target, if it has one and was not given another: `saliency(target=POS)` stays."""
-    default = method.defaults.get("target")
-    if default is None or method.options["target"] != default or str(target) == default:
+    """The method with that target, if it has one and none of its own: `saliency(target=POS)` and `saliency_gold`
+    stay as they are."""
+    if method.options.get("target") != "predicted":
         return method
     return method.with_options(target=str(target))
 
