@@ -20,13 +20,14 @@ _CHUNK = 1 << 20  # bytes
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Hexadecimal sha256 of a file; of a folder, over its sorted relative file names and their contents.
 
-    Raises DataError when there is nothing at `path`.
+    Raises:
+        DataError: there is nothing at `path`.
     """
     path = Path(path)
     if path.is_dir():
         digest = hashlib.sha256()
         for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()):
-            digest.update(f"{name}\0{sha256_of(path / name)}\n".encode())
+            digest.update(os.fsencode(name) + f"\0{sha256_of(path / name)}\n".encode())
         return digest.hexdigest()
     if not path.is_file():
         raise DataError(f"{path}: no such file or folder")
@@ -45,28 +46,40 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     `path`, since many writers choose their format by it). After an error the temporary is removed and `path`
     is as before. An existing file or folder is replaced whole: what only the old folder held is gone.
 
-    Raises ArgumentError when a folder would replace a file or a file a folder, and for a folder that holds
-    the working directory, the home directory or a git repository.
+    Raises:
+        ArgumentError: a folder would replace a file or a file a folder; a folder that holds the working directory,
+            the home directory or a git repository would be replaced; a path that cannot be, since its name is too
+            long or no folder can be made there.
     """
     path = Path(path).absolute()
-    _refuse_precious(path)
     try:
+        _refuse_precious(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.exists()  # raises for a name that is too long
     except (FileExistsError, NotADirectoryError) as error:
         raise ArgumentError(f"{path}: cannot be written, {path.parent} is not a folder") from error
+    except OSError as error:
+        raise ArgumentError(f"{_beginning(path)}: cannot be written ({error.strerror})") from error
     token = secrets.token_hex(4)
-    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
+    # Of a long name the beginning, so that the temporary name is not too long where the name itself is not.
+    temporary = path.with_name(f".{path.stem[:40]}.{token}{path.suffix[:40]}")
     try:
         yield temporary
         if path.exists() and path.is_dir() != temporary.is_dir():
             kinds = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
             raise ArgumentError(f"{path}: is {kinds[0]}, {kinds[1]} is to be written there")
         if path.is_dir():
-            _swap_folders(temporary, path, path.with_name(f".{path.stem}.{token}.old"))
+            _swap_folders(temporary, path, path.with_name(f".{path.stem[:40]}.{token}.old"))
         else:
             os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+def _beginning(path: Path) -> str:
+    """The path, or of a very long one what fits a line."""
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:100]}...{text[-40:]}"
 
 
 def _swap_folders(new: Path, path: Path, aside: Path) -> None:

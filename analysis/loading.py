@@ -13,6 +13,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, read_config
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
+from adapler.distributed import device as default_device
 from adapler.errors import ArgumentError, CheckpointError
 from analysis.documents.corpora import holds_json_lines, read_json_lines
 
@@ -33,12 +34,52 @@ def default_data() -> Path:
     return next((path for path in DEFAULT_DATA if holds_corpus(path)), DEFAULT_DATA[-1])
 
 
-def load_models(model: Any, adapler: Any, tokenizer: Any = None) -> tuple[Any, Any, Any]:
+def public_path(path: str | Path) -> str:
+    """A path as a report may show it to others: relative below the working directory, else its last part only.
+
+    A hub name stays as it is.
+    """
+    absolute = Path(path).expanduser().absolute()
+    here = Path.cwd()
+    if absolute.is_relative_to(here):
+        return absolute.relative_to(here).as_posix()
+    return absolute.name
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto": the first GPU if there is one, else the CPU.
+
+    Raises ArgumentError for a name that torch does not know, or a device that is not there.
+    """
+    try:
+        device = default_device() if name == "auto" else torch.device(name)
+        torch.empty(1, device=device).add_(1).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ArgumentError(f"device: {name!r} cannot be used here ({reason}); cpu always can") from error
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> str:
+    """ "auto" -> "bfloat16" where the device computes it in hardware, else "float32"; any other name as it is."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        fast = False
+    return "bfloat16" if fast else "float32"
+
+
+def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:
     """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
 
     Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier.
-    model alone: no AdapLeR. Raises CheckpointError for what cannot be loaded, ArgumentError for two models
-    that do not fit.
+    model alone: no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one
+    that is loaded beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError
+    for what cannot be loaded, ArgumentError for two models that do not fit and for a device that is not there.
     """
     if model is None and adapler is None:
         if not DEFAULT_ADAPLER.is_dir():
@@ -47,6 +88,8 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None) -> tuple[Any, A
                 "name one with --adapler or --model"
             )
         adapler = DEFAULT_ADAPLER
+    objects = (one for one in (model, adapler) if one is not None and not isinstance(one, str | os.PathLike))
+    given = [one.device for one in objects if hasattr(one, "device")]
     named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)
     reducer: Any = adapler
     if isinstance(adapler, str | os.PathLike):
@@ -61,6 +104,10 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None) -> tuple[Any, A
         model = model.backbone
     if reducer is not None:
         _check_fit(model, reducer)
+    place = given[0] if device == "auto" and given else choose_device(device)
+    for one in (model, reducer):
+        if one is not None:
+            one.to(place)
     if tokenizer is None:
         origin = getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
         tokenizer = _tokenizer(str(named or origin))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shlex
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from transformers import logging as transformers_logging
 
@@ -18,17 +18,18 @@ from adapler.data.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
 from analysis import loading
-from analysis.command.console import header, listed, why_this_data
-from analysis.command.options import build_parser
-from analysis.evaluation import run as evaluation
+from analysis.command.console import cache_line, header, listed, why_this_data
+from analysis.command.options import Inputs, build_parser, check_folder, field_texts, parse
+from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.evaluation.given import read_given
 from analysis.evaluation.plan import documents_of
-from analysis.evaluation.settings import TOKEN_BUDGET, Settings
+from analysis.evaluation.run import run_evaluation
+from analysis.evaluation.settings import Settings
 from analysis.output import tables
 from analysis.output.report import RationaleReport
 
-__all__ = ["build_parser", "evaluate", "header", "main"]
+__all__ = ["Settings", "build_parser", "evaluate", "header", "main"]
 
 NEXT_STEPS = "next: streamlit run app/main.py   (the same scores, document by document)"
 
@@ -38,30 +39,15 @@ def evaluate(
     model: Any = None,
     adapler: Any = None,
     data: str | Path | EraserCorpus | None = None,
-    split: str = "test",
-    methods: Sequence[str] | None = None,
     tokenizer: Any = None,
-    protocol: str = "paper",
-    policy: str | None = None,
-    aggregation: str | None = None,
-    metrics: Sequence[str] | None = None,
-    max_length: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
-    limit: int | None = None,
-    threshold_scale: float = 1.0,
-    dtype: str = "float32",
-    seed: int = 0,
-    queries: bool | None = None,
-    faithfulness_variant: str | None = None,
-    faithfulness_layers: Sequence[int] | None = None,
-    predictions: Sequence[str | Path] = (),
-    human: str | Path | None = None,
-    examples: int = 3,
+    predictions: Any = (),
+    human: Any = None,
     rationales: str | Path | None = None,
-    rationale_layer: int | None = None,
     cache: str | Path | bool | None = None,
+    settings: Settings | None = None,
     progress: bool = True,
     command: str | None = None,
+    **options: Any,
 ) -> RationaleReport:
     """Compare attribution scores with human rationales, layer by layer.
 
@@ -69,66 +55,88 @@ def evaluate(
         backbone is the classifier; model alone: no AdapLeR, hence no `cp`.
     data: a corpus, a folder or archive in ERASER layout, or JSON lines (`analysis.documents.corpora`); default
         data/eraser/movies if there, else the sample.
-    methods: names of the registry, with options as in "lime(n_samples=100)"; default: the paper's,
-        `analysis.evaluation.run.PAPER_METHODS`.
-    protocol: a preset of policy, aggregation and metrics; each of them that is given overrides it.
-    metrics: names of `analysis.metrics.registry`, or of its groups.
-    predictions, human: files in ERASER's format, each one more method (`analysis.documents.eraser_format`).
-    rationales: a folder for every method's rationales in that format.
+    predictions, human: saved scores, each one more method: files in ERASER's format, or whatever else
+        `analysis.evaluation.given.read_given` takes. With methods=[] and no model named, no model is loaded unless a
+        metric asks one: tokens are then words, and whole documents are in view.
+    rationales: a folder for every method's rationales in ERASER's format.
     cache: a folder where scores are kept for the next run, True for the default one; None or False: none.
-    The other arguments are the command's options, see `--help`.
+    settings: how; the options below override its fields one by one, None leaves a field as it is.
+    progress: show bars; command: what was typed, for the report.
 
     Raises AdapLeRError (one line) for whatever is wrong with an argument, a checkpoint or the data.
     """
-    settings = Settings.of(
-        protocol,
-        policy=policy,
-        aggregation=aggregation,
-        metrics=metrics,
-        max_length=max_length,
-        token_budget=token_budget,
-        threshold_scale=threshold_scale,
-        dtype=dtype,
-        seed=seed,
-        limit=limit,
-        queries=queries,
-        faithfulness_layers=faithfulness_layers,
-        examples=examples,
-    )
-    if faithfulness_variant is not None:
-        settings = replace(settings, faithfulness=replace(settings.faithfulness, variant=faithfulness_variant))
-    corpus = loading.load_corpus(data, split=split)
-    given = read_given(predictions, human, documents_of(corpus, split, limit))
+    settings = Settings.of(**options) if settings is None else settings.with_options(**options)
+    corpus = loading.load_corpus(data, split=settings.split)
+    given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
-    classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer)
-    results = evaluation.evaluate(
-        model=classifier,
-        adapler=reducer,
-        tokenizer=tokenizer,
-        corpus=corpus,
-        split=split,
-        methods=methods,
-        settings=settings,
-        cache=store,
-        given=given,
-        rationales=rationales,
-        rationale_layer=rationale_layer,
-        meta=_names(model, adapler) | ({} if command is None else {"command": command}),
-        progress=progress,
+    facts = {} if command is None else {"command": command}
+    if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
+        classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
+        facts |= _names(model, adapler)
+        settings = replace(settings, dtype=loading.choose_dtype(settings.dtype, next(classifier.parameters()).device))
+    else:
+        if settings.max_length is not None:
+            raise ArgumentError("max_length: no model is run, so whole documents are in view; leave it out")
+        classifier, reducer, tokenizer = None, None, WordTokens()
+        settings = replace(settings, dtype="float32")
+    return RationaleReport.of(
+        run_evaluation(
+            model=classifier,
+            adapler=reducer,
+            tokenizer=tokenizer,
+            corpus=corpus,
+            settings=settings,
+            cache=store,
+            given=given,
+            rationales=rationales,
+            meta=facts,
+            progress=progress,
+        )
     )
-    return RationaleReport.of(results)
+
+
+def needs_model(
+    settings: Settings, model: Any, adapler: Any, tokenizer: Any, *, rationales: Any, has_given: bool
+) -> bool:
+    """False when there are saved scores only, nobody named a model, and no metric and no output asks for one."""
+    named = any(one is not None for one in (model, adapler, tokenizer, rationales))
+    return (
+        named
+        or not has_given
+        or settings.methods is None
+        or len(settings.methods) > 0
+        or bool(settings.faithfulness_metrics)
+    )
+
+
+def _with_all_options() -> None:
+    """`help(evaluate)` and completion in a notebook name every option: the fields of Settings."""
+    signature = inspect.signature(evaluate)
+    inputs = [one for one in signature.parameters.values() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    hints = get_type_hints(Settings)
+    more = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[one.name] | None)
+        for one in fields(Settings)
+    ]
+    evaluate.__signature__ = signature.replace(parameters=[*inputs, *more])  # type: ignore[attr-defined]
+    texts = "\n".join(f"        {name}: {text}" for name, text in field_texts(Settings).items())
+    head, raises = str(evaluate.__doc__).split("    Raises", 1)
+    evaluate.__doc__ = f"{head}    Options:\n{texts}\n\n    Raises{raises}"
+
+
+_with_all_options()
 
 
 def _names(model: Any, adapler: Any) -> dict[str, str]:
-    """What the user called the models; an object goes by its own name, which `evaluation` finds out."""
+    """What the user called the models; an object goes by its own name, which `run_evaluation` finds out."""
     if model is None and adapler is None:
         adapler = loading.DEFAULT_ADAPLER
     names = {}
     if isinstance(adapler, str | Path):
-        names["adapler"] = loading.short_path(adapler)
+        names["adapler"] = loading.public_path(adapler)
         names["model"] = f"backbone of {names['adapler']}"
     if isinstance(model, str | Path):
-        names["model"] = loading.short_path(model)
+        names["model"] = loading.public_path(model) if Path(model).expanduser().exists() else str(model)
     elif model is not None:
         names.pop("model", None)
     return names
@@ -136,73 +144,76 @@ def _names(model: Any, adapler: Any) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
-    arguments = build_parser().parse_args(argv)
-    _quiet()
+    inputs, settings = parse(argv)
+    _silence_libraries()
     started = time.perf_counter()
-    data = Path(arguments.data) if arguments.data else loading.default_data()
-    corpus = loading.load_corpus(data, split=arguments.split)
-    output = Path(arguments.output or f"reports/{corpus.name}-{arguments.split}")
-    _check_folder("--output", output)
-    if arguments.rationales:
-        _check_folder("--rationales", Path(arguments.rationales))
-    embedded = not (arguments.adapler or arguments.model)
-    adapler = str(loading.DEFAULT_ADAPLER) if embedded else arguments.adapler
-    subject = (
-        f"adapler    {loading.short_path(adapler) if adapler else '-'}{' (embedded)' if embedded else ''}\n"
-        f"model      {arguments.model or 'the backbone of the AdapLeR checkpoint'}\n"
-        f"data       {loading.short_path(data)}, {arguments.split}{'' if arguments.data else why_this_data(data)}"
-    )
-    print(subject, flush=True)
+    data = Path(inputs.data) if inputs.data else loading.default_data()
+    corpus = loading.load_corpus(data, split=settings.split)
+    output = Path(inputs.output or f"reports/{corpus.name}-{settings.split}")
+    check_folder("--output", output)
+    if inputs.rationales:
+        check_folder("--rationales", Path(inputs.rationales))
+    print(_subject(inputs, settings, data, loading.short_path), flush=True)
     report = evaluate(
-        model=arguments.model,
-        adapler=arguments.adapler,
+        model=inputs.model,
+        adapler=inputs.adapler,
         data=corpus,
-        split=arguments.split,
-        methods=arguments.methods,
-        protocol=arguments.protocol,
-        policy=arguments.policy,
-        aggregation=arguments.aggregate,
-        metrics=arguments.metrics,
-        max_length=arguments.max_length,
-        token_budget=arguments.token_budget,
-        limit=arguments.limit,
-        threshold_scale=arguments.threshold_scale,
-        dtype=arguments.dtype,
-        seed=arguments.seed,
-        queries={"auto": None, "yes": True, "no": False}[arguments.queries],
-        faithfulness_variant=arguments.faithfulness_variant,
-        faithfulness_layers=arguments.faithfulness_layers,
-        predictions=arguments.predictions,
-        human=arguments.human,
-        examples=arguments.examples,
-        rationales=arguments.rationales,
-        rationale_layer=arguments.rationale_layer,
-        cache=_cache(arguments),
-        command=shlex.join(["python", "-m", "analysis.rationale_eval", *(sys.argv[1:] if argv is None else argv)]),
+        settings=settings,
+        predictions=inputs.predictions,
+        human=inputs.human,
+        rationales=inputs.rationales,
+        cache=_cache(inputs),
+        command=public_command(sys.argv[1:] if argv is None else argv),
     )
     parts = [header(report), tables.plain(report), tables.plain_comparisons(report)]
     result = "\n\n".join(part for part in parts if part)
     print(result)
     paths = report.save(output)
     with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
+        subject = _subject(inputs, settings, data, loading.public_path)
         partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")
     paths.append(output / "summary.txt")
     seconds = time.perf_counter() - started
-    print(f"\n{seconds:.0f} s; written to {loading.short_path(output)}/: {listed(paths, output)}")
-    if arguments.rationales:
-        print(f"rationales in ERASER's format: {loading.short_path(arguments.rationales)}/METHOD.jsonl")
+    print(f"\n{cache_line(report)}{seconds:.0f} s; written to {loading.short_path(output)}/: {listed(paths, output)}")
+    if inputs.rationales:
+        print(f"rationales in ERASER's format: {loading.short_path(inputs.rationales)}/METHOD.jsonl")
     print(NEXT_STEPS)
     return 0
 
 
-def _cache(arguments: Namespace) -> str | Path | None:
+def public_command(argv: Sequence[str]) -> str:
+    """The command as a report keeps it: absolute paths become relative ones, or their last part."""
+    words = []
+    for word in argv:
+        option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(option + sign + (loading.public_path(value) if Path(value).is_absolute() else value))
+    return shlex.join(["python", "-m", "analysis.rationale_eval", *words])
+
+
+def _subject(inputs: Inputs, settings: Settings, data: Path, name: Any) -> str:
+    """The first lines: models and data, their paths as `name` writes them."""
+    given = bool(inputs.predictions or inputs.human)
+    remark = "" if inputs.data else why_this_data(data)
+    last = f"data       {name(data)}, {settings.split}{remark}"
+    if not needs_model(settings, inputs.model, inputs.adapler, None, rationales=inputs.rationales, has_given=given):
+        return f"model      none: saved scores only\n{last}"
+    embedded = not (inputs.adapler or inputs.model)
+    adapler = str(loading.DEFAULT_ADAPLER) if embedded else inputs.adapler
+    model = inputs.model and (name(inputs.model) if Path(inputs.model).exists() else inputs.model)
+    return (
+        f"adapler    {name(adapler) if adapler else '-'}{' (embedded)' if embedded else ''}\n"
+        f"model      {model or 'the backbone of the AdapLeR checkpoint'}\n{last}"
+    )
+
+
+def _cache(inputs: Inputs) -> str | Path | None:
     """The folder of the cache. A default one that cannot be written (a read-only home) is no reason to stop."""
-    if arguments.no_cache:
-        if arguments.cache:
+    if inputs.no_cache:
+        if inputs.cache:
             raise ArgumentError("--no-cache: cannot be given together with --cache")
         return None
-    if arguments.cache:
-        return str(arguments.cache)
+    if inputs.cache:
+        return inputs.cache
     try:
         return ScoreCache(default_folder()).folder
     except ArgumentError as error:
@@ -210,12 +221,7 @@ def _cache(arguments: Namespace) -> str | Path | None:
         return None
 
 
-def _check_folder(option: str, folder: Path) -> None:
-    if file := next((path for path in (folder, *folder.parents) if path.is_file()), None):
-        raise ArgumentError(f"{option}: {file} is a file, must be a folder")
-
-
-def _quiet() -> None:
+def _silence_libraries() -> None:
     """The command's own lines only: no loading reports, no bars of transformers."""
     quiet: Any = transformers_logging  # its functions carry no types
     quiet.set_verbosity_error()

@@ -16,12 +16,13 @@ if (root := str(Path(__file__).resolve().parent.parent)) not in sys.path:
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app.html import render
+from app.markup import render
 from app.model import comparing
 from app.model.tracing import read_limit
 from app.panels import budget, choosing, common, compare, corpus, layers, making, own_text, take_away
 from app.server import state
 from app.sources import loading
+from app.sources.documents import Document
 from app.work import reports, results
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
@@ -46,19 +47,24 @@ state.begin(checkpoints=checkpoints, corpora=corpora, methods=comparing.names())
 view = choosing.choose_view()
 name = choosing.choose_checkpoint(checkpoints)
 own = choosing.choose_source(has_corpora=bool(corpora)) == state.OWN_TEXT
+document: Document | None
 if own:
     document = own_text.write_text()
 else:
     corpus_name = choosing.choose_corpus(list(corpora))
     try:
-        document = choosing.choose_document(loading.find_corpus(corpora, corpus_name))
+        document = choosing.choose_document(loading.find_corpus(corpora, corpus_name), title=corpus_name)
     except AdapLeRError as error:
         common.problem(error)
         st.stop()
 scale = choosing.choose_scale(large=view == state.BUDGET)
+if lost := state.lost():
+    asked = ", ".join(lost)
+    st.warning(common.literal(f"The link asks for what this server does not have: {asked}. Shown is something else."))
 
 if view == state.CORPUS:
-    corpus.show(reports.list_reports(report_folders), corpora)
+    found = reports.list_reports(report_folders)
+    corpus.show(found, corpora, checkpoints, chosen=name)
     if name is not None and not own:
         corpus.evaluate(
             checkpoint=name,
@@ -66,9 +72,12 @@ if view == state.CORPUS:
             corpus=corpus_name,
             data=corpora[corpus_name],
             split=st.session_state.split,
+            scale=scale,
         )
     st.stop()
 
+if document is None:
+    st.stop()
 if not document.words:
     st.info("There is no text yet: type or paste some above.")
     st.stop()
@@ -80,23 +89,33 @@ if name is None:
 
 try:
     checkpoint = loading.find_checkpoint(checkpoints, name)
+    parts = results.load_parts(checkpoint, document)
 except AdapLeRError as error:
     common.problem(error)
     common.text_alone(document)
     st.stop()
 
 limit = read_limit(checkpoint.model, checkpoint.tokenizer)
-document = choosing.choose_part(document, results.load_parts(checkpoint, document), limit=limit)
+document = choosing.choose_part(document, parts, limit=limit)
 trace = results.load_trace(checkpoint, document, threshold_scale=scale)
-common.verdict(trace, document)
+common.verdict(trace, document, checkpoint=name, scale=scale)
 
 if view == state.COMPARE:
     compare.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:
-    budget.show(checkpoint, document, trace, scale=scale, name=str(name), folders=report_folders)
+    budget.show(
+        checkpoint,
+        document,
+        trace,
+        scale=scale,
+        name=name,
+        checkpoints=checkpoints,
+        folders=loading.REPORTS,
+        found=reports.list_reports(report_folders),
+    )
 elif view == state.TAKE_AWAY:
-    take_away.show(checkpoint, document, trace, scale=scale)
+    take_away.show(checkpoint, document, trace, scale=scale, name=name)
 else:
     layers.show(trace)
     if view == state.TEXT:
-        own_text.about_model(str(name), checkpoint, trace)
+        own_text.about_model(name, checkpoint, trace)

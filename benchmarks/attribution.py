@@ -28,7 +28,7 @@ from analysis.documents.batching import collate
 from analysis.loading import DEFAULT_ADAPLER, default_data, load_corpus, load_models
 from analysis.scores import Batch, get_method, normalise
 from analysis.scores.attention.rollout import roll_out
-from analysis.scores.shared.forward import attention_implementation
+from analysis.scores.shared.forward import working_copy
 
 METHODS = ("attention", "rollout", "saliency", "cp")
 Scores = dict[str, torch.Tensor]  # method -> (B, L, N)
@@ -51,12 +51,18 @@ def captum(model: Any, reducer: Any, batch: Batch, names: tuple[str, ...]) -> Sc
 
     layers, found = list(layers_of(model)), {}
     if "attention" in names or "rollout" in names:
-        with attention_implementation(model, "eager"), torch.no_grad():
+        eager = working_copy(model)
+        eager.set_attn_implementation("eager")
+
+        def eager_logits(ids: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+            return eager(input_ids=ids, **dict(zip(keys, others, strict=True))).logits
+
+        with torch.no_grad():
             maps = [
-                LayerActivation(logits, getattr(layer.attention, "self", layer.attention))
+                LayerActivation(eager_logits, getattr(layer.attention, "self", layer.attention))
                 .attribute(ids, additional_forward_args=others)[1]
                 .mean(1)
-                for layer in layers
+                for layer in layers_of(eager)
             ]  # L times (B, N, N)
         if "attention" in names:
             found["attention"] = normalise(torch.stack([one[:, 0] for one in maps], dim=1), batch.attention_mask)

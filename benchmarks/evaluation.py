@@ -48,7 +48,8 @@ def forward_and_backward(model: Any, tokenizer: Any, plan: Plan, settings: Setti
             model.zero_grad(set_to_none=True)
 
 
-def cost(data: Path, split: str, settings: Settings, repeats: int) -> None:
+def cost(data: Path, settings: Settings, repeats: int) -> None:
+    split = settings.split
     model, adapler, tokenizer = loading.load_models(None, None)
     corpus = loading.load_corpus(data, split=split)
     for parameter in model.parameters():
@@ -59,13 +60,11 @@ def cost(data: Path, split: str, settings: Settings, repeats: int) -> None:
         forward_and_backward(model, tokenizer, plan, settings)
 
     def whole() -> None:
-        evaluation.evaluate(
+        evaluation.run_evaluation(
             model=model,
             adapler=adapler,
             tokenizer=tokenizer,
             corpus=corpus,
-            split=split,
-            methods=METHODS,
             settings=settings,
             progress=False,
         )
@@ -105,22 +104,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.peak:
         model, adapler, tokenizer = loading.load_models(None, None)
-        evaluation.evaluate(
+        evaluation.run_evaluation(
             model=model,
             adapler=adapler,
             tokenizer=tokenizer,
             corpus=loading.load_corpus(arguments.data, split=arguments.split),
-            split=arguments.split,
-            methods=METHODS,
-            settings=Settings(limit=arguments.peak, max_length=arguments.max_length),
+            settings=Settings(
+                split=arguments.split, methods=METHODS, limit=arguments.peak, max_length=arguments.max_length
+            ),
             progress=False,
         )
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # KiB on Linux
     elif arguments.memory:
         memory(arguments.data, arguments.split, arguments.max_length, arguments.memory)
     else:
-        settings = Settings(limit=arguments.limit, max_length=arguments.max_length)
-        cost(arguments.data, arguments.split, settings, arguments.repeats)
+        settings = Settings(
+            split=arguments.split, methods=METHODS, limit=arguments.limit, max_length=arguments.max_length
+        )
+        cost(arguments.data, settings, arguments.repeats)
     return 0
 
 

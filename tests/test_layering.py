@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,8 @@ ROOMS = (
     "analysis/evaluation",
     "analysis/figures",
     "analysis/output",
+    "analysis/explanation",
+    "analysis/explain.py",
     "analysis/studies",
     "analysis/command",
     "analysis/rationale_eval.py",
@@ -92,7 +95,7 @@ ROOMS = (
     "app/sources",
     "app/model",
     "app/server",
-    "app/html",
+    "app/markup",
     "app/work",
     "app/panels",
     "app/main.py",
@@ -160,6 +163,13 @@ def test_a_folder_holds_a_dozen_files_at_most() -> None:
     folders = {path.parent for path in FILES}
     crowded = {identify(f): n for f in folders if (n := len([p for p in f.iterdir() if p.is_file()])) > MOST_FILES}
     assert crowded == {}
+
+
+def test_no_part_of_the_app_is_called_as_a_module_of_python() -> None:
+    """`streamlit run` puts app/ itself on the path: a folder app/html there hides `import html`."""
+    names = {path.relative_to(ROOT / "app").parts[0].removesuffix(".py") for path in FILES if path.parts[-2] != "app"
+             and path.is_relative_to(ROOT / "app")}  # fmt: skip
+    assert not names & sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", FILES, ids=identify)

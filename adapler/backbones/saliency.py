@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adapler.errors import ArgumentError
-
-Target = Literal["predicted", "gold"] | Tensor
+from adapler.backbones.targets import Target, target_weights
 
 
 @contextmanager
@@ -37,22 +35,10 @@ def _differentiable_input(classifier: PreTrainedModel) -> Iterator[None]:
             module.training = training
 
 
-def _target_labels(target: Target, logits: Tensor, labels: Tensor | None) -> Tensor:
-    if isinstance(target, Tensor):
-        return target
-    if target == "predicted":
-        return logits.argmax(-1)
-    if target == "gold":
-        if labels is None:
-            raise ArgumentError("target: 'gold' needs labels in the batch")
-        return labels
-    raise ArgumentError(f"target: {target!r} is not 'predicted', 'gold' or a tensor of labels")
-
-
-def layer_saliency(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, target: Target) -> Tensor:
+def layer_saliency(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, target: Target | Tensor) -> Tensor:
     """Saliency of every token at the input of every layer (AdapLeR, section 3.3; Simonyan et al., 2014).
 
-        saliency_i^l = || (d logit_target / d h_i^l) * h_i^l ||_2, normalised to sum 1 over real tokens
+        saliency_i^l = || (d value / d h_i^l) * h_i^l ||_2, normalised to sum 1 over real tokens
 
     The model is left as found: mode, gradients and parameters.
 
@@ -60,24 +46,24 @@ def layer_saliency(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, 
         classifier: any transformers sequence classifier whose encoder returns hidden states.
         batch: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes; labels (B,)
             are used with target="gold" only.
-        target: which logit: "predicted", "gold", or class indices (B,).
+        target: which logit, or contrast of logits, the value is: see `adapler.backbones.targets.target_weights`;
+            or class indices (B,).
 
     Returns:
-        (B, L, N) float32, 0 at padding.
+        (B, L, N) float32, 0 at padding, and 0 in a layer where nothing has a gradient.
 
     Raises:
-        ArgumentError: no such target, or labels outside the model's.
+        ArgumentError: a target that the model does not have, or labels outside the model's.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with _differentiable_input(classifier):
         output = classifier(**inputs, output_hidden_states=True)
-        chosen = _target_labels(target, output.logits, batch.get("labels"))
-        classes = output.logits.shape[-1]
-        if int(chosen.min()) < 0 or int(chosen.max()) >= classes:
-            raise ArgumentError(f"target: labels outside the model's {classes}: {sorted(set(chosen.tolist()))}")
-        logit = output.logits.gather(-1, chosen[:, None]).sum()
+        weights = target_weights(
+            target, output.logits, labels=batch.get("labels"), id2label=getattr(classifier.config, "id2label", None)
+        )
+        value = (output.logits * weights).sum()
         hidden = output.hidden_states[:-1]  # L times (B, N, D)
-        gradients = torch.autograd.grad(logit, hidden)
+        gradients = torch.autograd.grad(value, hidden)
     scores = torch.stack(
         [(g.float() * h.float()).norm(dim=-1) for g, h in zip(gradients, hidden, strict=True)], dim=1
     ).detach()  # (B, L, N)

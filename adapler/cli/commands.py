@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
-from adapler.data.archive import json_lines
 from adapler.data.tasks import Task
 from adapler.distributed import device, is_main
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError
 from adapler.files import replacing
 from adapler.training.records import check_output_file, check_output_folder, write_record
 from adapler.training.stages.options import objectives_of, prepare, settings_of
@@ -137,57 +134,6 @@ def _check_labels(model: Any, task: Task, *, folder: Path) -> None:
     number = model.config.num_labels
     if number != len(task.labels):
         raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {folder} {number}")
-
-
-def _read_texts(path: Path) -> list[Any]:
-    """Texts of a .jsonl (`text`, or `text_a` and `text_b`) or of a plain file, one a line."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start})") from error
-    texts: list[Any] = []
-    if path.suffix != ".jsonl":
-        texts = [line.strip() for line in content.split("\n") if line.strip()]
-    else:
-        for number, row in json_lines(content, str(path)):
-            found = (row.get("text"),) if "text" in row else (row.get("text_a"), row.get("text_b"))
-            if not all(isinstance(text, str) and text.strip() for text in found):
-                raise DataError(f"{path}:{number}: no `text`, or `text_a` and `text_b`, that is a string with words")
-            texts.append(found[0] if len(found) == 1 else found)
-    if not texts:
-        raise DataError(f"{path}: no texts")
-    return texts
-
-
-def predict_command(args: argparse.Namespace) -> int:
-    from adapler import AdapLeRForSequenceClassification
-    from adapler.data.encoding import load_tokenizer
-
-    if (args.input is None) == (not args.text):
-        raise ArgumentError("give either texts or --input FILE")
-    check_output_file(args.output)
-    texts = args.text or _read_texts(args.input)
-    model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(device())
-    results = model.predict(
-        texts,
-        tokenizer=load_tokenizer(args.model, words=False),
-        removal=args.removal,
-        threshold_scale=args.threshold_scale,
-        max_length=args.max_length,
-        progress="predict" if len(texts) > 64 else None,
-    )
-    if args.output is None:
-        for result in results:
-            lengths = " ".join(map(str, result.lengths))
-            print(f"{result.label}\t{result.score:.4f}\t{result.speedup:.2f}x\t{len(result.tokens)} -> {lengths}")
-        return 0
-    with replacing(args.output) as partial, partial.open("w", encoding="utf-8") as stream:
-        for result in results:
-            stream.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
-    print(f"{len(results)} predictions in {args.output}")
-    return 0
 
 
 def export_command(args: argparse.Namespace) -> int:

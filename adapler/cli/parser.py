@@ -11,6 +11,7 @@ from typing import Any
 import transformers
 
 from adapler.cli import commands as does
+from adapler.cli import predict
 from adapler.data import command as data_command
 from adapler.distributed import is_main
 from adapler.errors import run_command
@@ -124,19 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, help="write the result as JSON")
     add_task_options(sub)
 
-    sub = command(
-        "predict",
-        does.predict_command,
-        "classify texts",
-        'adapler predict --model checkpoints/movies-minilm "a film that never once bores"',
-    )
-    sub.add_argument("text", nargs="*", help="texts")
-    sub.add_argument("--input", type=Path, help="a .jsonl (`text`, or `text_a` and `text_b`), or one text a line")
-    sub.add_argument("--model", required=True, help="AdapLeR model: folder or hub name")
-    sub.add_argument("--removal", choices=("hard", "none"), default="hard")
-    sub.add_argument("--threshold-scale", type=float, default=1.0)
-    sub.add_argument("--max-length", type=int)
-    sub.add_argument("--output", type=Path, help="write everything as .jsonl")
+    sub = command("predict", predict.run, "classify texts", "")
+    predict.add_arguments(sub)
 
     sub = command(
         "export",

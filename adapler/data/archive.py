@@ -1,4 +1,4 @@
-"""Files of a folder or of a tar archive behind one face; archives are read in memory and never trusted."""
+"""Files of a folder or of a tar archive, read in one way. Archives are read in memory and never trusted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 
 from adapler.errors import DataError
 
-__all__ = ["ARCHIVE_SUFFIXES", "FileTree", "is_archive", "json_lines", "open_archive", "open_folder"]
+__all__ = ["ARCHIVE_SUFFIXES", "FileTree", "excerpt", "is_archive", "json_lines", "open_archive", "open_folder"]
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 _MOST_BYTES = 4 << 30  # unpacked; every ERASER corpus is far smaller, a decompression bomb is not
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes
 _CHUNK = 1 << 20
 
 
@@ -71,8 +72,14 @@ def open_folder(path: Path, *patterns: str) -> FileTree:
 def open_archive(path: Path, *, shown_as: str | None = None) -> FileTree:
     """Every regular file of a (compressed) tar, in memory.
 
-    Raises DataError for a missing, truncated or corrupt archive, one that unpacks to more than 4 GiB, and one
-    with a member that could mislead an extraction: an absolute name, `..`, a link, a device, a name used twice.
+    Args:
+        path: of the archive.
+        shown_as: what error messages call it; by default the path.
+
+    Raises:
+        DataError: a missing, truncated or corrupt archive, one that unpacks to more than 4 GiB, and one with a
+            member that could mislead an extraction: an absolute name, `..`, a link, a device, a name used twice,
+            a name that no file system takes, a file below another file.
     """
     shown = shown_as or str(path)
     if not path.is_file():
@@ -81,11 +88,15 @@ def open_archive(path: Path, *, shown_as: str | None = None) -> FileTree:
         with tarfile.open(path, "r:*") as archive:
             files = dict(_members(archive, shown))
             _check_end(archive)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except DataError:
+        raise
+    # ValueError and OverflowError: numbers in a header that tarfile does not check
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise DataError(f"{shown}: not a complete tar archive ({reason})") from error
     if not files:
         raise DataError(f"{shown}: the archive is empty")
+    _refuse_files_below_files(files, shown)
     return FileTree(shown, files)
 
 
@@ -116,7 +127,17 @@ def _checked_name(member: tarfile.TarInfo, shown: str) -> str:
     parts = PurePosixPath(name).parts
     if name.startswith(("/", "\\")) or ".." in parts or "\\" in name or ":" in name.split("/")[0]:
         raise DataError(f"{shown}: member {name!r} leaves the archive's folder, refused")
+    long = len(os.fsencode(name)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
+    if long or "\0" in name:
+        raise DataError(f"{shown}: member {excerpt(name)}... has a name that no file system takes, refused")
     return PurePosixPath(*parts).as_posix()  # "./movies/x" is "movies/x"
+
+
+def _refuse_files_below_files(files: Mapping[str, bytes], shown: str) -> None:
+    for name in files:
+        above = next((parent.as_posix() for parent in PurePosixPath(name).parents if parent.as_posix() in files), None)
+        if above is not None:
+            raise DataError(f"{shown}: member {name!r} lies below {above!r}, which is a file, refused")
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
@@ -157,3 +178,13 @@ def _refuse_lone_surrogates(row: dict[str, Any], where: str) -> None:
         json.dumps(row, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"{where}: holds half of a surrogate pair, which is not text") from error
+
+
+def excerpt(value: object, most: int = 40) -> str:
+    """The beginning of a value, for an error message: at most `most` characters, "nothing" for None."""
+    if value is None:
+        return "nothing"
+    try:
+        return repr(value)[:most]
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists nested thousands deep
+        return f"a very large {type(value).__name__}"

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True, metavar="{download,stats,check}")
     path_help = (
-        "an ERASER corpus (folder, or .tar.gz, .tgz, .tar of one), a folder with train.jsonl, or a task's name: "
-        + ", ".join(TASKS)
+        "an ERASER corpus (folder, or .tar.gz, .tgz, .tar of one), a folder with train.jsonl, a .jsonl file, or a "
+        "task's name: " + ", ".join(TASKS)
     )
 
     download = actions.add_parser("download", help="install the ERASER movies in TARGET/movies")
@@ -130,7 +130,8 @@ def _identified(task: Task, split: str) -> list[tuple[str, str]]:
 
 def _texts(task: Task, split: str) -> list[str]:
     columns = [task.dataset[split][column] for column in task.columns]
-    return ["\n".join(parts) for parts in zip(*columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    return ["\n".join(part if isinstance(part, str) else " ".join(part) for part in row) for row in rows]
 
 
 def _task_statistics(task: Task) -> list[dict[str, Any]]:

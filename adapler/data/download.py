@@ -23,6 +23,7 @@ __all__ = ["OFFICIAL", "download_movies", "install_archive"]
 
 OFFICIAL = "https://www.eraserbenchmark.com/zipped/movies.tar.gz"
 
+_RECORD = "SOURCE.json"
 _CHUNK = 1 << 16  # bytes
 _PATIENCE = 30.0  # seconds without a byte
 
@@ -115,7 +116,7 @@ def _install(archive: Path, target: Path, *, source: str, checksum: str, expecte
     destination = target / "movies"
     with replacing(destination) as folder:
         _write(tree.below(find_root(tree)), folder)
-        (folder / "SOURCE.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (folder / _RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         if read_corpus(folder).checksum != corpus.checksum:
             raise DataError(f"{destination}: what was written is not what was read, is the disk sound?")
     return destination
@@ -124,9 +125,14 @@ def _install(archive: Path, target: Path, *, source: str, checksum: str, expecte
 def _write(tree: FileTree, folder: Path) -> None:
     """Names come from `open_archive`, which refuses all that could lead out of the folder."""
     for name, data in tree.files.items():
+        if name.split("/")[0] == _RECORD:  # ours is written there
+            continue
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data if isinstance(data, bytes) else data.read_bytes())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data if isinstance(data, bytes) else data.read_bytes())
+        except OSError as error:  # a name that this file system does not take, a full disk
+            raise DataError(f"{tree.where(name)}: cannot be written to {folder.parent} ({error.strerror})") from error
 
 
 def _nearest_folder(path: Path) -> Path:

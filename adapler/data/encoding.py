@@ -18,6 +18,8 @@ __all__ = ["POLICIES", "encode", "load_tokenizer"]
 
 POLICIES = ("truncate", "last", "windows")
 
+_COLUMNS = (("words",), ("words", "query"), ("text_a",), ("text_a", "text_b"))
+_MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _DEFAULT_STRIDE = 128  # tokens, or a quarter of what fits when that is less
 
 
@@ -25,8 +27,15 @@ def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True
     """The fast tokenizer of a model.
 
     Byte-level tokenizers (RoBERTa, ModernBERT) glue the words of a list together unless they put a space before
-    each; with `words` they are set to do so, which also gives plain text a leading space. Raises CheckpointError
-    when there is none, or when it has no fast implementation.
+    each word. That space also changes the first token of plain text, so it is set only where it is needed.
+
+    Args:
+        name_or_folder: hub name or folder.
+        words: True for inputs that are lists of words: the space is set. False for plain text: the tokenizer
+            stays as the model's authors made it, and gives the ids of the model's own pipeline.
+
+    Raises:
+        CheckpointError: there is no tokenizer, or it has no fast implementation.
     """
     name = os.fspath(name_or_folder)
     try:
@@ -54,43 +63,52 @@ def encode(
 ) -> Dataset:
     """Token ids of every row, special tokens included, without padding.
 
-    `columns`: ("words",) for lists of words, ("text_a",) or ("text_a", "text_b") for text. `policy` decides on rows
-    of more than `max_length` tokens:
+    A document with a query becomes the pair (document, query), with the same ids as in the rationale analysis
+    (`analysis.documents.alignment.align`): the words of the document first, the query parted at white space as
+    second segment, and no second segment where the query is empty.
 
-    * "truncate" keeps the first tokens (of a pair, the longer text loses first);
-    * "last" keeps the last ones;
-    * "windows" makes several rows, each with its own special tokens, that overlap by `stride` tokens and cover
-      every token. Of a pair, only the second text is cut; the first is in every window.
+    Args:
+        dataset: with `id`, the `columns`, and possibly `label`.
+        tokenizer: a fast one, left as it was.
+        columns: ("words",) for lists of words, ("words", "query") for lists of words with a query as plain text,
+            ("text_a",) or ("text_a", "text_b") for plain text.
+        max_length: the most tokens of an input.
+        policy: what becomes of longer rows:
 
-    Returns columns id (with windows "ID#k", k from 0), example_id, input_ids, attention_mask, token_type_ids (if
-    the tokenizer makes them) and labels (if `dataset` has `label`). The tokenizer is left as it was and no cache
-    file is written. Raises ArgumentError for arguments, DataError for a first text that leaves no room for windows.
+            * "truncate" keeps the first tokens;
+            * "last" keeps the last ones;
+            * "windows" makes several rows that overlap and together hold every token.
+
+            A query is never cut and is in every window. Of a pair of texts, "truncate" and "last" shorten the
+            longer text first, and "windows" cuts the second text and repeats the first in every window.
+        stride: tokens by which windows overlap. By default 128, or a quarter of what fits when that is less.
+
+    Returns:
+        Columns id (with windows "ID#k", k from 0), example_id, input_ids, attention_mask, token_type_ids (if the
+        tokenizer makes them) and labels (if `dataset` has `label`). No cache file is written.
+
+    Raises:
+        ArgumentError: an argument outside what is allowed.
+        DataError: a row longer than `max_length` whose query, or whose first text of two under "windows", leaves
+            no room for the rest.
     """
-    limits = _check(dataset, tokenizer, columns, max_length=max_length, policy=policy, stride=stride)
+    _check(dataset, tokenizer, columns, max_length=max_length, policy=policy, stride=stride)
     tokenizer = copy.deepcopy(tokenizer)  # truncation settings are state of the tokenizer
     tokenizer.truncation_side = "left" if policy == "last" else "right"
-    pair = len(columns) == 2
+    layout = _Layout(tokenizer, columns, max_length=max_length, windows=policy == "windows", stride=stride)
 
     def encode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        texts = [batch[column] for column in columns]
-        options: dict[str, Any] = {"truncation": "longest_first"}
+        encoded = layout.encode(batch)  # the inputs of each row
+        owners = [row for row, inputs in enumerate(encoded) for _ in inputs]
+        numbers = [number for inputs in encoded for number in range(len(inputs))]
+        ids = [batch["id"][row] for row in owners]
+        out: dict[str, list[Any]] = {"id": ids, "example_id": ids}
         if policy == "windows":
-            options = {"truncation": "only_second" if pair else "only_first", "return_overflowing_tokens": True}
-            options["stride"] = limits
-            if pair:
-                _check_first_texts(tokenizer, batch["id"], texts[0], max_length=max_length, stride=limits)
-        encoded = dict(tokenizer(*texts, is_split_into_words=columns == ("words",), max_length=max_length, **options))
-        source = encoded.pop("overflow_to_sample_mapping", range(len(batch["id"])))
-        out: dict[str, list[Any]] = {"id": [], "example_id": [batch["id"][row] for row in source]}
-        window = 0
-        for position, row in enumerate(source):
-            window = window + 1 if position and source[position - 1] == row else 0
-            out["id"].append(f"{batch['id'][row]}#{window}" if policy == "windows" else batch["id"][row])
-        for name in ("input_ids", "attention_mask", "token_type_ids"):
-            if name in encoded:
-                out[name] = encoded[name]
+            out["id"] = [f"{name}#{number}" for name, number in zip(ids, numbers, strict=True)]
+        for name in encoded[0][0]:
+            out[name] = [one[name] for inputs in encoded for one in inputs]
         if "label" in batch:
-            out["labels"] = [batch["label"][row] for row in source]
+            out["labels"] = [batch["label"][row] for row in owners]
         return out
 
     return dataset.map(
@@ -105,20 +123,110 @@ def encode(
     )
 
 
+class _Layout:
+    """How a row becomes one input, or several: which text is cut, and with which overlap."""
+
+    def __init__(
+        self, tokenizer: Any, columns: tuple[str, ...], *, max_length: int, windows: bool, stride: int | None
+    ) -> None:
+        self.tokenizer, self.columns, self.max_length = tokenizer, columns, max_length
+        self.windows, self.stride = windows, stride
+        self.words = columns[0] == "words"
+        # The column of the text that is never cut, if there is one.
+        self.whole = "query" if columns == ("words", "query") else "text_a" if windows and len(columns) == 2 else None
+
+    def encode(self, batch: dict[str, list[Any]]) -> list[list[dict[str, list[int]]]]:
+        """The inputs of each row: one, or several windows."""
+        first = batch[self.columns[0]]
+        second = [None] * len(first) if len(self.columns) == 1 else batch[self.columns[1]]
+        if self.words:
+            second = [None if text is None else text.split() or None for text in second]
+        strides = self._strides(batch["id"], first, second)
+        groups: dict[tuple[bool, int], list[int]] = {}
+        for row, stride in enumerate(strides):
+            groups.setdefault((second[row] is not None, stride), []).append(row)
+        out: list[list[dict[str, list[int]]]] = [[] for _ in first]
+        for (paired, stride), rows in groups.items():
+            texts = [[first[row] for row in rows], *([[second[row] for row in rows]] if paired else [])]
+            encoded = dict(self._call(texts, stride))
+            source = encoded.pop("overflow_to_sample_mapping", range(len(rows)))
+            for position, member in enumerate(source):
+                one = {name: encoded[name][position] for name in _MODEL_INPUTS if name in encoded}
+                out[rows[member]].append(one)
+        return out
+
+    def _call(self, texts: list[list[Any]], stride: int) -> Any:
+        cut = "longest_first"
+        if len(texts) == 1 or self.whole == "query":
+            cut = "only_first"
+        elif self.whole is not None:
+            cut = "only_second"
+        options = {"return_overflowing_tokens": True, "stride": stride} if self.windows else {}
+        return self.tokenizer(
+            *texts, is_split_into_words=self.words, truncation=cut, max_length=self.max_length, **options
+        )
+
+    def _strides(self, ids: list[str], first: list[Any], second: list[Any]) -> list[int]:
+        """The overlap of each row's windows, 0 where there is one input only. DataError for a row without room."""
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=False)
+        if self.whole is None:
+            return [self._overlap(room) if self.windows else 0] * len(first)
+        special = self.tokenizer.num_special_tokens_to_add(pair=True)
+        lengths = [self._lengths(texts) for texts in (first, second)]
+        out = []
+        for row, (a, b) in enumerate(zip(*lengths, strict=True)):
+            paired = second[row] is not None
+            left = self.max_length - special - (b if self.whole == "query" else a) if paired else room
+            if paired and special + a + b <= self.max_length or not self.windows and left > 0:
+                out.append(0)  # fits, or is cut to one input
+                continue
+            overlap = self._overlap(left) if self.windows else 0
+            if overlap >= left:
+                kept, cut = ("query", "document") if self.whole == "query" else ("first text", "second")
+                with_stride = f" and stride {self.stride}" if self.windows and self.stride is not None else ""
+                raise DataError(
+                    f"example {ids[row]!r}: its {kept} has {b if self.whole == 'query' else a} tokens, which leaves "
+                    f"no room for {'windows of ' if self.windows else ''}the {cut} at max_length "
+                    f"{self.max_length}{with_stride}"
+                )
+            out.append(overlap)
+        return out
+
+    def _overlap(self, room: int) -> int:
+        return min(_DEFAULT_STRIDE, max(0, room) // 4) if self.stride is None else self.stride
+
+    def _lengths(self, texts: list[Any]) -> list[int]:
+        """Tokens of each text by itself, without special tokens; 0 for None."""
+        present = [row for row, text in enumerate(texts) if text is not None]
+        out = [0] * len(texts)
+        if present:
+            encoded = self.tokenizer(
+                [texts[row] for row in present],
+                is_split_into_words=self.words,
+                add_special_tokens=False,
+                truncation=False,
+                return_attention_mask=False,
+                verbose=False,  # no warning about a text longer than the model's input
+            )["input_ids"]
+            for row, pieces in zip(present, encoded, strict=True):
+                out[row] = len(pieces)
+        return out
+
+
 def _check(
     dataset: Dataset, tokenizer: Any, columns: tuple[str, ...], *, max_length: int, policy: str, stride: int | None
-) -> int:
-    """The stride to use, once all arguments are found good."""
+) -> None:
+    """Raises ArgumentError for an argument that is not allowed."""
     if policy not in POLICIES:
         raise ArgumentError(f"policy: {policy!r} is not one of {', '.join(POLICIES)}")
-    if columns not in (("words",), ("text_a",), ("text_a", "text_b")):
-        raise ArgumentError(f"columns: {columns!r} is none of ('words',), ('text_a',), ('text_a', 'text_b')")
+    if columns not in _COLUMNS:
+        raise ArgumentError(f"columns: {columns!r} is none of {', '.join(map(str, _COLUMNS))}")
     missing = [column for column in ("id", *columns) if column not in dataset.column_names]
     if missing:
         raise ArgumentError(f"columns: {missing[0]!r} is not in the data, which has {', '.join(dataset.column_names)}")
     if not getattr(tokenizer, "is_fast", False):
         raise ArgumentError(f"tokenizer: {type(tokenizer).__name__} is slow, one of the `tokenizers` library is needed")
-    if columns == ("words",) and _glues_words(tokenizer):
+    if columns[0] == "words" and _glues_words(tokenizer):
         raise ArgumentError(
             f"tokenizer: {type(tokenizer).__name__} glues words together without add_prefix_space=True; "
             "adapler.data.load_tokenizer sets it"
@@ -126,22 +234,8 @@ def _check(
     room: int = max_length - tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if room < 1:
         raise ArgumentError(f"max_length: {max_length} leaves no room beside {max_length - room} special tokens")
-    if stride is None:
-        return min(_DEFAULT_STRIDE, room // 4)
-    if policy == "windows" and not 0 <= stride < room:
+    if policy == "windows" and stride is not None and not 0 <= stride < room:
         raise ArgumentError(f"stride: {stride} must be at least 0 and less than {room}, the tokens of a window")
-    return stride
-
-
-def _check_first_texts(tokenizer: Any, ids: list[str], texts: list[str], *, max_length: int, stride: int) -> None:
-    special = tokenizer.num_special_tokens_to_add(pair=True)
-    lengths = [len(row) for row in tokenizer(texts, add_special_tokens=False, truncation=False)["input_ids"]]
-    for identifier, length in zip(ids, lengths, strict=True):
-        if length + special + stride >= max_length:
-            raise DataError(
-                f"example {identifier!r}: its first text has {length} tokens, which leaves no room for windows of the "
-                f"second at max_length {max_length} and stride {stride}"
-            )
 
 
 def _glues_words(tokenizer: Any) -> bool:

@@ -3,9 +3,13 @@
     NAME/{train,val,test}.jsonl     an example a line: annotation_id, classification, evidences, query, docids
     NAME/docs/DOCID                 one document a file, or NAME/docs.jsonl with docid and document
 
-Documents are tokenised by white space already, one sentence a line; an evidence is the half-open range
+Documents are tokenised by white space already, one sentence a line. An evidence is the half-open range
 [start_token, end_token) of words of its document. Words are found by index, never by searching for the text.
-An empty range is an error unless its text is empty too: the real test split has 20 of those, marking nothing.
+Ids that are numbers (BoolQ has them) become strings. An empty range is an error unless its text is empty too: the
+real test split of the movies has 20 of those, which mark nothing.
+
+Words are counted as ERASER's own reader counts them (rationale_benchmark/utils.py). It reads the two forms in two
+ways: from docs/ it drops the empty words that doubled spaces and blank lines make, from docs.jsonl it keeps them.
 """
 
 from __future__ import annotations
@@ -13,22 +17,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from adapler.data.archive import (
     ARCHIVE_SUFFIXES,
     FileTree,
+    excerpt,
     is_archive,
     json_lines,
     open_archive,
     open_folder,
 )
+from adapler.data.corpus import EraserCorpus, EraserExample, merge_spans
 from adapler.errors import DataError
 
 __all__ = [
@@ -45,45 +47,6 @@ __all__ = [
 
 SPLITS = ("train", "val", "test")
 _SPLIT_FILES = tuple(f"{split}.jsonl" for split in SPLITS)
-
-
-@dataclass(frozen=True)
-class EraserExample:
-    """One annotated document.
-
-    `spans`: half-open word ranges of the rationale, sorted, disjoint and not touching, so they say the same as
-    `rationale()`. An example without evidence has none. `documents`: id and number of words of each document that
-    `words` joins, in order; without any the example is a document by its own id.
-    """
-
-    id: str
-    words: tuple[str, ...]
-    label: str
-    spans: tuple[tuple[int, int], ...]
-    query: str = ""
-    documents: tuple[tuple[str, int], ...] = ()
-
-    def rationale(self) -> NDArray[np.bool_]:
-        """(n_words,) True where a human marked the word."""
-        mask = np.zeros(len(self.words), dtype=np.bool_)
-        for start, end in self.spans:
-            mask[start:end] = True
-        return mask
-
-
-@dataclass(frozen=True)
-class EraserCorpus:
-    """A corpus in memory.
-
-    `labels` are sorted (NEG, POS), `splits` has the keys of SPLITS that exist, in that order. `checksum` is a
-    sha256 over the examples themselves, so a folder, an archive and docs.jsonl of one corpus share it.
-    """
-
-    name: str
-    source: str
-    checksum: str
-    labels: tuple[str, ...]
-    splits: dict[str, tuple[EraserExample, ...]]
 
 
 def read_corpus(path: str | os.PathLike[str]) -> EraserCorpus:
@@ -130,28 +93,23 @@ def has_documents(folder: Path) -> bool:
     return (folder / "docs").is_dir() or (folder / "docs.jsonl").is_file()
 
 
-def words_of(text: str) -> tuple[str, ...]:
-    """A document's words, by whose numbers evidences count: parted by spaces and line ends, as in ERASER's own reader.
+def words_of_file(text: str) -> tuple[str, ...]:
+    """The words of a document in docs/, as ERASER's reader counts them.
 
-    A no-break space or a tab inside a line parts nothing: a word that holds one is one word.
+    Lines end at "\\n", "\\r" or both. White space around a line is dropped, the rest is parted at single spaces,
+    and empty words are dropped. A tab or a no-break space inside a line parts nothing.
     """
     lines = text.replace("\r", "\n").split("\n")
     return tuple(word for line in lines for word in line.strip().split(" ") if word)
 
 
-def merge_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Sorted union of half-open ranges; overlapping and touching ones become one.
+def words_of_json(text: str) -> tuple[str, ...]:
+    """The words of a document in docs.jsonl, as ERASER's reader counts them.
 
-    >>> merge_spans([(7, 9), (1, 3), (3, 5), (2, 4)])
-    ((1, 5), (7, 9))
+    Lines end at "\\n" alone, and empty words are kept: a doubled space makes one, and so does a blank line, also the
+    one after a line end at the end of the text. Evidences count them.
     """
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return tuple(merged)
+    return tuple(word for line in text.split("\n") for word in line.strip().split(" "))
 
 
 def _open_folder(path: Path) -> FileTree:
@@ -180,17 +138,17 @@ def _documents(tree: FileTree) -> dict[str, tuple[str, ...]]:
         names = [name for name in tree.files if name.startswith("docs/")]
         if not names:
             raise DataError(f"{tree.root}: has neither docs/ nor docs.jsonl with the documents")
-        return {name[len("docs/") :]: words_of(tree.read(name)) for name in names}
+        return {name[len("docs/") :]: words_of_file(tree.read(name)) for name in names}
     documents: dict[str, tuple[str, ...]] = {}
     where = tree.where("docs.jsonl")
     for line, row in json_lines(tree.read("docs.jsonl"), where):
-        docid = _text(row, "docid", f"{where}:{line}")
+        docid = _identifier(row, "docid", f"{where}:{line}")
         if docid in documents:
             raise DataError(f"{where}:{line}: document {docid!r} appears twice")
         document = row.get("document")
         if not isinstance(document, str):
-            raise DataError(f"{where}:{line}: field 'document' must be a string, found {_kind(document)}")
-        documents[docid] = words_of(document)
+            raise DataError(f"{where}:{line}: field 'document' must be a string, found {excerpt(document)}")
+        documents[docid] = words_of_json(document)
     return documents
 
 
@@ -216,11 +174,12 @@ def _read_split(
 
 
 def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], where: str) -> EraserExample:
-    annotation_id = _text(row, "annotation_id", where)
+    annotation_id = _identifier(row, "annotation_id", where)
     label = _text(row, "classification", where)
     query = row.get("query")
     evidences = _evidences(row, where)
-    docids = _docids(row, annotation_id, [docid for docid, _, _ in evidences], documents, where)
+    marking = [evidence for evidence in evidences if evidence[1] != evidence[2]]
+    docids = _docids(row, annotation_id, [docid for docid, _, _ in marking], documents, where)
 
     offsets: dict[str, int] = {}  # word at which each document begins once they are concatenated
     words: tuple[str, ...] = ()
@@ -228,7 +187,7 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
         offsets[docid] = len(words)
         words += documents[docid]
     spans = []
-    for docid, start, end in evidences:
+    for docid, start, end in marking:
         length = len(documents[docid])
         if not 0 <= start < end <= length:
             raise DataError(
@@ -237,26 +196,31 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
         spans.append((offsets[docid] + start, offsets[docid] + end))
     query = query if isinstance(query, str) else ""
     lengths = tuple((docid, len(documents[docid])) for docid in docids)
-    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths)
+    known = tuple(evidence for evidence in evidences if 0 <= evidence[1] <= dict(lengths).get(evidence[0], -1))
+    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths, known)
 
 
 def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
-    """(document, start, end) of every evidence. Many groups of one say the same as one group of many."""
+    """(document, start, end) of every evidence. Many groups of one say the same as one group of many.
+
+    20 evidences of the movies' test split are [n, n) with the text "": annotations of nothing. Any other empty one is
+    an error.
+    """
     groups = row.get("evidences")
     if not isinstance(groups, list):
-        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {_kind(groups)}")
+        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {excerpt(groups)}")
     found = []
     for group in groups:
         if not isinstance(group, list):
-            raise DataError(f"{where}: each group in 'evidences' must be a list, found {_kind(group)}")
+            raise DataError(f"{where}: each group in 'evidences' must be a list, found {excerpt(group)}")
         for evidence in group:
             if not isinstance(evidence, dict):
-                raise DataError(f"{where}: an evidence must be an object, found {_kind(evidence)}")
-            docid = _text(evidence, "docid", where)
+                raise DataError(f"{where}: an evidence must be an object, found {excerpt(evidence)}")
+            docid = _identifier(evidence, "docid", where)
             start, end = _integer(evidence, "start_token", where), _integer(evidence, "end_token", where)
-            # 20 evidences of the movies' test split are [n, n) with the text "": annotations of nothing.
-            if start != end or evidence.get("text") != "":
-                found.append((docid, start, end))
+            if start == end and evidence.get("text") != "":
+                raise DataError(f"{where}: evidence [{start}, {end}) is out of range: it is empty, and its text is not")
+            found.append((docid, start, end))
     return found
 
 
@@ -269,8 +233,9 @@ def _docids(
 ) -> list[str]:
     """Documents in order of first mention: 'docids', or else the example's own, then those of evidences."""
     listed = row.get("docids") or []
-    if not isinstance(listed, list) or not all(isinstance(docid, str) for docid in listed):
-        raise DataError(f"{where}: field 'docids' must be null or a list of strings, found {_kind(listed)}")
+    if not isinstance(listed, list) or not all(_is_identifier(docid) for docid in listed):
+        raise DataError(f"{where}: field 'docids' must be null or a list of strings, found {excerpt(listed)}")
+    listed = [str(docid) for docid in listed]
     own = [annotation_id] if annotation_id in documents else []
     docids = list(dict.fromkeys([*(listed or own), *cited]))
     if not docids:
@@ -278,7 +243,7 @@ def _docids(
     for docid in docids:
         if docid not in documents:
             raise DataError(f"{where}: document {docid!r} is missing from docs")
-        if not documents[docid]:
+        if not any(documents[docid]):
             raise DataError(f"{where}: document {docid!r} is empty")
     return docids
 
@@ -286,19 +251,27 @@ def _docids(
 def _text(row: dict[str, Any], field: str, where: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: field {field!r} must be a string with text, found {_kind(value)}")
+        raise DataError(f"{where}: field {field!r} must be a string with text, found {excerpt(value)}")
     return value
+
+
+def _identifier(row: dict[str, Any], field: str, where: str) -> str:
+    value = row.get(field)
+    if not _is_identifier(value):
+        raise DataError(f"{where}: field {field!r} must be a string with text or a number, found {excerpt(value)}")
+    return str(value)
+
+
+def _is_identifier(value: object) -> bool:
+    """ERASER's own files have strings, and whole numbers in BoolQ."""
+    return isinstance(value, str) and bool(value.strip()) or isinstance(value, int) and not isinstance(value, bool)
 
 
 def _integer(row: dict[str, Any], field: str, where: str) -> int:
     value = row.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{where}: evidence field {field!r} must be a whole number, found {_kind(value)}")
+        raise DataError(f"{where}: evidence field {field!r} must be a whole number, found {excerpt(value)}")
     return value
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else repr(value)[:40]
 
 
 def _checksum(splits: Mapping[str, tuple[EraserExample, ...]]) -> str:

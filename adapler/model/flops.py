@@ -15,12 +15,37 @@ from adapler.backbones import families
 from adapler.errors import ArgumentError
 
 
-def _layer_flops(config: Any, lengths: Tensor) -> Tensor:
-    """FLOPs of one encoder layer on sequences of these lengths, shape kept."""
+def layer_flops(config: Any, lengths: Tensor) -> Tensor:
+    """FLOPs of one encoder layer, without its Contribution Predictor, on sequences of these lengths.
+
+    Args:
+        config: an AdapLeRConfig (or the backbone's own configuration).
+        lengths: tokens that enter the layer, any shape.
+
+    Returns:
+        The same shape, float64.
+    """
+    config = getattr(config, "backbone_config", config)
+    lengths = torch.as_tensor(lengths).double()
     width, inner = config.hidden_size, getattr(config, families.family_of(config).feed_forward)
     linear = 2 * (4 * width * width + 2 * width * inner)  # query, key, value, output; feed-forward in and out
     attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
     flops: Tensor = lengths * linear + lengths * lengths * attention
+    return flops
+
+
+def predictor_flops(config: Any, read: Tensor) -> Tensor:
+    """FLOPs of one Contribution Predictor on so many tokens.
+
+    Args:
+        config: an AdapLeRConfig.
+        read: tokens that the predictor reads, any shape.
+
+    Returns:
+        The same shape, float64.
+    """
+    hidden: int = config.contribution_hidden_size
+    flops: Tensor = torch.as_tensor(read).double() * 2 * (config.hidden_size * hidden + hidden)
     return flops
 
 
@@ -46,7 +71,7 @@ def backbone_flops(config: Any, lengths_in: Tensor) -> Tensor:
     config = getattr(config, "backbone_config", config)
     lengths = torch.as_tensor(lengths_in).double()
     layers: int = config.num_hidden_layers
-    return layers * _layer_flops(config, lengths) + _other_flops(config, lengths)
+    return layers * layer_flops(config, lengths) + _other_flops(config, lengths)
 
 
 def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
@@ -72,10 +97,9 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
     read = torch.cat([lengths_in[:, None], lengths[:, :-1]], dim=1)  # (B, L) tokens that each predictor reads
     if bool((lengths > read).any()):
         raise ArgumentError("lengths: a layer has more tokens than the one before it")
-    hidden: int = config.contribution_hidden_size
-    predictors: Tensor = read * 2 * (config.hidden_size * hidden + hidden)
     backbone = config.backbone_config
-    return (_layer_flops(backbone, lengths) + predictors).sum(1) + _other_flops(backbone, lengths_in)
+    layer_by_layer = layer_flops(backbone, lengths) + predictor_flops(config, read)
+    return layer_by_layer.sum(1) + _other_flops(backbone, lengths_in)
 
 
 def speedup(config: Any, lengths_in: Tensor, lengths: Tensor) -> float:

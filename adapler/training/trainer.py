@@ -138,9 +138,7 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
                     chosen = [p for n, p in parameters if (n in decayed) == decay]
                     weight_decay = self.args.weight_decay if decay else 0.0
                     if chosen:
-                        groups.append(
-                            {"name": name, "params": chosen, "lr": rates[name], "weight_decay": weight_decay}
-                        )
+                        groups.append({"name": name, "params": chosen, "lr": rates[name], "weight_decay": weight_decay})
             groups.append(
                 {
                     "name": "eta and theta",

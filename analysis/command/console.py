@@ -13,17 +13,23 @@ from analysis.results.wording import number
 def header(report: ReportData) -> str:
     """What was evaluated, how much of it was seen, and how the two models classify it."""
     lines = [_documents(report), _view(report), _density(report), *_protocol(report), *_models(report)]
+    if report.meta.get("dtype", "float32") != "float32":
+        lines.append(f"precision  {report.meta['dtype']} on {report.meta.get('device', 'cpu')}")
     for name, missing in report.meta.get("missing", {}).items():
         if missing:
             lines.append(f"missing    {name} has nothing for {missing} of {len(report.documents)} documents")
     for method, found in report.meta.get("diagnostics", {}).items():
         for name, values in found.items():
             lines.append(f"check      {method}: {name} {values['mean']:.2g} on average, {values['max']:.2g} at most")
-    cache = report.meta.get("cache", {})
-    if cache.get("from_cache"):
-        total = cache["from_cache"] + cache["computed"]
-        lines.append(f"cache      {100 * cache['from_cache'] // total} % of the model's outputs were there already")
     return "\n".join(lines)
+
+
+def cache_line(report: ReportData) -> str:
+    """How much this run found in the cache: for the screen only, since it is no property of the results."""
+    found, computed = (int(report.run_facts.get(name, 0)) for name in ("from_cache", "computed"))
+    if not found:
+        return ""
+    return f"cache      {100 * found // (found + computed)} % of the model's outputs were there already\n"
 
 
 def why_this_data(data: Path) -> str:
@@ -54,6 +60,8 @@ def _documents(report: ReportData) -> str:
 
 def _view(report: ReportData) -> str:
     meta, lost = report.meta, report.meta["truncation"]
+    if meta.get("tokens") == "words":
+        return f"in view    whole documents, {lost['words']} words; no model was run, tokens are words"
     share = 100 * lost["rationale_words_lost"] / max(1, lost["rationale_words"])
     how = meta["policy"]
     most = ", all this model takes" if meta.get("max_length_of_model") else ""
@@ -66,7 +74,8 @@ def _view(report: ReportData) -> str:
 
 
 def _density(report: ReportData) -> str:
-    units = "tokens" if report.meta["aggregation"] == "none" else "words"
+    words = report.meta["aggregation"] != "none" or report.meta.get("tokens") == "words"
+    units = "words" if words else "tokens"
     return (
         f"density    {number(report.meta['density'])} of the {units} in view are rationale; "
         f"average precision at chance {number(report.meta['chance_average_precision'])}"
@@ -82,14 +91,15 @@ def _protocol(report: ReportData) -> list[str]:
 
 
 def _models(report: ReportData) -> list[str]:
+    if report.meta.get("tokens") == "words":
+        return []
     accuracy = f"accuracy   {number(report.accuracy)} fine-tuned classifier"
     if report.mean_lengths is None or report.speedup is None:
         return [accuracy]
     tokens = sum(d.tokens for d in report.documents) / len(report.documents)
     lengths = " ".join(f"{length:.0f}" for length in report.mean_lengths)
     return [
-        f"{accuracy}, {number(report.adapler_accuracy)} AdapLeR "
-        f"(same label on {number(report.agreement)})",
+        f"{accuracy}, {number(report.adapler_accuracy)} AdapLeR (same label on {number(report.agreement)})",
         f"FLOPs      {report.speedup:.2f}x fewer with AdapLeR",
         f"tokens     {tokens:.0f} in the input; entering each layer: {lengths}",
     ]

@@ -1,17 +1,33 @@
-"""Options of `python -m analysis.rationale_eval`."""
+"""Options of `python -m analysis.rationale_eval`, made from two dataclasses: `Settings` and, here, `Inputs`.
+
+Nothing is declared here a second time: names, types, defaults and help texts are those of the fields. What a recipe
+(`--config recipe.yaml`) says is overridden by what the command line says.
+"""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
-from analysis.documents.aggregation import AGGREGATIONS
-from analysis.documents.alignment import POLICIES
-from analysis.evaluation.cache import VARIABLE
-from analysis.evaluation.protocols import PROTOCOLS
-from analysis.evaluation.run import PAPER_METHODS
-from analysis.evaluation.settings import DTYPES, MAX_LENGTH, TOKEN_BUDGET
-from analysis.metrics.faithfulness import VARIANTS
-from analysis.metrics.registry import GROUPS
+import yaml
+
+from adapler.errors import ArgumentError, DataError
+from analysis.evaluation.settings import (
+    DATA,
+    GROUPS_OF_OPTIONS,
+    RESULTS,
+    RUNNING,
+    Settings,
+    is_of_type,
+    option,
+    type_in_words,
+)
 from analysis.scores import method_names
 
 EXAMPLE = """examples:
@@ -22,122 +38,168 @@ EXAMPLE = """examples:
 
 Without arguments: the embedded checkpoint on data/eraser/movies if that is there, else on data/eraser/sample.
 """
+YES_NO = {"auto": None, "yes": True, "no": False}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Which files a run reads and writes."""
+
+    adapler: str | None = option(None, DATA, metavar="DIR")
+    """an AdapLeR checkpoint; default: checkpoints/movies-minilm"""
+
+    model: str | None = option(None, DATA, metavar="DIR_OR_HUB")
+    """a fine-tuned classifier; default: the AdapLeR checkpoint's backbone"""
+
+    data: str | None = option(None, DATA, metavar="DIR_OR_FILE")
+    """a folder or archive in ERASER layout, or JSON lines with tokens, label and rationale; default:
+    data/eraser/movies, else data/eraser/sample"""
+
+    predictions: tuple[str, ...] = option((), DATA, metavar="FILE")
+    """rationales in ERASER's format, each file one more method; with --methods and nothing after it no model runs"""
+
+    human: str | None = option(None, DATA, metavar="FILE")
+    """the same, of human annotators: the ceiling"""
+
+    cache: str | None = option(None, RUNNING, metavar="DIR")
+    """where scores are kept for the next run; default: $ADAPLER_CACHE, or ~/.cache/adapler/scores"""
+
+    no_cache: bool = option(False, RUNNING)
+    """keep and reuse no scores"""
+
+    output: str | None = option(None, RESULTS, metavar="DIR")
+    """where the report is written; default: reports/DATA-SPLIT"""
+
+    rationales: str | None = option(None, RESULTS, metavar="DIR")
+    """write every method's rationales there, in ERASER's format"""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """The command's options: `--config`, and one for each field of `Inputs` and `Settings`."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.rationale_eval",
         description="Attribution scores against human rationales: agreement of each method at each layer.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # what is not given may come from a recipe
     )
-    _inputs(parser.add_argument_group("what is evaluated"))
-    _protocol(parser.add_argument_group("how (an option overrides that part of the protocol)"))
-    _running(parser.add_argument_group("running"))
-    _outputs(parser.add_argument_group("results"))
+    parser.add_argument("--config", metavar="FILE", help="a recipe: options by name, in YAML")
+    groups = {title: parser.add_argument_group(title) for title in GROUPS_OF_OPTIONS}
+    for cls in (Inputs, Settings):
+        hints, texts = get_type_hints(cls), field_texts(cls)
+        for one in fields(cls):
+            _add(groups[one.metadata["group"]], one, hints[one.name], texts[one.name])
     return parser
 
 
-def _inputs(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--adapler", metavar="DIR", help="an AdapLeR checkpoint (default: checkpoints/movies-minilm)")
-    add(
-        "--model",
-        metavar="DIR_OR_HUB",
-        help="a fine-tuned classifier (default: the AdapLeR checkpoint's backbone)",
-    )
-    add(
-        "--data",
-        metavar="DIR_OR_FILE",
-        help="a folder or archive in ERASER layout, or JSON lines with tokens, label and rationale "
-        "(default: data/eraser/movies, else sample)",
-    )
-    add("--split", default="test", help="default: test")
-    add("--limit", type=int, metavar="N", help="the first N documents only")
-    add(
-        "--methods",
-        nargs="*",
-        metavar="NAME",
-        help=f"of {', '.join(method_names())}, with options as in 'NAME(option=value)' "
-        f"(python -m analysis.scores lists them); default: {' '.join(PAPER_METHODS)}",
-    )
-    add(
-        "--predictions",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="rationales in ERASER's format, each file one more method",
-    )
-    add("--human", metavar="FILE", help="the same, of human annotators: the ceiling")
+def parse(argv: Sequence[str] | None = None) -> tuple[Inputs, Settings]:
+    """The command line, and the recipe below it.
+
+    Raises ArgumentError for a value that is not allowed, DataError for a recipe that cannot be read.
+    """
+    given = vars(build_parser().parse_args(argv))
+    recipe = read_recipe(given.pop("config")) if "config" in given else {}
+    merged = recipe | {name: _plain(value) for name, value in given.items()}
+    names = {one.name for one in fields(Inputs)}
+    inputs = Inputs(**{name: value for name, value in merged.items() if name in names and value is not None})
+    return inputs, Settings.of(**{name: value for name, value in merged.items() if name not in names})
 
 
-def _protocol(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "--protocol",
-        default="paper",
-        choices=tuple(PROTOCOLS),
-        help="a preset of policy, aggregation and metrics (python -m analysis.evaluation.protocols; default: paper)",
-    )
-    add("--policy", choices=POLICIES, help="how a document longer than the input is seen")
-    add("--aggregate", choices=AGGREGATIONS, help="wordpiece scores to word scores")
-    add(
-        "--metrics",
-        nargs="+",
-        metavar="NAME",
-        help=f"names of analysis.metrics, or of a group of them ({', '.join(GROUPS)})",
-    )
-    add("--faithfulness-variant", choices=VARIANTS, help="how faithfulness takes tokens away")
-    add(
-        "--faithfulness-layers",
-        nargs="+",
-        type=int,
-        metavar="LAYER",
-        help="layers whose scores faithfulness judges (default: all)",
-    )
-    add(
-        "--queries",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="queries as second segment (default: auto, when they differ between documents)",
-    )
-    add(
-        "--max-length",
-        type=int,
-        metavar="N",
-        help=f"wordpieces of an input (default: {MAX_LENGTH}, or what the model takes if that is less)",
-    )
-    add("--threshold-scale", type=float, default=1.0, metavar="X", help="multiplies every eta (default: 1.0)")
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Options by name out of a YAML file; a relative path in it is below the working directory.
+
+    Raises DataError that names the file, the line and the key for anything else.
+    """
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise DataError(f"{path}: must be a list of `option: value` lines")
+    hints = get_type_hints(Inputs) | get_type_hints(Settings)
+    content: dict[str, Any] = {}
+    for key_node, value_node in root.value:
+        loader = yaml.SafeLoader("")
+        try:
+            key, value = (loader.construct_object(node, deep=True) for node in (key_node, value_node))
+        except yaml.YAMLError as error:
+            raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        where = f"{path}, line {key_node.start_mark.line + 1}"
+        if key not in hints:
+            raise DataError(f"{where}: {key!r} is no option, there are {', '.join(hints)}")
+        if key in content:
+            raise DataError(f"{where}: {key} comes twice")
+        content[key] = _plain(YES_NO.get(value, value) if key == "queries" and isinstance(value, str) else value)
+        if content[key] is not None and not is_of_type(content[key], hints[key]):
+            raise DataError(f"{where}: {key}: got {value!r}, must be {type_in_words(hints[key])}")
+    return content
 
 
-def _running(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "--token-budget",
-        type=int,
-        default=TOKEN_BUDGET,
-        metavar="N",
-        help=f"tokens a batch (default: {TOKEN_BUDGET})",
-    )
-    add("--dtype", default="float32", choices=tuple(DTYPES), help="bfloat16: autocast (default: float32)")
-    add("--seed", type=int, default=0, help="of random scores and bootstrap (default: 0)")
-    add(
-        "--cache",
-        metavar="DIR",
-        help=f"where scores are kept for the next run (default: ${VARIABLE}, or ~/.cache/adapler/scores)",
-    )
-    add("--no-cache", action="store_true", help="keep and reuse no scores")
+def field_texts(cls: type) -> dict[str, str]:
+    """name -> the text that stands under a dataclass's field, on one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    texts = {}
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for statement, following in zip(statements, statements[1:], strict=False):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+        ):
+            texts[statement.target.id] = " ".join(str(following.value.value).split())
+    return texts
 
 
-def _outputs(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--output", metavar="DIR", help="default: reports/DATA-SPLIT")
-    add("--examples", type=int, default=3, metavar="N", help="documents shown token by token (default: 3)")
-    add("--rationales", metavar="DIR", help="write every method's rationales there, in ERASER's format")
-    add(
-        "--rationale-layer",
-        type=int,
-        metavar="LAYER",
-        help="of those (default: the layer with the best average precision)",
-    )
+def _add(group: argparse._ArgumentGroup, one: Field[Any], hint: Any, text: str) -> None:
+    flags = ("--" + one.name.replace("_", "-"), *one.metadata["flags"])
+    if hint is bool:
+        group.add_argument(*flags, dest=one.name, action="store_true", help=text)
+        return
+    item, several = _item(hint)
+    if "default:" not in text and one.default not in (None, ()):
+        text = f"{text} (default: {one.default})"
+    options: dict[str, Any] = {"dest": one.name, "help": text.replace("%", "%%")}
+    if one.name == "methods":
+        options["help"] += f"; there are {', '.join(method_names())}"
+    if several:
+        options["nargs"] = "*" if one.name == "methods" else "+"
+    if item is bool:
+        options |= {"type": _yes_no, "metavar": "{" + ",".join(YES_NO) + "}"}
+    else:
+        options |= {"type": item, "metavar": one.metadata["metavar"]}
+        if choices := one.metadata["choices"]:
+            options |= {"choices": choices}
+            del options["metavar"]
+    group.add_argument(*flags, **options)
+
+
+def _yes_no(text: str) -> bool | None:
+    if text not in YES_NO:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(YES_NO)})")
+    return YES_NO[text]
+
+
+def _item(hint: Any) -> tuple[Any, bool]:
+    """The type of one value, and whether the option takes several: `tuple[int, ...] | None` -> (int, True)."""
+    plain = next((one for one in get_args(hint) if one is not type(None)), hint) if _is_union(hint) else hint
+    if get_origin(plain) is not tuple:
+        return plain, False
+    item = get_args(plain)[0]
+    return (str if item is Any else item), True
+
+
+def _is_union(hint: Any) -> bool:
+    return type(None) in get_args(hint)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Raises ArgumentError when `folder`, or a folder above it, is a file."""
+    if file := next((path for path in (folder, *folder.parents) if path.is_file()), None):
+        raise ArgumentError(f"{name}: {file} is a file, must be a folder")

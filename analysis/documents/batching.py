@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from analysis.documents.alignment import Window
+from analysis.documents.windows import Window
 from analysis.scores.base import Batch
 
 

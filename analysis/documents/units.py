@@ -7,8 +7,8 @@ wordpieces of the unit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,15 @@ from analysis.metrics.registry import Unit
 
 @dataclass(frozen=True, eq=False)
 class WindowScores:
-    """Scores of one method for one window: scores (L', n) float32; present (L', n) bool, or None for all."""
+    """Scores of one method for one window.
+
+    scores (L', n) float32; present (L', n) bool, or None for all; diagnostics: name -> (L',).
+    """
 
     scores: NDArray[np.float32]
     present: NDArray[np.bool_] | None = None
     signed: bool = False
+    diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

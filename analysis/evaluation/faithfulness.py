@@ -6,7 +6,6 @@ n wordpieces of a window, n_c content ones; C classes; L' layers of a method; F 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,12 +20,19 @@ from analysis.documents.aggregation import aggregate
 from analysis.documents.batching import collate
 from analysis.documents.units import WindowScores
 from analysis.documents.windows import SPECIAL, Window
-from analysis.evaluation.cache import ScoreCache, code_fingerprint
+from analysis.evaluation.cache import ScoreCache
+from analysis.evaluation.cache.fingerprints import code_fingerprint, facts_key, window_key
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
 from analysis.scores.shared.forward import classifier_logits
 
 LOO = "loo_kendall"
+_CODE = (  # what makes the values, with all that it imports; this file counts too, not what it imports
+    "analysis.metrics.faithfulness",
+    "analysis.documents.aggregation",
+    "analysis.documents.batching",
+    "analysis.scores.shared.forward",
+)
 Predict = Callable[[list[NDArray[np.int64]]], NDArray[np.float64]]
 
 
@@ -39,7 +45,9 @@ class Perturbation:
     Raises ArgumentError when tokens are to be masked and the tokenizer has no mask token.
     """
 
-    def __init__(self, *, model: Any, tokenizer: Any, settings: Settings, cache: ScoreCache, fingerprint: str) -> None:
+    def __init__(
+        self, *, model: Any, tokenizer: Any, settings: Settings, cache: ScoreCache, fingerprint: str | None
+    ) -> None:
         self.model, self.tokenizer, self.settings, self.cache = model, tokenizer, settings, cache
         self.metrics = settings.faithfulness_metrics
         self.fingerprint = fingerprint
@@ -51,24 +59,21 @@ class Perturbation:
         window: Window,
         target: int,
         methods: Mapping[str, WindowScores],
-        keys: Mapping[str, str],
     ) -> dict[str, NDArray[np.float64]]:
-        """method -> (L', F), NaN in the layers that are not asked for.
-
-        keys: what identifies each method's scores; target: the predicted class's index.
-        """
+        """method -> (L', F), NaN in the layers that are not asked for. target: the predicted class's index."""
         if not self.metrics:
             return {name: np.zeros((len(given.scores), 0)) for name, given in methods.items()}
         found: dict[str, NDArray[np.float64]] = {}
+        keys = {name: self._key(window, target, given) for name, given in methods.items()}
+        stored = self.cache.load_many(key for key in keys.values() if key is not None)
         for name, given in methods.items():
-            loaded = self.cache.load(self._key(window, target, keys[name]))
-            if loaded is not None and loaded["values"].shape == (len(given.scores), len(self.metrics)):
-                found[name] = loaded["values"]
+            values = stored.get(keys[name] or "", {}).get("values")
+            if values is not None and values.shape == (len(given.scores), len(self.metrics)):
+                found[name] = values
         missing = {name: given for name, given in methods.items() if name not in found}
-        for name, values in self._compute(window, target, missing).items():
-            self.cache.save(self._key(window, target, keys[name]), {"values": values})
-            found[name] = values
-        return found
+        fresh = self._compute(window, target, missing)
+        self.cache.save_many({key: {"values": values} for name, values in fresh.items() if (key := keys[name])})
+        return found | fresh
 
     def _compute(
         self, window: Window, target: int, methods: Mapping[str, WindowScores]
@@ -136,13 +141,17 @@ class Perturbation:
 
         return predict
 
-    def _key(self, window: Window, target: int, scores: str) -> str:
+    def _key(self, window: Window, target: int, given: WindowScores) -> str | None:
+        """Cache key of one method's values; None when they cannot be kept. The scores themselves are in it, not how
+        they came about."""
+        if self.fingerprint is None:
+            return None
         facts = {
             "entry": "faithfulness",
-            "code": code_fingerprint(),
-            "scores": scores,
-            "window": window.id,
-            "ids": hashlib.sha256(window.input_ids.tobytes()).hexdigest(),
+            "code": code_fingerprint(*_CODE, alone=[__name__]),
+            "scores": hashlib.sha256(np.ascontiguousarray(given.scores).tobytes()).hexdigest(),
+            "shape": given.scores.shape,
+            "words": hashlib.sha256(np.ascontiguousarray(window.words).tobytes()).hexdigest(),
             "target": target,
             "model": self.fingerprint,
             "metrics": self.metrics,
@@ -150,9 +159,11 @@ class Perturbation:
             "layers": self.settings.faithfulness_layers,
             "aggregation": self.settings.aggregation,
             "dtype": self.settings.dtype,
+            "device": next(self.model.parameters()).device.type,
+            "pad": self.tokenizer.pad_token_id,
             "mask": self.tokenizer.mask_token_id,
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return window_key(facts_key(facts), window)
 
 
 def _version(ids: NDArray[np.int64], types: NDArray[np.int64] | None, behind: int, *, name: str) -> Window:

@@ -5,7 +5,6 @@ L' = 1: they have a meaning at the input only; n wordpieces of a window
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +56,6 @@ class GivenScores:
                 mass = whole * len(row) / total if policy == "all-windows" else row.sum()
                 rows[i] = row / mass if mass > 0 else np.full(len(row), 1 / len(row))
         return tuple(WindowScores(row[None].astype(np.float32), None, self.signed) for row in rows)
-
-    def key(self, document: str) -> str:
-        """Hash of a document's scores, for the cache."""
-        prediction = self.predictions.get(document)
-        content = b"" if prediction is None else prediction.scores.tobytes()
-        return hashlib.sha256(document.encode() + b"\0" + content).hexdigest()
 
 
 def read_given(

@@ -1,4 +1,4 @@
-"""Chunks of scores -> metric values, curves, correlations, diagnostics and the examples that a report shows.
+"""Scored windows -> metric values, curves, correlations, diagnostics and the examples that a report shows.
 
 M methods, L layers (L' of one method), D documents, K metrics; U content wordpieces or words of a unit
 """
@@ -6,7 +6,7 @@ M methods, L layers (L' of one method), D documents, K metrics; U content wordpi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from analysis.evaluation.accumulation import CurvesAndCorrelations, RunningMean
 from analysis.evaluation.faithfulness import Perturbation
 from analysis.evaluation.given import GivenScores
 from analysis.evaluation.plan import Plan, example_window
-from analysis.evaluation.scoring import Chunk
+from analysis.evaluation.scoring import ScoredWindow
 from analysis.metrics.registry import compute
 from analysis.results.report import DocumentRecord, DocumentScores
 from analysis.scores import ScoringMethod
@@ -34,7 +34,7 @@ ByMethod = dict[str, tuple[WindowScores, ...]]
 
 
 class Judge:
-    """Judges one chunk of documents after the other.
+    """Judges one document after the other.
 
     values: (M, L, D, K); NaN where nothing is defined. A document's value is the mean over its units that can be
         judged; for faithfulness, over its windows, since each of them is an input of its own.
@@ -76,30 +76,26 @@ class Judge:
             for method, found in self._diagnostics.items()
         }
 
-    def add(
-        self, places: Sequence[tuple[int, slice]], chunk: Chunk, *, tick: Callable[[int], object] = lambda n: None
-    ) -> None:
-        """places: each document's index, and its windows among the chunk's."""
-        self._note_diagnostics(chunk)
-        for i, place in places:
-            windows = chunk.windows[place]
-            scores = self.scores_of(i, place, chunk)
-            if i in self._shown:
-                self._examples[i] = _drawn(windows, scores, chunk, place)
-            if self.plan.outlines[i].skipped is None:
-                self._judge(i, windows, scores)
-                if self.perturbation.metrics:
-                    self._judge_faithfulness(i, place, scores, chunk)
-            tick(len(windows))
+    def add(self, document: int, scored: Sequence[ScoredWindow]) -> None:
+        """document: its index; scored: its windows."""
+        self._note_diagnostics(scored)
+        windows = [one.window for one in scored]
+        scores = self.scores_of(document, scored)
+        if document in self._shown:
+            self._examples[document] = _drawn(scored, scores)
+        if self.plan.outlines[document].skipped is None:
+            self._judge(document, windows, scores)
+            if self.perturbation.metrics:
+                self._judge_faithfulness(document, scored, scores)
 
-    def scores_of(self, document: int, place: slice, chunk: Chunk) -> ByMethod:
+    def scores_of(self, document: int, scored: Sequence[ScoredWindow]) -> ByMethod:
         """method -> its scores of the document's windows; a method without any for it is left out."""
         settings = self.plan.settings
-        found = {method.key: one.windows[place] for method, one in zip(self.methods, chunk.methods, strict=True)}
+        found = {method.key: tuple(one.scores[method.key] for one in scored) for method in self.methods}
         for one in self.given:
             windows = one.windows(
                 self.plan.examples[document].id,
-                chunk.windows[place],
+                [window.window for window in scored],
                 policy=settings.policy,
                 aggregation=settings.aggregation,
             )
@@ -141,27 +137,26 @@ class Judge:
         ]
         return np.array(rows)  # (L', K of them)
 
-    def _judge_faithfulness(self, document: int, place: slice, scores: ByMethod, chunk: Chunk) -> None:
+    def _judge_faithfulness(self, document: int, scored: Sequence[ScoredWindow], scores: ByMethod) -> None:
         columns = [self.metrics.index(name) for name in self.perturbation.metrics]
-        keys = {method.key: one.key for method, one in zip(self.methods, chunk.methods, strict=True)}
-        keys |= {one.name: one.key(self.plan.examples[document].id) for one in self.given}
         means: dict[str, RunningMean] = {}
-        for k, window in enumerate(chunk.windows[place]):
-            target = int(chunk.logits[place][k].argmax())
+        for k, one in enumerate(scored):
+            target = int(one.logits.argmax())
             ours = {name: rows[k] for name, rows in scores.items()}
-            for name, values in self.perturbation.values(window, target, ours, keys).items():
+            for name, values in self.perturbation.values(one.window, target, ours).items():
                 means.setdefault(name, RunningMean(values.shape)).add(values)
         for name, mean in means.items():
             values = mean.mean
             self.values[self.names.index(name), : len(values), document][:, columns] = values
 
-    def _note_diagnostics(self, chunk: Chunk) -> None:
-        for method, one in zip(self.methods, chunk.methods, strict=True):
-            for name, values in one.diagnostics.items():
-                found = self._diagnostics.setdefault(method.key, {}).setdefault(name, [0.0, 0, -np.inf])
-                found[0] += float(values.sum(dtype=np.float64))
-                found[1] += values.size
-                found[2] = max(found[2], float(np.max(values, initial=-np.inf)))
+    def _note_diagnostics(self, scored: Sequence[ScoredWindow]) -> None:
+        for one in scored:
+            for method, scores in one.scores.items():
+                for name, values in scores.diagnostics.items():
+                    found = self._diagnostics.setdefault(method, {}).setdefault(name, [0.0, 0, -np.inf])
+                    found[0] += float(values.sum(dtype=np.float64))
+                    found[1] += values.size
+                    found[2] = max(found[2], float(np.max(values, initial=-np.inf)))
 
     def examples(self, records: Sequence[DocumentRecord]) -> tuple[DocumentScores, ...]:
         """The documents that a report shows token by token."""
@@ -185,14 +180,14 @@ def _units(windows: Sequence[Window], policy: str) -> list[tuple[list[Window], s
     return units
 
 
-def _drawn(windows: Sequence[Window], scores: Mapping[str, Any], chunk: Chunk, place: slice) -> dict[str, Any]:
-    k = example_window(windows)
-    window = windows[k]
+def _drawn(scored: Sequence[ScoredWindow], scores: ByMethod) -> dict[str, Any]:
+    k = example_window([one.window for one in scored])
+    window, retention = scored[k].window, scored[k].retention
     return {
         "id": window.id,
         "ids": window.input_ids,
         "words": window.words,
         "rationale": window.rationale,
         "scores": {name: np.array(rows[k].scores) for name, rows in scores.items()},
-        "retention": None if chunk.retention is None else np.array(chunk.retention[place][k]),
+        "retention": None if retention is None else np.array(retention),
     }

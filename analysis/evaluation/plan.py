@@ -15,6 +15,7 @@ from adapler.errors import ArgumentError
 from analysis.documents.alignment import Account, Alignment, align
 from analysis.documents.units import group, unit_labels, why_skipped
 from analysis.documents.windows import Window
+from analysis.documents.words import WordTokens
 from analysis.evaluation.settings import MAX_LENGTH, Settings
 from analysis.metrics import plausibility as pl
 
@@ -46,6 +47,8 @@ class Plan:
     word_density              the same share over the words of the whole documents
     chance_average_precision  mean expected AP of random scores; each None when no document can be scored
 
+    Without a model (None, and `WordTokens` for a tokenizer) tokens are words and documents are whole.
+
     Raises ArgumentError for an unknown split, a label outside the model's and windows beyond the model's length.
     """
 
@@ -53,8 +56,12 @@ class Plan:
         self.tokenizer = tokenizer
         self.examples = documents_of(corpus, split, settings.limit)
         self.with_query = _with_query(corpus.splits[split], settings.queries)
-        self.gold = _gold_indices(model, corpus, self.examples)
-        self.max_length = _input_length(model, settings.max_length)
+        if model is None:
+            self.gold = [0] * len(self.examples)
+            self.max_length = max(len(example.words) for example in self.examples)
+        else:
+            self.gold = _gold_indices(model, corpus, self.examples)
+            self.max_length = input_length(model, settings.max_length)
         self.shortened = settings.max_length is None and self.max_length < MAX_LENGTH
         self.settings = settings = replace(settings, max_length=self.max_length)
         self.account = Account()
@@ -104,6 +111,8 @@ class Plan:
         return sorted([*moderate, *(i for i in scored if i not in set(moderate))][: self.settings.examples])
 
     def _align(self, example: Any) -> Alignment:
+        if isinstance(self.tokenizer, WordTokens):
+            return self.tokenizer.align(example)
         settings = self.settings
         return align(
             example,
@@ -167,7 +176,7 @@ def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]
     return [known[example.label] for example in examples]
 
 
-def _input_length(model: Any, wanted: int | None) -> int:
+def input_length(model: Any, wanted: int | None) -> int:
     """`wanted`, or MAX_LENGTH as far as the model goes; ArgumentError for more than it takes."""
     positions = _positions(model)
     if wanted is None:

@@ -18,7 +18,7 @@ from analysis.documents.eraser_format import Prediction, write_rationales
 from analysis.documents.units import WindowScores
 from analysis.documents.windows import Window
 from analysis.evaluation.plan import Plan
-from analysis.evaluation.scoring import Chunk, Scorer, score_chunks
+from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.metrics.selection import density_size, select_top_k
 from analysis.results.report import ReportData
 
@@ -68,30 +68,30 @@ def _layer(report: ReportData, method: int, wanted: int | None) -> int:
 
 def _predictions(method: int, layer: int, plan: Plan, scorer: Scorer) -> Iterator[Prediction]:
     names = {int(index): str(name) for index, name in scorer.model.config.id2label.items()}
-    for places, chunk in score_chunks(plan, scorer):
-        for i, place in places:
-            example = plan.examples[i]
-            scores = word_scores(
-                chunk.windows[place],
-                chunk.methods[method].windows[place],
-                layer=layer,
-                n_words=len(example.words),
-                aggregation=plan.settings.aggregation,
-            )
-            size = density_size(plan.word_density or 0.0, len(scores))
-            logits = _logits(chunk, "adapler" in scorer.methods[method].needs)[place].mean(0)
-            probabilities = np.exp(logits - np.max(logits), dtype=np.float64)
-            probabilities /= probabilities.sum()
-            yield Prediction(
-                example.id,
-                scores,
-                select_top_k(scores, size),
-                {names[c]: float(p) for c, p in enumerate(probabilities)},
-            )
+    chosen = scorer.methods[method]
+    for i, scored in score_documents(plan, scorer):
+        example = plan.examples[i]
+        scores = word_scores(
+            [one.window for one in scored],
+            [one.scores[chosen.key] for one in scored],
+            layer=layer,
+            n_words=len(example.words),
+            aggregation=plan.settings.aggregation,
+        )
+        size = density_size(plan.word_density or 0.0, len(scores))
+        logits = np.mean([_logits(one, "adapler" in chosen.needs) for one in scored], axis=0)  # (C,)
+        probabilities = np.exp(logits - np.max(logits), dtype=np.float64)
+        probabilities /= probabilities.sum()
+        yield Prediction(
+            example.id,
+            scores,
+            select_top_k(scores, size),
+            {names[c]: float(p) for c, p in enumerate(probabilities)},
+        )
 
 
-def _logits(chunk: Chunk, reduced: bool) -> NDArray[Any]:
-    return chunk.adapler_logits if reduced and chunk.adapler_logits is not None else chunk.logits
+def _logits(scored: ScoredWindow, reduced: bool) -> NDArray[Any]:
+    return scored.adapler_logits if reduced and scored.adapler_logits is not None else scored.logits
 
 
 def word_scores(

@@ -1,6 +1,6 @@
 """Methods x layers x documents -> one report.
 
-M methods, L layers (L' of one method), D documents, K metrics; W windows of a chunk of documents
+M methods, L layers (L' of one method), D documents, K metrics; W windows of a document
 
 Documents are read a chunk at a time: aligned, scored (or found in the cache), judged and forgotten, so that
 memory does not grow with their number.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,65 +23,69 @@ from tqdm import tqdm
 import adapler as adapler_package
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops
+from analysis.documents.windows import Window
+from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.faithfulness import Perturbation
 from analysis.evaluation.given import GivenScores
 from analysis.evaluation.judging import Judge
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.rationale_files import write_method_rationales
-from analysis.evaluation.scoring import Chunk, Scorer, score_chunks
-from analysis.evaluation.settings import DTYPES, METRICS, TOKEN_BUDGET, Settings
+from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
+from analysis.evaluation.settings import DTYPES, Settings
+from analysis.loading import public_path
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import ScoringMethod, get_method
 
-__all__ = ["DTYPES", "METRICS", "PAPER_METHODS", "TOKEN_BUDGET", "Settings", "evaluate"]
+__all__ = ["PAPER_METHODS", "run_evaluation"]
 
 PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "random")
+AT_INPUT = "at the input"  # the scope of a method that scores the input only
 
 
-def evaluate(
+def run_evaluation(
     *,
     model: Any,
     tokenizer: Any,
     corpus: Any,
     adapler: Any = None,
-    split: str = "test",
-    methods: Sequence[str] | None = None,
     settings: Settings | None = None,
     cache: ScoreCache | None = None,
     given: Sequence[GivenScores] = (),
     rationales: str | Path | None = None,
-    rationale_layer: int | None = None,
     meta: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> ReportData:
     """Score every document of a split with every method, and compare with its rationale, layer by layer.
 
-    model: the plain classifier; adapler: the AdapLeR model, or None (then there is no `cp` and no speedup).
-    corpus: an `EraserCorpus`; methods: names of the registry, with options if need be, default PAPER_METHODS.
+    model: the plain classifier, or None: then `given` alone is judged, word by word, and the tokenizer is a
+        `WordTokens`. adapler: the AdapLeR model, or None (then there is no `cp` and no speedup).
+    corpus: an `EraserCorpus`; settings.methods: names of the registry, default PAPER_METHODS.
     cache: where scores are kept; given: scores that were made elsewhere, each one more method.
-    rationales: a folder for every method's rationales in ERASER's format, at `rationale_layer` or at the layer
-        where its average precision is best.
+    rationales: a folder for every method's rationales in ERASER's format, at `settings.rationale_layer` or at the
+        layer where its average precision is best.
     meta: facts to keep in the report beside the ones gathered here.
 
     Documents without a rationale token, or without any other, in view are classified, but skipped in the
     metrics, and counted. Models are left as found. Raises ArgumentError for an unknown split, method or label.
     """
     settings = settings or Settings()
-    chosen = _methods(methods, adapler is not None, [one.name for one in given])
-    n_layers = int(model.config.num_hidden_layers)
+    if settings.dtype not in DTYPES:
+        raise ArgumentError(f"dtype: got {settings.dtype!r}, must be decided here: {', '.join(DTYPES)}")
+    chosen = _methods(settings.methods, adapler is not None, [one.name for one in given])
+    n_layers = 1 if model is None else int(model.config.num_hidden_layers)
     settings.check_layers(n_layers)
-    if rationale_layer is not None and not 0 <= rationale_layer < n_layers:
-        raise ArgumentError(f"rationale_layer: got {rationale_layer}, the model has layers 0 to {n_layers - 1}")
-    plan = Plan(model=model, tokenizer=tokenizer, corpus=corpus, split=split, settings=settings)
+    plan = Plan(model=model, tokenizer=tokenizer, corpus=corpus, split=settings.split, settings=settings)
     cache = cache or ScoreCache(None)
     # rationales at the best layer need all scores once more, when the best layer is known
     with tempfile.TemporaryDirectory() if rationales and cache.folder is None else nullcontext() as scratch:
         if scratch is not None:
             cache = ScoreCache(scratch)
-        scorer = Scorer(
-            model=model, adapler=adapler, tokenizer=tokenizer, methods=chosen, settings=settings, cache=cache
-        )
+        scorer: Any = NoScorer()
+        if model is not None:
+            scorer = Scorer(
+                model=model, adapler=adapler, tokenizer=tokenizer, methods=chosen, settings=settings, cache=cache
+            )
         perturbation = Perturbation(
             model=model, tokenizer=tokenizer, settings=settings, cache=cache, fingerprint=scorer.fingerprint
         )
@@ -89,7 +93,7 @@ def evaluate(
         outcome = _Outcome(plan, model, adapler, n_layers)
         n_windows = sum(outline.windows for outline in plan.outlines)
         with (
-            tqdm(total=n_windows, desc=f"scoring {split}", unit="window", disable=not progress) as bar,
+            tqdm(total=n_windows, desc=f"scoring {settings.split}", unit="window", disable=not progress) as bar,
             tqdm(
                 total=n_windows,
                 desc="faithfulness",
@@ -97,26 +101,43 @@ def evaluate(
                 disable=not (progress and settings.faithfulness_metrics),
             ) as faithfulness_bar,
         ):
-            for indices, chunk in score_chunks(plan, scorer, tick=bar.update):
-                outcome.add(indices, chunk)
-                judge.add(indices, chunk, tick=faithfulness_bar.update)
+            for document, scored in score_documents(plan, scorer, tick=bar.update):
+                outcome.add(document, scored)
+                judge.add(document, scored)
+                faithfulness_bar.update(len(scored))
         records = outcome.records()
         report = ReportData(
             methods=judge.names,
             metrics=settings.metrics,
             documents=records,
             values=judge.values,
-            meta=_meta(plan, corpus, split, judge, scorer)
-            | {"model": _name(model), "adapler": None if adapler is None else _name(adapler)}
+            meta=_meta(plan, corpus, judge)
+            | {"model": _name(model), "adapler": _name(adapler)}
+            | ({} if model is None else {"device": next(model.parameters()).device.type})
             | ({} if adapler is None else {"speedup": outcome.speedup})
             | (meta or {}),
             examples=judge.examples(records),
             curves=judge.curves,
             correlations=judge.correlations,
+            run_facts={"from_cache": scorer.from_cache, "computed": scorer.computed},
         )
         if rationales:
-            write_method_rationales(rationales, report, plan=plan, scorer=scorer, layer=rationale_layer)
+            write_method_rationales(rationales, report, plan=plan, scorer=scorer, layer=settings.rationale_layer)
     return report
+
+
+class NoScorer:
+    """In the place of a `Scorer`, when there is no method to run and no model to ask."""
+
+    fingerprint = ""
+    from_cache = computed = 0
+
+    def score(
+        self, windows: Sequence[Window], labels: Sequence[int], tick: Callable[[int], object] = lambda n: None
+    ) -> list[ScoredWindow]:
+        """The windows, with logits (0,)."""
+        tick(len(windows))
+        return [ScoredWindow(window, {}, np.zeros(0, dtype=np.float32)) for window in windows]
 
 
 class _Outcome:
@@ -124,25 +145,25 @@ class _Outcome:
     its windows'."""
 
     def __init__(self, plan: Plan, model: Any, adapler: Any, n_layers: int) -> None:
-        self.plan, self.adapler = plan, adapler
-        self.names = {int(index): str(name) for index, name in model.config.id2label.items()}
+        self.plan, self.model, self.adapler = plan, model, adapler
         self.predicted = np.zeros(len(plan), dtype=np.int64)
         self.predicted_adapler = np.zeros(len(plan), dtype=np.int64)
         self.lengths = np.zeros((len(plan), n_layers), dtype=np.int64)  # (D, L), summed over windows
         self.flops, self.flops_adapler = 0.0, 0.0
 
-    def add(self, places: Sequence[tuple[int, slice]], chunk: Chunk) -> None:
-        for i, place in places:
-            self.predicted[i] = np.argmax(chunk.logits[place].mean(0))
-            if chunk.adapler_logits is not None and chunk.lengths is not None:
-                self.predicted_adapler[i] = np.argmax(chunk.adapler_logits[place].mean(0))
-                self.lengths[i] = chunk.lengths[place].sum(0)
-        if chunk.lengths is not None:
-            tokens = torch.tensor([len(window) for window in chunk.windows])
+    def add(self, document: int, scored: Sequence[ScoredWindow]) -> None:
+        if self.model is None:
+            return
+        self.predicted[document] = np.argmax(np.mean([one.logits for one in scored], axis=0))
+        reduced = [one.adapler_logits for one in scored if one.adapler_logits is not None]
+        lengths = [one.lengths for one in scored if one.lengths is not None]  # of each window (L,)
+        if reduced and lengths:
+            self.predicted_adapler[document] = np.argmax(np.mean(reduced, axis=0))
+            self.lengths[document] = np.sum(lengths, axis=0)
+            tokens = torch.tensor([len(one.window) for one in scored])
+            survivors = torch.from_numpy(np.stack(lengths))  # (W, L)
             self.flops += float(backbone_flops(self.adapler.config, tokens).sum())
-            self.flops_adapler += float(
-                adapler_flops(self.adapler.config, tokens, torch.from_numpy(chunk.lengths)).sum()
-            )
+            self.flops_adapler += float(adapler_flops(self.adapler.config, tokens, survivors).sum())
 
     @property
     def speedup(self) -> float:
@@ -150,12 +171,13 @@ class _Outcome:
 
     def records(self) -> tuple[DocumentRecord, ...]:
         plan, reduced = self.plan, self.adapler is not None
+        names = {} if self.model is None else {int(i): str(name) for i, name in self.model.config.id2label.items()}
         return tuple(
             DocumentRecord(
                 id=example.id,
-                label=self.names[plan.gold[i]],
-                prediction=self.names[int(self.predicted[i])],
-                adapler_prediction=self.names[int(self.predicted_adapler[i])] if reduced else None,
+                label=names.get(plan.gold[i], str(example.label)),
+                prediction=names.get(int(self.predicted[i])),
+                adapler_prediction=names[int(self.predicted_adapler[i])] if reduced else None,
                 tokens=outline.tokens,
                 content_tokens=outline.content_tokens,
                 rationale_tokens=outline.rationale_tokens,
@@ -167,7 +189,7 @@ class _Outcome:
         )
 
 
-def _methods(names: Sequence[str] | None, has_adapler: bool, given: Sequence[str]) -> list[ScoringMethod]:
+def _methods(names: Sequence[Any] | None, has_adapler: bool, given: Sequence[str]) -> list[ScoringMethod]:
     if names is None:
         names = [n for n in PAPER_METHODS if has_adapler or "adapler" not in get_method(n).needs]
     if not names and not given:
@@ -182,25 +204,24 @@ def _methods(names: Sequence[str] | None, has_adapler: bool, given: Sequence[str
     return list(chosen.values())
 
 
-def _name(model: Any) -> str:
-    return str(getattr(model, "name_or_path", "")) or type(model).__name__
+def _name(model: Any) -> str | None:
+    """What the model calls itself, without the folders above it; None without a model."""
+    if model is None:
+        return None
+    name = str(getattr(model, "name_or_path", ""))
+    is_path = bool(name) and (Path(name).is_absolute() or Path(name).exists())
+    return public_path(name) if is_path else name or type(model).__name__
 
 
-def _meta(plan: Plan, corpus: Any, split: str, judge: Judge, scorer: Scorer) -> dict[str, Any]:
+def _meta(plan: Plan, corpus: Any, judge: Judge) -> dict[str, Any]:
     settings, methods, given = plan.settings, judge.methods, judge.given
     layerwise: Mapping[str, bool] = {m.key: m.layerwise for m in methods} | {one.name: False for one in given}
-    return {
+    return settings.to_meta() | {
         "data": {"name": corpus.name, "checksum": corpus.checksum},
-        "split": split,
-        "protocol": settings.protocol,
-        "policy": settings.policy,
-        "aggregation": settings.aggregation,
         "queries": plan.with_query,
         "max_length": plan.max_length,
         "max_length_of_model": plan.shortened,
-        "threshold_scale": settings.threshold_scale,
-        "dtype": settings.dtype,
-        "seed": settings.seed,
+        "tokens": "words" if isinstance(plan.tokenizer, WordTokens) else "wordpieces",
         "truncation": plan.account.to_dict(),
         "windows": {
             "total": sum(outline.windows for outline in plan.outlines),
@@ -214,9 +235,9 @@ def _meta(plan: Plan, corpus: Any, split: str, judge: Judge, scorer: Scorer) -> 
         "papers": {m.key: m.paper for m in methods},
         "options": {m.key: dict(m.options) for m in methods if m.options},
         "layerwise": layerwise,
+        "scopes": _scopes(methods) | {one.name: AT_INPUT for one in given},
         "missing": {one.name: sum(e.id not in one.predictions for e in plan.examples) for one in given},
         "diagnostics": judge.diagnostics,
-        "cache": {"from_cache": scorer.from_cache, "computed": scorer.computed},
         "versions": {
             "adapler": adapler_package.__version__,
             "torch": torch.__version__,
@@ -224,3 +245,10 @@ def _meta(plan: Plan, corpus: Any, split: str, judge: Judge, scorer: Scorer) -> 
             "python": platform.python_version(),
         },
     }
+
+
+def _scopes(methods: Sequence[ScoringMethod]) -> dict[str, str]:
+    """method -> what its score at one layer is about: "in the layer", "from the layer to the output", "from the
+    input to the layer", "at the input". A method that does not say is left out."""
+    said = {m.key: str(getattr(m, "scope", "") or ("" if m.layerwise else AT_INPUT)) for m in methods}
+    return {key: scope for key, scope in said.items() if scope}

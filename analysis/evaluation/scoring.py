@@ -1,12 +1,17 @@
-"""Every method and both models on a chunk of windows, out of the cache where they are there.
+"""Every method and both models on the windows of documents, out of the cache where they are there.
 
-W windows of the chunk, T their wordpieces together; L' layers that a method scores, L all; C classes
+Windows are scored a chunk of documents at a time, in batches of similar length, and written to the cache chunk by
+chunk. So a run that was killed and goes on ends with the numbers of a run that was not, to the last bit. A value that
+another run left in the cache can differ from a new one in the last bits of a float32: it was computed in a batch with
+other windows.
+
+n wordpieces of a window; L' layers that a method scores, L all; C classes
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,56 +22,38 @@ from adapler.model.batching import batches_by_length
 from analysis.documents.batching import collate
 from analysis.documents.units import WindowScores
 from analysis.documents.windows import Window
-from analysis.evaluation.cache import (
-    Arrays,
-    ScoreCache,
-    chunk_key,
-    code_fingerprint,
-    model_fingerprint,
-    source_fingerprint,
-)
+from analysis.evaluation.cache import Arrays, ScoreCache
+from analysis.evaluation.cache.entries import DIAGNOSTIC, Entry, adapler_entry, classifier_entry, method_entry
+from analysis.evaluation.cache.fingerprints import facts_key, model_fingerprint, window_key
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.scores import Batch, ScoringMethod
-from analysis.scores.contribution import adapler_pass
-from analysis.scores.shared.forward import classifier_logits
 
-DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array in a file
+CLASSIFIER, ADAPLER = "classifier", "adapler"  # entries beside those of the methods, whose names are their keys
 
 
 @dataclass(frozen=True, eq=False)
-class MethodChunk:
-    """One method on the W windows; key: the name under which the cache keeps it.
+class ScoredWindow:
+    """Everything the models say about one window.
 
-    diagnostics: name -> (W, L').
+    scores            method's key -> its scores, in the order asked for
+    logits            (C,) of the plain classifier
+    adapler_logits    (C,), lengths (L,), retention (L, n): of the AdapLeR model, None without one
     """
 
-    key: str
-    windows: tuple[WindowScores, ...]
-    diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Everything the models say about W windows.
-
-    methods           in the order asked for
-    logits            (W, C) of the plain classifier
-    adapler_logits    (W, C), lengths (W, L), retention W times (L, n): of the AdapLeR model, None without one
-    """
-
-    windows: tuple[Window, ...]
-    methods: tuple[MethodChunk, ...]
+    window: Window
+    scores: Mapping[str, WindowScores]
     logits: NDArray[np.float32]
     adapler_logits: NDArray[np.float32] | None = None
     lengths: NDArray[np.int64] | None = None
-    retention: tuple[NDArray[np.bool_], ...] | None = None
+    retention: NDArray[np.bool_] | None = None
 
 
 class Scorer:
-    """Scores chunk after chunk; holds nothing of a chunk once it is given out.
+    """Scores windows; holds nothing of them once they are given out.
 
-    methods: what to score with; the models are left as found. `tick(n)` is called for every n windows done.
+    methods: what to score with; the models are left as found.
+    from_cache, computed: windows times entries so far.
     """
 
     def __init__(
@@ -81,72 +68,116 @@ class Scorer:
     ) -> None:
         self.model, self.adapler, self.tokenizer = model, adapler, tokenizer
         self.methods, self.settings, self.cache = tuple(methods), settings, cache
-        self.entries: dict[str, _Entry] = {method.key: _method_entry(method) for method in methods}
-        self.entries["classifier"] = _Entry({"entry": "classifier"}, False, _classifier_arrays)
+        n_layers = int(model.config.num_hidden_layers)
+        self.entries = {method.key: method_entry(method, n_layers) for method in methods}
+        self.entries[CLASSIFIER] = classifier_entry()
         if adapler is not None:
-            self.entries["adapler"] = _Entry({"entry": "adapler"}, True, _adapler_arrays)
+            self.entries[ADAPLER] = adapler_entry(n_layers)
         # an AdapLeR model is known by its own weights and its backbone's; hashing takes a second for a gigabyte
         on_disk = cache.folder is not None
-        self.fingerprint = model_fingerprint(model) if on_disk else ""
-        self.adapler_fingerprint = model_fingerprint(adapler) if on_disk and adapler is not None else ""
-        self.from_cache = self.computed = 0  # windows times entries
+        self.fingerprint = model_fingerprint(model) if on_disk else None
+        self.adapler_fingerprint = model_fingerprint(adapler) if on_disk and adapler is not None else None
+        self._bases = {name: self._base(entry) for name, entry in self.entries.items()}
+        self.from_cache = self.computed = 0
 
-    def keys(self, windows: Sequence[Window], labels: Sequence[int]) -> dict[str, str]:
-        """Cache keys of everything that is computed for these windows."""
-        common = {
-            "code": code_fingerprint(),
+    @property
+    def device(self) -> torch.device:
+        """Where the classifier's weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def _base(self, entry: Entry) -> str | None:
+        """Hash of everything that an entry depends on but the window; None when it cannot be kept."""
+        model = self.adapler_fingerprint if entry.of_adapler else self.fingerprint
+        if model is None or entry.facts is None:
+            return None
+        facts = {
+            "model": model,
             "dtype": self.settings.dtype,
-            "seed": self.settings.seed,
+            "device": self.device.type,
             "pad": self.tokenizer.pad_token_id,
             "mask": self.tokenizer.mask_token_id,
+            "threshold_scale": self.settings.threshold_scale if entry.scale else None,
         }
-        ours = {"model": self.fingerprint}
-        reduced = {"adapler": self.adapler_fingerprint, "threshold_scale": self.settings.threshold_scale}
-        return {
-            name: chunk_key({**common, **entry.facts, **(reduced if entry.needs_adapler else ours)}, windows, labels)
-            for name, entry in self.entries.items()
-        }
+        return facts_key({**facts, **entry.facts})
+
+    def key(self, name: str, window: Window, label: int) -> str | None:
+        """Cache key of one entry of one window; None when it cannot be kept."""
+        base, entry = self._bases[name], self.entries[name]
+        if base is None:
+            return None
+        seed = self.settings.seed if entry.seed else None
+        return window_key(base, window, label=label if entry.label else None, seed=seed)
 
     def score(
         self, windows: Sequence[Window], labels: Sequence[int], tick: Callable[[int], object] = lambda n: None
-    ) -> Chunk:
-        """labels: (W,) the model's index of each window's gold class."""
-        keys = self.keys(windows, labels)
-        total = sum(len(window) for window in windows)
-        arrays = {name: self.cache.load(key) for name, key in keys.items()}
-        missing = [name for name, found in arrays.items() if found is None or not _fits(found, len(windows), total)]
-        self.computed += len(missing) * len(windows)
-        self.from_cache += (len(keys) - len(missing)) * len(windows)
-        if missing:
-            for name, fresh in self._compute(missing, windows, labels, tick).items():
-                self.cache.save(keys[name], fresh)
-                arrays[name] = fresh
-        else:
-            tick(len(windows))
-        return _chunk(windows, [method.key for method in self.methods], keys, arrays)
+    ) -> list[ScoredWindow]:
+        """labels: the model's index of each window's gold class; `tick(n)` is called for every n windows done."""
+        keys = [
+            {name: self.key(name, window, label) for name in self.entries}
+            for window, label in zip(windows, labels, strict=True)
+        ]
+        stored = self.cache.load_many(key for row in keys for key in row.values() if key is not None)
+        found: list[dict[str, Arrays]] = []
+        for window, row in zip(windows, keys, strict=True):
+            there = {name: stored[key] for name, key in row.items() if key in stored}
+            found.append({name: a for name, a in there.items() if self.entries[name].fits(a, len(window))})
+        self.from_cache += sum(map(len, found))
+        self._complete(found, keys, windows, labels, tick)
+        return [self._scored(window, arrays) for window, arrays in zip(windows, found, strict=True)]
 
-    def _compute(
+    def _complete(
         self,
-        names: Sequence[str],
+        found: list[dict[str, Arrays]],
+        keys: Sequence[Mapping[str, str | None]],
         windows: Sequence[Window],
         labels: Sequence[int],
         tick: Callable[[int], object],
-    ) -> dict[str, Arrays]:
-        parts: dict[str, list[Arrays]] = {name: [] for name in names}
-        order: list[int] = []
-        for indices in batches_by_length([len(w) for w in windows], token_budget=self.settings.token_budget):
-            chosen = [windows[i] for i in indices]
-            batch = self._collate(chosen, [labels[i] for i in indices])
-            device = batch.input_ids.device.type
-            low = self.settings.dtype != "float32"
-            with torch.autocast(device, dtype=DTYPES[self.settings.dtype], enabled=low):
-                for name in names:
-                    entry = self.entries[name]
-                    subject = self.adapler if entry.needs_adapler else self.model
-                    parts[name].append(entry.compute(subject, batch, [len(window) for window in chosen]))
-            order += indices
-            tick(len(indices))
-        return {name: _in_order(found, order, windows) for name, found in parts.items()}
+    ) -> None:
+        """Compute what is missing, and keep it; windows that miss the same entries share passes.
+
+        Two windows that are the same get one value, computed once: as they will when it comes from the cache.
+        """
+        groups: dict[tuple[str, ...], list[int]] = {}
+        known: set[str | None] = set()
+        for i, there in enumerate(found):
+            missing = [name for name in self.entries if name not in there and keys[i][name] not in known]
+            groups.setdefault(tuple(missing), []).append(i)
+            known |= {keys[i][name] for name in missing} - {None}
+        fresh: dict[str, Arrays] = {}
+        for names, members in groups.items():
+            if not names:
+                tick(len(members))
+                continue
+            for places in batches_by_length(
+                [len(windows[i]) for i in members], token_budget=self.settings.token_budget
+            ):
+                batch = [members[place] for place in places]
+                computed = self._compute(names, [windows[i] for i in batch], [labels[i] for i in batch])
+                for i, arrays in zip(batch, computed, strict=True):
+                    found[i] |= arrays
+                    fresh |= {key: arrays[name] for name in names if (key := keys[i][name]) is not None}
+                self.computed += len(batch) * len(names)
+                tick(len(batch))
+        self.cache.save_many(fresh)
+        for row, there in zip(keys, found, strict=True):
+            there |= {name: fresh[key] for name, key in row.items() if name not in there and key is not None}
+
+    def _compute(
+        self, names: Sequence[str], windows: Sequence[Window], labels: Sequence[int]
+    ) -> list[dict[str, Arrays]]:
+        """The entries of one batch's windows."""
+        batch = self._collate(windows, labels)
+        lengths = [len(window) for window in windows]
+        rows: list[dict[str, Arrays]] = [{} for _ in windows]
+        dtype = self.settings.dtype
+        with torch.autocast(self.device.type, dtype=DTYPES[dtype], enabled=dtype != "float32"):
+            for name in names:
+                entry = self.entries[name]
+                computed = entry.compute(self.adapler if entry.of_adapler else self.model, batch, lengths)
+                for row, arrays in zip(rows, computed, strict=True):
+                    row[name] = arrays
+        return rows
 
     def _collate(self, windows: Sequence[Window], labels: Sequence[int]) -> Batch:
         return collate(
@@ -154,127 +185,40 @@ class Scorer:
             labels=labels,
             pad_token_id=self.tokenizer.pad_token_id or 0,
             mask_token_id=self.tokenizer.mask_token_id,
-            device=next(self.model.parameters()).device,
+            device=self.device,
             seed=self.settings.seed,
             threshold_scale=self.settings.threshold_scale,
         )
 
+    def _scored(self, window: Window, arrays: Mapping[str, Arrays]) -> ScoredWindow:
+        reduced = arrays.get(ADAPLER, {})
+        return ScoredWindow(
+            window=window,
+            scores={method.key: _window_scores(arrays[method.key]) for method in self.methods},
+            logits=arrays[CLASSIFIER]["logits"],
+            adapler_logits=reduced.get("logits"),
+            lengths=reduced.get("lengths"),
+            retention=reduced.get("retention"),
+        )
 
-def score_chunks(
+
+def score_documents(
     plan: Plan, scorer: Scorer, *, tick: Callable[[int], object] = lambda n: None
-) -> Iterator[tuple[list[tuple[int, slice]], Chunk]]:
-    """([(document's index, its windows among the chunk's), ...], chunk), chunk after chunk."""
+) -> Iterator[tuple[int, tuple[ScoredWindow, ...]]]:
+    """(document's index, its windows), document after document."""
     for documents, alignments in plan.chunks():
-        windows: list[Window] = []
-        places = []
+        windows = [window for alignment in alignments for window in alignment.windows]
+        gold = zip(documents, alignments, strict=True)
+        labels = [plan.gold[i] for i, alignment in gold for _ in alignment.windows]
+        scored = iter(scorer.score(windows, labels, tick))
         for i, alignment in zip(documents, alignments, strict=True):
-            places.append((i, slice(len(windows), len(windows) + len(alignment.windows))))
-            windows += alignment.windows
-        labels = [plan.gold[i] for i, place in places for _ in windows[place]]
-        yield places, scorer.score(windows, labels, tick)
+            yield i, tuple(next(scored) for _ in alignment.windows)
 
 
-# Arrays of a file come in two kinds, told apart by their name: "tokens:..." are (T, L'), the windows' wordpieces
-# one window after the other; all others are (W, ...), one row a window.
-TOKENS = "tokens:"
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What the cache keeps under one name: `compute(model, batch, lengths)` gives its arrays for one batch."""
-
-    facts: Mapping[str, Any]
-    needs_adapler: bool
-    compute: Callable[[Any, Batch, Sequence[int]], Arrays]
-
-
-def _method_entry(method: ScoringMethod) -> _Entry:
-    def compute(model: Any, batch: Batch, lengths: Sequence[int]) -> Arrays:
-        result = method(model, batch)
-        arrays: Arrays = {f"{TOKENS}scores": _flat(result.scores.float(), lengths)}
-        arrays["signed"] = np.full(len(lengths), result.signed)
-        if result.present is not None:
-            arrays[f"{TOKENS}present"] = _flat(result.present.bool(), lengths)
-        for name, values in result.diagnostics.items():
-            arrays[DIAGNOSTIC + name] = values.detach().float().cpu().numpy()
-        return arrays
-
-    facts = {
-        "entry": "method",
-        "method": method.name,
-        "options": dict(method.options),
-        "source": source_fingerprint(method.function),
-    }
-    return _Entry(facts, "adapler" in method.needs, compute)
-
-
-def _classifier_arrays(model: Any, batch: Batch, lengths: Sequence[int]) -> Arrays:
-    return {"logits": classifier_logits(model, batch).detach().cpu().numpy()}
-
-
-def _adapler_arrays(model: Any, batch: Batch, lengths: Sequence[int]) -> Arrays:
-    output = adapler_pass(model, batch)
-    return {
-        "logits": output.logits.detach().float().cpu().numpy(),
-        "lengths": output.lengths.cpu().numpy(),
-        f"{TOKENS}retention": _flat(output.retention_mask.bool(), lengths),
-    }
-
-
-def _flat(values: torch.Tensor, lengths: Sequence[int]) -> NDArray[Any]:
-    """(B, L', N) padded -> (sum of lengths, L')."""
-    array = values.detach().cpu().numpy()
-    return np.concatenate([array[row, :, :length].T for row, length in enumerate(lengths)])
-
-
-def _in_order(parts: Sequence[Arrays], order: Sequence[int], windows: Sequence[Window]) -> Arrays:
-    """Batches' arrays, whose windows come in `order`, joined in the order of the windows."""
-    back = np.argsort(order)  # (W,) where each window is now
-    lengths = np.array([len(windows[i]) for i in order])
-    ends = np.cumsum(lengths)
-    tokens = np.concatenate([np.arange(ends[i] - lengths[i], ends[i]) for i in back])  # (T,)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {name: array[tokens if name.startswith(TOKENS) else back] for name, array in joined.items()}
-
-
-def _fits(arrays: Arrays, n_windows: int, n_tokens: int) -> bool:
-    return bool(arrays) and all(
-        array.ndim > 0 and len(array) == (n_tokens if name.startswith(TOKENS) else n_windows)
-        for name, array in arrays.items()
-    )
-
-
-def _by_window(array: NDArray[Any], windows: Sequence[Window]) -> Iterator[NDArray[Any]]:
-    """(T, L') -> W times (L', n)."""
-    start = 0
-    for window in windows:
-        yield array[start : start + len(window)].T
-        start += len(window)
-
-
-def _chunk(
-    windows: Sequence[Window], names: Sequence[str], keys: Mapping[str, str], arrays: Mapping[str, Arrays | None]
-) -> Chunk:
-    there = {name: found for name, found in arrays.items() if found is not None}
-    methods = tuple(_method_chunk(keys[name], there[name], windows) for name in names)
-    reduced = there.get("adapler")
-    return Chunk(
-        windows=tuple(windows),
-        methods=methods,
-        logits=there["classifier"]["logits"],
-        adapler_logits=None if reduced is None else reduced["logits"],
-        lengths=None if reduced is None else reduced["lengths"],
-        retention=None if reduced is None else tuple(_by_window(reduced[f"{TOKENS}retention"], windows)),
-    )
-
-
-def _method_chunk(key: str, arrays: Arrays, windows: Sequence[Window]) -> MethodChunk:
-    scores = _by_window(arrays[f"{TOKENS}scores"], windows)
-    masks = arrays.get(f"{TOKENS}present")
-    present = [None] * len(windows) if masks is None else list(_by_window(masks, windows))
-    signed = arrays["signed"].tolist()
-    return MethodChunk(
-        key,
-        tuple(WindowScores(s, p, sign) for s, p, sign in zip(scores, present, signed, strict=True)),
-        {name.removeprefix(DIAGNOSTIC): a for name, a in arrays.items() if name.startswith(DIAGNOSTIC)},
+def _window_scores(arrays: Arrays) -> WindowScores:
+    return WindowScores(
+        arrays["scores"],
+        arrays.get("present"),
+        bool(arrays["signed"]),
+        {name.removeprefix(DIAGNOSTIC): row for name, row in arrays.items() if name.startswith(DIAGNOSTIC)},
     )

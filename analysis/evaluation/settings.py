@@ -1,104 +1,176 @@
-"""What an evaluation is made with, checked before anything runs."""
+"""What an evaluation is made with, declared once and checked before anything runs.
+
+A field of `Settings` is an option of the command, a keyword of `analysis.rationale_eval.evaluate` and a key of a
+recipe (`--config recipe.yaml`). The text under a field is the option's help.
+"""
 
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 
 from adapler.errors import ArgumentError
-from analysis.documents.aggregation import check_aggregation
+from analysis.documents.aggregation import AGGREGATIONS, check_aggregation
 from analysis.documents.alignment import POLICIES
-from analysis.evaluation.protocols import get_protocol
-from analysis.metrics.faithfulness import FaithfulnessSettings
+from analysis.evaluation.protocols import PROTOCOLS, get_protocol
+from analysis.metrics.faithfulness import VARIANTS, FaithfulnessSettings
 from analysis.metrics.registry import GROUPS, get_metric, metric_names
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOKEN_BUDGET = 2048  # a CPU gains nothing from more, and the eager pass holds H x N x N weights a layer
 MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
-METRICS = get_protocol("paper").metrics
+OF_PROTOCOL = ("policy", "aggregation", "metrics")  # fields that a protocol fills in
+GROUPS_OF_OPTIONS = DATA, METHOD, RUNNING, RESULTS = (
+    "what is evaluated",
+    "how (an option overrides that part of the protocol)",
+    "running",
+    "results",
+)
+
+
+def option(
+    default: Any, group: str, *, metavar: str | None = None, choices: Sequence[str] = (), flags: Sequence[str] = ()
+) -> Any:
+    """A field that is an option of the command, too; its help is the text under the field.
+
+    group: the heading in `--help`; flags: other spellings of the option.
+    """
+    return field(
+        default=default,
+        metadata={"group": group, "metavar": metavar, "choices": tuple(choices), "flags": tuple(flags)},
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """policy               which part of a long document is seen, one of `alignment.POLICIES`
-    max_length           wordpieces of one input, special tokens included; None: MAX_LENGTH, or what the model takes
-                         if that is less
-    token_budget         padded tokens of one batch
-    threshold_scale      multiplies every eta of the AdapLeR model
-    dtype                "float32", or "bfloat16" for autocast
-    seed                 of the random scores and of the bootstrap
-    limit                the first documents only
-    aggregation          of wordpieces to words, one of `aggregation.AGGREGATIONS`
-    metrics              names of `metrics.registry`
-    protocol             the preset that the other fields came from; kept in the report
-    faithfulness         how tokens are taken away, for metrics of that group
-    faithfulness_layers  layers whose scores are judged by them, None for all
-    queries              show queries as second segment; None: if they differ between the split's documents (the
-                         same query everywhere says nothing, and models are trained without it)
-    examples             documents whose token scores go into the report
+    """Raises ArgumentError that names the field, the value and what is allowed.
+
+    policy, aggregation and metrics are never None: what is not given is the protocol's.
     """
 
-    policy: str = "truncate"
-    max_length: int | None = None
-    token_budget: int = TOKEN_BUDGET
-    threshold_scale: float = 1.0
-    dtype: str = "float32"
-    seed: int = 0
-    limit: int | None = None
-    aggregation: str = "none"
-    metrics: tuple[str, ...] = METRICS
-    protocol: str = "paper"
-    faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
-    faithfulness_layers: tuple[int, ...] | None = None
-    queries: bool | None = None
-    examples: int = 3
+    split: str = option("test", DATA, metavar="NAME")
+    """the split that is evaluated"""
+
+    limit: int | None = option(None, DATA, metavar="N")
+    """N documents of the split only"""
+
+    methods: tuple[Any, ...] | None = option(None, DATA, metavar="NAME")
+    """scoring methods, with options as in "lime(n_samples=100)" (python -m analysis.scores lists them); default: the
+    paper's, attention attention_received rollout saliency cp random"""
+
+    queries: bool | None = option(None, DATA, choices=("auto", "yes", "no"))
+    """queries as second segment; auto: when they differ between the documents of the split (the same query everywhere
+    says nothing, and models are trained without it)"""
+
+    protocol: str = option("paper", METHOD, choices=tuple(PROTOCOLS))
+    """a preset of policy, aggregation, metrics and faithfulness (python -m analysis.evaluation.protocols)"""
+
+    policy: str = option(None, METHOD, choices=POLICIES)
+    """which part of a document longer than the input is seen; default: the protocol's"""
+
+    aggregation: str = option(None, METHOD, choices=AGGREGATIONS, flags=("--aggregate",))
+    """wordpiece scores to word scores; default: the protocol's"""
+
+    metrics: tuple[str, ...] = option(None, METHOD, metavar="NAME")
+    """metrics, or groups of them (ranking, selection, eraser, faithfulness); default: the protocol's"""
+
+    faithfulness_variant: str | None = option(None, METHOD, choices=VARIANTS)
+    """how faithfulness takes tokens away; default: the protocol's"""
+
+    faithfulness_layers: tuple[int, ...] | None = option(None, METHOD, metavar="LAYER")
+    """layers whose scores faithfulness judges; default: all"""
+
+    max_length: int | None = option(None, METHOD, metavar="N")
+    """wordpieces of one input, special tokens included; default: 512, or what the model takes if that is less"""
+
+    threshold_scale: float = option(1.0, METHOD, metavar="X")
+    """multiplies every eta of the AdapLeR model; 0 drops nothing"""
+
+    device: str = option("auto", RUNNING, metavar="NAME")
+    """cpu, cuda, cuda:1, mps ...; auto: models given as objects stay where they are, others go to the first GPU if
+    there is one"""
+
+    dtype: str = option("float32", RUNNING, choices=(*DTYPES, "auto"))
+    """bfloat16: autocast; auto: bfloat16 where the device computes it in hardware, and the report says which"""
+
+    token_budget: int = option(TOKEN_BUDGET, RUNNING, metavar="N")
+    """padded tokens of one batch"""
+
+    seed: int = option(0, RUNNING, metavar="N")
+    """seed of random scores, of the resampling behind intervals and tests, and of a limited sample"""
+
+    examples: int = option(3, RESULTS, metavar="N")
+    """documents whose token scores go into the report"""
+
+    rationale_layer: int | None = option(None, RESULTS, metavar="LAYER")
+    """layer of the scores that --rationales writes"""
 
     def __post_init__(self) -> None:
+        preset = get_protocol(self.protocol)
+        for name in OF_PROTOCOL:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(preset, name))
+        for name, hint in get_type_hints(type(self)).items():
+            if not is_of_type(getattr(self, name), hint):
+                raise ArgumentError(f"{name}: got {getattr(self, name)!r}, must be {type_in_words(hint)}")
         if self.policy not in POLICIES:
             raise ArgumentError(f"policy: got {self.policy!r}, allowed are {', '.join(POLICIES)}")
         check_aggregation(self.aggregation)
-        if self.dtype not in DTYPES:
-            raise ArgumentError(f"dtype: got {self.dtype!r}, allowed are {', '.join(DTYPES)}")
+        if self.dtype not in (*DTYPES, "auto"):
+            raise ArgumentError(f"dtype: got {self.dtype!r}, allowed are {', '.join(DTYPES)}, auto")
         if not (self.threshold_scale >= 0 and math.isfinite(self.threshold_scale)):
             raise ArgumentError(f"threshold_scale: got {self.threshold_scale}, must be a number of at least 0")
-        for name, least in (("seed", 0), ("examples", 0)):
-            if getattr(self, name) < least:
-                raise ArgumentError(f"{name}: got {getattr(self, name)}, must be at least {least}")
-        if self.limit is not None and self.limit < 1:
-            raise ArgumentError(f"limit: got {self.limit}, must be at least 1")
-        if self.token_budget < 1:
-            raise ArgumentError(f"token_budget: {self.token_budget} is not at least 1")
+        for name, least in (("seed", 0), ("examples", 0), ("limit", 1), ("token_budget", 1), ("max_length", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ArgumentError(f"{name}: got {value}, must be at least {least}")
         if not self.metrics:
             raise ArgumentError("metrics: got none, at least one is needed")
         object.__setattr__(self, "metrics", expand_metrics(self.metrics))
-        for name in self.metrics:
-            bin_ = name.rpartition("_")[2]
-            if get_metric(name).function is None and bin_.isdigit() and int(bin_) not in self.faithfulness.bins:
+        bins = self.faithfulness.bins  # says so when there is no such variant
+        for name in self.faithfulness_metrics:
+            share = name.rpartition("_")[2]
+            if share.isdigit() and int(share) not in bins:
                 raise ArgumentError(
                     f"metrics: {name!r} is of a bin that protocol {self.protocol!r} does not have, "
-                    f"its bins are {', '.join(map(str, self.faithfulness.bins))}"
+                    f"its bins are {', '.join(map(str, bins))}"
                 )
 
     @classmethod
     def of(cls, protocol: str = "paper", **options: Any) -> Settings:
-        """The protocol's settings, with those options on top that are not None."""
-        preset = get_protocol(protocol)
-        mine = cls(
-            policy=preset.policy,
-            aggregation=preset.aggregation,
-            metrics=preset.metrics,
-            protocol=preset.name,
-            faithfulness=preset.faithfulness,
-        )
+        """The protocol's settings, with those options on top that are not None.
+
+        Raises ArgumentError for an option that is no field, with the names of all fields.
+        """
+        return cls().with_options(protocol=protocol, **options)
+
+    def with_options(self, **options: Any) -> Settings:
+        """These settings, with those options on top that are not None; lists become tuples.
+
+        A protocol among them brings its own policy, aggregation and metrics, unless they are given, too.
+        """
+        known = {one.name: one for one in fields(self)}
+        if unknown := [name for name in options if name not in known]:
+            raise ArgumentError(f"{unknown[0]}: no such option, there are {', '.join(known)}")
         given = {name: value for name, value in options.items() if value is not None}
-        for name in ("metrics", "faithfulness_layers"):
-            if name in given:
-                given[name] = tuple(given[name])
-        return replace(mine, **given)
+        hints = get_type_hints(type(self))
+        for name, value in given.items():
+            if isinstance(value, Sequence) and not isinstance(value, str) and _holds_tuple(hints[name]):
+                given[name] = tuple(value)
+        fresh: dict[str, Any] = dict.fromkeys(OF_PROTOCOL) if "protocol" in given else {}
+        return replace(self, **(fresh | given))
+
+    @cached_property
+    def faithfulness(self) -> FaithfulnessSettings:
+        """How tokens are taken away, for metrics of that group: the protocol's way, with the variant asked for."""
+        preset = get_protocol(self.protocol).faithfulness
+        return preset if self.faithfulness_variant is None else replace(preset, variant=self.faithfulness_variant)
 
     @property
     def faithfulness_metrics(self) -> tuple[str, ...]:
@@ -112,9 +184,19 @@ class Settings:
 
     def check_layers(self, n_layers: int) -> None:
         """ArgumentError for a layer that the model does not have."""
-        for layer in self.faithfulness_layers or ():
+        layers = [("faithfulness_layers", layer) for layer in self.faithfulness_layers or ()]
+        if self.rationale_layer is not None:
+            layers.append(("rationale_layer", self.rationale_layer))
+        for name, layer in layers:
             if not 0 <= layer < n_layers:
-                raise ArgumentError(f"faithfulness_layers: got {layer}, the model has layers 0 to {n_layers - 1}")
+                raise ArgumentError(f"{name}: got {layer}, the model has layers 0 to {n_layers - 1}")
+
+    def to_meta(self) -> dict[str, Any]:
+        """The fields that a report keeps: all but those that the report states itself (its metrics and methods) and
+        those that change no number (where it ran, how many tokens a batch had, how many examples it shows)."""
+        left_out = {"metrics", "methods", "device", "token_budget", "examples", "rationale_layer"}
+        kept = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 
 def expand_metrics(names: Sequence[str]) -> tuple[str, ...]:
@@ -123,3 +205,36 @@ def expand_metrics(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         expanded += metric_names(name) if name in GROUPS else (get_metric(name).name,)
     return tuple(dict.fromkeys(expanded))
+
+
+def is_of_type(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits an annotation made of int, float, str, bool, None, tuple[X, ...] and unions.
+
+    >>> is_of_type((1, 2), tuple[int, ...] | None), is_of_type(True, int), is_of_type(1, float)
+    (True, False, True)
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_of_type(value, one) for one in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(is_of_type(one, get_args(hint)[0]) for one in value)
+    if hint is Any:
+        return True
+    if hint in (int, float):
+        numbers = (int,) if hint is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def type_in_words(hint: Any) -> str:
+    """`tuple[int, ...] | None` -> "a list of whole numbers", for messages."""
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    several = {int: "whole numbers", float: "numbers", str: "texts", Any: "names"}
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(type_in_words(one) for one in get_args(hint) if one is not type(None))
+    if get_origin(hint) is tuple:
+        return f"a list of {several[get_args(hint)[0]]}"
+    return names[hint]
+
+
+def _holds_tuple(hint: Any) -> bool:
+    return any(get_origin(one) is tuple for one in (hint, *get_args(hint)))

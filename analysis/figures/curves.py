@@ -5,7 +5,6 @@ M methods, L layers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from matplotlib.ticker import NullLocator
 from adapler.errors import ArgumentError
 from analysis.figures.layers import CHANCE, EDGE, shared_legend
 from analysis.figures.style import (
+    PaperFigure,
     label,
     looks,
     require_layer,
@@ -32,13 +32,13 @@ from analysis.results.report import RECALLS, ReportData
 from analysis.results.wording import number
 
 FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Sufficiency ↓"}
+DIVERGING = "RdBu"  # white at 0
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 
 
-def plot_precision_recall(
-    report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None
-) -> None:
-    """Interpolated precision at each recall, mean over documents, one line a method."""
+def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> None:
+    """Interpolated precision at each recall, mean over documents, one line a method; chance is the curve of `random`,
+    where the report has it."""
     require_layer(layer, report.n_layers)
     for method, look in looks(select(report, methods)).items():
         curve = report.curves.get(method)
@@ -49,8 +49,9 @@ def plot_precision_recall(
             # a marker every .2, each method's at recalls of its own, so that they do not hide each other
             offset = 3 * (list(report.methods).index(method) % 6)
             ax.plot(RECALLS, row, markevery=(offset, 20), label=label(report, method), **{**EDGE, "zorder": 3, **look})
-    if (level := report.meta.get("density")) is not None:
-        ax.axhline(level, **CHANCE, label="Chance")  # of random scores, precision is the density at every recall
+    # random's own curve: interpolated precision is the best at any higher recall, so chance is above the density
+    if "random" in report.curves:
+        ax.plot(RECALLS, report.curves["random"][layer], **CHANCE, label="Chance")
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Recall", ylabel="Precision")
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     ax.set_title(f"Layer {layer}", loc="left")
@@ -130,7 +131,7 @@ def faithfulness_figure(
     side_by_side = len(kinds) * len(layers) <= 4 and venue(style).text > 6
     n_rows = 1 if side_by_side else len(layers)
     n_columns = len(kinds) * len(layers) // n_rows
-    figure = Figure(figsize=(venue(style).text, 1.95 * n_rows + 0.35), layout="constrained")
+    figure = PaperFigure(figsize=(venue(style).text, 1.95 * n_rows + 0.35), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel().tolist()
     for ax, (layer, kind) in zip(grid, [(layer, kind) for layer in layers for kind in kinds], strict=True):
         plot_faithfulness(report, kind, layer, ax, methods=methods)
@@ -153,17 +154,15 @@ def faithfulness_layers(report: ReportData) -> tuple[int, ...]:
     return tuple(np.flatnonzero(defined).tolist())
 
 
-def plot_correlation(
-    report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None, lowest: float | None = None
-) -> AxesImage:
+def plot_correlation(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> AxesImage:
     """Spearman's rank correlation of two methods' scores, mean over documents, at one layer.
 
-    lowest: the correlation that is drawn lightest, default: the lowest of the report, at most 0. Methods without any
-    defined correlation at the layer are left out.
+    Each pair stands once, below the diagonal; white is no correlation, blue a positive one, red a negative one. Methods
+    without any defined correlation at the layer are left out.
     """
     matrix, names = _correlations(report, layer, methods)
-    lowest = _lowest(report) if lowest is None else lowest
-    image = ax.imshow(matrix, cmap="YlGnBu", vmin=lowest, vmax=1)
+    shown = np.where(np.tri(len(names), k=-1, dtype=bool), matrix, np.nan)  # each pair once, no method with itself
+    image = ax.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1)
     titles = [label(report, name) for name in names]
     ax.set_xticks(range(len(names)), titles, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), titles)
@@ -172,9 +171,11 @@ def plot_correlation(
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     if min(ax.get_window_extent().width, ax.get_window_extent().height) / ax.figure.dpi >= CELL * len(names):
-        for (row, column), rho in np.ndenumerate(matrix):
-            dark = not math.isnan(rho) and (rho - lowest) / (1 - lowest) > 0.55
-            text = "1" if row == column else number(float(rho), 2).replace("-", "−")
+        for (row, column), rho in np.ndenumerate(shown):
+            if row <= column:
+                continue
+            dark = abs(rho) > 0.65
+            text = number(float(rho), 2).replace("-", "−")
             ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
     ax.set_title(f"Layer {layer}", loc="left")
     return image
@@ -188,12 +189,6 @@ def _correlations(report: ReportData, layer: int, methods: Sequence[str] | None)
     others = np.where(np.eye(len(chosen), dtype=bool), np.nan, matrix)
     keep = np.flatnonzero(~np.isnan(others).all(axis=1)) if len(chosen) > 1 else np.array([0])
     return matrix[np.ix_(keep, keep)], [report.methods[chosen[m]] for m in keep.tolist()]
-
-
-def _lowest(report: ReportData) -> float:
-    if report.correlations is None or np.isnan(report.correlations).all():
-        return 0.0
-    return min(0.0, math.floor(10 * float(np.nanmin(report.correlations))) / 10)
 
 
 @styled
@@ -232,5 +227,5 @@ def _names(ax: Axes) -> list[str]:
 def _row_of_panels(n_panels: int, *, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     if n_panels == 0:
         raise ArgumentError("layers: got none, at least one is needed")
-    figure = Figure(figsize=size, layout="constrained")
+    figure = PaperFigure(figsize=size, layout="constrained")
     return figure, figure.subplots(1, n_panels, squeeze=False)[0].tolist()

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from adapler.errors import ArgumentError
 from analysis.figures.passage import TEXT_SIZE, excerpt, is_cut, margin, space
-from analysis.figures.style import FAMILIES, drawable, some_layers, styled, venue
+from analysis.figures.style import FAMILIES, PaperFigure, drawable, some_layers, styled, venue
 from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -118,7 +118,7 @@ def document_figure(
     width = venue(style).text
     placed = excerpt(document, width=72 * width - LABEL - margin(), n_lines=n_lines)
     used = 1 + max(line for _, _, line, _ in placed)
-    figure = Figure(figsize=(width, document_height(len(shown), used)))
+    figure = PaperFigure(figsize=(width, document_height(len(shown), used)))
     ax = figure.add_axes((0, 0, 1, 1))
     plot_document(document, ax, method=method, layers=shown, n_lines=n_lines)
     return figure

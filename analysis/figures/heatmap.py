@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.figures.style import label, styled, venue
+from analysis.figures.style import PaperFigure, label, styled, venue
 from analysis.figures.token_scores import FULL_SHADE, pick, ratios
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -72,7 +72,7 @@ def heatmap_figure(
     for method in methods:
         ratios(document, method)  # says so if none of them has scores
     heights = [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
-    figure = Figure(figsize=(venue(style).text, 0.11 * sum(heights) + 0.45), layout="constrained")
+    figure = PaperFigure(figsize=(venue(style).text, 0.11 * sum(heights) + 0.45), layout="constrained")
     axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for ax, method in zip(axes, methods, strict=True):
         image = plot_heatmap(document, method, ax)

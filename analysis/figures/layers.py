@@ -17,6 +17,7 @@ from adapler.errors import ArgumentError
 from analysis.figures.style import (
     LOOKS,
     STYLE,
+    PaperFigure,
     input_positions,
     label,
     layer_axis,
@@ -51,7 +52,8 @@ def plot_metric(
     bands: bool = True,
     chance: bool = True,
 ) -> None:
-    """One line a method: the metric's mean by layer with its 95 % band, and the chance level of AP and of J.
+    """One line a method: the metric's mean by layer with its 95 % band, and chance: the expected AP, 0 for J, and for
+    other metrics the row of `random`, where the report has it.
 
     A method with a meaning at the input only, a human among them, is a marker left of the first layer, with its
     interval, and a thin line across, to compare the layers with.
@@ -73,10 +75,12 @@ def plot_metric(
             _plot_input(ax, rows, style, positions[method], bands=bands)
             continue
         layers = rows["layer"].to_numpy()
+        if method == "random":  # no constant is chance at a selection at 1/n: its own row is
+            style |= {**CHANCE, "marker": "", "label": "Chance"}
         ax.plot(layers, rows["mean"].to_numpy(), clip_on=False, **style)
         if bands:
             low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-            ax.fill_between(layers, low, high, color=look["color"], alpha=0.13, linewidth=0, zorder=1)
+            ax.fill_between(layers, low, high, color=look["color"], alpha=0.2, linewidth=0, zorder=1)
     if level is not None:
         ax.axhline(level, **CHANCE, label="Chance")
     ax.set_title(_axis_title(metric), loc="left")
@@ -133,7 +137,7 @@ def agreement_figure(
     roomy = width > 6 and report.n_layers <= 12 and len(select(report, methods)) <= 10
     columns = min(len(panels), 4 if roomy else 2)
     n_rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(width, 1.95 * n_rows + 0.35), layout="constrained")
+    figure = PaperFigure(figsize=(width, 1.95 * n_rows + 0.35), layout="constrained")
     axes = figure.subplots(n_rows, columns, squeeze=False).ravel().tolist()
     for ax in axes[len(panels) :]:
         ax.remove()
@@ -215,6 +219,6 @@ def plot_lengths(report: ReportData, ax: Axes) -> None:
 @styled
 def lengths_figure(report: ReportData, *, style: str = "acl") -> Figure:
     """Lengths by layer, for one column."""
-    figure = Figure(figsize=(venue(style).column, 2.0), layout="constrained")
+    figure = PaperFigure(figsize=(venue(style).column, 2.0), layout="constrained")
     plot_lengths(report, figure.subplots())
     return figure

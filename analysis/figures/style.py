@@ -43,7 +43,7 @@ STYLE: Any = {
     "mathtext.rm": FAMILIES[0],
     "mathtext.it": f"{FAMILIES[0]}:italic",
     "mathtext.bf": f"{FAMILIES[0]}:bold",
-    "mathtext.cal": FAMILIES[0],  # never used, but looked up
+    "mathtext.cal": FAMILIES[0],  # never used, but looked up when a formula is drawn
     "mathtext.tt": FAMILIES[0],
     "mathtext.sf": FAMILIES[0],
     "mathtext.bfit": f"{FAMILIES[0]}:italic:bold",
@@ -118,6 +118,14 @@ def text_width(text: str, size: float) -> float:
 P = ParamSpec("P")
 
 
+class PaperFigure(Figure):
+    """A figure that is also saved in STYLE: fonts as TrueType (type 42), whatever the caller's settings are."""
+
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        with rc_context(STYLE):
+            super().savefig(*args, **kwargs)
+
+
 def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw the figure in STYLE, whatever matplotlib's settings are; they are left as they were."""
 
@@ -187,10 +195,15 @@ def require_layer(layer: int, n_layers: int) -> int:
 
 
 def some_layers(n_layers: int, at_most: int) -> tuple[int, ...]:
-    """Evenly spaced layers, the first and the last among them: 12 layers, at most 3 -> 0, 6, 11."""
+    """Evenly spaced layers, the first and the last among them: 12 layers, at most 3 -> 0, 6, 11.
+
+    Half a layer is rounded up: the middle of 0 to 5 is 3, as is that of 0 to 6.
+    """
     if n_layers <= at_most:
         return tuple(range(n_layers))
-    return tuple(round(i * (n_layers - 1) / (at_most - 1)) for i in range(at_most)) if at_most > 1 else (n_layers - 1,)
+    return (
+        tuple(int(i * (n_layers - 1) / (at_most - 1) + 0.5) for i in range(at_most)) if at_most > 1 else (n_layers - 1,)
+    )
 
 
 def input_positions(n_layers: int, n_methods: int) -> list[float]:

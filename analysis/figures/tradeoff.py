@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapler.errors import DataError
-from analysis.figures.style import literal, styled, venue
+from analysis.figures.style import PaperFigure, literal, styled, venue
 
 COLUMNS = ("mode", "phi", "epoch", "scale", "accuracy", "speedup", "reference")
 _LOOKS = (
@@ -101,7 +101,7 @@ def tradeoff_figure(table: pd.DataFrame | str | Path, *, style: str = "acl") -> 
     """Accuracy against speedup, for one column; `table` is what `read_tradeoff` gives, or its file."""
     if isinstance(table, str | Path):
         table = read_tradeoff(table)
-    figure = Figure(figsize=(venue(style).column, 2.45), layout="constrained")
+    figure = PaperFigure(figsize=(venue(style).column, 2.45), layout="constrained")
     ax = figure.subplots()
     plot_tradeoff(table, ax)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=2.6, columnspacing=1.2)

@@ -6,4 +6,102 @@ eraser         ERASER's AUPRC, ROC-AUC, IOU F1 and its whole scorer, `eraser_sco
 faithfulness   comprehensiveness, sufficiency, AOPC, leave-one-out
 curves         interpolated precision at a grid of recalls
 registry       all of them by name: METRICS, `compute`
+statistics     intervals, paired tests, Holm, effect sizes, several runs merged
 """
+
+from analysis.metrics.curves import RECALL_GRID, precision_at_recall
+from analysis.metrics.eraser import (
+    EraserScores,
+    SpanDocument,
+    auprc,
+    contiguous_spans,
+    eraser_scores,
+    iou_f1,
+    roc_auc,
+    top_k_iou_f1,
+)
+from analysis.metrics.faithfulness import (
+    FaithfulnessSettings,
+    aopc,
+    comprehensiveness,
+    leave_one_out,
+    loo_kendall,
+    sufficiency,
+)
+from analysis.metrics.plausibility import (
+    average_precision,
+    density,
+    expected_average_precision,
+    false_positive_rate,
+    select_content,
+    select_uniform,
+    true_positive_rate,
+    youden_j,
+)
+from analysis.metrics.registry import METRICS, Metric, Unit, compute, get_metric, metric_names
+from analysis.metrics.selection import (
+    density_size,
+    f1_score,
+    precision,
+    recall,
+    select_top_k,
+    token_iou,
+    top_k_iou,
+    top_k_scores,
+)
+from analysis.metrics.statistics import (
+    bootstrap_intervals,
+    compare,
+    effect_size,
+    holm,
+    merge_runs,
+    paired_permutation_test,
+)
+
+# The function `faithfulness` has the name of its module: from analysis.metrics.faithfulness import faithfulness
+__all__ = [
+    "METRICS",
+    "RECALL_GRID",
+    "EraserScores",
+    "FaithfulnessSettings",
+    "Metric",
+    "SpanDocument",
+    "Unit",
+    "aopc",
+    "auprc",
+    "average_precision",
+    "bootstrap_intervals",
+    "compare",
+    "comprehensiveness",
+    "compute",
+    "contiguous_spans",
+    "density",
+    "density_size",
+    "effect_size",
+    "eraser_scores",
+    "expected_average_precision",
+    "f1_score",
+    "false_positive_rate",
+    "get_metric",
+    "holm",
+    "iou_f1",
+    "leave_one_out",
+    "loo_kendall",
+    "merge_runs",
+    "metric_names",
+    "paired_permutation_test",
+    "precision",
+    "precision_at_recall",
+    "recall",
+    "roc_auc",
+    "select_content",
+    "select_top_k",
+    "select_uniform",
+    "sufficiency",
+    "token_iou",
+    "top_k_iou",
+    "top_k_iou_f1",
+    "top_k_scores",
+    "true_positive_rate",
+    "youden_j",
+]

@@ -15,12 +15,16 @@ RECALL_GRID: NDArray[np.float64] = np.linspace(0, 1, 101)
 
 
 def precision_at_recall(labels: ArrayLike, scores: ArrayLike, grid: ArrayLike | None = None) -> NDArray[np.float64]:
-    """(G,) interpolated precision: the best precision at this recall or a higher one.
+    """(G,) interpolated precision-recall curve: the best precision at this recall or a higher one.
 
-        p(r) = max over thresholds t with R(t) >= r of P(t)        (Manning et al., 2008, eq. 8.7)
+    Formula: p(r) = max over thresholds t with R(t) >= r of P(t). Tokens with the same score enter together.
+    Selection: none. Only the order of the content tokens counts.
+    Range: 0 to 1, falling with the recall. All NaN without a rationale token.
+    Misleads: because of the maximum, random scores lie above the density at low recall. Compare with the curve of
+        random scores, not with the density.
+    Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, equation 8.7.
 
-    Tokens with the same score enter together. All NaN without a rationale token. Raises ArgumentError for a grid
-    outside [0, 1].
+    Raises ArgumentError for a grid outside [0, 1].
     """
     truth, values = as_labels(labels), as_scores(scores)
     same_length("scores", values, truth)

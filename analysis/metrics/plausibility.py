@@ -2,8 +2,11 @@
 
     n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool
 
-Every function is pure and checks what it gets. A metric that is not defined for a document (no rationale
-token, or none outside it) is NaN, never a silent 0: the caller skips it and counts it.
+Every function is pure and checks its arguments. A metric that is not defined for a document (no rationale token, or
+none outside it) is NaN, never a silent 0: the caller skips the document for this metric and counts it.
+
+Average precision is computed here and not by scikit-learn: `average_precision_score` gives the same number (tested
+with ties) and takes 15 times as long, and one report asks for it 15,000 times (13 methods, 6 layers, 200 documents).
 """
 
 from __future__ import annotations
@@ -21,12 +24,16 @@ UNIFORM_TOLERANCE = 1e-6
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Step-wise area under the precision-recall curve, scikit-learn's `average_precision_score`.
+    """Average precision (AP): the step-wise area under the precision-recall curve.
 
-        AP = sum_k (R_k - R_(k-1)) · P_k        over the distinct scores, from the highest
-
-    Tokens with the same score enter together, so constant scores give the density. This is not ERASER's
-    `auprc`, which is a trapezoid. NaN without a rationale token.
+    Formula: AP = sum_k (R_k - R_(k-1)) · P_k over the distinct scores, from the highest. Tokens with the same score
+        enter together. The same number as scikit-learn's `average_precision_score`.
+    Selection: none. Only the order of the content tokens counts, and no n enters.
+    Range: 0 to 1, higher is better. Constant scores give the density of the rationale; random scores a little more,
+        see `expected_average_precision`. NaN without a rationale token.
+    Misleads: AP grows with the share of tokens that are rationale. Compare methods on the same documents only, and
+        print the AP of random scores beside it. It is not ERASER's `auprc`, which is a trapezoid.
+    Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 
     >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
     0.8333333333333333
@@ -46,11 +53,14 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def expected_average_precision(positives: int, total: int) -> float:
-    """Expected AP of scores drawn at random without ties, `positives` of `total` tokens in the rationale.
+    """Chance level of average precision: its mean over random scores without ties.
 
-        E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
+    positives: k, rationale tokens; total: n, all tokens.
 
-    A little above the density k/n. NaN without a rationale token.
+    Formula: E[AP] = ( H_n + (k - 1)/(n - 1) · (n - H_n) ) / n,      H_n = 1 + 1/2 + ... + 1/n
+    Range: a little above the density k/n. NaN without a rationale token.
+
+    Raises ArgumentError unless 0 <= positives <= total and total >= 1.
 
     >>> expected_average_precision(1, 2)
     0.75
@@ -68,7 +78,13 @@ def expected_average_precision(positives: int, total: int) -> float:
 
 
 def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
-    """(n,) bool: score >= 1/n, the uniform level; `n` tokens share the scores out among them.
+    """(n,) bool: the tokens whose score is at least 1/n, the uniform level.
+
+    n: the number of tokens whose scores sum to 1. It may be larger than the number of scores given, since special
+        tokens have scores too.
+
+    Scores that are all the same share (1/n each) reach the level, so all tokens are selected. Scores that are all 0
+    do not, so none is: a method that marks nothing selects nothing. Raises ArgumentError for a negative score.
 
     >>> select_uniform([0.5, 0.25, 0.25, 0.0], 4).tolist()
     [True, True, True, False]
@@ -82,9 +98,10 @@ def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
 
 
 def select_content(scores: ArrayLike) -> NDArray[np.bool_]:
-    """(n,) bool: the uniform selection after renormalising over exactly these (content) tokens.
+    """(n,) bool: the tokens with at least the mean score of the (content) tokens given.
 
-    When none of them has any mass left there is nothing to share out and nothing is selected.
+    The same as `select_uniform` after dividing by the sum of these scores. Scores that are all 0 select nothing, as
+    in `select_uniform`.
     """
     values = as_scores(scores)
     total = float(values.sum())
@@ -94,7 +111,15 @@ def select_content(scores: ArrayLike) -> NDArray[np.bool_]:
 
 
 def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
-    """FP / (FP + TN), the share of irrelevant tokens selected. NaN when every token is in the rationale.
+    """False positive rate (FPR): the share of tokens outside the rationale that are selected.
+
+    Formula: FPR = FP / (FP + TN)
+    Selection: score >= 1/n. The metric's name says which n: tokens of the input (`fpr`), tokens present at the layer
+        (`fpr_present`) or content tokens (`fpr_content`).
+    Range: 0 to 1, lower is better. NaN when every token is in the rationale.
+    Misleads: selecting nothing has a perfect FPR, so read it beside TPR or J. With n = tokens of the input it falls
+        when [CLS] and [SEP] hold much of the mass, whatever the other tokens get.
+    Reference: Modarressi et al. (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
 
     >>> false_positive_rate([True, False, False, False], [True, True, False, False])
     0.3333333333333333
@@ -103,7 +128,14 @@ def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
 
 
 def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
-    """TP / (TP + FN), the share of rationale tokens that are selected. NaN without a rationale token.
+    """True positive rate (TPR, also recall): the share of rationale tokens that are selected.
+
+    Formula: TPR = TP / (TP + FN)
+    Selection: score >= 1/n. The metric's name says which n: tokens of the input (`tpr`), tokens present at the layer
+        (`tpr_present`) or content tokens (`tpr_content`).
+    Range: 0 to 1, higher is better. NaN without a rationale token.
+    Misleads: selecting everything has a perfect TPR, so read it beside FPR or J.
+    Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
 
     >>> true_positive_rate([True, True, False], [True, False, True])
     0.5
@@ -112,7 +144,15 @@ def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
 
 
 def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
-    """J = TPR - FPR: 0 for a selection that ignores the rationale, whatever its size. NaN if either rate is.
+    """Youden's J: how much more often a rationale token is selected than another one.
+
+    Formula: J = TPR - FPR
+    Selection: score >= 1/n. The metric's name says which n: tokens of the input (`j`), tokens present at the layer
+        (`j_present`) or content tokens (`j_content`).
+    Range: -1 to 1, higher is better. 0 for a selection that ignores the rationale, whatever its size. NaN without a
+        rationale token, and when every token is in the rationale.
+    Misleads: it weighs both kinds of tokens alike, however few rationale tokens there are.
+    Reference: Youden (1950), Index for rating diagnostic tests.
 
     >>> youden_j([True, True, False], [True, False, True])
     -0.5

@@ -1,12 +1,14 @@
-"""Every metric by name: what it is called in a table, which way is better, and how one document is judged.
+"""Every metric by name: what it is called in a table, which way is better, which n it uses, and how it is computed.
 
 n tokens (or words) of one document; a `Unit` is one document at one layer of one method
 
-Metrics whose `function` is None need the model once more (`analysis.metrics.faithfulness`).
+A metric is a row of METRICS at the end of this file. The formula is in the docstring of its pure function, its
+`source`. Metrics whose `function` is None need the model once more (`analysis.metrics.faithfulness`).
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,28 +19,44 @@ from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.metrics import eraser
+from analysis.metrics import faithfulness as fa
 from analysis.metrics import plausibility as pl
 from analysis.metrics import selection as sel
-from analysis.metrics.faithfulness import BINS
 
 GROUPS = ("ranking", "selection", "eraser", "faithfulness")
-VARIANTS = {"": "1/n", "_present": "1/n present", "_content": "1/n content"}
 FERRET_K = 5  # the size of ferret's hard rationale when it explains one text, whatever its length
+
+# Which n, or k, a metric uses: `Metric.level`. Tables and documentation print these words.
+RANKING = "order of the content tokens, no n"
+INPUT = "score >= 1/n, n = tokens of the input"
+PRESENT = "score >= 1/n, n = tokens present at the layer"
+CONTENT = "score >= 1/n, n = content tokens, scores over them alone"
+OWN_SIZE = "k best tokens, k = length of the document's rationale"
+DENSITY = "k best tokens, k = density · content tokens"
+HARD = "the method's hard rationale, else the k best tokens, k = density · content tokens"
+FIXED_SIZE = f"k best tokens with a positive score, k = {FERRET_K}"
+MEAN_SIZE = "k best tokens with a positive score, k = mean length of a rationale"
+PERCENT = "best X % of the content tokens"
+LEAVE_ONE_OUT = "each content token alone"
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
     """What one document, at one layer, is judged on.
 
-    labels     (n,) bool, True in the rationale; special tokens and a query's tokens are left out
-    scores     (n,) float64; raw, or shares of the input whose sum is at most 1
-    n_input    among how many the uniform level shares the scores out: the real tokens of the input, special ones
-               included (words that are sums of their wordpieces: words and special tokens)
-    n_present  the same, for the tokens present at this layer
-    density    of the data set: mean share of rationale tokens over its scored documents
-    size       of its rationales: mean number of rationale tokens over the same, NaN when it is not known
-    signed     scores that may be negative: what is selected at 1/n is not defined for them
-    units      "token" or "word"
+    labels          (n,) bool, True in the rationale; special tokens and a query's tokens are left out
+    scores          (n,) float64; raw, or shares of the input whose sum is at most 1
+    n_input         among how many the uniform level shares the scores out: the real tokens of the input, special ones
+                    included (words that are sums of their wordpieces: words and special tokens)
+    n_present       the same, for the tokens present at this layer
+    density         of the data set: mean share of rationale tokens
+    size            of its rationales: mean number of rationale tokens, NaN when it is not known
+    signed          scores that may be negative: what is selected at 1/n is not defined for them
+    units           "token" or "word"
+    hard            (n,) bool, the method's own hard rationale; None when it has none
+    present_scores  (n,) float64, scores for the level of the tokens present; None: `scores`. They differ where a
+                    document is several windows, each weighted by its share of the tokens present
+    seed            of the random order of ties, where there is no closed form
     """
 
     labels: NDArray[np.bool_]
@@ -49,6 +67,9 @@ class Unit:
     size: float = math.nan
     signed: bool = False
     units: str = "token"
+    hard: NDArray[np.bool_] | None = None
+    present_scores: NDArray[np.float64] | None = None
+    seed: int = 0
     # selections that several metrics share, filled in as they are asked for
     _memo: dict[str, Any] = field(default_factory=dict, repr=False, init=False)
 
@@ -58,6 +79,12 @@ class Unit:
         object.__setattr__(self, "labels", pl.as_labels(self.labels))
         object.__setattr__(self, "scores", pl.as_scores(self.scores))
         pl.same_length("scores", self.scores, self.labels)
+        if self.hard is not None:
+            object.__setattr__(self, "hard", pl.as_labels(self.hard, "hard"))
+            pl.same_length("hard", self.hard, self.labels)
+        if self.present_scores is not None:
+            object.__setattr__(self, "present_scores", pl.as_scores(self.present_scores))
+            pl.same_length("present_scores", self.present_scores, self.labels)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """`make()`, computed the first time only."""
@@ -65,16 +92,49 @@ class Unit:
             self._memo[name] = make()
         return self._memo[name]
 
+    def selected(self, level: str) -> NDArray[np.bool_]:
+        """(n,) bool: what is selected at the level INPUT, PRESENT or CONTENT. ArgumentError for another level."""
+        return np.asarray(self.once(level, lambda: self._select(level)))
+
+    def _select(self, level: str) -> NDArray[np.bool_]:
+        if level == INPUT:
+            return pl.select_uniform(self.scores, self.n_input)
+        if level == PRESENT:
+            scores = self.scores if self.present_scores is None else self.present_scores
+            return pl.select_uniform(scores, self.n_present)
+        if level == CONTENT:
+            return pl.select_content(self.scores)
+        raise ArgumentError(f"level: got {level!r}, allowed are {INPUT!r}, {PRESENT!r}, {CONTENT!r}")
+
 
 @dataclass(frozen=True)
 class Metric:
-    """name: on the command line and in every output; title: in tables and on axes."""
+    """One row of METRICS.
+
+    name       on the command line and in every output; title: in tables and on axes
+    group      one of GROUPS
+    level      which n or k it uses, in words
+    source     the pure function that computes it; its docstring has the formula
+    function   Unit -> value, NaN where it is not defined; None: needs the model (`analysis.metrics.faithfulness`)
+    """
 
     name: str
     title: str
     group: str
     higher_is_better: bool
-    function: Callable[[Unit], float] | None
+    level: str
+    source: Callable[..., Any]
+    function: Callable[[Unit], float] | None = None
+
+    @property
+    def documentation(self) -> str:
+        """The docstring of `source`: formula, selection, range, what misleads, reference."""
+        return inspect.getdoc(self.source) or ""
+
+    @property
+    def uses_density(self) -> bool:
+        """Whether its value depends on the data set's mean density or size of rationales."""
+        return self.level in (DENSITY, HARD, MEAN_SIZE) or self.name.endswith(fa.AT_DENSITY)
 
 
 def metric_names(group: str | None = None) -> tuple[str, ...]:
@@ -109,6 +169,11 @@ def compute(names: Sequence[str], unit: Unit) -> list[float]:
     return values
 
 
+def _average_precision(unit: Unit) -> float:
+    # where every token is rationale each ranking is perfect: that says nothing, and ERASER leaves it out too
+    return math.nan if unit.labels.all() else pl.average_precision(unit.labels, unit.scores)
+
+
 def _roc_auc(unit: Unit) -> float:
     return eraser.roc_auc(unit.labels, unit.scores)
 
@@ -123,91 +188,116 @@ def _auprc_positive(unit: Unit) -> float:
     return eraser.auprc(unit.labels, np.maximum(unit.scores, 0)) if unit.labels.any() else math.nan
 
 
-def _at_uniform(variant: str, rate: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
-    def select(unit: Unit) -> NDArray[np.bool_]:
-        if variant == "_content":
-            return pl.select_content(unit.scores)
-        return pl.select_uniform(unit.scores, unit.n_present if variant else unit.n_input)
-
-    def function(unit: Unit) -> float:
-        if unit.signed:
-            return math.nan
-        return rate(unit.labels, unit.once("uniform" + variant, lambda: select(unit)))
-
-    return function
+def _at(level: str, agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
+    """An agreement of the rationale with what is selected at the level 1/n."""
+    return lambda unit: math.nan if unit.signed else agreement(unit.labels, unit.selected(level))
 
 
-def _at_size(which: str, size: str) -> Callable[[Unit], float]:
-    def function(unit: Unit) -> float:
-        if size == "k":
-            k = int(unit.labels.sum())
-        else:
-            k = sel.density_size(unit.density, len(unit.labels))
-        if k == 0:
-            return math.nan
-        return float(getattr(unit.once("top_" + size, lambda: sel.top_k_scores(unit.labels, unit.scores, k)), which))
-
-    return function
+def _at_own_size(unit: Unit) -> sel.PrecisionRecallF1:
+    k = int(unit.labels.sum())
+    nothing = sel.PrecisionRecallF1(math.nan, math.nan, math.nan)
+    found = unit.once(OWN_SIZE, lambda: sel.top_k_scores(unit.labels, unit.scores, k) if k else nothing)
+    return sel.PrecisionRecallF1(*found)
 
 
-def _hard(unit: Unit) -> NDArray[np.bool_]:
-    k = sel.density_size(unit.density, len(unit.labels))
-    return np.asarray(unit.once("hard", lambda: sel.select_top_k(unit.scores, k)))
+def _at_density(unit: Unit) -> sel.PrecisionRecallF1:
+    found = unit.once(DENSITY, lambda: sel.top_k_scores(unit.labels, unit.scores, _density_size(unit)))
+    return sel.PrecisionRecallF1(*found)
 
 
-def _ferret(unit: Unit, k: int) -> NDArray[np.bool_]:
-    best = unit.once(f"ferret {k}", lambda: sel.select_top_k(unit.scores, k))
-    return np.asarray(best & (unit.scores > 0))
+def _density_size(unit: Unit) -> int:
+    return sel.density_size(unit.density, len(unit.labels))
 
 
-def _at_ferret_s_size(agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
-    return lambda unit: agreement(unit.labels, _ferret(unit, FERRET_K))
+def _token_f1(unit: Unit) -> float:
+    return _at_density(unit).f1 if unit.hard is None else sel.f1_score(unit.labels, unit.hard)
 
 
-def _at_mean_size(agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
-    def function(unit: Unit) -> float:
-        if math.isnan(unit.size):
-            return math.nan
-        return agreement(unit.labels, _ferret(unit, max(1, round(unit.size))))
-
-    return function
+def _iou_f1(unit: Unit) -> float:
+    if unit.hard is not None:
+        return eraser.iou_f1(unit.labels, unit.hard)
+    return eraser.top_k_iou_f1(unit.labels, unit.scores, _density_size(unit), seed=unit.seed)
 
 
-def _build() -> dict[str, Metric]:
-    metrics = [
-        Metric("average_precision", "AP", "ranking", True, lambda u: pl.average_precision(u.labels, u.scores)),
-        Metric("roc_auc", "ROC-AUC", "ranking", True, _roc_auc),
-        Metric("auprc", "AUPRC (ERASER)", "ranking", True, _auprc),
-        Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, _auprc_positive),
-    ]
-    rates: tuple[tuple[str, str, bool, Callable[[Any, Any], float]], ...] = (
-        ("fpr", "FPR", False, pl.false_positive_rate),
-        ("tpr", "TPR", True, pl.true_positive_rate),
-        ("j", "J", True, pl.youden_j),
-        ("precision", "Precision", True, sel.precision),
-        ("f1", "F1", True, sel.f1_score),
-    )
-    for variant, level in VARIANTS.items():
-        for name, title, up, rate in rates:
-            function = _at_uniform(variant, rate)
-            metrics.append(Metric(name + variant, f"{title} ({level})", "selection", up, function))
-    for size, at in (("k", "k"), ("density", "density")):
-        for name, title in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1")):
-            metrics.append(Metric(f"{name}_at_{size}", f"{title}@{at}", "selection", True, _at_size(name, size)))
-    metrics += [
-        Metric("token_f1", "Token F1", "eraser", True, lambda u: sel.f1_score(u.labels, _hard(u))),
-        Metric("iou_f1", "IOU F1", "eraser", True, lambda u: eraser.iou_f1(u.labels, _hard(u))),
-    ]
-    for name, title, agreement in (("f1", "F1", sel.f1_score), ("iou", "IOU", sel.token_iou)):
-        fixed = _at_ferret_s_size(agreement)
-        metrics.append(Metric(f"token_{name}_at_{FERRET_K}", f"Token {title}@{FERRET_K}", "selection", True, fixed))
-        mean = _at_mean_size(agreement)
-        metrics.append(Metric(f"token_{name}_at_mean", f"Token {title}@mean size", "selection", True, mean))
-    for name, title, up in (("comprehensiveness", "Comp.", True), ("sufficiency", "Suff.", False)):
-        metrics += [Metric(f"{name}_{b}", f"{title} {b} %", "faithfulness", up, None) for b in BINS]
-        metrics.append(Metric(f"aopc_{name}", f"{title} AOPC", "faithfulness", up, None))
-    metrics.append(Metric("loo_kendall", "LOO tau", "faithfulness", True, None))
-    return {metric.name: metric for metric in metrics}
+def _mean_size(unit: Unit) -> int | None:
+    return None if math.isnan(unit.size) else max(1, round(unit.size))
 
 
-METRICS: dict[str, Metric] = _build()
+def _positive_f1(unit: Unit, k: int | None) -> float:
+    return math.nan if k is None else sel.top_k_scores(unit.labels, unit.scores, k, positive_only=True).f1
+
+
+def _positive_iou(unit: Unit, k: int | None) -> float:
+    return math.nan if k is None else sel.top_k_iou(unit.labels, unit.scores, k, positive_only=True)
+
+
+# fmt: off
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (
+    Metric("average_precision", "AP", "ranking", True, RANKING, pl.average_precision, _average_precision),
+    Metric("roc_auc", "ROC-AUC", "ranking", True, RANKING, eraser.roc_auc, _roc_auc),
+    Metric("auprc", "AUPRC (ERASER)", "ranking", True, RANKING, eraser.auprc, _auprc),
+    Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, RANKING, eraser.auprc, _auprc_positive),
+
+    Metric("fpr", "FPR (1/n)", "selection", False, INPUT, pl.false_positive_rate, _at(INPUT, pl.false_positive_rate)),
+    Metric("tpr", "TPR (1/n)", "selection", True, INPUT, pl.true_positive_rate, _at(INPUT, pl.true_positive_rate)),
+    Metric("j", "J (1/n)", "selection", True, INPUT, pl.youden_j, _at(INPUT, pl.youden_j)),
+    Metric("precision", "Precision (1/n)", "selection", True, INPUT, sel.precision, _at(INPUT, sel.precision)),
+    Metric("f1", "F1 (1/n)", "selection", True, INPUT, sel.f1_score, _at(INPUT, sel.f1_score)),
+
+    Metric("fpr_present", "FPR (1/n present)", "selection", False, PRESENT,
+           pl.false_positive_rate, _at(PRESENT, pl.false_positive_rate)),
+    Metric("tpr_present", "TPR (1/n present)", "selection", True, PRESENT,
+           pl.true_positive_rate, _at(PRESENT, pl.true_positive_rate)),
+    Metric("j_present", "J (1/n present)", "selection", True, PRESENT, pl.youden_j, _at(PRESENT, pl.youden_j)),
+    Metric("precision_present", "Precision (1/n present)", "selection", True, PRESENT,
+           sel.precision, _at(PRESENT, sel.precision)),
+    Metric("f1_present", "F1 (1/n present)", "selection", True, PRESENT, sel.f1_score, _at(PRESENT, sel.f1_score)),
+
+    Metric("fpr_content", "FPR (1/n content)", "selection", False, CONTENT,
+           pl.false_positive_rate, _at(CONTENT, pl.false_positive_rate)),
+    Metric("tpr_content", "TPR (1/n content)", "selection", True, CONTENT,
+           pl.true_positive_rate, _at(CONTENT, pl.true_positive_rate)),
+    Metric("j_content", "J (1/n content)", "selection", True, CONTENT, pl.youden_j, _at(CONTENT, pl.youden_j)),
+    Metric("precision_content", "Precision (1/n content)", "selection", True, CONTENT,
+           sel.precision, _at(CONTENT, sel.precision)),
+    Metric("f1_content", "F1 (1/n content)", "selection", True, CONTENT, sel.f1_score, _at(CONTENT, sel.f1_score)),
+
+    Metric("precision_at_k", "Precision@k", "selection", True, OWN_SIZE,
+           sel.precision, lambda u: _at_own_size(u).precision),
+    Metric("recall_at_k", "Recall@k", "selection", True, OWN_SIZE, sel.recall, lambda u: _at_own_size(u).recall),
+    Metric("f1_at_k", "F1@k", "selection", True, OWN_SIZE, sel.f1_score, lambda u: _at_own_size(u).f1),
+    Metric("precision_at_density", "Precision@density", "selection", True, DENSITY,
+           sel.precision, lambda u: _at_density(u).precision),
+    Metric("recall_at_density", "Recall@density", "selection", True, DENSITY,
+           sel.recall, lambda u: _at_density(u).recall),
+    Metric("f1_at_density", "F1@density", "selection", True, DENSITY, sel.f1_score, lambda u: _at_density(u).f1),
+
+    Metric("token_f1", "Token F1", "eraser", True, HARD, sel.f1_score, _token_f1),
+    Metric("iou_f1", "IOU F1", "eraser", True, HARD, eraser.iou_f1, _iou_f1),
+
+    Metric("token_f1_at_5", "Token F1@5", "selection", True, FIXED_SIZE,
+           sel.f1_score, lambda u: _positive_f1(u, FERRET_K)),
+    Metric("token_f1_at_mean", "Token F1@mean size", "selection", True, MEAN_SIZE,
+           sel.f1_score, lambda u: _positive_f1(u, _mean_size(u))),
+    Metric("token_iou_at_5", "Token IOU@5", "selection", True, FIXED_SIZE,
+           sel.token_iou, lambda u: _positive_iou(u, FERRET_K)),
+    Metric("token_iou_at_mean", "Token IOU@mean size", "selection", True, MEAN_SIZE,
+           sel.token_iou, lambda u: _positive_iou(u, _mean_size(u))),
+
+    Metric("comprehensiveness_1", "Comp. 1 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
+    Metric("comprehensiveness_5", "Comp. 5 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
+    Metric("comprehensiveness_10", "Comp. 10 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
+    Metric("comprehensiveness_20", "Comp. 20 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
+    Metric("comprehensiveness_50", "Comp. 50 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
+    Metric("comprehensiveness_at_density", "Comp.@density", "faithfulness", True, DENSITY, fa.comprehensiveness),
+    Metric("aopc_comprehensiveness", "Comp. AOPC", "faithfulness", True, PERCENT, fa.aopc),
+    Metric("sufficiency_1", "Suff. 1 %", "faithfulness", False, PERCENT, fa.sufficiency),
+    Metric("sufficiency_5", "Suff. 5 %", "faithfulness", False, PERCENT, fa.sufficiency),
+    Metric("sufficiency_10", "Suff. 10 %", "faithfulness", False, PERCENT, fa.sufficiency),
+    Metric("sufficiency_20", "Suff. 20 %", "faithfulness", False, PERCENT, fa.sufficiency),
+    Metric("sufficiency_50", "Suff. 50 %", "faithfulness", False, PERCENT, fa.sufficiency),
+    Metric("sufficiency_at_density", "Suff.@density", "faithfulness", False, DENSITY, fa.sufficiency),
+    Metric("aopc_sufficiency", "Suff. AOPC", "faithfulness", False, PERCENT, fa.aopc),
+    Metric("loo_kendall", "LOO tau", "faithfulness", True, LEAVE_ONE_OUT, fa.loo_kendall),
+)}
+# fmt: on

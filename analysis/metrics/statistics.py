@@ -1,23 +1,30 @@
 """What a mean over documents is worth: intervals, paired tests, effect sizes, several runs merged.
 
 M methods, L layers, C cells (method x layer x metric), D documents, R resamples
+
+Intervals come from scipy.stats.bootstrap. The permutation test is our own: scipy.stats.permutation_test gives the same
+p (tested) but takes neither NaN nor cells that share their signs, and a report asks for hundreds of cells at once.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap
 
 from adapler.errors import ArgumentError
 
 RESAMPLES = 5000
 LEVEL = 0.95
 SIGN_FLIPS = 9999
+FEW = 20  # documents: below, a bootstrap interval covers the mean less often than it says
 _CHUNK = 2_000_000  # signs in memory at once
+_DRAWS = 8_000_000  # resampled values in memory at once
 COMPARISON_COLUMNS = (
     "method",
     "reference",
@@ -46,11 +53,13 @@ class Intervals:
 def bootstrap_intervals(
     values: ArrayLike, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Intervals:
-    """Percentile bootstrap of the mean over the last axis, the documents (Efron, 1979).
+    """Bootstrap interval of the mean over the last axis, the documents: BCa (Efron, 1987), by scipy.stats.bootstrap.
 
-    values: (..., D); NaN is a document for which the cell is not defined: it is left out of that cell. Cells
-        defined on
-        the same documents share the resamples, so that they can be compared pairwise.
+    values: (..., D); NaN is a document for which the cell is not defined: it is left out of that cell. Cells defined
+        on the same documents share the resamples, so that they can be compared pairwise.
+
+    BCa corrects the percentile interval for bias and skewness. With one document, or when all values are the same, the
+    interval is the mean itself. With fewer than FEW documents it is too narrow: see `few_documents`.
 
     Raises ArgumentError for a level outside (0, 1) or fewer than one resample.
     """
@@ -64,18 +73,32 @@ def bootstrap_intervals(
     for rows, columns in _patterns(cells):
         n = len(columns)
         chosen = cells[np.ix_(rows, columns)]  # (rows, n)
-        draws = np.random.default_rng(seed).integers(0, n, (resamples, n))  # (R, n)
-        flat = (draws + n * np.arange(resamples)[:, None]).ravel()
-        weights = np.bincount(flat, minlength=resamples * n).reshape(resamples, n) / n  # (R, n) times drawn / n
-        means = chosen @ weights.T  # (rows, R)
         mean[rows] = chosen.mean(1)
-        low[rows], high[rows] = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1)
+        step = max(1, _DRAWS // (resamples * n))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            low[rows[part]], high[rows[part]] = _interval(chosen[part], level, resamples, seed)
     shape = array.shape[:-1]
     return Intervals(
         mean.reshape(shape),
         low.reshape(shape),
         high.reshape(shape),
         (~np.isnan(cells)).sum(1, dtype=np.int64).reshape(shape),
+    )
+
+
+def few_documents(n: int) -> str | None:
+    """A warning for intervals of fewer than FEW documents, None for others.
+
+    By simulation, a 95 % interval of 6 documents holds the true mean in about 85 of 100 cases, of 10 in about 92.
+
+    >>> few_documents(6)
+    'intervals of 6 documents (fewer than 20) are too narrow: read them as a lower bound of the uncertainty'
+    """
+    if n >= FEW:
+        return None
+    return (
+        f"intervals of {n} documents (fewer than {FEW}) are too narrow: read them as a lower bound of the uncertainty"
     )
 
 
@@ -171,6 +194,7 @@ def compare(
     *,
     higher_is_better: bool = True,
     input_level: Collection[str] = (),
+    outside_family: Collection[str] = ("random",),
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -181,9 +205,14 @@ def compare(
     scores in layer 0 only, and are compared with every layer of the reference.
 
     A row per other method and layer: method, reference, layer, difference (mean of reference - method), low, high
-    (its bootstrap interval), p (`paired_permutation_test`), p_holm (over all rows), d_z, won (share of documents
+    (its bootstrap interval), p (`paired_permutation_test`), p_holm (see below), d_z, won (share of documents
     on which the reference is better; below the method where `higher_is_better` is False), n (documents). Rows
     with n = 0 are NaN and no tests.
+
+    The Holm family of p_holm: this metric's tests of the reference with every other method at every layer, without the
+    methods in `outside_family` (random scores are a check, not a hypothesis; their p is adjusted among themselves) and
+    without exact duplicates: a method whose values are those of an earlier one has its p_holm, one whose values are the
+    reference's has 1. So naming a method twice, or adding random scores, moves no p_holm. Adding another method does.
 
     Raises ArgumentError for a reference that is not among the methods, or values of another shape.
     """
@@ -210,13 +239,40 @@ def compare(
         "low": intervals.low,
         "high": intervals.high,
         "p": p,
-        "p_holm": holm(p),
+        "p_holm": _holm_of_family(p, ours, theirs, [methods[m] for m in others], outside_family),
         "d_z": effect.d_z,
         "won": effect.won if higher_is_better else 1 - effect.won,
         "n": effect.n,
     }
     frame = pd.DataFrame({name: column.ravel() for name, column in columns.items()}, index=index).reset_index()
     return frame[list(COMPARISON_COLUMNS)]
+
+
+def _holm_of_family(
+    p: NDArray[np.float64],
+    ours: NDArray[np.float64],
+    theirs: NDArray[np.float64],
+    methods: Sequence[str],
+    outside: Collection[str],
+) -> NDArray[np.float64]:
+    """(M, L) p_holm as `compare` says; p: (M, L); ours, theirs: (M, L, D); options after a name do not count."""
+    adjusted = np.full(p.shape, np.nan)
+    family: list[int] = []
+    checks: list[int] = []
+    twins: dict[int, int] = {}
+    for m, method in enumerate(methods):
+        twin = next((k for k in (*family, *checks) if np.array_equal(theirs[k], theirs[m], equal_nan=True)), None)
+        if np.array_equal(theirs[m], ours[m], equal_nan=True):
+            adjusted[m] = p[m]  # 1, or NaN where nothing is defined
+        elif twin is not None:
+            twins[m] = twin
+        else:
+            (checks if method.partition("(")[0] in outside else family).append(m)
+    for rows in (family, checks):
+        adjusted[rows] = holm(p[rows])
+    for m, twin in twins.items():
+        adjusted[m] = adjusted[twin]
+    return adjusted
 
 
 def merge_runs(summaries: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -240,6 +296,32 @@ def merge_runs(summaries: Sequence[pd.DataFrame]) -> pd.DataFrame:
     stacked = pd.concat([frame[[*cell, "mean"]] for frame in summaries], ignore_index=True)
     groups = stacked.groupby(cell, sort=False)["mean"]
     return groups.agg(mean="mean", sd="std", min="min", max="max", runs="count").reset_index()
+
+
+def _interval(
+    values: NDArray[np.float64], level: float, resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(rows,) low and high of values (rows, n) without NaN."""
+    low, high = values.mean(1), values.mean(1)
+    varied = np.ptp(values, axis=1) > 0
+    if values.shape[1] < 2 or not varied.any():
+        return low, high
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows without a BCa interval; they are NaN and dealt with below
+        result = bootstrap(
+            (values[varied],),
+            np.mean,
+            axis=-1,
+            n_resamples=resamples,
+            confidence_level=level,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
+    found = np.stack([result.confidence_interval.low, result.confidence_interval.high])
+    # so few different values that no resample lies on one side of the mean: the percentile interval still exists
+    percentiles = np.quantile(result.bootstrap_distribution, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+    low[varied], high[varied] = np.where(np.isnan(found).any(0), percentiles, found)
+    return low, high
 
 
 def _paired(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.output import html_tokens
-from analysis.output.tables import legend, main_metrics, note, reference_of, rows
+from analysis.output.tables import cells as cells_of
+from analysis.output.tables import legend, main_metrics, note, reference_of, rows, scopes
 from analysis.results.report import ReportData
 from analysis.results.wording import metric_title, number
 
@@ -49,6 +50,7 @@ def page(report: ReportData) -> str:
         *(_figure(report, kind) for kind in figures.kinds(report) if kind != "document"),
         "<h2>Tables</h2>",
         f"<p>Mean over documents, and below it the 95 % bootstrap interval. {escape(legend(report))}</p>",
+        f"<p>{escape(scopes(report))}</p>" if scopes(report) else "",
         *(_table(report, metric) for metric in main_metrics(report)),
         *_comparisons(report),
         *html_tokens.examples(report),
@@ -64,6 +66,22 @@ def page(report: ReportData) -> str:
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def summary_table(report: ReportData) -> str:
+    """A small table without styles of its own, for a notebook: the first two main metrics, means only."""
+    scored = len(report.documents) - report.n_skipped
+    name = f"{report.meta['data']['name']} {report.meta.get('split', '')}"
+    heads = "".join(f"<th>{layer}</th>" for layer in range(report.n_layers))
+    parts = [f"<p><b>{escape(name)}</b>, {scored} documents scored, {report.n_skipped} skipped</p>"]
+    for metric in main_metrics(report)[:2]:
+        lines = []
+        for method, means in cells_of(report, metric).items():
+            values = "".join(f"<td>{_minus(number(mean))}</td>" for mean in means)
+            lines.append(f"<tr><th>{escape(report.title(method))}</th>{values}</tr>")
+        title = escape(metric_title(metric))
+        parts.append(f"<table><caption>{title}</caption><tr><th>layer</th>{heads}</tr>{''.join(lines)}</table>")
+    return "<div>" + "".join(parts) + "</div>"
 
 
 def _facts(report: ReportData) -> str:

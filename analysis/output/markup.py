@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.output.tables import legend, main_metrics, note, rows
+from analysis.output.tables import legend, main_metrics, note, rows, scopes
 from analysis.results.report import ReportData
 from analysis.results.wording import metric_title, number
 
@@ -17,6 +17,8 @@ def markdown(report: ReportData, metrics: Sequence[str] | None = None) -> str:
     lines = [note(report)]
     if marks := legend(report):
         lines += ["", escape_markdown(marks)]
+    if said := scopes(report):
+        lines += ["", escape_markdown(said)]
     for metric in metrics or main_metrics(report):
         heads = [str(layer) for layer in range(report.n_layers)]
         lines += ["", f"**{metric_title(metric)}**", "", "| layer | " + " | ".join(heads) + " |"]
@@ -59,7 +61,7 @@ def latex(report: ReportData, metrics: Sequence[str] | None = None) -> str:
             else:
                 text = rf"\multicolumn{{{report.n_layers}}}{{l}}{{{_cell(row.mean[0], decimals)} (input)}}"
             lines.append(rf"{escape(row.title)} & {text} \\")
-    caption = [note(report), "Bold: best of a layer." if bold else "", legend(report)]
+    caption = [note(report), scopes(report), "Bold: best of a layer." if bold else "", legend(report)]
     text = escape(" ".join(part for part in caption if part)).replace("p < .05", "$p < .05$")
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{text}}}"]
     lines += [rf"\label{{tab:rationales-{_slug(report)}}}", r"\end{table*}"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
+from adapler.errors import ArgumentError
 from analysis import figures
+from analysis.metrics.statistics import merge_runs
 from analysis.output import markup
-from analysis.output.html import page
+from analysis.output.html import page, summary_table
 from analysis.results.report import ReportData, write_text
 
 __all__ = ["RationaleReport"]
@@ -31,7 +34,28 @@ class RationaleReport(ReportData):
             examples=data.examples,
             curves=data.curves,
             correlations=data.correlations,
+            run_facts=data.run_facts,
         )
+
+    @staticmethod
+    def merge(reports: Sequence[ReportData]) -> pd.DataFrame:
+        """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
+
+        Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
+        reports of other data, split, policy, protocol, aggregation or metrics than the first one's.
+        """
+        for report in reports[1:]:
+            for name in ("data", "split", "policy", "protocol", "aggregation", "max_length"):
+                ours, theirs = reports[0].meta.get(name), report.meta.get(name)
+                if ours != theirs:
+                    raise ArgumentError(f"reports: {name} differs, {ours!r} and {theirs!r}; such runs cannot be merged")
+            if report.metrics != reports[0].metrics or report.n_layers != reports[0].n_layers:
+                raise ArgumentError("reports: metrics or layers differ; such runs cannot be merged")
+        return merge_runs([report.summary() for report in reports])
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the first metrics' tables, and what they were computed from."""
+        return summary_table(self)
 
     def to_latex(self, path: str | Path | None = None, *, metrics: tuple[str, ...] | None = None) -> str:
         """Method x layer as a table, one block a metric, ready to paste; needs the package booktabs."""

@@ -37,9 +37,15 @@ class Row:
 
 
 def main_metrics(report: ReportData) -> tuple[str, ...]:
-    """The report's metrics without the variants of a selection and the single bins of a faithfulness curve."""
+    """The report's metrics without the variants of a selection and the single bins of a faithfulness curve.
+
+    FPR, TPR and J at 1/n are shown with both n, the tokens of the input and the tokens present at the layer: the order
+    of the methods can change between them.
+    """
 
     def is_detail(metric: str) -> bool:
+        if metric in ("fpr_present", "tpr_present", "j_present"):
+            return False
         return metric.endswith(("_present", "_content")) or metric.rpartition("_")[2].isdigit()
 
     return tuple(metric for metric in report.metrics if not is_detail(metric)) or report.metrics
@@ -113,12 +119,15 @@ def plain(report: ReportData, metrics: Sequence[str] | None = None) -> str:
         }
         if metric == "average_precision":
             values["chance"] = [report.meta["chance_average_precision"]] * (report.n_layers + 1)
-        lines = [metric_title(metric), *_folded(values, report.n_layers, width)]
+        lines = [metric_title(metric)]
+        if any(report.is_layerwise(name) for name in report.methods):
+            lines += _folded(values, report.n_layers, width)
         for name, means in cells(report, metric).items():
             if not report.is_layerwise(name):
                 lines.append("  " + name.ljust(width) + f"{number(means[0]):>6}  at the input")
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    said = scopes(report)
+    return "\n\n".join([*blocks, textwrap.fill(said, width=100)] if said else blocks)
 
 
 def plain_comparisons(report: ReportData, metrics: Sequence[str] | None = None) -> str:
@@ -177,6 +186,16 @@ def legend(report: ReportData) -> str:
     )
 
 
+def scopes(report: ReportData) -> str:
+    """One sentence on what "per layer" means for each method; empty for a report that does not say."""
+    known: dict[str, list[str]] = {}
+    for method in report.methods:
+        if scope := report.meta.get("scopes", {}).get(method):
+            known.setdefault(scope, []).append(report.title(method))
+    said = "; ".join(f"{', '.join(names)}: {scope}" for scope, names in known.items())
+    return f"What a score at one layer is about - {said}." if said else ""
+
+
 def note(report: ReportData) -> str:
     """One sentence on the data behind the numbers."""
     meta = report.meta
@@ -184,10 +203,13 @@ def note(report: ReportData) -> str:
     extra = "".join(
         f", {name} {meta[name]}" for name in ("aggregation", "protocol") if meta.get(name) not in (None, "none")
     )
+    view = f"{meta['max_length']} wordpieces, policy {meta['policy']}"
+    if meta.get("tokens") == "words":
+        view = "whole documents, tokens are words"
     return (
         f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
-        f"{scored} documents ({report.n_skipped} skipped), {meta['max_length']} wordpieces, "
-        f"policy {meta['policy']}{extra}; rationale density {number(meta['density'])}, average precision at chance "
+        f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; "
+        f"rationale density {number(meta['density'])}, average precision at chance "
         f"{number(meta['chance_average_precision'])}."
     )
 

@@ -23,13 +23,14 @@ class DocumentRecord:
     tokens            real tokens of the input, special tokens included
     content_tokens    those of them that come from the text; rationale_tokens: those of them in the rationale
     lengths           tokens that enter each layer of the AdapLeR model, or None
+    prediction        of the plain classifier, None when no model was run
     skipped           why the document has no metrics, or None
     account           words and rationale words of the whole document, and those in view
     """
 
     id: str
     label: str
-    prediction: str
+    prediction: str | None
     adapler_prediction: str | None
     tokens: int
     content_tokens: int
@@ -37,6 +38,11 @@ class DocumentRecord:
     lengths: tuple[int, ...] | None
     skipped: str | None
     account: Account
+
+    @classmethod
+    def of_id(cls, name: str) -> DocumentRecord:
+        """A document of which no more than its name is known."""
+        return cls(name, "", None, None, 0, 0, 0, None, None, Account())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

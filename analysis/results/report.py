@@ -5,8 +5,9 @@ M methods, L layers, D documents, K metrics
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing
+from analysis.metrics.curves import RECALL_GRID
 from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from analysis.results import report_json
 from analysis.results.records import DocumentRecord, DocumentScores
@@ -26,12 +30,14 @@ from analysis.results.wording import REFERENCE, higher_is_better
 
 __all__ = ["RECALLS", "SCHEMA", "SCHEMA_VERSION", "DocumentRecord", "DocumentScores", "ReportData"]
 
-RECALLS = np.linspace(0, 1, 101)  # the grid of `curves`
+RECALLS = RECALL_GRID  # the grid of `curves`
+
+FACTS = b"adapler.report"  # key of the facts in a Parquet file's metadata
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReportData:
-    """Results of `analysis.evaluation.run.evaluate`, as data; `analysis.output.report` prints and draws them.
+    """Results of `analysis.evaluation.run.run_evaluation`, as data; `analysis.output.report` prints and draws them.
 
     values        (M, L, D, K) float64; NaN where a metric is not defined or the document was skipped. A method
                   with a meaning at the input only has values at layer 0 and NaN at the others.
@@ -40,6 +46,7 @@ class ReportData:
     examples      a few documents token by token
     curves        method -> (L, 101) mean interpolated precision at the recalls 0, .01, ..., 1
     correlations  (L, M, M) mean over documents of Spearman's rho between two methods' scores; NaN: not defined
+    run_facts     of this run and no other (how much came out of the cache): for the screen, never written
 
     Raises ArgumentError for an array of another shape.
     """
@@ -52,6 +59,7 @@ class ReportData:
     examples: tuple[DocumentScores, ...] = ()
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     correlations: NDArray[np.float64] | None = None
+    run_facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_methods, n_layers = len(self.methods), self.n_layers
@@ -79,7 +87,9 @@ class ReportData:
 
     @property
     def accuracy(self) -> float:
-        """Of the plain classifier, over all documents."""
+        """Of the plain classifier, over all documents; NaN when no model was run."""
+        if any(d.prediction is None for d in self.documents):
+            return math.nan
         return _mean([d.prediction == d.label for d in self.documents])
 
     @property
@@ -227,9 +237,58 @@ class ReportData:
         return write_text(self._summary.to_csv(index=False, lineterminator="\n"), path)
 
     def to_parquet(self, path: str | Path) -> None:
-        """`to_frame()` as a Parquet file."""
+        """`to_frame()` as a Parquet file, with what `recompute` needs beside it; small: names are stored once."""
+        frame = self.to_frame()
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        facts = {
+            "methods": self.methods,
+            "metrics": self.metrics,
+            "documents": [one.id for one in self.documents],
+            "layers": self.n_layers,
+            "seed": int(self.meta.get("seed", 0)),
+            "layerwise": {method: self.is_layerwise(method) for method in self.methods},
+        }
+        known = table.schema.metadata or {}
+        table = table.replace_schema_metadata({**known, FACTS: json.dumps(facts, ensure_ascii=False).encode()})
         with replacing(Path(path)) as temporary:
-            self.to_frame().to_parquet(temporary, index=False)
+            parquet.write_table(table, temporary, compression="zstd", compression_level=15)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path) -> Self:
+        """The values of a `documents.parquet`, to compute intervals and tests from again.
+
+        What else a report holds is not in the file: its documents have a name only. Raises DataError for a file
+        that cannot be read or was not written by `to_parquet`.
+        """
+        try:
+            table = parquet.read_table(path)
+            facts = json.loads((table.schema.metadata or {})[FACTS])
+            names = [facts["methods"], range(facts["layers"]), facts["documents"], facts["metrics"]]
+            index = pd.MultiIndex.from_product(names, names=["method", "layer", "document", "metric"])
+            values = table.to_pandas().set_index(index.names)["value"].reindex(index).to_numpy(dtype=np.float64)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or 'cannot be read as Parquet'}") from error
+        except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"{path}: no documents.parquet of a report ({' '.join(str(error).split())})") from error
+        documents = tuple(DocumentRecord.of_id(name) for name in facts["documents"])
+        meta = {"data": {"name": Path(path).parent.name}, "seed": facts["seed"], "layerwise": facts["layerwise"]}
+        shape = tuple(len(one) for one in names)
+        return cls(tuple(facts["methods"]), tuple(facts["metrics"]), documents, values.reshape(shape), meta)
+
+    def __repr__(self) -> str:
+        """Two lines, not the arrays."""
+        data = self.meta.get("data", {}).get("name", "?")
+        scored = len(self.documents) - self.n_skipped
+        return (
+            f"<{type(self).__name__}: {data} {self.meta.get('split', '')}, {scored} documents scored, "
+            f"{self.n_skipped} skipped, {self.n_layers} layers\n"
+            f"  methods {_few(self.methods)}; metrics {_few(self.metrics)}>"
+        )
+
+
+def _few(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _mean(values: list[bool]) -> float:

@@ -16,9 +16,9 @@ TITLES = {
     "aopc_sufficiency": "Sufficiency (AOPC), lower is better",
 }
 LEVELS = {
-    "": "selected at 1/n",
+    "": "selected at 1/n, n = tokens of the input",
     "_present": "selected at 1/n, n = tokens present at the layer",
-    "_content": "selected at 1/n, scores over content tokens only",
+    "_content": "selected at 1/n, n = content tokens, scores renormalised over them",
 }
 
 

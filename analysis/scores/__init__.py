@@ -1,41 +1,71 @@
-"""Scoring methods: functions `(model, batch) -> LayerScores`, found by name in a registry.
+"""Scoring methods: functions `(model, batch) -> LayerScores`, found by name in a registry; one method a file.
 
-`python -m analysis.scores` prints them. A method of one's own takes one decorator: see `analysis.scores.base`.
+`python -m analysis.scores` prints them. A method of one's own is a function: see `analysis.scores.registry`.
 """
 
 from analysis.scores import contribution, random
-from analysis.scores.attention import attention_gradient, globenc, raw_attention, rollout, value_zeroing
-from analysis.scores.base import (
-    Batch,
-    LayerScores,
+from analysis.scores.attention import (
+    attention_gradient,
+    attention_gradient_local,
+    attention_received,
+    cls_attention,
+    globenc,
+    rollout,
+    value_zeroing,
+)
+from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.gradient import (
+    deeplift,
+    gradient_l1,
+    gradient_l2,
+    gradient_shap,
+    integrated_gradients,
+    layer_integrated_gradients,
+    saliency,
+    saliency_signed,
+)
+from analysis.scores.perturbation import kernel_shap, lime, occlusion
+from analysis.scores.registry import (
+    SCOPES,
+    MethodSpec,
     ScoringMethod,
     get_method,
+    get_methods,
     method_names,
-    normalise,
     scoring_method,
 )
-from analysis.scores.gradient import deeplift, gradient_shap, integrated_gradients, saliency
-from analysis.scores.perturbation import occlusion, surrogates
+from analysis.scores.shared.surrogates import UnstableScoresWarning
 
 __all__ = [
+    "SCOPES",
     "Batch",
     "LayerScores",
+    "MethodSpec",
     "ScoringMethod",
+    "UnstableScoresWarning",
     "attention_gradient",
+    "attention_gradient_local",
+    "attention_received",
+    "cls_attention",
     "contribution",
     "deeplift",
     "get_method",
+    "get_methods",
     "globenc",
+    "gradient_l1",
+    "gradient_l2",
     "gradient_shap",
     "integrated_gradients",
+    "kernel_shap",
+    "layer_integrated_gradients",
+    "lime",
     "method_names",
     "normalise",
     "occlusion",
     "random",
-    "raw_attention",
     "rollout",
     "saliency",
+    "saliency_signed",
     "scoring_method",
-    "surrogates",
     "value_zeroing",
 ]

@@ -1,4 +1,4 @@
-"""`python -m analysis.scores` prints every registered method: paper, needs, levels, cost, options."""
+"""`python -m analysis.scores` prints every scoring method: what a layer's score means, needs, cost, options, paper."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from analysis.scores import get_method, method_names
 
-HEADER = ("method", "title", "paper", "needs", "scores", "cost", "options")
+HEADER = ("method", "title", "scope", "needs", "cost", "options", "paper")
 
 
 def rows() -> list[tuple[str, ...]]:
@@ -19,11 +19,11 @@ def rows() -> list[tuple[str, ...]]:
             (
                 name,
                 method.title,
-                method.paper,
+                method.scope,
                 ", ".join(sorted(method.needs)) or "-",
-                "every layer" if method.layerwise else "input",
                 method.cost,
                 options or "-",
+                method.paper,
             )
         )
     return found
@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     argparse.ArgumentParser(
         prog="python -m analysis.scores",
         description="Print the scoring methods that --methods of analysis.rationale_eval takes; "
-        "options go behind the name: 'integrated_gradients(n_steps=20)'.",
+        "options go behind the name: 'integrated_gradients(n_steps=20)', 'saliency(target=NEG)'. "
+        "Scope: what one layer's score means.",
     ).parse_args(arguments)
     table = [HEADER, *rows()]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADER))]

@@ -1,7 +1,4 @@
-"""Scores of AdapLeR's Contribution Predictors: Modarressi, Mohebbi and Pilehvar (2022).
-
-https://aclanthology.org/2022.acl-long.1
-"""
+"""Scores of AdapLeR's Contribution Predictors."""
 
 from __future__ import annotations
 
@@ -9,16 +6,18 @@ from typing import Any
 
 import torch
 
-from analysis.scores.base import Batch, LayerScores, scoring_method
-from analysis.scores.shared.forward import as_found
+from analysis.scores.base import Batch, LayerScores
+from analysis.scores.registry import IN_LAYER, scoring_method
+from analysis.scores.shared.forward import working_copy
 
 
 def adapler_pass(model: Any, batch: Batch) -> Any:
     """The AdapLeR model's output in hard mode; computed once per batch."""
 
     def compute() -> Any:
-        with as_found(model), torch.no_grad():
-            return model(**batch.model_inputs(), removal="hard", threshold_scale=batch.threshold_scale)
+        ready = working_copy(model) if model.training else model
+        with torch.no_grad():
+            return ready(**batch.model_inputs(), removal="hard", threshold_scale=batch.threshold_scale)
 
     return batch.shared(model, "adapler_pass", compute)
 
@@ -29,11 +28,19 @@ def adapler_pass(model: Any, batch: Batch) -> Any:
     needs="adapler",
     title="AdapLeR CP",
     cost="1 AdapLeR forward",
+    reads="threshold_scale",
+    scope=IN_LAYER,
 )
-def contribution(model: Any, batch: Batch) -> LayerScores:
-    """S~_i^l while token i is present when CP_l runs, 0 once it is dropped.
+def cp(model: Any, batch: Batch) -> LayerScores:
+    """Contribution scores: what AdapLeR's predictor of layer l gives to each token that is still there.
 
-    `present` are those tokens: the real ones in layer 0, in layer l the ones that entered layer l - 1.
+    Formula: score_i^l = S~_i^l = softmax over the tokens present of CP_l(h_i^l); 0 once a token is dropped.
+    Layer: in the layer. The tokens present in layer 0 are all real ones, in layer l those that entered layer l - 1.
+    Cost: 1 AdapLeR forward.
+    Misleads: a dropped token scores 0 in all later layers, and most tokens are dropped early: ties at 0 decide
+        rankings, and FPR at 1/n depends on which n - that of the input, or that of the tokens present, which the
+        thresholds use. The predictors are trained to imitate saliency; they do not read the prediction.
+    Reference: Modarressi, Mohebbi and Pilehvar (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
     """
     output = adapler_pass(model, batch)
     real = batch.attention_mask.bool()[:, None, :]  # (B, 1, N)

@@ -37,10 +37,12 @@ from analysis import loading
 from analysis.documents.alignment import Window, align
 from analysis.documents.batching import collate
 from analysis.metrics.plausibility import average_precision, expected_average_precision
-from analysis.metrics.statistics import bootstrap_intervals, paired_permutation_test
+from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import get_method
 
 SMOOTH = 1e-12
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+REFERENCE = "saliency itself (no predictor)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +60,15 @@ class Document:
 
 
 def normalised(values: Tensor) -> Tensor:
-    """(..., n) >= 0 -> sum 1 over n."""
+    """(..., n) >= 0 -> sum 1 over n. Raises ArgumentError for a negative value: a target of KL is a distribution."""
+    if bool((values < 0).any()):
+        raise ArgumentError(f"target: must not be negative, the lowest value is {float(values.min()):.3g}")
     return values / values.sum(-1, keepdim=True).clamp_min(SMOOTH)
 
 
 def targets_of(by_layer: Tensor, rationale: Tensor, gradients: Tensor | None) -> dict[str, Tensor]:
     """Every target (L, n) from the saliency at each layer's input (L, n), the rationale (n,) and the integrated
-    gradients at the embedding output (n,), where there are any."""
+    gradients of the word embeddings (n,), where there are any; none of them negative."""
     first = by_layer[:1].expand_as(by_layer)
     mean = normalised(by_layer.mean(0, keepdim=True)).expand_as(by_layer)
     human = normalised(rationale.float() + 0.01)[None].expand_as(by_layer)
@@ -82,26 +86,39 @@ def targets_of(by_layer: Tensor, rationale: Tensor, gradients: Tensor | None) ->
 
 
 def read_documents(
-    classifier: Any, windows: Sequence[Window], labels: Sequence[int] | None, *, ig_steps: int, title: str
+    classifier: Any,
+    windows: Sequence[Window],
+    labels: Sequence[int] | None,
+    *,
+    ig_steps: int,
+    title: str,
+    mask_token_id: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Document]:
-    """States, saliency and targets of every window; targets only where there are labels (of the true class)."""
+    """States, saliency and targets of every window; targets only where there are labels (of the true class).
+
+    Integrated gradients are their absolute values: a target is a distribution over tokens.
+    """
     found = []
+    device = classifier.get_input_embeddings().weight.device
     for index, window in enumerate(tqdm(windows, desc=title, unit="doc")):
-        batch = collate([window], labels=None if labels is None else [labels[index]])
+        batch = collate(
+            [window], labels=None if labels is None else [labels[index]], mask_token_id=mask_token_id, device=device
+        )
         inputs = batch.model_inputs()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             with torch.no_grad():
                 hidden = classifier(**inputs, output_hidden_states=True).hidden_states[:-1]
-            predicted = layer_saliency(classifier, inputs, target="predicted")[0]  # (L, n)
+            predicted = layer_saliency(classifier, inputs, target="predicted")[0].cpu()  # (L, n)
             targets = {}
             if batch.labels is not None:
-                gold = layer_saliency(classifier, inputs, target=batch.labels)[0]
+                gold = layer_saliency(classifier, inputs, target=batch.labels)[0].cpu()
                 gradients = None
                 if ig_steps:
-                    method = get_method("integrated_gradients", n_steps=ig_steps)
-                    gradients = method(classifier, batch).scores[0, 0]  # (n,)
+                    method = get_method("integrated_gradients", n_steps=ig_steps, target="gold", reduction="absolute")
+                    gradients = method(classifier, batch).scores[0, 0].cpu()  # (n,)
                 targets = targets_of(gold, torch.from_numpy(window.rationale), gradients)
-        states = torch.stack([layer[0].bfloat16() for layer in hidden])  # (L, n, D)
+        states = torch.stack([layer[0].bfloat16().cpu() for layer in hidden])  # (L, n, D)
         found.append(Document(window, states, targets, predicted.float()))
     return found
 
@@ -157,9 +174,13 @@ def precision_by_layer(documents: Sequence[Document], scores: Callable[[Document
 def study(
     train: Sequence[Document], validation: Sequence[Document], *, epochs: int, rate: float, hidden: int, seed: int
 ) -> pd.DataFrame:
-    """A row a target and layer: target, layer (or "mean"), average_precision, low, high, minus_saliency, p, n."""
+    """A row a target and layer: target, layer (or "mean"), average_precision, low, high, minus_saliency, p, p_holm, n.
+
+    p_holm: p corrected by Holm's method for all comparisons with saliency in this table (each target at each layer,
+    and at the mean over layers).
+    """
     reference = precision_by_layer(validation, lambda document: document.saliency)
-    found = {"saliency itself (no predictor)": reference}
+    found = {REFERENCE: reference}
     for target in tqdm(train[0].targets, desc="targets", unit="target"):
         predictors = train_predictors(train, target, epochs=epochs, rate=rate, hidden=hidden, batch_size=8, seed=seed)
         found[target] = precision_by_layer(validation, lambda d, chosen=predictors: predictor_scores(chosen, d))  # type: ignore[misc]
@@ -176,11 +197,16 @@ def study(
                     "high": intervals.high,
                     "minus_saliency": (values - reference).mean(1),
                     "p": paired_permutation_test(values, reference),
+                    "p_holm": np.nan,
                     "n": intervals.n,
                 }
             )
         )
-    return pd.concat(frames, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
+    tested = frame["target"] != REFERENCE
+    frame.loc[tested, "p_holm"] = holm(frame.loc[tested, "p"].to_numpy(dtype=np.float64))
+    frame.loc[~tested, "p_holm"] = 1.0
+    return frame
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -201,6 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, default=10, help="over the training documents (default: 10)")
     add("--learning-rate", type=float, default=5e-3, help="of the predictors (default: 0.005)")
     add("--hidden", type=int, default=32, help="width of a predictor's hidden layer (default: 32)")
+    add("--dtype", choices=list(DTYPES), default="float32", help="of the classifier's passes (default: float32)")
     add("--seed", type=int, default=42, help="default: 42")
     add("--output", metavar="DIR", default="reports/contribution-targets", help="default: %(default)s")
     return parser
@@ -244,7 +271,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples = [corpus.splits["train"][int(i)] for i in order]
     labels = [classifier.config.label2id[example.label] for example in examples]
     windows = [align(one, tokenizer, max_length=arguments.max_length).windows[0] for one in examples]
-    train = read_documents(classifier, windows, labels, ig_steps=arguments.ig_steps, title="train")
+    asked: dict[str, Any] = {"mask_token_id": tokenizer.mask_token_id, "dtype": DTYPES[arguments.dtype]}
+    train = read_documents(classifier, windows, labels, ig_steps=arguments.ig_steps, title="train", **asked)
     if arguments.saliency:
         train = add_averaged(train, arguments.saliency)
     scored = []
@@ -253,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         inside = window.rationale[~window.special]
         if inside.any() and not inside.all():
             scored.append(window)
-    validation = read_documents(classifier, scored, None, ig_steps=0, title=arguments.split)
+    validation = read_documents(classifier, scored, None, ig_steps=0, title=arguments.split, **asked)
     frame = study(
         train,
         validation,
@@ -270,9 +298,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table.loc[list(dict.fromkeys(frame["target"]))].to_string(float_format=lambda value: f"{value:.3f}"))
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
-    with replacing(output / f"targets-{arguments.split}.csv") as partial:
+    file = output / f"targets-{arguments.split}.csv"
+    with replacing(file) as partial:
         frame.assign(chance=chance).to_csv(partial, index=False, float_format="%.5g", lineterminator="\n")
-    print(f"written to {loading.short_path(output / 'targets.csv')}")
+    print(f"written to {loading.short_path(file)}")
     return 0
 
 

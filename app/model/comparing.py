@@ -5,7 +5,6 @@ n tokens, L' layers that the method scores (1 for a method with a meaning at the
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
-from analysis.documents.units import unit_labels, unit_scores
+from analysis.documents.units import unit_labels, unit_scores, why_skipped
 from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.scoring import Scorer
 from analysis.evaluation.settings import Settings
@@ -22,32 +21,45 @@ from analysis.metrics.plausibility import expected_average_precision, select_uni
 from analysis.metrics.registry import compute
 from analysis.scores import ScoringMethod, get_method, method_names
 from app.model.tracing import read_limit
+from app.sources import labels
 from app.sources.documents import Document
 
-METRICS = ("average_precision", "fpr", "tpr")
+# Among the tokens present at the layer: for every method but AdapLeR's, these are all tokens of the input.
+METRICS = ("average_precision", "fpr_present", "tpr_present")
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """
-    scores    (L', n); selected (L', n) bool at 1/n, None for signed scores
-    retained  (L, n) bool for `cp`, whose model drops tokens, else None
-    metrics   METRICS of each layer (L', 3), NaN where not defined
-    chance    average precision of random scores; seconds: what the scoring took
+    scores     (L', n)
+    present    (L', n) bool, the tokens that share out a layer's scores; their number is the n of 1/n
+    content    (n,) bool, the text's own tokens, without special ones and the query's: these are judged
+    selected   (L', n) bool, content tokens with a score of at least 1/n; None for signed scores
+    retained   (L, n) bool, tokens that enter each layer, for a method that scores a model which drops tokens
+    layerwise  False: the scores are of the input, and row 0 stands for every layer
+    metrics    METRICS of each layer (L', 3), NaN where not defined; unjudged: why all are NaN, None otherwise
+    chance     average precision of random scores
     """
 
     title: str
     scores: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    content: NDArray[np.bool_]
     selected: NDArray[np.bool_] | None
     retained: NDArray[np.bool_] | None
-    signed: bool
+    layerwise: bool
     metrics: NDArray[np.float64]
+    unjudged: str | None
     chance: float
-    seconds: float
+
+    @property
+    def signed(self) -> bool:
+        """Whether a score may be negative: a selection at 1/n is then not defined."""
+        return self.selected is None
 
     def row(self, layer: int) -> int:
         """Which row of the arrays stands for a layer of the model."""
-        return layer if len(self.scores) > 1 else 0
+        return layer if self.layerwise else 0
 
 
 def names() -> tuple[str, ...]:
@@ -69,10 +81,16 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
     Raises ArgumentError for an unknown method, and for one that needs a gold label where there is none.
     """
     chosen = get_method(method)
-    known = {str(name): int(index) for name, index in model.config.label2id.items()}
-    if "labels" in chosen.needs and document.label not in known:
-        raise ArgumentError(f"{chosen.title}: needs the text's gold label, and this text has none")
-    window = align(document.example(), tokenizer, max_length=read_limit(model, tokenizer), policy="truncate").windows[0]
+    gold = gold_index(model, document)
+    if "labels" in chosen.needs and gold is None:
+        raise ArgumentError(f"{chosen.title}: needs the text's gold label, and this text has none that the model knows")
+    window = align(
+        document.example(),
+        tokenizer,
+        max_length=read_limit(model, tokenizer),
+        policy="truncate",
+        with_query=bool(document.query),
+    ).windows[0]
     scorer = Scorer(
         model=model.backbone,
         adapler=model,
@@ -81,26 +99,46 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
         settings=Settings(threshold_scale=threshold_scale),
         cache=ScoreCache(None),
     )
-    started = time.perf_counter()
-    chunk = scorer.score([window], [known.get(document.label or "", 0)])
-    seconds = time.perf_counter() - started
-    given = chunk.methods[0].windows[0]
-    labels = unit_labels([window], aggregation="none")
+    (scored,) = scorer.score([window], [gold or 0])
+    given = scored.scores[chosen.key]
+    marked = unit_labels([window], aggregation="none")
     unit = unit_scores([window], [given], aggregation="none")
     rows = range(len(given.scores))
-    judged = labels.any() and not labels.all()
+    content = ~window.special
+    selected = None
+    if not given.signed:
+        selected = np.stack([select_uniform(given.scores[row], int(unit.n_present[row])) & content for row in rows])
+    unjudged = _unjudged(marked)
+    metrics = np.full((len(given.scores), len(METRICS)), np.nan)
+    if unjudged is None:
+        metrics[:] = [compute(METRICS, unit.at(row, marked, density=0.0, units="token")) for row in rows]
+    drops = "adapler" in chosen.needs
     return Comparison(
         title=chosen.title,
         scores=given.scores,
-        selected=None if given.signed else np.stack([select_uniform(given.scores[row], len(window)) for row in rows]),
-        retained=chunk.retention[0] if method == "cp" and chunk.retention is not None else None,
-        signed=given.signed,
-        metrics=np.array(
-            [
-                compute(METRICS, unit.at(row, labels, density=0.0, units="token")) if judged else [np.nan] * 3
-                for row in rows
-            ]
-        ),
-        chance=expected_average_precision(int(labels.sum()), len(labels)) if judged else float("nan"),
-        seconds=seconds,
+        present=np.ones(given.scores.shape, dtype=np.bool_) if given.present is None else given.present,
+        content=content,
+        selected=selected,
+        retained=scored.retention if drops else None,
+        layerwise=chosen.layerwise,
+        metrics=metrics,
+        unjudged=unjudged,
+        chance=expected_average_precision(int(marked.sum()), len(marked)) if unjudged is None else float("nan"),
     )
+
+
+def gold_index(model: Any, document: Document) -> int | None:
+    """The model's class of a document's gold label, None where it has none."""
+    if document.label is None:
+        return None
+    classes = [str(model.config.id2label[number]) for number in range(model.config.num_labels)]
+    return labels.match(document.label, classes, known=document.labels).index
+
+
+def _unjudged(marked: NDArray[np.bool_]) -> str | None:
+    """Why a rationale judges nothing. (U,) bool: the text's tokens in it."""
+    if why_skipped([marked]) is None:
+        return None
+    if marked.any():
+        return "every word is marked: there is no other to tell them from"
+    return "no rationale to judge by"

@@ -14,37 +14,51 @@ import torch
 from adapler.model.flops import speedup
 from app.model.tracing import encode
 
-REPEATS = 3
+REPEATS = 5
 SCALES = tuple(round(0.2 * step, 1) for step in range(11))
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Median milliseconds of a forward pass on this server: with removal and without."""
+    """Milliseconds of forward passes on this server, taken in turn: with removal and without, one pair a repeat."""
 
-    removal: float
-    plain: float
-    repeats: int = REPEATS
+    removal: tuple[float, ...]
+    plain: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times as fast removal makes a pass, for each pair."""
+        return tuple(plain / removal for removal, plain in zip(self.removal, self.plain, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
 
 
 @torch.inference_mode()
-def measure(model: Any, tokenizer: Any, words: tuple[str, ...], *, threshold_scale: float) -> Timing:
-    """Time both passes in turn, so that whatever else the machine does hits both alike."""
-    batch, _ = encode(model, tokenizer, words)
+def measure(
+    model: Any, tokenizer: Any, words: tuple[str, ...], *, query: tuple[str, ...] = (), threshold_scale: float
+) -> Timing:
+    """Time both passes in turn, so that whatever else the machine does hits both alike.
+
+    The first pair, which sets up memory and kernels, is not counted.
+    """
+    batch, _ = encode(model, tokenizer, words, query)
     taken: dict[str, list[float]] = {"hard": [], "none": []}
-    for _ in range(REPEATS):
-        for removal, seconds in taken.items():
+    for repeat in range(1 + REPEATS):
+        for removal, milliseconds in taken.items():
             started = time.perf_counter()
             model(**batch, removal=removal, threshold_scale=threshold_scale).logits.cpu()  # .cpu() waits for a GPU
-            seconds.append(1000 * (time.perf_counter() - started))
-    return Timing(median(taken["hard"]), median(taken["none"]))
+            if repeat:
+                milliseconds.append(1000 * (time.perf_counter() - started))
+    return Timing(tuple(taken["hard"]), tuple(taken["none"]))
 
 
 @torch.inference_mode()
-def sweep(model: Any, tokenizer: Any, words: tuple[str, ...]) -> pd.DataFrame:
+def sweep(model: Any, tokenizer: Any, words: tuple[str, ...], *, query: tuple[str, ...] = ()) -> pd.DataFrame:
     """A row for each of SCALES: scale, speedup, tokens (in the last layer), label, and the probability of the label
     that the model gives without removal."""
-    batch, _ = encode(model, tokenizer, words)
+    batch, _ = encode(model, tokenizer, words, query)
     length = torch.tensor([batch["input_ids"].shape[1]])
     without = int(model(**batch, removal="none").logits[0].argmax())
     rows = []

@@ -1,6 +1,7 @@
 """One text through one model: everything the page shows of it, as plain values.
 
-n tokens of the text that the model reads (special ones included), L layers, C labels.
+n tokens that the model reads (special ones and those of a query included), L layers, C labels. A trace with whole
+words (`join_words`) has words for tokens, and its n is their number; a special token counts as one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.model.contribution import threshold
-from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, predictor_flops
 from analysis.documents.aggregation import aggregate
 
 SPECIAL = -1  # the word index of a token that the tokenizer added
+FEW_WORDS = 5  # a shorter text says too little
+MANY_PIECES = 1.7  # wordpieces a word; English reviews have up to 1.2, French 1.8 with an English vocabulary
+QUERY = -2  # that of the query's first word; the second is -3, and so on
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +30,26 @@ class Trace:
     Attributes:
         pieces: (n,) tokens as the tokenizer names them.
         surfaces: (n,) the characters of the text that each stands for; "" where it shares them with the one before.
-        words: (n,) index of the word a token comes from, -1 for a special token.
+        words: (n,) index of the word a token comes from, SPECIAL for a special token, QUERY and below in a query.
         gold: (n,) bool, its word is in the human rationale.
+        unknown: (n,) bool, the vocabulary has nothing for it: the model reads the unknown token in its place.
         scores: (L, n) contribution scores, 0 where the token was dropped before.
         enters: (L, n) bool, the token enters the layer.
         thresholds: (L,) score below which layer l drops a token.
         labels: names, and probabilities (C,) of them with removal and without.
         layer_flops: (L,) of each layer with its predictor; plain_layer_flops is the same layer on the whole text.
         flops, plain_flops: of the whole model with removal and without.
-        unread_words, unread_gold: words beyond the model's limit, and those of them in the rationale.
+        unread_words: words beyond the model's limit.
         limit: most tokens that the model reads.
+        tokens: of whole words only: the trace that they were joined from.
+        groups: of whole words only: (n,) the tokens of each word, by their index in `tokens`.
     """
 
     pieces: tuple[str, ...]
     surfaces: tuple[str, ...]
     words: NDArray[np.int64]
     gold: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
     scores: NDArray[np.float64]
     enters: NDArray[np.bool_]
     thresholds: NDArray[np.float64]
@@ -53,11 +61,17 @@ class Trace:
     flops: float
     plain_flops: float
     unread_words: int
-    unread_gold: int
     limit: int
+    tokens: Trace | None = None
+    groups: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.pieces)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: "tokens" or "words"."""
+        return "tokens" if self.tokens is None else "words"
 
     @property
     def layers(self) -> int:
@@ -70,7 +84,7 @@ class Trace:
 
     @property
     def present(self) -> NDArray[np.int64]:
-        """(L,) tokens that each layer's predictor reads: those that entered the layer before."""
+        """(L,) the n of 1/n: tokens that each layer's predictor reads, those that entered the layer before."""
         return np.concatenate([[len(self)], self.lengths[:-1]])
 
     @property
@@ -93,7 +107,13 @@ class Trace:
 
 @torch.inference_mode()
 def trace(
-    model: Any, tokenizer: Any, words: tuple[str, ...], *, rationale: NDArray[np.bool_], threshold_scale: float = 1.0
+    model: Any,
+    tokenizer: Any,
+    words: tuple[str, ...],
+    *,
+    rationale: NDArray[np.bool_],
+    query: tuple[str, ...] = (),
+    threshold_scale: float = 1.0,
 ) -> Trace:
     """Run AdapLeR on one text, with removal and without.
 
@@ -102,12 +122,16 @@ def trace(
         tokenizer: its fast tokenizer.
         words: the text, split at white space; at least one.
         rationale: (len(words),) bool.
+        query: words of the second segment; none for a text alone.
         threshold_scale: factor on every threshold; 0 keeps all tokens.
     """
-    batch, encoding = encode(model, tokenizer, words)
-    index = np.array([SPECIAL if word is None else word for word in encoding.word_ids()], dtype=np.int64)  # (n,)
+    batch, encoding = encode(model, tokenizer, words, query)
+    index = _word_indices(encoding)  # (n,)
     cut_short = bool(encoding.encodings[0].overflowing)
     read = int(index.max()) + 1 if cut_short else len(words)
+    content = index >= 0
+    gold = np.zeros(len(index), dtype=np.bool_)
+    gold[content] = rationale[index[content]]
     hard = model(**batch, removal="hard", threshold_scale=threshold_scale)
     full = model(**batch, removal="none")
 
@@ -116,31 +140,37 @@ def trace(
     config = model.config
     return Trace(
         pieces=tuple(encoding.tokens()),
-        surfaces=_surfaces(words, index, encoding["offset_mapping"]),
+        surfaces=_surfaces(words, index, encoding["offset_mapping"], query=query),
         words=index,
-        gold=np.where(index == SPECIAL, False, rationale[index]),
+        gold=gold,
+        unknown=(batch["input_ids"][0].cpu().numpy() == tokenizer.unk_token_id) & (index != SPECIAL),
         scores=hard.contribution_scores[0].double().cpu().numpy(),
         enters=hard.retention_mask[0].cpu().numpy(),
         thresholds=threshold(model.eta.float().cpu(), present, scale=threshold_scale).double().numpy(),
         labels=tuple(config.id2label[number] for number in range(config.num_labels)),
         probabilities=hard.logits[0].double().softmax(-1).cpu().numpy(),
         full_probabilities=full.logits[0].double().softmax(-1).cpu().numpy(),
-        layer_flops=(_layers(config, lengths[0]) + _predictors(config, present)).numpy(),
-        plain_layer_flops=float(_layers(config, lengths_in)[0]),
+        layer_flops=(layer_flops(config, lengths[0]) + predictor_flops(config, present)).numpy(),
+        plain_layer_flops=float(layer_flops(config, lengths_in)),
         flops=float(adapler_flops(config, lengths_in, lengths)),
         plain_flops=float(backbone_flops(config, lengths_in)),
         unread_words=len(words) - read,
-        unread_gold=int(rationale[read:].sum()),
         limit=read_limit(model, tokenizer),
     )
 
 
-def encode(model: Any, tokenizer: Any, words: tuple[str, ...]) -> tuple[dict[str, torch.Tensor], Any]:
-    """(the model's input for one text, as much of it as it reads; the tokenizer's account of it)."""
+def encode(
+    model: Any, tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...] = ()
+) -> tuple[dict[str, torch.Tensor], Any]:
+    """(the model's input for one text, as much of it as it reads; the tokenizer's account of it).
+
+    The input is the one of an evaluation, see `analysis.documents.alignment`: the query is never cut.
+    """
     encoding = tokenizer(
         list(words),
+        *([list(query)] if query else []),
         is_split_into_words=True,
-        truncation=True,
+        truncation="only_first" if query else True,
         max_length=read_limit(model, tokenizer),
         return_offsets_mapping=True,
     )
@@ -149,7 +179,8 @@ def encode(model: Any, tokenizer: Any, words: tuple[str, ...]) -> tuple[dict[str
 
 
 def join_words(trace: Trace) -> Trace:
-    """The same with one token a word: it enters a layer if one of its wordpieces does, and has their scores' sum."""
+    """The same with one token a word: it enters a layer while one of its wordpieces does, and has the sum of their
+    scores. Whether a wordpiece is dropped is decided by its own score; `tokens` and `groups` have those."""
     groups: list[list[int]] = []
     for token, word in enumerate(trace.words):
         if groups and word != SPECIAL and trace.words[groups[-1][0]] == word:
@@ -164,14 +195,33 @@ def join_words(trace: Trace) -> Trace:
         surfaces=tuple("".join(trace.surfaces[token] for token in group) for group in groups),
         words=trace.words[first],
         gold=trace.gold[first],
+        unknown=np.array([trace.unknown[group].any() for group in groups]),
         scores=aggregate(trace.scores, keys, how="sum")[0],
         enters=aggregate(trace.enters, keys, how="max")[0] > 0,
+        tokens=trace,
+        groups=tuple(tuple(group) for group in groups),
     )
 
 
 def _whole(trace: Trace, group: list[int]) -> str:
     """A word's name: as the text has it, or the one token's."""
     return trace.pieces[group[0]] if len(group) == 1 else "".join(trace.surfaces[token] for token in group)
+
+
+def reading_notes(trace: Trace) -> tuple[str, ...]:
+    """What makes the verdict on this text doubtful: unknown tokens, very few words, or a tokenizer made for another
+    language; empty where nothing does. `trace` has tokens, not whole words."""
+    content = trace.words >= 0
+    words, pieces, unknown = len(np.unique(trace.words[content])), int(content.sum()), int(trace.unknown.sum())
+    notes = []
+    if unknown:
+        name = trace.pieces[int(trace.unknown.argmax())]
+        notes.append(f"{unknown} of {len(trace)} tokens unknown: the model reads {name} in their place")
+    if 0 < words < FEW_WORDS:
+        notes.append(f"very short: {words} {'word' if words == 1 else 'words'}; the verdict may mean little")
+    elif words and pieces > MANY_PIECES * words:
+        notes.append(f"{pieces / words:.1f} wordpieces a word: probably a language that this model was not made for")
+    return tuple(notes)
 
 
 def read_limit(model: Any, tokenizer: Any) -> int:
@@ -181,24 +231,27 @@ def read_limit(model: Any, tokenizer: Any) -> int:
     return int(min(positions, tokenizer.model_max_length))
 
 
-def _layers(config: Any, lengths: torch.Tensor) -> torch.Tensor:
-    """(L,) FLOPs of one encoder layer on each length, from the backbone's on it less its on nothing."""
-    nothing = torch.zeros_like(lengths)
-    return (backbone_flops(config, lengths) - backbone_flops(config, nothing)) / config.num_hidden_layers
+def _word_indices(encoding: Any) -> NDArray[np.int64]:
+    """(n,) `Trace.words`."""
+    places = zip(encoding.word_ids(), encoding.sequence_ids(), strict=True)
+    return np.array(
+        [SPECIAL if word is None else QUERY - word if segment == 1 else word for word, segment in places],
+        dtype=np.int64,
+    )
 
 
-def _predictors(config: Any, present: torch.Tensor) -> torch.Tensor:
-    """(L,) FLOPs of the Contribution Predictors: what AdapLeR costs when everything is dropped before layer 0."""
-    dropped = torch.zeros(len(present), config.num_hidden_layers)
-    nothing = torch.zeros_like(present)
-    return adapler_flops(config, present, dropped) - adapler_flops(config, nothing, dropped)
-
-
-def _surfaces(words: tuple[str, ...], index: NDArray[np.int64], offsets: list[tuple[int, int]]) -> tuple[str, ...]:
+def _surfaces(
+    words: tuple[str, ...],
+    index: NDArray[np.int64],
+    offsets: list[tuple[int, int]],
+    *,
+    query: tuple[str, ...] = (),
+) -> tuple[str, ...]:
     """The characters of each token. Byte-level tokens that share one character show it once."""
     surfaces, last, end = [], SPECIAL, 0
     for word, (first, after) in zip(index.tolist(), offsets, strict=True):
         begin = max(first, end) if word == last else first
-        surfaces.append("" if word == SPECIAL else words[word][begin:after])
+        written = "" if word == SPECIAL else words[word] if word >= 0 else query[QUERY - word]
+        surfaces.append(written[begin:after])
         last, end = word, after
     return tuple(surfaces)

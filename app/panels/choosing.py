@@ -49,10 +49,10 @@ def choose_corpus(found: Sequence[str]) -> str:
     return st.sidebar.selectbox("Corpus", found, key="corpus")
 
 
-def choose_document(corpus: EraserCorpus) -> Document:
+def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
+    """A document of a split; `title` is the corpus's in the menu."""
     splits = list(corpus.splits)
-    if st.session_state.get("split") not in splits:
-        st.session_state.split = "test" if "test" in splits else splits[0]
+    state.fit("split", splits, default="test")
     split = st.sidebar.selectbox("Split", splits, key="split")
     examples = {example.id: example for example in corpus.splits[split]}
     state.fit("document", list(examples))
@@ -63,7 +63,12 @@ def choose_document(corpus: EraserCorpus) -> Document:
         key="document",
         on_change=_document_changed,
     )
-    return documents.of_example(examples[chosen])
+    return documents.of_example(
+        examples[chosen],
+        with_query=documents.has_queries(corpus.splits[split]),
+        labels=corpus.labels,
+        source=f"{title}, {split}",
+    )
 
 
 def choose_scale(*, large: bool) -> float:

@@ -1,4 +1,4 @@
-"""What several views show: the verdict, an error, the text alone."""
+"""What several views show: whose numbers they are, the verdict, an error, the text alone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import streamlit as st
 
-from app.html import render
-from app.model.tracing import Trace
+from app.markup import cards, render
+from app.model.tracing import Trace, reading_notes
 from app.sources.documents import Document
 
 
@@ -21,11 +21,21 @@ def literal(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
-def verdict(trace: Trace, document: Document) -> None:
-    """The four cards."""
-    st.html(render.verdict(trace, document.label))
+def subject(document: Document, *, checkpoint: str, scale: float) -> str:
+    """Whose numbers a view shows: checkpoint, threshold scale, and where the text comes from."""
+    text = f"{document.source}: {document.name}" if document.source else document.name
+    parts = [f"checkpoint {checkpoint}", f"threshold scale {scale:g}", text]
+    return " \N{MIDDLE DOT} ".join([*parts, "with its query"] if document.query else parts)
+
+
+def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float) -> None:
+    """The four cards, of what they are, and what makes them doubtful."""
+    st.caption(literal(subject(document, checkpoint=checkpoint, scale=scale)))
+    st.html(cards.verdict(trace, document.label, known=document.labels))
     if trace.unread_words:  # a single word longer than the model's input
         st.info(f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen.")
+    if notes := reading_notes(trace):
+        st.warning(literal(". ".join(note[0].upper() + note[1:] for note in notes) + "."))
 
 
 def text_alone(document: Document) -> None:

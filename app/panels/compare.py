@@ -6,7 +6,7 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.scores import ScoringMethod, get_method
-from app.html import render_methods
+from app.markup import render_methods
 from app.model import comparing
 from app.model.comparing import Comparison
 from app.model.tracing import Trace
@@ -43,7 +43,8 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
             found[method.title] = f"Costs {method.cost}; not run yet."
             continue
         found[method.title] = _score(checkpoint, document, method, scale=scale)
-    st.html(render_methods.legend(rationale=bool(trace.gold.any())))
+    signed = any(isinstance(one, Comparison) and one.signed for one in found.values())
+    st.html(render_methods.legend(trace, signed=signed))
     st.html(render_methods.cards(trace, found, layer=layer))
 
 

@@ -17,11 +17,14 @@ from app.server import state
 from app.sources import loading
 from app.work import jobs, reports
 
-LIMITS = {"the first 10": 10, "the first 25": 25, "the first 100": 100, "all": None}
+LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
 SECONDS_PER_LOOK = 1.0
 
 
-def show(found: dict[str, Path], corpora: Mapping[str, Path]) -> None:
+def show(
+    found: Mapping[str, Path], corpora: Mapping[str, Path], checkpoints: Mapping[str, Path], *, chosen: str | None
+) -> None:
+    """found: the menu of reports; chosen: the checkpoint of the sidebar, by its name in `checkpoints`."""
     if (made := st.session_state.pop("report_made", None)) in found:
         st.session_state.report = made
     if found:
@@ -32,25 +35,50 @@ def show(found: dict[str, Path], corpora: Mapping[str, Path]) -> None:
         except AdapLeRError as error:
             common.problem(error)
         else:
-            _facts(report)
+            origin = reports.origin_of(report.meta, checkpoints)
+            _facts(report, origin)
+            _compare_checkpoints(origin, chosen)
             _figure(report, key=reports.key_of(found[name]))
-            _documents(report, corpora)
+            _documents(report, corpora, origin)
     else:
         st.info("There is no report in reports/ or results/ yet: make one below.")
 
 
-def _facts(report: RationaleReport) -> None:
-    meta = report.meta
+def _facts(report: RationaleReport, origin: reports.Origin) -> None:
+    """Whose numbers these are, and the ones of the whole split."""
+    whose = [
+        f"checkpoint {origin.checkpoint or origin.called}",
+        f"threshold scale {origin.scale:g}",
+        f"{origin.data}, {origin.split}",
+        f"policy {origin.policy}{', with queries' if origin.queries else ''}",
+    ]
     facts = [
-        f"{meta['data']['name']}, {meta['split']}",
-        f"{len(report.documents)} documents, {report.n_skipped} of them skipped",
+        f"{len(report.documents)} documents, {report.n_skipped} of them without a rationale to judge by",
         f"accuracy {report.accuracy:.3f}",
     ]
     if report.adapler_accuracy is not None:
-        facts.append(f"with AdapLeR {report.adapler_accuracy:.3f}")
+        facts.append(f"with removal {report.adapler_accuracy:.3f}")
     if report.speedup is not None:
         facts.append(f"{report.speedup:.2f}x fewer FLOPs")
-    st.caption(common.literal(" \N{MIDDLE DOT} ".join(facts)))
+    for parts in (whose, facts):
+        st.caption(common.literal(" \N{MIDDLE DOT} ".join(parts)))
+
+
+def _compare_checkpoints(origin: reports.Origin, chosen: str | None) -> None:
+    """A warning where the sidebar shows another checkpoint than the report's."""
+    if chosen is None or origin.checkpoint == chosen:
+        return
+    if origin.checkpoint is None:
+        missing = "which is not in the menu, or was trained anew since"
+        st.warning(common.literal(f"This report is of {origin.called}, {missing}. The sidebar's is {chosen}."))
+        return
+    st.warning(common.literal(f"This report is of {origin.checkpoint}, not of {chosen}, which the sidebar shows."))
+    label = common.literal(f"Choose {origin.checkpoint}")
+    st.button(label, key="use-checkpoint", on_click=_use, args=[origin.checkpoint])
+
+
+def _use(checkpoint: str) -> None:
+    st.session_state.checkpoint = checkpoint
 
 
 def _figure(report: RationaleReport, *, key: str) -> None:
@@ -62,7 +90,7 @@ def _figure(report: RationaleReport, *, key: str) -> None:
     st.html(reports.figure(report, key, kind))
 
 
-def _documents(report: RationaleReport, corpora: Mapping[str, Path]) -> None:
+def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: reports.Origin) -> None:
     st.subheader("Documents")
     metrics = [metric for metric in report.metrics if not metric.startswith(("aopc", "loo"))]
     preferred = sorted(report.methods, key=lambda method: method not in ("cp", "saliency"))
@@ -75,18 +103,26 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path]) -> None:
     other = columns[2].selectbox("Against", report.methods, format_func=report.title, key="other")
     state.fit("at", range(report.n_layers))
     layer = columns[3].selectbox("At layer", range(report.n_layers), key="at")
-    order = st.segmented_control("Order", reports.ORDERS, key="order", required=True, default=reports.BEST)
+    order = st.segmented_control("Order", state.ORDERS, key="order", required=True)
     table = reports.document_table(report, metric=metric, method=method, other=other, layer=layer, order=str(order))
     names = table["document"].tolist()
     corpus = reports.corpus_of(report, corpora)
-    # callbacks run before the next run of the page, while the menus can still be set
-    target = {"corpus": corpus, "split": str(report.meta["split"]), "layer": layer}
+    opens = corpus is not None and origin.checkpoint is not None
+    # callbacks run before the next run of the page, while the menus can still be set; the document is shown with the
+    # model and the scale that the table is of
+    target = {
+        "corpus": corpus,
+        "split": origin.split,
+        "layer": layer,
+        "checkpoint": origin.checkpoint,
+        "scale": min(origin.scale, state.MAX_SCALE),
+    }
     st.dataframe(
         table,
         hide_index=True,
         height=360,
         key="documents",
-        on_select=partial(_picked, names, target) if corpus else "ignore",
+        on_select=partial(_picked, names, target) if opens else "ignore",
         selection_mode="single-row",
         column_config={
             name: st.column_config.NumberColumn(format="%.3f")
@@ -96,6 +132,8 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path]) -> None:
     )
     if corpus is None:
         st.caption("This report's corpus is not in the menu, so its documents cannot be opened.")
+    elif origin.checkpoint is None:
+        st.caption("This report's checkpoint is not in the menu, so its documents cannot be opened.")
     elif names:
         state.fit("open", names)
         left, right = st.columns([4, 1], vertical_alignment="bottom")
@@ -123,34 +161,27 @@ def _open(name: str, target: Mapping[str, Any]) -> None:
     st.session_state.update(document=name, source=state.REVIEW, view=state.LAYERS, part=0)
 
 
-def evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str) -> None:
-    """Make a report of what the sidebar has chosen; a timer looks after it while it runs."""
+def evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+    """Make a report of what the sidebar has chosen; a timer looks after it while it runs, whoever has started it."""
     st.subheader("Make a report")
-    running = st.session_state.get("job") is not None
+    running = st.session_state.get("job") is not None or jobs.running() is not None
     st.fragment(_evaluate, run_every=SECONDS_PER_LOOK if running else None)(
-        checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split
+        checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale
     )
 
 
-def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str) -> None:
-    job: jobs.Job | None = st.session_state.get("job")
+def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+    job: jobs.Job | None = st.session_state.get("job") or jobs.running()
     if job is None:
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), index=1, key="limit")
-        if right.button("Evaluate", key="evaluate", width="stretch"):
-            name = jobs.report_name(checkpoint, corpus, split)
-            job = jobs.evaluate(adapler=adapler, data=data, split=split, limit=LIMITS[limit], name=name)
-            if job is None:
-                st.info("Another job is running on this server; try again when it is done.")
-                return
-            st.session_state.job = job
-            st.rerun()
-        st.caption("The methods of the paper with the checkpoint of the menu; it runs beside the page.")
+        _offer(checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale)
         return
+    st.session_state.job = job
     code = job.code
     if code is None:
         left, right = st.columns([4, 1], vertical_alignment="bottom")
-        left.progress(job.progress, text=f"Evaluating: {job.progress:.0%}" if job.progress else "Starting ...")
+        what = "Evaluating" if job.kind == jobs.EVALUATION else "Training the checkpoint"
+        now = f"{job.progress:.0%}" if job.progress else "starting ..."
+        left.progress(job.progress, text=common.literal(f"{what} {job.name}: {now}"))
         if right.button("Stop", key="stop", width="stretch"):
             job.stop()
             st.session_state.job = None
@@ -158,6 +189,34 @@ def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split:
         return
     st.session_state.job = None
     if code == 0:
-        st.session_state.report_made = job.name
+        if job.kind == jobs.EVALUATION:
+            st.session_state.report_made = job.name
         st.rerun()
-    common.problem(loading.without_path(job.message, adapler, checkpoint))
+    message = loading.without_path(job.message, adapler, checkpoint)
+    common.problem(loading.without_path(message, data, corpus))
+
+
+def _offer(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit")
+    if right.button("Evaluate", key="evaluate", width="stretch"):
+        job = jobs.evaluate(
+            adapler=adapler,
+            checkpoint=checkpoint,
+            data=data,
+            corpus=corpus,
+            split=split,
+            threshold_scale=scale,
+            limit=LIMITS[limit],
+        )
+        if job is None:
+            st.info("Another job is running on this server; try again when it is done.")
+            return
+        st.session_state.job = job
+        st.rerun()
+    st.caption(
+        common.literal(
+            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}. It runs beside the "
+            "page, goes on when the page is closed, and overwrites no other report."
+        )
+    )

@@ -6,7 +6,7 @@ import time
 
 import streamlit as st
 
-from app.html import export, render
+from app.markup import cards, export, render
 from app.model.tracing import Trace, join_words
 from app.server import state
 
@@ -18,22 +18,27 @@ def show(trace: Trace) -> None:
     with left:
         chosen = st.segmented_control("Show", state.SHOWS, key="show", required=True, label_visibility="collapsed")
     with right:
-        joined = st.toggle("Whole words", key="joined", help="Wordpieces joined; a word has the sum of their scores.")
+        joined = st.toggle(
+            "Whole words",
+            key="joined",
+            help="Wordpieces joined: a word has the sum of their scores and is kept while one of them is. "
+            "Words are counted then, a special token as one.",
+        )
     drawn = join_words(trace) if joined else trace
     if chosen == state.NUMBERS:
-        numbers(trace)
+        numbers(drawn)
         return
-    st.html(render.legend(rationale=bool(trace.gold.any())))
+    st.html(render.legend(drawn))
     if chosen == state.ONE_LAYER and trace.layers > 1:
-        one_layer(drawn, tokens=trace)
+        one_layer(drawn)
     else:
-        st.html(render.layer_grid(drawn, tokens=trace))
+        st.html(render.layer_grid(drawn))
 
 
-def one_layer(trace: Trace, *, tokens: Trace) -> None:
+def one_layer(trace: Trace) -> None:
     """One layer at a time; while it plays, a timer runs this fragment again and not the whole page."""
     playing = bool(st.session_state.playing)
-    st.fragment(_one_layer, run_every=SECONDS_PER_LAYER if playing else None)(trace, tokens=tokens, ticking=playing)
+    st.fragment(_one_layer, run_every=SECONDS_PER_LAYER if playing else None)(trace, ticking=playing)
 
 
 def layer_slider(layers: int) -> int:
@@ -56,7 +61,11 @@ def numbers(trace: Trace) -> None:
             export.layer_table(trace),
             hide_index=True,
             column_config={
-                "threshold": st.column_config.NumberColumn(format="%.5f"),
+                "present": st.column_config.NumberColumn(help="The n of 1/n: what the layer's predictor reads."),
+                "threshold": st.column_config.NumberColumn(
+                    format="%.5f",
+                    help="A wordpiece with a lower score is dropped, and a word with the last of its wordpieces.",
+                ),
                 "FLOPs share": st.column_config.NumberColumn(
                     format="percent", help="Of all encoder layers with their predictors."
                 ),
@@ -66,10 +75,10 @@ def numbers(trace: Trace) -> None:
             },
         )
     with right:
-        st.html(render.length_bars(trace))
+        st.html(cards.length_bars(trace))
 
 
-def _one_layer(trace: Trace, *, tokens: Trace, ticking: bool) -> None:
+def _one_layer(trace: Trace, *, ticking: bool) -> None:
     remembered, last = st.session_state, trace.layers - 1
     _stay_within(last)
     if remembered.playing and time.monotonic() >= remembered.due:
@@ -83,7 +92,7 @@ def _one_layer(trace: Trace, *, tokens: Trace, ticking: bool) -> None:
     with left:
         layer = layer_slider(trace.layers)
     right.button("Stop" if ticking else "Play", width="stretch", key="play", on_click=_toggle, args=[last])
-    st.html(f'<div class="al-large">{render.layer_row(trace, layer, tokens=tokens)}</div>')
+    st.html(f'<div class="al-large">{render.layer_row(trace, layer)}</div>')
 
 
 def _toggle(last: int) -> None:

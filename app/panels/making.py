@@ -1,4 +1,4 @@
-"""No checkpoint anywhere: one is trained on the embedded sample, beside the page, with its progress in view."""
+"""No checkpoint anywhere: one is trained on the embedded sample when asked for, with its progress in view."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ MISSING = "There is no AdapLeR checkpoint in checkpoints/ or in a folder named w
 
 def show(folders: Sequence[Path]) -> None:
     """A timer looks after the training, whichever session has started it, until `folders` hold a checkpoint."""
-    waiting = not st.session_state.get("making_ended")
-    st.fragment(_show, run_every=SECONDS_PER_LOOK if waiting else None)(folders, waiting=waiting)
+    waiting = st.session_state.get("job") is not None or jobs.running() is not None
+    st.fragment(_show, run_every=SECONDS_PER_LOOK if waiting else None)(folders)
 
 
-def _show(folders: Sequence[Path], *, waiting: bool) -> None:
+def _show(folders: Sequence[Path]) -> None:
     remembered = st.session_state
-    job: jobs.Job | None = remembered.get("job")
-    if not waiting:
-        _stopped()
-        return
+    job: jobs.Job | None = remembered.get("job") or jobs.running()
     if job is None:
         if loading.list_checkpoints(folders):
             st.rerun()
-        try:
-            job = remembered.job = jobs.train_sample()
-        except AdapLeRError as error:
-            _end(str(error))
-        if job is None:
-            st.info(f"{MISSING} Another job is running on this server; one is made or looked for when it is done.")
-            return
+        _ask()
+        return
+    remembered.job = job
     code = job.code
     if code is None:
         left, right = st.columns([5, 1], vertical_alignment="bottom")
+        if job.kind != jobs.TRAINING:
+            left.info(f"{MISSING} Another job is running on this server; one can be made when it is done.")
+            return
         done, stages = jobs.trained_stages()
+        now = STAGES[min(done, stages - 1)]
         left.progress(
             min(1.0, (done + job.progress) / stages),
-            text=f"{MISSING} Training one on the embedded sample, some two minutes: {STAGES[done]} ...",
+            text=f"{MISSING} Training one on the embedded sample, some two minutes: {now} ...",
         )
         if right.button("Stop", key="stop", width="stretch"):
             job.stop()
             _end(None)
         return
-    if code or not loading.list_checkpoints(folders):
-        _end(job.message)
-    remembered.job = None
-    st.rerun()
+    failed = job.kind == jobs.TRAINING and (code or not loading.list_checkpoints(folders))
+    _end(job.message if failed else None)
 
 
-def _stopped() -> None:
+def _ask() -> None:
+    """Nothing is trained before somebody wants it."""
     if problem := st.session_state.get("making_problem"):
         common.problem(f"{MISSING} None could be made: {problem}")
     else:
         st.warning(MISSING)
-    if st.button("Train one on the embedded sample", key="make"):
-        st.session_state.making_ended = False
+    if st.button("Train one on the embedded sample (some two minutes)", key="make"):
+        try:
+            st.session_state.job = jobs.train_sample()
+        except AdapLeRError as error:
+            _end(str(error))
+        st.session_state.making_problem = None
         st.rerun()
 
 
 def _end(problem: str | None) -> None:
     """Show why there is nothing to wait for any more, without a timer."""
-    st.session_state.update(job=None, making_ended=True, making_problem=problem)
+    st.session_state.update(job=None, making_problem=problem)
     st.rerun()

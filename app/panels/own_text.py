@@ -16,16 +16,21 @@ from app.sources.documents import MAX_CHARACTERS, Document
 from app.sources.loading import Checkpoint
 
 
-def write_text() -> Document:
-    """The text area and the upload, which wins; what is longer than the page takes is cut, with a note."""
+def write_text() -> Document | None:
+    """The text area and the upload, which wins; what is longer than the page takes is cut, with a note.
+
+    None for a file that cannot be read, after saying why: no other text stands in for it.
+    """
     left, right = st.columns([3, 2])
     with left:
         typed = st.text_area(
             "Your own text",
             height=150,
             key="text",
-            help=f"Up to {MAX_CHARACTERS:,} characters. It is read by this server's model and kept nowhere else.",
+            help=f"Up to {MAX_CHARACTERS:,} characters. This server's model reads it; the text and what is computed "
+            "from it stay in the server's memory until your session ends, soon after the page is closed.",
             placeholder="Type or paste a review",
+            disabled=st.session_state.get("upload") is not None,
         )
     with right:
         file = st.file_uploader(
@@ -35,9 +40,11 @@ def write_text() -> Document:
             max_upload_size=uploads.MAX_MEGABYTES,
             help=uploads.LIMITS,
         )
-        document = Document("own text", typed)
+        document = Document("own text", typed) if file is None else _uploaded(Path(file.name).name, file.getvalue())
+        if document is None:
+            return None
         if file is not None:
-            document = _uploaded(Path(file.name).name, file.getvalue()) or document
+            st.caption(common.literal(f"Shown is the file {Path(file.name).name}, not the text beside it."))
     short = document.cut()
     if short is not document:
         st.info(f"The text has {len(document.text):,} characters; only the first {MAX_CHARACTERS:,} are used.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app.html import export
+from app.markup import export
 from app.model.tracing import Trace, join_words
 from app.panels import common
 from app.server import state
@@ -16,15 +18,15 @@ from app.sources.loading import Checkpoint
 from app.work import results
 
 
-def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
+    """name: of the checkpoint in the menu."""
     joined = bool(st.session_state.joined)
     drawn = join_words(trace) if joined else trace
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
     st.subheader("Figure for a paper")
-    lines = st.slider("Lines of text for each layer", 1, 12, 3, key="lines")
-    figure = partial(results.load_figure, drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines)
+    lines = st.slider("Lines of text for each layer", 1, 12, key="lines")
     try:
-        preview = str(figure(kind="preview"))
+        preview = results.load_preview(drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines)
     except AdapLeRError as error:  # a text without a word to draw
         common.problem(error)
     else:
@@ -34,35 +36,35 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
             for kind, mime in export.MIME.items():
                 st.download_button(
                     kind.upper(),
-                    partial(figure, kind=kind),
+                    partial(export.figure, drawn, document, kind=kind, lines=lines),
                     file_name=f"{stem}.{kind}",
                     mime=mime,
                     key=f"save-{kind}",
                     on_click="ignore",
                 )
     st.subheader("Tables and page")
-    st.caption("Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file.")
+    st.caption(
+        "Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file. Text that a "
+        "spreadsheet would run as a formula has an apostrophe before it."
+    )
+    facts: dict[str, Any] = {"checkpoint": name, "scale": scale}
+    subject = f"{common.subject(document, **facts)} \N{MIDDLE DOT} {date.today().isoformat()}"
+    scores = partial(export.csv, export.token_table(trace), trace, document, **facts)
+    numbers = partial(export.csv, export.layer_table(drawn), trace, document, **facts)
     with st.container(horizontal=True):
-        for key, label, data, name in (
-            ("save-scores", "Token scores as CSV", partial(_scores, trace, document), "scores.csv"),
-            ("save-csv", "Layers as CSV", partial(_layers, trace), "layers.csv"),
-            ("save-html", "Token grid as HTML", partial(_page, drawn, document, trace), "layers.html"),
+        for key, label, data, file in (
+            ("save-scores", "Token scores as CSV", scores, "scores.csv"),
+            ("save-csv", "Layers as CSV", numbers, "layers.csv"),
+            (
+                "save-html",
+                "Token grid as HTML",
+                partial(export.html_page, drawn, document, subject=subject),
+                "layers.html",
+            ),
         ):
-            mime = f"text/{name.rpartition('.')[2]}"
-            st.download_button(label, data, file_name=f"{stem}-{name}", mime=mime, key=key, on_click="ignore")
+            mime = f"text/{file.rpartition('.')[2]}"
+            st.download_button(label, data, file_name=f"{stem}-{file}", mime=mime, key=key, on_click="ignore")
     _link(document)
-
-
-def _scores(trace: Trace, document: Document) -> bytes:
-    return export.csv(export.token_table(trace, document.name))
-
-
-def _layers(trace: Trace) -> bytes:
-    return export.csv(export.layer_table(trace))
-
-
-def _page(drawn: Trace, document: Document, trace: Trace) -> bytes:
-    return export.html_page(drawn, document, tokens=trace)
 
 
 def _link(document: Document) -> None:

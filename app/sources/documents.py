@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.data.eraser import EraserExample
-from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 
 MAX_CHARACTERS = 20_000
@@ -18,16 +18,32 @@ MAX_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class Document:
-    """A text, and where it comes from a corpus its label and rationale: half-open ranges of words."""
+    """A text, and what is known of it.
+
+    name     its id in a corpus, or a file's name
+    text     words separated by white space
+    label    gold label as the corpus or file writes it, None where there is none
+    spans    human rationale: half-open ranges of words
+    query    second segment of the model's input, "" for none: as an evaluation of the corpus gives it
+    labels   all labels of the corpus or file, in the order of their numbers
+    source   corpus and split for the reader's eyes, "" for a text of the user's own
+    """
 
     name: str
     text: str
     label: str | None = None
     spans: tuple[tuple[int, int], ...] = ()
+    query: str = ""
+    labels: tuple[str, ...] = ()
+    source: str = ""
 
     @cached_property
     def words(self) -> tuple[str, ...]:
         return tuple(self.text.split())
+
+    @property
+    def query_words(self) -> tuple[str, ...]:
+        return tuple(self.query.split())
 
     @property
     def rationale(self) -> NDArray[np.bool_]:
@@ -49,15 +65,30 @@ class Document:
 
     def example(self) -> EraserExample:
         """The same for the analysis layer."""
-        return EraserExample(self.name, self.words, self.label or "", self.spans)
+        return EraserExample(self.name, self.words, self.label or "", self.spans, self.query)
 
 
-def of_example(example: EraserExample) -> Document:
-    """A document of a corpus."""
+def of_example(
+    example: EraserExample, *, with_query: bool = False, labels: tuple[str, ...] = (), source: str = ""
+) -> Document:
+    """A document of a corpus; `with_query`: its query is part of the model's input."""
     # a word with white space in it, a no-break space say, would shift all others when the text is split again
     sign = "\N{REPLACEMENT CHARACTER}"
     words = [word if word.split() == [word] else sign.join(word.split()) or sign for word in example.words]
-    return Document(example.id, " ".join(words), example.label, example.spans)
+    return Document(
+        name=example.id,
+        text=" ".join(words),
+        label=example.label,
+        spans=example.spans,
+        query=" ".join(example.query.split()) if with_query else "",
+        labels=labels,
+        source=source,
+    )
+
+
+def has_queries(examples: Sequence[EraserExample]) -> bool:
+    """Whether an evaluation shows the queries of a split to the model: where they differ between its documents."""
+    return len({example.query for example in examples}) > 1
 
 
 def rationale_of(words: int, spans: tuple[tuple[int, int], ...]) -> NDArray[np.bool_]:
@@ -69,12 +100,18 @@ def rationale_of(words: int, spans: tuple[tuple[int, int], ...]) -> NDArray[np.b
 
 
 def parts_of(document: Document, tokenizer: Any, *, limit: int) -> tuple[tuple[int, int], ...]:
-    """Ranges of words, one after the other, each of which the model can read whole; one where all fit."""
+    """Ranges of words, one after the other, each of which the model can read whole; one where all fit.
+
+    Raises:
+        ArgumentError: the query leaves no room for the text.
+    """
     whole = ((0, len(document.words)),)
-    try:
-        windows = align(document.example(), tokenizer, max_length=limit, policy="all-windows").windows
-    except ArgumentError:  # nothing in the text gives a token
+    pieces = tokenizer(list(document.words), is_split_into_words=True, add_special_tokens=False, verbose=False)
+    if not pieces["input_ids"]:
         return whole
+    windows = align(
+        document.example(), tokenizer, max_length=limit, policy="all-windows", with_query=bool(document.query)
+    ).windows
     starts = sorted({int(window.words[~window.special].min()) for window in windows})
     starts[0] = 0
     return tuple(zip(starts, [*starts[1:], len(document.words)], strict=True))

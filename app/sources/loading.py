@@ -7,9 +7,11 @@ browser sends becomes a path, and no path of the server is sent to a browser.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 from typing import Any, NoReturn
@@ -101,6 +103,7 @@ def told_apart(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 class Checkpoint:
     """A model in evaluation mode and its tokenizer, shared between sessions and never changed.
 
+    key: tells it from all others, and from what was in its folder before.
     lock: held for every call: scoring methods switch the model's attention for the time of theirs.
     """
 
@@ -142,6 +145,21 @@ def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
     except Exception as error:  # damaged files end in errors of safetensors, json, tokenizers, torch ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{folder}: cannot be loaded ({reason:.160})") from error
+
+
+def weights_checksum(folder: Path) -> str:
+    """sha256 of a checkpoint's weights and configuration, its first 16 digits. A damaged folder has one too."""
+    files = (*sorted(folder.glob("*.safetensors")), folder / "config.json")
+    return _checksum(tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file()))
+
+
+@lru_cache(maxsize=64)
+def _checksum(files: tuple[tuple[str, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _ in files:
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:

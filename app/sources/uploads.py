@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from adapler.data.archive import json_lines
@@ -15,7 +16,8 @@ MAX_MEGABYTES = 2
 MAX_LINES = 200
 LIMITS = (
     f"txt or jsonl, UTF-8, up to {MAX_MEGABYTES} MB; of a jsonl file up to {MAX_LINES} lines, each with `text` or "
-    "`tokens`, and if you like `label` and `rationale` (0 or 1 for each token, or one such list an annotator)"
+    "`tokens`, and if you like `label`, `query` and `rationale` (0 or 1 for each token, "
+    "or one such list an annotator: a token counts that more than half of them mark)"
 )
 
 
@@ -34,18 +36,22 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
         if not text.split():
             raise DataError(f"{name}: no text in it")
         return (Document(name, text),)
-    found = []
+    found: list[Document] = []
     for line, row in json_lines(text, name):
         if len(found) == MAX_LINES:
             raise DataError(f"{name}: more than {MAX_LINES} lines; the limit is {MAX_LINES}")
         found.append(_document(row, f"{name}:{line}", number=line))
     if not found:
         raise DataError(f"{name}: holds no lines")
-    return tuple(found)
+    labels = tuple(sorted({document.label for document in found if document.label is not None}))
+    shown = len({document.query for document in found}) > 1  # the rule of an evaluation: one query says nothing
+    return tuple(replace(one, labels=labels, query=one.query if shown else "") for one in found)
 
 
 def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     tokens, text, label = row.get("tokens"), row.get("text"), row.get("label")
+    if pair := [name for name in ("text_a", "text_b") if name in row]:
+        raise DataError(f"{where}: has a field {pair[0]!r}; pairs are not read here, only one text a line")
     if tokens is not None and not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
         raise DataError(f"{where}: field 'tokens' must be a list of strings")
     if tokens is None and not isinstance(text, str):
@@ -55,11 +61,16 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
         raise DataError(f"{where}: a token is empty or has white space in it")
     if not words:
         raise DataError(f"{where}: no text in it")
+    if label is not None and (isinstance(label, bool) or not isinstance(label, str | int) or not str(label).strip()):
+        raise DataError(f"{where}: field 'label' must be a name or a whole number, found {str(label)[:40]!r}")
+    if not isinstance(query := row.get("query", ""), str):
+        raise DataError(f"{where}: field 'query' must be a string")
     mask = read_rationale(row.get("rationale"), len(words), where=where)
     name = row.get("id")
     return Document(
         name=str(name)[:80] if isinstance(name, str | int) else f"line {number}",
         text=" ".join(words),
-        label=label if isinstance(label, str) else None,
+        label=None if label is None else str(label),
         spans=tuple(spans_of(mask)),
+        query=" ".join(query.split()),
     )

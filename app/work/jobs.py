@@ -2,7 +2,8 @@
 
 It is a process of its own: it takes no model away from the sessions, and stopping it leaves nothing half-written:
 an evaluation writes its folder whole or not at all, and a training goes on from its last stage when started again.
-One at a time on a server.
+One at a time on a server. A job belongs to the server and not to the session that started it: a page that is loaded
+again finds it, and its place is free as soon as its process has ended, whether a session looks at it or not.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 from adapler.data.minilm import packaged_minilm
-from app.server import locks
 from app.sources.loading import CHECKPOINTS, ROOT
 
 REPORT_FOLDER = ROOT / "reports"
@@ -26,18 +26,22 @@ SAMPLE_OPTIONS = (
     "--epochs 3 --finetune-epochs 8 --batch-size 8 --learning-rate 5e-5 --freeze-backbone "
     "--predictor-learning-rate 5e-3 --eta-learning-rate 1e-2 --gamma 0.2 --phi 1e-3"
 )
+EVALUATION, TRAINING = "evaluation", "training"
 
 
 class Job:
-    """One run of a command; it ends with the session that started it."""
+    """One run of a command; it ends with the server at the latest.
 
-    def __init__(self, command: list[str], *, name: str, release: Callable[[], None]) -> None:
-        self.name = name
+    kind: EVALUATION or TRAINING; name: of the report or the checkpoint that it makes.
+    """
+
+    def __init__(self, command: list[str], *, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
         self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace", suffix=".log")
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
         )
-        self._end = weakref.finalize(self, _end, self._process, release)
+        self._end = weakref.finalize(self, _end, self._process)
 
     @property
     def progress(self) -> float:
@@ -48,10 +52,7 @@ class Job:
     @property
     def code(self) -> int | None:
         """The exit code, None while it runs."""
-        code = self._process.poll()
-        if code is not None:
-            self._end()
-        return code
+        return self._process.poll()
 
     @property
     def message(self) -> str:
@@ -69,7 +70,7 @@ class Job:
             return stream.read().decode("utf-8", errors="replace")
 
 
-def _end(process: subprocess.Popen[bytes], release: Callable[[], None]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
@@ -77,14 +78,57 @@ def _end(process: subprocess.Popen[bytes], release: Callable[[], None]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    release()
 
 
-def evaluate(*, adapler: Path, data: Path, split: str, limit: int | None, name: str) -> Job | None:
-    """Evaluate the paper's methods; the report becomes reports/`name`. None while another job runs."""
-    command = [sys.executable, "-m", "analysis.rationale_eval", "--adapler", str(adapler), "--data", str(data)]
-    command += ["--split", split, "--output", str(REPORT_FOLDER / name)]
-    return _start(command if limit is None else [*command, "--limit", str(limit)], name=name)
+class Seat:
+    """The server's place for one job. `running` asks the process itself, so an ended job never keeps it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._job: Job | None = None
+
+    def running(self) -> Job | None:
+        """The job that runs now, whichever session has started it."""
+        job = self._job
+        return job if job is not None and job.code is None else None
+
+    def start(self, command: list[str], *, kind: str, name: str) -> Job | None:
+        """A new job; None while another one runs."""
+        with self._lock:
+            if self.running() is not None:
+                return None
+            self._job = Job(command, kind=kind, name=name)
+            return self._job
+
+
+SEAT = Seat()  # a module is imported once on a server, whatever the page does
+
+
+def running() -> Job | None:
+    """The server's job while it runs."""
+    return SEAT.running()
+
+
+def evaluate(
+    *,
+    adapler: Path,
+    checkpoint: str,
+    data: Path,
+    corpus: str,
+    split: str,
+    threshold_scale: float,
+    limit: int | None,
+) -> Job | None:
+    """Evaluate the paper's methods into a new report. None while another job runs.
+
+    adapler, data: folders, and the names that the menus give them: checkpoint, corpus.
+    """
+    parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"first {limit}"])]
+    name = unused_name(report_name(*parts))
+    command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]
+    command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", f"{threshold_scale:g}"]
+    command += ["--output", str(REPORT_FOLDER / name)]
+    return SEAT.start(command if limit is None else [*command, "--limit", str(limit)], kind=EVALUATION, name=name)
 
 
 def train_sample() -> Job | None:
@@ -93,11 +137,11 @@ def train_sample() -> Job | None:
     Raises:
         CheckpointError: the encoder is not installed.
     """
-    if locks.working().locked():
+    if running() is not None:
         return None  # asked every second, and the encoder's checksum takes a third of one
     command = [sys.executable, "-m", "adapler", "run", "--task", str(ROOT / "data" / "eraser" / "sample")]
     command += ["--model", str(packaged_minilm()), "--output", str(SAMPLE_MODEL), *SAMPLE_OPTIONS.split()]
-    return _start(command, name=SAMPLE_MODEL.name)
+    return SEAT.start(command, kind=TRAINING, name=SAMPLE_MODEL.name)
 
 
 def trained_stages() -> tuple[int, int]:
@@ -106,17 +150,15 @@ def trained_stages() -> tuple[int, int]:
     return sum(path.is_file() for path in finished), len(finished) + 1
 
 
-def _start(command: list[str], *, name: str) -> Job | None:
-    lock = locks.working()
-    if not lock.acquire(blocking=False):
-        return None
-    try:
-        return Job(command, name=name, release=lock.release)
-    except OSError:
-        lock.release()
-        raise
-
-
 def report_name(*parts: str) -> str:
     """A folder's name made of other names: letters, digits, dots and dashes."""
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") or "x" for part in ("app", *parts))[:120]
+
+
+def unused_name(name: str) -> str:
+    """The name, or the name with the first number after it that no report has: a report is never overwritten."""
+    unique, count = name, 1
+    while (REPORT_FOLDER / unique).exists():
+        count += 1
+        unique = f"{name}-{count}"
+    return unique

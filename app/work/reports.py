@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +17,12 @@ from analysis.metrics.registry import get_metric
 from analysis.output.report import RationaleReport
 from analysis.results.report_json import SCHEMA_VERSION
 from analysis.results.wording import higher_is_better
-from app.html import pictures
+from app.markup import pictures
 from app.server import locks
-from app.sources.loading import find_corpus, told_apart, without_path
+from app.server.state import BEST, DISAGREEMENT
+from app.sources.loading import ROOT, find_corpus, told_apart, weights_checksum, without_path
 
 NAME = "report.json"
-ORDERS = BEST, WORST, DISAGREEMENT = ("Best first", "Worst first", "Largest disagreement")
 FIGURES = {
     "agreement": "Agreement by layer",
     "lengths": "Tokens left by layer",
@@ -31,10 +33,18 @@ FIGURES = {
 
 
 def list_reports(folders: Sequence[Path]) -> dict[str, Path]:
-    """Folders with a report.json, these or one below; those that this version reads come first."""
-    paths = [path.parent for folder in folders for depth in ("", "*/") for path in sorted(folder.glob(depth + NAME))]
-    paths.sort(key=lambda path: not _is_current(path / NAME))
-    return told_apart((path.name, path) for path in paths)
+    """Folders with a report.json, these or up to two below; those that this version reads come first.
+
+    One two levels below is called by both of its folders. Hidden folders are left out: reports are made there.
+    """
+    named = []
+    for folder in folders:
+        for path in (found.parent for depth in ("", "*/", "*/*/") for found in sorted(folder.glob(depth + NAME))):
+            inside = path.relative_to(folder)
+            if not any(part.startswith(".") for part in inside.parts):
+                named.append((inside.as_posix() if inside.parts else folder.resolve().name, path))
+    named.sort(key=lambda one: not _is_current(one[1] / NAME))
+    return told_apart(named)
 
 
 def _is_current(path: Path) -> bool:
@@ -61,10 +71,63 @@ def find_report(found: Mapping[str, Path], name: str) -> RationaleReport:
         raise DataError(without_path(error, path, name)) from error
 
 
+def read(path: Path) -> RationaleReport:
+    """The report in a folder, read anew. Raises DataError."""
+    return RationaleReport.from_json(path / NAME)
+
+
 # A resource: a report is frozen, and a large one is not copied at every rerun.
 @st.cache_resource(max_entries=3, show_spinner="Reading the report ...")
 def _load(path: str, stamp: int) -> RationaleReport:
     return RationaleReport.from_json(Path(path))
+
+
+ORIGIN = ("adapler", "model", "weights", "data", "split", "policy", "threshold_scale", "queries")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose numbers a report holds, in the words of the menus.
+
+    checkpoint  its name in the menu; None where the menu does not have it, or has other weights under its name
+    called      what the report itself calls the model, without a path
+    split, policy, scale, queries: what was evaluated, and how
+    """
+
+    checkpoint: str | None
+    called: str
+    data: str
+    split: str
+    policy: str
+    scale: float
+    queries: bool
+
+
+def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origin:
+    """Whose numbers a report holds, out of its `meta` (of which ORIGIN is read); `checkpoints` is the menu."""
+    adapler = meta.get("adapler")
+    return Origin(
+        checkpoint=_checkpoint_of(meta, checkpoints),
+        called=Path(str(adapler)).name if adapler else f"{Path(str(meta.get('model'))).name}, without AdapLeR",
+        data=str(meta["data"]["name"]),
+        split=str(meta["split"]),
+        policy=str(meta.get("policy") or "unknown"),
+        scale=float(meta.get("threshold_scale", 1.0)),
+        queries=bool(meta.get("queries")),
+    )
+
+
+def _checkpoint_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> str | None:
+    """By the weights' checksum where the report has one, else by the folder that was named."""
+    named = meta.get("adapler")
+    if named is None:
+        return None
+    path = (ROOT / str(named)).resolve()
+    by_folder = [name for name, folder in checkpoints.items() if folder.resolve() == path]
+    if (weights := meta.get("weights")) is None:
+        return by_folder[0] if by_folder else None
+    order = dict.fromkeys((*by_folder, *(name for name in checkpoints if name == named), *checkpoints))
+    return next((name for name in order if weights_checksum(checkpoints[name]) == weights), None)
 
 
 def kinds(report: RationaleReport) -> tuple[str, ...]:
@@ -109,7 +172,8 @@ def document_table(
     table = table[~np.isnan(columns[method])]
     falling = order == DISAGREEMENT or (order == BEST) == higher_is_better(metric)
     places = np.argsort(-key[table.index] if falling else key[table.index], kind="stable")
-    return table.iloc[places].reset_index(drop=True)
+    ordered: pd.DataFrame = table.iloc[places].reset_index(drop=True)
+    return ordered
 
 
 def corpus_of(report: RationaleReport, corpora: Mapping[str, Path]) -> str | None:
@@ -134,5 +198,5 @@ def metric_name(name: str) -> str:
 
 def page(report: RationaleReport) -> bytes:
     """The report as one HTML page."""
-    with locks.drawing():
+    with locks.DRAWING:
         return report.to_html().encode()

@@ -1,51 +1,90 @@
-"""Accuracy against speedup of a checkpoint, from the files that its runs left in results/ and reports/."""
+"""Accuracy against speedup of one checkpoint, out of what was measured of this checkpoint and of no other.
+
+That is: the evaluation*.json of `python -m adapler evaluate` in its own folder, for the checkpoints of the repository
+also those in results/ under its name, and the reports of it. What other runs of a training gave (a trade-off CSV) is
+no curve of one model, and is not read.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from adapler.errors import DataError
-from app.html import pictures
+from adapler.errors import AdapLeRError
+from app.sources.loading import CHECKPOINTS
+from app.work import reports
+
+COLUMNS = ("measured", "scale", "score", "speedup", "reference", "documents", "metric", "file")
 
 
-def find_tables(folders: Sequence[Path], checkpoint: str) -> dict[str, Path]:
-    """Trade-off CSVs and evaluation*.json in the folders' subfolder of the checkpoint's name, by file name."""
-    inside = [folder / checkpoint for folder in folders]
-    return {
-        path.name: path for folder in inside for pattern in ("*.csv", "evaluation*.json") for path in
-        sorted(folder.glob(pattern))
-    }  # fmt: skip
+def curve(
+    name: str, *, checkpoints: Mapping[str, Path], results: Sequence[Path], found: Mapping[str, Path]
+) -> tuple[pd.DataFrame, list[str]]:
+    """(COLUMNS, a row for each threshold scale that was measured; files that could not be read).
 
-
-@st.cache_data(max_entries=8, show_spinner="Drawing ...")
-def figure(path: Path, stamp: int) -> str | None:
-    """The curve as HTML; None for a file that is none of the kind. `stamp`: when it was written."""
-    from analysis.figures.tradeoff import tradeoff_figure
-
-    table = _read(path)
-    if table is None or len(table) < 2:
-        return None
-    return pictures.picture(lambda: tradeoff_figure(table), "Accuracy against speedup")
-
-
-def _read(path: Path) -> pd.DataFrame | None:
-    from analysis.figures.tradeoff import read_tradeoff
-
-    if path.suffix == ".csv":
+    name: of the checkpoint in the menu `checkpoints`; results: folders with one of its name below; found: the menu
+    of reports. `score` is that with removal, `reference` that without, both on as many documents as it says.
+    """
+    rows: list[dict[str, Any]] = []
+    unread = []
+    for path in evaluation_files(name, checkpoints[name], results):
         try:
-            return read_tradeoff(path)
-        except DataError:  # results hold other tables too
-            return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [(one["threshold_scale"], one["score"], one["speedup"]) for one in content["hard"]]
-        table = pd.DataFrame(rows, columns=["scale", "accuracy", "speedup"])
-        mode = f"{content.get('task')}, {content.get('split')}"
-        return table.assign(reference=float(content["none"]["score"]), mode=mode)
-    except (OSError, ValueError, KeyError, TypeError):
+            rows += _evaluation(path)
+        except (OSError, ValueError, KeyError, TypeError):
+            unread.append(path.name)
+    for title, path in found.items():
+        try:
+            summary = _summary(path, reports.key_of(path))
+        except (AdapLeRError, OSError, ValueError, KeyError, TypeError):
+            unread.append(title)
+            continue
+        if summary is not None and reports.origin_of(summary["meta"], checkpoints).checkpoint == name:
+            rows.append({**summary["point"], "file": title})
+    return pd.DataFrame(rows, columns=COLUMNS), unread
+
+
+def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[Path]:
+    """Every evaluation*.json of a checkpoint."""
+    folders = [folder]
+    if folder.resolve() == (CHECKPOINTS / name).resolve():
+        folders += [one / name for one in results]
+    return [path for one in folders for path in sorted(one.glob("evaluation*.json"))]
+
+
+def _evaluation(path: Path) -> list[dict[str, Any]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    shared = {
+        "measured": f"{content['task']}, {content['split']}, {content['examples']} documents",
+        "reference": float(content["none"]["score"]),
+        "documents": int(content["examples"]),
+        "metric": str(content["metric"]),
+        "file": path.name,
+    }
+    return [
+        {"scale": float(one["threshold_scale"]), "score": float(one["score"]), "speedup": float(one["speedup"])}
+        | shared
+        for one in content["hard"]
+    ]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _summary(path: Path, key: str) -> dict[str, Any] | None:
+    """A report's facts and its point; None without AdapLeR. `key` tells one version of the report from the next."""
+    report = reports.read(path)
+    if report.adapler_accuracy is None or report.speedup is None:
         return None
+    point = {
+        "measured": f"{report.meta['data']['name']}, {report.meta['split']}, {len(report.documents)} documents",
+        "scale": float(report.meta.get("threshold_scale", 1.0)),
+        "score": report.adapler_accuracy,
+        "speedup": report.speedup,
+        "reference": report.accuracy,
+        "documents": len(report.documents),
+        "metric": "accuracy",
+    }
+    return {"meta": {name: report.meta.get(name) for name in reports.ORIGIN}, "point": point}

@@ -145,6 +145,23 @@ def test_replacing_never_turns_a_folder_into_a_file(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "out"]
 
 
+@pytest.mark.parametrize("name", ["a" * 250 + ".json", "b" * 255, "ab." + "é" * 120])
+def test_replacing_takes_every_name_that_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as temporary:
+        temporary.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / "folder").mkdir()
+    with replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+
+
+@pytest.mark.parametrize("name", ["b" * 300, "b" * 300 + "/c", "/proc/nowhere/c", "q/" * 3000 + "c"])
+def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"cannot be written \(") as caught, replacing(tmp_path / name) as temporary:
+        temporary.write_text("x")
+    assert len(str(caught.value)) < 400 and list(tmp_path.iterdir()) == []
+
+
 def test_replacing_refuses_precious_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here" / "deep").mkdir(parents=True)
     (tmp_path / "repository" / ".git").mkdir(parents=True)
@@ -177,3 +194,8 @@ def test_sha256_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
     assert folder("2", {"b/c": "y", "a": "x"}) == first
     assert folder("3", {"a": "y", "b/c": "x"}) != first
     assert folder("4", {"a": "x", "b/d": "y"}) != first
+
+
+def test_sha256_of_a_folder_with_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9")).write_text("x")
+    assert len(sha256_of(tmp_path)) == 64

@@ -38,7 +38,7 @@ WORDS = ["a", "and", "film", "the", "plot", "is", "of", "rain", ",", ".", "日",
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
     # [CLS] and [SEP] are not where BERT has them: nothing may rely on their ids
-    vocabulary = ["x", "[SEP]", "y", "[UNK]", "[CLS]", "[PAD]", *WORDS, *PIECES]
+    vocabulary = ["x", "[SEP]", "y", "[UNK]", "[CLS]", "[PAD]", *WORDS, *PIECES, "[MASK]"]
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -49,7 +49,12 @@ def tiny_tokenizer() -> Any:
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
 
 
@@ -122,6 +127,7 @@ def documents() -> list[Document]:
 def batch_of(tokenizer: Any, chosen: list[Document], **options: Any) -> Batch:
     windows = [align(document, tokenizer, max_length=32).windows[0] for document in chosen]
     options.setdefault("labels", [0] * len(chosen))
+    options.setdefault("mask_token_id", tokenizer.mask_token_id)
     return collate(windows, pad_token_id=tokenizer.pad_token_id, **options)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +46,22 @@ def test_command_writes_and_prints(
     assert lines[2] == f"data       {corpus_folder}, test"
     assert "documents  6, 4 scored, 2 skipped" in printed
     assert "FLOPs      " in printed and "x fewer with AdapLeR" in printed
-    for title in ("Average precision", "FPR (selected at 1/n)", "TPR (selected at 1/n)", "J = TPR - FPR"):
+    for title in ("Average precision", "FPR (selected at 1/n, n = tokens of the input)", "J = TPR - FPR"):
         assert title in printed
     assert lines[-1].startswith("next: streamlit run app/main.py")
     report = RationaleReport.from_json(output / "report.json")
     assert report.methods == ("attention", "attention_received", "rollout", "saliency", "cp", "random")
-    assert report.meta["command"].startswith("python -m analysis.rationale_eval --adapler")
-    assert report.meta["adapler"] == str(adapler_folder)
+    assert report.meta["command"].startswith("python -m analysis.rationale_eval --adapler adapler --data films")
+    assert report.meta["adapler"] == adapler_folder.name
+    for path in output.iterdir():
+        if path.suffix in (".json", ".txt", ".html", ".md", ".tex"):
+            assert str(tmp_path) not in path.read_text(), f"{path.name} shows where this machine keeps its files"
     assert "* differs from AdapLeR CP" in printed  # the tests of CP against the others
     tables = [line for line in lines if line.startswith("  cp ")]
-    assert len(tables) == 4 and all(len(line) <= 100 for line in lines[: lines.index(tables[-1])])
+    assert len(tables) == 7 and all(len(line) <= 100 for line in lines[: lines.index(tables[-1])])
     for name in ("agreement.pdf", "agreement.png", "lengths.pdf", "document.svg"):
         assert (output / "figures" / name).is_file()
-    assert (output / "summary.txt").read_text().startswith("adapler    ")
+    assert (output / "summary.txt").read_text().startswith("adapler    adapler\n")
 
 
 @pytest.mark.usefixtures("quick")
@@ -84,17 +86,24 @@ def test_without_arguments_the_embedded_checkpoint_and_the_sample(
     assert "(the real ERASER Movie Reviews)" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("quick")
-def test_two_runs_give_the_same_numbers(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
-    texts = []
+def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
+    adapler_folder: Path,
+    corpus_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = []
+    options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--output", "out")
     for name in ("a", "b"):
-        options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24)
-        assert command(*options, "--output", tmp_path / name) == 0
-        content = json.loads((tmp_path / name / "report.json").read_text())
-        content["meta"].pop("command")
-        assert content["meta"].pop("cache")["from_cache"] == (0 if name == "a" else 6 * 8)  # six methods, two models
-        texts.append(content)
-    assert texts[0] == texts[1]
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert command(*options) == 0
+        assert ("cache      100 %" in capsys.readouterr().out) == (name == "b")
+        folder = tmp_path / name / "out"
+        files.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+    assert files[0].keys() == files[1].keys() and len(files[0]) > 10
+    assert [str(name) for name, content in files[0].items() if content != files[1][name]] == []
 
 
 @pytest.mark.parametrize(

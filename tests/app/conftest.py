@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 import app as app_package
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.eraser import read_corpus
-from analysis.evaluation.run import evaluate
+from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from app.sources import loading
 from tests.conftest import WORDS
@@ -75,13 +75,16 @@ def app_reports(
     tmp_path_factory: pytest.TempPathFactory, app_model: Any, tiny_tokenizer: Any, app_corpus: Path
 ) -> Path:
     """A folder with the report `films`."""
-    report = evaluate(
+    report = run_evaluation(
         model=app_model.backbone,
         adapler=app_model,
         tokenizer=tiny_tokenizer,
         corpus=read_corpus(app_corpus),
-        methods=["cp", "saliency", "attention", "lime(n_samples=10)"],
-        settings=Settings(max_length=40, metrics=("average_precision", "fpr", "tpr")),
+        settings=Settings(
+            max_length=40,
+            methods=("cp", "saliency", "attention", "lime(n_samples=10)"),
+            metrics=("average_precision", "fpr", "tpr"),
+        ),
         progress=False,
     )
     folder = tmp_path_factory.mktemp("reports")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 import app
 from adapler.model.flops import speedup
-from app.html import render
-from tests.app.html.test_render import Reader
+from app.markup import cards
+from tests.app.markup.test_render import Reader
 
 PAGE = Path(app.__file__).with_name("main.py")
 
@@ -38,7 +39,8 @@ def expected(model: Any, tokenizer: Any, text: str, scale: float = 1.0) -> tuple
     probabilities = out.logits[0].softmax(-1)
     best = int(probabilities.argmax())
     gain = speedup(model.config, torch.tensor([batch["input_ids"].shape[1]]), out.lengths)
-    return f"{model.config.id2label[best]} {probabilities[best]:.0%}", out.lengths[0].tolist(), render.cheaper(gain)
+    percent = unescape(cards.percent(float(probabilities[best])))
+    return f"{model.config.id2label[best]} {percent}", out.lengths[0].tolist(), cards.cheaper(gain)
 
 
 def check(page: AppTest, model: Any, tokenizer: Any, text: str, scale: float = 1.0) -> None:

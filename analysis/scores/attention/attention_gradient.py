@@ -1,7 +1,4 @@
-"""Attention x gradient relevance: Chefer, Gur and Wolf (2021), https://arxiv.org/abs/2103.15679.
-
-    Abar^l = mean over heads of max(dlogit/dA^l * A^l, 0)                                   (equation 5)
-    R^l    = (I + Abar^(L-1)) ... (I + Abar^l)                                              (equation 6)
+"""Attention x gradient relevance, accumulated from a layer to the output.
 
 The paper has one relevance map, R^0. Here every layer has one: R^l starts at layer l, so that its [CLS] row
 says how much the token that *enters* layer l weighs in the prediction, as saliency at layer l does, and layer 0
@@ -15,9 +12,11 @@ from typing import Any
 
 import torch
 
-from adapler.errors import ArgumentError
-from analysis.scores.base import Batch, LayerScores, normalise, scoring_method
-from analysis.scores.shared.forward import Target, differentiable, eager_forward, share_logits, target_classes
+from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.registry import TO_OUTPUT, scoring_method
+from analysis.scores.shared.attention_gradients import attention_gradient_maps
+from analysis.scores.shared.precision import full_precision
+from analysis.scores.shared.targets import Target
 
 
 @scoring_method(
@@ -26,28 +25,30 @@ from analysis.scores.shared.forward import Target, differentiable, eager_forward
     needs=("attention", "gradient"),
     title="Attention x gradient",
     cost="1 forward + backward",
+    reads=(),
+    scope=TO_OUTPUT,
 )
 def attention_gradient(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
-    """[CLS] row of R^l - I: what each token entering layer l weighs in the target's logit."""
-    with differentiable(model):
-        output = eager_forward(model, batch)
-        classes = target_classes(batch, target, output.logits)
-        logit = output.logits.gather(-1, classes[:, None]).sum()
-        gradients = torch.autograd.grad(logit, output.attentions, allow_unused=True)
-    share_logits(model, batch, output.logits)
-    if any(gradient is None for gradient in gradients):
-        raise ArgumentError(
-            f"model: the attention weights that {type(model).__name__} returns are not the ones its prediction "
-            "is computed from; attention_gradient cannot run on it"
-        )
+    """Attention x gradient: attention weighted by its gradient, multiplied from layer l up to the output.
+
+    Formula: Abar^l = mean over heads of max(d value / d A^l * A^l, 0)     (equation 5 of the paper)
+        R^l = (I + Abar^(L-1)) ... (I + Abar^l)     (equation 6); score^l is the [CLS] row of R^l - I.
+    Layer: from the layer to the output. Layer 0 is the paper's map.
+    Cost: 1 forward + backward, with the slower eager attention.
+    Misleads: one strong layer, mostly the last, fills the rows of all layers below it: nearly equal scores in
+        every layer say nothing about each of them. `attention_gradient_local` has each layer alone. Evidence against
+        the target is cut off at 0.
+    Reference: Chefer, Gur and Wolf (2021), Generic Attention-model Explainability, https://arxiv.org/abs/2103.15679
+    """
+    maps = attention_gradient_maps(model, batch, target)
     n_batch, n_tokens = batch.attention_mask.shape
-    row = torch.zeros(n_batch, 1, n_tokens, device=batch.input_ids.device)
+    row = torch.zeros(n_batch, 1, n_tokens, device=batch.input_ids.device, dtype=maps[0].dtype)
     row[:, :, 0] = 1.0
     rows = []
-    for attention, gradient in zip(reversed(output.attentions), reversed(gradients), strict=True):
-        weights = (gradient.float() * attention.detach().float()).clamp_min(0).mean(1)  # (B, N, N)
-        row = row + torch.bmm(row, weights)  # (B, 1, N)
-        rows.append(row.clone())
+    with full_precision(batch):
+        for weights in reversed(maps):
+            row = row + torch.bmm(row, weights)  # (B, 1, N)
+            rows.append(row.clone())
     relevance = torch.cat(rows[::-1], dim=1)  # (B, L, N)
     relevance[:, :, 0] -= 1.0
     return LayerScores(normalise(relevance.clamp_min(0), batch.attention_mask))

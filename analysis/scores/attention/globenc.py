@@ -1,12 +1,4 @@
-"""GlobEnc: Modarressi, Fayyaz, Yaghoobzadeh and Pilehvar (2022), https://aclanthology.org/2022.naacl-main.19.
-
-N^l_ij is the norm of what token j gives to token i in layer l, through the attention heads, the residual and
-both layer norms (the feed-forward network between the norms is left out, as in the paper):
-
-    N_ij = || g2_i( g1_i( sum_h alpha^h_ij f^h(x_j) + [i = j] x_i ) ) ||
-    f^h(x) = (x W_V^h + b_V^h) W_O^h        g_i(u) = gamma * (u - mean(u)) / s_i
-
-Rows are normalised to sum 1 and rolled out, R^l = N^l ... N^0. The residual is in N already: no identity is added.
+"""GlobEnc: norms of what tokens give each other, through the attention heads, the residual and both layer norms.
 
 g2_i . g1_i = M / (s1_i s2_i) with one matrix M = diag(gamma2) C diag(gamma1) C for all i, and the divisors leave
 with the row's normalisation. So with y^h_j = M f^h(x_j), only || sum_h alpha^h_ij y^h_j ||^2 = alpha_ij^T G_j alpha_ij
@@ -23,33 +15,55 @@ import torch
 from torch import Tensor
 
 from analysis.scores.attention.rollout import roll_out
-from analysis.scores.base import Batch, LayerScores, normalise, scoring_method
-from analysis.scores.shared.forward import as_found, eager_forward, share_logits
+from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.registry import FROM_INPUT, scoring_method
+from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
 from analysis.scores.shared.layout import LayerParts, layer_parts
+from analysis.scores.shared.precision import full, full_precision, run_full
 
 
-@scoring_method("globenc", paper="https://aclanthology.org/2022.naacl-main.19", needs="attention", title="GlobEnc")
+@scoring_method(
+    "globenc",
+    paper="https://aclanthology.org/2022.naacl-main.19",
+    needs="attention",
+    title="GlobEnc",
+    reads=(),
+    scope=FROM_INPUT,
+)
 def globenc(model: Any, batch: Batch) -> LayerScores:
-    """[CLS] row of the norm-based maps rolled out up to layer l."""
-    parts = layer_parts(model)
-    with as_found(model), torch.no_grad():
-        output = eager_forward(model, batch, output_hidden_states=True)
-        maps = [
-            norm_map(part, states, attention)
-            for part, states, attention in zip(parts, output.hidden_states, output.attentions, strict=False)
-        ]  # there is one more hidden state than layers: the last layer's output
+    """GlobEnc: norms of what each token gives to each other token in a layer, rolled out from the input.
+
+    Formula: N_ij = || g2_i( g1_i( sum_h alpha^h_ij f^h(x_j) + [i = j] x_i ) ) ||, rows divided by their sum, where
+        f^h(x) = (x W_V^h + b_V^h) W_O^h and g_i(u) = gamma * (u - mean(u)) / s_i are the layer norms;
+        score^l = e_CLS^T N^l ... N^0. The residual is in N already: no identity is added.
+    Layer: from the input to the layer. Layer L - 1 has the whole network's map.
+    Cost: 1 forward, with the slower eager attention, and H^2 numbers a token and layer.
+    Misleads: the feed-forward network between the norms is left out, as in the paper; it does not know the class.
+        It runs on layers laid out as in BERT or DistilBERT only.
+    Reference: Modarressi, Fayyaz, Yaghoobzadeh and Pilehvar (2022), GlobEnc,
+        https://aclanthology.org/2022.naacl-main.19
+    """
+    twin = working_copy(model)
+    parts = layer_parts(twin)
+    with torch.no_grad():
+        output = eager_forward(twin, batch, output_hidden_states=True)
+        with full_precision(batch):
+            maps = [
+                norm_map(part, states, attention).to(batch.input_ids.device)
+                for part, states, attention in zip(parts, output.hidden_states, output.attentions, strict=False)
+            ]  # there is one more hidden state than layers: the last layer's output
     share_logits(model, batch, output.logits)
     return LayerScores(normalise(roll_out(maps), batch.attention_mask))
 
 
 def norm_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
-    """states (B, N, D), attention (B, H, N, N) -> N of one layer, (B, N, N), rows sum to 1."""
-    alpha = attention.float()
+    """states (B, N, D), attention (B, H, N, N) -> N of one layer, (B, N, N), rows sum to 1; in float32."""
+    alpha = full(attention)
     n_batch, n_heads, n_tokens, _ = alpha.shape
-    values = parts.value(states).float().view(n_batch, n_tokens, n_heads, -1)  # (B, N, H, d)
-    projection = parts.output.weight.float().view(-1, n_heads, values.shape[-1])  # (D, H, d)
+    values = run_full(parts.value, states).view(n_batch, n_tokens, n_heads, -1)  # (B, N, H, d)
+    projection = full(parts.output.weight).view(-1, n_heads, values.shape[-1])  # (D, H, d)
     given = _through_norms(parts, torch.einsum("bnhd,ohd->bnho", values, projection))  # (B, N, H, D)
-    residual = _through_norms(parts, states.float())  # (B, N, D)
+    residual = _through_norms(parts, full(states))  # (B, N, D)
     gram = torch.einsum("bnho,bngo->bnhg", given, given)  # (B, N, H, H)
     squared = (torch.einsum("bhij,bjhg->bgij", alpha, gram) * alpha).sum(1)  # (B, N, N)
     own = alpha.diagonal(dim1=-2, dim2=-1)  # (B, H, N)
@@ -62,5 +76,5 @@ def norm_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
 def _through_norms(parts: LayerParts, vectors: Tensor) -> Tensor:
     """M u for vectors (..., D): both layer norms, without their shifts and divisors."""
     for norm in (parts.norm_1, parts.norm_2):
-        vectors = (vectors - vectors.mean(-1, keepdim=True)) * norm.weight.float()
+        vectors = (vectors - vectors.mean(-1, keepdim=True)) * full(norm.weight)
     return vectors

@@ -1,9 +1,4 @@
-"""GradientSHAP (expected gradients): Lundberg and Lee (2017), https://arxiv.org/abs/1705.07874; through captum.
-
-The mean, over samples, of (x - b) * dF/dx at a random point between x and b, where b is drawn from the zero
-vectors and the embeddings of the masked input, and x carries Gaussian noise. The draws depend on the seed and on
-the document's id. Attributions add up to F(x) - E F(b) in expectation only; `completeness_gap` says how nearly.
-"""
+"""GradientSHAP (expected gradients); through captum."""
 
 from __future__ import annotations
 
@@ -12,11 +7,12 @@ from typing import Any
 import torch
 from captum.attr import GradientShap
 
-from analysis.scores.base import Batch, LayerScores, scoring_method
-from analysis.scores.shared.forward import Target, as_found
+from analysis.scores.base import Batch, LayerScores
+from analysis.scores.registry import AT_INPUT, scoring_method
+from analysis.scores.shared.forward import working_copy
 from analysis.scores.shared.inputs import (
     Reduction,
-    TargetLogit,
+    TargetValue,
     at_least,
     embeddings,
     forward_arguments,
@@ -26,6 +22,7 @@ from analysis.scores.shared.inputs import (
     singles,
     with_gap,
 )
+from analysis.scores.shared.targets import Target
 
 
 @scoring_method(
@@ -33,8 +30,9 @@ from analysis.scores.shared.inputs import (
     paper="https://arxiv.org/abs/1705.07874",
     needs="gradient",
     title="GradientSHAP",
-    layerwise=False,
     cost="n_samples forwards + backwards",
+    reads="seed",
+    scope=AT_INPUT,
 )
 def gradient_shap(
     model: Any,
@@ -45,16 +43,29 @@ def gradient_shap(
     reduction: Reduction = "signed",
     target: Target = "predicted",
 ) -> LayerScores:
-    """Expected gradients of the word embeddings; `noise` in standard deviations of the document's embeddings."""
+    """GradientSHAP: expected gradients of the word embeddings over random baselines and random points on the way.
+
+    Formula: score = mean over samples of (x - b) * dF(b + a (x - b)) / dx, summed over the width; a drawn evenly from
+        [0, 1], b from the zero vectors and the embeddings of the masked text, and x carries Gaussian noise of
+        `noise` standard deviations of the document's embeddings.
+    Layer: at the input. There is one score a token.
+    Cost: n_samples forwards + backwards.
+    Misleads: scores add up to F(x) - E F(b) in expectation only; `completeness_gap` says how nearly. The draws depend
+        on the seed and the document's id. Scores have a sign by default: for FPR, TPR and the headline figure take
+        reduction=absolute, positive or l2.
+    Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
+        https://arxiv.org/abs/1705.07874
+    """
     at_least("n_samples", n_samples, 1)
     at_least("noise", noise, 0)
+    twin = working_copy(model)
     values, gaps = None, []
     for row, single in singles(batch):
-        with as_found(model), seeded(batch, row):
-            arguments = forward_arguments(model, single, target)
-            inputs = embeddings(model, single.input_ids).requires_grad_()  # (1, n, D)
-            references = torch.cat([input_reference(model, single, kind) for kind in ("zero", "mask")])
-            function = TargetLogit(model)
+        with seeded(batch, row):
+            arguments = forward_arguments(twin, single, target)
+            inputs = embeddings(twin, single.input_ids).requires_grad_()  # (1, n, D)
+            references = torch.cat([input_reference(twin, single, kind) for kind in ("zero", "mask")])
+            function = TargetValue(twin)
             drawn = GradientShap(function).attribute(
                 inputs,
                 references,

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from analysis.scores.base import Batch
-from analysis.scores.shared.forward import Target, differentiable, share_logits, target_classes
+from analysis.scores.shared.forward import differentiable, share_logits
+from analysis.scores.shared.targets import Target, target_value, weights_of
 
 
 @dataclass(frozen=True, eq=False)
 class GradientPass:
-    """What is kept of g = d logit / d h_i^l and of h_i^l, the input of layer l: each (B, L, N) float32.
+    """What is kept of g = d value / d h_i^l and of h_i^l, the input of layer l: each (B, L, N) float32.
 
     product_norm  || g * h ||_2
     product_sum   sum over D of g * h
@@ -32,21 +33,21 @@ class GradientPass:
 
 
 def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
-    """Gradients of the target's logit at the input of every layer; one pass per batch and target."""
+    """Gradients of the target's value at the input of every layer; one pass per batch and target."""
 
     def compute() -> GradientPass:
-        with differentiable(model):
-            output = model(**batch.model_inputs(), output_hidden_states=True)
-            classes = target_classes(batch, target, output.logits)
+        with differentiable(model) as twin:
+            output = twin(**batch.model_inputs(), output_hidden_states=True)
+            weights = weights_of(model, batch, target, output.logits)
             hidden = output.hidden_states[:-1]  # L times (B, N, D)
-            gradients = torch.autograd.grad(output.logits.gather(-1, classes[:, None]).sum(), hidden)
+            gradients = torch.autograd.grad(target_value(output.logits, weights).sum(), hidden)
         share_logits(model, batch, output.logits)
         # norms are taken here: the states and gradients themselves would be 2 * D times as large
         pairs = [(g.float(), h.detach().float()) for g, h in zip(gradients, hidden, strict=True)]
         real = batch.attention_mask[:, None, :].to(torch.float32)  # (B, 1, N)
 
         def stacked(values: list[Tensor]) -> Tensor:
-            return torch.stack(values, dim=1) * real  # (B, L, N)
+            return torch.stack([one.to(real.device) for one in values], dim=1) * real  # (B, L, N)
 
         return GradientPass(
             product_norm=stacked([(g * h).norm(dim=-1) for g, h in pairs]),
@@ -55,4 +56,4 @@ def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
             norm_2=stacked([g.norm(dim=-1) for g, _ in pairs]),
         )
 
-    return batch.shared(model, f"gradient_pass_{target}", compute)
+    return batch.shared(model, f"gradient_pass {target!r}", compute)

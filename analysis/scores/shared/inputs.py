@@ -1,7 +1,7 @@
-"""What the methods that change the input share: replaced tokens, references, the target's logit, seeds.
+"""What the methods that change the input share: replaced tokens, references, the target's value, seeds.
 
-A token is taken out by putting the mask token in its place (the padding token when the batch names no mask
-token); positions, segments and special tokens stay. Replaced inputs go in as embeddings: a model that counts
+A token is taken out by putting the mask token, or the padding token, in its place; positions, segments and special
+tokens stay. Replaced inputs go in as embeddings: a model that counts
 positions over the ids that are not padding (RoBERTa) would move every later token otherwise.
 
     B batch, N padded length, n tokens of one document, D embedding size, C classes
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from adapler.errors import ArgumentError
 from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.shared.forward import Target, classifier_logits, target_classes
+from analysis.scores.shared.forward import classifier_logits
+from analysis.scores.shared.targets import Target, target_value, weights_of
 
 Token = Literal["mask", "pad"]
 Baseline = Literal["mask", "pad", "zero"]
@@ -46,10 +47,12 @@ def content(batch: Batch) -> Tensor:
 
 
 def replaced_ids(model: Any, batch: Batch, baseline: Baseline = "mask") -> Tensor:
-    """(B, N) ids with every content token replaced."""
-    token = batch.mask_token_id if baseline == "mask" else None
+    """(B, N) ids with every content token replaced. Raises ArgumentError when there is no token to put there."""
+    token = batch.mask_token_id if baseline == "mask" else getattr(model.config, "pad_token_id", None)
     if token is None:
-        token = getattr(model.config, "pad_token_id", None) or 0
+        other = "pad" if baseline == "mask" else "mask"
+        option = f"choose the option {other!r} (baseline={other} or replacement={other})"
+        raise ArgumentError(f"a token is to be replaced by the {baseline} token, and there is none; {option}")
     return torch.where(content(batch), token, batch.input_ids)
 
 
@@ -67,24 +70,24 @@ def input_reference(model: Any, batch: Batch, baseline: Baseline) -> Tensor:
     return embeddings(model, replaced_ids(model, batch, baseline))
 
 
-class TargetLogit(torch.nn.Module):
-    """word embeddings (B, N, D) and the batch's other inputs -> the target's logit (B,); captum calls it."""
+class TargetValue(torch.nn.Module):
+    """word embeddings (B, N, D) and the batch's other inputs -> the target's value (B,); captum calls it."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, vectors: Tensor, classes: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
+    def forward(self, vectors: Tensor, weights: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
         inputs = {} if types is None else {"token_type_ids": types}
         logits = self.model(inputs_embeds=vectors, attention_mask=mask, **inputs).logits.float()
-        return logits.gather(-1, classes[:, None])[:, 0]  # type: ignore[no-any-return]
+        return target_value(logits, weights.to(logits.device))
 
 
 def forward_arguments(model: Any, batch: Batch, target: Target) -> tuple[Tensor, ...]:
-    """The arguments of TargetLogit after the embeddings: classes (B,), mask and, if there are any, types (B, N)."""
-    classes = target_classes(batch, target, classifier_logits(model, batch))
+    """What TargetValue takes after the embeddings: the target's weights (B, C), mask and, if any, types (B, N)."""
+    weights = weights_of(model, batch, target, classifier_logits(model, batch))
     types = () if batch.token_type_ids is None else (batch.token_type_ids,)
-    return (classes, batch.attention_mask, *types)
+    return (weights, batch.attention_mask, *types)
 
 
 def reduced(attributions: Tensor, batch: Batch, reduction: Reduction) -> LayerScores:
@@ -152,28 +155,28 @@ def seeded(batch: Batch, row: int) -> Iterator[None]:
 class Presence:
     """One document as a function of which content tokens are there.
 
-    positions: (n_content,) where they are; logit: (K, n_content) of 0 and 1 -> (K,) the target's logit;
+    positions: (n_content,) where they are; value: (K, n_content) of 0 and 1 -> (K,) the target's value;
     per_pass: inputs that fit one forward pass.
     """
 
     positions: Tensor
-    logit: Callable[[Tensor], Tensor]
+    value: Callable[[Tensor], Tensor]
     per_pass: int
 
 
-def presence(model: Any, single: Batch, target: Target) -> Presence:
-    """single: a batch of one document without padding; call it inside `as_found`."""
+def presence(twin: Any, single: Batch, target: Target, replacement: Token) -> Presence:
+    """twin: a working copy of the model; single: a batch of one document without padding."""
     positions = content(single)[0].nonzero()[:, 0]
-    blank, function = replaced_ids(model, single), TargetLogit(model)
-    classes, *others = forward_arguments(model, single, target)
+    blank, function = replaced_ids(twin, single, replacement), TargetValue(twin)
+    weights, *others = forward_arguments(twin, single, target)
 
-    def logit(kept: Tensor) -> Tensor:
+    def value(kept: Tensor) -> Tensor:
         there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
         there[:, positions] = kept.bool()
         ids = torch.where(there, single.input_ids, blank)  # (K, n)
-        arguments = [value.expand(len(kept), *value.shape[1:]) for value in (classes, *others)]
+        arguments = [one.expand(len(kept), *one.shape[1:]) for one in (weights, *others)]
         with torch.no_grad():
-            result: Tensor = function(embeddings(model, ids), *arguments)
+            result: Tensor = function(embeddings(twin, ids), *arguments)
         return result
 
-    return Presence(positions, logit, max(1, PASS_TOKENS // single.input_ids.shape[1]))
+    return Presence(positions, value, max(1, PASS_TOKENS // single.input_ids.shape[1]))

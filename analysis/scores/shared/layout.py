@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adapler.errors import ArgumentError
+from analysis.scores.shared.precision import run_full
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +29,13 @@ class LayerParts:
     _bert: bool
 
     def finish(self, context: Tensor, residual: Tensor) -> Tensor:
-        """The layer's output for mixed values `context` (..., D) of tokens whose states are `residual` (..., D)."""
-        attended = self.norm_1(self.output(context) + residual)
+        """The layer's output, in at least float32, for mixed values `context` (..., D) of tokens whose states are
+        `residual` (..., D)."""
+        mixed = run_full(self.output, context)
+        attended = run_full(self.norm_1, mixed + residual.to(mixed.dtype))
         if self._bert:
-            result: Tensor = self._layer.output(self._layer.intermediate(attended), attended)
-        else:
-            result = self.norm_2(self._layer.ffn(attended) + attended)
-        return result
+            return run_full(self._layer.output, run_full(self._layer.intermediate, attended), attended)
+        return run_full(self.norm_2, run_full(self._layer.ffn, attended) + attended)
 
 
 _BERT = ("attention.self.value", "attention.output.dense", "attention.output.LayerNorm", "output.LayerNorm")

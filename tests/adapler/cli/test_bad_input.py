@@ -160,25 +160,6 @@ def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_fol
     assert "other has 3 labels, the model in" in refuse(*evaluate, other)
 
 
-def test_texts(refuse: Refuse, run_folder: Path, tmp_path: Path) -> None:
-    predict = ["predict", "--model", run_folder / "phi-0.1-post-hoc"]
-    assert "give either texts or --input" in refuse(*predict)
-    assert "texts: number 1 (counted from 0) is empty or white space" in refuse(*predict, "fine", " ")
-    for name, content, message in (
-        ("a.jsonl", '{"text": "fine"}\n{"tex\n', "a.jsonl:2: not JSON"),
-        ("b.jsonl", '{"text": "fine"}\n{"text": "  "}\n', "b.jsonl:2: no `text`, or `text_a` and `text_b`, that is"),
-        ("c.jsonl", '{"text_a": "fine"}\n', "c.jsonl:1: no `text`, or `text_a` and `text_b`, that is"),
-        ("d.jsonl", '["fine"]\n', "d.jsonl:1: a JSON object is expected, found list"),
-        ("e.jsonl", '{"text": "\\ud800"}\n', "e.jsonl:1: holds half of a surrogate pair"),
-        ("f.txt", " \n\n", "f.txt: no texts"),
-    ):
-        (tmp_path / name).write_text(content, encoding="utf-8")
-        assert message in refuse(*predict, "--input", tmp_path / name, "--output", "{out}")
-    (tmp_path / "g.txt").write_bytes(b"\xff\xfe")
-    assert "g.txt: not UTF-8 (byte 0)" in refuse(*predict, "--input", tmp_path / "g.txt")
-    assert "none.txt: no such file" in refuse(*predict, "--input", tmp_path / "none.txt")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

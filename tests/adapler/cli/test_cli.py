@@ -63,18 +63,6 @@ def test_stages_one_by_one(
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_predict_reads_and_writes_files(run_folder: Path, tmp_path: Path) -> None:
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text('{"text": "a good film"}\n\n{"text": "so dull"}\n', encoding="utf-8")
-    out = tmp_path / "out.jsonl"
-    model = str(run_folder / "phi-0.1-post-hoc")
-    assert main(["predict", "--model", model, "--input", str(texts), "--output", str(out)]) == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["label"] in ("NEG", "POS") for row in rows] == [True, True]
-    assert rows[0]["tokens"] == ["[CLS]", "a", "good", "film", "[SEP]"]
-    assert len(rows[0]["layers"]) == 5 and max(rows[0]["layers"]) == rows[0]["layers"][0] == 3
-
-
 def test_other_settings_do_not_overwrite_a_finished_run(
     task_folder: Path, run_folder: Path, tiny_classifier_folder: Path
 ) -> None:
@@ -82,26 +70,6 @@ def test_other_settings_do_not_overwrite_a_finished_run(
     for change in (["--max-length", "16", "--epochs", "7"], [*QUICK[2:], "--max-length", "12"]):
         with pytest.raises(ArgumentError, match="finetuned holds a finished run with (settings|encoding)"):
             main([*arguments, *change, "--half"])
-
-
-def test_predict_reads_lines_of_any_kind(run_folder: Path, tmp_path: Path) -> None:
-    """A byte order mark, Windows line ends, and characters inside a string that some take for line ends."""
-    model = str(run_folder / "phi-0.1-post-hoc")
-    contents = {
-        "a.txt": "\ufeffa good film\r\n\r\nso\u2028dull\r\n",
-        "b.jsonl": '\ufeff{"text": "a good film"}\r\n\r\n{"text": "so\u2028dull"}\r\n',
-        "c.jsonl": '{"text_a": "a good film", "text_b": "so dull"}\n',
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_text(content, encoding="utf-8", newline="")
-        out = tmp_path / f"{name}.out"
-        assert main(["predict", "--model", model, "--input", str(tmp_path / name), "--output", str(out)]) == 0
-        rows = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
-        tokens = [row["tokens"] for row in rows]
-        first = ["[CLS]", "a", "good", "film", "[SEP]"]
-        assert tokens == (
-            [[*first, "so", "dull", "[SEP]"]] if name == "c.jsonl" else [first, ["[CLS]", "so", "dull", "[SEP]"]]
-        )
 
 
 def test_when_no_epoch_qualifies_the_command_says_so(

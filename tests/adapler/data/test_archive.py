@@ -45,6 +45,14 @@ def kind(code: bytes, target: str = "") -> Callable[[tarfile.TarInfo], None]:
         ("movies/docs/l", kind(tarfile.FIFOTYPE), "is a link or a device"),
         ("movies/docs/l", kind(tarfile.CHRTYPE), "is a link or a device"),
         ("movies/train.jsonl", lambda member: None, "'movies/train.jsonl' appears twice"),
+        (
+            "movies/train.jsonl/x",
+            lambda member: None,
+            "'movies/train.jsonl/x' lies below 'movies/train.jsonl', which is",
+        ),
+        ("movies", lambda member: None, "'movies/train.jsonl' lies below 'movies', which is a file"),
+        ("movies/docs/" + "x" * 300, lambda member: None, "has a name that no file system takes"),
+        ("movies/docs/" + "x/" * 2000 + "x", lambda member: None, "has a name that no file system takes"),
     ],
 )
 def test_members_that_mislead_are_refused(

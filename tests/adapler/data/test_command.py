@@ -90,3 +90,16 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         command(["--help"])
     assert caught.value.code == 0
     assert "adapler data download --archive" in capsys.readouterr().out
+
+
+def test_stats_and_check_of_annotated_documents(tmp_path: Path, output: Output) -> None:
+    """Rows of words, with a query or without one."""
+    for name, query in (("plain", {}), ("asked", {"query": "why ?"})):
+        rows = [{"tokens": ["t", str(n)], "label": n % 2, **(query if n else {})} for n in range(20)]
+        text = "".join(json.dumps(line) + "\n" for line in rows)
+        folder = write(tmp_path / name, {"train.jsonl": text, "test.jsonl": text})
+        code, out, _ = output("stats", folder, "--json")
+        train = json.loads(out)["splits"][0]
+        assert (code, train["documents"], train["words_max"]) == (0, 18, 2 if name == "plain" else 4)
+        code, out, _ = output("check", folder)
+        assert code == 0 and "have the same text" in out

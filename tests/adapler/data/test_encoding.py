@@ -112,6 +112,49 @@ def test_windows_of_a_pair_cut_only_the_second_text(bert_tokenizer: Any) -> None
         encode(data, bert_tokenizer, columns=("text_a", "text_b"), max_length=6, policy="windows", stride=1)
 
 
+def test_windows_do_not_refuse_pairs_that_fit(bert_tokenizer: Any) -> None:
+    """28 + 2 + 3 special tokens are 33: no window is needed at 40, though a stride of 9 would leave none."""
+    first = " ".join(f"w{i}" for i in range(28))
+    data = pairs((first, "a b"), ("a", "b"), (first, " ".join(f"w{i}" for i in range(20))))
+    for stride in (None, 9):
+        options = {"columns": ("text_a", "text_b"), "max_length": 40, "policy": "windows", "stride": stride}
+        rows = list(encode(data.select([0, 1]), bert_tokenizer, **options))
+        assert [row["id"] for row in rows] == ["p0#0", "p1#0"] and len(rows[0]["input_ids"]) == 33
+    with pytest.raises(DataError, match="example 'p2': its first text has 28 tokens, .* max_length 40 and stride 9"):
+        encode(data, bert_tokenizer, **options)
+    rows = list(encode(data, bert_tokenizer, **{**options, "stride": None}))[2:]
+    assert {row["example_id"] for row in rows} == {"p2"}
+    seconds = [[token - W for token in row["input_ids"][30:-1]] for row in rows]
+    assert seconds == [[*range(k, min(k + 9, 20))] for k in (0, 7, 14)], "9 tokens fit, so windows overlap by 2"
+    long = pairs((first + " " + first, "a"))
+    with pytest.raises(DataError, match="'p0': its first text has 56 tokens, .* room for windows of the second at max"):
+        encode(long, bert_tokenizer, **{**options, "stride": None})
+
+
+def queries(*rows: tuple[str, str]) -> Dataset:
+    documents, asked = zip(*rows, strict=True)
+    return Dataset.from_dict(
+        {"id": [f"q{n}" for n in range(len(rows))], "words": [d.split() for d in documents], "query": asked}
+    )
+
+
+def test_a_query_is_in_every_input_and_only_the_document_is_cut(bert_tokenizer: Any) -> None:
+    data = queries(("w0 w1 w2 w3 w4", "a  b"), ("w5 w6", " "), ("w7", "c"))
+    end = [SEP, A, B, SEP]
+    expected = {
+        "truncate": [[CLS, W, W + 1, W + 2, *end]],
+        "last": [[CLS, W + 2, W + 3, W + 4, *end]],
+        "windows": [[CLS, W, W + 1, W + 2, *end], [CLS, W + 2, W + 3, W + 4, *end]],
+    }
+    for policy, inputs in expected.items():
+        out = list(encode(data, bert_tokenizer, columns=("words", "query"), max_length=8, policy=policy, stride=1))
+        assert [row["input_ids"] for row in out] == [*inputs, [CLS, W + 5, W + 6, SEP], [CLS, W + 7, SEP, C, SEP]]
+        assert out[0]["token_type_ids"] == [0] * 5 + [1] * 3 and out[-2]["token_type_ids"] == [0] * 4
+        assert [row["example_id"] for row in out] == ["q0"] * len(inputs) + ["q1", "q2"]
+        with pytest.raises(DataError, match="example 'q0': its query has 2 tokens, which leaves no room for .*max_len"):
+            encode(data, bert_tokenizer, columns=("words", "query"), max_length=5, policy=policy, stride=0)
+
+
 def test_nothing_is_left_behind(bert_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tokenizer = copy.deepcopy(bert_tokenizer)

@@ -88,25 +88,69 @@ def test_a_folder_around_the_corpus(corpus_folder: Build, tmp_path: Path) -> Non
         read_corpus(tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    words=st.lists(
-        st.text("ab.é\t\u2028\u200b\u00a0", min_size=1, max_size=3).filter(lambda text: text == text.strip()),
-        min_size=1,
-    ),
-    data=st.data(),
-)
-def test_docs_and_docs_jsonl_part_words_at_spaces_and_line_ends(words: list[str], data: st.DataObject) -> None:
-    gap = st.text(" \n\r", min_size=1, max_size=3)
-    document = "".join(data.draw(gap) + word for word in words) + data.draw(gap)
-    splits = {"train": [row("d", "NEG", [evidence("d", 0, len(words))])]}
+WORDS = st.text("ab.é\t\u2028\u200b\u00a0", min_size=1, max_size=3).filter(lambda text: text == text.strip())
+
+
+def corpora_of(document: str) -> list[EraserCorpus]:
+    """A corpus of one document in docs/, and in docs.jsonl."""
+    splits = {"train": [row("d", "NEG", [evidence("d", 0, 1)])]}
     with tempfile.TemporaryDirectory() as folder:
-        corpora = [
+        return [
             read_corpus(write(Path(folder) / str(one_file), files_of(splits, {"d": document}, one_file=one_file)))
             for one_file in (False, True)
         ]
-    assert corpora[0].splits == corpora[1].splits
-    assert corpora[0].splits["train"][0].words == tuple(words)
+
+
+@settings(max_examples=30, deadline=None)
+@given(words=st.lists(WORDS, min_size=1), data=st.data())
+def test_documents_in_files_are_parted_at_runs_of_spaces_and_line_ends(words: list[str], data: st.DataObject) -> None:
+    gap = st.text(" \n\r", min_size=1, max_size=3)
+    document = "".join(data.draw(gap) + word for word in words) + data.draw(gap)
+    assert corpora_of(document)[0].splits["train"][0].words == tuple(words)
+
+
+@settings(max_examples=30, deadline=None)
+@given(words=st.lists(WORDS, min_size=1), data=st.data())
+def test_with_single_gaps_docs_and_docs_jsonl_are_the_same(words: list[str], data: st.DataObject) -> None:
+    document = words[0] + "".join(data.draw(st.sampled_from(" \n")) + word for word in words[1:])
+    files, one_file = corpora_of(document)
+    assert files.splits == one_file.splits and files.checksum == one_file.checksum
+    assert files.splits["train"][0].words == tuple(words)
+
+
+@pytest.mark.parametrize(
+    ("document", "in_files", "in_docs_jsonl"),
+    [  # the second and third column: what load_flattened_documents of ERASER's rationale_benchmark/utils.py gives
+        ("a  b c", ["a", "b", "c"], ["a", "", "b", "c"]),
+        ("a b\n\nc\n", ["a", "b", "c"], ["a", "b", "", "c", ""]),
+        (" a   b \n c", ["a", "b", "c"], ["a", "", "", "b", "c"]),
+        ("a b\r\nc\rd", ["a", "b", "c", "d"], ["a", "b", "c\rd"]),
+        ("a\tb\u00a0 \nc", ["a\tb", "c"], ["a\tb", "c"]),
+    ],
+)
+def test_words_are_counted_as_eraser_counts_them(document: str, in_files: list[str], in_docs_jsonl: list[str]) -> None:
+    files, one_file = corpora_of(document)
+    assert list(files.splits["train"][0].words) == in_files
+    assert list(one_file.splits["train"][0].words) == in_docs_jsonl
+
+
+def test_evidence_in_docs_jsonl_counts_empty_words(corpus_folder: Build) -> None:
+    splits = {"train": [row("d", "NEG", [evidence("d", 3, 4, text="bad")])]}
+    example = read_corpus(corpus_folder(splits, {"d": "not  a bad film"}, one_file=True)).splits["train"][0]
+    assert [example.words[k] for k in range(*example.spans[0])] == ["bad"]
+
+
+def test_ids_may_be_numbers(corpus_folder: Build) -> None:
+    """As in BoolQ's files; the id of a file is its name."""
+    numbered = row("", "NEG", [evidence("7", 0, 1) | {"docid": 7}], docids=[7]) | {"annotation_id": 12}
+    splits = {"train": [numbered, row("", "POS") | {"annotation_id": 7}]}
+    for one_file in (False, True):
+        first, second = read_corpus(corpus_folder(splits, {"7": "a b"}, one_file=one_file)).splits["train"]
+        assert (first.id, first.spans, first.documents) == ("12", ((0, 1),), (("7", 2),))
+        assert (second.id, second.words) == ("7", ("a", "b"))
+    splits["train"].append(row("12", "NEG", docids=["7"]))
+    with pytest.raises(DataError, match=r"train\.jsonl:3: annotation id '12' appears twice"):
+        read_corpus(corpus_folder(splits, {"7": "a b"}))
 
 
 ranges = st.tuples(st.integers(0, 29), st.integers(1, 10)).map(lambda pair: (pair[0], min(30, pair[0] + pair[1])))
@@ -166,8 +210,12 @@ def broken(**changes: Any) -> str:
         ("{", r"train\.jsonl:3: not JSON"),
         ("[" * 100_000, r"train\.jsonl:3: not JSON"),
         ("[1]", r"train\.jsonl:3: a JSON object is expected, found list"),
-        (broken(annotation_id=...), r"train\.jsonl:3: field 'annotation_id' must be a string with text, found nothing"),
-        (broken(annotation_id=7), r"field 'annotation_id' must be a string with text, found 7"),
+        (
+            broken(annotation_id=...),
+            r"train\.jsonl:3: field 'annotation_id' must be a string with text or a n",
+        ),
+        (broken(annotation_id=True), r"field 'annotation_id' must be a string with text or a number, found True"),
+        (broken(annotation_id=7.0), r"field 'annotation_id' must be a string with text or a number, found 7.0"),
         (broken(annotation_id="neg_1"), r"train\.jsonl:3: annotation id 'neg_1' appears twice"),
         (broken(annotation_id="n", classification=...), r":3: field 'classification' must"),
         (broken(annotation_id="n", classification=" "), r":3: field 'classification' must"),
@@ -280,3 +328,12 @@ def test_leaks_by_id_and_by_text() -> None:
         "train b and val d have the same text",
         "val e and test f have the same text",
     ]
+
+
+def test_evidences_are_kept_as_they_stand_beside_the_merged_spans(tmp_path: Path) -> None:
+    files = files_of(documents=DOCUMENTS)
+    marks = [[evidence("neg_1", 0, 2), evidence("neg_1", 2, 4), evidence("neg_1", 8, 8, text="")]]
+    files["train.jsonl"] += broken(annotation_id="n", evidences=marks) + "\n"
+    example = read_corpus(write(tmp_path, files)).splits["train"][-1]
+    assert example.spans == ((0, 4),)
+    assert example.evidences == (("neg_1", 0, 2), ("neg_1", 2, 4), ("neg_1", 8, 8))

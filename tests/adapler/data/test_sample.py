@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 from adapler.data import corpus_statistics, find_leaks, read_corpus
 
@@ -21,13 +24,28 @@ def test_sizes_lengths_and_density() -> None:
     assert [statistics[split]["documents"] for split in ("train", "val", "test")] == [90, 36, 44]
 
 
-def test_no_two_documents_share_a_run_of_eight_words() -> None:
+def test_every_evidence_is_its_text() -> None:
+    """The words that the offsets name are the text beside them, and lie in the sentences that are named."""
+    found = 0
+    for split in ("train", "val", "test"):
+        for line in (SAMPLE / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
+            for evidence in (evidence for group in json.loads(line)["evidences"] for evidence in group):
+                lines = (SAMPLE / "docs" / evidence["docid"]).read_text(encoding="utf-8").split("\n")
+                words = " ".join(lines).split()
+                assert " ".join(words[evidence["start_token"] : evidence["end_token"]]) == evidence["text"]
+                assert evidence["text"] in "\n".join(lines[evidence["start_sentence"] : evidence["end_sentence"]])
+                found += 1
+    assert found > 600
+
+
+@pytest.mark.parametrize("with_punctuation", [True, False])
+def test_no_two_documents_share_a_run_of_eight_words(with_punctuation: bool) -> None:
     corpus = read_corpus(SAMPLE)
     assert find_leaks(corpus) == []
     owner: dict[tuple[str, ...], str] = {}
     for examples in corpus.splits.values():
         for example in examples:
-            words = [word for word in example.words if re.search(r"\w", word)]
+            words = [word for word in example.words if with_punctuation or re.search(r"\w", word)]
             for start in range(len(words) - 7):
                 run = tuple(words[start : start + 8])
                 assert owner.setdefault(run, example.id) == example.id, f"{example.id}: {' '.join(run)}"

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapler.data.schema import default_max_length, hold_out
 from adapler.data.tasks import TASKS, in_label_order, load_task
+from adapler.data.tasks.schema import default_max_length, hold_out
 from adapler.errors import DataError
+from analysis.documents.corpora import read_json_lines
 from tests.adapler.data.corpora import files_of, pack, row, write
 
 LABELS = {"labels": ["negative", "positive"]}
 Rows = list[dict[str, Any]]
+LABELS_AB = {"labels": ["a", "b"]}
 
 
 def lines(rows: Rows) -> str:
@@ -121,7 +123,7 @@ def test_hold_out_is_at_most_2000() -> None:
         ([{"text": "x", "label": "Positive"}], r":1: unknown label 'Positive'"),
         ([{"text": "x", "label": True}], r":1: 'label' must be an index or a name, found True"),
         ([{"text": "x", "label": 1.0}], r":1: 'label' must be an index or a name, found 1.0"),
-        ([{"text": "x", "label": None}], r":1: 'label' must be an index or a name, found None"),
+        ([{"text": "x", "label": None}], r":1: 'label' must be an index or a name, found nothing"),
         ([{"text": "", "label": 0}], r":1: field 'text' is empty"),
         ([{"text": " \t\n", "label": 0}], r":1: field 'text' is empty"),
         ([{"text_a": "x", "text_b": " ", "label": 0}], r":1: field 'text_b' is empty"),
@@ -130,7 +132,10 @@ def test_hold_out_is_at_most_2000() -> None:
             r":2: field 'text_b' must be",
         ),
         ([{"text": ["x"], "label": 0}], r":1: field 'text' must be a string, found \['x'\]"),
-        ([{"sentence": "x", "label": 0}], r":1: has neither 'text' nor 'text_a', its fields are 'sentence', 'label'"),
+        (
+            [{"sentence": "x", "label": 0}],
+            r":1: has none of 'text', 'text_a' and 'tokens', its fields are 'sent",
+        ),
         ([{"text": "x", "label": 0, "id": "a"}] * 2, r":2: id 'a' appears twice"),
         ([{"text": "\ud800", "label": 0}], r":1: holds half of a surrogate pair"),
         ([{"text": "x", "label": 0}], r"train\.jsonl: too few rows \(1\) to hold out a validation split"),
@@ -166,6 +171,8 @@ def test_label_unknown_to_train(tmp_path: Path) -> None:
     ("meta", "message"),
     [
         ("{", r"meta\.json:1: not JSON"),
+        ("[" * 100_000, r"meta\.json: not JSON \("),
+        ('{"max_length": ' + "9" * 5000 + "}", r"meta\.json: not JSON \("),
         ("[]", r"meta\.json: a JSON object is expected, found list"),
         ('{"labels": ["a"]}', "'labels' must be two or more different names"),
         ('{"labels": ["a", "a"]}', "'labels' must be two or more different names"),
@@ -189,8 +196,61 @@ def test_neither_task_nor_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither a task .no train.jsonl. nor an ERASER corpus .no docs."):
         load_task(tmp_path)
     (tmp_path / "x.csv").write_text("x")
-    with pytest.raises(DataError, match="neither a folder nor an archive"):
+    with pytest.raises(DataError, match="neither a folder, nor a .jsonl file, nor an archive"):
         load_task(tmp_path / "x.csv")
+
+
+def tokens(count: int, **extra: Any) -> Rows:
+    return [{"tokens": ["t", str(n)], "label": "ab"[n % 2], "rationale": [0, 1], **extra} for n in range(count)]
+
+
+def test_annotated_documents_are_a_task(tmp_path: Path) -> None:
+    """What the analysis evaluates (`tokens`) can be trained on: a folder, and a single file."""
+    folder = task_folder(tmp_path / "posts", {"train": tokens(20), "dev": tokens(4), "test": tokens(2)}, None)
+    task = load_task(folder)
+    assert (task.name, task.labels, task.columns, task.max_length) == ("posts", ("a", "b"), ("words",), 512)
+    assert task.is_split_into_words and task.notes == ()
+    assert task.dataset["validation"].num_rows == 4, "dev.jsonl is the analysis' name of it"
+    assert task.dataset["test"][1] == {"id": "test-1", "words": ["t", "1"], "label": 1}
+    alone = load_task(folder / "train.jsonl")
+    assert (alone.name, list(alone.dataset)) == ("train", ["train", "validation"])
+    assert alone.dataset["train"].num_rows == 18 and "2 of the 20 rows of train" in alone.notes[0]
+    corpus = read_json_lines(folder, split="test")
+    assert [list(e.words) for e in corpus.splits["test"]] == list(task.dataset["test"]["words"])
+    assert [e.label for e in corpus.splits["test"]] == [task.labels[label] for label in task.dataset["test"]["label"]]
+
+
+def test_queries_of_annotated_documents(tmp_path: Path) -> None:
+    splits = {"train": tokens(4, query="why ?"), "validation": tokens(2, query="why ?")}
+    assert load_task(task_folder(tmp_path / "same", splits, LABELS_AB)).columns == ("words",)
+    del splits["validation"][1]["query"]
+    task = load_task(task_folder(tmp_path / "differ", splits, LABELS_AB))
+    assert task.columns == ("words", "query") and task.max_length == 512
+    assert list(task.dataset["validation"]["query"]) == ["why ?", ""]
+
+
+def test_rows_of_text_and_tokens_are_text_and_a_note_says_so(tmp_path: Path) -> None:
+    rows = [{**row, "text": "t"} for row in tokens(4)]
+    task = load_task(task_folder(tmp_path, {"train": rows, "validation": rows, "val": rows}, LABELS_AB))
+    assert task.columns == ("text_a",)
+    assert task.notes == (
+        "validation: validation.jsonl; val.jsonl is not read",
+        "rows have both text and tokens: text is read here, tokens by the analysis",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": "a b"}, r"train\.jsonl:2: field 'tokens' must be a list of strings, found 'a b'"),
+        ({"tokens": ["a", 3]}, r":2: field 'tokens' must be a list of strings"),
+        ({"tokens": None, "text": "a"}, r":2: field 'tokens' must be a list of strings, found nothing"),
+        ({"tokens": ["", " "]}, r":2: field 'tokens' holds no word"),
+    ],
+)
+def test_bad_tokens(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_task(task_folder(tmp_path, {"train": [*tokens(1), {**tokens(1)[0], **change}]}, LABELS_AB))
 
 
 def test_an_eraser_corpus_is_a_task(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import BertConfig
 
 from adapler import AdapLeRConfig
 from adapler.errors import ArgumentError
-from adapler.model.flops import adapler_flops, backbone_flops, speedup
+from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, predictor_flops, speedup
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
@@ -94,3 +94,16 @@ def test_keeping_everything_costs_a_little_more_than_the_backbone() -> None:
 def test_errors(lengths_in: list[int], lengths: list[list[int]], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         adapler_flops(by_hand_config(), torch.tensor(lengths_in), torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_layers_and_predictors_add_up(family: str) -> None:
+    config = tiny_adapler(family).config
+    lengths = torch.tensor([[9, 5, 2]])
+    read = torch.tensor([[12, 9, 5]])
+    whole = adapler_flops(config, torch.tensor([12]), lengths)
+    head = backbone_flops(config, torch.tensor([0]))
+    parts = layer_flops(config, lengths) + predictor_flops(config, read)
+    assert parts.shape == (1, 3) and float(parts.sum() + head) == float(whole)
+    with_backbone_config = layer_flops(config.backbone_config, lengths)
+    assert torch.equal(with_backbone_config, layer_flops(config, lengths))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
         ({"threshold_scale": math.nan}, "threshold_scale: got nan"),
         ({"limit": 0}, "limit: got 0"),
         ({"seed": -1}, "seed: got -1"),
-        ({"token_budget": 0}, "token_budget: 0 is not at least 1"),
+        ({"token_budget": 0}, "token_budget: got 0, must be at least 1"),
         ({"examples": -1}, "examples: got -1"),
         ({"policy": "first"}, "policy: got 'first', allowed are truncate, rationale-windows, all-windows"),
         ({"aggregation": "min"}, "aggregation: got 'min', allowed are none, max, mean, sum"),
@@ -189,12 +190,19 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
         ({"protocol": "ferret", "metrics": ["comprehensiveness_1"]}, "'comprehensiveness_1' is of a bin that"),
         ({"faithfulness_layers": [3]}, "faithfulness_layers: got 3, the model has layers 0 to 2"),
         ({"faithfulness_variant": "swap"}, "variant: got 'swap', allowed are delete, mask"),
-        ({"metrics": ["faithfulness"], "faithfulness_variant": "mask"}, "has no mask token, use variant 'delete'"),
         ({"rationale_layer": 9}, "rationale_layer: got 9, the model has layers 0 to 2"),
     ],
 )
 def test_bad_arguments(adapler_folder: Path, corpus_folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
+        run(adapler_folder, corpus_folder, **options)
+
+
+def test_masking_needs_a_mask_token(adapler_folder: Path, corpus_folder: Path, tiny_tokenizer: Any) -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.mask_token = None
+    options = {"metrics": ["faithfulness"], "faithfulness_variant": "mask", "tokenizer": tokenizer}
+    with pytest.raises(ArgumentError, match="has no mask token, use variant 'delete'"):
         run(adapler_folder, corpus_folder, **options)
 
 

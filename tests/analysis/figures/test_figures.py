@@ -109,7 +109,8 @@ def test_agreement_draws_the_means_bands_and_chance(report: RationaleReport) -> 
     assert band[:, 1].min() == pytest.approx(cells["low"].min())
     assert band[:, 1].max() == pytest.approx(cells["high"].max())
     assert set(lines(left)["Chance"].get_ydata()) == {1 / 3} and set(lines(right)["Chance"].get_ydata()) == {0}
-    assert "random" not in lines(left) and "random" in lines(middle)
+    assert "random" not in lines(left) and "random" not in lines(middle)
+    np.testing.assert_allclose(lines(middle)["Chance"].get_ydata(), means["random"])
     assert middle.get_ylim()[0] == 0
 
 
@@ -140,7 +141,9 @@ def test_precision_recall_draws_the_curves(report: RationaleReport) -> None:
         np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_ydata(), report.curves["cp"][layer])
         np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_xdata(), RECALLS)
         np.testing.assert_array_equal(lines(ax)["Human"].get_ydata(), report.curves["human"][0])
-        assert set(lines(ax)["Chance"].get_ydata()) == {report.meta["density"]}
+        np.testing.assert_array_equal(lines(ax)["Chance"].get_ydata(), report.curves["random"][layer])
+    without = replace(report, curves={name: curve for name, curve in report.curves.items() if name != "random"})
+    assert "Chance" not in lines(without.figure("precision_recall", layers=(0,)).axes[0])
 
 
 def test_faithfulness_draws_means_by_share(report: RationaleReport) -> None:
@@ -157,7 +160,10 @@ def test_correlation_leaves_out_methods_without_one(report: RationaleReport) -> 
     figure = report.figure("correlation", layers=(0, 3))
     first, last = figure.axes[:2]
     assert report.correlations is not None
-    np.testing.assert_array_equal(first.images[0].get_array(), report.correlations[0])
+    below = np.tri(len(report.methods), k=-1, dtype=bool)  # each pair once, no method with itself
+    drawn = np.ma.filled(first.images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(drawn[below], report.correlations[0][below])
+    assert np.isnan(drawn[~below]).all() and first.images[0].get_clim() == (-1, 1), "white is 0"
     assert last.images[0].get_array().shape == (len(METHODS), len(METHODS))
     assert [text.get_text() for text in last.get_yticklabels()] == [report.title(name) for name in METHODS]
 
@@ -190,6 +196,18 @@ def test_figures_are_saved_with_truetype_fonts(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in (pdf, png, svg)]
     names = {f"{stem}.{suffix}" for stem in ("again", "agreement") for suffix in ("pdf", "png", "svg")}
     assert {p.name for p in tmp_path.iterdir()} == names
+
+
+def test_a_figure_that_the_user_saves_has_truetype_fonts_as_well(tmp_path: Path) -> None:
+    make_report().figure("agreement").savefig(tmp_path / "mine.pdf")
+    data = (tmp_path / "mine.pdf").read_bytes()
+    inflated = data + b"".join(_inflate(s) for s in re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL))
+    assert b"/FontFile2" in inflated and b"/Type3" not in inflated
+
+
+def test_half_a_layer_is_rounded_up() -> None:
+    assert style.some_layers(6, 3) == (0, 3, 5) and style.some_layers(12, 3) == (0, 6, 11)
+    assert style.some_layers(3, 3) == (0, 1, 2) and style.some_layers(4, 3) == (0, 2, 3)
 
 
 def _inflate(stream: bytes) -> bytes:

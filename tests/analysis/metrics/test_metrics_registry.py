@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapler.errors import ArgumentError
 from analysis.metrics import eraser
@@ -49,9 +52,9 @@ def test_every_metric_by_hand() -> None:
     assert result["precision_at_k"] == result["recall_at_k"] == result["f1_at_k"] == pytest.approx(1 / 3)
     # ceil(.3 · 8) = 3 as well
     assert result["f1_at_density"] == result["token_f1"] == pytest.approx(1 / 3)
-    # selected 0, 3, 4 (the earlier of the ties): spans [0, 1) against [0, 3) 1/3, [3, 5) none
+    # selected 0, 3 and one of the ties 4 and 5: [0, 1) against [0, 3) is 1/3, the others touch nothing
     assert result["iou_f1"] == 0
-    # five best: 0, 3, 4, 5, 6
+    # five best: 0, 3, 4, 5 and one of 6 and 7
     assert result["token_f1_at_5"] == pytest.approx(2 * 1 / (3 + 5))
     assert result["token_iou_at_5"] == pytest.approx(1 / 7)
     # hits at ranks 1, 7 and 8
@@ -94,7 +97,7 @@ def test_no_rationale_is_undefined_never_a_silent_number() -> None:
     )
     nothing_else = values(unit([1, 1], [0.5, 0.2]))
     assert {name for name, value in nothing_else.items() if math.isnan(value)} == {
-        name for name in PURE if name.startswith(("fpr", "j")) or name == "roc_auc"
+        name for name in PURE if name.startswith(("fpr", "j")) or name in ("roc_auc", "average_precision")
     }
     assert all(math.isnan(value) for value in values(unit([], [])).values())
 
@@ -115,6 +118,70 @@ def test_metrics_are_the_pure_functions() -> None:
     assert result["iou_f1"] == eraser.iou_f1(labels, sel.select_top_k(scores, 8))
     assert result["precision_at_density"] == sel.top_k_scores(labels, scores, 8).precision
     assert compute(["j", "average_precision"], unit(labels, scores)) == [result["j"], result["average_precision"]]
+
+
+def test_a_hard_rationale_is_used_as_it_is() -> None:
+    labels, hard = [1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 1, 0]
+    one = unit(labels, [0.0] * 6, hard=np.array(hard, dtype=bool))  # its scores say nothing
+    result = values(one)
+    assert result["token_f1"] == result["iou_f1"] == 1
+    assert result["f1_at_density"] == sel.top_k_scores(labels, [0.0] * 6, 2).f1 < 1
+    nothing = values(unit(labels, [0.0] * 6, hard=np.zeros(6, dtype=bool)))
+    assert nothing["token_f1"] == nothing["iou_f1"] == 0
+
+
+def test_iou_f1_is_the_mean_over_orders_of_the_ties() -> None:
+    labels, scores = [1, 1, 0, 0, 0, 0], [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]
+    every = []
+    for other in range(1, 6):  # k = 2: token 0, and each of the five ties with the same chance
+        chosen = np.zeros(6, dtype=bool)
+        chosen[[0, other]] = True
+        every.append(eraser.iou_f1(labels, chosen))
+    means = [compute(["iou_f1"], unit(labels, scores, seed=seed))[0] for seed in range(100)]
+    assert np.mean(means) == pytest.approx(np.mean(every), abs=0.02) and np.std(means) > 0
+    again = compute(["iou_f1"], unit(labels, scores, seed=7))
+    assert again == [means[7]], "the same seed gives the same number"
+
+
+def test_present_scores_are_for_the_present_level_only() -> None:
+    one = unit([1, 0], [0.4, 0.1], n_input=4, n_present=4, present_scores=np.array([0.1, 0.4]))
+    result = values(one)
+    assert (result["tpr"], result["tpr_content"], result["tpr_present"], result["fpr_present"]) == (1, 1, 0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.2])), min_size=2, max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_positions_decide_nothing(rows: list[tuple[bool, float]], random: Random) -> None:
+    """Moving tokens about in the document changes no metric but those of spans."""
+    moved = random.sample(rows, len(rows))
+    ours, theirs = (values(unit(*zip(*some, strict=True))) for some in (rows, moved))
+    for result in (ours, theirs):
+        del result["iou_f1"]
+    assert ours == pytest.approx(theirs, nan_ok=True)
+
+
+def test_every_metric_says_which_n_and_how() -> None:
+    for metric in METRICS.values():
+        assert metric.level and metric.name == get_metric(metric.name).name
+        lines = metric.documentation.splitlines()
+        marks = [line.split(":")[0] for line in lines if line[:1].isupper() and ":" in line][1:]
+        assert lines[0].endswith(".") and ":" in lines[0], metric.name
+        assert marks == ["Formula", "Selection", "Range", "Misleads", "Reference"], metric.name
+        assert len(lines[0]) < 120
+    assert METRICS["fpr"].level == "score >= 1/n, n = tokens of the input"
+    assert METRICS["fpr_present"].level == "score >= 1/n, n = tokens present at the layer"
+    assert METRICS["token_f1"].uses_density and METRICS["comprehensiveness_at_density"].uses_density
+    assert not METRICS["f1_at_k"].uses_density and not METRICS["aopc_sufficiency"].uses_density
+
+
+def test_public_names() -> None:
+    import analysis.metrics as metrics
+
+    assert all(getattr(metrics, name) is not None for name in metrics.__all__)
+    assert metrics.average_precision is pl.average_precision and metrics.iou_f1 is eraser.iou_f1
 
 
 def test_names_and_groups() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import doctest
 import math
 from itertools import permutations
+from random import Random
 
 import numpy as np
 import pytest
@@ -74,8 +75,41 @@ def test_k_of_the_rationale_makes_all_three_one_number() -> None:
     assert precision == pytest.approx(recall) and recall == pytest.approx(f1)
 
 
-def test_select_top_k_takes_the_earliest_of_equal_scores() -> None:
-    assert sel.select_top_k([0.0, 0.3, 0.0, 0.0, 0.5], 3).tolist() == [True, True, False, False, True]
+@settings(max_examples=60, deadline=None)
+@given(tied, st.integers(1, 7), st.booleans())
+def test_top_k_iou_is_the_mean_over_every_breaking_of_the_ties(
+    rows: list[tuple[bool, float]], k: int, positive_only: bool
+) -> None:
+    labels, scores = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    ious, f1s = [], []
+    for order in permutations(range(len(rows))):
+        chosen = np.zeros(len(rows), dtype=bool)
+        chosen[sorted(order, key=lambda i: -scores[i])[:k]] = True
+        if positive_only:
+            chosen &= scores > 0
+        ious.append(sel.token_iou(labels, chosen))
+        f1s.append(sel.f1_score(labels, chosen))
+    assert sel.top_k_iou(labels, scores, k, positive_only=positive_only) == pytest.approx(np.mean(ious), nan_ok=True)
+    found = sel.top_k_scores(labels, scores, k, positive_only=positive_only).f1
+    assert found == pytest.approx(np.mean(f1s), nan_ok=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied, st.integers(1, 7), st.randoms(use_true_random=False))
+def test_moving_tokens_about_changes_no_expectation(rows: list[tuple[bool, float]], k: int, random: Random) -> None:
+    moved = random.sample(rows, len(rows))
+    (labels, scores), (others, theirs) = zip(*rows, strict=True), zip(*moved, strict=True)
+    assert sel.top_k_scores(labels, scores, k) == pytest.approx(sel.top_k_scores(others, theirs, k), nan_ok=True)
+    assert sel.top_k_iou(labels, scores, k) == pytest.approx(sel.top_k_iou(others, theirs, k), nan_ok=True)
+
+
+def test_select_top_k_breaks_ties_by_the_seed_alone() -> None:
+    scores = [0.0, 0.3, 0.0, 0.0, 0.5]
+    every = np.array([sel.select_top_k(scores, 3, seed=seed) for seed in range(300)])
+    assert every.sum(1).tolist() == [3] * 300 and every[:, [1, 4]].all()
+    assert 70 < every[:, 0].sum() < 130 and 70 < every[:, 3].sum() < 130  # of 300: no position is preferred
+    assert (sel.select_top_k(scores, 3, seed=5) == sel.select_top_k(scores, 3, seed=5)).all()
+    assert sel.has_tie_at(scores, 3) and not sel.has_tie_at(scores, 2) and not sel.has_tie_at(scores, 9)
     assert sel.select_top_k([-1.0, -3.0], 1).tolist() == [True, False]
     assert sel.select_top_k([0.1, 0.2], 9).all()
     assert sel.select_top_k([], 2).tolist() == []

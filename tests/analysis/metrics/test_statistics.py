@@ -25,7 +25,7 @@ def test_equals_scipy_with_the_same_draws() -> None:
     values = np.random.default_rng(3).beta(2, 5, size=40)
     ours = bootstrap_intervals(values, resamples=999, seed=7)
     theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=999, method="percentile", rng=np.random.default_rng(7)
+        (values,), np.mean, n_resamples=999, method="BCa", rng=np.random.default_rng(7)
     ).confidence_interval
     assert (float(ours.low), float(ours.high)) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert float(ours.mean) == pytest.approx(values.mean())
@@ -54,6 +54,26 @@ def test_seeded_and_narrower_at_a_lower_level() -> None:
 def test_constant_values_have_no_width() -> None:
     result = bootstrap_intervals([0.25] * 9)
     assert result.low == pytest.approx(0.25) and result.high == pytest.approx(0.25)
+
+
+def test_one_document_and_nearly_constant_values() -> None:
+    one = bootstrap_intervals([0.25])
+    assert (float(one.low), float(one.high)) == (0.25, 0.25)
+    rare = bootstrap_intervals(np.array([[0.0] * 29 + [1.0], [0.0] * 30]), resamples=20)
+    assert np.isfinite([rare.low, rare.high]).all() and rare.low[0] <= rare.mean[0] <= rare.high[0]
+    assert rare.low[1] == rare.high[1] == 0
+
+
+def test_an_interval_does_not_depend_on_its_neighbours() -> None:
+    values = np.random.default_rng(2).random((40, 60))
+    together = bootstrap_intervals(values, resamples=5000)  # more than fit into memory at once
+    alone = bootstrap_intervals(values[17])
+    expected = [float(alone.low), float(alone.high)]
+    assert [together.low[17], together.high[17]] == pytest.approx(expected, abs=1e-12)
+
+
+def test_few_documents_are_said() -> None:
+    assert statistics.few_documents(20) is None and "6 documents" in str(statistics.few_documents(6))
 
 
 @pytest.mark.parametrize(("options", "message"), [({"level": 1.0}, "level: got 1.0"), ({"resamples": 0}, "resamples")])
@@ -179,6 +199,19 @@ def test_compare_where_lower_is_better_counts_the_lower_as_won() -> None:
     down = compare(values, ["cp", "saliency", "occlusion"], higher_is_better=False)
     assert down["won"].iloc[:3].to_numpy() == pytest.approx(1 - up["won"].iloc[:3].to_numpy())
     assert down["difference"].equals(up["difference"]) and down["p"].equals(up["p"])
+
+
+def test_the_family_is_stable() -> None:
+    values = comparison_values()
+    alone = compare(values, ["cp", "saliency", "occlusion"])
+    more = np.concatenate([values, values[:1], values[1:2], np.random.default_rng(1).random((1, 2, 30))])
+    frame = compare(more, ["cp", "saliency", "occlusion", "cp(again)", "saliency_gold", "random(seed=1)"])
+    assert frame["p_holm"].iloc[:4].equals(alone["p_holm"])  # two duplicates and random scores move nothing
+    rows = frame.set_index(["method", "layer"])
+    assert rows.loc["saliency_gold", "p_holm"].equals(rows.loc["saliency", "p_holm"])
+    assert (rows.loc["cp(again)", "p_holm"] == 1).all() and (rows.loc["cp(again)", "difference"] == 0).all()
+    random = rows.loc["random(seed=1)"]
+    assert random["p_holm"].to_numpy() == pytest.approx(holm(random["p"].to_numpy()))
 
 
 def test_compare_with_nothing_to_compare() -> None:

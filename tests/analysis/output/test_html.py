@@ -94,7 +94,7 @@ def test_the_page_shows_tables_tests_and_documents(page: str) -> None:
     text = parsed(page).text
     for expected in ("Average precision", "AdapLeR CP against the other methods", "p (Holm)", "Layer 3", "input"):
         assert expected in text
-    assert page.count("<svg") == 6 and page.count("<caption>") == 4
+    assert page.count("<svg") == 6 and page.count("<caption>") == 7
     assert page.count("<details open>") == 1
 
 

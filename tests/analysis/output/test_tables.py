@@ -92,7 +92,8 @@ def test_a_method_at_the_input_is_marked_as_such() -> None:
 
 
 def test_main_metrics_leave_out_variants_and_single_bins() -> None:
-    assert tables.main_metrics(full_report()) == ("average_precision", "fpr", "tpr", "j")
+    both = ("fpr", "tpr", "j", "fpr_present", "tpr_present", "j_present")
+    assert tables.main_metrics(full_report()) == ("average_precision", *both), "FPR is shown with both n"
     report = make_report()
     only = replace(report, metrics=("fpr_content",), values=report.values[..., :1])
     assert tables.main_metrics(only) == ("fpr_content",)
@@ -125,8 +126,20 @@ def test_plain_tables_fit_a_terminal(n_layers: int) -> None:
 
 
 def test_titles_of_metrics() -> None:
-    assert wording.metric_title("fpr_content") == "FPR (selected at 1/n, scores over content tokens only)"
+    assert (
+        wording.metric_title("fpr_content")
+        == "FPR (selected at 1/n, n = content tokens, scores renormalised over them)"
+    )
     assert wording.metric_title("token_f1") == "Token F1" and wording.metric_title("my_own") == "my own"
+
+
+def test_tables_say_what_a_layer_means() -> None:
+    scopes = {"cp": "in the layer", "attention": "in the layer", "saliency": "from the layer to the output"}
+    report = replace(make_report(), meta=make_report().meta | {"scopes": scopes})
+    said = "attention, AdapLeR CP: in the layer; saliency: from the layer to the output."
+    for text in (report.to_markdown(), report.to_latex(), report.to_html(), tables.plain(report)):
+        assert said in " ".join(text.split())
+    assert tables.scopes(make_report()) == ""
 
 
 def test_unknown_metric(report: RationaleReport) -> None:

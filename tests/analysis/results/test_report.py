@@ -64,6 +64,57 @@ def test_other_json_is_refused(report: RationaleReport, tmp_path: Path, change: 
         RationaleReport.from_json(path)
 
 
+def test_infinities_are_written_and_read(report: RationaleReport) -> None:
+    values = report.values.copy()
+    values[0, 0, 0, :2] = np.inf, -np.inf
+    meta = report.meta | {"diagnostics": {"cp": {"gap": {"mean": 0.5, "max": float("inf")}}}}
+    text = replace(report, values=values, meta=meta).to_json()
+    json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    back = RationaleReport.from_json(text)
+    assert np.array_equal(back.values, values, equal_nan=True)
+    assert back.meta == meta and back.to_json() == text
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("methods",), "cp", "methods: got 'cp', must be a list"),
+        (("methods",), ["cp", "cp"], "methods: got .*, must be different texts"),
+        (("layers",), "4", "layers: got '4', must be a whole number"),
+        (("documents", 1, "tokens"), "many", r"documents\[1\].tokens: got 'many', must be a whole number"),
+        (("documents", 1, "label"), None, r"documents\[1\].label: got None, must be a text"),
+        (("documents", 1, "prediction"), 3, r"documents\[1\].prediction: got 3, must be a text or null"),
+        (("documents", 1, "lengths"), [1], r"documents\[1\].lengths: shape \(1,\), must be \(4,\)"),
+        (("documents", 1, "account"), [], r"documents\[1\].account: got \[\], must be a mapping"),
+        (("documents", 1), 7, r"documents\[1\]: got 7, must be a mapping"),
+        (("values", "cp", "fpr", 2, 0), "high", "values.cp.fpr: got 'high', must be a number or null"),
+        (("values", "cp", "fpr", 2), [], r"values.cp.fpr: (rows of different lengths|shape)"),
+        (("values", "cp"), {}, "values.cp.average_precision: is missing"),
+        (("meta", "data"), "films", "meta.data: got 'films', must be a mapping"),
+        (("meta", "density"), "a lot", "meta.density: got 'a lot', must be a number or null"),
+        (("examples", 0, "tokens", 0), 1, r"examples\[0\].tokens: must be texts"),
+        (("examples", 0, "scores", "cp", 0, 0), "x", r"examples\[0\].scores.cp: got 'x', must be a number"),
+        (("curves", "cp"), 3, r"curves.cp: shape \(\), must be \(4, 101\)"),
+        (("correlations",), [[1.0]], r"correlations: shape \(1, 1\), must be \(4, 7, 7\)"),
+    ],
+)
+def test_a_damaged_report_is_one_line_that_names_the_field(place: tuple[Any, ...], value: Any, message: str) -> None:
+    content = json.loads(full_report().to_json())
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    with pytest.raises(DataError, match=rf"report: a damaged rationale report \({message}") as raised:
+        RationaleReport.from_json(json.dumps(content))
+    assert "\n" not in str(raised.value)
+
+
+def test_json_nested_very_deep_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(DataError, match="deep.json: not valid JSON"):
+        RationaleReport.from_json(tmp_path / "deep.json")
+
+
 def test_unreadable_reports(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none.json: No such file"):
         RationaleReport.from_json(tmp_path / "none.json")

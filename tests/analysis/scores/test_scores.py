@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from analysis.scores import (
     normalise,
     scoring_method,
 )
-from analysis.scores import base as scores_base
+from analysis.scores import registry as scores_registry
 from analysis.scores.contribution import adapler_pass
-from analysis.scores.shared.forward import as_found, attention_implementation, attention_pass, classifier_logits
+from analysis.scores.shared.forward import attention_pass, classifier_logits, working_copy
 from tests.analysis.conftest import batch_of, documents
 
 NAMES = ("attention", "attention_received", "rollout", "saliency", "saliency_gold", "cp", "random")
@@ -148,7 +149,7 @@ def test_predicted_and_gold_saliency_differ_only_where_the_classes_do(classifier
 
 
 def test_gold_saliency_needs_labels(classifier: Any, tiny_tokenizer: Any) -> None:
-    with pytest.raises(ArgumentError, match="needs the gold labels"):
+    with pytest.raises(ArgumentError, match="'saliency_gold': needs the gold labels"):
         get_method("saliency_gold")(classifier, batch_of(tiny_tokenizer, documents(), labels=None))
 
 
@@ -201,26 +202,48 @@ def test_empty_attentions_name_class_and_implementation(classifier: Any, batch: 
     assert mute.training and mute.config._attn_implementation == before
 
 
-def test_implementation_and_mode_come_back_after_an_error(classifier: Any) -> None:
+def test_a_working_copy_shares_weights_and_nothing_else(classifier: Any, batch: Batch) -> None:
     classifier.train()
     before = classifier.config._attn_implementation
-    with pytest.raises(RuntimeError, match="inside"), as_found(classifier):
-        with attention_implementation(classifier, "eager"):
-            assert classifier.config._attn_implementation == "eager" and not classifier.training
-            raise RuntimeError("inside")
-    assert classifier.training and classifier.config._attn_implementation == before
+    twin = working_copy(classifier)
+    assert all(one is other for one, other in zip(twin.parameters(), classifier.parameters(), strict=True))
+    twin.set_attn_implementation("eager")
+    twin(**batch.model_inputs(), output_hidden_states=True)
+    assert not twin.training and classifier.training and classifier.config._attn_implementation == before
+    with torch.no_grad():
+        next(classifier.parameters()).add_(1.0)  # weights that change later are the copy's too
+    plain, copied = classifier.eval()(**batch.model_inputs()).logits, twin(**batch.model_inputs()).logits
+    torch.testing.assert_close(copied, plain)
+
+
+def test_threads_can_explain_one_model(classifier: Any, tiny_tokenizer: Any) -> None:
+    """Methods that want other settings of the same model, at one time: the scores are those of one after the other."""
+    classifier.train()
+    names = ["attention", "saliency", "value_zeroing", "attention_gradient", "deeplift", "layer_integrated_gradients"]
+    methods = [get_method(name, **({"n_steps": 2} if "integrated" in name else {})) for name in names]
+
+    def run(method: Any) -> torch.Tensor:
+        chosen: torch.Tensor = method(classifier, batch_of(tiny_tokenizer, documents(), mask_token_id=3)).scores
+        return chosen
+
+    expected = [run(method) for method in methods] * 3
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found = list(pool.map(run, methods * 3))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert classifier.training
 
 
 def test_normalise() -> None:
     mask = torch.tensor([[1, 1, 1, 0]])
     values = torch.tensor([[[1.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 7.0]]])
-    expected = torch.tensor([[[0.25, 0.75, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3, 0.0]]])
+    expected = torch.tensor([[[0.25, 0.75, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]])  # nothing said: nothing selected
     torch.testing.assert_close(normalise(values, mask), expected)
 
 
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores_base, "_REGISTRY", dict(scores_base._REGISTRY))
+    monkeypatch.setattr(scores_registry, "_REGISTRY", dict(scores_registry._REGISTRY))
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -232,7 +255,7 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda n: torch.full((4, 3, n), torch.nan), "document one is NaN"),
         (lambda n: -torch.ones(4, 3, n), "must not be negative, the lowest is -1"),
         (lambda n: torch.ones(4, 3, n), "scores at padding must be 0"),
-        (lambda n: torch.zeros(4, 3, n), "must sum to 1"),
+        (lambda n: torch.cat([torch.full((4, 3, 1), 0.5), torch.zeros(4, 3, n - 1)], -1), "must sum to 1"),
     ],
 )
 def test_a_method_of_one_s_own_is_checked(make: Any, message: str, classifier: Any, batch: Batch) -> None:
@@ -249,6 +272,6 @@ def test_registry_errors() -> None:
     with pytest.raises(ArgumentError, match="method 'limes' is not known; the registry has .*rollout"):
         get_method("limes")
     with pytest.raises(ArgumentError, match="'cp' is registered already"):
-        scoring_method("cp", paper="")
+        scoring_method("cp", paper="")(lambda model, batch: None)
     with pytest.raises(ArgumentError, match=r"needs: got \['gpu'\]"):
         scoring_method("new", paper="", needs="gpu")

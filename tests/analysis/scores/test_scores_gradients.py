@@ -140,7 +140,7 @@ def test_the_zero_baseline_of_the_input() -> None:
 def test_integrated_gradients_in_small_passes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = tiny_classifier(), batch_for("bert")
     expected = get_method("integrated_gradients")(model, batch).scores
-    monkeypatch.setattr("analysis.scores.gradient.integrated_gradients.PASS_TOKENS", 100)
+    monkeypatch.setattr("analysis.scores.shared.integration.PASS_TOKENS", 100)
     torch.testing.assert_close(get_method("integrated_gradients")(model, batch).scores, expected, atol=1e-5, rtol=1e-4)
 
 

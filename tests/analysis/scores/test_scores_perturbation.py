@@ -13,6 +13,9 @@ from analysis.scores.shared.inputs import content, seeded, singles
 from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family, logits_of
 from tests.conftest import tiny_classifier
 
+# the few samples of these tests make LIME and KernelSHAP say that they are unstable
+pytestmark = pytest.mark.filterwarnings("ignore::analysis.scores.UnstableScoresWarning")
+
 
 @pytest.mark.parametrize(
     ("spec", "tolerance"),

@@ -20,6 +20,9 @@ from tests.analysis.scores.score_helpers import (
 )
 from tests.conftest import LAYERS, tiny_classifier
 
+# the few samples of these tests make LIME and KernelSHAP say that they are unstable
+pytestmark = pytest.mark.filterwarnings("ignore::analysis.scores.UnstableScoresWarning")
+
 
 def test_the_methods_of_the_contract_are_registered() -> None:
     assert set(NAMES) >= set(

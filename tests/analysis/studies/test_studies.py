@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from adapler.errors import ArgumentError
+from analysis.documents.alignment import align
+from analysis.metrics.statistics import holm
+from analysis.scores import get_method
 from analysis.studies import contribution_targets as ct
+from tests.analysis.conftest import batch_of, documents
 
 
 def test_targets_by_hand() -> None:
@@ -23,6 +29,26 @@ def test_targets_by_hand() -> None:
     # the ceiling puts a hundred times more on a rationale token than on another
     torch.testing.assert_close(found["human rationale (ceiling)"][0], torch.tensor([0.01, 1.01, 0.01]) / 1.03)
     assert all(torch.allclose(target.sum(-1), torch.ones(2)) for target in found.values())
+
+
+def test_a_target_with_a_sign_is_refused() -> None:
+    by_layer = torch.tensor([[0.64, 0.32, 0.04]])
+    with pytest.raises(ArgumentError, match="target: must not be negative, the lowest value is -1"):
+        ct.targets_of(by_layer, torch.tensor([False, True, False]), torch.tensor([3.0, -1.0, 0.5]))
+
+
+def test_integrated_gradients_are_those_of_the_true_class_without_a_sign(classifier: Any, tiny_tokenizer: Any) -> None:
+    window = align(documents()[1], tiny_tokenizer, max_length=32).windows[0]
+    batch = batch_of(tiny_tokenizer, [documents()[1]], labels=[0])
+    found, asked = {}, {"ig_steps": 4, "title": "x", "mask_token_id": tiny_tokenizer.mask_token_id}
+    for label in (0, 1):
+        (document,) = ct.read_documents(classifier, [window], [label], **asked)
+        found[label] = document.targets["integrated gradients"]
+        signed = get_method("integrated_gradients", n_steps=4, target=label)(classifier, batch)
+        assert (signed.scores < 0).any() and (found[label] >= 0).all()
+        expected = signed.scores[0, 0].abs() / signed.scores[0, 0].abs().sum()
+        torch.testing.assert_close(found[label], expected.expand_as(found[label]))
+    assert not torch.allclose(found[0], found[1])
 
 
 def test_a_predictor_learns_its_target() -> None:
@@ -66,7 +92,11 @@ def test_the_command_writes_a_row_a_target_and_layer(
     assert frame["average_precision"].between(0, 1).all()
     own = frame[frame["target"] == "saliency itself (no predictor)"]
     assert (own["minus_saliency"] == 0).all() and (own["p"] == 1).all()
-    assert "average precision by layer" in capsys.readouterr().out
+    tested = frame[frame["target"] != "saliency itself (no predictor)"]
+    np.testing.assert_allclose(tested["p_holm"], holm(tested["p"]), rtol=1e-3)
+    assert (tested["p_holm"] >= tested["p"]).all() and len(tested) == 7 * 4
+    printed = capsys.readouterr().out
+    assert "average precision by layer" in printed and "targets-test.csv" in printed.splitlines()[-1]
 
 
 def test_errors(adapler_folder: Path, split_corpus: Path) -> None:

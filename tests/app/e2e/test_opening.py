@@ -20,7 +20,7 @@ CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 def test_opens_on_a_review_and_its_verdict(visit: Visit) -> None:
     app = visit()
     text = app.text()
-    assert re.search(r"\b(POS|NEG) \d+%", text)
+    assert re.search(r"\b(POS|NEG) [\d.>]+%", text)
     assert re.search(r"\d\.\dx fewer FLOPs", text)
     found = re.search(r"(\d+) of (\d+) tokens\s+reach the last layer", text)
     assert found and 0 < int(found[1]) < int(found[2])

@@ -17,6 +17,10 @@ HERE = f"?view={quote(VIEWS['text'])}&source={quote(state.OWN_TEXT)}"
 
 
 def usable(app: AppPage) -> None:
+    while (remove := app.widget("upload").get_by_role("button", name="Remove")).count():
+        left = remove.count()
+        remove.first.click()
+        expect(remove).to_have_count(left - 1)
     expect(app.page.get_by_test_id("stException")).to_have_count(0)
     app.write("after all a good film")
     app.submit()

@@ -24,9 +24,12 @@ def test_compare(visit: Visit) -> None:
     cards = app.page.locator(".al-method")
     expect(cards).to_have_count(len(state.DEFAULT_METHODS))
     for number in range(len(state.DEFAULT_METHODS)):
-        assert re.search(r"AP [\d.]+ \(chance [\d.]+\).*FPR [\d.]+, TPR [\d.]+", cards.nth(number).inner_text())
+        shown = cards.nth(number).inner_text()
+        assert re.search(r"AP [\d.]+ \(chance [\d.]+\).*FPR [\d.]+, TPR [\d.]+ \(1/n", shown) and "n = " in shown
+    chosen = cards.nth(1).locator(".sel")
+    expect(cards.nth(1)).to_contain_text(f"{chosen.count()} of the text's")
     chosen = cards.first.locator(".sel")
-    expect(cards.first).to_contain_text(f"{chosen.count()} of")
+    assert cards.first.locator("s.sel, .gone.sel").count() == 0, "what is dropped is not outlined"
     assert chosen.first.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
     before = cards.first.inner_html()
     app.slide("layer", "End")
@@ -47,8 +50,12 @@ def test_budget(visit: Visit) -> None:
     app = visit()
     app.view("budget")
     bars = app.page.locator(".al-bars")
-    expect(app.page.locator(".al-timing")).to_contain_text(re.compile(r"\d+ ms with removal, \d+ ms without"))
-    expect(app.page.get_by_test_id("stVegaLiteChart")).to_be_visible()
+    expect(app.page.locator(".al-timing")).to_contain_text("not measured yet")
+    app.widget("measure").locator("button").click()
+    expect(app.page.locator(".al-timing")).to_contain_text(re.compile(r"\d+ ms \(.*\) with removal, \d+ ms \("))
+    expect(app.widget("measure")).to_contain_text("Measure again")
+    expect(app.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)
+    app.shows("Checkpoint movies-minilm; each point")
     app.slide("scale", "Home")
     app.shows("1.0")
     expect(app.page.locator(".al-cards")).to_contain_text("the FLOPs")

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from transformers import BertConfig, BertForSequenceClassification
 
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import average_precision, false_positive_rate
+from analysis.metrics.plausibility import average_precision, false_positive_rate, true_positive_rate
 from analysis.scores import get_method
-from app.html import render_methods
+from app.markup import render, render_methods
 from app.model import comparing, measuring, tracing
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import HOSTILE, Reader, make_trace
+from tests.app.markup.test_render import HOSTILE, Reader, make_trace
 
 TEXT, LABEL, SPAN = DOCUMENTS["neg_1"]
 DOCUMENT = Document("neg_1", TEXT, LABEL, (SPAN,))
@@ -33,10 +36,13 @@ def test_metrics_are_the_analysis_layers(app_model: Any, tiny_tokenizer: Any) ->
     trace = trace_of(app_model, tiny_tokenizer)
     got = comparing.compare(app_model, tiny_tokenizer, DOCUMENT, "attention")
     content = trace.words >= 0
-    assert got.selected is not None and got.retained is None
+    assert got.selected is not None and got.retained is None and got.present.all()
+    assert got.content.tolist() == content.tolist()
     for layer in range(trace.layers):
         labels, scores = trace.gold[content], got.scores[layer][content]
         assert got.metrics[layer, 0] == pytest.approx(average_precision(labels, scores))
+        assert not got.selected[layer, ~content].any(), "special tokens are not judged, hence not selected"
+        assert (got.selected[layer] == (content & (got.scores[layer] >= 1 / len(trace)))).all()
         assert got.metrics[layer, 1] == pytest.approx(false_positive_rate(labels, got.selected[layer][content]))
     assert 0 < got.chance < 1
 
@@ -61,7 +67,7 @@ def test_dear_methods_are_those_that_take_many_passes() -> None:
 
 def test_no_label_and_no_rationale(app_model: Any, tiny_tokenizer: Any) -> None:
     plain = Document("own text", TEXT)
-    with pytest.raises(ArgumentError, match="needs the text's gold label, and this text has none"):
+    with pytest.raises(ArgumentError, match="needs the text's gold label, and this text has none that"):
         comparing.compare(app_model, tiny_tokenizer, plain, "saliency_gold")
     with pytest.raises(ArgumentError, match="gold label"):
         comparing.compare(app_model, tiny_tokenizer, Document("x", TEXT, "MEH"), "saliency_gold")
@@ -75,7 +81,8 @@ def test_hostile_text_in_a_card() -> None:
     trace = make_trace(HOSTILE, [index % 4 for index in range(len(HOSTILE))])
     one = comparing.Comparison(
         title="<script>1</script>", scores=trace.scores.astype(np.float32) * np.where(np.arange(len(trace)) % 2, 1, -1),
-        selected=trace.enters, retained=trace.enters, signed=False, metrics=np.full((3, 3), 0.5), chance=0.2, seconds=0,
+        present=trace.enters, content=trace.words >= 0, selected=trace.enters, retained=trace.enters, layerwise=True,
+        metrics=np.full((3, 3), 0.5), unjudged=None, chance=0.2,
     )  # fmt: skip
     read = Reader(render_methods.cards(trace, {"a": one, "<b>": "<img src=x>"}, layer=1))
     assert read.open == []
@@ -86,8 +93,9 @@ def test_hostile_text_in_a_card() -> None:
 def test_the_selection_is_outlined_and_negative_scores_are_dotted() -> None:
     trace = make_trace(["one", "two"], [3, 3])
     one = comparing.Comparison(
-        title="x", scores=np.array([[0.1, 0.5, -0.3, 0.1]], dtype=np.float32), selected=None, retained=None,
-        signed=True, metrics=np.full((1, 3), np.nan), chance=np.nan, seconds=0,
+        title="x", scores=np.array([[0.1, 0.5, -0.3, 0.1]], dtype=np.float32), present=np.ones((1, 4), dtype=bool),
+        content=trace.words >= 0, selected=None, retained=None, layerwise=False, metrics=np.full((1, 3), np.nan),
+        unjudged="no rationale to judge by", chance=np.nan,
     )  # fmt: skip
     classes = [attrs["class"] for tag, attrs in Reader(render_methods.text(trace, one, 2)).elements if tag == "span"]
     assert classes == ["on", "on", "on neg", "on"]
@@ -102,4 +110,82 @@ def test_sweep_and_timing(app_model: Any, tiny_tokenizer: Any) -> None:
     at_one = table[table["scale"] == 1.0].iloc[0]
     assert at_one["speedup"] == pytest.approx(trace.speedup) and at_one["label"] == trace.label
     timing = measuring.measure(app_model, tiny_tokenizer, words, threshold_scale=1.0)
-    assert timing.removal > 0 and timing.plain > 0
+    assert len(timing.removal) == len(timing.plain) == measuring.REPEATS
+    assert min(*timing.removal, *timing.plain) > 0
+    assert min(timing.ratios) <= timing.ratio <= max(timing.ratios)
+
+
+def test_contribution_scores_are_judged_among_the_tokens_present(app_model: Any, tiny_tokenizer: Any) -> None:
+    text, label, span = DOCUMENTS["pos_1"]
+    document = Document("pos_1", text, label, (span,))
+    trace = trace_of(app_model, tiny_tokenizer, document)
+    got = comparing.compare(app_model, tiny_tokenizer, document, "cp")
+    content = trace.words >= 0
+    assert got.present.sum(1).tolist() == trace.present.tolist() and trace.present[2] < len(trace)
+    assert got.selected is not None
+    for layer in range(trace.layers):
+        expected = content & (trace.scores[layer] >= 1 / trace.present[layer])
+        assert (got.selected[layer] == expected).all()
+        assert not (got.selected[layer] & ~got.present[layer]).any(), "what was dropped before is not selected"
+        gold = trace.gold[content]
+        assert got.metrics[layer, 1] == pytest.approx(false_positive_rate(gold, expected[content]))
+        assert got.metrics[layer, 2] == pytest.approx(true_positive_rate(gold, expected[content]))
+        card = Reader(render_methods.cards(trace, {"cp": got}, layer=layer))
+        assert f"n = {trace.present[layer]}, the tokens present at layer {layer}" in card.text
+        assert "(1/n present)" in card.text
+        assert f"{expected.sum()} of the text's {content.sum()} tokens selected" in card.text
+    shown = render.token_text(trace, 1), render_methods.text(trace, got, 1)
+    opacities = [re.findall(r"--a:([.0-9]+)", html) for html in shown]
+    assert opacities[0] == opacities[1], "one score has one shade in both views"
+
+
+def test_a_dropped_token_is_never_outlined() -> None:
+    trace = make_trace(["one", "two", "three"], [0, 1, 3])
+    one = comparing.Comparison(
+        title="x", scores=np.tile(np.float32([0.1, 0.3, 0.3, 0.3, 0]), (3, 1)), present=np.ones((3, 5), dtype=bool),
+        content=trace.words >= 0, selected=np.tile(trace.words >= 0, (3, 1)), retained=trace.enters, layerwise=True,
+        metrics=np.full((3, 3), 0.5), unjudged=None, chance=0.5,
+    )  # fmt: skip
+    read = Reader(render_methods.cards(trace, {"x": one}, layer=1))
+    classes = [attrs["class"] for tag, attrs in read.elements if tag in ("span", "s")]
+    assert classes == ["on", "gone", "cut", "on sel", "on"]
+    assert "3 of the text's 3 tokens selected, 2 of them dropped here" in read.text
+
+
+def test_a_model_of_one_layer_has_a_layer(tiny_tokenizer: Any) -> None:
+    config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    config.id2label, config.label2id = {0: "NEG", 1: "POS"}, {"NEG": 0, "POS": 1}
+    classifier = BertForSequenceClassification(config)
+    model = AdapLeRForSequenceClassification(
+        AdapLeRConfig(backbone_config=classifier.config.to_dict()), backbone=classifier
+    ).eval()
+    trace = trace_of(model, tiny_tokenizer)
+    found: dict[str, comparing.Comparison | str] = {
+        name: comparing.compare(model, tiny_tokenizer, DOCUMENT, name) for name in ("cp", "attention", "occlusion")
+    }
+    shown = [Reader(render_methods.cards(trace, {name: one}, layer=0)).text for name, one in found.items()]
+    assert ["scores of the input" in text for text in shown] == [False, False, True]
+
+
+def test_a_text_whose_words_are_all_marked(app_model: Any, tiny_tokenizer: Any) -> None:
+    document = Document("x", "good film", "POS", ((0, 2),))
+    got = comparing.compare(app_model, tiny_tokenizer, document, "attention")
+    card = Reader(render_methods.cards(trace_of(app_model, tiny_tokenizer, document), {"a": got}, layer=0)).text
+    assert "every word is marked" in card and "no rationale" not in card and "AP " not in card
+
+
+def test_a_query_is_scored_and_not_judged(app_model: Any, tiny_tokenizer: Any) -> None:
+    document = Document("x", "good film and dull plot", "POS", ((0, 1),), query="never boring ?")
+    got = comparing.compare(app_model, tiny_tokenizer, document, "attention")
+    assert len(got.content) == 5 + 3 + 3 and got.content.sum() == 5 and got.selected is not None
+    assert not got.selected[:, ~got.content].any()
+    table = measuring.sweep(app_model, tiny_tokenizer, document.words, query=document.query_words)
+    assert table["tokens"].iloc[0] == 11
+
+
+@pytest.mark.parametrize("label", ["pos", "1", "LABEL_1", "POS"])
+def test_methods_that_need_the_gold_label_find_it_in_any_form(app_model: Any, tiny_tokenizer: Any, label: str) -> None:
+    gold = comparing.compare(app_model, tiny_tokenizer, Document("x", TEXT, label), "saliency_gold")
+    assert comparing.gold_index(app_model, Document("x", TEXT, label)) == 1
+    named = comparing.compare(app_model, tiny_tokenizer, Document("x", TEXT, "POS"), "saliency_gold")
+    np.testing.assert_array_equal(gold.scores, named.scores)

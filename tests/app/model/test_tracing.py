@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from adapler.data.eraser import EraserCorpus, EraserExample
 from adapler.model import flops
-from app.model.tracing import SPECIAL, _surfaces, join_words, read_limit, trace
+from analysis.evaluation.plan import Plan
+from analysis.evaluation.settings import Settings
+from app.model.tracing import SPECIAL, _surfaces, join_words, read_limit, reading_notes, trace
+from app.sources import documents
 from tests.app.conftest import DOCUMENTS
 from tests.conftest import VOCABULARY, WORDS, tiny_adapler
 
@@ -62,7 +66,7 @@ def test_what_is_beyond_the_limit_is_counted(app_model: Any, tiny_tokenizer: Any
     marked = np.zeros(50, dtype=bool)
     marked[[3, 37, 38, 49]] = True
     got = trace(app_model, tiny_tokenizer, words, rationale=marked)
-    assert (len(got), got.limit, got.unread_words, got.unread_gold) == (40, 40, 12, 2)
+    assert (len(got), got.limit, got.unread_words) == (40, 40, 12)
     exact = trace(app_model, tiny_tokenizer, words[:38], rationale=marked[:38])
     assert (len(exact), exact.unread_words) == (40, 0)
 
@@ -105,3 +109,61 @@ def test_joined_words_have_their_tokens_scores(app_model: Any, tiny_tokenizer: A
     np.testing.assert_allclose(joined.scores[:, 1], got.scores[:, 1:4].sum(1))
     assert (joined.enters[:, 1] == got.enters[:, 1:4].any(1)).all()
     assert joined.speedup == got.speedup
+
+
+QUERIES = {"a": "is it good ?", "b": "was it dull ?", "c": "is it good ?"}
+
+
+def _corpus(queries: dict[str, str]) -> EraserCorpus:
+    found = tuple(
+        EraserExample(name, ("the", "film", "was", "not", "good,bad"), "NEG", ((3, 5),), query)
+        for name, query in queries.items()
+    )
+    return EraserCorpus("tiny", "here", "0", ("NEG", "POS"), {"test": found})
+
+
+@pytest.mark.parametrize("queries", [QUERIES, dict.fromkeys(QUERIES, "the same")])
+def test_queries_are_part_of_the_input_as_an_evaluation_gives_them(
+    app_model: Any, tiny_tokenizer: Any, queries: dict[str, str]
+) -> None:
+    corpus = _corpus(queries)
+    examples = corpus.splits["test"]
+    settings = Settings(max_length=40)
+    plan = Plan(model=app_model.backbone, tokenizer=tiny_tokenizer, corpus=corpus, split="test", settings=settings)
+    assert documents.has_queries(examples) == plan.with_query == (queries is QUERIES)
+    _, alignments = next(iter(plan.chunks()))
+    for example, outline, alignment in zip(examples, plan.outlines, alignments, strict=True):
+        document = documents.of_example(example, with_query=documents.has_queries(examples))
+        got = trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale, query=document.query_words)
+        window = alignment.windows[0]
+        assert len(got) == outline.tokens
+        assert np.maximum(got.words, SPECIAL).tolist() == window.words.tolist()
+        assert got.gold.tolist() == window.rationale.tolist()
+        out = app_model(
+            input_ids=torch.tensor(window.input_ids[None]), token_type_ids=torch.tensor(window.token_type_ids[None]),
+            attention_mask=torch.ones(1, len(window), dtype=torch.long),
+        )  # fmt: skip
+        np.testing.assert_allclose(got.probabilities, out.logits[0].softmax(-1).detach().numpy(), rtol=1e-5)
+
+
+def test_a_query_is_shown_as_it_is_written(app_model: Any, tiny_tokenizer: Any) -> None:
+    got = trace(app_model, tiny_tokenizer, ("good",), rationale=np.array([True]), query=("never", "Ünknown,"))
+    assert got.pieces == ("[CLS]", "good", "[SEP]", "never", "[UNK]", ",", "[SEP]")
+    assert got.surfaces == ("", "good", "", "never", "Ünknown", ",", "")
+    assert got.words.tolist() == [SPECIAL, 0, SPECIAL, -2, -3, -3, SPECIAL]
+    assert got.gold.tolist() == [False, True] + [False] * 5
+    assert join_words(got).surfaces == ("", "good", "", "never", "Ünknown,", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("the film was not good and never fun", ()),
+        ("good", ("very short: 1 word; the verdict may mean little",)),
+        ("the film is Ünknown to me", ("3 of 8 tokens unknown: the model reads [UNK] in their place",)),
+        ("good,bad good,bad good,bad good,bad good,bad",
+         ("3.0 wordpieces a word: probably a language that this model was not made for",)),
+    ],
+)  # fmt: skip
+def test_doubtful_texts_are_told(app_model: Any, tiny_tokenizer: Any, text: str, notes: tuple[str, ...]) -> None:
+    assert reading_notes(_trace(app_model, tiny_tokenizer, text)) == notes

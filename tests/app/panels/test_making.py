@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,14 +24,32 @@ from tests.app.pages import bodies, check
 def job(page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path) -> SimpleNamespace:
     """The page has no checkpoint; what its training does is set by the test."""
     monkeypatch.setattr(sys, "argv", ["main.py", "--data", str(app_corpus)])
-    stand_in = SimpleNamespace(progress=0.4, code=None, message="", stopped=0)
+    stand_in = SimpleNamespace(kind=jobs.TRAINING, name="sample", progress=0.4, code=None, message="", stopped=0)
     stand_in.stop = lambda: setattr(stand_in, "stopped", stand_in.stopped + 1)
     monkeypatch.setattr(jobs, "train_sample", lambda: stand_in)
     return stand_in
 
 
-def test_training_shows_its_progress_and_the_text(page: AppTest, job: SimpleNamespace) -> None:
+def start(page: AppTest) -> None:
     page.run()
+    page.button(key="make").click().run()
+
+
+def test_nothing_is_trained_before_somebody_asks(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["main.py", "--data", str(app_corpus)])
+    started: list[bool] = []
+    monkeypatch.setattr(jobs, "train_sample", lambda: started.append(True))
+    page.run()
+    page.run()
+    assert not started and not page.exception and "no AdapLeR checkpoint" in page.warning[0].value
+    page.button(key="make").click().run()
+    assert started == [True]
+
+
+def test_training_shows_its_progress_and_the_text(page: AppTest, job: SimpleNamespace) -> None:
+    start(page)
     assert not page.exception and not page.error
     assert "no AdapLeR checkpoint" in page.get("progress")[0].proto.text
     assert bodies(page, "al-text")
@@ -45,7 +62,7 @@ def test_training_shows_its_progress_and_the_text(page: AppTest, job: SimpleName
 def test_a_finished_training_opens_the_page(
     page: AppTest, job: SimpleNamespace, app_checkpoints: Path, app_model: Any, tiny_tokenizer: Any
 ) -> None:
-    page.run()
+    start(page)
     shutil.copytree(app_checkpoints / "tiny", loading.CHECKPOINTS / "sample" / "phi-1")
     job.code = 0
     page.run()
@@ -54,7 +71,7 @@ def test_a_finished_training_opens_the_page(
 
 
 def test_a_failed_training_says_why_once(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    page.run()
+    start(page)
     job.code, job.message = 1, "no space left"
     page.run()
     assert "no space left" in page.error[0].value and not page.get("progress")
@@ -68,7 +85,8 @@ def test_a_failed_training_says_why_once(page: AppTest, job: SimpleNamespace, mo
 
 
 def test_one_job_of_a_server(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "train_sample", lambda: None)
+    job.kind = jobs.EVALUATION
+    monkeypatch.setattr(jobs, "running", lambda: job)
     page.run()
     assert "Another job is running" in page.info[0].value and not page.exception
 
@@ -80,10 +98,10 @@ def test_the_options_are_those_of_the_makefile(monkeypatch: pytest.MonkeyPatch, 
     options = shlex.split(found[1].replace("\\\n", " "))
     assert options[options.index("--epochs") :] == jobs.SAMPLE_OPTIONS.split()
     commands: list[list[str]] = []
-    seat = Lock()
-    monkeypatch.setattr(jobs.locks, "working", lambda: seat)
+    monkeypatch.setattr(jobs, "SEAT", jobs.Seat())
     monkeypatch.setattr(jobs, "packaged_minilm", lambda: tmp_path)
-    monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or "job")
-    assert jobs.train_sample() == "job" and jobs.train_sample() is None
+    running = SimpleNamespace(code=None)
+    monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or running)
+    assert jobs.train_sample() is running and jobs.train_sample() is None
     assert commands[0][1:4] == ["-m", "adapler", "run"] and str(jobs.SAMPLE_MODEL) in commands[0]
     assert jobs.trained_stages()[1] == 3

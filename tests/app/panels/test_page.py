@@ -15,7 +15,7 @@ from app.panels import layers
 from app.server import state
 from app.sources import uploads
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import Reader
+from tests.app.markup.test_render import Reader
 from tests.app.pages import bodies, check, expected, lengths_shown, shown
 
 
@@ -134,7 +134,8 @@ def test_words_joined(page: AppTest) -> None:
     page.text_area(key="text").set_value("good,bad film").run()
     assert ">good</" in bodies(page, "al-grid")[0] and "of 6 tokens" in shown(page)
     page.toggle(key="joined").set_value(True).run()
-    assert ">good,bad</" in bodies(page, "al-grid")[0] and "of 6 tokens" in shown(page), "tokens are still counted"
+    assert ">good,bad</" in bodies(page, "al-grid")[0] and "of 4 words" in Reader(bodies(page, "al-grid")[0]).text
+    assert "of 6 tokens" in shown(page), "the verdict's card is of tokens"
 
 
 def test_numbers(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
@@ -149,8 +150,9 @@ def test_its_settings_hold_wherever_it_is_started(tmp_path: Path) -> None:
     script = Path(app_package.__file__).with_name("main.py")
     code = f"""from streamlit import config
 config._main_script_path = {str(script)!r}
-print(*map(config.get_option, ("global.minCachedMessageSize", "server.maxUploadSize", "runner.postScriptGC")))"""
+print(*map(config.get_option, ("global.minCachedMessageSize", "server.maxUploadSize", "runner.postScriptGC",
+    "server.address", "client.showErrorDetails")))"""
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     assert float(printed[0]) > 1e9
-    assert printed[1:] == [str(uploads.MAX_MEGABYTES), "False"]
+    assert printed[1:] == [str(uploads.MAX_MEGABYTES), "False", "localhost", "none"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -13,8 +17,13 @@ from app.panels import corpus as corpus_panel
 from app.server import state
 from app.work import jobs
 from tests.app.conftest import DOCUMENTS
-from tests.app.html.test_render import Reader
+from tests.app.markup.test_render import Reader
 from tests.app.pages import PAGE, bodies, expected, shown
+
+
+def plain(text: str) -> str:
+    """Markdown as it is read."""
+    return text.replace("\\", "")
 
 
 def test_compare(page: AppTest) -> None:
@@ -56,8 +65,21 @@ def test_budget(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
     verdict, lengths, gain = expected(app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0], 0.5)
     assert verdict in shown(page) and gain in shown(page)
     assert str(lengths[-1]) in Reader(bodies(page, "al-bars")[0]).text
-    assert "ms with removal" in Reader(bodies(page, "al-timing")[0]).text
-    assert "no trade-off table" in page.caption[-1].value
+    assert "not measured yet" in Reader(bodies(page, "al-timing")[0]).text
+    page.button(key="measure").click().run()
+    assert not page.exception and page.button(key="measure").label == "Measure again"
+    assert re.search(r"ms \(\d.* with removal", Reader(bodies(page, "al-timing")[0]).text)
+    table = page.dataframe[0].value
+    assert table["file"].tolist() == ["films"], "the report of this checkpoint is its only point"
+    page.slider(key="scale").set_value(0.6).run()
+    assert "not measured yet" in Reader(bodies(page, "al-timing")[0]).text, "of another scale"
+
+
+def test_budget_without_any_evaluation(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [one for one in sys.argv if one != "--reports" and "reports" not in one])
+    page.session_state["view"] = state.BUDGET
+    page.run()
+    assert not page.exception and "Nothing is measured of it yet" in page.caption[-1].value
 
 
 def test_corpus(page: AppTest) -> None:
@@ -74,6 +96,7 @@ def test_corpus(page: AppTest) -> None:
 
 
 class FakeJob:
+    kind = jobs.EVALUATION
     name, progress, message = "films", 0.4, "no such split"
     code: int | None = None
     stopped = False
@@ -88,9 +111,11 @@ def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.M
     monkeypatch.setattr(jobs, "evaluate", lambda **asked: started.append(asked) or job)
     monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
     page.session_state["view"] = state.CORPUS
+    page.session_state["scale"] = 0.5
     page.run()
     page.button(key="evaluate").click().run()
     assert not page.exception and started[0]["limit"] == 25 and started[0]["split"] == "test"
+    assert started[0]["threshold_scale"] == 0.5 and started[0]["checkpoint"] == "tiny"
     page.button(key="stop").click().run()
     assert job.stopped and page.button(key="evaluate")
     page.button(key="evaluate").click().run()
@@ -148,3 +173,91 @@ def test_a_link_with_nonsense_opens_the_page(page: AppTest) -> None:
     page.run()
     assert not page.exception and not page.error
     assert page.slider(key="layer").value == 2 and page.selectbox(key="document").value == "neg_1"
+    notice = page.warning[0].value.replace("\\", "")
+    assert "a corpus of another name" in notice and "split x" in notice and "a document of another name" in notice
+    page.selectbox(key="document").set_value("pos_1").run()
+    assert not page.warning, "it has been seen, and something else is chosen"
+
+
+def test_a_report_says_whose_numbers_it_holds(page: AppTest, app_checkpoints: Path) -> None:
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    whose = page.caption[1].value.replace("\\", "")
+    for fact in ("checkpoint tiny", "threshold scale 1", "tiny-films, test", "policy truncate"):
+        assert fact in whose
+    assert not page.warning
+    page.selectbox(key="checkpoint").set_value("damaged").run()
+    assert "is of tiny, not of damaged" in plain(page.warning[0].value)
+    page.slider(key="scale").set_value(0.3).run()
+    page.selectbox(key="open").set_value("pos_1").run()
+    page.button(key="open-document").click().run()
+    assert not page.exception and page.selectbox(key="checkpoint").value == "tiny"
+    assert page.slider(key="scale").value == 1.0, "the document is shown as the table has it"
+
+
+def test_a_report_of_an_unknown_checkpoint_opens_nothing(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "others" / "other"
+    shutil.copytree(app_checkpoints / "tiny", other)
+    monkeypatch.setattr(sys, "argv", [str(other) if str(app_checkpoints) == one else one for one in sys.argv])
+    page.session_state["checkpoint"] = "other"
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert not page.exception and "is of tiny, which is not in the menu" in plain(page.warning[0].value)
+    assert "cannot be opened" in page.caption[-2].value
+    with pytest.raises(KeyError):
+        page.button(key="open-document")
+
+
+def test_a_running_job_is_found_after_a_reload(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = FakeJob()
+    monkeypatch.setattr(jobs, "running", lambda: job if job.code is None else None)
+    monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert not page.exception and page.button(key="stop") and "films: 40%" in plain(page.get("progress")[0].proto.text)
+    job.code = 0
+    page.run()
+    assert page.button(key="evaluate"), "the place is free"
+
+
+def test_words_are_counted_in_numbers_too(page: AppTest) -> None:
+    page.session_state["source"] = state.OWN_TEXT
+    page.session_state["text"] = "good,bad film was never boring"
+    page.session_state["show"] = state.NUMBERS
+    page.session_state["joined"] = True
+    page.run()
+    assert not page.exception
+    table = page.dataframe[0].value
+    assert table["present"].iloc[0] == 7 and "words" in table.columns
+    assert "text7" in Reader(bodies(page, "al-bars")[0]).text.replace(" ", "")
+
+
+def test_a_wrong_file_shows_no_other_verdict(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.session_state["source"] = state.OWN_TEXT
+    page.run()
+    page.file_uploader(key="upload").set_value(("bad.jsonl", b"{", "text/plain")).run()
+    assert not page.exception and "not JSON" in page.error[0].value and not bodies(page, "al-cards")
+    page.file_uploader(key="upload").set_value(("good.txt", b"a good film , never boring", "text/plain")).run()
+    assert "Shown is the file good.txt" in page.caption[1].value.replace("\\", "") and bodies(page, "al-cards")
+    assert page.text_area(key="text").disabled
+
+
+def test_queries_are_read_as_in_an_evaluation(page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = [
+        {"annotation_id": name, "classification": "POS", "docids": [name], "query": query,
+         "evidences": [[{"docid": name, "start_token": 0, "end_token": 1, "text": "good"}]]}
+        for name, query in (("one", "was it dull"), ("two", "never"))
+    ]  # fmt: skip
+    folder = tmp_path / "asked"
+    (folder / "docs").mkdir(parents=True)
+    for row in lines:
+        (folder / "docs" / str(row["annotation_id"])).write_text("good film and so fun", encoding="utf-8")
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--data", str(folder)])
+    page.session_state["corpus"] = "asked"
+    page.run()
+    assert not page.exception and "of 11 tokens" in shown(page), "5 of the text, 3 of the query, 3 special ones"
+    assert "with its query" in page.caption[1].value
+    assert "the query" in Reader(bodies(page, "al-text al-legend")[0]).text

@@ -14,7 +14,11 @@ MENUS: dict[str, Any] = {"checkpoints": ["tiny"], "corpora": ["films"], "methods
 def read(**asked: str | list[str]) -> dict[str, Any]:
     return state.read_link(
         {name: [value] if isinstance(value, str) else value for name, value in asked.items()}, **MENUS
-    )
+    )[0]
+
+
+def lost(**asked: str) -> list[str]:
+    return state.read_link({name: [value] for name, value in asked.items()}, **MENUS)[1]
 
 
 def test_a_link_gives_back_what_it_was_made_of() -> None:
@@ -67,7 +71,7 @@ def test_a_text_in_a_link_is_only_a_text() -> None:
 
 
 def test_every_widget_has_a_key_that_is_listed() -> None:
-    listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("A link's")[0]))
+    listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("REMEMBERED")[0]))
     names = "button download_button selectbox slider radio toggle checkbox multiselect segmented_control text_area"
     widgets = rf"\.(?:{names.replace(' ', '|')}|file_uploader)\("
     for path in (Path(state.__file__).parents[1] / "panels").glob("*.py"):
@@ -75,3 +79,18 @@ def test_every_widget_has_a_key_that_is_listed() -> None:
         keys = re.findall(r"""\bkey=f?"([a-z{}-]+)""", text)
         assert len(keys) + text.count("key=key") >= len(re.findall(widgets, text)), path.name
         assert {key for key in keys if "{" not in key} <= listed, path.name
+
+
+def test_a_link_that_cannot_be_restored_says_what_is_not_there() -> None:
+    assert lost(checkpoint="bert-large", corpus="MultiRC", method="magic") == [
+        "checkpoint bert-large", "corpus MultiRC", "method magic",
+    ]  # fmt: skip
+    assert lost(checkpoint="../../etc/passwd") == ["a checkpoint of another name"], "a stranger's text is not repeated"
+    assert lost(checkpoint="tiny", view="Admin", layer="x") == []
+
+
+def test_what_a_session_remembers_is_listed_once() -> None:
+    keys = [one.key for one in state.REMEMBERED]
+    assert len(keys) == len(set(keys))
+    listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("REMEMBERED")[0]))
+    assert set(keys) <= listed

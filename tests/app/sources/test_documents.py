@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapler.data.eraser import EraserExample
-from adapler.errors import DataError
+from adapler.errors import ArgumentError, DataError
 from app.sources import documents, uploads
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
@@ -45,12 +45,14 @@ def test_a_long_text_is_cut() -> None:
 def test_uploads() -> None:
     assert uploads.read_upload("a.txt", b"\xef\xbb\xbfa film") == (Document("a.txt", "a film"),)
     rows = [
-        {"text": "so  dull", "label": "NEG"},
+        {"text": "so  dull", "label": "NEG", "query": "how is it ?"},
         {"id": "two", "tokens": ["so", "dull", "!"], "rationale": [0, 1, 1], "label": 3},
     ]
     found = uploads.read_upload("a.JSONL", "\n\n".join(json.dumps(row) for row in rows).encode())
-    assert found[0] == Document("line 1", "so dull", "NEG")
-    assert found[1] == Document("two", "so dull !", None, ((1, 3),))
+    assert found[0] == Document("line 1", "so dull", "NEG", query="how is it ?", labels=("3", "NEG"))
+    assert found[1] == Document("two", "so dull !", "3", ((1, 3),), labels=("3", "NEG"))
+    same = "\n".join(json.dumps({"text": text, "query": "one for all"}) for text in ("a", "b"))
+    assert {one.query for one in uploads.read_upload("a.jsonl", same.encode())} == {""}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,10 @@ def test_uploads() -> None:
         ("a.jsonl", b"\n[1]", "a.jsonl:2: a JSON object is expected"),
         ("a.jsonl", b"{}", "a.jsonl:1: needs a field 'text'"),
         ("a.jsonl", b'{"text": " "}', "a.jsonl:1: no text in it"),
+        ("a.jsonl", b'{"text_a": "a", "text_b": "b"}', "a.jsonl:1: has a field 'text_a'; pairs are not read here"),
+        ("a.jsonl", b'{"text": "a", "label": true}', "field 'label' must be a name or a whole number, found 'True'"),
+        ("a.jsonl", b'{"text": "a", "label": [1]}', "field 'label' must be a name or a whole number"),
+        ("a.jsonl", b'{"text": "a", "query": 1}', "field 'query' must be a string"),
         ("a.jsonl", b'{"tokens": "ab"}', "a.jsonl:1: field 'tokens' must be a list of strings"),
         ("a.jsonl", b'{"tokens": ["a b"]}', "a.jsonl:1: a token is empty or has white space in it"),
         ("a.jsonl", b'{"tokens": ["a"], "rationale": [1, 1]}', "the rationale covers 2 tokens, the text has 1"),
@@ -75,3 +81,9 @@ def test_what_cannot_be_read_is_said_in_one_line(name: str, content: bytes, mess
     with pytest.raises(DataError, match=message) as caught:
         uploads.read_upload(name, content)
     assert "\n" not in str(caught.value)
+
+
+def test_a_query_that_fills_the_input_is_refused_in_one_line(tiny_tokenizer: Any) -> None:
+    document = Document("x", "good film", query="why " * 50)
+    with pytest.raises(ArgumentError, match="max_length: got 40, must be at least 54 with the query of document x"):
+        documents.parts_of(document, tiny_tokenizer, limit=40)

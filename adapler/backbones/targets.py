@@ -1,0 +1,112 @@
+"""What of a classifier's logits an explanation is about: one class, or one class against the strongest other.
+
+B batch, C classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from adapler.errors import ArgumentError
+
+PREDICTED, GOLD, CONTRAST = "predicted", "gold", "contrast"
+
+Target = str | int
+
+
+def target_weights(
+    target: Target | Tensor, logits: Tensor, *, labels: Tensor | None = None, id2label: Mapping[int, str] | None = None
+) -> Tensor:
+    """The weights (B, C) of the logits in the explained value: value_b = sum over c of weight_bc * logit_bc.
+
+    A class has weight 1. In a contrast the strongest other class of the same row has weight -1: "which tokens speak
+    for this class rather than for that one". Both classes are those of these logits, and stay fixed when the input
+    is changed afterwards, so that the value is linear in the logits.
+
+    Args:
+        target: "predicted", "gold" (from `labels`), the name of a class in any case, its index, or a contrast:
+            "contrast" (of the predicted class), "contrast:gold", "contrast:NAME", "contrast:INDEX".
+            A tensor (B,) of class indices is taken as it is.
+        logits: (B, C), of the input as it is.
+        labels: (B,) gold class indices, read for "gold" only.
+        id2label: the model's names, `config.id2label`.
+
+    Returns:
+        (B, C) in the dtype of the logits, without gradient.
+
+    Raises:
+        ArgumentError: a name or index that is not the model's, "gold" without labels, a contrast of one class.
+    """
+    classes, contrast = _classes(target, logits.detach(), labels, id2label or {})
+    weights = torch.zeros_like(logits, requires_grad=False).scatter_(-1, classes[:, None], 1.0)
+    if contrast:
+        if logits.shape[-1] < 2:
+            raise ArgumentError(f"target: {target!r} needs a classifier with two classes, this one has one")
+        others = logits.detach().scatter(-1, classes[:, None], -torch.inf).argmax(-1)
+        weights.scatter_(-1, others[:, None], -1.0)
+    return weights
+
+
+def needs_labels(target: object) -> bool:
+    """Whether a target is about the gold class.
+
+    >>> needs_labels("contrast:gold"), needs_labels("predicted")
+    (True, False)
+    """
+    return isinstance(target, str) and target.removeprefix(f"{CONTRAST}:") == GOLD
+
+
+def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> int:
+    """The index of a class by its name, in any case, or by its index.
+
+    >>> class_index("neg", {0: "NEG", 1: "POS"}, 2), class_index("1", {0: "NEG", 1: "POS"}, 2)
+    (0, 1)
+
+    Raises ArgumentError, naming what is allowed, for any other name and for a name that two classes share.
+    """
+    names = {int(index): str(label) for index, label in id2label.items() if 0 <= int(index) < n_classes}
+    text = str(name).strip()
+    exact = [index for index, label in names.items() if label == text]
+    found = exact or [index for index, label in names.items() if label.casefold() == text.casefold()]
+    if len(found) == 1:
+        return found[0]
+    if not found and text.isdecimal() and int(text) < n_classes:
+        return int(text)
+    listed = ", ".join(f"{names.get(index, '?')} ({index})" for index in range(n_classes))
+    because = "is the name of several classes" if found else "is no class of this model"
+    raise ArgumentError(
+        f"target: {name!r} {because}; allowed are {PREDICTED}, {GOLD}, a class - {listed} - "
+        f"or {CONTRAST}, {CONTRAST}:{GOLD}, {CONTRAST}:CLASS"
+    )
+
+
+def _classes(
+    target: Target | Tensor, logits: Tensor, labels: Tensor | None, id2label: Mapping[int, str]
+) -> tuple[Tensor, bool]:
+    """(B,) class indices, and whether the value is a contrast."""
+    n_classes, contrast = logits.shape[-1], False
+    if isinstance(target, Tensor):
+        return _checked(target, "target", logits), False
+    name = target
+    if isinstance(name, str) and name.partition(":")[0].strip() == CONTRAST:
+        contrast, name = True, name.partition(":")[2].strip() or PREDICTED
+    if name == PREDICTED:
+        return logits.argmax(-1), contrast
+    if name == GOLD:
+        if labels is None:
+            raise ArgumentError(f"target: {target!r} needs the gold labels, and the batch has none")
+        return _checked(labels, "labels", logits), contrast
+    index = class_index(name, id2label, n_classes)
+    return torch.full((len(logits),), index, device=logits.device), contrast
+
+
+def _checked(classes: Tensor, argument: str, logits: Tensor) -> Tensor:
+    n_classes = logits.shape[-1]
+    if int(classes.min()) < 0 or int(classes.max()) >= n_classes:
+        raise ArgumentError(
+            f"{argument}: labels must be among the model's {n_classes}, got {sorted(set(classes.tolist()))}"
+        )
+    return classes.to(logits.device)

@@ -1,0 +1,239 @@
+"""Tasks from the user's own JSON lines: {train,validation,test}.jsonl in a folder, or one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from adapler.data.archive import FileTree, excerpt, json_lines, open_folder
+from adapler.data.tasks.schema import (
+    METRICS,
+    Columns,
+    Task,
+    build_task,
+    hold_out_rows,
+)
+from adapler.errors import DataError
+
+__all__ = ["load_file", "load_folder"]
+
+_Lines = list[tuple[int, dict[str, Any]]]  # line number from 1, and the row
+
+# The file of each split; of several names the first that is there.
+_FILES = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
+
+
+def load_folder(path: Path) -> Task:
+    """Reads a folder with train.jsonl and, if they are there, validation.jsonl (or val, dev), test.jsonl, meta.json.
+
+    A row has a `label` (an index or a name), optionally an `id`, and one of:
+
+    * `text`, or `text_a` and `text_b`: plain text;
+    * `tokens`: a list of words, and optionally `query`. This is the format that the analysis reads as annotated
+      documents (`analysis.documents.corpora`): its `rationale` is ignored here. The query is a second segment where
+      queries differ, as in the analysis.
+
+    The first row of train decides which; a row with both `text` and `tokens` is read as text, and a note says so.
+    Rows without an id are named after their split and row number from 0, train-17. meta.json may give `labels`
+    (names in the order of their indices), `name`, `metric` ("accuracy" or "f1") and `max_length`. Other files and
+    fields are ignored. Without a validation split, a part of train is held out.
+
+    Raises:
+        DataError: a file or a row that cannot be used; it names the file and the line.
+    """
+    tree = open_folder(path, "*.json", "*.jsonl")
+    files: dict[str, str] = {}
+    notes = []
+    for split, stems in _FILES.items():
+        there = [f"{stem}.jsonl" for stem in stems if f"{stem}.jsonl" in tree.files]
+        if there:
+            files[split] = there[0]
+        if there[1:]:
+            notes.append(f"{split}: {there[0]}; {', '.join(there[1:])} is not read")
+    if "train" not in files:
+        raise DataError(f"{path}: has no train.jsonl")
+    return _load(tree, files, name=path.resolve().name, notes=notes)
+
+
+def load_file(path: Path) -> Task:
+    """Reads one .jsonl file as the training split; a part of it is held out for validation.
+
+    Rows are as in `load_folder`. A meta.json beside the file is read. Raises DataError.
+    """
+    files: dict[str, Path | bytes] = {path.name: path}
+    meta = path.with_name("meta.json")
+    if meta.is_file():
+        files["meta.json"] = meta
+    return _load(FileTree(str(path.parent), files), {"train": path.name}, name=path.stem, notes=[])
+
+
+def _load(tree: FileTree, files: dict[str, str], *, name: str, notes: list[str]) -> Task:
+    """The task in the files of each split; `name` is what meta.json may overrule."""
+    meta = _read_meta(tree)
+    lines = {split: _read_lines(tree, file) for split, file in files.items()}
+    where = {split: tree.where(file) for split, file in files.items()}
+    line, first = lines["train"][0]
+    columns = _find_columns(first, f"{where['train']}:{line}")
+    if "tokens" in first and columns[0] != "words":
+        notes.append("rows have both text and tokens: text is read here, tokens by the analysis")
+    if columns == ("words",) and len({_query_of(row) for rows in lines.values() for _, row in rows}) > 1:
+        columns = ("words", "query")
+    labels = _meta_labels(meta, tree.where("meta.json")) or _train_labels(lines["train"], where["train"])
+    splits = {
+        split: _read_rows(rows, split, where[split], columns=columns, labels=labels) for split, rows in lines.items()
+    }
+    if "validation" not in splits:
+        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], where["train"])
+        notes.append(f"{note} (no validation.jsonl)")
+    return build_task(
+        splits,
+        name=meta.get("name", name),
+        labels=labels,
+        columns=columns,
+        metric=_metric(meta, labels, tree.where("meta.json")),
+        max_length=meta.get("max_length"),
+        notes=notes,
+    )
+
+
+def _read_lines(tree: FileTree, file: str) -> _Lines:
+    lines = list(json_lines(tree.read(file), tree.where(file)))
+    if not lines:
+        raise DataError(f"{tree.where(file)}: holds no rows")
+    return lines
+
+
+def _read_meta(tree: FileTree) -> dict[str, Any]:
+    if "meta.json" not in tree.files:
+        return {}
+    where = tree.where("meta.json")
+    try:
+        meta = json.loads(tree.read("meta.json"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}:{error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists nested thousands deep
+        raise DataError(f"{where}: not JSON ({error})") from error
+    if not isinstance(meta, dict):
+        raise DataError(f"{where}: a JSON object is expected, found {type(meta).__name__}")
+    if not isinstance(meta.get("name", ""), str):
+        raise DataError(f"{where}: 'name' must be a string, found {excerpt(meta['name'])}")
+    length = meta.get("max_length", 512)
+    if not isinstance(length, int) or isinstance(length, bool) or length < 8:
+        raise DataError(f"{where}: 'max_length' must be a whole number of at least 8, found {excerpt(length)}")
+    return meta
+
+
+def _meta_labels(meta: dict[str, Any], where: str) -> tuple[str, ...]:
+    names = meta.get("labels")
+    if names is None:
+        return ()
+    valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    if not valid or len(names) < 2 or len(set(names)) != len(names):
+        raise DataError(f"{where}: 'labels' must be two or more different names, found {excerpt(names, 80)}")
+    return tuple(names)
+
+
+def _metric(meta: dict[str, Any], labels: tuple[str, ...], where: str) -> str:
+    name = meta.get("name", "")
+    metric = meta.get("metric") or ("f1" if name == "mrpc" else "accuracy")  # as GLUE and the paper report MRPC
+    if metric not in METRICS:
+        raise DataError(f"{where}: 'metric' must be one of {', '.join(METRICS)}, found {excerpt(metric)}")
+    if metric == "f1" and len(labels) != 2:
+        raise DataError(f"{where}: 'metric' f1 is for two labels, the task has {len(labels)}")
+    return str(metric)
+
+
+def _find_columns(row: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Our names of the text columns, from the first row; `text` becomes text_a, `tokens` becomes words."""
+    if "text_a" in row:
+        return ("text_a", "text_b") if "text_b" in row else ("text_a",)
+    if "text" in row:
+        return ("text_a",)
+    if "tokens" in row:
+        return ("words",)
+    fields = ", ".join(map(repr, row)) or "none"
+    raise DataError(f"{where}: has none of 'text', 'text_a' and 'tokens', its fields are {fields}")
+
+
+def _train_labels(numbered: _Lines, where: str) -> tuple[str, ...]:
+    """Label names without meta.json: the sorted strings of train, or its indices 0, 1, ... as strings."""
+    for line, row in numbered:
+        _label_of(row, f"{where}:{line}")
+    found = {row["label"] for _, row in numbered}
+    if all(isinstance(label, str) for label in found):
+        names = tuple(sorted(found))
+    elif found == set(range(len(found))):
+        names = tuple(str(index) for index in sorted(found))
+    else:
+        shown = ", ".join(sorted(map(repr, found))[:6])
+        raise DataError(f"{where}: labels without meta.json must be strings or 0, 1, 2, ..., found {shown}")
+    if len(names) < 2:
+        raise DataError(f"{where}: only one label, {names[0]!r}; two are needed")
+    return names
+
+
+def _read_rows(
+    numbered: _Lines,
+    split: str,
+    where: str,
+    *,
+    columns: tuple[str, ...],
+    labels: tuple[str, ...],
+) -> Columns:
+    rows: Columns = {column: [] for column in ("id", *columns, "label")}
+    indices = {name: index for index, name in enumerate(labels)}
+    seen: set[str] = set()
+    for number, (line, row) in enumerate(numbered):
+        identifier = row.get("id")
+        identifier = f"{split}-{number}" if identifier is None else str(identifier)
+        if identifier in seen:
+            raise DataError(f"{where}:{line}: id {identifier!r} appears twice in this split")
+        seen.add(identifier)
+        rows["id"].append(identifier)
+        for column in columns:
+            rows[column].append(_value_of(row, column, f"{where}:{line}"))
+        label = _label_of(row, f"{where}:{line}")
+        index = indices.get(label, -1) if isinstance(label, str) else label
+        if not 0 <= index < len(labels):
+            allowed = f"0 to {len(labels) - 1} or {', '.join(labels[:20])}"
+            raise DataError(f"{where}:{line}: unknown label {label!r}, allowed are {allowed}")
+        rows["label"].append(index)
+    return rows
+
+
+def _value_of(row: dict[str, Any], column: str, where: str) -> str | list[str]:
+    if column == "words":
+        return _words_of(row, where)
+    if column == "query":
+        return _query_of(row)
+    field = "text" if column == "text_a" and "text_a" not in row else column
+    text = row.get(field)
+    if not isinstance(text, str):
+        raise DataError(f"{where}: field {field!r} must be a string, found {excerpt(text)}")
+    if not text.strip():
+        raise DataError(f"{where}: field {field!r} is empty")
+    return text
+
+
+def _words_of(row: dict[str, Any], where: str) -> list[str]:
+    words = row.get("tokens")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {excerpt(words)}")
+    if not any(word.strip() for word in words):
+        raise DataError(f"{where}: field 'tokens' holds no word")
+    return words
+
+
+def _query_of(row: dict[str, Any]) -> str:
+    query = row.get("query")
+    return query if isinstance(query, str) else ""
+
+
+def _label_of(row: dict[str, Any], where: str) -> int | str:
+    if "label" not in row:
+        raise DataError(f"{where}: has no 'label', its fields are {', '.join(map(repr, row))}")
+    label = row["label"]
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise DataError(f"{where}: 'label' must be an index or a name, found {excerpt(label)}")
+    return label

@@ -1,0 +1,123 @@
+"""Tasks from the Hugging Face hub: where each lies, and how its columns become ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+
+from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows
+from adapler.errors import DataError
+
+__all__ = ["HUB_TASKS", "HubTask", "load_hub"]
+
+
+@dataclass(frozen=True)
+class HubTask:
+    """`texts` are the hub's text columns, one or two; `splits` maps our names to the hub's, where it has them."""
+
+    repository: str
+    config: str | None
+    texts: tuple[str, ...]
+    splits: Mapping[str, str]
+    metric: str = "accuracy"
+    revision: str | None = None
+    note: str | None = None
+    rows: Callable[[Any], Columns] | None = None  # for a data set whose columns are not simply texts and a label
+    labels: tuple[str, ...] | None = None
+
+
+_GLUE = "GLUE's test split has no labels: its validation split is the test split here"
+_TRAIN_TEST = {"train": "train", "test": "test"}
+
+
+def load_hub(name: str) -> Task:
+    """Loads one of HUB_TASKS with `datasets.load_dataset` (the hub, or the cache of an earlier call).
+
+    Raises DataError when it cannot be loaded or has other columns than expected.
+    """
+    spec = HUB_TASKS[name]
+    try:
+        options = {} if spec.revision is None else {"revision": spec.revision}
+        loaded = datasets.load_dataset(spec.repository, spec.config, **options)
+    except Exception as error:  # the libraries below raise a dozen kinds, none of them ours
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"task {name!r}: {spec.repository} cannot be loaded from the hub ({reason:.160}); "
+            "a local folder with train.jsonl can be given instead"
+        ) from error
+    splits: dict[str, Columns] = {}
+    for ours, theirs in spec.splits.items():
+        if theirs not in loaded:
+            raise DataError(f"task {name!r}: {spec.repository} has no split {theirs!r}, only {', '.join(loaded)}")
+        rows = spec.rows(loaded[theirs]) if spec.rows else _plain_rows(loaded[theirs], spec, name)
+        if "id" not in rows:
+            rows = {"id": [f"{ours}-{number}" for number in range(len(rows["label"]))], **rows}
+        splits[ours] = rows
+    notes = [spec.note] if spec.note else []
+    if "validation" not in splits:
+        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], f"task {name!r}")
+        notes.append(note)
+    return build_task(
+        splits,
+        name=name,
+        labels=spec.labels or tuple(loaded["train"].features["label"].names),
+        columns=("text_a", "text_b")[: len(spec.texts)],
+        metric=spec.metric,
+        notes=notes,
+    )
+
+
+def _plain_rows(split: Any, spec: HubTask, name: str) -> Columns:
+    missing = [column for column in (*spec.texts, "label") if column not in split.column_names]
+    if missing:
+        raise DataError(
+            f"task {name!r}: {spec.repository} has no column {missing[0]!r}, only {', '.join(split.column_names)}"
+        )
+    texts = {ours: list(split[theirs]) for ours, theirs in zip(("text_a", "text_b"), spec.texts, strict=False)}
+    return {**texts, "label": list(split["label"])}
+
+
+def _hatexplain_rows(split: Any) -> Columns:
+    """Text and label of the majority of the three annotators; posts on which all three differ are left out."""
+    rows: Columns = {"id": [], "text_a": [], "label": []}
+    for row in split:
+        annotators = row["annotators"]
+        # A sequence of structs comes as a dict of lists or as a list of dicts, depending on the version.
+        votes = annotators["label"] if isinstance(annotators, dict) else [one["label"] for one in annotators]
+        label, count = Counter(votes).most_common(1)[0]
+        if 2 * count > len(votes):
+            rows["id"].append(row["id"])
+            rows["text_a"].append(" ".join(row["post_tokens"]))
+            rows["label"].append(label)
+    return rows
+
+
+def _glue(config: str, *texts: str, metric: str = "accuracy", validation: str = "validation") -> HubTask:
+    splits = {"train": "train", "test": validation}
+    return HubTask("nyu-mll/glue", config, texts, splits, metric=metric, note=_GLUE)
+
+
+HUB_TASKS: Mapping[str, HubTask] = {
+    "sst2": _glue("sst2", "sentence"),
+    "mrpc": _glue("mrpc", "sentence1", "sentence2", metric="f1"),
+    "qnli": _glue("qnli", "question", "sentence"),
+    "mnli": _glue("mnli", "premise", "hypothesis", validation="validation_matched"),
+    "imdb": HubTask("stanfordnlp/imdb", None, ("text",), _TRAIN_TEST),
+    "ag_news": HubTask("fancyzhx/ag_news", None, ("text",), _TRAIN_TEST),
+    "dbpedia14": HubTask("fancyzhx/dbpedia_14", None, ("content",), _TRAIN_TEST),
+    "hatexplain": HubTask(
+        "Hate-speech-CNERG/hatexplain",
+        None,
+        ("post_tokens",),
+        {"train": "train", "validation": "validation", "test": "test"},
+        # The repository itself is a loading script, which `datasets` no longer runs.
+        revision="refs/convert/parquet",
+        note="label: majority of the annotators; posts without a majority are left out",
+        rows=_hatexplain_rows,
+        labels=("hatespeech", "normal", "offensive"),
+    ),
+}

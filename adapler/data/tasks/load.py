@@ -1,0 +1,107 @@
+"""One door to every task: a name, a folder or file of JSON lines, or an ERASER corpus."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adapler.data.corpus import EraserCorpus, queries_differ
+from adapler.data.eraser import has_documents, holds_corpus, read_corpus
+from adapler.data.tasks.folder import load_file, load_folder
+from adapler.data.tasks.hub import HUB_TASKS, load_hub
+from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows, in_label_order
+from adapler.errors import DataError
+
+__all__ = ["TASKS", "Task", "corpus_path", "in_label_order", "load_task", "task_of_corpus"]
+
+TASKS = (*HUB_TASKS, "movies")
+
+_SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
+
+
+def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Task:
+    """Loads a task.
+
+    Args:
+        name_or_path: one of TASKS, or a path. A path is an ERASER corpus (folder or archive), a folder with
+            train.jsonl, or a single .jsonl file (see `adapler.data.tasks.folder`). A folder that is called like a
+            task is reached as ./NAME.
+        data_dir: where the task "movies" lies (default data/eraser); for another name of TASKS, DATA_DIR/NAME is
+            taken where there is such a folder. All other names come from the hub.
+
+    Raises:
+        DataError: nothing is there, or what is there cannot be used; it names the file and the line.
+    """
+    name = os.fspath(name_or_path)
+    if name == "movies":
+        return _load_path(_movies(Path("data/eraser" if data_dir is None else data_dir)))
+    if name in TASKS:
+        local = None if data_dir is None else Path(data_dir) / name
+        return _load_path(local) if local is not None and local.is_dir() else load_hub(name)
+    path = Path(name)
+    if not path.exists():
+        known = ", ".join(TASKS)
+        raise DataError(f"{name}: neither a task ({known}) nor an existing path")
+    return _load_path(path)
+
+
+def task_of_corpus(corpus: EraserCorpus) -> Task:
+    """An ERASER corpus as a task, without its rationales (read the corpus itself for those).
+
+    Rows have `words`, and `query` where the queries of the corpus differ: then the label cannot be told from the
+    document alone, and the analysis shows the query to the model too. Without val, a part of train is held out.
+    """
+    with_query = queries_differ(corpus)
+    splits: dict[str, Columns] = {}
+    for split, examples in corpus.splits.items():
+        splits[_SPLIT_NAMES[split]] = {
+            "id": [example.id for example in examples],
+            "words": [list(example.words) for example in examples],
+            **({"query": [example.query for example in examples]} if with_query else {}),
+            "label": [corpus.labels.index(example.label) for example in examples],
+        }
+    notes = []
+    if "train" in splits and "validation" not in splits:
+        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], corpus.source)
+        notes.append(f"{note} (no val.jsonl)")
+    return build_task(
+        splits,
+        name=corpus.name,
+        labels=corpus.labels,
+        columns=("words", "query") if with_query else ("words",),
+        checksum=corpus.checksum,
+        notes=notes,
+    )
+
+
+def _movies(data_dir: Path) -> Path:
+    if (data_dir / "movies").is_dir():
+        return data_dir / "movies"
+    if data_dir.is_file() or has_documents(data_dir):
+        return data_dir
+    raise DataError(f"{data_dir / 'movies'}: no such folder; `adapler data download` puts the ERASER movies there")
+
+
+def corpus_path(name_or_path: str | os.PathLike[str]) -> Path | None:
+    """Where the ERASER corpus of a task lies; None when the task is of another kind."""
+    name = os.fspath(name_or_path)
+    path = _movies(Path("data/eraser")) if name == "movies" else Path(name)
+    return path if name not in HUB_TASKS and _is_corpus(path) else None
+
+
+def _is_corpus(path: Path) -> bool:
+    if (path / "train.jsonl").is_file():
+        return has_documents(path)
+    return holds_corpus(path)
+
+
+def _load_path(path: Path) -> Task:
+    if _is_corpus(path):
+        return task_of_corpus(read_corpus(path))
+    if (path / "train.jsonl").is_file():
+        return load_folder(path)
+    if path.is_dir():
+        raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
+    if path.suffix == ".jsonl" and path.is_file():
+        return load_file(path)
+    raise DataError(f"{path}: neither a folder, nor a .jsonl file, nor an archive of an ERASER corpus")

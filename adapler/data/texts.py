@@ -1,0 +1,229 @@
+"""Texts to classify, row by row, from a file of any size: lines, JSON lines, CSV, TSV or Parquet.
+
+A bad row (blank, unreadable, without the text) does not end the reading: it comes out under its number, with an
+`error`. `adapler.data.text_formats` describes the formats.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from adapler.data.archive import excerpt
+from adapler.data.text_formats import (
+    Record,
+    is_text,
+    parquet_records,
+    read_json_lines,
+    read_lines,
+    table_records,
+)
+from adapler.errors import ArgumentError, DataError
+
+__all__ = ["FORMATS", "STDIN", "TextRow", "TextSource", "shards"]
+
+FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
+STDIN = Path("-")
+
+_FORMAT_OF_SUFFIX = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".txt": "lines",
+    ".text": "lines",
+    "": "lines",
+}
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One row of the input.
+
+    Attributes:
+        number: the line number for lines and jsonl, the number of the row below the header for csv and tsv, the
+            number of the row for parquet; all counted from 1.
+        id: the value of the id column; None without one.
+        text: the text, or the pair of texts; None for a bad row.
+        kept: the values of the columns to keep, None where the row lacks one.
+        error: why the row is bad; None for a good one.
+    """
+
+    number: int
+    id: Any = None
+    text: str | tuple[str, str] | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass
+class TextSource:
+    """A file of texts, or standard input (`STDIN`), and which of its columns mean what.
+
+    Attributes:
+        path: the file, or STDIN.
+        format: one of FORMATS; None takes it from the name of the file (STDIN: lines).
+        text_column: default `text`, or else `text_a`.
+        pair_column: the second text of a pair; default `text_b` beside `text_a`, otherwise none.
+        id_column: default `id` where there is one.
+        keep: columns whose values are handed on.
+        missing: filled while reading: columns asked for that no row had.
+    """
+
+    path: Path
+    format: str | None = None
+    text_column: str | None = None
+    pair_column: str | None = None
+    id_column: str | None = None
+    keep: Sequence[str] = ()
+    missing: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.format = _format_of(self.path, self.format)
+        self.missing.update(name for name in (self.id_column, *self.keep) if name is not None)
+
+    def where(self, number: int) -> str:
+        """The name of a row in messages."""
+        name = "stdin" if self.path == STDIN else str(self.path)
+        return f"{name}:{number}" if self.format in ("lines", "jsonl") else f"{name}, row {number}"
+
+    def rows(self) -> Iterator[TextRow]:
+        """Every row, good and bad, in order.
+
+        Raises:
+            DataError: no such file, a file that is not of its format, or no column of texts in the header.
+            ArgumentError: a column asked for that is not in the header.
+        """
+        with self._open() as stream:
+            if self.format == "parquet":
+                header, records = parquet_records(self.path)
+            elif self.format in ("csv", "tsv"):
+                header, records = table_records(stream, str(self.path), tabs=self.format == "tsv")
+            else:
+                header, records = None, read_lines(stream) if self.format == "lines" else read_json_lines(stream)
+            if header is not None:
+                self._check(header)
+                self._name_columns(header)
+            for record in records:
+                yield self._row(record)
+
+    @contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        if self.path == STDIN:
+            yield sys.stdin.buffer
+            return
+        try:
+            stream = self.path.open("rb")
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path}: no such file") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+        with stream:
+            yield stream
+
+    def _check(self, header: Sequence[str]) -> None:
+        options = {
+            "--text-column": [self.text_column],
+            "--pair-column": [self.pair_column],
+            "--id-column": [self.id_column],
+            "--keep": self.keep,
+        }
+        for option, names in options.items():
+            for name in names:
+                if name is not None and name not in header:
+                    raise ArgumentError(f"{option}: {self.path} has no column {name!r}, only {_listed(header)}")
+
+    def _name_columns(self, columns: Iterable[str]) -> bool:
+        """Settle the columns of the texts by what a header, or a row, has; False when it has none of them."""
+        there = set(columns)
+        if self.text_column is None:
+            name = next((name for name in ("text", "text_a") if name in there), None)
+            if name is None:
+                if self.format == "jsonl":
+                    return False
+                hint = "; parted by semicolons?" if any(";" in name for name in there) else ""
+                raise DataError(
+                    f"{self.path}: has no column 'text' or 'text_a', only {_listed(columns)}{hint} "
+                    "(--text-column names another)"
+                )
+            self.text_column = name
+            if name == "text_a" and self.pair_column is None and "text_b" in there:
+                self.pair_column = "text_b"
+        return True
+
+    def _row(self, record: Record) -> TextRow:
+        fields = record.fields
+        if fields is None:
+            return TextRow(record.number, error=record.error)
+        self.missing.difference_update(fields)
+        identifier = fields.get(self.id_column or "id")
+        kept = {name: _storable(fields.get(name)) for name in self.keep}
+        text: str | tuple[str, str] | None = None
+        error = record.error
+        if error is None and not self._name_columns(fields):
+            error = f"has none of 'text' and 'text_a', its fields are {_listed(fields)}"
+        if error is None:
+            names = [name for name in (self.text_column, self.pair_column) if name is not None]
+            error = next((found for name in names if (found := _fault(fields, name)) is not None), None)
+            texts = [fields.get(name) for name in names]
+            if error is None:
+                text = texts[0] if len(texts) == 1 else (str(texts[0]), str(texts[1]))
+        return TextRow(record.number, _storable(identifier), text, kept, error)
+
+
+def shards(rows: Iterable[TextRow], size: int) -> Iterator[list[TextRow]]:
+    """The rows in lists of at most `size`, so that memory does not grow with their number."""
+    rows = iter(rows)
+    while shard := list(islice(rows, size)):
+        yield shard
+
+
+def _format_of(path: Path, asked: str | None) -> str:
+    if asked is not None:
+        if asked not in FORMATS:
+            raise ArgumentError(f"--format: {asked!r} is not one of {', '.join(FORMATS)}")
+        if asked == "parquet" and path == STDIN:
+            raise ArgumentError("--format: parquet cannot be read from standard input, give a file")
+        return asked
+    if path == STDIN:
+        return "lines"
+    found = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
+    if found is None:
+        raise ArgumentError(
+            f"{path}: its name does not tell the format ({', '.join(name for name in _FORMAT_OF_SUFFIX if name)} do); "
+            f"--format takes {', '.join(FORMATS)}"
+        )
+    return found
+
+
+def _fault(fields: dict[str, Any], name: str) -> str | None:
+    """Why a field cannot be classified."""
+    text = fields.get(name)
+    if name not in fields:
+        return f"has no {name!r}, its fields are {_listed(fields)}"
+    if not isinstance(text, str):
+        return f"field {name!r} must be a string, found {excerpt(text)}"
+    if not text.strip():
+        return f"field {name!r} is blank"
+    return None if is_text(text) else f"field {name!r} holds half of a surrogate pair, which is not text"
+
+
+def _storable(value: Any) -> Any:
+    """A value as JSON has it: numbers that are none become None, dates and the like become text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | list | dict):
+        return value
+    return str(value)
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(map(repr, listed[:12])) + (", ..." if len(listed) > 12 else "") if listed else "none"

@@ -1,0 +1,137 @@
+"""An explanation as a figure for a paper: every layer as a heat map, or one layer token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from adapler.errors import ArgumentError
+from analysis.explanation.data import ExplanationData, MethodScores
+from analysis.figures.document import document_height, plot_document
+from analysis.figures.heatmap import heatmap_figure
+from analysis.figures.style import drawable, literal, short_numbers, styled, venue
+from analysis.figures.token_scores import token_text
+from analysis.results.report import ReportData
+
+AS_BARS = 48  # tokens; of a longer text an excerpt is drawn, shaded
+LINES = 3  # of that excerpt
+FOR, AGAINST = "#D55E00", "#0072B2"
+
+
+def draw(
+    data: ExplanationData,
+    *,
+    layer: int | None = None,
+    methods: Sequence[str] | str | None = None,
+    style: str = "acl",
+) -> Figure:
+    """Every layer as a heat map, a panel a method; at one `layer` bars, or for a long text the shaded text.
+
+    A method with a meaning at the input only is drawn at whatever layer is asked for.
+    Raises ArgumentError for a method or a layer that is not there, and when there is no method at all.
+    """
+    chosen = data.chosen(methods)
+    if not chosen:
+        raise ArgumentError("plot: this explanation has no methods")
+    if layer is None:
+        return heatmap_figure(_report(data, chosen), methods=[method.name for method in chosen], style=style)
+    for method in chosen:
+        if method.layerwise and not 0 <= layer < len(method.scores):
+            raise ArgumentError(f"layer: got {layer}, {method.name!r} has 0 to {len(method.scores) - 1}")
+    if data.n <= AS_BARS:
+        return _bars(data, chosen, layer, style=style)
+    return _texts(data, chosen, layer, style=style)
+
+
+def _report(data: ExplanationData, chosen: Sequence[MethodScores]) -> ReportData:
+    """The text as the only example of a report without documents, which is what the figures of examples take."""
+    return ReportData(
+        methods=tuple(method.name for method in chosen),
+        metrics=(),
+        documents=(),
+        values=np.zeros((len(chosen), max(1, data.n_layers), 0, 0)),
+        meta={
+            "titles": {method.name: method.title for method in chosen},
+            "layerwise": {method.name: method.layerwise for method in chosen},
+        },
+        examples=(data.document(),),
+    )
+
+
+@styled
+def _bars(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *, style: str) -> Figure:
+    width = venue(style).text if data.n > 16 else max(venue(style).column, 0.24 * data.n + 0.7)
+    figure = Figure(figsize=(width, 1.0 * len(chosen) + 0.65), layout="constrained")
+    axes = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0].tolist()
+    for ax, method in zip(axes, chosen, strict=True):
+        plot_bars(data, method, layer, ax)
+    names = [literal(drawable(token_text(token))) for token in data.tokens]
+    axes[-1].set_xticks(np.arange(data.n), names, rotation=60, ha="right", rotation_mode="anchor")
+    for label, marked in zip(axes[-1].get_xticklabels(), data.document().rationale, strict=True):
+        label.set_fontweight("bold" if marked else "normal")
+    return figure
+
+
+def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes) -> None:
+    """One bar a token: its score at a layer. Hollow: AdapLeR drops it there; a cross: it was dropped before.
+
+    Lines: 1/n (dashed), n being the tokens among which the scores are shared out, and AdapLeR's threshold.
+    """
+    row = method.row(layer)
+    scores, position = method.scores[row], np.arange(data.n)
+    kept = np.ones(data.n, dtype=np.bool_)
+    adapler = method.present is not None and data.kept is not None and data.thresholds is not None
+    delta = float(data.thresholds[row]) if adapler and data.thresholds is not None else None
+    uniform = None if method.signed else 1 / int(method.n_present[row])
+    if uniform is not None:
+        _level(ax, uniform, "1/n", above=delta is None or uniform >= delta, dashed=True)
+    if delta is not None:
+        _level(ax, delta, "threshold", above=uniform is not None and delta > uniform)
+    if adapler and data.kept is not None and method.present is not None:
+        kept = data.kept[row]
+        gone = np.flatnonzero(~method.present[row])
+        ax.plot(gone, np.zeros(len(gone)), "x", color="0.5", markersize=3, markeredgewidth=0.7, clip_on=False)
+    colors = np.where(scores < 0, AGAINST, FOR)
+    ax.bar(position, scores, width=0.75, color=np.where(kept, colors, "none"), edgecolor=colors, linewidth=0.6)
+    if method.signed:
+        ax.axhline(0, color="0.3", linewidth=0.6)
+    where = f"layer {layer}" if method.layerwise else "input"
+    target = f", target {method.target}" if method.target else ""
+    ax.set_title(literal(f"{method.title}, {where}{target}"), loc="left")
+    ax.set_xlim(-0.6, data.n - 0.4)
+    ax.grid(False, axis="x")
+    ax.tick_params(axis="x", length=0)
+    short_numbers(ax)
+
+
+def _level(ax: Axes, value: float, name: str, *, above: bool, dashed: bool = False) -> None:
+    """A line across, with its name right of the axes, above or below the line's end."""
+    ax.axhline(value, color="0.35", linewidth=0.7, linestyle=(0, (4, 2)) if dashed else "-")
+    ax.annotate(
+        name,
+        (1, value),
+        xycoords=ax.get_yaxis_transform(),
+        xytext=(2, 0),
+        textcoords="offset points",
+        va="bottom" if above else "top",
+        size=6.5,
+        color="0.35",
+        annotation_clip=False,
+    )
+
+
+@styled
+def _texts(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *, style: str) -> Figure:
+    width, gap = venue(style).text, 0.22  # inches; the gap holds a method's title
+    height = document_height(1, LINES)
+    figure = Figure(figsize=(width, len(chosen) * (height + gap)))
+    total = len(chosen) * (height + gap)
+    for index, method in enumerate(chosen):
+        bottom = total - (index + 1) * (height + gap)
+        ax = figure.add_axes((0, bottom / total, 1, height / total))
+        plot_document(data.document(), ax, method=method.name, layers=[method.row(layer)], n_lines=LINES)
+        ax.set_title(literal(method.title), loc="left")
+    return figure

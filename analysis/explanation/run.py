@@ -1,0 +1,310 @@
+"""A text, a model and methods -> an `Explanation`.
+
+    n tokens that the model reads, C classes, L layers (L' of one method)
+
+The text becomes one batch of one window, as in an evaluation, so that the numbers are the same. What several methods
+need of the model (its attention weights, its gradients, AdapLeR's pass) is computed once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapler import AdapLeRForSequenceClassification
+from adapler.backbones.checkpoints import read_config
+from adapler.data.encoding import load_tokenizer
+from adapler.errors import ArgumentError
+from adapler.model.contribution import threshold
+from analysis import loading
+from analysis.documents.batching import collate
+from analysis.evaluation.plan import input_length
+from analysis.evaluation.settings import MAX_LENGTH
+from analysis.explanation.data import MethodScores
+from analysis.explanation.rationale import word_mask
+from analysis.explanation.result import Explanation
+from analysis.explanation.saved import SavedScores, saved_method
+from analysis.explanation.text import Source, Text, read_text, split_source
+from analysis.scores import Batch, LayerScores, ScoringMethod, get_method
+from analysis.scores.contribution import adapler_pass
+from analysis.scores.shared.forward import classifier_logits
+
+DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only
+Method = str | ScoringMethod | Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What is explained. classifier: the plain one, None when no model is needed; labels: its C classes' names."""
+
+    classifier: Any
+    adapler: Any
+    tokenizer: Any
+    name: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        if self.classifier is None:
+            return ()
+        config = self.classifier.config
+        return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+
+
+def run(
+    text: Source,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    methods: Sequence[Method] | Method | None = None,
+    target: str | int = "predicted",
+    gold: str | int | None = None,
+    rationale: Sequence[Any] | NDArray[Any] | None = None,
+    scores: Mapping[str, SavedScores] | None = None,
+    max_length: int | None = None,
+    threshold_scale: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
+    name: str = "text",
+) -> Explanation:
+    """See `analysis.explain`."""
+    if not (threshold_scale >= 0 and np.isfinite(threshold_scale)):
+        raise ArgumentError(f"threshold_scale: got {threshold_scale}, must be a number of at least 0")
+    wanted = _listed(methods)
+    saved = dict(scores or {})
+    if wanted == [] and not saved:
+        raise ArgumentError("methods: got none, and no scores either; at least one is needed")
+    is_string = isinstance(split_source(text)[0], str)
+    if wanted == [] and model is None:
+        subject = _Subject(None, None, tokenizer, "")  # saved scores alone need no model
+    else:
+        subject = _load(model, tokenizer, words=not is_string, device=device)
+    chosen = _methods(wanted, subject)
+    if clash := [key for key in saved if key in chosen]:
+        raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
+    read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
+    gold_index = None if gold is None else class_index(gold, subject.labels, "gold")
+    marked = None if rationale is None else word_mask(rationale, len(read.words))
+    facts: dict[str, Any] = {}
+    found: dict[str, MethodScores] = {}
+    if subject.classifier is not None:
+        batch = _batch(read, subject, gold_index, seed=seed, threshold_scale=threshold_scale)
+        targeted = {key: _with_target(method, target) for key, method in chosen.items()}
+        results = {key: _score(method, batch, subject) for key, method in targeted.items()}
+        facts = _answers(batch, subject, threshold_scale)
+        for key, method in targeted.items():
+            described = _described(method, subject.labels, facts["full_prediction"], gold_index)
+            found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
+    found |= {key: saved_method(key, values, read) for key, values in saved.items()}
+    notes = [read.note, _unknown(read, subject.tokenizer), facts.pop("note", "")]
+    return Explanation(
+        name=name,
+        model=subject.name,
+        window=read.window,
+        tokens=read.tokens,
+        words=read.words,
+        methods=found,
+        labels=subject.labels,
+        target=str(target),
+        gold=None if gold_index is None else subject.labels[gold_index] if subject.labels else str(gold),
+        rationale=marked,
+        note="; ".join(note for note in notes if note),
+        **facts,
+    )
+
+
+def class_index(value: str | int, labels: Sequence[str], argument: str) -> int:
+    """The index of a class by its name, in any case, or by its index.
+
+    Raises ArgumentError that names the classes.
+
+    >>> class_index("pos", ["NEG", "POS"], "gold"), class_index(0, ["NEG", "POS"], "gold")
+    (1, 0)
+    """
+    text = str(value)
+    exact = [index for index, label in enumerate(labels) if label == text]
+    folded = [index for index, label in enumerate(labels) if label.casefold() == text.casefold()]
+    if exact or len(folded) == 1:
+        return (exact or folded)[0]
+    if not isinstance(value, bool) and text.isdecimal() and int(text) < len(labels):
+        return int(text)
+    raise ArgumentError(
+        f"{argument}: got {value!r}, the model's classes are "
+        + ", ".join(f"{label} ({index})" for index, label in enumerate(labels))
+    )
+
+
+def _listed(methods: Sequence[Method] | Method | None) -> list[Method] | None:
+    if methods is None:
+        return None
+    return [methods] if isinstance(methods, str | ScoringMethod) or callable(methods) else list(methods)
+
+
+def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
+    """The models, and a tokenizer that splits a string as the model's own pipeline does, or goes word by word."""
+    source = loading.DEFAULT_ADAPLER if model is None else model
+    if isinstance(source, str | os.PathLike):
+        origin = os.path.expanduser(os.fspath(source))
+        is_adapler = read_config(origin).model_type == "adapler"
+    else:
+        is_adapler = isinstance(source, AdapLeRForSequenceClassification)
+        if not is_adapler:
+            _check_classifier(source)
+        origin = str(getattr(source, "name_or_path", "") or "")
+    if tokenizer is None:
+        if not origin:
+            raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
+        tokenizer = load_tokenizer(origin, words=words)
+    classifier, adapler, tokenizer = loading.load_models(
+        None if is_adapler else source, source if is_adapler else None, tokenizer, device=device
+    )
+    return _Subject(classifier, adapler, tokenizer, _public_name(origin) if origin else type(source).__name__)
+
+
+def _public_name(origin: str) -> str:
+    """A model's name as a file may show it to others: a hub name, or a folder without what lies above it."""
+    return loading.public_path(origin) if Path(origin).is_dir() else origin
+
+
+def _check_classifier(model: Any) -> None:
+    """ArgumentError for what is no sequence classifier; a class of one's own is taken at its word."""
+    classes = [one.__name__ for one in type(model).__mro__]
+    own = not type(model).__module__.startswith("transformers.")
+    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
+        raise ArgumentError(f"model: got a {type(model).__name__}, must be a model, a folder or a hub name")
+    if not own and not any(one.endswith("ForSequenceClassification") for one in classes):
+        raise ArgumentError(f"model: {type(model).__name__} is no classifier, need a ...ForSequenceClassification")
+
+
+def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, ScoringMethod]:
+    """Methods by name, in the order asked for."""
+    if wanted is None:
+        wanted = [name for name in DEFAULT_METHODS if subject.adapler is not None or name != "cp"]
+    chosen: dict[str, ScoringMethod] = {}
+    for one in wanted:
+        method = one if isinstance(one, ScoringMethod) else get_method(one)
+        if method.key in chosen:
+            raise ArgumentError(f"methods: {method.key!r} is named twice")
+        if "adapler" in method.needs and subject.adapler is None:
+            raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and {subject.name} is none")
+        chosen[method.key] = method
+    return chosen
+
+
+def _length(subject: _Subject, wanted: int | None) -> int:
+    """The longest input, as in an evaluation."""
+    return wanted or MAX_LENGTH if subject.classifier is None else input_length(subject.classifier, wanted)
+
+
+def _batch(read: Text, subject: _Subject, gold: int | None, *, seed: int, threshold_scale: float) -> Batch:
+    tokenizer = subject.tokenizer
+    return collate(
+        [read.window],
+        labels=None if gold is None else [gold],
+        pad_token_id=tokenizer.pad_token_id or 0,
+        mask_token_id=tokenizer.mask_token_id,
+        device=next(subject.classifier.parameters()).device,
+        seed=seed,
+        threshold_scale=threshold_scale,
+    )
+
+
+def _with_target(method: ScoringMethod, target: str | int) -> ScoringMethod:
+    """The method with that target, if it has one and was not given another: `saliency(target=POS)` stays."""
+    default = method.defaults.get("target")
+    if default is None or method.options["target"] != default or str(target) == default:
+        return method
+    return method.with_options(target=str(target))
+
+
+def _described(method: ScoringMethod, labels: Sequence[str], predicted: str, gold: int | None) -> str | None:
+    """Whose logit the method explains, in words; None for a method without a target."""
+    option = method.options.get("target")
+    if option is None:
+        return None
+    contrast, _, of = str(option).partition(":")
+    one = of or "predicted" if contrast == "contrast" else str(option)
+    if one == "predicted":
+        name = predicted
+    else:
+        name = labels[gold if one == "gold" and gold is not None else class_index(one, labels, "target")]
+    return f"{name} minus the strongest other" if contrast == "contrast" else name
+
+
+def _score(method: ScoringMethod, batch: Batch, subject: _Subject) -> LayerScores:
+    return method(subject.adapler if "adapler" in method.needs else subject.classifier, batch)
+
+
+def _method_scores(
+    key: str, method: ScoringMethod, result: LayerScores, n_tokens: int, target: str | None
+) -> MethodScores:
+    def plain(values: torch.Tensor) -> NDArray[Any]:
+        array: NDArray[Any] = values[0].detach().cpu().numpy()
+        return array
+
+    return MethodScores(
+        name=key,
+        title=method.title + key.removeprefix(method.name),
+        scope=str(getattr(method, "scope", "")),
+        target=target,
+        scores=plain(result.scores.float())[:, :n_tokens],
+        signed=result.signed,
+        layerwise=method.layerwise,
+        present=None if result.present is None else plain(result.present.bool())[:, :n_tokens],
+        diagnostics={name: plain(values.float()) for name, values in result.diagnostics.items()},
+    )
+
+
+def _answers(batch: Batch, subject: _Subject, threshold_scale: float) -> dict[str, Any]:
+    """Fields of the explanation: what the model answers, with and without removal, and what it drops."""
+    logits = classifier_logits(subject.classifier, batch)[0].double().cpu()  # (C,)
+    full = {
+        "full_prediction": subject.labels[int(logits.argmax())],
+        "full_probabilities": _probabilities(logits, subject.classifier.config),
+    }
+    if subject.adapler is None:
+        return full | {"prediction": full["full_prediction"], "probabilities": full["full_probabilities"]}
+    output = adapler_pass(subject.adapler, batch)
+    reduced = output.logits[0].detach().double().cpu()
+    kept = output.retention_mask[0].bool().cpu().numpy()  # (L, n)
+    present = torch.tensor([kept.shape[1], *kept.sum(axis=1)[:-1].tolist()])  # (L,)
+    eta = subject.adapler.eta.detach().float().cpu()
+    prediction = subject.labels[int(reduced.argmax())]
+    note = ""
+    if prediction != full["full_prediction"]:
+        note = (
+            f"removal changes the prediction from {full['full_prediction']} to {prediction}; methods other than cp "
+            "score the model without removal"
+        )
+    return full | {
+        "prediction": prediction,
+        "probabilities": _probabilities(reduced, subject.classifier.config),
+        "kept": kept,
+        "thresholds": threshold(eta, present, scale=threshold_scale).double().numpy(),
+        "note": note,
+    }
+
+
+def _probabilities(logits: torch.Tensor, config: Any) -> NDArray[np.float64] | None:
+    """(C,) as transformers' pipeline has them: independent ones for several labels or one, none for a regression."""
+    problem = getattr(config, "problem_type", None)
+    if problem == "regression":
+        return None
+    several = problem == "multi_label_classification" or len(logits) == 1
+    values: NDArray[np.float64] = (logits.sigmoid() if several else logits.softmax(-1)).numpy()
+    return values
+
+
+def _unknown(read: Text, tokenizer: Any) -> str:
+    """A note on wordpieces that the tokenizer does not know, or ""."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:
+        return ""
+    count = int(((read.window.input_ids == unknown) & ~read.window.special).sum())
+    return f"{count} of the tokens unknown to the tokenizer ({tokenizer.unk_token})" if count else ""

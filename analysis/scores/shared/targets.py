@@ -1,0 +1,48 @@
+"""Which value of the classifier a method explains: the option `target` of every gradient and perturbation method.
+
+    predicted                  the logit of the predicted class
+    gold                       the logit of the gold class
+    NEG, neg, 0                the logit of this class, by name or index
+    contrast                   the predicted class's logit minus the strongest other one
+    contrast:gold, contrast:NEG, contrast:0
+                               the same for the gold class, and for this class
+
+The strongest other class is the one of the input as it is; it stays when tokens are taken away. The resolver itself
+is `adapler.backbones.targets`, where training uses it too.
+
+B batch, C classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from adapler.backbones.targets import Target, needs_labels, target_weights
+from analysis.scores.base import Batch
+
+__all__ = ["Target", "needs_labels", "resolve_target", "target_value", "weights_of"]
+
+
+def resolve_target(
+    target: Target | Tensor, logits: Tensor, labels: Tensor | None, id2label: Mapping[int, str]
+) -> Callable[[Tensor], Tensor]:
+    """A function from logits (B, C) to the explained values (B,), fixed by the logits of the input as it is.
+
+    Raises ArgumentError for a target that this model does not have, naming the ones it has.
+    """
+    weights = target_weights(target, logits, labels=labels, id2label=id2label)
+    return lambda changed: target_value(changed, weights)
+
+
+def weights_of(model: Any, batch: Batch, target: Target, logits: Tensor) -> Tensor:
+    """(B, C) weights of the logits in the explained value, for this batch."""
+    id2label = getattr(model.config, "id2label", None) or {}
+    return target_weights(target, logits.detach(), labels=batch.labels, id2label=id2label)
+
+
+def target_value(logits: Tensor, weights: Tensor) -> Tensor:
+    """logits (..., C), weights (..., C) -> (...,)."""
+    return (logits * weights).sum(-1)

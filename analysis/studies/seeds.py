@@ -1,0 +1,53 @@
+"""The command `python -m analysis.studies.seeds`: mean and spread over reports of several seeds or checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapler.errors import run_command
+from analysis.output.report import RationaleReport
+from analysis.results.report import write_text
+from analysis.results.wording import number
+
+EXAMPLE = """example:
+  python -m analysis.studies.seeds reports/seed-1 reports/seed-2 reports/seed-3 --output reports/seeds.csv
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.studies.seeds",
+        description="Mean and standard deviation (n - 1) over several reports of the same evaluation.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("reports", nargs="+", metavar="REPORT", help="folders with report.json, or such files")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", default=["average_precision", "fpr", "fpr_present"])
+    parser.add_argument("--output", metavar="CSV", help="all cells: method, layer, metric, mean, sd, min, max, runs")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a table a metric; errors are AdapLeRError."""
+    arguments = build_parser().parse_args(argv)
+    paths = [Path(path) / "report.json" if Path(path).is_dir() else Path(path) for path in arguments.reports]
+    merged = RationaleReport.merge([RationaleReport.from_json(path) for path in paths])
+    for metric in arguments.metrics:
+        part = merged[merged["metric"] == metric]
+        if part.empty:
+            continue
+        print(f"{metric}: mean ± standard deviation over {len(paths)} runs")
+        for method, rows in part.groupby("method", sort=False):
+            cells = [f"{number(row.mean)} ± {number(row.sd)}" for row in rows.itertuples()]
+            print(f"  {method!s:<24}" + "  ".join(cells))
+    if arguments.output:
+        write_text(merged.to_csv(index=False, lineterminator="\n"), arguments.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,150 @@
+"""What can be taken away: tables, the figure of a document, and the token grid as a page of its own."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.results.records import DocumentScores
+from analysis.results.report import ReportData
+from app.markup import cards, pictures, render
+from app.model.tracing import SPECIAL, Trace
+from app.sources.documents import Document
+
+MIME = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+PAGE_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: light-dark(#fff, #0e1117);
+  color: light-dark(#31333f, #fafafa); }
+main { max-width: 82rem; margin: 0 auto; padding: 1.5rem; }
+h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
+.al-legend { margin: 1rem 0; }
+"""
+
+
+def layer_table(trace: Trace) -> pd.DataFrame:
+    """A row a layer: tokens (or words) that enter it, those present before, those dropped in between, the threshold
+    of a wordpiece, and FLOPs, which are of tokens in both cases."""
+    return pd.DataFrame(
+        {
+            "layer": range(trace.layers),
+            trace.unit: trace.lengths,
+            "present": trace.present,
+            "dropped": trace.present - trace.lengths,
+            "threshold": trace.thresholds,
+            "FLOPs share": trace.layer_flops / trace.layer_flops.sum(),
+            "speedup": trace.plain_layer_flops / trace.layer_flops,
+        }
+    )
+
+
+def token_table(trace: Trace) -> pd.DataFrame:
+    """Tidy: a row for each layer and token. Special tokens and a query's have no word; a token that was dropped
+    before has no score."""
+    layers, size = trace.layers, len(trace)
+    words = pd.array([int(word) if word >= 0 else None for word in trace.words], dtype="Int64")
+    present = np.vstack([np.ones((1, size), dtype=bool), trace.enters[:-1]])
+    return pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(layers), size),
+            "position": np.tile(np.arange(size), layers),
+            "word": pd.concat([pd.Series(words)] * layers, ignore_index=True),
+            "token": np.tile(np.array(trace.pieces, dtype=object), layers),
+            "rationale": np.tile(trace.gold, layers),
+            "present": present.ravel(),
+            "score": np.where(present, trace.scores, np.nan).ravel(),
+            "threshold": np.repeat(trace.thresholds, size),
+            "enters": trace.enters.ravel(),
+        }
+    )
+
+
+def csv(table: pd.DataFrame, trace: Trace, document: Document, *, checkpoint: str, scale: float) -> bytes:
+    """The table with whose numbers they are in its first columns.
+
+    Text that a spreadsheet would take for a formula is kept from being one by an apostrophe; signs alone, "--" say,
+    and numbers are left as they are.
+    """
+    facts: dict[str, Any] = {
+        "document": document.name,
+        "checkpoint": checkpoint,
+        "scale": scale,
+        "gold": document.label,
+        "prediction": trace.label,
+    }
+    whole = table.copy()
+    for place, (name, value) in enumerate(facts.items()):
+        whole.insert(place, name, value)
+    for name in whole.columns:
+        if not pd.api.types.is_numeric_dtype(whole[name]):
+            whole[name] = whole[name].map(_guarded)
+    return whole.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _guarded(value: Any) -> Any:
+    formula = isinstance(value, str) and value[:1] in tuple("=+-@") and any(char.isalnum() for char in value)
+    return f"'{value}" if formula and not NUMBER.fullmatch(value) else value
+
+
+def html_page(trace: Trace, document: Document, *, subject: str) -> bytes:
+    """The verdict and all layers as one file that needs no other and runs nothing.
+
+    subject: whose numbers these are, a line of plain text.
+    """
+    body = (
+        f"<h1>{render.visible(document.name)}</h1><p>{render.visible(subject)}</p>"
+        + cards.verdict(trace.tokens or trace, document.label, known=document.labels)
+        + render.legend(trace)
+        + render.layer_grid(trace)
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(document.name)}, layer by layer</title>\n<style>{PAGE_STYLE}</style>\n{render.style()}\n"
+        f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    ).encode()
+
+
+def record(trace: Trace, document: Document) -> DocumentScores:
+    """The document as figures of the analysis layer take it."""
+    return DocumentScores(
+        id=document.name,
+        tokens=trace.pieces,
+        words=np.maximum(trace.words, SPECIAL),  # there, a query has no words
+        rationale=trace.gold,
+        scores={"cp": trace.scores.astype(np.float32)},
+        retention=trace.enters,
+        prediction=trace.label,
+        label=document.label,
+    )
+
+
+def figure(trace: Trace, document: Document, *, kind: str, lines: int) -> bytes:
+    """The document's figure for a paper as png, svg or pdf: `lines` lines of the text at up to six layers."""
+    return pictures.draw(partial(_figure, trace, document, lines), kind)
+
+
+def preview(trace: Trace, document: Document, *, lines: int) -> str:
+    """The same figure as HTML."""
+    return pictures.picture(partial(_figure, trace, document, lines), "The figure")
+
+
+def _figure(trace: Trace, document: Document, lines: int) -> Figure:
+    from analysis.figures.document import document_figure
+
+    return document_figure(_report(record(trace, document)), n_lines=lines)
+
+
+def _report(scores: DocumentScores) -> ReportData:
+    """A report with nothing in it but one example."""
+    empty = np.zeros((1, scores.n_layers, 0, 0))
+    return ReportData(methods=("cp",), metrics=(), documents=(), values=empty, meta={}, examples=(scores,))

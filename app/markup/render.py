@@ -1,0 +1,185 @@
+"""Tokens, scores and masks -> HTML. Pure functions; every piece of text that comes in is escaped here.
+
+A text is laid out the same at every layer: a token only changes its class, never its width or its place.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.model.tracing import QUERY, SPECIAL, Trace
+
+STYLE = Path(__file__).with_name("style.css")
+# Characters that reorder what stands around them; U+200E, U+200F and U+061C only concern their neighbours.
+_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+FULL_SHADE = 8  # times the uniform score 1/n at which the shade is darkest
+
+
+def style() -> str:
+    """The style sheet in a <style> element; colours work on light and dark, see the comments there."""
+    return f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+
+
+def visible(text: str) -> str:
+    """Escaped, with control characters and bidirectional overrides spelled out."""
+    return escape(
+        "".join(
+            f"[U+{ord(char):04X}]" if unicodedata.category(char) == "Cc" or ord(char) in _BIDI else char
+            for char in text
+        )
+    )
+
+
+def state(trace: Trace, token: int, layer: int) -> str:
+    """on: the token enters the layer; cut: this layer's predictor drops it; gone: it was dropped before."""
+    depth = int(trace.depth[token])
+    return "on" if depth > layer else "cut" if depth == layer else "gone"
+
+
+def shade(ratio: float) -> float:
+    """Opacity of a token whose score is `ratio` times the uniform one: 0.06 at none, 0.72 from FULL_SHADE on."""
+    return 0.06 + 0.66 * min(1.0, math.log1p(ratio) / math.log1p(FULL_SHADE))
+
+
+def token_text(trace: Trace, layer: int, *, label: str = "") -> str:
+    """The whole text as it stands before `layer` runs."""
+    tokens = [_token(trace, token, layer) for token in range(len(trace))]
+    return joined_text(tokens, trace.words, trace.gold, label=label or f"Tokens at layer {layer}")
+
+
+def plain_text(words: Sequence[str], gold: NDArray[np.bool_]) -> str:
+    """The text alone with its rationale, for when there is no model."""
+    tokens = [f"<span>{visible(word)}</span>" for word in words]
+    return joined_text(tokens, np.arange(len(words)), gold, label="Text")
+
+
+def layer_grid(trace: Trace) -> str:
+    """All layers under each other."""
+    return f'<div class="al-grid">{"".join(layer_row(trace, layer) for layer in range(trace.layers))}</div>'
+
+
+def layer_row(trace: Trace, layer: int) -> str:
+    """One layer: its head, and the text."""
+    return f'<section class="al-layer">{layer_head(trace, layer)}{token_text(trace, layer)}</section>'
+
+
+def layer_head(trace: Trace, layer: int) -> str:
+    """Number of the layer, tokens (or words) that enter it, a bar of their share of the text, and the n of 1/n."""
+    length, present = int(trace.lengths[layer]), int(trace.present[layer])
+    share = 100 * length / len(trace)
+    return (
+        f'<div class="al-head"><div class="al-name">Layer {layer}</div>'
+        f'<div class="al-count"><b>{length}</b> of {len(trace)} {trace.unit}</div>'
+        f'<div class="al-bar"><i style="width:{share:.1f}%"></i></div>'
+        f'<div class="al-count">{present - length or "none"} dropped here, n = {present}</div></div>'
+    )
+
+
+def shades() -> str:
+    """Samples of the shades, with the scores that have them."""
+    return "".join(
+        f'<span class="on" style="--a:{shade(ratio):.2f}">&nbsp;{name}&nbsp;</span>'
+        for ratio, name in ((0, "0"), (1, "1/n"), (3, "3/n"), (FULL_SHADE, f"{FULL_SHADE}/n"))
+    )
+
+
+def legend(trace: Trace) -> str:
+    """What the signs mean, of those that the text has."""
+    counted = "tokens" if trace.tokens is None else "words and special tokens"
+    return legend_of(
+        f"enters the layer, shaded by contribution score: {shades()} (n: the {counted} present when the layer decides)",
+        '<s class="cut">dropped</s> just before it',
+        '<span class="gone">gone</span> since an earlier layer',
+        *signs_of_the_text(trace),
+    )
+
+
+def legend_of(*parts: str) -> str:
+    """HTML of each sign with its meaning -> the legend."""
+    return '<div class="al-text al-legend">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
+
+
+def signs_of_the_text(trace: Trace) -> list[str]:
+    """The legend's parts on rationale, unknown tokens and query, where there are any."""
+    parts = []
+    if trace.gold.any():
+        parts.append('<u class="gold">marked</u> as evidence by the annotator (of several: by more than half of them)')
+    if trace.unknown.any():
+        name = escape(trace.pieces[int(trace.unknown.argmax())] if trace.tokens is None else "the unknown token")
+        parts.append(f'<span class="unk">word</span> not in the vocabulary: the model reads {name}')
+    if (trace.words <= QUERY).any():
+        parts.append("after the text: the query, which is read with it and never judged")
+    return parts
+
+
+def joined_text(tokens: Sequence[str], words: NDArray[np.int64], gold: NDArray[np.bool_], *, label: str) -> str:
+    """Tokens joined, a space where a new word starts, one <u> around each run of the rationale."""
+    runs = []
+    for marked, run in groupby(range(len(tokens)), key=lambda token: bool(gold[token])):
+        members = list(run)
+        inside = "".join(_space(words, token, first=token == members[0]) + tokens[token] for token in members)
+        before = _space(words, members[0], first=False)
+        runs.append(before + (f'<u class="gold">{inside}</u>' if marked else inside))
+    looks = 'class="al-text" dir="auto" role="group" tabindex="0"'  # it scrolls when it is long, also by keyboard
+    return f'<div {looks} aria-label="{escape(label)}">{"".join(runs)}</div>'
+
+
+def _space(words: NDArray[np.int64], token: int, *, first: bool) -> str:
+    same_word = token > 0 and words[token] == words[token - 1] and words[token] != SPECIAL
+    return "" if first or token == 0 or same_word else " "
+
+
+def _token(trace: Trace, token: int, layer: int) -> str:
+    kind = state(trace, token, layer)
+    ratio = trace.scores[layer, token] * trace.present[layer] if kind == "on" else None
+    return element(trace, token, kind=kind, facts=" | ".join(_facts(trace, token, layer)), ratio=ratio)
+
+
+def element(trace: Trace, token: int, *, kind: str, facts: str, ratio: float | None) -> str:
+    """A token: its class, what hovering over it says, and its score as a multiple of the uniform one, if shaded."""
+    tag = "s" if kind.startswith("cut") else "span"
+    tint = "" if ratio is None else f' style="--a:{shade(ratio):.2f}"'
+    kind = f"{kind} unk" if trace.unknown[token] else kind
+    if trace.words[token] == SPECIAL:  # <bdi>: its letters do not decide the direction of the text
+        shown = f"<bdi>{escape(trace.pieces[token])}</bdi>"
+    else:
+        shown = visible(trace.surfaces[token]) or "&middot;"
+    return f'<{tag} class="{kind}" title="{escape(facts)}"{tint}>{shown}</{tag}>'
+
+
+def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
+    """What hovering over a token says."""
+    depth = int(trace.depth[token])
+    yield visible_piece(trace.pieces[token])
+    if trace.unknown[token]:
+        yield "not in the vocabulary"
+    if depth < layer:
+        yield f"dropped before layer {depth}"
+        return
+    score, n = float(trace.scores[layer, token]), int(trace.present[layer])
+    yield f"score {score:.4f} = {score * n:.2f}/n, n = {n}"
+    if trace.tokens is not None and len(trace.groups[token]) > 1:
+        yield "kept while one of its wordpieces is: " + ", ".join(_pieces(trace.tokens, trace.groups[token], layer))
+    yield f"threshold {trace.thresholds[layer]:.4f}"
+    yield "never dropped" if depth == trace.layers else f"dropped before layer {depth}"
+
+
+def _pieces(tokens: Trace, group: Sequence[int], layer: int) -> Iterator[str]:
+    """Each wordpiece of a word with its own score, which is what the threshold is compared with."""
+    for token in group:
+        depth = int(tokens.depth[token])
+        value = f"{tokens.scores[layer, token]:.4f}" if depth >= layer else f"dropped before layer {depth}"
+        yield f"{visible_piece(tokens.pieces[token])} {value}"
+
+
+def visible_piece(piece: str) -> str:
+    """A wordpiece for a tooltip, which is plain text and escaped as a whole afterwards."""
+    return "".join(char if char.isprintable() else f"[U+{ord(char):04X}]" for char in piece)

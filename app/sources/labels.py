@@ -1,0 +1,40 @@
+"""A gold label, as a corpus or a file writes it -> a class of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gold:
+    """What a gold label is for a model.
+
+    index      the class of the model, None where the label is none of the model's
+    by_number  it was found by its number: the names say nothing about each other
+    """
+
+    index: int | None
+    by_number: bool = False
+
+
+def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gold:
+    """The class that a label means, by the rule of the package: by name in any case, else by number.
+
+    Args:
+        label: as the text's corpus or file has it. A whole number and LABEL_3 are numbers of a class.
+        names: the model's classes, in their order.
+        known: all labels of the corpus or file, in their order. They are numbered in this order where none of them
+            is a name of the model's and there are as many of both.
+    """
+    lower = [name.lower() for name in names]
+    if label.lower() in lower:
+        return Gold(lower.index(label.lower()))
+    number = label.lower().removeprefix("label_")
+    if number.isascii() and number.isdigit():
+        index = int(number)
+        return Gold(index, by_number=True) if index < len(names) else Gold(None)
+    strangers = not {one.lower() for one in known} & set(lower)
+    if strangers and len(known) == len(names) and label in known:
+        return Gold(list(known).index(label), by_number=True)
+    return Gold(None)

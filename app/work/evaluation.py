@@ -1,0 +1,78 @@
+"""The evaluation that the Corpus view starts, as a process: `python -m app.work.evaluation`.
+
+As `python -m analysis.rationale_eval`, with two differences for a page whose reports are handed on: the report names
+checkpoint and corpus as the menus do, without a path of the server, and holds the checksum of the weights, by which
+the page knows whose numbers it shows. The folder is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from adapler.errors import ArgumentError, run_command
+from analysis.evaluation.cache import ScoreCache, default_folder
+from analysis.output.report import RationaleReport
+from analysis.rationale_eval import evaluate
+from app.sources.loading import ROOT, weights_checksum
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; errors are AdapLeRError."""
+    parser = argparse.ArgumentParser(prog="python -m app.work.evaluation", description=__doc__)
+    for name in ("--adapler", "--data", "--output"):
+        parser.add_argument(name, type=Path, required=True)
+    for name in ("--checkpoint", "--corpus", "--split"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--threshold-scale", type=float, required=True)
+    parser.add_argument("--limit", type=int)
+    asked = parser.parse_args(argv)
+    if asked.output.exists():
+        raise ArgumentError(f"--output: {asked.output.name} is there already")
+    report = evaluate(
+        adapler=asked.adapler,
+        data=asked.data,
+        split=asked.split,
+        threshold_scale=asked.threshold_scale,
+        limit=asked.limit,
+        cache=_cache(),
+    )
+    adapler, data = _public(asked.adapler, asked.checkpoint), _public(asked.data, asked.corpus)
+    command = ["python", "-m", "analysis.rationale_eval", "--adapler", adapler, "--data", data, "--split", asked.split]
+    command += ["--threshold-scale", f"{asked.threshold_scale:g}"]
+    command += [] if asked.limit is None else ["--limit", str(asked.limit)]
+    names = {"adapler": adapler, "model": f"backbone of {adapler}", "command": shlex.join(command)}
+    _save(replace(report, meta={**report.meta, **names, "weights": weights_checksum(asked.adapler)}), asked.output)
+    return 0
+
+
+def _cache() -> str | None:
+    """The default folder for scores, where it can be written."""
+    try:
+        return str(ScoreCache(default_folder()).folder)
+    except ArgumentError:
+        return None
+
+
+def _public(path: Path, name: str) -> str:
+    """A path inside the repository as it is typed there; of any other only the name in the menu."""
+    absolute = path.resolve()
+    return absolute.relative_to(ROOT).as_posix() if absolute.is_relative_to(ROOT) else name
+
+
+def _save(report: RationaleReport, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as folder:
+        report.save(Path(folder) / "report")
+        (Path(folder) / "report").rename(output)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves the temporary folder on the way out
+    sys.exit(run_command(main))

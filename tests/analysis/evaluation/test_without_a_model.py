@@ -1,0 +1,84 @@
+"""Saved scores alone: no model is loaded, tokens are words, whole documents are in view."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapler.data.eraser import read_corpus
+from adapler.errors import ArgumentError, run_command
+from analysis import loading, rationale_eval
+from analysis.command.console import header
+from analysis.documents.eraser_format import Prediction, write_rationales
+from analysis.metrics import plausibility as pl
+from analysis.output.report import RationaleReport
+
+
+@pytest.fixture
+def saved(corpus_folder: Path, tmp_path: Path) -> Path:
+    examples = {example.id: example for example in read_corpus(corpus_folder).splits["test"]}
+    rng = np.random.default_rng(0)
+    rows = [Prediction(name, rng.random(len(example.words))) for name, example in examples.items()]
+    write_rationales(tmp_path / "mine.jsonl", rows, examples)
+    return tmp_path / "mine.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(loading, "load_models", refuse)
+
+
+def test_saved_scores_are_judged_word_by_word_without_a_model(corpus_folder: Path, saved: Path) -> None:
+    report = rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], progress=False)
+    assert report.methods == ("mine",) and report.values.shape[:2] == (1, 1)
+    examples = {example.id: example for example in read_corpus(corpus_folder).splits["test"]}
+    predictions = rationale_eval.read_given([saved], None, list(examples.values()))[0].predictions
+    frame = report.to_frame().set_index(["document", "metric"])["value"]
+    for document in report.documents:
+        labels, scores = examples[document.id].rationale(), predictions[document.id].scores
+        assert document.tokens == document.content_tokens == len(labels) and document.prediction is None
+        if document.skipped is None:
+            assert frame[document.id, "average_precision"] == pytest.approx(pl.average_precision(labels, scores))
+            expected = pl.false_positive_rate(labels, scores / scores.sum() >= 1 / len(labels))
+            assert frame[document.id, "fpr"] == pytest.approx(expected)
+    assert report.meta["truncation"]["words_lost"] == 0 and report.meta["tokens"] == "words"
+    assert (report.meta["model"], report.meta["adapler"]) == (None, None) and math.isnan(report.accuracy)
+    assert "whole documents" in header(report) and "accuracy" not in header(report)
+    assert report.examples[0].tokens == examples[report.examples[0].id].words
+
+
+def test_the_report_of_saved_scores_can_be_written_and_read(corpus_folder: Path, saved: Path, tmp_path: Path) -> None:
+    options = ["--data", str(corpus_folder), "--predictions", str(saved), "--output", str(tmp_path / "out")]
+    assert run_command(rationale_eval.main, [*options, "--methods", "--human", str(saved)]) == 0
+    back = RationaleReport.from_json(tmp_path / "out" / "report.json")
+    assert back.methods == ("mine", "human") and all(one.prediction is None for one in back.documents)
+    assert (tmp_path / "out" / "summary.txt").read_text().startswith("model      none: saved scores only\n")
+    assert "words" in (tmp_path / "out" / "table.md").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"metrics": ["aopc_sufficiency"]},
+        {"methods": ["random"]},
+        {"methods": None},
+        {"model": "somewhere"},
+        {"rationales": "folder"},
+    ],
+)
+def test_whatever_asks_a_model_loads_one(corpus_folder: Path, saved: Path, options: dict[str, Any]) -> None:
+    everything: dict[str, Any] = {"predictions": [saved], "methods": [], "progress": False, **options}
+    with pytest.raises(AssertionError, match="a model was loaded"):
+        rationale_eval.evaluate(data=corpus_folder, **everything)
+
+
+def test_a_length_without_a_model_is_refused(corpus_folder: Path, saved: Path) -> None:
+    with pytest.raises(ArgumentError, match="max_length: no model is run, so whole documents are in view"):
+        rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], max_length=9)

@@ -1,0 +1,174 @@
+"""What an explanation looks like: page, terminal, figures, files."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from adapler.errors import ArgumentError
+from analysis import explain
+from analysis.explanation import Explanation
+from tests.analysis.conftest import BAD
+
+HOSTILE = '<script>alert(1)</script> "onmouseover=x" </style> &amp; \u202eevil\u202c $x_1$ <img src=//e>'
+VOID = ("meta", "img", "br")
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.open: list[str] = []
+        self.rows: list[str] = []
+        self.struck: list[str] = []
+        self.in_row = False
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag == "p":
+            self.in_row = ("dir", "auto") in attrs
+            self.rows += [""] if self.in_row else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.in_row and "p" in self.open:
+            self.rows[-1] += data
+        if self.open and self.open[-1] == "s":
+            self.struck.append(data)
+
+
+@pytest.fixture
+def e(reducer: Any, tiny_tokenizer: Any) -> Explanation:
+    methods = ["cp", "saliency", "saliency_signed", "integrated_gradients(n_steps=4)"]
+    return explain(BAD, model=reducer, tokenizer=tiny_tokenizer, methods=methods, rationale=[1, 3], gold="neg")
+
+
+def test_the_page_has_the_text_at_every_layer(e: Explanation) -> None:
+    reader = Reader(e._repr_html_())
+    text = "[CLS] a dull and tedious film , forgettable . [SEP]"
+    assert reader.rows == [text] * (3 + 3 + 3 + 1)
+    assert e.kept is not None
+    assert len([word for word in reader.struck if word != "dropped"]) == int((~e.kept).sum()) > 0
+    assert reader.tags.count("u") == 2 * 10 + 1, "two runs of the rationale a row, and the legend"
+    tips = [value or "" for name, value in reader.attributes if name == "title"]
+    assert len(tips) == 10 * e.n
+    assert sum("dropped here" in tip for tip in tips) + sum("dropped before" in tip for tip in tips) == (~e.kept).sum()
+    first = f"[CLS] | score {e.scores['cp'][0, 0]:.4g} = {e.scores['cp'][0, 0] * e.n:.2f}/n"
+    assert tips[0].startswith(first)
+
+
+@pytest.mark.parametrize("text", [HOSTILE, HOSTILE.split(" ")])
+def test_a_hostile_text_stays_text(text: Any, classifier: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    e = explain(
+        text,
+        model=classifier,
+        tokenizer=tiny_tokenizer,
+        methods=["attention"],
+        scores={"<b onclick=x>": np.ones(len(HOSTILE.split()))},
+        name="<script>",
+    )
+    words_only = explain(text, methods=[], scores={"</details><script>": np.ones(len(HOSTILE.split()))})
+    for one in (e, words_only):
+        for page in (one._repr_html_(), one.to_html()):
+            reader = Reader(page)
+            allowed = {"div", "style", "p", "b", "details", "summary", "small", "span", "s", "u"}
+            assert set(reader.tags) <= allowed | {"html", "head", "meta", "title", "body"}
+            assert {name for name, _ in reader.attributes} <= {
+                "class", "open", "title", "dir", "lang", "charset", "http-equiv", "content", "name"
+            }  # fmt: skip
+            assert "\u202e" not in page and "http:" not in page and "https:" not in page and "url(" not in page
+        for suffix in ("png", "svg"):
+            one.save(tmp_path / f"hostile.{suffix}", layer=0)
+        assert "\u202e" not in repr(one)
+
+
+def test_a_long_text_has_a_page_of_moderate_size(reducer: Any, tiny_tokenizer: Any) -> None:
+    words = explain(["rain", "dull"] * 600, methods=[], scores={"mine": np.arange(1200.0)})
+    assert len(words._repr_html_()) < 100_000 and "title=" not in words._repr_html_()
+
+
+def test_the_terminal_shows_a_short_table(e: Explanation) -> None:
+    lines = repr(e).splitlines()
+    assert len(lines) == 3 + len(e.methods) and max(map(len, lines)) < 160
+    assert "without removal" in lines[0] and "gold label NEG" in lines[0]
+    assert lines[1].startswith("n = 12 tokens, 8 words")
+    best = int(e.scores["cp"][-1].argmax())
+    assert f"{e.tokens[best].removeprefix('##')} {e.scores['cp'][-1, best]:.3f}" in lines[3]
+
+
+def test_every_layer_is_a_heat_map(e: Explanation) -> None:
+    figure = e.plot()
+    assert isinstance(figure, Figure)
+    panels = [ax for ax in figure.axes if ax.images]
+    assert len(panels) == 4 and len(e.plot(methods=["cp", "saliency"]).axes) == 3
+    assert [ax.get_title(loc="left") for ax in panels][:2] == ["AdapLeR CP", "Saliency"]
+
+
+def test_one_layer_is_bars_of_the_scores(e: Explanation) -> None:
+    figure = e.plot(layer=2)
+    for ax, (name, method) in zip(figure.axes, e.methods.items(), strict=True):
+        heights = [bar.get_height() for bar in ax.patches]
+        np.testing.assert_allclose(heights, e.scores[name][method.row(2)], rtol=1e-6)
+        levels = {text.get_text(): float(text.xy[1]) for text in ax.texts}
+        assert levels.get("1/n") == (None if method.signed else pytest.approx(1 / method.n_present[method.row(2)]))
+    assert e.thresholds is not None and e.kept is not None
+    cp = figure.axes[0]
+    assert {t.get_text(): t.xy[1] for t in cp.texts}["threshold"] == pytest.approx(e.thresholds[2])
+    assert [bar.get_facecolor()[3] > 0 for bar in cp.patches] == e.kept[2].tolist(), "hollow where it is dropped"
+    names = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert names[:6] == ["[CLS]", "a", "dull", "and", "ted", "ious"]
+
+
+def test_a_long_text_is_drawn_as_an_excerpt(reducer: Any, tiny_tokenizer: Any) -> None:
+    e = explain(BAD * 5, model=reducer, tokenizer=tiny_tokenizer, methods=["cp", "attention"])
+    figure = e.plot(layer=1)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["AdapLeR CP", "[CLS] attention"]
+
+
+def test_layers_and_methods_that_are_not_there(e: Explanation) -> None:
+    with pytest.raises(ArgumentError, match="layer: got 3, 'cp' has 0 to 2"):
+        e.plot(layer=3)
+    with pytest.raises(ArgumentError, match="methods: 'lime' is not in this explanation, which has cp, saliency"):
+        e.plot(methods="lime")
+
+
+def test_files(e: Explanation, tmp_path: Path) -> None:
+    for suffix in ("pdf", "png", "svg", "html", "csv", "json"):
+        assert e.save(tmp_path / "made" / f"e.{suffix}") == tmp_path / "made" / f"e.{suffix}"
+    pdf = (tmp_path / "made" / "e.pdf").read_bytes()
+    assert b"/Type3" not in pdf and b"/FontFile2" in pdf, "fonts are embedded, as TrueType"
+    assert (tmp_path / "made" / "e.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "made" / "e.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>") and e._repr_html_() in page and not re.search("<script", page)
+    frame = pd.read_csv(tmp_path / "made" / "e.csv")
+    assert list(frame.columns) == list(e.to_frame().columns) and len(frame) == len(e.to_frame())
+    read = json.loads((tmp_path / "made" / "e.json").read_text(encoding="utf-8"))
+    np.testing.assert_allclose(read["methods"]["cp"]["scores"], e.scores["cp"])
+    assert read["kept"] == e.kept.astype(int).tolist() and read["tokens"] == list(e.tokens)
+    assert read["methods"]["cp"]["n_present"] == e.present.sum(1).tolist()
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing(e: Explanation, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"save: 'e.docx' must end in one of .pdf, .png, .svg, .html, .csv, .json"):
+        e.save(tmp_path / "e.docx")
+    with pytest.raises(ArgumentError, match="layer and methods are for figures, e.csv holds everything"):
+        e.save(tmp_path / "e.csv", layer=1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,112 @@
+"""How a text is read: as the model's own pipeline does, word by word, or without any tokenizer."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import AddedToken, pre_tokenizers
+from transformers import RobertaTokenizer
+
+from adapler.data.encoding import load_tokenizer
+from adapler.errors import ArgumentError
+from analysis.explanation.text import read_text
+from tests.analysis.conftest import BAD
+
+TEXT = "  a tedious\tfilm,  日本 unforgettable "
+
+
+@pytest.fixture(scope="module")
+def byte_level_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    folder = tmp_path_factory.mktemp("roberta")
+    tokenizer = RobertaTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[])
+    tokenizer.add_tokens([AddedToken("film", single_word=False)])
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def pieces_by_word(text: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for token, word in zip(text.tokens, text.window.words.tolist(), strict=True):
+        found.setdefault("-" if word < 0 else text.words[word], []).append(token)
+    return found
+
+
+def test_a_string_is_read_as_the_pipeline_reads_it(tiny_tokenizer: Any) -> None:
+    read = read_text(TEXT, tiny_tokenizer, max_length=64)
+    assert read.window.input_ids.tolist() == tiny_tokenizer(TEXT)["input_ids"]
+    assert read.words == ("a", "tedious", "film,", "日本", "unforgettable") and read.note == ""
+    assert pieces_by_word(read) == {
+        "-": ["[CLS]", "[SEP]"],
+        "a": ["a"],
+        "tedious": ["ted", "##ious"],
+        "film,": ["film", ","],
+        "日本": ["日", "本"],
+        "unforgettable": ["un", "##forgettable"],
+    }
+
+
+def test_words_are_read_as_an_evaluation_reads_them(tiny_tokenizer: Any) -> None:
+    words, string = (read_text(text, tiny_tokenizer, max_length=64) for text in (BAD, " ".join(BAD)))
+    assert words.tokens == string.tokens and words.words == string.words == tuple(BAD)
+    assert words.window.words.tolist() == string.window.words.tolist()
+
+
+def test_a_byte_level_tokenizer_is_not_given_a_space_before_a_string(byte_level_folder: Path) -> None:
+    plain, for_words = (load_tokenizer(byte_level_folder, words=words) for words in (False, True))
+    string = read_text("ab c é", plain, max_length=64)
+    assert string.window.input_ids.tolist() == plain("ab c é")["input_ids"]
+    assert pieces_by_word(string) == {
+        "-": ["<s>", "</s>"],
+        "ab": ["a", "b"],
+        "c": ["\u0120", "c"],
+        "é": ["\u0120", "Ã", "©"],
+    }
+    words = read_text(["ab", "c", "é"], for_words, max_length=64)
+    assert words.tokens[1] == "\u0120" and len(words.tokens) == len(string.tokens) + 1
+
+
+def test_the_second_text_of_a_pair_counts_as_special(tiny_tokenizer: Any) -> None:
+    for first in ("a dull film", ["a", "dull", "film"]):
+        read = read_text((first, "is the plot dull"), tiny_tokenizer, max_length=64)
+        assert read.window.input_ids.tolist() == tiny_tokenizer("a dull film", "is the plot dull")["input_ids"]
+        assert read.window.words.tolist() == [-1, 0, 1, 2, *[-1] * 6]
+
+
+def test_only_the_first_text_of_a_pair_is_cut(tiny_tokenizer: Any) -> None:
+    for first in ("rain " * 20, ["rain"] * 20):
+        read = read_text((first, "the plot"), tiny_tokenizer, max_length=12)
+        assert read.tokens[-3:] == ("the", "plot", "[SEP]") and "13 of its 20 words are left out" in read.note
+        with pytest.raises(ArgumentError, match="max_length: got 4, must be at least 6 with"):
+            read_text((first, "the plot"), tiny_tokenizer, max_length=4)
+
+
+def test_without_a_tokenizer_tokens_are_words() -> None:
+    read = read_text(["so", "dull"], None, max_length=512)
+    assert read.tokens == read.words == ("so", "dull") and not read.window.special.any()
+    with pytest.raises(ArgumentError, match="a pair needs a tokenizer"):
+        read_text(("so dull", "why ?"), None, max_length=512)
+
+
+def test_what_cannot_be_read(tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match="gives no wordpiece"):
+        read_text("\u200b\x07", tiny_tokenizer, max_length=8)
+    with pytest.raises(ArgumentError, match="max_length: got 2, must be at least 3"):
+        read_text("dull", tiny_tokenizer, max_length=2)
+    with pytest.raises(ArgumentError, match="cannot say where in the text"):
+        read_text("dull", object(), max_length=8)
+
+
+def test_a_word_without_a_wordpiece_is_not_lost(tiny_tokenizer: Any) -> None:
+    read = read_text("dull \u200b film", tiny_tokenizer, max_length=8)
+    assert len(read.words) == 3 and read.note == "" and read.window.words.tolist() == [-1, 0, 2, -1]
+
+
+@pytest.mark.parametrize("name", ["text", "rationale", "run"])
+def test_examples(name: str) -> None:
+    module = importlib.import_module(f"analysis.explanation.{name}")
+    assert doctest.testmod(module, raise_on_error=True).attempted > 0

@@ -1,0 +1,92 @@
+"""Published intervals follow from the committed values of every document."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError, DataError
+from analysis.output.report import RationaleReport
+from analysis.results import recompute
+from analysis.studies import seeds
+from tests.analysis.sample_report import full_report, make_report
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    report = full_report()
+    report.to_parquet(tmp_path / "documents.parquet")
+    report.to_csv(tmp_path / "layers.csv")
+    return tmp_path
+
+
+@pytest.mark.parametrize("source", ["documents.parquet", "report.json"])
+def test_published_cells_follow_from_the_documents(
+    folder: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if source == "report.json":
+        (folder / "documents.parquet").unlink()
+        full_report().to_json(folder / "report.json")
+    assert recompute.main([str(folder)]) == 0
+    assert "all " in capsys.readouterr().out
+    text = (folder / "layers.csv").read_text().splitlines()
+    first = text[1].split(",")
+    first[4] = str(float(first[4]) + 0.01)
+    (folder / "layers.csv").write_text("\n".join([text[0], ",".join(first), *text[2:]]) + "\n")
+    assert recompute.main([str(folder)]) == 1
+    assert "1 of " in capsys.readouterr().out
+
+
+def test_the_parquet_file_alone_gives_the_same_intervals_and_tests(folder: Path) -> None:
+    report, back = full_report(), RationaleReport.from_parquet(folder / "documents.parquet")
+    assert np.array_equal(report.values, back.values, equal_nan=True)
+    assert back.summary().equals(report.summary())
+    assert back.comparisons("cp", "tpr").equals(report.comparisons("cp", "tpr"))
+
+
+def test_one_cell_with_its_test(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recompute.main([str(folder), "--method", "saliency", "--layer", "3", "--metric", "tpr"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("saliency, layer 3, tpr: mean .") and "cp minus saliency: " in printed
+    with pytest.raises(ArgumentError, match="no cell of method 'lrp', layer 0, metric 'average_precision'"):
+        recompute.main([str(folder), "--method", "lrp"])
+
+
+def test_what_is_not_there_or_damaged(folder: Path) -> None:
+    (folder / "layers.csv").write_text("method,layer\n")
+    with pytest.raises(DataError, match="layers.csv: no column metric, mean, low, high, n"):
+        recompute.main([str(folder)])
+    (folder / "documents.parquet").write_text("no")
+    with pytest.raises(DataError, match="documents.parquet: "):
+        recompute.main([str(folder)])
+    with pytest.raises(DataError, match="holds neither documents.parquet nor report.json"):
+        recompute.main([str(folder / "none")])
+
+
+def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = make_report()
+    other = replace(one, values=one.values + 0.1)
+    merged = RationaleReport.merge([one, other]).set_index(["method", "layer", "metric"])
+    cell = one.summary().set_index(["method", "layer", "metric"]).loc[("cp", 1, "fpr")]
+    assert merged.loc[("cp", 1, "fpr"), "mean"] == pytest.approx(cell["mean"] + 0.05)
+    assert merged.loc[("cp", 1, "fpr"), "sd"] == pytest.approx(np.std([0, 0.1], ddof=1))
+    for name, report in (("a", one), ("b", other)):
+        report.to_json(tmp_path / name / "report.json")
+    assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "m.csv")]) == 0
+    assert "over 2 runs" in capsys.readouterr().out
+    assert (tmp_path / "m.csv").read_text().startswith("method,layer,metric,mean,sd,min,max,runs")
+    elsewhere = replace(one, meta=one.meta | {"split": "val"})
+    with pytest.raises(ArgumentError, match="reports: split differs, 'test' and 'val'"):
+        RationaleReport.merge([one, elsewhere])
+
+
+def test_a_report_in_a_notebook_is_short_and_escaped() -> None:
+    report = full_report()
+    assert len(repr(report)) < 300 and repr(report).count("\n") == 1
+    assert "4 documents scored, 1 skipped, 4 layers" in repr(report) and "and 1 more" in repr(report)
+    hostile = replace(report, meta=report.meta | {"titles": {"cp": "<script>x</script>"}})
+    html = hostile._repr_html_()
+    assert "<script" not in html and "&lt;script&gt;" in html and html.count("<table>") == 2 and len(html) < 5000

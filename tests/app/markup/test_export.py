@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.markup import export
+from app.model import tracing
+from app.sources.documents import Document
+from tests.app.conftest import DOCUMENTS
+from tests.app.markup.test_render import HOSTILE, Reader, make_trace
+
+
+def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
+    text, label, span = DOCUMENTS["neg_1"]
+    document = Document("neg_1", text, label, (span,))
+    trace = tracing.trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale)
+    made = export.csv(export.token_table(trace), trace, document, checkpoint="tiny", scale=0.5)
+    table = pd.read_csv(io.BytesIO(made), keep_default_na=False)
+    assert table.loc[0, ["document", "checkpoint", "scale", "gold", "prediction"]].tolist() == [
+        "neg_1", "tiny", 0.5, "NEG", trace.label,
+    ]  # fmt: skip
+    assert len(table) == trace.layers * len(trace)
+    assert table.groupby("layer")["enters"].sum().tolist() == trace.lengths.tolist()
+    assert table.loc[table["layer"] == 1, "token"].tolist() == list(trace.pieces)
+    last = table[table["layer"] == 2]
+    assert last["present"].tolist() == trace.enters[1].tolist() and not last["present"].all()
+    for score, present, expected in zip(last["score"], last["present"], trace.scores[2], strict=True):
+        assert (float(score) == pytest.approx(expected)) if present else score == "", "no score is no 0"
+    assert set(table.loc[table["rationale"], "token"]) == {"not", "good"}
+    assert table["word"].iloc[:3].tolist() == ["", "0", "1"], "whole numbers, and none for a special token"
+
+
+def test_formulas_are_guarded() -> None:
+    trace = make_trace(["=1+1", "=", "--", "-5", "@SUM(A1)", "==="], [3] * 6)
+    made = export.csv(export.token_table(trace), trace, Document("@x", "x"), checkpoint="-cmd", scale=1.0)
+    assert list(pd.read_csv(io.BytesIO(made))["token"][:8]) == [
+        "[CLS]", "'=1+1", "=", "--", "-5", "'@SUM(A1)", "===", "[SEP]",
+    ]  # fmt: skip
+    assert b"\n'@x,'-cmd,1.0,,POS,0,0" in made
+
+
+def test_the_page_of_the_grid_stands_alone() -> None:
+    trace = make_trace(HOSTILE, [index % 4 for index in range(len(HOSTILE))])
+    document = Document("<script>alert(1)</script>", "x", "<b>")
+    page = export.html_page(trace, document, subject="checkpoint <b>tiny</b>, scale 1").decode()
+    assert "checkpoint &lt;b&gt;tiny&lt;/b&gt;, scale 1" in page
+    read = Reader(re.sub(r"<meta [^>]*>", "", page))
+    tags = {tag for tag, _ in read.elements}
+    assert "script" not in tags and "img" not in tags and "link" not in tags
+    assert " ".join(["[CLS]", *HOSTILE, "[SEP]"]) in read.text
+    assert "default-src 'none'" in page and "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_figures(kind: str, start: bytes) -> None:
+    trace = make_trace(["one", "$x$", "<b>"], [3, 1, 2], gold=np.array([False, True, False, False, False]))
+    data = export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, lines=2)
+    assert data.startswith(start)
+    assert data == export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, lines=2)

@@ -1,0 +1,60 @@
+"""The curve of a checkpoint is made of its own evaluations and of nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.sources import loading
+from app.work import reports, tradeoff
+
+
+def write(path: Path, split: str, scores: dict[float, float]) -> None:
+    hard = [{"threshold_scale": scale, "score": score, "speedup": 1 + scale} for scale, score in scores.items()]
+    content = {"none": {"score": 0.9}, "hard": hard, "task": "<b>films", "split": split, "examples": 7,
+               "metric": "accuracy"}  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_its_own_evaluations_and_reports(app_checkpoints: Path, app_reports: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(app_checkpoints / "tiny", tmp_path / "mine"))
+    write(mine / "evaluation-test.json", "test", {0.5: 0.85, 1.0: 0.8})
+    (mine / "tradeoff.csv").write_text("mode,phi,epoch,scale,accuracy,speedup,reference\nfull,1,1,1,.99,9,.9\n")
+    (mine / "evaluation-bad.json").write_text("[]")
+    (tmp_path / "results" / "mine").mkdir(parents=True)
+    write(tmp_path / "results" / "mine" / "evaluation-test.json", "test", {1.0: 0.1})
+    menu = {"mine": mine, "tiny": app_checkpoints / "tiny"}
+    found = reports.list_reports([app_reports])
+    options: dict[str, Any] = {"checkpoints": menu, "results": [tmp_path / "results"], "found": found}
+    table, unread = tradeoff.curve("mine", **options)
+    assert table[["scale", "score"]].to_numpy().tolist() == [[0.5, 0.85], [1.0, 0.8]], "no other run, no equal name"
+    assert set(table["measured"]) == {"<b>films, test, 7 documents"} and unread == ["evaluation-bad.json"]
+    table, unread = tradeoff.curve("tiny", **options)
+    report = reports.find_report(found, "films")
+    assert table["file"].tolist() == ["films"] and unread == []
+    assert table["score"].tolist() == [report.adapler_accuracy] and table["speedup"].tolist() == [report.speedup]
+
+
+def test_results_belong_to_the_checkpoints_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tradeoff, "CHECKPOINTS", tmp_path / "checkpoints")
+    write(tmp_path / "results" / "a" / "evaluation-val.json", "val", {1.0: 0.7})
+    ours = tradeoff.evaluation_files("a", tmp_path / "checkpoints" / "a", [tmp_path / "results"])
+    assert [path.name for path in ours] == ["evaluation-val.json"]
+    assert tradeoff.evaluation_files("a", tmp_path / "elsewhere" / "a", [tmp_path / "results"]) == []
+
+
+def test_the_embedded_checkpoint_has_its_published_numbers() -> None:
+    menu = {loading.DEFAULT_CHECKPOINT: loading.CHECKPOINTS / loading.DEFAULT_CHECKPOINT}
+    results = [loading.ROOT / "results"]
+    table, unread = tradeoff.curve(loading.DEFAULT_CHECKPOINT, checkpoints=menu, results=results, found={})
+    assert unread == [] and set(table["measured"]) == {
+        "movies, test, 199 documents",
+        "movies, validation, 200 documents",
+    }
+    at_one = table[table["scale"] == 1.0].set_index("measured")["score"]
+    assert at_one["movies, test, 199 documents"] == pytest.approx(0.854, abs=1e-3)
