@@ -12,13 +12,14 @@ Nothing of it is committed. `method_pages` and the others are plain functions fr
 
 from __future__ import annotations
 
+import contextlib
 import html
+import importlib
 import inspect
+import io
 import os
 import re
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -360,8 +361,6 @@ def command_page() -> str:
     """reference/commands.md: every command with what its --help prints."""
     optional = [name for name in OPTIONAL_COMMANDS if (ROOT / (name.replace(".", "/") + ".py")).is_file()]
     names = [*COMMANDS, *optional]
-    with ThreadPoolExecutor(2) as pool:
-        helps = list(pool.map(_help, names))
     lines = [
         "# Commands",
         "",
@@ -369,20 +368,31 @@ def command_page() -> str:
         " On bad input it prints one line that says what is wrong, and its status is not 0.",
         "",
     ]
-    for name, text in zip(names, helps, strict=True):
+    for name in names:
         title = name if name.startswith("adapler") else f"python -m {name}"
-        lines += [f"## `{title}`", "", "```text", text.rstrip(), "```", ""]
+        lines += [f"## `{title}`", "", "```text", _help(name).rstrip(), "```", ""]
     lines += ["## The app", "", "```sh", "streamlit run app/main.py", "```", "", "See [The app](../how-to/app.md).", ""]
     return "\n".join(lines)
 
 
 def _help(name: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "96", "NO_COLOR": "1"}
-    words = ["-m", *name.split(), "--help"]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{name} --help: {done.stderr.strip()}")
-    return done.stdout
+    """What a command prints for --help; in this process, since every new one would load torch."""
+    package, *words = name.split()
+    path = "adapler.cli.parser" if package == "adapler" else package
+    module = importlib.import_module(path)
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(path + ".__main__")
+    printed = io.StringIO()
+    columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "96"
+    try:
+        with contextlib.redirect_stdout(printed):
+            module.main([*words, "--help"])
+    except SystemExit as end:
+        if end.code:
+            raise RuntimeError(f"{name} --help: status {end.code}") from None
+    finally:
+        os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
+    return printed.getvalue()
 
 
 def protocol_sections() -> str:
