@@ -29,9 +29,7 @@ demo: .venv/installed  ## install, then the main job on the embedded sample
 	@echo "  $(BIN)/python -m analysis.rationale_eval --help     your own model, your own documents"
 
 train-sample: .venv/installed  ## the whole pipeline on the sample, from the packaged MiniLM
-	@$(BIN)/adapler run --task data/eraser/sample --model "$$($(BIN)/python -m adapler.data.minilm)" \
-		--output runs/sample --epochs 3 --finetune-epochs 8 --batch-size 8 --learning-rate 5e-5 --freeze-backbone \
-		--predictor-learning-rate 5e-3 --eta-learning-rate 1e-2 --gamma 0.2 --phi 1e-3
+	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.data.minilm)"
 
 test: .venv/installed  ## everything that needs no network; `slow` tests run where the data is, `browser` tests where chromium is
 	@$(BIN)/python -m pytest

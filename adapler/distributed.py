@@ -1,22 +1,53 @@
-"""One job in several processes (`torchrun`, `accelerate launch`): who writes, and waiting for it."""
+"""One job in several processes (`torchrun`, `accelerate launch`): who writes, and waiting for it; and the device.
+
+Only the standard library is imported at once, so that a command can ask who it is before it loads torch.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from accelerate import PartialState
+from adapler.errors import ArgumentError
 
-# One process may compute saliency for hours while the others wait; NCCL alone would give up after ten minutes.
-LONGEST_WAIT = timedelta(days=7)
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+# How long a process waits for another. While the main process computes saliency or evaluates, the others wait: hours,
+# for a large training set. The default of 10 or 30 minutes would end such a run. When a process fails, the launcher
+# ends the others at once, so nobody waits this long for a dead one.
+GROUP_TIMEOUT = timedelta(days=7)
 
 
-def device() -> torch.device:
-    """Where a command's model runs: this process's own GPU where there is one, as in training; the CPU otherwise."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+def device(name: str = "auto") -> torch.device:
+    """Where a command's model runs.
+
+    Args:
+        name: "auto" (this process's own GPU where there is one, as in training; the CPU otherwise), "cpu", "cuda",
+            "cuda:1", "mps".
+
+    Raises:
+        ArgumentError: no such device on this machine.
+    """
+    import torch
+
+    if name == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        found = torch.device(name)
+    except RuntimeError as error:
+        raise ArgumentError(f"--device: {name!r} is not one of auto, cpu, cuda, cuda:N, mps") from error
+    number = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (found.index or 0) >= number.get(found.type, 0):
+        there = "auto, cpu, " + ", ".join(kind for kind in ("cuda", "mps") if number[kind])
+        raise ArgumentError(f"--device: {name} is not on this machine, which has {there.rstrip(', ')}")
+    return found
 
 
 def is_main() -> bool:
@@ -24,8 +55,40 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def processes() -> int:
+    """How many processes a launcher started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join_processes(device: torch.device) -> None:
+    """Open the group of processes, for models on a kind of device; does nothing without a launcher."""
+    if processes() > 1:
+        _state(cpu=device.type == "cpu")
+
+
 def wait_for_everyone() -> None:
     """Returns when every process is here; at once, without a launcher."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Used only when this call opens the group; a group that training opened has training's time limit.
-        PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT).wait_for_everyone()
+    if processes() > 1:
+        import torch
+
+        _state(cpu=not torch.cuda.is_available()).wait_for_everyone()
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """What `compute` returns in the main process, in every process; the others wait for it and compute nothing."""
+    if processes() == 1:
+        return compute()
+    from accelerate.utils import broadcast_object_list
+
+    wait_for_everyone()
+    values: list[Any] = [compute() if is_main() else None]
+    broadcast_object_list(values)
+    result: T = values[0]
+    return result
+
+
+def _state(*, cpu: bool) -> Any:
+    from accelerate import PartialState
+
+    # A group that is open already stays as it is.
+    return PartialState(cpu=cpu, timeout=GROUP_TIMEOUT)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from adapler.errors import ArgumentError, DataError
 
-__all__ = ["replacing", "sha256_of"]
+__all__ = ["check_replaceable", "replacing", "sha256_of"]
 
 _CHUNK = 1 << 20  # bytes
 
@@ -53,7 +53,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     try:
-        _refuse_precious(path)
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.exists()  # raises for a name that is too long
     except (FileExistsError, NotADirectoryError) as error:
@@ -93,7 +93,8 @@ def _swap_folders(new: Path, path: Path, aside: Path) -> None:
     _remove(aside)
 
 
-def _refuse_precious(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
+    """Raises ArgumentError for a folder that holds the working directory, the home directory or a git repository."""
     if not path.is_dir():
         return
     real = path.resolve()

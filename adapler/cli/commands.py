@@ -1,4 +1,7 @@
-"""What each command of `adapler` does with its parsed arguments; models are imported when a command needs them."""
+"""The commands of `adapler`: from parsed arguments to settings, to a stage, to what is printed.
+
+What a command needs is imported when it runs, so that `adapler --help` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -6,155 +9,95 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from adapler.backbones.checkpoints import is_fine_tuned, read_config
-from adapler.data.tasks import Task
-from adapler.distributed import device, is_main
-from adapler.errors import ArgumentError
+from adapler.cli.options import chosen
+from adapler.distributed import is_main
 from adapler.files import replacing
-from adapler.training.records import check_output_file, check_output_folder, write_record
-from adapler.training.stages.options import objectives_of, prepare, settings_of
+
+
+def run_command(args: argparse.Namespace) -> int:
+    settings = chosen(args)
+    from adapler.training.stages.run import run
+
+    run(settings)
+    return 0
 
 
 def finetune_command(args: argparse.Namespace) -> int:
-    from adapler.training.stages.finetune import finetune
+    settings = chosen(args)
+    from adapler.training.stages.finetune import run_finetune
 
-    settings = settings_of(args)
-    check_output_folder(args.output)
-    prepared = prepare(args, args.model, splits=("train", "validation"))
-    record = finetune(
-        prepared.task,
-        prepared.encoded,
-        model=args.model,
-        tokenizer=prepared.tokenizer,
-        output=args.output,
-        settings=settings,
-        reinit_head=args.reinit_head,
-        resume=args.resume,
-        half=args.half,
-        encoding=prepared.encoding,
-    )
+    record = run_finetune(settings)
     if is_main():
-        print(f"best validation {record['metric']} {record['best']:.4f}; model in {args.output}")
+        print(f"best validation {record['metric']} {record['best']:.4f}; model in {settings.output}")
     return 0
 
 
 def saliency_command(args: argparse.Namespace) -> int:
-    from adapler.training.stages.run import classifiers_of, make_targets
+    settings = chosen(args)
+    from adapler.training.stages.saliency import run_saliency
 
-    check_output_folder(args.output)
-    sources = [args.model] if args.finetuned is None else classifiers_of(args.finetuned, most=args.epochs)
-    prepared = prepare(args, args.model or args.finetuned, splits=("train",))
-    make_targets(prepared, sources, output=args.output, precision=args.precision)
-    print(f"saliency of {prepared.encoded['train'].num_rows} rows in {args.output}")
+    record = run_saliency(settings)
+    print(f"saliency of {record['rows']['train']} rows in {settings.output}")
     return 0
 
 
 def train_command(args: argparse.Namespace) -> int:
-    from adapler.training.stages.run import measured_score, reference_score
-    from adapler.training.stages.targets import load_targets
-    from adapler.training.stages.train import train
+    settings = chosen(args)
+    from adapler.training.stages.train import run_train
 
-    settings, objectives = settings_of(args), objectives_of(args)
-    start = args.model if args.model is not None else args.finetuned
-    if start is None:
-        raise ArgumentError("--model: needed when --finetuned is not given")
-    if args.reference_score is not None and not 0 <= args.reference_score <= 1:
-        raise ArgumentError(f"--reference-score: {args.reference_score} is not between 0 and 1")
-    check_output_folder(args.output)
-    targets = load_targets(args.saliency)
-    reference = args.reference_score
-    if reference is None and args.finetuned is not None:
-        reference = reference_score(args.finetuned)
-    if reference is None and not is_fine_tuned(read_config(start)):
-        raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
-    prepared = prepare(args, start, splits=("train", "validation"))
-    if reference is None:
-        reference = measured_score(start, prepared)
-    record = train(
-        prepared.task,
-        prepared.encoded,
-        model=start,
-        tokenizer=prepared.tokenizer,
-        saliency=targets,
-        output=args.output,
-        settings=settings,
-        objectives=objectives,
-        reference_score=reference,
-        resume=args.resume,
-        keep_epochs=args.keep_epochs,
-        encoding=prepared.encoding,
-    )
+    record = run_train(settings)
     if is_main():
-        _report_selected(record, args.output)
+        _report_selected(record, settings.output)
     return 0
 
 
 def _report_selected(record: dict[str, Any], output: Path) -> None:
-    chosen, metric = record["selected"], record["metric"]
+    epoch, metric = record["selected"], record["metric"]
     print(
-        f"epoch {chosen['epoch']:g}: validation {metric} {chosen[metric]:.4f} "
-        f"(fine-tuned {record['reference_score']:.4f}), speedup {chosen['speedup']:.2f}x; model in {output}"
+        f"epoch {epoch['epoch']:g}: validation {metric} {epoch[metric]:.4f} "
+        f"(fine-tuned {record['reference_score']:.4f}), speedup {epoch['speedup']:.2f}x; model in {output}"
     )
+    if "validation" in record:
+        exact = record["validation"]
+        print(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
     if not record["qualified"]:
         print("no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept")
 
 
-def run_command(args: argparse.Namespace) -> int:
-    from adapler.training.stages.run import run_pipeline
-
-    return run_pipeline(args)
-
-
 def evaluate_command(args: argparse.Namespace) -> int:
-    from adapler import AdapLeRForSequenceClassification
-    from adapler.inference.evaluation import evaluate_rows, evaluation_table
+    settings = chosen(args)
+    from adapler.inference.evaluation import evaluation_table
+    from adapler.training.stages.evaluate import run_evaluate
 
-    check_output_file(args.output)
-    model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(device())
-    prepared = prepare(args, args.model, splits=(args.split,))
-    _check_labels(model, prepared.task, folder=args.model)
-    result = evaluate_rows(
-        model,
-        prepared.encoded[args.split],
-        pad_token_id=prepared.tokenizer.pad_token_id,
-        metric=prepared.task.metric,
-        threshold_scales=args.threshold_scale,
-        token_budget=args.token_budget,
-    )
-    result |= {"task": prepared.task.name, "split": args.split, "data_checksum": prepared.task.checksum}
-    print(f"{prepared.task.name}, {args.split}: {result['examples']} examples")
+    result = run_evaluate(settings)
+    print(f"{result['task']}, {result['split']}: {result['examples']} examples, in {result['precision']}")
     print(evaluation_table(result))
-    if args.output is not None:
-        write_record(args.output, result)
     return 0
 
 
-def _check_labels(model: Any, task: Task, *, folder: Path) -> None:
-    """Their number; `prepare` has matched their names."""
-    number = model.config.num_labels
-    if number != len(task.labels):
-        raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {folder} {number}")
-
-
 def export_command(args: argparse.Namespace) -> int:
+    settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
     from adapler.data.encoding import load_tokenizer
     from adapler.model.export import export
+    from adapler.training.resume import check_output_folder
 
-    check_output_folder(args.output)
-    model = AdapLeRForSequenceClassification.from_pretrained(args.model)
-    tokenizer = load_tokenizer(args.model, words=False)
-    size = export(model, args.output, tokenizer=tokenizer, record=args.model / "run.json")
-    print(f"{args.output}: {size / 1e6:.1f} MB")
+    check_output_folder(settings.output)
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
+    tokenizer = load_tokenizer(settings.model, words=False)
+    size = export(model, settings.output, tokenizer=tokenizer, record=settings.model / "run.json")
+    print(f"{settings.output}: {size / 1e6:.1f} MB")
     return 0
 
 
 def tradeoff_command(args: argparse.Namespace) -> int:
+    settings = chosen(args)
     from adapler.cli.tradeoff import tradeoff_table
+    from adapler.training.resume import check_output_file
 
-    check_output_file(args.output)
-    table = tradeoff_table(args.runs, split=args.split)
-    with replacing(args.output) as partial:
+    check_output_file(settings.output)
+    table = tradeoff_table(settings.runs, split=settings.split)
+    with replacing(settings.output) as partial:
         table.to_csv(partial, index=False)
-    print(f"{len(table)} rows of {table['run'].nunique()} runs in {args.output}")
+    print(f"{len(table)} rows of {table['run'].nunique()} runs in {settings.output}")
     return 0

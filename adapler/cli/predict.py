@@ -19,6 +19,7 @@ from adapler.cli.predict_model import POLICIES, Classifier, encoding_of
 from adapler.cli.predict_output import output_row, writer
 from adapler.data.texts import FORMATS, STDIN, TextRow, TextSource, shards
 from adapler.errors import ArgumentError, DataError
+from adapler.training.settings import PRECISIONS
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: as in training, by run.json; otherwise truncate)",
     )
     add("--stride", type=int, help="overlap of windows, in wordpieces")
+    add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N, or mps")
+    add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: autocast (default: float32)")
     group = parser.add_argument_group("files")
     add = group.add_argument
     add("--input", type=Path, help="a .jsonl, .csv, .tsv, .parquet or .txt (one text a line), or - for standard input")
@@ -102,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_output(path: Path | None, source: Path | None) -> None:
-    from adapler.training.records import check_output_file
+    from adapler.training.resume import check_output_file
 
     check_output_file(path)
     if path is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from adapler.data.texts import TextRow
 from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.training.settings import Execution
 
 __all__ = ["POLICIES", "Classifier", "Encoding", "encoding_of"]
 
@@ -78,6 +79,7 @@ class Classifier:
 
     def __init__(self, model: Any, tokenizer: Any, args: argparse.Namespace, encoding: Encoding) -> None:
         self.model, self.tokenizer, self.encoding = model, tokenizer, encoding
+        self.execution = Execution(device=args.device, precision=args.precision)
         self.options = {"removal": args.removal, "threshold_scale": args.threshold_scale}
         self.labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
         if encoding.long_documents == "last":
@@ -89,7 +91,7 @@ class Classifier:
         from adapler.data.encoding import load_tokenizer
         from adapler.distributed import device
 
-        model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(device())
+        model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(device(args.device))
         return cls(model, load_tokenizer(args.model, words=False), args, encoding)
 
     def classify(
@@ -99,6 +101,14 @@ class Classifier:
 
         A row that turns out to be bad here gets an `error`, and `failed` is called with it.
         """
+        from adapler.training.stages.evaluate import autocast
+
+        with autocast(self.model, self.execution):
+            return self._classify(shard, failed=failed)
+
+    def _classify(
+        self, shard: list[TextRow], *, failed: Callable[[TextRow], None]
+    ) -> tuple[list[TextRow], list[dict[str, Any] | None]]:
         good = [place for place, row in enumerate(shard) if row.error is None]
         found: list[dict[str, Any] | None] = [None] * len(shard)
         if not good:

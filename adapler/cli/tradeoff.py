@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,14 @@ from typing import Any
 import pandas as pd
 
 from adapler.errors import ArgumentError, CheckpointError
+from adapler.training.records import check_evaluation, check_record, model_checksum, read_json
 
 __all__ = ["COLUMNS", "tradeoff_table"]
 
-COLUMNS = ("mode", "phi", "gamma", "rows", "epoch", "scale", "accuracy", "speedup", "reference", "run", "split")
+COLUMNS = (
+    *("mode", "phi", "gamma", "rows", "epoch", "scale", "metric", "score", "speedup", "reference", "precision"),
+    *("run", "split"),
+)
 
 
 def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> pd.DataFrame:
@@ -28,13 +31,15 @@ def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> 
         split: "validation" or "test"; on test there are the evaluation files only.
 
     Returns:
-        COLUMNS: mode ("full" or "post-hoc"), phi, gamma, rows (of the training split), epoch, scale, accuracy (the
-        task's metric), speedup (FLOPs of the fine-tuned classifier / AdapLeR's), reference (score of the fine-tuned
-        classifier; empty where no file tells it), run (name), split.
+        COLUMNS: mode ("full" or "post-hoc"), phi, gamma, rows (of the training split), epoch, scale, metric
+        (accuracy or f1), score, speedup (FLOPs of the fine-tuned classifier / AdapLeR's), reference (score of the
+        fine-tuned classifier; empty where no file tells it), precision (what score and speedup were computed in; empty
+        in records of older versions), run (name), split.
 
     Raises:
         ArgumentError: another split, or nothing recorded of it.
-        CheckpointError: a folder or file without the record of an AdapLeR training.
+        CheckpointError: a folder or file without the record of an AdapLeR training, a value of the wrong type in one,
+            or an evaluation of another model than the one beside it.
     """
     if split not in ("validation", "test"):
         raise ArgumentError(f"split: {split!r} is not 'validation' or 'test'")
@@ -47,23 +52,16 @@ def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> 
 def _records(run: Path) -> list[Path]:
     """The run.json of each AdapLeR training in or below a run."""
     candidates = [run] if run.is_file() else [run / "run.json", *sorted(run.glob("*/run.json"))]
-    found = [path for path in candidates if path.is_file() and _read(path).get("command") == "train"]
+    found = [path for path in candidates if path.is_file() and read_json(path).get("command") == "train"]
     if not found:
         what = "is not the record" if run.is_file() else "holds no record (run.json)"
         raise CheckpointError(f"{run}: {what} of an AdapLeR training; `adapler train` and `adapler run` write one")
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON") from error
-    return content if isinstance(content, dict) else {}
-
-
 def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
-    record = _read(path)
+    record = read_json(path)
+    check_record(record, where=path)
     try:
         objectives, metric, selected = record["objectives"], record["metric"], record["selected"]
         post_hoc = bool(objectives["freeze_backbone"])
@@ -72,22 +70,25 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
             "phi": objectives["phi"],
             "gamma": objectives["gamma"],
             "rows": record["rows"]["train"],
+            "metric": metric,
             "run": path.parent.resolve().name if path.name == "run.json" else path.stem,
             "split": split,
         }
         reference = record["reference_score"] if split == "validation" else None
         if split == "validation":
             for epoch in record["epochs"]:
-                figures = {"accuracy": epoch[metric], "speedup": epoch["speedup"], "reference": reference}
-                yield {**common, "epoch": epoch["epoch"], "scale": 1.0, **figures}
+                figures = {"score": epoch[metric], "speedup": epoch["speedup"], "reference": reference}
+                precision = epoch.get("precision")
+                yield {**common, "epoch": epoch["epoch"], "scale": 1.0, "precision": precision, **figures}
         for result in _evaluations(path, split):
             # Post-hoc training leaves the fine-tuned classifier as it was, so without removal it is the reference.
             known = result["none"]["score"] if reference is None and post_hoc else reference
             for hard in result["hard"]:
                 if split == "validation" and hard["threshold_scale"] == 1:
                     continue  # the selected epoch's row
-                figures = {"accuracy": hard["score"], "speedup": hard["speedup"], "reference": known}
-                yield {**common, "epoch": selected["epoch"], "scale": hard["threshold_scale"], **figures}
+                figures = {"score": hard["score"], "speedup": hard["speedup"], "reference": known}
+                figures |= {"precision": result.get("precision"), "scale": hard["threshold_scale"]}
+                yield {**common, "epoch": selected["epoch"], **figures}
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: a record without {error}; another version of this package wrote it") from error
 
@@ -97,6 +98,10 @@ def _evaluations(path: Path, split: str) -> Iterator[dict[str, Any]]:
     if path.name != "run.json":
         return
     for file in sorted(path.parent.glob("*.json")):
-        result = _read(file) if file.name != "run.json" else {}
+        result = read_json(file) if file.name != "run.json" and not file.name.startswith("tokenizer") else {}
         if {"none", "hard"} <= result.keys() and result.get("split", file.stem.rpartition("-")[2]) == split:
+            check_evaluation(result, where=file)
+            checksum = result.get("model_checksum")
+            if checksum is not None and checksum != model_checksum(path.parent):
+                raise CheckpointError(f"{file}: an evaluation of another model than the one in {path.parent}")
             yield result

@@ -33,6 +33,24 @@ def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
     return [int(label) for label in logits.argmax(-1)]
 
 
+def score_by_example(
+    logits: Tensor, labels: Sequence[int], example_ids: Sequence[str], *, metric: str = "accuracy"
+) -> float:
+    """Score of examples; the mean of the logits of an example's rows (windows of a long document) decides its label.
+
+    Training, the reference score of a classifier and evaluation all count with this function.
+
+    Args:
+        logits: (rows, C).
+        labels: true class of each row.
+        example_ids: whose row it is.
+        metric: "accuracy" or "f1".
+    """
+    gold = dict(zip(example_ids, labels, strict=True))
+    _, mean = by_example(logits.float(), example_ids)
+    return score_predictions(mean.argmax(-1), list(gold.values()), metric=metric)
+
+
 def classifier_score(
     classifier: PreTrainedModel, rows: datasets.Dataset, *, pad_token_id: int, metric: str = "accuracy"
 ) -> float:
@@ -42,9 +60,8 @@ def classifier_score(
         ArgumentError: a classifier that does not choose one of several labels (regression, multi-label).
     """
     check_task(classifier.config)
-    gold = dict(zip(rows["example_id"], rows["labels"], strict=True))
     predictions = predict_rows(classifier, rows.to_list(), pad_token_id=pad_token_id, progress="the classifier")
-    return score_predictions(classify(predictions, rows["example_id"]), list(gold.values()), metric=metric)
+    return score_by_example(predictions.logits, rows["labels"], rows["example_id"], metric=metric)
 
 
 def evaluate_rows(
@@ -80,16 +97,16 @@ def evaluate_rows(
         raise DataError(f"labels: {strange[0]} found, but the model has {classes} labels, 0 to {classes - 1}")
     plain = rows.to_list()
     owners = list(rows["example_id"])
-    first = dict(zip(owners, labels, strict=True))
+    number = len(set(owners))
 
     options = {"pad_token_id": pad_token_id, "token_budget": token_budget}
-    gold = list(first.values())
-    baseline = classify(predict_rows(model, plain, progress="no removal", removal="none", **options), owners)
+    unreduced = predict_rows(model, plain, progress="no removal", removal="none", **options)
+    baseline = classify(unreduced, owners)
     result: dict[str, Any] = {
         "metric": metric,
-        "examples": len(gold),
+        "examples": number,
         "rows": len(plain),
-        "none": {"score": score_predictions(baseline, gold, metric=metric)},
+        "none": {"score": score_by_example(unreduced.logits, labels, owners, metric=metric)},
         "hard": [],
     }
     for scale in threshold_scales:
@@ -99,11 +116,11 @@ def evaluate_rows(
         result["hard"].append(
             {
                 "threshold_scale": scale,
-                "score": score_predictions(labels_out, gold, metric=metric),
+                "score": score_by_example(predictions.logits, labels, owners, metric=metric),
                 "speedup": speedup(model.config, predictions.lengths_in, predictions.lengths),
                 "lengths_in": float(predictions.lengths_in.double().mean()),
                 "lengths": [float(n) for n in predictions.lengths.double().mean(0)],
-                "agreement": sum(a == b for a, b in zip(labels_out, baseline, strict=True)) / len(gold),
+                "agreement": sum(a == b for a, b in zip(labels_out, baseline, strict=True)) / number,
             }
         )
     return result

@@ -35,7 +35,7 @@ from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.loading import public_path
 from analysis.results.report import DocumentRecord, ReportData
-from analysis.scores import ScoringMethod, get_method
+from analysis.scores import MethodSpec, ScoringMethod, get_method, get_methods
 
 __all__ = ["PAPER_METHODS", "run_evaluation"]
 
@@ -189,12 +189,12 @@ class _Outcome:
         )
 
 
-def _methods(names: Sequence[Any] | None, has_adapler: bool, given: Sequence[str]) -> list[ScoringMethod]:
+def _methods(names: Sequence[MethodSpec] | None, has_adapler: bool, given: Sequence[str]) -> list[ScoringMethod]:
     if names is None:
         names = [n for n in PAPER_METHODS if has_adapler or "adapler" not in get_method(n).needs]
     if not names and not given:
         raise ArgumentError("methods: got none, at least one is needed")
-    chosen = {method.key: method for method in map(get_method, names)}
+    chosen = {method.key: method for method in get_methods(names)}
     for method in chosen.values():
         if "adapler" in method.needs and not has_adapler:
             raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and none was given (--adapler)")

@@ -93,7 +93,8 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
     if adapler and data.kept is not None and method.present is not None:
         kept = data.kept[row]
         gone = np.flatnonzero(~method.present[row])
-        ax.plot(gone, np.zeros(len(gone)), "x", color="0.5", markersize=3, markeredgewidth=0.7, clip_on=False)
+        if len(gone):  # an empty line that is not clipped has no extent, and the layout fails
+            ax.plot(gone, np.zeros(len(gone)), "x", color="0.5", markersize=3, markeredgewidth=0.7, clip_on=False)
     colors = np.where(scores < 0, AGAINST, FOR)
     ax.bar(position, scores, width=0.75, color=np.where(kept, colors, "none"), edgecolor=colors, linewidth=0.6)
     if method.signed:

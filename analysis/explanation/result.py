@@ -81,7 +81,7 @@ class Explanation(ExplanationData):
         rows = [("method", "layers", "a score is about", "highest at the last layer")]
         for method in self.methods.values():
             layers = f"0-{len(method.scores) - 1}" if method.layerwise and len(method.scores) > 1 else "0"
-            about = method.scope + (f" of {method.target}" if method.target else "")
+            about = method.scope + (f", target {method.target}" if method.target else "")
             rows.append((method.name, layers if method.layerwise else "input", about, self._highest(method)))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         table = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
+from adapler.backbones.targets import class_index, target_weights
 from adapler.data.encoding import load_tokenizer
 from adapler.errors import ArgumentError
 from adapler.model.contribution import threshold
@@ -89,7 +90,7 @@ def run(
     if clash := [key for key in saved if key in chosen]:
         raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
     read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
-    gold_index = None if gold is None else class_index(gold, subject.labels, "gold")
+    gold_index = None if gold is None else _gold_index(gold, subject.labels)
     marked = None if rationale is None else word_mask(rationale, len(read.words))
     facts: dict[str, Any] = {}
     found: dict[str, MethodScores] = {}
@@ -98,8 +99,9 @@ def run(
         targeted = {key: _with_target(method, target) for key, method in chosen.items()}
         results = {key: _score(method, batch, subject) for key, method in targeted.items()}
         facts = _answers(batch, subject, threshold_scale)
+        logits = classifier_logits(subject.classifier, batch).cpu()
         for key, method in targeted.items():
-            described = _described(method, subject.labels, facts["full_prediction"], gold_index)
+            described = _described(method, subject.labels, logits, gold_index)
             found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
     found |= {key: saved_method(key, values, read) for key, values in saved.items()}
     notes = [read.note, _unknown(read, subject.tokenizer), facts.pop("note", "")]
@@ -116,27 +118,6 @@ def run(
         rationale=marked,
         note="; ".join(note for note in notes if note),
         **facts,
-    )
-
-
-def class_index(value: str | int, labels: Sequence[str], argument: str) -> int:
-    """The index of a class by its name, in any case, or by its index.
-
-    Raises ArgumentError that names the classes.
-
-    >>> class_index("pos", ["NEG", "POS"], "gold"), class_index(0, ["NEG", "POS"], "gold")
-    (1, 0)
-    """
-    text = str(value)
-    exact = [index for index, label in enumerate(labels) if label == text]
-    folded = [index for index, label in enumerate(labels) if label.casefold() == text.casefold()]
-    if exact or len(folded) == 1:
-        return (exact or folded)[0]
-    if not isinstance(value, bool) and text.isdecimal() and int(text) < len(labels):
-        return int(text)
-    raise ArgumentError(
-        f"{argument}: got {value!r}, the model's classes are "
-        + ", ".join(f"{label} ({index})" for index, label in enumerate(labels))
     )
 
 
@@ -169,7 +150,7 @@ def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
 
 def _public_name(origin: str) -> str:
     """A model's name as a file may show it to others: a hub name, or a folder without what lies above it."""
-    return loading.public_path(origin) if Path(origin).is_dir() else origin
+    return Path(origin).absolute().name if Path(origin).is_dir() else origin
 
 
 def _check_classifier(model: Any) -> None:
@@ -188,7 +169,7 @@ def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, Sc
         wanted = [name for name in DEFAULT_METHODS if subject.adapler is not None or name != "cp"]
     chosen: dict[str, ScoringMethod] = {}
     for one in wanted:
-        method = one if isinstance(one, ScoringMethod) else get_method(one)
+        method = get_method(one)
         if method.key in chosen:
             raise ArgumentError(f"methods: {method.key!r} is named twice")
         if "adapler" in method.needs and subject.adapler is None:
@@ -216,25 +197,34 @@ def _batch(read: Text, subject: _Subject, gold: int | None, *, seed: int, thresh
 
 
 def _with_target(method: ScoringMethod, target: str | int) -> ScoringMethod:
-    """The method with that target, if it has one and was not given another: `saliency(target=POS)` stays."""
-    default = method.defaults.get("target")
-    if default is None or method.options["target"] != default or str(target) == default:
+    """The method with that target, if it has one and none of its own: `saliency(target=POS)` and `saliency_gold`
+    stay as they are."""
+    if method.options.get("target") != "predicted":
         return method
     return method.with_options(target=str(target))
 
 
-def _described(method: ScoringMethod, labels: Sequence[str], predicted: str, gold: int | None) -> str | None:
-    """Whose logit the method explains, in words; None for a method without a target."""
+def _described(method: ScoringMethod, labels: Sequence[str], logits: torch.Tensor, gold: int | None) -> str | None:
+    """What the method explains, in words: a class, or one class minus another; None for a method without a target.
+
+    logits: (1, C) of the input as it is.
+    """
     option = method.options.get("target")
-    if option is None:
+    if not isinstance(option, str | int):
         return None
-    contrast, _, of = str(option).partition(":")
-    one = of or "predicted" if contrast == "contrast" else str(option)
-    if one == "predicted":
-        name = predicted
-    else:
-        name = labels[gold if one == "gold" and gold is not None else class_index(one, labels, "target")]
-    return f"{name} minus the strongest other" if contrast == "contrast" else name
+    truth = None if gold is None else torch.tensor([gold])
+    weights = target_weights(option, logits, labels=truth, id2label=dict(enumerate(labels)))[0]
+    name = labels[int(weights.argmax())]
+    return f"{name} minus {labels[int(weights.argmin())]}" if bool((weights < 0).any()) else name
+
+
+def _gold_index(gold: str | int, labels: Sequence[str]) -> int:
+    """The gold class's index. Raises ArgumentError that names the classes."""
+    try:
+        return class_index(gold, dict(enumerate(labels)), len(labels))
+    except ArgumentError as error:
+        listed = ", ".join(f"{label} ({index})" for index, label in enumerate(labels)) or "not known without a model"
+        raise ArgumentError(f"gold: got {gold!r}, the model's classes are {listed}") from error
 
 
 def _score(method: ScoringMethod, batch: Batch, subject: _Subject) -> LayerScores:

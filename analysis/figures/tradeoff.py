@@ -37,6 +37,8 @@ def read_tradeoff(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
+    if "score" in table.columns and "accuracy" not in table.columns:  # with a column `metric` that says of what
+        table = table.rename(columns={"score": "accuracy"})
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")

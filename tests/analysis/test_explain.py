@@ -45,6 +45,7 @@ def agrees(report: Any, corpus: Any, *, model: Any, methods: list[str], **option
     return compared
 
 
+@pytest.mark.filterwarnings("ignore::analysis.scores.shared.surrogates.UnstableScoresWarning")
 def test_every_method_gives_the_numbers_of_an_evaluation(adapler_folder: Path, corpus_folder: Path) -> None:
     corpus = load_corpus(corpus_folder)
     methods = [FEW.get(name, name) for name in method_names()]
@@ -126,6 +127,57 @@ def test_other_families(family: str, tiny_tokenizer: Any) -> None:
     methods = ["saliency", "attention", "occlusion"]
     e = explain(GOOD, model=tiny_classifier(family), tokenizer=tiny_tokenizer, methods=methods)
     assert len(e.labels) == 3 and len(e.scores["saliency"]) == 3
+
+
+def saliency_by_hand(model: Any, ids: torch.Tensor, weights: list[float]) -> np.ndarray:
+    """|| gradient x input ||_2 of a weighted sum of the logits at the input of every layer, shares of each layer."""
+    states = model(ids, output_hidden_states=True)
+    value = (states.logits[0] * torch.tensor(weights)).sum()
+    layers = states.hidden_states[:-1]
+    gradients = torch.autograd.grad(value, layers)
+    norms = torch.stack([(g * h)[0].norm(dim=-1) for g, h in zip(gradients, layers, strict=True)])
+    return (norms / norms.sum(-1, keepdim=True)).detach().numpy()
+
+
+@pytest.mark.parametrize(
+    ("target", "weights", "described"),
+    [
+        ("label_1", [0, 1, 0], "LABEL_1"),
+        (2, [0, 0, 1], "LABEL_2"),
+        ("gold", [1, 0, 0], "LABEL_0"),
+        ("contrast:1", None, "LABEL_1 minus "),
+    ],
+)
+def test_targets(target: str | int, weights: list[float] | None, described: str, tiny_tokenizer: Any) -> None:
+    model = tiny_classifier("bert")
+    e = explain(GOOD, model=model, tokenizer=tiny_tokenizer, methods=["saliency", "occlusion"], target=target, gold=0)
+    ids = torch.tensor([e.window.input_ids.tolist()])
+    if weights is None:  # the strongest other class
+        logits = model(ids).logits[0].tolist()
+        weights = [0.0, 1.0, 0.0]
+        weights[0 if logits[0] > logits[2] else 2] = -1.0
+    np.testing.assert_allclose(e.scores["saliency"], saliency_by_hand(model, ids, weights), atol=1e-5)
+    assert {method.target for method in e.methods.values()} >= {e.methods["occlusion"].target}
+    assert str(e.methods["saliency"].target).startswith(described)
+
+
+def test_a_target_of_one_method_stays(classifier: Any, tiny_tokenizer: Any) -> None:
+    e = explain(
+        GOOD, model=classifier, tokenizer=tiny_tokenizer, methods=["saliency(target=POS)", "saliency"], target="NEG"
+    )
+    assert [method.target for method in e.methods.values()] == ["POS", "NEG"]
+    with pytest.raises(ArgumentError, match="target: 'neutral' is no class of this model"):
+        explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target="neutral")
+
+
+def test_a_function_is_a_method(classifier: Any, tiny_tokenizer: Any) -> None:
+    def length(model: Any, batch: Any) -> torch.Tensor:
+        return (batch.input_ids[:, None, :] * batch.attention_mask[:, None, :]).float().expand(-1, 3, -1)
+
+    e = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods=[length, "attention"])
+    ids = e.window.input_ids
+    np.testing.assert_allclose(e.scores["length"], [ids / ids.sum()] * 3, rtol=1e-6)
+    assert e.methods["length"].scope == "not stated" and e.methods["attention"].scope == "in the layer"
 
 
 def test_a_long_text_is_cut_and_the_note_says_so(reducer: Any, tiny_tokenizer: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,43 +13,46 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, set_seed
 
-from adapler.backbones.checkpoints import load_classifier, reinitialise_head
+from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.data.tasks import Task
-from adapler.distributed import is_main, wait_for_everyone
+from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import CheckpointError, TrainingError
-from adapler.files import replacing
-from adapler.inference.metrics import score_predictions
-from adapler.training.records import (
+from adapler.inference.evaluation import classifier_score
+from adapler.training.arguments import training_arguments
+from adapler.training.collator import PaddingCollator
+from adapler.training.records import epochs_of, identity_of, model_checksum, model_name, read_record, record_of
+from adapler.training.resume import (
     EPOCHS,
-    Settings,
-    StopWhenNotFinite,
+    begin_stage,
+    check_output_folder,
     epochs_folder,
-    epochs_of,
-    last_checkpoint,
-    model_name,
-    record_of,
-    training_arguments,
+    finish_stage,
+    finished_record,
     what_is_kept,
-    write_record,
 )
-from adapler.training.trainer import SaliencyCollator
+from adapler.training.selection import score_rows
+from adapler.training.settings import Settings
+from adapler.training.stages.prepare import prepare
+from adapler.training.stages.settings import FinetuneSettings
+from adapler.training.trainer import StopWhenNotFinite, true_everywhere
 
 
-class _FinetuneTrainer(Trainer):  # type: ignore[misc]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # The classifiers accept the number of items of a whole step and ignore it: their loss is the mean of a
-        # batch. Taken at their word, it would count once for each accumulated batch and each process.
-        self.model_accepts_loss_kwargs = False
-
-    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if not math.isfinite(float(loss)):
-            raise TrainingError(
-                f"training stopped at step {self.state.global_step + 1}: the loss is {float(loss)} (group 'backbone'); "
-                f"{what_is_kept(self.args.output_dir)}"
-            )
-        return loss
+def run_finetune(settings: FinetuneSettings) -> dict[str, Any]:
+    """The command `adapler finetune`; returns its record."""
+    check_output_folder(settings.output)
+    prepared = prepare(settings.task, settings.model, splits=("train", "validation"), seed=settings.settings.seed)
+    return finetune(
+        prepared.task,
+        prepared.encoded,
+        model=settings.model,
+        tokenizer=prepared.tokenizer,
+        output=settings.output,
+        settings=settings.settings,
+        reinit_head=settings.reinit_head,
+        resume=settings.resume,
+        half=settings.half,
+        encoding=prepared.encoding,
+    )
 
 
 def finetune(
@@ -73,54 +75,112 @@ def finetune(
         encoded: encoded splits, train and validation.
         model: encoder or classifier, hub name or folder.
         tokenizer: the model's.
-        output: folder; gets the best epoch's model, its tokenizer and run.json, and `epochs/`.
+        output: folder; gets the best epoch's model, its tokenizer and run.json, and `epochs/` with the weights of
+            every epoch.
         settings: optimisation.
-        reinit_head: "auto", "yes" or "no", see checkpoints.reinitialise_head.
-        resume: go on from the newest checkpoint in `epochs/`.
+        reinit_head: "auto", "yes" or "no", see checkpoints.reinitialise_head; a fine-tuned classifier keeps its head
+            unless it is "yes".
+        resume: go on from the newest checkpoint in `epochs/`; a finished run is left as it is.
         half: round the best model's weights to float16's grid (still computed with in float32), so that they
             can be stored in half the space without a change.
         encoding: how the splits were encoded, for the record.
 
     Returns:
         The record written to run.json.
+
+    Raises:
+        ArgumentError: the folder holds another run, finished or not.
+        TrainingError: a loss is not finite.
     """
     started = time.time()
-    set_seed(settings.seed)
-    classifier = load_classifier(model, labels=list(task.labels))
-    new_head = reinitialise_head(classifier, mode=reinit_head)
-    metric = task.metric
-    with epochs_folder(output) as folder:
-        trainer = _FinetuneTrainer(
-            model=classifier,
-            args=training_arguments(settings, folder, metric_for_best_model=metric, remove_unused_columns=False),
-            train_dataset=encoded["train"],
-            eval_dataset=encoded["validation"],
-            data_collator=SaliencyCollator(tokenizer),
-            compute_metrics=lambda p: {metric: score_predictions(p.predictions.argmax(-1), p.label_ids, metric=metric)},
-            callbacks=[StopWhenNotFinite()],
-        )
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
-    record = record_of(
+    output = Path(output)
+    join_processes(device(settings.device))
+    identity = identity_of(
         "finetune",
         settings,
-        started=started,
         task=task.name,
         data_checksum=task.checksum,
         encoding=dict(encoding or {}),
         labels=list(task.labels),
-        metric=metric,
+        metric=task.metric,
         model=model_name(model),
-        head_reinitialised=new_head,
-        rows={split: rows.num_rows for split, rows in encoded.items()},
-        epochs=epochs_of(trainer.state.log_history),
-        best=trainer.state.best_metric,
+        model_checksum=model_checksum(model),
+        reinit_head=reinit_head,
+        half=half,
     )
+    if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
+        return done
+    set_seed(settings.seed)
+    classifier = load_classifier(model, labels=list(task.labels))
+    if (
+        classifier.config.problem_type is None
+    ):  # transformers sets it in the first step, which a resumed run may not have
+        classifier.config.problem_type = "single_label_classification"
+    trained_head = is_fine_tuned(read_config(model)) and reinit_head == "auto"
+    new_head = False if trained_head else reinitialise_head(classifier, mode=reinit_head)
+    with epochs_folder(output) as folder:
+        checkpoint, known = begin_stage(output, identity, resume=resume)
+        if is_main():
+            print(f"fine-tuning into {output}")
+        trainer = FinetuneTrainer(
+            model=classifier,
+            metric=task.metric,
+            args=training_arguments(settings, folder, metric_for_best_model=task.metric, remove_unused_columns=False),
+            train_dataset=encoded["train"],
+            eval_dataset=encoded["validation"],
+            data_collator=PaddingCollator(tokenizer),
+            callbacks=[StopWhenNotFinite()],
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
+    wait_for_everyone()  # every process has read the best epoch's checkpoint by now
     if is_main():
         if half:
             round_to_half(classifier)
-        save_best(classifier, tokenizer, output, record=record)
+        # As it is saved, and in float32, whatever the epochs were computed in.
+        score = classifier_score(
+            classifier, encoded["validation"], pad_token_id=tokenizer.pad_token_id, metric=task.metric
+        )
+        record = record_of(
+            identity,
+            started=started,
+            head_reinitialised=new_head,
+            rows={split: rows.num_rows for split, rows in encoded.items()},
+            epochs=epochs_of(trainer.state.log_history, precision=identity["precision"]),
+            best=trainer.state.best_metric,
+            validation={"precision": "float32", task.metric: score},
+            keep_epochs=True,
+            **({} if known else {"resumed_from_unknown_settings": True}),
+        )
+        finish_stage(classifier, tokenizer, output, record=record, keep_epochs=True)
     wait_for_everyone()
-    return record
+    return read_record(output)
+
+
+class FinetuneTrainer(Trainer):  # type: ignore[misc]
+    """transformers.Trainer for the plain classifier; validation counts examples, not windows."""
+
+    def __init__(self, *args: Any, metric: str, **kwargs: Any) -> None:
+        super().__init__(
+            *args,
+            compute_metrics=lambda p: {
+                metric: score_rows(self.eval_dataset, p.predictions, p.label_ids, metric=metric)
+            },
+            **kwargs,
+        )
+        # The classifiers accept the number of items of a whole step and ignore it: their loss is the mean of a
+        # batch. Taken at their word, it would count once for each accumulated batch and each process.
+        self.model_accepts_loss_kwargs = False
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        finite = math.isfinite(float(loss))
+        if not true_everywhere(self.accelerator, finite):
+            whose = "" if finite is False else " not finite in another process; here it is"
+            raise TrainingError(
+                f"training stopped at step {self.state.global_step + 1}: the loss is{whose} {float(loss)} "
+                f"(group 'backbone'); {what_is_kept(self.args.output_dir)}"
+            )
+        return loss
 
 
 @torch.no_grad()
@@ -130,26 +190,32 @@ def round_to_half(model: nn.Module) -> None:
         parameter.copy_(parameter.half().float())
 
 
-def save_best(model: Any, tokenizer: Any, output: Path, *, record: dict[str, Any]) -> None:
-    """Write model, tokenizer and run.json into `output`, beside whatever else is there; each file whole or not."""
-    output.mkdir(parents=True, exist_ok=True)
-    with replacing(output / "partial") as partial:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        for file in sorted(partial.iterdir()):
-            file.replace(output / file.name)
-    shutil.rmtree(output / "partial", ignore_errors=True)
-    write_record(output / "run.json", record)
-
-
-def best_epochs(output: Path, *, record: dict[str, Any], most: int = 3) -> list[Path]:
-    """Folders of the best fine-tuning epochs by validation score, at most `most`.
+def reference_score(finetuned: Path) -> tuple[float, str | None]:
+    """Best validation score of what `adapler finetune` wrote, and the precision it was computed in, where known.
 
     Raises:
-        CheckpointError: their weights are gone.
+        CheckpointError: no such record in it.
     """
-    ranked = sorted(record["epochs"], key=lambda epoch: (-epoch[record["metric"]], epoch["epoch"]))[:most]
-    folders = [output / EPOCHS / f"checkpoint-{epoch['step']}" for epoch in ranked]
+    record = read_record(finetuned)
+    if record.get("command") != "finetune":
+        raise CheckpointError(f"{finetuned}/run.json: a record of {record.get('command')!r}, not of 'finetune'")
+    if record.get("best") is None:
+        raise CheckpointError(f"{finetuned}/run.json: 'best' is None, not a score")
+    return float(record["best"]), record.get("precision")
+
+
+def best_epochs(output: Path, *, most: int = 3) -> list[Path]:
+    """Folders of the best fine-tuning epochs by validation score, at most `most`; of equal ones, the earlier.
+
+    Raises:
+        CheckpointError: no record of them in `output`, or their weights are gone.
+    """
+    record = read_record(output)
+    try:
+        ranked = sorted(record["epochs"], key=lambda epoch: (-epoch[record["metric"]], epoch["epoch"]))[:most]
+        folders = [output / EPOCHS / f"checkpoint-{epoch['step']}" for epoch in ranked]
+    except KeyError as error:
+        raise CheckpointError(f"{output}/run.json: a record without {error}; fine-tune again") from error
     for folder in folders:
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: weights of this fine-tuning epoch are gone; fine-tune again")

@@ -1,270 +1,224 @@
-"""The stages of a run, one after the other, each skipped when its record shows it is done."""
+"""The stages of a run, one after the other; a stage that finished with the same settings is not done again."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel
 
-from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
-from adapler.data.tasks import Task
-from adapler.distributed import device, is_main, wait_for_everyone
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.files import replacing
-from adapler.inference.evaluation import classifier_score, evaluate_rows, evaluation_table
+from adapler.inference.evaluation import evaluation_table
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import (
-    Settings,
-    check_output_folder,
+    RECORD,
+    identity_of,
+    model_checksum,
     model_name,
+    read_record,
     record_of,
-    use_bfloat16,
     write_record,
 )
-from adapler.training.stages.finetune import best_epochs, finetune
-from adapler.training.stages.options import Prepared, objectives_of, prepare, settings_of
-from adapler.training.stages.targets import load_targets, saliency_targets, save_targets
-from adapler.training.stages.train import Objectives, train
+from adapler.training.resume import check_output_folder, finished_record
+from adapler.training.settings import Execution, Objectives
+from adapler.training.stages.evaluate import evaluate
+from adapler.training.stages.finetune import best_epochs, finetune, reference_score
+from adapler.training.stages.prepare import Prepared, prepare
+from adapler.training.stages.reference import measured_score
+from adapler.training.stages.saliency import saliency, saliency_identity
+from adapler.training.stages.settings import RunSettings
+from adapler.training.stages.targets import load_targets
+from adapler.training.stages.train import train
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """run.json of a folder that a training command wrote.
+@dataclass(frozen=True)
+class _Start:
+    """What AdapLeR training starts from.
+
+    Attributes:
+        model: where the backbone starts.
+        sources: the classifiers whose saliency is the target.
+        saliency: folder of the targets.
+        score: validation score of the fine-tuned classifier.
+        precision: what that score was computed in; None where its record does not say.
+    """
+
+    model: str | Path
+    sources: list[str | Path]
+    saliency: Path
+    score: float
+    precision: str | None
+
+
+def run(settings: RunSettings) -> pd.DataFrame:
+    """Fine-tune (or measure a classifier), compute saliency, train AdapLeR for each phi, and evaluate.
+
+    In several processes, all of them train and the main one does the rest. A run that was stopped goes on where it
+    was; a stage that began or finished with other settings, data or models is refused.
+
+    Args:
+        settings: of all stages.
+
+    Returns:
+        The trade-off: a row for each phi, with scores and speedups on validation and, where the task has it, test, in
+        float32. Without rows in processes other than the main one.
 
     Raises:
-        CheckpointError: none there, or not readable.
+        ArgumentError, DataError, CheckpointError, TrainingError: see the stages.
     """
-    path = folder / "run.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: no run.json, so no training command finished here") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON") from error
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{path}: a JSON object is expected, found {type(record).__name__}")
-    return record
-
-
-def reference_score(finetuned: Path) -> float:
-    """Best validation score of what `adapler finetune` wrote.
-
-    Raises:
-        CheckpointError: no such record in it.
-    """
-    record = read_record(finetuned)
-    if record.get("command") != "finetune":
-        raise CheckpointError(f"{finetuned}/run.json: a record of {record.get('command')!r}, not of 'finetune'")
-    if not isinstance(record.get("best"), int | float):
-        raise CheckpointError(f"{finetuned}/run.json: 'best' is {record.get('best')!r}, not a score")
-    return float(record["best"])
-
-
-def _load_fine_tuned(name: str | Path, task: Task) -> PreTrainedModel:
-    """Raises ArgumentError for an encoder."""
-    if not is_fine_tuned(read_config(name)):
-        raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
-    return load_classifier(name, labels=list(task.labels)).to(device())
-
-
-def measured_score(classifier: str | Path, prepared: Prepared) -> float:
-    """Validation score of a classifier that was fine-tuned elsewhere."""
-    rows, metric = prepared.encoded["validation"], prepared.task.metric
-    score = classifier_score(
-        _load_fine_tuned(classifier, prepared.task),
-        rows,
-        pad_token_id=prepared.tokenizer.pad_token_id,
-        metric=metric,
+    started, output = time.time(), Path(settings.output)
+    join_processes(device(settings.settings.device))
+    check_output_folder(output, replaced=False)
+    prepared = prepare(
+        settings.task,
+        str(settings.classifier or settings.model),
+        splits=("train", "validation"),
+        optional=("test",),
+        seed=settings.settings.seed,
     )
-    _say(f"{classifier}: validation {metric} {score:.4f}")
-    labels = list(dict(zip(rows["example_id"], rows["labels"], strict=True)).values())
-    most = Counter(labels).most_common(1)[0][1] / len(labels)
-    if metric == "accuracy" and score < most:
-        _say(
-            f"note: that is below the most frequent label's share, {most:.4f}; it may number its labels in another "
-            f"order than {', '.join(prepared.task.labels)} (id2label in its config.json says which)"
-        )
-    return score
-
-
-def classifiers_of(finetuned: Path, *, most: int) -> list[Path]:
-    """Folders of the best epochs in a folder that `adapler finetune` wrote, at most `most`."""
-    if most < 1:
-        raise ArgumentError(f"--epochs: {most} is not at least 1")
-    return best_epochs(finetuned, record=read_record(finetuned), most=most)
-
-
-def make_targets(prepared: Prepared, classifiers: Sequence[str | Path], *, output: Path, precision: str) -> None:
-    """Saliency of the training set, averaged over fine-tuned classifiers."""
-    targets = saliency_targets(
-        [_load_fine_tuned(name, prepared.task) for name in classifiers],
-        prepared.encoded["train"],
-        pad_token_id=prepared.tokenizer.pad_token_id,
-        autocast=use_bfloat16(precision),
-    )
-    save_targets(targets, output)
-
-
-def _done(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a stage finished here with these settings.
-
-    Raises:
-        ArgumentError: it finished with others.
-    """
-    if not (folder / "run.json").is_file():
-        return False
-    record = read_record(folder)
-    for name, value in wanted.items():
-        if name in record and record[name] != value:
-            raise ArgumentError(
-                f"--output: {folder} holds a finished run with {name} {record.get(name)}, not {value}; "
-                "give another folder or remove that one"
-            )
-    return True
-
-
-def run_pipeline(args: argparse.Namespace) -> int:
-    """`adapler run`: fine-tune, saliency, AdapLeR for each phi, evaluation; see the command's help.
-
-    In several processes, all of them train and the main one does the rest.
-    """
-    started = time.time()
-    settings, output = settings_of(args), args.output
-    objectives = {phi: objectives_of(args, phi=phi) for phi in args.phi}
-    finetune_settings = replace(
-        settings,
-        epochs=settings.epochs if args.finetune_epochs is None else args.finetune_epochs,
-        learning_rate=settings.learning_rate if args.finetune_learning_rate is None else args.finetune_learning_rate,
-    )
-    check_output_folder(output)
-    prepared = prepare(args, args.classifier or args.model, splits=("train", "validation", "test"))
-    if args.classifier is None:
-        reference = _finetune(args, prepared, finetune_settings)
-        start, saliency = output / "finetuned", output / "saliency"
-    else:
-        reference = _measure(args, prepared, settings)
-        start, saliency = args.classifier, output / "classifier" / "saliency"
-    if is_main() and not saliency.is_dir():
-        sources = classifiers_of(start, most=args.saliency_epochs) if args.classifier is None else [start]
-        make_targets(prepared, sources, output=saliency, precision=args.precision)
-    wait_for_everyone()
-    if args.classifier is None and not args.freeze_backbone and args.start == "pretrained":
-        start = args.model
+    start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
+    _make_targets(settings, prepared, start)
     rows = []
-    for chosen in objectives.values():
-        folder = _train(args, prepared, settings, chosen, start=start, saliency=saliency, reference=reference)
+    for objectives in settings.objectives:
+        folder = _train(settings, prepared, start, objectives)
         if is_main():
-            rows.append(_evaluate(folder, prepared, phi=chosen.phi))
+            rows.append(_evaluate(folder, prepared, settings.settings, phi=objectives.phi))
         wait_for_everyone()
+    table = pd.DataFrame(rows)
     if is_main():
-        kind = "-post-hoc" if args.freeze_backbone else ""
-        table = pd.DataFrame(rows)
-        with replacing(output / f"tradeoff{kind}.csv") as partial:
-            table.to_csv(partial, index=False)
-        model = str(args.classifier or args.model)
-        fields = {"task": prepared.task.name, "model": model, "phi": rows, **_same(prepared)}
-        write_record(output / f"run{kind}.json", record_of("run", settings, started=started, **fields))
-        print(table.to_string(index=False))
-    return 0
+        _write_table(table, settings, prepared, started=started)
+    return table
 
 
-def _same(prepared: Prepared) -> dict[str, Any]:
-    """What must be the same in a finished stage for the next one to build on it."""
-    return {"data_checksum": prepared.task.checksum, "encoding": prepared.encoding}
-
-
-def _say(text: str) -> None:
+def _finetuned(settings: RunSettings, prepared: Prepared) -> _Start:
+    """The first stage: fine-tuning."""
+    folder = Path(settings.output) / "finetuned"
+    finetune(
+        prepared.task,
+        prepared.encoded,
+        model=str(settings.model),
+        tokenizer=prepared.tokenizer,
+        output=folder,
+        settings=settings.finetuning(),
+        reinit_head=settings.reinit_head,
+        resume=True,
+        half=settings.half,
+        encoding=prepared.encoding,
+    )
+    score, precision = reference_score(folder)
     if is_main():
-        print(text)
+        print(f"fine-tuned: best validation {prepared.task.metric} {score:.4f}")
+    from_encoder = settings.start == "pretrained" and not settings.objectives[0].freeze_backbone
+    return _Start(
+        model=str(settings.model) if from_encoder else folder,
+        sources=list(best_epochs(folder, most=settings.saliency_epochs)),
+        saliency=Path(settings.output) / "saliency",
+        score=score,
+        precision=precision,
+    )
 
 
-def _measure(args: argparse.Namespace, prepared: Prepared, settings: Settings) -> float:
-    """The first stage of a classifier that was fine-tuned elsewhere; returns its validation score."""
-    folder, started = args.output / "classifier", time.time()
-    named = {"model": model_name(args.classifier), **_same(prepared)}
-    if not _done(folder, named) and is_main():
-        score, task = measured_score(args.classifier, prepared), prepared.task
-        fields = {"task": task.name, "labels": list(task.labels), "metric": task.metric, "best": score, **named}
+def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
+    """The first stage of a classifier that was fine-tuned elsewhere: its validation score."""
+    folder, started, classifier = Path(settings.output) / "classifier", time.time(), str(settings.classifier)
+    execution = _execution(settings)
+    identity = identity_of(
+        "run",
+        execution,
+        task=prepared.task.name,
+        data_checksum=prepared.task.checksum,
+        encoding=prepared.encoding,
+        labels=list(prepared.task.labels),
+        metric=prepared.task.metric,
+        model=model_name(classifier),
+        model_checksum=model_checksum(classifier),
+    )
+    if finished_record(folder, identity, resume=True, keep_epochs=True) is None and is_main():
+        score = measured_score(classifier, prepared, execution=execution)
         folder.mkdir(parents=True, exist_ok=True)
-        write_record(folder / "run.json", record_of("run", settings, started=started, **fields))
+        write_record(folder / RECORD, record_of(identity, started=started, best=score))
     wait_for_everyone()  # also one that came late and found the record written
-    return float(read_record(folder)["best"])
+    record = read_record(folder)
+    return _Start(
+        model=classifier,
+        sources=[classifier],
+        saliency=folder / "saliency",
+        score=float(record["best"]),
+        precision=record.get("precision"),
+    )
 
 
-def _finetune(args: argparse.Namespace, prepared: Prepared, settings: Settings) -> float:
-    """The first stage; returns the best validation score."""
-    folder = args.output / "finetuned"
-    if not _done(folder, {"settings": asdict(settings), "model": model_name(args.model), **_same(prepared)}):
-        _say(f"fine-tuning into {folder}")
-        finetune(
-            prepared.task,
-            prepared.encoded,
-            model=args.model,
-            tokenizer=prepared.tokenizer,
-            output=folder,
-            settings=settings,
-            reinit_head=args.reinit_head,
-            resume=True,
-            half=args.half,
-            encoding=prepared.encoding,
-        )
-    reference = reference_score(folder)
-    _say(f"fine-tuned: best validation {prepared.task.metric} {reference:.4f}")
-    return reference
+def _make_targets(settings: RunSettings, prepared: Prepared, start: _Start) -> None:
+    execution = _execution(settings)
+    identity = saliency_identity(prepared, start.sources, execution=execution)
+    done = finished_record(start.saliency, identity, resume=True, keep_epochs=True)
+    if done is None and is_main():
+        if start.saliency.is_dir():
+            print(f"note: {start.saliency} has no run.json, an older version wrote it: it is made anew")
+        saliency(prepared, start.sources, output=start.saliency, execution=execution)
+    wait_for_everyone()
 
 
-def _train(
-    args: argparse.Namespace,
-    prepared: Prepared,
-    settings: Settings,
-    objectives: Objectives,
-    *,
-    start: str | Path,
-    saliency: Path,
-    reference: float,
-) -> Path:
+def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives: Objectives) -> Path:
     """AdapLeR training with one phi; returns its folder."""
-    folder: Path = args.output / (f"phi-{objectives.phi:g}" + ("-post-hoc" if args.freeze_backbone else ""))
-    wanted = {"settings": asdict(settings), "objectives": asdict(objectives), "model": model_name(start)}
-    if not _done(folder, {**wanted, **_same(prepared)}):
-        _say(f"training AdapLeR with phi {objectives.phi:g} into {folder}")
-        train(
-            prepared.task,
-            prepared.encoded,
-            model=start,
-            tokenizer=prepared.tokenizer,
-            saliency=load_targets(saliency),
-            output=folder,
-            settings=settings,
-            objectives=objectives,
-            reference_score=reference,
-            initial_head=args.reinit_head,
-            resume=True,
-            encoding=prepared.encoding,
-        )
+    folder = Path(settings.output) / f"phi-{objectives.phi:g}{_mode(objectives)}"
+    train(
+        prepared.task,
+        prepared.encoded,
+        model=start.model,
+        tokenizer=prepared.tokenizer,
+        saliency=load_targets(start.saliency),
+        output=folder,
+        settings=settings.settings,
+        objectives=objectives,
+        reference_score=start.score,
+        reference_precision=start.precision,
+        initial_head=settings.reinit_head,
+        resume=True,
+        encoding=prepared.encoding,
+    )
     return folder
 
 
-def _evaluate(folder: Path, prepared: Prepared, *, phi: float) -> dict[str, Any]:
-    """Validation and test of a trained model, written into its folder; returns its row of the trade-off table."""
-    model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device())
+def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, phi: float) -> dict[str, Any]:
+    """All splits but train, in float32, written into the model's folder; returns its row of the trade-off table."""
+    execution = Execution(device=execution.device, precision="float32", seed=execution.seed)
+    model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(execution.device))
     record = read_record(folder)
     row = {"phi": phi, "qualified": record["qualified"], "seconds": record["seconds"]}
-    metric = prepared.task.metric
-    for split in ("validation", "test"):
-        result = evaluate_rows(
-            model, prepared.encoded[split], pad_token_id=prepared.tokenizer.pad_token_id, metric=metric
-        )
-        result |= {"task": prepared.task.name, "split": split, "data_checksum": prepared.task.checksum}
-        write_record(folder / f"evaluation-{split}.json", result)
+    for split in (name for name in ("validation", "test") if name in prepared.encoded):
+        result = evaluate(model, prepared, split=split, execution=execution)
+        write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})
         print(f"phi {phi:g}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
-        row |= {f"{split}_{metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
+        row |= {f"{split}_{prepared.task.metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
     return row
+
+
+def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared, *, started: float) -> None:
+    mode, output = _mode(settings.objectives[0]), Path(settings.output)
+    with replacing(output / f"tradeoff{mode}.csv") as partial:
+        table.to_csv(partial, index=False)
+    identity = identity_of(
+        "run",
+        settings.settings,
+        task=prepared.task.name,
+        model=str(settings.classifier or settings.model),
+        data_checksum=prepared.task.checksum,
+        encoding=prepared.encoding,
+    )
+    record = record_of(identity, started=started, phi=table.to_dict("records"))
+    write_record(output / f"run{mode}.json", record)
+    print(table.to_string(index=False))
+
+
+def _execution(settings: RunSettings) -> Execution:
+    chosen = settings.settings
+    return Execution(device=chosen.device, precision=chosen.precision, seed=chosen.seed)
+
+
+def _mode(objectives: Objectives) -> str:
+    return "-post-hoc" if objectives.freeze_backbone else ""

@@ -1,90 +1,74 @@
-"""Saliency targets of a training set: computed once from fine-tuned models, stored by example id."""
+"""Saliency targets on disk: stored by example id, joined to encoded rows by it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import torch
-from tqdm import tqdm
-from transformers import PreTrainedModel
 
-from adapler.backbones.saliency import layer_saliency
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import DataError
 from adapler.files import replacing
-from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.training.records import RECORD, write_record
 
 
-def saliency_targets(
-    classifiers: Sequence[PreTrainedModel],
-    dataset: datasets.Dataset,
-    *,
-    pad_token_id: int,
-    token_budget: int = TOKEN_BUDGET,
-    autocast: bool = False,
-) -> datasets.Dataset:
-    """Saliency of the true class at the embedding output, averaged over classifiers (AdapLeR, section 3.3).
-
-    Each classifier's saliency of a text is normalised to sum 1 first, so that epochs weigh the same.
-
-    Args:
-        classifiers: the best fine-tuning epochs, up to three in the paper.
-        dataset: encoded rows with id, input_ids, attention_mask and labels.
-        pad_token_id: the tokenizer's.
-        token_budget: padded tokens in a batch.
-        autocast: bfloat16 autocast.
-
-    Returns:
-        columns id and saliency (a list of floats that sum to 1, one for each input id).
-
-    Raises:
-        ArgumentError: no classifier.
-    """
-    if not classifiers:
-        raise ArgumentError("classifiers: at least one fine-tuned model is needed")
-    columns = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in dataset.column_names]
-    rows, labels = dataset.select_columns(columns).to_list(), dataset["labels"]
-    lengths = [len(row["input_ids"]) for row in rows]
-    totals = [np.zeros(length, dtype=np.float64) for length in lengths]
-    with tqdm(total=len(rows) * len(classifiers), desc="saliency", unit="text") as bar:
-        for classifier in classifiers:
-            for batch in batches_by_length(lengths, token_budget=token_budget):
-                device = classifier.device
-                inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
-                inputs["labels"] = torch.tensor([labels[row] for row in batch], device=device)
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-                    scores = layer_saliency(classifier, inputs, target="gold")[:, 0].cpu().numpy()  # (B, N)
-                for position, row in enumerate(batch):
-                    totals[row] += scores[position, : lengths[row]]
-                bar.update(len(batch))
-    saliency = [(total / len(classifiers)).astype(np.float32) for total in totals]
-    return datasets.Dataset.from_dict({"id": dataset["id"], "saliency": saliency})
-
-
-def save_targets(targets: datasets.Dataset, path: str | Path) -> None:
-    """Write targets to a folder, whole or not at all."""
+def save_targets(targets: datasets.Dataset, path: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
+    """Write targets, and the record of how they were made, to a folder, whole or not at all."""
     with replacing(Path(path)) as partial:
         targets.save_to_disk(str(partial))
+        if record is not None:
+            write_record(partial / RECORD, record)
+
+
+def targets_checksum(targets: datasets.Dataset) -> str:
+    """sha256 over ids and saliencies."""
+    digest = hashlib.sha256()
+    for batch in targets.select_columns(["id", "saliency"]).iter(batch_size=4096):
+        digest.update("\0".join(batch["id"]).encode())
+        for saliency in batch["saliency"]:
+            digest.update(np.asarray(saliency, dtype=np.float32).tobytes())
+    return digest.hexdigest()
 
 
 def load_targets(path: str | Path) -> datasets.Dataset:
     """Read targets written by save_targets.
 
     Raises:
-        DataError: no such folder, damaged, or other contents.
+        DataError: no such folder, damaged, or other contents: an id that is no text or is there twice, a saliency
+            that is negative, not finite, or no list of numbers.
     """
     if not (Path(path) / "dataset_info.json").is_file():
         raise DataError(f"{path}: no saliency targets here; `adapler saliency` writes them")
     try:
         targets = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError) as error:
+        contents = None if isinstance(targets, datasets.DatasetDict) else targets.with_format("arrow")[:]
+    except Exception as error:  # whatever `datasets` and pyarrow raise for files that are cut, mixed or made up
         raise DataError(f"{path}: damaged saliency targets; `adapler saliency` writes them anew") from error
     if not isinstance(targets, datasets.Dataset) or set(targets.column_names) != {"id", "saliency"}:
         raise DataError(f"{path}: holds something else than saliency targets (columns id, saliency)")
+    _check_targets(contents, path)
     return targets
+
+
+def _check_targets(contents: Any, path: str | Path) -> None:
+    """Raises DataError for columns that are not (text, list of numbers >= 0)."""
+    ids, saliency = contents["id"], contents["saliency"].combine_chunks()
+    wrong = None
+    if ids.null_count or str(ids.type) not in ("string", "large_string"):
+        wrong = "an id is no text"
+    elif len(set(ids.to_pylist())) < len(ids):
+        wrong = "an id is there twice"
+    elif saliency.null_count or not str(saliency.type).startswith(("list<", "large_list<")):
+        wrong = "a saliency is no list"
+    else:
+        values = saliency.flatten().to_numpy(zero_copy_only=False)
+        if not np.issubdtype(values.dtype, np.floating) or not (np.isfinite(values) & (values >= 0)).all():
+            wrong = "a saliency is not a number of at least 0"
+    if wrong is not None:
+        raise DataError(f"{path}: damaged saliency targets ({wrong}); `adapler saliency` writes them anew")
 
 
 def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datasets.Dataset:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,73 +13,60 @@ from transformers import set_seed
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
 from adapler.data.tasks import Task
-from adapler.distributed import is_main, wait_for_everyone
+from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
+from adapler.inference.evaluation import score_by_example
+from adapler.inference.predict import predict_rows
+from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.training.records import (
-    Settings,
-    StopWhenNotFinite,
-    epochs_folder,
-    epochs_of,
-    last_checkpoint,
-    model_name,
-    record_of,
-    training_arguments,
-)
-from adapler.training.stages.finetune import save_best
-from adapler.training.stages.targets import add_saliency
-from adapler.training.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCollator
-
-# Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
-POST_HOC_LEARNING_RATE = 3e-3
+from adapler.training.arguments import AdapLeRTrainingArguments, precision_name, training_arguments
+from adapler.training.collator import PaddingCollator
+from adapler.training.records import epochs_of, identity_of, model_checksum, model_name, read_record, record_of
+from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finish_stage, finished_record
+from adapler.training.settings import Objectives, Settings
+from adapler.training.stages.finetune import reference_score as finetuned_score
+from adapler.training.stages.prepare import prepare
+from adapler.training.stages.reference import measured_score
+from adapler.training.stages.settings import TrainSettings
+from adapler.training.stages.targets import add_saliency, load_targets, targets_checksum
+from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
 
 
-@dataclass(frozen=True)
-class Objectives:
-    """AdapLeR's own settings; see AdapLeRTrainingArguments.
+def run_train(settings: TrainSettings) -> dict[str, Any]:
+    """The command `adapler train`; returns its record.
 
-    Attributes:
-        gamma: weight of the contribution loss.
-        phi: weight of the length loss: the speed budget.
-        predictor_learning_rate: of the Contribution Predictors; None: the backbone's, or POST_HOC_LEARNING_RATE when
-            that is frozen.
-        eta_learning_rate: of eta and theta.
-        gradient_slope: bound on the slope of soft removal's gradient; infinity is the paper's.
-        max_slope: bound on the slope itself; None is the paper's schedule.
-        average_decay: of the running average of the weights that is evaluated and saved; 0: none.
-        freeze_backbone: post-hoc mode.
-        max_drop: validation score below the fine-tuned model's at which an epoch still qualifies.
-        contribution_hidden_size: width of the Contribution Predictors' hidden layer; 32 in the paper.
+    Raises:
+        ArgumentError: no reference score is given, and none can be measured.
     """
-
-    gamma: float = 0.02
-    phi: float = 2e-4
-    predictor_learning_rate: float | None = None
-    eta_learning_rate: float = 5e-3
-    gradient_slope: float = 50.0
-    max_slope: float | None = None
-    average_decay: float = 0.0
-    freeze_backbone: bool = False
-    max_drop: float = 0.01
-    contribution_hidden_size: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("gamma", "phi", "eta_learning_rate", "max_drop"):
-            if not 0 <= getattr(self, name) < math.inf:
-                option = f"--{name.replace('_', '-')}"
-                raise ArgumentError(f"{option}: {getattr(self, name)} is not a number of at least 0")
-        for name in ("gradient_slope", "max_slope"):
-            if (bound := getattr(self, name)) is not None and not bound > 0:
-                raise ArgumentError(f"--{name.replace('_', '-')}: {bound} is not above 0")
-        if self.contribution_hidden_size < 1:
-            raise ArgumentError(f"--contribution-hidden-size: {self.contribution_hidden_size} is not at least 1")
-        if not 0 <= self.average_decay < 1:
-            raise ArgumentError(f"--average-decay: {self.average_decay} is not in [0, 1)")
-        rate = self.predictor_learning_rate
-        if rate is not None and not 0 <= rate < math.inf:
-            raise ArgumentError(f"--predictor-learning-rate: {rate} is not a number of at least 0")
-        if rate is None and self.freeze_backbone:
-            object.__setattr__(self, "predictor_learning_rate", POST_HOC_LEARNING_RATE)
+    start = settings.model if settings.model is not None else str(settings.finetuned)
+    join_processes(device(settings.settings.device))
+    check_output_folder(settings.output)
+    targets = load_targets(settings.saliency)
+    score, precision = settings.reference_score, None
+    if score is None and settings.finetuned is not None:
+        score, precision = finetuned_score(settings.finetuned)
+    if score is None and not is_fine_tuned(read_config(start)):
+        raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
+    prepared = prepare(settings.task, start, splits=("train", "validation"), seed=settings.settings.seed)
+    if score is None:
+        score = from_main(lambda: measured_score(start, prepared, execution=settings.settings))
+        precision = precision_name(settings.settings.precision)
+    return train(
+        prepared.task,
+        prepared.encoded,
+        model=start,
+        tokenizer=prepared.tokenizer,
+        saliency=targets,
+        output=settings.output,
+        settings=settings.settings,
+        objectives=settings.objectives,
+        reference_score=score,
+        reference_precision=precision,
+        initial_head=settings.reinit_head,
+        resume=settings.resume,
+        keep_epochs=settings.keep_epochs,
+        encoding=prepared.encoding,
+    )
 
 
 def train(
@@ -95,6 +80,7 @@ def train(
     settings: Settings,
     objectives: Objectives,
     reference_score: float | None,
+    reference_precision: str | None = None,
     initial_head: str = "auto",
     resume: bool = False,
     keep_epochs: bool = False,
@@ -114,28 +100,54 @@ def train(
         objectives: AdapLeR's losses.
         reference_score: the fine-tuned model's best validation score; None: no epoch can qualify, and the best
             validation score decides.
+        reference_precision: "float32" or "bfloat16", what that score was computed in, for the record; None: unknown.
         initial_head: see checkpoints.reinitialise_head; used only when `model` is not fine-tuned.
-        resume: go on from the newest checkpoint.
+        resume: go on from the newest checkpoint; a finished run is left as it is.
         keep_epochs: keep the checkpoints, optimiser state included.
         encoding: how the splits were encoded, for the record.
 
     Returns:
-        The record written to run.json.
+        The record written to run.json. Its `epochs` and `selected` are as training logged them, each with its
+        precision; `validation` is the selected epoch in float32.
+
+    Raises:
+        ArgumentError: the folder holds another run, finished or not.
+        TrainingError: a loss or a gradient is not finite.
     """
     started = time.time()
-    set_seed(settings.seed)
+    output, objectives = Path(output), objectives.resolved()
+    join_processes(device(settings.device))
     fine_tuned = is_fine_tuned(read_config(model))
     if objectives.freeze_backbone and not fine_tuned:
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
-    losses = asdict(objectives)
-    width = losses.pop("contribution_hidden_size")
+    identity = identity_of(
+        "train",
+        settings,
+        objectives=asdict(objectives),
+        task=task.name,
+        data_checksum=task.checksum,
+        encoding=dict(encoding or {}),
+        labels=list(task.labels),
+        metric=task.metric,
+        model=model_name(model),
+        model_checksum=model_checksum(model),
+        saliency_checksum=targets_checksum(saliency),
+        reference_score=reference_score,
+        reinit_head=initial_head,
+    )
+    if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
+        return done
+    set_seed(settings.seed)
     adapler = AdapLeRForSequenceClassification.from_backbone(
-        model, labels=list(task.labels), contribution_hidden_size=width
+        model, labels=list(task.labels), contribution_hidden_size=objectives.contribution_hidden_size
     )
     if not fine_tuned:
         reinitialise_head(adapler.backbone, mode=initial_head)
     train_rows = add_saliency(encoded["train"], saliency)
     with epochs_folder(output) as folder:
+        checkpoint, known = begin_stage(output, identity, resume=resume)
+        if is_main():
+            print(f"training AdapLeR with phi {objectives.phi:g} into {output}")
         trainer = AdapLeRTrainer(
             adapler,
             training_arguments(
@@ -146,37 +158,45 @@ def train(
                 save_total_limit=None if keep_epochs else 2,
                 reference_score=reference_score,
                 metric=task.metric,
-                **losses,
+                objectives=objectives,
             ),
             train_dataset=train_rows,
             eval_dataset=encoded["validation"],
-            data_collator=SaliencyCollator(tokenizer),
+            data_collator=PaddingCollator(tokenizer),
             callbacks=[StopWhenNotFinite()],
         )
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder) if resume else None)
-    epochs = epochs_of(trainer.state.log_history)
+        trainer.train(resume_from_checkpoint=checkpoint)
+    epochs = epochs_of(trainer.state.log_history, precision=identity["precision"])
     chosen = max(epochs, key=lambda epoch: epoch["selection"])
-    record = record_of(
-        "train",
-        settings,
-        started=started,
-        objectives=asdict(objectives),
-        task=task.name,
-        data_checksum=task.checksum,
-        encoding=dict(encoding or {}),
-        labels=list(task.labels),
-        metric=task.metric,
-        model=model_name(model),
-        reference_score=reference_score,
-        rows={split: rows.num_rows for split, rows in encoded.items()},
-        epochs=epochs,
-        selected=chosen,
-        qualified=chosen["selection"] > 1,
-    )
     wait_for_everyone()  # every process has read the selected epoch's checkpoint by now
     if is_main():
-        save_best(adapler, tokenizer, output, record=record)
-        if not keep_epochs:
-            shutil.rmtree(folder, ignore_errors=True)
+        record = record_of(
+            identity,
+            started=started,
+            reference_precision=reference_precision,
+            rows={split: rows.num_rows for split, rows in encoded.items()},
+            epochs=epochs,
+            selected=chosen,
+            qualified=chosen["selection"] > 1,
+            validation=_in_float32(adapler, encoded["validation"], tokenizer=tokenizer, metric=task.metric),
+            keep_epochs=keep_epochs,
+            **({} if known else {"resumed_from_unknown_settings": True}),
+        )
+        finish_stage(adapler, tokenizer, output, record=record, keep_epochs=keep_epochs, keep_states=True)
     wait_for_everyone()
-    return record
+    return read_record(output)
+
+
+def _in_float32(
+    model: AdapLeRForSequenceClassification, rows: datasets.Dataset, *, tokenizer: Any, metric: str
+) -> dict[str, Any]:
+    """The selected epoch as it is saved, in hard mode: every number of the row in one precision."""
+    predictions = predict_rows(
+        model, rows.to_list(), pad_token_id=tokenizer.pad_token_id, removal="hard", progress="validation in float32"
+    )
+    return {
+        "precision": "float32",
+        metric: score_by_example(predictions.logits, rows["labels"], rows["example_id"], metric=metric),
+        "speedup": speedup(model.config, predictions.lengths_in, predictions.lengths),
+        "lengths": [round(float(n), 2) for n in predictions.lengths.double().mean(0)],
+    }

@@ -136,10 +136,14 @@ def test_without_mask_every_token_is_real() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("gold", "^target: 'gold' needs labels in the batch$"),
-        ("best", "^target: 'best' is not 'predicted', 'gold' or a tensor of labels$"),
-        (torch.tensor([0, 3, 1]), r"^target: labels outside the model's 3: \[0, 1, 3\]$"),
-        (torch.tensor([0, -1, 1]), "^target: labels outside the model's 3"),
+        ("gold", "^target: 'gold' needs the gold labels, and the batch has none$"),
+        (
+            "best",
+            r"^target: 'best' is no class of this model; allowed are predicted, gold, a class - LABEL_0 \(0\), "
+            r"LABEL_1 \(1\), LABEL_2 \(2\) - or contrast, contrast:gold, contrast:CLASS$",
+        ),
+        (torch.tensor([0, 3, 1]), r"^target: labels must be among the model's 3, got \[0, 1, 3\]$"),
+        (torch.tensor([0, -1, 1]), "^target: labels must be among the model's 3"),
     ],
 )
 def test_errors(target: Any, message: str) -> None:

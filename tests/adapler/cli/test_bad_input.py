@@ -179,7 +179,7 @@ def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_fol
         (["--average-decay", "1"], "--average-decay: 1.0 is not in [0, 1)"),
         (["--gradient-slope", "nan"], "--gradient-slope: nan is not above 0"),
         (["--predictor-learning-rate", "-1"], "--predictor-learning-rate: -1.0 is not a number of at least 0"),
-        (["--finetune-epochs", "0"], "--epochs: 0 is not at least 1"),
+        (["--finetune-epochs", "0"], "--finetune-epochs: 0 is not at least 1"),
         (["--contribution-hidden-size", "0"], "--contribution-hidden-size: 0 is not at least 1"),
     ],
 )
@@ -269,9 +269,9 @@ def test_a_rate_that_breaks_the_weights(
 def test_the_last_good_checkpoint_is_kept(
     task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from adapler.training.stages.finetune import _FinetuneTrainer
+    from adapler.training.stages.finetune import FinetuneTrainer
 
-    step = _FinetuneTrainer.training_step
+    step = FinetuneTrainer.training_step
 
     def poisoned(self: Any, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.state.global_step == 4:  # the second epoch's second step
@@ -279,7 +279,7 @@ def test_the_last_good_checkpoint_is_kept(
                 model.classifier.weight.fill_(float("nan"))
         return step(self, model, *args, **kwargs)
 
-    monkeypatch.setattr(_FinetuneTrainer, "training_step", poisoned)
+    monkeypatch.setattr(FinetuneTrainer, "training_step", poisoned)
     arguments = ["finetune", "--task", task_folder, "--model", tiny_classifier_folder, "--output", tmp_path / "out"]
     assert run_command(main, [str(argument) for argument in [*arguments, *QUICK]]) == 2
     line = capsys.readouterr().err.splitlines()[-1]

@@ -54,17 +54,33 @@ def test_epochs_and_scales_by_hand(tmp_path: Path) -> None:
     (post_hoc / "config.json").write_text('{"model_type": "adapler"}', encoding="utf-8")
     table = tradeoff_table([full, post_hoc])
     assert tuple(table.columns) == COLUMNS
-    first = {"mode": "full", "phi": 0.1, "gamma": 0.02, "rows": 90, "epoch": 1.0, "scale": 1.0, "accuracy": 0.5}
-    assert table.iloc[0].to_dict() == {**first, "speedup": 1.5, "reference": 0.8, "run": "full", "split": "validation"}
+    first = {
+        "mode": "full",
+        "phi": 0.1,
+        "gamma": 0.02,
+        "rows": 90,
+        "epoch": 1.0,
+        "scale": 1.0,
+        "metric": "accuracy",
+        "score": 0.5,
+    }
+    assert table.iloc[0].to_dict() == {
+        **first,
+        "speedup": 1.5,
+        "reference": 0.8,
+        "precision": None,
+        "run": "full",
+        "split": "validation",
+    }
     assert table["mode"].tolist() == ["full"] * 2 + ["post-hoc"] * 4
     assert table["phi"].tolist() == [0.1] * 2 + [0.3] * 4
     assert table["scale"].tolist() == [1, 1, 1, 1, 0.5, 2], "scale 1 is the selected epoch's row already"
     assert table["epoch"].tolist() == [1, 2, 1, 2, 2, 2]
-    assert table["accuracy"].tolist() == [0.5, 0.75, 0.5, 0.75, 0.7, 0.6]
+    assert table["score"].tolist() == [0.5, 0.75, 0.5, 0.75, 0.7, 0.6]
     assert table["reference"].tolist() == [0.8] * 6
 
     test = tradeoff_table([full, post_hoc], split="test")
-    assert test[["run", "scale", "accuracy"]].values.tolist() == [["full", 1.0, 0.66], ["post", 1.0, 0.65]]
+    assert test[["run", "scale", "score"]].values.tolist() == [["full", 1.0, 0.66], ["post", 1.0, 0.65]]
     assert np.isnan(test["reference"][0]), "without removal, full training is not the fine-tuned classifier"
     assert test["reference"][1] == 0.9
 
@@ -81,7 +97,7 @@ def test_a_real_run(run_folder: Path, task_folder: Path, tmp_path: Path, capsys:
     assert tuple(table.columns) == COLUMNS and table["mode"].unique().tolist() == ["post-hoc"]
     own = json.loads((run / "phi-0.001-post-hoc" / "run.json").read_text())
     chosen = table[table["run"] == "phi-0.001-post-hoc"]
-    assert chosen["accuracy"].tolist() == [epoch["accuracy"] for epoch in own["epochs"]]
+    assert chosen["score"].tolist() == [epoch["accuracy"] for epoch in own["epochs"]]
     assert chosen["speedup"].tolist() == pytest.approx([epoch["speedup"] for epoch in own["epochs"]])
     scaled = table[table["scale"] != 1]
     assert scaled["scale"].tolist() == [0, 2] and (scaled["speedup"] > 0).all()
@@ -109,3 +125,52 @@ def test_errors(tmp_path: Path, run_folder: Path) -> None:
     output.mkdir()
     with pytest.raises(ArgumentError, match="folder is a folder, a file is to be written there"):
         main(["tradeoff", str(run), "--output", str(output)])
+
+
+WRONG = ("x", None, True, [], {}, -1, float("nan"))
+
+
+def test_values_of_the_wrong_type_never_reach_the_table(tmp_path: Path) -> None:
+    """Each value that the table shows is replaced by each wrong one."""
+    good = json.loads((record(tmp_path / "good") / "run.json").read_text())
+    places: list[tuple[Any, ...]] = [("objectives", "phi"), ("objectives", "gamma"), ("objectives", "freeze_backbone")]
+    places += [("metric",), ("rows", "train"), ("reference_score",), ("epochs", 1, "speedup"), ("epochs", 1, "epoch")]
+    places += [("epochs", 0, "accuracy"), ("selected", "epoch"), ("selected",), ("epochs",), ("epochs", 1)]
+    for place in places:
+        for wrong in WRONG:
+            if (place, wrong) in ((("reference_score",), None), (("objectives", "freeze_backbone"), True)):
+                continue
+            if (place, wrong) == (("epochs",), []) or (place, wrong) == (("selected",), {}):
+                continue
+            changed = json.loads(json.dumps(good))
+            inner = changed
+            for step in place[:-1]:
+                inner = inner[step]
+            inner[place[-1]] = wrong
+            path = tmp_path / "changed.json"
+            path.write_text(json.dumps(changed), encoding="utf-8")
+            with pytest.raises(CheckpointError, match="changed.json: ") as caught:
+                tradeoff_table([path])
+            assert "\n" not in str(caught.value)
+
+
+def test_evaluations_are_checked_too(tmp_path: Path) -> None:
+    run = record(tmp_path / "run")
+    for place, wrong in (
+        (("none", "score"), "0.5"),
+        (("hard", 0, "score"), 1.5),
+        (("hard", 0, "speedup"), 0),
+        (("hard", 0, "threshold_scale"), None),
+        (("hard", 0), 3),
+        (("none",), []),
+        (("model_checksum",), "of another model"),
+    ):
+        evaluation(run / "test.json", split="test", none=0.7, s1=0.66)
+        changed = json.loads((run / "test.json").read_text())
+        inner: Any = changed
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = wrong
+        (run / "test.json").write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(CheckpointError, match="test.json: "):
+            tradeoff_table([run], split="test")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 
-from adapler.training.records import Settings, training_arguments
-from adapler.training.trainer import AdapLeRTrainer, AdapLeRTrainingArguments, SaliencyCollator
+from adapler.training.arguments import AdapLeRTrainingArguments, training_arguments
+from adapler.training.collator import PaddingCollator
+from adapler.training.settings import Objectives, Settings
+from adapler.training.trainer import AdapLeRTrainer
 from tests.conftest import tiny_adapler
 
 ROWS = 16
@@ -38,6 +41,8 @@ def trainer(folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = 
     """A trainer on CPU in float32, without dropout unless the model has it."""
     settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "precision": "float32", **(settings or {})}
     data = rows()
+    losses = {"gamma": 0.1, "phi": 1e-2, "eta_learning_rate": 1e-2, "predictor_learning_rate": 1e-2}
+    losses |= {name: options.pop(name) for name in list(options) if name in {f.name for f in fields(Objectives)}}
     return AdapLeRTrainer(
         tiny_adapler(eta=0.5) if model is None else model,
         training_arguments(
@@ -46,9 +51,10 @@ def trainer(folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = 
             kind=AdapLeRTrainingArguments,
             metric_for_best_model="selection",
             disable_tqdm=True,
-            **{"gamma": 0.1, "phi": 1e-2, "eta_learning_rate": 1e-2, "predictor_learning_rate": 1e-2, **options},
+            objectives=Objectives(**losses),
+            **options,
         ),
         train_dataset=data,
         eval_dataset=data.remove_columns("saliency"),
-        data_collator=SaliencyCollator(tokenizer),
+        data_collator=PaddingCollator(tokenizer),
     )

@@ -71,5 +71,5 @@ def test_a_frozen_backbone_stays_bit_identical(tmp_path: Path, tiny_tokenizer: A
 
 
 def test_decay_is_checked(tmp_path: Path, tiny_tokenizer: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"average_decay: 1.0 is not in \[0, 1\)"):
+    with pytest.raises(ArgumentError, match=r"--average-decay: 1.0 is not in \[0, 1\)"):
         trainer(tmp_path, tiny_tokenizer, average_decay=1.0)

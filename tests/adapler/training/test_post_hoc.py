@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.cli.parser import main
-from adapler.training.stages.train import POST_HOC_LEARNING_RATE
+from adapler.training.settings import POST_HOC_LEARNING_RATE
 from tests.adapler.training.common import QUICK
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError
-from adapler.training.records import last_checkpoint
+from adapler.training.resume import last_checkpoint
 from adapler.training.trainer import AdapLeRTrainer
 from tests.adapler.training.common import trainer
 

@@ -9,7 +9,8 @@ import torch
 
 from adapler.backbones.saliency import layer_saliency
 from adapler.errors import ArgumentError, DataError
-from adapler.training.stages.targets import add_saliency, load_targets, saliency_targets, save_targets
+from adapler.training.stages.saliency import saliency_targets
+from adapler.training.stages.targets import add_saliency, load_targets, save_targets
 from tests.adapler.inference.test_inference import TEXTS
 from tests.conftest import tiny_classifier
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.cli.options import chosen
 from adapler.cli.parser import build_parser, main
 from adapler.data import load_tokenizer
 from adapler.data import minilm as encoder
-from adapler.training.stages.options import objectives_of, settings_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,11 +28,12 @@ def recipe() -> list[str]:
     return words[1:]
 
 
-def test_the_recipe_is_a_valid_command() -> None:
-    args = build_parser().parse_args(recipe())
-    assert args.command == "run" and args.model == "$$($(BIN)/python -m adapler.data.minilm)"
-    assert (ROOT / args.task / "train.jsonl").is_file()
-    assert settings_of(args).epochs <= 10 and objectives_of(args, phi=args.phi[0]).freeze_backbone
+def test_the_recipe_is_a_valid_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    settings = chosen(build_parser().parse_args(recipe()))
+    assert settings.model == "$$($(BIN)/python -m adapler.data.minilm)"
+    assert (Path(settings.task.task) / "train.jsonl").is_file() and settings.output == Path("runs/sample")
+    assert settings.finetuning().epochs <= 10 and settings.objectives[0].freeze_backbone
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, set_seed
 
 from adapler import TrainingError
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
-from adapler.training.trainer import selection_value
+from adapler.training.selection import selection_value
 from tests.adapler.training.common import rows, trainer
 from tests.conftest import tiny_adapler
 
@@ -198,14 +198,14 @@ def test_training_without_saliency_is_refused(tmp_path: Path, tiny_tokenizer: An
 
 def test_selection_prefers_speed_among_epochs_that_qualify() -> None:
     scores = [(0.86, 1.5), (0.855, 4.0), (0.84, 9.0)]
-    values = [selection_value(score, gain, reference=0.86) for score, gain in scores]
+    values = [selection_value(score, gain, reference=0.86, max_drop=0.01) for score, gain in scores]
     assert values.index(max(values)) == 1
-    values = [selection_value(score, gain, reference=0.95) for score, gain in scores]
+    values = [selection_value(score, gain, reference=0.95, max_drop=0.01) for score, gain in scores]
     assert values.index(max(values)) == 0
-    tied = [selection_value(0.825, gain, reference=0.845) for gain in (3.6, 6.9, 0.9)]
+    tied = [selection_value(0.825, gain, reference=0.845, max_drop=0.01) for gain in (3.6, 6.9, 0.9)]
     assert tied.index(max(tied)) == 1, "equal scores: the fastest"
-    assert selection_value(1.0, 9.0, reference=None) <= 1, "never taken for one that qualifies"
-    assert selection_value(0.855, 2.0, reference=0.865) == 3.0, "exactly .01 below qualifies"
+    assert selection_value(1.0, 9.0, reference=None, max_drop=0.01) <= 1, "never taken for one that qualifies"
+    assert selection_value(0.855, 2.0, reference=0.865, max_drop=0.01) == 3.0, "exactly .01 below qualifies"
 
 
 def test_the_selected_epoch_is_what_the_model_holds(tmp_path: Path, tiny_tokenizer: Any) -> None:

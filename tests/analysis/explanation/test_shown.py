@@ -137,6 +137,11 @@ def test_one_layer_is_bars_of_the_scores(e: Explanation) -> None:
     assert names[:6] == ["[CLS]", "a", "dull", "and", "ted", "ious"]
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_every_layer_can_be_laid_out(layer: int, e: Explanation, tmp_path: Path) -> None:
+    e.save(tmp_path / "bars.png", layer=layer)  # matplotlib warns when it cannot, and warnings are errors
+
+
 def test_a_long_text_is_drawn_as_an_excerpt(reducer: Any, tiny_tokenizer: Any) -> None:
     e = explain(BAD * 5, model=reducer, tokenizer=tiny_tokenizer, methods=["cp", "attention"])
     figure = e.plot(layer=1)

@@ -106,7 +106,7 @@ def test_a_word_without_a_wordpiece_is_not_lost(tiny_tokenizer: Any) -> None:
     assert len(read.words) == 3 and read.note == "" and read.window.words.tolist() == [-1, 0, 2, -1]
 
 
-@pytest.mark.parametrize("name", ["text", "rationale", "run"])
+@pytest.mark.parametrize("name", ["text", "rationale"])
 def test_examples(name: str) -> None:
     module = importlib.import_module(f"analysis.explanation.{name}")
     assert doctest.testmod(module, raise_on_error=True).attempted > 0

@@ -175,7 +175,7 @@ def test_lengths_are_means_over_documents() -> None:
 
 
 def test_characters_without_a_glyph_and_formulas_are_harmless(report: RationaleReport) -> None:
-    titles = {"attention": r"$\frac$", "saliency": "_hidden", "cp": "a $b$ c", "random": "日本 \U0001f3ac"}
+    titles = {"attention": r"$\frac$", "saliency": "_hidden", "cp": "a $b$ c", "my_own_100%": "日本 \U0001f3ac"}
     odd = replace(report, meta=report.meta | {"titles": titles})
     for kind in ("correlation", "document", "heatmap"):  # a missing glyph would be a warning, which is an error here
         odd.figure(kind).draw_without_rendering()

@@ -165,6 +165,8 @@ def test_only_content_tokens_are_taken_out(name: str) -> None:
 
 
 def test_a_document_without_content_scores_nothing() -> None:
-    batch = Batch(("empty",), torch.tensor([[5, 6]]), torch.ones(1, 2).long(), special=torch.ones(1, 2).bool())
+    batch = Batch(
+        ("empty",), torch.tensor([[5, 6]]), torch.ones(1, 2).long(), special=torch.ones(1, 2).bool(), mask_token_id=4
+    )
     for name in ("lime", "kernel_shap", "occlusion"):
         assert not method_of(name)(tiny_classifier(), batch).scores.any()

@@ -1,0 +1,123 @@
+"""From settings to transformers' TrainingArguments, which do the rest: steps, saving, mixed precision, processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from adapler.distributed import GROUP_TIMEOUT, device, is_main
+from adapler.errors import ArgumentError
+from adapler.training.settings import Objectives, Settings
+
+
+def use_bfloat16(precision: str) -> bool:
+    """Whether to run under bfloat16 autocast; "auto" asks the machine (about three times faster where it can)."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def precision_name(precision: str) -> str:
+    """What a setting of precision means on this machine: "bfloat16" or "float32"."""
+    return "bfloat16" if use_bfloat16(precision) else "float32"
+
+
+@dataclass
+class OneDeviceArguments(TrainingArguments):  # type: ignore[misc]
+    """TrainingArguments of a process that trains on one device.
+
+    transformers would wrap the model in `nn.DataParallel` when a process without a launcher sees several GPUs. That
+    splits AdapLeR's per-layer tensors over the GPUs as if they were batches, so one GPU is used, and a note says how
+    to use all of them.
+
+    Raises:
+        ArgumentError: fp16 is asked for. Its loss scaling would scale the gradient of eta, which is taken apart from
+            the others, in another way than theirs.
+    """
+
+    def __post_init__(self) -> None:
+        if self.fp16:
+            raise ArgumentError("fp16: not supported; bf16=True (precision bfloat16) and float32 are")
+        super().__post_init__()
+
+    @property
+    def n_gpu(self) -> int:
+        """The number of GPUs that this process uses, 1 at most."""
+        found: int = super().n_gpu
+        if found > 1:
+            if is_main():
+                print(
+                    f"note: one of {found} GPUs is used; "
+                    f"`torchrun --nproc-per-node {found} -m adapler ...` uses all of them"
+                )
+            self._n_gpu = found = 1
+        return found
+
+
+@dataclass
+class AdapLeRTrainingArguments(OneDeviceArguments):
+    """transformers' TrainingArguments (its learning_rate is the backbone's) and what AdapLeR adds.
+
+    Attributes:
+        objectives: weights, learning rates and bounds of AdapLeR's losses; or a mapping of their names to values.
+        reference_score: the fine-tuned model's best validation score, for the selection rule; None: no epoch qualifies.
+        metric: "accuracy" or "f1".
+    """
+
+    objectives: Objectives = field(default_factory=Objectives)
+    reference_score: float | None = None
+    metric: str = "accuracy"
+    remove_unused_columns: bool = field(default=False)
+    ddp_find_unused_parameters: bool | None = field(default=False)  # every parameter that trains is used
+
+    def __post_init__(self) -> None:
+        if isinstance(self.objectives, Mapping):
+            self.objectives = Objectives(**self.objectives)
+        super().__post_init__()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {**super().to_dict(), "objectives": asdict(self.objectives)}
+
+
+def training_arguments(settings: Settings, folder: Path, *, kind: Any = OneDeviceArguments, **extra: Any) -> Any:
+    """Settings -> transformers' TrainingArguments of a `kind`: evaluates and saves every epoch.
+
+    Raises:
+        ArgumentError: a device that cannot be had.
+    """
+    if ":" in settings.device:
+        number = settings.device.partition(":")[2]
+        raise ArgumentError(
+            f"--device: {settings.device} cannot be chosen for training; set CUDA_VISIBLE_DEVICES={number}"
+        )
+    return kind(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=32,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        bf16=use_bfloat16(settings.precision),
+        seed=settings.seed,
+        use_cpu=device(settings.device).type == "cpu",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        greater_is_better=True,
+        logging_strategy="steps",
+        logging_steps=0.02,
+        logging_nan_inf_filter=False,  # a loss that is not finite is an error here, not something to smooth over
+        ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
+        report_to=[],
+        **extra,
+    )

@@ -1,0 +1,247 @@
+"""From dataclasses of settings to options, and from a flat mapping of names to settings; recipes in YAML."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from adapler.errors import ArgumentError, DataError
+from adapler.training.settings import option_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a settings class, or of a group of settings in it.
+
+    Attributes:
+        name: the field's, which is the key in a recipe.
+        kind: type of one value: bool, int, float, str or Path.
+        choices: the allowed values of a str; empty: any.
+        several: whether it takes a list of values.
+        default: the field's default; MISSING when a value is needed.
+        help: the docstring under the field.
+        group: first line of the docstring of the group that declares it; None for the command's own.
+        positional: its name on the command line when it is no option but an argument.
+    """
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    several: bool
+    default: Any
+    help: str
+    group: str | None
+    positional: str | None
+
+
+def field_docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass and of its bases, white space collapsed."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not is_dataclass(base):
+            continue
+        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
+        statements = body.body if isinstance(body, ast.ClassDef) else []
+        for one, following in zip(statements, statements[1:], strict=False):
+            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+                text = following.value if isinstance(following, ast.Expr) else None
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    found[one.target.id] = " ".join(text.value.split())
+    return found
+
+
+def options_of(cls: type) -> list[Option]:
+    """The options of a command, in the order of its fields; those of a group stand where the group does."""
+    hints, texts = get_type_hints(cls), field_docstrings(cls)
+    options: list[Option] = []
+    for one in fields(cls):
+        group, many = _group_of(hints[one.name])
+        if group is None:
+            options.append(_option(one, hints[one.name], text=texts[one.name], default=_default(one)))
+            continue
+        given = _default(one)
+        given = given[0] if many and given is not MISSING else given
+        title = (group.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        group_hints, group_texts = get_type_hints(group), field_docstrings(group)
+        for part in fields(group):
+            default = _default(part) if given is MISSING else getattr(given, part.name)
+            several = many and bool(part.metadata.get("several"))
+            options.append(
+                _option(
+                    part,
+                    group_hints[part.name],
+                    text=group_texts[part.name] + ("; several values give a trade-off" if several else ""),
+                    default=(default,) if several else default,
+                    group=title,
+                    several=several,
+                )
+            )
+    return options
+
+
+def settings_from(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Settings of a command from a flat mapping of option names to values of the right type.
+
+    What is missing has its default.
+
+    Raises:
+        ArgumentError: a needed value is missing, or one is not allowed.
+    """
+    names = {option.name: option for option in options_of(cls)}
+    missing = [name for name, option in names.items() if option.default is MISSING and name not in values]
+    if missing:
+        option = names[missing[0]]
+        raise ArgumentError(f"{option.positional or option_name(missing[0])}: needed, and not given")
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for one in fields(cls):  # type: ignore[arg-type]
+        group, many = _group_of(hints[one.name])
+        if group is None:
+            if one.name in values:
+                arguments[one.name] = values[one.name]
+            continue
+        given = {part.name: values[part.name] for part in fields(group) if part.name in values}
+        base = _default(one)
+        base = base[0] if many and base is not MISSING else base
+        several = [part.name for part in fields(group) if many and part.metadata.get("several") and part.name in given]
+        rows = [{**given, name: value} for name in several for value in given[name]] or [given]
+        made = tuple(group(**row) if base is MISSING else replace(base, **row) for row in rows)
+        arguments[one.name] = made if many else made[0]
+    return cls(**arguments)
+
+
+def read_recipe(path: str | Path, cls: type, *, command: str) -> dict[str, Any]:
+    """The values in a recipe: a YAML mapping of option names to values, and `command`, whose recipe it is.
+
+    Args:
+        path: of the file.
+        cls: the command's settings.
+        command: its name.
+
+    Raises:
+        DataError: no such file, not YAML, not a mapping, a key that the command does not take or that is there
+            twice, or a value of another type. The message names the file, the line and what is allowed.
+    """
+    options = {option.name: option for option in options_of(cls)}
+    found: dict[str, Any] = {}
+    recipe_of = None
+    for line, key, value in _entries(Path(path)):
+        where = f"{path}:{line}"
+        if key in found or (key == "command" and recipe_of is not None):
+            raise DataError(f"{where}: {key!r} is there twice")
+        if key == "command":
+            recipe_of = value
+            if value != command:
+                raise DataError(f"{where}: a recipe of `adapler {value}`, not of `adapler {command}`")
+        elif key not in options:
+            raise DataError(f"{where}: {key!r} is no setting of `adapler {command}`, which takes {', '.join(options)}")
+        else:
+            found[key] = _typed(value, options[key], where=where)
+    if recipe_of is None:
+        raise DataError(f"{path}: has no `command`, which says whose recipe it is: `command: {command}`")
+    return found
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str, Any]]:
+    """Line, key and value of a YAML mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise DataError(f"{path}: a mapping of settings to values is expected")
+        entries = [
+            (
+                key.start_mark.line + 1,
+                loader.construct_object(key, deep=True),
+                loader.construct_object(value, deep=True),
+            )
+            for key, value in node.value
+        ]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such recipe") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        mark = getattr(error, "problem_mark", None)
+        where = path if mark is None else f"{path}:{mark.line + 1}"
+        raise DataError(f"{where}: not YAML ({getattr(error, 'problem', None) or type(error).__name__})") from error
+    yield from ((line, str(key), value) for line, key, value in entries)
+
+
+def _typed(value: Any, option: Option, *, where: str) -> Any:
+    if option.several:
+        values = value if isinstance(value, list) else [value]
+        return tuple(_typed(one, replace(option, several=False), where=where) for one in values)
+    if value is None and option.default is None:
+        return None
+    kind = option.kind
+    if kind is float and (isinstance(value, int | float) and not isinstance(value, bool)):
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML takes 1e-3 for text; it wants 1.0e-3
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if option.choices and isinstance(value, bool):  # YAML takes yes and no for true and false
+        value = "yes" if value else "no"
+    if kind in (str, Path) and isinstance(value, str) and (not option.choices or value in option.choices):
+        return kind(value)
+    if kind in (bool, int) and type(value) is kind:
+        return value
+    wanted = ", ".join(option.choices) or {
+        bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"
+    }[kind]  # fmt: skip
+    raise DataError(f"{where}: {option.name} is {value!r}, allowed: {wanted}")
+
+
+def _group_of(hint: Any) -> tuple[type | None, bool]:
+    """(the settings class that a field holds, whether it holds several of it)"""
+    if is_dataclass(hint) and isinstance(hint, type):
+        return hint, False
+    if get_origin(hint) is tuple and is_dataclass(inner := get_args(hint)[0]) and isinstance(inner, type):
+        return inner, True
+    return None, False
+
+
+def _default(one: Field[Any]) -> Any:
+    return one.default_factory() if one.default_factory is not MISSING else one.default
+
+
+def _option(
+    one: Field[Any], hint: Any, *, text: str, default: Any, group: str | None = None, several: bool = False
+) -> Option:
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is tuple:
+        several, hint = True, get_args(hint)[0]
+    choices = tuple(get_args(hint)) if get_origin(hint) is Literal else ()
+    return Option(
+        name=one.name,
+        kind=str if choices else hint,
+        choices=choices,
+        several=several,
+        default=default,
+        help=text,
+        group=group,
+        positional=one.metadata.get("positional"),
+    )
+
+
+def shown(value: Any) -> str:
+    """A default as the help shows it."""
+    if isinstance(value, tuple):
+        return " ".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)

@@ -1,0 +1,305 @@
+"""Unfinished trainings: their checkpoints, what they are a training of, and how they become a finished folder.
+
+A training's folder is `output`. While it runs, `output/epochs` holds a checkpoint for each epoch and `stage.json`,
+which says what is being trained: settings, data, base model. Only a training of the same goes on there. At the end a
+new folder with model, tokenizer and run.json takes the place of `output`, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from adapler.distributed import is_main, wait_for_everyone
+from adapler.errors import ArgumentError
+from adapler.files import check_replaceable, replacing
+from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
+
+EPOCHS = "epochs"  # in a training's folder: a checkpoint for each epoch
+STAGE = "stage.json"  # in that: what is being trained
+# What only the next step of a training needs: not the weights.
+STATES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin", STAGE)
+# Files of a model in its folder: those of another model do not stay beside the new one.
+MODEL_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+    *("evaluation*.json", RECORD),
+)
+
+
+# Beginning
+
+
+def finished_record(
+    output: Path, wanted: Mapping[str, Any], *, resume: bool, keep_epochs: bool
+) -> dict[str, Any] | None:
+    """The record of a stage that finished in this folder; None when none did. Tidies what a killed process left.
+
+    Args:
+        output: the stage's folder.
+        wanted: what run.json says of a stage: settings, data, model; fields that an older record lacks do not count.
+        resume: whether a stage that finished is what the caller asks for.
+        keep_epochs: whether a finished stage keeps its checkpoints, where its record does not say.
+
+    Raises:
+        ArgumentError: a stage finished here that is not what is asked for; names the first difference.
+    """
+    if is_main():
+        _clear_leftovers(output)
+    wait_for_everyone()
+    if not (output / RECORD).is_file():
+        return None
+    if not resume:
+        raise ArgumentError(f"--output: {output} holds a finished run; give another folder or remove that one")
+    record = read_record(output)
+    different = first_difference(record, as_recorded(_comparable(wanted, finished=True)))
+    if different is not None:
+        name, found, asked = different
+        raise ArgumentError(
+            f"--output: {output} holds a finished run with {name} {found}, not {asked}; "
+            "give another folder or remove that one"
+        )
+    wait_for_everyone()
+    if is_main() and not record.get("keep_epochs", keep_epochs):
+        shutil.rmtree(output / EPOCHS, ignore_errors=True)
+    return record
+
+
+def begin_stage(output: Path, wanted: Mapping[str, Any], *, resume: bool) -> tuple[str | None, bool]:
+    """Write down what is about to be trained, and find the checkpoint to go on from.
+
+    Without `resume`, or when there is no whole checkpoint, what an unfinished training left is removed.
+
+    Returns:
+        The checkpoint's folder or None, and whether it is known to be of the same training: an older version of this
+        package wrote no stage.json, so what it left cannot be compared.
+
+    Raises:
+        ArgumentError: the checkpoint is of another training; names the first difference with both values.
+    """
+    folder = output / EPOCHS
+    if is_main():
+        known = True
+        if resume and last_checkpoint(folder) is not None:
+            known = _compare_stage(folder, wanted)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / STAGE, {**_comparable(wanted, finished=False), "known": known})
+    wait_for_everyone()
+    return last_checkpoint(folder) if resume else None, bool(read_json(folder / STAGE)["known"])
+
+
+def _compare_stage(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    if not (folder / STAGE).is_file():
+        print(
+            f"note: {folder} has no {STAGE}, an older version wrote it: whether its settings are the same is not known"
+        )
+        return False
+    stage = read_json(folder / STAGE)
+    different = first_difference(stage, as_recorded(_comparable(wanted, finished=False)))
+    if different is not None:
+        name, found, asked = different
+        raise ArgumentError(
+            f"--output: {folder} holds an unfinished training with {name} {found}, not {asked}; "
+            "go on with the same, give another folder, or remove that one"
+        )
+    return bool(stage.get("known", True))
+
+
+def _comparable(wanted: Mapping[str, Any], *, finished: bool) -> dict[str, Any]:
+    """Without what may differ: the device; in a finished run also what `auto` precision meant on that machine."""
+    settings = {name: value for name, value in wanted.get("settings", {}).items() if name != "device"}
+    kept = {name: value for name, value in wanted.items() if name != "settings"}
+    if finished:
+        kept.pop("precision", None)
+    return {**({"settings": settings} if settings else {}), **kept}
+
+
+def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """(name, value in `found`, value in `wanted`) of the first value that differs, names of nested ones with dots.
+
+    Names that `found` lacks do not count.
+    """
+    for name, value in wanted.items():
+        if name not in found:
+            continue
+        if isinstance(value, dict) and isinstance(found[name], dict):
+            inner = first_difference(found[name], value)
+            if inner is not None:
+                return (f"{name}.{inner[0]}", *inner[1:])
+        elif found[name] != value:
+            return name, found[name], value
+    return None
+
+
+# Checkpoints
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of an interrupted training in this folder.
+
+    The trainer's state is what a checkpoint gets last: one that was being written when the process was killed
+    has none, or half of it, and is passed over.
+    """
+    steps = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*[0-9]") if path.is_dir()}
+    for _, path in sorted(steps.items(), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+@contextmanager
+def epochs_folder(output: Path) -> Iterator[Path]:
+    """The folder for checkpoints in a training's folder.
+
+    When training fails before there is a whole checkpoint, nothing of it is left behind.
+
+    Raises:
+        ArgumentError: see check_output_folder.
+    """
+    check_output_folder(output)
+    folder = output / EPOCHS
+    existed = output.exists()
+    try:
+        yield folder
+    except BaseException:
+        if is_main() and last_checkpoint(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not existed and output.is_dir() and not any(output.iterdir()):
+                output.rmdir()
+        raise
+
+
+def what_is_kept(folder: str | Path) -> str:
+    """The end of an error message of a training that stopped."""
+    last = last_checkpoint(Path(folder))
+    return "no checkpoint was written yet" if last is None else f"the last good checkpoint is {last}"
+
+
+# The end
+
+
+def finish_stage(
+    model: Any, tokenizer: Any, output: Path, *, record: Mapping[str, Any], keep_epochs: bool, keep_states: bool = False
+) -> None:
+    """Put model, tokenizer and run.json in the place of `output`, all at once, so no two models are ever mixed.
+
+    Args:
+        model, tokenizer: with `save_pretrained`.
+        output: the folder. What else it holds stays, but for the files of a model that was there before.
+        record: for run.json.
+        keep_epochs: whether the checkpoints stay.
+        keep_states: whether the optimiser's and the random generators' states in them stay too.
+    """
+    output = output.resolve()  # of a link, what it leads to is replaced
+    with replacing(output) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        for path in sorted(output.rglob("*")):
+            name = path.relative_to(output)
+            of_epochs = name.parts[0] == EPOCHS
+            if path.is_dir() and not path.is_symlink() or (partial / name).exists():
+                continue
+            if of_epochs and not keep_epochs:
+                continue
+            if of_epochs and not keep_states and any(fnmatch(path.name, pattern) for pattern in STATES):
+                continue
+            if len(name.parts) == 1 and any(fnmatch(path.name, pattern) for pattern in MODEL_FILES):
+                continue
+            _link(path, partial / name)
+        write_record(partial / RECORD, record)  # last: a folder with it is whole
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, without a copy where the file system can do that."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _clear_leftovers(output: Path) -> None:
+    """Finish or remove what a process killed inside `finish_stage` left beside `output`."""
+    if not output.parent.is_dir():
+        return
+    token = "[0-9a-f]{8}"
+    stem, suffix = re.escape(output.stem[:40]), re.escape(output.suffix[:40])
+    for path in sorted(output.parent.iterdir()):
+        if re.fullmatch(rf"\.{stem}\.{token}{suffix}", path.name) and path.is_dir():
+            if not output.exists() and (path / RECORD).is_file():
+                os.replace(path, output)  # the old folder had stepped aside already
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+    for path in sorted(output.parent.iterdir()):
+        if re.fullmatch(rf"\.{stem}\.{token}\.old", path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+# Outputs
+
+
+def check_output_folder(path: Path, *, replaced: bool = True) -> None:
+    """Check, before long work, that a folder of this name can be made and, where it is to be, be replaced whole.
+
+    Raises:
+        ArgumentError: it, or a part of it, is a file or cannot be made, or it holds what must not be replaced.
+    """
+    path = Path(path).absolute()
+    path = path.resolve() if path.is_dir() else path
+    for part in (path, *path.parents):
+        if os.path.lexists(part):
+            if not part.is_dir():
+                raise ArgumentError(f"--output: {path} cannot be a folder, {part} is a file")
+            break
+    if replaced:
+        check_replaceable(path)
+    _probe(path, is_folder=True)
+
+
+def check_output_file(path: Path | None) -> None:
+    """Check, before long work, that a file of this name can be written; None is nothing to write.
+
+    Raises:
+        ArgumentError: it is a folder, lies in a file, or cannot be made.
+    """
+    if path is not None:
+        if os.path.isdir(path):
+            raise ArgumentError(f"--output: {path} is a folder, a file is to be written there")
+        parent = Path(path).absolute().parent
+        check_output_folder(parent) if not parent.is_dir() else None
+        _probe(Path(path).absolute(), is_folder=False)
+
+
+def _probe(path: Path, *, is_folder: bool) -> None:
+    """Make what `replacing` will make, and remove it again."""
+    if not is_main():
+        return
+    probe = path.with_name(f".{path.stem[:40]}.{os.getpid():08x}{path.suffix[:40]}")
+    made = [part for part in path.parents if not os.path.lexists(part)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_folder:
+            probe.mkdir()
+            probe.rmdir()
+        else:
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        what = "a folder" if is_folder else "written"
+        raise ArgumentError(f"--output: {path} cannot be {what} ({error.strerror})") from error
+    finally:
+        for part in made:  # the innermost first
+            with suppress(OSError):
+                part.rmdir()

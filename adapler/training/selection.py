@@ -1,0 +1,55 @@
+"""What an epoch is judged by: the score of its examples, and the rule that selects one, as one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from adapler.errors import ArgumentError, TrainingError
+from adapler.inference.evaluation import score_by_example
+
+
+def column_of(dataset: Any, name: str) -> list[Any] | None:
+    """A column of a data set as a list; None when its rows have no such field.
+
+    Raises:
+        ArgumentError: a data set without a length, which can be read only once.
+    """
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        kind = type(dataset).__name__
+        raise ArgumentError(f"eval_dataset: {kind} can be streamed only; evaluation needs rows that can be counted")
+    if hasattr(dataset, "column_names"):
+        return list(dataset[name]) if name in dataset.column_names else None
+    rows = [dataset[number] for number in range(len(dataset))]
+    return [row[name] for row in rows] if rows and name in rows[0] else None
+
+
+def score_rows(dataset: Any, logits: ArrayLike, labels: ArrayLike, *, metric: str) -> float:
+    """Score of the examples of a data set; its `example_id` says which rows are windows of one example.
+
+    Raises:
+        TrainingError: the labels are not those of the data set's rows, so the rows are in another order.
+    """
+    examples = column_of(dataset, "example_id")
+    true: list[int] = np.asarray(labels).tolist()
+    own = column_of(dataset, "labels")
+    if own is not None and [int(label) for label in own] != true:
+        raise TrainingError("evaluation: the rows came back in another order, so they cannot be told apart")
+    names = list(map(str, range(len(true)))) if examples is None else examples
+    return score_by_example(torch.as_tensor(logits), true, names, metric=metric)
+
+
+def selection_value(score: float, gain: float, *, reference: float | None, max_drop: float) -> float:
+    """A number whose maximum over epochs is the selection rule.
+
+    Among epochs whose validation score is within `max_drop` of the fine-tuned model's, the one with the highest
+    FLOPs speedup; when none qualifies, the one with the best score, of equal ones the fastest. Qualifying epochs get
+    1 + speedup (a speedup is above 0), the others their score (at most 1), lower by next to nothing the slower
+    they are.
+    """
+    # A tolerance in the last digits: .865 - .855 is not to fail for a rounding error.
+    qualifies = reference is not None and score >= reference - max_drop - 1e-9
+    return 1 + gain if qualifies else score - 1e-9 / gain

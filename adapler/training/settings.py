@@ -1,0 +1,192 @@
+"""The groups of settings that several commands share; every setting is declared once.
+
+A class holds plain values, a docstring under each field, and checks that name the option. The options of the command
+line and their help, the keys of a recipe (`--config`) and the settings in `run.json` are made from these fields, see
+`adapler.training.recipes`. What only one command takes is in `adapler.training.stages.settings`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from adapler.errors import ArgumentError
+
+# Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
+POST_HOC_LEARNING_RATE = 3e-3
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+Policy = Literal["truncate", "last", "windows"]
+
+
+def check_numbers(
+    values: Any, names: Iterable[str], *, low: float, strict: bool = False, below: float = math.inf
+) -> None:
+    """Raises ArgumentError for the first of the named values that is out of [low, below); None is allowed."""
+    for name in names:
+        value = getattr(values, name)
+        if value is None or ((value > low if strict else value >= low) and value < below):
+            continue
+        if below < math.inf:
+            allowed = f"in [{low:g}, {below:g})"
+        elif isinstance(value, int) and not strict:
+            allowed = f"at least {low:g}"
+        else:
+            allowed = f"a number {'above' if strict else 'of at least'} {low:g}"
+        raise ArgumentError(f"{option_name(name)}: {value} is not {allowed}")
+
+
+def check_choices(values: Any, **choices: Any) -> None:
+    """Raises ArgumentError for the first value that is not one of its choices, a Literal; None is allowed."""
+    for name, allowed in choices.items():
+        value = getattr(values, name)
+        if value is not None and value not in allowed.__args__:
+            raise ArgumentError(f"{option_name(name)}: {value!r} is not one of {', '.join(allowed.__args__)}")
+
+
+def option_name(name: str) -> str:
+    """How a field is called on the command line: `max_length` is `--max-length`."""
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a command computes."""
+
+    device: str = "auto"
+    """where the model runs: auto (a GPU where there is one), cpu, cuda, or mps; to choose among several GPUs, set
+    CUDA_VISIBLE_DEVICES"""
+
+    precision: Precision = "auto"
+    """bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 where the machine has units for it"""
+
+    seed: int = 42
+    """of everything random: new weights, the order of rows, dropout, the rows of --limit"""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        check_choices(self, precision=Precision)
+        if not 0 <= self.seed < 2**32:
+            raise ArgumentError(f"--seed: {self.seed} is not between 0 and {2**32 - 1}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Execution):
+    """Optimisation; the defaults are the paper's, but for the batch of a small machine."""
+
+    epochs: int = 5
+    """passes over the training set"""
+
+    batch_size: int = 32
+    """rows of one forward pass"""
+
+    accumulation: int = 1
+    """forward passes of one optimiser step"""
+
+    learning_rate: float = 2e-5
+    """of the backbone"""
+
+    warmup: float = 0.06
+    """share of the steps in which the learning rate grows from 0"""
+
+    weight_decay: float = 0.01
+    """of the backbone's and the predictors' matrices"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, ("epochs", "batch_size", "accumulation"), low=1)
+        check_numbers(self, ("learning_rate",), low=0, strict=True)
+        check_numbers(self, ("warmup",), low=0, below=1)
+        check_numbers(self, ("weight_decay",), low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objectives:
+    """AdapLeR's two objectives (paper, eq. 4 and 7), and the rule that selects an epoch."""
+
+    gamma: float = 0.02
+    """weight of the contribution loss, which trains backbone and Contribution Predictors"""
+
+    phi: float = field(default=2e-4, metadata={"several": True})
+    """weight of the length loss, which trains the thresholds: the speed budget"""
+
+    predictor_learning_rate: float | None = None
+    """of the Contribution Predictors (default: the backbone's, or 3e-3 with --freeze-backbone)"""
+
+    eta_learning_rate: float = 5e-3
+    """of the thresholds' factors eta, and of theta"""
+
+    gradient_slope: float = 50.0
+    """bound on the slope whose gradient soft removal has; inf is the paper's"""
+
+    max_slope: float | None = None
+    """bound on the slope of soft removal itself: a steep slope leaves no gradient to the tokens just below a threshold,
+    which could bring them back (default: none, the paper's schedule)"""
+
+    average_decay: float = 0.0
+    """decay of a running average of the weights, such as .99; the average is then what is evaluated and kept, and
+    it needs as many more bytes as what trains (0: no average)"""
+
+    freeze_backbone: bool = False
+    """post-hoc mode: train predictors and thresholds only; the fine-tuned classifier below them stays as it is, bit for
+    bit"""
+
+    max_drop: float = 0.01
+    """how far below the fine-tuned classifier's validation score an epoch may be and still qualify"""
+
+    contribution_hidden_size: int = 32
+    """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, ("gamma", "phi", "eta_learning_rate", "max_drop", "predictor_learning_rate"), low=0)
+        for name in ("gradient_slope", "max_slope"):
+            if (bound := getattr(self, name)) is not None and not bound > 0:
+                raise ArgumentError(f"{option_name(name)}: {bound} is not above 0")
+        check_numbers(self, ("contribution_hidden_size",), low=1)
+        check_numbers(self, ("average_decay",), low=0, below=1)
+
+    def resolved(self) -> Objectives:
+        """The same with the default learning rate of post-hoc predictors filled in."""
+        if self.freeze_backbone and self.predictor_learning_rate is None:
+            return replace(self, predictor_learning_rate=POST_HOC_LEARNING_RATE)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """A task, and how its texts become token ids."""
+
+    task: str
+    """a task's name (sst2, mrpc, imdb, ag_news, dbpedia14, qnli, mnli, hatexplain, movies), a folder with
+    {train,validation,test}.jsonl, or a folder or .tar.gz in ERASER layout"""
+
+    data_dir: Path | None = None
+    """where the task `movies` lies (default: data/eraser/movies)"""
+
+    max_length: int | None = None
+    """longest input in wordpieces (default: the task's)"""
+
+    long_documents: Policy = "truncate"
+    """what becomes of longer texts: their first wordpieces (truncate), their last ones, or overlapping windows, whose
+    logits are averaged"""
+
+    train_documents: Policy | None = None
+    """the same for the training split alone; `last` trains on text that fine-tuning on the first wordpieces has not
+    seen, which is what post-hoc thresholds need (default: as --long-documents)"""
+
+    stride: int | None = None
+    """overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)"""
+
+    limit: int | None = None
+    """use this many training rows only, the same number of each label, drawn with the seed"""
+
+    def __post_init__(self) -> None:
+        check_choices(self, long_documents=Policy, train_documents=Policy)
+        check_numbers(self, ("limit",), low=1)
+        check_numbers(self, ("stride",), low=0)

@@ -1,0 +1,93 @@
+"""Evaluation of a trained model on a split of a task."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from adapler.distributed import device
+from adapler.errors import ArgumentError
+from adapler.inference.evaluation import classifier_score, evaluate_rows
+from adapler.model.batching import TOKEN_BUDGET
+from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.training.arguments import precision_name, use_bfloat16
+from adapler.training.records import model_checksum, write_record
+from adapler.training.resume import check_output_file
+from adapler.training.settings import Execution
+from adapler.training.stages.prepare import Prepared, prepare
+from adapler.training.stages.settings import EvaluateSettings
+
+
+def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """The command `adapler evaluate`; returns its result.
+
+    Raises:
+        ArgumentError: the task has another number of labels than the model.
+    """
+    check_output_file(settings.output)
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    prepared = prepare(settings.task, settings.model, splits=(settings.split,), seed=settings.execution.seed)
+    labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
+    if labels != known:
+        raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
+    result = evaluate(
+        model,
+        prepared,
+        split=settings.split,
+        execution=settings.execution,
+        threshold_scales=settings.threshold_scale,
+        token_budget=settings.token_budget or TOKEN_BUDGET,
+    )
+    result["model_checksum"] = model_checksum(settings.model)
+    if settings.output is not None:
+        write_record(settings.output, result)
+    return result
+
+
+def evaluate(
+    model: AdapLeRForSequenceClassification,
+    prepared: Prepared,
+    *,
+    split: str,
+    execution: Execution,
+    threshold_scales: tuple[float, ...] = (1.0,),
+    token_budget: int = TOKEN_BUDGET,
+) -> dict[str, Any]:
+    """Score and speedup on a split, see `evaluate_rows`, and what they were computed on and in."""
+    with autocast(model, execution):
+        result = evaluate_rows(
+            model,
+            prepared.encoded[split],
+            pad_token_id=prepared.tokenizer.pad_token_id,
+            metric=prepared.task.metric,
+            threshold_scales=threshold_scales,
+            token_budget=token_budget,
+        )
+    return result | {
+        "task": prepared.task.name,
+        "split": split,
+        "precision": precision_name(execution.precision),
+        "data_checksum": prepared.task.checksum,
+        "encoding": prepared.encoding,
+    }
+
+
+def validation_score(classifier: Any, prepared: Prepared, *, execution: Execution) -> float:
+    """Score of a plain classifier on the validation split, in the precision that training evaluates in."""
+    with autocast(classifier, execution):
+        return classifier_score(
+            classifier,
+            prepared.encoded["validation"],
+            pad_token_id=prepared.tokenizer.pad_token_id,
+            metric=prepared.task.metric,
+        )
+
+
+def autocast(model: Any, execution: Execution) -> AbstractContextManager[Any]:
+    """The context in which a model computes in a precision."""
+    context: AbstractContextManager[Any] = torch.autocast(
+        model.device.type, dtype=torch.bfloat16, enabled=use_bfloat16(execution.precision)
+    )
+    return context

@@ -1,0 +1,97 @@
+"""From the settings of a task to encoded rows that a model can read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from adapler.backbones.checkpoints import is_fine_tuned, read_config
+from adapler.backbones.families import max_positions
+from adapler.data.encoding import encode, load_tokenizer
+from adapler.data.sampling import balanced_sample
+from adapler.data.tasks import Task, in_label_order, load_task
+from adapler.distributed import is_main
+from adapler.errors import ArgumentError
+from adapler.training.settings import TaskSettings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task, a tokenizer, the encoded splits, and how they were encoded (JSON-ready)."""
+
+    task: Task
+    tokenizer: Any
+    encoded: datasets.DatasetDict
+    encoding: dict[str, Any]
+
+
+def prepare(
+    settings: TaskSettings,
+    model: str | Path,
+    *,
+    splits: tuple[str, ...],
+    seed: int,
+    optional: tuple[str, ...] = (),
+) -> Prepared:
+    """Load a task and encode it with a model's tokenizer, for its positions and in its label order.
+
+    Plain text is tokenised as the model's own pipeline does; lists of words as words.
+
+    Args:
+        settings: the task, and what becomes of long texts.
+        model: hub name or folder.
+        splits: which to encode.
+        seed: of the rows that `limit` draws.
+        optional: further splits, encoded when the task has them.
+
+    Raises:
+        ArgumentError: a split that the task does not have, a length that the model cannot read, or a kind of model
+            that is not supported.
+        DataError, CheckpointError: from the readers.
+    """
+    task = load_task(settings.task, data_dir=settings.data_dir)
+    missing = [split for split in splits if split not in task.dataset]
+    if missing:
+        raise ArgumentError(f"--task: {settings.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
+    config = read_config(model)
+    if is_fine_tuned(config):
+        task = in_label_order(task, [str(config.id2label[index]) for index in range(config.num_labels)])
+    max_length = _max_length(settings.max_length, config, task=task, model=model)
+    tokenizer = load_tokenizer(model, words="words" in task.columns)
+    if is_main():
+        for note in task.notes:
+            print(f"note: {note}")
+    encoded = {}
+    for split in (*splits, *(split for split in optional if split in task.dataset)):
+        rows = task.dataset[split]
+        if split == "train" and settings.limit is not None:
+            rows = balanced_sample(rows, settings.limit, seed=seed)
+        encoded[split] = encode(
+            rows,
+            tokenizer,
+            columns=task.columns,
+            max_length=max_length,
+            policy=(settings.train_documents if split == "train" else None) or settings.long_documents,
+            stride=settings.stride,
+        )
+    names = ("long_documents", "train_documents", "stride", "limit")
+    encoding = {name: value for name, value in asdict(settings).items() if name in names}
+    return Prepared(
+        task,
+        tokenizer,
+        datasets.DatasetDict(encoded),
+        {"max_length": max_length, **encoding, "columns": list(task.columns)},
+    )
+
+
+def _max_length(asked: int | None, config: Any, *, task: Task, model: str | Path) -> int:
+    """The longest input: what was asked for, or the task's own as far as the model has positions."""
+    limit = max_positions(getattr(config, "backbone_config", config))
+    if asked is None:
+        return min(task.max_length, limit)
+    if not 3 <= asked <= limit:
+        raise ArgumentError(f"--max-length: {asked} is not between 3 and the {limit} positions of {model}")
+    return asked
