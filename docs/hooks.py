@@ -76,7 +76,8 @@ def sections(function: Any, fields: tuple[str, ...]) -> dict[str, str]:
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         lines = body.splitlines()
         end = next((i for i, line in enumerate(lines) if i and line and not line.startswith(" ")), len(lines))
-        found[name] = " ".join(line.strip() for line in lines[:end]).strip()
+        body = " ".join(line.strip() for line in lines[:end]).strip()
+        found[name] = body if name == "Formula" else body[:1].upper() + body[1:]
     return found
 
 
