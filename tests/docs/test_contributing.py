@@ -16,6 +16,7 @@ import pytest
 from analysis.metrics import plausibility, registry
 from analysis.scores import base, get_method
 from analysis.scores import registry as methods
+from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
 from tests.conftest import LAYERS
 from tests.test_layering import ROOMS, ROOT
 
@@ -58,14 +59,12 @@ def even(model: Any, batch: base.Batch) -> base.LayerScores:
     return base.LayerScores(base.normalise(mask[:, None].expand(-1, LAYERS, -1).float(), mask))
 
 
-def test_the_scoring_method_runs_and_its_test_passes(
-    new_module: Any, hooks: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_scoring_method_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks()
     code = found["analysis/scores/attention/state_max.py"].replace("from __future__ import annotations\n", "")
     new_module("state_max_of_contributing", code)
     method = get_method("state_max")
-    assert set(hooks.METHOD_FIELDS) <= set(hooks.sections(method.function, hooks.METHOD_FIELDS))
+    assert set(METHOD_FIELDS) <= set(sections(method.function, METHOD_FIELDS))
     test = new_module("test_of_state_max", found["tests/analysis/scores/test_scores_state_max.py"])
     test.test_state_max_is_the_largest_entry()
     monkeypatch.setitem(methods._REGISTRY, "state_max", replace(method, function=even))
@@ -73,15 +72,13 @@ def test_the_scoring_method_runs_and_its_test_passes(
         test.test_state_max_is_the_largest_entry()
 
 
-def test_the_metric_runs_and_its_test_passes(
-    new_module: Any, hooks: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     code, row = blocks()["analysis/metrics/plausibility.py"], blocks()["analysis/metrics/registry.py"]
     scope = dict(vars(plausibility))
     exec(code, scope)
     function = scope["reciprocal_rank"]
     monkeypatch.setattr(plausibility, "reciprocal_rank", function, raising=False)
-    assert set(hooks.METRIC_FIELDS) <= set(hooks.sections(function, hooks.METRIC_FIELDS))
+    assert set(METRIC_FIELDS) <= set(sections(function, METRIC_FIELDS))
     (metric,) = eval(f"({row.strip()})", vars(registry))
     monkeypatch.setitem(registry.METRICS, metric.name, metric)
     unit = registry.Unit([False, True, True], [0.5, 0.3, 0.2], n_input=5, n_present=5, density=0.5)  # type: ignore[arg-type]
