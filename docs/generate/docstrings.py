@@ -66,16 +66,38 @@ def source_file(function: Any) -> str:
 
 
 def docstring(value: Any) -> str:
-    """A docstring as it stands, its line breaks kept; examples are highlighted."""
+    """A docstring as HTML and code: paragraphs are filled, entries (`name: text`) stand alone, examples are code."""
     text = inspect.getdoc(value) or ""
     if not text or text.startswith(f"{getattr(value, '__name__', '')}("):  # what a dataclass writes by itself
         return ""
-    blocks = []
-    for block in re.split(r"\n\s*\n", text):
-        if block.lstrip().startswith(">>>"):
-            blocks.append("```pycon\n" + inspect.cleandoc(block) + "\n```")
+    return "\n\n".join(map(_block, re.split(r"\n\s*\n", text)))
+
+
+def _block(block: str) -> str:
+    lines = block.splitlines()
+    if block.lstrip().startswith(">>>"):
+        return "```pycon\n" + inspect.cleandoc(block) + "\n```"
+    entries = any(re.match(r"\s*[\w*., ]+: ", line) for line in lines)
+    columns = any(re.search(r"\S {3,}\S", line) for line in lines)
+    if columns or (all(line.startswith("    ") for line in lines) and not entries):  # a table, a formula, code
+        return "```text\n" + inspect.cleandoc(block) + "\n```"
+    found: list[tuple[int, str]] = []  # indentation and text of each paragraph
+    for line in lines:
+        indent, words = len(line) - len(line.lstrip()), line.strip()
+        starts = re.match(r"([\w*., ]{1,40}:( |$)|\d+\. |\* |- )", words)
+        if found and (
+            indent > found[-1][0] and not found[-1][1].endswith(":") or not starts and indent == found[-1][0]
+        ):
+            found[-1] = (found[-1][0], f"{found[-1][1]} {words}")
         else:
-            escaped = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(block, quote=False))
-            escaped = re.sub(r"https?://[^\s<]+[^\s.,;)<]", lambda m: f'<a href="{m.group()}">{m.group()}</a>', escaped)
-            blocks.append(f'<div class="docstring" markdown="0">{escaped}</div>')
-    return "\n\n".join(blocks)
+            found.append((indent, words))
+    return "\n".join(
+        f'<p class="docstring" style="margin-left: {indent * 0.4:.1f}em">{_inline(words)}</p>'
+        for indent, words in found
+    )
+
+
+def _inline(text: str) -> str:
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    text = re.sub(r"https?://[^\s<]+[^\s.,;)<]", lambda m: f'<a href="{m.group()}">{m.group()}</a>', text)
+    return re.sub(r"^([\w*., ]{1,40}):( |$)", r"<strong>\1</strong>:\2", text)

@@ -7,7 +7,6 @@ import importlib
 import inspect
 import io
 import os
-import re
 from types import ModuleType
 from typing import Any
 
@@ -62,32 +61,47 @@ def reference_pages() -> dict[str, str]:
     found += _members("RationaleReport", RationaleReport)
     found += [("analysis.scores.Batch", base.Batch), ("analysis.scores.LayerScores", base.LayerScores)]
     found += [("adapler.data.eraser.read_corpus", read_corpus)]
-    found += _functions(plausibility, prefix="analysis.metrics.plausibility")
-    found += _functions(statistics, prefix="analysis.metrics.statistics")
+    found += _functions(plausibility)
+    found += _functions(statistics)
     pages["reference/analysis.md"] = _reference("The analysis: `analysis`", analysis, found)
     return pages
 
 
-def _functions(module: ModuleType, *, prefix: str = "") -> list[tuple[str, Any]]:
-    """The public functions that a module defines or lists."""
+def _functions(module: ModuleType) -> list[tuple[str, Any]]:
+    """The public functions that a module defines or lists, but for those that only check arguments."""
     listed = getattr(module, "__all__", None)
     names = listed or [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
-    chosen = [(name, getattr(module, name)) for name in names if not name.startswith("_")]
-    return [(f"{prefix or module.__name__}.{name}", value) for name, value in chosen if inspect.isfunction(value)]
+    chosen = [(name, getattr(module, name)) for name in names if not name.startswith(("_", "as_", "same_"))]
+    return [(f"{module.__name__}.{name}", value) for name, value in chosen if inspect.isfunction(value)]
 
 
 def _members(name: str, cls: type) -> list[tuple[str, Any]]:
-    """A class and the public methods that it defines with a docstring."""
-    own = [(f"{name}.{n}", v) for n, v in vars(cls).items() if not n.startswith("_")]
-    return [(name, cls), *((n, v) for n, v in own if inspect.isfunction(v) and v.__doc__)]
+    """A class and the public methods with a docstring that it or a base class of ours defines."""
+    ours = [base for base in reversed(cls.__mro__) if base.__module__.startswith(("adapler", "analysis"))]
+    methods = {n: getattr(cls, n) for base in ours for n in vars(base) if not n.startswith("_")}
+    chosen = [(n, value) for n, value in methods.items() if inspect.isroutine(value) and value.__doc__]
+    return [(f"{cls.__module__}.{name}", cls), *((f"{name}.{n}", value) for n, value in chosen)]
 
 
 def _reference(title: str, package: ModuleType, names: list[tuple[str, Any]]) -> str:
     lines = [f"# {title}", "", docstring(package), ""]
     for name, value in names:
-        written = signature(name.rpartition(".")[2], value)
-        lines += [f"## `{name}`", "", f"```python\n{written}\n```", "", docstring(value), ""]
+        where, _, last = name.rpartition(".")
+        inside = where[:1].isupper()  # a method of a class
+        origin = "" if inside else f"from {where} import {last}\n\n"
+        lines += [f"{'###' if inside else '##'} `{name if inside else last}`", ""]
+        lines += [f"```python\n{origin}{signature(last, value)}\n```", "", docstring(value), ""]
     return "\n".join(lines)
+
+
+class _AsWritten:
+    """Stands for an annotation or default in a signature, as the source has it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def signature(name: str, value: Any) -> str:
@@ -95,22 +109,33 @@ def signature(name: str, value: Any) -> str:
     try:
         found = inspect.signature(value)
     except (TypeError, ValueError):
-        return name
-    if inspect.isclass(value) and any(p.kind is p.VAR_POSITIONAL for p in found.parameters.values()):
         return f"class {name}"
-    text = str(found).replace("'", '"')
-    text = re.sub(r"<(factory|object)[^>]*>", "...", text)
-    whole = f"{name}{text}"
-    if len(whole) <= 100:
-        return whole
-    arguments: list[str] = []
-    for parameter in found.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in arguments:
-            if not any(p.kind is p.VAR_POSITIONAL for p in found.parameters.values()):
-                arguments.append("*")
-        arguments.append(re.sub(r"<(factory|object)[^>]*>", "...", str(parameter)).replace("'", '"'))
-    end = text[text.rindex(")") + 1 :] if "->" in text else ""
-    return "\n".join([f"{name}(", *(f"    {argument}," for argument in arguments), f"){end}"])
+    if inspect.isclass(value) and any(p.kind is p.VAR_POSITIONAL for p in found.parameters.values()):
+        return f"class {name}"  # an exception
+    parameters = [_as_written(parameter) for parameter in found.parameters.values()]
+    returns = found.return_annotation
+    if inspect.isclass(value):
+        returns = inspect.Signature.empty
+    elif isinstance(returns, str):
+        returns = _AsWritten(returns)
+    clean = found.replace(parameters=parameters, return_annotation=returns)
+    if len(name + str(clean)) <= 90:
+        return name + str(clean)
+    lines = [str(parameter) for parameter in parameters]
+    kinds = [parameter.kind for parameter in parameters]
+    keyword, star = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_POSITIONAL
+    if keyword in kinds and star not in kinds:
+        lines.insert(kinds.index(keyword), "*")
+    end = "" if returns is inspect.Signature.empty else f" -> {returns!r}"
+    return "\n".join([f"{name}(", *(f"    {line}," for line in lines), f"){end}"])
+
+
+def _as_written(parameter: inspect.Parameter) -> inspect.Parameter:
+    if isinstance(parameter.annotation, str):
+        parameter = parameter.replace(annotation=_AsWritten(parameter.annotation))
+    if repr(parameter.default).startswith("<"):  # <factory>, <object at ...>
+        parameter = parameter.replace(default=_AsWritten("..."))
+    return parameter
 
 
 def command_page() -> str:
