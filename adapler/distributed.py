@@ -27,15 +27,17 @@ def device(name: str = "auto") -> torch.device:
     """Where a command's model runs.
 
     Args:
-        name: "auto" (the GPU where there is one, as in training; the CPU otherwise), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (this process's own GPU where there is one, as in training; the CPU otherwise), "cpu", "cuda",
+            "cuda:1", "mps".
 
     Raises:
         ArgumentError: no such device on this machine.
     """
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto" or (name == "cuda" and torch.cuda.is_available()):
+        own = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
     try:
         found = torch.device(name)
     except RuntimeError as error:

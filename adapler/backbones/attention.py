@@ -1,10 +1,10 @@
 """One attention function, registered with transformers' AttentionInterface as "adapler".
 
-Which of three things it does depends on the keyword arguments that the encoder passes through its layers:
-a bias per key (soft removal), cumulative sequence lengths (packed sequences), or neither (plain SDPA, so that
-the backbone also works on its own).
+The keyword arguments that the encoder passes through its layers choose one of three kinds of attention:
+a bias per key (soft removal), packed sequences (hard removal), or neither of them (plain SDPA, so that the backbone
+also works on its own).
 
-Dimensions: B batch, H heads, N padded length, T packed tokens, E head size.
+Dimensions: B batch, H heads, N padded length, T packed tokens, E head size, F extra features.
 """
 
 from __future__ import annotations
@@ -22,36 +22,45 @@ from adapler.backbones.packing import Segments, from_padded, to_padded
 from adapler.errors import ArgumentError
 
 ATTENTION = "adapler"
+CUDA_MULTIPLE = 8  # CUDA's fused kernels need a head size that is a multiple of it
 
 
-def biased_attention(query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, scale: float) -> Tensor:
-    """Attention whose logits get `key_bias` added per key, differentiable in the bias, on fused kernels.
+def biased_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, scale: float, extra_features: int | None = None
+) -> Tensor:
+    """Attention with `key_bias` added to the logits of each key. Differentiable in the bias, on fused kernels.
 
-    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries it instead:
+    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
     [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
 
     Args:
         query, key, value: (B, H, N, E).
-        key_bias: (B, N), <= 0.
+        key_bias: (B, N), at most 0.
         scale: factor on q . k.
+        extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
+            Default: on CUDA what makes E + F a multiple of 8, which the fused kernels need; 1 elsewhere.
 
     Returns:
         (B, H, N, E).
     """
+    if extra_features is None:
+        extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
     # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
     bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    ones = query.new_ones(*query.shape[:-1], 1)
-    query = torch.cat([query, ones], dim=-1)  # (B, H, N, E + 1)
-    key = torch.cat([key, bias[:, None, :, None].expand_as(ones)], dim=-1)  # (B, H, N, E + 1)
-    value = pad(value, (0, 1))  # (B, H, N, E + 1): fused kernels want one head size
-    return scaled_dot_product_attention(query, key, value, scale=scale)[..., :-1]
+    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
+    zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (B, H, N, F - 1)
+    query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (B, H, N, E + F)
+    key = torch.cat([key, column, zeros], dim=-1)  # (B, H, N, E + F)
+    value = pad(value, (0, extra_features))  # (B, H, N, E + F): fused kernels want one head size
+    return scaled_dot_product_attention(query, key, value, scale=scale)[..., :-extra_features]
 
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
     """Attention within each of several sequences that lie one after the other in a single row.
 
-    On CUDA in half precision `varlen_attn`, on CUDA in float32 padded SDPA; on a CPU one SDPA call for each
-    sequence, which is faster than padding at every length (benchmarks/packed_attention.py).
+    On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
+    above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each sequence,
+    which is faster than padding at every length (benchmarks/packed_attention.py).
 
     Args:
         query, key, value: (1, H, T, E).
@@ -61,13 +70,17 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     Returns:
         (1, H, T, E).
     """
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _varlen_attention(query, key, value, segments=segments, scale=scale)
     if query.is_cuda:
-        return _padded_attention(query, key, value, segments=segments, scale=scale)
+        attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
+        return attend(query, key, value, segments=segments, scale=scale)
     parts = (torch.split(x, segments.sizes, dim=2) for x in (query, key, value))
     pieces = [scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in zip(*parts, strict=True)]
     return torch.cat(pieces, dim=2)
+
+
+def _has_flash(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether `varlen_attn` runs on this CUDA device in this precision."""
+    return dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
@@ -100,10 +113,21 @@ def adapler_attention(
     segments: Segments | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The function that transformers calls in every layer; see the top of this file."""
+    """The function that transformers calls in every layer; see the top of this file.
+
+    Raises:
+        ArgumentError: the layer asks for something that soft and hard removal do not compute: attention dropout, or
+            a keyword of another kind of attention (`sliding_window`, `softcap`).
+    """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if dropout and (key_bias is not None or segments is not None):
         raise ArgumentError(f"attention dropout: {dropout} is not 0, and only the backbone's own forward pass has it")
+    unknown = sorted(name for name, given in kwargs.items() if given is not None)
+    if unknown and (key_bias is not None or segments is not None):
+        raise ArgumentError(
+            f"attention: the backbone's layers ask for {unknown[0]}={kwargs[unknown[0]]!r}, "
+            "which AdapLeR does not compute; only attention between all tokens is supported"
+        )
     if key_bias is not None:
         out = biased_attention(query, key, value, key_bias=key_bias, scale=scale)
     elif segments is not None:

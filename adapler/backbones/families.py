@@ -1,10 +1,13 @@
 """What AdapLeR needs to know of each backbone family: where its embeddings, its layers and its head are.
 
-A backbone is a plain `...ForSequenceClassification` of transformers. Nothing is copied or patched.
+A backbone is a plain `...ForSequenceClassification` of transformers. None of its code is copied or changed.
+
+Dimensions: B batch, N padded length, n tokens that enter a layer, D hidden size, C labels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 from adapler.errors import ArgumentError
+
+SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
 
 
 def _bert_head(classifier: Any, cls: Tensor) -> Tensor:
@@ -34,6 +38,8 @@ def _distilbert_head(classifier: Any, cls: Tensor) -> Tensor:
 class Family:
     """One backbone family.
 
+    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`.
+
     Attributes:
         base: name of the encoder inside the classifier.
         layers: attribute path from the encoder to its list of layers.
@@ -41,7 +47,7 @@ class Family:
         pooler: attribute path of the dense layer between [CLS] and the classifier.
         attention_dropout: name of the configuration's attention dropout.
         feed_forward: name of the configuration's feed-forward width.
-        positions: whether positions are counted over real tokens only, from padding_idx + 1 (RoBERTa).
+        positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
     """
 
     base: str
@@ -50,12 +56,29 @@ class Family:
     pooler: str
     attention_dropout: str = "attention_probs_dropout_prob"
     feed_forward: str = "intermediate_size"
-    positions: bool = False
+    positions_after_padding: bool = False
+
+    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """Run one layer.
+
+        Args:
+            encoder: the encoder inside the classifier.
+            index: of the layer, from 0.
+            hidden: (B, n, D), the tokens that enter the layer; one packed row (1, T, D) in hard removal.
+            positions: (B, n) the tokens' positions in the input, before any token was removed. Absolute positions
+                were added to the embeddings, so these four families do not use it.
+            attention: keyword arguments for `adapler_attention`: `key_bias` or `segments`.
+
+        Returns:
+            Shape of hidden.
+        """
+        output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
+        return output
 
 
 FAMILIES = {
     "bert": Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense"),
-    "roberta": Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions=True),
+    "roberta": Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions_after_padding=True),
     "electra": Family("electra", "encoder.layer", _dense_head, "classifier.dense"),
     "distilbert": Family(
         "distilbert",
@@ -72,8 +95,8 @@ def family_of(config: Any) -> Family:
     """The family of a backbone's configuration.
 
     Raises:
-        ArgumentError: the model type is not supported, or the layout is one AdapLeR cannot run (a decoder,
-            relative positions, chunked feed-forward).
+        ArgumentError: the model type is not supported, or the layout is one that AdapLeR cannot run (a decoder,
+            relative positions).
     """
     model_type = getattr(config, "model_type", None)
     if model_type not in FAMILIES:
@@ -86,13 +109,80 @@ def family_of(config: Any) -> Family:
     return FAMILIES[model_type]
 
 
+def check_config(config: Any) -> None:
+    """Refuse a supported backbone's configuration with a number that no model can have.
+
+    transformers checks the types of the fields and not their values.
+
+    Raises:
+        ArgumentError: names the field.
+    """
+    sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    for name in (*sizes, family_of(config).feed_forward):
+        value = getattr(config, name, None)
+        if not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
+    if config.hidden_size % config.num_attention_heads:
+        raise ArgumentError(
+            f"num_attention_heads: {config.num_attention_heads} does not divide hidden_size, {config.hidden_size}"
+        )
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ArgumentError(f"{name}: {value} is not a finite number")
+        if "dropout" in name and isinstance(value, int | float) and not 0 <= value <= 1:
+            raise ArgumentError(f"{name}: {value} is not in [0, 1]")
+    padding = config.pad_token_id
+    if padding is None and not family_of(config).positions_after_padding:
+        return
+    if not isinstance(padding, int) or not 0 <= padding < config.vocab_size:
+        raise ArgumentError(f"pad_token_id: {padding!r} is not an id of the vocabulary")
+
+
+def check_task(config: Any) -> None:
+    """Refuse classifiers that do not choose exactly one of several labels.
+
+    AdapLeR's loss, its predictions and its evaluation are those of single-label classification. A regression or a
+    multi-label head would get the wrong loss and a softmax that says nothing.
+
+    Args:
+        config: of a classifier, plain or AdapLeR.
+
+    Raises:
+        ArgumentError: `problem_type` is another one, or there are fewer than two labels.
+    """
+    problem = getattr(config, "problem_type", None)
+    if problem not in (None, SINGLE_LABEL):
+        raise ArgumentError(f"problem_type: {problem!r} is not supported; only {SINGLE_LABEL!r}")
+    if config.num_labels < 2:
+        raise ArgumentError(
+            f"num_labels: {config.num_labels} is not at least 2; AdapLeR needs a classifier, "
+            "a head with one output is a regression"
+        )
+
+
+def first_position(config: Any) -> int:
+    """The position of an input's first token: 0, or padding_idx + 1 for RoBERTa."""
+    return int(config.pad_token_id) + 1 if family_of(config).positions_after_padding else 0
+
+
 def max_positions(config: Any) -> int:
     """The longest input, special tokens included, that a backbone's configuration has positions for."""
-    first = config.pad_token_id + 1 if family_of(config).positions else 0
-    return int(config.max_position_embeddings) - first
+    return int(config.max_position_embeddings) - first_position(config)
+
+
+def unchunk(classifier: PreTrainedModel) -> None:
+    """Switch off `chunk_size_feed_forward`, which saves memory and changes no number.
+
+    It needs a number of tokens that is a multiple of the chunk, and the tokens that removal leaves are none.
+    """
+    classifier.config.chunk_size_feed_forward = 0
+    for module in classifier.modules():
+        if hasattr(module, "chunk_size_feed_forward"):
+            module.chunk_size_feed_forward = 0
 
 
 def encoder_of(classifier: PreTrainedModel) -> Any:
+    """The encoder inside a classifier: embeddings and layers, without the head."""
     return getattr(classifier, family_of(classifier.config).base)
 
 
@@ -113,14 +203,24 @@ def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
 
 
 def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
-    """(B, N) the positions that the backbone itself gives to a padded batch."""
-    if family_of(classifier.config).positions:
-        padding: int = encoder_of(classifier).embeddings.padding_idx
-        ids: Tensor = RobertaEmbeddings.create_position_ids_from_input_ids(
-            torch.where(attention_mask.bool(), padding + 1, padding), padding
-        )
-        return ids
-    return torch.arange(attention_mask.shape[1], device=attention_mask.device).expand_as(attention_mask)
+    """(B, N) positions of a padded batch, counted in each row from its first real token.
+
+    With padding on the right these are the positions that the backbone itself uses. With padding on the left
+    transformers counts BERT's, ELECTRA's and DistilBERT's positions from the left edge, padding included, so its
+    logits depend on the amount of padding. Here they do not: both sides give the same numbers.
+    """
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    start = attention_mask.bool().int().argmax(-1, keepdim=True)  # (B, 1) column of [CLS]
+    positions = columns - start + first_position(classifier.config)  # (B, N)
+    return torch.where(attention_mask.bool(), positions, 0)
+
+
+def run_layer(
+    classifier: PreTrainedModel, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any
+) -> Tensor:
+    """One layer of a classifier's encoder; see Family.layer."""
+    family = family_of(classifier.config)
+    return family.layer(encoder_of(classifier), index, hidden, positions=positions, **attention)
 
 
 def embed(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from adapler.backbones.families import check_task
 from adapler.errors import DataError
 from adapler.inference.metrics import score_predictions
 from adapler.inference.predict import Predictions, predict_rows
@@ -53,7 +54,12 @@ def score_by_example(
 def classifier_score(
     classifier: PreTrainedModel, rows: datasets.Dataset, *, pad_token_id: int, metric: str = "accuracy"
 ) -> float:
-    """Score of a plain classifier on encoded rows; arguments as of evaluate_rows."""
+    """Score of a plain classifier on encoded rows; arguments as of evaluate_rows.
+
+    Raises:
+        ArgumentError: a classifier that does not choose one of several labels (regression, multi-label).
+    """
+    check_task(classifier.config)
     predictions = predict_rows(classifier, rows.to_list(), pad_token_id=pad_token_id, progress="the classifier")
     return score_by_example(predictions.logits, rows["labels"], rows["example_id"], metric=metric)
 

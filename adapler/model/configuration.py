@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
@@ -38,12 +39,18 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         backbone = self.backbone_config
         if isinstance(backbone, dict):
             model_type = backbone.get("model_type")
-            if model_type not in CONFIG_MAPPING:
+            if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
                 raise ArgumentError(f"backbone_config: model_type {model_type!r} is not known to transformers")
             self.backbone_config = backbone = CONFIG_MAPPING[model_type](**backbone)
+        elif not (backbone is None or isinstance(backbone, PretrainedConfig)):
+            raise ArgumentError(f"backbone_config: {backbone!r} is not a configuration")
+        for name, kind in (("contribution_hidden_size", int), ("beta", int | float), ("eta_init", int | float)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ArgumentError(f"{name}: {value!r} is not a {'whole ' if kind is int else ''}number")
         if self.contribution_hidden_size < 1:
             raise ArgumentError(f"contribution_hidden_size: {self.contribution_hidden_size} is not at least 1")
-        if not self.beta > 0:
+        if not 0 < self.beta < math.inf:
             raise ArgumentError(f"beta: {self.beta} is not above 0")
         if not ETA_MIN <= self.eta_init <= ETA_MAX:
             raise ArgumentError(f"eta_init: {self.eta_init} is not in [{ETA_MIN}, {ETA_MAX}]")
@@ -51,10 +58,10 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             # One truth for the labels: the backbone's, unless the caller names others.
             if not kwargs.keys() & {"id2label", "num_labels"}:
                 kwargs["id2label"] = dict(backbone.id2label)
-                kwargs["label2id"] = dict(backbone.label2id)
+                kwargs["label2id"] = dict(backbone.label2id or {})
         super().__post_init__(**kwargs)
         if backbone is not None:
-            backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id)
+            backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id or {})
 
     @property
     def _backbone(self) -> Any:

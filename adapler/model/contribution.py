@@ -24,19 +24,33 @@ MIN_HEADROOM = 1e-2
 MIN_DELTA = 1e-12
 
 
+class ExactLinear(nn.Linear):
+    """A dense layer that computes in float32 or better, whatever its weights are stored in and under autocast.
+
+    `torch.ao.quantization.quantize_dynamic` replaces modules whose type is nn.Linear itself, so it leaves this one
+    alone.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in) -> (..., out), in the input's precision, at least float32."""
+        exact = torch.promote_types(input.dtype, torch.float32)
+        with torch.autocast(input.device.type, enabled=False):
+            return linear(input.to(exact), self.weight.to(exact), self.bias.to(exact))
+
+
 class ContributionPredictor(nn.Module):
     """Two-layer perceptron that scores each token from its hidden state (AdapLeR, section 3.1).
 
-    It starts at equal scores for all tokens (zero output weights), so an untrained model drops nothing.
-    Scores are computed in float32 or better, also under autocast and in a model stored in half precision:
-    thresholds lie near 1/n and bfloat16 keeps 3 digits.
+    It starts at equal scores for all tokens (zero output weights), so an untrained model drops nothing. Thresholds
+    lie near 1/n and bfloat16 keeps 3 digits, so scores are computed in float32 or better, also in a model in half
+    precision, under autocast, or with int8 weights.
     """
 
     def __init__(self, hidden_size: int, *, contribution_hidden_size: int = 32, activation: str = "gelu") -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, contribution_hidden_size)
+        self.dense = ExactLinear(hidden_size, contribution_hidden_size)
         self.activation = ACT2FN[activation]
-        self.score = nn.Linear(contribution_hidden_size, 1)
+        self.score = ExactLinear(contribution_hidden_size, 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -47,10 +61,7 @@ class ContributionPredictor(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores before the softmax: (..., D) -> (...)."""
-        dtype = torch.promote_types(hidden.dtype, torch.float32)
-        with torch.autocast(hidden.device.type, enabled=False):
-            inner = linear(hidden.to(dtype), self.dense.weight.to(dtype), self.dense.bias.to(dtype))  # (..., 32)
-            scores = linear(self.activation(inner), self.score.weight.to(dtype), self.score.bias.to(dtype))  # (..., 1)
+        scores: Tensor = self.score(self.activation(self.dense(hidden)))  # (..., D) -> (..., 32) -> (..., 1)
         return scores.squeeze(-1)
 
 
@@ -72,14 +83,15 @@ def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor) -> Tensor:
     """Hard removal: which of the present tokens stay. [CLS] always does (AdapLeR, section 3.2).
 
     Args:
-        scores: contribution scores of present tokens, any shape, compared in float32.
+        scores: contribution scores of present tokens, any shape; compared in float32 or better.
         delta: thresholds, broadcastable to scores.
         is_cls: bool, shape of scores.
 
     Returns:
         bool, shape of scores; True = the token enters the layer.
     """
-    return (scores.float() >= delta.float()) | is_cls
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    return (scores.to(exact) >= delta.to(exact)) | is_cls
 
 
 def soft_removal(

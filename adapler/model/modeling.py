@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 
 from adapler.backbones import families
 from adapler.backbones.attention import ATTENTION
-from adapler.backbones.checkpoints import LOADING_ERRORS, check_whole, load_classifier, read_config, reason_of
-from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
+from adapler.backbones.checkpoints import load_classifier
+from adapler.backbones.sources import config_of, find_model
+from adapler.backbones.weights import LOADING_ERRORS, check_whole, reason_of
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.contribution import ContributionPredictor
 from adapler.model.outputs import AdapLeROutput
@@ -43,18 +47,24 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     config_class = AdapLeRConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
+    # Thresholds are compared in float32, so what makes them stays in float32 whatever `dtype` is (regular expressions).
+    _keep_in_fp32_modules_strict = ["^contribution_predictors", "^eta$", "^theta$"]
 
     def __init__(self, config: AdapLeRConfig, *, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if config.backbone_config is None:
             raise ArgumentError("backbone_config: missing; build a model with from_backbone or from_pretrained")
-        families.family_of(config.backbone_config)
+        families.check_config(config.backbone_config)
+        families.check_task(config)
+        families.check_task(config.backbone_config)
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
         self.backbone = backbone
         self.backbone.config._attn_implementation = ATTENTION
+        families.unchunk(self.backbone)
         self.num_layers = len(families.layers_of(self.backbone))
         activation = getattr(self.backbone.config, "hidden_act", None) or self.backbone.config.activation
         self.contribution_predictors = nn.ModuleList(
@@ -77,6 +87,14 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             init.constant_(self.eta, self.config.eta_init)
             init.ones_(self.theta)
 
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **options: Any
+    ) -> None:
+        # Reentrant checkpoints cannot serve two objectives that share a forward pass, and with a frozen backbone
+        # their gradients are wrong. The other kind gives the same numbers, so it is always the one that is used.
+        function = partial(gradient_checkpointing_func, use_reentrant=False)
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func=function, **options)
+
     @classmethod
     def from_backbone(
         cls,
@@ -84,24 +102,45 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         *,
         num_labels: int | None = None,
         labels: list[str] | None = None,
+        subfolder: str = "",
+        revision: str = "main",
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
         **config: Any,
     ) -> AdapLeRForSequenceClassification:
         """AdapLeR on top of a BERT, RoBERTa, ELECTRA or DistilBERT from the hub or a local folder.
 
         A fine-tuned classifier keeps its head; an encoder gets a new one. Attention dropout is switched off
-        (its slow path costs a factor of five in soft mode; the reference does the same).
+        (its slow path costs a factor of five in soft mode; the reference does the same), and so is
+        `chunk_size_feed_forward`, which changes no number.
 
         Args:
             name_or_path: hub name, or folder written by `save_pretrained`.
             num_labels: number of labels; default: the checkpoint's own.
             labels: label names, instead of num_labels.
+            subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
             config: fields of `AdapLeRConfig` (contribution_hidden_size, beta, eta_init).
 
         Raises:
-            CheckpointError: nothing loadable there.
-            ArgumentError: unsupported kind of backbone, or a fine-tuned head with another number of labels.
+            CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
+                choose one of several labels (regression, multi-label).
+            ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or a
+                field that the configuration does not have.
         """
-        backbone = load_classifier(name_or_path, num_labels=num_labels, labels=labels)
+        unknown = sorted(config.keys() - {"contribution_hidden_size", "beta", "eta_init"})
+        if unknown:
+            raise ArgumentError(f"{unknown[0]}: not an argument of from_backbone, and not a field of AdapLeRConfig")
+        backbone = load_classifier(
+            name_or_path,
+            num_labels=num_labels,
+            labels=labels,
+            subfolder=subfolder,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         backbone_config = backbone.config.to_dict()
         backbone_config.pop("_name_or_path", None)  # a local path says nothing to whoever loads the model later
         model = cls(AdapLeRConfig(backbone_config=backbone_config, **config), backbone=backbone)
@@ -109,17 +148,42 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return model
 
     @classmethod
-    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls,
+        name_or_path: Any,
+        *args: Any,
+        subfolder: str = "",
+        revision: str = "main",
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Load a model saved with `save_pretrained`, from a folder or the hub; see transformers.
 
-        Weights are computed with in float32 unless `dtype` says otherwise, however they are stored.
+        Weights are computed with in float32 unless `dtype` says otherwise, however they are stored. With another
+        `dtype`, eta, theta and the Contribution Predictors stay in float32, because thresholds are compared in it.
+        (`model.to(torch.bfloat16)` rounds them as well; give `dtype` here instead.)
+
+        Args:
+            name_or_path: folder or hub name.
+            args, kwargs: as of transformers' `from_pretrained`.
+            subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
 
         Raises:
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
-                not exactly those of the model in its config.json.
+                not exactly those of the model in its config.json, or are not finite.
         """
+        hub = find_model(
+            name_or_path,
+            subfolder=subfolder,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         if "config" not in kwargs:
-            config = read_config(name_or_path)
+            config = config_of(name_or_path, hub)
             if config.model_type != AdapLeRConfig.model_type:
                 raise CheckpointError(
                     f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
@@ -131,11 +195,11 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         resized = kwargs.pop("ignore_mismatched_sizes", False)
         try:
             model, info = super().from_pretrained(
-                name_or_path, *args, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
+                name_or_path, *args, **hub, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
             )
+        except ArgumentError as error:
+            raise CheckpointError(f"{name_or_path}: {error}") from error
         except LOADING_ERRORS as error:
-            if isinstance(error, AdapLeRError):
-                raise
             raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
         check_whole(model, info, name_or_path=name_or_path, resized=resized)
         return (model, info) if informed else model
@@ -171,37 +235,64 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
         *,
+        position_ids: Tensor | None = None,
         removal: Removal | None = None,
         threshold_scale: float = 1.0,
         slope: float | None = None,
         gradient_slope: float = math.inf,
         probe: Tensor | None = None,
-    ) -> AdapLeROutput:
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> AdapLeROutput | tuple[Any, ...]:
         """Classify a padded batch.
+
+        Padding may stand on either side in hard mode and with removal="none", and gives the same numbers on both.
+        (transformers' BERT, ELECTRA and DistilBERT count positions from the left edge of the batch, so with padding
+        on the left their own logits change with its amount; RoBERTa's do not.) Soft mode needs padding on the right.
+
+        On a GPU some sums have no fixed order, so logits of two runs can differ in their last bits, and a token whose
+        score lies on its threshold to the last bit may be kept in one run and dropped in the other.
 
         Args:
             input_ids: (B, N).
             attention_mask: (B, N), 1 for real tokens; each row's first real token is [CLS]. Default: all real.
             token_type_ids: (B, N), for backbones that have them.
             labels: (B,) class indices; gives `loss`.
+            position_ids: (B, N) or (1, N), the position of each token. Default: counted from [CLS].
             removal: "none" (the backbone alone), "soft" (training) or "hard" (tokens are really removed).
                 Default: soft in training mode, hard in evaluation mode.
             threshold_scale: multiplies every eta; below 1 keeps more tokens, 0 keeps all.
             slope: soft removal's lambda (soft mode only; default 10).
             gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
+            inputs_embeds, output_attentions, output_hidden_states: not supported; tokens that were dropped have
+                neither attention nor hidden states. `model.backbone` takes all three.
+            return_dict: False returns a tuple of the output's fields that are not None, in their order.
 
         Returns:
             AdapLeROutput.
 
         Raises:
-            ArgumentError: an argument has a wrong value or shape.
+            ArgumentError: an argument has a wrong value or shape, or is not supported.
         """
+        wanted = {
+            "inputs_embeds": inputs_embeds is not None,
+            "output_attentions": self.config.output_attentions if output_attentions is None else output_attentions,
+            "output_hidden_states": (
+                self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+            ),
+        }
+        for name in (name for name, value in wanted.items() if value):
+            raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does")
+        if input_ids is None:
+            raise ArgumentError("input_ids: missing")
         removal = ("soft" if self.training else "hard") if removal is None else removal
         if removal not in ("none", "soft", "hard"):
             raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
@@ -220,6 +311,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 f"call model.backbone.set_attn_implementation({ATTENTION!r}) first"
             )
         predictors = cast(Sequence[nn.Module], self.contribution_predictors)
+        positions = self._positions(mask, position_ids)
         if removal == "soft":
             output = soft_pass(
                 self.backbone,
@@ -227,6 +319,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 self.eta,
                 input_ids=input_ids,
                 mask=mask,
+                positions=positions,
                 token_type_ids=token_type_ids,
                 scale=threshold_scale,
                 beta=self.config.beta,
@@ -241,14 +334,36 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
                 self.eta,
                 input_ids=input_ids,
                 mask=mask,
+                positions=positions,
                 token_type_ids=token_type_ids,
                 scale=threshold_scale,
                 remove=removal == "hard",
             )
         if labels is not None:
             logits = cast(Tensor, output.logits)
-            output.loss = nn.functional.cross_entropy(logits.float(), labels.view(-1))
-        return output
+            exact = torch.promote_types(logits.dtype, torch.float32)
+            loss = nn.functional.cross_entropy(logits.to(exact), labels.view(-1))
+            output = AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
+        as_object = self.config.return_dict if return_dict is None else return_dict
+        return output if as_object else cast(tuple[Any, ...], output.to_tuple())
+
+    def _positions(self, mask: Tensor, position_ids: Tensor | None) -> Tensor:
+        """(B, N) positions of all tokens, each one that the backbone has an embedding for."""
+        limit = int(self.backbone.config.max_position_embeddings)
+        if position_ids is None:
+            positions = families.position_ids(self.backbone, mask)
+            longest = families.max_positions(self.backbone.config)
+            if mask.shape[1] > longest and int(positions.max()) >= limit:  # padding alone may be longer
+                raise ArgumentError(f"input_ids: a row of more than {longest} tokens, the model's limit; truncate it")
+            return positions
+        if position_ids.shape not in (mask.shape, (1, mask.shape[1])):
+            raise ArgumentError(
+                f"position_ids: shape {tuple(position_ids.shape)} is not that of input_ids, {tuple(mask.shape)}"
+            )
+        positions = torch.where(mask.bool(), position_ids, 0)
+        if int(positions.min()) < 0 or int(positions.max()) >= limit:
+            raise ArgumentError(f"position_ids: outside 0 to {limit - 1}, the positions that the backbone has")
+        return positions
 
 
 AutoConfig.register(AdapLeRConfig.model_type, AdapLeRConfig)

@@ -31,13 +31,25 @@ def hard_pass(
     *,
     input_ids: Tensor,
     mask: Tensor,
+    positions: Tensor,
     token_type_ids: Tensor | None,
     scale: float,
     remove: bool,
 ) -> AdapLeROutput:
-    """Real tokens as one packed row, dropped tokens leave it for good; see AdapLeRForSequenceClassification.
+    """Real tokens as one packed row; dropped tokens leave it for good. See AdapLeRForSequenceClassification.forward.
 
-    Nothing in it depends on padding or on the other sequences of the batch.
+    Nothing in it depends on padding or on the other sequences of the batch. On a GPU the sums of `segment_softmax`
+    have no fixed order, so a score that lies on its threshold to the last bit may fall either way from run to run.
+
+    Args:
+        backbone: the plain classifier.
+        predictors: a Contribution Predictor a layer.
+        eta: (L,) threshold factors.
+        input_ids, mask: (B, N) ids, and 1 for real tokens.
+        positions: (B, N) position of each token.
+        token_type_ids: (B, N), for backbones that have them.
+        scale: factor on eta.
+        remove: False runs all layers on all tokens, without predictors.
     """
     real = mask.bool()  # (B, N)
     lengths = real.sum(-1)
@@ -46,27 +58,30 @@ def hard_pass(
     batch, width = input_ids.shape
     segments = Segments(lengths)
     place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
+    positions = positions[real][None]  # (1, T)
     hidden = families.embed(
         backbone,
         input_ids[real][None],
-        positions=families.position_ids(backbone, mask)[real][None],
+        positions=positions,
         token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
     )  # (1, T, D)
 
-    scores = hidden.new_zeros(len(eta), batch * width, dtype=torch.float32)
+    exact = torch.promote_types(hidden.dtype, torch.float32)  # the predictors' precision
+    scores = hidden.new_zeros(len(eta), batch * width, dtype=exact)
     entered = torch.zeros_like(scores, dtype=torch.bool)
     all_lengths = []
-    for index, layer in enumerate(families.layers_of(backbone)):
+    for index in range(len(eta)):
         if remove:
             score = segment_softmax(predictors[index](hidden[0]), segments)  # (T,)
             scores[index] = scores[index].index_put((place,), score)
-            delta = threshold(eta[index].float(), segments.lengths, scale=scale)[segments.owner]  # (T,)
+            delta = threshold(eta[index].to(exact), segments.lengths, scale=scale)[segments.owner]  # (T,)
             is_cls = torch.zeros_like(place, dtype=torch.bool).index_fill_(0, segments.first, True)
             keep = retention(score, delta, is_cls=is_cls)  # (T,)
             place, hidden, segments = place[keep], hidden[:, keep], segments.select(keep)
+            positions = positions[:, keep]
         entered[index, place] = True
         all_lengths.append(segments.lengths)
-        hidden = layer(hidden, attention_mask=None, segments=segments)  # (1, T, D)
+        hidden = families.run_layer(backbone, index, hidden, positions=positions, segments=segments)  # (1, T, D)
     return AdapLeROutput(
         logits=families.head(backbone, hidden[0, segments.first]),
         lengths=torch.stack(all_lengths, dim=1),
@@ -82,6 +97,7 @@ def soft_pass(
     *,
     input_ids: Tensor,
     mask: Tensor,
+    positions: Tensor,
     token_type_ids: Tensor | None,
     scale: float,
     beta: float,
@@ -93,6 +109,14 @@ def soft_pass(
 
     Scores are softmax(predictor + log presence), which is the softmax times the presence, renormalised, kept in
     logarithms. Tokens whose presence has fallen below exp(-15) are physically removed from the batch.
+
+    Args:
+        backbone, predictors, eta, input_ids, mask, positions, token_type_ids, scale: see hard_pass.
+        beta, slope, gradient_slope: see soft_removal.
+        probe: (L,) factors on the score of [CLS], or None.
+
+    Raises:
+        ArgumentError: a row that does not begin with a real token.
     """
     if not bool(mask[:, 0].all()):
         raise ArgumentError("attention_mask: soft removal needs [CLS] in the first column (padding on the right)")
@@ -100,14 +124,15 @@ def soft_pass(
     hidden = families.embed(
         backbone,
         input_ids,
-        positions=families.position_ids(backbone, mask),
+        positions=positions,
         token_type_ids=token_type_ids,
     )  # (B, N, D)
     place = torch.arange(width, device=mask.device).expand(batch, width)  # (B, n) column of each token in the input
-    presence = torch.where(mask.bool(), 0.0, MASKED)  # (B, n) logarithm; 0 for [CLS] always
+    exact = torch.promote_types(hidden.dtype, torch.float32)
+    presence = torch.where(mask.bool(), 0.0, MASKED).to(exact)  # (B, n) logarithm; 0 for [CLS] always
     kept = mask.bool()
     all_scores, all_presence, all_lengths, all_kept = [], [], [], []
-    for index, layer in enumerate(families.layers_of(backbone)):
+    for index in range(len(eta)):
         logits = predictors[index](hidden) + presence  # (B, n)
         if probe is not None:
             logits = torch.cat([logits[:, :1] + probe[index].log(), logits[:, 1:]], dim=1)
@@ -132,8 +157,8 @@ def soft_pass(
             # Living tokens first, in order; shorter rows fill up with faded ones, which stay faded.
             order = (~alive).to(torch.int8).argsort(dim=1, stable=True)[:, :most].sort(dim=1).values  # (B, most)
             hidden = hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[-1]))  # (B, most, D)
-            presence, place, kept = (x.gather(1, order) for x in (presence, place, kept))
-        hidden = layer(hidden, attention_mask=None, key_bias=presence)  # (B, n, D)
+            presence, place, kept, positions = (x.gather(1, order) for x in (presence, place, kept, positions))
+        hidden = families.run_layer(backbone, index, hidden, positions=positions, key_bias=presence)  # (B, n, D)
     return AdapLeROutput(
         logits=families.head(backbone, hidden[:, 0]),
         lengths=torch.stack(all_lengths, dim=1),

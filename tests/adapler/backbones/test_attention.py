@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +47,91 @@ def test_biased_attention_equals_masked_attention_in_value_and_gradient(scale: f
         assert_close(mine, masked, atol=1e-5, rtol=1e-4)
         assert_close(mine, written, atol=1e-5, rtol=1e-4)
     assert results[0][-1].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("extra", [2, 8, 11])
+def test_more_extra_features_change_neither_values_nor_gradients(extra: int) -> None:
+    results = []
+    for features in (1, extra):
+        query, key, value = random_qkv(3, 7)
+        bias = (-4 * torch.rand(3, 7, generator=torch.Generator().manual_seed(1))).requires_grad_()
+        out = biased_attention(query, key, value, key_bias=bias, scale=0.4, extra_features=features)
+        (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
+        results.append([out, query.grad, key.grad, value.grad, bias.grad])
+    for narrow, wide in zip(*results, strict=True):
+        assert_close(narrow, wide, atol=1e-6, rtol=1e-5)
+
+
+class OnCuda(torch.Tensor):
+    """A CPU tensor that says it is on CUDA, to follow the CUDA branches."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("head", "wide"), [(64, 72), (8, 16), (20, 24), (31, 32)])
+def test_on_cuda_the_head_size_is_a_multiple_of_eight(head: int, wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        sizes.extend([query.shape[-1], key.shape[-1], value.shape[-1]])
+        return value
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", attend)
+    query, key, value = (torch.randn(1, 2, 3, head).as_subclass(OnCuda) for _ in range(3))
+    out = biased_attention(query, key, value, key_bias=torch.zeros(1, 3), scale=1.0)
+    assert sizes == [wide] * 3 and out.shape[-1] == head
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "flash"),
+    [
+        (torch.bfloat16, (9, 0), True),
+        (torch.float16, (8, 0), True),
+        (torch.float16, (7, 5), False),
+        (torch.bfloat16, (7, 0), False),
+        (torch.float32, (9, 0), False),
+    ],
+)
+def test_which_kernel_runs_on_which_gpu(
+    dtype: torch.dtype, capability: tuple[int, int], flash: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    for name in ("_varlen_attention", "_padded_attention"):
+        monkeypatch.setattr(attention, name, lambda q, *rest, name=name, **options: called.append(name) or q)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    query, key, value = (x.detach().as_subclass(OnCuda) for x in random_qkv(1, 5, dtype=dtype))
+    packed_attention(query, key, value, segments=Segments(torch.tensor([5])), scale=1.0)
+    assert called == ["_varlen_attention" if flash else "_padded_attention"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [8**-0.5, 0.7])
+def test_varlen_attention_with_a_stand_in_for_the_kernel(
+    scale: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reaches `varlen_attn` has the layout and the types it documents, and its output comes back in place."""
+    varlen = pytest.importorskip("torch.nn.attention.varlen")
+    documented = inspect.signature(varlen.varlen_attn)
+
+    def stand_in(*args: Any, **options: Any) -> Tensor:
+        given = documented.bind(*args, **options).arguments  # TypeError for a keyword the real one does not have
+        q, k, v, bounds = (given[name] for name in ("query", "key", "value", "cu_seq_q"))
+        assert all(x.is_contiguous() and x.shape == (11, 2, 8) and x.dtype == dtype for x in (q, k, v))
+        assert bounds.dtype == torch.int32 and bounds.tolist() == [0, 4, 5, 11]
+        assert torch.equal(bounds, given["cu_seq_k"]) and given["max_q"] == given["max_k"] == 6
+        parts = (x.split([4, 1, 6]) for x in (q, k, v))
+        pieces = [
+            scaled_dot_product_attention(*(x.transpose(0, 1) for x in part), scale=given["scale"]).transpose(0, 1)
+            for part in zip(*parts, strict=True)
+        ]
+        return torch.cat(pieces)  # (T, H, E)
+
+    monkeypatch.setattr(varlen, "varlen_attn", stand_in)
+    query, key, value = (x.detach() for x in random_qkv(1, 11, dtype=dtype))
+    segments = Segments(torch.tensor([4, 1, 6]))
+    out = attention._varlen_attention(query, key, value, segments=segments, scale=scale)
+    expected = packed_attention(query, key, value, segments=segments, scale=scale)
+    assert_close(out, expected, atol=1e-2 if dtype == torch.bfloat16 else 1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -110,6 +196,16 @@ def test_dropout_is_refused(options: dict[str, object]) -> None:
     query, key, value = random_qkv(1, 4)
     with pytest.raises(ArgumentError, match="^attention dropout: 0.1 is not 0"):
         adapler_attention(torch.nn.Identity(), query, key, value, None, dropout=0.1, **options)
+
+
+@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {"segments": Segments(torch.tensor([4]))}])
+@pytest.mark.parametrize("keyword", ["sliding_window", "softcap", "position_bias"])
+def test_keywords_of_other_kinds_of_attention_are_refused(keyword: str, options: dict[str, object]) -> None:
+    """Swallowed, they would give other numbers without a word."""
+    query, key, value = random_qkv(1, 4)
+    with pytest.raises(ArgumentError, match=f"^attention: the backbone's layers ask for {keyword}=2, which AdapLeR"):
+        adapler_attention(torch.nn.Identity(), query, key, value, None, **{keyword: 2}, **options)
+    adapler_attention(torch.nn.Identity(), query, key, value, None, **{keyword: None}, **options)  # asks for nothing
 
 
 def test_segments_by_hand() -> None:

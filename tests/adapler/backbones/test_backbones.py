@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import BertConfig, BertForSequenceClassification, GPT2Config
+from transformers import BertConfig, GPT2Config
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.backbones.families import family_of, layers_of, pooler_of
@@ -173,17 +173,6 @@ def test_relative_positions_are_refused() -> None:
     config.position_embedding_type = "relative_key"
     with pytest.raises(ArgumentError, match="^backbone: position_embedding_type 'relative_key' is not supported"):
         family_of(config)
-
-
-def test_chunked_feed_forward_gives_the_same() -> None:
-    config = tiny_classifier().config
-    config.chunk_size_feed_forward = 1
-    batch = random_batch([6, 4])
-    torch.manual_seed(0)
-    chunked = BertForSequenceClassification(config).eval()
-    config = tiny_classifier().config
-    model = AdapLeRForSequenceClassification(AdapLeRConfig(backbone_config=chunked.config.to_dict()), backbone=chunked)
-    assert_close(model.eval()(**batch, removal="none").logits, tiny_classifier()(**batch).logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

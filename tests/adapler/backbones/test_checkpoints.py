@@ -111,10 +111,40 @@ def test_stored_in_half_precision_computes_in_float32(kind: str, tmp_path: Path)
     assert model(**random_batch([5])).logits.dtype == torch.float32
 
 
-def test_another_dtype_on_request(adapler_folder: Path) -> None:
-    model = load(adapler_folder, dtype=torch.bfloat16)
-    assert model.backbone.dtype == torch.bfloat16
-    assert model(**random_batch([5])).logits.isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_another_dtype_on_request_leaves_the_thresholds_exact(dtype: torch.dtype, tmp_path: Path) -> None:
+    """B12: eta .2507 would become .25, and keep a token whose score is between the two thresholds."""
+    exact = tiny_adapler(eta=0.9007)
+    exact.theta.data.fill_(1.0007)
+    exact.save_pretrained(tmp_path)
+    model = load(tmp_path, dtype=dtype)
+    assert model.backbone.dtype == dtype
+    mine = {name: value for name, value in model.state_dict().items() if not name.startswith("backbone.")}
+    assert set(mine) >= {"eta", "theta", "contribution_predictors.0.dense.weight"}
+    for name, value in mine.items():
+        assert value.dtype == torch.float32 and torch.equal(value, exact.state_dict()[name]), name
+
+    batch = random_batch([20, 13, 9], seed=1)
+    for removal in ("none", "hard", "soft"):
+        assert model(**batch, removal=removal).logits.isfinite().all()
+    # layer 0's kept tokens, from the embeddings in half precision and everything else in float32
+    kept = model(**batch).retention_mask[:, 0]
+    table = model.backbone.bert.embeddings
+    for row, n in enumerate([20, 13, 9]):
+        hidden = table(input_ids=batch["input_ids"][row : row + 1, :n])[0].float()
+        scores = exact.contribution_predictors[0](hidden).softmax(0)
+        expected = scores >= exact.eta[0] / n
+        expected[0] = True
+        assert torch.equal(kept[row, :n], expected)
+
+
+def test_bfloat16_keeps_nearly_the_same_tokens(adapler_folder: Path) -> None:
+    model, half = load(adapler_folder), load(adapler_folder, dtype=torch.bfloat16)
+    batch = random_batch([20, 17, 13, 9, 5] * 8, seed=4)
+    with torch.no_grad():
+        exact, rounded = model(**batch).retention_mask, half(**batch).retention_mask
+    assert exact.sum() > 200
+    assert (exact ^ rounded).sum() / exact.sum() < 0.1  # what rounded hidden states change; layers multiply it here
 
 
 def test_encoder_gets_a_head(encoder_folder: Path) -> None:
@@ -228,7 +258,7 @@ def test_config_with_a_value_out_of_range(adapler_folder: Path, tmp_path: Path) 
     folder = copied(adapler_folder, tmp_path)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, "eta_init": 7}), encoding="utf-8")
-    with one_line("eta_init: 7 is not in", ArgumentError):
+    with one_line("copy: cannot read its config.json: eta_init: 7 is not in"):
         load(folder)
 
 
@@ -299,6 +329,22 @@ def test_reinitialise_head(family: str, std: float, mode: str, expected: bool) -
         assert classifier.training is False
     else:
         assert changed == set()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_trained_head_is_never_replaced_by_itself(family: str, tmp_path: Path) -> None:
+    """B6: a trained pooler of a small model has a small spread too."""
+    classifier = tiny_classifier(family)
+    with torch.no_grad():
+        pooler_of(classifier).weight.normal_(std=0.01)
+    assert reinitialise_head(copy.deepcopy(classifier), mode="auto")  # never saved, never trained
+    classifier.save_pretrained(tmp_path)
+    loaded = load_classifier(tmp_path, num_labels=3)
+    assert not reinitialise_head(loaded, mode="auto")
+    assert torch.equal(pooler_of(loaded).weight, pooler_of(classifier).weight)
+    assert reinitialise_head(copy.deepcopy(loaded), mode="auto", fine_tuned=False)
+    assert reinitialise_head(copy.deepcopy(loaded), mode="yes")
+    assert not reinitialise_head(copy.deepcopy(classifier), mode="auto", fine_tuned=True)
 
 
 def test_reinitialise_head_errors() -> None:

@@ -8,10 +8,11 @@ import datasets
 import pytest
 import torch
 
-from adapler import DataError
-from adapler.inference.evaluation import by_example, evaluate_rows, evaluation_table
+from adapler import ArgumentError, DataError
+from adapler.distributed import device
+from adapler.inference.evaluation import by_example, classifier_score, evaluate_rows, evaluation_table
 from adapler.model.flops import speedup
-from tests.conftest import LAYERS, random_batch, tiny_adapler
+from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
 LENGTHS = [9, 4, 12, 7, 3]
 
@@ -76,3 +77,16 @@ def test_errors() -> None:
         evaluate_rows(tiny_adapler(), rows([0, 1, 3, 0, 0]), pad_token_id=0)
     with pytest.raises(DataError, match="^labels: -1 found, but"):
         evaluate_rows(tiny_adapler(), rows([0, 1, -1, 0, 0]), pad_token_id=0)
+
+
+def test_a_multi_label_classifier_is_not_scored_as_a_single_label_one() -> None:
+    classifier = tiny_classifier(problem_type="multi_label_classification")
+    with pytest.raises(ArgumentError, match="^problem_type: 'multi_label_classification' is not supported"):
+        classifier_score(classifier, rows([0, 1, 2, 0, 1]), pad_token_id=0)
+
+
+def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device() == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device() == torch.device("cuda", 3)

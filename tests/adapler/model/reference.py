@@ -34,10 +34,10 @@ def plain_backbone(model: Any, dtype: torch.dtype = torch.float32) -> Any:
     return backbone.eval()
 
 
-def embeddings(backbone: Any, ids: Tensor, *, types: Tensor | None = None, shift: int = 0) -> Tensor:
-    """(n, D) embedding output of one sequence whose first token stands `shift` columns from the left."""
+def embeddings(backbone: Any, ids: Tensor, *, types: Tensor | None = None) -> Tensor:
+    """(n, D) embedding output of one sequence."""
     encoder = getattr(backbone, BASE[backbone.config.model_type])
-    positions = torch.arange(len(ids)) + shift
+    positions = torch.arange(len(ids))
     if backbone.config.model_type == "roberta":
         positions = torch.arange(len(ids)) + backbone.config.pad_token_id + 1
     options = {} if backbone.config.model_type == "distilbert" else {"token_type_ids": types}
@@ -75,12 +75,10 @@ def predictor(model: Any, layer: int, hidden: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hard(
-    model: Any, ids: Tensor, *, types: Tensor | None = None, scale: float = 1.0, shift: int = 0, bare: Any = None
-) -> Trace:
+def hard(model: Any, ids: Tensor, *, types: Tensor | None = None, scale: float = 1.0, bare: Any = None) -> Trace:
     """Hard removal of one unpadded sequence: delete rows of the hidden states, then call the layer."""
     backbone = plain_backbone(model) if bare is None else bare
-    hidden = embeddings(backbone, ids, types=types, shift=shift)
+    hidden = embeddings(backbone, ids, types=types)
     alive = list(range(len(ids)))
     kept, scores, margin = [], [], float("inf")
     for index, layer in enumerate(layers(backbone)):

@@ -66,7 +66,7 @@ def test_equals_slow_reference(
         columns = list(range(start, start + n))
         types = batch["token_type_ids"][row, columns] if "token_type_ids" in batch else None
         ids = batch["input_ids"][row, columns]
-        trace = reference.hard(model, ids, types=types, scale=scale, shift=start, bare=bare)
+        trace = reference.hard(model, ids, types=types, scale=scale, bare=bare)
         assume(trace.margin > 1e-5)  # a score on the threshold may fall on either side by rounding
         compare(out, row, trace, columns)
 
@@ -90,13 +90,23 @@ def test_batch_mates_and_order_do_not_matter(family: str, lengths: list[int], se
             assert torch.equal(single.retention_mask[0], out.retention_mask[row, :, :n])
 
 
+@pytest.mark.parametrize("removal", ["hard", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
-def test_roberta_ignores_the_side_of_the_padding() -> None:
+def test_the_side_of_the_padding_does_not_matter(family: str, removal: str) -> None:
     lengths = [7, 3, 11]
-    model, batch = tiny_adapler("roberta"), batch_for("roberta", lengths)
-    right, left = model(**batch), model(**flipped(batch, lengths))
+    model, batch = tiny_adapler(family), batch_for(family, lengths)
+    right, left = model(**batch, removal=removal), model(**flipped(batch, lengths), removal=removal)
     assert_close(right.logits, left.logits, atol=1e-5, rtol=1e-5)
     assert torch.equal(right.lengths, left.lengths)
+
+
+@torch.no_grad()
+def test_transformers_own_bert_does_depend_on_left_padding() -> None:
+    """What the docstring of `forward` says of it; when this fails, the docstring has to change."""
+    lengths = [7, 3, 11]
+    bert, batch = tiny_adapler("bert").backbone, batch_for("bert", lengths)
+    assert (bert(**batch).logits - bert(**flipped(batch, lengths)).logits).abs().max() > 1e-3
 
 
 def steer(model: Any, worth: dict[int, float]) -> None:

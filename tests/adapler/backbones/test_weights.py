@@ -1,4 +1,4 @@
-"""AdapLeR folders whose weights are not exactly those of the model in their config.json."""
+"""Folders whose weights are not those of the model in their config.json, or are no numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification
 
-from tests.adapler.backbones.test_checkpoints import load, one_line
-from tests.conftest import LAYERS, WIDTH, tiny_adapler
+from adapler.backbones.families import encoder_of
+from tests.adapler.backbones.test_backbones import FAMILIES
+from tests.adapler.backbones.test_checkpoints import load, one_line, wrap
+from tests.conftest import LAYERS, WIDTH, tiny_adapler, tiny_classifier
 
 PREDICTOR = "contribution_predictors.0.dense.weight"
 QUERY = "backbone.bert.encoder.layer.0.attention.self.query.weight"
@@ -113,3 +115,60 @@ def test_broken_shards(damage: str, message: str, adapler_folder: Path, tmp_path
         (folder / "model.safetensors.index.json").write_text(damage, encoding="utf-8")
     with one_line(message):
         load(folder)
+
+
+def saved(model: Any, folder: Path, change: Any) -> Path:
+    """A model's folder whose weights went through `change`."""
+    model.save_pretrained(folder)
+    save_file(change(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+HEADS = {"bert": "classifier.weight", "roberta": "classifier.dense.weight", "electra": "classifier.dense.weight"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_incomplete_fine_tuned_classifier_is_refused(family: str, tmp_path: Path) -> None:
+    """B5: transformers gives it random weights and goes on."""
+    head = HEADS.get(family, "pre_classifier.weight")
+    lost = [name for name in tiny_classifier(family).state_dict() if "layer.1." in name]
+    with one_line(f"head: no weights for '{head}' and 1 more; the checkpoint is incomplete"):
+        wrap(saved(tiny_classifier(family), tmp_path / "head", without(head, head.replace("weight", "bias"))))
+    with one_line(f"layer: no weights for '{lost[0]}' and {len(lost) - 1} more; the checkpoint is incomplete"):
+        wrap(saved(tiny_classifier(family), tmp_path / "layer", without(*lost)))
+    with one_line(rf"shape: '{head}' has shape \(2,\), the model of its config.json has "):
+        wrap(saved(tiny_classifier(family), tmp_path / "shape", lambda state: {**state, head: torch.ones(2)}))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_encoder_gets_a_new_head_and_nothing_else_that_is_new(family: str, tmp_path: Path) -> None:
+    encoder = encoder_of(tiny_classifier(family))
+    pooler = without("pooler.")  # encoders trained on masked words only are saved without one
+    whole = wrap(saved(encoder, tmp_path / "whole", pooler), num_labels=3)
+    state = encoder_of(whole.backbone).state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in pooler(encoder.state_dict()).items())
+    lost = [name for name in encoder.state_dict() if "layer.1." in name]
+    with one_line(f"layer: no weights for '[a-z]*.{lost[0]}' and {len(lost) - 1} more; the checkpoint is incomplete"):
+        wrap(saved(encoder, tmp_path / "layer", without(*lost)), num_labels=3)
+
+
+def test_remains_of_other_heads_are_no_fault(tmp_path: Path) -> None:
+    """RoBERTa classifiers on the hub hold the pooler of their encoder."""
+    extra = {"roberta.pooler.dense.weight": torch.ones(WIDTH, WIDTH), "roberta.pooler.dense.bias": torch.ones(WIDTH)}
+    model = wrap(saved(tiny_classifier("roberta"), tmp_path, lambda state: {**state, **extra}))
+    assert model.config.num_labels == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", ["adapler", "classifier", "encoder"])
+def test_weights_that_are_no_numbers_are_refused(kind: str, value: float, tmp_path: Path) -> None:
+    def spoil(state: Any) -> Any:
+        name = next(name for name in state if name.endswith("layer.1.output.dense.weight"))
+        state = {key: tensor.clone() for key, tensor in state.items()}
+        state[name][3, 5] = value
+        return state
+
+    model = {"adapler": tiny_adapler, "classifier": tiny_classifier, "encoder": lambda: tiny_classifier().bert}[kind]()
+    folder = saved(model, tmp_path / "copy", spoil)
+    with one_line("copy: weights '[a-z.]*encoder.layer.1.output.dense.weight' hold NaN or infinity$"):
+        (load if kind == "adapler" else wrap)(folder)
