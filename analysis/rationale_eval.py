@@ -98,7 +98,7 @@ def evaluate(
     if faithfulness_variant is not None:
         settings = replace(settings, faithfulness=replace(settings.faithfulness, variant=faithfulness_variant))
     corpus = loading.load_corpus(data, split=split)
-    given = read_given(predictions, human, documents_of(corpus, split, limit))
+    given = read_given(predictions, human, documents_of(corpus, split, limit, seed=seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer)
     results = evaluation.evaluate(

@@ -8,6 +8,7 @@ memory does not grow with their number.
 
 from __future__ import annotations
 
+import math
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,10 @@ from analysis.evaluation.faithfulness import Perturbation
 from analysis.evaluation.given import GivenScores
 from analysis.evaluation.judging import Judge
 from analysis.evaluation.plan import Plan
-from analysis.evaluation.rationale_files import write_method_rationales
+from analysis.evaluation.rationale_files import layer_of, write_method_rationales
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import DTYPES, METRICS, TOKEN_BUDGET, Settings
+from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import ScoringMethod, get_method
 
@@ -51,7 +53,7 @@ def evaluate(
     cache: ScoreCache | None = None,
     given: Sequence[GivenScores] = (),
     rationales: str | Path | None = None,
-    rationale_layer: int | None = None,
+    rationale_layer: int | Mapping[str, int] | None = None,
     meta: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> ReportData:
@@ -60,8 +62,8 @@ def evaluate(
     model: the plain classifier; adapler: the AdapLeR model, or None (then there is no `cp` and no speedup).
     corpus: an `EraserCorpus`; methods: names of the registry, with options if need be, default PAPER_METHODS.
     cache: where scores are kept; given: scores that were made elsewhere, each one more method.
-    rationales: a folder for every method's rationales in ERASER's format, at `rationale_layer` or at the layer
-        where its average precision is best.
+    rationales: a folder for every method's rationales in ERASER's format, at `rationale_layer`: one layer, or a dict
+        of one a method, as `rationale_files.best_layers` makes it from a validation report.
     meta: facts to keep in the report beside the ones gathered here.
 
     Documents without a rationale token, or without any other, in view are classified, but skipped in the
@@ -71,8 +73,12 @@ def evaluate(
     chosen = _methods(methods, adapler is not None, [one.name for one in given])
     n_layers = int(model.config.num_hidden_layers)
     settings.check_layers(n_layers)
-    if rationale_layer is not None and not 0 <= rationale_layer < n_layers:
-        raise ArgumentError(f"rationale_layer: got {rationale_layer}, the model has layers 0 to {n_layers - 1}")
+    for layer in rationale_layer.values() if isinstance(rationale_layer, Mapping) else (rationale_layer,):
+        if layer is not None and not 0 <= layer < n_layers:
+            raise ArgumentError(f"rationale_layer: got {layer}, the model has layers 0 to {n_layers - 1}")
+    if rationales:
+        for method in chosen:
+            layer_of(method, rationale_layer)
     plan = Plan(model=model, tokenizer=tokenizer, corpus=corpus, split=split, settings=settings)
     cache = cache or ScoreCache(None)
     # rationales at the best layer need all scores once more, when the best layer is known
@@ -83,7 +89,12 @@ def evaluate(
             model=model, adapler=adapler, tokenizer=tokenizer, methods=chosen, settings=settings, cache=cache
         )
         perturbation = Perturbation(
-            model=model, tokenizer=tokenizer, settings=settings, cache=cache, fingerprint=scorer.fingerprint
+            model=model,
+            tokenizer=tokenizer,
+            settings=settings,
+            cache=cache,
+            fingerprint=scorer.fingerprint,
+            density=_density(plan),
         )
         judge = Judge(plan, chosen, given, n_layers=n_layers, perturbation=perturbation, tokenizer=tokenizer)
         outcome = _Outcome(plan, model, adapler, n_layers)
@@ -108,6 +119,7 @@ def evaluate(
             documents=records,
             values=judge.values,
             meta=_meta(plan, corpus, split, judge, scorer)
+            | judge.meta()
             | {"model": _name(model), "adapler": None if adapler is None else _name(adapler)}
             | ({} if adapler is None else {"speedup": outcome.speedup})
             | (meta or {}),
@@ -116,8 +128,16 @@ def evaluate(
             correlations=judge.correlations,
         )
         if rationales:
-            write_method_rationales(rationales, report, plan=plan, scorer=scorer, layer=rationale_layer)
+            layers = {} if rationale_layer is None else rationale_layer
+            write_method_rationales(rationales, plan=plan, scorer=scorer, layers=layers)
     return report
+
+
+def _density(plan: Plan) -> float | None:
+    """Of the rationales, for faithfulness at the data set's density, where that is asked for and known."""
+    if not any(get_metric(name).uses_density for name in plan.settings.faithfulness_metrics):
+        return None
+    return None if math.isnan(plan.selection.density) else plan.selection.density
 
 
 class _Outcome:
@@ -188,7 +208,9 @@ def _name(model: Any) -> str:
 
 def _meta(plan: Plan, corpus: Any, split: str, judge: Judge, scorer: Scorer) -> dict[str, Any]:
     settings, methods, given = plan.settings, judge.methods, judge.given
-    layerwise: Mapping[str, bool] = {m.key: m.layerwise for m in methods} | {one.name: False for one in given}
+    layerwise: Mapping[str, bool] = {m.key: m.layerwise for m in methods} | {
+        one.name: one.layers is not None for one in given
+    }
     return {
         "data": {"name": corpus.name, "checksum": corpus.checksum},
         "split": split,

@@ -31,7 +31,9 @@ class Settings:
     threshold_scale      multiplies every eta of the AdapLeR model
     dtype                "float32", or "bfloat16" for autocast
     seed                 of the random scores and of the bootstrap
-    limit                the first documents only
+    limit                a random sample of so many documents, labels balanced
+    density              share of the tokens in a hard rationale of k best tokens; None: measured on the validation
+                         split, else the training split (`plan.Plan.selection`)
     aggregation          of wordpieces to words, one of `aggregation.AGGREGATIONS`
     metrics              names of `metrics.registry`
     protocol             the preset that the other fields came from; kept in the report
@@ -49,6 +51,7 @@ class Settings:
     dtype: str = "float32"
     seed: int = 0
     limit: int | None = None
+    density: float | None = None
     aggregation: str = "none"
     metrics: tuple[str, ...] = METRICS
     protocol: str = "paper"
@@ -70,6 +73,8 @@ class Settings:
                 raise ArgumentError(f"{name}: got {getattr(self, name)}, must be at least {least}")
         if self.limit is not None and self.limit < 1:
             raise ArgumentError(f"limit: got {self.limit}, must be at least 1")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ArgumentError(f"density: got {self.density}, must be over 0 and at most 1")
         if self.token_budget < 1:
             raise ArgumentError(f"token_budget: {self.token_budget} is not at least 1")
         if not self.metrics:

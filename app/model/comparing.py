@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
-from analysis.documents.units import unit_labels, unit_scores
+from analysis.documents.units import layer_units, unit_labels
 from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.scoring import Scorer
 from analysis.evaluation.settings import Settings
@@ -86,7 +86,7 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
     seconds = time.perf_counter() - started
     given = scored.scores[chosen.key]
     labels = unit_labels([window], aggregation="none")
-    unit = unit_scores([window], [given], aggregation="none")
+    units = layer_units([window], [given], labels, aggregation="none")
     rows = range(len(given.scores))
     judged = labels.any() and not labels.all()
     return Comparison(
@@ -97,8 +97,8 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
         signed=given.signed,
         metrics=np.array(
             [
-                compute(METRICS, unit.at(row, labels, density=0.0, units="token")) if judged else [np.nan] * 3
-                for row in rows
+                compute(METRICS, unit) if judged else [np.nan] * 3
+                for unit in units
             ]
         ),
         chance=expected_average_precision(int(labels.sum()), len(labels)) if judged else float("nan"),
