@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.figures.passage import TEXT_SIZE, excerpt, is_cut, margin, space
+from analysis.figures.passage import TEXT_SIZE, Placed, excerpt, is_cut, margin, space
 from analysis.figures.style import FAMILIES, PaperFigure, drawable, some_layers, styled, venue
 from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
 
-LINE = 9.6  # points from line to line
-LABEL = 46  # points for the layers' names, left of the text
+RGBA = tuple[float, float, float, float]
+
+# In points (1/72 inch). A row is the excerpt at one layer; a base is where a line of text stands.
+LABEL = 46  # for the layers' names, left of the text
+LINE = 9.6  # from base to base
+FIRST_BASE = 7  # from the top of a row to its first base
+ROW_GAP = 4.5  # between two rows
+SEPARATOR = 2.6  # the line between two rows, above the lower one's top
+SHADE_ABOVE, SHADE_HEIGHT, SHADE_SIDE = 6.2, 8.0, 0.4  # a token's shade: from above the base down, and at each side
+UNDERLINE = 2.3  # of the rationale, below the base
+DOTS_GAP = 1.5  # between the text and the dots where it was cut
+
+POSITIVE, NEGATIVE = (0.835, 0.369, 0.0), (0.0, 0.447, 0.698)  # shades of scores above and below 0
+DARKEST = 0.75  # opacity: black text stays readable on it
+FAINT = "0.35"  # what is not text of the document
+DROPPED = {"text": "0.72", "underline": "0.6"}
+TEXT: dict[str, Any] = {"va": "baseline", "parse_math": False, "family": FAMILIES}
+
+
+@dataclass
+class _Marks:
+    """Shades and underlines of all rows, drawn at once at the end."""
+
+    shades: list[tuple[Rectangle, RGBA]] = field(default_factory=list)
+    underlines: list[tuple[list[tuple[float, float]], str]] = field(default_factory=list)
+
+    def draw(self, ax: Axes) -> None:
+        boxes, colors = [box for box, _ in self.shades], [color for _, color in self.shades]
+        ax.add_collection(PatchCollection(boxes, facecolors=colors, linewidths=0, zorder=0), autolim=False)
+        lines, line_colors = [line for line, _ in self.underlines], [color for _, color in self.underlines]
+        ax.add_collection(LineCollection(lines, colors=line_colors, linewidths=0.8, zorder=2), autolim=False)
 
 
 def plot_document(
@@ -33,67 +65,95 @@ def plot_document(
 
     ax: its size on paper decides what fits; the height needed is `document_height`.
     Tokens are dropped for `cp` only; the other methods score a model that keeps all of them.
+
+    Raises ArgumentError for a method or layer that the document has no scores of.
     """
     method = main_method(document) if method is None else method
     values = ratios(document, method)
-    shown = some_layers(len(values), 6) if layers is None else tuple(layers)
-    if bad := [layer for layer in shown if not 0 <= layer < len(values)]:
-        raise ArgumentError(f"layer: got {bad[0]}, document {document.id} has 0 to {len(values) - 1} for {method!r}")
+    shown = _layers_to_draw(document, method, layers)
     extent = ax.get_window_extent()
     width, height = (side * 72 / ax.figure.dpi for side in (extent.width, extent.height))
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.axis("off")
     placed = excerpt(document, width=width - LABEL - margin(), n_lines=n_lines)
-    cut = is_cut(document, placed)
-    used = 1 + max(line for _, _, line, _ in placed)
     kept = document.retention if method == "cp" else None
-    boxes, shades, rules, rule_colors = [], [], [], []
+    marks = _Marks()
     for row, layer in enumerate(shown):
-        top = row * _row_height(used)
-        name = f"Layer {layer}" if len(values) > 1 else "Input"
-        style: dict[str, Any] = {"va": "baseline", "parse_math": False, "family": FAMILIES}
-        ax.text(0, top + 7, name, size=TEXT_SIZE + 0.5, weight="bold", **style)
-        if kept is not None:
-            ax.text(0, top + 7 + LINE, f"{kept[layer].sum()} tokens", size=TEXT_SIZE, color="0.35", **style)
-        dots: dict[str, Any] = {"size": TEXT_SIZE, "color": "0.35", **style}
-        if cut[0]:
-            ax.text(LABEL - 1.5, top + 7, "…", ha="right", **dots)
-        if cut[1]:
-            _, x, line, size = placed[-1]
-            ax.text(LABEL + x + size + 1.5, top + 7 + line * LINE, "…", **dots)
-        for token, x, line, size in placed:
-            left, base = LABEL + x, top + 7 + line * LINE
-            dropped = kept is not None and not kept[layer, token]
-            if not dropped:
-                boxes.append(Rectangle((left - 0.4, base - 6.2), size + 0.8, 8.0))
-                shades.append(_color(values[layer, token]))
-            ax.text(
-                left,
-                base,
-                drawable(token_text(document.tokens[token])),
-                size=TEXT_SIZE,
-                color="0.72" if dropped else "black",
-                **style,
-            )
-            if document.rationale[token]:
-                gap = space()  # the line goes on between two words of the rationale
-                joined = any(t == token + 1 and document.rationale[t] and row_ == line for t, _, row_, _ in placed)
-                starts_word = token + 1 < len(document) and document.words[token + 1] != document.words[token]
-                rules.append([(left, base + 2.3), (left + size + (gap if joined and starts_word else 0), base + 2.3)])
-                rule_colors.append("0.6" if dropped else "black")
+        top = row * _row_height(_lines_used(placed))
+        base = top + FIRST_BASE
+        dropped = None if kept is None else ~kept[layer].astype(bool)
+        _write_label(ax, base, f"Layer {layer}" if len(values) > 1 else "Input", dropped)
+        _write_dots(ax, base, placed, cut=is_cut(document, placed))
+        _write_tokens(ax, base, document, placed, values[layer], dropped, marks)
         if row:
-            ax.plot([0, width], [top - 2.6] * 2, color="0.85", linewidth=0.4, solid_capstyle="butt")
-    ax.add_collection(PatchCollection(boxes, facecolors=shades, linewidths=0, zorder=0), autolim=False)
-    ax.add_collection(LineCollection(rules, colors=rule_colors, linewidths=0.8, zorder=2), autolim=False)
+            ax.plot([0, width], [top - SEPARATOR] * 2, color="0.85", linewidth=0.4, solid_capstyle="butt")
+    marks.draw(ax)
 
 
-def _color(ratio: float) -> tuple[float, float, float, float]:
-    red, green, blue = (0.835, 0.369, 0.0) if ratio >= 0 else (0.0, 0.447, 0.698)
-    return red, green, blue, 0.75 * shade(abs(ratio))
+def _layers_to_draw(document: DocumentScores, method: str, layers: Sequence[int] | None) -> tuple[int, ...]:
+    n_layers = len(ratios(document, method))
+    shown = some_layers(n_layers, 6) if layers is None else tuple(layers)
+    if bad := [layer for layer in shown if not 0 <= layer < n_layers]:
+        raise ArgumentError(f"layer: got {bad[0]}, document {document.id} has 0 to {n_layers - 1} for {method!r}")
+    return shown
+
+
+def _write_label(ax: Axes, base: float, name: str, dropped: NDArray[np.bool_] | None) -> None:
+    ax.text(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", **TEXT)
+    if dropped is not None:
+        ax.text(0, base + LINE, f"{(~dropped).sum()} tokens", size=TEXT_SIZE, color=FAINT, **TEXT)
+
+
+def _write_dots(ax: Axes, base: float, placed: Sequence[Placed], *, cut: tuple[bool, bool]) -> None:
+    if cut[0]:
+        ax.text(LABEL - DOTS_GAP, base, "…", ha="right", size=TEXT_SIZE, color=FAINT, **TEXT)
+    if cut[1]:
+        last = placed[-1]
+        right = LABEL + last.x + last.width + DOTS_GAP
+        ax.text(right, base + last.line * LINE, "…", size=TEXT_SIZE, color=FAINT, **TEXT)
+
+
+def _write_tokens(
+    ax: Axes,
+    first_base: float,
+    document: DocumentScores,
+    placed: Sequence[Placed],
+    values: NDArray[np.float64],  # (n,) multiples of the uniform score
+    dropped: NDArray[np.bool_] | None,  # (n,)
+    marks: _Marks,
+) -> None:
+    for one in placed:
+        left, base = LABEL + one.x, first_base + one.line * LINE
+        is_gone = dropped is not None and bool(dropped[one.token])
+        text = drawable(token_text(document.tokens[one.token]))
+        ax.text(left, base, text, size=TEXT_SIZE, color=DROPPED["text"] if is_gone else "black", **TEXT)
+        if not is_gone:
+            box = Rectangle((left - SHADE_SIDE, base - SHADE_ABOVE), one.width + 2 * SHADE_SIDE, SHADE_HEIGHT)
+            marks.shades.append((box, _color(values[one.token])))
+        if document.rationale[one.token]:
+            right = left + one.width + (space() if _goes_on(document, placed, one) else 0)
+            line = [(left, base + UNDERLINE), (right, base + UNDERLINE)]
+            marks.underlines.append((line, DROPPED["underline"] if is_gone else "black"))
+
+
+def _goes_on(document: DocumentScores, placed: Sequence[Placed], one: Placed) -> bool:
+    """Whether the next word on the line is rationale as well, so that the space between them is underlined."""
+    after = one.token + 1
+    if not any(next_.token == after and next_.line == one.line for next_ in placed):
+        return False
+    return bool(document.rationale[after]) and document.words[after] != document.words[one.token]
+
+
+def _color(ratio: float) -> RGBA:
+    return (*(POSITIVE if ratio >= 0 else NEGATIVE), DARKEST * shade(abs(ratio)))
+
+
+def _lines_used(placed: Sequence[Placed]) -> int:
+    return 1 + max(one.line for one in placed)
 
 
 def _row_height(n_lines: int) -> float:
-    return max(2, n_lines) * LINE + 4.5
+    return max(2, n_lines) * LINE + ROW_GAP
 
 
 def document_height(n_layers: int, n_lines: int) -> float:
@@ -114,11 +174,10 @@ def document_figure(
     """An example of the report as text, layer by layer; the paper's qualitative figure."""
     document = pick(report, example)
     method = main_method(document) if method is None else method
-    shown = some_layers(len(ratios(document, method)), 6) if layers is None else tuple(layers)
+    shown = _layers_to_draw(document, method, layers)
     width = venue(style).text
     placed = excerpt(document, width=72 * width - LABEL - margin(), n_lines=n_lines)
-    used = 1 + max(line for _, _, line, _ in placed)
-    figure = PaperFigure(figsize=(width, document_height(len(shown), used)))
+    figure = PaperFigure(figsize=(width, document_height(len(shown), _lines_used(placed))))
     ax = figure.add_axes((0, 0, 1, 1))
     plot_document(document, ax, method=method, layers=shown, n_lines=n_lines)
     return figure

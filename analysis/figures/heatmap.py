@@ -17,18 +17,24 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.figures.style import PaperFigure, label, styled, venue
-from analysis.figures.token_scores import FULL_SHADE, pick, ratios
+from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, styled, text_width, venue
+from analysis.figures.token_scores import FULL_SHADE, pick, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
 
 # the palest shade is not white: white is for tokens that are not there
 SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
+MOST_TOKENS = 40  # so many are written under the map, more are counted
+TOKEN_SIZE = 6.5  # points
+COLORBAR = 0.75  # inches that the colour bar and the layers' numbers take
 _FIRST = ("cp", "saliency", "attention", "rollout")  # the paper's methods, which are shown by default
 
 
 def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
-    """Size of each token's score at each layer; white: not there any more; black marks above: the rationale."""
+    """Size of each token's score at each layer; white: not there any more; black marks above: the rationale.
+
+    Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
+    """
     values = ratios(document, method)  # (L, n)
     if method == "cp" and document.retention is not None:
         gone = np.vstack([np.zeros((1, len(document)), dtype=bool), ~document.retention[:-1]])
@@ -44,10 +50,31 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     ticks = list(range(0, n_layers, step))
     ax.set_yticks(ticks, [str(t) for t in ticks] if n_layers > 1 else ["in"])
     ax.tick_params(length=0)
+    if len(document) <= MOST_TOKENS:
+        names, size = _token_names(document), ax.get_window_extent().width * 72 / ax.figure.dpi
+        turned = {"rotation": 90} if _are_turned(names, size) else {}
+        ax.set_xticks(range(len(names)), names, size=TOKEN_SIZE, family=FAMILIES, parse_math=False, **turned)
     marks = [Rectangle((token - 0.5, 1.02), 1, 3.0 / _height(ax)) for token in np.flatnonzero(document.rationale)]
     strip = PatchCollection(marks, facecolor="black", linewidth=0, transform=ax.get_xaxis_transform(), clip_on=False)
     ax.add_collection(strip, autolim=False)
     return image
+
+
+def _token_names(document: DocumentScores) -> list[str]:
+    return [drawable(token_text(token)) for token in document.tokens]
+
+
+def _are_turned(names: Sequence[str], width: float) -> bool:
+    """Whether the tokens are too long to stand side by side in so many points."""
+    return max(text_width(name, TOKEN_SIZE) for name in names) + 2 > width / len(names)
+
+
+def _label_height(document: DocumentScores, width: float) -> float:
+    """Inches that the tokens below a map of so many inches take, beyond those of numbers."""
+    names = _token_names(document)
+    if len(names) > MOST_TOKENS or not _are_turned(names, 72 * width):
+        return 0.0
+    return max(text_width(name, TOKEN_SIZE) for name in names) / 72
 
 
 def _height(ax: Axes) -> float:
@@ -72,12 +99,15 @@ def heatmap_figure(
     for method in methods:
         ratios(document, method)  # says so if none of them has scores
     heights = [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
-    figure = PaperFigure(figsize=(venue(style).text, 0.11 * sum(heights) + 0.45), layout="constrained")
+    width = venue(style).text
+    height = 0.11 * sum(heights) + 0.45 + _label_height(document, width - COLORBAR)
+    figure = PaperFigure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for ax, method in zip(axes, methods, strict=True):
         image = plot_heatmap(document, method, ax)
         ax.set_title(label(report, method), loc="left", pad=6)
-    axes[-1].set_xlabel("Token")
+    if len(document) > MOST_TOKENS:
+        axes[-1].set_xlabel("Token")
     figure.supylabel("Layer", fontsize=8)
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
     ticks = [0, 1, 2, 4, FULL_SHADE]

@@ -6,6 +6,7 @@ Everything in points (1/72 inch).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,15 @@ from analysis.results.records import DocumentScores
 TEXT_SIZE = 6.5
 
 
+class Placed(NamedTuple):
+    """Where a token stands: its index, the left edge, the line (0 is the first) and its width."""
+
+    token: int
+    x: float
+    line: int
+    width: float
+
+
 def width_of(text: str) -> float:
     return text_width(text, TEXT_SIZE)
 
@@ -26,12 +36,12 @@ def space() -> float:
     return width_of("n") * 0.5
 
 
-def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) -> list[tuple[int, float, int, float]]:
-    """(token, x, line, width) in points, from token `start` on, as many whole words as go into `n_lines` lines.
+def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) -> list[Placed]:
+    """From token `start` on, as many whole words as go into `n_lines` lines.
 
     Special tokens are left out.
     """
-    placed: list[tuple[int, float, int, float]] = []
+    placed: list[Placed] = []
     x, line, token = 0.0, 0, start
     gap = space()
     while token < len(document):
@@ -47,14 +57,14 @@ def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) 
         if line >= n_lines:
             break
         for i, size in zip(range(token, end), widths, strict=True):
-            placed.append((i, x, line, size))
+            placed.append(Placed(i, x, line, size))
             x += size
         x += gap
         token = end
     return placed
 
 
-def excerpt(document: DocumentScores, *, width: float, n_lines: int) -> list[tuple[int, float, int, float]]:
+def excerpt(document: DocumentScores, *, width: float, n_lines: int) -> list[Placed]:
     """The layout of the passage that shows the most rationale tokens, with as much before them as after.
 
     A passage that begins with a sentence is preferred to one that shows a token more.
@@ -85,7 +95,7 @@ def margin() -> float:
     return width_of("…") + 2
 
 
-def is_cut(document: DocumentScores, placed: Sequence[tuple[int, float, int, float]]) -> tuple[bool, bool]:
+def is_cut(document: DocumentScores, placed: Sequence[Placed]) -> tuple[bool, bool]:
     """Whether there is text before and after the passage."""
     content = np.flatnonzero(~document.special)
-    return bool(content[0] < placed[0][0]), bool(content[-1] > placed[-1][0])
+    return bool(content[0] < placed[0].token), bool(content[-1] > placed[-1].token)

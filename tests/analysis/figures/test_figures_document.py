@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adapler.errors import ArgumentError
-from analysis.figures import passage, token_scores
+from analysis.figures import heatmap, passage, token_scores
 from analysis.results.report import DocumentScores
 from tests.analysis.sample_report import full_report, make_example
 
@@ -78,6 +78,21 @@ def test_the_heat_map_is_blank_where_a_token_is_gone() -> None:
     marks = figure.axes[0].collections[0].get_paths()
     assert len(marks) == 3  # un, forgettable, film
     assert figure.axes[1].images[0].get_array().shape == (1, 10)
+
+
+def test_the_heat_map_shows_the_tokens_where_there_are_few() -> None:
+    def names(document: DocumentScores) -> tuple[list[str], set[float], str]:
+        ax = replace(full_report(), examples=(document,)).figure("heatmap", methods=("cp",)).axes[0]
+        labels = ax.get_xticklabels()
+        return [label.get_text() for label in labels], {label.get_rotation() for label in labels}, ax.get_xlabel()
+
+    few = make_example()
+    written, rotations, axis = names(few)
+    assert written == ["[CLS]", "a", "un", "forgettable", "film", ".", "<b>x</b>", "$y$", written[8], "[SEP]"]
+    assert rotations == {0} and axis == "", "short enough to stand side by side"
+    assert names(long_document(heatmap.MOST_TOKENS - 2))[1] == {90}
+    numbers, _, axis = names(long_document(heatmap.MOST_TOKENS - 1))
+    assert all(number.lstrip("−").isdigit() for number in numbers) and axis == "Token"
 
 
 def test_an_example_without_text_or_scores() -> None:
