@@ -13,7 +13,7 @@ from analysis.scores import SCOPES, get_method, method_names
 from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, docstring, formula, prose, sections
 from docs.generate.methods import method_pages
 from docs.generate.metrics import metric_families, metric_pages
-from docs.generate.reference import help_text, reference_pages, signature
+from docs.generate.reference import COMMANDS, help_text, reference_pages, signature
 from tests.test_layering import ROOT
 
 PAGES = ROOT / "docs"
@@ -159,3 +159,26 @@ def test_a_docstring_becomes_paragraphs_entries_and_code() -> None:
     assert '<p class="docstring" style="margin-left: 0.0em">First sentence goes on.</p>' in text
     assert "```text\na = b < c\n```" in text and "```pycon\n>>> 1 + 1\n2\n```" in text
     assert "<strong>one</strong>: <code>x</code>, which goes on.</p>" in text and "<strong>two</strong>: y</p>" in text
+
+
+def test_options_in_the_text_are_the_commands_own() -> None:
+    """Every --option behind a command in the README, CONTRIBUTING.md and the pages is in that command's help."""
+    helps: dict[str, str] = {}
+    wrong, seen = [], 0
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES.rglob("*.md")):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for words in re.findall(r"(?:python -m|-m)? ?\b((?:adapler [a-z]|analysis\.[a-z])[^`#\n]*)", text):
+            command = next((one for one in COMMANDS if re.match(re.escape(one) + r"(?![\w.])", words)), None)
+            if command is None:
+                continue
+            if command not in helps:
+                helps[command] = help_text(command)
+            options = re.findall(r"(?<![\w-])--[a-z][\w-]*", words)
+            seen += len(options)
+            wrong += [
+                f"{path.name}: {command} {one}"
+                for one in options
+                if one not in (*helps[command].split(), "--help")
+                and not re.search(re.escape(one) + r"(?![\w-])", helps[command])
+            ]
+    assert wrong == [] and seen > 40
