@@ -34,7 +34,8 @@ def sections(function: Any, fields: tuple[str, ...]) -> dict[str, str]:
         lines = body.splitlines()
         end = next((i for i, line in enumerate(lines) if i and line and not line.startswith(" ")), len(lines))
         body = " ".join(line.strip() for line in lines[:end]).strip()
-        found[name] = body if name == "Formula" else body[:1].upper() + body[1:]
+        as_it_stands = name == "Formula" or "_" in body.partition(" ")[0]  # a name keeps its letters
+        found[name] = body if as_it_stands else body[:1].upper() + body[1:]
     return found
 
 

@@ -133,7 +133,9 @@ def signature(name: str, value: Any) -> str:
 def _as_written(parameter: inspect.Parameter) -> inspect.Parameter:
     if isinstance(parameter.annotation, str):
         parameter = parameter.replace(annotation=_AsWritten(parameter.annotation))
-    if repr(parameter.default).startswith("<"):  # <factory>, <object at ...>
+    if parameter.default is not parameter.empty and repr(parameter.default).startswith(
+        "<"
+    ):  # <factory>, <object at ...>
         parameter = parameter.replace(default=_AsWritten("..."))
     return parameter
 

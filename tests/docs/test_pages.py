@@ -10,10 +10,10 @@ import yaml
 
 from analysis.metrics.registry import METRICS, get_metric
 from analysis.scores import SCOPES, get_method, method_names
-from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, formula, prose, sections
+from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, docstring, formula, prose, sections
 from docs.generate.methods import method_pages
 from docs.generate.metrics import metric_families, metric_pages
-from docs.generate.reference import help_text
+from docs.generate.reference import COMMANDS, help_text, reference_pages, signature
 from tests.test_layering import ROOT
 
 PAGES = ROOT / "docs"
@@ -106,3 +106,79 @@ def test_pages_load_nothing_from_elsewhere() -> None:
 def test_help_of_a_command_is_the_command_s() -> None:
     text = help_text("adapler evaluate")
     assert text.startswith("usage: adapler evaluate") and "--threshold-scale" in text
+
+
+def test_signatures_are_as_written() -> None:
+    def short(one: list[int], *, two: str = "a") -> None: ...
+
+    def long(
+        one: list[int], *, a_long_name: str = "some", another_long_name: float = 1.0, rest: object = object()
+    ) -> int: ...
+
+    assert signature("short", short) == "short(one: list[int], *, two: str = 'a') -> None"
+    assert signature("long", long).splitlines() == [
+        "long(",
+        "    one: list[int],",
+        "    *,",
+        "    a_long_name: str = 'some',",
+        "    another_long_name: float = 1.0,",
+        "    rest: object = ...,",
+        ") -> int",
+    ]
+
+
+def test_the_reference_names_what_users_import() -> None:
+    pages = reference_pages()
+    for line in ("from adapler import AdapLeRForSequenceClassification", "from adapler.flops import speedup"):
+        assert line in pages["reference/adapler.md"]
+    for line in (
+        "from analysis import explain",
+        "from analysis.rationale_eval import evaluate",
+        "`RationaleReport.to_frame`",
+    ):
+        assert line in pages["reference/analysis.md"]
+
+
+def test_a_docstring_becomes_paragraphs_entries_and_code() -> None:
+    def documented() -> None:
+        """First sentence
+        goes on.
+
+            a = b < c
+
+        Args:
+            one: `x`, which
+                goes on.
+            two: y
+
+        >>> 1 + 1
+        2
+        """
+
+    text = docstring(documented)
+    assert '<p class="docstring" style="margin-left: 0.0em">First sentence goes on.</p>' in text
+    assert "```text\na = b < c\n```" in text and "```pycon\n>>> 1 + 1\n2\n```" in text
+    assert "<strong>one</strong>: <code>x</code>, which goes on.</p>" in text and "<strong>two</strong>: y</p>" in text
+
+
+def test_options_in_the_text_are_the_commands_own() -> None:
+    """Every --option behind a command in the README, CONTRIBUTING.md and the pages is in that command's help."""
+    helps: dict[str, str] = {}
+    wrong, seen = [], 0
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES.rglob("*.md")):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for words in re.findall(r"(?:python -m|-m)? ?\b((?:adapler [a-z]|analysis\.[a-z])[^`#\n]*)", text):
+            command = next((one for one in COMMANDS if re.match(re.escape(one) + r"(?![\w.])", words)), None)
+            if command is None:
+                continue
+            if command not in helps:
+                helps[command] = help_text(command)
+            options = re.findall(r"(?<![\w-])--[a-z][\w-]*", words)
+            seen += len(options)
+            wrong += [
+                f"{path.name}: {command} {one}"
+                for one in options
+                if one not in (*helps[command].split(), "--help")
+                and not re.search(re.escape(one) + r"(?![\w-])", helps[command])
+            ]
+    assert wrong == [] and seen > 40
