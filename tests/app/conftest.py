@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def app_reports(
         progress=False,
     )
     folder = tmp_path_factory.mktemp("reports")
-    report.to_json(folder / "films" / "report.json")
+    # as `app.work.evaluation` names it: without this the page cannot know a checkpoint outside the repository
+    weights = loading.weights_checksum(Path(app_model.name_or_path))
+    replace(report, meta={**report.meta, "weights": weights}).to_json(folder / "films" / "report.json")
     return folder
 
 

@@ -200,6 +200,8 @@ def test_a_report_of_an_unknown_checkpoint_opens_nothing(
 ) -> None:
     other = tmp_path / "others" / "other"
     shutil.copytree(app_checkpoints / "tiny", other)
+    with (other / "config.json").open("a", encoding="utf-8") as config:
+        config.write(" ")  # another checkpoint: equal weights would be known under any name
     monkeypatch.setattr(sys, "argv", [str(other) if str(app_checkpoints) == one else one for one in sys.argv])
     page.session_state["checkpoint"] = "other"
     page.session_state["view"] = state.CORPUS

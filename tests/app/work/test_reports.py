@@ -61,7 +61,11 @@ def test_a_report_knows_its_checkpoint(app_reports: Path, app_checkpoints: Path,
     assert (origin.checkpoint, origin.called, origin.data, origin.split) == ("tiny", "tiny", "tiny-films", "test")
     assert (origin.policy, origin.scale, origin.queries) == ("truncate", 1.0, False)
     copied = shutil.copytree(app_checkpoints / "tiny", tmp_path / "elsewhere")
-    assert reports.origin_of(report.meta, {"tiny": copied}).checkpoint is None, "an equal name is not enough"
+    named = {name: value for name, value in report.meta.items() if name != "weights"}
+    assert reports.origin_of(named, menu).checkpoint is None, "an equal name is not enough"
+    by_folder = {**named, "adapler": str(app_checkpoints / "tiny")}
+    assert reports.origin_of(by_folder, menu).checkpoint == "tiny"
+    assert reports.origin_of(by_folder, {"tiny": copied}).checkpoint is None
     by_weights = {**report.meta, "adapler": "tiny", "weights": loading.weights_checksum(copied)}
     assert reports.origin_of(by_weights, {"mine": copied}).checkpoint == "mine", "equal weights are"
     config = copied / "config.json"
