@@ -47,7 +47,7 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         commands.run_command,
         "the whole pipeline of a task: fine-tune, saliency, train, evaluate; goes on where it was stopped",
         f"adapler run --task sst2 --model {_MODEL} --output runs/sst2 --gamma 0.005 --phi 0.0005\n"
-        "  adapler run --config configs/sst2/post-hoc.yaml --output runs/sst2",
+        "  adapler run --config configs/sst2/distilbert-post-hoc.yaml --output runs/sst2",
         settings.RunSettings,
     )
     command(

@@ -298,7 +298,7 @@ def test_strict_ends_at_the_first_bad_row(refused: Callable[..., str], tmp_path:
 def test_what_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "give either texts or --input" in refused()
     assert "text 2: blank" in refused("fine", " ")
-    assert "text 1: not UTF-8" in refused("caf\udce9")
+    assert "holds bytes that are not UTF-8 text" in refused("caf\udce9")
     out = ["--output", tmp_path / "o.jsonl"]
     assert "--output: o.txt must end in .jsonl or .csv" in refused("fun", "--output", "o.txt")
     assert "none.txt: no such file" in refused("--input", tmp_path / "none.txt", *out)

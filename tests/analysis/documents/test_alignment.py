@@ -237,4 +237,4 @@ def test_collate_pads_on_the_right(tiny_tokenizer: Any) -> None:
     batch = collate(windows, labels=[1, 0], pad_token_id=5)
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0, 0, 0], [1] * 6]
     assert batch.input_ids[0, 3:].tolist() == [5, 5, 5]
-    assert batch.ids == ("a", "b") and batch.gold().tolist() == [1, 0]
+    assert batch.ids == ("a", "b") and batch.labels.tolist() == [1, 0]

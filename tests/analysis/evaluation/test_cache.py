@@ -309,7 +309,8 @@ ADAPLER, FAITHFUL = "adapler.model.modeling", "analysis.metrics.faithfulness"
         ("analysis/metrics/faithfulness.py", "import math", "import math\nX = 7", {FAITHFUL}),
         # metrics, help texts, docstrings, comments, figures and the app change no score
         ("analysis/metrics/plausibility.py", "import numpy", "X = 7\nimport numpy", {FAITHFUL}),
-        ("analysis/metrics/selection.py", "import numpy", "X = 7\nimport numpy", set()),
+        ("analysis/metrics/selection.py", "import numpy", "X = 7\nimport numpy", {FAITHFUL}),
+        ("analysis/metrics/curves.py", "import numpy", "X = 7\nimport numpy", set()),
         ("adapler/cli/parser.py", "help=", "help='another text' or ", set()),
         ("analysis/command/options.py", "help=", "help='another text' or ", set()),
         ("analysis/figures/style.py", "import annotations", "import annotations\nX = 7", set()),
