@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo train-sample test check pictures clean
+.PHONY: demo train-sample test check docs pictures clean
 .DEFAULT_GOAL := demo
 
 # uv where it is there, pip otherwise; both end in the same virtual environment.
@@ -37,8 +37,11 @@ test: .venv/installed  ## everything that needs no network; `slow` tests run whe
 check: .venv/installed
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
+docs: .venv/installed  ## the documentation as a site, in site/; a dead link or a page outside the navigation is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 pictures: .venv/installed  ## docs/ again: the app's views and the animation, from the embedded sample; needs chromium
 	@$(BIN)/python docs/screenshots.py && $(BIN)/python docs/animate.py
 
 clean:
-	rm -rf .venv reports runs
+	rm -rf .venv reports runs site

@@ -21,11 +21,11 @@ from transformers import initialization as init
 from adapler.backbones import families
 from adapler.backbones.attention import ATTENTION
 from adapler.backbones.checkpoints import load_classifier
-from adapler.backbones.sources import config_of, find_model
-from adapler.backbones.weights import LOADING_ERRORS, check_whole, reason_of
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError
+from adapler.model.arguments import check_arguments, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.contribution import ContributionPredictor
+from adapler.model.loading import load_whole
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.passes import hard_pass, soft_pass
 from adapler.model.prediction import Prediction, predict_texts
@@ -148,17 +148,7 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return model
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: Any,
-        *args: Any,
-        subfolder: str = "",
-        revision: str = "main",
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        **kwargs: Any,
-    ) -> Any:
+    def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a model saved with `save_pretrained`, from a folder or the hub; see transformers.
 
         Weights are computed with in float32 unless `dtype` says otherwise, however they are stored. With another
@@ -167,42 +157,14 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
 
         Args:
             name_or_path: folder or hub name.
-            args, kwargs: as of transformers' `from_pretrained`.
-            subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
+            args, kwargs: as of transformers' `from_pretrained`: subfolder, revision, token, cache_dir,
+                local_files_only, dtype and others.
 
         Raises:
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
                 not exactly those of the model in its config.json, or are not finite.
         """
-        hub = find_model(
-            name_or_path,
-            subfolder=subfolder,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        if "config" not in kwargs:
-            config = config_of(name_or_path, hub)
-            if config.model_type != AdapLeRConfig.model_type:
-                raise CheckpointError(
-                    f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
-                    "AdapLeRForSequenceClassification.from_backbone builds AdapLeR on top of it"
-                )
-        kwargs.setdefault("dtype", torch.float32)
-        kwargs.setdefault("use_safetensors", True)
-        informed = kwargs.pop("output_loading_info", False)
-        resized = kwargs.pop("ignore_mismatched_sizes", False)
-        try:
-            model, info = super().from_pretrained(
-                name_or_path, *args, **hub, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
-            )
-        except ArgumentError as error:
-            raise CheckpointError(f"{name_or_path}: {error}") from error
-        except LOADING_ERRORS as error:
-            raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
-        check_whole(model, info, name_or_path=name_or_path, resized=resized)
-        return (model, info) if informed else model
+        return load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
 
     def predict(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, tokenizer: Any, **options: Any
@@ -282,36 +244,19 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ArgumentError: an argument has a wrong value or shape, or is not supported.
         """
-        wanted = {
-            "inputs_embeds": inputs_embeds is not None,
-            "output_attentions": self.config.output_attentions if output_attentions is None else output_attentions,
-            "output_hidden_states": (
+        refuse_unsupported(
+            inputs_embeds=inputs_embeds is not None,
+            output_attentions=self.config.output_attentions if output_attentions is None else output_attentions,
+            output_hidden_states=(
                 self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
             ),
-        }
-        for name in (name for name, value in wanted.items() if value):
-            raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does")
-        if input_ids is None:
-            raise ArgumentError("input_ids: missing")
+        )
         removal = ("soft" if self.training else "hard") if removal is None else removal
-        if removal not in ("none", "soft", "hard"):
-            raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
-        if not threshold_scale >= 0:
-            raise ArgumentError(f"threshold_scale: {threshold_scale} is not at least 0")
-        if input_ids.dim() != 2:
-            raise ArgumentError(f"input_ids: shape {tuple(input_ids.shape)} is not (batch, length)")
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        if mask.shape != input_ids.shape:
-            raise ArgumentError(
-                f"attention_mask: shape {tuple(mask.shape)} is not that of input_ids, {tuple(input_ids.shape)}"
-            )
-        if self.backbone.config._attn_implementation != ATTENTION:
-            raise ArgumentError(
-                f"attention implementation: {self.backbone.config._attn_implementation!r} cannot drop tokens; "
-                f"call model.backbone.set_attn_implementation({ATTENTION!r}) first"
-            )
+        input_ids, mask = check_arguments(
+            self.backbone, input_ids, attention_mask, removal=removal, threshold_scale=threshold_scale
+        )
         predictors = cast(Sequence[nn.Module], self.contribution_predictors)
-        positions = self._positions(mask, position_ids)
+        positions = checked_positions(self.backbone, mask, position_ids)
         if removal == "soft":
             output = soft_pass(
                 self.backbone,
@@ -346,24 +291,6 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             output = AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
         as_object = self.config.return_dict if return_dict is None else return_dict
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
-
-    def _positions(self, mask: Tensor, position_ids: Tensor | None) -> Tensor:
-        """(B, N) positions of all tokens, each one that the backbone has an embedding for."""
-        limit = int(self.backbone.config.max_position_embeddings)
-        if position_ids is None:
-            positions = families.position_ids(self.backbone, mask)
-            longest = families.max_positions(self.backbone.config)
-            if mask.shape[1] > longest and int(positions.max()) >= limit:  # padding alone may be longer
-                raise ArgumentError(f"input_ids: a row of more than {longest} tokens, the model's limit; truncate it")
-            return positions
-        if position_ids.shape not in (mask.shape, (1, mask.shape[1])):
-            raise ArgumentError(
-                f"position_ids: shape {tuple(position_ids.shape)} is not that of input_ids, {tuple(mask.shape)}"
-            )
-        positions = torch.where(mask.bool(), position_ids, 0)
-        if int(positions.min()) < 0 or int(positions.max()) >= limit:
-            raise ArgumentError(f"position_ids: outside 0 to {limit - 1}, the positions that the backbone has")
-        return positions
 
 
 AutoConfig.register(AdapLeRConfig.model_type, AdapLeRConfig)

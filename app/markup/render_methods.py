@@ -7,9 +7,19 @@ from html import escape
 
 import numpy as np
 
+from analysis.scores.registry import AT_INPUT, FROM_INPUT, IN_LAYER, TO_OUTPUT
+from analysis.scores.shared.surrogates import UNSTABLE
 from app.markup import render
 from app.model.comparing import Comparison
 from app.model.tracing import Trace
+
+# What one layer's score is about, see `ScoringMethod.scope`.
+SCOPES = {
+    IN_LAYER: "about this layer alone",
+    TO_OUTPUT: "what the token's state before this layer weighs in the output",
+    FROM_INPUT: "what the token of the input weighs in what this layer gives out",
+    AT_INPUT: "one score a token, the same at every layer",
+}
 
 
 def legend(trace: Trace, *, signed: bool) -> str:
@@ -38,6 +48,7 @@ def _card(trace: Trace, name: str, one: Comparison | str, layer: int) -> str:
     return (
         f'<section class="al-method"><div class="al-name">{escape(one.title)}</div>'
         f'<div class="al-count">{_subject(one, layer)}</div>'
+        f'<div class="al-count">{_meaning(one, layer)}</div>'
         f'<div class="al-count">{_judgement(one, layer)}</div>{text(trace, one, layer)}</section>'
     )
 
@@ -49,9 +60,25 @@ def _subject(one: Comparison, layer: int) -> str:
         parts = ["with removal", f"n = {n}, the tokens present at layer {layer}"]
     else:
         parts = ["without removal", f"n = {n}, all tokens of the input"]
-    if not one.layerwise:
-        parts.append("scores of the input, the same at every layer")
     return " &middot; ".join(parts)
+
+
+def _meaning(one: Comparison, layer: int) -> str:
+    """What a score at this layer is about, whose logit it explains, and what the method says of its own result."""
+    parts = [f"<b>{escape(one.scope)}</b>" + (f": {meaning}" if (meaning := SCOPES.get(one.scope)) else "")]
+    if one.target is not None:
+        parts.append(f"explains {escape(one.target)}")
+    parts += [_diagnostic(name, float(values[one.row(layer)])) for name, values in one.diagnostics.items()]
+    return " &middot; ".join(parts)
+
+
+def _diagnostic(name: str, value: float) -> str:
+    if name == "stability":
+        doubt = ": other samples would rank the tokens differently" if value < UNSTABLE else ""
+        return f"stability {value:.2f}, the rank correlation between the halves of its samples{doubt}"
+    if name == "completeness_gap":
+        return f"completeness gap {100 * value:.1f}% of what the scores should add up to"
+    return f"{escape(name)} {value:.3g}"
 
 
 def _judgement(one: Comparison, layer: int) -> str:

@@ -1,25 +1,23 @@
 """One scoring method on one text, judged by the analysis layer: what the comparison shows, as plain values.
 
-n tokens, L' layers that the method scores (1 for a method with a meaning at the input only)
+n tokens, L layers of the model, L' layers that the method scores (1 for a method with a meaning at the input only)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.documents.alignment import align
-from analysis.documents.units import unit_labels, unit_scores, why_skipped
-from analysis.evaluation.cache import ScoreCache
-from analysis.evaluation.scoring import Scorer
-from analysis.evaluation.settings import Settings
-from analysis.metrics.plausibility import expected_average_precision, select_uniform
-from analysis.metrics.registry import compute
+from analysis import explain
+from analysis.explanation import Explanation
 from analysis.scores import ScoringMethod, get_method, method_names
+from analysis.scores.shared.surrogates import samples_for
 from app.model.tracing import read_limit
 from app.sources import labels
 from app.sources.documents import Document
@@ -31,6 +29,8 @@ METRICS = ("average_precision", "fpr_present", "tpr_present")
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """
+    scope      what one layer's score means, one of `analysis.scores.SCOPES`
+    target     whose logit is explained, None for a method that explains none
     scores     (L', n)
     present    (L', n) bool, the tokens that share out a layer's scores; their number is the n of 1/n
     content    (n,) bool, the text's own tokens, without special ones and the query's: these are judged
@@ -39,9 +39,12 @@ class Comparison:
     layerwise  False: the scores are of the input, and row 0 stands for every layer
     metrics    METRICS of each layer (L', 3), NaN where not defined; unjudged: why all are NaN, None otherwise
     chance     average precision of random scores
+    diagnostics  name -> (L',), what the method says about its own result
     """
 
     title: str
+    scope: str
+    target: str | None
     scores: NDArray[np.float32]
     present: NDArray[np.bool_]
     content: NDArray[np.bool_]
@@ -51,6 +54,7 @@ class Comparison:
     metrics: NDArray[np.float64]
     unjudged: str | None
     chance: float
+    diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def signed(self) -> bool:
@@ -74,6 +78,22 @@ def is_dear(method: ScoringMethod) -> bool:
     return not (method.cost[:1].isdigit() or method.cost == "none")
 
 
+def cost_of(method: ScoringMethod, *, tokens: int, layers: int) -> str:
+    """`method.cost` in numbers, for a text of so many tokens, special ones not counted: "about 2,268 passes".
+
+    >>> cost_of(get_method("lime"), tokens=110, layers=6), cost_of(get_method("saliency"), tokens=110, layers=6)
+    ('about 2,268 forward passes', '1 forward + backward')
+    """
+    if not is_dear(method):
+        return method.cost
+    known: dict[str, Any] = {"n": tokens, "L": layers, **method.options}
+    if known.get("n_samples") == "auto":
+        known["n_samples"] = samples_for("auto", tokens)
+    factors = re.findall(r"\w+", method.cost.partition(" forward")[0].replace(" x ", " "))
+    passes = int(np.prod([int(known[factor]) for factor in factors]))
+    return f"about {passes:,} " + ("passes forward and back" if "backward" in method.cost else "forward passes")
+
+
 def compare(model: Any, tokenizer: Any, document: Document, method: str, *, threshold_scale: float = 1.0) -> Comparison:
     """Score a document that fits into the model's input, and judge the scores by its rationale, if it has one.
 
@@ -82,48 +102,38 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
     """
     chosen = get_method(method)
     gold = gold_index(model, document)
-    if "labels" in chosen.needs and gold is None:
+    if chosen.needs_labels and gold is None:
         raise ArgumentError(f"{chosen.title}: needs the text's gold label, and this text has none that the model knows")
-    window = align(
-        document.example(),
-        tokenizer,
-        max_length=read_limit(model, tokenizer),
-        policy="truncate",
-        with_query=bool(document.query),
-    ).windows[0]
-    scorer = Scorer(
-        model=model.backbone,
-        adapler=model,
+    words = list(document.words)
+    explained = explain(
+        (words, document.query) if document.query else words,
+        model=model,
         tokenizer=tokenizer,
-        methods=[chosen],
-        settings=Settings(threshold_scale=threshold_scale),
-        cache=ScoreCache(None),
+        methods=[method],
+        gold=gold,
+        rationale=document.rationale.tolist(),
+        max_length=read_limit(model, tokenizer),
+        threshold_scale=threshold_scale,
+        name=document.name,
     )
-    (scored,) = scorer.score([window], [gold or 0])
-    given = scored.scores[chosen.key]
-    marked = unit_labels([window], aggregation="none")
-    unit = unit_scores([window], [given], aggregation="none")
-    rows = range(len(given.scores))
-    content = ~window.special
-    selected = None
-    if not given.signed:
-        selected = np.stack([select_uniform(given.scores[row], int(unit.n_present[row])) & content for row in rows])
-    unjudged = _unjudged(marked)
-    metrics = np.full((len(given.scores), len(METRICS)), np.nan)
-    if unjudged is None:
-        metrics[:] = [compute(METRICS, unit.at(row, marked, density=0.0, units="token")) for row in rows]
-    drops = "adapler" in chosen.needs
+    found = explained.methods[chosen.key]
+    judged = explained.metrics(metrics=METRICS)
+    content = ~explained.window.special
+    selected = found.selected(present=True)
     return Comparison(
-        title=chosen.title,
-        scores=given.scores,
-        present=np.ones(given.scores.shape, dtype=np.bool_) if given.present is None else given.present,
+        title=found.title,
+        scope=found.scope,
+        target=found.target,
+        scores=found.scores,
+        present=np.ones(found.scores.shape, dtype=np.bool_) if found.present is None else found.present,
         content=content,
-        selected=selected,
-        retained=scored.retention if drops else None,
-        layerwise=chosen.layerwise,
-        metrics=metrics,
-        unjudged=unjudged,
-        chance=expected_average_precision(int(marked.sum()), len(marked)) if unjudged is None else float("nan"),
+        selected=None if selected is None else selected & content,
+        retained=None if found.present is None else explained.kept,
+        layerwise=found.layerwise,
+        metrics=judged[list(METRICS)].to_numpy(dtype=np.float64),
+        unjudged=_unjudged(explained),
+        chance=float(judged["chance"].iloc[0]),
+        diagnostics=found.diagnostics,
     )
 
 
@@ -135,10 +145,11 @@ def gold_index(model: Any, document: Document) -> int | None:
     return labels.match(document.label, classes, known=document.labels).index
 
 
-def _unjudged(marked: NDArray[np.bool_]) -> str | None:
-    """Why a rationale judges nothing. (U,) bool: the text's tokens in it."""
-    if why_skipped([marked]) is None:
+def _unjudged(explained: Explanation) -> str | None:
+    """Why a rationale judges nothing, None where it judges."""
+    if explained.undefined() is None:
         return None
-    if marked.any():
+    read = explained.word_ids[~explained.window.special]
+    if explained.word_mask()[read].any():
         return "every word is marked: there is no other to tell them from"
     return "no rationale to judge by"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from adapler.errors import AdapLeRError
@@ -26,11 +28,11 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     chosen = st.multiselect(
         f"Methods (up to {state.MAX_METHODS})",
         comparing.names(),
-        format_func=_title,
+        format_func=partial(_title, trace),
         key="methods",
         max_selections=state.MAX_METHODS,
         placeholder="Choose a scoring method",
-        help="Those marked with a cost run when you ask for it.",
+        help="Those with a number of passes run when you ask for it: on a processor, thousands of passes take minutes.",
     )
     layer = layer_slider(trace.layers)
     if not chosen:
@@ -39,8 +41,8 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     found: dict[str, Comparison | str] = {}
     for name in chosen:
         method = get_method(name)
-        if comparing.is_dear(method) and not _asked_for(checkpoint, document, method):
-            found[method.title] = f"Costs {method.cost}; not run yet."
+        if comparing.is_dear(method) and not _asked_for(checkpoint, document, trace, method):
+            found[method.title] = f"Takes {_cost(trace, method)} of this text through the model; not run yet."
             continue
         found[method.title] = _score(checkpoint, document, method, scale=scale)
     signed = any(isinstance(one, Comparison) and one.signed for one in found.values())
@@ -57,12 +59,12 @@ def _score(checkpoint: Checkpoint, document: Document, method: ScoringMethod, *,
         return str(error)
 
 
-def _asked_for(checkpoint: Checkpoint, document: Document, method: ScoringMethod) -> bool:
+def _asked_for(checkpoint: Checkpoint, document: Document, trace: Trace, method: ScoringMethod) -> bool:
     """A button for a dear method; once pressed, its scores stay with this text."""
     mark = (checkpoint.key, hash(document), method.name)
     if mark in st.session_state.get("asked", ()):
         return True
-    st.button(f"Run {method.title} ({method.cost})", key=f"run-{method.name}", on_click=_ask, args=[mark])
+    st.button(f"Run {method.title} ({_cost(trace, method)})", key=f"run-{method.name}", on_click=_ask, args=[mark])
     return False
 
 
@@ -70,6 +72,10 @@ def _ask(mark: tuple[str, int, str]) -> None:
     st.session_state.asked = [*st.session_state.get("asked", ()), mark][-20:]
 
 
-def _title(name: str) -> str:
+def _cost(trace: Trace, method: ScoringMethod) -> str:
+    return comparing.cost_of(method, tokens=int((trace.words >= 0).sum()), layers=trace.layers)
+
+
+def _title(trace: Trace, name: str) -> str:
     method = get_method(name)
-    return f"{method.title} \N{MIDDLE DOT} {method.cost}" if comparing.is_dear(method) else method.title
+    return f"{method.title} \N{MIDDLE DOT} {_cost(trace, method)}" if comparing.is_dear(method) else method.title

@@ -21,11 +21,7 @@ from app.sources.loading import CHECKPOINTS, ROOT
 
 REPORT_FOLDER = ROOT / "reports"
 SAMPLE_MODEL = CHECKPOINTS / "sample"
-# As `make train-sample`: the whole pipeline, one and a half minutes on 2 cores.
-SAMPLE_OPTIONS = (
-    "--epochs 3 --finetune-epochs 8 --batch-size 8 --learning-rate 5e-5 --freeze-backbone "
-    "--predictor-learning-rate 5e-3 --eta-learning-rate 1e-2 --gamma 0.2 --phi 1e-3"
-)
+SAMPLE_RECIPE = ROOT / "configs" / "sample" / "minilm-post-hoc.yaml"  # that of `make train-sample`
 EVALUATION, TRAINING = "evaluation", "training"
 
 
@@ -139,14 +135,15 @@ def train_sample() -> Job | None:
     """
     if running() is not None:
         return None  # asked every second, and the encoder's checksum takes a third of one
-    command = [sys.executable, "-m", "adapler", "run", "--task", str(ROOT / "data" / "eraser" / "sample")]
-    command += ["--model", str(packaged_minilm()), "--output", str(SAMPLE_MODEL), *SAMPLE_OPTIONS.split()]
+    command = [sys.executable, "-m", "adapler", "run", "--config", str(SAMPLE_RECIPE)]
+    command += ["--task", str(ROOT / "data" / "eraser" / "sample"), "--model", str(packaged_minilm())]
+    command += ["--output", str(SAMPLE_MODEL)]
     return SEAT.start(command, kind=TRAINING, name=SAMPLE_MODEL.name)
 
 
 def trained_stages() -> tuple[int, int]:
     """(finished, all) stages of `train_sample`: fine-tuning, saliency, AdapLeR with its evaluation."""
-    finished = (SAMPLE_MODEL / "finetuned" / "run.json", SAMPLE_MODEL / "saliency" / "state.json")
+    finished = (SAMPLE_MODEL / "finetuned" / "run.json", SAMPLE_MODEL / "saliency" / "run.json")
     return sum(path.is_file() for path in finished), len(finished) + 1
 
 

@@ -82,7 +82,7 @@ def app_reports(
         corpus=read_corpus(app_corpus),
         settings=Settings(
             max_length=40,
-            methods=("cp", "saliency", "attention", "lime(n_samples=10)"),
+            methods=("cp", "saliency", "attention", "occlusion(window=2)"),
             metrics=("average_precision", "fpr", "tpr"),
         ),
         progress=False,

@@ -55,7 +55,7 @@ def test_every_method_can_be_shown(app_model: Any, tiny_tokenizer: Any) -> None:
         found[name] = comparing.compare(app_model, tiny_tokenizer, DOCUMENT, name)
     for layer in range(trace.layers):
         text = Reader(render_methods.cards(trace, found, layer=layer)).text
-        assert "scores of the input, the same at every layer" in text and "signed: no selection at 1/n" in text
+        assert "one score a token, the same at every layer" in text and "signed: no selection at 1/n" in text
         assert "AP " in text and "(chance " in text
 
 
@@ -63,6 +63,49 @@ def test_dear_methods_are_those_that_take_many_passes() -> None:
     dear = {name for name in comparing.names() if comparing.is_dear(get_method(name))}
     assert dear == {"gradient_shap", "integrated_gradients", "kernel_shap", "layer_integrated_gradients", "lime",
                     "occlusion"}  # fmt: skip
+
+
+def test_the_cost_of_a_dear_method_is_said_in_passes() -> None:
+    costs = {name: comparing.cost_of(get_method(name), tokens=110, layers=6) for name in comparing.names()}
+    assert costs["lime"] == costs["kernel_shap"] == "about 2,268 forward passes"
+    assert costs["occlusion"] == "about 110 forward passes"
+    assert costs["integrated_gradients"] == "about 50 passes forward and back"
+    assert costs["layer_integrated_gradients"] == "about 120 passes forward and back"
+    assert costs["gradient_shap"] == "about 20 passes forward and back"
+    assert costs["attention_gradient_local"] == get_method("attention_gradient_local").cost
+    short = comparing.cost_of(get_method("lime(n_samples=300)"), tokens=110, layers=6)
+    assert short == "about 300 forward passes"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("attention", "in the layer: about this layer alone"),
+        ("attention_gradient_local", "in the layer: about this layer alone \N{MIDDLE DOT} explains "),
+        ("saliency", "from the layer to the output: what the token's state before this layer weighs"),
+        ("rollout", "from the input to the layer: what the token of the input weighs"),
+        ("occlusion", "at the input: one score a token, the same at every layer"),
+    ],
+)
+def test_a_card_says_what_a_layers_score_is_about(app_model: Any, tiny_tokenizer: Any, name: str, said: str) -> None:
+    trace, got = trace_of(app_model, tiny_tokenizer), comparing.compare(app_model, tiny_tokenizer, DOCUMENT, name)
+    text = Reader(render_methods.cards(trace, {name: got}, layer=1)).text
+    assert said in text
+    if name in ("saliency", "occlusion"):
+        assert f"explains {trace.full_label}" in text, "the prediction of the model without removal"
+
+
+@pytest.mark.parametrize("method", ["lime(n_samples=6)", "integrated_gradients(n_steps=2)"])
+@pytest.mark.filterwarnings("ignore::analysis.scores.shared.surrogates.UnstableScoresWarning")
+def test_a_card_says_how_far_a_method_trusts_itself(app_model: Any, tiny_tokenizer: Any, method: str) -> None:
+    got = comparing.compare(app_model, tiny_tokenizer, DOCUMENT, method)
+    ((name, values),) = got.diagnostics.items()
+    text = Reader(render_methods.cards(trace_of(app_model, tiny_tokenizer), {"a": got}, layer=2)).text
+    if name == "stability":
+        assert f"stability {values[0]:.2f}" in text
+        assert ("other samples would rank" in text) == (values[0] < 0.5)
+    else:
+        assert f"completeness gap {100 * values[0]:.1f}%" in text
 
 
 def test_no_label_and_no_rationale(app_model: Any, tiny_tokenizer: Any) -> None:
@@ -80,7 +123,8 @@ def test_no_label_and_no_rationale(app_model: Any, tiny_tokenizer: Any) -> None:
 def test_hostile_text_in_a_card() -> None:
     trace = make_trace(HOSTILE, [index % 4 for index in range(len(HOSTILE))])
     one = comparing.Comparison(
-        title="<script>1</script>", scores=trace.scores.astype(np.float32) * np.where(np.arange(len(trace)) % 2, 1, -1),
+        title="<script>1</script>", scope="in the layer", target=None,
+        scores=trace.scores.astype(np.float32) * np.where(np.arange(len(trace)) % 2, 1, -1),
         present=trace.enters, content=trace.words >= 0, selected=trace.enters, retained=trace.enters, layerwise=True,
         metrics=np.full((3, 3), 0.5), unjudged=None, chance=0.2,
     )  # fmt: skip
@@ -93,7 +137,8 @@ def test_hostile_text_in_a_card() -> None:
 def test_the_selection_is_outlined_and_negative_scores_are_dotted() -> None:
     trace = make_trace(["one", "two"], [3, 3])
     one = comparing.Comparison(
-        title="x", scores=np.array([[0.1, 0.5, -0.3, 0.1]], dtype=np.float32), present=np.ones((1, 4), dtype=bool),
+        title="x", scope="in the layer", target=None,
+        scores=np.array([[0.1, 0.5, -0.3, 0.1]], dtype=np.float32), present=np.ones((1, 4), dtype=bool),
         content=trace.words >= 0, selected=None, retained=None, layerwise=False, metrics=np.full((1, 3), np.nan),
         unjudged="no rationale to judge by", chance=np.nan,
     )  # fmt: skip
@@ -142,7 +187,8 @@ def test_contribution_scores_are_judged_among_the_tokens_present(app_model: Any,
 def test_a_dropped_token_is_never_outlined() -> None:
     trace = make_trace(["one", "two", "three"], [0, 1, 3])
     one = comparing.Comparison(
-        title="x", scores=np.tile(np.float32([0.1, 0.3, 0.3, 0.3, 0]), (3, 1)), present=np.ones((3, 5), dtype=bool),
+        title="x", scope="in the layer", target=None,
+        scores=np.tile(np.float32([0.1, 0.3, 0.3, 0.3, 0]), (3, 1)), present=np.ones((3, 5), dtype=bool),
         content=trace.words >= 0, selected=np.tile(trace.words >= 0, (3, 1)), retained=trace.enters, layerwise=True,
         metrics=np.full((3, 3), 0.5), unjudged=None, chance=0.5,
     )  # fmt: skip
@@ -164,7 +210,7 @@ def test_a_model_of_one_layer_has_a_layer(tiny_tokenizer: Any) -> None:
         name: comparing.compare(model, tiny_tokenizer, DOCUMENT, name) for name in ("cp", "attention", "occlusion")
     }
     shown = [Reader(render_methods.cards(trace, {name: one}, layer=0)).text for name, one in found.items()]
-    assert ["scores of the input" in text for text in shown] == [False, False, True]
+    assert ["one score a token" in text for text in shown] == [False, False, True]
 
 
 def test_a_text_whose_words_are_all_marked(app_model: Any, tiny_tokenizer: Any) -> None:

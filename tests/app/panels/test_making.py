@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from adapler.cli.parser import build_parser
 from adapler.errors import CheckpointError
 from app.sources import loading
 from app.work import jobs
@@ -91,17 +91,21 @@ def test_one_job_of_a_server(page: AppTest, job: SimpleNamespace, monkeypatch: p
     assert "Another job is running" in page.info[0].value and not page.exception
 
 
-def test_the_options_are_those_of_the_makefile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_recipe_is_the_makefiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     makefile = (loading.ROOT / "Makefile").read_text(encoding="utf-8")
-    found = re.search(r"^train-sample:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
-    assert found is not None
-    options = shlex.split(found[1].replace("\\\n", " "))
-    assert options[options.index("--epochs") :] == jobs.SAMPLE_OPTIONS.split()
+    found = re.search(r"^train-sample:.*\n\t.*adapler run --config (\S+)", makefile, re.MULTILINE)
+    assert found is not None and loading.ROOT / found[1] == jobs.SAMPLE_RECIPE and jobs.SAMPLE_RECIPE.is_file()
     commands: list[list[str]] = []
     monkeypatch.setattr(jobs, "SEAT", jobs.Seat())
     monkeypatch.setattr(jobs, "packaged_minilm", lambda: tmp_path)
     running = SimpleNamespace(code=None)
     monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or running)
     assert jobs.train_sample() is running and jobs.train_sample() is None
-    assert commands[0][1:4] == ["-m", "adapler", "run"] and str(jobs.SAMPLE_MODEL) in commands[0]
+    assert commands[0][1:4] == ["-m", "adapler", "run"]
+    parsed = build_parser().parse_args(commands[0][3:])
+    assert (
+        parsed.config == jobs.SAMPLE_RECIPE
+        and Path(parsed.output) == jobs.SAMPLE_MODEL
+        and Path(parsed.task).is_absolute()
+    )
     assert jobs.trained_stages()[1] == 3

@@ -1,0 +1,77 @@
+"""The checks of what `forward` is given, before anything is computed.
+
+Dimensions: B batch, N padded length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from adapler.backbones import families
+from adapler.backbones.attention import ATTENTION
+from adapler.errors import ArgumentError
+
+
+def refuse_unsupported(**wanted: bool) -> None:
+    """Raises ArgumentError for the first argument of transformers' classifiers that is asked for; AdapLeR has none."""
+    for name in (name for name, value in wanted.items() if value):
+        raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does")
+
+
+def check_arguments(
+    backbone: PreTrainedModel,
+    input_ids: Tensor | None,
+    attention_mask: Tensor | None,
+    *,
+    removal: str,
+    threshold_scale: float,
+) -> tuple[Tensor, Tensor]:
+    """The ids (B, N), and their mask (B, N): all ones where none is given.
+
+    Raises:
+        ArgumentError: an argument has a wrong value or shape, or the backbone's attention cannot drop tokens.
+    """
+    if input_ids is None:
+        raise ArgumentError("input_ids: missing")
+    if removal not in ("none", "soft", "hard"):
+        raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
+    if not threshold_scale >= 0:
+        raise ArgumentError(f"threshold_scale: {threshold_scale} is not at least 0")
+    if input_ids.dim() != 2:
+        raise ArgumentError(f"input_ids: shape {tuple(input_ids.shape)} is not (batch, length)")
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if mask.shape != input_ids.shape:
+        raise ArgumentError(
+            f"attention_mask: shape {tuple(mask.shape)} is not that of input_ids, {tuple(input_ids.shape)}"
+        )
+    if backbone.config._attn_implementation != ATTENTION:
+        raise ArgumentError(
+            f"attention implementation: {backbone.config._attn_implementation!r} cannot drop tokens; "
+            f"call model.backbone.set_attn_implementation({ATTENTION!r}) first"
+        )
+    return input_ids, mask
+
+
+def checked_positions(backbone: PreTrainedModel, mask: Tensor, position_ids: Tensor | None) -> Tensor:
+    """(B, N) positions of all tokens, each one that the backbone has an embedding for.
+
+    Raises:
+        ArgumentError: a row is too long for the backbone, or `position_ids` have a wrong shape or value.
+    """
+    limit = int(backbone.config.max_position_embeddings)
+    if position_ids is None:
+        positions = families.position_ids(backbone, mask)
+        longest = families.max_positions(backbone.config)
+        if mask.shape[1] > longest and int(positions.max()) >= limit:  # padding alone may be longer
+            raise ArgumentError(f"input_ids: a row of more than {longest} tokens, the model's limit; truncate it")
+        return positions
+    if position_ids.shape not in (mask.shape, (1, mask.shape[1])):
+        raise ArgumentError(
+            f"position_ids: shape {tuple(position_ids.shape)} is not that of input_ids, {tuple(mask.shape)}"
+        )
+    positions = torch.where(mask.bool(), position_ids, 0)
+    if int(positions.min()) < 0 or int(positions.max()) >= limit:
+        raise ArgumentError(f"position_ids: outside 0 to {limit - 1}, the positions that the backbone has")
+    return positions

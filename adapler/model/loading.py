@@ -1,0 +1,53 @@
+"""Loading of a saved AdapLeR model: all of its weights, or an error of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from adapler.backbones.sources import HubArguments, config_of, find_model
+from adapler.backbones.weights import LOADING_ERRORS, check_whole, reason_of
+from adapler.errors import ArgumentError, CheckpointError
+from adapler.model.configuration import AdapLeRConfig
+
+
+def load_whole(from_pretrained: Callable[..., Any], name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    """transformers' `from_pretrained`, in float32 by default, that refuses weights which are not the model's.
+
+    Args:
+        from_pretrained: transformers' own, of the model's class.
+        name_or_path: folder or hub name.
+        args, kwargs: as of transformers' `from_pretrained`.
+
+    Returns:
+        The model; with `output_loading_info=True` the model and what transformers says about its loading.
+
+    Raises:
+        CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
+            not exactly those of the model in its config.json, or are not finite.
+    """
+    hub: Any = {name: kwargs.pop(name) for name in HubArguments.__annotations__ if name in kwargs}
+    found = find_model(name_or_path, **hub)
+    if "config" not in kwargs:
+        config = config_of(name_or_path, found)
+        if config.model_type != AdapLeRConfig.model_type:
+            raise CheckpointError(
+                f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
+                "AdapLeRForSequenceClassification.from_backbone builds AdapLeR on top of it"
+            )
+    kwargs.setdefault("dtype", torch.float32)
+    kwargs.setdefault("use_safetensors", True)
+    informed = kwargs.pop("output_loading_info", False)
+    resized = kwargs.pop("ignore_mismatched_sizes", False)
+    try:
+        model, info = from_pretrained(
+            name_or_path, *args, **found, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except ArgumentError as error:
+        raise CheckpointError(f"{name_or_path}: {error}") from error
+    except LOADING_ERRORS as error:
+        raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
+    check_whole(model, info, name_or_path=name_or_path, resized=resized)
+    return (model, info) if informed else model

@@ -1,0 +1,117 @@
+"""The recipes of CONTRIBUTING.md, followed to the letter."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from analysis.metrics import plausibility, registry
+from analysis.scores import base, get_method
+from analysis.scores import registry as methods
+from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
+from tests.conftest import LAYERS
+from tests.test_layering import ROOMS, ROOT
+
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks() -> dict[str, str]:
+    """The Python blocks by the file that their first line names."""
+    found: dict[str, str] = {}
+    for indent, code in re.findall(r"^( *)```python\n(.*?)^ *```$", TEXT, flags=re.MULTILINE | re.DOTALL):
+        code = textwrap.dedent(code) if indent else code
+        head, _, body = code.partition("\n")
+        found[head.removeprefix("# ")] = body
+    return found
+
+
+@pytest.fixture
+def new_module() -> Iterator[Any]:
+    """Make a module of a block; what it registers is gone afterwards."""
+    known: dict[str, Any] = dict(methods._REGISTRY)
+    made: set[str] = set()
+
+    def make(name: str, code: str) -> ModuleType:
+        module = ModuleType(name)
+        sys.modules[name] = module
+        made.add(name)
+        exec(compile("from __future__ import annotations\n" + code, name, "exec", dont_inherit=True), vars(module))
+        return module
+
+    yield make
+    for name in made:
+        del sys.modules[name]
+    methods._REGISTRY.clear()
+    methods._REGISTRY.update(known)
+
+
+def even(model: Any, batch: base.Batch) -> base.LayerScores:
+    """Scores that are not the recipe's."""
+    mask = batch.attention_mask
+    return base.LayerScores(base.normalise(mask[:, None].expand(-1, LAYERS, -1).float(), mask))
+
+
+def test_the_scoring_method_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = blocks()
+    code = found["analysis/scores/attention/state_max.py"].replace("from __future__ import annotations\n", "")
+    new_module("state_max_of_contributing", code)
+    method = get_method("state_max")
+    assert set(METHOD_FIELDS) <= set(sections(method.function, METHOD_FIELDS))
+    test = new_module("test_of_state_max", found["tests/analysis/scores/test_scores_state_max.py"])
+    test.test_state_max_is_the_largest_entry()
+    monkeypatch.setitem(methods._REGISTRY, "state_max", replace(method, function=even))
+    with pytest.raises(AssertionError):  # the recipe's test can fail
+        test.test_state_max_is_the_largest_entry()
+
+
+def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, row = blocks()["analysis/metrics/plausibility.py"], blocks()["analysis/metrics/registry.py"]
+    scope = dict(vars(plausibility))
+    exec(code, scope)
+    function = scope["reciprocal_rank"]
+    monkeypatch.setattr(plausibility, "reciprocal_rank", function, raising=False)
+    assert set(METRIC_FIELDS) <= set(sections(function, METRIC_FIELDS))
+    (metric,) = eval(f"({row.strip()})", vars(registry))
+    monkeypatch.setitem(registry.METRICS, metric.name, metric)
+    unit = registry.Unit([False, True, True], [0.5, 0.3, 0.2], n_input=5, n_present=5, density=0.5)  # type: ignore[arg-type]
+    assert registry.compute(["reciprocal_rank"], unit) == [0.5]
+    test = new_module("test_of_reciprocal_rank", blocks()["tests/analysis/metrics/test_reciprocal_rank.py"])
+    test.test_reciprocal_rank_by_hand()
+
+
+def test_the_backbone_recipe_fits_the_code() -> None:
+    from adapler.backbones import families
+
+    entry = blocks()["adapler/backbones/families.py, in FAMILIES"]
+    found = eval("{" + entry + "}", vars(families))
+    assert found["camembert"] == families.FAMILIES["roberta"]
+    assert "layer" in vars(families.Family)
+
+
+def test_files_and_functions_that_are_named_are_there() -> None:
+    new = {"analysis/scores/attention/state_max.py", "tests/analysis/scores/test_scores_state_max.py"}
+    new |= {"tests/analysis/metrics/test_reciprocal_rank.py"}
+    named = set(re.findall(r"\b((?:adapler|analysis|app|tests)/[\w/]+\.py)", TEXT)) - new
+    assert len(named) > 8
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+    from adapler.model import contribution, passes
+
+    assert "retention(" in inspect.getsource(passes.hard_pass) and callable(contribution.retention)
+    assert "soft_removal(" in inspect.getsource(passes.soft_pass) and callable(contribution.soft_removal)
+
+
+def test_the_rooms_are_those_of_the_layering_test() -> None:
+    table = TEXT.partition("| package | rooms")[2].partition("\n\n")[0]
+    for name in ROOMS:
+        package, _, rest = name.partition("/")
+        rest = rest.removesuffix(".py")
+        if package == "analysis" and rest not in ("__init__", "rationale_eval"):
+            assert f"`{rest}`" in table, name

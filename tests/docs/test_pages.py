@@ -1,0 +1,108 @@
+"""Every registered method and metric has a page, and its docstring says all that the page promises."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from analysis.metrics.registry import METRICS, get_metric
+from analysis.scores import SCOPES, get_method, method_names
+from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, formula, prose, sections
+from docs.generate.methods import method_pages
+from docs.generate.metrics import metric_families, metric_pages
+from docs.generate.reference import help_text
+from tests.test_layering import ROOT
+
+PAGES = ROOT / "docs"
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_method_says_everything(name: str) -> None:
+    method = get_method(name)
+    parts = sections(method.function, METHOD_FIELDS)
+    missing = [field for field in ("Summary", *METHOD_FIELDS) if not parts.get(field)]
+    assert missing == [], f"docstring of {method.function.__qualname__}: no {', '.join(missing)}"
+    assert method.scope in SCOPES
+    assert method.scope in parts["Layer"].lower(), f"Layer: does not begin with the method's scope, {method.scope!r}"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_says_everything(name: str) -> None:
+    metric = get_metric(name)
+    parts = sections(metric.source, METRIC_FIELDS)
+    missing = [field for field in ("Summary", *METRIC_FIELDS) if not parts.get(field)]
+    assert missing == [], f"docstring of {metric.source.__qualname__}: no {', '.join(missing)}"
+    assert metric.level
+
+
+def test_every_method_has_a_page_with_its_words() -> None:
+    pages = method_pages()
+    assert set(pages) == {"methods/index.md", *(f"methods/{name}.md" for name in method_names())}
+    for name in method_names():
+        text = pages[f"methods/{name}.md"]
+        headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+        assert headings[:5] == [HEADINGS[field] for field in METHOD_FIELDS]
+        assert f"`{name}`" in text and get_method(name).scope in text
+        assert f"]({name}.md)" in pages["methods/index.md"]
+
+
+def test_every_metric_has_a_page_with_its_name() -> None:
+    pages, families = metric_pages(), metric_families()
+    assert set(pages) == {"metrics/index.md", *(f"metrics/{family}.md" for family in families)}
+    assert sorted(metric.name for members in families.values() for metric in members) == sorted(METRICS)
+    for family, members in families.items():
+        for metric in members:
+            assert f"| `{metric.name}` |" in pages[f"metrics/{family}.md"]
+            assert f"`{metric.name}`" in pages["metrics/index.md"]
+
+
+def test_fields_are_read_as_they_stand() -> None:
+    def documented() -> None:
+        """Name: what it is.
+
+        Formula: a < b and
+            a_i * b_i
+        Range: 0 to 1. See https://example.org/a_b.
+
+        >>> 1
+        """
+
+    parts = sections(documented, METRIC_FIELDS)
+    assert parts == {
+        "Summary": "Name: what it is.",
+        "Formula": "a < b and a_i * b_i",
+        "Range": "0 to 1. See https://example.org/a_b.",
+    }
+    assert prose("`a_b` a_b *c* https://example.org/a_b.") == r"`a_b` a\_b \*c\* <https://example.org/a_b>."
+    assert formula("a < b") == '<div class="formula" markdown="0">a &lt; b</div>'
+
+
+def _pages(entry: Any) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    return [page for part in (entry if isinstance(entry, list) else entry.values()) for page in _pages(part)]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = _pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    written = {path.relative_to(PAGES).as_posix() for path in PAGES.rglob("*.md")}
+    made = {"methods/index.md", "metrics/index.md", "contributing.md", "changelog.md"}
+    made |= {"reference/adapler.md", "reference/analysis.md", "reference/commands.md"}
+    assert sorted(listed) == sorted(written | made)
+
+
+def test_pages_load_nothing_from_elsewhere() -> None:
+    """No script, font, style or picture of another host."""
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings and not re.search(r"https?://", settings)
+    assert not re.search(r"@import|url\(", (PAGES / "assets" / "site.css").read_text(encoding="utf-8"))
+    for path in PAGES.rglob("*.md"):
+        assert not re.search(r"!\[[^\]]*\]\(http|<script|<img", path.read_text(encoding="utf-8")), path
+
+
+def test_help_of_a_command_is_the_command_s() -> None:
+    text = help_text("adapler evaluate")
+    assert text.startswith("usage: adapler evaluate") and "--threshold-scale" in text
