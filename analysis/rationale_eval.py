@@ -27,6 +27,7 @@ from analysis.evaluation.plan import documents_of
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from analysis.output import tables
+from analysis.output.eraser_table import plain_eraser
 from analysis.output.report import RationaleReport
 
 __all__ = ["Settings", "build_parser", "evaluate", "header", "main"]
@@ -165,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cache=_cache(inputs),
         command=public_command(sys.argv[1:] if argv is None else argv),
     )
-    parts = [header(report), tables.plain(report), tables.plain_comparisons(report)]
+    parts = [header(report), tables.plain(report), tables.plain_comparisons(report), plain_eraser(report)]
     result = "\n\n".join(part for part in parts if part)
     print(result)
     paths = report.save(output)

@@ -20,7 +20,11 @@ def header(report: ReportData) -> str:
             lines.append(f"missing    {name} has nothing for {missing} of {len(report.documents)} documents")
     for method, found in report.meta.get("diagnostics", {}).items():
         for name, values in found.items():
-            lines.append(f"check      {method}: {name} {values['mean']:.2g} on average, {values['max']:.2g} at most")
+            least = f"{values['min']:.2g} at least, " if "min" in values else ""  # older reports have none
+            lines.append(
+                f"check      {method}: {name} {values['mean']:.2g} on average, {least}{values['max']:.2g} at most"
+            )
+    lines += [f"note       {remark}" for remark in report.meta.get("notes", ())]
     return "\n".join(lines)
 
 

@@ -134,9 +134,12 @@ class Judge:
 
     @property
     def diagnostics(self) -> dict[str, dict[str, dict[str, float]]]:
-        """method -> diagnostic -> mean and max over windows and layers."""
+        """method -> diagnostic -> mean, min and max over windows and layers."""
         return {
-            method: {name: {"mean": total / n, "max": highest} for name, (total, n, highest) in found.items()}
+            method: {
+                name: {"mean": total / n, "min": lowest, "max": highest}
+                for name, (total, n, lowest, highest) in found.items()
+            }
             for method, found in self._diagnostics.items()
         }
 
@@ -236,10 +239,11 @@ class Judge:
         for one in scored:
             for method, scores in one.scores.items():
                 for name, values in scores.diagnostics.items():
-                    found = self._diagnostics.setdefault(method, {}).setdefault(name, [0.0, 0, -np.inf])
+                    found = self._diagnostics.setdefault(method, {}).setdefault(name, [0.0, 0, np.inf, -np.inf])
                     found[0] += float(values.sum(dtype=np.float64))
                     found[1] += values.size
-                    found[2] = max(found[2], float(np.max(values, initial=-np.inf)))
+                    found[2] = min(found[2], float(np.min(values, initial=np.inf)))
+                    found[3] = max(found[3], float(np.max(values, initial=-np.inf)))
 
     def examples(self, records: Sequence[DocumentRecord]) -> tuple[DocumentScores, ...]:
         """The documents that a report shows token by token."""

@@ -94,7 +94,11 @@ def run_evaluation(
                 model=model, adapler=adapler, tokenizer=tokenizer, methods=chosen, settings=settings, cache=cache
             )
         perturbation = Perturbation(
-            model=model, tokenizer=tokenizer, settings=settings, cache=cache, fingerprint=scorer.fingerprint,
+            model=model,
+            tokenizer=tokenizer,
+            settings=settings,
+            cache=cache,
+            fingerprint=scorer.fingerprint,
             density=_density(plan),
         )
         judge = Judge(plan, chosen, given, n_layers=n_layers, perturbation=perturbation, tokenizer=tokenizer)

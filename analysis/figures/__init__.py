@@ -17,6 +17,7 @@ from adapler.errors import ArgumentError
 from adapler.files import replacing
 from analysis.figures.curves import (
     correlation_figure,
+    correlation_layers,
     faithfulness_figure,
     faithfulness_layers,
     plot_correlation,
@@ -72,7 +73,7 @@ def kinds(report: ReportData) -> tuple[str, ...]:
         "agreement": bool(report.metrics),
         "lengths": report.mean_lengths is not None,
         "precision_recall": bool(report.curves),
-        "correlation": report.correlations is not None and len(report.methods) > 1,
+        "correlation": bool(correlation_layers(report)),
         "faithfulness": bool(faithfulness_layers(report)),
         "document": any(example.scores for example in report.examples),
         "heatmap": any(example.scores for example in report.examples),
@@ -99,6 +100,8 @@ def save_all(
     """
     paths: list[Path] = []
     for kind in kinds(report):
+        if kind == "correlation" and not correlation_layers(report, methods):
+            continue  # of a single method
         options: dict[str, Any] = {"style": style}
         if methods is not None and kind not in ("document", "lengths"):
             options["methods"] = methods

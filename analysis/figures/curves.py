@@ -159,8 +159,12 @@ def plot_correlation(report: ReportData, layer: int, ax: Axes, *, methods: Seque
 
     Each pair stands once, below the diagonal; white is no correlation, blue a positive one, red a negative one. Methods
     without any defined correlation at the layer are left out.
+
+    Raises ArgumentError where fewer than two methods are left.
     """
     matrix, names = _correlations(report, layer, methods)
+    if not names:
+        raise ArgumentError(f"figure 'correlation': no two of the methods have a correlation at layer {layer}")
     shown = np.where(np.tri(len(names), k=-1, dtype=bool), matrix, np.nan)  # each pair once, no method with itself
     image = ax.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1)
     titles = [label(report, name) for name in names]
@@ -187,8 +191,15 @@ def _correlations(report: ReportData, layer: int, methods: Sequence[str] | None)
     chosen = [report.methods.index(method) for method in select(report, methods)]
     matrix = report.correlations[require_layer(layer, report.n_layers)][np.ix_(chosen, chosen)]
     others = np.where(np.eye(len(chosen), dtype=bool), np.nan, matrix)
-    keep = np.flatnonzero(~np.isnan(others).all(axis=1)) if len(chosen) > 1 else np.array([0])
+    keep = np.flatnonzero(~np.isnan(others).all(axis=1))
     return matrix[np.ix_(keep, keep)], [report.methods[chosen[m]] for m in keep.tolist()]
+
+
+def correlation_layers(report: ReportData, methods: Sequence[str] | None = None) -> tuple[int, ...]:
+    """The layers at which at least two of the methods have a correlation."""
+    if report.correlations is None:
+        return ()
+    return tuple(layer for layer in range(report.n_layers) if _correlations(report, layer, methods)[1])
 
 
 @styled
@@ -199,8 +210,12 @@ def correlation_figure(
     methods: Sequence[str] | None = None,
     style: str = "acl",
 ) -> Figure:
-    """Which methods rank the tokens alike, at the first and the last layer, or at `layers`."""
-    layers = some_layers(report.n_layers, 2) if layers is None else layers
+    """Which methods rank the tokens alike, at `layers`, or at the first and the last one with two methods or more."""
+    if layers is None:
+        known = correlation_layers(report, methods)
+        if not known:
+            raise ArgumentError("figure 'correlation': the report has no correlations of two of the methods")
+        layers = [known[i] for i in some_layers(len(known), 2)]
     width = venue(style).text
     names = max(text_width(label(report, method), 7) for method in select(report, methods)) / 72  # inches
     panels = max(1, len(layers))

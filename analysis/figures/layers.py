@@ -31,13 +31,10 @@ from analysis.figures.style import (
 from analysis.results.report import ReportData
 from analysis.results.wording import higher_is_better, metric_title
 
-PANELS = ("average_precision", "fpr", "tpr", "j")
-AXIS_TITLES = {
-    "average_precision": "Average precision",
-    "fpr": "FPR at 1/$n$",
-    "tpr": "TPR at 1/$n$",
-    "j": "J = TPR − FPR",
-}
+# FPR at both levels: whether CP's is higher or lower than others' hangs on what n is
+PANELS = ("average_precision", "fpr", "fpr_present", "j")
+RATES = {"fpr": "FPR at 1/$n$", "tpr": "TPR at 1/$n$", "j": "J = TPR − FPR"}
+N_OF_LEVEL = {"": "input", "present": "present", "content": "content"}  # the tokens that n counts
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5}  # in font sizes
 CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
@@ -109,10 +106,8 @@ def _chance(report: ReportData, metric: str) -> float | None:
 def _axis_title(metric: str) -> str:
     base, _, variant = metric.partition("_")
     arrow = "↑" if higher_is_better(metric) else "↓"
-    if metric in AXIS_TITLES:
-        return f"{AXIS_TITLES[metric]} {arrow}"
-    if base in AXIS_TITLES and variant in ("present", "content"):
-        return f"{base.upper()} at 1/$n$, {variant} {arrow}"
+    if base in RATES and variant in N_OF_LEVEL:
+        return f"{RATES[base]}, {N_OF_LEVEL[variant]} {arrow}"
     return f"{metric_title(metric)} {arrow}"
 
 
@@ -124,10 +119,11 @@ def agreement_figure(
     methods: Sequence[str] | None = None,
     style: str = "acl",
 ) -> Figure:
-    """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with TPR and J beside them,
-    since selecting nothing has a perfect FPR.
+    """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with J = TPR - FPR beside
+    them, since selecting nothing has a perfect FPR.
 
-    panels: metrics of the report, default PANELS; one panel is drawn a column wide.
+    panels: metrics of the report; default: AP, FPR where 1/n is of the tokens of the input and of those present at
+    the layer, and J. One panel is drawn a column wide.
     """
     if panels is None:
         panels = [metric for metric in PANELS if metric in report.metrics] or report.metrics[:4]

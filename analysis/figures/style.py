@@ -175,8 +175,8 @@ def drawable(text: str) -> str:
 
 
 def label(report: ReportData, method: str) -> str:
-    """The method's name in a figure."""
-    return literal(report.title(method))
+    """The method's name in a figure, with a real multiplication sign."""
+    return literal(report.title(method).replace(" x ", " × "))
 
 
 def select(report: ReportData, methods: Sequence[str] | None) -> tuple[str, ...]:

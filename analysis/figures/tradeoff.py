@@ -2,60 +2,83 @@
 
 from __future__ import annotations
 
+import math
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from adapler.errors import DataError
 from analysis.figures.style import PaperFigure, literal, styled, venue
 
 COLUMNS = ("mode", "phi", "epoch", "scale", "accuracy", "speedup", "reference")
+SCORES = {"accuracy": "Accuracy", "f1": "F1"}
 _LOOKS = (
-    {"color": "#D55E00", "marker": "o", "linestyle": "-"},
-    {"color": "#0072B2", "marker": "s", "linestyle": (0, (4.5, 1.5))},
-    {"color": "#009E73", "marker": "^", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
-    {"color": "#CC79A7", "marker": "D", "linestyle": (0, (1.2, 1.2))},
+    {"color": "#D55E00", "marker": "o"},
+    {"color": "#0072B2", "marker": "s"},
+    {"color": "#009E73", "marker": "^"},
+    {"color": "#CC79A7", "marker": "D"},
 )
+POINT: dict[str, Any] = {"linestyle": "none", "markersize": 3.2, "alpha": 0.75, "markeredgewidth": 0, "zorder": 3}
+# the best score at a speedup of at least x is that of the next point to the right
+STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 0.7, "marker": "", "zorder": 2}
+REFERENCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "zorder": 1}
 
 
 def read_tradeoff(path: str | Path) -> pd.DataFrame:
     """The rows of a trade-off CSV; `mode` names how a model was trained, the rest are numbers.
 
-    accuracy, reference: of the AdapLeR model and of the plain classifier, shares from 0 to 1.
+    accuracy (or score, with a column `metric` that says of what): of the AdapLeR model, a share from 0 to 1.
     speedup: FLOPs of the plain classifier / FLOPs of AdapLeR.
+    reference: the plain classifier's score on the same rows; empty where it is not known.
+    split, examples: which rows the score is of and how many; both may be missing.
 
-    Raises DataError that names the file and the column for a file that cannot be read, that lacks a column or has
-    no rows, and for a value that is no number or out of range.
+    Raises DataError that names the file and the column for a file that cannot be read, that lacks a column, has no
+    rows or scores of two metrics, and for a value that is no number or out of range.
     """
     try:
-        table = pd.read_csv(path, dtype={"mode": str})
+        table = pd.read_csv(path, dtype={"mode": str, "metric": str, "split": str})
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
-    if "score" in table.columns and "accuracy" not in table.columns:  # with a column `metric` that says of what
+    if "score" in table.columns and "accuracy" not in table.columns:
         table = table.rename(columns={"score": "accuracy"})
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
     if table.empty:
         raise DataError(f"{path}: no rows")
-    for name in ("accuracy", "speedup", "reference"):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        upper = 1.0 if name != "speedup" else float("inf")
-        wrong = table.index[~((numbers >= 0) & (numbers <= upper) & (numbers < float("inf")))]
-        if len(wrong):
-            row = int(wrong[0])
-            raise DataError(
-                f"{path}, line {row + 2}: {name} is {table[name][row]!r}, must be a number from 0 "
-                f"{'to 1' if name != 'speedup' else 'up'}"
-            )
-        table[name] = numbers
+    for name, upper in (("accuracy", 1.0), ("speedup", math.inf), ("reference", 1.0), ("examples", math.inf)):
+        if name in table.columns:
+            table[name] = _numbers(table, name, upper=upper, where=path)
+    if len(metrics := _metrics(table)) > 1:
+        raise DataError(f"{path}: scores of several metrics ({', '.join(metrics)}), a figure shows one")
+    table["mode"] = table["mode"].fillna("-")
     return table
+
+
+def _numbers(table: pd.DataFrame, name: str, *, upper: float, where: str | Path) -> pd.Series[float]:
+    numbers = pd.to_numeric(table[name], errors="coerce")
+    right = (numbers >= 0) & (numbers <= upper) & (numbers < math.inf)
+    if name in ("reference", "examples"):
+        right |= table[name].isna()
+    wrong = table.index[~right]
+    if len(wrong):
+        row = int(wrong[0])
+        allowed = "a number from 0 " + ("up" if math.isinf(upper) else f"to {upper:.0f}")
+        raise DataError(f"{where}, line {row + 2}: {name} is {table[name][row]!r}, must be {allowed}")
+    return numbers
+
+
+def _metrics(table: pd.DataFrame) -> list[str]:
+    return sorted(table["metric"].dropna().unique()) if "metric" in table.columns else []
 
 
 def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,37 +88,69 @@ def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
     return ordered[ordered["accuracy"] > before].iloc[::-1]
 
 
+def standard_errors(table: pd.DataFrame) -> NDArray[np.float64]:
+    """(rows,) binomial standard error of each accuracy, sqrt(a (1 - a) / examples).
+
+    NaN where the number of examples is not known, and for a metric that is no share of examples, such as F1.
+    """
+    if "examples" not in table.columns or _metrics(table) not in ([], ["accuracy"]):
+        return np.full(len(table), np.nan)
+    share, n = table["accuracy"].to_numpy(float), table["examples"].to_numpy(float)
+    return np.asarray(np.sqrt(np.divide(share * (1 - share), n, out=np.full(len(n), np.nan), where=n > 0)))
+
+
 def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
-    """Every run as a faint marker, the Pareto front of each mode as a line, the plain classifier's accuracy as a
-    line across, and one point of accuracy below it."""
-    modes = list(dict.fromkeys(table["mode"].fillna("-")))
-    for index, mode in enumerate(modes):
-        look: dict[str, Any] = dict(_LOOKS[index % len(_LOOKS)])
-        rows = table[table["mode"].fillna("-") == mode]
+    """Every run and epoch as a point, with its standard error where the number of examples is known.
+
+    The thin steps join the best points of each mode: they are chosen among noisy scores on the rows that they are
+    shown on, so they are not what a new run would reach. Across: the plain classifier's score, and one point below it.
+    """
+    series = _series(table)
+    for (name, rows), look in zip(series.items(), cycle(_LOOKS)):
+        speedup, score = rows["speedup"].to_numpy(float), 100 * rows["accuracy"].to_numpy(float)
+        error = 100 * standard_errors(rows)
+        if not np.isnan(error).all():
+            ax.errorbar(
+                speedup, score, yerr=error, fmt="none", ecolor=look["color"], elinewidth=0.5, alpha=0.35, zorder=2
+            )
+        ax.plot(speedup, score, **POINT, color=look["color"], marker=look["marker"], label=literal(name))
         front = pareto_front(rows)
-        faint = {**look, "linestyle": "none", "alpha": 0.35, "markersize": 3, "markeredgewidth": 0}
-        ax.plot(rows["speedup"], 100 * rows["accuracy"], zorder=2, **faint)
-        ax.plot(
-            front["speedup"],
-            100 * front["accuracy"],
-            label=literal(mode),
-            zorder=3,
-            markeredgecolor="white",
-            markeredgewidth=0.4,
-            **look,
-        )
-    reference = 100 * float(table["reference"].mean())
+        ax.plot(front["speedup"], 100 * front["accuracy"], **STEPS, color=look["color"])
+    low, high = float(table["speedup"].min()), float(table["speedup"].max())
+    ax.set_xlim(min(1.0, low * 0.97), high * 1.04)
+    _draw_references(table, ax)
+    ax.plot([], [], **STEPS, color="0.35", label="best of all epochs")
     ax.set_xlabel("Speedup (FLOPs), ×")
-    ax.set_ylabel("Accuracy, %")
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, reference - 1.6), max(high, reference + 0.4))
-    ax.set_xlim(min(1.0, float(table["speedup"].min()) * 0.97), float(table["speedup"].max()) * 1.04)
-    line: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "zorder": 1}
-    ax.axhline(reference, linestyle="-", label="plain classifier", **line)
-    ax.axhline(reference - 1, linestyle=(0, (6, 2)), label="one point below", **line)
+    ax.set_ylabel(f"{SCORES.get(''.join(_metrics(table)) or 'accuracy', 'Score')}, %")
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _splits(table: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(table["split"].dropna())) if "split" in table.columns else []
+
+
+def _series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """One for each mode; where there are several splits, one for each mode on each split."""
+    if len(_splits(table)) < 2:
+        return {str(mode): rows for mode, rows in table.groupby("mode", sort=False)}
+    pairs = table.groupby(["mode", table["split"].fillna("-")], sort=False)
+    return {f"{mode}, {split}": rows for (mode, split), rows in pairs}
+
+
+def _draw_references(table: pd.DataFrame, ax: Axes) -> None:
+    """A line for each score that a plain classifier has on a split, and one below it: two are never averaged."""
+    split = table["split"].fillna("") if "split" in table.columns else pd.Series("", index=table.index)
+    known = pd.DataFrame({"split": split, "reference": table["reference"]}).dropna().drop_duplicates()
+    for index, (on, reference) in enumerate(known.itertuples(index=False, name=None)):
+        where = f", {literal(on)}" if on else ""
+        ax.axhline(100 * reference, linestyle="-", label=f"plain classifier{where}", **REFERENCE)
+        below = "one point below" if index == 0 else "_nolegend_"
+        ax.axhline(100 * reference - 1, linestyle=(0, (6, 2)), label=below, **REFERENCE)
+    if len(known):
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(low, 100 * known["reference"].min() - 1.6), max(high, 100 * known["reference"].max() + 0.4))
 
 
 @styled

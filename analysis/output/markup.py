@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.output.eraser_table import HEADING, eraser_cells
 from analysis.output.tables import legend, main_metrics, note, rows, scopes
 from analysis.results.report import ReportData
 from analysis.results.wording import metric_title, number
@@ -32,6 +33,13 @@ def markdown(report: ReportData, metrics: Sequence[str] | None = None) -> str:
             else:
                 texts = [f"{number(row.mean[0])} (input)"] + [""] * (report.n_layers - 1)
             lines.append(f"| {escape_markdown(row.method)} | " + " | ".join(texts) + " |")
+    for title, by_method in ({} if metrics else eraser_cells(report)).items():
+        lines += ["", f"**{HEADING}: {title}**", "", "| layer | " + " | ".join(map(str, range(report.n_layers))) + " |"]
+        lines.append("|---|" + "---:|" * report.n_layers)
+        for name, values in by_method.items():
+            at_input = "" if report.is_layerwise(name) else " (input)"
+            texts = [number(value) + at_input for value in values] + [""] * (report.n_layers - len(values))
+            lines.append(f"| {escape_markdown(name)} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -121,7 +121,7 @@ def plain(report: ReportData, metrics: Sequence[str] | None = None) -> str:
             values["chance"] = [report.meta["chance_average_precision"]] * (report.n_layers + 1)
         lines = [metric_title(metric)]
         if any(report.is_layerwise(name) for name in report.methods):
-            lines += _folded(values, report.n_layers, width)
+            lines += folded(values, [*map(str, range(report.n_layers)), "mean"], width)
         for name, means in cells(report, metric).items():
             if not report.is_layerwise(name):
                 lines.append("  " + name.ljust(width) + f"{number(means[0]):>6}  at the input")
@@ -164,8 +164,8 @@ def _difference(test: tuple[float, float] | None) -> str:
     return f"{number(difference):>6}" + ("*" if p < SIGNIFICANT else "")
 
 
-def _folded(values: dict[str, list[float]], n_layers: int, width: int) -> list[str]:
-    heads = [*(str(layer) for layer in range(n_layers)), "mean"]
+def folded(values: dict[str, list[float]], heads: Sequence[str], width: int) -> list[str]:
+    """Lines of a table, a row for each name; more than COLUMNS + 1 columns go on below."""
     lines = []
     for start in range(0, len(heads), COLUMNS + 1):
         part = slice(start, start + COLUMNS + 1)
@@ -197,7 +197,7 @@ def scopes(report: ReportData) -> str:
 
 
 def note(report: ReportData) -> str:
-    """One sentence on the data behind the numbers."""
+    """On what data the numbers are, and what must be known to read them."""
     meta = report.meta
     scored = len(report.documents) - report.n_skipped
     extra = "".join(
@@ -211,6 +211,7 @@ def note(report: ReportData) -> str:
         f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; "
         f"rationale density {number(meta['density'])}, average precision at chance "
         f"{number(meta['chance_average_precision'])}."
+        + "".join(f" {remark[:1].upper()}{remark[1:]}." for remark in meta.get("notes", ()))
     )
 
 

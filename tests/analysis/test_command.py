@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapler.errors import run_command
-from analysis import loading, rationale_eval
+from analysis import figures, loading, rationale_eval
 from analysis.output.report import RationaleReport
 
 
@@ -95,6 +95,8 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
 ) -> None:
     files = []
     options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--output", "out")
+    options += ("--methods", "cp", "--limit", 2, "--examples", 0)
+    monkeypatch.setattr(figures, "save_all", lambda *_, **__: [])  # their bytes are tested with the figures
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
@@ -102,7 +104,7 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         assert ("cache      100 %" in capsys.readouterr().out) == (name == "b")
         folder = tmp_path / name / "out"
         files.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
-    assert files[0].keys() == files[1].keys() and len(files[0]) > 10
+    assert files[0].keys() == files[1].keys() and len(files[0]) >= 7
     assert [str(name) for name, content in files[0].items() if content != files[1][name]] == []
 
 

@@ -111,7 +111,8 @@ def test_input_level_methods_have_values_at_layer_0_only(adapler_folder: Path, c
     assert np.isnan(result.values[1, 0, 0, result.metrics.index("fpr")])  # signed: no selection at 1/n
     assert np.isfinite(result.correlations[0]).all() and np.isnan(result.correlations[1, 0, 1])
     assert result.examples[0].scores["integrated_gradients(n_steps=2)"].shape[0] == 1
-    assert result.meta["diagnostics"]["integrated_gradients(n_steps=2)"]
+    (gap,) = result.meta["diagnostics"]["integrated_gradients(n_steps=2)"].values()
+    assert gap["min"] <= gap["mean"] <= gap["max"]
     assert result.meta["options"]["integrated_gradients(n_steps=2)"]["n_steps"] == 2
 
 

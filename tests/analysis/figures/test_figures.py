@@ -4,43 +4,37 @@ import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontManager
 from PIL import Image
 
 from adapler.errors import ArgumentError, DataError
 from analysis import figures
 from analysis.figures import __main__ as command
-from analysis.figures import style, tradeoff
+from analysis.figures import style
 from analysis.output import tables
 from analysis.output.report import RationaleReport
 from analysis.results.report import RECALLS
+from tests.analysis.figures.drawn import TRADEOFF, lines
 from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_report
 
 KINDS = ("agreement", "lengths", "precision_recall", "correlation", "faithfulness", "document", "heatmap")
 
 
 @pytest.fixture
-def report() -> RationaleReport:
-    return full_report()
-
-
-@pytest.fixture
 def csv(tmp_path: Path) -> Path:
     path = tmp_path / "tradeoff.csv"
-    rows = ["mode,phi,epoch,scale,accuracy,speedup,reference", "post-hoc,1e-3,1,1,.86,2,.88", "full,1e-3,1,1,.87,3,.88"]
-    rows += ["full,1e-3,2,1,.88,1.5,.88", "full,1e-3,3,1,.80,2,.88", "$f_2$,1e-3,3,1,.85,5,.88"]
-    path.write_text("\n".join(rows) + "\n")
+    path.write_text(TRADEOFF)
     return path
 
 
-def lines(ax: Axes) -> dict[str, Any]:
-    return {str(line.get_label()): line for line in ax.get_lines()}
+@pytest.fixture
+def report() -> RationaleReport:
+    return full_report()
 
 
 def test_kinds_follow_what_the_report_has(report: RationaleReport) -> None:
@@ -225,38 +219,50 @@ def test_legend_columns_fit_the_width() -> None:
     assert legend_columns(["Integrated gradients"] * 8, 6.3) in (3, 4)
 
 
-def test_pareto_front(csv: Path) -> None:
-    table = tradeoff.read_tradeoff(csv)
-    front = tradeoff.pareto_front(table)
-    assert list(zip(front["speedup"], front["accuracy"], strict=True)) == [(1.5, 0.88), (3, 0.87), (5, 0.85)]
+def only(report: RationaleReport, methods: tuple[str, ...]) -> RationaleReport:
+    chosen = [report.methods.index(method) for method in methods]
+    assert report.correlations is not None
+    curves = {method: report.curves[method] for method in methods}
+    correlations = report.correlations[:, chosen][:, :, chosen]
+    return replace(report, methods=methods, values=report.values[chosen], curves=curves, correlations=correlations)
 
 
-def test_tradeoff_has_a_front_a_mode_and_two_reference_lines(csv: Path) -> None:
-    figure = figures.tradeoff_figure(csv)
-    (ax,) = figure.axes
-    drawn = lines(ax)
-    assert list(drawn["full"].get_xdata()) == [1.5, 3] and list(drawn["full"].get_ydata()) == [88, 87]
-    assert drawn["plain classifier"].get_ydata()[0] == pytest.approx(88)
-    assert drawn["one point below"].get_ydata()[0] == pytest.approx(87)
-    assert r"\$f_2\$" in drawn
+@pytest.mark.parametrize("methods", [("random",), ("random", "human"), ("random", *AT_INPUT)])
+def test_random_as_the_only_method_with_layers(report: RationaleReport, methods: tuple[str, ...]) -> None:
+    alone = only(report, methods)  # a warning of matplotlib is an error here
+    assert ("correlation" in figures.kinds(alone)) == (len(methods) > 1)
+    for kind in figures.kinds(alone):
+        figures.draw(alone, kind).draw_without_rendering()
+    if len(methods) == 3:  # at the other layers `random` is alone
+        assert [ax.get_title(loc="left") for ax in alone.figure("correlation").axes[:-1]] == ["Layer 0"]
+        with pytest.raises(ArgumentError, match="no two of the methods have a correlation at layer 3"):
+            alone.figure("correlation", layers=(3,))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "tradeoff.csv: not a CSV file"),
-        ("mode,phi\nx,1\n", "tradeoff.csv: no column epoch, scale, accuracy, speedup, reference; found mode, phi"),
-        ("mode,phi,epoch,scale,accuracy,speedup,reference\n", "tradeoff.csv: no rows"),
-        ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,2,.9\nx,1,1,1,88,2,.9\n", "line 3: accuracy is"),
-        ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,fast,.9\n", "line 2: speedup is 'fast', must be"),
-    ],
-)
-def test_bad_tradeoff_files(csv: Path, text: str, message: str) -> None:
-    csv.write_text(text)
-    with pytest.raises(DataError, match=message):
-        figures.read_tradeoff(csv)
-    with pytest.raises(DataError, match="none.csv: No such file"):
-        figures.read_tradeoff(csv.with_name("none.csv"))
+@pytest.mark.parametrize("kind", [*KINDS, "tradeoff"])
+def test_every_font_is_found(
+    report: RationaleReport, csv: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    FontManager._findfont_cached.cache_clear()  # matplotlib complains about a font once
+    with caplog.at_level("WARNING", logger="matplotlib"):
+        figure = figures.tradeoff_figure(csv) if kind == "tradeoff" else report.figure(kind)
+        figure.savefig(tmp_path / "mine.pdf")
+    assert not caplog.records
+
+
+def test_agreement_shows_fpr_at_both_levels(report: RationaleReport) -> None:
+    titles = {"cp": "CP", "saliency": "Gradient x input"}
+    figure = replace(report, meta=report.meta | {"titles": titles}).figure("agreement")
+    shown = [ax.get_title(loc="left") for ax in figure.axes]
+    assert shown == [
+        "Average precision ↑",
+        "FPR at 1/$n$, input ↓",
+        "FPR at 1/$n$, present ↓",
+        "J = TPR − FPR, input ↑",
+    ]
+    np.testing.assert_allclose(lines(figure.axes[2])["CP"].get_ydata(), tables.cells(report, "fpr_present")["cp"])
+    assert figure.axes[1].get_ylim() == figure.axes[2].get_ylim(), "to be compared by eye"
+    assert "Gradient × input" in lines(figure.axes[0])
 
 
 def test_the_command_draws_everything(tmp_path: Path, csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
