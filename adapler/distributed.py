@@ -35,10 +35,9 @@ def device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if name == "auto" or (name == "cuda" and torch.cuda.is_available()):
+        own = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
     try:
         found = torch.device(name)
     except RuntimeError as error:

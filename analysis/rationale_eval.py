@@ -67,7 +67,7 @@ def evaluate(
     """
     settings = Settings.of(**options) if settings is None else settings.with_options(**options)
     corpus = loading.load_corpus(data, split=settings.split)
-    given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit))
+    given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     facts = {} if command is None else {"command": command}
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):

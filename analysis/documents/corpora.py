@@ -3,11 +3,13 @@ https://arxiv.org/abs/2012.10289:
 
     {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
 
-`label` is a name or an index; `rationale` is 0 or 1 for each token, or null where nobody marked any, or a list of
-such lists, one an annotator: then a token is in the rationale when at least half of those who marked any token
-marked this one (HateXplain's authors, and ferret, take the union, which says more but agrees less). `id` and `query`
-need not be there. A file is one split; a folder may have one a split, and a meta.json whose `labels` are the names in
-the order of the indices.
+`label` is a name or an index; `rationale` is 0 or 1 for each token, or null where nobody annotated the text, or a list
+with such a list for each annotator. Then a token is in the rationale when the majority marked it: more than half of
+the annotators who annotated the text. One who marked no token counts among them (a list of 0); one with null or an
+empty list did not annotate the text and does not count. So of two annotators both must have marked a token.
+HateXplain's authors, and ferret, take the union, which says more but agrees less. `id` and `query` need not be there. A
+file is one split; a folder may have one a split, and a meta.json whose `labels` are the names in the order of the
+indices.
 """
 
 from __future__ import annotations
@@ -125,12 +127,18 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
 
 
 def read_rationale(values: Any, n_tokens: int, *, where: str) -> NDArray[np.bool_]:
-    """The field `rationale` of a line. Raises DataError."""
+    """(n_tokens,) bool, the field `rationale` of a line. Raises DataError.
+
+    Of several annotators' lists the strict majority: marked by more than half of those who annotated the text.
+
+    >>> read_rationale([[1, 1, 0], [1, 0, 0], [0, 0, 0], None], 3, where="line 1").tolist()
+    [True, False, False]
+    """
     if values is None or values == []:
         return np.zeros(n_tokens, dtype=bool)
-    if isinstance(values, list) and all(isinstance(one, list) for one in values):
-        masks = [mask for one in values if (mask := _mask(one, n_tokens, where)).any()]
-        return np.asarray(np.mean(masks, axis=0) >= 0.5) if masks else np.zeros(n_tokens, dtype=bool)
+    if isinstance(values, list) and all(one is None or isinstance(one, list) for one in values):
+        masks = [_mask(one, n_tokens, where) for one in values if one]  # without null and []
+        return np.asarray(np.mean(masks, axis=0) > 0.5) if masks else np.zeros(n_tokens, dtype=bool)
     return _mask(values, n_tokens, where)
 
 

@@ -2,6 +2,8 @@
 object a line, which the benchmark's own scorer reads.
 
     {"annotation_id": ..., "classification": label, "classification_scores": {label: probability},
+     "comprehensiveness_classification_scores": {...}, "sufficiency_classification_scores": {...},
+     "thresholded_scores": [{"threshold": share, "comprehensiveness_classification_scores": {...}, ...}],
      "rationales": [{"docid": ..., "soft_rationale_predictions": [one number a word],
                      "hard_rationale_predictions": [{"start_token": i, "end_token": j}, ...]}]}
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,21 @@ __all__ = ["Prediction", "read_rationales", "spans_of", "write_rationales"]
 class Prediction:
     """Scores of one example's words and, if they are known, the class probabilities.
 
-    scores  (W,) float64, higher = more important; a hard rationale is 0 and 1
-    hard    (W,) bool, the words of the hard rationale, or None
+    scores         (W,) float64, higher = more important; a hard rationale is 0 and 1. Scores that do not come from a
+                   file may be (L', W), one row a layer
+    hard           (W,) bool, the words of the hard rationale, or None
+    probabilities  of the classes for the whole document; without: without the words of the hard rationale; only: for
+                   them alone (ERASER's comprehensiveness and sufficiency are differences of these)
+    at_shares      share of the words -> (without, only) for that share of the best words, for ERASER's AOPC
     """
 
     id: str
     scores: NDArray[np.float64]
     hard: NDArray[np.bool_] | None = None
     probabilities: Mapping[str, float] | None = None
+    without: Mapping[str, float] | None = None
+    only: Mapping[str, float] | None = None
+    at_shares: Mapping[float, tuple[Mapping[str, float], Mapping[str, float]]] = field(default_factory=dict)
 
 
 def spans_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -71,7 +80,8 @@ def _row(prediction: Prediction, example: Any) -> dict[str, Any]:
         part = slice(start, start + length)
         rationale: dict[str, Any] = {
             "docid": docid,
-            "soft_rationale_predictions": [float(f"{score:.7g}") for score in prediction.scores[part]],
+            # all digits: rounded ones would tie, or part, words that the metrics here see otherwise
+            "soft_rationale_predictions": [float(score) for score in prediction.scores[part]],
         }
         if prediction.hard is not None:
             spans = spans_of(prediction.hard[part])
@@ -82,7 +92,21 @@ def _row(prediction: Prediction, example: Any) -> dict[str, Any]:
     if prediction.probabilities is not None:
         scores = dict(prediction.probabilities)
         row |= {"classification": max(scores, key=lambda label: scores[label]), "classification_scores": scores}
+    if prediction.without is not None and prediction.only is not None:
+        row |= _faithfulness_fields(prediction.without, prediction.only)
+    if prediction.at_shares:
+        row["thresholded_scores"] = [
+            {"threshold": share, **_faithfulness_fields(*pair)} for share, pair in prediction.at_shares.items()
+        ]
     return row
+
+
+def _faithfulness_fields(without: Mapping[str, float], only: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Under the names that ERASER's scorer reads."""
+    return {
+        "comprehensiveness_classification_scores": dict(without),
+        "sufficiency_classification_scores": dict(only),
+    }
 
 
 def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Prediction]:
@@ -103,9 +127,7 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Pred
     found: dict[str, Prediction] = {}
     for line, row in json_lines(text, str(path)):
         where = f"{path}:{line}"
-        name = row.get("annotation_id")
-        if not isinstance(name, str):
-            raise DataError(f"{where}: field 'annotation_id' must be a string, found {_kind(name)}")
+        name = _identifier(row, "annotation_id", where)
         if name in found:
             raise DataError(f"{where}: annotation id {name!r} appears twice")
         if name in known:
@@ -190,10 +212,18 @@ def _documents(example: Any) -> tuple[tuple[str, int], ...]:
 
 
 def _docid(row: Mapping[str, Any], lengths: Mapping[str, int], where: str) -> str:
-    docid = row.get("docid")
+    docid = _identifier(row, "docid", where)
     if docid not in lengths:
-        raise DataError(f"{where}: docid {_kind(docid)} is not the example's, which has {', '.join(lengths)}")
-    return str(docid)
+        raise DataError(f"{where}: docid {docid!r} is not the example's, which has {', '.join(lengths)}")
+    return docid
+
+
+def _identifier(row: Mapping[str, Any], field: str, where: str) -> str:
+    """A name; BoolQ's files have whole numbers for names."""
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(f"{where}: field {field!r} must be a string or a whole number, found {_kind(value)}")
+    return str(value)
 
 
 def _objects(rows: Any, name: str, where: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,36 +23,19 @@ from analysis.metrics.registry import Unit
 class WindowScores:
     """Scores of one method for one window.
 
-    scores (L', n) float32; present (L', n) bool, or None for all; diagnostics: name -> (L',).
+    scores       (L', n): float32 from a model, float64 where they were given
+    present      (L', n) bool, the tokens that are there at the layer, or None for all
+    diagnostics  name -> (L',)
+    weight       of the window where several are stitched to one document; None: its share of the wordpieces, n/N
+    of_words     every wordpiece carries its whole word's score, so that is the word's score under any aggregation
     """
 
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating[Any]]
     present: NDArray[np.bool_] | None = None
     signed: bool = False
     diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class UnitScores:
-    """What `unit_scores` makes of one unit's windows: scores (L', U), and among how many they are shared out."""
-
-    scores: NDArray[np.float64]
-    n_input: int
-    n_present: NDArray[np.int64]  # (L',)
-    signed: bool
-
-    def at(self, layer: int, labels: NDArray[np.bool_], *, density: float, units: str, size: float = math.nan) -> Unit:
-        """The unit of one layer, for `analysis.metrics.registry.compute`."""
-        return Unit(
-            labels=labels,
-            scores=self.scores[layer],
-            n_input=self.n_input,
-            n_present=int(self.n_present[layer]),
-            density=density,
-            size=size,
-            signed=self.signed,
-            units=units,
-        )
+    weight: float | None = None
+    of_words: bool = False
 
 
 def group(windows: Sequence[Window], *, policy: str) -> list[list[Window]]:
@@ -61,49 +45,143 @@ def group(windows: Sequence[Window], *, policy: str) -> list[list[Window]]:
 
 def unit_labels(windows: Sequence[Window], *, aggregation: str) -> NDArray[np.bool_]:
     """(U,) bool, the human rationale of a unit: of its content wordpieces, or of its words."""
-    labels = np.concatenate([window.rationale[~window.special] for window in windows])
-    if aggregation == "none":
-        return labels
-    words = np.concatenate([window.words[~window.special] for window in windows])
-    return np.asarray(aggregate(labels, words, how="max")[0] > 0)
+    return _any_piece(windows, [window.rationale for window in windows], aggregation)
 
 
-def why_skipped(units: Sequence[NDArray[np.bool_]]) -> str | None:
-    """Why none of a document's units, given by their labels, can be judged; None when one can."""
-    if any(labels.any() and not labels.all() for labels in units):
+def marked_units(windows: Sequence[Window], words: NDArray[np.bool_], *, aggregation: str) -> NDArray[np.bool_]:
+    """(U,) bool, the content wordpieces (or words) of a unit that `words` (W,), a mask of the document, marks."""
+    pieces = [np.where(window.special, False, words[window.words]) for window in windows]
+    return _any_piece(windows, pieces, aggregation)
+
+
+def _any_piece(windows: Sequence[Window], pieces: Sequence[NDArray[np.bool_]], aggregation: str) -> NDArray[np.bool_]:
+    marked = np.concatenate([one[~window.special] for one, window in zip(pieces, windows, strict=True)])
+    return marked if aggregation == "none" else np.asarray(aggregate(marked, _words(windows), how="max")[0] > 0)
+
+
+def is_judged(labels: NDArray[np.bool_], *, all_rationale: bool = False) -> bool:
+    """Whether a unit has a rationale, and other tokens too unless `all_rationale` counts those without any."""
+    return bool(labels.any() and (all_rationale or not labels.all()))
+
+
+def why_skipped(units: Sequence[NDArray[np.bool_]], *, all_rationale: bool = False) -> str | None:
+    """Why none of a document's units, given by their labels, can be judged; None when one can.
+
+    all_rationale: units whose every token is rationale are judged too, as ERASER's scorer does.
+    """
+    if any(is_judged(labels, all_rationale=all_rationale) for labels in units):
         return None
     return "nothing but rationale in view" if any(labels.any() for labels in units) else "no rationale in view"
 
 
-def unit_scores(windows: Sequence[Window], given: Sequence[WindowScores], *, aggregation: str) -> UnitScores:
-    """Scores of a unit's content wordpieces, or of its words.
+def layer_units(
+    windows: Sequence[Window],
+    given: Sequence[WindowScores],
+    labels: NDArray[np.bool_],
+    *,
+    aggregation: str,
+    density: float = 0.0,
+    size: float = math.nan,
+    hard: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> tuple[Unit, ...]:
+    """One unit at each of the L' layers: the scores of its content wordpieces, or of its words.
 
-    Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere. Scores of
-    words are the max, mean or sum over wordpieces, divided by what is then the sum over words and special tokens:
-    they are shares of the input again, whose uniform level is one over the number of both. Signed scores are no
-    shares; they are neither weighted nor divided.
+    labels: (U,), `unit_labels` of the same windows; density, size, hard, seed: as in `Unit`.
+
+    Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere. Where tokens
+    are gone at a layer, the level "1/n, n = tokens present" is judged on scores stitched with the weight of the tokens
+    present instead, by the same reason. Scores of words are the max, mean or sum over wordpieces, divided by what is
+    then the sum over words and special tokens: they are shares of the input again, whose uniform level is one over the
+    number of both. Signed scores are no shares; they are neither weighted nor divided.
     """
-    lengths = [len(window) for window in windows]
-    total = sum(lengths)
     signed = any(one.signed for one in given)
-    weights = [1.0 if signed else length / total for length in lengths]
-    scores = np.concatenate(
-        [one.scores.astype(np.float64) * weight for one, weight in zip(given, weights, strict=True)], axis=1
-    )  # (L', N)
+    how = "max" if aggregation != "none" and all(one.of_words for one in given) else aggregation
     special = np.concatenate([window.special for window in windows])  # (N,)
-    if all(one.present is None for one in given):
-        present = np.ones(scores.shape, dtype=bool)
-    else:
-        present = np.concatenate(
-            [np.ones(one.scores.shape, dtype=bool) if one.present is None else one.present for one in given], axis=1
-        )
+    present = np.concatenate(
+        [np.ones(one.scores.shape, dtype=bool) if one.present is None else one.present for one in given], axis=1
+    )  # (L', N)
+    total = len(special)
+    shares = [np.full(len(one.scores), len(one.scores[0]) / total) for one in given]
+    scores = _unit_scores(windows, given, shares, how=how, signed=signed)  # (L', U)
+    by_present = None
+    if len(given) > 1 and not signed and not present.all():
+        counts = np.array(
+            [
+                np.full(len(one.scores), one.scores.shape[1]) if one.present is None else one.present.sum(1)
+                for one in given
+            ]
+        )  # (windows, L')
+        shares = list(counts / np.maximum(counts.sum(0), 1))
+        by_present = _unit_scores(windows, given, shares, how=how, signed=signed)
     if aggregation == "none":
-        return UnitScores(scores[:, ~special], total, present.sum(1), signed)
-    words = np.concatenate([window.words[~window.special] for window in windows])
-    by_word, kept = aggregate(scores[:, ~special], words, how=aggregation)  # (L', U)
+        n_input, n_present = total, present.sum(1)
+    else:
+        words = _words(windows)
+        n_input = len(np.unique(words)) + int(special.sum())
+        n_present = aggregate(present[:, ~special], words, how="max")[0].sum(1) + present[:, special].sum(1)
+    return tuple(
+        Unit(
+            labels=labels,
+            scores=scores[layer],
+            n_input=n_input,
+            n_present=int(n_present[layer]),
+            density=density,
+            size=size,
+            signed=signed,
+            units="token" if aggregation == "none" else "word",
+            hard=hard,
+            present_scores=None if by_present is None else by_present[layer],
+            seed=seed,
+        )
+        for layer in range(len(scores))
+    )
+
+
+def word_scores(
+    windows: Sequence[Window], given: Sequence[WindowScores], *, n_words: int, aggregation: str
+) -> NDArray[np.float64]:
+    """(L', W) scores of all words of a document, stitched as in `layer_units`.
+
+    A word's score is its wordpieces' aggregate, the highest of them under "none"; a word out of view has the lowest
+    score of its document, at most 0.
+    """
+    total = sum(len(window) for window in windows)
+    signed, by_words = any(one.signed for one in given), all(one.of_words for one in given)
+    how = "max" if aggregation == "none" or by_words else aggregation
+    shares = [np.full(len(one.scores), len(window) / total) for window, one in zip(windows, given, strict=True)]
+    by_word = _unit_scores(windows, given, shares, how=how, signed=signed)  # (L', words in view)
+    _, first = np.unique(_words(windows), return_index=True)
+    kept = _words(windows)[np.sort(first)]  # in the order of `aggregate`
+    scores = np.repeat(np.min(by_word, axis=1, initial=0.0)[:, None], n_words, axis=1)
+    scores[:, kept] = by_word
+    return scores
+
+
+def _unit_scores(
+    windows: Sequence[Window],
+    given: Sequence[WindowScores],
+    shares: Sequence[NDArray[np.float64]],
+    *,
+    how: str,
+    signed: bool,
+) -> NDArray[np.float64]:
+    """(L', U) scores of the windows stitched; shares: of each window, the weight (L',) it has if it names none."""
+    parts = []
+    for one, share in zip(given, shares, strict=True):
+        weight = np.ones(len(share)) if signed else share if one.weight is None else np.full(len(share), one.weight)
+        parts.append(one.scores.astype(np.float64) * weight[:, None])
+    pieces = np.concatenate(parts, axis=1)  # (L', N)
+    special = np.concatenate([window.special for window in windows])
+    if how == "none":
+        return np.asarray(pieces[:, ~special])
+    by_word, _ = aggregate(pieces[:, ~special], _words(windows), how=how)
     if not signed:
-        mass = by_word.sum(1, keepdims=True) + scores[:, special].sum(1, keepdims=True)
+        mass = by_word.sum(1, keepdims=True) + pieces[:, special].sum(1, keepdims=True)
         by_word = np.divide(by_word, mass, out=by_word, where=mass > 0)
-    words_present = aggregate(present[:, ~special], words, how="max")[0].sum(1).astype(np.int64)
-    n_present = words_present + present[:, special].sum(1)
-    return UnitScores(by_word, len(kept) + int(special.sum()), n_present, signed)
+    return by_word
+
+
+def _words(windows: Sequence[Window]) -> NDArray[np.int64]:
+    """Word index of each content wordpiece of a unit."""
+    return np.concatenate([window.words[~window.special] for window in windows])

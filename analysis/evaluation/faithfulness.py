@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from adapler.errors import ArgumentError
 from adapler.model.batching import batches_by_length
@@ -24,6 +25,7 @@ from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.cache.fingerprints import code_fingerprint, facts_key, window_key
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
+from analysis.scores import Batch
 from analysis.scores.shared.forward import classifier_logits
 
 LOO = "loo_kendall"
@@ -40,16 +42,25 @@ class Perturbation:
     """The metrics of the group "faithfulness" for windows and methods; nothing is computed twice with a cache.
 
     The class whose probability is followed is the one that the classifier predicts for the whole window, also for
-    the scores of an AdapLeR model: one model is asked about all of them.
+    the scores of an AdapLeR model: one model is asked about all of them. density: of the data set's rationales, for
+    the metrics `..._at_density`; without it they are NaN.
 
     Raises ArgumentError when tokens are to be masked and the tokenizer has no mask token.
     """
 
     def __init__(
-        self, *, model: Any, tokenizer: Any, settings: Settings, cache: ScoreCache, fingerprint: str | None
+        self,
+        *,
+        model: Any,
+        tokenizer: Any,
+        settings: Settings,
+        cache: ScoreCache,
+        fingerprint: str | None,
+        density: float | None = None,
     ) -> None:
         self.model, self.tokenizer, self.settings, self.cache = model, tokenizer, settings, cache
         self.metrics = settings.faithfulness_metrics
+        self.how = replace(settings.faithfulness, density=density, seed=settings.seed)
         self.fingerprint = fingerprint
         if self.metrics and settings.faithfulness.variant == "mask" and tokenizer.mask_token_id is None:
             raise ArgumentError(f"faithfulness: {type(tokenizer).__name__} has no mask token, use variant 'delete'")
@@ -80,16 +91,17 @@ class Perturbation:
     ) -> dict[str, NDArray[np.float64]]:
         if not methods:
             return {}
-        content, settings = ~window.special, self.settings.faithfulness
+        content, settings = ~window.special, self.how
+        words = None if self.settings.aggregation == "none" else window.words[content]
         predict = self._predictor(window)
         places = [(name, layer) for name, given in methods.items() for layer in self._layers(given)]
-        rows = np.array([self._row(window, methods[name].scores[layer]) for name, layer in places])  # (S, n_c)
+        rows = np.array([self._row(window, methods[name], layer) for name, layer in places])  # (S, n_c)
         mask_id = self.tokenizer.mask_token_id
         asked = [name for name in self.metrics if name != LOO]
         judged: list[dict[str, float]] = [{} for _ in places]
         if asked and places:
             judged = faithfulness_rows(
-                predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id
+                predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id, words=words
             )
         if LOO in self.metrics and places:
             variant = settings.variant
@@ -105,12 +117,12 @@ class Perturbation:
         every = range(len(given.scores))
         return every if chosen is None or len(every) == 1 else chosen
 
-    def _row(self, window: Window, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _row(self, window: Window, given: WindowScores, layer: int) -> NDArray[np.float64]:
         """(n_c,) scores of the content wordpieces; under an aggregation each has its word's score."""
         content = ~window.special
-        values = scores[content].astype(np.float64)
-        if self.settings.aggregation == "none":
-            return values
+        values = given.scores[layer, content].astype(np.float64)
+        if self.settings.aggregation == "none" or given.of_words:
+            return np.asarray(values)  # given scores are their word's already
         words = window.words[content]
         by_word, kept = aggregate(values, words, how=self.settings.aggregation)
         spread = np.zeros(int(np.max(words, initial=0)) + 1)
@@ -119,25 +131,12 @@ class Perturbation:
 
     def _predictor(self, window: Window) -> Predict:
         """Probabilities (inputs, C) of versions of this window with fewer or masked content tokens."""
-        types = window.token_type_ids
-        # the tokens behind the document's last one, a [SEP] or a query, are in every version
-        behind = len(window) - 1 - int(np.flatnonzero(~window.special)[-1]) if (~window.special).any() else 0
-        device = next(self.model.parameters()).device
-        low = self.settings.dtype != "float32"
 
         def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-            probabilities: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
-            for indices in batches_by_length([len(ids) for ids in inputs], token_budget=self.settings.token_budget):
-                batch = collate(
-                    [_version(inputs[i], types, behind, name=f"{window.id}~{i}") for i in indices],
-                    pad_token_id=self.tokenizer.pad_token_id or 0,
-                    device=device,
-                )
-                with torch.autocast(device.type, dtype=DTYPES[self.settings.dtype], enabled=low):
-                    output = classifier_logits(self.model, batch).float().softmax(-1).double().cpu().numpy()
-                for i, row in zip(indices, output, strict=True):
-                    probabilities[i] = row
-            return np.array(probabilities)  # (inputs, C)
+            logits = version_logits(
+                window, inputs, self.model, tokenizer=self.tokenizer, settings=self.settings, forward=classifier_logits
+            )
+            return np.asarray(softmax(logits, axis=-1))
 
         return predict
 
@@ -155,7 +154,7 @@ class Perturbation:
             "target": target,
             "model": self.fingerprint,
             "metrics": self.metrics,
-            "settings": asdict(self.settings.faithfulness),
+            "settings": asdict(self.how),
             "layers": self.settings.faithfulness_layers,
             "aggregation": self.settings.aggregation,
             "dtype": self.settings.dtype,
@@ -164,6 +163,39 @@ class Perturbation:
             "mask": self.tokenizer.mask_token_id,
         }
         return window_key(facts_key(facts), window)
+
+
+def version_logits(
+    window: Window,
+    inputs: Sequence[NDArray[np.int64]],
+    model: Any,
+    *,
+    tokenizer: Any,
+    settings: Settings,
+    forward: Callable[[Any, Batch], torch.Tensor],
+) -> NDArray[np.float64]:
+    """(inputs, C) logits of versions of a window, given by their ids: content tokens are gone or masked.
+
+    forward: (model, batch) -> (B, C); it decides whether the classifier or the AdapLeR model is asked.
+    """
+    types = window.token_type_ids
+    # the tokens behind the document's last one, a [SEP] or a query, are in every version
+    behind = len(window) - 1 - int(np.flatnonzero(~window.special)[-1]) if (~window.special).any() else 0
+    device = next(model.parameters()).device
+    low = settings.dtype != "float32"
+    found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
+    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.token_budget):
+        batch = collate(
+            [_version(inputs[i], types, behind, name=f"{window.id}~{i}") for i in indices],
+            pad_token_id=tokenizer.pad_token_id or 0,
+            device=device,
+            threshold_scale=settings.threshold_scale,
+        )
+        with torch.autocast(device.type, dtype=DTYPES[settings.dtype], enabled=low):
+            output = forward(model, batch).float().double().cpu().numpy()
+        for i, row in zip(indices, output, strict=True):
+            found[i] = row
+    return np.array(found)
 
 
 def _version(ids: NDArray[np.int64], types: NDArray[np.int64] | None, behind: int, *, name: str) -> Window:

@@ -1,27 +1,35 @@
-"""Scores that were made elsewhere - a file in ERASER's format, or human annotators - as one more method.
+"""Scores that were made elsewhere - a file in ERASER's format, a dict, a data frame, or human annotators - as methods.
 
-L' = 1: they have a meaning at the input only; n wordpieces of a window
+L' layers that the scores have, 1 for those with a meaning at the input only; W words of a document; n wordpieces
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from analysis.documents.eraser_format import Prediction, read_rationales
 from analysis.documents.units import WindowScores
 from analysis.documents.windows import AnnotatedDocument, Window
 
 HUMAN = "human"  # the method of `human`
+Source = str | Path | Mapping[str, Any] | pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
 class GivenScores:
-    """name: of the method; predictions: by document id, which need not be there for every document."""
+    """One more method: scores of words by document id, which need not be there for every document.
+
+    predictions: their `scores` are (W,), or (L', W) with the same L' for all documents.
+    """
 
     name: str
     title: str
@@ -31,45 +39,162 @@ class GivenScores:
     def signed(self) -> bool:
         return any((one.scores < 0).any() for one in self.predictions.values())
 
-    def windows(
-        self, document: str, windows: Sequence[Window], *, policy: str, aggregation: str
-    ) -> tuple[WindowScores, ...] | None:
+    @property
+    def layers(self) -> int | None:
+        """L' of scores by layer, None for scores with a meaning at the input only."""
+        first = next(iter(self.predictions.values()), None)
+        return len(first.scores) if first is not None and first.scores.ndim == 2 else None
+
+    def windows(self, document: str, windows: Sequence[Window], *, policy: str) -> tuple[WindowScores, ...] | None:
         """Every wordpiece gets its word's score, special tokens 0; None for a document that is not there.
 
-        Scores without a sign become shares of the window; under "all-windows" of the document, whose windows are
-        stitched with the weight n/N afterwards. A window with no score but 0 is uniform.
+        Scores without a sign become shares of the window; under "all-windows" shares of the document. All of them are
+        divided by one number and then stitched as they are, in float64, so that equal words stay equal. Where no word
+        in view has a score but 0, the shares are 0: the method selects nothing there.
         """
         if document not in self.predictions:
             return None
-        by_word = self.predictions[document].scores  # (W,)
-        rows = []
-        for window in windows:
-            row = np.zeros(len(window))
-            content = ~window.special
-            row[content] = by_word[window.words[content]]
-            if aggregation == "sum":  # the sum over its wordpieces is to be the word's score
-                row[content] /= np.bincount(window.words[content])[window.words[content]]
-            rows.append(row)
-        if not self.signed:
-            whole, total = sum(row.sum() for row in rows), sum(len(row) for row in rows)
-            for i, row in enumerate(rows):
-                mass = whole * len(row) / total if policy == "all-windows" else row.sum()
-                rows[i] = row / mass if mass > 0 else np.full(len(row), 1 / len(row))
-        return tuple(WindowScores(row[None].astype(np.float32), None, self.signed) for row in rows)
+        by_word = np.atleast_2d(self.predictions[document].scores)  # (L', W)
+        rows = [np.where(window.special, 0.0, by_word[:, window.words]) for window in windows]  # (L', n) each
+        if self.signed:
+            return tuple(WindowScores(row, None, True, of_words=True) for row in rows)
+        if policy == "all-windows":
+            whole = np.sum([row.sum(1) for row in rows], axis=0)
+            return tuple(WindowScores(_shares(row, whole), weight=1.0, of_words=True) for row in rows)
+        return tuple(WindowScores(_shares(row, row.sum(1)), of_words=True) for row in rows)
+
+    def hard(self, document: str) -> NDArray[np.bool_] | None:
+        """(W,) the words of the document's hard rationale, None without one."""
+        return self.predictions[document].hard if document in self.predictions else None
 
 
 def read_given(
-    predictions: Sequence[str | Path], human: str | Path | None, examples: Sequence[AnnotatedDocument]
+    predictions: Source | Sequence[Source | tuple[str, Source]] | Mapping[str, Source],
+    human: Source | None,
+    examples: Sequence[AnnotatedDocument],
 ) -> tuple[GivenScores, ...]:
-    """Files in ERASER's format as methods, each named after its file; the last one is the human row.
+    """Saved scores as methods; the last one is the human row.
 
-    Raises DataError for what is wrong in a file, ArgumentError for two of one name.
+    predictions: one source or several. A source is
+        * the path of a file in ERASER's format; the method is named after the file,
+        * a dict {document id: scores of its words, (W,) or (layers, W)},
+        * a data frame with the columns document and score, and if need be word (or token: the word's index; without
+          it the rows are in order), layer and method.
+        A source gets a name in {name: source} or (name, source); otherwise dicts and frames are called "given".
+    human: one source more, of human annotators.
+    examples: the documents that are evaluated. Others in a source are passed over.
+
+    Raises DataError for what is wrong in a source, naming file and line or the document; ArgumentError for two methods
+    of one name.
     """
-    given = [GivenScores(Path(file).stem, Path(file).stem, read_rationales(file, examples)) for file in predictions]
+    given = [
+        GivenScores(name, name, found)
+        for name, source in _named(predictions)
+        for name, found in _read(source, name, examples)
+    ]
     if human is not None:
-        given.append(GivenScores(HUMAN, "Human", read_rationales(human, examples)))
+        given += [GivenScores(HUMAN, "Human", found) for _, found in _read(human, HUMAN, examples)]
     names = [one.name for one in given]
     for name in names:
         if names.count(name) > 1:
             raise ArgumentError(f"predictions: two files are named {name!r}, a method's name")
     return tuple(given)
+
+
+def _named(predictions: Any) -> Iterator[tuple[str, Source]]:
+    """(name, source) of every source."""
+    if isinstance(predictions, Mapping) and all(
+        isinstance(one, str | Path | Mapping | pd.DataFrame) for one in predictions.values()
+    ):
+        yield from ((str(name), source) for name, source in predictions.items())
+        return
+    several = [predictions] if isinstance(predictions, str | Path | Mapping | pd.DataFrame) else predictions
+    for source in several:
+        if isinstance(source, tuple):
+            yield source
+        else:
+            yield (Path(source).stem if isinstance(source, str | Path) else "given"), source
+
+
+def _read(
+    source: Source, name: str, examples: Sequence[AnnotatedDocument]
+) -> Iterator[tuple[str, Mapping[str, Prediction]]]:
+    """(method, its predictions); only a data frame can hold several methods."""
+    if isinstance(source, str | Path):
+        yield name, read_rationales(source, examples)
+    elif isinstance(source, pd.DataFrame):
+        if missing := {"document", "score"} - set(source.columns):
+            raise DataError(f"{name}: the data frame has no column {min(missing)!r}")
+        if "method" in source.columns:
+            for method, rows in source.groupby("method", sort=False):
+                yield str(method), _predictions(_by_document(rows, str(method)), str(method), examples)
+        else:
+            yield name, _predictions(_by_document(source, name), name, examples)
+    elif isinstance(source, Mapping):
+        yield name, _predictions(source, name, examples)
+    else:
+        kind = type(source).__name__
+        raise DataError(f"{name}: scores must be a path, a dict or a data frame, found a {kind}")
+
+
+def _predictions(scores: Mapping[Any, Any], name: str, examples: Sequence[AnnotatedDocument]) -> dict[str, Prediction]:
+    known = {example.id: example for example in examples}
+    found: dict[str, Prediction] = {}
+    for key, values in scores.items():
+        example = known.get(str(key))
+        if example is not None:
+            found[example.id] = Prediction(example.id, _checked(values, f"{name}: document {key}", len(example.words)))
+    if not found:
+        raise DataError(f"{name}: has none of the {len(known)} documents that are evaluated")
+    layers = {identifier: _layers(one) for identifier, one in found.items()}
+    first = next(iter(layers))
+    for identifier, number in layers.items():
+        if number != layers[first]:
+            raise DataError(
+                f"{name}: document {identifier} has scores of {number} layers, document {first} of {layers[first]}"
+            )
+    return found
+
+
+def _layers(prediction: Prediction) -> int:
+    return len(prediction.scores) if prediction.scores.ndim == 2 else 1
+
+
+def _checked(values: Any, where: str, n_words: int) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: scores must be numbers, one a word, or such a row for each layer") from error
+    if array.ndim not in (1, 2) or array.shape[-1] != n_words or not array.size:
+        raise DataError(f"{where}: scores of shape {array.shape}, must be ({n_words} words,) or (layers, {n_words})")
+    if not np.isfinite(array).all():
+        raise DataError(f"{where}: scores must be finite, found {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]]:
+    """Document id -> (W,), or (L', W) where there is a column `layer`; checked to be complete."""
+    index = next((column for column in ("word", "token") if column in rows.columns), None)
+    found = {}
+    for document, part in rows.groupby("document", sort=False):
+        where = f"{name}: document {document}"
+        by_layer = "layer" in part.columns
+        layers = part["layer"].to_numpy() if by_layer else np.zeros(len(part), dtype=np.int64)
+        places = part.groupby(layers).cumcount().to_numpy() if index is None else part[index].to_numpy()
+        for column, numbers in (("layer", layers), (index, places)):
+            if not all(isinstance(number, int | np.integer) and number >= 0 for number in numbers):
+                raise DataError(f"{where}: column {column!r} must hold whole numbers from 0")
+        scores = np.full((int(np.max(layers)) + 1, int(np.max(places)) + 1), math.nan)
+        if len(set(zip(layers.tolist(), places.tolist(), strict=True))) < len(part):
+            raise DataError(f"{where}: two scores for one word")
+        scores[layers, places] = part["score"].to_numpy(dtype=np.float64)
+        if np.isnan(scores).any():
+            layer, word = np.argwhere(np.isnan(scores))[0]
+            raise DataError(f"{where}: no score for word {word}" + (f" in layer {layer}" if by_layer else ""))
+        found[str(document)] = scores if by_layer else scores[0]
+    return found
+
+
+def _shares(row: NDArray[np.float64], mass: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(L', n) divided by mass (L',); 0 where there is none."""
+    return np.divide(row, mass[:, None], out=np.zeros_like(row), where=mass[:, None] > 0)

@@ -7,26 +7,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapler.errors import ArgumentError
 from analysis.documents.units import (
-    UnitScores,
     WindowScores,
     group,
+    is_judged,
+    layer_units,
+    marked_units,
     unit_labels,
-    unit_scores,
-    why_skipped,
+    word_scores,
 )
 from analysis.documents.windows import Window
 from analysis.evaluation.accumulation import CurvesAndCorrelations, RunningMean
 from analysis.evaluation.faithfulness import Perturbation
 from analysis.evaluation.given import GivenScores
 from analysis.evaluation.plan import Plan, example_window
+from analysis.evaluation.rationale_files import hard_rationale, span_documents
 from analysis.evaluation.scoring import ScoredWindow
-from analysis.metrics.registry import compute
+from analysis.metrics.eraser import EraserScores
+from analysis.metrics.registry import compute, get_metric
+from analysis.metrics.statistics import few_documents
 from analysis.results.report import DocumentRecord, DocumentScores
 from analysis.scores import ScoringMethod
 
@@ -57,8 +64,65 @@ class Judge:
         self.values = np.full((len(self.names), n_layers, len(plan), len(self.metrics)), np.nan)
         self._pictures = CurvesAndCorrelations(self.names, n_layers)
         self._shown = {i: None for i in plan.example_documents()}
-        self._examples: dict[int, dict[str, Any]] = {}
+        self._examples: dict[int, tuple[ScoredWindow, dict[str, NDArray[np.float32]]]] = {}
         self._diagnostics: dict[str, dict[str, list[float]]] = {}
+        self._hards = {one.name: one for one in self.given}
+        settings = plan.settings
+        as_eraser = (
+            settings.protocol == "eraser" and settings.policy == "all-windows" and settings.aggregation != "none"
+        )
+        self._eraser: dict[str, list[EraserScores]] | None = {name: [] for name in self.names} if as_eraser else None
+        for one in self.given:
+            if one.layers not in (None, n_layers):
+                raise ArgumentError(
+                    f"predictions: {one.name!r} has scores of {one.layers} layers, the model {n_layers}"
+                )
+
+    def meta(self) -> dict[str, Any]:
+        """What a report says about the judging, beside the settings.
+
+        accuracy_of      what the accuracy is of when it is not of documents; None otherwise
+        sample           how the documents were chosen; None for the whole split
+        selection        size of a hard rationale of k best tokens: density, size, word_density and their source
+        chance_by_method of given scores: density and AP of random scores over the documents that have scores
+        eraser_scores    `--protocol eraser`: method -> for each layer what ERASER's scorer prints
+        notes            lines that are worth printing above the results
+        """
+        plan, selection = self.plan, None
+        if any(get_metric(name).uses_density for name in self.metrics) or self._eraser is not None:
+            selection = asdict(plan.selection) | {"split": plan.split}
+        scored = sum(outline.skipped is None for outline in plan.outlines)
+        notes = [plan.sample, few_documents(scored) if scored else None]
+        if plan.accuracy_of:
+            notes.append(f"accuracy is of {plan.accuracy_of}")
+        if selection is not None and selection["source"] == plan.split:
+            notes.append(
+                "the size of hard rationales is that of the evaluated split itself: no other split has rationales"
+            )
+        return {
+            "accuracy_of": plan.accuracy_of,
+            "sample": plan.sample,
+            "selection": selection,
+            "chance_by_method": {one.name: self._chance(one) for one in self.given},
+            "notes": [note for note in notes if note],
+        } | ({} if self._eraser is None else {"eraser_scores": self._eraser_scores()})
+
+    def _chance(self, one: GivenScores) -> dict[str, float | int | None]:
+        there = np.array([example.id in one.predictions for example in self.plan.examples])
+        there &= ~np.isnan(self.plan.densities)
+        chances = self.plan.chances[there & ~np.isnan(self.plan.chances)]
+        return {
+            "documents": int(there.sum()),
+            "density": float(self.plan.densities[there].mean()) if there.any() else None,
+            "average_precision": float(chances.mean()) if len(chances) else None,
+        }
+
+    def _eraser_scores(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name, layers in (self._eraser or {}).items():
+            if any(len(layer) and layer.has_rationale for layer in layers):
+                found[name] = [layer.scores() for layer in layers]
+        return found
 
     @property
     def curves(self) -> dict[str, NDArray[np.float64]]:
@@ -83,6 +147,8 @@ class Judge:
         scores = self.scores_of(document, scored)
         if document in self._shown:
             self._examples[document] = _drawn(scored, scores)
+        if self._eraser is not None:
+            self._judge_as_eraser(document, windows, scores)
         if self.plan.outlines[document].skipped is None:
             self._judge(document, windows, scores)
             if self.perturbation.metrics:
@@ -97,7 +163,6 @@ class Judge:
                 self.plan.examples[document].id,
                 [window.window for window in scored],
                 policy=settings.policy,
-                aggregation=settings.aggregation,
             )
             if windows is not None:
                 found[one.name] = windows
@@ -110,32 +175,50 @@ class Judge:
         pictures = []
         for unit, at in _units(windows, settings.policy):
             labels = unit_labels(unit, aggregation=settings.aggregation)
-            if why_skipped([labels]) is not None:
+            if not is_judged(labels, all_rationale=self.plan.all_rationale):
                 continue
             by_method: dict[str, NDArray[np.float64]] = {}
             for name, rows in scores.items():
-                one = unit_scores(unit, rows[at], aggregation=settings.aggregation)
-                by_method[name] = one.scores
+                hard = self._hards[name].hard(self.plan.examples[document].id) if name in self._hards else None
+                one = layer_units(
+                    unit,
+                    rows[at],
+                    labels,
+                    aggregation=settings.aggregation,
+                    hard=None if hard is None else marked_units(unit, hard, aggregation=settings.aggregation),
+                    seed=settings.seed,
+                    **self._sizes,
+                )
+                by_method[name] = np.stack([layer.scores for layer in one])
                 if metrics:
-                    means[name].add(self._metrics(one, labels))
-            pictures.append((labels, by_method))
+                    means[name].add(np.array([compute(metrics, layer) for layer in one]))  # (L', K of them)
+            if not labels.all():
+                pictures.append((labels, by_method))
         self._pictures.add(pictures)
         for name, mean in means.items():
             values = mean.mean  # (L', K of them)
             self.values[self.names.index(name), : len(values), document][:, columns] = values
 
-    def _metrics(self, scores: UnitScores, labels: NDArray[np.bool_]) -> NDArray[np.float64]:
-        settings = self.plan.settings
-        size = math.nan if self.plan.rationale_size is None else self.plan.rationale_size
-        density, units = self.plan.density or 0.0, "token" if settings.aggregation == "none" else "word"
-        rows = [
-            compute(
-                settings.plain_metrics,
-                scores.at(layer, labels, density=density, size=size, units=units),
-            )
-            for layer in range(len(scores.scores))
-        ]
-        return np.array(rows)  # (L', K of them)
+    @cached_property
+    def _sizes(self) -> dict[str, float]:
+        """Density and size of rationales, for metrics that need them; other splits are read only then."""
+        if not any(get_metric(name).uses_density for name in self.plan.settings.plain_metrics):
+            return {}
+        selection = self.plan.selection
+        return {"density": 0.0 if math.isnan(selection.density) else selection.density, "size": selection.size}
+
+    def _judge_as_eraser(self, document: int, windows: Sequence[Window], scores: ByMethod) -> None:
+        """Every document counts for ERASER's scorer, also one without a rationale."""
+        settings, example = self.plan.settings, self.plan.examples[document]
+        for name, rows in scores.items():
+            given = self._hards[name].hard(example.id) if name in self._hards else None
+            words = word_scores(windows, rows, n_words=len(example.words), aggregation=settings.aggregation)  # (L', W)
+            layers = (self._eraser or {})[name]
+            layers += [EraserScores() for _ in range(len(words) - len(layers))]
+            for layer, row in zip(layers, words, strict=True):
+                hard = hard_rationale(row, self.plan, example.id) if given is None else given
+                for one in span_documents(example, row, hard):
+                    layer.add(one)
 
     def _judge_faithfulness(self, document: int, scored: Sequence[ScoredWindow], scores: ByMethod) -> None:
         columns = [self.metrics.index(name) for name in self.perturbation.metrics]
@@ -162,12 +245,16 @@ class Judge:
         """The documents that a report shows token by token."""
         return tuple(
             DocumentScores(
-                tokens=tuple(self.tokenizer.convert_ids_to_tokens(found.pop("ids").tolist())),
+                id=shown.window.id,
+                tokens=tuple(self.tokenizer.convert_ids_to_tokens(shown.window.input_ids.tolist())),
+                words=shown.window.words,
+                rationale=shown.window.rationale,
+                scores=scores,
+                retention=None if shown.retention is None else np.array(shown.retention),
                 prediction=records[i].adapler_prediction or records[i].prediction,
                 label=records[i].label,
-                **found,
             )
-            for i, found in ((i, dict(self._examples[i])) for i in sorted(self._examples))
+            for i, (shown, scores) in sorted(self._examples.items())
         )
 
 
@@ -180,14 +267,7 @@ def _units(windows: Sequence[Window], policy: str) -> list[tuple[list[Window], s
     return units
 
 
-def _drawn(scored: Sequence[ScoredWindow], scores: ByMethod) -> dict[str, Any]:
+def _drawn(scored: Sequence[ScoredWindow], scores: ByMethod) -> tuple[ScoredWindow, dict[str, NDArray[np.float32]]]:
+    """The window of a document that is shown, and each method's scores of it."""
     k = example_window([one.window for one in scored])
-    window, retention = scored[k].window, scored[k].retention
-    return {
-        "id": window.id,
-        "ids": window.input_ids,
-        "words": window.words,
-        "rationale": window.rationale,
-        "scores": {name: np.array(rows[k].scores) for name, rows in scores.items()},
-        "retention": None if retention is None else np.array(retention),
-    }
+    return scored[k], {name: np.array(rows[k].scores, dtype=np.float32) for name, rows in scores.items()}

@@ -31,6 +31,7 @@ class Protocol:
     metrics         names of `analysis.metrics.registry`, checked
     hard_selection  in words: how scores become a set of tokens
     faithfulness    how tokens are taken away, for metrics of that group
+    all_rationale   judge documents too whose every token is rationale
     source          the paper it follows; note: where it does not, or what to know
     """
 
@@ -42,6 +43,7 @@ class Protocol:
     source: str
     note: str
     faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
+    all_rationale: bool = False
 
     def __post_init__(self) -> None:
         for metric in self.metrics:
@@ -74,13 +76,26 @@ PROTOCOLS: dict[str, Protocol] = {
             name="eraser",
             policy="all-windows",
             aggregation="max",
-            metrics=("auprc", "average_precision", "roc_auc", "token_f1", "iou_f1", *_FAITHFULNESS),
-            hard_selection="the k best words, k = ceil(density of the data set x words)",
+            metrics=(
+                "auprc",
+                "average_precision",
+                "roc_auc",
+                "token_f1",
+                "iou_f1",
+                *_FAITHFULNESS,
+                "comprehensiveness_at_density",
+                "sufficiency_at_density",
+            ),
+            hard_selection="the method's own hard rationale where it has one, else the k best words, k = ceil(density "
+            "of the validation (else training) split x words); ties at random, in the mean",
             source="ERASER (DeYoung et al., 2020) and its official scorer",
             note="AUPRC is the trapezoid, which flatters ties. token_f1 and iou_f1 are means over documents; micro "
-            "and macro as the scorer prints them: analysis.metrics.eraser.eraser_scores. ERASER leaves the way from "
+            "and macro as the scorer prints them, annotated spans counted as they stand in the files: eraser_scores in "
+            "the report. Documents whose every word is rationale count, but not in AP and ROC-AUC, as in the scorer. "
+            "ERASER leaves the way from "
             "wordpieces to words open: a word counts as its best wordpiece. Faithfulness takes away wordpieces, not "
             "words; its AOPC is the mean over the bins, as in the scorer (the paper's formula divides by one more).",
+            all_rationale=True,
         ),
         Protocol(
             name="ferret",
@@ -99,12 +114,14 @@ PROTOCOLS: dict[str, Protocol] = {
             hard_selection=f"the best tokens, of those with a positive score: {FERRET_K} of them, as ferret does for "
             "one text, or (_at_mean) as many as a rationale has on average, as it does for a data set",
             source="ferret (Attanasio et al., 2023), version 0.4.2, defaults of its evaluators",
-            note="IOU is over tokens, not spans. Only positive scores count. The mean size is that of the split in "
-            "view; ferret has constants (HateXplain 7, movies 78, SST 10). Equal to ferret's numbers on the same "
+            note="IOU is over tokens, not spans. Only positive scores count. The mean size is that of the "
+            "validation (else training) split; ferret has constants (HateXplain 7, movies 78, SST 10). Equal to "
+            "ferret's numbers on the same "
             "scores, but for three things. ferret decodes the remaining tokens to text and tokenises that anew, "
             "which can turn a wordpiece without its head into others; here the ids stay. Where no score is positive, "
             "ferret's AOPC is 0 (comprehensiveness) and 1 (sufficiency); here it is undefined, and counted. Of equal "
-            "scores at the edge of a set, ferret takes late ones, here the earliest. HateXplain in ferret is the "
+            "scores at the edge of a set, ferret takes late ones; here it is the mean over all ways, or a random "
+            "order. HateXplain in ferret is the "
             "union of the annotators' rationales.",
             faithfulness=FaithfulnessSettings(bins=tuple(range(10, 101, 10)), rounding="down", positive_only=True),
         ),

@@ -1,53 +1,87 @@
 """Every method's rationales as a file in ERASER's format, one a method, at one layer.
 
-L' layers of a method; W words of a document
+L' layers of a method; W words of a document; C classes
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
-from analysis.documents.aggregation import aggregate
-from analysis.documents.eraser_format import Prediction, write_rationales
-from analysis.documents.units import WindowScores
+from adapler.errors import ArgumentError
+from analysis.documents.eraser_format import Prediction, spans_of, write_rationales
+from analysis.documents.units import word_scores
 from analysis.documents.windows import Window
+from analysis.evaluation.faithfulness import version_logits
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
+from analysis.metrics.eraser import SpanDocument
 from analysis.metrics.selection import density_size, select_top_k
 from analysis.results.report import ReportData
+from analysis.scores import Batch, ScoringMethod
+from analysis.scores.contribution import adapler_pass
+from analysis.scores.shared.forward import classifier_logits
 
 
 def write_method_rationales(
-    folder: str | Path,
-    report: ReportData,
-    *,
-    plan: Plan,
-    scorer: Scorer,
-    layer: int | None = None,
+    folder: str | Path, *, plan: Plan, scorer: Scorer, layers: int | Mapping[str, int]
 ) -> list[Path]:
     """METHOD.jsonl for every method that a model computed, in `folder`; scores come out of the scorer's cache.
 
-    layer: of the scores; None is the layer with the best mean average precision (layer 0 if that is not among the
-        metrics). A method with a meaning at the input only has no other.
+    layers: of the scores, one for all methods or one a method, as `best_layers` of a validation report gives them. A
+        method with a meaning at the input only has no other than 0.
 
     A word's score is its wordpieces' aggregate (the highest of them when the evaluation was on wordpieces); a word
-    out of view has the lowest score of its document. The hard rationale is the k best words, k = density · W with
-    the data set's mean density. The class is that of the model whose scores these are.
+    out of view has the lowest score of its document. The hard rationale is the k best words, k = density · W (see
+    `Plan.selection`), equal ones in a random order. The class is that of the model whose scores these are, and the
+    probabilities without, and of only, the words of the hard rationale are that model's too; a document's are those of
+    the mean of its windows' logits. With faithfulness metrics among the settings the same is written for the
+    percentages of ERASER's AOPC.
+
+    Raises ArgumentError for a layerwise method that `layers` does not name.
     """
     paths = []
     examples = {example.id: example for example in plan.examples}
-    for m, method in enumerate(scorer.methods):
-        chosen = _layer(report, m, layer) if method.layerwise else 0
+    for method in scorer.methods:
         path = Path(folder) / f"{file_name(method.key)}.jsonl"
-        write_rationales(path, _predictions(m, chosen, plan, scorer), examples)
+        write_rationales(path, _predictions(method, layer_of(method, layers), plan, scorer), examples)
         paths.append(path)
     return paths
+
+
+def best_layers(report: ReportData, metric: str = "average_precision") -> dict[str, int]:
+    """Method -> the layer where its mean of a metric (higher is better) is best, in a report of the VALIDATION split.
+
+    Raises ArgumentError when the report does not have the metric.
+    """
+    if metric not in report.metrics:
+        raise ArgumentError(f"metric: {metric!r} is not in the report, which has {', '.join(report.metrics)}")
+    values = report.values[..., report.metrics.index(metric)]  # (M, L, D)
+    defined = ~np.isnan(values)
+    means = np.where(defined, values, 0).sum(2) / np.maximum(defined.sum(2), 1)
+    means[~defined.any(2)] = -np.inf
+    return {method: int(row.argmax()) for method, row in zip(report.methods, means, strict=True)}
+
+
+def layer_of(method: ScoringMethod, layers: int | Mapping[str, int] | None) -> int:
+    """The layer of a method's written rationales. Raises ArgumentError where nobody has chosen one."""
+    if not method.layerwise:
+        return 0
+    chosen = layers.get(method.key) if isinstance(layers, Mapping) else layers
+    if chosen is None:
+        raise ArgumentError(
+            f"rationale_layer: which layer's rationales of {method.key!r}? Name one, or choose it on the validation "
+            "split; the best one on the split that is evaluated would be chosen by its answers"
+        )
+    return chosen
 
 
 def file_name(method: str) -> str:
@@ -55,58 +89,107 @@ def file_name(method: str) -> str:
     return re.sub(r"[^\w.=-]+", "-", method).strip("-")
 
 
-def _layer(report: ReportData, method: int, wanted: int | None) -> int:
-    if wanted is not None:
-        return wanted
-    if "average_precision" not in report.metrics:
-        return 0
-    values = report.values[method, :, :, report.metrics.index("average_precision")]  # (L, D)
-    defined = ~np.isnan(values)
-    means = np.where(defined, values, 0).sum(1) / np.maximum(defined.sum(1), 1)
-    return int(means.argmax())
+def hard_rationale(
+    scores: NDArray[np.float64], plan: Plan, document: str, *, share: float | None = None
+) -> NDArray[np.bool_]:
+    """(W,) bool, the k best words of a document, k = share · W, `plan.selection`'s density when none is given.
+
+    Equal words are taken in a random order that depends on the seed and the document's id.
+    """
+    density = plan.selection.word_density if share is None else share
+    size = density_size(0.0 if np.isnan(density) else density, len(scores))
+    return select_top_k(scores, size, seed=[plan.settings.seed, zlib.crc32(document.encode())])
 
 
-def _predictions(method: int, layer: int, plan: Plan, scorer: Scorer) -> Iterator[Prediction]:
+def span_documents(example: Any, scores: NDArray[np.float64], hard: NDArray[np.bool_]) -> Iterator[SpanDocument]:
+    """An example's documents as ERASER's scorer counts them, annotations as they stand in the file.
+
+    scores: (W,); hard: (W,) bool; W words of all its documents together.
+    """
+    start = 0
+    evidences = getattr(example, "evidences", None)
+    for docid, length in getattr(example, "documents", ()) or ((example.id, len(example.words)),):
+        part = slice(start, start + length)
+        if evidences is None:
+            truth = tuple(spans_of(example.rationale()[part]))
+        else:
+            truth = tuple((first, last) for name, first, last in evidences if name == docid)
+        predicted, soft = tuple(spans_of(hard[part])), tuple(scores[part].tolist())
+        yield SpanDocument(f"{example.id} {docid}", length, truth, predicted, soft)
+        start += length
+
+
+def _predictions(method: ScoringMethod, layer: int, plan: Plan, scorer: Scorer) -> Iterator[Prediction]:
     names = {int(index): str(name) for index, name in scorer.model.config.id2label.items()}
-    chosen = scorer.methods[method]
+    ask = _Versions(plan, scorer, reduced="adapler" in method.needs)
+    shares = tuple(percent / 100 for percent in plan.settings.faithfulness.bins)
     for i, scored in score_documents(plan, scorer):
         example = plan.examples[i]
+        windows = [one.window for one in scored]
         scores = word_scores(
-            [one.window for one in scored],
-            [one.scores[chosen.key] for one in scored],
-            layer=layer,
+            windows,
+            [one.scores[method.key] for one in scored],
             n_words=len(example.words),
             aggregation=plan.settings.aggregation,
+        )[layer]
+        hard = hard_rationale(scores, plan, example.id)
+        sets = [hard]
+        if plan.settings.faithfulness_metrics:
+            sets += [hard_rationale(scores, plan, example.id, share=share) for share in shares]
+        whole, *changed = (
+            {names[c]: float(p) for c, p in enumerate(softmax(logits))}
+            for logits in (np.mean([ask.logits(one) for one in scored], axis=0), *ask.without_and_only(windows, sets))
         )
-        size = density_size(plan.word_density or 0.0, len(scores))
-        logits = np.mean([_logits(one, "adapler" in chosen.needs) for one in scored], axis=0)  # (C,)
-        probabilities = np.exp(logits - np.max(logits), dtype=np.float64)
-        probabilities /= probabilities.sum()
+        pairs = list(zip(changed[::2], changed[1::2], strict=True))
         yield Prediction(
             example.id,
             scores,
-            select_top_k(scores, size),
-            {names[c]: float(p) for c, p in enumerate(probabilities)},
+            hard,
+            whole,
+            without=pairs[0][0],
+            only=pairs[0][1],
+            at_shares=dict(zip(shares, pairs[1:], strict=False)),
         )
 
 
-def _logits(scored: ScoredWindow, reduced: bool) -> NDArray[Any]:
-    return scored.adapler_logits if reduced and scored.adapler_logits is not None else scored.logits
+class _Versions:
+    """Documents with some words gone, for the model whose scores are written."""
+
+    def __init__(self, plan: Plan, scorer: Scorer, *, reduced: bool) -> None:
+        self.settings, self.tokenizer = plan.settings, scorer.tokenizer
+        self.reduced = reduced and scorer.adapler is not None
+        self.model = scorer.adapler if self.reduced else scorer.model
+
+    def logits(self, scored: ScoredWindow) -> NDArray[np.float64]:
+        """(C,) of a whole window."""
+        found = scored.adapler_logits if self.reduced and scored.adapler_logits is not None else scored.logits
+        return found.astype(np.float64)
+
+    def without_and_only(
+        self, windows: Sequence[Window], sets: Sequence[NDArray[np.bool_]]
+    ) -> Iterator[NDArray[np.float64]]:
+        """For each set of words (W,): the logits (C,) without them, and for them alone, means over the windows."""
+        total = np.zeros((2 * len(sets), 0))
+        for window in windows:
+            versions = [self._ids(window, keep) for words in sets for keep in (~words, words)]
+            logits = version_logits(
+                window,
+                versions,
+                self.model,
+                tokenizer=self.tokenizer,
+                settings=self.settings,
+                forward=_adapler_logits if self.reduced else classifier_logits,
+            )  # (2 sets, C)
+            total = logits if not total.size else total + logits
+        yield from total / len(windows)
+
+    def _ids(self, window: Window, words: NDArray[np.bool_]) -> NDArray[np.int64]:
+        kept = window.special | words[window.words]
+        if self.settings.faithfulness.variant == "mask":
+            return np.where(kept, window.input_ids, self.tokenizer.mask_token_id)
+        return window.input_ids[kept]
 
 
-def word_scores(
-    windows: Sequence[Window], given: Sequence[WindowScores], *, layer: int, n_words: int, aggregation: str
-) -> NDArray[np.float64]:
-    """(W,) scores of all words of a document; windows count with the weight n/N, as under "all-windows"."""
-    total = sum(len(window) for window in windows)
-    parts, words = [], []
-    for window, one in zip(windows, given, strict=True):
-        content = ~window.special
-        weight = 1.0 if one.signed else len(window) / total
-        parts.append(one.scores[layer, content].astype(np.float64) * weight)
-        words.append(window.words[content])
-    pieces = np.concatenate(parts)
-    by_word, kept = aggregate(pieces, np.concatenate(words), how="max" if aggregation == "none" else aggregation)
-    scores = np.full(n_words, np.min(by_word, initial=0.0))
-    scores[kept] = by_word
-    return scores
+def _adapler_logits(model: Any, batch: Batch) -> torch.Tensor:
+    logits: torch.Tensor = adapler_pass(model, batch).logits.detach()
+    return logits

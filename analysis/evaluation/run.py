@@ -8,6 +8,7 @@ memory does not grow with their number.
 
 from __future__ import annotations
 
+import math
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +31,11 @@ from analysis.evaluation.faithfulness import Perturbation
 from analysis.evaluation.given import GivenScores
 from analysis.evaluation.judging import Judge
 from analysis.evaluation.plan import Plan
-from analysis.evaluation.rationale_files import write_method_rationales
+from analysis.evaluation.rationale_files import layer_of, write_method_rationales
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.loading import public_path
+from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import MethodSpec, ScoringMethod, get_method, get_methods
 
@@ -53,6 +55,7 @@ def run_evaluation(
     cache: ScoreCache | None = None,
     given: Sequence[GivenScores] = (),
     rationales: str | Path | None = None,
+    rationale_layers: Mapping[str, int] | None = None,
     meta: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> ReportData:
@@ -62,8 +65,8 @@ def run_evaluation(
         `WordTokens`. adapler: the AdapLeR model, or None (then there is no `cp` and no speedup).
     corpus: an `EraserCorpus`; settings.methods: names of the registry, default PAPER_METHODS.
     cache: where scores are kept; given: scores that were made elsewhere, each one more method.
-    rationales: a folder for every method's rationales in ERASER's format, at `settings.rationale_layer` or at the
-        layer where its average precision is best.
+    rationales: a folder for every method's rationales in ERASER's format, at `settings.rationale_layer`, or at
+        `rationale_layers`, one a method, as `rationale_files.best_layers` makes it from a validation report.
     meta: facts to keep in the report beside the ones gathered here.
 
     Documents without a rationale token, or without any other, in view are classified, but skipped in the
@@ -73,8 +76,12 @@ def run_evaluation(
     if settings.dtype not in DTYPES:
         raise ArgumentError(f"dtype: got {settings.dtype!r}, must be decided here: {', '.join(DTYPES)}")
     chosen = _methods(settings.methods, adapler is not None, [one.name for one in given])
-    n_layers = 1 if model is None else int(model.config.num_hidden_layers)
+    n_layers = max([1, *(one.layers or 1 for one in given)]) if model is None else int(model.config.num_hidden_layers)
     settings.check_layers(n_layers)
+    layers = settings.rationale_layer if rationale_layers is None else rationale_layers
+    if rationales:
+        for method in chosen:
+            layer_of(method, layers)
     plan = Plan(model=model, tokenizer=tokenizer, corpus=corpus, split=settings.split, settings=settings)
     cache = cache or ScoreCache(None)
     # rationales at the best layer need all scores once more, when the best layer is known
@@ -87,7 +94,8 @@ def run_evaluation(
                 model=model, adapler=adapler, tokenizer=tokenizer, methods=chosen, settings=settings, cache=cache
             )
         perturbation = Perturbation(
-            model=model, tokenizer=tokenizer, settings=settings, cache=cache, fingerprint=scorer.fingerprint
+            model=model, tokenizer=tokenizer, settings=settings, cache=cache, fingerprint=scorer.fingerprint,
+            density=_density(plan),
         )
         judge = Judge(plan, chosen, given, n_layers=n_layers, perturbation=perturbation, tokenizer=tokenizer)
         outcome = _Outcome(plan, model, adapler, n_layers)
@@ -112,6 +120,7 @@ def run_evaluation(
             documents=records,
             values=judge.values,
             meta=_meta(plan, corpus, judge)
+            | judge.meta()
             | {"model": _name(model), "adapler": _name(adapler)}
             | ({} if model is None else {"device": next(model.parameters()).device.type})
             | ({} if adapler is None else {"speedup": outcome.speedup})
@@ -122,8 +131,15 @@ def run_evaluation(
             run_facts={"from_cache": scorer.from_cache, "computed": scorer.computed},
         )
         if rationales:
-            write_method_rationales(rationales, report, plan=plan, scorer=scorer, layer=settings.rationale_layer)
+            write_method_rationales(rationales, plan=plan, scorer=scorer, layers={} if layers is None else layers)
     return report
+
+
+def _density(plan: Plan) -> float | None:
+    """Of the rationales, for faithfulness at the data set's density, where that is asked for and known."""
+    if not any(get_metric(name).uses_density for name in plan.settings.faithfulness_metrics):
+        return None
+    return None if math.isnan(plan.selection.density) else plan.selection.density
 
 
 class NoScorer:
@@ -215,7 +231,9 @@ def _name(model: Any) -> str | None:
 
 def _meta(plan: Plan, corpus: Any, judge: Judge) -> dict[str, Any]:
     settings, methods, given = plan.settings, judge.methods, judge.given
-    layerwise: Mapping[str, bool] = {m.key: m.layerwise for m in methods} | {one.name: False for one in given}
+    layerwise: Mapping[str, bool] = {m.key: m.layerwise for m in methods} | {
+        one.name: one.layers is not None for one in given
+    }
     return settings.to_meta() | {
         "data": {"name": corpus.name, "checksum": corpus.checksum},
         "queries": plan.with_query,

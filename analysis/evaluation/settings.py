@@ -58,7 +58,7 @@ class Settings:
     """the split that is evaluated"""
 
     limit: int | None = option(None, DATA, metavar="N")
-    """N documents of the split only"""
+    """a random sample of N documents of the split, labels balanced"""
 
     methods: tuple[Any, ...] | None = option(None, DATA, metavar="NAME")
     """scoring methods, with options as in "lime(n_samples=100)" (python -m analysis.scores lists them); default: the
@@ -92,6 +92,10 @@ class Settings:
     threshold_scale: float = option(1.0, METHOD, metavar="X")
     """multiplies every eta of the AdapLeR model; 0 drops nothing"""
 
+    density: float | None = option(None, METHOD, metavar="X")
+    """share of the tokens in a hard rationale of the k best tokens; default: measured on the validation split, else on
+    the training split"""
+
     device: str = option("auto", RUNNING, metavar="NAME")
     """cpu, cuda, cuda:1, mps ...; auto: models given as objects stay where they are, others go to the first GPU if
     there is one"""
@@ -109,7 +113,8 @@ class Settings:
     """documents whose token scores go into the report"""
 
     rationale_layer: int | None = option(None, RESULTS, metavar="LAYER")
-    """layer of the scores that --rationales writes"""
+    """layer of the scores that --rationales writes, needed with it: the best layer on the evaluated split would be
+    chosen by its answers"""
 
     def __post_init__(self) -> None:
         preset = get_protocol(self.protocol)
@@ -130,6 +135,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ArgumentError(f"{name}: got {value}, must be at least {least}")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ArgumentError(f"density: got {self.density}, must be over 0 and at most 1")
         if not self.metrics:
             raise ArgumentError("metrics: got none, at least one is needed")
         object.__setattr__(self, "metrics", expand_metrics(self.metrics))

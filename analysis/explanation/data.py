@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.documents.units import WindowScores, unit_labels, unit_scores, why_skipped
+from analysis.documents.units import WindowScores, layer_units, unit_labels, why_skipped
 from analysis.documents.windows import Window
 from analysis.explanation.rationale import word_mask
 from analysis.metrics.plausibility import expected_average_precision, select_uniform
@@ -40,6 +40,7 @@ class MethodScores:
     present      (L', n) bool, the tokens among which a layer's scores are shared out; None: all n (AdapLeR's own
                  scores are shared out among the tokens that are still there)
     diagnostics  name -> (L',), what the method says about its own result
+    of_words     saved scores of words: every wordpiece has the whole word's, so that words are never summed up
     """
 
     name: str
@@ -51,6 +52,7 @@ class MethodScores:
     layerwise: bool
     present: NDArray[np.bool_] | None = None
     diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    of_words: bool = False
 
     @property
     def n_present(self) -> NDArray[np.int64]:
@@ -229,13 +231,11 @@ class ExplanationData:
         names = [_single_text_metric(name) for name in metrics]
         judged = why_skipped([labels]) is None
         chance = expected_average_precision(int(labels.sum()), len(labels)) if judged else np.nan
-        units = "token" if aggregation == "none" else "word"
         rows = []
         for method in self.methods.values():
-            given = WindowScores(method.scores, method.present, method.signed)
-            unit = unit_scores([window], [given], aggregation=aggregation)
-            for layer in range(len(method.scores)):
-                one = unit.at(layer, labels, density=float("nan"), units=units)
+            given = WindowScores(method.scores, method.present, method.signed, of_words=method.of_words)
+            units = layer_units([window], [given], labels, aggregation=aggregation, density=float("nan"))
+            for layer, one in enumerate(units):
                 values = compute(names, one) if judged else [float("nan")] * len(names)
                 rows.append(
                     {"method": method.name, "layer": layer}

@@ -65,11 +65,12 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
         scores=scores,
         signed=signed,
         layerwise=array.ndim == 2,
+        of_words=rows.shape[1] == n_words,
     )
 
 
 def _by_word(given: GivenScores, row: str, text: Text) -> NDArray[Any]:
-    windows = given.windows(row, [text.window], policy="truncate", aggregation="none")
+    windows = given.windows(row, [text.window], policy="truncate")
     if windows is None:
         raise ArgumentError(f"scores: {given.name!r} has no row {row}")
     return windows[0].scores

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -52,7 +53,7 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     ax.tick_params(length=0)
     if len(document) <= MOST_TOKENS:
         names, size = _token_names(document), ax.get_window_extent().width * 72 / ax.figure.dpi
-        turned = {"rotation": 90} if _are_turned(names, size) else {}
+        turned: dict[str, Any] = {"rotation": 90} if _are_turned(names, size) else {}
         ax.set_xticks(range(len(names)), names, size=TOKEN_SIZE, family=FAMILIES, parse_math=False, **turned)
     marks = [Rectangle((token - 0.5, 1.02), 1, 3.0 / _height(ax)) for token in np.flatnonzero(document.rationale)]
     strip = PatchCollection(marks, facecolor="black", linewidth=0, transform=ax.get_xaxis_transform(), clip_on=False)

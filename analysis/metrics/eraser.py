@@ -199,6 +199,11 @@ class EraserScores:
             raise ArgumentError(f"documents: {document.key!r} and {first!r}: one has scores, one has none")
         self._counts[document.key] = counts
 
+    @property
+    def has_rationale(self) -> bool:
+        """Whether any document has one; without, there are no scores."""
+        return any(row.spans[1] for row in self._counts.values())
+
     def scores(self) -> dict[str, Any]:
         """What `eraser_scores` returns. Raises ArgumentError without documents, or without any rationale."""
         rows = list(self._counts.values())

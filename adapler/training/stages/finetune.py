@@ -116,8 +116,7 @@ def finetune(
         classifier.config.problem_type is None
     ):  # transformers sets it in the first step, which a resumed run may not have
         classifier.config.problem_type = "single_label_classification"
-    trained_head = is_fine_tuned(read_config(model)) and reinit_head == "auto"
-    new_head = False if trained_head else reinitialise_head(classifier, mode=reinit_head)
+    new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
         if is_main():

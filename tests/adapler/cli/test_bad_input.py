@@ -297,3 +297,43 @@ def test_a_real_process_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith(f"error: {tmp_path}: the weights cannot be")
+
+
+def test_outputs_that_cannot_be_made(
+    refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    model, long = run_folder / "phi-0.1-post-hoc", tmp_path / ("x" * 300)
+    for path in (Path("/proc/nowhere/out"), long, long / "below"):
+        options = ["--task", task_folder, "--model", tiny_classifier_folder, "--output", path]
+        assert "cannot be a folder (" in refuse("finetune", *options, *QUICK)
+        assert "cannot be a folder (" in refuse("run", *options, *QUICK)
+        assert "cannot be" in refuse("evaluate", "--task", task_folder, "--model", model, "--output", path)
+        assert "cannot be a folder (" in refuse("export", "--model", model, "--output", path)
+
+
+def test_arguments_that_are_no_text(refuse: Refuse, task_folder: Path) -> None:
+    line = refuse("finetune", "--task", task_folder, "--model", "caf\udce9", "--output", "{out}")
+    assert r"argument 5: 'caf\udce9' holds bytes that are not UTF-8 text" in line
+
+
+def test_plain_text_is_tokenised_as_the_model_does(tmp_path: Path) -> None:
+    """A byte-level tokenizer gives the first word of a text no space; of a list of words it gives each one."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from adapler.training.settings import TaskSettings
+    from adapler.training.stages.prepare import prepare
+
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {token: number for number, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *sorted(letters)])}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+    from tests.conftest import tiny_classifier
+
+    tiny_classifier(num_labels=2).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    folder = task(tmp_path / "task")
+    prepared = prepare(TaskSettings(task=str(folder), max_length=40), tmp_path / "model", splits=("test",), seed=0)
+    own = tokenizer([row["text"] for row in GOOD])["input_ids"]
+    assert [row["input_ids"] for row in prepared.encoded["test"]] == own

@@ -75,9 +75,6 @@ def test_no_setting_is_declared_twice() -> None:
         for cls in classes
         for name in cls.__dict__["__annotations__"]
         if not is_dataclass(get_type_hints(cls)[name])
-        for cls in classes
-        for name in cls.__dict__["__annotations__"]
-        if not is_dataclass(get_type_hints(cls)[name])
     )
     twice = {name for name, number in declared.items() if number > 1} - {"objectives"}
     assert twice <= INPUTS_AND_OUTPUTS | TWO_MEANINGS

@@ -95,15 +95,22 @@ def test_the_last_whole_checkpoint(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10"), "by number, whole ones only"
 
 
+def _interrupt(*args: Any, **kwargs: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_checkpoint_that_was_being_written(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
     """Resuming passes over it and writes it anew."""
     finetune = ["finetune", "--task", str(task_folder), "--model", str(run_folder / "finetuned"), "--max-length", "16"]
     finetune += ["--precision", "float32", "--batch-size", "8", "--epochs", "3", "--learning-rate", "1e-3"]
     assert main([*finetune, "--output", str(tmp_path / "straight")]) == 0
-    assert main([*finetune, "--output", str(tmp_path / "cut")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adapler.training.stages.finetune.finish_stage", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            main([*finetune, "--output", str(tmp_path / "cut")])
     last = Path(str(last_checkpoint(tmp_path / "cut" / "epochs")))
     (last / "trainer_state.json").unlink()
-    (last / "optimizer.pt").write_bytes((last / "optimizer.pt").read_bytes()[:100])
+    (last / "model.safetensors").write_bytes((last / "model.safetensors").read_bytes()[:100])
     assert main([*finetune, "--output", str(tmp_path / "cut"), "--resume"]) == 0
     for file in ("model.safetensors", f"epochs/{last.name}/model.safetensors"):
         straight, cut = (load_file(tmp_path / name / file) for name in ("straight", "cut"))

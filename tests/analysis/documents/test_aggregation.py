@@ -8,7 +8,7 @@ import pytest
 from adapler.errors import ArgumentError
 from analysis.documents.aggregation import aggregate
 from analysis.documents.alignment import align
-from analysis.documents.units import WindowScores, group, unit_labels, unit_scores, why_skipped
+from analysis.documents.units import WindowScores, group, layer_units, marked_units, unit_labels, why_skipped
 from tests.analysis.conftest import Document
 
 
@@ -48,15 +48,39 @@ def test_a_word_unit_by_hand(tiny_tokenizer: Any) -> None:
     assert unit_labels([window], aggregation="none").tolist() == [False, True, True]
     assert unit_labels([window], aggregation="max").tolist() == [False, True]
     given = scored([0.5, 0.1, 0.1, 0.2, 0.1], present=[[True, True, False, True, False]])
-    pieces = unit_scores([window], [given], aggregation="none")
-    np.testing.assert_allclose(pieces.scores, [[0.1, 0.1, 0.2]], rtol=1e-6)
-    assert pieces.n_input == 5 and pieces.n_present.tolist() == [3]
-    summed = unit_scores([window], [given], aggregation="sum")
-    np.testing.assert_allclose(summed.scores, [[0.1, 0.3]], rtol=1e-6)
-    assert summed.n_input == 4 and summed.n_present.tolist() == [3]  # two words, [CLS]; [SEP] is gone
+    (pieces,) = units([window], [given], "none")
+    np.testing.assert_allclose(pieces.scores, [0.1, 0.1, 0.2], rtol=1e-6)
+    assert (pieces.n_input, pieces.n_present, pieces.units) == (5, 3, "token") and pieces.present_scores is None
+    (summed,) = units([window], [given], "sum")
+    np.testing.assert_allclose(summed.scores, [0.1, 0.3], rtol=1e-6)
+    assert (summed.n_input, summed.n_present, summed.units) == (4, 3, "word")  # two words, [CLS]; [SEP] is gone
     # the max of the pieces leaves .5 + .1 + .1 + .2 = .9 to share out
-    best = unit_scores([window], [given], aggregation="max")
-    np.testing.assert_allclose(best.scores, [[0.1 / 0.9, 0.2 / 0.9]], rtol=1e-6)
+    (best,) = units([window], [given], "max")
+    np.testing.assert_allclose(best.scores, [0.1 / 0.9, 0.2 / 0.9], rtol=1e-6)
+    mask = np.array([True, False])
+    assert marked_units([window], mask, aggregation="none").tolist() == [True, False, False]
+    assert marked_units([window], ~mask, aggregation="mean").tolist() == [False, True]
+
+
+def units(windows: Any, given: Any, aggregation: str) -> Any:
+    labels = unit_labels(windows, aggregation=aggregation)
+    return layer_units(windows, given, labels, aggregation=aggregation)
+
+
+def test_tokens_present_weigh_the_windows_of_the_level_of_tokens_present(tiny_tokenizer: Any) -> None:
+    windows = align(Document("d", ["film"] * 8, [0]), tiny_tokenizer, max_length=6, policy="all-windows").windows
+    assert [len(window) for window in windows] == [6, 6]
+    few = [True, False, True, True, False, False]  # three of six are there, each with a third of the scores
+    given = [scored([1 / 6] * 6), scored([x / 3 for x in few], present=[few])]
+    (unit,) = units(windows, given, "none")
+    assert (unit.n_input, unit.n_present) == (12, 9)
+    # uniform over the tokens that are there in both windows: all of them are at the level, none is over it
+    present = np.concatenate([np.ones(4, dtype=bool), np.array(few)[1:5]])
+    np.testing.assert_allclose(unit.present_scores, present / 9, rtol=1e-6)
+    np.testing.assert_allclose(unit.scores, np.where(present, [1 / 12] * 4 + [1 / 6] * 4, 0), rtol=1e-6)
+    from analysis.metrics.registry import PRESENT
+
+    assert (unit.selected(PRESENT) == present).all()
 
 
 def test_uniform_windows_are_stitched_to_a_uniform_document(tiny_tokenizer: Any) -> None:
@@ -65,10 +89,10 @@ def test_uniform_windows_are_stitched_to_a_uniform_document(tiny_tokenizer: Any)
     lengths = [len(window) for window in windows]
     assert lengths == [6, 6, 5]
     uniform = [scored([1 / n] * n) for n in lengths]
-    stitched = unit_scores(windows, uniform, aggregation="none")
-    np.testing.assert_allclose(stitched.scores, np.full((1, 11), 1 / 17), rtol=1e-6)
-    assert stitched.n_input == 17 and stitched.n_present.tolist() == [17]
-    raw = unit_scores(windows, [scored([-2.0] * n, signed=True) for n in lengths], aggregation="none")
+    (stitched,) = units(windows, uniform, "none")
+    np.testing.assert_allclose(stitched.scores, np.full(11, 1 / 17), rtol=1e-6)
+    assert stitched.n_input == stitched.n_present == 17
+    (raw,) = units(windows, [scored([-2.0] * n, signed=True) for n in lengths], "none")
     assert raw.signed and (raw.scores == -2).all()  # signed scores are no shares of a window
 
 
@@ -83,3 +107,4 @@ def test_why_skipped() -> None:
     assert why_skipped([no, both]) is None
     assert why_skipped([no]) == "no rationale in view"
     assert why_skipped([no, yes]) == "nothing but rationale in view"
+    assert why_skipped([no, yes], all_rationale=True) is None and why_skipped([no], all_rationale=True) is not None

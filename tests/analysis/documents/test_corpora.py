@@ -48,10 +48,12 @@ def test_validation_is_val_and_a_file_is_the_split_asked_for(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("votes", "spans"),
     [
-        ([[0, 1, 1], [0, 1, 0]], ((1, 3),)),  # half is enough
+        ([[0, 1, 1], [0, 1, 0]], ((1, 2),)),  # half is not more than half
         ([[1, 1, 0], [0, 1, 0], [0, 1, 1]], ((1, 2),)),
-        ([[1, 0, 0], [1, 0, 0], [0, 0, 0]], ((0, 1),)),  # an annotator who marked nothing has no vote
-        ([[1, 0, 0], [0, 0, 0], [0, 0, 0]], ((0, 1),)),
+        ([[1, 0, 0], [1, 0, 0], [0, 0, 0]], ((0, 1),)),
+        ([[1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]], ()),  # who marked nothing has a vote
+        ([[1, 0, 0], [0, 0, 0], [0, 0, 0]], ()),
+        ([[1, 0, 0], None, []], ((0, 1),)),  # who did not annotate the text has none
         ([[0, 0, 0]], ()),
         ([], ()),  # HateXplain's texts that are normal
     ],

@@ -92,7 +92,13 @@ def rationale(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"annotation_id": 3}, ":1: field 'annotation_id' must be a string, found 3"),
+        ({"annotation_id": ["one"]}, r":1: field 'annotation_id' must be a string or a whole number, found \['one'\]"),
+        (rationale(docid=["one"]), r":1: field 'docid' must be a string or a whole number, found \['one'\]"),
+        (rationale(docid={"a": 1}), r":1: field 'docid' must be a string or a whole number, found {'a': 1}"),
+        (
+            {"annotation_id": "one", "rationales": [{"docid": "one", "hard_rationale_predictions": []}] * 2},
+            ":1: document 'one' appears twice in 'rationales'",
+        ),
         ({"annotation_id": "one"}, ":1: has neither 'rationales' nor 'evidences'"),
         (rationale(), ":1: document 'one' has neither soft nor hard"),
         (rationale(soft_rationale_predictions=[1, 2]), ":1: .* of 'one' has 2 numbers, the document 4 words"),
@@ -124,6 +130,12 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="document one: 1 scores, 4 words"):
         write_rationales(tmp_path / "out.jsonl", [Prediction("one", np.zeros(1))], EXAMPLES)
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_numbers_for_names_as_in_boolq(tmp_path: Path) -> None:
+    row = {"annotation_id": 7, "rationales": [{"docid": 7, "hard_rationale_predictions": []}]}
+    (tmp_path / "numbers.jsonl").write_text(json.dumps(row))
+    assert set(read_rationales(tmp_path / "numbers.jsonl", [EraserExample("7", ("a",), "POS", ())])) == {"7"}
 
 
 def test_soft_for_some_documents_only(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def run(folder: Path, tokenizer: Any, **options: Any) -> RationaleReport:
 
 
 def test_multirc(multirc: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
-    report = run(multirc, tiny_tokenizer, rationales=tmp_path / "out")
+    report = run(multirc, tiny_tokenizer, rationales=tmp_path / "out", rationale_layer=1)
     assert report.meta["queries"] is True and report.n_skipped == 0
     first, second, third = report.documents
     assert [one.label for one in report.documents] == ["LABEL_1", "LABEL_0", "LABEL_1"]  # True, False, True
@@ -127,7 +127,35 @@ def test_boolq(boolq: Path, tiny_tokenizer: Any, policy: str) -> None:
 def test_boolq_under_eraser_s_protocol(boolq: Path, tiny_tokenizer: Any) -> None:
     report = run(boolq, tiny_tokenizer, protocol="eraser", methods=["saliency"], faithfulness_layers=[0], limit=2)
     assert report.meta["windows"]["total"] > 40
-    assert np.isfinite(report.values[0, 0]).all()
+    scored = np.array([one.skipped is None for one in report.documents])
+    assert len(scored) == 2 and np.isfinite(report.values[0, 0, scored]).all()
+    assert "labels balanced, seed 0" in report.meta["sample"]
+
+
+def test_eraser_s_own_numbers_from_annotations_as_they_stand(multirc: Path, tiny_tokenizer: Any) -> None:
+    """The corpus' own annotation as a prediction is perfect, touching evidences and empty ones as the scorer counts."""
+    lines = [json.loads(line) for line in (multirc / "test.jsonl").read_text().splitlines()]
+    name = lines[2]["evidences"][0][0]["docid"]
+    touching = [{**lines[2]["evidences"][0][0], "start_token": 11, "end_token": 14, "text": "and moving ."}]
+    touching.append({**touching[0], "start_token": 14, "end_token": 18})
+    lines[2]["evidences"] = [touching]
+    (multirc / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = run(
+        multirc,
+        tiny_tokenizer,
+        protocol="eraser",
+        methods=["random"],
+        human=multirc / "test.jsonl",
+        metrics=["auprc", "token_f1", "iou_f1"],
+    )
+    human = report.methods.index("human")
+    assert (report.values[human, 0] == 1).all()
+    (block,) = report.meta["eraser_scores"]["human"]
+    assert block["token_prf"]["instance_micro"]["f1"] == 1 and block["token_soft_metrics"]["auprc"] == 1
+    # one run of 7 words against evidences of 3 and 4: right (4/7) for precision, one of two for recall
+    assert block["iou_scores"][0]["macro"] == pytest.approx({"p": 1.0, "r": 2.5 / 3, "f1": 2 * 2.5 / 3 / (1 + 2.5 / 3)})
+    assert len(report.meta["eraser_scores"]["random"]) == report.n_layers
+    assert report.meta["selection"]["source"] == "test" and name
 
 
 def test_a_query_that_leaves_no_room(boolq: Path, tiny_tokenizer: Any) -> None:
@@ -139,7 +167,7 @@ def test_two_documents_an_example(tmp_path: Path, tiny_tokenizer: Any) -> None:
     text = {"7.jpg#1_premise": "a superb film", "7.jpg#1_hypothesis": "the film is dull ."}
     rows = [row("7.jpg#1", "contradiction", "", list(text), [[("7.jpg#1_hypothesis", 3, 4)]], text)]
     rows.append(row("7.jpg#2", "entailment", "", list(text), [[("7.jpg#1_premise", 1, 2)]], text))
-    report = run(write(tmp_path / "esnli", text, rows), tiny_tokenizer, rationales=tmp_path / "out")
+    report = run(write(tmp_path / "esnli", text, rows), tiny_tokenizer, rationales=tmp_path / "out", rationale_layer=1)
     assert report.meta["queries"] is False and report.n_skipped == 0
     assert [example.tokens[1:-1] for example in report.examples] == [
         (*text["7.jpg#1_premise"].split(), *text["7.jpg#1_hypothesis"].split())

@@ -158,7 +158,7 @@ def test_objects_instead_of_paths(reducer: Any, tiny_tokenizer: Any, corpus_fold
         progress=False,
         limit=2,
     )
-    assert [d.id for d in result.documents] == ["neg_0", "neg_1"]
+    assert [d.id[:3] for d in result.documents] == ["neg", "pos"]  # balanced over the labels
 
 
 def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, corpus_folder: Path) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from adapler.data.eraser import read_corpus
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from analysis import loading
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
+from analysis.evaluation.given import read_given
+from analysis.evaluation.rationale_files import best_layers
 from analysis.metrics import plausibility as pl
 from analysis.scores import get_method
 from tests.analysis.evaluation.test_evaluation import run, value
@@ -123,7 +126,14 @@ def test_protocols_fix_and_options_override(adapler_folder: Path, corpus_folder:
 
 def test_rationales_can_be_evaluated_again(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"policy": "all-windows", "aggregation": "max"}
-    first = run(adapler_folder, corpus_folder, methods=["saliency", "cp"], rationales=tmp_path / "out", **options)
+    first = run(
+        adapler_folder,
+        corpus_folder,
+        methods=["saliency", "cp"],
+        rationales=tmp_path / "out",
+        rationale_layer=2,
+        **options,
+    )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cp.jsonl", "saliency.jsonl"]
     rows = [json.loads(line) for line in (tmp_path / "out" / "saliency.jsonl").read_text().splitlines()]
     assert [row["annotation_id"] for row in rows] == [d.id for d in first.documents]
@@ -135,6 +145,104 @@ def test_rationales_can_be_evaluated_again(adapler_folder: Path, corpus_folder: 
         assert row["classification"] == document.prediction
         assert sum(row["classification_scores"].values()) == pytest.approx(1)
     again = run(adapler_folder, corpus_folder, methods=[], predictions=[tmp_path / "out" / "saliency.jsonl"], **options)
-    ours = first.values[0, :, :, 0]  # (L, D) average precision
-    best = np.nanmean(ours, axis=1).argmax()
-    np.testing.assert_allclose(again.values[0, 0, :, 0], ours[best], atol=1e-9)
+    np.testing.assert_allclose(again.values[0, 0, :, 0], first.values[0, 2, :, 0], atol=1e-9)
+    for row in rows:  # the fields that ERASER's scorer reads
+        for field in ("comprehensiveness_classification_scores", "sufficiency_classification_scores"):
+            assert sum(row[field].values()) == pytest.approx(1) and set(row[field]) == {"NEG", "POS"}
+        assert row["comprehensiveness_classification_scores"] != row["classification_scores"]
+
+
+def test_nobody_chose_a_layer(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="rationale_layer: which layer's rationales of 'saliency'"):
+        run(adapler_folder, corpus_folder, methods=["saliency"], rationales=tmp_path / "out")
+    layers = best_layers(run(adapler_folder, corpus_folder, methods=["saliency", "random"]))
+    assert set(layers) == {"saliency", "random"} and all(0 <= layer < 3 for layer in layers.values())
+
+
+def hard_file(path: Path, spans: dict[str, list[tuple[int, int]]]) -> Path:
+    rows = [
+        {
+            "annotation_id": name,
+            "rationales": [
+                {"docid": name, "hard_rationale_predictions": [{"start_token": a, "end_token": b} for a, b in marked]}
+            ],
+        }
+        for name, marked in spans.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_hard_rationale_is_judged_as_it_is(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    marked = hard_file(tmp_path / "mine.jsonl", {"neg_0": [(1, 4)], "neg_1": [(4, 5)], "pos_0": []})
+    result = run(
+        adapler_folder,
+        corpus_folder,
+        methods=[],
+        predictions=[marked],
+        metrics=["token_f1", "fpr", "tpr", "j"],
+        aggregation="max",
+    )
+    assert value(result, "mine", 0, "neg_0", "token_f1") == 1
+    assert value(result, "mine", 0, "neg_1", "token_f1") == pytest.approx(2 / 3)  # one of two words, none wrong
+    # nothing marked: nothing selected, not everything
+    assert [value(result, "mine", 0, "pos_0", metric) for metric in ("token_f1", "fpr", "tpr", "j")] == [0, 0, 0, 0]
+    assert result.meta["chance_by_method"]["mine"]["documents"] == 3
+
+
+@pytest.mark.parametrize("aggregation", ["none", "max", "mean", "sum"])
+def test_equal_words_stay_equal_in_windows_of_different_length(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, aggregation: str
+) -> None:
+    example = {e.id: e for e in read_corpus(corpus_folder).splits["test"]}["pos_long"]
+    spans = {"pos_long": [(0, 3), (9, 12), (20, 30), (40, 45)]}
+    mask = np.zeros(len(example.words))
+    for start, end in spans["pos_long"]:
+        mask[start:end] = 0.3
+    soft = [{"docid": "pos_long", "soft_rationale_predictions": (mask + 0.1).tolist()}]
+    (tmp_path / "soft.jsonl").write_text(json.dumps({"annotation_id": "pos_long", "rationales": soft}))
+    result = run(
+        adapler_folder,
+        corpus_folder,
+        methods=[],
+        policy="all-windows",
+        aggregation=aggregation,
+        max_length=17,
+        predictions=[hard_file(tmp_path / "hard.jsonl", spans), tmp_path / "soft.jsonl"],
+    )
+    both = [value(result, name, 0, "pos_long", "average_precision") for name in ("hard", "soft")]
+    assert both[0] == both[1]
+    if aggregation != "none":
+        assert both[0] == pytest.approx(pl.average_precision(example.rationale(), mask))
+
+
+def test_scores_as_dicts_and_frames(corpus_folder: Path) -> None:
+    examples = read_corpus(corpus_folder).splits["test"][:2]
+    words = {e.id: np.arange(len(e.words)) / 10 for e in examples}
+    layered = {name: np.stack([row, -row]) for name, row in words.items()}
+    frame = pd.DataFrame(
+        [
+            (name, layer, i, x)
+            for name, rows in layered.items()
+            for layer, row in enumerate(rows)
+            for i, x in enumerate(row)
+        ],
+        columns=["document", "layer", "word", "score"],
+    )
+    one, two, three = read_given({"plain": words, "layers": layered, "table": frame}, None, examples)
+    assert (one.name, two.name, three.name) == ("plain", "layers", "table")
+    assert one.layers is None and two.layers == three.layers == 2 and three.signed
+    for name, rows in layered.items():
+        np.testing.assert_array_equal(three.predictions[name].scores, rows)
+    (alone,) = read_given(words, None, examples)
+    assert alone.name == "given" and read_given(frame.assign(method="a"), None, examples)[0].name == "a"
+    first = examples[0].id
+    for source, message in (
+        ({first: [0.1]}, rf"given: document {first}: scores of shape \(1,\), must be \(8 words,\)"),
+        ({first: [math.nan] * 8}, f"given: document {first}: scores must be finite, found nan"),
+        ({"other": [0.1]}, "given: has none of the 2 documents"),
+        (frame.drop(columns="score"), "given: the data frame has no column 'score'"),
+        (frame[frame["word"] != 2], f"given: document {first}: no score for word 2 in layer 0"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_given(source, None, examples)
