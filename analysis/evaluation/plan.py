@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from adapler.data import queries_differ
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import Account, Alignment, align
 from analysis.documents.units import group, unit_labels, why_skipped
@@ -55,7 +56,7 @@ class Plan:
     def __init__(self, *, model: Any, tokenizer: Any, corpus: Any, split: str, settings: Settings) -> None:
         self.tokenizer = tokenizer
         self.examples = documents_of(corpus, split, settings.limit)
-        self.with_query = _with_query(corpus.splits[split], settings.queries)
+        self.with_query = _with_query(corpus, settings.queries)
         if model is None:
             self.gold = [0] * len(self.examples)
             self.max_length = max(len(example.words) for example in self.examples)
@@ -150,10 +151,9 @@ def documents_of(corpus: Any, split: str, limit: int | None) -> list[Any]:
     return examples
 
 
-def _with_query(examples: Sequence[Any], wanted: bool | None) -> bool:
-    if wanted is not None:
-        return wanted
-    return len({getattr(example, "query", "") for example in examples}) > 1
+def _with_query(corpus: Any, wanted: bool | None) -> bool:
+    """Whether the model reads the queries: as asked, or where two of the corpus differ, as in training."""
+    return queries_differ(corpus) if wanted is None else wanted
 
 
 def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
