@@ -105,7 +105,7 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Pred
         where = f"{path}:{line}"
         name = row.get("annotation_id")
         if not isinstance(name, str):
-            raise DataError(f"{where}: field 'annotation_id' must be a string, found {_kind(name)}")
+            raise DataError(f"{where}: field 'annotation_id' must be a string, found {_quoted(name)}")
         if name in found:
             raise DataError(f"{where}: annotation id {name!r} appears twice")
         if name in known:
@@ -155,7 +155,7 @@ def _predicted(
 def _annotated(groups: Any, lengths: Mapping[str, int], where: str) -> dict[str, NDArray[np.bool_]]:
     hard = {docid: np.zeros(n, dtype=bool) for docid, n in lengths.items()}
     if not isinstance(groups, list):
-        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {_kind(groups)}")
+        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {_quoted(groups)}")
     for group in groups:
         for evidence in _objects(group, "evidences", where):
             docid = _docid(evidence, lengths, where)
@@ -179,7 +179,8 @@ def _mark(mask: NDArray[np.bool_], span: Mapping[str, Any], docid: str, where: s
     start, end = span.get("start_token"), span.get("end_token")
     if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(mask)):
         raise DataError(
-            f"{where}: span [{_kind(start)}, {_kind(end)}) is out of range, document {docid!r} has {len(mask)} words"
+            f"{where}: span [{_quoted(start)}, {_quoted(end)}) is out of range, "
+            f"document {docid!r} has {len(mask)} words"
         )
     mask[start:end] = True
 
@@ -192,15 +193,15 @@ def _documents(example: Any) -> tuple[tuple[str, int], ...]:
 def _docid(row: Mapping[str, Any], lengths: Mapping[str, int], where: str) -> str:
     docid = row.get("docid")
     if docid not in lengths:
-        raise DataError(f"{where}: docid {_kind(docid)} is not the example's, which has {', '.join(lengths)}")
+        raise DataError(f"{where}: docid {_quoted(docid)} is not the example's, which has {', '.join(lengths)}")
     return str(docid)
 
 
 def _objects(rows: Any, name: str, where: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{where}: field {name!r} must be a list of objects, found {_kind(rows)}")
+        raise DataError(f"{where}: field {name!r} must be a list of objects, found {_quoted(rows)}")
     return rows
 
 
-def _kind(value: object) -> str:
+def _quoted(value: object) -> str:
     return "nothing" if value is None else repr(value)[:40]

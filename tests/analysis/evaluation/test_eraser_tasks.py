@@ -112,9 +112,11 @@ def test_a_split_with_one_query_keeps_it_when_those_of_the_corpus_differ(multirc
     """A model trained with queries reads them in a split, too, whose documents all happen to have the same."""
     lines = (multirc / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (multirc / "test.jsonl").write_text(lines[0], encoding="utf-8")
-    (multirc / "train.jsonl").write_text(lines[0].replace('"True"', '"False"'), encoding="utf-8")
+    true = lines[0].replace(':0:0"', ':8:0"')
+    false = lines[0].replace('"True"', '"False"').replace(':0:0"', ':9:0"')
+    (multirc / "train.jsonl").write_text(true + false, encoding="utf-8")
     assert run(multirc, tiny_tokenizer).meta["queries"] is False, "one query in all says nothing"
-    (multirc / "train.jsonl").write_text(lines[1], encoding="utf-8")
+    (multirc / "train.jsonl").write_text(true + lines[1], encoding="utf-8")
     report = run(multirc, tiny_tokenizer)
     assert report.meta["queries"] is True
     assert [one.tokens - one.content_tokens for one in report.documents] == [3 + 8]
