@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.checkpoints import is_local, read_config
+from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
@@ -115,23 +114,15 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
 
 
 def load_classifier(name: str) -> Any:
-    """A fine-tuned classifier in float32; an encoder without a classification head is refused."""
-    config = read_config(name)
-    if config.model_type == "adapler":
+    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone.
+
+    Raises:
+        CheckpointError: an encoder without a trained classification head, a regression or a multi-label classifier,
+            or weights that are missing or not finite.
+    """
+    if read_config(name).model_type == "adapler":
         return AdapLeRForSequenceClassification.from_pretrained(name).backbone
-    architectures = config.architectures or []
-    if not any("ForSequenceClassification" in architecture for architecture in architectures):
-        found = ", ".join(architectures) or config.model_type
-        raise CheckpointError(
-            f"{name}: holds no fine-tuned classifier (found {found}, need a ...ForSequenceClassification)"
-        )
-    try:
-        classifier = AutoModelForSequenceClassification.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, local_files_only=is_local(name)
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{name}: {str(error).strip().splitlines()[0]}") from error
-    return classifier.eval()
+    return load_any_classifier(name)
 
 
 def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test") -> EraserCorpus:

@@ -14,7 +14,14 @@ from adapler.backbones.sources import HubArguments, config_of, find_model, is_lo
 from adapler.backbones.weights import LOADING_ERRORS, check_loaded, reason_of
 from adapler.errors import ArgumentError, CheckpointError
 
-__all__ = ["is_fine_tuned", "is_local", "load_classifier", "read_config", "reinitialise_head"]
+__all__ = [
+    "is_fine_tuned",
+    "is_local",
+    "load_any_classifier",
+    "load_classifier",
+    "read_config",
+    "reinitialise_head",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +70,48 @@ def load_classifier(
         config.num_labels = wanted
     try:
         families.check_config(config)
-        families.check_task(config)
     except ArgumentError as error:
         raise CheckpointError(f"{name_or_path}: its config.json: {error}") from error
     setattr(config, family.attention_dropout, 0.0)
+    classifier, info = _read(name_or_path, config, found)
+    # An encoder's head is new, and so may be the pooler that some encoders are saved without.
+    head = (family.pooler, *(name for name, _ in classifier.named_children() if name != family.base))
+    check_loaded(classifier, info, name_or_path=name_or_path, new=() if fine_tuned else head)
+    return classifier
+
+
+def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> PreTrainedModel:
+    """A fine-tuned classifier of any architecture that transformers has, in float32 and evaluation mode.
+
+    AdapLeR cannot be built on every one of them; scores can be computed for every one.
+
+    Args:
+        name_or_path: folder or hub name.
+        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: nothing loadable there, an encoder without a trained head, a head that does not choose one
+            of several labels, or weights that are missing or not finite.
+    """
+    found = find_model(name_or_path, **hub)
+    config = config_of(name_or_path, found)
+    if not is_fine_tuned(config):
+        architectures = ", ".join(config.architectures or []) or config.model_type
+        raise CheckpointError(
+            f"{name_or_path}: holds no fine-tuned classifier (found {architectures}, "
+            "need a ...ForSequenceClassification)"
+        )
+    classifier, info = _read(name_or_path, config, found)
+    check_loaded(classifier, info, name_or_path=name_or_path)
+    return classifier.eval()
+
+
+def _read(name_or_path: str | Path, config: Any, found: HubArguments) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A classifier in float32, and what transformers says about its loading; CheckpointError for what cannot be."""
+    try:
+        families.check_task(config)
+    except ArgumentError as error:
+        raise CheckpointError(f"{name_or_path}: its config.json: {error}") from error
     classifier: PreTrainedModel
     try:
         classifier, info = AutoModelForSequenceClassification.from_pretrained(
@@ -75,15 +120,12 @@ def load_classifier(
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported, and refused below
+            ignore_mismatched_sizes=True,  # reported, and refused by check_loaded
             **found,
         )
     except LOADING_ERRORS as error:
         raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
-    # An encoder's head is new, and so may be the pooler that some encoders are saved without.
-    head = (family.pooler, *(name for name, _ in classifier.named_children() if name != family.base))
-    check_loaded(classifier, info, name_or_path=name_or_path, new=() if fine_tuned else head)
-    return classifier
+    return classifier, info
 
 
 @torch.no_grad()

@@ -1,4 +1,8 @@
-"""Data: ERASER corpora with their rationales, classification tasks, and their encoding for a model."""
+"""Data: ERASER corpora with their rationales, classification tasks, and their encoding for a model.
+
+eraser reads a corpus (its types are in corpus), archive and download fetch one, statistics describes one.
+tasks/ makes tables of rows, sampling draws from them, encoding turns them into token ids; texts reads other files.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""A trained model on whole data sets: outputs, scores, evaluation."""
+"""A trained model on whole data sets.
+
+predict gives the logits and kept tokens of encoded rows; metrics turns logits into scores; evaluation compares modes.
+"""

@@ -1,1 +1,5 @@
-"""AdapLeR itself: its configuration, its predictors, the two ways through its layers, its FLOPs."""
+"""AdapLeR itself.
+
+modeling holds the model; arguments and loading check what it is given; contribution has predictors and thresholds.
+passes has the two ways through the layers, soft and hard; prediction and batching take texts; flops counts.
+"""

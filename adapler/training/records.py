@@ -162,12 +162,12 @@ def check_record(record: Mapping[str, Any], *, where: Path) -> None:
     """
     check = _Checker(where)
     for name in ("command", "task", "model", "metric", "data_checksum"):
-        check.kind(record, name, str)
+        check.of_type(record, name, str)
     for name in ("settings", "objectives", "encoding", "rows", "selected", "versions", "validation"):
-        check.kind(record, name, dict)
+        check.of_type(record, name, dict)
     for name in ("epochs", "labels"):
-        check.kind(record, name, list)
-    check.kind(record, "qualified", bool)
+        check.of_type(record, name, list)
+    check.of_type(record, "qualified", bool)
     for name in ("best", "reference_score"):
         check.number(record, name, most=1, optional=name == "reference_score")
     for name, value in record.get("rows", {}).items():
@@ -176,7 +176,7 @@ def check_record(record: Mapping[str, Any], *, where: Path) -> None:
     objectives = record.get("objectives", {})
     for name in ("gamma", "phi"):
         check.number(objectives, name, prefix="objectives.")
-    check.kind(objectives, "freeze_backbone", bool, prefix="objectives.")
+    check.of_type(objectives, "freeze_backbone", bool, prefix="objectives.")
     metric = record.get("metric", "accuracy")
     check.choice(record, "metric", ("accuracy", "f1"))
     rows = [(f"epochs[{number}].", row) for number, row in enumerate(record.get("epochs", []))]
@@ -197,8 +197,8 @@ def check_evaluation(result: Mapping[str, Any], *, where: Path) -> None:
     """
     check = _Checker(where)
     check.choice(result, "split", ("train", "validation", "test"))
-    check.kind(result, "none", dict)
-    check.kind(result, "hard", list)
+    check.of_type(result, "none", dict)
+    check.of_type(result, "hard", list)
     check.number(result["none"], "score", prefix="none.", most=1, needed=True)
     for number, row in enumerate(result["hard"]):
         prefix = f"hard[{number}]."
@@ -222,10 +222,10 @@ class _Checker:
     def refuse(self, name: str, value: Any, allowed: str) -> None:
         raise CheckpointError(f"{self.where}: {name!r} is {repr(value)[:60]}, not {allowed}")
 
-    def kind(self, values: Mapping[str, Any], name: str, kind: type, *, prefix: str = "") -> None:
+    def of_type(self, values: Mapping[str, Any], name: str, expected: type, *, prefix: str = "") -> None:
         names = {str: "text", dict: "an object", list: "a list", bool: "true or false"}
-        if name in values and not isinstance(values[name], kind):
-            self.refuse(prefix + name, values[name], names[kind])
+        if name in values and not isinstance(values[name], expected):
+            self.refuse(prefix + name, values[name], names[expected])
 
     def choice(self, values: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> None:
         if name in values and values[name] not in allowed:

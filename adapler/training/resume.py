@@ -257,7 +257,7 @@ def check_output_folder(path: Path, *, replaced: bool = True) -> None:
         ArgumentError: it, or a part of it, is a file or cannot be made, or it holds what must not be replaced.
     """
     path = Path(path).absolute()
-    path = path.resolve() if path.is_dir() else path
+    path = path.resolve() if os.path.isdir(path) else path  # Path.is_dir raises for names that are too long
     for part in (path, *path.parents):
         if os.path.lexists(part):
             if not part.is_dir():

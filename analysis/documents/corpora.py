@@ -93,17 +93,17 @@ def _meta_labels(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: not JSON ({error})") from error
     labels = meta.get("labels", []) if isinstance(meta, dict) else None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"{path}: 'labels' must be a list of names, found {_kind(labels)}")
+        raise DataError(f"{path}: 'labels' must be a list of names, found {_quoted(labels)}")
     return tuple(labels)
 
 
 def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequence[str]) -> EraserExample:
     tokens = row.get("tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
-        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_kind(tokens)}")
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_quoted(tokens)}")
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
-        raise DataError(f"{where}: field 'id' must be a string or a number, found {_kind(name)}")
+        raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")
     mask = read_rationale(row.get("rationale"), len(tokens), where=where)
     return EraserExample(
         str(name),
@@ -120,7 +120,7 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
             raise DataError(f"{where}: label {label}, meta.json has {len(names)} labels")
         return names[label] if names else str(label)
     if not isinstance(label, str) or not label.strip():
-        raise DataError(f"{where}: field 'label' must be a name or an index, found {_kind(label)}")
+        raise DataError(f"{where}: field 'label' must be a name or an index, found {_quoted(label)}")
     if names and label not in names:
         raise DataError(f"{where}: label {label!r} is not in meta.json, which has {', '.join(names)}")
     return label
@@ -146,12 +146,12 @@ def _mask(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:
     if not isinstance(values, list) or any(value not in (0, 1) for value in values):
         raise DataError(
             f"{where}: field 'rationale' must be null, a list of 0 and 1, or one such list an annotator, "
-            f"found {_kind(values)}"
+            f"found {_quoted(values)}"
         )
     if len(values) != n_tokens:
         raise DataError(f"{where}: the rationale covers {len(values)} tokens, the text has {n_tokens}")
     return np.array(values, dtype=bool)
 
 
-def _kind(value: object) -> str:
+def _quoted(value: object) -> str:
     return "nothing" if value is None else repr(value)[:40]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.sampling import balanced_indices
+from adapler.data import balanced_indices, queries_differ
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import Account, Alignment, align
 from analysis.documents.units import group, is_judged, unit_labels, why_skipped
@@ -81,7 +81,7 @@ class Plan:
         self.tokenizer, self.split, self._corpus = tokenizer, split, corpus
         self.examples = documents_of(corpus, split, settings.limit, seed=settings.seed)
         self.all_rationale = get_protocol(settings.protocol).all_rationale
-        self.with_query = _with_query(corpus.splits[split], settings.queries)
+        self.with_query = _with_query(corpus, settings.queries)
         if model is None:
             self.gold = [0] * len(self.examples)
             self.max_length = max(len(example.words) for example in self.examples)
@@ -239,10 +239,9 @@ def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def _with_query(examples: Sequence[Any], wanted: bool | None) -> bool:
-    if wanted is not None:
-        return wanted
-    return len({getattr(example, "query", "") for example in examples}) > 1
+def _with_query(corpus: Any, wanted: bool | None) -> bool:
+    """Whether the model reads the queries: as asked, or where two of the corpus differ, as in training."""
+    return queries_differ(corpus) if wanted is None else wanted
 
 
 def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:

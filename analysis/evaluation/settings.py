@@ -65,8 +65,8 @@ class Settings:
     paper's, attention attention_received rollout saliency cp random"""
 
     queries: bool | None = option(None, DATA, choices=("auto", "yes", "no"))
-    """queries as second segment; auto: when they differ between the documents of the split (the same query everywhere
-    says nothing, and models are trained without it)"""
+    """queries as second segment; auto: when they differ between the documents of the corpus, all splits together (one
+    query for all says nothing, and models are trained without it)"""
 
     protocol: str = option("paper", METHOD, choices=tuple(PROTOCOLS))
     """a preset of policy, aggregation, metrics and faithfulness (python -m analysis.evaluation.protocols)"""

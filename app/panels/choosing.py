@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
 from app.server import state
 from app.sources import documents
@@ -65,7 +66,7 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
     )
     return documents.of_example(
         examples[chosen],
-        with_query=documents.has_queries(corpus.splits[split]),
+        with_query=queries_differ(corpus),
         labels=corpus.labels,
         source=f"{title}, {split}",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -84,11 +83,6 @@ def of_example(
         labels=labels,
         source=source,
     )
-
-
-def has_queries(examples: Sequence[EraserExample]) -> bool:
-    """Whether an evaluation shows the queries of a split to the model: where they differ between its documents."""
-    return len({example.query for example in examples}) > 1
 
 
 def rationale_of(words: int, spans: tuple[tuple[int, int], ...]) -> NDArray[np.bool_]:

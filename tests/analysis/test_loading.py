@@ -1,22 +1,85 @@
-"""Which weights are read: safetensors, and nothing that is unpickled."""
+"""Models by name: what is no whole classifier is refused with one line, before anything is scored."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from adapler.errors import CheckpointError
-from analysis import loading
+from analysis.loading import load_classifier, load_models
 from tests.analysis.conftest import tiny_bert
+
+
+@pytest.fixture
+def folder(tiny_tokenizer: Any, tmp_path: Path) -> Path:
+    tiny_bert().save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_whole_classifier_is_loaded_as_it_is(folder: Path) -> None:
+    loaded = load_classifier(str(folder))
+    assert not loaded.training and loaded.dtype == torch.float32
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in tiny_bert().state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "bert.encoder.layer.1.output.dense.weight"])
+def test_an_incomplete_classifier_is_refused(folder: Path, name: str) -> None:
+    """transformers fills the gap with random numbers and goes on: every score would be one of a random model."""
+    state = load_file(folder / "model.safetensors")
+    del state[name]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"model: no weights for '{name}'; the checkpoint is incomplete"):
+        load_models(folder, None, device="cpu")
+
+
+def test_weights_that_are_no_numbers_are_refused(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    state["bert.pooler.dense.weight"][0, 0] = float("nan")
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="model: weights 'bert.pooler.dense.weight' hold NaN or infinity"):
+        load_models(folder, None, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("problem_type", "multi_label_classification", "problem_type: 'multi_label_classification' is not supported"),
+        ("num_labels", 1, "num_labels: 1 is not at least 2"),
+    ],
+)
+def test_what_does_not_choose_one_label_is_refused(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    model = tiny_bert()
+    setattr(model.config, field, value)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"its config.json: {message}"):
+        load_classifier(str(tmp_path))
+
+
+def test_a_classifier_that_adapler_cannot_be_built_on_is_loaded(tmp_path: Path) -> None:
+    config = ModernBertConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        num_labels=2,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0),
+    )
+    ModernBertForSequenceClassification(config).save_pretrained(tmp_path)
+    assert type(load_classifier(str(tmp_path))) is ModernBertForSequenceClassification
 
 
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     model = tiny_bert()
     model.save_pretrained(tmp_path)
-    assert loading.load_classifier(str(tmp_path)).config.num_labels == 2
+    assert load_classifier(str(tmp_path)).config.num_labels == 2
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="model.safetensors"):
-        loading.load_classifier(str(tmp_path))
+        load_classifier(str(tmp_path))

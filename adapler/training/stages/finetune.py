@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import Trainer, set_seed
 
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
+from adapler.backbones.families import SINGLE_LABEL
 from adapler.data.tasks import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import CheckpointError, TrainingError
@@ -112,10 +113,8 @@ def finetune(
         return done
     set_seed(settings.seed)
     classifier = load_classifier(model, labels=list(task.labels))
-    if (
-        classifier.config.problem_type is None
-    ):  # transformers sets it in the first step, which a resumed run may not have
-        classifier.config.problem_type = "single_label_classification"
+    # transformers sets it in the first step, which a resumed run may not have.
+    classifier.config.problem_type = SINGLE_LABEL
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)

@@ -60,7 +60,7 @@ def prepare(
     if is_fine_tuned(config):
         task = in_label_order(task, [str(config.id2label[index]) for index in range(config.num_labels)])
     max_length = _max_length(settings.max_length, config, task=task, model=model)
-    tokenizer = load_tokenizer(model, words="words" in task.columns)
+    tokenizer = load_tokenizer(model, words=task.is_split_into_words)
     if is_main():
         for note in task.notes:
             print(f"note: {note}")

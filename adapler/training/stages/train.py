@@ -142,7 +142,7 @@ def train(
         model, labels=list(task.labels), contribution_hidden_size=objectives.contribution_hidden_size
     )
     if not fine_tuned:
-        reinitialise_head(adapler.backbone, mode=initial_head)
+        reinitialise_head(adapler.backbone, mode=initial_head, fine_tuned=False)
     train_rows = add_saliency(encoded["train"], saliency)
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)

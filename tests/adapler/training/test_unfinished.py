@@ -14,8 +14,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError
-from adapler.training.resume import begin_stage, first_difference, last_checkpoint
+from adapler.training.records import write_record
+from adapler.training.resume import STAGE, begin_stage, first_difference, last_checkpoint
+from adapler.training.settings import TaskSettings
 from adapler.training.stages.finetune import FinetuneTrainer, best_epochs
+from adapler.training.stages.prepare import prepare
 from adapler.training.trainer import AdapLeRTrainer
 from tests.conftest import tiny_classifier
 
@@ -84,6 +87,22 @@ def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_toke
     with pytest.raises(ArgumentError, match="finetuned holds a finished run with model_checksum"):
         main(command(task_folder, other, output))
     assert main([*run, "--device", "cpu"]) == 0, "the device is no setting that counts"
+
+
+def test_the_columns_that_are_read_belong_to_a_run(task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    """The checksum of an ERASER corpus is the same with and without its queries."""
+    prepared = prepare(
+        TaskSettings(task=str(task_folder), max_length=16),
+        model(tmp_path / "model", tiny_tokenizer, seed=0),
+        splits=("train",),
+        seed=0,
+    )
+    assert prepared.encoding["columns"] == ["text_a"]
+    (tmp_path / "epochs" / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "epochs" / "checkpoint-3" / "trainer_state.json").write_text("{}")
+    write_record(tmp_path / "epochs" / STAGE, {"encoding": {**prepared.encoding, "columns": ["text_a", "query"]}})
+    with pytest.raises(ArgumentError, match="unfinished training with encoding.columns"):
+        begin_stage(tmp_path, {"encoding": prepared.encoding}, resume=True)
 
 
 def test_training_of_adapler_that_was_stopped(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:

@@ -108,6 +108,21 @@ def test_multirc(multirc: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
     assert written["rationales"][0]["docid"] == "Fiction-stories-masc-A_Dull_Plot-2.txt"
 
 
+def test_a_split_with_one_query_keeps_it_when_those_of_the_corpus_differ(multirc: Path, tiny_tokenizer: Any) -> None:
+    """A model trained with queries reads them in a split, too, whose documents all happen to have the same."""
+    lines = (multirc / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (multirc / "test.jsonl").write_text(lines[0], encoding="utf-8")
+    true = lines[0].replace(':0:0"', ':8:0"')
+    false = lines[0].replace('"True"', '"False"').replace(':0:0"', ':9:0"')
+    (multirc / "train.jsonl").write_text(true + false, encoding="utf-8")
+    assert run(multirc, tiny_tokenizer).meta["queries"] is False, "one query in all says nothing"
+    (multirc / "train.jsonl").write_text(true + lines[1], encoding="utf-8")
+    report = run(multirc, tiny_tokenizer)
+    assert report.meta["queries"] is True
+    assert [one.tokens - one.content_tokens for one in report.documents] == [3 + 8]
+    assert run(multirc, tiny_tokenizer, queries=False).meta["queries"] is False
+
+
 @pytest.mark.parametrize("policy", ["truncate", "rationale-windows", "all-windows"])
 def test_boolq(boolq: Path, tiny_tokenizer: Any, policy: str) -> None:
     report = run(boolq, tiny_tokenizer, policy=policy, methods=["saliency", "random"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
 from adapler.model import flops
 from analysis.evaluation.plan import Plan
@@ -130,10 +131,10 @@ def test_queries_are_part_of_the_input_as_an_evaluation_gives_them(
     examples = corpus.splits["test"]
     settings = Settings(max_length=40)
     plan = Plan(model=app_model.backbone, tokenizer=tiny_tokenizer, corpus=corpus, split="test", settings=settings)
-    assert documents.has_queries(examples) == plan.with_query == (queries is QUERIES)
+    assert plan.with_query == queries_differ(corpus) == (queries is QUERIES)
     _, alignments = next(iter(plan.chunks()))
     for example, outline, alignment in zip(examples, plan.outlines, alignments, strict=True):
-        document = documents.of_example(example, with_query=documents.has_queries(examples))
+        document = documents.of_example(example, with_query=queries_differ(corpus))
         got = trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale, query=document.query_words)
         window = alignment.windows[0]
         assert len(got) == outline.tokens
