@@ -95,7 +95,7 @@ def _swap_folders(new: Path, path: Path, aside: Path) -> None:
 
 def check_replaceable(path: Path) -> None:
     """Raises ArgumentError for a folder that holds the working directory, the home directory or a git repository."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
         return
     real = path.resolve()
     for precious, what in ((Path.cwd(), "the working directory"), (Path.home(), "the home directory")):
