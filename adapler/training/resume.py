@@ -278,8 +278,17 @@ def check_output_file(path: Path | None) -> None:
         if os.path.isdir(path):
             raise ArgumentError(f"--output: {path} is a folder, a file is to be written there")
         parent = Path(path).absolute().parent
-        check_output_folder(parent) if not parent.is_dir() else None
+        if not os.path.isdir(parent):
+            check_output_folder(parent)
         _probe(Path(path).absolute(), is_folder=False)
+
+
+def _check_name(path: Path) -> None:
+    """OSError for a name that is longer than the file system takes."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
 
 
 def _probe(path: Path, *, is_folder: bool) -> None:
@@ -289,6 +298,7 @@ def _probe(path: Path, *, is_folder: bool) -> None:
     probe = path.with_name(f".{path.stem[:40]}.{os.getpid():08x}{path.suffix[:40]}")
     made = [part for part in path.parents if not os.path.lexists(part)]
     try:
+        _check_name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_folder:
             probe.mkdir()
