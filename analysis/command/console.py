@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import loading
 from analysis.results.report import ReportData
 from analysis.results.wording import number
+
+WIDTH = 100  # columns of a terminal
 
 
 def header(report: ReportData) -> str:
@@ -24,7 +27,8 @@ def header(report: ReportData) -> str:
             lines.append(
                 f"check      {method}: {name} {values['mean']:.2g} on average, {least}{values['max']:.2g} at most"
             )
-    lines += [f"note       {remark}" for remark in report.meta.get("notes", ())]
+    for remark in report.meta.get("notes", ()):
+        lines += textwrap.wrap(remark, WIDTH, initial_indent=f"{'note':<11}", subsequent_indent=" " * 11)
     return "\n".join(lines)
 
 

@@ -95,6 +95,8 @@ def test_a_whole_run_of_two_processes(
         one, other = (
             json.loads((tmp_path / run / folder / f"evaluation-{split}.json").read_text()) for run in ("one", "two")
         )
+        # The weights are equal to rounding, see above, so their checksums are not.
+        assert one.pop("model_checksum") and other.pop("model_checksum")
         assert one == other
 
 
