@@ -99,6 +99,7 @@ def test_hover_and_signs_beside_colour(visit: Visit) -> None:
 def test_pieces_joined_to_words(visit: Visit) -> None:
     app = visit(f"?text={quote('an unfathomably synthesised melodrama')}&show={quote(state.ONE_LAYER)}")
     tokens = app.large().locator(".on, .cut, .gone")
+    expect(tokens.first).to_be_visible()  # counting does not wait
     pieces = tokens.count()
     app.widget("joined").locator("label").first.click()
     expect(tokens.filter(has_text="unfathomably").first).to_be_visible()
