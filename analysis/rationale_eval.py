@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,6 +24,7 @@ from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.evaluation.given import read_given
 from analysis.evaluation.plan import documents_of
+from analysis.evaluation.rationale_files import validated_layers
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from analysis.output import tables
@@ -44,6 +45,7 @@ def evaluate(
     predictions: Any = (),
     human: Any = None,
     rationales: str | Path | None = None,
+    rationale_layers: str | Path | Mapping[str, int] | None = None,
     cache: str | Path | bool | None = None,
     settings: Settings | None = None,
     progress: bool = True,
@@ -59,7 +61,8 @@ def evaluate(
     predictions, human: saved scores, each one more method: files in ERASER's format, or whatever else
         `analysis.evaluation.given.read_given` takes. With methods=[] and no model named, no model is loaded unless a
         metric asks one: tokens are then words, and whole documents are in view.
-    rationales: a folder for every method's rationales in ERASER's format.
+    rationales: a folder for every method's rationales in ERASER's format, at the option `rationale_layer` or at
+        rationale_layers: {method: layer}, or a report of the validation split, whose best layers are taken.
     cache: a folder where scores are kept for the next run, True for the default one; None or False: none.
     settings: how; the options below override its fields one by one, None leaves a field as it is.
     progress: show bars; command: what was typed, for the report.
@@ -70,6 +73,8 @@ def evaluate(
     corpus = loading.load_corpus(data, split=settings.split)
     given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
+    if isinstance(rationale_layers, str | Path):
+        rationale_layers = validated_layers(rationale_layers, split=settings.split, checksum=corpus.checksum)
     facts = {} if command is None else {"command": command}
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
@@ -90,6 +95,7 @@ def evaluate(
             cache=store,
             given=given,
             rationales=rationales,
+            rationale_layers=rationale_layers,
             meta=facts,
             progress=progress,
         )
@@ -163,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         predictions=inputs.predictions,
         human=inputs.human,
         rationales=inputs.rationales,
+        rationale_layers=inputs.rationale_layers,
         cache=_cache(inputs),
         command=public_command(sys.argv[1:] if argv is None else argv),
     )

@@ -73,6 +73,9 @@ class Inputs:
     rationales: str | None = option(None, RESULTS, metavar="DIR")
     """write every method's rationales there, in ERASER's format"""
 
+    rationale_layers: str | None = option(None, RESULTS, metavar="REPORT")
+    """a report of the validation split: of each method, --rationales writes the layer that ranks best there"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options: `--config`, and one for each field of `Inputs` and `Settings`."""

@@ -71,6 +71,23 @@ def best_layers(report: ReportData, metric: str = "average_precision") -> dict[s
     return {method: int(row.argmax()) for method, row in zip(report.methods, means, strict=True)}
 
 
+def validated_layers(path: str | Path, *, split: str, checksum: str) -> dict[str, int]:
+    """`best_layers` of a report that was saved of another split than the one whose rationales are to be written.
+
+    path: report.json, or the folder it lies in; split, checksum: of the data that is evaluated.
+
+    Raises ArgumentError for a report of that very split, DataError for one that cannot be read.
+    """
+    file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
+    report = ReportData.from_json(file)
+    if report.meta.get("split") == split and report.meta.get("data", {}).get("checksum") == checksum:
+        raise ArgumentError(
+            f"rationale_layers: {path} is a report of {split!r}, the split that is evaluated; its best layers would be "
+            "chosen by the answers, give a report of the validation split"
+        )
+    return best_layers(report)
+
+
 def layer_of(method: ScoringMethod, layers: int | Mapping[str, int] | None) -> int:
     """The layer of a method's written rationales. Raises ArgumentError where nobody has chosen one."""
     if not method.layerwise:
@@ -78,8 +95,9 @@ def layer_of(method: ScoringMethod, layers: int | Mapping[str, int] | None) -> i
     chosen = layers.get(method.key) if isinstance(layers, Mapping) else layers
     if chosen is None:
         raise ArgumentError(
-            f"rationale_layer: which layer's rationales of {method.key!r}? Name one, or choose it on the validation "
-            "split; the best one on the split that is evaluated would be chosen by its answers"
+            f"rationale_layer: which layer's rationales of {method.key!r}? Name one (--rationale-layer), or a "
+            "report of the validation split (--rationale-layers); the best one on the split that is evaluated would be "
+            "chosen by its answers"
         )
     return chosen
 

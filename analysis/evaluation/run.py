@@ -81,10 +81,11 @@ def run_evaluation(
     layers = settings.rationale_layer if rationale_layers is None else rationale_layers
     if rationales:
         for method in chosen:
-            layer_of(method, layers)
+            if (layer := layer_of(method, layers)) >= n_layers:
+                raise ArgumentError(f"rationale_layers: {method.key} has {layer}, the model has 0 to {n_layers - 1}")
     plan = Plan(model=model, tokenizer=tokenizer, corpus=corpus, split=settings.split, settings=settings)
     cache = cache or ScoreCache(None)
-    # rationales at the best layer need all scores once more, when the best layer is known
+    # rationales are written from all scores once more, when the evaluation is done
     with tempfile.TemporaryDirectory() if rationales and cache.folder is None else nullcontext() as scratch:
         if scratch is not None:
             cache = ScoreCache(scratch)

@@ -113,8 +113,8 @@ class Settings:
     """documents whose token scores go into the report"""
 
     rationale_layer: int | None = option(None, RESULTS, metavar="LAYER")
-    """layer of the scores that --rationales writes, needed with it: the best layer on the evaluated split would be
-    chosen by its answers"""
+    """layer of the scores that --rationales writes; it needs this or --rationale-layers, since the best layer on the
+    evaluated split would be chosen by its answers"""
 
     def __post_init__(self) -> None:
         preset = get_protocol(self.protocol)

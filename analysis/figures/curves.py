@@ -28,7 +28,8 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.results.report import RECALLS, ReportData
+from analysis.metrics.curves import RECALL_GRID
+from analysis.results.report import ReportData
 from analysis.results.wording import number
 
 FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Sufficiency ↓"}
@@ -48,10 +49,10 @@ def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: 
         if not np.isnan(row).all():
             # a marker every .2, each method's at recalls of its own, so that they do not hide each other
             offset = 3 * (list(report.methods).index(method) % 6)
-            ax.plot(RECALLS, row, markevery=(offset, 20), label=label(report, method), **{**EDGE, "zorder": 3, **look})
+            ax.plot(RECALL_GRID, row, markevery=(offset, 20), label=label(report, method), **{**EDGE, "zorder": 3, **look})
     # random's own curve: interpolated precision is the best at any higher recall, so chance is above the density
     if "random" in report.curves:
-        ax.plot(RECALLS, report.curves["random"][layer], **CHANCE, label="Chance")
+        ax.plot(RECALL_GRID, report.curves["random"][layer], **CHANCE, label="Chance")
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="Recall", ylabel="Precision")
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     ax.set_title(f"Layer {layer}", loc="left")

@@ -28,9 +28,8 @@ from analysis.results.records import DocumentRecord, DocumentScores
 from analysis.results.report_json import SCHEMA, SCHEMA_VERSION
 from analysis.results.wording import REFERENCE, higher_is_better
 
-__all__ = ["RECALLS", "SCHEMA", "SCHEMA_VERSION", "DocumentRecord", "DocumentScores", "ReportData"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "DocumentRecord", "DocumentScores", "ReportData"]
 
-RECALLS = RECALL_GRID  # the grid of `curves`
 
 FACTS = b"adapler.report"  # key of the facts in a Parquet file's metadata
 
@@ -67,10 +66,10 @@ class ReportData:
         if self.values.shape != expected:
             raise ArgumentError(f"values: shape {self.values.shape}, must be {expected}")
         for method, curve in self.curves.items():
-            if method not in self.methods or curve.shape != (n_layers, len(RECALLS)):
+            if method not in self.methods or curve.shape != (n_layers, len(RECALL_GRID)):
                 raise ArgumentError(
                     f"curves: {method!r} of shape {curve.shape}, must be one of {', '.join(self.methods)} "
-                    f"and of shape {(n_layers, len(RECALLS))}"
+                    f"and of shape {(n_layers, len(RECALL_GRID))}"
                 )
         square = (n_layers, n_methods, n_methods)
         if self.correlations is not None and self.correlations.shape != square:

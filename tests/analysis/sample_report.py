@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from analysis.documents.alignment import Account
+from analysis.metrics.curves import RECALL_GRID
 from analysis.metrics.faithfulness import BINS
 from analysis.output.report import RationaleReport
-from analysis.results.report import RECALLS, DocumentRecord, DocumentScores
+from analysis.results.report import DocumentRecord, DocumentScores
 
 METHODS = ("attention", "saliency", "cp", "random", "my_own_100%")
 AT_INPUT = ("lime(n_samples=8)", "human")
@@ -63,7 +64,7 @@ def full_report(n_layers: int = 4) -> RationaleReport:
     values[: len(METHODS), ..., : len(METRICS)] = plain.values
     values[:, :, 2] = np.nan
     values[len(METHODS) :, 1:] = np.nan
-    curves = {method: np.sort(rng.random((n_layers, len(RECALLS))), axis=1)[:, ::-1].copy() for method in methods}
+    curves = {method: np.sort(rng.random((n_layers, len(RECALL_GRID))), axis=1)[:, ::-1].copy() for method in methods}
     correlations = np.stack([np.corrcoef(rng.random((len(methods), 9))) for _ in range(n_layers)])
     correlations[1:, len(METHODS) :] = correlations[1:, :, len(METHODS) :] = np.nan
     meta = plain.meta | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,27 @@ def test_nobody_chose_a_layer(adapler_folder: Path, corpus_folder: Path, tmp_pat
         run(adapler_folder, corpus_folder, methods=["saliency"], rationales=tmp_path / "out")
     layers = best_layers(run(adapler_folder, corpus_folder, methods=["saliency", "random"]))
     assert set(layers) == {"saliency", "random"} and all(0 <= layer < 3 for layer in layers.values())
+
+
+def test_layers_are_chosen_by_the_report_of_another_split(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
+    shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
+    out, methods = tmp_path / "out", ["saliency", "random"]
+    test = run(adapler_folder, corpus_folder, methods=methods)
+    test.to_json(tmp_path / "test" / "report.json")
+    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+        run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
+    validation = run(adapler_folder, corpus_folder, methods=methods, split="val")
+    validation.to_json(tmp_path / "val" / "report.json")
+    run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "val")
+    for method, layer in best_layers(validation).items():
+        one = tmp_path / f"{method}-{layer}"
+        run(adapler_folder, corpus_folder, methods=[method], rationales=one, rationale_layer=layer)
+        assert (one / f"{method}.jsonl").read_text() == (out / f"{method}.jsonl").read_text()
+    with pytest.raises(ArgumentError, match="rationale_layers: saliency has 7, the model has 0 to 2"):
+        run(adapler_folder, corpus_folder, methods=["saliency"], rationales=out, rationale_layers={"saliency": 7})
 
 
 def hard_file(path: Path, spans: dict[str, list[tuple[int, int]]]) -> Path:

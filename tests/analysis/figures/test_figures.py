@@ -16,9 +16,9 @@ from adapler.errors import ArgumentError, DataError
 from analysis import figures
 from analysis.figures import __main__ as command
 from analysis.figures import style
+from analysis.metrics.curves import RECALL_GRID
 from analysis.output import tables
 from analysis.output.report import RationaleReport
-from analysis.results.report import RECALLS
 from tests.analysis.figures.drawn import TRADEOFF, lines
 from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_report
 
@@ -133,7 +133,7 @@ def test_precision_recall_draws_the_curves(report: RationaleReport) -> None:
     figure = report.figure("precision_recall", layers=(0, 3))
     for ax, layer in zip(figure.axes, (0, 3), strict=True):
         np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_ydata(), report.curves["cp"][layer])
-        np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_xdata(), RECALLS)
+        np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_xdata(), RECALL_GRID)
         np.testing.assert_array_equal(lines(ax)["Human"].get_ydata(), report.curves["human"][0])
         np.testing.assert_array_equal(lines(ax)["Chance"].get_ydata(), report.curves["random"][layer])
     without = replace(report, curves={name: curve for name, curve in report.curves.items() if name != "random"})
