@@ -49,7 +49,8 @@ def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: 
         if not np.isnan(row).all():
             # a marker every .2, each method's at recalls of its own, so that they do not hide each other
             offset = 3 * (list(report.methods).index(method) % 6)
-            ax.plot(RECALL_GRID, row, markevery=(offset, 20), label=label(report, method), **{**EDGE, "zorder": 3, **look})
+            style = {**EDGE, "zorder": 3, **look}
+            ax.plot(RECALL_GRID, row, markevery=(offset, 20), label=label(report, method), **style)
     # random's own curve: interpolated precision is the best at any higher recall, so chance is above the density
     if "random" in report.curves:
         ax.plot(RECALL_GRID, report.curves["random"][layer], **CHANCE, label="Chance")
