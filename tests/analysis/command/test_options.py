@@ -13,6 +13,9 @@ from analysis import rationale_eval
 from analysis.command.options import Inputs, build_parser, field_texts, parse, read_recipe
 from analysis.evaluation.protocols import PROTOCOLS
 from analysis.evaluation.settings import Settings
+from analysis.scores import get_method
+
+ROOT = Path(__file__).parents[3]
 
 SETTINGS = {one.name for one in fields(Settings)}
 INPUTS = {one.name for one in fields(Inputs)}
@@ -105,6 +108,15 @@ def test_a_recipe_that_is_wrong(tmp_path: Path, text: str, message: str) -> None
 def test_keywords_that_are_wrong(corpus_folder: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         rationale_eval.evaluate(data=corpus_folder, progress=False, **options)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "rationales").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_repository(path: Path) -> None:
+    inputs, settings = parse(["--config", str(path)])
+    assert inputs.output is not None and inputs.output.startswith("reports/") and settings.dtype == "float32"
+    assert [get_method(one).name for one in settings.methods or ()][-2:] == ["cp", "random"]
+    command = f"# python -m analysis.rationale_eval --config {path.relative_to(ROOT)}"
+    assert command in path.read_text(encoding="utf-8").splitlines()
 
 
 def test_absolute_paths_stay_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
