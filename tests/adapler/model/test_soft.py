@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from adapler.model import passes
+from adapler.model.passes import soft as passes
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.adapler.model import reference
