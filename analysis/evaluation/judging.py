@@ -31,7 +31,7 @@ from analysis.evaluation.given import GivenScores
 from analysis.evaluation.plan import Plan, example_window
 from analysis.evaluation.rationale_files import hard_rationale, span_documents
 from analysis.evaluation.scoring import ScoredWindow
-from analysis.metrics.eraser import EraserScores
+from analysis.metrics.eraser_scorer import EraserScores
 from analysis.metrics.registry import compute, get_metric
 from analysis.metrics.statistics import few_documents
 from analysis.results.report import DocumentRecord, DocumentScores

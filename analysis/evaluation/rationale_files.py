@@ -23,7 +23,7 @@ from analysis.documents.windows import Window
 from analysis.evaluation.faithfulness import version_logits
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
-from analysis.metrics.eraser import SpanDocument
+from analysis.metrics.eraser_scorer import SpanDocument
 from analysis.metrics.selection import density_size, select_top_k
 from analysis.results.report import ReportData
 from analysis.scores import Batch, ScoringMethod

@@ -2,24 +2,19 @@
 
 plausibility   average precision, selection at 1/n, FPR, TPR, J
 selection      precision, recall, F1, IOU of tokens; top k, ties in the mean
-eraser         ERASER's AUPRC, ROC-AUC, IOU F1 and its whole scorer, `eraser_scores`
+eraser         ERASER's AUPRC, ROC-AUC, IOU F1 of a document
+eraser_scorer  what ERASER's official scorer prints of a data set, `eraser_scores`
 faithfulness   comprehensiveness, sufficiency, AOPC, leave-one-out
 curves         interpolated precision at a grid of recalls
 registry       all of them by name: METRICS, `compute`
-statistics     intervals, paired tests, Holm, effect sizes, several runs merged
+statistics     intervals, paired tests, Holm
+comparison     one method against all others, effect sizes, several runs merged
 """
 
+from analysis.metrics.comparison import compare, effect_size, merge_runs
 from analysis.metrics.curves import RECALL_GRID, precision_at_recall
-from analysis.metrics.eraser import (
-    EraserScores,
-    SpanDocument,
-    auprc,
-    contiguous_spans,
-    eraser_scores,
-    iou_f1,
-    roc_auc,
-    top_k_iou_f1,
-)
+from analysis.metrics.eraser import auprc, contiguous_spans, iou_f1, roc_auc, top_k_iou_f1
+from analysis.metrics.eraser_scorer import EraserScores, SpanDocument, eraser_scores
 from analysis.metrics.faithfulness import (
     FaithfulnessSettings,
     aopc,
@@ -49,14 +44,7 @@ from analysis.metrics.selection import (
     top_k_iou,
     top_k_scores,
 )
-from analysis.metrics.statistics import (
-    bootstrap_intervals,
-    compare,
-    effect_size,
-    holm,
-    merge_runs,
-    paired_permutation_test,
-)
+from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 
 # The function `faithfulness` has the name of its module: from analysis.metrics.faithfulness import faithfulness
 __all__ = [

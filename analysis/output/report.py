@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
 from analysis import figures
-from analysis.metrics.statistics import merge_runs
+from analysis.metrics.comparison import merge_runs
 from analysis.output import markup
 from analysis.output.html import page, summary_table
 from analysis.results.report import ReportData, write_text

@@ -21,8 +21,9 @@ from pyarrow import parquet
 
 from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing
+from analysis.metrics.comparison import compare
 from analysis.metrics.curves import RECALL_GRID
-from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
+from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals
 from analysis.results import report_json
 from analysis.results.records import DocumentRecord, DocumentScores
 from analysis.results.report_json import SCHEMA, SCHEMA_VERSION
@@ -165,7 +166,7 @@ class ReportData:
         return frame[layerwise.astype(bool) | (frame["layer"] == 0)].reset_index(drop=True)
 
     def comparisons(self, reference: str = REFERENCE, metric: str = "average_precision") -> pd.DataFrame:
-        """`analysis.metrics.statistics.compare` of `reference` with every other method at each layer.
+        """`analysis.metrics.comparison.compare` of `reference` with every other method at each layer.
 
         A method with a meaning at the input only is compared with the reference's every layer; the layers of two
         such methods would all be the same comparison, which is made once. Raises ArgumentError for a method or

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
 from adapler.errors import ArgumentError, DataError
-from analysis.metrics import eraser
-from analysis.metrics.eraser import SpanDocument
+from analysis.metrics import eraser, eraser_scorer
+from analysis.metrics.eraser_scorer import SpanDocument
 
 tied = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.2, 0.5])), min_size=1, max_size=30)
 
@@ -132,7 +132,7 @@ def test_iou_f1_by_hand() -> None:
 def test_two_halves_of_one_rationale_count_twice_as_in_eraser() -> None:
     # precision 2/2, recall 2/1 (see the docstring)
     halves = SpanDocument("a", 4, truth=((0, 4),), predicted=((0, 2), (2, 4)))
-    micro = eraser.eraser_scores([halves])["iou_scores"][0]["micro"]
+    micro = eraser_scorer.eraser_scores([halves])["iou_scores"][0]["micro"]
     assert (micro["p"], micro["r"], micro["f1"]) == pytest.approx((1, 2, 4 / 3))
 
 
@@ -166,10 +166,10 @@ def test_eraser_scores_equal_a_slow_reference(seed: int) -> None:
     documents = _documents(np.random.default_rng(seed))
     if not any(document.truth for document in documents):
         with pytest.raises(ArgumentError, match="none has a rationale"):
-            eraser.eraser_scores(documents)
+            eraser_scorer.eraser_scores(documents)
         return
     thresholds = (0.25, 0.5, 1.0)  # exact in binary: the reference compares fractions with them
-    result = eraser.eraser_scores(documents, thresholds=thresholds)
+    result = eraser_scorer.eraser_scores(documents, thresholds=thresholds)
     if any(document.predicted for document in documents):
         for threshold, scores in zip(thresholds, result["iou_scores"], strict=True):
             assert scores["threshold"] == threshold
@@ -193,7 +193,7 @@ def test_eraser_scores_by_hand() -> None:
         SpanDocument("b", 4, truth=((1, 2), (3, 4)), predicted=()),
         SpanDocument("c", 4, truth=(), predicted=((0, 1),)),
     ]
-    result = eraser.eraser_scores(documents)
+    result = eraser_scorer.eraser_scores(documents)
     assert set(result) == {"iou_scores", "rationale_prf", "token_prf"}  # no scores, no soft metrics
     (iou,) = result["iou_scores"]
     assert iou["micro"] == pytest.approx({"p": 1 / 3, "r": 1 / 3, "f1": 1 / 3})
@@ -227,8 +227,8 @@ def test_bad_data_sets() -> None:
         ([one, scored], "'b' and 'a': one has scores, one has none"),
     ):
         with pytest.raises(ArgumentError, match=message):
-            eraser.eraser_scores(documents)
+            eraser_scorer.eraser_scores(documents)
 
 
 def test_docstring_examples() -> None:
-    assert doctest.testmod(eraser).failed == 0
+    assert doctest.testmod(eraser).failed == doctest.testmod(eraser_scorer).failed == 0

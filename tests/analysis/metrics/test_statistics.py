@@ -9,16 +9,9 @@ import pytest
 from scipy import stats
 
 from adapler.errors import ArgumentError
-from analysis.metrics import statistics
-from analysis.metrics.statistics import (
-    COMPARISON_COLUMNS,
-    bootstrap_intervals,
-    compare,
-    effect_size,
-    holm,
-    merge_runs,
-    paired_permutation_test,
-)
+from analysis.metrics import comparison, statistics
+from analysis.metrics.comparison import COMPARISON_COLUMNS, compare, effect_size, merge_runs
+from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 
 
 def test_equals_scipy_with_the_same_draws() -> None:
@@ -258,4 +251,4 @@ def test_bad_comparisons(call: object, message: str) -> None:
 
 
 def test_docstring_examples() -> None:
-    assert doctest.testmod(statistics).failed == 0
+    assert doctest.testmod(statistics).failed == doctest.testmod(comparison).failed == 0
