@@ -15,14 +15,15 @@ from analysis.metrics.curves import RECALL_GRID, precision_at_recall
 
 
 class RunningMean:
-    """Mean of arrays of one shape, NaN left out cell by cell."""
+    """Mean of arrays of one shape and its standard error, NaN left out cell by cell."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.total, self.n = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        self.total, self.squares, self.n = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
 
     def add(self, values: NDArray[np.float64]) -> None:
         defined = ~np.isnan(values)
         self.total[defined] += values[defined]
+        self.squares[defined] += values[defined] ** 2
         self.n += defined
 
     @property
@@ -30,6 +31,16 @@ class RunningMean:
         """NaN where nothing was added."""
         empty = np.full(self.total.shape, np.nan)
         return np.asarray(np.divide(self.total, self.n, out=empty, where=self.n > 0))
+
+    @property
+    def error(self) -> NDArray[np.float64]:
+        """Standard error of the mean, s / sqrt(n) with s over n - 1; NaN where fewer than two were added.
+
+        The sums of squares are exact enough for what is averaged here, numbers between -1 and 1.
+        """
+        spread = np.clip(self.squares - self.total**2 / np.maximum(self.n, 1), 0, None)
+        empty = np.full(self.total.shape, np.nan)
+        return np.asarray(np.sqrt(np.divide(spread, self.n * (self.n - 1), out=empty, where=self.n > 1)))
 
 
 def spearman(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,6 +94,11 @@ class CurvesAndCorrelations:
     def curves(self) -> dict[str, NDArray[np.float64]]:
         """method -> (L, G)."""
         return dict(zip(self.methods, self._curves.mean, strict=True))
+
+    @property
+    def curve_errors(self) -> dict[str, NDArray[np.float64]]:
+        """method -> (L, G), the standard error of each point over documents."""
+        return dict(zip(self.methods, self._curves.error, strict=True))
 
     @property
     def correlations(self) -> NDArray[np.float64]:

@@ -129,6 +129,10 @@ class Judge:
         return self._pictures.curves
 
     @property
+    def curve_errors(self) -> dict[str, NDArray[np.float64]]:
+        return self._pictures.curve_errors
+
+    @property
     def correlations(self) -> NDArray[np.float64]:
         return self._pictures.correlations
 

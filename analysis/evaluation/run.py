@@ -132,6 +132,7 @@ def run_evaluation(
             | (meta or {}),
             examples=judge.examples(records),
             curves=judge.curves,
+            curve_errors=judge.curve_errors,
             correlations=judge.correlations,
             run_facts={"from_cache": scorer.from_cache, "computed": scorer.computed},
         )

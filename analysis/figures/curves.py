@@ -33,13 +33,14 @@ from analysis.results.report import ReportData
 from analysis.results.wording import number
 
 FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Sufficiency ↓"}
+NORMAL_95 = 1.96  # standard errors on either side of a mean
 DIVERGING = "RdBu"  # white at 0
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 
 
 def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> None:
-    """Interpolated precision at each recall, mean over documents, one line a method; chance is the curve of `random`,
-    where the report has it."""
+    """Interpolated precision at each recall, mean over documents, one line a method, with its 95 % band (1.96 standard
+    errors at each recall) where the report has them; chance is the curve of `random`, where the report has it."""
     require_layer(layer, report.n_layers)
     for method, look in looks(select(report, methods)).items():
         curve = report.curves.get(method)
@@ -51,6 +52,10 @@ def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: 
             offset = 3 * (list(report.methods).index(method) % 6)
             style = {**EDGE, "zorder": 3, **look}
             ax.plot(RECALL_GRID, row, markevery=(offset, 20), label=label(report, method), **style)
+            if (errors := report.curve_errors.get(method)) is not None:
+                half = NORMAL_95 * errors[layer if report.is_layerwise(method) else 0]
+                band = {"color": look["color"], "alpha": 0.1, "linewidth": 0, "zorder": 1}
+                ax.fill_between(RECALL_GRID, row - half, row + half, **band)
     # random's own curve: interpolated precision is the best at any higher recall, so chance is above the density
     if "random" in report.curves:
         ax.plot(RECALL_GRID, report.curves["random"][layer], **CHANCE, label="Chance")

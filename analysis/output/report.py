@@ -33,6 +33,7 @@ class RationaleReport(ReportData):
             meta=data.meta,
             examples=data.examples,
             curves=data.curves,
+            curve_errors=data.curve_errors,
             correlations=data.correlations,
             run_facts=data.run_facts,
         )

@@ -45,6 +45,7 @@ class ReportData:
                   AP, versions, seed, command, ..., and "layerwise": {method: bool}
     examples      a few documents token by token
     curves        method -> (L, 101) mean interpolated precision at the recalls 0, .01, ..., 1
+    curve_errors  method -> (L, 101) standard error of each of these means; empty in reports of older versions
     correlations  (L, M, M) mean over documents of Spearman's rho between two methods' scores; NaN: not defined
     run_facts     of this run and no other (how much came out of the cache): for the screen, never written
 
@@ -60,18 +61,20 @@ class ReportData:
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     correlations: NDArray[np.float64] | None = None
     run_facts: Mapping[str, Any] = field(default_factory=dict)
+    curve_errors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n_methods, n_layers = len(self.methods), self.n_layers
         expected = (n_methods, n_layers, len(self.documents), len(self.metrics))
         if self.values.shape != expected:
             raise ArgumentError(f"values: shape {self.values.shape}, must be {expected}")
-        for method, curve in self.curves.items():
-            if method not in self.methods or curve.shape != (n_layers, len(RECALL_GRID)):
-                raise ArgumentError(
-                    f"curves: {method!r} of shape {curve.shape}, must be one of {', '.join(self.methods)} "
-                    f"and of shape {(n_layers, len(RECALL_GRID))}"
-                )
+        for name, curves in (("curves", self.curves), ("curve_errors", self.curve_errors)):
+            for method, curve in curves.items():
+                if method not in self.methods or curve.shape != (n_layers, len(RECALL_GRID)):
+                    raise ArgumentError(
+                        f"{name}: {method!r} of shape {curve.shape}, must be one of {', '.join(self.methods)} "
+                        f"and of shape {(n_layers, len(RECALL_GRID))}"
+                    )
         square = (n_layers, n_methods, n_methods)
         if self.correlations is not None and self.correlations.shape != square:
             raise ArgumentError(f"correlations: shape {self.correlations.shape}, must be {square}")
@@ -221,6 +224,7 @@ class ReportData:
             },
             "examples": [example.to_dict() for example in self.examples],
             "curves": {method: curve.tolist() for method, curve in self.curves.items()},
+            "curve_errors": {method: errors.tolist() for method, errors in self.curve_errors.items()},
             "correlations": None if self.correlations is None else self.correlations.tolist(),
         }
 

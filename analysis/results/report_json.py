@@ -69,7 +69,8 @@ def _fields(content: dict[str, Any]) -> dict[str, Any]:
             values[m, :, :, k] = numbers(rows, (n_layers, len(documents)), where)
     meta = _meta(content)
     examples = _need(content, "examples", list)
-    curves = _need(content, "curves", dict)
+    known = ["curves", *(["curve_errors"] if "curve_errors" in content else [])]  # older versions wrote no errors
+    curves = {name: _need(content, name, dict) for name in known}
     correlations = content.get("correlations")
     square = (n_layers, len(methods), len(methods))
     return {
@@ -79,7 +80,10 @@ def _fields(content: dict[str, Any]) -> dict[str, Any]:
         "values": values,
         "meta": meta,
         "examples": tuple(_example(row, f"examples[{i}]") for i, row in enumerate(examples)),
-        "curves": {method: numbers(curve, (n_layers, 101), f"curves.{method}") for method, curve in curves.items()},
+        **{
+            name: {method: numbers(rows, (n_layers, 101), f"{name}.{method}") for method, rows in by_method.items()}
+            for name, by_method in curves.items()
+        },
         "correlations": None if correlations is None else numbers(correlations, square, "correlations"),
     }
 

@@ -65,6 +65,7 @@ def full_report(n_layers: int = 4) -> RationaleReport:
     values[:, :, 2] = np.nan
     values[len(METHODS) :, 1:] = np.nan
     curves = {method: np.sort(rng.random((n_layers, len(RECALL_GRID))), axis=1)[:, ::-1].copy() for method in methods}
+    errors = {method: 0.1 * rng.random((n_layers, len(RECALL_GRID))) for method in methods}
     correlations = np.stack([np.corrcoef(rng.random((len(methods), 9))) for _ in range(n_layers)])
     correlations[1:, len(METHODS) :] = correlations[1:, :, len(METHODS) :] = np.nan
     meta = plain.meta | {
@@ -74,7 +75,7 @@ def full_report(n_layers: int = 4) -> RationaleReport:
         "protocol": "paper",
     }
     examples = (make_example(n_layers), make_example(n_layers, with_retention=False))
-    return RationaleReport(methods, metrics, plain.documents, values, meta, examples, curves, correlations)
+    return RationaleReport(methods, metrics, plain.documents, values, meta, examples, curves, correlations, {}, errors)
 
 
 def make_example(n_layers: int = 4, *, with_retention: bool = True) -> DocumentScores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from adapler.data.eraser import EraserCorpus, EraserExample, read_corpus
 from analysis import loading, rationale_eval
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
+from analysis.evaluation.accumulation import RunningMean
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
 from analysis.scores import get_method
@@ -138,6 +140,22 @@ def test_correlations_and_curves(report: RationaleReport) -> None:
     np.testing.assert_allclose(report.correlations, report.correlations.transpose(0, 2, 1), atol=1e-12)
     for curve in report.curves.values():
         assert curve.shape == (3, 101) and (np.diff(curve, axis=1) <= 1e-12).all()
+    errors = report.curve_errors["cp"]
+    assert errors.shape == (3, 101) and (errors >= 0).all() and errors.max() > 0
+
+
+def test_standard_error_of_a_running_mean() -> None:
+    rows = np.random.default_rng(0).random((7, 2, 3))
+    rows[2:, 0, 0], rows[1:, 1, 1] = np.nan, np.nan
+    running = RunningMean((2, 3))
+    for row in rows:
+        running.add(row)
+    known = (~np.isnan(rows)).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a cell with one value
+        expected = np.nanstd(rows, axis=0, ddof=1) / np.sqrt(known)
+    np.testing.assert_allclose(running.mean, np.nanmean(rows, axis=0), atol=1e-12)
+    np.testing.assert_allclose(running.error, expected, atol=1e-12)
 
 
 def test_queries_are_shown_when_they_differ(

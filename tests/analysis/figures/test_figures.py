@@ -136,6 +136,12 @@ def test_precision_recall_draws_the_curves(report: RationaleReport) -> None:
         np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_xdata(), RECALL_GRID)
         np.testing.assert_array_equal(lines(ax)["Human"].get_ydata(), report.curves["human"][0])
         np.testing.assert_array_equal(lines(ax)["Chance"].get_ydata(), report.curves["random"][layer])
+        at = list(lines(ax)).index("AdapLeR CP")
+        band = ax.collections[at].get_paths()[0].get_extents()
+        errors = report.curve_errors["cp"][layer]
+        assert band.ymax == pytest.approx((report.curves["cp"][layer] + 1.96 * errors).max(), rel=1e-6)
+    plain = replace(report, curve_errors={}).figure("precision_recall", layers=(0,))
+    assert not plain.axes[0].collections, "a report of an older version has no bands"
     without = replace(report, curves={name: curve for name, curve in report.curves.items() if name != "random"})
     assert "Chance" not in lines(without.figure("precision_recall", layers=(0,)).axes[0])
 
@@ -224,7 +230,8 @@ def only(report: RationaleReport, methods: tuple[str, ...]) -> RationaleReport:
     assert report.correlations is not None
     curves = {method: report.curves[method] for method in methods}
     correlations = report.correlations[:, chosen][:, :, chosen]
-    return replace(report, methods=methods, values=report.values[chosen], curves=curves, correlations=correlations)
+    known = {"curves": curves, "curve_errors": {}, "correlations": correlations}
+    return replace(report, methods=methods, values=report.values[chosen], **known)
 
 
 @pytest.mark.parametrize("methods", [("random",), ("random", "human"), ("random", *AT_INPUT)])

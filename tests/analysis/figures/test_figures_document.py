@@ -87,9 +87,11 @@ def test_the_heat_map_shows_the_tokens_where_there_are_few() -> None:
         return [label.get_text() for label in labels], {label.get_rotation() for label in labels}, ax.get_xlabel()
 
     few = make_example()
-    written, rotations, axis = names(few)
+    written, _, axis = names(few)
     assert written == ["[CLS]", "a", "un", "forgettable", "film", ".", "<b>x</b>", "$y$", written[8], "[SEP]"]
-    assert rotations == {0} and axis == "", "short enough to stand side by side"
+    assert axis == ""
+    short = replace(few, tokens=tuple("abcdefghij"))  # in whatever font the machine has
+    assert names(short)[1] == {0}, "short enough to stand side by side"
     assert names(long_document(heatmap.MOST_TOKENS - 2))[1] == {90}
     numbers, _, axis = names(long_document(heatmap.MOST_TOKENS - 1))
     assert all(number.lstrip("−").isdigit() for number in numbers) and axis == "Token"

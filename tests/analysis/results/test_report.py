@@ -165,6 +165,8 @@ def test_json_round_trip_of_everything_a_report_can_hold(tmp_path: Path) -> None
     assert np.array_equal(back.correlations, report.correlations, equal_nan=True)
     assert back.curves.keys() == report.curves.keys()
     assert all(np.array_equal(back.curves[method], report.curves[method]) for method in report.curves)
+    assert back.curve_errors.keys() == report.curve_errors.keys() != set()
+    assert all(np.array_equal(back.curve_errors[name], values) for name, values in report.curve_errors.items())
     for ours, theirs in zip(report.examples, back.examples, strict=True):
         assert (ours.id, ours.tokens, ours.prediction, ours.label) == (
             theirs.id,
