@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError
 from adapler.training.records import write_record
-from adapler.training.resume import STAGE, begin_stage, first_difference, last_checkpoint
+from adapler.training.resume import STAGE, begin_stage, finished_record, first_difference, last_checkpoint
 from adapler.training.settings import TaskSettings
 from adapler.training.stages.finetune import FinetuneTrainer, best_epochs
 from adapler.training.stages.prepare import prepare
@@ -235,3 +235,14 @@ def test_windows_are_judged_as_documents_everywhere(tiny_classifier_folder: Path
         right += int(torch.cat(logits).mean(0).argmax()) == row["label"]
     assert record["reference_score"] == right / 24 == record["epochs"][0]["accuracy"] == evaluation["none"]["score"]
     assert record["validation"]["accuracy"] == right / 24 and record["qualified"]
+
+
+@pytest.mark.parametrize("name", ["task", "data_checksum", "encoding", "model_checksum"])
+def test_a_finished_stage_of_other_data_is_not_taken(tmp_path: Path, name: str) -> None:
+    """The settings may all be the same: the data and the model are compared as well."""
+    wanted = {"task": "films", "data_checksum": "abc", "encoding": {"max_length": 16}, "model_checksum": "def"}
+    write_record(tmp_path / "run.json", wanted | {"command": "train", "seed": 1})
+    assert finished_record(tmp_path, wanted | {"seed": 1}, resume=True, keep_epochs=True) is not None
+    other = wanted | {"seed": 1, name: {"max_length": 8} if name == "encoding" else "other"}
+    with pytest.raises(ArgumentError, match=f"holds a finished run with {name}"):
+        finished_record(tmp_path, other, resume=True, keep_epochs=True)

@@ -15,9 +15,10 @@ import torch
 from adapler.errors import ArgumentError
 from analysis import rationale_eval
 from analysis.documents.alignment import align
+from analysis.documents.units import WindowScores
 from analysis.documents.windows import Window
-from analysis.evaluation import plan, scoring
-from analysis.evaluation.cache import ScoreCache, default_folder, fingerprints
+from analysis.evaluation import faithfulness, plan, scoring
+from analysis.evaluation.cache import ScoreCache, default_folder, entries, fingerprints
 from analysis.evaluation.cache.entries import method_entry
 from analysis.evaluation.cache.fingerprints import (
     ROOT,
@@ -470,3 +471,26 @@ def test_no_pickle_is_ever_read(tmp_path: Path) -> None:
     cache.save("abc", {"x": np.arange(3)})
     found = cache.load("abc")
     assert found is not None and found["x"].tolist() == [0, 1, 2] and (cache.hits, cache.misses) == (1, 1)
+
+
+def test_the_code_is_in_every_key(
+    reducer: Any, tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that lost the code's fingerprint would give old numbers to new code."""
+    (window,) = align(Document("d", GOOD, [1]), tiny_tokenizer).windows
+    method = get_method("saliency")
+    scores = np.full((3, len(window)), 1 / len(window), dtype=np.float32)
+
+    def keys() -> dict[str, str | None]:
+        settings, cache = Settings(metrics=("aopc_comprehensiveness",)), ScoreCache(tmp_path)
+        models: dict[str, Any] = {"model": reducer.backbone, "tokenizer": tiny_tokenizer, "settings": settings}
+        scorer = scoring.Scorer(adapler=reducer, methods=[method], cache=cache, **models)
+        judge = faithfulness.Perturbation(cache=cache, fingerprint="model", **models)
+        found = {name: scorer.key(name, window, 0) for name in scorer.entries}
+        return found | {"faithfulness": judge._key(window, 0, WindowScores(scores, None, False))}
+
+    first = keys()
+    assert set(first) == {"saliency", "classifier", "adapler", "faithfulness"} and None not in first.values()
+    for module in (entries, faithfulness):
+        monkeypatch.setattr(module, "code_fingerprint", lambda *modules, **options: "other code")
+    assert {name for name, key in keys().items() if key != first[name]} == set(first)
