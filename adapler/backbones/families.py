@@ -197,9 +197,15 @@ def pooler_of(classifier: PreTrainedModel) -> nn.Linear:
     return pooler
 
 
+def layers_dtype(classifier: PreTrainedModel) -> torch.dtype:
+    """The number format of the layers' weights; embeddings and head may have another (see for_inference)."""
+    return next(layers_of(classifier).parameters()).dtype
+
+
 def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
-    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own kind of head."""
-    return family_of(classifier.config).head(classifier, cls)
+    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own kind of head and in its format."""
+    dtype = getattr(pooler_of(classifier).weight, "dtype", cls.dtype)  # int8 layers have a method of that name
+    return family_of(classifier.config).head(classifier, cls.to(dtype))
 
 
 def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
@@ -226,11 +232,12 @@ def run_layer(
 def embed(
     classifier: PreTrainedModel, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None
 ) -> Tensor:
-    """h^0: (B, N) ids -> (B, N, D), the input of the first layer."""
+    """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the layers' number format."""
     encoder = encoder_of(classifier)
     arguments = {"input_ids": input_ids, "position_ids": positions}
     if hasattr(encoder.embeddings, "token_type_embeddings"):
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     hidden: Tensor = encoder.embeddings(**arguments)
     project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
-    return hidden if project is None else project(hidden)
+    hidden = hidden if project is None else project(hidden)
+    return hidden.to(layers_dtype(classifier))
