@@ -203,7 +203,7 @@ def layers_dtype(classifier: PreTrainedModel) -> torch.dtype:
 
 
 def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
-    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own kind of head and in its format."""
+    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own head, in the head's format."""
     dtype = getattr(pooler_of(classifier).weight, "dtype", cls.dtype)  # int8 layers have a method of that name
     return family_of(classifier.config).head(classifier, cls.to(dtype))
 
