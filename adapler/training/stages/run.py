@@ -16,8 +16,8 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import (
     RECORD,
     identity_of,
+    inputs_of,
     model_checksum,
-    model_name,
     read_record,
     record_of,
     write_record,
@@ -85,7 +85,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
     for objectives in settings.objectives:
         folder = _train(settings, prepared, start, objectives)
         if is_main():
-            rows.append(_evaluate(folder, prepared, settings.settings, phi=objectives.phi))
+            rows.append(_evaluate(folder, prepared, settings.settings, objectives=objectives))
         wait_for_everyone()
     table = pd.DataFrame(rows)
     if is_main():
@@ -106,6 +106,7 @@ def _finetuned(settings: RunSettings, prepared: Prepared) -> _Start:
         reinit_head=settings.reinit_head,
         resume=True,
         half=settings.half,
+        kept=settings.saliency_epochs,
         encoding=prepared.encoding,
     )
     score, precision = reference_score(folder)
@@ -128,13 +129,7 @@ def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
     identity = identity_of(
         "run",
         execution,
-        task=prepared.task.name,
-        data_checksum=prepared.task.checksum,
-        encoding=prepared.encoding,
-        labels=list(prepared.task.labels),
-        metric=prepared.task.metric,
-        model=model_name(classifier),
-        model_checksum=model_checksum(classifier),
+        **inputs_of(prepared.task, prepared.encoding, model=classifier),
     )
     if finished_record(folder, identity, resume=True, keep_epochs=True) is None and is_main():
         score = measured_score(classifier, prepared, execution=execution)
@@ -163,8 +158,8 @@ def _make_targets(settings: RunSettings, prepared: Prepared, start: _Start) -> N
 
 
 def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives: Objectives) -> Path:
-    """AdapLeR training with one phi; returns its folder."""
-    folder = Path(settings.output) / f"phi-{objectives.phi:g}{_mode(objectives)}"
+    """AdapLeR training with one phi or target; returns its folder."""
+    folder = Path(settings.output) / f"{_budget(objectives)}{_mode(objectives)}"
     train(
         prepared.task,
         prepared.encoded,
@@ -183,16 +178,18 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
     return folder
 
 
-def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, phi: float) -> dict[str, Any]:
+def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, objectives: Objectives) -> dict[str, Any]:
     """All splits but train, in float32, written into the model's folder; returns its row of the trade-off table."""
     execution = Execution(device=execution.device, precision="float32", seed=execution.seed)
     model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(execution.device))
     record = read_record(folder)
-    row = {"phi": phi, "qualified": record["qualified"], "seconds": record["seconds"]}
+    target = objectives.target_speedup
+    row: dict[str, Any] = {"phi": objectives.phi} if target is None else {"target_speedup": target}
+    row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
         result = evaluate(model, prepared, split=split, execution=execution)
         write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})
-        print(f"phi {phi:g}, {split}:\n{evaluation_table(result)}")
+        print(f"{_budget(objectives).replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
         row |= {f"{split}_{prepared.task.metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
     return row
@@ -218,6 +215,12 @@ def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared,
 def _execution(settings: RunSettings) -> Execution:
     chosen = settings.settings
     return Execution(device=chosen.device, precision=chosen.precision, seed=chosen.seed)
+
+
+def _budget(objectives: Objectives) -> str:
+    """What a model of a run is called after: its phi, or the speedup that it was trained to."""
+    target = objectives.target_speedup
+    return f"phi-{objectives.phi:g}" if target is None else f"speedup-{target:g}"
 
 
 def _mode(objectives: Objectives) -> str:

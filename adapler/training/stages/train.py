@@ -19,11 +19,17 @@ from adapler.inference.evaluation import score_by_example
 from adapler.inference.predict import predict_rows
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.training.arguments import AdapLeRTrainingArguments, precision_name, training_arguments
+from adapler.training.arguments import (
+    AdapLeRTrainingArguments,
+    precision_name,
+    report_callbacks,
+    training_arguments,
+)
 from adapler.training.collator import PaddingCollator
-from adapler.training.records import epochs_of, identity_of, model_checksum, model_name, read_record, record_of
-from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finish_stage, finished_record
+from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
+from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
 from adapler.training.settings import Objectives, Settings
+from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.finetune import reference_score as finetuned_score
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.reference import measured_score
@@ -124,13 +130,7 @@ def train(
         "train",
         settings,
         objectives=asdict(objectives),
-        task=task.name,
-        data_checksum=task.checksum,
-        encoding=dict(encoding or {}),
-        labels=list(task.labels),
-        metric=task.metric,
-        model=model_name(model),
-        model_checksum=model_checksum(model),
+        **inputs_of(task, encoding, model=model),
         saliency_checksum=targets_checksum(saliency),
         reference_score=reference_score,
         reinit_head=initial_head,
@@ -147,7 +147,9 @@ def train(
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
         if is_main():
-            print(f"training AdapLeR with phi {objectives.phi:g} into {output}")
+            target = objectives.target_speedup
+            aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
+            print(f"training AdapLeR with {aim} into {output}")
         trainer = AdapLeRTrainer(
             adapler,
             training_arguments(
@@ -163,7 +165,7 @@ def train(
             train_dataset=train_rows,
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
-            callbacks=[StopWhenNotFinite()],
+            callbacks=[StopWhenNotFinite(), *report_callbacks(settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = epochs_of(trainer.state.log_history, precision=identity["precision"])
