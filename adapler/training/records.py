@@ -120,7 +120,7 @@ def record_of(identity: Mapping[str, Any], *, started: float, **fields: Any) -> 
 
 
 def epochs_of(log_history: list[dict[str, Any]], *, precision: str) -> list[dict[str, Any]]:
-    """The evaluation entries of a Trainer's log, one an evaluated point (an epoch, or a step), without the `eval_` prefix and timings.
+    """The evaluation entries of a Trainer's log, one for each evaluated point, without `eval_` prefix and timings.
 
     `precision` is what they were computed in.
     """
@@ -192,7 +192,7 @@ def check_record(record: Mapping[str, Any], *, where: Path) -> None:
         check.number(objectives, name, prefix="objectives.")
     check.of_type(objectives, "freeze_backbone", bool, prefix="objectives.")
     metric = record.get("metric", "accuracy")
-    check.choice(record, "metric", ("accuracy", "f1"))
+    check.choice(record, "metric", ("accuracy", "f1", "agreement"))
     rows = [(f"epochs[{number}].", row) for number, row in enumerate(record.get("epochs", []))]
     for prefix, row in [*rows, *([("selected.", record["selected"])] if "selected" in record else [])]:
         if not isinstance(row, dict):

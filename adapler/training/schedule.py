@@ -75,10 +75,10 @@ class SpeedController:
     """Changes phi, the weight of the length loss, so that training ends at a target speedup.
 
         e_t   = log(wanted speedup at t) - log(measured speedup at t)
-        I_t   = I_(t-1) + 30 * e_t / steps
-        phi_t = phi_0 * exp(4 * e_t + I_t), within a factor of 1e4 of phi_0
+        I_t   = I_(t-1) + 100 * e_t / steps
+        phi_t = phi_0 * exp(6 * e_t + I_t), within a factor of 1e4 of phi_0
 
-    The wanted speedup grows geometrically from 1 to the target over the first half of training, so that the
+    The wanted speedup grows geometrically from 1 to the target over the first 40 % of training, so that the
     Contribution Predictors learn something before much is dropped. The measured speedup is that of the soft lengths in
     training batches, as a running mean, times what the last evaluation found between it and hard removal on validation.
 
@@ -91,8 +91,8 @@ class SpeedController:
         config: the model's AdapLeRConfig, for FLOPs.
     """
 
-    PROPORTIONAL, INTEGRAL, MOST_FACTOR = 4.0, 30.0, 1e4
-    RAMP = 0.5  # share of training in which the wanted speedup grows
+    PROPORTIONAL, INTEGRAL, MOST_FACTOR = 6.0, 100.0, 1e4
+    RAMP = 0.4  # share of training in which the wanted speedup grows
     MEMORY = 0.01  # share of training over which measurements are averaged, but at least 10 steps
 
     def __init__(self, *, phi: float, target: float, config: Any) -> None:

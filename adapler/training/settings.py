@@ -92,7 +92,7 @@ class Settings(Execution):
     """train for this many optimiser steps, instead of --epochs"""
 
     eval_steps: int | None = None
-    """evaluate and keep a checkpoint after every so many optimiser steps, and at the end (default: after every epoch)"""
+    """evaluate and keep a checkpoint after every so many optimiser steps and at the end (default: after every epoch)"""
 
     batch_size: int = 32
     """rows of one forward pass"""
@@ -221,6 +221,10 @@ class TaskSettings:
     stride: int | None = None
     """overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)"""
 
+    validation_share: float | None = None
+    """draw this share of the training rows, with the seed, as validation split (default: a tenth, at most 2000 rows);
+    for a task without one"""
+
     limit: int | None = None
     """use this many training rows only, the same number of each label, drawn with the seed"""
 
@@ -228,3 +232,4 @@ class TaskSettings:
         check_choices(self, long_documents=Policy, train_documents=Policy)
         check_numbers(self, ("limit",), low=1)
         check_numbers(self, ("stride",), low=0)
+        check_numbers(self, ("validation_share",), low=0, strict=True, below=1)

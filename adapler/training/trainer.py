@@ -131,6 +131,14 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
             self.optimizer = optimizer = optimizer_class(groups, **options)
         return optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """transformers' schedule; with a target speedup the thresholds' rate stays up, so that they can follow phi."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.controller is not None:
+            warmup = max(1, self.args.get_warmup_steps(num_training_steps))
+            scheduler.lr_lambdas[-1] = lambda step: min(1.0, step / warmup)  # their group is the last one
+        return scheduler
+
     def _model_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Trainable parameters of the first objective, by group."""
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"backbone": [], "predictors": []}

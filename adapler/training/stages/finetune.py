@@ -38,7 +38,6 @@ from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import FinetuneSettings
 from adapler.training.trainer import StopWhenNotFinite, true_everywhere
 
-
 KEPT = 3  # the best points that saliency is averaged over, unless more are asked for
 
 

@@ -26,6 +26,7 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
+from adapler.training.stages.predicted import with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.reference import measured_score
 from adapler.training.stages.saliency import saliency, saliency_identity
@@ -78,7 +79,13 @@ def run(settings: RunSettings) -> pd.DataFrame:
         splits=("train", "validation"),
         optional=("test",),
         seed=settings.settings.seed,
+        unlabelled=settings.classifier is not None and settings.objectives[0].freeze_backbone,
+        workers=settings.settings.workers,
     )
+    if is_main() and "test" not in prepared.encoded:
+        print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
+    if settings.classifier is not None:
+        prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
     start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
     _make_targets(settings, prepared, start)
     rows = []
@@ -129,7 +136,7 @@ def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
     identity = identity_of(
         "run",
         execution,
-        **inputs_of(prepared.task, prepared.encoding, model=classifier),
+        **inputs_of(prepared.scored_task(), prepared.encoding, model=classifier),
     )
     if finished_record(folder, identity, resume=True, keep_epochs=True) is None and is_main():
         score = measured_score(classifier, prepared, execution=execution)
@@ -161,7 +168,7 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
     """AdapLeR training with one phi or target; returns its folder."""
     folder = Path(settings.output) / f"{_budget(objectives)}{_mode(objectives)}"
     train(
-        prepared.task,
+        prepared.scored_task(),
         prepared.encoded,
         model=start.model,
         tokenizer=prepared.tokenizer,
@@ -191,7 +198,7 @@ def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, objecti
         write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})
         print(f"{_budget(objectives).replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
-        row |= {f"{split}_{prepared.task.metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
+        row |= {f"{split}_{prepared.metric(split)}": hard["score"], f"{split}_speedup": hard["speedup"]}
     return row
 
 

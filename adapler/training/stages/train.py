@@ -16,7 +16,7 @@ from adapler.data.tasks import Task
 from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import score_by_example
-from adapler.inference.predict import predict_rows
+from adapler.inference.predict import predict_dataset
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import (
@@ -29,8 +29,9 @@ from adapler.training.collator import PaddingCollator
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
 from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
 from adapler.training.settings import Objectives, Settings
-from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.finetune import reference_score as finetuned_score
+from adapler.training.stages.finish import finish_stage
+from adapler.training.stages.predicted import with_predicted_labels
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.reference import measured_score
 from adapler.training.stages.settings import TrainSettings
@@ -53,12 +54,22 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
         score, precision = finetuned_score(settings.finetuned)
     if score is None and not is_fine_tuned(read_config(start)):
         raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
-    prepared = prepare(settings.task, start, splits=("train", "validation"), seed=settings.settings.seed)
+    prepared = prepare(
+        settings.task,
+        start,
+        splits=("train", "validation"),
+        seed=settings.settings.seed,
+        unlabelled=settings.objectives.freeze_backbone,
+        workers=settings.settings.workers,
+    )
+    prepared = with_predicted_labels(prepared, start, execution=settings.settings)
+    if "validation" in prepared.predicted:
+        score = None  # a recorded score is no agreement
     if score is None:
         score = from_main(lambda: measured_score(start, prepared, execution=settings.settings))
         precision = precision_name(settings.settings.precision)
     return train(
-        prepared.task,
+        prepared.scored_task(),
         prepared.encoded,
         model=start,
         tokenizer=prepared.tokenizer,
@@ -193,8 +204,8 @@ def _in_float32(
     model: AdapLeRForSequenceClassification, rows: datasets.Dataset, *, tokenizer: Any, metric: str
 ) -> dict[str, Any]:
     """The selected epoch as it is saved, in hard mode: every number of the row in one precision."""
-    predictions = predict_rows(
-        model, rows.to_list(), pad_token_id=tokenizer.pad_token_id, removal="hard", progress="validation in float32"
+    predictions = predict_dataset(
+        model, rows, pad_token_id=tokenizer.pad_token_id, removal="hard", progress="validation in float32"
     )
     return {
         "precision": "float32",
