@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from adapler.backbones.families import check_task
 from adapler.errors import DataError
 from adapler.inference.metrics import score_predictions
-from adapler.inference.predict import Predictions, predict_rows
+from adapler.inference.predict import Predictions, predict_dataset
 from adapler.model.batching import TOKEN_BUDGET
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -60,7 +60,7 @@ def classifier_score(
         ArgumentError: a classifier that does not choose one of several labels (regression, multi-label).
     """
     check_task(classifier.config)
-    predictions = predict_rows(classifier, rows.to_list(), pad_token_id=pad_token_id, progress="the classifier")
+    predictions = predict_dataset(classifier, rows, pad_token_id=pad_token_id, progress="the classifier")
     return score_by_example(predictions.logits, rows["labels"], rows["example_id"], metric=metric)
 
 
@@ -95,23 +95,22 @@ def evaluate_rows(
     strange = [label for label in labels if not 0 <= label < classes]
     if strange:
         raise DataError(f"labels: {strange[0]} found, but the model has {classes} labels, 0 to {classes - 1}")
-    plain = rows.to_list()
     owners = list(rows["example_id"])
     number = len(set(owners))
 
     options = {"pad_token_id": pad_token_id, "token_budget": token_budget}
-    unreduced = predict_rows(model, plain, progress="no removal", removal="none", **options)
+    unreduced = predict_dataset(model, rows, progress="no removal", removal="none", **options)
     baseline = classify(unreduced, owners)
     result: dict[str, Any] = {
         "metric": metric,
         "examples": number,
-        "rows": len(plain),
+        "rows": len(rows),
         "none": {"score": score_by_example(unreduced.logits, labels, owners, metric=metric)},
         "hard": [],
     }
     for scale in threshold_scales:
         title = f"hard removal, scale {scale:g}"
-        predictions = predict_rows(model, plain, progress=title, removal="hard", threshold_scale=scale, **options)
+        predictions = predict_dataset(model, rows, progress=title, removal="hard", threshold_scale=scale, **options)
         labels_out = classify(predictions, owners)
         result["hard"].append(
             {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import datasets
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -13,6 +14,8 @@ from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+
+CHUNK = 16_384  # rows of a large data set that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,31 @@ def predict_rows(
         lengths_in=torch.tensor(lengths_in),
         lengths=torch.stack([row for row in lengths if row is not None]),
     )
+
+
+def _rows_of(inputs: datasets.Dataset, start: int) -> list[dict[str, Any]]:
+    columns = inputs[start : start + CHUNK]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def predict_dataset(
+    model: PreTrainedModel, rows: datasets.Dataset, *, progress: str | None = None, **options: Any
+) -> Predictions:
+    """predict_rows of a data set that may be larger than the memory: CHUNK rows of it are in memory at a time.
+
+    Args:
+        model: as of predict_rows.
+        rows: encoded; their columns of ids and labels are not read.
+        progress: title of the progress bar of each chunk; None for none.
+        options: the other arguments of predict_rows.
+
+    Raises:
+        ArgumentError: no rows.
+    """
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = rows.select_columns([name for name in names if name in rows.column_names])
+    found = [
+        predict_rows(model, _rows_of(inputs, start), progress=progress, **options)
+        for start in range(0, max(1, len(rows)), CHUNK)
+    ]
+    return Predictions(*(torch.cat([getattr(part, one.name) for part in found]) for one in fields(Predictions)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from adapler.distributed import GROUP_TIMEOUT, device, is_main
 from adapler.errors import ArgumentError
@@ -84,19 +85,33 @@ class AdapLeRTrainingArguments(OneDeviceArguments):
 
 
 def training_arguments(settings: Settings, folder: Path, *, kind: Any = OneDeviceArguments, **extra: Any) -> Any:
-    """Settings -> transformers' TrainingArguments of a `kind`: evaluates and saves every epoch.
+    """Settings -> transformers' TrainingArguments of a `kind`.
+
+    It evaluates and keeps a checkpoint after every epoch, or after every `eval_steps` steps and at the end.
 
     Raises:
-        ArgumentError: a device that cannot be had.
+        ArgumentError: a device that cannot be had, or `report_to` without its package.
     """
+    check_report(settings.report_to)
     if ":" in settings.device:
         number = settings.device.partition(":")[2]
         raise ArgumentError(
             f"--device: {settings.device} cannot be chosen for training; set CUDA_VISIBLE_DEVICES={number}"
         )
+    if settings.eval_steps is None:
+        when: dict[str, Any] = {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    else:
+        when = {"eval_strategy": "steps", "save_strategy": "steps"}
+        when |= {"eval_steps": settings.eval_steps, "save_steps": settings.eval_steps}
+    if settings.gradient_checkpointing:
+        # transformers has given the option a new name. The reentrant kind gives a frozen backbone no gradient.
+        known = {one.name for one in fields(TrainingArguments)}
+        name = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if name in known)
+        when |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     return kind(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=32,
         gradient_accumulation_steps=settings.accumulation,
@@ -106,14 +121,29 @@ def training_arguments(settings: Settings, folder: Path, *, kind: Any = OneDevic
         bf16=use_bfloat16(settings.precision),
         seed=settings.seed,
         use_cpu=device(settings.device).type == "cpu",
-        eval_strategy="epoch",
-        save_strategy="epoch",
+        dataloader_num_workers=settings.workers,
         load_best_model_at_end=True,
         greater_is_better=True,
         logging_strategy="steps",
         logging_steps=0.02,
         logging_nan_inf_filter=False,  # a loss that is not finite is an error here, not something to smooth over
         ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
-        report_to=[],
-        **extra,
+        report_to=["wandb"] if settings.report_to == "wandb" else [],  # tensorboard: see report_callbacks
+        **{**when, **extra},
     )
+
+
+def check_report(report_to: str) -> None:
+    """Raises ArgumentError when the package that `report_to` names is not installed."""
+    if report_to != "none" and find_spec(report_to) is None:
+        raise ArgumentError(f"--report-to: {report_to} is not installed; `pip install {report_to}`")
+
+
+def report_callbacks(settings: Settings, output: Path) -> list[TrainerCallback]:
+    """What sends the log to TensorBoard: its files lie in `output`/tensorboard, where a finished run keeps them."""
+    if settings.report_to != "tensorboard" or not is_main():
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(output / "tensorboard")))]

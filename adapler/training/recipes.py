@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import math
 import types
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,7 @@ def options_of(cls: type) -> list[Option]:
                     part,
                     group_hints[part.name],
                     text=group_texts[part.name] + ("; several values give a trade-off" if several else ""),
-                    default=(default,) if several else default,
+                    default=(default,) if several and default is not None else default,
                     group=title,
                     several=several,
                 )
@@ -114,7 +115,8 @@ def settings_from(cls: type[T], values: Mapping[str, Any]) -> T:
         base = _default(one)
         base = base[0] if many and base is not MISSING else base
         several = [part.name for part in fields(group) if many and part.metadata.get("several") and part.name in given]
-        rows = [{**given, name: value} for name in several for value in given[name]] or [given]
+        values_of = [[(name, value) for value in given[name]] for name in several]
+        rows = [{**given, **dict(chosen)} for chosen in itertools.product(*values_of)]  # [given] where none is several
         made = tuple(group(**row) if base is MISSING else replace(base, **row) for row in rows)
         arguments[one.name] = made if many else made[0]
     return cls(**arguments)

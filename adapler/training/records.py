@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from adapler.data.tasks import Task
 from adapler.errors import CheckpointError
 from adapler.files import replacing, sha256_of
 from adapler.training.arguments import precision_name
@@ -92,6 +93,19 @@ def identity_of(command: str, settings: Execution, **fields: Any) -> dict[str, A
     }
 
 
+def inputs_of(task: Task, encoding: Mapping[str, Any] | None, *, model: str | Path) -> dict[str, Any]:
+    """What a training starts from, for its identity: the data, how they were encoded, and the model."""
+    return {
+        "task": task.name,
+        "data_checksum": task.checksum,
+        "encoding": dict(encoding or {}),
+        "labels": list(task.labels),
+        "metric": task.metric,
+        "model": model_name(model),
+        "model_checksum": model_checksum(model),
+    }
+
+
 def record_of(identity: Mapping[str, Any], *, started: float, **fields: Any) -> dict[str, Any]:
     """What run.json holds: identity, command line, versions, time, and what the command found."""
     return {
@@ -106,7 +120,7 @@ def record_of(identity: Mapping[str, Any], *, started: float, **fields: Any) -> 
 
 
 def epochs_of(log_history: list[dict[str, Any]], *, precision: str) -> list[dict[str, Any]]:
-    """The evaluation entries of a Trainer's log, one an epoch, without the `eval_` prefix and timings.
+    """The evaluation entries of a Trainer's log, one for each evaluated point, without `eval_` prefix and timings.
 
     `precision` is what they were computed in.
     """
@@ -178,7 +192,7 @@ def check_record(record: Mapping[str, Any], *, where: Path) -> None:
         check.number(objectives, name, prefix="objectives.")
     check.of_type(objectives, "freeze_backbone", bool, prefix="objectives.")
     metric = record.get("metric", "accuracy")
-    check.choice(record, "metric", ("accuracy", "f1"))
+    check.choice(record, "metric", ("accuracy", "f1", "agreement"))
     rows = [(f"epochs[{number}].", row) for number, row in enumerate(record.get("epochs", []))]
     for prefix, row in [*rows, *([("selected.", record["selected"])] if "selected" in record else [])]:
         if not isinstance(row, dict):

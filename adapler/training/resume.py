@@ -1,8 +1,9 @@
-"""Unfinished trainings: their checkpoints, what they are a training of, and how they become a finished folder.
+"""Unfinished trainings: their checkpoints, and what they are a training of.
 
-A training's folder is `output`. While it runs, `output/epochs` holds a checkpoint for each epoch and `stage.json`,
-which says what is being trained: settings, data, base model. Only a training of the same goes on there. At the end a
-new folder with model, tokenizer and run.json takes the place of `output`, whole.
+A training's folder is `output`. While it runs, `output/epochs` holds a checkpoint for each evaluated point and
+`stage.json`, which says what is being trained: settings, data, base model. Only a training of the same goes on there.
+At the end a new folder with model, tokenizer and run.json takes the place of `output`, whole: see
+`adapler.training.stages.finish`.
 """
 
 from __future__ import annotations
@@ -13,25 +14,16 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import ArgumentError
-from adapler.files import check_replaceable, replacing
+from adapler.files import check_replaceable
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
 
-EPOCHS = "epochs"  # in a training's folder: a checkpoint for each epoch
+EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated point
 STAGE = "stage.json"  # in that: what is being trained
-# What only the next step of a training needs: not the weights.
-STATES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin", STAGE)
-# Files of a model in its folder: those of another model do not stay beside the new one.
-MODEL_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
-    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
-    *("evaluation*.json", RECORD),
-)
 
 
 # Beginning
@@ -187,47 +179,7 @@ def what_is_kept(folder: str | Path) -> str:
     return "no checkpoint was written yet" if last is None else f"the last good checkpoint is {last}"
 
 
-# The end
-
-
-def finish_stage(
-    model: Any, tokenizer: Any, output: Path, *, record: Mapping[str, Any], keep_epochs: bool, keep_states: bool = False
-) -> None:
-    """Put model, tokenizer and run.json in the place of `output`, all at once, so no two models are ever mixed.
-
-    Args:
-        model, tokenizer: with `save_pretrained`.
-        output: the folder. What else it holds stays, but for the files of a model that was there before.
-        record: for run.json.
-        keep_epochs: whether the checkpoints stay.
-        keep_states: whether the optimiser's and the random generators' states in them stay too.
-    """
-    output = output.resolve()  # of a link, what it leads to is replaced
-    with replacing(output) as partial:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        for path in sorted(output.rglob("*")):
-            name = path.relative_to(output)
-            of_epochs = name.parts[0] == EPOCHS
-            if path.is_dir() and not path.is_symlink() or (partial / name).exists():
-                continue
-            if of_epochs and not keep_epochs:
-                continue
-            if of_epochs and not keep_states and any(fnmatch(path.name, pattern) for pattern in STATES):
-                continue
-            if len(name.parts) == 1 and any(fnmatch(path.name, pattern) for pattern in MODEL_FILES):
-                continue
-            _link(path, partial / name)
-        write_record(partial / RECORD, record)  # last: a folder with it is whole
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, without a copy where the file system can do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+# What a killed process left
 
 
 def _clear_leftovers(output: Path) -> None:

@@ -42,14 +42,32 @@ def score_rows(dataset: Any, logits: ArrayLike, labels: ArrayLike, *, metric: st
     return score_by_example(torch.as_tensor(logits), true, names, metric=metric)
 
 
-def selection_value(score: float, gain: float, *, reference: float | None, max_drop: float) -> float:
-    """A number whose maximum over epochs is the selection rule.
+NEAR_TARGET = 0.1  # how far from a target speedup a point may be, as a share of it
 
-    Among epochs whose validation score is within `max_drop` of the fine-tuned model's, the one with the highest
-    FLOPs speedup; when none qualifies, the one with the best score, of equal ones the fastest. Qualifying epochs get
-    1 + speedup (a speedup is above 0), the others their score (at most 1), lower by next to nothing the slower
-    they are.
+
+def selection_value(
+    score: float, gain: float, *, reference: float | None, max_drop: float, target: float | None = None
+) -> float:
+    """A number whose maximum over the evaluated points (epochs, or steps) is the selection rule.
+
+    Without a target: among the points whose validation score is at most `max_drop` below the fine-tuned model's, the
+    one with the highest FLOPs speedup. When none qualifies, the one with the best score, of equal ones the fastest.
+
+    With a target: among the points whose speedup is within 10 % of it, the one with the best score, of equal ones
+    the fastest. When none qualifies, the one whose speedup is nearest to it.
+
+    A point that qualifies has a value above 1, another one a value of at most 1.
+
+    Args:
+        score: on validation, 0 to 1.
+        gain: FLOPs speedup on validation, above 0.
+        reference: score of the fine-tuned model; None: without a target no point qualifies.
+        max_drop: not used with a target.
+        target: speedup that training aims at.
     """
+    if target is not None:
+        near = abs(gain - target) <= (NEAR_TARGET + 1e-9) * target
+        return 1 + score + 1e-9 * gain if near else min(gain / target, target / gain)
     # A tolerance in the last digits: .865 - .855 is not to fail for a rounding error.
     qualifies = reference is not None and score >= reference - max_drop - 1e-9
     return 1 + gain if qualifies else score - 1e-9 / gain

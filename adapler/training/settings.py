@@ -20,8 +20,13 @@ from adapler.errors import ArgumentError
 POST_HOC_LEARNING_RATE = 3e-3
 
 Precision = Literal["auto", "float32", "bfloat16"]
+# More cannot be meant: on texts of 500 tokens all but [CLS] would have to go in the first layers.
+MOST_SPEEDUP = 100.0
+
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 Policy = Literal["truncate", "last", "windows"]
+SlopeSchedule = Literal["epochs", "steps"]
+ReportTo = Literal["none", "tensorboard", "wandb"]
 
 
 def check_numbers(
@@ -83,6 +88,12 @@ class Settings(Execution):
     epochs: int = 5
     """passes over the training set"""
 
+    max_steps: int | None = None
+    """train for this many optimiser steps, instead of --epochs"""
+
+    eval_steps: int | None = None
+    """evaluate and keep a checkpoint after every so many optimiser steps and at the end (default: after every epoch)"""
+
     batch_size: int = 32
     """rows of one forward pass"""
 
@@ -98,9 +109,20 @@ class Settings(Execution):
     weight_decay: float = 0.01
     """of the backbone's and the predictors' matrices"""
 
+    workers: int = 0
+    """processes that prepare batches beside the one that trains, and that tokenise a large data set (0: none)"""
+
+    gradient_checkpointing: bool = False
+    """compute the layers' inner values again in the backward pass instead of keeping them: less memory, more time"""
+
+    report_to: ReportTo = "none"
+    """also send the log to tensorboard (files in the output folder) or wandb; the package must be installed"""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers(self, ("epochs", "batch_size", "accumulation"), low=1)
+        check_numbers(self, ("epochs", "batch_size", "accumulation", "max_steps", "eval_steps"), low=1)
+        check_numbers(self, ("workers",), low=0)
+        check_choices(self, report_to=ReportTo)
         check_numbers(self, ("learning_rate",), low=0, strict=True)
         check_numbers(self, ("warmup",), low=0, below=1)
         check_numbers(self, ("weight_decay",), low=0)
@@ -129,6 +151,10 @@ class Objectives:
     """bound on the slope of soft removal itself: a steep slope leaves no gradient to the tokens just below a threshold,
     which could bring them back (default: none, the paper's schedule)"""
 
+    slope_schedule: SlopeSchedule | None = None
+    """when the slope of soft removal grows: from one epoch to the next, as in the paper, or a little in every step
+    (default: steps with --max-steps or --eval-steps, otherwise epochs)"""
+
     average_decay: float = 0.0
     """decay of a running average of the weights, such as .99; the average is then what is evaluated and kept, and
     it needs as many more bytes as what trains (0: no average)"""
@@ -140,6 +166,10 @@ class Objectives:
     max_drop: float = 0.01
     """how far below the fine-tuned classifier's validation score an epoch may be and still qualify"""
 
+    target_speedup: float | None = field(default=None, metadata={"several": True})
+    """train to this speedup in FLOPs, such as 4: phi is the start only and is changed in every step. Of the evaluated
+    points within 10 % of the target, the one with the best validation score is kept"""
+
     contribution_hidden_size: int = 32
     """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
 
@@ -148,6 +178,14 @@ class Objectives:
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"{option_name(name)}: {bound} is not above 0")
+        if self.target_speedup is not None:
+            if not 1 < self.target_speedup <= MOST_SPEEDUP:
+                raise ArgumentError(
+                    f"--target-speedup: {self.target_speedup:g} is not above 1 and at most {MOST_SPEEDUP:g}"
+                )
+            if self.phi == 0:
+                raise ArgumentError("--phi: 0 is no start for --target-speedup, which multiplies it")
+        check_choices(self, slope_schedule=SlopeSchedule)
         check_numbers(self, ("contribution_hidden_size",), low=1)
         check_numbers(self, ("average_decay",), low=0, below=1)
 
@@ -183,6 +221,10 @@ class TaskSettings:
     stride: int | None = None
     """overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)"""
 
+    validation_share: float | None = None
+    """draw this share of the training rows, with the seed, as validation split (default: a tenth, at most 2000 rows);
+    for a task without one"""
+
     limit: int | None = None
     """use this many training rows only, the same number of each label, drawn with the seed"""
 
@@ -190,3 +232,4 @@ class TaskSettings:
         check_choices(self, long_documents=Policy, train_documents=Policy)
         check_numbers(self, ("limit",), low=1)
         check_numbers(self, ("stride",), low=0)
+        check_numbers(self, ("validation_share",), low=0, strict=True, below=1)

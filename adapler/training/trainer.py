@@ -23,7 +23,7 @@ from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import LIVE_WEIGHTS, WeightAverage
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from adapler.training.resume import what_is_kept
-from adapler.training.schedule import slope_at
+from adapler.training.schedule import SpeedController, slope_at, slope_at_step
 from adapler.training.selection import column_of, score_rows, selection_value
 
 THRESHOLDS = "eta and theta"  # the name of their group of parameters
@@ -90,6 +90,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         # DistributedDataParallel asks for parameters of the outermost module as ".name" here and "name" there.
         model._ddp_params_and_buffers_to_ignore = ["eta", "theta", ".eta", ".theta"]
         self.core = model
+        target, phi = self.objectives.target_speedup, self.objectives.phi
+        self.controller = None if target is None else SpeedController(phi=phi, target=target, config=model.config)
         super().__init__(model=model, args=args, **kwargs)
         self.add_callback(_ClampEta())
         self._parts: dict[str, list[float]] = {}
@@ -129,6 +131,14 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
             self.optimizer = optimizer = optimizer_class(groups, **options)
         return optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """transformers' schedule; with a target speedup the thresholds' rate stays up, so that they can follow phi."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.controller is not None:
+            warmup = max(1, self.args.get_warmup_steps(num_training_steps))
+            scheduler.lr_lambdas[-1] = lambda step: min(1.0, step / warmup)  # their group is the last one
+        return scheduler
+
     def _model_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Trainable parameters of the first objective, by group."""
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"backbone": [], "predictors": []}
@@ -141,9 +151,16 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
 
     @property
     def slope(self) -> float:
-        """Soft removal's lambda in the current epoch."""
-        epochs = max(1, math.ceil(self.args.num_train_epochs))
-        slope = slope_at(min(int(self.state.epoch or 0), epochs - 1), epochs)
+        """Soft removal's lambda in the current epoch, or step."""
+        schedule, max_steps = self.objectives.slope_schedule, self.args.max_steps
+        if schedule is None:
+            schedule = "steps" if max_steps > 0 or self.args.eval_strategy == "steps" else "epochs"
+        if schedule == "steps":
+            steps = max(1, self.state.max_steps)
+            slope = slope_at_step(min(self.state.global_step, steps - 1), steps)
+        else:
+            epochs = max(1, math.ceil(self.state.num_train_epochs if max_steps > 0 else self.args.num_train_epochs))
+            slope = slope_at(min(int(self.state.epoch or 0), epochs - 1), epochs)
         bound = self.objectives.max_slope
         return slope if bound is None else min(slope, bound)
 
@@ -161,7 +178,7 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
 
         share = 1 / self.current_gradient_accumulation_steps
         cross_entropy = parts["cross_entropy"]
-        self._train_thresholds(share * (cross_entropy + self.objectives.phi * parts["soft_length"]), probe=probe)
+        self._train_thresholds(share * (cross_entropy + self.phi * parts["soft_length"]), probe=probe)
         loss = cross_entropy + self.objectives.gamma * parts["contribution_loss"]
         trained = [parameter for group in self._model_groups().values() for _, parameter in group]
         self.accelerator.backward(share * loss, inputs=trained)
@@ -181,12 +198,26 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
                 gradient_slope=self.objectives.gradient_slope,
                 probe=probe,
             )
+        if self.controller is not None:
+            self._observe(self.controller, lengths_in=inputs["attention_mask"].sum(1), lengths=output.lengths)
         target = contribution_target(inputs["saliency"], output.log_presence, self.core.theta)  # (B, L, N)
         return {
             "cross_entropy": output.loss.float(),
             "contribution_loss": contribution_loss(output.log_scores, target),
             "soft_length": length_loss(output.lengths.float()),
         }
+
+    @property
+    def phi(self) -> float:
+        """Weight of the length loss; with a target speedup it changes in every step."""
+        return self.objectives.phi if self.controller is None else self.controller.phi
+
+    def _observe(self, controller: SpeedController, *, lengths_in: Tensor, lengths: Tensor) -> None:
+        """Show the controller a batch of all processes: true lengths (B,), soft lengths (B, L)."""
+        flops = self.accelerator.reduce(controller.flops(lengths_in, lengths))
+        steps = max(1, self.state.max_steps)
+        share = 1 / (self.current_gradient_accumulation_steps * steps)
+        controller.observe(flops, progress=self.state.global_step / steps, share=share)
 
     def _train_thresholds(self, loss: Tensor, *, probe: Tensor) -> None:
         """Adds the gradients of eta and theta, and of nothing else."""
@@ -243,6 +274,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         if "loss" in logs:
             logs = {**logs, **{name: float(np.mean(values)) for name, values in self._parts.items()}}
             logs["slope"] = self.slope
+            if self.controller is not None:
+                logs |= {"phi": self.controller.phi, "estimated_speedup": self.controller.speedup}
             self._parts = {}
         super().log(logs, *args, **kwargs)
 
@@ -259,8 +292,11 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         with self._averaged():
             super()._save(output_dir, None if self.average is not None else state_dict)
+        folder = Path(output_dir or self.args.output_dir)
         if self.average is not None and self.is_in_train:
-            self.average.save_live(Path(output_dir or self.args.output_dir))
+            self.average.save_live(folder)
+        if self.controller is not None and self.is_in_train:
+            self.controller.save(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -270,6 +306,8 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.average is not None:
             self.average.load_live(folder)
+        if self.controller is not None:
+            self.controller.load(folder)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Evaluation only (training has its own step): hard mode, cross-entropy."""
@@ -289,7 +327,16 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         lengths_in = torch.tensor([len(row) for row in column_of(dataloader.dataset, "input_ids") or ()])
         score = score_rows(dataloader.dataset, logits, result.label_ids, metric=metric)
         gain = speedup(self.core.config, lengths_in, lengths)
-        selection = selection_value(score, gain, reference=self.args.reference_score, max_drop=self.objectives.max_drop)
+        selection = selection_value(
+            score,
+            gain,
+            reference=self.args.reference_score,
+            max_drop=self.objectives.max_drop,
+            target=self.objectives.target_speedup,
+        )
+        if self.controller is not None and self.is_in_train:
+            result.metrics[f"{prefix}_phi"] = self.controller.phi
+            self.controller.calibrate(gain)
         result.metrics.update(
             {
                 f"{prefix}_{metric}": score,

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from adapler.data.archive import FileTree, excerpt, json_lines, open_folder
 from adapler.data.tasks.schema import (
     METRICS,
+    NO_LABEL,
     Columns,
+    HoldOut,
     Task,
+    add_validation,
     build_task,
-    hold_out_rows,
 )
 from adapler.errors import DataError
 
 __all__ = ["load_file", "load_folder"]
+
+_HINT = " (only `adapler run --classifier ... --freeze-backbone` and its stages can do without)"
 
 _Lines = list[tuple[int, dict[str, Any]]]  # line number from 1, and the row
 
@@ -24,7 +29,7 @@ _Lines = list[tuple[int, dict[str, Any]]]  # line number from 1, and the row
 _FILES = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
 
 
-def load_folder(path: Path) -> Task:
+def load_folder(path: Path, *, labels: Sequence[str] | None = None, how: HoldOut | None = None) -> Task:
     """Reads a folder with train.jsonl and, if they are there, validation.jsonl (or val, dev), test.jsonl, meta.json.
 
     A row has a `label` (an index or a name), optionally an `id`, and one of:
@@ -38,6 +43,11 @@ def load_folder(path: Path) -> Task:
     Rows without an id are named after their split and row number from 0, train-17. meta.json may give `labels`
     (names in the order of their indices), `name`, `metric` ("accuracy" or "f1") and `max_length`. Other files and
     fields are ignored. Without a validation split, a part of train is held out.
+
+    Args:
+        path: of the folder.
+        labels: names of the classes where no row of train has a label (meta.json wins); None: a label is needed.
+        how: how validation is held out.
 
     Raises:
         DataError: a file or a row that cannot be used; it names the file and the line.
@@ -53,22 +63,31 @@ def load_folder(path: Path) -> Task:
             notes.append(f"{split}: {there[0]}; {', '.join(there[1:])} is not read")
     if "train" not in files:
         raise DataError(f"{path}: has no train.jsonl")
-    return _load(tree, files, name=path.resolve().name, notes=notes)
+    return _load(tree, files, name=path.resolve().name, notes=notes, given=labels, how=how)
 
 
-def load_file(path: Path) -> Task:
+def load_file(path: Path, *, labels: Sequence[str] | None = None, how: HoldOut | None = None) -> Task:
     """Reads one .jsonl file as the training split; a part of it is held out for validation.
 
-    Rows are as in `load_folder`. A meta.json beside the file is read. Raises DataError.
+    Rows and arguments are as in `load_folder`. A meta.json beside the file is read. Raises DataError.
     """
     files: dict[str, Path | bytes] = {path.name: path}
     meta = path.with_name("meta.json")
     if meta.is_file():
         files["meta.json"] = meta
-    return _load(FileTree(str(path.parent), files), {"train": path.name}, name=path.stem, notes=[])
+    tree = FileTree(str(path.parent), files)
+    return _load(tree, {"train": path.name}, name=path.stem, notes=[], given=labels, how=how)
 
 
-def _load(tree: FileTree, files: dict[str, str], *, name: str, notes: list[str]) -> Task:
+def _load(
+    tree: FileTree,
+    files: dict[str, str],
+    *,
+    name: str,
+    notes: list[str],
+    given: Sequence[str] | None,
+    how: HoldOut | None,
+) -> Task:
     """The task in the files of each split; `name` is what meta.json may overrule."""
     meta = _read_meta(tree)
     lines = {split: _read_lines(tree, file) for split, file in files.items()}
@@ -79,13 +98,15 @@ def _load(tree: FileTree, files: dict[str, str], *, name: str, notes: list[str])
         notes.append("rows have both text and tokens: text is read here, tokens by the analysis")
     if columns == ("words",) and len({_query_of(row) for rows in lines.values() for _, row in rows}) > 1:
         columns = ("words", "query")
-    labels = _meta_labels(meta, tree.where("meta.json")) or _train_labels(lines["train"], where["train"])
+    labels = _meta_labels(meta, tree.where("meta.json"))
+    if given is not None and first.get("label") is None:
+        labels = labels or tuple(given)
+    labels = labels or _train_labels(lines["train"], where["train"])
     splits = {
-        split: _read_rows(rows, split, where[split], columns=columns, labels=labels) for split, rows in lines.items()
+        split: _read_rows(rows, split, where[split], columns=columns, labels=labels, optional=given is not None)
+        for split, rows in lines.items()
     }
-    if "validation" not in splits:
-        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], where["train"])
-        notes.append(f"{note} (no validation.jsonl)")
+    notes += add_validation(splits, where=where["train"], how=how, missing="validation.jsonl")
     return build_task(
         splits,
         name=meta.get("name", name),
@@ -180,7 +201,10 @@ def _read_rows(
     *,
     columns: tuple[str, ...],
     labels: tuple[str, ...],
+    optional: bool,
 ) -> Columns:
+    """The rows of a split; where labels are optional, all of its rows have one, or none has."""
+    unlabelled = optional and numbered[0][1].get("label") is None
     rows: Columns = {column: [] for column in ("id", *columns, "label")}
     indices = {name: index for index, name in enumerate(labels)}
     seen: set[str] = set()
@@ -193,6 +217,11 @@ def _read_rows(
         rows["id"].append(identifier)
         for column in columns:
             rows[column].append(_value_of(row, column, f"{where}:{line}"))
+        if unlabelled:
+            if row.get("label") is not None:
+                raise DataError(f"{where}:{line}: has a 'label', and the rows before it have none")
+            rows["label"].append(NO_LABEL)
+            continue
         label = _label_of(row, f"{where}:{line}")
         index = indices.get(label, -1) if isinstance(label, str) else label
         if not 0 <= index < len(labels):
@@ -232,7 +261,7 @@ def _query_of(row: dict[str, Any]) -> str:
 
 def _label_of(row: dict[str, Any], where: str) -> int | str:
     if "label" not in row:
-        raise DataError(f"{where}: has no 'label', its fields are {', '.join(map(repr, row))}")
+        raise DataError(f"{where}: has no 'label', its fields are {', '.join(map(repr, row))}{_HINT}")
     label = row["label"]
     if isinstance(label, bool) or not isinstance(label, int | str):
         raise DataError(f"{where}: 'label' must be an index or a name, found {excerpt(label)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import datasets
 
-from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows
+from adapler.data.tasks.schema import Columns, HoldOut, Task, add_validation, build_task
 from adapler.errors import DataError
 
 __all__ = ["HUB_TASKS", "HubTask", "load_hub"]
@@ -34,7 +34,7 @@ _GLUE = "GLUE's test split has no labels: its validation split is the test split
 _TRAIN_TEST = {"train": "train", "test": "test"}
 
 
-def load_hub(name: str) -> Task:
+def load_hub(name: str, *, how: HoldOut | None = None) -> Task:
     """Loads one of HUB_TASKS with `datasets.load_dataset` (the hub, or the cache of an earlier call).
 
     Raises DataError when it cannot be loaded or has other columns than expected.
@@ -58,9 +58,7 @@ def load_hub(name: str) -> Task:
             rows = {"id": [f"{ours}-{number}" for number in range(len(rows["label"]))], **rows}
         splits[ours] = rows
     notes = [spec.note] if spec.note else []
-    if "validation" not in splits:
-        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], f"task {name!r}")
-        notes.append(note)
+    notes += add_validation(splits, where=f"task {name!r}", how=how)
     return build_task(
         splits,
         name=name,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from adapler.data.corpus import EraserCorpus, queries_differ
 from adapler.data.eraser import has_documents, holds_corpus, read_corpus
 from adapler.data.tasks.folder import load_file, load_folder
 from adapler.data.tasks.hub import HUB_TASKS, load_hub
-from adapler.data.tasks.schema import Columns, Task, build_task, hold_out_rows, in_label_order
+from adapler.data.tasks.schema import Columns, HoldOut, Task, add_validation, build_task, in_label_order
 from adapler.errors import DataError
 
 __all__ = ["TASKS", "Task", "corpus_path", "in_label_order", "load_task", "task_of_corpus"]
@@ -19,7 +20,13 @@ TASKS = (*HUB_TASKS, "movies")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 
 
-def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Task:
+def load_task(
+    name_or_path: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
+    how: HoldOut | None = None,
+) -> Task:
     """Loads a task.
 
     Args:
@@ -28,24 +35,29 @@ def load_task(name_or_path: str | os.PathLike[str], *, data_dir: str | os.PathLi
             task is reached as ./NAME.
         data_dir: where the task "movies" lies (default data/eraser); for another name of TASKS, DATA_DIR/NAME is
             taken where there is such a folder. All other names come from the hub.
+        labels: names of the classes of a task whose training rows have no label; None: such a task is refused.
+        how: how a validation split is drawn from train where the task has none.
 
     Raises:
+        ArgumentError: a share is asked for and the task has a validation split.
         DataError: nothing is there, or what is there cannot be used; it names the file and the line.
     """
     name = os.fspath(name_or_path)
     if name == "movies":
-        return _load_path(_movies(Path("data/eraser" if data_dir is None else data_dir)))
+        return _load_path(_movies(Path("data/eraser" if data_dir is None else data_dir)), labels=labels, how=how)
     if name in TASKS:
         local = None if data_dir is None else Path(data_dir) / name
-        return _load_path(local) if local is not None and local.is_dir() else load_hub(name)
+        if local is not None and local.is_dir():
+            return _load_path(local, labels=labels, how=how)
+        return load_hub(name, how=how)
     path = Path(name)
     if not path.exists():
         known = ", ".join(TASKS)
         raise DataError(f"{name}: neither a task ({known}) nor an existing path")
-    return _load_path(path)
+    return _load_path(path, labels=labels, how=how)
 
 
-def task_of_corpus(corpus: EraserCorpus) -> Task:
+def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
     """An ERASER corpus as a task, without its rationales (read the corpus itself for those).
 
     Rows have `words`, and `query` where the queries of the corpus differ: then the label cannot be told from the
@@ -60,10 +72,7 @@ def task_of_corpus(corpus: EraserCorpus) -> Task:
             **({"query": [example.query for example in examples]} if with_query else {}),
             "label": [corpus.labels.index(example.label) for example in examples],
         }
-    notes = []
-    if "train" in splits and "validation" not in splits:
-        splits["train"], splits["validation"], note = hold_out_rows(splits["train"], corpus.source)
-        notes.append(f"{note} (no val.jsonl)")
+    notes = add_validation(splits, where=corpus.source, how=how, missing="val.jsonl")
     return build_task(
         splits,
         name=corpus.name,
@@ -95,13 +104,13 @@ def _is_corpus(path: Path) -> bool:
     return holds_corpus(path)
 
 
-def _load_path(path: Path) -> Task:
+def _load_path(path: Path, *, labels: Sequence[str] | None, how: HoldOut | None) -> Task:
     if _is_corpus(path):
-        return task_of_corpus(read_corpus(path))
+        return task_of_corpus(read_corpus(path), how=how)
     if (path / "train.jsonl").is_file():
-        return load_folder(path)
+        return load_folder(path, labels=labels, how=how)
     if path.is_dir():
         raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
     if path.suffix == ".jsonl" and path.is_file():
-        return load_file(path)
+        return load_file(path, labels=labels, how=how)
     raise DataError(f"{path}: neither a folder, nor a .jsonl file, nor an archive of an ERASER corpus")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,12 +12,23 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from adapler.errors import DataError
+from adapler.errors import ArgumentError, DataError
 
-__all__ = ["SPLITS", "Task", "build_task", "default_max_length", "hold_out", "hold_out_rows", "in_label_order"]
+__all__ = [
+    "NO_LABEL",
+    "SPLITS",
+    "HoldOut",
+    "Task",
+    "add_validation",
+    "build_task",
+    "default_max_length",
+    "hold_out",
+    "in_label_order",
+]
 
 SPLITS = ("train", "validation", "test")
 METRICS = ("accuracy", "f1")
+NO_LABEL = -1  # the label of a row that has none
 
 _HELD_OUT_SHARE = 0.1
 _HELD_OUT_MOST = 2000
@@ -55,6 +67,7 @@ class Task:
         max_length: the default length of an input, in tokens.
         checksum: sha256 over the rows, or the corpus' own for ERASER.
         notes: what a report should tell about the splits, a line each.
+        unlabelled: the splits whose rows have no label; theirs is -1.
     """
 
     name: str
@@ -65,6 +78,7 @@ class Task:
     max_length: int
     checksum: str
     notes: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
 
     @property
     def is_split_into_words(self) -> bool:
@@ -83,7 +97,7 @@ def build_task(
     checksum: str | None = None,
     notes: Iterable[str] = (),
 ) -> Task:
-    """A Task from checked columns (`id`, the text columns, `label` as an index)."""
+    """A Task from checked columns: `id`, the text columns, and `label` as an index or, in a whole split, NO_LABEL."""
     texts = {column: List(Value("string")) if column == "words" else Value("string") for column in columns}
     features = Features({"id": Value("string"), **texts, "label": ClassLabel(names=list(labels))})
     ordered = {split: splits[split] for split in SPLITS if split in splits}
@@ -98,6 +112,7 @@ def build_task(
         max_length=max_length,
         checksum=checksum or _checksum(ordered),
         notes=tuple(notes),
+        unlabelled=tuple(split for split, rows in ordered.items() if NO_LABEL in rows["label"][:1]),
     )
 
 
@@ -124,11 +139,24 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
         return task
     if task.metric == "f1":
         raise DataError(f"{task.name}: f1 is of label 1, {task.labels[1]!r}; the classifier's label 1 is {labels[1]!r}")
-    numbers = {label: number for number, label in enumerate(labels)}
+    new = np.array([labels.index(label) for label in task.labels] + [NO_LABEL])  # the last: index NO_LABEL
     dataset = DatasetDict(
-        {split: rows.align_labels_with_mapping(numbers, "label") for split, rows in task.dataset.items()}
+        {
+            split: with_column(
+                rows, "label", new[np.asarray(rows["label"])].tolist(), kind=ClassLabel(names=list(labels))
+            )
+            for split, rows in task.dataset.items()
+        }
     )
     return replace(task, labels=labels, dataset=dataset)
+
+
+def with_column(rows: Dataset, name: str, values: Sequence[Any], *, kind: Any) -> Dataset:
+    """The same rows with one column replaced; the others are neither read nor copied, and no cache file is written."""
+    # A given fingerprint spares `datasets` a checksum of all values.
+    kept = rows.remove_columns(name)
+    changed: Dataset = kept.add_column(name, list(values), new_fingerprint=uuid.uuid4().hex, feature=kind)
+    return changed
 
 
 def default_max_length(name: str, splits: Mapping[str, Columns], columns: tuple[str, ...]) -> int:
@@ -146,20 +174,39 @@ def default_max_length(name: str, splits: Mapping[str, Columns], columns: tuple[
     return int(min(512, 32 * np.ceil(tokens / 32)))
 
 
-def hold_out(labels: Sequence[int], *, seed: int = 0) -> tuple[list[int], list[int]]:
+@dataclass(frozen=True)
+class HoldOut:
+    """How a validation split is drawn from train, where a task has none.
+
+    Attributes:
+        share: of the rows; None: 10 %, at most 2000 rows.
+        seed: of the draw.
+    """
+
+    share: float | None = None
+    seed: int = 0
+
+    def rows_of(self, total: int) -> int:
+        """How many of so many rows are held out, at least one."""
+        asked = round((_HELD_OUT_SHARE if self.share is None else self.share) * total)
+        return max(1, asked if self.share is not None else min(_HELD_OUT_MOST, asked))
+
+
+def hold_out(labels: Sequence[int], *, how: HoldOut | None = None, seed: int = 0) -> tuple[list[int], list[int]]:
     """Row numbers that stay and row numbers that are held out, both ascending.
 
-    Held out are 10 % of the rows, at most 2000 and at least one, with each label's share as it is in all rows
-    (largest remainders); a label never loses its last row.
+    Held out are as many rows as `how` says (default: HoldOut with this seed), with each label's share as it is in all
+    rows (largest remainders). A label never loses its last row.
     """
+    how = HoldOut(seed=seed) if how is None else how
     values = np.asarray(labels)
-    total = max(1, min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * len(values))))
+    total = how.rows_of(len(values))
     kinds, counts = np.unique(values, return_counts=True)
     exact = total * counts / len(values)
     quotas = np.floor(exact).astype(int)
     for kind in np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]:
         quotas[kind] += 1
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(how.seed)
     held: list[int] = []
     for kind, quota, count in zip(kinds, quotas, counts, strict=True):
         rows = random.permutation(np.flatnonzero(values == kind))
@@ -168,13 +215,33 @@ def hold_out(labels: Sequence[int], *, seed: int = 0) -> tuple[list[int], list[i
     return sorted(set(range(len(values))).difference(held)), held
 
 
-def hold_out_rows(rows: Columns, where: str) -> tuple[Columns, Columns, str]:
-    """(rows that stay, rows held out, a note). Raises DataError when there are too few rows to hold any out."""
-    kept, held = hold_out(rows["label"])
+def add_validation(
+    splits: dict[str, Columns], *, where: str, how: HoldOut | None = None, missing: str | None = None
+) -> list[str]:
+    """Hold out a part of train as validation where there is none; changes `splits` and returns what to note about it.
+
+    Args:
+        splits: columns of each split; without "train", nothing is done.
+        where: the source, for messages.
+        how: of the draw; with a share of its own, the task must not have a validation split.
+        missing: the file that is missing, for the note.
+
+    Raises:
+        ArgumentError: a share is asked for and there is a validation split.
+        DataError: there are too few rows to hold any out.
+    """
+    if "validation" in splits or "train" not in splits:
+        if how is not None and how.share is not None and "validation" in splits:
+            raise ArgumentError(f"--validation-share: {where} has a validation split of its own")
+        return []
+    how = HoldOut() if how is None else how
+    rows = splits["train"]
+    kept, held = hold_out(rows["label"], how=how)
     if not held:
         raise DataError(f"{where}: too few rows ({len(kept)}) to hold out a validation split, give one")
-    note = f"validation: {len(held)} of the {len(kept) + len(held)} rows of train, stratified, seed 0"
-    return _take(rows, kept), _take(rows, held), note
+    splits["train"], splits["validation"] = _take(rows, kept), _take(rows, held)
+    why = "" if missing is None else f" (no {missing})"
+    return [f"validation: {len(held)} of the {len(kept) + len(held)} rows of train, stratified, seed {how.seed}{why}"]
 
 
 def _take(rows: Columns, numbers: list[int]) -> Columns:

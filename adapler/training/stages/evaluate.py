@@ -61,7 +61,7 @@ def evaluate(
             model,
             prepared.encoded[split],
             pad_token_id=prepared.tokenizer.pad_token_id,
-            metric=prepared.task.metric,
+            metric=prepared.metric(split),
             threshold_scales=threshold_scales,
             token_budget=token_budget,
         )
@@ -81,7 +81,7 @@ def validation_score(classifier: Any, prepared: Prepared, *, execution: Executio
             classifier,
             prepared.encoded["validation"],
             pad_token_id=prepared.tokenizer.pad_token_id,
-            metric=prepared.task.metric,
+            metric=prepared.metric("validation"),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import datasets
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.backbones.families import SINGLE_LABEL
@@ -19,23 +20,25 @@ from adapler.data.tasks import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
-from adapler.training.arguments import training_arguments
+from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
-from adapler.training.records import epochs_of, identity_of, model_checksum, model_name, read_record, record_of
+from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
 from adapler.training.resume import (
     EPOCHS,
     begin_stage,
     check_output_folder,
     epochs_folder,
-    finish_stage,
     finished_record,
     what_is_kept,
 )
 from adapler.training.selection import score_rows
 from adapler.training.settings import Settings
+from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import FinetuneSettings
 from adapler.training.trainer import StopWhenNotFinite, true_everywhere
+
+KEPT = 3  # the best points that saliency is averaged over, unless more are asked for
 
 
 def run_finetune(settings: FinetuneSettings) -> dict[str, Any]:
@@ -67,9 +70,13 @@ def finetune(
     reinit_head: str = "auto",
     resume: bool = False,
     half: bool = False,
+    kept: int = KEPT,
     encoding: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a classifier, keep every epoch's weights, and write the best one.
+
+    With `settings.eval_steps` the points that are evaluated lie so many steps apart. There may be many of them, so only
+    the weights of the best ones are kept.
 
     Args:
         task: names and labels.
@@ -84,6 +91,7 @@ def finetune(
         resume: go on from the newest checkpoint in `epochs/`; a finished run is left as it is.
         half: round the best model's weights to float16's grid (still computed with in float32), so that they
             can be stored in half the space without a change.
+        kept: how many of the best points keep their weights with `eval_steps`, at least KEPT.
         encoding: how the splits were encoded, for the record.
 
     Returns:
@@ -99,13 +107,7 @@ def finetune(
     identity = identity_of(
         "finetune",
         settings,
-        task=task.name,
-        data_checksum=task.checksum,
-        encoding=dict(encoding or {}),
-        labels=list(task.labels),
-        metric=task.metric,
-        model=model_name(model),
-        model_checksum=model_checksum(model),
+        **inputs_of(task, encoding, model=model),
         reinit_head=reinit_head,
         half=half,
     )
@@ -120,6 +122,7 @@ def finetune(
         checkpoint, known = begin_stage(output, identity, resume=resume)
         if is_main():
             print(f"fine-tuning into {output}")
+        keeping = [] if settings.eval_steps is None else [_KeepBest(task.metric, most=max(KEPT, kept))]
         trainer = FinetuneTrainer(
             model=classifier,
             metric=task.metric,
@@ -127,7 +130,7 @@ def finetune(
             train_dataset=encoded["train"],
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
-            callbacks=[StopWhenNotFinite()],
+            callbacks=[StopWhenNotFinite(), *keeping, *report_callbacks(settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     wait_for_everyone()  # every process has read the best epoch's checkpoint by now
@@ -152,6 +155,23 @@ def finetune(
         finish_stage(classifier, tokenizer, output, record=record, keep_epochs=True)
     wait_for_everyone()
     return read_record(output)
+
+
+class _KeepBest(TrainerCallback):  # type: ignore[misc]
+    """Removes the checkpoints that are neither among the best nor the newest."""
+
+    def __init__(self, metric: str, *, most: int) -> None:
+        self.metric, self.most = metric, most
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not is_main():
+            return
+        scores = {row["step"]: row[f"eval_{self.metric}"] for row in state.log_history if "eval_loss" in row}
+        best = sorted(scores, key=lambda step: (-scores[step], step))[: self.most]
+        for path in Path(args.output_dir).glob("checkpoint-*[0-9]"):
+            step = int(path.name.rpartition("-")[2])
+            if step in scores and step not in best and step != state.global_step:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class FinetuneTrainer(Trainer):  # type: ignore[misc]
@@ -210,7 +230,7 @@ def best_epochs(output: Path, *, most: int = 3) -> list[Path]:
     """
     record = read_record(output)
     try:
-        ranked = sorted(record["epochs"], key=lambda epoch: (-epoch[record["metric"]], epoch["epoch"]))[:most]
+        ranked = sorted(record["epochs"], key=lambda epoch: (-epoch[record["metric"]], epoch["step"]))[:most]
         folders = [output / EPOCHS / f"checkpoint-{epoch['step']}" for epoch in ranked]
     except KeyError as error:
         raise CheckpointError(f"{output}/run.json: a record without {error}; fine-tune again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from adapler.backbones.families import max_positions
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.sampling import balanced_sample
 from adapler.data.tasks import Task, in_label_order, load_task
+from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.training.settings import TaskSettings
@@ -20,12 +21,29 @@ from adapler.training.settings import TaskSettings
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task, a tokenizer, the encoded splits, and how they were encoded (JSON-ready)."""
+    """A task that is ready for a model.
+
+    Attributes:
+        task: names and labels.
+        tokenizer: the model's.
+        encoded: the encoded splits.
+        encoding: how they were encoded (JSON-ready).
+        predicted: the splits whose labels are a classifier's predictions.
+    """
 
     task: Task
     tokenizer: Any
     encoded: datasets.DatasetDict
     encoding: dict[str, Any]
+    predicted: tuple[str, ...] = ()
+
+    def metric(self, split: str) -> str:
+        """What a score on a split is called: the task's metric, or "agreement" where labels are predictions."""
+        return "agreement" if split in self.predicted else self.task.metric
+
+    def scored_task(self) -> Task:
+        """The task with the metric of its validation split."""
+        return replace(self.task, metric=self.metric("validation"))
 
 
 def prepare(
@@ -35,6 +53,8 @@ def prepare(
     splits: tuple[str, ...],
     seed: int,
     optional: tuple[str, ...] = (),
+    unlabelled: bool = False,
+    workers: int = 0,
 ) -> Prepared:
     """Load a task and encode it with a model's tokenizer, for its positions and in its label order.
 
@@ -44,21 +64,27 @@ def prepare(
         settings: the task, and what becomes of long texts.
         model: hub name or folder.
         splits: which to encode.
-        seed: of the rows that `limit` draws.
+        seed: of the rows that `limit` draws, and of a validation split that is drawn from train.
         optional: further splits, encoded when the task has them.
+        unlabelled: whether rows without labels are allowed, for a model that is a fine-tuned classifier; see
+            `adapler.training.stages.predicted`.
+        workers: processes that tokenise a large data set (0: this one).
 
     Raises:
         ArgumentError: a split that the task does not have, a length that the model cannot read, or a kind of model
             that is not supported.
         DataError, CheckpointError: from the readers.
     """
-    task = load_task(settings.task, data_dir=settings.data_dir)
+    config = read_config(model)
+    names = [str(config.id2label[index]) for index in range(config.num_labels)] if is_fine_tuned(config) else None
+    how = None if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
+    allowed = names if unlabelled else None
+    task = load_task(settings.task, data_dir=settings.data_dir, labels=allowed, how=how)
     missing = [split for split in splits if split not in task.dataset]
     if missing:
         raise ArgumentError(f"--task: {settings.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
-    config = read_config(model)
-    if is_fine_tuned(config):
-        task = in_label_order(task, [str(config.id2label[index]) for index in range(config.num_labels)])
+    if names is not None:
+        task = in_label_order(task, names)
     max_length = _max_length(settings.max_length, config, task=task, model=model)
     tokenizer = load_tokenizer(model, words=task.is_split_into_words)
     if is_main():
@@ -77,8 +103,8 @@ def prepare(
             policy=(settings.train_documents if split == "train" else None) or settings.long_documents,
             stride=settings.stride,
         )
-    names = ("long_documents", "train_documents", "stride", "limit")
-    encoding = {name: value for name, value in asdict(settings).items() if name in names}
+    recorded = ("long_documents", "train_documents", "stride", "limit", "validation_share")
+    encoding = {name: value for name, value in asdict(settings).items() if name in recorded}
     return Prepared(
         task,
         tokenizer,

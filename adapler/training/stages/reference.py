@@ -7,8 +7,8 @@ from pathlib import Path
 
 from adapler.training.settings import Execution
 from adapler.training.stages.evaluate import validation_score
+from adapler.training.stages.predicted import load_fine_tuned
 from adapler.training.stages.prepare import Prepared
-from adapler.training.stages.saliency import load_fine_tuned
 
 
 def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:
@@ -17,7 +17,7 @@ def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Exe
     Raises:
         ArgumentError: an encoder without a trained head.
     """
-    rows, metric = prepared.encoded["validation"], prepared.task.metric
+    rows, metric = prepared.encoded["validation"], prepared.metric("validation")
     model = load_fine_tuned(classifier, prepared.task, execution=execution)
     score = validation_score(model, prepared, execution=execution)
     print(f"{classifier}: validation {metric} {score:.4f}")

@@ -16,8 +16,8 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import (
     RECORD,
     identity_of,
+    inputs_of,
     model_checksum,
-    model_name,
     read_record,
     record_of,
     write_record,
@@ -26,6 +26,7 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
+from adapler.training.stages.predicted import with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.reference import measured_score
 from adapler.training.stages.saliency import saliency, saliency_identity
@@ -78,14 +79,20 @@ def run(settings: RunSettings) -> pd.DataFrame:
         splits=("train", "validation"),
         optional=("test",),
         seed=settings.settings.seed,
+        unlabelled=settings.classifier is not None and settings.objectives[0].freeze_backbone,
+        workers=settings.settings.workers,
     )
+    if is_main() and "test" not in prepared.encoded:
+        print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
+    if settings.classifier is not None:
+        prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
     start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
     _make_targets(settings, prepared, start)
     rows = []
     for objectives in settings.objectives:
         folder = _train(settings, prepared, start, objectives)
         if is_main():
-            rows.append(_evaluate(folder, prepared, settings.settings, phi=objectives.phi))
+            rows.append(_evaluate(folder, prepared, settings.settings, objectives=objectives))
         wait_for_everyone()
     table = pd.DataFrame(rows)
     if is_main():
@@ -106,6 +113,7 @@ def _finetuned(settings: RunSettings, prepared: Prepared) -> _Start:
         reinit_head=settings.reinit_head,
         resume=True,
         half=settings.half,
+        kept=settings.saliency_epochs,
         encoding=prepared.encoding,
     )
     score, precision = reference_score(folder)
@@ -128,13 +136,7 @@ def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
     identity = identity_of(
         "run",
         execution,
-        task=prepared.task.name,
-        data_checksum=prepared.task.checksum,
-        encoding=prepared.encoding,
-        labels=list(prepared.task.labels),
-        metric=prepared.task.metric,
-        model=model_name(classifier),
-        model_checksum=model_checksum(classifier),
+        **inputs_of(prepared.scored_task(), prepared.encoding, model=classifier),
     )
     if finished_record(folder, identity, resume=True, keep_epochs=True) is None and is_main():
         score = measured_score(classifier, prepared, execution=execution)
@@ -163,10 +165,10 @@ def _make_targets(settings: RunSettings, prepared: Prepared, start: _Start) -> N
 
 
 def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives: Objectives) -> Path:
-    """AdapLeR training with one phi; returns its folder."""
-    folder = Path(settings.output) / f"phi-{objectives.phi:g}{_mode(objectives)}"
+    """AdapLeR training with one phi or target; returns its folder."""
+    folder = Path(settings.output) / f"{_budget(objectives)}{_mode(objectives)}"
     train(
-        prepared.task,
+        prepared.scored_task(),
         prepared.encoded,
         model=start.model,
         tokenizer=prepared.tokenizer,
@@ -183,18 +185,20 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
     return folder
 
 
-def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, phi: float) -> dict[str, Any]:
+def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, objectives: Objectives) -> dict[str, Any]:
     """All splits but train, in float32, written into the model's folder; returns its row of the trade-off table."""
     execution = Execution(device=execution.device, precision="float32", seed=execution.seed)
     model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(execution.device))
     record = read_record(folder)
-    row = {"phi": phi, "qualified": record["qualified"], "seconds": record["seconds"]}
+    target = objectives.target_speedup
+    row: dict[str, Any] = {"phi": objectives.phi} if target is None else {"target_speedup": target}
+    row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
         result = evaluate(model, prepared, split=split, execution=execution)
         write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})
-        print(f"phi {phi:g}, {split}:\n{evaluation_table(result)}")
+        print(f"{_budget(objectives).replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
-        row |= {f"{split}_{prepared.task.metric}": hard["score"], f"{split}_speedup": hard["speedup"]}
+        row |= {f"{split}_{prepared.metric(split)}": hard["score"], f"{split}_speedup": hard["speedup"]}
     return row
 
 
@@ -218,6 +222,12 @@ def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared,
 def _execution(settings: RunSettings) -> Execution:
     chosen = settings.settings
     return Execution(device=chosen.device, precision=chosen.precision, seed=chosen.seed)
+
+
+def _budget(objectives: Objectives) -> str:
+    """What a model of a run is called after: its phi, or the speedup that it was trained to."""
+    target = objectives.target_speedup
+    return f"phi-{objectives.phi:g}" if target is None else f"speedup-{target:g}"
 
 
 def _mode(objectives: Objectives) -> str:

@@ -13,10 +13,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
 from adapler.backbones.saliency import layer_saliency
-from adapler.data.tasks import Task
-from adapler.distributed import device
 from adapler.errors import ArgumentError
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.arguments import use_bfloat16
@@ -24,6 +21,7 @@ from adapler.training.records import identity_of, model_checksum, model_name, re
 from adapler.training.resume import check_output_folder
 from adapler.training.settings import Execution
 from adapler.training.stages.finetune import best_epochs
+from adapler.training.stages.predicted import load_fine_tuned, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.settings import SaliencySettings
 from adapler.training.stages.targets import save_targets
@@ -36,9 +34,11 @@ def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
         sources: list[str | Path] = list(best_epochs(settings.finetuned, most=settings.epochs))
     else:
         sources = [str(settings.model)]
+    classifier = settings.finetuned or str(settings.model)
     prepared = prepare(
-        settings.task, settings.finetuned or str(settings.model), splits=("train",), seed=settings.execution.seed
+        settings.task, classifier, splits=("train",), seed=settings.execution.seed, unlabelled=True, workers=0
     )
+    prepared = with_predicted_labels(prepared, classifier, execution=settings.execution)
     return saliency(prepared, sources, output=settings.output, execution=settings.execution)
 
 
@@ -79,17 +79,6 @@ def saliency_identity(prepared: Prepared, classifiers: Sequence[str | Path], *, 
         encoding=prepared.encoding,
         models=[{"model": model_name(name), "model_checksum": model_checksum(name)} for name in classifiers],
     )
-
-
-def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> PreTrainedModel:
-    """A fine-tuned classifier with a task's labels, on its device.
-
-    Raises:
-        ArgumentError: an encoder, or another number of labels.
-    """
-    if not is_fine_tuned(read_config(name)):
-        raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
-    return load_classifier(name, labels=list(task.labels)).to(device(execution.device))
 
 
 def saliency_targets(

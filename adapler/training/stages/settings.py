@@ -182,8 +182,13 @@ class RunSettings(_NewHead, _Rounded):
         check_choices(self, start=Start)
         if not self.objectives:
             raise ArgumentError("--phi: no value is given")
-        if len({objectives.phi for objectives in self.objectives}) < len(self.objectives):
-            raise ArgumentError("--phi: a value is given twice; each has a folder of its own")
+        phis = {objectives.phi for objectives in self.objectives}
+        targets = {objectives.target_speedup for objectives in self.objectives}
+        if len(phis) > 1 and targets != {None}:
+            raise ArgumentError("--phi: one value only with --target-speedup, which starts from it and changes it")
+        if max(len(phis), len(targets)) < len(self.objectives):
+            name = "--phi" if targets == {None} else "--target-speedup"
+            raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
 
     def finetuning(self) -> Settings:
         """The settings of fine-tuning."""

@@ -16,15 +16,22 @@ from adapler.data.tasks import Task
 from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import score_by_example
-from adapler.inference.predict import predict_rows
+from adapler.inference.predict import predict_dataset
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.training.arguments import AdapLeRTrainingArguments, precision_name, training_arguments
+from adapler.training.arguments import (
+    AdapLeRTrainingArguments,
+    precision_name,
+    report_callbacks,
+    training_arguments,
+)
 from adapler.training.collator import PaddingCollator
-from adapler.training.records import epochs_of, identity_of, model_checksum, model_name, read_record, record_of
-from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finish_stage, finished_record
+from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
+from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
+from adapler.training.stages.finish import finish_stage
+from adapler.training.stages.predicted import with_predicted_labels
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.reference import measured_score
 from adapler.training.stages.settings import TrainSettings
@@ -47,12 +54,22 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
         score, precision = finetuned_score(settings.finetuned)
     if score is None and not is_fine_tuned(read_config(start)):
         raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
-    prepared = prepare(settings.task, start, splits=("train", "validation"), seed=settings.settings.seed)
+    prepared = prepare(
+        settings.task,
+        start,
+        splits=("train", "validation"),
+        seed=settings.settings.seed,
+        unlabelled=settings.objectives.freeze_backbone,
+        workers=settings.settings.workers,
+    )
+    prepared = with_predicted_labels(prepared, start, execution=settings.settings)
+    if "validation" in prepared.predicted:
+        score = None  # a recorded score is no agreement
     if score is None:
         score = from_main(lambda: measured_score(start, prepared, execution=settings.settings))
         precision = precision_name(settings.settings.precision)
     return train(
-        prepared.task,
+        prepared.scored_task(),
         prepared.encoded,
         model=start,
         tokenizer=prepared.tokenizer,
@@ -124,13 +141,7 @@ def train(
         "train",
         settings,
         objectives=asdict(objectives),
-        task=task.name,
-        data_checksum=task.checksum,
-        encoding=dict(encoding or {}),
-        labels=list(task.labels),
-        metric=task.metric,
-        model=model_name(model),
-        model_checksum=model_checksum(model),
+        **inputs_of(task, encoding, model=model),
         saliency_checksum=targets_checksum(saliency),
         reference_score=reference_score,
         reinit_head=initial_head,
@@ -147,7 +158,9 @@ def train(
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
         if is_main():
-            print(f"training AdapLeR with phi {objectives.phi:g} into {output}")
+            target = objectives.target_speedup
+            aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
+            print(f"training AdapLeR with {aim} into {output}")
         trainer = AdapLeRTrainer(
             adapler,
             training_arguments(
@@ -163,7 +176,7 @@ def train(
             train_dataset=train_rows,
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
-            callbacks=[StopWhenNotFinite()],
+            callbacks=[StopWhenNotFinite(), *report_callbacks(settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = epochs_of(trainer.state.log_history, precision=identity["precision"])
@@ -191,8 +204,8 @@ def _in_float32(
     model: AdapLeRForSequenceClassification, rows: datasets.Dataset, *, tokenizer: Any, metric: str
 ) -> dict[str, Any]:
     """The selected epoch as it is saved, in hard mode: every number of the row in one precision."""
-    predictions = predict_rows(
-        model, rows.to_list(), pad_token_id=tokenizer.pad_token_id, removal="hard", progress="validation in float32"
+    predictions = predict_dataset(
+        model, rows, pad_token_id=tokenizer.pad_token_id, removal="hard", progress="validation in float32"
     )
     return {
         "precision": "float32",

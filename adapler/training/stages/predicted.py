@@ -1,0 +1,78 @@
+"""Text without labels: what a fine-tuned classifier says about it takes their place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import PreTrainedModel
+
+from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
+from adapler.data.tasks import Task
+from adapler.data.tasks.schema import with_column
+from adapler.distributed import device, from_main, is_main
+from adapler.errors import ArgumentError
+from adapler.inference.evaluation import by_example
+from adapler.inference.predict import predict_dataset
+from adapler.training.arguments import use_bfloat16
+from adapler.training.settings import Execution
+from adapler.training.stages.prepare import Prepared
+
+
+def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> PreTrainedModel:
+    """A fine-tuned classifier with a task's labels, on its device.
+
+    Raises:
+        ArgumentError: an encoder, or another number of labels.
+    """
+    if not is_fine_tuned(read_config(name)):
+        raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
+    return load_classifier(name, labels=list(task.labels)).to(device(execution.device))
+
+
+def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, execution: Execution) -> Prepared:
+    """The same task, with a classifier's own predictions as the labels of the splits that have none.
+
+    The label of an example is the class with the highest logit, of the mean over its windows when it has several.
+    Cross-entropy and saliency use it like a true label. A score on such a split is the share of examples on which a
+    model agrees with the classifier, so it is called `agreement`.
+
+    Args:
+        prepared: task and encoded rows.
+        classifier: hub name or folder.
+        execution: device and precision.
+
+    Returns:
+        `prepared` itself when every split has labels.
+    """
+    wanted = tuple(split for split in prepared.task.unlabelled if split in prepared.encoded)
+    if not wanted:
+        return prepared
+    if is_main():
+        print(f"note: {', '.join(wanted)} without labels: the predictions of {classifier} take their place")
+    found = from_main(lambda: _predictions(prepared, classifier, splits=wanted, execution=execution))
+    encoded = dict(prepared.encoded)
+    for split in wanted:
+        encoded[split] = with_column(encoded[split], "labels", found[split], kind=datasets.Value("int64"))
+    encoding = {**prepared.encoding, "predicted_labels": list(wanted)}
+    return replace(prepared, encoded=datasets.DatasetDict(encoded), encoding=encoding, predicted=wanted)
+
+
+def _predictions(
+    prepared: Prepared, classifier: str | Path, *, splits: tuple[str, ...], execution: Execution
+) -> dict[str, list[int]]:
+    """The predicted class of each row, by split."""
+    model = load_fine_tuned(classifier, prepared.task, execution=execution)
+    labels = {}
+    for split in splits:
+        rows = prepared.encoded[split]
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=use_bfloat16(execution.precision)):
+            logits = predict_dataset(
+                model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}"
+            ).logits
+        names, mean = by_example(logits, rows["example_id"])
+        label = dict(zip(names, mean.argmax(-1).tolist(), strict=True))
+        labels[split] = [label[example] for example in rows["example_id"]]
+    return labels

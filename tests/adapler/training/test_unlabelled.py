@@ -1,0 +1,134 @@
+"""Training on text without labels: the classifier's predictions take their place, and scores are called agreement."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from adapler.cli.parser import main
+from adapler.errors import ArgumentError, DataError
+from adapler.training.settings import Execution, TaskSettings
+from adapler.training.stages.predicted import with_predicted_labels
+from adapler.training.stages.prepare import prepare
+from tests.adapler.training.common import QUICK
+
+
+def texts_of(task: Path, file: Path, *, split: str = "train") -> Path:
+    """A file with the texts of a split alone."""
+    rows = [json.loads(line) for line in (task / f"{split}.jsonl").read_text().splitlines()]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def predictions(folder: Path, texts: list[str]) -> list[int]:
+    model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForSequenceClassification, AutoTokenizer))
+    with torch.inference_mode():
+        return [int(model.eval()(**tokenizer(text, return_tensors="pt")).logits.argmax()) for text in texts]
+
+
+def test_a_run_on_texts_alone(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file of texts: validation is drawn from it, and nothing is called accuracy."""
+    file = texts_of(task_folder, tmp_path / "texts.jsonl")
+    command = ["run", "--task", str(file), "--classifier", str(tiny_classifier_folder), "--freeze-backbone"]
+    command += ["--validation-share", "0.25", "--phi", "0.1", "--output", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "no test split" in said and "validation agreement 1.0000" in said and "accuracy" not in said
+    folder = tmp_path / "run" / "phi-0.1-post-hoc"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["metric"] == "agreement" and record["reference_score"] == 1.0
+    assert record["encoding"]["predicted_labels"] == ["train", "validation"]
+    assert record["rows"] == {"train": 18, "validation": 6}
+    assert all("agreement" in epoch and "accuracy" not in epoch for epoch in record["epochs"])
+    evaluated = json.loads((folder / "evaluation-validation.json").read_text())
+    assert evaluated["none"]["score"] == 1.0 and evaluated["metric"] == "agreement"
+    assert evaluated["hard"][0]["score"] == evaluated["hard"][0]["agreement"]
+    assert (tmp_path / "run" / "tradeoff-post-hoc.csv").read_text().startswith("phi,qualified,seconds,validation_agree")
+    assert main(command) == 0 and "training AdapLeR" not in capsys.readouterr().out
+
+    table = tmp_path / "table.csv"
+    assert main(["tradeoff", str(tmp_path / "run"), "--output", str(table)]) == 0
+    assert "agreement" in table.read_text()
+
+
+def test_labels_are_the_classifiers_predictions(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    """By example, for windows too; a split that has labels keeps them."""
+    texts_of(task_folder, tmp_path / "task" / "train.jsonl")
+    (tmp_path / "task" / "validation.jsonl").write_text((task_folder / "validation.jsonl").read_text())
+    settings = TaskSettings(task=str(tmp_path / "task"), max_length=6, long_documents="windows", stride=1)
+    prepared = prepare(settings, tiny_classifier_folder, splits=("train", "validation"), seed=0, unlabelled=True)
+    assert prepared.task.unlabelled == ("train",) and set(prepared.encoded["train"]["labels"]) == {-1}
+    done = with_predicted_labels(prepared, tiny_classifier_folder, execution=Execution(precision="float32"))
+    rows = done.encoded["train"]
+    assert len(rows) > 24, "some have windows"
+    by_example: dict[str, set[int]] = {}
+    for name, label in zip(rows["example_id"], rows["labels"], strict=True):
+        by_example.setdefault(name, set()).add(label)
+    assert all(len(labels) == 1 for labels in by_example.values())
+    single = [name for name in by_example if list(rows["example_id"]).count(name) == 1]
+    texts = [json.loads(line)["text"] for line in (tmp_path / "task" / "train.jsonl").read_text().splitlines()]
+    expected = predictions(tiny_classifier_folder, [texts[int(name.partition("-")[2])] for name in single])
+    assert [by_example[name].copy().pop() for name in single] == expected
+    assert done.encoded["validation"].to_list() == prepared.encoded["validation"].to_list()
+    assert done.metric("train") == "agreement" and done.metric("validation") == done.scored_task().metric == "accuracy"
+    assert with_predicted_labels(done, tiny_classifier_folder, execution=Execution()) is not done
+    assert isinstance(rows, datasets.Dataset) and rows.column_names == prepared.encoded["train"].column_names
+
+
+def test_stages_on_texts_alone(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
+    """Labelled validation keeps its own metric, and the reference is measured."""
+    texts_of(task_folder, tmp_path / "task" / "train.jsonl")
+    (tmp_path / "task" / "validation.jsonl").write_text((task_folder / "validation.jsonl").read_text())
+    task = ["--task", str(tmp_path / "task"), "--model", str(tiny_classifier_folder)]
+    saliency = tmp_path / "saliency"
+    assert main(["saliency", *task, "--max-length", "16", "--output", str(saliency), "--precision", "float32"]) == 0
+    train = ["train", *task, "--saliency", str(saliency), "--output", str(tmp_path / "model"), *QUICK]
+    with pytest.raises(DataError, match=r"train.jsonl:1: has no 'label', its fields are 'text' \(only `adapler run"):
+        main(train)
+    assert main([*train, "--freeze-backbone"]) == 0
+    record = json.loads((tmp_path / "model" / "run.json").read_text())
+    assert record["metric"] == "accuracy" and record["encoding"]["predicted_labels"] == ["train"]
+
+
+def test_what_is_refused(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
+    file = texts_of(task_folder, tmp_path / "texts.jsonl")
+    run = ["run", "--classifier", str(tiny_classifier_folder), "--output", str(tmp_path / "run"), *QUICK]
+    with pytest.raises(DataError, match="texts.jsonl:1: has no 'label'"):
+        main([*run, "--task", str(file)])
+    with file.open("a") as stream:
+        stream.write(json.dumps({"text": "good", "label": "POS"}) + "\n")
+    with pytest.raises(DataError, match="texts.jsonl:25: has a 'label', and the rows before it have none"):
+        main([*run, "--task", str(file), "--freeze-backbone"])
+    with pytest.raises(ArgumentError, match="^--validation-share: .* has a validation split of its own$"):
+        main([*run, "--task", str(task_folder), "--validation-share", "0.1"])
+    with pytest.raises(ArgumentError, match=r"^--validation-share: 1.0 is not in \[0, 1\)$"):
+        main([*run, "--task", str(task_folder), "--validation-share", "1"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_share_is_drawn_with_the_seed(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "task").mkdir()
+    for name in ("train.jsonl", "test.jsonl", "meta.json"):
+        (tmp_path / "task" / name).write_text((task_folder / name).read_text())
+
+    def ids(seed: int) -> tuple[list[str], list[str]]:
+        settings = TaskSettings(task=str(tmp_path / "task"), validation_share=0.5)
+        prepared = prepare(settings, tiny_classifier_folder, splits=("train", "validation"), seed=seed)
+        return list(prepared.encoded["train"]["id"]), list(prepared.encoded["validation"]["id"])
+
+    train, validation = ids(1)
+    assert len(train) == len(validation) == 12
+    assert sorted([*train, *validation]) == sorted(f"train-{row}" for row in range(24))
+    assert ids(1) == (train, validation) and ids(2) != (train, validation)
