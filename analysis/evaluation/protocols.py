@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from adapler.errors import ArgumentError, run_command
 from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
-from analysis.metrics.registry import FERRET_K, get_metric
+from analysis.metrics.registry import get_metric
+from analysis.metrics.unit import FERRET_K
 
 _FAITHFULNESS = tuple(
     name

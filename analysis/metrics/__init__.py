@@ -6,6 +6,8 @@ eraser         ERASER's AUPRC, ROC-AUC, IOU F1 of a document
 eraser_scorer  what ERASER's official scorer prints of a data set, `eraser_scores`
 faithfulness   comprehensiveness, sufficiency, AOPC, leave-one-out
 curves         interpolated precision at a grid of recalls
+perturbation   texts with tokens taken away
+unit           what one document is judged on
 registry       all of them by name: METRICS, `compute`
 statistics     intervals, paired tests, Holm
 comparison     one method against all others, effect sizes, several runs merged
@@ -33,7 +35,7 @@ from analysis.metrics.plausibility import (
     true_positive_rate,
     youden_j,
 )
-from analysis.metrics.registry import METRICS, Metric, Unit, compute, get_metric, metric_names
+from analysis.metrics.registry import METRICS, Metric, compute, get_metric, metric_names
 from analysis.metrics.selection import (
     density_size,
     f1_score,
@@ -45,6 +47,7 @@ from analysis.metrics.selection import (
     top_k_scores,
 )
 from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
+from analysis.metrics.unit import Unit
 
 # The function `faithfulness` has the name of its module: from analysis.metrics.faithfulness import faithfulness
 __all__ = [

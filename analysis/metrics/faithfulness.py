@@ -17,62 +17,39 @@ tokens' positions, and all methods and layers of one input share it.
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
 
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import as_labels, as_scores
-from analysis.metrics.selection import density_size
+from analysis.metrics.perturbation.document import (
+    AT_DENSITY,
+    BINS,
+    VARIANTS,
+    FaithfulnessSettings,
+    PerturbedDocument,
+    Predict,
+    best_sets,
+    key_of,
+)
+from analysis.metrics.plausibility import as_scores
 
-BINS = (1, 5, 10, 20, 50)
-AT_DENSITY = "at_density"  # instead of a percentage: as many tokens as a rationale has on average
-VARIANTS = ("delete", "mask")
-
-Ids = NDArray[np.int64]
-Predict = Callable[[list[Ids]], ArrayLike]
-
-
-@dataclass(frozen=True)
-class FaithfulnessSettings:
-    """How tokens are taken away.
-
-    variant        "delete", or "mask" to leave the tokenizer's mask token in their place
-    bins           percentages of the content tokens
-    rounding       "up": ceil(X % of n_c), so at least 1; "down": floor, and a bin of no token, or of the same
-                   tokens as the one before, is left out of the AOPC (ferret)
-    positive_only  never take a token whose score is not above 0 (ferret)
-    density        mean share of rationale tokens in the data set, for `..._at_density`; None leaves those undefined
-    seed           of the order of tokens with equal scores
-    """
-
-    variant: str = "delete"
-    bins: tuple[int, ...] = BINS
-    rounding: str = "up"
-    positive_only: bool = False
-    density: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ArgumentError(f"variant: got {self.variant!r}, allowed are {', '.join(VARIANTS)}")
-        if self.rounding not in ("up", "down"):
-            raise ArgumentError(f"rounding: got {self.rounding!r}, allowed are up, down")
-        if not self.bins or not all(0 < percent <= 100 for percent in self.bins):
-            raise ArgumentError(f"bins: got {self.bins}, must be percentages over 0 and at most 100")
-        if self.density is not None and not 0 <= self.density <= 1:
-            raise ArgumentError(f"density: got {self.density}, must be between 0 and 1")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The metrics that `faithfulness` computes, in its order."""
-        marks = (*map(str, self.bins), AT_DENSITY)
-        each = [f"{kind}_{mark}" for kind in ("comprehensiveness", "sufficiency") for mark in marks]
-        return (*each, "aopc_comprehensiveness", "aopc_sufficiency")
+__all__ = [
+    "AT_DENSITY",
+    "BINS",
+    "VARIANTS",
+    "FaithfulnessSettings",
+    "Predict",
+    "aopc",
+    "comprehensiveness",
+    "faithfulness",
+    "faithfulness_rows",
+    "leave_one_out",
+    "loo_kendall",
+    "sufficiency",
+]
 
 
 def comprehensiveness(whole: float, without: float) -> float:
@@ -170,22 +147,22 @@ def faithfulness_rows(
     words: (n_c,) the number of each token's word, where tokens have their word's score: the tokens of one word then
         stay together in the random order of equal scores. Inputs that several rows or bins ask for are predicted once.
     """
-    document = _Document(window_ids, content, settings.variant, mask_id)
+    document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
     rows = np.asarray(scores, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != document.n_content:
         raise ArgumentError(f"scores: got shape {rows.shape}, must be (rows, {document.n_content} content tokens)")
     if document.n_content == 0:
         return [dict.fromkeys(settings.names, math.nan) for _ in rows]
     order = document.tie_order(settings.seed, words)
-    chosen = [_best(as_scores(row), order, settings) for row in rows]
+    chosen = [best_sets(as_scores(row), order, settings) for row in rows]
     probability = document.probabilities(
         predict, [kept for sets in chosen for best in sets if best is not None for kept in (~best, best)], target
     )
     whole = probability[document.everything]
     results = []
     for sets in chosen:
-        lost = [math.nan if best is None else comprehensiveness(whole, probability[_key(~best)]) for best in sets]
-        missing = [math.nan if best is None else sufficiency(whole, probability[_key(best)]) for best in sets]
+        lost = [math.nan if best is None else comprehensiveness(whole, probability[key_of(~best)]) for best in sets]
+        missing = [math.nan if best is None else sufficiency(whole, probability[key_of(best)]) for best in sets]
         drops = [*lost, *missing, aopc(lost[:-1]), aopc(missing[:-1])]  # the last set is that of the density
         results.append(dict(zip(settings.names, drops, strict=True)))
     return results
@@ -204,13 +181,13 @@ def leave_one_out(
 
     See `faithfulness` for the arguments and errors.
     """
-    document = _Document(window_ids, content, FaithfulnessSettings(variant).variant, mask_id)
+    document = PerturbedDocument(window_ids, content, FaithfulnessSettings(variant).variant, mask_id)
     if document.n_content == 0:
         return np.zeros(0)
     without = [np.arange(document.n_content) != i for i in range(document.n_content)]
     probability = document.probabilities(predict, without, target)
     whole = probability[document.everything]
-    return np.array([whole - probability[_key(kept)] for kept in without], dtype=np.float64)
+    return np.array([whole - probability[key_of(kept)] for kept in without], dtype=np.float64)
 
 
 def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
@@ -233,79 +210,3 @@ def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(kendalltau(first, second).statistic)
-
-
-class _Document:
-    """The input, and its versions with only some content tokens kept."""
-
-    def __init__(self, window_ids: ArrayLike, content: ArrayLike, variant: str, mask_id: int | None) -> None:
-        self.ids = np.asarray(window_ids, dtype=np.int64)
-        inside = as_labels(content, "content")
-        if self.ids.shape != inside.shape:
-            raise ArgumentError(f"content: {len(inside)} tokens, window_ids have shape {self.ids.shape}")
-        if variant == "mask" and mask_id is None:
-            raise ArgumentError("mask_id: got None, variant 'mask' needs the tokenizer's mask token")
-        self.places = np.flatnonzero(inside)  # (n_c,)
-        self.n_content = len(self.places)
-        self.mask_id = mask_id if variant == "mask" else None
-        self.everything = _key(np.ones(self.n_content, dtype=bool))
-
-    def tie_order(self, seed: int, words: ArrayLike | None) -> NDArray[np.int64]:
-        """(n_c,) the place of each token among tokens of the same score; tokens of one word stand together."""
-        groups = np.arange(self.n_content) if words is None else np.asarray(words)
-        if groups.shape != (self.n_content,):
-            raise ArgumentError(f"words: got shape {groups.shape}, must be ({self.n_content} content tokens,)")
-        _, inverse = np.unique(groups, return_inverse=True)
-        shuffled = np.random.default_rng([seed, zlib.crc32(self.ids.tobytes())]).permutation(int(inverse.max()) + 1)
-        order = np.lexsort((np.arange(self.n_content), shuffled[inverse]))
-        places = np.empty(self.n_content, dtype=np.int64)
-        places[order] = np.arange(self.n_content)
-        return places
-
-    def keeping(self, kept: NDArray[np.bool_]) -> Ids:
-        """The input with the content tokens of `kept` (n_c,) only."""
-        gone = self.places[~kept]
-        if self.mask_id is None:
-            return np.delete(self.ids, gone)
-        ids = self.ids.copy()
-        ids[gone] = self.mask_id
-        return ids
-
-    def probabilities(self, predict: Predict, kept: Sequence[NDArray[np.bool_]], target: int) -> dict[bytes, float]:
-        """p(target) of the whole input and of each version, each predicted once, in one call."""
-        versions = {self.everything: np.ones(self.n_content, dtype=bool)} | {_key(one): one for one in kept}
-        inputs = [self.keeping(one) for one in versions.values()]
-        output = np.asarray(predict(inputs), dtype=np.float64)  # (len, C)
-        if output.ndim != 2 or len(output) != len(inputs):
-            raise ArgumentError(f"predict: returned shape {output.shape} for {len(inputs)} inputs, must be (inputs, C)")
-        if not 0 <= target < output.shape[1]:
-            raise ArgumentError(f"target: got {target}, the model has {output.shape[1]} classes")
-        return dict(zip(versions, output[:, target].tolist(), strict=True))
-
-
-def _key(kept: NDArray[np.bool_]) -> bytes:
-    return np.packbits(kept).tobytes()
-
-
-def _best(
-    scores: NDArray[np.float64], tie_order: NDArray[np.int64], settings: FaithfulnessSettings
-) -> list[NDArray[np.bool_] | None]:
-    """The tokens of each bin (n_c,), and at last of the density; None for a set that does not count."""
-    order = np.lexsort((tie_order, -scores))
-    usable = int((scores > 0).sum()) if settings.positive_only else len(scores)
-
-    def best(size: int) -> NDArray[np.bool_] | None:
-        chosen = np.zeros(len(scores), dtype=bool)
-        chosen[order[: min(size, usable)]] = True
-        return chosen if chosen.any() else None
-
-    sets: list[NDArray[np.bool_] | None] = []
-    before = 0
-    for percent in settings.bins:
-        share = percent * len(scores) / 100
-        # percent · n is exact for whole percentages; the margin is for others
-        size = min(math.ceil(share - 1e-9) if settings.rounding == "up" else math.floor(share + 1e-9), usable)
-        sets.append(None if settings.rounding == "down" and size == before else best(size))
-        before = size or before
-    sets.append(None if settings.density is None else best(density_size(settings.density, len(scores))))
-    return sets

@@ -3,17 +3,17 @@
 `python -m analysis.scores` prints them. A method of one's own is a function: see `analysis.scores.registry`.
 """
 
-from analysis.scores import contribution, random
+from analysis.scores import contribution, position, random
 from analysis.scores.attention import (
     attention_gradient,
     attention_gradient_local,
     attention_received,
     cls_attention,
-    globenc,
     rollout,
     value_zeroing,
 )
 from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.decomposition import alti, attnlrp, decompx, globenc
 from analysis.scores.gradient import (
     deeplift,
     gradient_l1,
@@ -23,8 +23,10 @@ from analysis.scores.gradient import (
     layer_integrated_gradients,
     saliency,
     saliency_signed,
+    smoothgrad,
+    vargrad,
 )
-from analysis.scores.perturbation import kernel_shap, lime, occlusion
+from analysis.scores.perturbation import kernel_shap, lime, occlusion, shapley_sampling
 from analysis.scores.registry import (
     SCOPES,
     MethodSpec,
@@ -43,11 +45,14 @@ __all__ = [
     "MethodSpec",
     "ScoringMethod",
     "UnstableScoresWarning",
+    "alti",
     "attention_gradient",
     "attention_gradient_local",
     "attention_received",
+    "attnlrp",
     "cls_attention",
     "contribution",
+    "decompx",
     "deeplift",
     "get_method",
     "get_methods",
@@ -62,10 +67,14 @@ __all__ = [
     "method_names",
     "normalise",
     "occlusion",
+    "position",
     "random",
     "rollout",
     "saliency",
     "saliency_signed",
     "scoring_method",
+    "shapley_sampling",
+    "smoothgrad",
     "value_zeroing",
+    "vargrad",
 ]

@@ -24,6 +24,7 @@ from analysis.scores.shared.forward import classifier_logits
 from analysis.scores.shared.targets import Target, target_value, weights_of
 
 Token = Literal["mask", "pad"]
+Removal = Literal["mask", "pad", "delete"]
 Baseline = Literal["mask", "pad", "zero"]
 Reduction = Literal["signed", "absolute", "positive", "l2"]
 Sign = Literal["signed", "absolute", "positive"]  # for scores that have no width to take a norm over
@@ -164,19 +165,33 @@ class Presence:
     per_pass: int
 
 
-def presence(twin: Any, single: Batch, target: Target, replacement: Token) -> Presence:
-    """twin: a working copy of the model; single: a batch of one document without padding."""
+def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> Presence:
+    """twin: a working copy of the model; single: a batch of one document without padding.
+
+    replacement: what stands in a token's place; "delete": nothing, later tokens move up.
+    """
     positions = content(single)[0].nonzero()[:, 0]
-    blank, function = replaced_ids(twin, single, replacement), TargetValue(twin)
-    weights, *others = forward_arguments(twin, single, target)
+    blank = single.input_ids if replacement == "delete" else replaced_ids(twin, single, replacement)
+    function = TargetValue(twin)
+    weights, mask, *types = forward_arguments(twin, single, target)
 
     def value(kept: Tensor) -> Tensor:
         there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
         there[:, positions] = kept.bool()
         ids = torch.where(there, single.input_ids, blank)  # (K, n)
-        arguments = [one.expand(len(kept), *one.shape[1:]) for one in (weights, *others)]
+        others = [one.expand(len(kept), *one.shape[1:]) for one in (mask, *types)]
+        if replacement == "delete":
+            ids, *others = _without(there, ids, others)  # (K, n'), n' the longest that is left
         with torch.no_grad():
-            result: Tensor = function(embeddings(twin, ids), *arguments)
+            result: Tensor = function(embeddings(twin, ids), weights.expand(len(kept), -1), *others)
         return result
 
     return Presence(positions, value, max(1, PASS_TOKENS // single.input_ids.shape[1]))
+
+
+def _without(there: Tensor, ids: Tensor, others: list[Tensor]) -> list[Tensor]:
+    """Each (K, n) with the tokens of `there` only, moved to the left; others[0] is the attention mask."""
+    order = (~there).long().argsort(dim=1, stable=True)[:, : int(there.sum(1).max())]  # (K, n')
+    real = there.gather(1, order)
+    mask, *rest = (one.gather(1, order) for one in others)
+    return [ids.gather(1, order), mask * real, *rest]

@@ -13,7 +13,8 @@ from adapler.errors import ArgumentError
 from analysis.metrics import eraser
 from analysis.metrics import plausibility as pl
 from analysis.metrics import selection as sel
-from analysis.metrics.registry import METRICS, Unit, compute, get_metric, metric_names
+from analysis.metrics.registry import METRICS, compute, get_metric, metric_names
+from analysis.metrics.unit import Unit
 
 PURE = [name for name, metric in METRICS.items() if metric.function is not None]
 

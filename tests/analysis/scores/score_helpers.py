@@ -19,6 +19,9 @@ FEW = {
     "gradient_shap": {"n_samples": 4},
     "lime": {"n_samples": 24},
     "kernel_shap": {"n_samples": 24},
+    "shapley_sampling": {"n_samples": 2},
+    "smoothgrad": {"n_samples": 4},
+    "vargrad": {"n_samples": 4},
 }
 NAMES = method_names()
 every_method = pytest.mark.parametrize("name", NAMES)

@@ -43,11 +43,14 @@ def test_shape_sum_and_padding(name: str, family: str) -> None:
     assert not result.scores[(batch.attention_mask == 0)[:, None].expand_as(result.scores)].any()
     if not result.signed:
         assert (result.scores >= 0).all()
-        torch.testing.assert_close(result.scores.sum(-1), torch.ones(4, layers))
+        sums = result.scores.sum(-1)  # a layer may say nothing: then it is 0 everywhere
+        torch.testing.assert_close(sums, (sums != 0).float())
+        assert (sums != 0).float().mean() > 0.9
     for value in result.diagnostics.values():
         assert value.shape == (4, layers) and torch.isfinite(value).all()
     # it says something: no document's scores are all the same
-    assert (result.scores.amax(-1) - result.scores.amin(-1) > 1e-4).all()
+    spread = result.scores.amax(-1) - result.scores.amin(-1)
+    assert ((spread > 1e-4) | (result.scores == 0).all(-1)).all()
 
 
 @every_family
@@ -112,7 +115,7 @@ def test_the_model_is_left_as_found(name: str, family: str) -> None:
 
 
 @every_family
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "random"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "position")])
 def test_the_model_is_left_as_found_after_an_error(name: str, family: str) -> None:
     """The last of the method's own calls of the head fails: by then it has set up all that it sets up."""
     model = unusual(model_of(name, family))
@@ -145,7 +148,9 @@ def test_a_frozen_model_under_no_grad(name: str) -> None:
         torch.testing.assert_close(method_of(name)(model, batch_for("bert")).scores, expected)
 
 
-@pytest.mark.parametrize("name", ["random", "gradient_shap", "lime", "kernel_shap"])
+@pytest.mark.parametrize(
+    "name", ["random", "gradient_shap", "lime", "kernel_shap", "shapley_sampling", "smoothgrad", "vargrad"]
+)
 def test_draws_follow_the_seed(name: str) -> None:
     model, method = tiny_classifier(), method_of(name)
     first = method(model, batch_for("bert", seed=1)).scores

@@ -1,0 +1,178 @@
+"""DecompX, AttnLRP and ALTI against the same equations written out token by token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from analysis.scores import Batch, get_method
+from analysis.scores.shared.detached import detached_pass
+from tests.analysis.scores.score_helpers import batch_for, logits_of
+from tests.conftest import CLASSIFIERS, HEADS, WIDTH, tiny_classifier
+
+
+def with_biases(family: str = "bert") -> Any:
+    """A tiny classifier in which every bias and norm weight is something else than 0 and 1."""
+    model = tiny_classifier(family)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("bias"):
+                weight.normal_(std=0.3)
+            elif weight.dim() == 1:
+                weight.uniform_(0.5, 1.5)
+    return model
+
+
+def attentions_of(model: Any, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+    """States (n, D) and weights (H, n, n) of one document, from transformers."""
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        output = model(**batch.model_inputs(), output_hidden_states=True, output_attentions=True)
+    return [state[0] for state in output.hidden_states], [weights[0] for weights in output.attentions]
+
+
+class Parts:
+    """A state written as a sum: parts (n, K, D), part k of position i; the last of the K is that of the biases."""
+
+    def __init__(self, parts: Tensor) -> None:
+        self.parts = parts
+
+    def linear(self, layer: nn.Linear) -> Parts:
+        parts = self.parts @ layer.weight.T
+        parts[:, -1] += layer.bias
+        return Parts(parts)
+
+    def norm(self, layer: nn.LayerNorm) -> Parts:
+        deviation = (self.parts.sum(1).var(-1, unbiased=False) + layer.eps).sqrt()  # (n,) of the whole state
+        centred = self.parts - self.parts.mean(-1, keepdim=True)
+        parts = centred / deviation[:, None, None] * layer.weight
+        parts[:, -1] += layer.bias
+        return Parts(parts)
+
+    def activation(self, function: Any) -> Parts:
+        whole = self.parts.sum(1)
+        return Parts(self.parts * (function(whole) / whole)[:, None])
+
+    def attention(self, weights: Tensor, layer: Any) -> Parts:
+        values = self.linear(layer.attention.self.value).parts.unflatten(-1, (HEADS, -1))  # (n, K, H, d)
+        n = len(values)
+        mixed = [sum(weights[None, :, i, j, None] * values[j] for j in range(n)) for i in range(n)]  # n times (K, H, d)
+        return Parts(torch.stack(mixed).flatten(2)).linear(layer.attention.output.dense)
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(self.parts + other.parts)
+
+
+def explicit(model: Any, batch: Batch, start: int) -> Tensor:
+    """(K, C) the logits of one document, token by token and the biases last, from the states that enter a layer."""
+    states, attentions = attentions_of(model, batch)
+    n = len(states[start])
+    begin = torch.zeros(n, n + 1, WIDTH)
+    begin[torch.arange(n), torch.arange(n)] = states[start]
+    state = Parts(begin)
+    with torch.no_grad():
+        for layer, weights in list(zip(model.bert.encoder.layer, attentions, strict=True))[start:]:
+            state = (state.attention(weights, layer) + state).norm(layer.attention.output.LayerNorm)
+            inner = state.linear(layer.intermediate.dense).activation(gelu)
+            state = (inner.linear(layer.output.dense) + state).norm(layer.output.LayerNorm)
+        pooled = Parts(state.parts[:1]).linear(model.bert.pooler.dense).activation(torch.tanh)
+        return pooled.linear(model.classifier).parts[0]
+
+
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_decompx_is_the_decomposition_token_by_token(start: int) -> None:
+    model, batch = with_biases(), batch_for("bert", [0])
+    parts = explicit(model, batch, start)  # (n + 1, C)
+    torch.testing.assert_close(parts.sum(0), logits_of(model, batch)[0], atol=1e-4, rtol=0)
+    for kind in range(3):
+        found = get_method("decompx", target=kind)(model, batch).scores[0, start]
+        torch.testing.assert_close(found, parts[:-1, kind], atol=1e-5, rtol=1e-4)
+        bias = detached_pass(model, batch, kind, softmax=False).bias[0, start]
+        torch.testing.assert_close(bias, parts[-1, kind], atol=1e-5, rtol=1e-4)
+    order = logits_of(model, batch)[0].argsort(descending=True)
+    contrast = get_method("decompx", target="contrast")(model, batch).scores[0, start]
+    torch.testing.assert_close(contrast, parts[:-1, order[0]] - parts[:-1, order[1]], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+def test_decompx_adds_up_and_changes_no_value(family: str) -> None:
+    model, batch = with_biases(family), batch_for(family)
+    result = get_method("decompx", target=1)(model, batch)
+    found = detached_pass(model, batch, 1, softmax=False)
+    torch.testing.assert_close(found.value, logits_of(model, batch)[:, 1], atol=1e-5, rtol=1e-5)
+    total = result.scores.sum(-1) + found.bias
+    torch.testing.assert_close(total, found.value[:, None].expand_as(total), atol=1e-4, rtol=1e-4)
+    assert result.diagnostics["completeness_gap"].max() < 1e-3
+    assert (result.diagnostics["bias_share"] > 0.001).all()
+
+
+def test_an_activation_in_several_steps_is_held_as_one() -> None:
+    model, batch = tiny_classifier(hidden_act="gelu_new"), batch_for("bert")
+    assert get_method("decompx")(model, batch).diagnostics["completeness_gap"].max() < 1e-3
+
+
+def half(values: Tensor) -> Tensor:
+    return values / 2 + values.detach() / 2
+
+
+def test_attnlrp_is_a_gradient_of_changed_parts() -> None:
+    """The rules written into a forward pass of BERT by hand."""
+    model, batch = with_biases(), batch_for("bert", [0])
+    states, _ = attentions_of(model, batch)
+
+    def norm(layer: nn.LayerNorm, values: Tensor) -> Tensor:
+        deviation = (values.var(-1, unbiased=False, keepdim=True) + layer.eps).sqrt().detach()
+        return (values - values.mean(-1, keepdim=True)) / deviation * layer.weight + layer.bias
+
+    for start in range(3):
+        first = states[start].clone().requires_grad_()
+        state = first
+        for layer in model.bert.encoder.layer[start:]:
+            own = layer.attention.self
+            query, key, value = (
+                part(state).unflatten(-1, (HEADS, -1)).transpose(0, 1) for part in (own.query, own.key, own.value)
+            )
+            weights = (half(query @ key.transpose(1, 2)) / (WIDTH / HEADS) ** 0.5).softmax(-1)
+            mixed = half(weights @ value).transpose(0, 1).flatten(1)
+            state = norm(layer.attention.output.LayerNorm, layer.attention.output.dense(mixed) + state)
+            inner = layer.intermediate.dense(state)
+            inner = inner * (gelu(inner) / inner).detach()
+            state = norm(layer.output.LayerNorm, layer.output.dense(inner) + state)
+        pooled = model.bert.pooler.dense(state[0])
+        logit = model.classifier(pooled * (pooled.tanh() / pooled).detach())[2]
+        (gradient,) = torch.autograd.grad(logit, first)
+        found = get_method("attnlrp", target=2)(model, batch).scores[0, start]
+        torch.testing.assert_close(found, (gradient * first).sum(-1).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_alti_is_its_equation() -> None:
+    model, batch = with_biases(), batch_for("bert", [0])
+    states, attentions = attentions_of(model, batch)
+    product = torch.eye(len(states[0]))
+    found = get_method("alti")(model, batch).scores[0]
+    for number, layer in enumerate(model.bert.encoder.layer):
+        block, x, n = layer.attention, states[number], len(states[number])
+        with torch.no_grad():
+            outputs = block.output.LayerNorm(
+                block.output.dense(block.self(x[None])[0][0]) + x
+            )  # (n, D), from transformers' own modules
+            rows = torch.zeros(n, n)
+            for i in range(n):
+                whole = block.output.dense(block.self(x[None])[0][0, i]) + x[i]
+                deviation = (whole.var(unbiased=False) + block.output.LayerNorm.eps).sqrt()
+                for j in range(n):
+                    part = torch.zeros(WIDTH)
+                    for head in range(HEADS):
+                        cut = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
+                        value = block.self.value.weight[cut] @ x[j]
+                        part += attentions[number][head, i, j] * block.output.dense.weight[:, cut] @ value
+                    part += x[i] * (i == j)
+                    part = (part - part.mean()) / deviation * block.output.LayerNorm.weight
+                    rows[i, j] = (outputs[i].abs().sum() - (outputs[i] - part).abs().sum()).clamp_min(0)
+            rows /= rows.sum(-1, keepdim=True).clamp_min(1e-30)
+            product = rows @ product
+        torch.testing.assert_close(found[number], product[0] / product[0].sum(), atol=1e-5, rtol=1e-4)
