@@ -1,8 +1,8 @@
 """One attention function, registered with transformers' AttentionInterface as "adapler".
 
 The keyword arguments that the encoder passes through its layers choose one of three kinds of attention:
-a bias per key (soft removal), packed sequences (hard removal), or neither of them (plain SDPA, so that the backbone
-also works on its own).
+packed sequences (hard removal), packed sequences with a bias per key (soft removal), or neither of them (plain SDPA, so
+that the backbone also works on its own).
 
 Dimensions: B batch, H heads, N padded length, T packed tokens, D hidden size, E head size,
 F extra features.
@@ -27,36 +27,6 @@ from adapler.precision import AMPERE
 
 ATTENTION = "adapler"
 CUDA_MULTIPLE = 8  # CUDA's fused kernels need a head size that is a multiple of it
-
-
-def biased_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, scale: float, extra_features: int | None = None
-) -> Tensor:
-    """Attention with `key_bias` added to the logits of each key. Differentiable in the bias, on fused kernels.
-
-    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
-    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
-
-    Args:
-        query, key, value: (B, H, N, E).
-        key_bias: (B, N), at most 0.
-        scale: factor on q . k.
-        extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
-            Default: on CUDA what makes E + F a multiple of 8, which the fused kernels need; 1 elsewhere.
-
-    Returns:
-        (B, H, N, E).
-    """
-    if extra_features is None:
-        extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
-    # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
-    bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
-    zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (B, H, N, F - 1)
-    query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (B, H, N, E + F)
-    key = torch.cat([key, column, zeros], dim=-1)  # (B, H, N, E + F)
-    value = pad(value, (0, extra_features))  # (B, H, N, E + F): fused kernels want one head size
-    return scaled_dot_product_attention(query, key, value, scale=scale)[..., :-extra_features]
 
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
@@ -170,6 +140,44 @@ def _varlen_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Se
     return cast(Tensor, out).transpose(0, 1)[None]
 
 
+def biased_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    key_bias: Tensor,
+    segments: Segments,
+    scale: float,
+    extra_features: int | None = None,
+) -> Tensor:
+    """`packed_attention` with `key_bias` added to the logits of each key. Differentiable in the bias, on fused kernels.
+
+    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
+    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
+
+    Args:
+        query, key, value: (1, H, T, E).
+        key_bias: (T,), at most 0.
+        segments: where the sequences begin and end.
+        scale: factor on q . k.
+        extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
+            Default: on CUDA what makes E + F a multiple of 8, which the fused kernels need; 1 elsewhere.
+
+    Returns:
+        (1, H, T, E).
+    """
+    if extra_features is None:
+        extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
+    # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
+    bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
+    column = bias[:, None].expand(*key.shape[:-1], 1)  # (1, H, T, 1)
+    zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (1, H, T, F - 1)
+    query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (1, H, T, E + F)
+    key = torch.cat([key, column, zeros], dim=-1)  # (1, H, T, E + F)
+    value = pad(value, (0, extra_features))  # (1, H, T, E + F): fused kernels want one head size
+    return packed_attention(query, key, value, segments=segments, scale=scale)[..., :-extra_features]
+
+
 def adapler_attention(
     module: nn.Module,
     query: Tensor,
@@ -189,16 +197,16 @@ def adapler_attention(
             a keyword of another kind of attention (`sliding_window`, `softcap`).
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if dropout and (key_bias is not None or segments is not None):
+    if dropout and segments is not None:
         raise ArgumentError(f"attention dropout: {dropout} is not 0, and only the backbone's own forward pass has it")
     unknown = sorted(name for name, given in kwargs.items() if given is not None)
-    if unknown and (key_bias is not None or segments is not None):
+    if unknown and segments is not None:
         raise ArgumentError(
             f"attention: the backbone's layers ask for {unknown[0]}={kwargs[unknown[0]]!r}, "
             "which AdapLeR does not compute; only attention between all tokens is supported"
         )
-    if key_bias is not None:
-        out = biased_attention(query, key, value, key_bias=key_bias, scale=scale)
+    if segments is not None and key_bias is not None:
+        out = biased_attention(query, key, value, key_bias=key_bias, segments=segments, scale=scale)
     elif segments is not None:
         out = packed_attention(query, key, value, segments=segments, scale=scale)
     else:

@@ -111,3 +111,16 @@ def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
     weights = (scores - top[segments.owner]).exp()
     total = torch.zeros_like(top).index_add(0, segments.owner, weights)
     return weights / total[segments.owner]
+
+
+def segment_sum(values: Tensor, segments: Segments) -> Tensor:
+    """(T,) -> (B,): the sum over each sequence."""
+    return values.new_zeros(len(segments.lengths)).index_add(0, segments.owner, values)
+
+
+def segment_log_softmax(scores: Tensor, segments: Segments) -> Tensor:
+    """Logarithm of the softmax of (T,) scores within each sequence; finite where the softmax itself is 0."""
+    top = scores.new_full((len(segments.lengths),), float("-inf"))
+    top = top.scatter_reduce(0, segments.owner, scores.detach(), "amax")
+    shifted = scores - top[segments.owner]  # (T,)
+    return shifted - segment_sum(shifted.exp(), segments).log()[segments.owner]

@@ -234,9 +234,9 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     ) -> AdapLeROutput | tuple[Any, ...]:
         """Classify a padded batch.
 
-        Padding may stand on either side in hard mode and with removal="none", and gives the same numbers on both.
+        Padding may stand on either side, and gives the same numbers on both.
         (transformers' BERT, ELECTRA and DistilBERT count positions from the left edge of the batch, so with padding
-        on the left their own logits change with its amount; RoBERTa's do not.) Soft mode needs padding on the right.
+        on the left their own logits change with its amount; RoBERTa's do not.)
 
         On a GPU some sums have no fixed order, so logits of two runs can differ in their last bits, and a token whose
         score lies on its threshold to the last bit may be kept in one run and dropped in the other.
