@@ -73,6 +73,7 @@ ROOMS = (
     "adapler/flops.py",
     "adapler/__init__.py",
     "adapler/inference",
+    "adapler/onnx",
     "adapler/training",
     "adapler/training/stages",
     "adapler/cli",

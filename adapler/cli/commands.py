@@ -85,8 +85,23 @@ def export_command(args: argparse.Namespace) -> int:
     check_output_folder(settings.output)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
+    if settings.onnx:
+        return _export_onnx(settings, model, tokenizer)
     size = export(model, settings.output, tokenizer=tokenizer, record=settings.model / "run.json")
     print(f"{settings.output}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:
+    from adapler.onnx.export import export_onnx
+
+    written = export_onnx(
+        model, settings.output, tokenizer=tokenizer, int8=settings.int8, record=settings.model / "run.json"
+    )
+    kind = "int8, from float32" if settings.int8 else "float32, from PyTorch"
+    for name, size in written.sizes.items():
+        difference = written.differences[name]
+        print(f"{settings.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
     return 0
 
 

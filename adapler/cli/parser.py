@@ -84,8 +84,9 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
     command(
         "export",
         commands.export_command,
-        "copy a model with its backbone's weights stored as float16",
-        "adapler export --model runs/movies/post-hoc --output checkpoints/movies",
+        "copy a model with its backbone's weights stored as float16, or as ONNX graphs",
+        "adapler export --model runs/movies/post-hoc --output checkpoints/movies\n"
+        "  adapler export --onnx --int8 --model runs/movies/post-hoc --output movies-onnx",
         settings.ExportSettings,
     )
     command(

@@ -236,6 +236,16 @@ class ExportSettings:
     output: Path
     """folder of the copy"""
 
+    onnx: bool = False
+    """write ONNX graphs instead, which drop tokens too and run without PyTorch; needs the extra `onnx`"""
+
+    int8: bool = False
+    """with --onnx: store the backbone's matrices as int8, which is faster and changes the logits a little"""
+
+    def __post_init__(self) -> None:
+        if self.int8 and not self.onnx:
+            raise ArgumentError("--int8: only with --onnx")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TradeoffSettings:
