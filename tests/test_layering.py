@@ -68,6 +68,7 @@ ROOMS = (
     "adapler/distributed.py",
     "adapler/data",
     "adapler/backbones",
+    "adapler/budgets",
     "adapler/model",
     "adapler/contribution.py",
     "adapler/flops.py",

@@ -75,6 +75,18 @@ def evaluate_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate_command(args: argparse.Namespace) -> int:
+    settings = chosen(args)
+    from adapler.inference.calibration import curve_table
+    from adapler.training.stages.calibrate import run_calibrate
+
+    curve, path = run_calibrate(settings)
+    print(f"{curve.task}, {curve.split}: {curve.examples} examples; {curve.machine}")
+    print(curve_table(curve.none, curve.points, metric=curve.metric))
+    print(f"{100 * curve.slower_texts:.2g} % of single steps to the next scale cost a text more FLOPs; curve in {path}")
+    return 0
+
+
 def export_command(args: argparse.Namespace) -> int:
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification

@@ -79,6 +79,13 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         "adapler evaluate --model runs/sst2/adapler --task sst2 --split test --threshold-scale 0.5 1 1.5",
         settings.EvaluateSettings,
     )
+    command(
+        "calibrate",
+        commands.calibrate_command,
+        "measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for",
+        "adapler calibrate --model runs/sst2/adapler --task sst2",
+        settings.CalibrateSettings,
+    )
     sub = command("predict", predict.run, "classify texts", "")
     predict.add_arguments(sub)
     command(
