@@ -75,6 +75,18 @@ def evaluate_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate_command(args: argparse.Namespace) -> int:
+    settings = chosen(args)
+    from adapler.inference.calibration import curve_table
+    from adapler.training.stages.calibrate import run_calibrate
+
+    curve, path = run_calibrate(settings)
+    print(f"{curve.task}, {curve.split}: {curve.examples} examples; {curve.machine}")
+    print(curve_table(curve.none, curve.points, metric=curve.metric))
+    print(f"{100 * curve.slower_texts:.2g} % of single steps to the next scale cost a text more FLOPs; curve in {path}")
+    return 0
+
+
 def export_command(args: argparse.Namespace) -> int:
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
@@ -85,8 +97,23 @@ def export_command(args: argparse.Namespace) -> int:
     check_output_folder(settings.output)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
+    if settings.onnx:
+        return _export_onnx(settings, model, tokenizer)
     size = export(model, settings.output, tokenizer=tokenizer, record=settings.model / "run.json")
     print(f"{settings.output}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:
+    from adapler.onnx.export import export_onnx
+
+    written = export_onnx(
+        model, settings.output, tokenizer=tokenizer, int8=settings.int8, record=settings.model / "run.json"
+    )
+    kind = "int8, from float32" if settings.int8 else "float32, from PyTorch"
+    for name, size in written.sizes.items():
+        difference = written.differences[name]
+        print(f"{settings.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
     return 0
 
 

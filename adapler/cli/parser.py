@@ -79,13 +79,21 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         "adapler evaluate --model runs/sst2/adapler --task sst2 --split test --threshold-scale 0.5 1 1.5",
         settings.EvaluateSettings,
     )
+    command(
+        "calibrate",
+        commands.calibrate_command,
+        "measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for",
+        "adapler calibrate --model runs/sst2/adapler --task sst2",
+        settings.CalibrateSettings,
+    )
     sub = command("predict", predict.run, "classify texts", "")
     predict.add_arguments(sub)
     command(
         "export",
         commands.export_command,
-        "copy a model with its backbone's weights stored as float16",
-        "adapler export --model runs/movies/post-hoc --output checkpoints/movies",
+        "copy a model with its backbone's weights stored as float16, or as ONNX graphs",
+        "adapler export --model runs/movies/post-hoc --output checkpoints/movies\n"
+        "  adapler export --onnx --int8 --model runs/movies/post-hoc --output movies-onnx",
         settings.ExportSettings,
     )
     command(

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from adapler.cli.budget import add_targets, check_target
 from adapler.cli.predict_model import POLICIES, Classifier, encoding_of
 from adapler.cli.predict_output import output_row, writer
 from adapler.data.texts import FORMATS, STDIN, TextRow, TextSource, shards
@@ -42,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("text", nargs="*", help="texts")
     add("--model", required=True, help="AdapLeR model: folder or hub name")
     add("--removal", choices=("hard", "none"), default="hard", help="none: the classifier without dropping tokens")
-    add("--threshold-scale", type=float, default=1.0, help="factor on every eta (default: 1)")
+    add("--threshold-scale", type=float, help="factor on every eta (default: 1)")
+    add_targets(parser)
     add("--max-length", type=int, help="longest input in wordpieces (default: as in training, by run.json)")
     add(
         "--long-documents",
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; 0 when all went well. Errors are raised as AdapLeRError."""
     if (args.input is None) == (not args.text):
         raise ArgumentError("give either texts or --input FILE")
+    check_target(args)
     _check_output(args.output, args.input)
     source = None
     if args.input is not None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adapler.cli.budget import scale_of
 from adapler.data.texts import TextRow
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.training.settings import Execution
@@ -80,7 +81,7 @@ class Classifier:
     def __init__(self, model: Any, tokenizer: Any, args: argparse.Namespace, encoding: Encoding) -> None:
         self.model, self.tokenizer, self.encoding = model, tokenizer, encoding
         self.execution = Execution(device=args.device, precision=args.precision)
-        self.options = {"removal": args.removal, "threshold_scale": args.threshold_scale}
+        self.options = {"removal": args.removal, "threshold_scale": scale_of(model, args, self.execution)}
         self.labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
         if encoding.long_documents == "last":
             tokenizer.truncation_side = "left"

@@ -128,14 +128,20 @@ def evaluate_rows(
 def evaluation_table(result: dict[str, Any]) -> str:
     """The result of evaluate_rows as text."""
     metric = result["metric"]
+    asked = any("asked_speedup" in row for row in result["hard"])
     lines = [
-        f"{'removal':<12}{'scale':>7}{metric:>11}{'speedup':>10}{'agreement':>11}  mean tokens entering each layer",
-        f"{'none':<12}{'':>7}{result['none']['score']:>11.4f}{'1.00x':>10}{'':>11}",
+        f"{'removal':<12}{'scale':>7}{metric:>11}{'asked for' if asked else '':>10}"
+        f"{'speedup':>10}{'agreement':>11}  mean tokens entering each layer",
+        f"{'none':<12}{'':>7}{result['none']['score']:>11.4f}{'':>10}{'1.00x':>10}{'':>11}",
     ]
+    if not asked:
+        lines = [line[:30] + line[40:] for line in lines]
     for row in result["hard"]:
         lengths = " ".join(f"{n:.0f}" for n in row["lengths"])
         lines.append(
-            f"{'hard':<12}{row['threshold_scale']:>7g}{row['score']:>11.4f}{row['speedup']:>9.2f}x"
+            f"{'hard':<12}{row['threshold_scale']:>7.4g}{row['score']:>11.4f}"
+            + (f"{row['asked_speedup']:>9.2f}x" if asked else "")
+            + f"{row['speedup']:>9.2f}x"
             f"{row['agreement']:>11.3f}  {row['lengths_in']:.0f} -> {lengths}"
         )
     return "\n".join(lines)

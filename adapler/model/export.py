@@ -20,7 +20,8 @@ def export(adapler: AdapLeRForSequenceClassification, output: Path, *, tokenizer
 
     Lossless for a backbone that `--half` rounded. The weights lie in two shards, backbone and predictors, so that
     predictors trained anew on the same backbone replace a small file only. `record`, a run.json, is copied if it is
-    there. Returns the size of the weights in bytes.
+    there, and so is the model's calibration, unless float16 has changed the weights. Returns the size of the weights in
+    bytes.
     """
     shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
     for name, tensor in adapler.state_dict().items():
@@ -28,7 +29,7 @@ def export(adapler: AdapLeRForSequenceClassification, output: Path, *, tokenizer
         half = of_backbone and tensor.is_floating_point()
         shards[SHARDS[0 if of_backbone else 1]][name] = (tensor.half() if half else tensor).contiguous()
     size = sum(tensor.nbytes for weights in shards.values() for tensor in weights.values())
-    index = {
+    index: dict[str, Any] = {
         "metadata": {"total_size": size},
         "weight_map": {name: shard for shard, weights in shards.items() for name in weights},
     }
@@ -42,4 +43,10 @@ def export(adapler: AdapLeRForSequenceClassification, output: Path, *, tokenizer
         tokenizer.save_pretrained(partial)
         if record.is_file():
             (partial / "run.json").write_bytes(record.read_bytes())
+        kept = all(
+            torch.equal(shards[index["weight_map"][name]][name].to(tensor.dtype), tensor)
+            for name, tensor in adapler.state_dict().items()
+        )
+        if kept:
+            adapler.save_calibration(partial)
     return size

@@ -21,6 +21,8 @@ from transformers import initialization as init
 from adapler.backbones import families
 from adapler.backbones.attention import ATTENTION
 from adapler.backbones.checkpoints import load_classifier
+from adapler.budgets.calibrated import Calibrated
+from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.errors import ArgumentError
 from adapler.model.arguments import check_arguments, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
@@ -35,7 +37,7 @@ Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
 
 
-class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
+class AdapLeRForSequenceClassification(Calibrated, PreTrainedModel):  # type: ignore[misc]
     """A classifier that drops tokens layer by layer (AdapLeR, ACL 2022).
 
     Attributes:
@@ -165,7 +167,15 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
                 not exactly those of the model in its config.json, or are not finite.
         """
-        return load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
+        loaded = load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.look_for_calibration(name_or_path, **kwargs)
+        return loaded
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Save the model, see transformers, and its calibration, unless the weights have changed since."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        self.save_calibration(Path(save_directory))
 
     def for_inference(self, *, dtype: str = "auto") -> AdapLeRForSequenceClassification:
         """A model in evaluation mode whose layers are in another number format; this one stays as it is.
@@ -182,20 +192,33 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         return cast(AdapLeRForSequenceClassification, inference_copy(self, dtype=dtype))
 
     def predict(
-        self, texts: Sequence[str] | Sequence[tuple[str, str]], *, tokenizer: Any, **options: Any
+        self,
+        texts: Sequence[str] | Sequence[tuple[str, str]],
+        *,
+        tokenizer: Any,
+        speedup: float | None = None,
+        max_drop: float | None = None,
+        milliseconds: float | None = None,
+        **options: Any,
     ) -> list[Prediction]:
         """Classify texts or sentence pairs in evaluation mode, in batches by length, results in their order.
 
         Args:
             texts: strings, or pairs of strings.
             tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
+            speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what is to be
+                expected is printed to stderr when it differs from the last call's.
             options: removal ("hard" or "none"), threshold_scale, max_length (wordpieces; longer texts are
                 truncated; default the model's limit), token_budget, progress (title of a progress bar), dtype (as of
                 for_inference; default: the model as it is. For many calls, call `for_inference` once instead).
 
         Raises:
-            ArgumentError: an empty text or a wrong option; nothing is predicted then.
+            ArgumentError: an empty text, a wrong option, or a target that cannot be met; nothing is predicted then.
         """
+        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
+        if target is not None:
+            refuse_beside_target(target[0], options)
+            options["threshold_scale"] = self.announce_scale(**dict([target]))
         if options.get("removal", "hard") not in ("hard", "none"):
             raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
         dtype = options.pop("dtype", None)

@@ -18,6 +18,7 @@ COMMANDS = (
     "adapler saliency",
     "adapler train",
     "adapler evaluate",
+    "adapler calibrate",
     "adapler predict",
     "adapler export",
     "adapler tradeoff",
@@ -51,7 +52,7 @@ def reference_pages() -> dict[str, str]:
     model = adapler.AdapLeRForSequenceClassification
     names: list[tuple[str, Any]] = [(f"adapler.{name}", getattr(adapler, name)) for name in adapler.__all__]
     names = [(name, value) for name, value in names if inspect.isclass(value)]
-    methods = ("from_backbone", "forward", "predict")
+    methods = ("from_backbone", "forward", "predict", "choose_scale")
     names += [(f"AdapLeRForSequenceClassification.{name}", getattr(model, name)) for name in methods]
     names += _functions(adapler.contribution) + _functions(adapler.flops)
     pages = {"reference/adapler.md": _reference("The model: `adapler`", adapler, names)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -32,14 +33,20 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
+    choices = [model.choose_scale(speedup=speedup) for speedup in settings.speedup or ()]
+    for choice in choices:
+        print(f"note: {choice}", file=sys.stderr)
+    scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
     result = evaluate(
         model,
         prepared,
         split=settings.split,
         execution=settings.execution,
-        threshold_scales=settings.threshold_scale,
+        threshold_scales=scales,
         token_budget=settings.token_budget or TOKEN_BUDGET,
     )
+    for asked, row in zip(settings.speedup or (), result["hard"], strict=False):
+        row["asked_speedup"] = asked
     result["model_checksum"] = model_checksum(settings.model)
     if settings.output is not None:
         write_record(settings.output, result)

@@ -27,6 +27,7 @@ from adapler.training.settings import (
 )
 
 __all__ = [
+    "CalibrateSettings",
     "EvaluateSettings",
     "Execution",
     "ExportSettings",
@@ -197,12 +198,21 @@ class RunSettings(_NewHead, _Rounded):
         return replace(self.settings, **given)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Batched:
+    token_budget: int | None = None
+    """padded tokens in a batch (default: adapler.model.batching.TOKEN_BUDGET)"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, ("token_budget",), low=1)
+
+
 def _in_float32() -> Execution:
     return Execution(precision="float32")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
+class EvaluateSettings(_Batched):
     """`adapler evaluate`."""
 
     model: str
@@ -211,11 +221,11 @@ class EvaluateSettings:
     split: Split = "test"
     """which rows are judged"""
 
-    threshold_scale: tuple[float, ...] = (1.0,)
-    """factors on every eta; below 1 more tokens are kept, 0 keeps all"""
+    threshold_scale: tuple[float, ...] | None = None
+    """factors on every eta; below 1 more tokens are kept, 0 keeps all (default: 1)"""
 
-    token_budget: int | None = None
-    """padded tokens in a batch (default: adapler.model.batching.TOKEN_BUDGET)"""
+    speedup: tuple[float, ...] | None = None
+    """instead, FLOPs speedups; the scales for them are picked from the model's calibration"""
 
     output: Path | None = None
     """write the result to this JSON file"""
@@ -224,11 +234,57 @@ class EvaluateSettings:
     execution: Execution = field(default_factory=_in_float32)
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("token_budget",), low=1)
+        super().__post_init__()
         check_choices(self, split=Split)
-        for scale in self.threshold_scale:
+        if self.threshold_scale is not None and self.speedup is not None:
+            raise ArgumentError("--speedup and --threshold-scale: only one of them can be given")
+        for scale in self.threshold_scale or ():
             if not 0 <= scale < math.inf:
                 raise ArgumentError(f"--threshold-scale: {scale} is not a number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings(_Batched):
+    """`adapler calibrate`."""
+
+    model: str
+    """folder of an AdapLeR model; a hub name needs --output"""
+
+    split: RecordedSplit = "validation"
+    """which rows are measured; test with --output only"""
+
+    output: Path | None = None
+    """write the curve to this JSON file (default: calibration.json in the model's folder)"""
+
+    most_speedup: float = 12.0
+    """the curve ends at this FLOPs speedup"""
+
+    most_drop: float = 0.15
+    """or where the score is so much below the score without removal"""
+
+    points: int = 24
+    """threshold scales to measure, at most"""
+
+    timed_single: int = 20
+    """texts that are also timed one by one"""
+
+    resamples: int = 2000
+    """bootstrap resamples of the examples, for the intervals"""
+
+    level: float = 0.95
+    """of the intervals"""
+
+    task: TaskSettings
+    execution: Execution = field(default_factory=_in_float32)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, split=RecordedSplit)
+        check_numbers(self, ("timed_single", "resamples"), low=1)
+        check_numbers(self, ("points",), low=4)
+        check_numbers(self, ("most_speedup",), low=1, strict=True)
+        check_numbers(self, ("most_drop",), low=0, strict=True)
+        check_numbers(self, ("level",), low=0, strict=True, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +296,16 @@ class ExportSettings:
 
     output: Path
     """folder of the copy"""
+
+    onnx: bool = False
+    """write ONNX graphs instead, which drop tokens too and run without PyTorch; needs the extra `onnx`"""
+
+    int8: bool = False
+    """with --onnx: store the backbone's matrices as int8, which is faster and changes the logits a little"""
+
+    def __post_init__(self) -> None:
+        if self.int8 and not self.onnx:
+            raise ArgumentError("--int8: only with --onnx")
 
 
 @dataclass(frozen=True, kw_only=True)

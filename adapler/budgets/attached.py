@@ -1,0 +1,91 @@
+"""The calibration of a loaded model: found beside its weights, and refused when the weights are others by now."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from adapler.backbones.sources import is_local
+from adapler.budgets.curve import Calibration, Choice, Machine
+from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum, write_calibration
+from adapler.errors import AdapLeRError, ArgumentError
+
+
+class Attached:
+    """What belongs to a model: nothing, a calibration, or the place where one may be stored.
+
+    A file is read when a target is asked for, so that a damaged one stands in nobody's way before.
+    """
+
+    def __init__(self, calibration: Calibration | None = None) -> None:
+        self._calibration = calibration
+        self._name: str | Path | None = None
+        self._hub: dict[str, Any] = {}
+        self._checked: tuple[Any, ...] | None = None  # the state of the weights whose checksum was right
+        self._told = ""
+
+    @classmethod
+    def beside(cls, name_or_path: str | Path, **arguments: Any) -> Attached:
+        """Of a model that was loaded from there, with these arguments of `from_pretrained`."""
+        found = cls()
+        found._name = name_or_path
+        names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+        found._hub = {name: arguments[name] for name in names if name in arguments}
+        return found
+
+    def of(self, model: Any) -> Calibration:
+        """The calibration of a model as it is now.
+
+        Raises:
+            ArgumentError: there is none, or the model has other weights.
+            CheckpointError: it is damaged.
+        """
+        if self._calibration is None:
+            path = self._path()
+            if path is None:
+                command = f"adapler calibrate --model {self._name or 'MODEL'} --task TASK"
+                raise ArgumentError(f"no calibration is stored with this model; `{command}` makes one")
+            self._calibration = read_calibration(path)
+        # Writing into a parameter raises its version, and to replace it changes where it lies.
+        state = tuple((parameter.data_ptr(), parameter._version) for parameter in model.parameters())
+        if state != self._checked:
+            if weights_checksum(model) != self._calibration.model_checksum:
+                raise ArgumentError(
+                    "the stored calibration was measured with other weights than this model has; "
+                    "`adapler calibrate` measures it again"
+                )
+            self._checked = state
+        return self._calibration
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write it beside a model that was saved; a model without one, or with other weights by now, has none."""
+        if self._calibration is None and self._path() is None:
+            return
+        try:
+            calibration = self.of(model)
+        except AdapLeRError:
+            return
+        write_calibration(folder / CALIBRATION, calibration)
+
+    def announce(self, choice: Choice, here: Machine) -> float:
+        """The scale of a choice; what is to be expected goes to stderr, once for calls that ask for the same."""
+        if str(choice) != self._told:
+            self._told = str(choice)
+            for note in (str(choice), choice.other_machine(here)):
+                if note is not None:
+                    print(f"note: {note}", file=sys.stderr)
+        return choice.threshold_scale
+
+    def _path(self) -> Path | None:
+        if self._name is None:
+            return None
+        if is_local(self._name):
+            path = Path(self._name) / (self._hub.get("subfolder") or "") / CALIBRATION
+            return path if path.is_file() else None
+        from transformers.utils import cached_file
+
+        quiet = ("gated_repo", "missing_entries", "connection_errors")
+        quietly: dict[str, Any] = {f"_raise_exceptions_for_{name}": False for name in quiet}
+        found = cached_file(str(self._name), CALIBRATION, **self._hub, **quietly)
+        return None if found is None else Path(found)

@@ -1,0 +1,29 @@
+"""What a model runs on: times hold for one kind of machine."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapler.backbones import families
+from adapler.budgets.curve import Machine
+
+
+def machine_of(model: Any) -> Machine:
+    """The machine, the precision and the threads that a model would run with here and now (autocast counts)."""
+    kind = model.device.type
+    layer = next(families.layers_of(model.backbone).parameters())
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else layer.dtype
+    device = torch.cuda.get_device_name(model.device) if kind == "cuda" else _processor() if kind == "cpu" else kind
+    return Machine(device=device, dtype=str(dtype).removeprefix("torch."), threads=torch.get_num_threads())
+
+
+def _processor() -> str:
+    """The name of the processor, which `platform` does not know on Linux."""
+    table = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
+    return " ".join(found[1].split()) if found else platform.processor() or platform.machine()

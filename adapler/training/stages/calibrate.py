@@ -1,0 +1,90 @@
+"""Calibration of a trained model: its curve of score, FLOPs and time, stored beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from adapler.budgets.curve import Calibration
+from adapler.budgets.machine import machine_of
+from adapler.budgets.stored import CALIBRATION, weights_checksum, write_calibration
+from adapler.distributed import device
+from adapler.errors import ArgumentError
+from adapler.inference.calibration import Grid, measure
+from adapler.model.batching import TOKEN_BUDGET
+from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.training.records import versions
+from adapler.training.resume import check_output_file
+from adapler.training.stages.evaluate import autocast
+from adapler.training.stages.prepare import prepare
+from adapler.training.stages.settings import CalibrateSettings
+
+
+def calibration_file(settings: CalibrateSettings) -> Path:
+    """Where the curve is written: `--output`, else beside the model.
+
+    Raises:
+        ArgumentError: nothing that was measured on the test split is stored with a model, and a hub model has no
+            folder.
+    """
+    if settings.output is not None:
+        return settings.output
+    if settings.split == "test":
+        raise ArgumentError(
+            "--split: a model does not keep what was measured on test, since a scale that is picked there fits it; "
+            "use validation, or --output FILE to look at the curve only"
+        )
+    if not Path(settings.model).is_dir():
+        raise ArgumentError(f"--model: {settings.model} is not a folder; --output FILE names where the curve goes")
+    return Path(settings.model) / CALIBRATION
+
+
+def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
+    """The command `adapler calibrate`; returns the curve and the file that holds it.
+
+    Raises:
+        ArgumentError: a task with another number of labels than the model, or see calibration_file.
+    """
+    path = calibration_file(settings)
+    check_output_file(path)
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    prepared = prepare(settings.task, settings.model, splits=(settings.split,), seed=settings.execution.seed)
+    labels, known = len(prepared.task.labels), model.config.num_labels
+    if labels != known:
+        raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
+    token_budget = settings.token_budget or TOKEN_BUDGET
+    with autocast(model, settings.execution):
+        machine = machine_of(model)
+        measured = measure(
+            model,
+            prepared.encoded[settings.split].to_list(),
+            pad_token_id=prepared.tokenizer.pad_token_id,
+            metric=prepared.task.metric,
+            grid=Grid(settings.most_speedup, settings.most_drop, settings.points),
+            token_budget=token_budget,
+            timed_single=settings.timed_single,
+            resamples=settings.resamples,
+            level=settings.level,
+            seed=settings.execution.seed,
+            say=lambda line: print(line, file=sys.stderr),
+        )
+    calibration = Calibration(
+        model_checksum=weights_checksum(model),
+        task=prepared.task.name,
+        split=settings.split,
+        data_checksum=prepared.task.checksum,
+        encoding=prepared.encoding,
+        metric=prepared.task.metric,
+        examples=measured.examples,
+        machine=machine,
+        token_budget=token_budget,
+        timed_single=measured.timed_single,
+        level=settings.level,
+        resamples=settings.resamples,
+        slower_texts=measured.slower_texts,
+        versions=versions(),
+        none=measured.none,
+        points=measured.points,
+    )
+    write_calibration(path, calibration)
+    return calibration, path

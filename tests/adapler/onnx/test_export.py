@@ -1,0 +1,170 @@
+"""A model as ONNX: the same numbers as PyTorch's for other lengths than the example's, in both graphs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from adapler import ArgumentError, CheckpointError
+from adapler.backbones import families
+from adapler.cli.parser import main
+from adapler.onnx import export as module
+from adapler.onnx.checking import compare, run_graph
+from adapler.onnx.export import ONE, PACKED, export_onnx
+from tests.conftest import VOCABULARY, tiny_adapler
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+EVERYTHING_BUT_CLS = 1e6
+SCALES = (0.0, 1.0, EVERYTHING_BUT_CLS)
+
+
+def dropping(family: str = "bert", **options: Any) -> Any:
+    """A tiny model that drops some tokens before each layer."""
+    return tiny_adapler(family, **{"spread": 0.1, **options})
+
+
+def drawn(lengths: list[int], *, seed: int = 1) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
+
+
+def shallow(family: str) -> Any:
+    """A model of one layer: its graph is made in a third of the time."""
+    model = dropping(family)
+    encoder, name = families.encoder_of(model.backbone), families.family_of(model.backbone.config).layers
+    encoder.set_submodule(name, families.layers_of(model.backbone)[:1])
+    model.contribution_predictors = model.contribution_predictors[:1]
+    model.eta = torch.nn.Parameter(model.eta[:1].detach().clone())
+    model.num_layers = 1
+    return model
+
+
+def session_of(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A tiny BERT with AdapLeR in a folder."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    dropping().save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    (folder / "run.json").write_text(json.dumps({"command": "train", "encoding": {"max_length": 30}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(saved: Path) -> Path:
+    folder = saved.parent / "onnx"
+    assert main(["export", "--onnx", "--model", str(saved), "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", [ONE, PACKED])
+def test_other_lengths_than_the_examples(exported: Path, name: str, scale: float) -> None:
+    """Also a text of [CLS] alone, of the longest length, and texts of which nothing else is left."""
+    model, texts = dropping(), drawn([1, 2, 3, 11, 40, 25, 2])
+    types = [[k % 2 for k in range(len(ids))] for ids in texts]
+    session = session_of(exported / name)
+    difference = compare(model, session, texts, types=types, scale=scale, where=name)
+    assert difference.logits < 1e-5 and (difference.texts, difference.on_threshold) == (7, 0)
+    _, lengths = run_graph(session, texts, types=types, scale=scale)
+    if scale == 0:
+        assert (lengths == np.array([[len(ids)] * 3 for ids in texts])).all()
+    elif scale == EVERYTHING_BUT_CLS:
+        assert (lengths == 1).all()
+    else:
+        assert 40 > lengths[4, 0] > lengths[4, 1] > lengths[4, 2] > 1, "some tokens are dropped in each layer"
+
+
+def test_a_batch_of_one_and_a_batch_of_many_say_which_tokens_stay(exported: Path) -> None:
+    model, (text,) = dropping(), drawn([20])
+    ids = np.array([text])
+    feed = {"input_ids": ids, "token_type_ids": 0 * ids, "threshold_scale": np.array(1.0, dtype=np.float32)}
+    _, _, retention = session_of(exported / ONE).run(None, feed)
+    with torch.no_grad():
+        out = model(torch.tensor([text]), removal="hard")
+    assert (retention == out.retention_mask.numpy()).all()
+    packed = session_of(exported / PACKED)
+    alone, _ = run_graph(packed, [text])
+    together, _ = run_graph(packed, [*drawn([5, 33], seed=2), text])
+    np.testing.assert_allclose(together[2], alone[0], atol=1e-6)
+
+
+def test_the_folder_says_how_to_run_it(exported: Path) -> None:
+    about = json.loads((exported / "adapler.json").read_text())
+    assert about["labels"] == ["LABEL_0", "LABEL_1", "LABEL_2"] and about["max_length"] == 40
+    assert about["encoding"] == {"max_length": 30} and about["precision"] == "float32"
+    for name, graph in about["graphs"].items():
+        session = session_of(exported / name)
+        assert [one.name for one in session.get_inputs()] == graph["inputs"]
+        assert [one.name for one in session.get_outputs()] == graph["outputs"]
+    assert {"tokenizer.json", "run.json"} <= {path.name for path in exported.iterdir()}
+
+
+@pytest.mark.parametrize("family", ["roberta", "electra", "distilbert"])
+def test_every_family(family: str, tmp_path: Path) -> None:
+    model, path = shallow(family), tmp_path / PACKED
+    module._write_graph(model, path, packed=True)
+    session = session_of(path)
+    for scale in SCALES:
+        assert compare(model, session, drawn([2, 19, 38]), scale=scale, where=family).logits < 1e-5
+
+
+def test_int8_is_near_and_leaves_the_predictors_alone(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    exact = session_of(exported / ONE)
+    path = tmp_path / ONE
+    path.write_bytes((exported / ONE).read_bytes())
+    module._quantise(path)
+    assert [one.name for one in tmp_path.iterdir()] == [ONE]
+    texts = drawn([6, 30])
+    logits, _ = run_graph(exact, texts, scale=0.0)
+    rounded, _ = run_graph(session_of(path), texts, scale=0.0)
+    assert 0 < abs(logits - rounded).max() < 0.2 * abs(logits).max()
+    weights = {one.name: one.data_type for one in onnx.load(path).graph.initializer}
+    int8 = [name for name, kind in weights.items() if name.endswith("_quantized")]
+    assert len(int8) == 6 * 3, "query, key, value, output and two of the feed-forward in each of three layers"
+    predictors = [kind for name, kind in weights.items() if "predictors" in name]
+    assert len(predictors) >= 6 and set(predictors) == {onnx.TensorProto.FLOAT}
+
+
+def test_a_graph_that_is_not_the_model_is_refused(exported: Path) -> None:
+    session, texts = session_of(exported / ONE), drawn([30])
+    other = dropping(seed=1)
+    with pytest.raises(CheckpointError, match=f"^{ONE}: logits differ from PyTorch's by"):
+        compare(other, session, texts, scale=0.0, where=ONE)
+    with pytest.raises(CheckpointError, match=r"tokens enter layer \d of a text of 30, PyTorch keeps"):
+        compare(other, session, texts, where=ONE)
+
+
+def test_a_score_on_its_threshold_may_fall_either_way() -> None:
+    """A graph that keeps one token less, of a model whose predictors give every token the same score."""
+    model, (text,) = dropping(eta=1.0), drawn([10])
+    with torch.no_grad():
+        for predictor in model.contribution_predictors:
+            predictor.score.weight.zero_()
+        out = model(torch.tensor([text]), removal="hard")
+    inputs = [SimpleNamespace(name=name) for name in ("input_ids", "threshold_scale")]
+    graph = SimpleNamespace(get_inputs=lambda: inputs, run=lambda *_: (out.logits.numpy() + 1, np.array([[9, 9, 9]])))
+    found = compare(model, graph, [text], where="a stand-in")
+    assert (found.logits, found.texts, found.on_threshold) == (0.0, 1, 1)
+
+
+def test_errors(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:
+    command = ["export", "--model", str(saved), "--output", str(tmp_path / "out")]
+    with pytest.raises(ArgumentError, match="^--int8: only with --onnx$"):
+        main([*command, "--int8"])
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    with pytest.raises(ArgumentError, match=r"^--onnx: onnxruntime is not installed; pip install 'adapler\[onnx\]'"):
+        export_onnx(dropping(), tmp_path / "out", tokenizer=tiny_tokenizer, record=tmp_path / "run.json")
+    assert not (tmp_path / "out").exists()
