@@ -102,10 +102,11 @@ def test_files_and_functions_that_are_named_are_there() -> None:
     named = set(re.findall(r"\b((?:adapler|analysis|app|tests)/[\w/]+\.py)", TEXT)) - new
     assert len(named) > 8
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
-    from adapler.model import contribution, passes
+    from adapler.model import contribution
+    from adapler.model.passes import hard, soft
 
-    assert "retention(" in inspect.getsource(passes.hard_pass) and callable(contribution.retention)
-    assert "soft_removal(" in inspect.getsource(passes.soft_pass) and callable(contribution.soft_removal)
+    assert "retention(" in inspect.getsource(hard) and callable(contribution.retention)
+    assert "soft_removal(" in inspect.getsource(soft) and callable(contribution.soft_removal)
 
 
 def test_the_rooms_are_those_of_the_layering_test() -> None:
