@@ -18,6 +18,7 @@ from typing import Any, Literal
 from adapler.errors import ArgumentError
 from adapler.training.settings import (
     Execution,
+    Inference,
     Objectives,
     Settings,
     TaskSettings,
@@ -29,6 +30,7 @@ from adapler.training.settings import (
 __all__ = [
     "EvaluateSettings",
     "Execution",
+    "Inference",
     "ExportSettings",
     "FinetuneSettings",
     "Objectives",
@@ -192,10 +194,6 @@ class RunSettings(_NewHead, _Rounded):
         return replace(self.settings, **given)
 
 
-def _in_float32() -> Execution:
-    return Execution(precision="float32")
-
-
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """`adapler evaluate`."""
@@ -210,13 +208,13 @@ class EvaluateSettings:
     """factors on every eta; below 1 more tokens are kept, 0 keeps all"""
 
     token_budget: int | None = None
-    """padded tokens in a batch (default: adapler.model.batching.TOKEN_BUDGET)"""
+    """padded tokens in a batch (default: adapler.model.batching.token_budget_for)"""
 
     output: Path | None = None
     """write the result to this JSON file"""
 
     task: TaskSettings
-    execution: Execution = field(default_factory=_in_float32)
+    execution: Inference = field(default_factory=Inference)
 
     def __post_init__(self) -> None:
         check_numbers(self, ("token_budget",), low=1)
