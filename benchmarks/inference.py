@@ -1,70 +1,213 @@
 """How fast is inference? Wall-clock ratios against named baselines, measured in turn in one run.
 
-    python benchmarks/inference.py --model checkpoints/movies-minilm --task data/eraser/sample
+    python benchmarks/inference.py --data data/eraser/sample --rows 16 --rounds 2
+    python benchmarks/inference.py --data data/eraser/movies --dtype float32 bfloat16 --threads 1 2 --output x.json
+    python benchmarks/inference.py --data sst2 --lengths 16 64 128 256 512 --batches 1 8 32 tokens
+    python benchmarks/inference.py --data data/eraser/movies --compare-dtypes
 
-Baselines: `padded`, the plain transformers classifier on batches sorted by length; `packed`, the same weights through
-AdapLeR's packed path without removal. A speedup over `padded` alone would credit the removal of padding to AdapLeR.
+Baselines: `transformers`, what a user would write (AutoModelForSequenceClassification, SDPA attention, inference_mode,
+padded batches in input order); `sorted`, the same on batches sorted by length; `packed`, the same weights through
+AdapLeR's packed path without removal. Over padded batches alone, AdapLeR would be credited with the removal of padding.
+`--compare-dtypes` measures no time: it says how often labels and kept tokens differ between bfloat16 and float32.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
-from adapler.inference.predict import predict_rows
-from adapler.model.flops import speedup
+from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.model.flops import Convention, speedup
+from adapler.precision import choose_dtype, describe_dtype
+
+PACKED = "packed"
+CONVENTIONS: tuple[Convention, ...] = ("paper", "executed")
+CPU = torch.device("cpu")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", type=Path, default=Path("checkpoints/movies-minilm"))
+    add("--data", default="data/eraser/sample", help="a task's name or folder, or a corpus in ERASER layout")
+    add("--split", default="test")
+    add("--rows", type=int, default=64, help="rows of the split to use; 0: all (default: 64)")
+    add("--lengths", type=int, nargs="+", default=[512], help="texts are cut at these many wordpieces (default: 512)")
+    add("--batches", nargs="+", default=["1", "tokens"], help="texts of a batch, or `tokens`: so many padded tokens")
+    add("--batch-tokens", type=int, default=TOKEN_BUDGET)
+    add("--scales", type=float, nargs="+", default=[0.0, 0.8, 1.0, 1.15], help="threshold scales")
+    add("--dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16, or several of them")
+    add("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
+    add("--rounds", type=int, default=5, help="rounds that count, after one that warms up (default: 5)")
+    add("--compare-dtypes", action="store_true", help="agreement of bfloat16 with float32 instead of times")
+    add("--output", type=Path, help="write everything to this JSON file")
+    return parser.parse_args()
+
+
+def groups(lengths: list[int], batch: str, *, tokens: int, by_length: bool) -> list[list[int]]:
+    """Row numbers of each batch."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row]) if by_length else list(range(len(lengths)))
+    if batch != "tokens":
+        size = int(batch)
+        return [order[at : at + size] for at in range(0, len(order), size)]
+    if by_length:
+        return list(batches_by_length(lengths, token_budget=tokens))
+    size = max(1, tokens // max(lengths))
+    return [order[at : at + size] for at in range(0, len(order), size)]
+
+
+def run(model: Any, rows: list[Any], batches: list[list[int]], *, pad: int, **options: Any) -> list[Any]:
+    """Outputs of each batch; collating is part of what is timed, for every system."""
+    with torch.inference_mode():
+        return [
+            model(**pad_rows([rows[row] for row in batch], pad_token_id=pad, device=CPU), **options)
+            for batch in batches
+        ]
+
+
+def systems(folder: Path, scales: list[float], dtypes: list[str]) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
+    """(name, dtype, model, its arguments)."""
+    model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
+    for dtype in dict.fromkeys(["float32", *dtypes]):
+        # A classifier of its own, as a user has it: no attention function of ours, all weights in the format.
+        plain = AdapLeRForSequenceClassification.from_pretrained(folder).backbone.eval().to(getattr(torch, dtype))
+        plain.set_attn_implementation("sdpa")
+        yield "transformers", dtype, plain, {}
+        yield "sorted", dtype, plain, {}
+        if dtype not in dtypes:
+            continue
+        fast = model.for_inference(dtype=dtype)
+        yield PACKED, dtype, fast, {"removal": "none"}
+        for scale in scales:
+            yield f"adapler {scale:g}", dtype, fast, {"removal": "hard", "threshold_scale": scale}
+
+
+def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: str, pad: int) -> list[dict[str, Any]]:
+    """One row of the table for each system; all systems take turns in each round."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    calls: list[Callable[[], Any]] = []
+    orders = []
+    for name, _, model, options in named:
+        order = groups(lengths, batch, tokens=args.batch_tokens, by_length=name != "transformers")
+        orders.append(order)
+        calls.append(partial(run, model, rows, order, pad=pad, **options))
+    seconds: list[list[float]] = [[] for _ in calls]
+    outputs: list[Any] = []
+    for round_ in range(args.rounds + 1):
+        for number, call in enumerate(calls):
+            start = time.perf_counter()
+            result = call()
+            if round_:
+                seconds[number].append(time.perf_counter() - start)
+            else:  # the first round warms up
+                outputs.append(result)
+    table = []
+    for number, (name, dtype, model, _) in enumerate(named):
+        flops: dict[str, float | None] = dict.fromkeys(CONVENTIONS)
+        if name.startswith("adapler"):
+            entered = torch.cat([out.lengths for out in outputs[number]])
+            lengths_in = torch.tensor([lengths[row] for group in orders[number] for row in group])
+            flops = {kind: speedup(model.config, lengths_in, entered, convention=kind) for kind in CONVENTIONS}
+        row: dict[str, Any] = {"system": name, "dtype": dtype, "batch": batch, "flops": flops}
+        row["ms"] = spread([1000 * one / len(rows) for one in seconds[number]])
+        for base in ("sorted float32", f"sorted {dtype}", f"{PACKED} {dtype}"):
+            found = [at for at, (n, d, _, _) in enumerate(named) if f"{n} {d}" == base]
+            if found:
+                pairs = zip(seconds[found[0]], seconds[number], strict=True)
+                row[f"over {base}"] = spread([theirs / ours for theirs, ours in pairs])
+        table.append(row)
+    return table
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def print_table(table: list[dict[str, Any]]) -> None:
+    print(
+        f"  {'system':<14}{'dtype':<10}{'ms a text':>22}{'x sorted float32':>20}{'x sorted':>10}{'x packed':>20}"
+        f"{'FLOPs: paper':>14}{'executed':>10}{'x packed / FLOPs executed':>27}"
+    )
+    for row in table:
+        own = row.get(f"over {PACKED} {row['dtype']}")
+        paper, executed = (row["flops"][kind] for kind in CONVENTIONS)
+        counted = f"{paper:>13.2f}x{executed:>9.2f}x" if paper else f"{'':>24}"
+        ratio = f"{own['median'] / executed:>27.2f}" if own and executed else ""
+        print(
+            f"  {row['system']:<14}{row['dtype']:<10}{shown(row['ms']):>22}{shown(row['over sorted float32']):>20}"
+            f"{row['over sorted ' + row['dtype']]['median']:>10.2f}{shown(own) if own else '':>20}{counted}{ratio}"
+        )
+
+
+def shown(value: dict[str, float]) -> str:
+    return f"{value['median']:.2f} [{value['min']:.2f}, {value['max']:.2f}]"
+
+
+def compare_dtypes(model: Any, rows: list[Any], labels: list[int], *, pad: int) -> dict[str, float]:
+    """How far bfloat16 is from float32: labels, score, and the tokens that enter each layer."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    order = groups(lengths, "tokens", tokens=TOKEN_BUDGET, by_length=True)
+    exact, rough = (run(model.for_inference(dtype=dtype), rows, order, pad=pad) for dtype in ("float32", "bfloat16"))
+    gold = torch.tensor([labels[row] for group in order for row in group])
+    ours, theirs = (torch.cat([out.logits.argmax(-1) for out in outputs]) for outputs in (rough, exact))
+    differ = sum(int((a.retention_mask != b.retention_mask).sum()) for a, b in zip(rough, exact, strict=True))
+    either = sum(int((a.retention_mask | b.retention_mask).sum()) for a, b in zip(rough, exact, strict=True))
+    return {
+        "texts": len(rows),
+        "same label": float((ours == theirs).double().mean()),
+        "accuracy float32": float((theirs == gold).double().mean()),
+        "accuracy bfloat16": float((ours == gold).double().mean()),
+        "kept differently, of tokens x layers": differ / (sum(lengths) * model.num_layers),
+        "kept differently, of tokens kept by either": differ / either,
+    }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("checkpoints/movies-minilm"))
-    parser.add_argument("--task", default="data/eraser/sample")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--rows", type=int, default=64, help="rows of the split to use")
-    parser.add_argument("--batch-tokens", type=int, nargs="+", default=[1, 8192], help="1 gives batches of one text")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    model = AdapLeRForSequenceClassification.from_pretrained(args.model)
-    tokenizer, task = load_tokenizer(args.model), load_task(args.task)
-    rows = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=args.max_length)
-    rows = rows.select(range(min(args.rows, rows.num_rows))).select_columns(["input_ids", "attention_mask"]).to_list()
-    systems = {
-        "padded": (model.backbone, {}),
-        "packed": (model, {"removal": "none"}),
-        "adapler": (model, {"removal": "hard"}),
-    }
-    print(f"{task.name} {args.split}: {len(rows)} texts, {args.threads} threads, float32, {args.repeats} rounds")
-    for budget in args.batch_tokens:
-        seconds: dict[str, list[float]] = {name: [] for name in systems}
-        for round_ in range(args.repeats + 1):
-            for name, (classifier, options) in systems.items():
-                start = time.perf_counter()
-                out = predict_rows(
-                    classifier, rows, pad_token_id=tokenizer.pad_token_id, token_budget=budget, **options
+    args = arguments()
+    tokenizer, task = load_tokenizer(args.model), load_task(args.data)
+    pad = tokenizer.pad_token_id
+    result: list[dict[str, Any]] = []
+    for length in args.lengths:
+        encoded = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=length)
+        encoded = encoded.select(range(min(args.rows or encoded.num_rows, encoded.num_rows)))
+        rows = encoded.select_columns(["input_ids", "attention_mask"]).to_list()
+        mean = statistics.mean(len(row["input_ids"]) for row in rows)
+        about = {"data": task.name, "split": args.split, "texts": len(rows), "max_length": length, "mean_length": mean}
+        if args.compare_dtypes:
+            model = AdapLeRForSequenceClassification.from_pretrained(args.model)
+            result.append(about | compare_dtypes(model, rows, encoded["labels"][:], pad=pad))
+            print("\n".join(f"{name}: {value}" for name, value in result[-1].items()))
+            continue
+        dtypes = list(dict.fromkeys(choose_dtype(name, CPU) for name in args.dtype))
+        print(", ".join(describe_dtype(name, CPU) for name in args.dtype))
+        named = list(systems(args.model, args.scales, dtypes))
+        for threads in args.threads:
+            torch.set_num_threads(threads)
+            for batch in args.batches:
+                table = measure(named, rows, args, batch, pad)
+                how = f"{args.batch_tokens} tokens" if batch == "tokens" else f"{batch} text(s)"
+                print(
+                    f"{task.name} {args.split}, {len(rows)} texts of {mean:.0f} wordpieces (at most {length}), ", end=""
                 )
-                if round_ > 0:  # the first round warms up
-                    seconds[name].append(time.perf_counter() - start)
-        flops = speedup(model.config, out.lengths_in, out.lengths)
-        print(f"batches of {'one text' if budget == 1 else f'{budget} tokens'}; FLOPs speedup {flops:.2f}x")
-        for name in systems:
-            ratios = [base / own for base, own in zip(seconds["padded"], seconds[name], strict=True)]
-            packed = [base / own for base, own in zip(seconds["packed"], seconds[name], strict=True)]
-            print(
-                f"  {name:<8} {1000 * statistics.median(seconds[name]) / len(rows):8.2f} ms a text   "
-                f"{statistics.median(ratios):5.2f}x of padded [{min(ratios):.2f}, {max(ratios):.2f}]   "
-                f"{statistics.median(packed):5.2f}x of packed"
-            )
+                print(f"batches of {how}, {threads} threads; median [min, max] of {args.rounds} rounds")
+                print_table(table)
+                result += [about | {"threads": threads, "torch": torch.__version__} | row for row in table]
+                if args.output is not None:
+                    args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.output is not None:
+        args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
-from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 
 CHUNK = 16_384  # rows of a large data set that are in memory at a time
 
@@ -39,7 +39,7 @@ def predict_rows(
     rows: Sequence[Mapping[str, Any]],
     *,
     pad_token_id: int,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     progress: str | None = None,
     **arguments: Any,
 ) -> Predictions:
@@ -49,7 +49,7 @@ def predict_rows(
         model: AdapLeR (takes `removal` and `threshold_scale` in `arguments`) or any transformers classifier.
         rows: with input_ids, attention_mask and, where the tokenizer makes them, token_type_ids.
         pad_token_id: the tokenizer's.
-        token_budget: padded tokens in a batch.
+        token_budget: padded tokens in a batch; default: see adapler.model.batching.token_budget_for.
         progress: title of the progress bar; None for none.
         arguments: passed to the model.
 
@@ -59,27 +59,29 @@ def predict_rows(
     if not rows:
         raise ArgumentError("rows: nothing to predict")
     lengths_in = [len(row["input_ids"]) for row in rows]
-    logits: list[Tensor | None] = [None] * len(rows)
-    lengths: list[Tensor | None] = [None] * len(rows)
+    budget = token_budget_for(model.device) if token_budget is None else token_budget
+    order: list[int] = []
+    logits: list[Tensor] = []
+    lengths: list[Tensor] = []
     training = model.training
     model.eval()
     try:
         with tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
-            for batch in batches_by_length(lengths_in, token_budget=token_budget):
+            for batch in batches_by_length(lengths_in, token_budget=budget):
                 inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=model.device)
                 output = model(**inputs, **arguments)
                 per_layer = getattr(output, "lengths", None)
                 if per_layer is None:
                     per_layer = inputs["attention_mask"].sum(1, keepdim=True).expand(-1, model.config.num_hidden_layers)
-                for position, row in enumerate(batch):
-                    logits[row], lengths[row] = output.logits[position].float().cpu(), per_layer[position].cpu()
+                order += batch
+                logits.append(output.logits.float().cpu())  # one transfer for the whole batch
+                lengths.append(per_layer.cpu())
                 bar.update(len(batch))
     finally:
         model.train(training)
+    place = torch.tensor(order).argsort()  # (n,) where each row is in the order of the batches
     return Predictions(
-        logits=torch.stack([row for row in logits if row is not None]),
-        lengths_in=torch.tensor(lengths_in),
-        lengths=torch.stack([row for row in lengths if row is not None]),
+        logits=torch.cat(logits)[place], lengths_in=torch.tensor(lengths_in), lengths=torch.cat(lengths)[place]
     )
 
 

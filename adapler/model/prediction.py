@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from adapler.backbones.families import max_positions
 from adapler.errors import ArgumentError
-from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
 
 
@@ -63,7 +63,7 @@ def predict_texts(
     removal: str = "hard",
     threshold_scale: float = 1.0,
     max_length: int | None = None,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     progress: str | None = None,
 ) -> list[Prediction]:
     """See AdapLeRForSequenceClassification.predict."""
@@ -75,29 +75,33 @@ def predict_texts(
         return []
     encoded = tokenizer(*columns, truncation=True, max_length=max_length or limit)
     rows = [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
+    budget = token_budget_for(model.device) if token_budget is None else token_budget
+    names = model.config.id2label
     results: list[Prediction | None] = [None] * len(texts)
     with tqdm(total=len(texts), desc=progress, disable=progress is None, unit="text") as bar:
-        for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=token_budget):
+        for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget):
             inputs = pad_rows([rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device)
             output = model(**inputs, removal=removal, threshold_scale=threshold_scale)
-            probabilities = output.logits.float().softmax(-1).cpu()
-            lengths_in, depth = inputs["attention_mask"].sum(1).cpu(), output.retention_mask.sum(1).cpu()
+            # Each of these is one transfer for the whole batch.
+            probabilities = output.logits.float().softmax(-1).tolist()
+            depth, lengths = output.retention_mask.sum(1).tolist(), output.lengths.cpu()
+            lengths_in = torch.tensor([len(rows[row]["input_ids"]) for row in batch])
             flops = backbone_flops(model.config, lengths_in)
             if removal == "hard":
-                gains = flops / adapler_flops(model.config, lengths_in, output.lengths.cpu())
+                gains = (flops / adapler_flops(model.config, lengths_in, lengths)).tolist()
             else:
-                gains = torch.ones_like(flops)
-            for i, row in enumerate(batch):
-                best = int(probabilities[i].argmax())
-                names = model.config.id2label
+                gains = [1.0] * len(batch)
+            for i, (row, left) in enumerate(zip(batch, lengths.tolist(), strict=True)):
+                ids, shares = rows[row]["input_ids"], probabilities[i]
+                best = max(range(len(shares)), key=shares.__getitem__)
                 results[row] = Prediction(
                     label=names[best],
-                    score=float(probabilities[i, best]),
-                    probabilities={names[c]: float(p) for c, p in enumerate(probabilities[i])},
-                    tokens=tuple(tokenizer.convert_ids_to_tokens(rows[row]["input_ids"])),
-                    layers=tuple(depth[i, : int(lengths_in[i])].tolist()),
-                    lengths=tuple(output.lengths[i].tolist()),
-                    speedup=float(gains[i]),
+                    score=shares[best],
+                    probabilities={names[c]: share for c, share in enumerate(shares)},
+                    tokens=tuple(tokenizer.convert_ids_to_tokens(ids)),
+                    layers=tuple(depth[i][: len(ids)]),
+                    lengths=tuple(left),
+                    speedup=gains[i],
                 )
             bar.update(len(batch))
     return [result for result in results if result is not None]

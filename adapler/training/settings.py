@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from adapler.errors import ArgumentError
+from adapler.precision import Dtype
 
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
 POST_HOC_LEARNING_RATE = 3e-3
@@ -60,15 +61,12 @@ def option_name(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
-    """How a command computes."""
+class Machine:
+    """What every command that runs a model takes."""
 
     device: str = "auto"
     """where the model runs: auto (a GPU where there is one), cpu, cuda, or mps; to choose among several GPUs, set
     CUDA_VISIBLE_DEVICES"""
-
-    precision: Precision = "auto"
-    """bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 where the machine has units for it"""
 
     seed: int = 42
     """of everything random: new weights, the order of rows, dropout, the rows of --limit"""
@@ -76,9 +74,33 @@ class Execution:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
-        check_choices(self, precision=Precision)
         if not 0 <= self.seed < 2**32:
             raise ArgumentError(f"--seed: {self.seed} is not between 0 and {2**32 - 1}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution(Machine):
+    """How a command computes that trains, or reads gradients."""
+
+    precision: Precision = "auto"
+    """bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 where the machine has units for it"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, precision=Precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(Machine):
+    """How a command computes that only predicts."""
+
+    dtype: Dtype = "auto"
+    """number format of the layers' weights: bfloat16, float32, or auto: bfloat16 where the device computes it in
+    hardware; predictors, thresholds and the head are in float32 always"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, dtype=Dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

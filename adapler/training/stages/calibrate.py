@@ -13,9 +13,9 @@ from adapler.errors import ArgumentError
 from adapler.inference.calibration import Grid, measure
 from adapler.model.batching import TOKEN_BUDGET
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.precision import describe_dtype
 from adapler.training.records import versions
 from adapler.training.resume import check_output_file
-from adapler.training.stages.evaluate import autocast
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import CalibrateSettings
 
@@ -48,28 +48,30 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
     path = calibration_file(settings)
     check_output_file(path)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    checksum = weights_checksum(model)
+    model = model.for_inference(dtype=settings.execution.dtype)
+    print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     prepared = prepare(settings.task, settings.model, splits=(settings.split,), seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
     token_budget = settings.token_budget or TOKEN_BUDGET
-    with autocast(model, settings.execution):
-        machine = machine_of(model)
-        measured = measure(
-            model,
-            prepared.encoded[settings.split].to_list(),
-            pad_token_id=prepared.tokenizer.pad_token_id,
-            metric=prepared.task.metric,
-            grid=Grid(settings.most_speedup, settings.most_drop, settings.points),
-            token_budget=token_budget,
-            timed_single=settings.timed_single,
-            resamples=settings.resamples,
-            level=settings.level,
-            seed=settings.execution.seed,
-            say=lambda line: print(line, file=sys.stderr),
-        )
+    machine = machine_of(model)
+    measured = measure(
+        model,
+        prepared.encoded[settings.split].to_list(),
+        pad_token_id=prepared.tokenizer.pad_token_id,
+        metric=prepared.task.metric,
+        grid=Grid(settings.most_speedup, settings.most_drop, settings.points),
+        token_budget=token_budget,
+        timed_single=settings.timed_single,
+        resamples=settings.resamples,
+        level=settings.level,
+        seed=settings.execution.seed,
+        say=lambda line: print(line, file=sys.stderr),
+    )
     calibration = Calibration(
-        model_checksum=weights_checksum(model),
+        model_checksum=checksum,
         task=prepared.task.name,
         split=settings.split,
         data_checksum=prepared.task.checksum,

@@ -11,9 +11,9 @@ import torch
 from adapler.distributed import device
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import classifier_score, evaluate_rows
-from adapler.model.batching import TOKEN_BUDGET
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.training.arguments import precision_name, use_bfloat16
+from adapler.precision import choose_dtype, describe_dtype
+from adapler.training.arguments import use_bfloat16
 from adapler.training.records import model_checksum, write_record
 from adapler.training.resume import check_output_file
 from adapler.training.settings import Execution
@@ -37,13 +37,14 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     for choice in choices:
         print(f"note: {choice}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
+    print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     result = evaluate(
         model,
         prepared,
         split=settings.split,
-        execution=settings.execution,
+        dtype=settings.execution.dtype,
         threshold_scales=scales,
-        token_budget=settings.token_budget or TOKEN_BUDGET,
+        token_budget=settings.token_budget,
     )
     for asked, row in zip(settings.speedup or (), result["hard"], strict=False):
         row["asked_speedup"] = asked
@@ -58,24 +59,23 @@ def evaluate(
     prepared: Prepared,
     *,
     split: str,
-    execution: Execution,
+    dtype: str,
     threshold_scales: tuple[float, ...] = (1.0,),
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
 ) -> dict[str, Any]:
     """Score and speedup on a split, see `evaluate_rows`, and what they were computed on and in."""
-    with autocast(model, execution):
-        result = evaluate_rows(
-            model,
-            prepared.encoded[split],
-            pad_token_id=prepared.tokenizer.pad_token_id,
-            metric=prepared.metric(split),
-            threshold_scales=threshold_scales,
-            token_budget=token_budget,
-        )
+    result = evaluate_rows(
+        model.for_inference(dtype=dtype),
+        prepared.encoded[split],
+        pad_token_id=prepared.tokenizer.pad_token_id,
+        metric=prepared.metric(split),
+        threshold_scales=threshold_scales,
+        token_budget=token_budget,
+    )
     return result | {
         "task": prepared.task.name,
         "split": split,
-        "precision": precision_name(execution.precision),
+        "precision": choose_dtype(dtype, model.device),
         "data_checksum": prepared.task.checksum,
         "encoding": prepared.encoding,
     }

@@ -92,7 +92,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
     for objectives in settings.objectives:
         folder = _train(settings, prepared, start, objectives)
         if is_main():
-            rows.append(_evaluate(folder, prepared, settings.settings, objectives=objectives))
+            rows.append(_evaluate(folder, prepared, settings.settings.device, objectives=objectives))
         wait_for_everyone()
     table = pd.DataFrame(rows)
     if is_main():
@@ -185,16 +185,15 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
     return folder
 
 
-def _evaluate(folder: Path, prepared: Prepared, execution: Execution, *, objectives: Objectives) -> dict[str, Any]:
+def _evaluate(folder: Path, prepared: Prepared, where: str, *, objectives: Objectives) -> dict[str, Any]:
     """All splits but train, in float32, written into the model's folder; returns its row of the trade-off table."""
-    execution = Execution(device=execution.device, precision="float32", seed=execution.seed)
-    model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(execution.device))
+    model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(where))
     record = read_record(folder)
     target = objectives.target_speedup
     row: dict[str, Any] = {"phi": objectives.phi} if target is None else {"target_speedup": target}
     row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
-        result = evaluate(model, prepared, split=split, execution=execution)
+        result = evaluate(model, prepared, split=split, dtype="float32")
         write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})
         print(f"{_budget(objectives).replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]

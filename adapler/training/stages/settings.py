@@ -18,6 +18,7 @@ from typing import Any, Literal
 from adapler.errors import ArgumentError
 from adapler.training.settings import (
     Execution,
+    Inference,
     Objectives,
     Settings,
     TaskSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "CalibrateSettings",
     "EvaluateSettings",
     "Execution",
+    "Inference",
     "ExportSettings",
     "FinetuneSettings",
     "Objectives",
@@ -201,14 +203,10 @@ class RunSettings(_NewHead, _Rounded):
 @dataclass(frozen=True, kw_only=True)
 class _Batched:
     token_budget: int | None = None
-    """padded tokens in a batch (default: adapler.model.batching.TOKEN_BUDGET)"""
+    """padded tokens in a batch (default: adapler.model.batching.token_budget_for)"""
 
     def __post_init__(self) -> None:
         check_numbers(self, ("token_budget",), low=1)
-
-
-def _in_float32() -> Execution:
-    return Execution(precision="float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +229,7 @@ class EvaluateSettings(_Batched):
     """write the result to this JSON file"""
 
     task: TaskSettings
-    execution: Execution = field(default_factory=_in_float32)
+    execution: Inference = field(default_factory=Inference)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -275,7 +273,7 @@ class CalibrateSettings(_Batched):
     """of the intervals"""
 
     task: TaskSettings
-    execution: Execution = field(default_factory=_in_float32)
+    execution: Inference = field(default_factory=Inference)
 
     def __post_init__(self) -> None:
         super().__post_init__()

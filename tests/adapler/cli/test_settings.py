@@ -18,7 +18,7 @@ from adapler.cli.parser import build_parser
 from adapler.data.encoding import POLICIES
 from adapler.errors import AdapLeRError, ArgumentError, DataError
 from adapler.training.recipes import field_docstrings, options_of, read_recipe, settings_from
-from adapler.training.settings import Execution, Objectives, Policy, Settings, TaskSettings
+from adapler.training.settings import Execution, Inference, Objectives, Policy, Settings, TaskSettings
 from adapler.training.stages import settings as of_commands
 from adapler.training.stages.settings import EvaluateSettings, FinetuneSettings, RunSettings, TrainSettings
 
@@ -102,8 +102,9 @@ def test_options_become_settings() -> None:
     )
     assert settings.finetuning() == Settings(epochs=2, device="cpu")
     evaluate = settings_of("evaluate", "--model", "m", "--task", "sst2", "--threshold-scale", "0.5", "2")
-    assert evaluate.threshold_scale == (0.5, 2) and evaluate.execution.precision == "float32"
-    assert settings_of("evaluate", "--model", "m", "--task", "sst2", "--seed", "7").execution.precision == "float32"
+    assert evaluate.threshold_scale == (0.5, 2) and evaluate.execution == Inference(dtype="auto", seed=42)
+    given = settings_of("evaluate", "--model", "m", "--task", "sst2", "--seed", "7", "--dtype", "bfloat16")
+    assert given.execution == Inference(dtype="bfloat16", seed=7)
     tradeoff = settings_of("tradeoff", "a", "b", "--output", "c.csv")
     assert tradeoff.runs == (Path("a"), Path("b"))
 

@@ -58,8 +58,11 @@ def test_equals_one_by_one() -> None:
         assert hard["agreement"] == sum(a == b for a, b in zip(chosen, plain, strict=True)) / 5
         assert hard["lengths"] == pytest.approx(lengths.double().mean(0).tolist()) and hard["lengths_in"] == 7.0
         assert hard["speedup"] == pytest.approx(speedup(model.config, torch.tensor(LENGTHS), lengths))
+        executed = speedup(model.config, torch.tensor(LENGTHS), lengths, convention="executed")
+        assert hard["speedup_executed"] == pytest.approx(executed) and executed != hard["speedup"]
     assert result["hard"][2]["speedup"] > result["hard"][1]["speedup"] > result["hard"][0]["speedup"]
-    assert len(evaluation_table(result).splitlines()) == 5
+    table = evaluation_table(result).splitlines()
+    assert len(table) == 6 and table[-1].startswith("speedup: FLOPs, every layer whole (the paper's convention); as")
 
 
 def test_windows_of_an_example_are_averaged() -> None:

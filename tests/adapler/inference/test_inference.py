@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from adapler.errors import ArgumentError
 from adapler.inference.predict import predict_rows
-from adapler.model.batching import batches_by_length, pad_rows
+from adapler.model.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import speedup
 from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
 
@@ -189,3 +189,24 @@ def test_predict_rows_on_adapler(tiny_tokenizer: Any) -> None:
 def test_predict_rows_needs_rows() -> None:
     with pytest.raises(ArgumentError, match="^rows: nothing to predict$"):
         predict_rows(tiny_classifier(), [], pad_token_id=0)
+
+
+def test_the_token_budget_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert token_budget_for(torch.device("cpu")) == TOKEN_BUDGET
+    for gigabytes, budget in ((80, GPU_TOKEN_BUDGET), (8, 41943), (1, TOKEN_BUDGET)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=gigabytes: (free * 2**30, 0))
+        assert token_budget_for(torch.device("cuda")) == budget
+
+
+def test_outputs_are_read_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each read waits for the device: reads must not grow with the rows of a batch."""
+    model, reads = tiny_adapler(), []
+    for name in ("cpu", "tolist", "item"):
+        plain = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, plain=plain: reads.append(1) or plain(self))
+    counts = []
+    for number in (4, 12):
+        reads.clear()
+        predict_rows(model, [{"input_ids": [3, 5, 7, 9], "attention_mask": [1] * 4}] * number, pad_token_id=0)
+        counts.append(len(reads))
+    assert counts[0] == counts[1]
