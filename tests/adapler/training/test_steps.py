@@ -108,7 +108,7 @@ def test_recomputed_activations_and_workers_change_no_number(frozen: bool, tmp_p
     assert other.args.dataloader_num_workers == 1
     for one in (plain, other):
         one.train()
-    assert other.core.backbone.base_model.is_gradient_checkpointing
+    assert other.args.activation_checkpointing
     for (name, a), (_, b) in zip(plain.core.named_parameters(), other.core.named_parameters(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
 
