@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.conftest import WORDS, tiny_adapler, tiny_classifier
 
 
 @pytest.fixture
-def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Everything of more than five rows goes to disk."""
     monkeypatch.setenv("ADAPLER_CACHE", str(tmp_path / "cache"))
     scratch._folder.cache_clear()
