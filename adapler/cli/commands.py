@@ -52,16 +52,20 @@ def train_command(args: argparse.Namespace) -> int:
 
 
 def _report_selected(record: dict[str, Any], output: Path) -> None:
-    epoch, metric = record["selected"], record["metric"]
+    epoch, metric, target = record["selected"], record["metric"], record["objectives"].get("target_speedup")
     print(
-        f"epoch {epoch['epoch']:g}: validation {metric} {epoch[metric]:.4f} "
+        f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
         f"(fine-tuned {record['reference_score']:.4f}), speedup {epoch['speedup']:.2f}x; model in {output}"
     )
     if "validation" in record:
         exact = record["validation"]
         print(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
-    if not record["qualified"]:
+    if record["qualified"]:
+        return
+    if target is None:
         print("no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept")
+    else:
+        print(f"no evaluated point is within 10 % of the target of {target:g}x: the nearest speedup was kept")
 
 
 def evaluate_command(args: argparse.Namespace) -> int:

@@ -14,8 +14,8 @@ from adapler.training.records import check_evaluation, check_record, model_check
 __all__ = ["COLUMNS", "tradeoff_table"]
 
 COLUMNS = (
-    *("mode", "phi", "gamma", "rows", "epoch", "scale", "metric", "score", "speedup", "reference", "precision"),
-    *("run", "split"),
+    *("mode", "phi", "gamma", "target", "rows", "epoch", "step", "scale", "metric", "score", "speedup", "reference"),
+    *("precision", "examples", "run", "split"),
 )
 
 
@@ -23,18 +23,19 @@ def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> 
     """Collect what training and evaluation recorded.
 
     A run is a folder that `adapler train` wrote, one that `adapler run` wrote (each of its phi counts), or a copy of
-    a `run.json`. On validation every epoch is a row with scale 1. Files that `adapler evaluate --output` wrote into
-    the run's folder give a row for each further threshold scale of the selected epoch.
+    a `run.json`. On validation every evaluated point is a row with scale 1. Files that `adapler evaluate --output`
+    wrote into the run's folder give a row for each further threshold scale of the selected point.
 
     Args:
         runs: folders or files.
         split: "validation" or "test"; on test there are the evaluation files only.
 
     Returns:
-        COLUMNS: mode ("full" or "post-hoc"), phi, gamma, rows (of the training split), epoch, scale, metric
-        (accuracy or f1), score, speedup (FLOPs of the fine-tuned classifier / AdapLeR's), reference (score of the
-        fine-tuned classifier; empty where no file tells it), precision (what score and speedup were computed in; empty
-        in records of older versions), run (name), split.
+        COLUMNS: mode ("full" or "post-hoc"), phi, gamma, target (speedup that training aimed at; empty: none), rows (of
+        the training split), epoch, step, scale, metric (accuracy, f1 or agreement), score, speedup (FLOPs of the
+        fine-tuned classifier / AdapLeR's), reference (score of the fine-tuned classifier; empty where no file tells
+        it), precision (what score and speedup were computed in), examples (how many were scored), run (name), split.
+        Precision and examples are empty in records of older versions.
 
     Raises:
         ArgumentError: another split, or nothing recorded of it.
@@ -69,6 +70,7 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
             "mode": "post-hoc" if post_hoc else "full",
             "phi": objectives["phi"],
             "gamma": objectives["gamma"],
+            "target": objectives.get("target_speedup"),
             "rows": record["rows"]["train"],
             "metric": metric,
             "run": path.parent.resolve().name if path.name == "run.json" else path.stem,
@@ -79,7 +81,8 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
             for epoch in record["epochs"]:
                 figures = {"score": epoch[metric], "speedup": epoch["speedup"], "reference": reference}
                 precision = epoch.get("precision")
-                yield {**common, "epoch": epoch["epoch"], "scale": 1.0, "precision": precision, **figures}
+                figures |= {"precision": precision, "examples": record.get("examples", {}).get("validation")}
+                yield {**common, "epoch": epoch["epoch"], "step": epoch.get("step"), "scale": 1.0, **figures}
         for result in _evaluations(path, split):
             # Post-hoc training leaves the fine-tuned classifier as it was, so without removal it is the reference.
             known = result["none"]["score"] if reference is None and post_hoc else reference
@@ -87,8 +90,9 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
                 if split == "validation" and hard["threshold_scale"] == 1:
                     continue  # the selected epoch's row
                 figures = {"score": hard["score"], "speedup": hard["speedup"], "reference": known}
-                figures |= {"precision": result.get("precision"), "scale": hard["threshold_scale"]}
-                yield {**common, "epoch": selected["epoch"], **figures}
+                figures |= {"precision": result.get("precision"), "examples": result.get("examples")}
+                figures |= {"epoch": selected["epoch"], "step": selected.get("step"), "scale": hard["threshold_scale"]}
+                yield {**common, **figures, "metric": result.get("metric", metric)}
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: a record without {error}; another version of this package wrote it") from error
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
 from adapler.errors import ArgumentError, CheckpointError, DataError
 
 __all__ = ["POLICIES", "encode", "load_tokenizer"]
@@ -60,6 +61,7 @@ def encode(
     max_length: int,
     policy: str = "truncate",
     stride: int | None = None,
+    workers: int = 0,
 ) -> Dataset:
     """Token ids of every row, special tokens included, without padding.
 
@@ -82,10 +84,12 @@ def encode(
             A query is never cut and is in every window. Of a pair of texts, "truncate" and "last" shorten the
             longer text first, and "windows" cuts the second text and repeats the first in every window.
         stride: tokens by which windows overlap. By default 128, or a quarter of what fits when that is less.
+        workers: processes that tokenise a data set of more than IN_MEMORY_ROWS rows; 0 and 1: this one.
 
     Returns:
         Columns id (with windows "ID#k", k from 0), example_id, input_ids, attention_mask, token_type_ids (if the
-        tokenizer makes them) and labels (if `dataset` has `label`). No cache file is written.
+        tokenizer makes them) and labels (if `dataset` has `label`). Of more than IN_MEMORY_ROWS rows, the result lies
+        on disk and is mapped into memory, until this process ends.
 
     Raises:
         ArgumentError: an argument outside what is allowed.
@@ -111,11 +115,14 @@ def encode(
             out["labels"] = [batch["label"][row] for row in owners]
         return out
 
+    large = dataset.num_rows > IN_MEMORY_ROWS
     return dataset.map(
         encode_batch,
         batched=True,
         remove_columns=dataset.column_names,
-        keep_in_memory=True,
+        keep_in_memory=not large,
+        cache_file_name=str(scratch_file()) if large else None,
+        num_proc=workers if large and workers > 1 else None,
         load_from_cache_file=False,
         # A given fingerprint spares `datasets` the pickling of the tokenizer for a cache that is not used.
         new_fingerprint=uuid.uuid4().hex,

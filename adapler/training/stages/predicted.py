@@ -16,19 +16,27 @@ from adapler.distributed import device, from_main, is_main
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import by_example
 from adapler.inference.predict import predict_dataset
+from adapler.model.configuration import AdapLeRConfig
+from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import use_bfloat16
 from adapler.training.settings import Execution
 from adapler.training.stages.prepare import Prepared
 
 
 def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> PreTrainedModel:
-    """A fine-tuned classifier with a task's labels, on its device.
+    """A fine-tuned classifier with a task's labels, on its device; of an AdapLeR model, its backbone.
 
     Raises:
         ArgumentError: an encoder, or another number of labels.
     """
-    if not is_fine_tuned(read_config(name)):
+    config = read_config(name)
+    if not is_fine_tuned(config):
         raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
+    if config.model_type == AdapLeRConfig.model_type:
+        if config.num_labels != len(task.labels):
+            raise ArgumentError(f"{name}: has {config.num_labels} labels, {task.name} has {len(task.labels)}")
+        backbone: PreTrainedModel = AdapLeRForSequenceClassification.from_pretrained(name).backbone
+        return backbone.to(device(execution.device))
     return load_classifier(name, labels=list(task.labels)).to(device(execution.device))
 
 

@@ -102,6 +102,7 @@ def prepare(
             max_length=max_length,
             policy=(settings.train_documents if split == "train" else None) or settings.long_documents,
             stride=settings.stride,
+            workers=workers,
         )
     recorded = ("long_documents", "train_documents", "stride", "limit", "validation_share")
     encoding = {name: value for name, value in asdict(settings).items() if name in recorded}

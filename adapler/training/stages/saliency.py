@@ -10,11 +10,14 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from adapler.backbones.saliency import layer_saliency
+from adapler.data.tasks.scratch import scratch_file
 from adapler.errors import ArgumentError
+from adapler.inference.predict import CHUNK
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
@@ -25,6 +28,8 @@ from adapler.training.stages.predicted import load_fine_tuned, with_predicted_la
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.settings import SaliencySettings
 from adapler.training.stages.targets import save_targets
+
+_TARGETS = datasets.Features({"id": datasets.Value("string"), "saliency": datasets.List(datasets.Value("float32"))})
 
 
 def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
@@ -108,21 +113,53 @@ def saliency_targets(
     """
     if not classifiers:
         raise ArgumentError("classifiers: at least one fine-tuned model is needed")
+    starts = range(0, len(dataset), CHUNK)
+    with tqdm(total=len(dataset) * len(classifiers), desc="saliency", unit="text") as bar:
+        parts = (
+            _targets_of(
+                classifiers,
+                dataset.select(range(start, min(start + CHUNK, len(dataset)))),
+                pad_token_id=pad_token_id,
+                token_budget=token_budget,
+                autocast=autocast,
+                bar=bar,
+            )
+            for start in starts
+        )
+        if len(starts) == 1:
+            return next(parts)
+        path = scratch_file()
+        with ArrowWriter(features=_TARGETS, path=str(path)) as writer:
+            for part in parts:
+                writer.write_table(part.data.table)
+            writer.finalize()
+    return datasets.Dataset.from_file(str(path))
+
+
+def _targets_of(
+    classifiers: Sequence[PreTrainedModel],
+    dataset: datasets.Dataset,
+    *,
+    pad_token_id: int,
+    token_budget: int,
+    autocast: bool,
+    bar: Any,
+) -> datasets.Dataset:
+    """saliency_targets of rows that fit the memory."""
     columns = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in dataset.column_names]
     rows, labels = dataset.select_columns(columns).to_list(), dataset["labels"]
     lengths = [len(row["input_ids"]) for row in rows]
     totals = [np.zeros(length, dtype=np.float64) for length in lengths]
-    with tqdm(total=len(rows) * len(classifiers), desc="saliency", unit="text") as bar:
-        for classifier in classifiers:
-            for batch in batches_by_length(lengths, token_budget=token_budget):
-                device = classifier.device
-                inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
-                inputs["labels"] = torch.tensor([labels[row] for row in batch], device=device)
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-                    scores = layer_saliency(classifier, inputs, target="gold", layers=(0,))  # (B, 1, N)
-                by_row = scores[:, 0].cpu().numpy()
-                for position, row in enumerate(batch):
-                    totals[row] += by_row[position, : lengths[row]]
-                bar.update(len(batch))
+    for classifier in classifiers:
+        for batch in batches_by_length(lengths, token_budget=token_budget):
+            device = classifier.device
+            inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
+            inputs["labels"] = torch.tensor([labels[row] for row in batch], device=device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+                scores = layer_saliency(classifier, inputs, target="gold", layers=(0,))[:, 0]  # (B, N)
+            by_row = scores.cpu().numpy()
+            for position, row in enumerate(batch):
+                totals[row] += by_row[position, : lengths[row]]
+            bar.update(len(batch))
     saliency = [(total / len(classifiers)).astype(np.float32) for total in totals]
-    return datasets.Dataset.from_dict({"id": dataset["id"], "saliency": saliency})
+    return datasets.Dataset.from_dict({"id": dataset["id"][:], "saliency": saliency}, features=_TARGETS)

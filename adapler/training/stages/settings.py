@@ -122,8 +122,8 @@ class TrainSettings(_NewHead, _Resumable):
     """what `adapler finetune` wrote: the start, and the reference score"""
 
     model: str | None = None
-    """where the backbone starts instead: the pre-trained encoder, as in the paper, or a classifier fine-tuned elsewhere
-    (hub name or folder)"""
+    """where training starts instead: the pre-trained encoder, as in the paper, a classifier fine-tuned elsewhere, or an
+    AdapLeR model, which is trained further (hub name or folder)"""
 
     reference_score: float | None = None
     """validation score of the fine-tuned classifier, between 0 and 1 (default: the best one in --finetuned, or that of

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 
+from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
 from adapler.errors import DataError
 from adapler.files import replacing
 from adapler.training.records import RECORD, write_record
@@ -55,39 +58,61 @@ def load_targets(path: str | Path) -> datasets.Dataset:
 
 def _check_targets(contents: Any, path: str | Path) -> None:
     """Raises DataError for columns that are not (text, list of numbers >= 0)."""
-    ids, saliency = contents["id"], contents["saliency"].combine_chunks()
+    ids, saliency = contents["id"], contents["saliency"]
     wrong = None
     if ids.null_count or str(ids.type) not in ("string", "large_string"):
         wrong = "an id is no text"
-    elif len(set(ids.to_pylist())) < len(ids):
+    elif pc.count_distinct(ids).as_py() < len(ids):
         wrong = "an id is there twice"
     elif saliency.null_count or not str(saliency.type).startswith(("list<", "large_list<")):
         wrong = "a saliency is no list"
-    else:
-        values = saliency.flatten().to_numpy(zero_copy_only=False)
-        if not np.issubdtype(values.dtype, np.floating) or not (np.isfinite(values) & (values >= 0)).all():
-            wrong = "a saliency is not a number of at least 0"
+    elif not all(_are_weights(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in saliency.chunks):
+        wrong = "a saliency is not a number of at least 0"
     if wrong is not None:
         raise DataError(f"{path}: damaged saliency targets ({wrong}); `adapler saliency` writes them anew")
 
 
+def _are_weights(values: Any) -> bool:
+    return bool(np.issubdtype(values.dtype, np.floating) and (np.isfinite(values) & (values >= 0)).all())
+
+
 def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datasets.Dataset:
-    """Join targets to encoded rows by id, never by row order.
+    """Join targets to encoded rows by id, never by row order; neither is read into Python lists.
 
     Raises:
         DataError: a row without a target, or with one of another number of tokens.
     """
-    position = {example: row for row, example in enumerate(targets["id"])}
-    column: list[Any] = []
-    saliency = targets["saliency"]
-    for row_id, input_ids in zip(dataset["id"], dataset["input_ids"], strict=True):
-        if row_id not in position:
-            raise DataError(f"saliency: no target for example {row_id!r}; compute targets on this training set")
-        scores = saliency[position[row_id]]
-        if len(scores) != len(input_ids):
-            raise DataError(
-                f"saliency: example {row_id!r} has {len(input_ids)} tokens, its target {len(scores)}; "
-                "targets come from another tokenizer or maximum length"
-            )
-        column.append(scores)
-    return dataset.add_column("saliency", column)
+    ids, names = _column(dataset, "id"), _column(targets, "id")
+    found = pc.index_in(ids, value_set=names.combine_chunks())  # row of each id in `targets`
+    if found.null_count:
+        row = pc.index(pc.is_null(found), True).as_py()
+        raise DataError(f"saliency: no target for example {ids[row].as_py()!r}; compute targets on this training set")
+    place = found.to_numpy()
+    tokens = pc.list_value_length(_column(dataset, "input_ids")).to_numpy()
+    lengths = pc.list_value_length(_column(targets, "saliency")).to_numpy()[place]
+    if (different := np.flatnonzero(tokens != lengths)).size:
+        row = int(different[0])
+        raise DataError(
+            f"saliency: example {ids[row].as_py()!r} has {tokens[row]} tokens, its target {lengths[row]}; "
+            "targets come from another tokenizer or maximum length"
+        )
+    if not np.array_equal(place, np.arange(len(targets))):
+        targets = _flat(targets.select(place.tolist()))
+    return datasets.concatenate_datasets([_flat(dataset), targets.select_columns(["saliency"])], axis=1)
+
+
+def _column(dataset: datasets.Dataset, name: str) -> Any:
+    """A column as Arrow has it, a view of the file where there is one."""
+    return dataset.select_columns([name]).with_format("arrow")[:][name]
+
+
+def _flat(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The same rows, one after the other in memory or, when there are many, in a file."""
+    if dataset._indices is None:
+        return dataset
+    large = dataset.num_rows > IN_MEMORY_ROWS
+    return dataset.flatten_indices(
+        keep_in_memory=not large,
+        cache_file_name=str(scratch_file()) if large else None,
+        new_fingerprint=uuid.uuid4().hex,
+    )

@@ -17,6 +17,7 @@ from adapler.distributed import device, from_main, is_main, join_processes, wait
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import score_by_example
 from adapler.inference.predict import predict_dataset
+from adapler.model.configuration import AdapLeRConfig
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import (
@@ -108,8 +109,8 @@ def train(
     Args:
         task: names and labels.
         encoded: encoded splits, train and validation.
-        model: where the backbone starts: the pre-trained encoder (as in the paper), or a fine-tuned classifier
-            (needed with freeze_backbone, which keeps it as it is).
+        model: where training starts: the pre-trained encoder (as in the paper), a fine-tuned classifier (needed with
+            freeze_backbone, which keeps it as it is), or an AdapLeR model, which is trained further.
         tokenizer: the backbone's.
         saliency: targets for every training row, by id.
         output: folder.
@@ -134,8 +135,7 @@ def train(
     started = time.time()
     output, objectives = Path(output), objectives.resolved()
     join_processes(device(settings.device))
-    fine_tuned = is_fine_tuned(read_config(model))
-    if objectives.freeze_backbone and not fine_tuned:
+    if objectives.freeze_backbone and _kind_of(model) == "encoder":
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
     identity = identity_of(
         "train",
@@ -145,15 +145,12 @@ def train(
         saliency_checksum=targets_checksum(saliency),
         reference_score=reference_score,
         reinit_head=initial_head,
+        start=_kind_of(model),
     )
     if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
         return done
     set_seed(settings.seed)
-    adapler = AdapLeRForSequenceClassification.from_backbone(
-        model, labels=list(task.labels), contribution_hidden_size=objectives.contribution_hidden_size
-    )
-    if not fine_tuned:
-        reinitialise_head(adapler.backbone, mode=initial_head, fine_tuned=False)
+    adapler = _start(model, task, objectives=objectives, initial_head=initial_head)
     train_rows = add_saliency(encoded["train"], saliency)
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
@@ -188,6 +185,7 @@ def train(
             started=started,
             reference_precision=reference_precision,
             rows={split: rows.num_rows for split, rows in encoded.items()},
+            examples={"validation": len(set(encoded["validation"]["example_id"]))},
             epochs=epochs,
             selected=chosen,
             qualified=chosen["selection"] > 1,
@@ -198,6 +196,42 @@ def train(
         finish_stage(adapler, tokenizer, output, record=record, keep_epochs=keep_epochs, keep_states=True)
     wait_for_everyone()
     return read_record(output)
+
+
+def _kind_of(model: str | Path) -> str:
+    """What training starts from: "adapler", a fine-tuned "classifier" or a pre-trained "encoder"."""
+    config = read_config(model)
+    if config.model_type == AdapLeRConfig.model_type:
+        return "adapler"
+    return "classifier" if is_fine_tuned(config) else "encoder"
+
+
+def _start(
+    model: str | Path, task: Task, *, objectives: Objectives, initial_head: str
+) -> AdapLeRForSequenceClassification:
+    """The model before its first step.
+
+    An AdapLeR model goes on with its backbone, predictors, eta and theta. On anything else, predictors and thresholds
+    are new.
+
+    Raises:
+        ArgumentError: an AdapLeR model with another number of labels, or with predictors of another width.
+    """
+    kind, width = _kind_of(model), objectives.contribution_hidden_size
+    if kind != "adapler":
+        made = AdapLeRForSequenceClassification.from_backbone(
+            model, labels=list(task.labels), contribution_hidden_size=width
+        )
+        if kind == "encoder":
+            reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
+        return made
+    trained: AdapLeRForSequenceClassification = AdapLeRForSequenceClassification.from_pretrained(model)
+    labels, own = trained.config.num_labels, trained.config.contribution_hidden_size
+    if labels != len(task.labels):
+        raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {model} {labels}")
+    if width not in (own, Objectives.contribution_hidden_size):
+        raise ArgumentError(f"--contribution-hidden-size: {width}, but the predictors of {model} have {own}")
+    return trained
 
 
 def _in_float32(

@@ -1,0 +1,57 @@
+"""Where the rows of a large data set lie while a command works on them: files on disk, mapped into memory.
+
+They belong to one process and are removed when it ends, so that no later run can take them for its own: those of
+another tokenizer, another maximum length, another version of the texts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import uuid
+from functools import cache
+from pathlib import Path
+
+__all__ = ["IN_MEMORY_ROWS", "scratch_file"]
+
+IN_MEMORY_ROWS = 20_000  # data sets of more rows are kept on disk
+
+
+def scratch_file() -> Path:
+    """A new path for an Arrow file, in $ADAPLER_CACHE/rows or ~/.cache/adapler/rows; it is removed at exit."""
+    return _folder(os.getpid()) / f"{uuid.uuid4().hex}.arrow"
+
+
+@cache
+def _folder(process: int) -> Path:
+    above = Path(os.environ.get("ADAPLER_CACHE") or Path.home() / ".cache" / "adapler") / "rows"
+    above.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(above)
+    folder = above / f"{process}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    atexit.register(_remove, folder, process)
+    return folder
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # a forked process must not remove its parent's files
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_leftovers(above: Path) -> None:
+    """Remove what processes left that were killed."""
+    for path in above.iterdir():
+        number = path.name.partition("-")[0]
+        if number.isdigit() and not _is_alive(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

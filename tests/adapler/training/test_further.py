@@ -1,0 +1,44 @@
+"""An AdapLeR model is trained further."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from adapler import AdapLeRForSequenceClassification, ArgumentError
+from adapler.cli.parser import main
+from adapler.training.trainer import AdapLeRTrainer
+from tests.adapler.training.common import QUICK
+
+
+def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
+    """From its backbone, predictors, eta and theta; its saliency and reference score are its backbone's."""
+    start = run_folder / "phi-0.1-post-hoc"
+    task = ["--task", str(task_folder), "--model", str(start)]
+    saliency = ["saliency", *task, "--max-length", "16", "--precision", "float32"]
+    assert main([*saliency, "--output", str(tmp_path / "saliency")]) == 0
+    train = ["train", *task, "--saliency", str(tmp_path / "saliency"), "--freeze-backbone", *QUICK]
+    before: dict[str, torch.Tensor] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        begin = AdapLeRTrainer.train
+
+        def look(self: AdapLeRTrainer, *args: object, **kwargs: object) -> object:
+            before.update({name: tensor.clone() for name, tensor in self.core.state_dict().items()})
+            return begin(self, *args, **kwargs)
+
+        patch.setattr(AdapLeRTrainer, "train", look)
+        assert main([*train, "--output", str(tmp_path / "further")]) == 0
+    trained = AdapLeRForSequenceClassification.from_pretrained(start).state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.items())
+    after = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "further").state_dict()
+    assert not torch.equal(after["eta"], before["eta"])
+    record = json.loads((tmp_path / "further" / "run.json").read_text())
+    first = json.loads((start / "run.json").read_text())
+    assert record["start"] == "adapler" and first["start"] == "classifier" and record["model"] == start.name
+    assert record["reference_score"] == json.loads((start / "evaluation-validation.json").read_text())["none"]["score"]
+
+    with pytest.raises(ArgumentError, match="^--contribution-hidden-size: 8, but the predictors of .* have 32$"):
+        main([*train, "--contribution-hidden-size", "8", "--output", str(tmp_path / "other")])

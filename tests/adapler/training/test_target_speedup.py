@@ -1,0 +1,131 @@
+"""Training to a target speedup: the controller by itself, in training, and which point is selected."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adapler.cli.parser import main
+from adapler.errors import ArgumentError, CheckpointError
+from adapler.training.schedule import CONTROLLER_STATE, SpeedController
+from adapler.training.selection import selection_value
+from tests.adapler.training.common import QUICK, trainer
+from tests.conftest import LAYERS, tiny_adapler
+
+
+def simulate(controller: SpeedController, *, needed: float, steps: int = 400, bias: float = 1.0) -> list[float]:
+    """Hard speedups of a training whose thresholds drift up while phi is above what the speed needs, and down below.
+
+    `bias` is hard speedup / soft speedup, which only evaluations tell.
+    """
+    rate, speed, hard = 12 / steps, 0.0, []
+    for step in range(steps):
+        want = math.log(controller.phi / (needed * math.exp(speed)))
+        speed = max(0.0, speed + rate * math.tanh(want))
+        soft = math.exp(speed) / bias
+        controller.observe(torch.tensor([soft, 1.0]), progress=step / steps, share=1 / steps)
+        if step % 40 == 39:
+            controller.calibrate(math.exp(speed))
+        hard.append(math.exp(speed))
+    return hard
+
+
+@pytest.mark.parametrize("needed", [1e-5, 2e-4, 1e-2])
+@pytest.mark.parametrize("target", [1.5, 4.0, 8.0])
+@pytest.mark.parametrize("bias", [0.8, 1.25])
+def test_it_ends_near_the_target_from_any_start(needed: float, target: float, bias: float) -> None:
+    controller = SpeedController(phi=2e-4, target=target, config=tiny_adapler().config)
+    speeds = simulate(controller, needed=needed, bias=bias)
+    assert all(abs(speed - target) < 0.1 * target for speed in speeds[-40:])
+    assert max(speeds) < 1.5 * target
+    assert controller.speedup == pytest.approx(speeds[-1], rel=0.05)
+
+
+def test_phi_is_bounded() -> None:
+    for soft, factor in ((1.0, 1e4), (1e6, 1e-4)):
+        controller = SpeedController(phi=1e-3, target=4, config=tiny_adapler().config)
+        for step in range(1000):
+            controller.observe(torch.tensor([soft, 1.0]), progress=step / 1000, share=0.1)
+        assert controller.phi == pytest.approx(1e-3 * factor)
+
+
+def test_flops_of_soft_lengths() -> None:
+    controller = SpeedController(phi=1e-3, target=4, config=tiny_adapler().config)
+    lengths_in = torch.tensor([8, 5])
+    full, none = controller.flops(lengths_in, lengths_in[:, None].expand(-1, LAYERS) + 1e-5).tolist()
+    assert none == pytest.approx(full, rel=0.4) and none > full, "predictors cost something"
+    half = controller.flops(lengths_in, lengths_in[:, None].expand(-1, LAYERS) / 2)
+    assert half[1] < 0.7 * none
+
+
+def test_its_state_is_in_checkpoints(tmp_path: Path) -> None:
+    config = tiny_adapler().config
+    one, other = (SpeedController(phi=1e-3, target=4, config=config) for _ in range(2))
+    simulate(one, needed=1e-4, steps=50)
+    one.save(tmp_path)
+    other.load(tmp_path)
+    assert simulate(one, needed=1e-4, steps=50) == simulate(other, needed=1e-4, steps=50)
+    with pytest.raises(CheckpointError, match="was written without --target-speedup"):
+        other.load(tmp_path / "nothing")
+    (tmp_path / CONTROLLER_STATE).write_text('{"ph": 1}')
+    with pytest.raises(CheckpointError, match=f"{CONTROLLER_STATE}: damaged"):
+        other.load(tmp_path)
+
+
+def test_a_tiny_model_ends_near_its_target(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    made = trainer(
+        tmp_path,
+        tiny_tokenizer,
+        settings={"max_steps": 160, "eval_steps": 20},
+        target_speedup=1.6,
+        phi=1e-4,
+        eta_learning_rate=1e-2,
+        gradient_slope=5.0,
+        max_slope=50.0,
+    )
+    made.train()
+    evaluated = [row for row in made.state.log_history if "eval_speedup" in row]
+    logged = [row for row in made.state.log_history if "slope" in row]
+    assert all({"phi", "estimated_speedup"} <= row.keys() for row in logged)
+    assert len({row["phi"] for row in logged}) > 10
+    best = max(evaluated, key=lambda row: row["eval_selection"])
+    assert 0.9 * 1.6 <= best["eval_speedup"] <= 1.1 * 1.6 and best["eval_selection"] > 1
+
+
+def test_which_point_is_selected() -> None:
+    def value(score: float, gain: float) -> float:
+        return selection_value(score, gain, reference=0.9, max_drop=0.01, target=4.0)
+
+    assert value(0.8, 3.6) > value(0.7, 4.0) > 1, "near the target the score decides"
+    assert value(0.8, 4.3) > value(0.8, 3.7), "of equal scores, the fastest"
+    assert value(0.0, 4.4) > 1 > value(1.0, 3.5) > value(1.0, 3.0), "none near: the nearest"
+    assert value(1.0, 3.2) == pytest.approx(value(1.0, 5.0))
+
+
+def test_a_run_with_targets(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", "--task", str(task_folder), "--classifier", str(tiny_classifier_folder), "--freeze-backbone"]
+    run += ["--output", str(tmp_path / "run"), *QUICK]
+    with pytest.raises(ArgumentError, match="^--phi: one value only with --target-speedup"):
+        main([*run, "--phi", "1", "2", "--target-speedup", "4"])
+    with pytest.raises(ArgumentError, match="^--target-speedup: a value is given twice"):
+        main([*run, "--target-speedup", "4", "4"])
+    assert main([*run, "--target-speedup", "3", "50"]) == 0
+    capsys.readouterr()
+    for target in ("3", "50"):
+        record = json.loads((tmp_path / "run" / f"speedup-{target}-post-hoc" / "run.json").read_text())
+        assert record["objectives"]["target_speedup"] == float(target) and "phi" in record["epochs"][0]
+    assert record["qualified"] is False
+    assert (tmp_path / "run" / "tradeoff-post-hoc.csv").read_text().startswith("target_speedup,qualified")
+    train = ["train", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
+    train += ["--saliency", str(tmp_path / "run" / "classifier" / "saliency"), "--output", str(tmp_path / "one")]
+    assert main([*train, "--target-speedup", "50"]) == 0
+    assert "no evaluated point is within 10 % of the target of 50x: the nearest speedup was kept" in (
+        capsys.readouterr().out
+    )
