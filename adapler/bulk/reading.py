@@ -13,9 +13,7 @@ from adapler.errors import DataError
 
 __all__ = ["Shard", "packed", "read_shards", "source_of", "unpacked"]
 
-# Bounds of a shard. A kill loses the shards that are being computed; a large shard has less padding in its batches.
-SHARD_ROWS = 4096
-SHARD_CHARACTERS = 1 << 20
+SHARD_CHARACTERS = 1 << 20  # a shard of long texts ends here
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def read_shards(settings: PredictSettings, source: TextSource | None) -> Iterato
     """
     rows = _given_rows(settings.text) if source is None else source.rows()
     index = -1
-    for index, part in enumerate(shards(rows, SHARD_ROWS, characters=SHARD_CHARACTERS)):
+    for index, part in enumerate(shards(rows, settings.work.shard_rows, characters=SHARD_CHARACTERS)):
         share, missing = (None, ()) if source is None else (source.share_read(), tuple(sorted(source.missing)))
         yield Shard(index, part, _digest(part), share, missing)
     if index < 0:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from adapler.bulk.encoding import encoding_of
 from adapler.bulk.job import Finished, Hello, Job
 from adapler.bulk.progress import Progress
-from adapler.bulk.reading import SHARD_CHARACTERS, SHARD_ROWS, Shard, read_shards, source_of
+from adapler.bulk.reading import SHARD_CHARACTERS, Shard, read_shards, source_of
 from adapler.bulk.rows import Writer, write_parquet
 from adapler.bulk.settings import PredictSettings
 from adapler.bulk.store import Entry, Store, errors_path
@@ -275,7 +275,8 @@ def _state(job: Job, hello: Hello, settings: PredictSettings) -> dict[str, Any]:
         "keep": list(files.keep),
         "columns": {"text": files.text_column, "pair": files.pair_column, "id": files.id_column},
         "types": job.types,
-        "shards": [SHARD_ROWS, SHARD_CHARACTERS],
+        "shard_rows": settings.work.shard_rows,
+        "shard_characters": SHARD_CHARACTERS,
         "versions": {name: version(name) for name in ("adapler", "torch", "transformers", "tokenizers", "pyarrow")},
     }
 

@@ -77,7 +77,8 @@ class OutputFile:
             if name not in Column.__args__:  # type: ignore[attr-defined]
                 allowed = ", ".join(Column.__args__)  # type: ignore[attr-defined]
                 raise ArgumentError(f"--output-columns: {name!r} is not one of {allowed}")
-        if self.output is not None and self.output.suffix.lower() not in OUTPUT_SUFFIXES:
+        right = self.output is None or self.output.suffix.lower() in OUTPUT_SUFFIXES or self.output.is_dir()
+        if not right:  # a folder has its own message, with that of all commands
             raise ArgumentError(f"--output: {self.output} must end in {', '.join(OUTPUT_SUFFIXES[:-1])} or .parquet")
 
 
@@ -93,12 +94,16 @@ class Work:
     """batches that one process computes at the same time on a CPU (default: the machine's cores, divided by
     --processes); the output is the same, byte by byte"""
 
+    shard_rows: int = 4096
+    """rows that are read, computed and written together; a kill loses those in work, and another value changes the last
+    digits of results (a shard of long texts ends at a million characters)"""
+
     engine: Engine = "local"
     """ray: the work is spread over a Ray cluster, the one in RAY_ADDRESS or one on this machine (extra `ray`)"""
 
     def __post_init__(self) -> None:
         check_choices(self, engine=Engine)
-        check_numbers(self, ("processes", "threads"), low=1)
+        check_numbers(self, ("processes", "threads", "shard_rows"), low=1)
 
 
 @dataclass(frozen=True, kw_only=True)

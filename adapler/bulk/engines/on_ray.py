@@ -69,17 +69,18 @@ class RayEngine:
         if first is None:
             return
         from ray.data import ActorPoolStrategy, DataContext, read_datasource
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = DataContext.get_current()
         before = (context.target_max_block_size, context.execution_options.preserve_order, context.enable_progress_bars)
         context.target_max_block_size, context.execution_options.preserve_order = 1, True  # one shard in a block
         context.enable_progress_bars = False
         try:
-            here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+            here = {"ray.io/node-id": self._ray.get_runtime_context().get_node_id()}
             data = read_datasource(
                 _datasource(self._settings, skip=first.index),
-                ray_remote_args={"num_cpus": 0.5, "scheduling_strategy": here},
+                num_cpus=0.5,  # unlike the actors' share, so that Ray does not put reading and computing into one task
+                label_selector=here,
                 override_num_blocks=1,
             ).map_batches(
                 _Actor,

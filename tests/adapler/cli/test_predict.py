@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 
-from adapler.bulk import reading
 from adapler.bulk.classifier import Classifier
 from adapler.bulk.rows import FIELDS
 from adapler.bulk.store import Store
@@ -183,12 +182,11 @@ def test_standard_input(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert len(typed("text,x\nso dull,1\n", "--format", "csv")) == 1
 
 
-def test_shards_give_what_one_call_gives(rows_of: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_give_what_one_call_gives(rows_of: Predict) -> None:
     words = "a good film so dull never fun".split()
     text = "".join(" ".join(words[: 1 + n % 7]) + "\n" if n % 5 else "\n" for n in range(23))
     whole = rows_of("r.txt", text)
-    monkeypatch.setattr(reading, "SHARD_ROWS", 4)
-    parts = rows_of("r.txt", text)
+    parts = rows_of("r.txt", text, "--shard-rows", "4")
     assert [row["row"] for row in parts] == list(range(1, 24))
     for one, other in zip(whole, parts, strict=True):
         assert (one["label"], one["tokens"], one["lengths"]) == (other["label"], other["tokens"], other["lengths"])
@@ -198,7 +196,6 @@ def test_shards_give_what_one_call_gives(rows_of: Predict, monkeypatch: pytest.M
 def test_memory_does_not_grow_with_rows(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard is read only when all but one of those before it are written."""
     events: list[str] = []
-    monkeypatch.setattr(reading, "SHARD_ROWS", 2)
     start, append = Classifier.start, Store.append
 
     def started(self: Any, shard: Any) -> Any:
@@ -212,7 +209,7 @@ def test_memory_does_not_grow_with_rows(model: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Classifier, "start", started)
     monkeypatch.setattr(Store, "append", appended)
     (tmp_path / "r.txt").write_text("fun\n" * 7)
-    options = ["--input", str(tmp_path / "r.txt"), "--output", str(tmp_path / "o.jsonl")]
+    options = ["--input", str(tmp_path / "r.txt"), "--output", str(tmp_path / "o.jsonl"), "--shard-rows", "2"]
     assert main(["predict", "--model", str(model), *options]) == 0
     assert events == "start 1,start 3,written 2,start 5,written 4,start 7,written 6,written 7".split(",")
 
