@@ -169,7 +169,7 @@ def _datasource(settings: PredictSettings, *, skip: int) -> Any:
                 columns = [pa.array([value], type=f.type) for value, f in zip(values, _SHARD, strict=True)]
                 yield pa.Table.from_arrays(columns, schema=_SHARD)
 
-    class Shards(Datasource):
+    class Shards(Datasource):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             path = settings.files.input
             return None if path is None else Path(path).stat().st_size
@@ -177,4 +177,4 @@ def _datasource(settings: PredictSettings, *, skip: int) -> Any:
         def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[Any]:
             return [ReadTask(tables, BlockMetadata(None, self.estimate_inmemory_data_size(), None, None))]
 
-    return Shards()  # type: ignore[no-untyped-call]
+    return Shards()
