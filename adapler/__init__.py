@@ -8,7 +8,7 @@ What happens to an input, in which file:
 4. Tokens below eta / n are dropped (inference) or masked softly (training): model/passes.
 5. What is left of a batch is one packed row without padding: backbones/packing, backbones/attention.
 6. The backbone's own head classifies [CLS]; the whole model is model/modeling, its FLOPs model/flops.
-7. A file or split goes through in batches by length: model/prediction, inference/predict, inference/evaluation.
+7. A split goes through in batches by length: model/prediction, inference/predict, inference/evaluation; a file: bulk.
 8. A training set gets saliency targets of a fine-tuned classifier: training/stages/finetune, saliency, targets.
 9. Two losses, each for its own parameters, train the model: training/losses, training/trainer, training/selection.
 10. Settings, declared once, are options and recipes too: training/settings, training/recipes, cli/parser.

@@ -4,7 +4,8 @@ AdapLeRError
 |-- DataError(ValueError)          files, lines, labels, evidences
 |-- ArgumentError(ValueError)      an argument or an option
 |-- CheckpointError(ValueError)    a model or tokenizer folder
-`-- TrainingError(RuntimeError)    training that cannot go on (a loss that is not a number)
+|-- TrainingError(RuntimeError)    training that cannot go on (a loss that is not a number)
+`-- WorkerError(RuntimeError)      a process or a cluster that should do a part of the work has ended
 
 Every message is one line: the file, line or argument, what was found, what is allowed.
 """
@@ -16,7 +17,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-__all__ = ["AdapLeRError", "ArgumentError", "CheckpointError", "DataError", "TrainingError", "run_command"]
+__all__ = [
+    "AdapLeRError",
+    "ArgumentError",
+    "CheckpointError",
+    "DataError",
+    "TrainingError",
+    "WorkerError",
+    "run_command",
+]
 
 # System errors that say something about the user's disk, not about this program.
 _DISK_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
@@ -40,6 +49,10 @@ class CheckpointError(AdapLeRError, ValueError):
 
 class TrainingError(AdapLeRError, RuntimeError):
     """Training that cannot go on."""
+
+
+class WorkerError(AdapLeRError, RuntimeError):
+    """A process or a cluster that should do a part of the work has ended."""
 
 
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

@@ -19,8 +19,9 @@ from typing import Any
 
 from adapler.errors import DataError
 
-__all__ = ["Record", "is_text", "parquet_records", "read_json_lines", "read_lines", "table_records"]
+__all__ = ["RAW", "ParquetRows", "Record", "is_text", "read_json_lines", "read_lines", "table_records"]
 
+RAW = 1000  # characters of a bad row that are kept, to show it
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field; the module's own limit is 131072
 _PARQUET_ROWS = 1024  # read at a time
 _MARK = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
@@ -34,11 +35,13 @@ class Record:
         number: counted from 1. The line number for lines and jsonl, otherwise the row number without the header.
         fields: values by column; None for a row that cannot be read.
         error: why it cannot be read.
+        raw: its first RAW characters, of a row that cannot be read; bytes that are not UTF-8 as \\xNN.
     """
 
     number: int
     fields: dict[str, Any] | None
     error: str | None = None
+    raw: str | None = None
 
 
 def is_text(text: str) -> bool:
@@ -53,14 +56,14 @@ def is_text(text: str) -> bool:
 def read_lines(stream: Iterable[bytes]) -> Iterator[Record]:
     """Each line as the field `text`, without white space around it."""
     for number, text, error in _decoded(stream):
-        yield Record(number, None if error else {"text": text.strip()}, error)
+        yield Record(number, None, error, text) if error else Record(number, {"text": text.strip()})
 
 
 def read_json_lines(stream: Iterable[bytes]) -> Iterator[Record]:
     """Each line as a JSON object."""
     for number, text, error in _decoded(stream):
         if error:
-            yield Record(number, None, error)
+            yield Record(number, None, error, text)
         elif text.strip():
             yield _json_record(number, text)
 
@@ -70,22 +73,25 @@ def _json_record(number: int, text: str) -> Record:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        return Record(number, None, f"not JSON ({reason}): {text.strip()[:40]!r}")
+        return Record(number, None, f"not JSON ({reason}): {text.strip()[:40]!r}", text[:RAW])
     if not isinstance(fields, dict):
-        return Record(number, None, f"a JSON object is expected, found {type(fields).__name__}")
+        return Record(number, None, f"a JSON object is expected, found {type(fields).__name__}", text[:RAW])
     if "\\ud" in text.lower() and not is_text(json.dumps(fields, ensure_ascii=False)):
-        return Record(number, None, "holds half of a surrogate pair, which is not text")
+        return Record(number, None, "holds half of a surrogate pair, which is not text", text[:RAW])
     return Record(number, fields)
 
 
 def _decoded(stream: Iterable[bytes]) -> Iterator[tuple[int, str, str | None]]:
-    """(line number, line, error): lines end at "\\n" or "\\r\\n" only, since texts may hold U+2028 and the like."""
+    """(line number, line, error); with an error the line's beginning.
+
+    Lines end at "\\n" or "\\r\\n" only, since texts may hold U+2028 and the like.
+    """
     for number, line in enumerate(stream, start=1):
         line = line.removeprefix(_MARK) if number == 1 else line
         try:
             yield number, line.removesuffix(b"\n").removesuffix(b"\r").decode(), None
         except UnicodeDecodeError as error:
-            yield number, "", f"not UTF-8 (byte {error.start})"
+            yield number, line[:RAW].decode(errors="backslashreplace"), f"not UTF-8 (byte {error.start})"
 
 
 def table_records(stream: Iterable[bytes], where: str, *, tabs: bool) -> tuple[list[str], Iterator[Record]]:
@@ -97,7 +103,8 @@ def table_records(stream: Iterable[bytes], where: str, *, tabs: bool) -> tuple[l
         DataError: no header, or a column that appears twice.
     """
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(_text_lines(stream), dialect=_Tabs if tabs else _Commas)
+    lines = _TextLines(stream)
+    reader = csv.reader(lines, dialect=_Tabs if tabs else _Commas)
     try:
         header = next(reader, [])
     except csv.Error as error:
@@ -107,19 +114,43 @@ def table_records(stream: Iterable[bytes], where: str, *, tabs: bool) -> tuple[l
         raise DataError(f"{where}: column {twice!r} appears twice")
     if not header:
         raise DataError(f"{where}: has no header")
-    return header, _table_rows(reader, header)
+    return header, _table_rows(reader, lines, header)
 
 
-def _text_lines(stream: Iterable[bytes]) -> Iterator[str]:
-    """Bytes that are not UTF-8 become lone surrogates, which make their own row a bad one."""
-    for number, line in enumerate(stream):
-        yield (line if number else line.removeprefix(_MARK)).decode(errors="surrogateescape")
+class _TextLines:
+    """Lines as text, and the beginning of what was read since `forget`.
+
+    Bytes that are not UTF-8 become lone surrogates, which make their own row a bad one.
+    """
+
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self.stream, self.first, self.kept = iter(stream), True, ""
+
+    def __iter__(self) -> _TextLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.stream)
+        if self.first:
+            line, self.first = line.removeprefix(_MARK), False
+        text = line.decode(errors="surrogateescape")
+        if len(self.kept) < RAW:
+            self.kept += text[:RAW]
+        return text
+
+    def forget(self) -> None:
+        self.kept = ""
+
+    def raw(self) -> str:
+        kept = self.kept[:RAW].rstrip("\r\n")
+        return kept.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _table_rows(reader: Any, header: list[str]) -> Iterator[Record]:
+def _table_rows(reader: Any, lines: _TextLines, header: list[str]) -> Iterator[Record]:
     number = 0
     while True:
         begin = reader.line_num + 1
+        lines.forget()
         try:
             values = next(reader)
         except StopIteration:
@@ -127,17 +158,18 @@ def _table_rows(reader: Any, header: list[str]) -> Iterator[Record]:
         except csv.Error as error:
             number += 1
             # A quote that is never closed swallows all lines to the end.
-            lines = f"line {begin}" if reader.line_num <= begin else f"lines {begin} to {reader.line_num}"
-            yield Record(number, None, f"{lines}: {error}")
+            where = f"line {begin}" if reader.line_num <= begin else f"lines {begin} to {reader.line_num}"
+            yield Record(number, None, f"{where}: {error}", lines.raw())
             continue
         if not values and len(header) > 1:
             continue  # a blank line between two rows
         number += 1
         values = values or [""]
         if len(values) != len(header):
-            yield Record(number, None, f"has {len(values)} fields, the header has {len(header)}")
+            error_text = f"has {len(values)} fields, the header has {len(header)}"
+            yield Record(number, None, error_text, lines.raw())
         elif not is_text("".join(values)):
-            yield Record(number, None, "not UTF-8")
+            yield Record(number, None, "not UTF-8", lines.raw())
         else:
             yield Record(number, dict(zip(header, values, strict=True)))
 
@@ -152,30 +184,39 @@ class _Tabs(csv.Dialect):
     quoting, strict = csv.QUOTE_NONE, True
 
 
-def parquet_records(path: Path) -> tuple[list[str], Iterator[Record]]:
-    """The columns of a Parquet file and its rows.
+class ParquetRows:
+    """The rows of a Parquet file, read some at a time.
+
+    Attributes:
+        columns: their names.
+        types: the Arrow type of each, as pyarrow names it ("int64", "string", ...).
+        total: rows of the file.
+        done: rows that were read.
 
     Raises:
         DataError: no Parquet file, or one that is cut short.
     """
-    import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split()):.160})") from error
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
 
-    def records() -> Iterator[Record]:
-        number = 0
-        with file:
+        self.path, self.done = path, 0
+        try:
+            self.file = pq.ParquetFile(path)
+        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split()):.160})") from error
+        self.columns: list[str] = list(self.file.schema_arrow.names)
+        self.types = {field.name: str(field.type) for field in self.file.schema_arrow}
+        self.total: int = self.file.metadata.num_rows
+
+    def records(self) -> Iterator[Record]:
+        with self.file:
             try:
-                for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for batch in self.file.iter_batches(batch_size=_PARQUET_ROWS):
                     for fields in batch.to_pylist():
-                        number += 1
-                        yield Record(number, fields)
+                        self.done += 1
+                        yield Record(self.done, fields)
             except (OSError, ValueError) as error:
                 raise DataError(
-                    f"{path}: cannot be read after row {number} ({' '.join(str(error).split()):.160})"
+                    f"{self.path}: cannot be read after row {self.done} ({' '.join(str(error).split()):.160})"
                 ) from error
-
-    return list(file.schema_arrow.names), records()

@@ -6,20 +6,22 @@ A bad row (blank, unreadable, without the text) does not end the reading: it com
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from adapler.data.archive import excerpt
 from adapler.data.text_formats import (
+    RAW,
+    ParquetRows,
     Record,
     is_text,
-    parquet_records,
     read_json_lines,
     read_lines,
     table_records,
@@ -54,6 +56,7 @@ class TextRow:
         text: the text, or the pair of texts; None for a bad row.
         kept: the values of the columns to keep, None where the row lacks one.
         error: why the row is bad; None for a good one.
+        raw: of a bad row, what the file holds: its first characters, or its fields as JSON.
     """
 
     number: int
@@ -61,6 +64,7 @@ class TextRow:
     text: str | tuple[str, str] | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    raw: str | None = None
 
 
 @dataclass
@@ -75,6 +79,7 @@ class TextSource:
         id_column: default `id` where there is one.
         keep: columns whose values are handed on.
         missing: filled while reading: columns asked for that no row had.
+        types: filled while reading: of a Parquet file, the Arrow type of each column.
     """
 
     path: Path
@@ -84,6 +89,8 @@ class TextSource:
     id_column: str | None = None
     keep: Sequence[str] = ()
     missing: set[str] = field(default_factory=set)
+    types: dict[str, str] = field(default_factory=dict)
+    _share: Callable[[], float | None] = field(default=lambda: None, repr=False)
 
     def __post_init__(self) -> None:
         self.format = _format_of(self.path, self.format)
@@ -94,6 +101,10 @@ class TextSource:
         name = "stdin" if self.path == STDIN else str(self.path)
         return f"{name}:{number}" if self.format in ("lines", "jsonl") else f"{name}, row {number}"
 
+    def share_read(self) -> float | None:
+        """How much of the input was read, from 0 to 1; None where its size is not known."""
+        return self._share()
+
     def rows(self) -> Iterator[TextRow]:
         """Every row, good and bad, in order.
 
@@ -103,7 +114,9 @@ class TextSource:
         """
         with self._open() as stream:
             if self.format == "parquet":
-                header, records = parquet_records(self.path)
+                table = ParquetRows(self.path)
+                header, records, self.types = table.columns, table.records(), table.types
+                self._share = lambda: table.done / max(table.total, 1)
             elif self.format in ("csv", "tsv"):
                 header, records = table_records(stream, str(self.path), tabs=self.format == "tsv")
             else:
@@ -126,6 +139,9 @@ class TextSource:
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
         with stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size:  # a pipe has none
+                self._share = lambda: min(1.0, stream.tell() / size) if not stream.closed else 1.0
             yield stream
 
     def _check(self, header: Sequence[str]) -> None:
@@ -161,7 +177,7 @@ class TextSource:
     def _row(self, record: Record) -> TextRow:
         fields = record.fields
         if fields is None:
-            return TextRow(record.number, error=record.error)
+            return TextRow(record.number, error=record.error, raw=record.raw)
         self.missing.difference_update(fields)
         identifier = fields.get(self.id_column or "id")
         kept = {name: _storable(fields.get(name)) for name in self.keep}
@@ -175,13 +191,24 @@ class TextSource:
             texts = [fields.get(name) for name in names]
             if error is None:
                 text = texts[0] if len(texts) == 1 else (str(texts[0]), str(texts[1]))
-        return TextRow(record.number, _storable(identifier), text, kept, error)
+        raw = None if error is None else json.dumps(fields, ensure_ascii=False, default=str)[:RAW]
+        return TextRow(record.number, _storable(identifier), text, kept, error, raw)
 
 
-def shards(rows: Iterable[TextRow], size: int) -> Iterator[list[TextRow]]:
-    """The rows in lists of at most `size`, so that memory does not grow with their number."""
-    rows = iter(rows)
-    while shard := list(islice(rows, size)):
+def shards(rows: Iterable[TextRow], size: int, *, characters: int) -> Iterator[list[TextRow]]:
+    """The rows in lists of at most `size`, which end where their texts reach `characters`.
+
+    Memory does not grow with the number of rows, and where a list ends depends on its own rows only.
+    """
+    shard: list[TextRow] = []
+    left = characters
+    for row in rows:
+        shard.append(row)
+        left -= len(row.text) if isinstance(row.text, str) else sum(map(len, row.text or ()))
+        if len(shard) == size or left <= 0:
+            yield shard
+            shard, left = [], characters
+    if shard:
         yield shard
 
 

@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 import torch
 
-from adapler.cli import predict
+from adapler.bulk.classifier import Classifier
+from adapler.bulk.rows import FIELDS
+from adapler.bulk.store import Store
 from adapler.cli.parser import main
-from adapler.cli.predict_output import FIELDS
 from adapler.errors import run_command
 
 Predict = Callable[..., list[dict[str, Any]]]
+EVERYTHING = ["--output-columns", *(name for name in FIELDS if name not in ("row", "id", "error"))]
 FIRST, SECOND = ["[CLS]", "a", "good", "film", "[SEP]"], ["[CLS]", "so", "dull", "[SEP]"]
 
 
@@ -36,10 +38,8 @@ def rows_of(model: Path, tmp_path: Path) -> Predict:
         path, out = tmp_path / name, tmp_path / "out.jsonl"
         if content is not None:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        assert (
-            main(["predict", "--model", str(model), "--input", str(path), "--output", str(out), *map(str, options)])
-            == 0
-        )
+        arguments = ["--input", str(path), "--output", str(out), *EVERYTHING, *map(str, options)]
+        assert main(["predict", "--model", str(model), *arguments]) == 0
         return [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
 
     return call
@@ -162,9 +162,7 @@ def test_csv_output(model: Path, tmp_path: Path) -> None:
     assert main(["predict", "--model", str(model), *options]) == 0
     with out.open(newline="") as stream:
         first, second = csv.DictReader(stream)
-    assert list(first) == (
-        "row id input_score text label score speedup windows probability_NEG probability_POS error".split()
-    )
+    assert list(first) == ("row id input_score text label score probability_NEG probability_POS speedup error".split())
     assert (first["id"], first["input_score"], first["text"]) == ("a", "[1]", "so dull")
     assert float(first["score"]) == max(float(first["probability_NEG"]), float(first["probability_POS"]))
     assert (second["row"], second["label"], second["error"]) == ("2", "", "field 'text' is blank")
@@ -184,12 +182,11 @@ def test_standard_input(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert len(typed("text,x\nso dull,1\n", "--format", "csv")) == 1
 
 
-def test_shards_give_what_one_call_gives(rows_of: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_give_what_one_call_gives(rows_of: Predict) -> None:
     words = "a good film so dull never fun".split()
     text = "".join(" ".join(words[: 1 + n % 7]) + "\n" if n % 5 else "\n" for n in range(23))
     whole = rows_of("r.txt", text)
-    monkeypatch.setattr(predict, "SHARD_ROWS", 4)
-    parts = rows_of("r.txt", text)
+    parts = rows_of("r.txt", text, "--shard-rows", "4")
     assert [row["row"] for row in parts] == list(range(1, 24))
     for one, other in zip(whole, parts, strict=True):
         assert (one["label"], one["tokens"], one["lengths"]) == (other["label"], other["tokens"], other["lengths"])
@@ -197,24 +194,24 @@ def test_shards_give_what_one_call_gives(rows_of: Predict, monkeypatch: pytest.M
 
 
 def test_memory_does_not_grow_with_rows(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each shard is read only when the one before it is written."""
+    """A shard is read only when all but one of those before it are written."""
     events: list[str] = []
-    monkeypatch.setattr(predict, "SHARD_ROWS", 2)
-    classify = predict.Classifier.classify
+    start, append = Classifier.start, Store.append
 
-    def counted(self: Any, shard: Any, **options: Any) -> Any:
-        events.append(f"classify {[row.number for row in shard]}")
-        return classify(self, shard, **options)
+    def started(self: Any, shard: Any) -> Any:
+        events.append(f"start {shard[0].number}")
+        return start(self, shard)
 
-    monkeypatch.setattr(predict.Classifier, "classify", counted)
-    look_at = predict._Results.look_at
-    monkeypatch.setattr(
-        predict._Results, "look_at", lambda self, s: (events.append(f"read {len(s)}"), look_at(self, s))[1]
-    )
-    (tmp_path / "r.txt").write_text("fun\n" * 5)
-    options = ["--input", str(tmp_path / "r.txt"), "--output", str(tmp_path / "o.jsonl")]
+    def appended(self: Any, *args: Any, **options: Any) -> None:
+        append(self, *args, **options)
+        events.append(f"written {sum(entry.rows for entry in self.entries)}")
+
+    monkeypatch.setattr(Classifier, "start", started)
+    monkeypatch.setattr(Store, "append", appended)
+    (tmp_path / "r.txt").write_text("fun\n" * 7)
+    options = ["--input", str(tmp_path / "r.txt"), "--output", str(tmp_path / "o.jsonl"), "--shard-rows", "2"]
     assert main(["predict", "--model", str(model), *options]) == 0
-    assert events == ["read 2", "classify [1, 2]", "read 2", "classify [3, 4]", "read 1", "classify [5]"]
+    assert events == "start 1,start 3,written 2,start 5,written 4,start 7,written 6,written 7".split(",")
 
 
 def with_encoding(model: Path, folder: Path, encoding: Any) -> Path:
@@ -229,7 +226,7 @@ def test_what_training_read_is_remembered(model: Path, tmp_path: Path, capsys: p
     out = tmp_path / "o.jsonl"
 
     def tokens(folder: Path, *options: str) -> tuple[dict[str, Any], str]:
-        arguments = ["--input", str(tmp_path / "r.txt"), "--output", str(out), *options]
+        arguments = ["--input", str(tmp_path / "r.txt"), "--output", str(out), *EVERYTHING, *options]
         assert main(["predict", "--model", str(folder), *arguments]) == 0
         note = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("note: "))
         return json.loads(out.read_text()), note
@@ -262,7 +259,7 @@ def test_windows_are_averaged_as_evaluate_does_it(
         (task / f"{split}.jsonl").write_text("\n".join(lines))
     for removal in ("none", "hard"):
         out = tmp_path / f"{removal}.jsonl"
-        options = ["--input", str(task / "test.jsonl"), "--removal", removal, "--output", str(out)]
+        options = ["--input", str(task / "test.jsonl"), "--removal", removal, "--output", str(out), *EVERYTHING]
         assert main(["predict", "--model", str(folder), *options]) == 0
     rows = {
         removal: [json.loads(line) for line in (tmp_path / f"{removal}.jsonl").read_text().splitlines()]
@@ -300,7 +297,7 @@ def test_what_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "text 2: blank" in refused("fine", " ")
     assert "holds bytes that are not UTF-8 text" in refused("caf\udce9")
     out = ["--output", tmp_path / "o.jsonl"]
-    assert "--output: o.txt must end in .jsonl or .csv" in refused("fun", "--output", "o.txt")
+    assert "--output: o.txt must end in .jsonl, .csv or .parquet" in refused("fun", "--output", "o.txt")
     assert "none.txt: no such file" in refused("--input", tmp_path / "none.txt", *out)
     assert "--format: parquet cannot be read from standard input" in refused("--input", "-", "--format", "parquet")
     assert "--stride: 2 must be at least 0, and --long-documents windows" in refused("fun", "--stride", "2")

@@ -1,0 +1,220 @@
+"""A model over the texts of a shard. What it computes depends on the shard alone.
+
+The last digits of a matrix product depend on the rows that stand beside it, and on the number of threads that share
+it. So the batches of a shard are a function of its texts, and each batch is computed by one thread; several threads
+compute several batches. Then the same shard gives the same bits in any process, beside any other shard, on any number
+of cores of the same kind. (On a GPU some sums have no fixed order, see `AdapLeRForSequenceClassification.forward`.)
+
+Dimensions: n texts, W inputs (more than n with windows), L layers, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from adapler.backbones.families import max_positions
+from adapler.bulk.job import Job
+from adapler.data.encoding import encode, load_tokenizer
+from adapler.data.texts import TextRow
+from adapler.distributed import device
+from adapler.errors import ArgumentError, DataError
+from adapler.inference.evaluation import by_example
+from adapler.model.batching import batches_by_length, pad_rows
+from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.precision import choose_dtype, describe_dtype
+
+__all__ = ["Classifier", "Results"]
+
+BATCH_TOKENS = 8192  # padded tokens of a batch; another value changes the last digits of results
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the model says of the good rows of a shard, in their order.
+
+    Attributes:
+        places: where each of them stands in the shard.
+        probabilities: (n, C), as lists, like all that follows.
+        speedup: FLOPs of the backbone divided by AdapLeR's.
+        length: wordpieces of the input; the sum over its windows.
+        lengths: (n, L) wordpieces that enter each layer; sums over the windows.
+        windows: how many.
+        tokens, layers: wordpieces, and how many layers each entered; None where they were not asked for, and for
+            windows.
+    """
+
+    places: list[int]
+    probabilities: list[list[float]]
+    speedup: list[float]
+    length: list[int]
+    lengths: list[list[int]]
+    windows: list[int]
+    tokens: list[list[str]] | None = None
+    layers: list[list[int]] | None = None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Encoded rows, and the text that each of them is a window of; owners None: each text is one input."""
+
+    rows: list[dict[str, Any]]
+    owners: list[int] | None
+
+
+_Batch = tuple[Tensor, Tensor, list[list[int]] | None]
+
+
+class Classifier:
+    """A model and its tokenizer.
+
+    Attributes:
+        labels: the names of the labels.
+        device, dtype: where and in what it computes.
+        notes: what is to be said of that.
+    """
+
+    def __init__(self, job: Job, *, threads: int, place: str | None = None) -> None:
+        """Load a model.
+
+        Args:
+            job: what is to be computed.
+            threads: batches at the same time; 1 on a GPU.
+            place: another device than the job's, of the same kind.
+
+        Raises:
+            CheckpointError, ArgumentError: a model that cannot be loaded, a device or a length that it does not have.
+        """
+        self.job = job
+        where = device(place or job.device)
+        loaded = AdapLeRForSequenceClassification.from_pretrained(job.model).to(where)
+        self.model = loaded.for_inference(dtype=job.dtype)
+        self.tokenizer = load_tokenizer(job.model, words=False)
+        if job.encoding.long_documents == "last":
+            self.tokenizer.truncation_side = "left"
+        limit = max_positions(self.model.backbone.config)
+        self.max_length = job.encoding.max_length or limit
+        if not 3 <= self.max_length <= limit:
+            raise ArgumentError(f"max_length: {self.max_length} is not between 3 and the model's {limit}")
+        config = self.model.config
+        self.labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+        self.device, self.dtype = where.type, choose_dtype(job.dtype, where)
+        self.notes = (describe_dtype(job.dtype, where),)
+        self._threads_before = torch.get_num_threads()
+        on_cpu = where.type == "cpu"
+        self._pool = ThreadPoolExecutor(
+            threads if on_cpu else 1, initializer=_one_thread if on_cpu else None, thread_name_prefix="batch"
+        )
+
+    def close(self) -> None:
+        """Ends the threads, without waiting for batches that have not begun."""
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._threads_before)
+
+    def start(self, shard: list[TextRow]) -> Callable[[], tuple[list[TextRow], Results]]:
+        """Begins the work on a shard; calling what it returns waits for the end.
+
+        A row that turns out to be bad here comes back with an `error`.
+        """
+        places = [place for place, row in enumerate(shard) if row.error is None]
+        texts = [shard[place].text for place in places]
+        shard = list(shard)
+        try:
+            inputs = self._encoded(texts)
+        except DataError:  # a pair that leaves no room for windows: only its own row suffers
+            for place, text in zip(places, texts, strict=True):
+                try:
+                    self._encoded([text])
+                except DataError as error:
+                    shard[place] = replace(shard[place], error=str(error).partition(": ")[2], raw=repr(text)[:1000])
+            places = [place for place in places if shard[place].error is None]
+            inputs = self._encoded([shard[place].text for place in places])
+        lengths = [len(row["input_ids"]) for row in inputs.rows]
+        batches = list(batches_by_length(lengths, token_budget=BATCH_TOKENS))
+        work = [self._pool.submit(self._forward, [inputs.rows[row] for row in batch]) for batch in batches]
+        return lambda: (shard, self._gathered(places, inputs, batches, work))
+
+    def _encoded(self, texts: Sequence[Any]) -> _Inputs:
+        if not texts:
+            return _Inputs([], None)
+        columns = list(zip(*texts, strict=True)) if isinstance(texts[0], tuple) else [texts]
+        if self.job.encoding.long_documents != "windows":
+            encoded = self.tokenizer(*map(list, columns), truncation=True, max_length=self.max_length)
+            names = list(encoded)
+            rows = [dict(zip(names, values, strict=True)) for values in zip(*(encoded[n] for n in names), strict=True)]
+            return _Inputs(rows, None)
+        names = ["text_a", "text_b"][: len(columns)]
+        ids = list(map(str, range(len(texts))))
+        windows = encode(
+            Dataset.from_dict({"id": ids, **dict(zip(names, map(list, columns), strict=True))}),
+            self.tokenizer,
+            columns=("text_a", "text_b") if len(columns) == 2 else ("text_a",),
+            max_length=self.max_length,
+            policy="windows",
+            stride=self.job.encoding.stride,
+        )
+        return _Inputs(windows.to_list(), list(map(int, windows["example_id"])))
+
+    @torch.inference_mode()
+    def _forward(self, rows: list[dict[str, Any]]) -> _Batch:
+        """Logits (B, C), lengths (B, L), and where asked for the layers that each token entered."""
+        inputs = pad_rows(rows, pad_token_id=self.tokenizer.pad_token_id, device=self.model.device)
+        output = self.model(**inputs, removal=self.job.removal, threshold_scale=self.job.threshold_scale)
+        depth = None
+        if "layers" in self.job.columns:
+            counts = output.retention_mask.sum(1).tolist()  # (B, N)
+            depth = [one[: len(row["input_ids"])] for one, row in zip(counts, rows, strict=True)]
+        return output.logits.float().cpu(), output.lengths.cpu(), depth
+
+    @torch.inference_mode()
+    def _gathered(
+        self, places: list[int], inputs: _Inputs, batches: list[list[int]], work: list[Future[_Batch]]
+    ) -> Results:
+        """The batches' outputs in the order of the texts; of windows, mean logits and sums of all else."""
+        if not inputs.rows:
+            return Results([], [], [], [], [], [])
+        done = [future.result() for future in work]
+        order = torch.tensor([row for batch in batches for row in batch]).argsort()
+        logits = torch.cat([batch[0] for batch in done])[order]  # (W, C)
+        lengths = torch.cat([batch[1] for batch in done])[order]  # (W, L)
+        lengths_in = torch.tensor([len(row["input_ids"]) for row in inputs.rows])  # (W,)
+        config = self.model.config
+        plain = backbone_flops(config, lengths_in).double()
+        spent = adapler_flops(config, lengths_in, lengths).double() if self.job.removal == "hard" else plain
+        windows = torch.ones_like(lengths_in)
+        if inputs.owners is not None:
+            logits = by_example(logits, [str(owner) for owner in inputs.owners])[1]  # (n, C)
+            owners = torch.tensor(inputs.owners)
+            lengths_in, lengths, windows, plain, spent = (
+                values.new_zeros(len(places), *values.shape[1:]).index_add_(0, owners, values)
+                for values in (lengths_in, lengths, windows, plain, spent)
+            )
+        whole = inputs.owners is None
+        tokens = layers = None
+        if "tokens" in self.job.columns and whole:
+            tokens = [self.tokenizer.convert_ids_to_tokens(row["input_ids"]) for row in inputs.rows]
+        if "layers" in self.job.columns and whole:
+            depths = [depth for batch in done for depth in batch[2] or ()]
+            layers = [depths[place] for place in order.tolist()]
+        return Results(
+            places=places,
+            probabilities=logits.softmax(-1).tolist(),
+            speedup=(plain / spent).tolist(),
+            length=lengths_in.tolist(),
+            lengths=lengths.tolist(),
+            windows=windows.tolist(),
+            tokens=tokens,
+            layers=layers,
+        )
+
+
+def _one_thread() -> None:
+    """In each thread of the pool: its operations are not divided any further."""
+    torch.set_num_threads(1)

@@ -1,0 +1,296 @@
+"""`adapler predict`: texts from the command line, a file or standard input, classified and written row by row."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapler.bulk.encoding import encoding_of
+from adapler.bulk.job import Finished, Hello, Job
+from adapler.bulk.progress import Progress
+from adapler.bulk.reading import SHARD_CHARACTERS, Shard, read_shards, source_of
+from adapler.bulk.rows import Writer, write_parquet
+from adapler.bulk.settings import PredictSettings
+from adapler.bulk.store import Entry, Store, errors_path
+from adapler.data.texts import TextSource
+from adapler.errors import ArgumentError, DataError
+from adapler.files import sha256_of
+from adapler.outputs import check_output_file
+
+__all__ = ["Totals", "predict_file"]
+
+SHOWN_ERRORS = 20  # bad rows that are named on the screen; all are in the side file
+_NOT_OF_THE_MODEL = ("run.json", "calibration.json", "trainer_state.json")
+SCREEN_COLUMNS = ("label", "score", "speedup", "length", "lengths", "windows")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a run did.
+
+    Attributes:
+        rows: of the input.
+        bad: of them without a prediction.
+        tokens: wordpieces that were read.
+        resumed: rows that an earlier run had done.
+        speed: rows and tokens a second, as text.
+    """
+
+    rows: int
+    bad: int
+    tokens: int
+    resumed: int
+    speed: str
+
+
+class Engine(Protocol):
+    """Shards in, finished shards out, in the same order."""
+
+    hello: Hello
+
+    def results(self, shards: Iterator[Shard]) -> Iterator[Finished]: ...
+
+    def close(self) -> None: ...
+
+
+def predict_file(settings: PredictSettings) -> Totals:
+    """Classify texts and write a file, or lines on the screen.
+
+    Raises:
+        DataError, ArgumentError, CheckpointError: a file, an option or a model that cannot be used.
+        DataError: not one row can be classified, or a bad row under --strict.
+        WorkerError: a process or a cluster has ended.
+    """
+    output = settings.writing.output
+    check_output_file(output)
+    source = source_of(settings)
+    run = _Run(settings, source)
+    shards = read_shards(settings, source)
+    first = next(shards)  # before the model is loaded: most mistakes show here
+    run.refuse_bad(first)
+    job = _job(settings, source)
+    try:
+        engine = _engine(job, settings)
+        try:
+            run.work(engine, job, chain([first], shards))
+        finally:
+            engine.close()
+    finally:
+        run.close()
+    for note in () if settings.writing.quiet else (job.encoding.note, *engine.hello.notes, *run.notes()):
+        print(f"note: {note}", file=sys.stderr)
+    return run.totals()
+
+
+def _job(settings: PredictSettings, source: TextSource | None) -> Job:
+    output, keep = settings.writing.output, settings.files.keep
+    types = {} if source is None else dict(source.types)
+    types["id"] = types.get(settings.files.id_column or "id", "string")
+    return Job(
+        model=settings.model,
+        removal=settings.removal,
+        threshold_scale=threshold_scale_of(settings),
+        encoding=encoding_of(settings),
+        device=settings.device,
+        dtype=settings.dtype,
+        format="screen" if output is None else output.suffix.lower().removeprefix("."),
+        columns=SCREEN_COLUMNS if output is None else settings.writing.output_columns,
+        keep=keep,
+        types={name: kind for name, kind in types.items() if name in ("id", *keep)},
+        numbered=source is not None,
+    )
+
+
+def threshold_scale_of(settings: PredictSettings) -> float:
+    """The scale, settled once, before work begins: from here on it is a number, and it is in the state."""
+    return 1.0 if settings.threshold_scale is None else settings.threshold_scale
+
+
+def _engine(job: Job, settings: PredictSettings) -> Engine:
+    work = settings.work
+    threads = work.threads or default_threads(work.processes)
+    if work.engine == "ray":
+        from adapler.bulk.engines.on_ray import RayEngine
+
+        if settings.files.input is None:
+            raise ArgumentError("--engine: ray reads a file, give --input")
+        return RayEngine(job, settings, actors=work.processes, threads=threads)
+    if work.processes > 1:
+        from adapler.bulk.engines.processes import ProcessEngine
+
+        return ProcessEngine(job, processes=work.processes, threads=threads)
+    from adapler.bulk.engines.local import LocalEngine
+
+    return LocalEngine(job, threads=threads)
+
+
+def default_threads(processes: int) -> int:
+    """The cores that this process may use, or OMP_NUM_THREADS, divided by the number of processes; at least 1."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, (int(asked) if asked.isdecimal() else there) // processes)
+
+
+class _Run:
+    """One run: what was done before it, what it does, and what is to be said at the end."""
+
+    def __init__(self, settings: PredictSettings, source: TextSource | None) -> None:
+        self.settings, self.source = settings, source
+        self.strict = settings.files.strict or source is None
+        self.progress = Progress(quiet=settings.writing.quiet)
+        self.store: Store | None = None
+        self.resumed = 0
+        self.shown: list[str] = []
+        self.missing: tuple[str, ...] = ()
+
+    def refuse_bad(self, shard: Shard) -> None:
+        """Raises DataError for a bad row, where none is allowed."""
+        bad = next((row for row in shard.rows if row.error is not None), None)
+        if self.strict and bad is not None:
+            raise DataError(f"{self._where(bad.number)}: {bad.error}")
+
+    def work(self, engine: Engine, job: Job, shards: Iterator[Shard]) -> None:
+        """Classifies what is left, and makes the output."""
+        output = self.settings.writing.output
+        if output is not None:
+            header = Writer(job, engine.hello.labels).header()
+            restart = self.settings.writing.restart
+            self.store = Store(output, state=_state(job, engine.hello, self.settings), header=header, restart=restart)
+        self.progress.restart_clock()
+        left = self._skip_done(shards)
+        for finished in engine.results(self._checked(left)):
+            self._take(finished)
+        if self.progress.bad == self.progress.rows:
+            more = "" if self.progress.rows == 1 else f"; none of the {self.progress.rows} rows can be classified"
+            if self.store is not None:
+                self.store.discard()
+            raise DataError(self.shown[0] + more)
+        if self.store is not None:
+            self.store.finish(write_parquet if job.format == "parquet" else None)
+
+    def _skip_done(self, shards: Iterator[Shard]) -> Iterator[Shard]:
+        """Passes over the shards that an earlier run did, once the input has the same rows there."""
+        entries = () if self.store is None else tuple(self.store.entries)
+        for entry in entries:
+            shard = next(shards, None)
+            name = "" if self.store is None else self.store.folder.name
+            begin = self.progress.rows + 1
+            if shard is None or shard.digest != entry.digest:
+                what = "the input ends before" if shard is None else "the input has other rows than"
+                raise ArgumentError(
+                    f"--input: {what} those {begin} to {begin + entry.rows - 1} that {name} was made from; "
+                    "--restart begins anew"
+                )
+            self._count(entry, share_read=shard.share_read, own=False)
+            self.missing = shard.missing
+        if self.store is not None and entries:
+            self.resumed = self.progress.rows
+            errors = self.store.first_errors(SHOWN_ERRORS) if self.progress.bad else []
+            self.shown = [f"{self._where(row['row'])}: {row['error']}" for row in errors]
+        return shards
+
+    def _checked(self, shards: Iterator[Shard]) -> Iterator[Shard]:
+        for shard in shards:
+            self.refuse_bad(shard)
+            yield shard
+
+    def _take(self, finished: Finished) -> None:
+        """Writes a shard, or shows it."""
+        if finished.bad and (self.strict or len(self.shown) < SHOWN_ERRORS):
+            rows = [json.loads(line) for line in finished.errors.splitlines()[:SHOWN_ERRORS]]
+            messages = [f"{self._where(row['row'])}: {row['error']}" for row in rows]
+            if self.strict:
+                raise DataError(messages[0])
+            self.shown = [*self.shown, *messages][:SHOWN_ERRORS]
+        if self.store is not None:
+            self.store.append(
+                finished.output,
+                finished.errors,
+                digest=finished.digest,
+                rows=finished.rows,
+                bad=finished.bad,
+                tokens=finished.tokens,
+            )
+        else:
+            sys.stdout.write(finished.output.decode())
+        self.missing = finished.missing
+        self._count(finished, share_read=finished.share_read, own=True)
+
+    def _count(self, part: Finished | Entry, *, share_read: float | None, own: bool) -> None:
+        self.progress.add(rows=part.rows, bad=part.bad, tokens=part.tokens, share_read=share_read, own=own)
+
+    def _where(self, number: int) -> str:
+        return f"text {number}" if self.source is None else self.source.where(number)
+
+    def close(self) -> None:
+        """After an error: keeps what is done, if anything is, and says so."""
+        self.progress.close()
+        if self.store is None or not self.store.folder.exists():
+            return
+        if not self.store.entries:
+            self.store.discard()
+            return
+        done = sum(entry.rows for entry in self.store.entries)
+        print(f"note: {done} rows are done; the same command goes on ({self.store.folder})", file=sys.stderr)
+        self.store.close()
+
+    def notes(self) -> Iterator[str]:
+        if self.resumed:
+            yield f"{self.resumed} rows were done by an earlier run"
+        if self.progress.bad:
+            yield from self.shown
+            output = self.settings.writing.output
+            where = "" if output is None else f" (see `error` in the output, and {errors_path(output)})"
+            yield f"{self.progress.bad} of {self.progress.rows} rows have no prediction{where}"
+        for name in self.missing:
+            yield f"column {name!r} is in no row"
+
+    def totals(self) -> Totals:
+        one = self.progress
+        return Totals(one.rows, one.bad, one.tokens, self.resumed, one.speed())
+
+
+def _state(job: Job, hello: Hello, settings: PredictSettings) -> dict[str, Any]:
+    """All that decides the output's bytes, beside the rows themselves."""
+    files = settings.files
+    return {
+        "model": _fingerprint(job.model),
+        "removal": job.removal,
+        "threshold_scale": job.threshold_scale,
+        "max_length": job.encoding.max_length,
+        "long_documents": job.encoding.long_documents,
+        "stride": job.encoding.stride,
+        "device": hello.device,
+        "dtype": hello.dtype,
+        "format": job.format,
+        "output_columns": list(job.columns),
+        "keep": list(files.keep),
+        "columns": {"text": files.text_column, "pair": files.pair_column, "id": files.id_column},
+        "types": job.types,
+        "shard_rows": settings.work.shard_rows,
+        "shard_characters": SHARD_CHARACTERS,
+        "versions": {name: version(name) for name in ("adapler", "torch", "transformers", "tokenizers", "pyarrow")},
+    }
+
+
+def _fingerprint(model: str) -> str:
+    """sha256 over a model's configuration, weights and tokenizer: every file that its results come from."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from transformers.utils import cached_file
+
+        folder = Path(str(cached_file(model, "config.json"))).parent
+    parts = []
+    for path in sorted(folder.iterdir()):
+        # run.json and calibration.json give defaults; what was made of them is in the state.
+        if path.suffix in (".json", ".safetensors", ".txt", ".model") and path.name not in _NOT_OF_THE_MODEL:
+            parts.append(f"{path.name} {sha256_of(path)}\n")
+    return sha256("".join(parts).encode()).hexdigest()

@@ -1,0 +1,160 @@
+"""What `adapler predict` takes; the command's options are made from these fields.
+
+Nothing heavy is imported here: `adapler predict --help` needs no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from adapler.data.texts import STDIN
+from adapler.errors import ArgumentError
+from adapler.precision import Dtype
+from adapler.training.settings import Policy, check_choices, check_numbers
+
+__all__ = ["Column", "Files", "OutputFile", "PredictSettings", "Work"]
+
+Removal = Literal["hard", "none"]
+Format = Literal["lines", "jsonl", "csv", "tsv", "parquet"]
+Engine = Literal["local", "ray"]
+Column = Literal["label", "score", "probabilities", "speedup", "length", "lengths", "windows", "tokens", "layers"]
+OUTPUT_SUFFIXES = (".jsonl", ".csv", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Input."""
+
+    input: Path | None = None
+    """a .jsonl, .csv, .tsv, .parquet or .txt (one text a line), or - for standard input"""
+
+    format: Format | None = None
+    """of the input (default: by its name; standard input: lines)"""
+
+    text_column: str | None = None
+    """column of the texts (default: text, or text_a)"""
+
+    pair_column: str | None = None
+    """column of the second texts of pairs (default: text_b beside text_a)"""
+
+    id_column: str | None = None
+    """column of the ids (default: id, where there is one)"""
+
+    keep: tuple[str, ...] = ()
+    """columns that are copied to the output"""
+
+    strict: bool = False
+    """end with an error at the first row that cannot be classified"""
+
+    def __post_init__(self) -> None:
+        check_choices(self, format=Format)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFile:
+    """Output."""
+
+    output: Path | None = None
+    """write a .jsonl, .csv or .parquet; without it, lines on the screen. Bad rows are also written to a file beside it,
+    NAME.errors.jsonl. Until the end, what is done lies in NAME.SUFFIX.partial: the same command goes on there"""
+
+    output_columns: tuple[Column, ...] = ("label", "score", "probabilities", "speedup")
+    """what is written of each row, beside its number, its id, --keep and its error. length: wordpieces of the input;
+    lengths: wordpieces that enter each layer; windows: how many the text has; tokens: its wordpieces; layers: how many
+    layers each of them entered"""
+
+    restart: bool = False
+    """begin anew, and throw away what an unfinished run has done"""
+
+    quiet: bool = False
+    """no progress line and no notes"""
+
+    def __post_init__(self) -> None:
+        for name in self.output_columns:
+            if name not in Column.__args__:  # type: ignore[attr-defined]
+                allowed = ", ".join(Column.__args__)  # type: ignore[attr-defined]
+                raise ArgumentError(f"--output-columns: {name!r} is not one of {allowed}")
+        right = self.output is None or self.output.suffix.lower() in OUTPUT_SUFFIXES or self.output.is_dir()
+        if not right:  # a folder has its own message, with that of all commands
+            raise ArgumentError(f"--output: {self.output} must end in {', '.join(OUTPUT_SUFFIXES[:-1])} or .parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Who does the work."""
+
+    processes: int = 1
+    """processes on this machine (with --engine ray: actors), each with its own model; the output is the same, byte by
+    byte"""
+
+    threads: int | None = None
+    """batches that one process computes at the same time on a CPU (default: the machine's cores, divided by
+    --processes); the output is the same, byte by byte"""
+
+    shard_rows: int = 4096
+    """rows that are read, computed and written together; a kill loses those in work, and another value changes the last
+    digits of results (a shard of long texts ends at a million characters)"""
+
+    engine: Engine = "local"
+    """ray: the work is spread over a Ray cluster, the one in RAY_ADDRESS or one on this machine (extra `ray`)"""
+
+    def __post_init__(self) -> None:
+        check_choices(self, engine=Engine)
+        check_numbers(self, ("processes", "threads", "shard_rows"), low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """`adapler predict`."""
+
+    text: tuple[str, ...] = field(default=(), metadata={"positional": "TEXT"})
+    """texts"""
+
+    model: str
+    """AdapLeR model: folder or hub name"""
+
+    removal: Removal = "hard"
+    """none: the classifier without dropping tokens"""
+
+    threshold_scale: float | None = None
+    """factor on every eta: below 1 keeps more tokens (default: 1)"""
+
+    max_length: int | None = None
+    """longest input in wordpieces (default: as in training, by run.json)"""
+
+    long_documents: Policy | None = None
+    """what becomes of longer texts: the first wordpieces, the last ones, or windows whose logits are averaged (default:
+    as in training, by run.json; otherwise truncate)"""
+
+    stride: int | None = None
+    """overlap of windows, in wordpieces"""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:N, or mps"""
+
+    dtype: Dtype = "auto"
+    """what the layers compute in; auto: bfloat16 where the machine has instructions for it, else float32"""
+
+    files: Files = field(default_factory=Files)
+    writing: OutputFile = field(default_factory=OutputFile)
+    work: Work = field(default_factory=Work)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        check_choices(self, removal=Removal, long_documents=Policy, dtype=Dtype)
+        check_numbers(self, ("threshold_scale",), low=0)
+        source, output = self.files.input, self.writing.output
+        if bool(self.text) == (source is not None):
+            raise ArgumentError("give either texts or --input")
+        if source == STDIN and self.work.engine == "ray":
+            raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
+        if None not in (source, output) and source != STDIN and _same_file(source, output):
+            raise ArgumentError(f"--output: {output} is the input")
+
+
+def _same_file(one: Path | None, other: Path | None) -> bool:
+    return one is not None and other is not None and one.exists() and other.exists() and one.samefile(other)

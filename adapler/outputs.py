@@ -1,0 +1,78 @@
+"""Checks, before long work, that what is to be written at its end can be written."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from adapler.distributed import is_main
+from adapler.errors import ArgumentError
+from adapler.files import check_replaceable
+
+__all__ = ["check_output_file", "check_output_folder"]
+
+
+def check_output_folder(path: Path, *, replaced: bool = True) -> None:
+    """Check, before long work, that a folder of this name can be made and, where it is to be, be replaced whole.
+
+    Raises:
+        ArgumentError: it, or a part of it, is a file or cannot be made, or it holds what must not be replaced.
+    """
+    path = Path(path).absolute()
+    path = path.resolve() if os.path.isdir(path) else path  # Path.is_dir raises for names that are too long
+    for part in (path, *path.parents):
+        if os.path.lexists(part):
+            if not part.is_dir():
+                raise ArgumentError(f"--output: {path} cannot be a folder, {part} is a file")
+            break
+    if replaced:
+        check_replaceable(path)
+    _probe(path, is_folder=True)
+
+
+def check_output_file(path: Path | None) -> None:
+    """Check, before long work, that a file of this name can be written; None is nothing to write.
+
+    Raises:
+        ArgumentError: it is a folder, lies in a file, or cannot be made.
+    """
+    if path is not None:
+        if os.path.isdir(path):
+            raise ArgumentError(f"--output: {path} is a folder, a file is to be written there")
+        parent = Path(path).absolute().parent
+        if not os.path.isdir(parent):
+            check_output_folder(parent)
+        _probe(Path(path).absolute(), is_folder=False)
+
+
+def _check_name(path: Path) -> None:
+    """OSError for a name that is longer than the file system takes."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+
+
+def _probe(path: Path, *, is_folder: bool) -> None:
+    """Make what `replacing` will make, and remove it again."""
+    if not is_main():
+        return
+    probe = path.with_name(f".{path.stem[:40]}.{os.getpid():08x}{path.suffix[:40]}")
+    made = [part for part in path.parents if not os.path.lexists(part)]
+    try:
+        _check_name(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_folder:
+            probe.mkdir()
+            probe.rmdir()
+        else:
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        what = "a folder" if is_folder else "written"
+        raise ArgumentError(f"--output: {path} cannot be {what} ({error.strerror})") from error
+    finally:
+        for part in made:  # the innermost first
+            with suppress(OSError):
+                part.rmdir()

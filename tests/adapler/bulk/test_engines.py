@@ -1,0 +1,73 @@
+"""One process, several, and Ray: the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adapler.bulk.engines.processes import ProcessEngine
+from adapler.bulk.reading import read_shards, source_of
+from adapler.bulk.run import _job
+from adapler.bulk.settings import Files, OutputFile, PredictSettings, Work
+from adapler.cli.parser import main
+from adapler.errors import WorkerError, run_command
+
+Predict = Callable[..., tuple[bytes, bytes]]
+
+
+@pytest.fixture
+def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
+    def call(*options: str | Path) -> tuple[bytes, bytes]:
+        path = tmp_path / "out.jsonl"
+        arguments = ["predict", "--model", model, "--input", texts, "--output", path, "--shard-rows", "8", *options]
+        assert main(list(map(str, arguments))) == 0
+        return path.read_bytes(), (tmp_path / "out.errors.jsonl").read_bytes()
+
+    return call
+
+
+def test_threads_and_processes_change_nothing(predict: Predict) -> None:
+    columns = ["--output-columns", "score", "probabilities", "lengths", "layers"]
+    one = predict("--threads", "1", *columns)
+    assert predict("--threads", "3", *columns) == one
+    assert predict("--processes", "2", *columns) == one
+
+
+def test_a_worker_that_dies_ends_the_run_with_one_line(model: Path, texts: Path, tmp_path: Path) -> None:
+    settings = PredictSettings(
+        model=str(model),
+        files=Files(input=texts),
+        writing=OutputFile(output=tmp_path / "out.jsonl"),
+        work=Work(shard_rows=8),
+    )
+    engine = ProcessEngine(_job(settings, None), processes=1, threads=1)
+    try:
+        results = engine.results(read_shards(settings, source_of(settings)))
+        assert next(results).index == 0
+        os.kill(engine._workers[0].pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match=r"process 1 of 1 ended \(signal SIGKILL\)"):
+            list(results)
+    finally:
+        engine.close()
+    assert not any(worker.is_alive() for worker in engine._workers)
+
+
+def test_a_worker_says_what_a_user_did_wrong(
+    model: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", "--model", model, "--input", texts, "--output", tmp_path / "o.jsonl", "--processes", "2"]
+    assert run_command(main, [str(word) for word in (*arguments, "--max-length", "999")]) == 2
+    assert "error: max_length: 999 is not between 3 and the model's 40" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_gives_the_bytes_of_one_process(predict: Predict) -> None:
+    pytest.importorskip("ray.data")
+    one = predict()
+    assert predict("--engine", "ray", "--processes", "2", "--threads", "1") == one

@@ -1,0 +1,164 @@
+"""`adapler predict`, killed and started again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.bulk.store import Store
+from adapler.cli.parser import main
+from adapler.errors import run_command
+
+Predict = Callable[..., bytes]
+
+# The command, which kills itself when so many shards are written.
+DYING = """
+import os, signal, sys
+from adapler.bulk.store import Store
+from adapler.cli.parser import main
+append = Store.append
+def dying(self, *args, **options):
+    append(self, *args, **options)
+    if len(self.entries) == int(sys.argv[1]):
+        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+Store.append = dying
+if __name__ == "__main__":
+    from adapler.errors import run_command
+    sys.exit(run_command(main, sys.argv[3:]))
+"""
+
+
+class Stopped(BaseException):
+    """Stands for a kill where a whole process would cost the tests too much time."""
+
+
+@pytest.fixture
+def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
+    def call(*options: str | Path, output: str = "out.jsonl", source: Path | str = texts) -> bytes:
+        path = tmp_path / output
+        arguments = ["predict", "--model", model, "--input", source, "--output", path, "--shard-rows", "8", *options]
+        assert main(list(map(str, arguments))) == 0
+        assert not path.with_name(f"{output}.partial").exists()
+        return path.read_bytes()
+
+    return call
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    append = Store.append
+
+    def stopping(self: Store, *args: Any, **options: Any) -> None:
+        append(self, *args, **options)
+        if len(self.entries) == shards:
+            raise Stopped
+
+    monkeypatch.setattr(Store, "append", stopping)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_killed_runs_end_with_the_bytes_of_one(predict: Predict, tmp_path: Path, suffix: str) -> None:
+    whole = predict("--keep", "stars", output=f"whole.{suffix}")
+    errors = (tmp_path / "whole.errors.jsonl").read_bytes()
+    for shards in (1, 4, 7):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+            stop_after(patch, shards)
+            predict("--keep", "stars", output=f"out.{suffix}")
+    assert not (tmp_path / f"out.{suffix}").exists()
+    assert predict("--keep", "stars", output=f"out.{suffix}") == whole
+    assert (tmp_path / "out.errors.jsonl").read_bytes() == errors
+
+
+def test_sigkill_and_ctrl_c_leave_what_is_done_and_no_process(
+    predict: Predict, model: Path, texts: Path, tmp_path: Path
+) -> None:
+    whole = predict(output="whole.jsonl")
+    script = tmp_path / "dying.py"
+    script.write_text(DYING)
+    arguments = ["predict", "--model", model, "--input", texts, "--output", tmp_path / "out.jsonl", "--shard-rows", "8"]
+
+    def killed(shards: int, how: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, script, str(shards), how, *arguments, *options]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        # Were a worker left behind, it would hold the pipe of stderr open, and this would not return.
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env=environment)
+
+    assert killed(3, "SIGKILL").returncode == -signal.SIGKILL
+    partial = tmp_path / "out.jsonl.partial"
+    assert len((partial / "journal").read_text().splitlines()) == 3
+    done = killed(5, "SIGINT", "--processes", "2")
+    assert done.returncode == 130, done.stderr
+    assert "40 rows are done; the same command goes on" in done.stderr
+    assert predict() == whole
+
+
+def test_going_on_with_something_else_is_refused(
+    predict: Predict, model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 2)
+        predict()
+    begun = (tmp_path / "out.jsonl.partial" / "journal").read_bytes()
+
+    def refused(*options: str | Path, source: Path = texts, folder: Path = model) -> str:
+        arguments = ["predict", "--model", folder, "--input", source, "--output", tmp_path / "out.jsonl"]
+        if "--shard-rows" not in options:
+            arguments += ["--shard-rows", "8"]
+        capsys.readouterr()
+        assert run_command(main, [str(word) for word in (*arguments, *options)]) == 2
+        assert (tmp_path / "out.jsonl.partial" / "journal").read_bytes() == begun, "nothing that is done is lost"
+        return next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+
+    assert "was begun with threshold_scale 1.0, now it is 0.5; --restart" in refused("--threshold-scale", "0.5")
+    assert "was begun with keep [], now it is" in refused("--keep", "stars")
+    assert "was begun with shard_rows 8, now it is 9" in refused("--shard-rows", "9")
+    assert "output_columns" in refused("--output-columns", "label")
+    other = tmp_path / "model"
+    shutil.copytree(model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "unused": 1}))
+    assert "was begun with model" in refused(folder=other)
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(texts.read_text().replace('"n12"', '"n12b"'))
+    assert "the input has other rows than those 9 to 16 that out.jsonl.partial was made from" in refused(source=changed)
+    short = tmp_path / "short.jsonl"
+    short.write_text("".join(texts.read_text().splitlines(keepends=True)[:8]))
+    assert "the input ends before those 9 to 16" in refused(source=short)
+    predict("--threshold-scale", "0.5", "--restart")
+
+
+def test_standard_input_goes_on(predict: Predict, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--format", "jsonl"]
+
+    def typed() -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(texts.read_bytes())))
+
+    typed()
+    whole = predict(*options, output="whole.jsonl", source="-")
+    typed()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 3)
+        predict(*options, source="-")
+    typed()
+    assert predict(*options, source="-") == whole
+
+
+def test_the_notes_of_a_resumed_run_name_all_bad_rows(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 2)
+        predict()
+    capsys.readouterr()
+    predict()
+    err = capsys.readouterr().err
+    assert "16 rows were done by an earlier run" in err and "3 of 61 rows have no prediction" in err
+    assert "texts.jsonl:8: not JSON" in err and "texts.jsonl:61: field 'text' must be a string" in err

@@ -1,0 +1,88 @@
+"""What the output holds, in each format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from adapler.cli.parser import main
+from adapler.data.texts import TextRow, shards
+from adapler.errors import run_command
+
+
+@pytest.fixture
+def predict(model: Path, tmp_path: Path) -> Callable[..., Path]:
+    def call(source: Path, output: str, *options: str) -> Path:
+        arguments = ["predict", "--model", model, "--input", source, "--output", tmp_path / output, *options]
+        assert main(list(map(str, arguments))) == 0
+        return tmp_path / output
+
+    return call
+
+
+def test_a_lean_row_and_a_whole_one(predict: Callable[..., Path], texts: Path) -> None:
+    rows = [json.loads(line) for line in predict(texts, "o.jsonl", "--keep", "stars").read_text().splitlines()]
+    assert list(rows[0]) == ["row", "id", "stars", "label", "score", "probabilities", "speedup", "error"]
+    assert [list(row) for row in rows] == [list(rows[0])] * 61, "bad rows have the same fields"
+    whole = predict(texts, "w.jsonl", "--output-columns", "label", "tokens", "layers", "length", "lengths", "windows")
+    row = json.loads(whole.read_text().splitlines()[5])
+    assert list(row) == ["row", "id", "label", "tokens", "layers", "length", "lengths", "windows", "error"]
+    assert len(row["tokens"]) == len(row["layers"]) == row["length"] == 8 and row["windows"] == 1
+    assert [sum(layers > layer for layers in row["layers"]) for layer in range(3)] == row["lengths"]
+
+
+def test_parquet_has_one_schema_whatever_the_rows(predict: Callable[..., Path], texts: Path, tmp_path: Path) -> None:
+    columns = ["--output-columns", "label", "probabilities", "lengths", "tokens", "--keep", "stars"]
+    table = pq.read_table(predict(texts, "o.parquet", *columns, "--shard-rows", "8"))
+    assert [(field.name, str(field.type).replace("element", "item")) for field in table.schema] == [
+        ("row", "int64"), ("id", "string"), ("stars", "string"), ("label", "string"),
+        ("probability_LABEL_0", "double"), ("probability_LABEL_1", "double"), ("probability_LABEL_2", "double"),
+        ("lengths", "list<item: int32>"), ("tokens", "list<item: string>"), ("error", "string"),
+    ]  # fmt: skip
+    assert table.num_rows == 61 and table["row"].to_pylist() == list(range(1, 62))
+    assert table["id"].to_pylist()[:2] == ["n0", "n1"] and table["stars"].to_pylist()[6:9] == ["1", None, "3"]
+    few = tmp_path / "few.jsonl"
+    few.write_text('{"text": "a film"}\n')
+    assert pq.read_table(predict(few, "f.parquet", *columns)).schema == table.schema
+
+
+def test_columns_of_parquet_keep_their_types(predict: Callable[..., Path], tmp_path: Path) -> None:
+    source = tmp_path / "i.parquet"
+    data = {"id": pa.array([2**40, 7]), "text": ["a film", "fun"], "when": ["x", "y"], "score": pa.array([0.5, None])}
+    pq.write_table(pa.table(data), source)
+    table = pq.read_table(predict(source, "o.parquet", "--keep", "score", "when"))
+    assert table["id"].to_pylist() == [2**40, 7] and str(table.schema.field("input_score").type) == "double"
+    assert table["input_score"].to_pylist() == [0.5, None] and table["when"].to_pylist() == ["x", "y"]
+
+
+def test_the_side_file_has_the_bad_rows(predict: Callable[..., Path], texts: Path, tmp_path: Path) -> None:
+    predict(texts, "o.csv")
+    bad = [json.loads(line) for line in (tmp_path / "o.errors.jsonl").read_text().splitlines()]
+    assert [(row["row"], row["id"]) for row in bad] == [(8, None), (21, "empty"), (61, None)]
+    assert bad[0]["raw"] == '{"te' and json.loads(bad[1]["raw"]) == {"id": "empty", "text": " "}
+    table = tmp_path / "t.csv"
+    table.write_bytes(b'id,text\n1,fun\n2,so,dull\n3,"so "dull\n4,\xff\n')
+    predict(table, "t.jsonl")
+    bad = [json.loads(line) for line in (tmp_path / "t.errors.jsonl").read_text().splitlines()]
+    assert [row["raw"] for row in bad] == ["2,so,dull", '3,"so "dull', "4,\\xff"]
+
+
+def test_shards_end_by_their_own_rows() -> None:
+    rows = [TextRow(number, text="x" * size) for number, size in enumerate([3, 3, 9, 1, 1, 1, 1])]
+    rows[1] = TextRow(1, text=("x", "yy"))
+    sizes = [[row.number for row in shard] for shard in shards(iter(rows), 3, characters=6)]
+    assert sizes == [[0, 1], [2], [3, 4, 5], [6]]
+
+
+def test_unknown_columns_are_refused(model: Path, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--model", str(model), "--input", str(texts), "--output-columns", "labels"])
+    assert "invalid choice: 'labels'" in capsys.readouterr().err
+    both = ["predict", "--model", str(model), "--input", "-", "--engine", "ray"]
+    assert run_command(main, both) == 2
+    assert "--engine: ray cannot read standard input" in capsys.readouterr().err
