@@ -127,11 +127,11 @@ class Calibration:
         scales = [point.threshold_scale for point in self.points]
         curve = self._curve(name)
         low, high = min(curve), max(curve)
-        rounding = 1e-9 * max(abs(low), abs(high))
+        rounding = 1e-3 * max(abs(low), abs(high))  # the ends as they are shown can be asked for
         if not low - rounding <= value <= high + rounding:
             raise ArgumentError(
-                f"{name}: {value:g} is outside the measured curve, which goes from {_shown(low, up=True)} to "
-                f"{_shown(high, up=False)} ({self.split} of {self.task})"
+                f"{name}: {value:g} is outside the measured curve, which goes from {low:.4g} to {high:.4g} "
+                f"({self.split} of {self.task})"
             )
         if name == "speedup":
             scale = _where([math.log(x) for x in curve], scales, math.log(value), last=False)
@@ -154,6 +154,9 @@ class Calibration:
             pairs = [getattr(point, name) for point in self.points]
             return line([low for low, _ in pairs]), line([high for _, high in pairs])
 
+        def growth(values: Sequence[float]) -> float:
+            return math.exp(line([math.log(value) for value in values]))
+
         drop = line(self._curve("max_drop"))
         return Point(
             threshold_scale=scale,
@@ -161,8 +164,11 @@ class Calibration:
             score_interval=interval("score_interval"),
             drop=drop,
             drop_interval=interval("drop_interval"),
-            speedup=math.exp(line([math.log(x) for x in self._curve("speedup")])),
-            speedup_interval=interval("speedup_interval"),
+            speedup=growth(self._curve("speedup")),
+            speedup_interval=(
+                growth([point.speedup_interval[0] for point in self.points]),
+                growth([point.speedup_interval[1] for point in self.points]),
+            ),
             milliseconds=line(self._curve("milliseconds")),
             milliseconds_single=line(_monotone([point.milliseconds_single for point in self.points], grows=False)),
         )
@@ -251,12 +257,6 @@ def _where(curve: Sequence[float], scales: Sequence[float], value: float, *, las
     low, high = curve[number - 1], curve[number]
     share = 0.0 if high == low else min(max((value - low) / (high - low), 0.0), 1.0)
     return scales[number - 1] + share * (scales[number] - scales[number - 1])
-
-
-def _shown(value: float, *, up: bool) -> str:
-    """Three digits behind the point, rounded into the curve, so that what is shown can be asked for."""
-    factor = 1000
-    return f"{(math.ceil(value * factor) if up else math.floor(value * factor)) / factor:g}"
 
 
 def _span(interval: Interval, digits: int) -> str:

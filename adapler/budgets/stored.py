@@ -56,8 +56,8 @@ def read_calibration(path: Path) -> Calibration:
     scales = [point.threshold_scale for point in curve.points]
     if len(scales) < 2 or scales[0] != 0 or sorted(set(scales)) != scales:
         raise CheckpointError(f"{path}: 'points' are not two or more by growing threshold_scale, the first at 0")
-    if any(point.speedup <= 0 for point in curve.points):
-        raise CheckpointError(f"{path}: a 'speedup' is not above 0")
+    if any(min(point.speedup, *point.speedup_interval) <= 0 for point in curve.points):
+        raise CheckpointError(f"{path}: a speedup is not above 0")
     return curve
 
 

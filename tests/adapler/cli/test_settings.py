@@ -29,6 +29,7 @@ COMMANDS = {
     "saliency": of_commands.SaliencySettings,
     "train": of_commands.TrainSettings,
     "evaluate": of_commands.EvaluateSettings,
+    "calibrate": of_commands.CalibrateSettings,
     "export": of_commands.ExportSettings,
     "tradeoff": of_commands.TradeoffSettings,
 }

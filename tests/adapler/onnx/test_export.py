@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from adapler import ArgumentError, CheckpointError
+from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.backbones import families
+from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum
 from adapler.cli.parser import main
 from adapler.onnx import export as module
-from adapler.onnx.checking import compare, run_graph
+from adapler.onnx.checking import Difference, compare, run_graph
 from adapler.onnx.export import ONE, PACKED, export_onnx
+from tests.adapler.budgets.curves import calibration
 from tests.conftest import VOCABULARY, tiny_adapler
+from tests.test_layering import ROOT
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -168,3 +173,28 @@ def test_errors(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ti
     with pytest.raises(ArgumentError, match=r"^--onnx: onnxruntime is not installed; pip install 'adapler\[onnx\]'"):
         export_onnx(dropping(), tmp_path / "out", tokenizer=tiny_tokenizer, record=tmp_path / "run.json")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_of_the_documentation(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs neither torch nor this package, and says what `predict` says."""
+    page = (ROOT / "docs" / "how-to" / "onnx.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert "torch" not in code and "import adapler" not in code
+    (tmp_path / "movies-onnx").symlink_to(exported, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    expected = dropping().predict(names["texts"], tokenizer=AutoTokenizer.from_pretrained(exported))
+    assert names["labels"] == [one.label for one in expected]
+    assert [tuple(row) for row in names["lengths"]] == [one.lengths for one in expected]
+
+
+def test_a_calibration_goes_along(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which threshold_scale gives which speedup, also to whoever runs the graph."""
+    monkeypatch.setattr(module, "_write_graph", lambda adapler, path, packed: path.touch())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: None)
+    monkeypatch.setattr(module, "compare", lambda *_, **__: Difference(0.0, 1, 0))
+    model = AdapLeRForSequenceClassification.from_pretrained(saved)
+    model.calibration = calibration(model_checksum=weights_checksum(model))
+    export_onnx(model, tmp_path / "out", tokenizer=AutoTokenizer.from_pretrained(saved), record=saved / "run.json")
+    assert read_calibration(tmp_path / "out" / CALIBRATION) == model.calibration

@@ -1,0 +1,102 @@
+"""Picking from a curve, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapler import ArgumentError
+from adapler.budgets.curve import Machine, one_target, refuse_beside_target
+from tests.adapler.budgets.curves import MACHINE, calibration, point
+
+
+@pytest.mark.parametrize(
+    ("target", "scale"),
+    [
+        ({"speedup": 1.0}, 0.0),
+        ({"speedup": 4.0}, 2.0),
+        ({"speedup": 8.0}, 3.0),
+        ({"speedup": 2 * 2**0.5}, 1.5),  # logarithms are interpolated
+        # Drops 0, .02, 0, .05 become 0, .01, .01, .05.
+        ({"max_drop": 0.0}, 0.0),
+        ({"max_drop": 0.005}, 0.5),
+        ({"max_drop": 0.01}, 2.0),  # the fastest of those that drop as much
+        ({"max_drop": 0.03}, 2.5),
+        ({"max_drop": 0.05}, 3.0),
+        ({"milliseconds": 10.0}, 0.0),
+        ({"milliseconds": 4.5}, 1.5),
+        ({"milliseconds": 2.0}, 3.0),
+    ],
+)
+def test_a_target_has_its_scale(target: dict[str, float], scale: float) -> None:
+    assert calibration().choose(**target).threshold_scale == pytest.approx(scale)
+
+
+def test_what_is_expected() -> None:
+    found = calibration().choose(speedup=2 * 2**0.5)
+    assert found.expected.speedup == pytest.approx(2.828, abs=1e-3) and found.expected.milliseconds == pytest.approx(
+        4.5
+    )
+    assert found.expected.drop == pytest.approx(0.01) and found.expected.score == pytest.approx(0.89)
+    assert found.expected.drop_interval == pytest.approx((-0.01, 0.03))
+    assert str(found) == (
+        "speedup 2.82843: threshold_scale 1.5; expected: 2.83x fewer FLOPs (2.72 to 2.93), "
+        "accuracy 0.890 (0.840 to 0.940), 0.010 below that without removal (-0.010 to 0.030), "
+        "4.5 ms a text in batches, 9 ms one by one; 95 % intervals, measured on 50 examples of reviews, validation "
+        "(a processor, float32, 1 threads)"
+    )
+
+
+def test_a_speedup_that_falls_by_noise_is_made_monotone() -> None:
+    points = list(calibration().points)
+    points[1:3] = [
+        point(1.0, drop=0.0, speedup=4.0, milliseconds=6.0),
+        point(2.0, drop=0.0, speedup=2.0, milliseconds=6),
+    ]
+    curve = calibration(points=tuple(points))
+    assert curve.choose(speedup=3.0).threshold_scale == pytest.approx(1.0)
+    assert curve.choose(speedup=3.01).threshold_scale > 2
+    assert curve.choose(milliseconds=6.0).threshold_scale == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"speedup": 9.0}, "^speedup: 9 is outside the measured curve, which goes from 1 to 8 "),
+        ({"speedup": 0.5}, "^speedup: 0.5 is outside the measured curve"),
+        ({"max_drop": 0.06}, r"^max_drop: 0.06 is outside the measured curve, which goes from 0 to 0\.05"),
+        ({"milliseconds": 1.0}, "^milliseconds: 1 is outside the measured curve, which goes from 2 to 10 "),
+        ({"milliseconds": 11.0}, "^milliseconds: 11 is outside"),
+        ({}, "^speedup, max_drop or milliseconds: one of them is needed"),
+        ({"speedup": 2.0, "max_drop": 0.1}, "^speedup and max_drop: only one of them can be asked for"),
+        ({"speedup": float("nan")}, "^speedup: nan is not a number above 0"),
+        ({"max_drop": -0.1}, "^max_drop: -0.1 is not a number of at least 0"),
+    ],
+)
+def test_targets_that_cannot_be_met(target: dict[str, float], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        calibration().choose(**target)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold_scale": 1.0}, "^speedup and threshold_scale: only one of them can be given$"),
+        ({"removal": "none"}, "^speedup: removal='none' drops no tokens$"),
+    ],
+)
+def test_options_that_a_target_decides(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        refuse_beside_target("speedup", options)
+    assert one_target(speedup=None, max_drop=None) is None
+
+
+def test_times_of_another_machine() -> None:
+    choice = calibration().choose(milliseconds=3.0)
+    assert choice.other_machine(MACHINE) is None
+    for change in ({"device": "another"}, {"dtype": "bfloat16"}, {"threads": 2}):
+        note = choice.other_machine(replace(MACHINE, **change))
+        assert note is not None and "a processor, float32, 1 threads" in note
+    assert calibration().choose(speedup=3.0).other_machine(Machine(device="x", dtype="y", threads=9)) is None
