@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from adapler.backbones.attention import cls_attention
+from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
@@ -34,11 +36,21 @@ def _distilbert_head(classifier: Any, cls: Tensor) -> Tensor:
     return classifier.classifier(classifier.dropout(hidden))  # type: ignore[no-any-return]
 
 
+def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    return layer.feed_forward_chunk(layer.attention.output(context, states))  # type: ignore[no-any-return]
+
+
+def _distilbert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    states = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
+    return layer.output_layer_norm(layer.ffn(states) + states)  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Family:
     """One backbone family.
 
-    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`.
+    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`, and
+    `last_layer` if it can; until then its last layer runs whole.
 
     Attributes:
         base: name of the encoder inside the classifier.
@@ -48,6 +60,8 @@ class Family:
         attention_dropout: name of the configuration's attention dropout.
         feed_forward: name of the configuration's feed-forward width.
         positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
+        projections: attribute paths from a layer to its query, key and value.
+        after_attention: (layer, what the heads give, hidden states) -> the layer's output, all (1, n, D).
     """
 
     base: str
@@ -57,6 +71,8 @@ class Family:
     attention_dropout: str = "attention_probs_dropout_prob"
     feed_forward: str = "intermediate_size"
     positions_after_padding: bool = False
+    projections: tuple[str, str, str] = ("attention.self.query", "attention.self.key", "attention.self.value")
+    after_attention: Callable[[Any, Tensor, Tensor], Tensor] = _bert_after_attention
 
     def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
         """Run one layer.
@@ -75,6 +91,52 @@ class Family:
         output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
         return output
 
+    def last_layer(
+        self, encoder: Any, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
+    ) -> Tensor:
+        """Run the last layer for the first token of each sequence, which is all that a classifier reads. Exact.
+
+        A head's logits are q . (K h + b) = (K^T q) . h + q . b. The last term is the same for every key, so it does not
+        change the softmax. The values are V h + c, and attention weights sum to 1, so the mean of the values is
+        V (mean of h) + c. So the keys and values of all tokens need not be computed.
+
+        Args:
+            encoder: the encoder inside the classifier.
+            hidden: (1, T, D), the tokens that enter the layer.
+            positions: (1, T), see `layer`.
+            segments: where the sequences begin and end.
+            key_bias: (1, T), added to the logits of each key.
+
+        Returns:
+            (1, B, D).
+        """
+        layers = encoder.get_submodule(self.layers)
+        layer, first = layers[len(layers) - 1], segments.first
+        query, key, value = (layer.get_submodule(path) for path in self.projections)
+        if type(self).layer is not Family.layer or not self._is_plain(encoder, layer):
+            attention = {"segments": segments} if key_bias is None else {"segments": segments, "key_bias": key_bias}
+            return self.layer(encoder, len(layers) - 1, hidden, positions=positions, **attention)[:, first]
+        states = hidden.index_select(1, first)  # (1, B, D)
+        by_head = (encoder.config.num_attention_heads, -1)
+        queries = query(states)[0].unflatten(1, by_head)  # (B, H, E)
+        queries = queries * queries.shape[-1] ** -0.5
+        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.unflatten(0, by_head))  # (B, H, D)
+        mixed = cls_attention(folded, hidden, segments=segments, key_bias=key_bias)  # (B, H, D)
+        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.unflatten(0, by_head))  # (B, H, E)
+        context = context.flatten(1) + value.bias  # (B, D)
+        if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
+            context = context + 0 * key.bias
+        return self.after_attention(layer, context[None], states)
+
+    def _is_plain(self, encoder: Any, layer: Any) -> bool:
+        """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""
+        projections = (layer.get_submodule(path) for path in self.projections)
+        return (
+            all(type(one) is nn.Linear and one.bias is not None for one in projections)
+            and not any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules())
+            and not (layer.training and getattr(encoder.config, self.attention_dropout))
+        )
+
 
 FAMILIES = {
     "bert": Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense"),
@@ -87,6 +149,8 @@ FAMILIES = {
         "pre_classifier",
         attention_dropout="attention_dropout",
         feed_forward="hidden_dim",
+        projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        after_attention=_distilbert_after_attention,
     ),
 }
 
@@ -197,9 +261,15 @@ def pooler_of(classifier: PreTrainedModel) -> nn.Linear:
     return pooler
 
 
+def layers_dtype(classifier: PreTrainedModel) -> torch.dtype:
+    """The number format of the layers' weights; embeddings and head may have another (see for_inference)."""
+    return next(layers_of(classifier).parameters()).dtype
+
+
 def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
-    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own kind of head."""
-    return family_of(classifier.config).head(classifier, cls)
+    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own head, in the head's format."""
+    dtype = getattr(pooler_of(classifier).weight, "dtype", cls.dtype)  # int8 layers have a method of that name
+    return family_of(classifier.config).head(classifier, cls.to(dtype))
 
 
 def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
@@ -223,14 +293,28 @@ def run_layer(
     return family.layer(encoder_of(classifier), index, hidden, positions=positions, **attention)
 
 
+def run_last_layer(
+    classifier: PreTrainedModel,
+    hidden: Tensor,
+    *,
+    positions: Tensor,
+    segments: Segments,
+    key_bias: Tensor | None = None,
+) -> Tensor:
+    """(1, T, D) -> (1, B, D), the last layer for each sequence's first token; see Family.last_layer."""
+    family = family_of(classifier.config)
+    return family.last_layer(encoder_of(classifier), hidden, positions=positions, segments=segments, key_bias=key_bias)
+
+
 def embed(
     classifier: PreTrainedModel, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None
 ) -> Tensor:
-    """h^0: (B, N) ids -> (B, N, D), the input of the first layer."""
+    """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the layers' number format."""
     encoder = encoder_of(classifier)
     arguments = {"input_ids": input_ids, "position_ids": positions}
     if hasattr(encoder.embeddings, "token_type_embeddings"):
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     hidden: Tensor = encoder.embeddings(**arguments)
     project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
-    return hidden if project is None else project(hidden)
+    hidden = hidden if project is None else project(hidden)
+    return hidden.to(layers_dtype(classifier))
