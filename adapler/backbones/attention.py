@@ -157,7 +157,7 @@ def biased_attention(
 
     Args:
         query, key, value: (1, H, T, E).
-        key_bias: (T,), at most 0.
+        key_bias: (1, T), at most 0.
         segments: where the sequences begin and end.
         scale: factor on q . k.
         extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
@@ -170,7 +170,7 @@ def biased_attention(
         extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
     # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
     bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    column = bias[:, None].expand(*key.shape[:-1], 1)  # (1, H, T, 1)
+    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (1, H, T, 1)
     zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (1, H, T, F - 1)
     query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (1, H, T, E + F)
     key = torch.cat([key, column, zeros], dim=-1)  # (1, H, T, E + F)

@@ -6,6 +6,7 @@ Dimensions: B batch, N padded length of the input, T packed tokens that are stil
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def soft_pass(
 
     Real tokens are one packed row, so padding costs nothing. Scores are softmax(predictor + log presence), which is the
     softmax times the presence, renormalised, kept in logarithms. Tokens whose presence has fallen below exp(-15) are
-    physically removed from the row, each sequence by itself.
+    physically removed from the row, each sequence by itself. The last layer runs for [CLS] only.
 
     Args:
         backbone, predictors, eta, input_ids, mask, positions, token_type_ids, scale: see hard_pass.
@@ -56,9 +57,10 @@ def soft_pass(
     lengths = real.sum(-1)
     if bool((lengths == 0).any()):
         raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
-    segments = Segments(lengths)
+    width = input_ids.shape[1]
     place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
-    positions = positions[real][None]  # (1, T)
+    segments = Segments(lengths, owners=place // width, bound=width)
+    positions = positions.expand_as(input_ids).flatten()[place][None]  # (1, T)
     hidden = families.embed(
         backbone,
         input_ids[real][None],
@@ -88,14 +90,15 @@ def soft_pass(
         all_lengths.append(segment_sum(presence.exp(), segments))
         alive = ((presence > GONE) | is_cls).nonzero()[:, 0]  # (T',)
         if len(alive) <= WORTH_GATHERING * len(place):
-            segments = Segments(torch.bincount(segments.owner[alive], minlength=len(lengths)))
-            hidden, positions = hidden[:, alive], positions[:, alive]
+            segments = segments.select(alive)
+            hidden, positions = hidden.index_select(1, alive), positions[:, alive]
             presence, place, kept = presence[alive], place[alive], kept[alive]
-        hidden = families.run_layer(
-            backbone, index, hidden, positions=positions, segments=segments, key_bias=presence
-        )  # (1, T, D)
+        run = families.run_last_layer if index == len(eta) - 1 else partial(families.run_layer, index=index)
+        hidden = run(
+            backbone, hidden=hidden, positions=positions, segments=segments, key_bias=presence[None]
+        )  # (1, T, D); (1, B, D) in the last
     return AdapLeROutput(
-        logits=families.head(backbone, hidden[0, segments.first]),
+        logits=families.head(backbone, hidden[0]),
         lengths=torch.stack(all_lengths, dim=1),
         contribution_scores=torch.stack(all_scores, dim=1).exp(),
         retention_mask=torch.stack(all_kept, dim=1),

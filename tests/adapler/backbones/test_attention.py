@@ -45,7 +45,7 @@ def biased(query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, **opt
     batch, length = key_bias.shape
     segments = Segments(torch.full((batch,), length))
     out = biased_attention(
-        packed(query), packed(key), packed(value), key_bias=key_bias.flatten(), segments=segments, **options
+        packed(query), packed(key), packed(value), key_bias=key_bias.view(1, -1), segments=segments, **options
     )
     return out[0].unflatten(1, (batch, length)).transpose(0, 1)
 
@@ -101,7 +101,7 @@ def test_on_cuda_the_head_size_is_a_multiple_of_eight(head: int, wide: int, monk
     monkeypatch.setattr(attention, "packed_attention", attend)
     query, key, value = (torch.randn(1, 2, 3, head).as_subclass(OnCuda) for _ in range(3))
     segments = Segments(torch.tensor([2, 1]))
-    out = biased_attention(query, key, value, key_bias=torch.zeros(3), segments=segments, scale=1.0)
+    out = biased_attention(query, key, value, key_bias=torch.zeros(1, 3), segments=segments, scale=1.0)
     assert sizes == [wide] * 3 and out.shape[-1] == head
 
 
@@ -209,14 +209,14 @@ def test_attention_function_returns_heads_last_and_its_default_scale() -> None:
     assert weights is None
     assert_close(out, expected, atol=1e-5, rtol=1e-5)
     segments = Segments(torch.tensor([5, 5]))
-    for options in ({}, {"key_bias": torch.zeros(10)}):
+    for options in ({}, {"key_bias": torch.zeros(1, 10)}):
         row = (packed(x) for x in (query, key, value))
         out, weights = adapler_attention(module, *row, None, segments=segments, **options)
         assert weights is None
         assert_close(out, expected.reshape(1, 10, 2, 8), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(4)}, {}])
+@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {}])
 def test_dropout_is_refused(options: dict[str, object]) -> None:
     query, key, value = random_qkv(1, 4)
     with pytest.raises(ArgumentError, match="^attention dropout: 0.1 is not 0"):
@@ -225,7 +225,7 @@ def test_dropout_is_refused(options: dict[str, object]) -> None:
         )
 
 
-@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(4)}, {}])
+@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {}])
 @pytest.mark.parametrize("keyword", ["sliding_window", "softcap", "position_bias"])
 def test_keywords_of_other_kinds_of_attention_are_refused(keyword: str, options: dict[str, object]) -> None:
     """Swallowed, they would give other numbers without a word."""

@@ -1,0 +1,207 @@
+"""What an epoch of AdapLeR training costs, in ratios to plain fine-tuning of the same backbone in the same run.
+
+    python benchmarks/training.py
+    python benchmarks/training.py --data data/eraser/movies --rows 64 --max-length 512 --output training.json
+
+Four kinds of AdapLeR training against transformers' Trainer on the plain classifier (without attention dropout, as
+everywhere here, so that it runs on the fast kernels too): full and post hoc, in the first epoch of five (new
+predictors, slope 10, nothing is dropped yet) and in the last one (trained predictors and thresholds, slope 1e5). Same
+rows, batch, order, precision and threads. An epoch is one pass over the rows with the optimiser's steps, without
+evaluation.
+
+Every round runs all of them, one after the other, so that a slower moment of the machine meets all. The table has the
+median and the range of the rounds' ratios, and the ratio of FLOPs: products of matrices, and attention, of all that is
+executed, padding included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers import PrinterCallback, Trainer, set_seed
+
+from adapler import AdapLeRForSequenceClassification
+from adapler.errors import run_command
+from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
+from adapler.training.collator import PaddingCollator
+from adapler.training.settings import Objectives, Settings, TaskSettings
+from adapler.training.stages.finetune import FinetuneTrainer
+from adapler.training.stages.prepare import Prepared, prepare
+from adapler.training.trainer import AdapLeRTrainer
+
+FIRST_SLOPE = 10.0  # of five epochs; the slope of a single epoch is 1e5, that of the last one
+
+
+def _attention(q: Any, k: Any, v: Any, *rest: Any, **options: Any) -> int:
+    return sdpa_flop_count(q, k, v)
+
+
+def _attention_backward(gradient: Any, q: Any, k: Any, v: Any, *rest: Any, **options: Any) -> int:
+    return sdpa_backward_flop_count(gradient, q, k, v)
+
+
+# FlopCounterMode knows the attention kernels of GPUs only; these are its formulas for the CPU's.
+CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+def trainers(
+    trained: AdapLeRForSequenceClassification, prepared: Prepared, folder: Path, settings: Settings
+) -> dict[str, Callable[[], Trainer]]:
+    """A maker of a fresh trainer for each kind of training; the first is the baseline."""
+    rows = prepared.encoded["train"]
+    generator = np.random.default_rng(settings.seed)
+    saliency = [
+        generator.dirichlet(np.ones(len(ids))).tolist() for ids in rows["input_ids"]
+    ]  # any: the cost is the same
+    with_targets = datasets.Dataset.from_dict({**rows.to_dict(), "saliency": saliency})
+    common = {
+        "data_collator": PaddingCollator(prepared.tokenizer),
+        "eval_dataset": None,
+    }
+    quiet = {
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+    }
+
+    def arguments(kind: Any, **extra: Any) -> Any:
+        made = (
+            training_arguments(settings, folder, kind=kind, **extra) if kind else training_arguments(settings, folder)
+        )
+        for name, value in quiet.items():
+            setattr(made, name, value)
+        return made
+
+    def plain() -> Trainer:
+        set_seed(settings.seed)
+        model = copy.deepcopy(trained.backbone)
+        model.set_attn_implementation("sdpa")
+        model.config.problem_type = "single_label_classification"
+        return FinetuneTrainer(
+            model=model,
+            metric="accuracy",
+            args=arguments(OneDeviceArguments),
+            train_dataset=rows,
+            **common,
+        )
+
+    def adapler(*, last: bool, post_hoc: bool) -> Trainer:
+        set_seed(settings.seed)
+        model = copy.deepcopy(trained)
+        if not last:
+            for predictor in model.contribution_predictors:
+                predictor.reset_parameters()
+            model.eta.data.fill_(model.config.eta_init)
+        objectives = Objectives(freeze_backbone=post_hoc, max_slope=None if last else FIRST_SLOPE)
+        return AdapLeRTrainer(
+            model,
+            arguments(AdapLeRTrainingArguments, objectives=objectives, metric_for_best_model="selection"),
+            train_dataset=with_targets,
+            **common,
+        )
+
+    kinds: dict[str, Callable[[], Trainer]] = {"plain": plain}
+    for post_hoc in (False, True):
+        for last in (False, True):
+            name = f"{'post hoc' if post_hoc else 'full'}, {'last' if last else 'first'} epoch"
+            kinds[name] = lambda last=last, post_hoc=post_hoc: adapler(last=last, post_hoc=post_hoc)  # type: ignore[misc]
+    return kinds
+
+
+def seconds_of(make: Callable[[], Trainer]) -> float:
+    """One epoch; building the trainer does not count."""
+    trainer = make()
+    trainer.remove_callback(PrinterCallback)
+    start = time.perf_counter()
+    trainer.train()
+    return time.perf_counter() - start
+
+
+def flops_of(make: Callable[[], Trainer]) -> int:
+    """All products of one epoch."""
+    trainer = make()
+    trainer.remove_callback(PrinterCallback)
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        trainer.train()
+    return int(counter.get_total_flops())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("checkpoints/movies-minilm"), help="a trained AdapLeR model")
+    parser.add_argument("--data", default="data/eraser/sample", help="task folder, or corpus in ERASER layout")
+    parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--rows", type=int, default=32, help="training rows of an epoch")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="float32", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, help="write the numbers to this JSON file")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    settings = Settings(epochs=1, batch_size=args.batch_size, precision=args.precision, warmup=0.0)
+    task = TaskSettings(task=args.data, max_length=args.max_length, limit=args.rows)
+    trained = AdapLeRForSequenceClassification.from_pretrained(args.model)
+    prepared = prepare(task, args.model, splits=("train",), seed=settings.seed)
+    lengths = [len(ids) for ids in prepared.encoded["train"]["input_ids"]]
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = trainers(trained, prepared, Path(folder), settings)
+        flops = {name: flops_of(make) for name, make in kinds.items()}  # this warms up as well
+        seconds: dict[str, list[float]] = {name: [] for name in kinds}
+        for _ in range(args.rounds):
+            for name, make in kinds.items():
+                seconds[name].append(seconds_of(make))
+    table = {}
+    for name in kinds:
+        ratios = [own / base for own, base in zip(seconds[name], seconds["plain"], strict=True)]
+        table[name] = {
+            "seconds": seconds[name],
+            "ratio": statistics.median(ratios),
+            "ratio_min": min(ratios),
+            "ratio_max": max(ratios),
+            "flops": flops[name],
+            "flops_ratio": flops[name] / flops["plain"],
+        }
+    setting = {
+        "model": args.model.name,
+        "data": Path(args.data).name,
+        "rows": len(lengths),
+        "mean_length": round(statistics.mean(lengths), 1),
+        "max_length": args.max_length,
+        "batch_size": args.batch_size,
+        "precision": precision_name(args.precision),
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "torch": torch.__version__,
+    }
+    print(", ".join(f"{name} {value}" for name, value in setting.items()))
+    print(f"{'epoch of':<24}{'seconds':>9}{'of plain':>10}{'range':>14}{'FLOPs':>8}")
+    for name, row in table.items():
+        spread = f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}"
+        time_ = statistics.median(seconds[name])
+        print(f"{name:<24}{time_:9.2f}{row['ratio']:10.2f}{spread:>14}{row['flops_ratio']:8.2f}")
+    if args.output:
+        args.output.write_text(json.dumps({"setting": setting, "epochs": table}, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
