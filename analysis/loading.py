@@ -14,6 +14,7 @@ from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
 from adapler.errors import ArgumentError, CheckpointError
+from analysis.documents.annotators import AUTO
 from analysis.documents.corpora import holds_json_lines, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,13 +113,13 @@ def load_classifier(name: str) -> Any:
     return load_any_classifier(name)
 
 
-def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test") -> EraserCorpus:
+def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", annotators: str = AUTO) -> EraserCorpus:
     """A corpus, or the one at a path: in ERASER layout, or JSON lines of which only `split` is read; None is the
-    default data."""
+    default data. annotators: see `read_json_lines`."""
     if isinstance(data, EraserCorpus):
         return data
     path = default_data() if data is None else data
-    return read_json_lines(path, split=split) if holds_json_lines(path) else read_corpus(path)
+    return read_json_lines(path, split=split, annotators=annotators) if holds_json_lines(path) else read_corpus(path)
 
 
 def _name(source: str | os.PathLike[str]) -> str:

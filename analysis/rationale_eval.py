@@ -71,7 +71,7 @@ def evaluate(
     Raises AdapLeRError (one line) for whatever is wrong with an argument, a checkpoint or the data.
     """
     settings = Settings.of(**options) if settings is None else settings.with_options(**options)
-    corpus = loading.load_corpus(data, split=settings.split)
+    corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     if isinstance(rationale_layers, str | Path):

@@ -27,6 +27,7 @@ class EraserExample:
         evidences: (document id, start, end) of every annotation as it stands in the file: ranges may touch, overlap,
             come twice or be empty. ERASER's own scorer counts them so. None where the source has no such list; then
             `spans` are all there is to know.
+        annotators: the spans of each annotator who annotated the text, where the source tells them apart.
     """
 
     id: str
@@ -36,6 +37,7 @@ class EraserExample:
     query: str = ""
     documents: tuple[tuple[str, int], ...] = ()
     evidences: tuple[tuple[str, int, int], ...] | None = None
+    annotators: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def rationale(self) -> NDArray[np.bool_]:
         """(n_words,) True where a human marked the word."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ WIDTH = 100  # columns of a terminal
 
 def header(report: ReportData) -> str:
     """What was evaluated, how much of it was seen, and how the two models classify it."""
-    lines = [_documents(report), _view(report), _density(report), *_protocol(report), *_models(report)]
+    lines = [_documents(report), _view(report), _density(report), *_annotators(report)]
+    lines += [*_protocol(report), *_models(report)]
     if report.meta.get("dtype", "float32") != "float32":
         lines.append(f"precision  {report.meta['dtype']} on {report.meta.get('device', 'cpu')}")
     for name, missing in report.meta.get("missing", {}).items():
@@ -88,6 +90,21 @@ def _density(report: ReportData) -> str:
         f"density    {number(report.meta['density'])} of the {units} in view are rationale; "
         f"average precision at chance {number(report.meta['chance_average_precision'])}"
     )
+
+
+def _annotators(report: ReportData) -> list[str]:
+    people = report.meta.get("people")
+    if not people:
+        return []
+    many = str(people["most"]) if people["fewest"] == people["most"] else f"{people['fewest']} to {people['most']}"
+    reached = ", ".join(
+        f"{short} {number(math.nan if people['ceiling'][name] is None else people['ceiling'][name])}"
+        for name, short in (("average_precision", "AP"), ("f1", "F1"), ("iou", "IOU"))
+    )
+    return [
+        f"annotators {many} a document, {people['rule']}; one of them against the others (words, whole documents): "
+        f"{reached}"
+    ]
 
 
 def _protocol(report: ReportData) -> list[str]:

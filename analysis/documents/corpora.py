@@ -7,9 +7,10 @@ https://arxiv.org/abs/2012.10289:
 with such a list for each annotator. Then a token is in the rationale when the majority marked it: more than half of
 the annotators who annotated the text. One who marked no token counts among them (a list of 0); one with null or an
 empty list did not annotate the text and does not count. So of two annotators both must have marked a token.
-HateXplain's authors, and ferret, take the union, which says more but agrees less. `id` and `query` need not be there. A
-file is one split; a folder may have one a split, and a meta.json whose `labels` are the names in the order of the
-indices.
+HateXplain's authors, and ferret, take the union, which says more but agrees less. A line may have both: the lists in
+`rationales_raw`, and in `rationale` what its authors made of them, which then counts. The argument `annotators` says
+otherwise. `id` and `query` need not be there. A file is one split; a folder may have one a split, and a meta.json whose
+`labels` are the names in the order of the indices.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from adapler.data.archive import json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
 from adapler.errors import DataError
+from analysis.documents.annotators import AUTO, MAJORITY, check_rule, combine
 from analysis.documents.eraser_format import spans_of
 
 __all__ = ["holds_json_lines", "read_json_lines"]
@@ -41,15 +43,18 @@ def holds_json_lines(path: str | Path) -> bool:
     return path.suffix == ".jsonl" and path.is_file()
 
 
-def read_json_lines(path: str | Path, *, split: str) -> EraserCorpus:
+def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> EraserCorpus:
     """The corpus with the one split that is asked for; a file by itself is that split, whatever its name.
 
+    annotators: which words count where several people marked a text: majority, union, or one annotator's number, from
+        0. auto: the line's own combined list where it has one, else the majority.
     Only that split is read: often the training split of such a data set has no rationales.
 
     Raises DataError, with file and line, for a split that is not there and for a line without tokens, with a
     label outside meta.json's, or with a rationale that does not fit its tokens.
     """
     path = Path(path)
+    check_rule(annotators)
     files = {split: path} if path.is_file() else _split_files(path)
     if split not in files:
         raise DataError(f"{path}: no split {split!r}, there are {', '.join(files) or 'none'}")
@@ -62,7 +67,7 @@ def read_json_lines(path: str | Path, *, split: str) -> EraserCorpus:
         raise DataError(f"{files[split]}: cannot be read ({error.strerror})") from error
     examples: dict[str, EraserExample] = {}
     for line, row in json_lines(text, str(files[split])):
-        example = _example(row, f"{files[split]}:{line}", default_id=f"{split}-{line}", names=names)
+        example = _example(row, f"{files[split]}:{line}", default_id=f"{split}-{line}", names=names, rule=annotators)
         if example.id in examples:
             raise DataError(f"{files[split]}:{line}: id {example.id!r} appears twice")
         examples[example.id] = example
@@ -97,20 +102,26 @@ def _meta_labels(path: Path) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequence[str]) -> EraserExample:
+def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequence[str], rule: str) -> EraserExample:
     tokens = row.get("tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
         raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_quoted(tokens)}")
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
         raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")
-    mask = read_rationale(row.get("rationale"), len(tokens), where=where)
+    masks = _annotators(row.get("rationales_raw") or row.get("rationale"), len(tokens), where)
+    combined = row.get("rationale")
+    if masks is None or (rule == AUTO and row.get("rationales_raw") and combined and not isinstance(combined[0], list)):
+        mask = read_rationale(row.get("rationale"), len(tokens), where=where)
+    else:
+        mask = combine(masks, rule)
     return EraserExample(
         str(name),
         tuple(tokens),
         _label(row.get("label"), names, where),
         tuple(spans_of(mask)),
         query if isinstance(query, str) else "",
+        annotators=() if masks is None else tuple(tuple(spans_of(one)) for one in masks),
     )
 
 
@@ -136,10 +147,16 @@ def read_rationale(values: Any, n_tokens: int, *, where: str) -> NDArray[np.bool
     """
     if values is None or values == []:
         return np.zeros(n_tokens, dtype=bool)
-    if isinstance(values, list) and all(one is None or isinstance(one, list) for one in values):
-        masks = [_mask(one, n_tokens, where) for one in values if one]  # without null and []
-        return np.asarray(np.mean(masks, axis=0) > 0.5) if masks else np.zeros(n_tokens, dtype=bool)
-    return _mask(values, n_tokens, where)
+    masks = _annotators(values, n_tokens, where)
+    return _mask(values, n_tokens, where) if masks is None else combine(masks, MAJORITY)
+
+
+def _annotators(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_] | None:
+    """(A, n_tokens) of those who annotated the text; None unless there is one list an annotator."""
+    if not isinstance(values, list) or not values or not all(one is None or isinstance(one, list) for one in values):
+        return None
+    masks = [_mask(one, n_tokens, where) for one in values if one]  # without null and []
+    return np.array(masks, dtype=bool).reshape(len(masks), n_tokens)
 
 
 def _mask(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:

@@ -25,12 +25,18 @@ from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.cache.fingerprints import code_fingerprint, facts_key, window_key
 from analysis.evaluation.settings import DTYPES, Settings
 from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
+from analysis.metrics.perturbation.bounds import aopc_bounds, normalised_aopc
+from analysis.metrics.perturbation.soft import NAMES as SOFT
+from analysis.metrics.perturbation.soft import soft_rows
 from analysis.scores import Batch
 from analysis.scores.shared.forward import classifier_logits
 
 LOO = "loo_kendall"
+NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}
 _CODE = (  # what makes the values, with all that it imports; this file counts too, not what it imports
     "analysis.metrics.faithfulness",
+    "analysis.metrics.perturbation.bounds",
+    "analysis.metrics.perturbation.soft",
     "analysis.documents.aggregation",
     "analysis.documents.batching",
     "analysis.scores.shared.forward",
@@ -97,12 +103,28 @@ class Perturbation:
         places = [(name, layer) for name, given in methods.items() for layer in self._layers(given)]
         rows = np.array([self._row(window, methods[name], layer) for name, layer in places])  # (S, n_c)
         mask_id = self.tokenizer.mask_token_id
-        asked = [name for name in self.metrics if name != LOO]
+        asked = [name for name in self.metrics if name not in (LOO, *SOFT)]
         judged: list[dict[str, float]] = [{} for _ in places]
         if asked and places:
             judged = faithfulness_rows(
                 predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id, words=words
             )
+        for name in set(self.metrics) & set(NORMALISED) if places else ():
+            low, high = aopc_bounds(
+                predict,
+                window.input_ids,
+                content,
+                kind=NORMALISED[name],
+                target=target,
+                settings=settings,
+                mask_id=mask_id,
+            )
+            judged = [one | {name: normalised_aopc(one[f"aopc_{NORMALISED[name]}"], low, high)} for one in judged]
+        if set(self.metrics) & set(SOFT) and places:
+            soft = soft_rows(
+                predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id
+            )
+            judged = [one | more for one, more in zip(judged, soft, strict=True)]
         if LOO in self.metrics and places:
             variant = settings.variant
             drops = leave_one_out(predict, window.input_ids, content, target=target, variant=variant, mask_id=mask_id)

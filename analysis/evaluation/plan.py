@@ -5,7 +5,7 @@ D documents; W windows of a chunk of documents
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -248,7 +248,7 @@ def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]
     """The model's index of each document's label.
 
     A corpus without names has indices for labels: they are the model's, whatever it calls them. A model without
-    names (LABEL_i) has the corpus's, in their order.
+    names (LABEL_i) has the corpus's, in their order. NEG stands for negative, in any case.
     """
     known = {str(name): int(index) for name, index in model.config.label2id.items()}
     if not known.keys() & set(corpus.labels):
@@ -256,12 +256,22 @@ def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]
             known = {str(index): index for index in sorted(known.values())}
         elif len(known) == len(corpus.labels) and all(name.startswith("LABEL_") for name in known):
             known = {name: index for index, name in enumerate(corpus.labels)}
+        else:
+            known |= _abbreviated(known, corpus.labels)
     for example in examples:
         if example.label not in known:
             raise ArgumentError(
                 f"document {example.id}: label {example.label!r} is not among the model's labels, {', '.join(known)}"
             )
     return [known[example.label] for example in examples]
+
+
+def _abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
+    """Labels of the corpus that begin, in any case, with just one of the model's names, each with another one."""
+    begins = {label: [name for name in known if label.lower().startswith(name.lower())] for label in labels}
+    if any(len(names) != 1 for names in begins.values()) or len({n for (n,) in begins.values()}) != len(labels):
+        return {}
+    return {label: known[name] for label, (name,) in begins.items()}
 
 
 def input_length(model: Any, wanted: int | None) -> int:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 import adapler as adapler_package
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops
+from analysis.documents.annotators import annotator_facts
 from analysis.documents.windows import Window
 from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache
@@ -247,6 +248,7 @@ def _meta(plan: Plan, corpus: Any, judge: Judge) -> dict[str, Any]:
         "max_length_of_model": plan.shortened,
         "tokens": "words" if isinstance(plan.tokenizer, WordTokens) else "wordpieces",
         "truncation": plan.account.to_dict(),
+        **({} if (people := annotator_facts(plan.examples, settings.annotators)) is None else {"people": people}),
         "windows": {
             "total": sum(outline.windows for outline in plan.outlines),
             "skipped_in_scored_documents": plan.windows_skipped,

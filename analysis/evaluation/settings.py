@@ -18,6 +18,7 @@ import torch
 from adapler.errors import ArgumentError
 from analysis.documents.aggregation import AGGREGATIONS, check_aggregation
 from analysis.documents.alignment import POLICIES
+from analysis.documents.annotators import check_rule
 from analysis.evaluation.protocols import PROTOCOLS, get_protocol
 from analysis.metrics.faithfulness import VARIANTS, FaithfulnessSettings
 from analysis.metrics.registry import GROUPS, get_metric, metric_names
@@ -59,6 +60,10 @@ class Settings:
 
     limit: int | None = option(None, DATA, metavar="N")
     """a random sample of N documents of the split, labels balanced"""
+
+    annotators: str = option("auto", DATA, metavar="RULE")
+    """which words count where several people marked a text: majority, union, or an annotator's number from 0; auto:
+    what the file says itself, else the majority"""
 
     methods: tuple[Any, ...] | None = option(None, DATA, metavar="NAME")
     """scoring methods, with options as in "lime(n_samples=100)" (python -m analysis.scores lists them); default: the
@@ -124,6 +129,7 @@ class Settings:
         for name, hint in get_type_hints(type(self)).items():
             if not is_of_type(getattr(self, name), hint):
                 raise ArgumentError(f"{name}: got {getattr(self, name)!r}, must be {type_in_words(hint)}")
+        check_rule(self.annotators)
         if self.policy not in POLICIES:
             raise ArgumentError(f"policy: got {self.policy!r}, allowed are {', '.join(POLICIES)}")
         check_aggregation(self.aggregation)

@@ -6,7 +6,8 @@ eraser         ERASER's AUPRC, ROC-AUC, IOU F1 of a document
 eraser_scorer  what ERASER's official scorer prints of a data set, `eraser_scores`
 faithfulness   comprehensiveness, sufficiency, AOPC, leave-one-out
 curves         interpolated precision at a grid of recalls
-perturbation   texts with tokens taken away
+perturbation   texts with tokens taken away: soft metrics, limits of an AOPC
+sparseness     Gini coefficient
 unit           what one document is judged on
 registry       all of them by name: METRICS, `compute`
 statistics     intervals, paired tests, Holm

@@ -21,7 +21,11 @@ from analysis.metrics import eraser
 from analysis.metrics import faithfulness as fa
 from analysis.metrics import plausibility as pl
 from analysis.metrics import selection as sel
+from analysis.metrics.perturbation.bounds import normalised_aopc
+from analysis.metrics.perturbation.soft import soft_comprehensiveness, soft_sufficiency
+from analysis.metrics.sparseness import gini
 from analysis.metrics.unit import (
+    BY_CHANCE,
     CONTENT,
     DENSITY,
     FERRET_K,
@@ -30,6 +34,7 @@ from analysis.metrics.unit import (
     INPUT,
     LEAVE_ONE_OUT,
     MEAN_SIZE,
+    NO_SELECTION,
     OWN_SIZE,
     PERCENT,
     PRESENT,
@@ -37,7 +42,7 @@ from analysis.metrics.unit import (
     Unit,
 )
 
-GROUPS = ("ranking", "selection", "eraser", "faithfulness")
+GROUPS = ("ranking", "selection", "eraser", "faithfulness", "soft", "normalised", "sparseness")
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Metric:
 
 
 def metric_names(group: str | None = None) -> tuple[str, ...]:
-    """All names, or those of one group ("ranking", "selection", "eraser", "faithfulness").
+    """All names, or those of one of GROUPS.
 
     Raises ArgumentError for a group that there is none of.
     """
@@ -90,7 +95,7 @@ def get_metric(name: str) -> Metric:
 def compute(names: Sequence[str], unit: Unit) -> list[float]:
     """The value of each metric on one document, NaN where it is not defined.
 
-    Raises ArgumentError for an unknown name, for one that needs the model (group "faithfulness"), and for negative
+    Raises ArgumentError for an unknown name, for one that needs the model (its `function` is None), and for negative
     scores that are not said to be signed when a selection at 1/n is asked for.
     """
     values = []
@@ -232,5 +237,11 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (
     Metric("sufficiency_at_density", "Suff.@density", "faithfulness", False, DENSITY, fa.sufficiency),
     Metric("aopc_sufficiency", "Suff. AOPC", "faithfulness", False, PERCENT, fa.aopc),
     Metric("loo_kendall", "LOO tau", "faithfulness", True, LEAVE_ONE_OUT, fa.loo_kendall),
+    Metric("soft_comprehensiveness", "Soft comp.", "soft", True, BY_CHANCE, soft_comprehensiveness),
+    Metric("soft_sufficiency", "Soft suff.", "soft", True, BY_CHANCE, soft_sufficiency),
+    Metric("naopc_comprehensiveness", "Comp. NAOPC", "normalised", True, PERCENT, normalised_aopc),
+    Metric("naopc_sufficiency", "Suff. NAOPC", "normalised", False, PERCENT, normalised_aopc),
+
+    Metric("sparseness", "Gini", "sparseness", True, NO_SELECTION, gini, lambda u: gini(u.scores)),
 )}
 # fmt: on

@@ -31,6 +31,8 @@ FIXED_SIZE = f"k best tokens with a positive score, k = {FERRET_K}"
 MEAN_SIZE = "k best tokens with a positive score, k = mean length of a rationale"
 PERCENT = "best X % of the content tokens"
 LEAVE_ONE_OUT = "each content token alone"
+BY_CHANCE = "each content token by chance, by its own score"
+NO_SELECTION = "all content tokens, no n"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,9 @@ GROUPS = {
     "selection": "Which tokens are selected",
     "eraser": "Hard rationales, as in ERASER",
     "faithfulness": "Faithfulness to the model",
+    "soft": "Faithfulness, tokens drawn by their scores",
+    "normalised": "Faithfulness between the worst and the best order",
+    "sparseness": "How few tokens have the scores",
 }
 
 

@@ -130,13 +130,20 @@ def best_sets(
         chosen[order[: min(size, usable)]] = True
         return chosen if chosen.any() else None
 
-    sets: list[NDArray[np.bool_] | None] = []
-    before = 0
-    for percent in settings.bins:
-        share = percent * len(scores) / 100
-        # percent · n is exact for whole percentages; the margin is for others
-        size = min(math.ceil(share - 1e-9) if settings.rounding == "up" else math.floor(share + 1e-9), usable)
-        sets.append(None if settings.rounding == "down" and size == before else best(size))
-        before = size or before
+    sets = [None if size is None else best(size) for size in bin_sizes(len(scores), settings, usable=usable)]
     sets.append(None if settings.density is None else best(density_size(settings.density, len(scores))))
     return sets
+
+
+def bin_sizes(n_content: int, settings: FaithfulnessSettings, *, usable: int | None = None) -> list[int | None]:
+    """How many of n_c tokens each bin takes, at most `usable`; None for a bin that does not count."""
+    most = n_content if usable is None else usable
+    sizes: list[int | None] = []
+    before = 0
+    for percent in settings.bins:
+        share = percent * n_content / 100
+        # percent · n is exact for whole percentages; the margin is for others
+        size = min(math.ceil(share - 1e-9) if settings.rounding == "up" else math.floor(share + 1e-9), most)
+        sizes.append(None if settings.rounding == "down" and size == before else size)
+        before = size or before
+    return sizes

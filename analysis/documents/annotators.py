@@ -1,0 +1,98 @@
+"""Several annotators of one text: which of them counts, and how well one of them does against the others.
+
+A annotators of a document, W words
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapler.data.corpus import EraserExample
+from adapler.errors import ArgumentError
+from analysis.metrics.plausibility import average_precision
+from analysis.metrics.selection import f1_score, token_iou
+
+AUTO, MAJORITY, UNION = "auto", "majority", "union"
+_AGREEMENTS: dict[str, Callable[[Any, Any], float]] = {
+    "average_precision": average_precision,
+    "f1": f1_score,
+    "iou": token_iou,
+}
+
+
+def check_rule(rule: str) -> str:
+    """`rule`; ArgumentError unless it is auto, majority, union or the number of an annotator, from 0."""
+    if rule not in (AUTO, MAJORITY, UNION) and not rule.isdecimal():
+        raise ArgumentError(
+            f"annotators: got {rule!r}, allowed are {AUTO}, {MAJORITY}, {UNION}, or an annotator's number from 0"
+        )
+    return rule
+
+
+def combine(masks: NDArray[np.bool_], rule: str) -> NDArray[np.bool_]:
+    """(A, W) -> (W,) the words that count: marked by more than half of the annotators (auto too), by any, or by one.
+
+    An annotator whom this document does not have marked nothing in it.
+
+    >>> marks = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
+    >>> combine(marks, "majority").tolist(), combine(marks, "union").tolist(), combine(marks, "1").tolist()
+    ([True, False, False], [True, True, False], [True, False, False])
+    """
+    if rule in (AUTO, MAJORITY):
+        return np.asarray(masks.mean(0) > 0.5) if len(masks) else np.zeros(masks.shape[1], dtype=bool)
+    if rule == UNION:
+        return np.asarray(masks.any(0))
+    number = int(check_rule(rule))
+    return masks[number] if number < len(masks) else np.zeros(masks.shape[1], dtype=bool)
+
+
+def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
+    """(A, W) what each annotator of a document marked."""
+    masks = np.zeros((len(example.annotators), len(example.words)), dtype=bool)
+    for row, spans in zip(masks, example.annotators, strict=True):
+        for start, end in spans:
+            row[start:end] = True
+    return masks
+
+
+def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any] | None:
+    """What a report says of the annotators; None where no document tells them apart.
+
+    rule, documents: how many have several annotators; fewest, most: annotators of one document.
+    ceiling: what a human reaches: each annotator's 0 and 1 as scores of the words, judged against the others' marks,
+        combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
+        annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model sees. A value
+        is left out where the others marked nothing or everything.
+    each: the same means, one for every annotator by place; the place is a person only where the source keeps it so.
+    """
+    several = [example for example in examples if len(example.annotators) > 1]
+    if not several:
+        return None
+    judge = UNION if rule == UNION else MAJORITY
+    most = max(len(example.annotators) for example in several)
+    found = {name: np.full((len(several), most), np.nan) for name in _AGREEMENTS}
+    for row, example in enumerate(several):
+        masks = annotator_masks(example)
+        for number, own in enumerate(masks):
+            others = combine(np.delete(masks, number, axis=0), judge)
+            if others.any() and not others.all():
+                for name, agreement in _AGREEMENTS.items():
+                    found[name][row, number] = agreement(others, own)
+    return {
+        "rule": rule,
+        "documents": len(several),
+        "fewest": min(len(example.annotators) for example in several),
+        "most": most,
+        "ceiling": {name: _mean([_mean(row) for row in values]) for name, values in found.items()},
+        "each": {name: [_mean(column) for column in values.T] for name, values in found.items()},
+    }
+
+
+def _mean(values: Sequence[float | None] | NDArray[np.float64]) -> float | None:
+    known = [float(value) for value in values if value is not None and not math.isnan(value)]
+    return float(np.mean(known)) if known else None

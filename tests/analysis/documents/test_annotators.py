@@ -1,0 +1,113 @@
+"""Several annotators of a text: combination, the human ceiling, and what reaches the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, jaccard_score
+
+from adapler.data.corpus import EraserExample
+from adapler.errors import ArgumentError, DataError
+from analysis import rationale_eval
+from analysis.command.console import header
+from analysis.documents.annotators import annotator_facts, annotator_masks, combine
+from analysis.documents.corpora import read_json_lines
+from analysis.documents.eraser_format import spans_of
+
+THREE = [[1, 1, 0, 0], [1, 0, 0, 1], [1, 1, 0, 1]]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("auto", [1, 1, 0, 1]),
+        ("majority", [1, 1, 0, 1]),
+        ("union", [1, 1, 0, 1]),
+        ("0", [1, 1, 0, 0]),
+        ("1", [1, 0, 0, 1]),
+        ("7", [0, 0, 0, 0]),
+    ],
+)
+def test_which_words_count(tmp_path: Path, rule: str, expected: list[int]) -> None:
+    file = write(tmp_path / "a.jsonl", [{"tokens": list("abcd"), "label": 0, "rationale": [*THREE, None]}])
+    (example,) = read_json_lines(file, split="test", annotators=rule).splits["test"]
+    assert example.rationale().tolist() == list(map(bool, expected))
+    assert annotator_masks(example).astype(int).tolist() == THREE
+
+
+def test_the_file_s_own_list_counts_unless_a_rule_is_asked_for(tmp_path: Path) -> None:
+    row = {"tokens": ["a", "b"], "label": 0, "rationale": [1, 1], "rationales_raw": [[1, 0], [0, 1]]}
+    file = write(tmp_path / "a.jsonl", [row, {"tokens": ["c"], "label": 0, "rationale": None, "rationales_raw": []}])
+
+    def marked(rule: str) -> list[bool]:
+        found: list[bool] = read_json_lines(file, split="test", annotators=rule).splits["test"][0].rationale().tolist()
+        return found
+
+    assert marked("auto") == marked("union") == [True, True]
+    assert marked("majority") == [False, False] and marked("1") == [False, True]
+    with pytest.raises(ArgumentError, match="annotators: got 'most', allowed are auto, majority, union, or an annot"):
+        marked("most")
+    write(file, [row | {"rationales_raw": [[1], [0, 1]]}])
+    with pytest.raises(DataError, match="a.jsonl:1: the rationale covers 1 tokens, the text has 2"):
+        marked("auto")
+
+
+def example_of(name: str, masks: Any) -> EraserExample:
+    marks = np.array(masks, dtype=bool)
+    spans = tuple(tuple(spans_of(one)) for one in marks)
+    return EraserExample(
+        name, tuple("w" * marks.shape[1]), "POS", tuple(spans_of(combine(marks, "union"))), annotators=spans
+    )
+
+
+@pytest.mark.parametrize("rule", ["majority", "union"])
+def test_the_ceiling_leaves_one_annotator_out(rule: str) -> None:
+    rng = np.random.default_rng(1)
+    masks = [rng.random((people, 9)) < 0.4 for people in (3, 5, 6)]
+    facts = annotator_facts(
+        [*(example_of(str(i), one) for i, one in enumerate(masks)), example_of("one", [[1, 0]])], rule
+    )
+    assert facts is not None and (facts["documents"], facts["fewest"], facts["most"]) == (3, 3, 6)
+    expected: dict[str, list[float]] = {"average_precision": [], "f1": [], "iou": []}
+    for one in masks:
+        rows: dict[str, list[float]] = {name: [] for name in expected}
+        for number in range(len(one)):
+            votes = np.delete(one, number, axis=0).astype(int).sum(0)
+            gold = votes > (0 if rule == "union" else (len(one) - 1) / 2)
+            if gold.any() and not gold.all():
+                rows["average_precision"].append(average_precision_score(gold, one[number]))
+                rows["f1"].append(f1_score(gold, one[number], zero_division=0))
+                rows["iou"].append(jaccard_score(gold, one[number], zero_division=0))
+        for name, values in rows.items():
+            expected[name].append(float(np.mean(values)))
+    assert facts["ceiling"] == pytest.approx({name: float(np.mean(values)) for name, values in expected.items()})
+    assert len(facts["each"]["f1"]) == 6
+    assert annotator_facts([example_of("one", [[1, 0]])], rule) is None
+
+
+def test_annotators_are_in_the_report_and_on_the_screen(classifier: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    rows = [
+        {
+            "tokens": "the film is never dull".split(),
+            "label": "negative",
+            "rationale": [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1]],
+        },
+        {"tokens": "a great actor".split(), "label": "Positive", "rationale": [[0, 1, 0], [0, 1, 1]]},
+    ]
+    classifier.config.id2label, classifier.config.label2id = {0: "NEG", 1: "POS"}, {"NEG": 0, "POS": 1}
+    data = write(tmp_path / "a.jsonl", rows)
+    report = rationale_eval.evaluate(
+        model=classifier, tokenizer=tiny_tokenizer, data=data, methods=["position"], annotators="union", progress=False
+    )
+    assert report.meta["people"]["rule"] == "union" and report.meta["annotators"] == "union"
+    assert [record.label for record in report.documents] == ["NEG", "POS"]
+    assert "annotators 2 a document, union; one of them against the others" in header(report)
