@@ -111,7 +111,13 @@ def _job(settings: PredictSettings, source: TextSource | None) -> Job:
 
 def threshold_scale_of(settings: PredictSettings) -> float:
     """The scale, settled once, before work begins: from here on it is a number, and it is in the state."""
-    return 1.0 if settings.threshold_scale is None else settings.threshold_scale
+    if not settings.target.given:
+        return 1.0 if settings.threshold_scale is None else settings.threshold_scale
+    from adapler.distributed import device
+    from adapler.model.modeling import AdapLeRForSequenceClassification
+
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.device))
+    return float(model.for_inference(dtype=settings.dtype).announce_scale(**settings.target.given))
 
 
 def _engine(job: Job, settings: PredictSettings) -> Engine:

@@ -13,9 +13,9 @@ from typing import Literal
 from adapler.data.texts import STDIN
 from adapler.errors import ArgumentError
 from adapler.precision import Dtype
-from adapler.training.settings import Policy, check_choices, check_numbers
+from adapler.training.settings import Policy, check_choices, check_numbers, option_name
 
-__all__ = ["Column", "Files", "OutputFile", "PredictSettings", "Work"]
+__all__ = ["Column", "Files", "OutputFile", "PredictSettings", "Target", "Work"]
 
 Removal = Literal["hard", "none"]
 Format = Literal["lines", "jsonl", "csv", "tsv", "parquet"]
@@ -107,6 +107,32 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """Instead of a threshold scale, by the curve that `adapler calibrate` stored with the model."""
+
+    speedup: float | None = None
+    """so many times fewer FLOPs"""
+
+    max_drop: float | None = None
+    """as fast as a score so much below the one without removal allows"""
+
+    milliseconds: float | None = None
+    """of one text, in batches, on the calibration's machine"""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, ("speedup", "milliseconds"), low=0, strict=True)
+        check_numbers(self, ("max_drop",), low=0)
+        if len(self.given) > 1:
+            raise ArgumentError(f"{' and '.join(map(option_name, self.given))}: only one of them can be given")
+
+    @property
+    def given(self) -> dict[str, float]:
+        """The target that was asked for, by its name; empty without one."""
+        values = {"speedup": self.speedup, "max_drop": self.max_drop, "milliseconds": self.milliseconds}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictSettings:
     """`adapler predict`."""
 
@@ -138,6 +164,7 @@ class PredictSettings:
     dtype: Dtype = "auto"
     """what the layers compute in; auto: bfloat16 where the machine has instructions for it, else float32"""
 
+    target: Target = field(default_factory=Target)
     files: Files = field(default_factory=Files)
     writing: OutputFile = field(default_factory=OutputFile)
     work: Work = field(default_factory=Work)
@@ -147,6 +174,11 @@ class PredictSettings:
             raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
         check_choices(self, removal=Removal, long_documents=Policy, dtype=Dtype)
         check_numbers(self, ("threshold_scale",), low=0)
+        for name in self.target.given:
+            if self.threshold_scale is not None:
+                raise ArgumentError(f"{option_name(name)} and --threshold-scale: only one of them can be given")
+            if self.removal != "hard":
+                raise ArgumentError(f"{option_name(name)}: --removal {self.removal} drops no tokens")
         source, output = self.files.input, self.writing.output
         if bool(self.text) == (source is not None):
             raise ArgumentError("give either texts or --input")
