@@ -68,6 +68,9 @@ def test_epochs_and_scales_by_hand(tmp_path: Path) -> None:
         **first,
         "speedup": 1.5,
         "reference": 0.8,
+        "target": None,
+        "step": 5,
+        "examples": None,
         "precision": None,
         "run": "full",
         "split": "validation",
@@ -99,6 +102,7 @@ def test_a_real_run(run_folder: Path, task_folder: Path, tmp_path: Path, capsys:
     chosen = table[table["run"] == "phi-0.001-post-hoc"]
     assert chosen["score"].tolist() == [epoch["accuracy"] for epoch in own["epochs"]]
     assert chosen["speedup"].tolist() == pytest.approx([epoch["speedup"] for epoch in own["epochs"]])
+    assert table["examples"].tolist() == [8] * 6
     scaled = table[table["scale"] != 1]
     assert scaled["scale"].tolist() == [0, 2] and (scaled["speedup"] > 0).all()
     copied = shutil.copy(run / "phi-0.1-post-hoc" / "run.json", tmp_path / "post-hoc.json")
