@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import use_bfloat16
 from adapler.training.settings import Execution
+from adapler.training.stages.evaluate import validation_score
 from adapler.training.stages.prepare import Prepared
 
 
@@ -84,3 +86,23 @@ def _predictions(
         label = dict(zip(names, mean.argmax(-1).tolist(), strict=True))
         labels[split] = [label[example] for example in rows["example_id"]]
     return labels
+
+
+def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:
+    """Validation score of a classifier, computed as the score of an epoch is; prints it, and doubts one below chance.
+
+    Raises:
+        ArgumentError: an encoder without a trained head.
+    """
+    rows, metric = prepared.encoded["validation"], prepared.metric("validation")
+    model = load_fine_tuned(classifier, prepared.task, execution=execution)
+    score = validation_score(model, prepared, execution=execution)
+    print(f"{classifier}: validation {metric} {score:.4f}")
+    labels = list(dict(zip(rows["example_id"], rows["labels"], strict=True)).values())
+    most = Counter(labels).most_common(1)[0][1] / len(labels)
+    if metric == "accuracy" and score < most:
+        print(
+            f"note: that is below the most frequent label's share, {most:.4f}; it may number its labels in another "
+            f"order than {', '.join(prepared.task.labels)} (id2label in its config.json says which)"
+        )
+    return score

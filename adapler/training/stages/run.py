@@ -26,9 +26,8 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
-from adapler.training.stages.predicted import with_predicted_labels
+from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
-from adapler.training.stages.reference import measured_score
 from adapler.training.stages.saliency import saliency, saliency_identity
 from adapler.training.stages.settings import RunSettings
 from adapler.training.stages.targets import load_targets

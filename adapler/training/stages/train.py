@@ -32,9 +32,8 @@ from adapler.training.resume import begin_stage, check_output_folder, epochs_fol
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
 from adapler.training.stages.finish import finish_stage
-from adapler.training.stages.predicted import with_predicted_labels
+from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import prepare
-from adapler.training.stages.reference import measured_score
 from adapler.training.stages.settings import TrainSettings
 from adapler.training.stages.targets import add_saliency, load_targets, targets_checksum
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
