@@ -1,6 +1,6 @@
 """Packed attention on a CPU: one SDPA call per sequence against one padded call for all.
 
-    python benchmarks/packed_attention.py
+python benchmarks/packed_attention.py
 """
 
 from __future__ import annotations
