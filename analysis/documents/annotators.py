@@ -66,8 +66,8 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
     rule, documents: how many have several annotators; fewest, most: annotators of one document.
     ceiling: what a human reaches: each annotator's 0 and 1 as scores of the words, judged against the others' marks,
         combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
-        annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model sees. A value
-        is left out where the others marked nothing or everything.
+        annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model
+        sees. A value is left out where the others marked nothing or everything.
     each: the same means, one for every annotator by place; the place is a person only where the source keeps it so.
     """
     several = [example for example in examples if len(example.annotators) > 1]
