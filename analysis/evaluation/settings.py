@@ -61,13 +61,13 @@ class Settings:
     limit: int | None = option(None, DATA, metavar="N")
     """a random sample of N documents of the split, labels balanced"""
 
-    annotators: str = option("auto", DATA, metavar="RULE")
-    """which words count where several people marked a text: majority, union, or an annotator's number from 0; auto:
-    what the file says itself, else the majority"""
-
     methods: tuple[Any, ...] | None = option(None, DATA, metavar="NAME")
     """scoring methods, with options as in "lime(n_samples=100)" (python -m analysis.scores lists them); default: the
     paper's, attention attention_received rollout saliency cp random"""
+
+    annotators: str = option("auto", DATA, metavar="RULE")
+    """which words count where several people marked a text: majority, union, or an annotator's number from 0; auto:
+    what the file says itself, else the majority"""
 
     queries: bool | None = option(None, DATA, choices=("auto", "yes", "no"))
     """queries as second segment; auto: when they differ between the documents of the corpus, all splits together (one
