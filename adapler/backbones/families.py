@@ -8,21 +8,25 @@ Dimensions: B batch, N padded length, n tokens that enter a layer, D hidden size
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from adapler.backbones import modernbert
+from adapler.backbones.family import Family
+from adapler.backbones.mpnet import MPNet
+from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
 
 
 def _bert_head(classifier: Any, cls: Tensor) -> Tensor:
-    return classifier.classifier(classifier.dropout(classifier.bert.pooler(cls[:, None])))  # type: ignore[no-any-return]
+    pooler = classifier.get_submodule(f"{classifier.base_model_prefix}.pooler")
+    return classifier.classifier(classifier.dropout(pooler(cls[:, None])))  # type: ignore[no-any-return]
 
 
 def _dense_head(classifier: Any, cls: Tensor) -> Tensor:
@@ -34,51 +38,12 @@ def _distilbert_head(classifier: Any, cls: Tensor) -> Tensor:
     return classifier.classifier(classifier.dropout(hidden))  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class Family:
-    """One backbone family.
-
-    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`.
-
-    Attributes:
-        base: name of the encoder inside the classifier.
-        layers: attribute path from the encoder to its list of layers.
-        head: (classifier, hidden states of [CLS] (B, D)) -> logits (B, C).
-        pooler: attribute path of the dense layer between [CLS] and the classifier.
-        attention_dropout: name of the configuration's attention dropout.
-        feed_forward: name of the configuration's feed-forward width.
-        positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
-    """
-
-    base: str
-    layers: str
-    head: Callable[[Any, Tensor], Tensor]
-    pooler: str
-    attention_dropout: str = "attention_probs_dropout_prob"
-    feed_forward: str = "intermediate_size"
-    positions_after_padding: bool = False
-
-    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-        """Run one layer.
-
-        Args:
-            encoder: the encoder inside the classifier.
-            index: of the layer, from 0.
-            hidden: (B, n, D), the tokens that enter the layer; one packed row (1, T, D) in hard removal.
-            positions: (B, n) the tokens' positions in the input, before any token was removed. Absolute positions
-                were added to the embeddings, so these four families do not use it.
-            attention: keyword arguments for `adapler_attention`: `key_bias` or `segments`.
-
-        Returns:
-            Shape of hidden.
-        """
-        output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
-        return output
-
+_BERT = Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense")
+_ROBERTA = Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions_after_padding=True)
 
 FAMILIES = {
-    "bert": Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense"),
-    "roberta": Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions_after_padding=True),
+    "bert": _BERT,
+    "roberta": _ROBERTA,
     "electra": Family("electra", "encoder.layer", _dense_head, "classifier.dense"),
     "distilbert": Family(
         "distilbert",
@@ -87,6 +52,28 @@ FAMILIES = {
         "pre_classifier",
         attention_dropout="attention_dropout",
         feed_forward="hidden_dim",
+        activation="activation",
+    ),
+    "ernie": replace(_BERT, base="ernie", pooler="ernie.pooler.dense"),
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "mpnet": MPNet(
+        "mpnet",
+        "encoder.layer",
+        _dense_head,
+        "classifier.dense",
+        positions_after_padding=True,
+        implementation="eager",
+    ),
+    "modernbert": modernbert.ModernBert(
+        "model",
+        "layers",
+        modernbert.head,
+        "head.dense",
+        attention_dropout="attention_dropout",
+        activation="hidden_activation",
+        position_embeddings=False,
+        gated=True,
     ),
 }
 
@@ -131,6 +118,7 @@ def check_config(config: Any) -> None:
             raise ArgumentError(f"{name}: {value} is not a finite number")
         if "dropout" in name and isinstance(value, int | float) and not 0 <= value <= 1:
             raise ArgumentError(f"{name}: {value} is not in [0, 1]")
+    family_of(config).check(config)
     padding = config.pad_token_id
     if padding is None and not family_of(config).positions_after_padding:
         return
@@ -223,12 +211,27 @@ def run_layer(
     return family.layer(encoder_of(classifier), index, hidden, positions=positions, **attention)
 
 
+def run_last_layer(
+    classifier: PreTrainedModel,
+    hidden: Tensor,
+    *,
+    positions: Tensor,
+    segments: Segments | None = None,
+    key_bias: Tensor | None = None,
+) -> Tensor:
+    """(1, B, D): the last layer of a classifier's encoder, and what the head reads of it; see Family.last_layer."""
+    family = family_of(classifier.config)
+    return family.last_layer(encoder_of(classifier), hidden, positions=positions, segments=segments, key_bias=key_bias)
+
+
 def embed(
     classifier: PreTrainedModel, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None
 ) -> Tensor:
     """h^0: (B, N) ids -> (B, N, D), the input of the first layer."""
     encoder = encoder_of(classifier)
-    arguments = {"input_ids": input_ids, "position_ids": positions}
+    arguments = {"input_ids": input_ids}
+    if family_of(classifier.config).position_embeddings:
+        arguments["position_ids"] = positions
     if hasattr(encoder.embeddings, "token_type_embeddings"):
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     hidden: Tensor = encoder.embeddings(**arguments)

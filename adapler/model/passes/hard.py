@@ -75,9 +75,12 @@ def hard_pass(
             positions = positions[:, keep]
         entered[index, place] = True
         all_lengths.append(segments.lengths)
-        hidden = families.run_layer(backbone, index, hidden, positions=positions, segments=segments)  # (1, T, D)
+        if index == len(eta) - 1:
+            hidden = families.run_last_layer(backbone, hidden, positions=positions, segments=segments)  # (1, B, D)
+        else:
+            hidden = families.run_layer(backbone, index, hidden, positions=positions, segments=segments)  # (1, T, D)
     return AdapLeROutput(
-        logits=families.head(backbone, hidden[0, segments.first]),
+        logits=families.head(backbone, hidden[0]),
         lengths=torch.stack(all_lengths, dim=1),
         contribution_scores=scores.view(-1, batch, width).transpose(0, 1) if remove else None,
         retention_mask=entered.view(-1, batch, width).transpose(0, 1),

@@ -90,9 +90,12 @@ def soft_pass(
             order = (~alive).to(torch.int8).argsort(dim=1, stable=True)[:, :most].sort(dim=1).values  # (B, most)
             hidden = hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[-1]))  # (B, most, D)
             presence, place, kept, positions = (x.gather(1, order) for x in (presence, place, kept, positions))
-        hidden = families.run_layer(backbone, index, hidden, positions=positions, key_bias=presence)  # (B, n, D)
+        if index == len(eta) - 1:
+            hidden = families.run_last_layer(backbone, hidden, positions=positions, key_bias=presence)  # (1, B, D)
+        else:
+            hidden = families.run_layer(backbone, index, hidden, positions=positions, key_bias=presence)  # (B, n, D)
     return AdapLeROutput(
-        logits=families.head(backbone, hidden[:, 0]),
+        logits=families.head(backbone, hidden[0]),
         lengths=torch.stack(all_lengths, dim=1),
         contribution_scores=torch.stack(all_scores, dim=1).exp(),
         retention_mask=torch.stack(all_kept, dim=1),

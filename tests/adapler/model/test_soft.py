@@ -17,7 +17,7 @@ from adapler.training.losses import contribution_loss, contribution_target, leng
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.adapler.model import reference
 from tests.adapler.model.test_hard import LENGTHS, shared
-from tests.conftest import LAYERS, random_batch, tiny_adapler
+from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_equals_slow_reference(family: str, slope: float, monkeypatch: pytest.Mo
     lengths = [9, 2, 14, 1]
     model = tiny_adapler(family).double()
     model.config.beta = 0.3
-    batch = random_batch(lengths, seed=1, pad=1 if family == "roberta" else 0)
+    batch = random_batch(lengths, seed=1, pad=padding_of(family))
     out = model(**batch, removal="soft", slope=slope)
     for row, n in enumerate(lengths):
         logits, scores, presence, soft_lengths = reference.soft(
