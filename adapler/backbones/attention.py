@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.backbones.pairwise import pairwise_attention, window
+from adapler.backbones.positional.pairwise import pairwise_attention, window
 from adapler.errors import ArgumentError
 
 ATTENTION = "adapler"

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapler.backbones import modernbert
 from adapler.backbones.family import Family
-from adapler.backbones.mpnet import MPNet
 from adapler.backbones.packing import Segments
+from adapler.backbones.positional import modernbert
+from adapler.backbones.positional.mpnet import MPNet
 from adapler.errors import ArgumentError
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves

@@ -159,7 +159,10 @@ def test_attention_dropout_is_refused_where_it_would_be_ignored(family: str) -> 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (GPT2Config(), "^backbone: model type 'gpt2' is not supported; supported: bert, roberta, electra, distilbert, "),
+        (
+            GPT2Config(),
+            "^backbone: model type 'gpt2' is not supported; supported: bert, roberta, electra, distilbert, ",
+        ),
         (BertConfig(is_decoder=True), "^backbone: is_decoder=True is not supported"),
         (None, "^backbone: model type None is not supported"),
     ],

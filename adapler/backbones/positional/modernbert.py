@@ -58,7 +58,7 @@ class ModernBert(Family):
         states = hidden.flatten(0, 1)  # (T, D)
         if encoder.config.classifier_pooling == "cls":
             return states.index_select(0, rows.first)[None]
-        weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states.dtype)  # (T,)
+        weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
         empty = states.new_zeros(len(rows.lengths), states.shape[1])
         total = empty.index_add(0, rows.owner, states * weights[:, None])  # (B, D)
         count = empty[:, 0].index_add(0, rows.owner, weights)  # (B,)

@@ -18,7 +18,7 @@ from torch.nn.functional import embedding
 
 from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
-from adapler.backbones.pairwise import pairwise_attention
+from adapler.backbones.positional.pairwise import pairwise_attention
 from adapler.errors import ArgumentError
 
 
@@ -55,7 +55,8 @@ class MPNet(Family):
             )
         by_head = (attention.num_attention_heads, attention.attention_head_size)
         query, key, value = (
-            project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in (attention.q, attention.k, attention.v)
+            project(hidden).unflatten(-1, by_head).transpose(1, 2)
+            for project in (attention.q, attention.k, attention.v)
         )  # (B, H, N, E)
         mixed = pairwise_attention(
             query,
