@@ -59,19 +59,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(name: str, device: torch.device) -> str:
-    """ "auto" -> "bfloat16" where the device computes it in hardware, else "float32"; any other name as it is."""
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        fast = False
-    return "bfloat16" if fast else "float32"
-
-
 def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:
     """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
 

@@ -66,6 +66,7 @@ ROOMS = (
     "adapler/errors.py",
     "adapler/files.py",
     "adapler/distributed.py",
+    "adapler/precision.py",
     "adapler/data",
     "adapler/backbones",
     "adapler/model",

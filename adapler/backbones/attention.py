@@ -1,15 +1,17 @@
 """One attention function, registered with transformers' AttentionInterface as "adapler".
 
 The keyword arguments that the encoder passes through its layers choose one of three kinds of attention:
-a bias per key (soft removal), packed sequences (hard removal), or neither of them (plain SDPA, so that the backbone
-also works on its own).
+packed sequences (hard removal), packed sequences with a bias per key (soft removal), or neither of them (plain SDPA, so
+that the backbone also works on its own).
 
-Dimensions: B batch, H heads, N padded length, T packed tokens, E head size, F extra features.
+Dimensions: B batch, H heads, N padded length, T packed tokens, D hidden size, E head size,
+F extra features.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import warnings
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import torch
@@ -22,47 +24,18 @@ from transformers.masking_utils import sdpa_mask
 from adapler.backbones.packing import Segments, from_padded, to_padded
 from adapler.backbones.positional.pairwise import pairwise_attention, window
 from adapler.errors import ArgumentError
+from adapler.precision import AMPERE
 
 ATTENTION = "adapler"
 CUDA_MULTIPLE = 8  # CUDA's fused kernels need a head size that is a multiple of it
 
 
-def biased_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, scale: float, extra_features: int | None = None
-) -> Tensor:
-    """Attention with `key_bias` added to the logits of each key. Differentiable in the bias, on fused kernels.
-
-    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
-    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
-
-    Args:
-        query, key, value: (B, H, N, E).
-        key_bias: (B, N), at most 0.
-        scale: factor on q . k.
-        extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
-            Default: on CUDA what makes E + F a multiple of 8, which the fused kernels need; 1 elsewhere.
-
-    Returns:
-        (B, H, N, E).
-    """
-    if extra_features is None:
-        extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
-    # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
-    bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
-    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
-    zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (B, H, N, F - 1)
-    query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (B, H, N, E + F)
-    key = torch.cat([key, column, zeros], dim=-1)  # (B, H, N, E + F)
-    value = pad(value, (0, extra_features))  # (B, H, N, E + F): fused kernels want one head size
-    return scaled_dot_product_attention(query, key, value, scale=scale)[..., :-extra_features]
-
-
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
-    """Attention within each of several sequences that lie one after the other in a single row.
+    """Attention within each of several sequences that lie one after the other in a single row. Differentiable.
 
     On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
-    above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each sequence,
-    which is faster than padding at every length (benchmarks/packed_attention.py).
+    above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each run of
+    neighbours of one length, which is faster than padding at every length (benchmarks/packed_attention.py).
 
     Args:
         query, key, value: (1, H, T, E).
@@ -75,32 +48,135 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     if query.is_cuda:
         attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
         return attend(query, key, value, segments=segments, scale=scale)
-    parts = (torch.split(x, segments.sizes, dim=2) for x in (query, key, value))
-    pieces = [scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in zip(*parts, strict=True)]
-    return torch.cat(pieces, dim=2)
+    if len(segments.runs) == 1:
+        return _run_attention(query, key, value, run=segments.runs[0], scale=scale).transpose(0, 1)[None]
+    parts = (torch.split(x, [count * size for count, size in segments.runs], dim=2) for x in (query, key, value))
+    pieces = [_run_attention(q, k, v, run=run, scale=scale) for q, k, v, run in zip(*parts, segments.runs, strict=True)]
+    return torch.cat(pieces).transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
+
+
+def _run_attention(query: Tensor, key: Tensor, value: Tensor, *, run: tuple[int, int], scale: float) -> Tensor:
+    """Attention within sequences of one length: (1, H, t, E) -> (t, H, E)."""
+    q, k, v = (x.reshape(x.shape[1], *run, x.shape[-1]).transpose(0, 1) for x in (query, key, value))  # (b, H, n, E)
+    return scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
+
+
+def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias: Tensor | None = None) -> Tensor:
+    """Attention of [CLS] alone, over the hidden states themselves: softmax(q . h) h in each sequence. Differentiable.
+
+    With the key's weights multiplied into the query, and the value's into the result, this is what a layer computes
+    for [CLS], without the keys and values of all tokens; see Family.last_layer.
+
+    Args:
+        query: (B, H, D) [CLS]'s query of each head, scale included.
+        hidden: (1, T, D).
+        segments: where the sequences begin and end.
+        key_bias: (1, T), added to the logits of each key.
+
+    Returns:
+        (B, H, D).
+    """
+    bias = None if key_bias is None else key_bias[0]  # (T,)
+    if query.is_cuda:
+        width = segments.longest if segments.bound is None else segments.bound
+        mask = segments.mask_of(width)[:, None]  # (B, 1, N)
+        padded = None if bias is None else to_padded(bias, segments, width=width)[:, None]  # (B, 1, N)
+        return _attend(query, to_padded(hidden[0], segments, width=width), bias=padded, mask=mask)
+    counts, sizes = [count for count, _ in segments.runs], [count * size for count, size in segments.runs]
+    biases = [None] * len(sizes) if bias is None else torch.split(bias, sizes)
+    pieces = [
+        _attend(q, h.reshape(*run, -1), bias=None if b is None else b.reshape(*run)[:, None])
+        for q, h, b, run in zip(
+            torch.split(query, counts), torch.split(hidden[0], sizes), biases, segments.runs, strict=True
+        )
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _attend(query: Tensor, states: Tensor, *, bias: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    """softmax(query . states) states, with (b, H, D) and (b, N, D); the softmax is in float32 or better."""
+    logits = query @ states.mT  # (b, H, N)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if bias is not None:
+        logits = logits + bias
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    return logits.softmax(-1).to(states.dtype) @ states
 
 
 def _has_flash(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether `varlen_attn` runs on this CUDA device in this precision."""
-    return dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(device) >= (8, 0)
+    return dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(device) >= AMPERE
 
 
 def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
-    if len(segments.sizes) == 1:
+    if len(segments.lengths) == 1:
         return scaled_dot_product_attention(query, key, value, scale=scale)
-    q, k, v = (to_padded(x[0].transpose(0, 1), segments).transpose(1, 2) for x in (query, key, value))  # (B, H, N, E)
+    _note_padding(query.dtype, query.device)
+    width = segments.longest  # waits for the device: attention over the input's whole width would cost far more
+    q, k, v = (to_padded(x[0].transpose(0, 1), segments, width=width).transpose(1, 2) for x in (query, key, value))
     mask = segments.mask[:, None, None, :]  # (B, 1, 1, N)
-    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)  # (B, H, N, E)
     return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
+
+
+@lru_cache(maxsize=8)
+def _note_padding(dtype: torch.dtype, device: torch.device) -> None:
+    """Says once that half precision runs on the slower of the two ways."""
+    if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
+        major, minor = torch.cuda.get_device_capability(device)
+        warnings.warn(
+            f"this GPU has compute capability {major}.{minor}; below 8.0 attention pads sequences, which is slower",
+            stacklevel=2,
+        )
 
 
 def _varlen_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # (T, H, E)
-    bounds, longest = segments.bounds.to(torch.int32), segments.longest
+    longest = segments.longest if segments.bound is None else segments.bound  # a bound is enough, and waits for nothing
+    bounds = segments.bounds.to(torch.int32)
     out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)
     return cast(Tensor, out).transpose(0, 1)[None]
+
+
+def biased_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    key_bias: Tensor,
+    segments: Segments,
+    scale: float,
+    extra_features: int | None = None,
+) -> Tensor:
+    """`packed_attention` with `key_bias` added to the logits of each key. Differentiable in the bias, on fused kernels.
+
+    A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
+    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
+
+    Args:
+        query, key, value: (1, H, T, E).
+        key_bias: (1, T), at most 0.
+        segments: where the sequences begin and end.
+        scale: factor on q . k.
+        extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
+            Default: on CUDA what makes E + F a multiple of 8, which the fused kernels need; 1 elsewhere.
+
+    Returns:
+        (1, H, T, E).
+    """
+    if extra_features is None:
+        extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
+    # Half of the smallest number, because a head adds q.k to it; its weight is 0 all the same.
+    bias = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
+    column = bias[:, None, :, None].expand(*key.shape[:-1], 1)  # (1, H, T, 1)
+    zeros = column.new_zeros(*column.shape[:-1], extra_features - 1)  # (1, H, T, F - 1)
+    query = torch.cat([query, torch.ones_like(column), zeros], dim=-1)  # (1, H, T, E + F)
+    key = torch.cat([key, column, zeros], dim=-1)  # (1, H, T, E + F)
+    value = pad(value, (0, extra_features))  # (1, H, T, E + F): fused kernels want one head size
+    return packed_attention(query, key, value, segments=segments, scale=scale)[..., :-extra_features]
 
 
 def adapler_attention(
@@ -132,24 +208,23 @@ def adapler_attention(
             sliding window without positions, or a keyword of another kind of attention (`softcap`).
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if dropout and (key_bias is not None or segments is not None):
+    if dropout and segments is not None:
         raise ArgumentError(f"attention dropout: {dropout} is not 0, and only the backbone's own forward pass has it")
     if positions is None:
         kwargs["sliding_window"] = sliding_window
     unknown = sorted(name for name, given in kwargs.items() if given is not None)
-    if unknown and (key_bias is not None or segments is not None):
+    if unknown and segments is not None:
         raise ArgumentError(
             f"attention: the backbone's layers ask for {unknown[0]}={kwargs[unknown[0]]!r}, "
             "which AdapLeR does not compute; only attention between all tokens is supported"
         )
-    removal = key_bias is not None or segments is not None
-    if sliding_window is not None and positions is not None and removal:
+    if sliding_window is not None and positions is not None and segments is not None:
         term = partial(window, reach=sliding_window - 1, dtype=query.dtype)
         out = pairwise_attention(
             query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=key_bias
         )
-    elif key_bias is not None:
-        out = biased_attention(query, key, value, key_bias=key_bias, scale=scale)
+    elif segments is not None and key_bias is not None:
+        out = biased_attention(query, key, value, key_bias=key_bias, segments=segments, scale=scale)
     elif segments is not None:
         out = packed_attention(query, key, value, segments=segments, scale=scale)
     else:

@@ -38,6 +38,11 @@ def _distilbert_head(classifier: Any, cls: Tensor) -> Tensor:
     return classifier.classifier(classifier.dropout(hidden))  # type: ignore[no-any-return]
 
 
+def _distilbert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    states = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
+    return layer.output_layer_norm(layer.ffn(states) + states)  # type: ignore[no-any-return]
+
+
 _BERT = Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense")
 _ROBERTA = Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions_after_padding=True)
 
@@ -53,6 +58,8 @@ FAMILIES = {
         attention_dropout="attention_dropout",
         feed_forward="hidden_dim",
         activation="activation",
+        projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        after_attention=_distilbert_after_attention,
     ),
     "ernie": replace(_BERT, base="ernie", pooler="ernie.pooler.dense"),
     "xlm-roberta": _ROBERTA,
@@ -185,9 +192,15 @@ def pooler_of(classifier: PreTrainedModel) -> nn.Linear:
     return pooler
 
 
+def layers_dtype(classifier: PreTrainedModel) -> torch.dtype:
+    """The number format of the layers' weights; embeddings and head may have another (see for_inference)."""
+    return next(layers_of(classifier).parameters()).dtype
+
+
 def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
-    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own kind of head."""
-    return family_of(classifier.config).head(classifier, cls)
+    """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own head, in the head's format."""
+    dtype = getattr(pooler_of(classifier).weight, "dtype", cls.dtype)  # int8 layers have a method of that name
+    return family_of(classifier.config).head(classifier, cls.to(dtype))
 
 
 def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
@@ -216,10 +229,10 @@ def run_last_layer(
     hidden: Tensor,
     *,
     positions: Tensor,
-    segments: Segments | None = None,
+    segments: Segments,
     key_bias: Tensor | None = None,
 ) -> Tensor:
-    """(1, B, D): the last layer of a classifier's encoder, and what the head reads of it; see Family.last_layer."""
+    """(1, T, D) -> (1, B, D), the last layer and what the head reads of each sequence; see Family.last_layer."""
     family = family_of(classifier.config)
     return family.last_layer(encoder_of(classifier), hidden, positions=positions, segments=segments, key_bias=key_bias)
 
@@ -227,7 +240,7 @@ def run_last_layer(
 def embed(
     classifier: PreTrainedModel, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None
 ) -> Tensor:
-    """h^0: (B, N) ids -> (B, N, D), the input of the first layer."""
+    """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the layers' number format."""
     encoder = encoder_of(classifier)
     arguments = {"input_ids": input_ids}
     if family_of(classifier.config).position_embeddings:
@@ -236,4 +249,5 @@ def embed(
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     hidden: Tensor = encoder.embeddings(**arguments)
     project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
-    return hidden if project is None else project(hidden)
+    hidden = hidden if project is None else project(hidden)
+    return hidden.to(layers_dtype(classifier))

@@ -9,17 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from adapler.backbones.attention import ATTENTION
+from adapler.backbones.attention import ATTENTION, cls_attention
 from adapler.backbones.packing import Segments
+
+
+def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    return layer.feed_forward_chunk(layer.attention.output(context, states))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class Family:
     """One backbone family.
 
-    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`.
+    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`, and
+    `last_layer` if it can; until then its last layer runs whole.
 
     Attributes:
         base: name of the encoder inside the classifier.
@@ -34,6 +40,8 @@ class Family:
         gated: whether the feed-forward network has a gate, a third matrix as large as the other two.
         implementation: attention implementation of the configuration; "eager" for a family whose layers have
             attention code of their own.
+        projections: attribute paths from a layer to its query, key and value.
+        after_attention: (layer, what the heads give, hidden states) -> the layer's output, all (1, n, D).
     """
 
     base: str
@@ -47,6 +55,8 @@ class Family:
     position_embeddings: bool = True
     gated: bool = False
     implementation: str = ATTENTION
+    projections: tuple[str, str, str] = ("attention.self.query", "attention.self.key", "attention.self.value")
+    after_attention: Callable[[Any, Tensor, Tensor], Tensor] = _bert_after_attention
 
     def check(self, config: Any) -> None:
         """Raises ArgumentError for a configuration that this family cannot run; most run all of them."""
@@ -68,26 +78,53 @@ class Family:
         output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
         return output
 
+    @property
+    def runs_last_layer_whole(self) -> bool:
+        """Whether the last layer runs for all tokens, and not for [CLS] only: with a `layer` of its own, it does."""
+        return type(self).layer is not Family.layer
+
     def last_layer(
-        self,
-        encoder: Any,
-        hidden: Tensor,
-        *,
-        positions: Tensor,
-        segments: Segments | None = None,
-        key_bias: Tensor | None = None,
+        self, encoder: Any, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
     ) -> Tensor:
-        """Run the last layer, and take what the head reads of each sequence: its first token's state.
+        """Run the last layer for the first token of each sequence, which is all that a classifier reads. Exact.
+
+        A head's logits are q . (K h + b) = (K^T q) . h + q . b. The last term is the same for every key, so it does not
+        change the softmax. The values are V h + c, and attention weights sum to 1, so the mean of the values is
+        V (mean of h) + c. So the keys and values of all tokens need not be computed.
 
         Args:
-            encoder, hidden, positions: see `layer`.
-            segments, key_bias: keyword arguments for `adapler_attention`.
+            encoder: the encoder inside the classifier.
+            hidden: (1, T, D), the tokens that enter the layer.
+            positions: (1, T), see `layer`.
+            segments: where the sequences begin and end.
+            key_bias: (1, T), added to the logits of each key.
 
         Returns:
             (1, B, D).
         """
-        given = {"segments": segments, "key_bias": key_bias}
-        given = {name: value for name, value in given.items() if value is not None}
-        last = len(encoder.get_submodule(self.layers)) - 1
-        hidden = self.layer(encoder, last, hidden, positions=positions, **given)
-        return hidden[:, :1].transpose(0, 1) if segments is None else hidden[:, segments.first]
+        layers = encoder.get_submodule(self.layers)
+        layer, first = layers[len(layers) - 1], segments.first
+        if self.runs_last_layer_whole or not self._is_plain(encoder, layer):
+            attention = {"segments": segments} if key_bias is None else {"segments": segments, "key_bias": key_bias}
+            return self.layer(encoder, len(layers) - 1, hidden, positions=positions, **attention)[:, first]
+        query, key, value = (layer.get_submodule(path) for path in self.projections)
+        states = hidden.index_select(1, first)  # (1, B, D)
+        by_head = (encoder.config.num_attention_heads, -1)
+        queries = query(states)[0].unflatten(1, by_head)  # (B, H, E)
+        queries = queries * queries.shape[-1] ** -0.5
+        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.unflatten(0, by_head))  # (B, H, D)
+        mixed = cls_attention(folded, hidden, segments=segments, key_bias=key_bias)  # (B, H, D)
+        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.unflatten(0, by_head))  # (B, H, E)
+        context = context.flatten(1) + value.bias  # (B, D)
+        if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
+            context = context + 0 * key.bias
+        return self.after_attention(layer, context[None], states)
+
+    def _is_plain(self, encoder: Any, layer: Any) -> bool:
+        """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""
+        projections = (layer.get_submodule(path) for path in self.projections)
+        return (
+            all(type(one) is nn.Linear and one.bias is not None for one in projections)
+            and not any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules())
+            and not (layer.training and getattr(encoder.config, self.attention_dropout))
+        )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,23 @@ class Segments:
 
     Attributes:
         lengths: (B,) long, each at least 1.
+        owners: (T,) long, the sequence of each token, where it is known already.
+        bound: no sequence is longer; known without waiting for a GPU.
     """
 
     lengths: Tensor
+    owners: Tensor | None = None
+    bound: int | None = None
 
     @cached_property
     def sizes(self) -> list[int]:
         """The lengths as Python numbers (on a GPU this waits for the device, once)."""
         return [int(n) for n in self.lengths.tolist()]
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """(sequences, tokens of each) of every run of neighbours that are equally long."""
+        return [(len(list(run)), size) for size, run in groupby(self.sizes)]
 
     @cached_property
     def longest(self) -> int:
@@ -34,7 +45,7 @@ class Segments:
     @cached_property
     def bounds(self) -> Tensor:
         """(B + 1,) long: sequence b is the tokens bounds[b]:bounds[b + 1]."""
-        return torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
+        return pad(self.lengths.cumsum(0), (1, 0))
 
     @cached_property
     def first(self) -> Tensor:
@@ -44,29 +55,53 @@ class Segments:
     @cached_property
     def owner(self) -> Tensor:
         """(T,) long: the sequence that each token belongs to."""
-        index = torch.arange(len(self.lengths), device=self.lengths.device)
-        return index.repeat_interleave(self.lengths)
+        if self.owners is not None:
+            return self.owners
+        return torch.arange(len(self.lengths), device=self.lengths.device).repeat_interleave(self.lengths)
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """(T,) long: the place of each token in its own sequence."""
+        return torch.arange(len(self.owner), device=self.lengths.device) - self.first[self.owner]
 
     @cached_property
     def mask(self) -> Tensor:
-        """(B, N) bool: real tokens of the padded form."""
-        columns = torch.arange(self.longest, device=self.lengths.device)
-        return columns < self.lengths[:, None]
+        """(B, N) bool: real tokens of the padded form, N the longest length."""
+        return self.mask_of(self.longest)
 
-    def select(self, keep: Tensor) -> Segments:
-        """The segments that are left when only the tokens in `keep` (T,) bool stay."""
-        return Segments(torch.zeros_like(self.lengths).index_add_(0, self.owner, keep.long()))
+    def mask_of(self, width: int) -> Tensor:
+        """(B, width) bool: real tokens of a padded form that is wider than needed."""
+        return torch.arange(width, device=self.lengths.device) < self.lengths[:, None]
+
+    def select(self, index: Tensor) -> Segments:
+        """The segments that are left when only the tokens at `index`, in their order, stay; (n,) or (T,) bool."""
+        owner = self.owner[index]  # (n,)
+        lengths = torch.zeros_like(self.lengths).index_add_(0, owner, torch.ones_like(owner))
+        return Segments(lengths, owners=owner, bound=self.bound)
+
+    def by_length(self) -> tuple[Segments, Tensor, Tensor]:
+        """The same sequences, longest first, so that equally long ones are neighbours.
+
+        Returns:
+            The segments; (B,) the sequence that each of them was before; (T,) the token that each token was before.
+        """
+        order = self.lengths.argsort(descending=True, stable=True)  # (B,)
+        longest_first = Segments(self.lengths[order], bound=self.bound)
+        moved = order[longest_first.owner]  # (T,) each token's sequence before
+        return longest_first, order, self.first[moved] + longest_first.columns
 
 
-def to_padded(packed: Tensor, segments: Segments) -> Tensor:
-    """(T, ...) -> (B, N, ...), zeros at padding."""
-    padded = packed.new_zeros(len(segments.sizes), segments.longest, *packed.shape[1:])
-    return padded.masked_scatter(segments.mask.view(*segments.mask.shape, *[1] * (packed.dim() - 1)), packed)
+def to_padded(packed: Tensor, segments: Segments, *, width: int | None = None) -> Tensor:
+    """(T, ...) -> (B, width, ...), zeros at padding. No sequence may be longer than width; default: the longest."""
+    width = segments.longest if width is None else width
+    padded = packed.new_zeros(len(segments.lengths) * width, *packed.shape[1:])
+    place = segments.owner * width + segments.columns  # (T,)
+    return padded.index_copy(0, place, packed).view(len(segments.lengths), width, *packed.shape[1:])
 
 
 def from_padded(padded: Tensor, segments: Segments) -> Tensor:
     """(B, N, ...) -> (T, ...)."""
-    return padded[segments.mask]
+    return padded.flatten(0, 1).index_select(0, segments.owner * padded.shape[1] + segments.columns)
 
 
 def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
@@ -76,3 +111,16 @@ def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
     weights = (scores - top[segments.owner]).exp()
     total = torch.zeros_like(top).index_add(0, segments.owner, weights)
     return weights / total[segments.owner]
+
+
+def segment_sum(values: Tensor, segments: Segments) -> Tensor:
+    """(T,) -> (B,): the sum over each sequence."""
+    return values.new_zeros(len(segments.lengths)).index_add(0, segments.owner, values)
+
+
+def segment_log_softmax(scores: Tensor, segments: Segments) -> Tensor:
+    """Logarithm of the softmax of (T,) scores within each sequence; finite where the softmax itself is 0."""
+    top = scores.new_full((len(segments.lengths),), float("-inf"))
+    top = top.scatter_reduce(0, segments.owner, scores.detach(), "amax")
+    shifted = scores - top[segments.owner]  # (T,)
+    return shifted - segment_sum(shifted.exp(), segments).log()[segments.owner]

@@ -2,17 +2,24 @@
 
 Matrix products only, on true lengths without padding, as PyTorch's own FlopCounterMode counts them.
 AdapLeR's count has its Contribution Predictors in it, each charged for the tokens that it reads.
+
+Two conventions, for the backbone and for AdapLeR alike:
+
+* "paper", the default: every layer runs whole, as in transformers' classifiers. Published numbers are in it.
+* "executed": what this library computes. The last layer runs for [CLS] only (Family.last_layer), in both of them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from adapler.backbones import families
 from adapler.errors import ArgumentError
+
+Convention = Literal["paper", "executed"]
 
 
 def layer_flops(config: Any, lengths: Tensor) -> Tensor:
@@ -36,6 +43,20 @@ def layer_flops(config: Any, lengths: Tensor) -> Tensor:
     linear = 2 * (4 * width * width + (3 if family.gated else 2) * width * inner)
     attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
     flops: Tensor = lengths * linear + lengths * lengths * attention
+    return flops
+
+
+def last_layer_flops(config: Any, lengths: Tensor) -> Tensor:
+    """FLOPs of the last layer when it runs for [CLS] only, where the family can; arguments as in layer_flops."""
+    config = getattr(config, "backbone_config", config)
+    family = families.family_of(config)
+    if family.runs_last_layer_whole:
+        return layer_flops(config, lengths)
+    lengths = torch.as_tensor(lengths).double()
+    width, inner = config.hidden_size, getattr(config, family.feed_forward)
+    one = 2 * (4 * width * width + 2 * width * inner)  # [CLS] alone: as many products as a whole layer has for a token
+    attention = 2 * 2 * width * config.num_attention_heads  # each head reads whole hidden states
+    flops: Tensor = one + lengths * attention
     return flops
 
 
@@ -63,35 +84,50 @@ def _other_flops(config: Any, lengths: Tensor) -> Tensor:
     return flops
 
 
-def backbone_flops(config: Any, lengths_in: Tensor) -> Tensor:
+def _all_layers(config: Any, lengths: Tensor, *, convention: str) -> Tensor:
+    """FLOPs of all layers, (B,), on (B, L) tokens that enter them."""
+    if convention not in get_args(Convention):
+        raise ArgumentError(f"convention: {convention!r} is not one of {', '.join(get_args(Convention))}")
+    by_layer = layer_flops(config, lengths)  # (B, L)
+    if convention == "executed":
+        by_layer = torch.cat([by_layer[:, :-1], last_layer_flops(config, lengths[:, -1:])], dim=1)
+    return by_layer.sum(1)
+
+
+def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = "paper") -> Tensor:
     """FLOPs of the plain backbone on each sequence.
 
     Args:
         config: an AdapLeRConfig (or the backbone's own configuration).
         lengths_in: (B,) true lengths, special tokens included.
+        convention: "paper" or "executed", see the top of this file.
 
     Returns:
         (B,) float64.
+
+    Raises:
+        ArgumentError: another convention.
     """
     config = getattr(config, "backbone_config", config)
     lengths = torch.as_tensor(lengths_in).double()
-    layers: int = config.num_hidden_layers
-    return layers * layer_flops(config, lengths) + _other_flops(config, lengths)
+    layers = lengths[:, None].expand(-1, config.num_hidden_layers)  # (B, L)
+    return _all_layers(config, layers, convention=convention) + _other_flops(config, lengths)
 
 
-def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
+def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> Tensor:
     """FLOPs of AdapLeR in hard mode on each sequence, its Contribution Predictors included.
 
     Args:
         config: an AdapLeRConfig.
         lengths_in: (B,) true lengths.
         lengths: (B, L) tokens that enter each layer.
+        convention: "paper" or "executed", see the top of this file.
 
     Returns:
         (B,) float64.
 
     Raises:
-        ArgumentError: shapes that do not fit, or a length that grows.
+        ArgumentError: shapes that do not fit, a length that grows, or another convention.
     """
     lengths_in, lengths = torch.as_tensor(lengths_in).double(), torch.as_tensor(lengths).double()
     layers = config.backbone_config.num_hidden_layers
@@ -103,10 +139,11 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor) -> Tensor:
     if bool((lengths > read).any()):
         raise ArgumentError("lengths: a layer has more tokens than the one before it")
     backbone = config.backbone_config
-    layer_by_layer = layer_flops(backbone, lengths) + predictor_flops(config, read)
-    return layer_by_layer.sum(1) + _other_flops(backbone, lengths_in)
+    layer_by_layer = _all_layers(backbone, lengths, convention=convention) + predictor_flops(config, read).sum(1)
+    return layer_by_layer + _other_flops(backbone, lengths_in)
 
 
-def speedup(config: Any, lengths_in: Tensor, lengths: Tensor) -> float:
+def speedup(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> float:
     """Total FLOPs of the backbone over a data set divided by AdapLeR's; arguments as in adapler_flops."""
-    return float(backbone_flops(config, lengths_in).sum() / adapler_flops(config, lengths_in, lengths).sum())
+    plain = backbone_flops(config, lengths_in, convention=convention).sum()
+    return float(plain / adapler_flops(config, lengths_in, lengths, convention=convention).sum())

@@ -24,6 +24,7 @@ from adapler.errors import ArgumentError
 from adapler.model.arguments import check_arguments, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.contribution import ContributionPredictor
+from adapler.model.inference_copy import inference_copy
 from adapler.model.loading import load_whole
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.passes import hard_pass, soft_pass
@@ -166,6 +167,20 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
         """
         return load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
 
+    def for_inference(self, *, dtype: str = "auto") -> AdapLeRForSequenceClassification:
+        """A model in evaluation mode whose layers are in another number format; this one stays as it is.
+
+        Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied.
+        Make it anew when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
+
+        Args:
+            dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.
+
+        Raises:
+            ArgumentError: another dtype.
+        """
+        return cast(AdapLeRForSequenceClassification, inference_copy(self, dtype=dtype))
+
     def predict(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, tokenizer: Any, **options: Any
     ) -> list[Prediction]:
@@ -175,13 +190,17 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
             texts: strings, or pairs of strings.
             tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
             options: removal ("hard" or "none"), threshold_scale, max_length (wordpieces; longer texts are
-                truncated; default the model's limit), token_budget, progress (title of a progress bar).
+                truncated; default the model's limit), token_budget, progress (title of a progress bar), dtype (as of
+                for_inference; default: the model as it is. For many calls, call `for_inference` once instead).
 
         Raises:
             ArgumentError: an empty text or a wrong option; nothing is predicted then.
         """
         if options.get("removal", "hard") not in ("hard", "none"):
             raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
+        dtype = options.pop("dtype", None)
+        if dtype is not None:
+            return self.for_inference(dtype=dtype).predict(texts, tokenizer=tokenizer, **options)
         training = self.training
         self.eval()
         try:
@@ -215,9 +234,9 @@ class AdapLeRForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     ) -> AdapLeROutput | tuple[Any, ...]:
         """Classify a padded batch.
 
-        Padding may stand on either side in hard mode and with removal="none", and gives the same numbers on both.
+        Padding may stand on either side, and gives the same numbers on both.
         (transformers' BERT, ELECTRA and DistilBERT count positions from the left edge of the batch, so with padding
-        on the left their own logits change with its amount; RoBERTa's do not.) Soft mode needs padding on the right.
+        on the left their own logits change with its amount; RoBERTa's do not.)
 
         On a GPU some sums have no fixed order, so logits of two runs can differ in their last bits, and a token whose
         score lies on its threshold to the last bit may be kept in one run and dropped in the other.

@@ -7,21 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainingArguments
 
 from adapler.distributed import GROUP_TIMEOUT, device, is_main
 from adapler.errors import ArgumentError
+from adapler.precision import choose_dtype
 from adapler.training.settings import Objectives, Settings
 
 
 def use_bfloat16(precision: str) -> bool:
-    """Whether to run under bfloat16 autocast; "auto" asks the machine (about three times faster where it can)."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    """Whether to run under bfloat16 autocast; "auto" asks the device that trains."""
+    return choose_dtype(precision, device()) == "bfloat16"
 
 
 def precision_name(precision: str) -> str:

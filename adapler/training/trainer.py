@@ -6,7 +6,7 @@ Dimensions: B batch, N tokens, L layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from adapler.training.schedule import slope_at
 from adapler.training.selection import column_of, score_rows, selection_value
 
 THRESHOLDS = "eta and theta"  # the name of their group of parameters
+LOSSES = ("cross_entropy", "contribution_loss", "soft_length")
 
 
 class StopWhenNotFinite(TrainerCallback):  # type: ignore[misc]
@@ -65,7 +66,15 @@ def true_everywhere(accelerator: Any, value: bool) -> bool:
     return bool(flag.item())
 
 
-class _ClampEta(TrainerCallback):  # type: ignore[misc]
+class _StepGuard(TrainerCallback):  # type: ignore[misc]
+    """Looks at a step's losses and gradients before they reach a weight, and keeps eta within its bounds after."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.check()
+
     def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         model.clamp_eta()
 
@@ -91,8 +100,10 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         model._ddp_params_and_buffers_to_ignore = ["eta", "theta", ".eta", ".theta"]
         self.core = model
         super().__init__(model=model, args=args, **kwargs)
-        self.add_callback(_ClampEta())
+        self.add_callback(_StepGuard(self._check_step))
         self._parts: dict[str, list[float]] = {}
+        self._losses_of_step: list[Tensor] = []  # (3,) for each forward pass
+        self._norms_of_step: dict[str, Tensor] = {}  # by group of parameters
         decay = self.objectives.average_decay
         self.average = WeightAverage(model, decay=decay) if decay else None
         if self.average is not None:
@@ -148,7 +159,13 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         return slope if bound is None else min(slope, bound)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """One forward pass, then each objective's gradient for its own parameters."""
+        """One forward pass, then each objective's gradient for its own parameters.
+
+        One backward pass cannot do: below the last Contribution Predictor a hidden state needs two gradients, one of
+        CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the scores of later
+        layers, so neither vanishes there. Their sum would train eta by gamma and the weights by phi. Two it is, and
+        the first of them ends at layer 0's attention and computes no gradient of a weight.
+        """
         model.train()
         if self.objectives.freeze_backbone:
             self.core.backbone.eval()  # no dropout in a classifier that does not train
@@ -157,7 +174,7 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
             raise ArgumentError("train_dataset: rows have no 'saliency'; adapler.training.stages.targets adds it")
         probe = torch.ones_like(self.core.eta).requires_grad_()  # (L,)
         parts = self._losses(model, inputs, probe=probe)
-        self._check_finite(parts)
+        self._losses_of_step.append(torch.stack([parts[name].detach() for name in LOSSES]))
 
         share = 1 / self.current_gradient_accumulation_steps
         cross_entropy = parts["cross_entropy"]
@@ -202,17 +219,35 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
                     torch.distributed.all_reduce(parameter.grad)
                     parameter.grad /= self.accelerator.num_processes
 
-    def _check_finite(self, parts: Mapping[str, Tensor]) -> None:
-        values = {name: float(value.detach()) for name, value in parts.items()}
-        for name, value in values.items():
-            self._parts.setdefault(name, []).append(value)
-        finite = all(math.isfinite(value) for value in values.values())
-        if not true_everywhere(self.accelerator, finite):
-            text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    def _check_step(self) -> None:
+        """Stop before a loss or a gradient that is not finite reaches a weight.
+
+        It is the step's only look at numbers on the device, which a GPU would otherwise wait for at each of them.
+        """
+        numbers = torch.cat([*self._losses_of_step, *(norm[None] for norm in self._norms_of_step.values())]).tolist()
+        count = len(LOSSES)
+        passes = [numbers[i : i + count] for i in range(0, count * len(self._losses_of_step), count)]
+        norms = dict(zip(self._norms_of_step, numbers[count * len(passes) :], strict=True))
+        self._losses_of_step, self._norms_of_step = [], {}
+        for losses in passes:
+            for name, value in zip(LOSSES, losses, strict=True):
+                self._parts.setdefault(name, []).append(value)
+        for group, norm in norms.items():
+            self._parts.setdefault(f"grad_norm_{group.split()[0]}", []).append(norm)
+
+        broken_losses = next((losses for losses in passes if not all(map(math.isfinite, losses))), None)
+        if not true_everywhere(self.accelerator, broken_losses is None):
+            shown = broken_losses if broken_losses is not None else passes[-1]
+            text = ", ".join(f"{name} {value:.4g}" for name, value in zip(LOSSES, shown, strict=True))
             broken = next((name for name, p in self.core.named_parameters() if not p.isfinite().all()), None)
             where = f"parameter {broken} is not finite" if broken else "all parameters are finite"
-            whose = "" if not finite else " in another process; here"
+            whose = "" if broken_losses is not None else " in another process; here"
             raise TrainingError(f"training stopped at {self._position()}: loss is not finite{whose} ({text}); {where}")
+        for group, norm in norms.items():
+            if not math.isfinite(norm):
+                raise TrainingError(
+                    f"training stopped at {self._position()}: the gradient of the parameter group {group!r} is {norm}"
+                )
 
     def _position(self) -> str:
         saved = self.state.global_step and self.state.log_history and self.args.save_strategy != "no"
@@ -220,22 +255,18 @@ class AdapLeRTrainer(Trainer):  # type: ignore[misc]
         return f"step {self.state.global_step + 1}, epoch {self.state.epoch or 0:.2f}{kept}"
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        """Clip the two objectives' gradients separately; a gradient that is not finite stops training before it
-        reaches a weight."""
+        """Clip the two objectives' gradients separately; each group's norm is computed once."""
         groups = {name: [p for _, p in parameters] for name, parameters in self._model_groups().items()}
         groups[THRESHOLDS] = [self.core.eta, self.core.theta]
+        norms = {
+            name: torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            for name, parameters in groups.items()
+        }
+        total: Tensor = torch.stack([norm for name, norm in norms.items() if name != THRESHOLDS]).norm()
         for name, parameters in groups.items():
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            self._parts.setdefault(f"grad_norm_{name.split()[0]}", []).append(float(norm))
-            if not torch.isfinite(norm):
-                raise TrainingError(
-                    f"training stopped at {self._position()}: the gradient of the parameter group {name!r} is {norm}"
-                )
-        total: Tensor = torch.nn.utils.clip_grad_norm_(
-            [p for name, parameters in groups.items() if name != THRESHOLDS for p in parameters],
-            self.args.max_grad_norm,
-        )
-        torch.nn.utils.clip_grad_norm_(groups[THRESHOLDS], self.args.max_grad_norm)
+            norm = norms[name] if name == THRESHOLDS else total
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.args.max_grad_norm, norm)
+        self._norms_of_step = norms
         return total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

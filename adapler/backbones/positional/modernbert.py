@@ -42,7 +42,7 @@ class ModernBert(Family):
         hidden: Tensor,
         *,
         positions: Tensor,
-        segments: Segments | None = None,
+        segments: Segments,
         key_bias: Tensor | None = None,
     ) -> Tensor:
         """The last layer, the final norm, and what the head reads: [CLS], or the mean of the tokens that are left.
@@ -50,16 +50,14 @@ class ModernBert(Family):
         In soft removal a token counts in the mean by its presence, so that a steep slope gives hard removal's mean.
         See Family.last_layer.
         """
-        given = {"segments": segments, "key_bias": key_bias}
-        given = {name: value for name, value in given.items() if value is not None}
-        hidden = self.layer(encoder, len(encoder.layers) - 1, hidden, positions=positions, **given)
+        last = len(encoder.layers) - 1
+        hidden = self.layer(encoder, last, hidden, positions=positions, segments=segments, key_bias=key_bias)
         hidden = encoder.final_norm(hidden.to(encoder.final_norm.weight.dtype))
-        rows = Segments(torch.full_like(positions[:, 0], positions.shape[1])) if segments is None else segments
-        states = hidden.flatten(0, 1)  # (T, D)
+        states = hidden[0]  # (T, D)
         if encoder.config.classifier_pooling == "cls":
-            return states.index_select(0, rows.first)[None]
+            return states.index_select(0, segments.first)[None]
         weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
-        empty = states.new_zeros(len(rows.lengths), states.shape[1])
-        total = empty.index_add(0, rows.owner, states * weights[:, None])  # (B, D)
-        count = empty[:, 0].index_add(0, rows.owner, weights)  # (B,)
+        empty = states.new_zeros(len(segments.lengths), states.shape[1])
+        total = empty.index_add(0, segments.owner, states * weights[:, None])  # (B, D)
+        count = empty[:, 0].index_add(0, segments.owner, weights)  # (B,)
         return (total / count[:, None])[None]

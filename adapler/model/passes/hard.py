@@ -6,6 +6,7 @@ Dimensions: B batch, N padded length of the input, T packed tokens, L layers, D 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -50,38 +51,69 @@ def hard_pass(
     if bool((lengths == 0).any()):
         raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
     batch, width = input_ids.shape
-    segments = Segments(lengths)
+    layers, flat = len(eta), batch * width
     place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
-    positions = positions[real][None]  # (1, T)
+    segments = Segments(lengths, owners=place // width, bound=width)
+    sequence = torch.arange(batch, device=mask.device)  # (B,) the row of the batch that each segment is
+    segments, sequence, moved = _grouped(segments, sequence)
+    place = place if moved is None else place[moved]
     hidden = families.embed(
         backbone,
-        input_ids[real][None],
-        positions=positions,
-        token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
+        input_ids.flatten()[place][None],
+        positions=positions.expand_as(input_ids).flatten()[place][None],
+        token_type_ids=None if token_type_ids is None else token_type_ids.flatten()[place][None],
     )  # (1, T, D)
 
     exact = torch.promote_types(hidden.dtype, torch.float32)  # the predictors' precision
-    scores = hidden.new_zeros(len(eta), batch * width, dtype=exact)
-    entered = torch.zeros_like(scores, dtype=torch.bool)
-    all_lengths = []
-    for index in range(len(eta)):
+    all_scores, all_read, all_entered, all_lengths, all_sequences = [], [], [], [], []
+    for index in range(layers):
         if remove:
             score = segment_softmax(predictors[index](hidden[0]), segments)  # (T,)
-            scores[index] = scores[index].index_put((place,), score)
-            delta = threshold(eta[index].to(exact), segments.lengths, scale=scale)[segments.owner]  # (T,)
-            is_cls = torch.zeros_like(place, dtype=torch.bool).index_fill_(0, segments.first, True)
-            keep = retention(score, delta, is_cls=is_cls)  # (T,)
-            place, hidden, segments = place[keep], hidden[:, keep], segments.select(keep)
-            positions = positions[:, keep]
-        entered[index, place] = True
+            all_scores.append(score)
+            all_read.append(place + index * flat)
+            kept = _kept(score, eta[index].to(exact), segments, scale=scale)
+            if kept is not None:
+                segments, sequence, moved = _grouped(segments.select(kept), sequence)
+                kept = kept if moved is None else kept[moved]  # (n,)
+                hidden, place = hidden.index_select(1, kept), place[kept]
+        all_entered.append(place + index * flat)
         all_lengths.append(segments.lengths)
-        if index == len(eta) - 1:
-            hidden = families.run_last_layer(backbone, hidden, positions=positions, segments=segments)  # (1, B, D)
-        else:
-            hidden = families.run_layer(backbone, index, hidden, positions=positions, segments=segments)  # (1, T, D)
+        all_sequences.append(sequence)
+        run = families.run_last_layer if index == layers - 1 else partial(families.run_layer, index=index)
+        at = positions.expand_as(input_ids).flatten()[place][None]  # (1, T)
+        hidden = run(backbone, hidden=hidden, positions=at, segments=segments)  # (1, T, D); (1, B, D) in the last
+    logits = families.head(backbone, hidden[0])  # (B, C), in the order of the segments
+    scores = None
+    if remove:
+        scores = torch.zeros(layers * flat, dtype=exact, device=mask.device)
+        scores = scores.index_copy(0, torch.cat(all_read), torch.cat(all_scores))
+    entered = torch.zeros(layers * flat, dtype=torch.bool, device=mask.device)
+    entered[torch.cat(all_entered)] = True
     return AdapLeROutput(
-        logits=families.head(backbone, hidden[0]),
-        lengths=torch.stack(all_lengths, dim=1),
-        contribution_scores=scores.view(-1, batch, width).transpose(0, 1) if remove else None,
-        retention_mask=entered.view(-1, batch, width).transpose(0, 1),
+        logits=logits[sequence.argsort()],
+        lengths=lengths.new_zeros(layers, batch).scatter(1, torch.stack(all_sequences), torch.stack(all_lengths)).T,
+        contribution_scores=None if scores is None else scores.view(layers, batch, width).transpose(0, 1),
+        retention_mask=entered.view(layers, batch, width).transpose(0, 1),
     )
+
+
+def _kept(score: Tensor, eta: Tensor, segments: Segments, *, scale: float) -> Tensor | None:
+    """(n,) positions of the tokens of a packed row that stay; None when all do. On a GPU the layer's only wait."""
+    if scale == 0:  # no score is below a threshold of 0
+        return None
+    delta = threshold(eta, segments.lengths, scale=scale)[segments.owner]  # (T,)
+    is_cls = torch.zeros_like(score, dtype=torch.bool).index_fill_(0, segments.first, True)
+    kept = retention(score, delta, is_cls=is_cls).nonzero()[:, 0]
+    return kept if len(kept) < len(score) else None
+
+
+def _grouped(segments: Segments, sequence: Tensor) -> tuple[Segments, Tensor, Tensor | None]:
+    """The segments with equally long ones as neighbours, where that saves attention calls (on a CPU).
+
+    Returns:
+        The segments; (B,) the batch's row of each; (T,) where each token was before, None where nothing has moved.
+    """
+    if segments.lengths.is_cuda or len(segments.runs) == len(set(segments.sizes)):
+        return segments, sequence, None
+    grouped, order, moved = segments.by_length()
+    return grouped, sequence[order], moved

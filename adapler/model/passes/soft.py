@@ -1,25 +1,27 @@
-"""Soft removal: tokens fade by a bias on their attention logits, and leave the batch when they have faded.
+"""Soft removal: tokens fade by a bias on their attention logits, and leave the packed row when they have faded.
 
-Dimensions: B batch, N padded length of the input, n tokens of a row that are still there, L layers, D hidden size.
+Dimensions: B batch, N padded length of the input, T packed tokens that are still there, L layers, D hidden size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
+from adapler.backbones.packing import Segments, segment_log_softmax, segment_sum
 from adapler.errors import ArgumentError
 from adapler.model.contribution import MASKED, retention, soft_removal, threshold
 from adapler.model.outputs import AdapLeROutput
 
 # exp(-15) of an attention weight: a token below this presence cannot matter any more in soft mode.
 GONE = -15.0
-# Soft mode gathers the tokens that are left only when it saves at least a tenth: the copy is not free.
-WORTH_GATHERING = 0.9
+# Tokens that have faded leave the row only when at least a fiftieth of it has: the copy is not free.
+WORTH_GATHERING = 0.98
 
 
 def soft_pass(
@@ -39,8 +41,9 @@ def soft_pass(
 ) -> AdapLeROutput:
     """Tokens fade by an accumulating bias on their attention logits, differentiable in scores and thresholds.
 
-    Scores are softmax(predictor + log presence), which is the softmax times the presence, renormalised, kept in
-    logarithms. Tokens whose presence has fallen below exp(-15) are physically removed from the batch.
+    Real tokens are one packed row, so padding costs nothing. Scores are softmax(predictor + log presence), which is the
+    softmax times the presence, renormalised, kept in logarithms. Tokens whose presence has fallen below exp(-15) are
+    physically removed from the row, each sequence by itself. The last layer runs for [CLS] only.
 
     Args:
         backbone, predictors, eta, input_ids, mask, positions, token_type_ids, scale: see hard_pass.
@@ -48,52 +51,52 @@ def soft_pass(
         probe: (L,) factors on the score of [CLS], or None.
 
     Raises:
-        ArgumentError: a row that does not begin with a real token.
+        ArgumentError: a row without a real token.
     """
-    if not bool(mask[:, 0].all()):
-        raise ArgumentError("attention_mask: soft removal needs [CLS] in the first column (padding on the right)")
-    batch, width = input_ids.shape
+    real = mask.bool()  # (B, N)
+    lengths = real.sum(-1)
+    if bool((lengths == 0).any()):
+        raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
+    width = input_ids.shape[1]
+    place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
+    segments = Segments(lengths, owners=place // width, bound=width)
+    positions = positions.expand_as(input_ids).flatten()[place][None]  # (1, T)
     hidden = families.embed(
         backbone,
-        input_ids,
+        input_ids[real][None],
         positions=positions,
-        token_type_ids=token_type_ids,
-    )  # (B, N, D)
-    place = torch.arange(width, device=mask.device).expand(batch, width)  # (B, n) column of each token in the input
+        token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
+    )  # (1, T, D)
     exact = torch.promote_types(hidden.dtype, torch.float32)
-    presence = torch.where(mask.bool(), 0.0, MASKED).to(exact)  # (B, n) logarithm; 0 for [CLS] always
-    kept = mask.bool()
+    presence = torch.zeros_like(place, dtype=exact)  # (T,) logarithm; 0 for [CLS] always
+    kept = torch.ones_like(place, dtype=torch.bool)  # (T,)
     all_scores, all_presence, all_lengths, all_kept = [], [], [], []
     for index in range(len(eta)):
-        logits = predictors[index](hidden) + presence  # (B, n)
+        is_cls = torch.zeros_like(kept).index_fill(0, segments.first, True)
+        logits = predictors[index](hidden[0]) + presence  # (T,)
         if probe is not None:
-            logits = torch.cat([logits[:, :1] + probe[index].log(), logits[:, 1:]], dim=1)
-        log_scores = logits.log_softmax(-1)
+            logits = logits.index_add(0, segments.first, probe[index].log().to(exact).expand(len(segments.first)))
+        log_scores = segment_log_softmax(logits, segments)
         scores = log_scores.exp()
-        present = 1 + presence[:, 1:].exp().sum(-1, keepdim=True)  # (B, 1) soft length that CP_l sees
-        delta = threshold(eta[index], present, scale=scale)
-        is_cls = torch.zeros_like(kept)
-        is_cls[:, 0] = True
+        present = segment_sum(presence.exp(), segments)  # (B,) soft length that CP_l sees; [CLS] counts 1
+        delta = threshold(eta[index], present, scale=scale)[segments.owner]  # (T,)
         kept = kept & retention(scores, delta, is_cls=is_cls)
-        all_scores.append(_spread(log_scores, place, width=width))
-        all_presence.append(_spread(presence, place, width=width))
-        all_kept.append(torch.zeros_like(mask, dtype=torch.bool).scatter(1, place, kept))
+        all_scores.append(_spread(log_scores, place, like=mask, fill=MASKED))
+        all_presence.append(_spread(presence, place, like=mask, fill=MASKED))
+        all_kept.append(_spread(kept, place, like=mask, fill=False))
 
         faded = soft_removal(scores, delta, slope=slope, beta=beta, gradient_slope=gradient_slope)
-        faded = faded.masked_fill(is_cls, 0.0)
-        presence = (presence + faded).clamp(min=MASKED)  # (B, n) now with layer l's own mask
-        all_lengths.append(1 + presence[:, 1:].exp().sum(-1))
-        alive = (presence > GONE) | is_cls
-        most = int(alive.sum(-1).max())
-        if most <= WORTH_GATHERING * alive.shape[1]:
-            # Living tokens first, in order; shorter rows fill up with faded ones, which stay faded.
-            order = (~alive).to(torch.int8).argsort(dim=1, stable=True)[:, :most].sort(dim=1).values  # (B, most)
-            hidden = hidden.gather(1, order[..., None].expand(-1, -1, hidden.shape[-1]))  # (B, most, D)
-            presence, place, kept, positions = (x.gather(1, order) for x in (presence, place, kept, positions))
-        if index == len(eta) - 1:
-            hidden = families.run_last_layer(backbone, hidden, positions=positions, key_bias=presence)  # (1, B, D)
-        else:
-            hidden = families.run_layer(backbone, index, hidden, positions=positions, key_bias=presence)  # (B, n, D)
+        presence = (presence + faded.masked_fill(is_cls, 0.0)).clamp(min=MASKED)  # (T,) now with layer l's own mask
+        all_lengths.append(segment_sum(presence.exp(), segments))
+        alive = ((presence > GONE) | is_cls).nonzero()[:, 0]  # (T',)
+        if len(alive) <= WORTH_GATHERING * len(place):
+            segments = segments.select(alive)
+            hidden, positions = hidden.index_select(1, alive), positions[:, alive]
+            presence, place, kept = presence[alive], place[alive], kept[alive]
+        run = families.run_last_layer if index == len(eta) - 1 else partial(families.run_layer, index=index)
+        hidden = run(
+            backbone, hidden=hidden, positions=positions, segments=segments, key_bias=presence[None]
+        )  # (1, T, D); (1, B, D) in the last
     return AdapLeROutput(
         logits=families.head(backbone, hidden[0]),
         lengths=torch.stack(all_lengths, dim=1),
@@ -104,6 +107,6 @@ def soft_pass(
     )
 
 
-def _spread(values: Tensor, place: Tensor, *, width: int) -> Tensor:
-    """(B, n) back to the input's columns, (B, N); removed tokens get the masked value."""
-    return values.new_full((len(values), width), MASKED).scatter(1, place, values)
+def _spread(values: Tensor, place: Tensor, *, like: Tensor, fill: float) -> Tensor:
+    """(T,) packed values back to the places that they have in the padded input, (B, N); `fill` elsewhere."""
+    return values.new_full((like.numel(),), fill).index_copy(0, place, values).view(like.shape)

@@ -130,9 +130,10 @@ def saliency_targets(
                 inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
                 inputs["labels"] = torch.tensor([labels[row] for row in batch], device=device)
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-                    scores = layer_saliency(classifier, inputs, target="gold")[:, 0].cpu().numpy()  # (B, N)
+                    scores = layer_saliency(classifier, inputs, target="gold", layers=(0,))  # (B, 1, N)
+                by_row = scores[:, 0].cpu().numpy()
                 for position, row in enumerate(batch):
-                    totals[row] += scores[position, : lengths[row]]
+                    totals[row] += by_row[position, : lengths[row]]
                 bar.update(len(batch))
     saliency = [(total / len(classifiers)).astype(np.float32) for total in totals]
     return datasets.Dataset.from_dict({"id": dataset["id"], "saliency": saliency})

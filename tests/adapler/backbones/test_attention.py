@@ -14,7 +14,14 @@ from torch.testing import assert_close
 
 from adapler.backbones import attention
 from adapler.backbones.attention import adapler_attention, biased_attention, packed_attention
-from adapler.backbones.packing import Segments, from_padded, segment_softmax, to_padded
+from adapler.backbones.packing import (
+    Segments,
+    from_padded,
+    segment_log_softmax,
+    segment_softmax,
+    segment_sum,
+    to_padded,
+)
 from adapler.errors import ArgumentError
 
 
@@ -28,6 +35,21 @@ def slow(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor, scale: floa
     return ((query @ key.transpose(-1, -2)) * scale + bias[:, None, None, :]).softmax(-1) @ value
 
 
+def packed(x: Tensor) -> Tensor:
+    """(B, H, N, E) of sequences of equal length -> (1, H, B N, E)."""
+    return x.transpose(0, 1).flatten(1, 2)[None]
+
+
+def biased(query: Tensor, key: Tensor, value: Tensor, *, key_bias: Tensor, **options: Any) -> Tensor:
+    """`biased_attention` of sequences of equal length: (B, H, N, E) and biases (B, N)."""
+    batch, length = key_bias.shape
+    segments = Segments(torch.full((batch,), length))
+    out = biased_attention(
+        packed(query), packed(key), packed(value), key_bias=key_bias.view(1, -1), segments=segments, **options
+    )
+    return out[0].unflatten(1, (batch, length)).transpose(0, 1)
+
+
 @pytest.mark.parametrize("scale", [8**-0.5, 1.0])
 def test_biased_attention_equals_masked_attention_in_value_and_gradient(scale: float) -> None:
     results = []
@@ -35,7 +57,7 @@ def test_biased_attention_equals_masked_attention_in_value_and_gradient(scale: f
         query, key, value = random_qkv(3, 7)
         bias = (-4 * torch.rand(3, 7, generator=torch.Generator().manual_seed(1))).requires_grad_()
         if use == "bias":
-            out = biased_attention(query, key, value, key_bias=bias, scale=scale)
+            out = biased(query, key, value, key_bias=bias, scale=scale)
         elif use == "mask":
             mask = bias[:, None, None, :].expand(-1, 2, 7, -1)
             out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
@@ -55,7 +77,7 @@ def test_more_extra_features_change_neither_values_nor_gradients(extra: int) -> 
     for features in (1, extra):
         query, key, value = random_qkv(3, 7)
         bias = (-4 * torch.rand(3, 7, generator=torch.Generator().manual_seed(1))).requires_grad_()
-        out = biased_attention(query, key, value, key_bias=bias, scale=0.4, extra_features=features)
+        out = biased(query, key, value, key_bias=bias, scale=0.4, extra_features=features)
         (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
         results.append([out, query.grad, key.grad, value.grad, bias.grad])
     for narrow, wide in zip(*results, strict=True):
@@ -76,9 +98,10 @@ def test_on_cuda_the_head_size_is_a_multiple_of_eight(head: int, wide: int, monk
         sizes.extend([query.shape[-1], key.shape[-1], value.shape[-1]])
         return value
 
-    monkeypatch.setattr(attention, "scaled_dot_product_attention", attend)
+    monkeypatch.setattr(attention, "packed_attention", attend)
     query, key, value = (torch.randn(1, 2, 3, head).as_subclass(OnCuda) for _ in range(3))
-    out = biased_attention(query, key, value, key_bias=torch.zeros(1, 3), scale=1.0)
+    segments = Segments(torch.tensor([2, 1]))
+    out = biased_attention(query, key, value, key_bias=torch.zeros(1, 3), segments=segments, scale=1.0)
     assert sizes == [wide] * 3 and out.shape[-1] == head
 
 
@@ -139,11 +162,11 @@ def test_varlen_attention_with_a_stand_in_for_the_kernel(
 def test_masked_keys_get_no_weight(dtype: torch.dtype, depth: float) -> None:
     query, key, value = (x.detach() for x in random_qkv(2, 6, dtype=dtype))
     bias = torch.tensor([[0, 0, 0, depth, depth, 0], [0, depth, depth, depth, depth, depth]])
-    out = biased_attention(query, key, value, key_bias=bias, scale=8**-0.5)
+    out = biased(query, key, value, key_bias=bias, scale=8**-0.5)
     assert out.isfinite().all()
     changed = value.clone()
     changed[bias[:, None, :, None].expand_as(value) < 0] = 1e3
-    assert torch.equal(biased_attention(query, key, changed, key_bias=bias, scale=8**-0.5), out)
+    assert torch.equal(biased(query, key, changed, key_bias=bias, scale=8**-0.5), out)
     # a single key left: its value, whatever the query
     assert_close(out[1], value[1, :, :1].expand_as(out[1]), atol=1e-2 if dtype != torch.float32 else 1e-6, rtol=0)
 
@@ -151,7 +174,7 @@ def test_masked_keys_get_no_weight(dtype: torch.dtype, depth: float) -> None:
 def test_bfloat16_is_close_and_its_gradients_finite() -> None:
     query, key, value = random_qkv(2, 6, dtype=torch.bfloat16)
     bias = torch.tensor([[0, -1.0, -2.0, -1e4, -0.5, -3.0]] * 2, requires_grad=True)
-    out = biased_attention(query, key, value, key_bias=bias, scale=8**-0.5)
+    out = biased(query, key, value, key_bias=bias, scale=8**-0.5)
     exact = slow(query.float(), key.float(), value.float(), bias=bias, scale=8**-0.5)
     assert_close(out.float(), exact, atol=0.05, rtol=0.05)
     out.float().sum().backward()
@@ -181,28 +204,33 @@ def test_packed_attention_equals_a_loop(sizes: list[int], attend: Any, seed: int
 def test_attention_function_returns_heads_last_and_its_default_scale() -> None:
     query, key, value = random_qkv(2, 5)
     module = SimpleNamespace(training=False, is_causal=False)
-    zero = torch.zeros(2, 5)
-    expected = slow(query, key, value, bias=zero, scale=8**-0.5).transpose(1, 2)
-    for options in ({"key_bias": zero}, {}):
-        out, weights = adapler_attention(module, query, key, value, None, **options)
+    expected = slow(query, key, value, bias=torch.zeros(2, 5), scale=8**-0.5).transpose(1, 2)  # (B, N, H, E)
+    out, weights = adapler_attention(module, query, key, value, None)
+    assert weights is None
+    assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    segments = Segments(torch.tensor([5, 5]))
+    for options in ({}, {"key_bias": torch.zeros(1, 10)}):
+        row = (packed(x) for x in (query, key, value))
+        out, weights = adapler_attention(module, *row, None, segments=segments, **options)
         assert weights is None
-        assert_close(out, expected, atol=1e-5, rtol=1e-5)
-    packed, _ = adapler_attention(module, query[:1], key[:1], value[:1], None, segments=Segments(torch.tensor([5])))
-    assert_close(packed, expected[:1], atol=1e-5, rtol=1e-5)
+        assert_close(out, expected.reshape(1, 10, 2, 8), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {"segments": Segments(torch.tensor([4]))}])
+@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {}])
 def test_dropout_is_refused(options: dict[str, object]) -> None:
     query, key, value = random_qkv(1, 4)
     with pytest.raises(ArgumentError, match="^attention dropout: 0.1 is not 0"):
-        adapler_attention(torch.nn.Identity(), query, key, value, None, dropout=0.1, **options)
+        adapler_attention(
+            torch.nn.Identity(), query, key, value, None, dropout=0.1, segments=Segments(torch.tensor([4])), **options
+        )
 
 
-@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {"segments": Segments(torch.tensor([4]))}])
+@pytest.mark.parametrize("options", [{"key_bias": torch.zeros(1, 4)}, {}])
 @pytest.mark.parametrize("keyword", ["sliding_window", "softcap", "position_bias"])
 def test_keywords_of_other_kinds_of_attention_are_refused(keyword: str, options: dict[str, object]) -> None:
     """Swallowed, they would give other numbers without a word."""
     query, key, value = random_qkv(1, 4)
+    options = {**options, "segments": Segments(torch.tensor([4]))}
     with pytest.raises(ArgumentError, match=f"^attention: the backbone's layers ask for {keyword}=2, which AdapLeR"):
         adapler_attention(torch.nn.Identity(), query, key, value, None, **{keyword: 2}, **options)
     adapler_attention(torch.nn.Identity(), query, key, value, None, **{keyword: None}, **options)  # asks for nothing
@@ -235,6 +263,19 @@ def test_round_trip_and_softmax_of_each_segment(sizes: list[int], seed: int) -> 
     assert torch.equal(from_padded(to_padded(scores, segments), segments), scores)
     expected = torch.cat([part.softmax(0) for part in scores.split(sizes)])
     assert_close(segment_softmax(scores, segments), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
+def test_sums_and_log_softmax_of_each_segment_and_their_gradients(sizes: list[int], seed: int) -> None:
+    torch.manual_seed(seed)
+    segments, scores = Segments(torch.tensor(sizes)), (30 * torch.randn(sum(sizes))).requires_grad_()
+    parts, weights = scores.split(sizes), torch.randn(sum(sizes))
+    assert_close(segment_sum(scores, segments), torch.stack([part.sum() for part in parts]), atol=1e-4, rtol=1e-5)
+    found, expected = segment_log_softmax(scores, segments), torch.cat([part.log_softmax(0) for part in parts])
+    assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    gradients = [torch.autograd.grad(x @ weights, scores)[0] for x in (found, expected)]
+    assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
 
 def test_softmax_of_huge_scores_is_finite() -> None:

@@ -122,8 +122,8 @@ def test_labels_give_cross_entropy() -> None:
         ({"attention_mask": torch.ones(2, 5)}, r"^attention_mask: shape \(2, 5\) is not that of input_ids, \(2, 6\)$"),
         ({"attention_mask": torch.tensor([[1] * 6, [0] * 6])}, "^attention_mask: row 1 has no real token$"),
         (
-            {"attention_mask": torch.tensor([[1] * 6, [0] * 3 + [1] * 3]), "removal": "soft"},
-            r"^attention_mask: soft removal needs \[CLS\] in the first column",
+            {"attention_mask": torch.tensor([[0] * 6, [1] * 6]), "removal": "soft"},
+            "^attention_mask: row 0 has no real token$",
         ),
     ],
 )

@@ -44,7 +44,7 @@ def wrapped(classifier: Any) -> Any:
     )
     with torch.no_grad():
         for predictor in model.contribution_predictors:
-            predictor.dense.weight.normal_()
+            predictor.dense.weight.normal_(std=0.3)
             predictor.score.weight.normal_(std=0.3)
         model.eta.fill_(0.6)
     return model.eval()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adapler.backbones.saliency import layer_saliency
 from adapler.errors import ArgumentError
@@ -72,15 +73,46 @@ def hooks_of(classifier: Any) -> list[int]:
     return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in classifier.modules()]
 
 
-def warmed_up() -> Any:
-    """transformers hooks its own recorder of hidden states into a model once, at the first call that asks for them."""
-    classifier = tiny_classifier()
-    classifier(torch.tensor([[3]]), output_hidden_states=True)
-    return classifier
+class Products(TorchDispatchMode):
+    """Counts the matrix products of dense layers, with and without a bias: forward and backward."""
+
+    forward = backward = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.forward += func is torch.ops.aten.addmm.default
+        self.backward += func is torch.ops.aten.mm.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_that_are_asked_for_alone(family: str) -> None:
+    classifier, batch = tiny_classifier(family), batch_for(family, SIZES)
+    every = layer_saliency(classifier, batch, target="predicted")
+    for layers in ((0,), (2,), (2, 0), (1, 2)):
+        assert torch.equal(layer_saliency(classifier, batch, target="predicted", layers=layers), every[:, list(layers)])
+
+
+@pytest.mark.parametrize(("layer", "backward"), [(0, 3), (2, 1)])
+def test_the_backward_pass_ends_at_the_lowest_layer_and_computes_no_gradient_of_a_weight(
+    layer: int, backward: int
+) -> None:
+    classifier, batch = tiny_classifier(), random_batch([6, 6])
+    with Products() as products:
+        layer_saliency(classifier, batch, target="predicted", layers=(layer,))
+    per_layer, head = 6, 2  # dense layers
+    assert products.forward == LAYERS * per_layer + head
+    assert products.backward == backward * per_layer + head, "one product a dense layer: the gradient of its input"
+
+
+@pytest.mark.parametrize("layers", [(), (3,), (-1,), (1, 1)])
+def test_layers_that_the_model_does_not_have(layers: tuple[int, ...]) -> None:
+    message = rf"^layers: \[{', '.join(map(str, layers))}\] are not one or more different layers of 0 to 2$"
+    with pytest.raises(ArgumentError, match=message):
+        layer_saliency(tiny_classifier(), random_batch(SIZES), target="predicted", layers=layers)
 
 
 def test_leaves_the_model_as_found() -> None:
-    classifier, batch = warmed_up(), random_batch(SIZES)
+    classifier, batch = tiny_classifier(), random_batch(SIZES)
     classifier.train()
     classifier.bert.encoder.layer[1].eval()  # a mixture of modes
     classifier.bert.embeddings.requires_grad_(False)
@@ -102,7 +134,7 @@ def test_leaves_the_model_as_found() -> None:
 
 
 def test_is_left_as_found_after_an_error() -> None:
-    classifier = warmed_up().train()
+    classifier = tiny_classifier().train()
     hooks = hooks_of(classifier)
     with pytest.raises(ArgumentError):
         layer_saliency(classifier, random_batch(SIZES), target="gold")

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from adapler import AdapLeRConfig
+from adapler.backbones.families import layers_of
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, predictor_flops, speedup
 from tests.adapler.backbones.test_backbones import FAMILIES
@@ -35,20 +36,29 @@ def test_backbone_flops_equal_the_counter(family: str, length: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_adapler_flops_equal_the_counter(family: str) -> None:
+@pytest.mark.parametrize("convention", ["paper", "executed"])
+def test_adapler_flops_equal_the_counter(family: str, convention: Any) -> None:
     model = tiny_adapler(family)
+    if convention == "paper":  # a layer with a hook runs whole
+        layers_of(model.backbone)[-1].register_forward_hook(lambda *_: None)
     dropped = 0
     for seed, length in enumerate([1, 2, 9, 20]):
         expected, out = counted(model, random_batch([length], seed=seed)["input_ids"])
-        assert adapler_flops(model.config, torch.tensor([length]), out.lengths).tolist() == [expected]
+        flops = adapler_flops(model.config, torch.tensor([length]), out.lengths, convention=convention)
+        assert flops.tolist() == [expected]
         dropped += length * LAYERS - int(out.lengths.sum())
     assert dropped > 10
 
 
-def test_none_mode_costs_what_the_backbone_costs() -> None:
-    model = tiny_adapler()
-    expected, _ = counted(model, random_batch([9])["input_ids"], removal="none")
-    assert backbone_flops(model.config, torch.tensor([9])).tolist() == [expected]
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("lengths", [[1], [9], [9, 4, 9, 7]])
+def test_none_mode_costs_what_the_backbone_costs(family: str, lengths: list[int]) -> None:
+    model, batch = tiny_adapler(family), random_batch(lengths, pad=1 if family == "roberta" else 0)
+    expected, _ = counted(model, **batch, removal="none")
+    assert float(backbone_flops(model.config, torch.tensor(lengths), convention="executed").sum()) == expected
+    layers_of(model.backbone)[-1].register_forward_hook(lambda *_: None)
+    whole, _ = counted(model, **batch, removal="none")
+    assert float(backbone_flops(model.config, torch.tensor(lengths)).sum()) == whole
 
 
 def by_hand_config() -> AdapLeRConfig:
@@ -74,6 +84,20 @@ def test_speedup_by_hand() -> None:
     # layers (1024 + 256) + (256 + 16) = 1552, predictors read 4 and 4: 240, head 48: 1840
     assert adapler_flops(config, lengths_in, lengths).tolist() == [2754, 1840]
     assert speedup(config, lengths_in, lengths) == pytest.approx((8368 + 2608) / (2754 + 1840))
+
+
+def test_executed_by_hand() -> None:
+    """As above, but the last of two layers for [CLS]: 256 + n * 4*4*2 = 256 + 32 n."""
+    config = by_hand_config()
+    lengths_in, lengths = torch.tensor([10, 4]), torch.tensor([[5, 2], [4, 1]])
+    # n = 10: 4160 + 576 + 48 = 4784;  n = 4: 1280 + 384 + 48 = 1712
+    assert backbone_flops(config, lengths_in, convention="executed").tolist() == [4784, 1712]
+    # 1680 + 320 + 450 + 48 = 2498;  1280 + 288 + 240 + 48 = 1856
+    assert adapler_flops(config, lengths_in, lengths, convention="executed").tolist() == [2498, 1856]
+    gain = speedup(config, lengths_in, lengths, convention="executed")
+    assert gain == pytest.approx((4784 + 1712) / (2498 + 1856))
+    with pytest.raises(ArgumentError, match="^convention: 'padded' is not one of paper, executed$"):
+        speedup(config, lengths_in, lengths, convention="padded")  # type: ignore[arg-type]
 
 
 def test_keeping_everything_costs_a_little_more_than_the_backbone() -> None:

@@ -153,6 +153,41 @@ def test_same_seed_same_result(tmp_path: Path, tiny_tokenizer: Any) -> None:
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
+def test_the_two_objectives_are_clipped_apart(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    found = []
+    for bound in (1e9, 1e-3):
+        one = trainer(tmp_path, tiny_tokenizer, model=no_dropout(tiny_adapler(eta=0.5)), max_grad_norm=bound)
+        one.current_gradient_accumulation_steps = 1
+        one.training_step(one.model, one.data_collator([one.train_dataset[i] for i in range(8)]))
+        total = float(one._clip_grad_norm(one.model))
+        found.append({name: p.grad for name, p in one.core.named_parameters() if p.grad is not None})
+        one._check_step()
+        assert {name for name in one._parts if "norm" in name} == {
+            "grad_norm_backbone",
+            "grad_norm_predictors",
+            "grad_norm_eta",
+        }
+    whole, clipped = found
+    for thresholds in (False, True):
+        names = [name for name in whole if (name in ("eta", "theta")) == thresholds]
+        norm = float(torch.cat([whole[name].flatten() for name in names]).norm())
+        assert norm > 1e-3 and (thresholds or norm == pytest.approx(total, rel=1e-5))
+        for name in names:
+            torch.testing.assert_close(clipped[name], whole[name] * 1e-3 / (norm + 1e-6), atol=1e-9, rtol=1e-4)
+
+
+def test_every_forward_pass_of_an_accumulated_step_is_looked_at(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    one = trainer(tmp_path, tiny_tokenizer, settings={"accumulation": 2})
+    one.current_gradient_accumulation_steps = 2
+    for indices, loss in ((range(4), "first"), (range(4, 8), "second")):
+        batch = one.data_collator([one.train_dataset[i] for i in indices])
+        if loss == "first":
+            batch["saliency"][0] = float("nan")
+        one.training_step(one.model, batch)
+    with pytest.raises(TrainingError, match="step 1,.*loss is not finite .*contribution_loss nan"):
+        one._check_step()
+
+
 @pytest.mark.parametrize(
     ("parameter", "group"),
     [
