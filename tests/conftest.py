@@ -15,6 +15,10 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -85,7 +89,56 @@ def _distilbert() -> Any:
     )
 
 
-CLASSIFIERS = {"bert": _bert, "roberta": _roberta, "electra": _electra, "distilbert": _distilbert}
+def _mpnet(**options: Any) -> Any:
+    return MPNetForSequenceClassification(
+        MPNetConfig(
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=INNER,
+            attention_probs_dropout_prob=0.0,
+            initializer_range=0.25,
+            **{**_SHARED, "pad_token_id": 1, **options},
+        )
+    )
+
+
+def _modernbert(**options: Any) -> Any:
+    """One layer with full attention, two with windows that reach 4 tokens to each side."""
+    return ModernBertForSequenceClassification(
+        ModernBertConfig(
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=INNER,
+            initializer_range=0.4,
+            local_attention=8,
+            rope_parameters={
+                "full_attention": {"rope_type": "default", "rope_theta": 100.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            },
+            bos_token_id=2,
+            eos_token_id=2,
+            cls_token_id=2,
+            sep_token_id=2,
+            **{**_SHARED, "classifier_pooling": "mean", **options},
+        )
+    )
+
+
+CLASSIFIERS = {
+    "bert": _bert,
+    "roberta": _roberta,
+    "electra": _electra,
+    "distilbert": _distilbert,
+    "mpnet": _mpnet,
+    "modernbert": _modernbert,
+}
+
+
+def padding_of(family: str) -> int:
+    """The id of the padding token in the tiny classifiers."""
+    return 1 if family in ("roberta", "mpnet") else 0
 
 
 def tiny_classifier(family: str = "bert", *, seed: int = 0, **options: Any) -> Any:

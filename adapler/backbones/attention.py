@@ -11,7 +11,7 @@ F extra features.
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
+from adapler.backbones.positional.pairwise import pairwise_attention, window
 from adapler.errors import ArgumentError
 from adapler.precision import AMPERE
 
@@ -188,24 +189,41 @@ def adapler_attention(
     dropout: float = 0.0,
     key_bias: Tensor | None = None,
     segments: Segments | None = None,
+    positions: Tensor | None = None,
+    sliding_window: int | None = None,
+    deterministic: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """The function that transformers calls in every layer; see the top of this file.
 
+    Args:
+        module, query, key, value, attention_mask, scaling, dropout: as in transformers.
+        key_bias, segments: see biased_attention and packed_attention.
+        positions: of the tokens in the input, which a sliding window needs.
+        sliding_window: tokens as far apart as this, or farther, do not see each other.
+        deterministic: of flash attention's own kernels; nothing here.
+
     Raises:
-        ArgumentError: the layer asks for something that soft and hard removal do not compute: attention dropout, or
-            a keyword of another kind of attention (`sliding_window`, `softcap`).
+        ArgumentError: the layer asks for something that soft and hard removal do not compute: attention dropout, a
+            sliding window without positions, or a keyword of another kind of attention (`softcap`).
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if dropout and segments is not None:
         raise ArgumentError(f"attention dropout: {dropout} is not 0, and only the backbone's own forward pass has it")
+    if positions is None:
+        kwargs["sliding_window"] = sliding_window
     unknown = sorted(name for name, given in kwargs.items() if given is not None)
     if unknown and segments is not None:
         raise ArgumentError(
             f"attention: the backbone's layers ask for {unknown[0]}={kwargs[unknown[0]]!r}, "
             "which AdapLeR does not compute; only attention between all tokens is supported"
         )
-    if segments is not None and key_bias is not None:
+    if sliding_window is not None and positions is not None and segments is not None:
+        term = partial(window, reach=sliding_window - 1, dtype=query.dtype)
+        out = pairwise_attention(
+            query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=key_bias
+        )
+    elif segments is not None and key_bias is not None:
         out = biased_attention(query, key, value, key_bias=key_bias, segments=segments, scale=scale)
     elif segments is not None:
         out = packed_attention(query, key, value, segments=segments, scale=scale)

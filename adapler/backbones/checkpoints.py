@@ -157,7 +157,8 @@ def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_t
     last = [module for module in classifier.modules() if isinstance(module, torch.nn.Linear)][-1]
     for layer in {pooler, last}:
         layer.weight.normal_(std=healthy)
-        layer.bias.zero_()
+        if layer.bias is not None:  # ModernBERT's pooler has none
+            layer.bias.zero_()
     logger.warning(
         "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained",
         healthy,

@@ -8,23 +8,25 @@ Dimensions: B batch, N padded length, n tokens that enter a layer, D hidden size
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapler.backbones.attention import cls_attention
+from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
+from adapler.backbones.positional import modernbert
+from adapler.backbones.positional.mpnet import MPNet
 from adapler.errors import ArgumentError
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
 
 
 def _bert_head(classifier: Any, cls: Tensor) -> Tensor:
-    return classifier.classifier(classifier.dropout(classifier.bert.pooler(cls[:, None])))  # type: ignore[no-any-return]
+    pooler = classifier.get_submodule(f"{classifier.base_model_prefix}.pooler")
+    return classifier.classifier(classifier.dropout(pooler(cls[:, None])))  # type: ignore[no-any-return]
 
 
 def _dense_head(classifier: Any, cls: Tensor) -> Tensor:
@@ -36,111 +38,17 @@ def _distilbert_head(classifier: Any, cls: Tensor) -> Tensor:
     return classifier.classifier(classifier.dropout(hidden))  # type: ignore[no-any-return]
 
 
-def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
-    return layer.feed_forward_chunk(layer.attention.output(context, states))  # type: ignore[no-any-return]
-
-
 def _distilbert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
     states = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
     return layer.output_layer_norm(layer.ffn(states) + states)  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class Family:
-    """One backbone family.
-
-    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`, and
-    `last_layer` if it can; until then its last layer runs whole.
-
-    Attributes:
-        base: name of the encoder inside the classifier.
-        layers: attribute path from the encoder to its list of layers.
-        head: (classifier, hidden states of [CLS] (B, D)) -> logits (B, C).
-        pooler: attribute path of the dense layer between [CLS] and the classifier.
-        attention_dropout: name of the configuration's attention dropout.
-        feed_forward: name of the configuration's feed-forward width.
-        positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
-        projections: attribute paths from a layer to its query, key and value.
-        after_attention: (layer, what the heads give, hidden states) -> the layer's output, all (1, n, D).
-    """
-
-    base: str
-    layers: str
-    head: Callable[[Any, Tensor], Tensor]
-    pooler: str
-    attention_dropout: str = "attention_probs_dropout_prob"
-    feed_forward: str = "intermediate_size"
-    positions_after_padding: bool = False
-    projections: tuple[str, str, str] = ("attention.self.query", "attention.self.key", "attention.self.value")
-    after_attention: Callable[[Any, Tensor, Tensor], Tensor] = _bert_after_attention
-
-    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-        """Run one layer.
-
-        Args:
-            encoder: the encoder inside the classifier.
-            index: of the layer, from 0.
-            hidden: (B, n, D), the tokens that enter the layer; one packed row (1, T, D) in hard removal.
-            positions: (B, n) the tokens' positions in the input, before any token was removed. Absolute positions
-                were added to the embeddings, so these four families do not use it.
-            attention: keyword arguments for `adapler_attention`: `key_bias` or `segments`.
-
-        Returns:
-            Shape of hidden.
-        """
-        output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
-        return output
-
-    def last_layer(
-        self, encoder: Any, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
-    ) -> Tensor:
-        """Run the last layer for the first token of each sequence, which is all that a classifier reads. Exact.
-
-        A head's logits are q . (K h + b) = (K^T q) . h + q . b. The last term is the same for every key, so it does not
-        change the softmax. The values are V h + c, and attention weights sum to 1, so the mean of the values is
-        V (mean of h) + c. So the keys and values of all tokens need not be computed.
-
-        Args:
-            encoder: the encoder inside the classifier.
-            hidden: (1, T, D), the tokens that enter the layer.
-            positions: (1, T), see `layer`.
-            segments: where the sequences begin and end.
-            key_bias: (1, T), added to the logits of each key.
-
-        Returns:
-            (1, B, D).
-        """
-        layers = encoder.get_submodule(self.layers)
-        layer, first = layers[len(layers) - 1], segments.first
-        query, key, value = (layer.get_submodule(path) for path in self.projections)
-        if type(self).layer is not Family.layer or not self._is_plain(encoder, layer):
-            attention = {"segments": segments} if key_bias is None else {"segments": segments, "key_bias": key_bias}
-            return self.layer(encoder, len(layers) - 1, hidden, positions=positions, **attention)[:, first]
-        states = hidden.index_select(1, first)  # (1, B, D)
-        by_head = (encoder.config.num_attention_heads, -1)
-        queries = query(states)[0].unflatten(1, by_head)  # (B, H, E)
-        queries = queries * queries.shape[-1] ** -0.5
-        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.unflatten(0, by_head))  # (B, H, D)
-        mixed = cls_attention(folded, hidden, segments=segments, key_bias=key_bias)  # (B, H, D)
-        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.unflatten(0, by_head))  # (B, H, E)
-        context = context.flatten(1) + value.bias  # (B, D)
-        if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
-            context = context + 0 * key.bias
-        return self.after_attention(layer, context[None], states)
-
-    def _is_plain(self, encoder: Any, layer: Any) -> bool:
-        """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""
-        projections = (layer.get_submodule(path) for path in self.projections)
-        return (
-            all(type(one) is nn.Linear and one.bias is not None for one in projections)
-            and not any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules())
-            and not (layer.training and getattr(encoder.config, self.attention_dropout))
-        )
-
+_BERT = Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense")
+_ROBERTA = Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions_after_padding=True)
 
 FAMILIES = {
-    "bert": Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense"),
-    "roberta": Family("roberta", "encoder.layer", _dense_head, "classifier.dense", positions_after_padding=True),
+    "bert": _BERT,
+    "roberta": _ROBERTA,
     "electra": Family("electra", "encoder.layer", _dense_head, "classifier.dense"),
     "distilbert": Family(
         "distilbert",
@@ -149,8 +57,30 @@ FAMILIES = {
         "pre_classifier",
         attention_dropout="attention_dropout",
         feed_forward="hidden_dim",
+        activation="activation",
         projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
         after_attention=_distilbert_after_attention,
+    ),
+    "ernie": replace(_BERT, base="ernie", pooler="ernie.pooler.dense"),
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "mpnet": MPNet(
+        "mpnet",
+        "encoder.layer",
+        _dense_head,
+        "classifier.dense",
+        positions_after_padding=True,
+        implementation="eager",
+    ),
+    "modernbert": modernbert.ModernBert(
+        "model",
+        "layers",
+        modernbert.head,
+        "head.dense",
+        attention_dropout="attention_dropout",
+        activation="hidden_activation",
+        position_embeddings=False,
+        gated=True,
     ),
 }
 
@@ -195,6 +125,7 @@ def check_config(config: Any) -> None:
             raise ArgumentError(f"{name}: {value} is not a finite number")
         if "dropout" in name and isinstance(value, int | float) and not 0 <= value <= 1:
             raise ArgumentError(f"{name}: {value} is not in [0, 1]")
+    family_of(config).check(config)
     padding = config.pad_token_id
     if padding is None and not family_of(config).positions_after_padding:
         return
@@ -301,7 +232,7 @@ def run_last_layer(
     segments: Segments,
     key_bias: Tensor | None = None,
 ) -> Tensor:
-    """(1, T, D) -> (1, B, D), the last layer for each sequence's first token; see Family.last_layer."""
+    """(1, T, D) -> (1, B, D), the last layer and what the head reads of each sequence; see Family.last_layer."""
     family = family_of(classifier.config)
     return family.last_layer(encoder_of(classifier), hidden, positions=positions, segments=segments, key_bias=key_bias)
 
@@ -311,7 +242,9 @@ def embed(
 ) -> Tensor:
     """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the layers' number format."""
     encoder = encoder_of(classifier)
-    arguments = {"input_ids": input_ids, "position_ids": positions}
+    arguments = {"input_ids": input_ids}
+    if family_of(classifier.config).position_embeddings:
+        arguments["position_ids"] = positions
     if hasattr(encoder.embeddings, "token_type_embeddings"):
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     hidden: Tensor = encoder.embeddings(**arguments)

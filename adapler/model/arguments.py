@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.attention import ATTENTION
 from adapler.errors import ArgumentError
 
 
@@ -46,10 +45,11 @@ def check_arguments(
         raise ArgumentError(
             f"attention_mask: shape {tuple(mask.shape)} is not that of input_ids, {tuple(input_ids.shape)}"
         )
-    if backbone.config._attn_implementation != ATTENTION:
+    implementation = families.family_of(backbone.config).implementation
+    if backbone.config._attn_implementation != implementation:
         raise ArgumentError(
             f"attention implementation: {backbone.config._attn_implementation!r} cannot drop tokens; "
-            f"call model.backbone.set_attn_implementation({ATTENTION!r}) first"
+            f"call model.backbone.set_attn_implementation({implementation!r}) first"
         )
     return input_ids, mask
 

@@ -25,6 +25,9 @@ Convention = Literal["paper", "executed"]
 def layer_flops(config: Any, lengths: Tensor) -> Tensor:
     """FLOPs of one encoder layer, without its Contribution Predictor, on sequences of these lengths.
 
+    A layer with a sliding window (ModernBERT) is counted as one without: the pairs outside the window are computed
+    and masked.
+
     Args:
         config: an AdapLeRConfig (or the backbone's own configuration).
         lengths: tokens that enter the layer, any shape.
@@ -34,18 +37,23 @@ def layer_flops(config: Any, lengths: Tensor) -> Tensor:
     """
     config = getattr(config, "backbone_config", config)
     lengths = torch.as_tensor(lengths).double()
-    width, inner = config.hidden_size, getattr(config, families.family_of(config).feed_forward)
-    linear = 2 * (4 * width * width + 2 * width * inner)  # query, key, value, output; feed-forward in and out
+    family = families.family_of(config)
+    width, inner = config.hidden_size, getattr(config, family.feed_forward)
+    # query, key, value, output; feed-forward in and out, and its gate
+    linear = 2 * (4 * width * width + (3 if family.gated else 2) * width * inner)
     attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
     flops: Tensor = lengths * linear + lengths * lengths * attention
     return flops
 
 
 def last_layer_flops(config: Any, lengths: Tensor) -> Tensor:
-    """FLOPs of the last layer when it runs for [CLS] only; arguments as in layer_flops."""
+    """FLOPs of the last layer when it runs for [CLS] only, where the family can; arguments as in layer_flops."""
     config = getattr(config, "backbone_config", config)
+    family = families.family_of(config)
+    if family.runs_last_layer_whole:
+        return layer_flops(config, lengths)
     lengths = torch.as_tensor(lengths).double()
-    width, inner = config.hidden_size, getattr(config, families.family_of(config).feed_forward)
+    width, inner = config.hidden_size, getattr(config, family.feed_forward)
     one = 2 * (4 * width * width + 2 * width * inner)  # [CLS] alone: as many products as a whole layer has for a token
     attention = 2 * 2 * width * config.num_attention_heads  # each head reads whole hidden states
     flops: Tensor = one + lengths * attention

@@ -19,7 +19,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers import initialization as init
 
 from adapler.backbones import families
-from adapler.backbones.attention import ATTENTION
 from adapler.backbones.checkpoints import load_classifier
 from adapler.budgets.calibrated import Calibrated
 from adapler.budgets.curve import one_target, refuse_beside_target
@@ -66,10 +65,11 @@ class AdapLeRForSequenceClassification(Calibrated, PreTrainedModel):  # type: ig
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
         self.backbone = backbone
-        self.backbone.config._attn_implementation = ATTENTION
+        family = families.family_of(self.backbone.config)
+        self.backbone.config._attn_implementation = family.implementation
         families.unchunk(self.backbone)
         self.num_layers = len(families.layers_of(self.backbone))
-        activation = getattr(self.backbone.config, "hidden_act", None) or self.backbone.config.activation
+        activation = getattr(self.backbone.config, family.activation)
         self.contribution_predictors = nn.ModuleList(
             ContributionPredictor(
                 config.hidden_size,
@@ -112,7 +112,7 @@ class AdapLeRForSequenceClassification(Calibrated, PreTrainedModel):  # type: ig
         local_files_only: bool = False,
         **config: Any,
     ) -> AdapLeRForSequenceClassification:
-        """AdapLeR on top of a BERT, RoBERTa, ELECTRA or DistilBERT from the hub or a local folder.
+        """AdapLeR on top of a classifier or encoder of a supported family, from the hub or a local folder.
 
         A fine-tuned classifier keeps its head; an encoder gets a new one. Attention dropout is switched off
         (its slow path costs a factor of five in soft mode; the reference does the same), and so is

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from adapler.backbones.families import max_positions
 from adapler.model.contribution import threshold
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, predictor_flops
 from analysis.documents.aggregation import aggregate
@@ -227,8 +228,7 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
 def read_limit(model: Any, tokenizer: Any) -> int:
     """Most tokens that the model reads, special ones included; RoBERTa's first position comes after padding's."""
     config = model.backbone.config
-    positions = config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
-    return int(min(positions, tokenizer.model_max_length))
+    return int(min(max_positions(config), tokenizer.model_max_length))
 
 
 def _word_indices(encoding: Any) -> NDArray[np.int64]:

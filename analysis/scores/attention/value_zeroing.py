@@ -19,7 +19,7 @@ from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import IN_LAYER, scoring_method
 from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
 from analysis.scores.shared.layout import LayerParts, layer_parts
-from analysis.scores.shared.precision import full, full_precision, run_full
+from analysis.scores.shared.precision import full, full_precision
 
 
 @scoring_method(
@@ -39,7 +39,7 @@ def value_zeroing(model: Any, batch: Batch) -> LayerScores:
     Layer: in the layer. Layers below and above are as they are.
     Cost: 2 forwards (each layer's rest once more, for as many variants of [CLS] as there are tokens).
     Misleads: a move is no evidence for the class; where [CLS] hardly moves at all, shares rest on tiny
-        distances. It runs on layers laid out as in BERT or DistilBERT only.
+        distances. It runs on layers laid out as in BERT, DistilBERT, MPNet or ModernBERT only.
     Reference: Mohebbi, Zuidema, Chrupala and Alishahi (2023), Quantifying Context Mixing in Transformers,
         https://aclanthology.org/2023.eacl-main.245
     """
@@ -59,7 +59,7 @@ def value_zeroing(model: Any, batch: Batch) -> LayerScores:
 def _distances(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
     """states (B, N, D), [CLS]'s attention (B, H, N) -> (B, N), in float32."""
     n_batch, n_tokens, _ = states.shape
-    values = run_full(parts.value, states).view(n_batch, n_tokens, attention.shape[1], -1)  # (B, N, H, d)
+    values = parts.values(states).view(n_batch, n_tokens, attention.shape[1], -1)  # (B, N, H, d)
     shares = full(attention).transpose(1, 2)[..., None] * values  # (B, N, H, d), what each token adds to [CLS]'s mix
     mixed = shares.sum(1, keepdim=True)  # (B, 1, H, d)
     variants = torch.cat([mixed, mixed - shares], dim=1).flatten(2)  # (B, 1 + N, D), the first is untouched

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapler.errors import ArgumentError
 from analysis.scores.attention.rollout import roll_out
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import FROM_INPUT, scoring_method
 from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
 from analysis.scores.shared.layout import LayerParts, layer_parts
-from analysis.scores.shared.precision import full, full_precision, run_full
+from analysis.scores.shared.precision import full, full_precision
 
 
 @scoring_method(
@@ -39,12 +40,17 @@ def globenc(model: Any, batch: Batch) -> LayerScores:
     Layer: from the input to the layer. Layer L - 1 has the whole network's map.
     Cost: 1 forward, with the slower eager attention, and H^2 numbers a token and layer.
     Misleads: the feed-forward network between the norms is left out, as in the paper; it does not know the class.
-        It runs on layers laid out as in BERT or DistilBERT only.
+        It runs on layers with norms after the residuals, laid out as in BERT, DistilBERT or MPNet, only.
     Reference: Modarressi, Fayyaz, Yaghoobzadeh and Pilehvar (2022), GlobEnc,
         https://aclanthology.org/2022.naacl-main.19
     """
     twin = working_copy(model)
     parts = layer_parts(twin)
+    if any(part.pre_norm for part in parts):
+        raise ArgumentError(
+            f"model: the layers of {model.config.model_type!r} have their norms before the blocks; "
+            "globenc is defined for norms after the residuals and cannot run on it"
+        )
     with torch.no_grad():
         output = eager_forward(twin, batch, output_hidden_states=True)
         with full_precision(batch):
@@ -60,7 +66,7 @@ def norm_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
     """states (B, N, D), attention (B, H, N, N) -> N of one layer, (B, N, N), rows sum to 1; in float32."""
     alpha = full(attention)
     n_batch, n_heads, n_tokens, _ = alpha.shape
-    values = run_full(parts.value, states).view(n_batch, n_tokens, n_heads, -1)  # (B, N, H, d)
+    values = parts.values(states).view(n_batch, n_tokens, n_heads, -1)  # (B, N, H, d)
     projection = full(parts.output.weight).view(-1, n_heads, values.shape[-1])  # (D, H, d)
     given = _through_norms(parts, torch.einsum("bnhd,ohd->bnho", values, projection))  # (B, N, H, D)
     residual = _through_norms(parts, full(states))  # (B, N, D)

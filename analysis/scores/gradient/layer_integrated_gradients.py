@@ -95,10 +95,14 @@ def _layer_sources(model: Any, batch: Batch) -> tuple[list[torch.nn.Module], lis
     Found by identity of tensors, so that it holds for any encoder whose layers pass their states on as they are.
     """
     made: list[tuple[torch.nn.Module, Any]] = []
-    handles = [
-        module.register_forward_hook(lambda module, inputs, output: made.append((module, _first(output))))
-        for module in model.modules()
-    ]
+
+    def note(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        result = _first(output)
+        # ModernBERT's first layer hands its input through an Identity, on the way to the attention alone.
+        if not (inputs and inputs[0] is result):
+            made.append((module, result))
+
+    handles = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with torch.no_grad():
             output = model(**batch.model_inputs(), output_hidden_states=True)

@@ -1,9 +1,13 @@
 """Where the parts of an encoder layer are, for methods that take a layer apart.
 
-    a = norm_1(output(attention(h)) + h)          the attention block
+    a = norm_1(output(attention(h)) + h)          the attention block, post-norm
     h' = norm_2(feed_forward(a) + a)              the feed-forward block
 
-Post-norm layers laid out as in BERT (RoBERTa, ELECTRA, XLM-R, CamemBERT, ...) or as in DistilBERT.
+    a = output(attention(norm_1(h))) + h          the same, pre-norm
+    h' = feed_forward(norm_2(a)) + a
+
+Post-norm layers laid out as in BERT (RoBERTa, ELECTRA, XLM-R, CamemBERT, ...), DistilBERT or MPNet, and pre-norm layers
+as in ModernBERT.
 """
 
 from __future__ import annotations
@@ -19,27 +23,44 @@ from analysis.scores.shared.precision import run_full
 
 @dataclass(frozen=True, eq=False)
 class LayerParts:
-    """value and output: (D, D) projections of the attention; norm_1, norm_2: the layer norms after the residuals."""
+    """output: (D, D) projection of the attention; norm_1, norm_2: the layer norms of the two blocks; pre_norm: whether
+    they stand before their blocks."""
 
-    value: nn.Linear
     output: nn.Linear
-    norm_1: nn.LayerNorm
-    norm_2: nn.LayerNorm
+    norm_1: nn.Module
+    norm_2: nn.Module
+    pre_norm: bool
+    _value: nn.Linear
     _layer: Any
-    _bert: bool
+    _kind: str
+
+    def values(self, states: Tensor) -> Tensor:
+        """The attention's value vectors (..., D), in at least float32, of tokens whose states are (..., D)."""
+        if self._kind != "modernbert":
+            return run_full(self._value, states)
+        together = run_full(self._value, run_full(self.norm_1, states))  # (..., 3 D): query, key and value
+        return together[..., -states.shape[-1] :]
 
     def finish(self, context: Tensor, residual: Tensor) -> Tensor:
         """The layer's output, in at least float32, for mixed values `context` (..., D) of tokens whose states are
         `residual` (..., D)."""
         mixed = run_full(self.output, context)
-        attended = run_full(self.norm_1, mixed + residual.to(mixed.dtype))
-        if self._bert:
-            return run_full(self._layer.output, run_full(self._layer.intermediate, attended), attended)
-        return run_full(self.norm_2, run_full(self._layer.ffn, attended) + attended)
+        attended = mixed + residual.to(mixed.dtype)
+        if self._kind == "modernbert":
+            return attended + run_full(self._layer.mlp, run_full(self.norm_2, attended))
+        attended = run_full(self.norm_1, attended)
+        if self._kind == "distilbert":
+            return run_full(self.norm_2, run_full(self._layer.ffn, attended) + attended)
+        return run_full(self._layer.output, run_full(self._layer.intermediate, attended), attended)
 
 
-_BERT = ("attention.self.value", "attention.output.dense", "attention.output.LayerNorm", "output.LayerNorm")
-_DISTILBERT = ("attention.v_lin", "attention.out_lin", "sa_layer_norm", "output_layer_norm")
+# value, output projection, the two norms
+_PATHS = {
+    "bert": ("attention.self.value", "attention.output.dense", "attention.output.LayerNorm", "output.LayerNorm"),
+    "distilbert": ("attention.v_lin", "attention.out_lin", "sa_layer_norm", "output_layer_norm"),
+    "mpnet": ("attention.attn.v", "attention.attn.o", "attention.LayerNorm", "output.LayerNorm"),
+    "modernbert": ("attn.Wqkv", "attn.Wo", "attn_norm", "mlp_norm"),
+}
 
 
 def layer_parts(model: Any) -> list[LayerParts]:
@@ -48,18 +69,18 @@ def layer_parts(model: Any) -> list[LayerParts]:
     for stack in model.modules():
         if not isinstance(stack, nn.ModuleList) or len(stack) != n_layers:
             continue
-        for bert, paths in ((True, _BERT), (False, _DISTILBERT)):
+        for kind, paths in _PATHS.items():
             if all(_has(layer, path) for layer in stack for path in paths):
-                return [_parts(layer, paths, bert) for layer in stack]
+                return [_parts(layer, paths, kind) for layer in stack]
     raise ArgumentError(
-        f"model: the layers of {type(model).__name__} are not laid out as in BERT or DistilBERT; "
+        f"model: the layers of {type(model).__name__} are not laid out as in BERT, DistilBERT, MPNet or ModernBERT; "
         "methods that take a layer apart (globenc, value_zeroing) cannot run on it"
     )
 
 
-def _parts(layer: Any, paths: tuple[str, ...], bert: bool) -> LayerParts:
+def _parts(layer: Any, paths: tuple[str, ...], kind: str) -> LayerParts:
     value, output, norm_1, norm_2 = (layer.get_submodule(path) for path in paths)
-    return LayerParts(value, output, norm_1, norm_2, layer, bert)
+    return LayerParts(output, norm_1, norm_2, kind == "modernbert", value, layer, kind)
 
 
 def _has(layer: nn.Module, path: str) -> bool:

@@ -30,6 +30,6 @@ def run_full(module: nn.Module, *inputs: Tensor) -> Tensor:
     """A module's output in at least float32, with weights of half precision brought there for the call."""
     weights = {name: full(tensor) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
     with full_precision(inputs[0]):
-        dtype = next(iter(weights.values())).dtype
+        dtype = next((tensor.dtype for tensor in weights.values()), full(inputs[0]).dtype)  # an Identity has no weights
         result: Tensor = torch.func.functional_call(module, weights, tuple(one.to(dtype) for one in inputs))
     return result

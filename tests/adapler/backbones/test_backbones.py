@@ -15,6 +15,7 @@ from tests.conftest import (
     CLASSIFIERS,
     LAYERS,
     WIDTH,
+    padding_of,
     random_batch,
     tiny_adapler,
     tiny_classifier,
@@ -25,7 +26,7 @@ FAMILIES = sorted(CLASSIFIERS)
 
 def batch_for(family: str, lengths: list[int], *, seed: int = 0) -> dict[str, torch.Tensor]:
     """A random batch; families with segments get sentence pairs."""
-    batch = random_batch(lengths, seed=seed, pad=1 if family == "roberta" else 0)
+    batch = random_batch(lengths, seed=seed, pad=padding_of(family))
     if family in ("bert", "electra"):
         second = torch.arange(batch["input_ids"].shape[1]) >= torch.tensor(lengths)[:, None] // 2
         batch["token_type_ids"] = second.long() * batch["attention_mask"]
@@ -158,7 +159,10 @@ def test_attention_dropout_is_refused_where_it_would_be_ignored(family: str) -> 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (GPT2Config(), "^backbone: model type 'gpt2' is not supported; supported: bert, roberta, electra, distilbert$"),
+        (
+            GPT2Config(),
+            "^backbone: model type 'gpt2' is not supported; supported: bert, roberta, electra, distilbert, ",
+        ),
         (BertConfig(is_decoder=True), "^backbone: is_decoder=True is not supported"),
         (None, "^backbone: model type None is not supported"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -124,16 +125,21 @@ def saved(model: Any, folder: Path, change: Any) -> Path:
     return folder
 
 
-HEADS = {"bert": "classifier.weight", "roberta": "classifier.dense.weight", "electra": "classifier.dense.weight"}
+HEADS = {
+    "bert": ("classifier.weight", "classifier.bias"),
+    "distilbert": ("pre_classifier.weight", "pre_classifier.bias"),
+    "modernbert": ("head.dense.weight", "head.norm.weight"),
+}
+LAYER = re.compile(r"\blayers?\.1\.")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_incomplete_fine_tuned_classifier_is_refused(family: str, tmp_path: Path) -> None:
     """B5: transformers gives it random weights and goes on."""
-    head = HEADS.get(family, "pre_classifier.weight")
-    lost = [name for name in tiny_classifier(family).state_dict() if "layer.1." in name]
+    head, second = HEADS.get(family, ("classifier.dense.weight", "classifier.dense.bias"))
+    lost = [name for name in tiny_classifier(family).state_dict() if LAYER.search(name)]
     with one_line(f"head: no weights for '{head}' and 1 more; the checkpoint is incomplete"):
-        wrap(saved(tiny_classifier(family), tmp_path / "head", without(head, head.replace("weight", "bias"))))
+        wrap(saved(tiny_classifier(family), tmp_path / "head", without(head, second)))
     with one_line(f"layer: no weights for '{lost[0]}' and {len(lost) - 1} more; the checkpoint is incomplete"):
         wrap(saved(tiny_classifier(family), tmp_path / "layer", without(*lost)))
     with one_line(rf"shape: '{head}' has shape \(2,\), the model of its config.json has "):
@@ -147,7 +153,7 @@ def test_an_encoder_gets_a_new_head_and_nothing_else_that_is_new(family: str, tm
     whole = wrap(saved(encoder, tmp_path / "whole", pooler), num_labels=3)
     state = encoder_of(whole.backbone).state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in pooler(encoder.state_dict()).items())
-    lost = [name for name in encoder.state_dict() if "layer.1." in name]
+    lost = [name for name in encoder.state_dict() if LAYER.search(name)]
     with one_line(f"layer: no weights for '[a-z]*.{lost[0]}' and {len(lost) - 1} more; the checkpoint is incomplete"):
         wrap(saved(encoder, tmp_path / "layer", without(*lost)), num_labels=3)
 

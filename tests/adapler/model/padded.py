@@ -37,7 +37,7 @@ def soft(
     kept, is_cls = mask.bool(), torch.zeros_like(mask, dtype=torch.bool)
     is_cls[:, 0] = True
     rows: dict[str, list[Tensor]] = {"scores": [], "presence": [], "lengths": [], "kept": []}
-    for index, layer in enumerate(families.layers_of(backbone)):
+    for index in range(len(families.layers_of(backbone))):
         logits = model.contribution_predictors[index](hidden) + presence  # (B, N)
         if probe is not None:
             logits = torch.cat([logits[:, :1] + probe[index].log(), logits[:, 1:]], dim=1)
@@ -53,13 +53,37 @@ def soft(
         presence = (presence + faded.masked_fill(is_cls, 0.0)).clamp(min=MASKED)
         rows["lengths"].append(1 + presence[:, 1:].exp().sum(-1))
         bias = presence[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)  # (B, 1, N, N)
-        hidden = layer(hidden, attention_mask=bias)
+        hidden = _layer(backbone, index, hidden, bias)
     stacked = {name: torch.stack(values, dim=1) for name, values in rows.items()}
     return AdapLeROutput(
-        logits=families.head(backbone, hidden[:, 0]),
+        logits=families.head(backbone, _pooled(backbone, hidden, presence)),
         lengths=stacked["lengths"],
         contribution_scores=stacked["scores"].exp(),
         retention_mask=stacked["kept"],
         log_scores=stacked["scores"],
         log_presence=stacked["presence"],
     )
+
+
+def _layer(backbone: Any, index: int, hidden: Tensor, bias: Tensor) -> Tensor:
+    """(B, N, D): one layer by transformers' own code; no token has left, so places are positions."""
+    layer, kind = families.layers_of(backbone)[index], backbone.config.model_type
+    if kind == "mpnet":
+        relative = backbone.mpnet.encoder.compute_position_bias(hidden)
+        return layer(hidden, bias, relative)[0]  # type: ignore[no-any-return]
+    if kind != "modernbert":
+        return layer(hidden, attention_mask=bias)  # type: ignore[no-any-return]
+    places = torch.arange(hidden.shape[1])
+    if layer.attention_type == "sliding_attention":
+        far = (places[:, None] - places).abs() > backbone.config.local_attention // 2
+        bias = bias.masked_fill(far, -torch.inf)
+    rotary = backbone.model.rotary_emb(hidden, places[None], layer.attention_type)
+    return layer(hidden, attention_mask=bias, position_embeddings=rotary)  # type: ignore[no-any-return]
+
+
+def _pooled(backbone: Any, hidden: Tensor, presence: Tensor) -> Tensor:
+    """(B, D) what the head reads."""
+    if backbone.config.model_type != "modernbert":
+        return hidden[:, 0]
+    weights = presence.exp()[..., None]
+    return (backbone.model.final_norm(hidden) * weights).sum(1) / weights.sum(1)

@@ -1,6 +1,8 @@
 """Slow references, written from the equations: one sequence at a time, plain masks, no packing.
 
-They share no code with adapler: weights are read out of the model, and attention is transformers' "eager".
+They share no code with adapler: weights are read out of the model, and attention is transformers' "eager". Families
+with relative or rotary positions run their layers on the whole sequence, dropped tokens masked: so the positions are
+the input's, by transformers' own code.
 """
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
-BASE = {"bert": "bert", "roberta": "roberta", "electra": "electra", "distilbert": "distilbert"}
+BASE = {
+    "bert": "bert",
+    "roberta": "roberta",
+    "electra": "electra",
+    "distilbert": "distilbert",
+    "mpnet": "mpnet",
+    "modernbert": "model",
+}
 
 
 @dataclass
@@ -37,10 +46,13 @@ def plain_backbone(model: Any, dtype: torch.dtype = torch.float32) -> Any:
 def embeddings(backbone: Any, ids: Tensor, *, types: Tensor | None = None) -> Tensor:
     """(n, D) embedding output of one sequence."""
     encoder = getattr(backbone, BASE[backbone.config.model_type])
+    kind = backbone.config.model_type
+    if kind == "modernbert":
+        return encoder.embeddings(input_ids=ids[None])[0]
     positions = torch.arange(len(ids))
-    if backbone.config.model_type == "roberta":
+    if kind in ("roberta", "mpnet"):
         positions = torch.arange(len(ids)) + backbone.config.pad_token_id + 1
-    options = {} if backbone.config.model_type == "distilbert" else {"token_type_ids": types}
+    options = {} if kind in ("distilbert", "mpnet") else {"token_type_ids": types}
     if types is not None:
         options["token_type_ids"] = types[None]
     hidden = encoder.embeddings(input_ids=ids[None], position_ids=positions[None], **options)
@@ -51,18 +63,57 @@ def embeddings(backbone: Any, ids: Tensor, *, types: Tensor | None = None) -> Te
 
 def layers(backbone: Any) -> Any:
     encoder = getattr(backbone, BASE[backbone.config.model_type])
-    return encoder.transformer.layer if backbone.config.model_type == "distilbert" else encoder.encoder.layer
+    match backbone.config.model_type:
+        case "distilbert":
+            return encoder.transformer.layer
+        case "modernbert":
+            return encoder.layers
+        case _:
+            return encoder.encoder.layer
+
+
+def run_layer(backbone: Any, index: int, hidden: Tensor, alive: list[int], n: int, bias: Tensor | None) -> Tensor:
+    """(len(alive), D): a layer on the tokens of n that are left; bias (len(alive),) is added to the keys' logits."""
+    layer, kind = layers(backbone)[index], backbone.config.model_type
+    if kind not in ("mpnet", "modernbert"):
+        return layer(hidden[None], None if bias is None else bias[None, None, None, :])[0]
+    encoder = getattr(backbone, BASE[kind])
+    whole = torch.zeros(1, n, hidden.shape[-1], dtype=hidden.dtype).index_copy(1, torch.tensor(alive), hidden[None])
+    keys = torch.full((n,), -torch.inf, dtype=hidden.dtype)
+    keys = keys.index_copy(0, torch.tensor(alive), torch.zeros_like(hidden[:, 0]) if bias is None else bias)
+    mask = keys[None, None, None, :].expand(1, 1, n, n)
+    if kind == "mpnet":
+        return layer(whole, mask, encoder.encoder.compute_position_bias(whole))[0][0, alive]
+    if layer.attention_type == "sliding_attention":
+        far = (torch.arange(n)[:, None] - torch.arange(n)).abs() > backbone.config.local_attention // 2
+        mask = mask.masked_fill(far, -torch.inf)
+        mask = torch.where(mask.isneginf().all(-1, keepdim=True), 0.0, mask)  # rows of dropped tokens, which none reads
+    rotary = encoder.rotary_emb(whole, torch.arange(n)[None], layer.attention_type)
+    return layer(whole, attention_mask=mask, position_embeddings=rotary)[0, alive]
+
+
+def pooled(backbone: Any, hidden: Tensor, presence: Tensor | None = None) -> Tensor:
+    """(D,) what the head reads of the last layer's output (n, D)."""
+    if backbone.config.model_type != "modernbert":
+        return hidden[0]
+    hidden = backbone.model.final_norm(hidden)
+    if backbone.config.classifier_pooling == "cls":
+        return hidden[0]
+    weights = torch.ones_like(hidden[:, 0]) if presence is None else presence
+    return (weights[:, None] * hidden).sum(0) / weights.sum()
 
 
 def head(backbone: Any, cls: Tensor) -> Tensor:
-    """(C,) logits from [CLS]'s last hidden state (D,), weights by name."""
+    """(C,) logits from [CLS]'s last hidden state, or what stands for it, (D,), weights by name."""
     match backbone.config.model_type:
         case "bert":
             return backbone.classifier(torch.tanh(backbone.bert.pooler.dense(cls)))
-        case "roberta":
+        case "roberta" | "mpnet":
             return backbone.classifier.out_proj(torch.tanh(backbone.classifier.dense(cls)))
         case "electra":
             return backbone.classifier.out_proj(gelu(backbone.classifier.dense(cls)))
+        case "modernbert":
+            return backbone.classifier(backbone.head.norm(gelu(backbone.head.dense(cls))))
         case _:
             return backbone.classifier(torch.relu(backbone.pre_classifier(cls)))
 
@@ -81,7 +132,7 @@ def hard(model: Any, ids: Tensor, *, types: Tensor | None = None, scale: float =
     hidden = embeddings(backbone, ids, types=types)
     alive = list(range(len(ids)))
     kept, scores, margin = [], [], float("inf")
-    for index, layer in enumerate(layers(backbone)):
+    for index in range(len(layers(backbone))):
         score = predictor(model, index, hidden).softmax(0)
         delta = scale * float(model.eta[index]) / len(alive)
         row = torch.zeros(len(ids))
@@ -92,8 +143,8 @@ def hard(model: Any, ids: Tensor, *, types: Tensor | None = None, scale: float =
             margin = min(margin, float((score[1:] / delta - 1).abs().min()))
         hidden, alive = hidden[stay], [alive[j] for j in stay]
         kept.append(list(alive))
-        hidden = layer(hidden[None], None)[0]
-    return Trace(head(backbone, hidden[0]), kept, scores, torch.tensor([len(k) for k in kept]), margin)
+        hidden = run_layer(backbone, index, hidden, alive, len(ids), None)
+    return Trace(head(backbone, pooled(backbone, hidden)), kept, scores, torch.tensor([len(k) for k in kept]), margin)
 
 
 def soft(
@@ -109,7 +160,7 @@ def soft(
     presence = torch.ones(len(ids), dtype=torch.float64)
     total = torch.zeros(len(ids), dtype=torch.float64)
     all_scores, all_presence, all_lengths = [], [], []
-    for index, layer in enumerate(layers(backbone)):
+    for index in range(len(layers(backbone))):
         score = predictor(model, index, hidden).softmax(0) * presence
         if probe is not None:
             score = torch.cat([score[:1] * probe[index], score[1:]])
@@ -124,9 +175,9 @@ def soft(
         total = total + m
         presence = presence * m.exp()
         all_lengths.append(1 + presence[1:].sum())
-        hidden = layer(hidden[None], total[None, None, None, :])[0]
+        hidden = run_layer(backbone, index, hidden, list(range(len(ids))), len(ids), total)
     return (
-        head(backbone, hidden[0]),
+        head(backbone, pooled(backbone, hidden, presence)),
         torch.stack(all_scores),
         torch.stack(all_presence),
         torch.stack(all_lengths),

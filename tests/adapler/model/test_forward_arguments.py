@@ -18,7 +18,7 @@ from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentErr
 from adapler.backbones import families
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
-from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
+from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler, tiny_classifier
 
 MODES = ("none", "hard", "soft")
 
@@ -123,7 +123,7 @@ def test_false_asks_for_nothing_and_the_configuration_asks_too() -> None:
 @pytest.mark.parametrize("removal", MODES)
 @torch.no_grad()
 def test_too_long_a_row_is_refused_and_too_much_padding_is_not(family: str, removal: str) -> None:
-    model, pad = tiny_adapler(family), 1 if family == "roberta" else 0
+    model, pad = tiny_adapler(family), padding_of(family)
     longest = families.max_positions(model.backbone.config)
     batch = random_batch([longest, 3], pad=pad)
     wide = {name: torch.nn.functional.pad(x, (0, 7), value=pad * (name == "input_ids")) for name, x in batch.items()}

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.adapler.model import reference
-from tests.conftest import LAYERS, random_batch, tiny_adapler
+from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler
 
 
 @cache
@@ -53,7 +53,7 @@ def test_equals_slow_reference(
     model, bare = shared(family, seed % 3)
     model.eta.data.fill_(eta)
     batch = batch_for(family, lengths, seed=seed)
-    fill = 1 if family == "roberta" else 0
+    fill = padding_of(family)
     for name, value in batch.items():  # `extra` columns of padding that nobody needs
         batch[name] = torch.nn.functional.pad(value, (0, extra), value=fill if name == "input_ids" else 0)
     width = batch["input_ids"].shape[1]

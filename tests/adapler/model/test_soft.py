@@ -20,7 +20,7 @@ from adapler.training.losses import contribution_loss, contribution_target, leng
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.adapler.model import padded, reference
 from tests.adapler.model.test_hard import LENGTHS, shared
-from tests.conftest import LAYERS, random_batch, tiny_adapler
+from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_equals_slow_reference(family: str, slope: float, monkeypatch: pytest.Mo
     lengths = [9, 2, 14, 1]
     model = tiny_adapler(family).double()
     model.config.beta = 0.3
-    batch = random_batch(lengths, seed=1, pad=1 if family == "roberta" else 0)
+    batch = random_batch(lengths, seed=1, pad=padding_of(family))
     out = model(**batch, removal="soft", slope=slope)
     for row, n in enumerate(lengths):
         logits, scores, presence, soft_lengths = reference.soft(
@@ -125,7 +125,7 @@ def test_packed_equals_padded_in_values_and_gradients(
         out = run(slope=100.0, gradient_slope=gradient_slope, probe=probe)
         results.append(_with_gradients(model, out, probe, saliency=saliency))
     packed, slow = results
-    assert packed.keys() == slow.keys() and len(packed) > 3 * 40
+    assert packed.keys() == slow.keys() and len(packed) > 3 * 30  # ModernBERT has hardly a bias
     left = (packed["log_presence"] == MASKED).sum() > (slow["log_presence"] == MASKED).sum()
     assert bool(left) == (gone > -1e4)
     for name, value in slow.items():
@@ -171,7 +171,7 @@ def test_physical_removal_changes_nothing(family: str, slope: float, monkeypatch
         results.append((out, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
     (fast, fast_grads), (slow, slow_grads) = results
     assert widths[0] < widths[1] == 20 + 13 + 17 + 3  # it did remove some
-    assert_close(fast.logits, slow.logits, atol=1e-5, rtol=0)
+    assert_close(fast.logits, slow.logits, atol=3e-5, rtol=0)
     assert_close(fast.contribution_scores, slow.contribution_scores, atol=1e-5, rtol=0)
     assert_close(fast.lengths, slow.lengths, atol=1e-5, rtol=0)
     assert torch.equal(fast.retention_mask, slow.retention_mask)

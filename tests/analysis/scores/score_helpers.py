@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from analysis.scores import Batch, ScoringMethod, get_method, method_names
-from tests.conftest import CLASSIFIERS, random_batch, tiny_adapler, tiny_classifier
+from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_adapler, tiny_classifier
 
 LENGTHS = [9, 4, 12, 3]
 FEW = {
@@ -33,12 +33,14 @@ def method_of(name: str) -> ScoringMethod:
 
 
 def model_of(name: str, family: str) -> Any:
+    if (name, family) == ("globenc", "modernbert"):
+        pytest.skip("globenc is defined for norms after the residuals")
     return tiny_adapler(family) if "adapler" in get_method(name).needs else tiny_classifier(family)
 
 
 def batch_for(family: str, rows: list[int] | None = None, *, seed: int = 0) -> Batch:
     """Rows of one fixed set of documents, padded to the longest of those asked for."""
-    pad = 1 if family == "roberta" else 0
+    pad = padding_of(family)
     inputs = random_batch(LENGTHS, pad=pad)
     rows = list(range(len(LENGTHS))) if rows is None else rows
     width = max(LENGTHS[row] for row in rows)

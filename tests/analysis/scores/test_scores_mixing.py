@@ -14,7 +14,7 @@ from adapler.errors import ArgumentError
 from analysis.scores import get_method
 from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family
 from tests.analysis.scores.test_scores import eager_heads
-from tests.conftest import LAYERS, tiny_classifier
+from tests.conftest import CLASSIFIERS, LAYERS, WIDTH, tiny_classifier
 
 
 @every_family
@@ -43,6 +43,10 @@ def parts_of(model: Any, layer: int) -> tuple[Any, Any, Any, Any]:
     block = layers_of(model)[layer]
     if hasattr(block, "sa_layer_norm"):
         return block.attention.v_lin, block.attention.out_lin, block.sa_layer_norm, block.output_layer_norm
+    if hasattr(block, "attn"):
+        return block.attn.Wqkv, block.attn.Wo, block.attn_norm, block.mlp_norm
+    if hasattr(block.attention, "attn"):
+        return block.attention.attn.v, block.attention.attn.o, block.attention.LayerNorm, block.output.LayerNorm
     return (
         block.attention.self.value,
         block.attention.output.dense,
@@ -51,7 +55,7 @@ def parts_of(model: Any, layer: int) -> tuple[Any, Any, Any, Any]:
     )
 
 
-@every_family
+@pytest.mark.parametrize("family", sorted(set(CLASSIFIERS) - {"modernbert"}))
 def test_globenc_equals_the_decomposition_written_out(family: str) -> None:
     """Every N x N x D vector is formed, with the norms' own divisors, which the method does without."""
     model, batch = tiny_classifier(family, seed=3), batch_for(family)
@@ -99,14 +103,18 @@ def test_value_zeroing_equals_one_run_a_token(family: str) -> None:
             def zero(module: Any, inputs: Any, values: Tensor) -> Tensor:
                 changed = values.clone()
                 if zeroed is not None:
-                    changed[:, zeroed] = 0
+                    changed[:, zeroed, -WIDTH:] = 0  # ModernBERT's query, key and value are one projection
                 return changed
 
             handle = parts_of(model, layer)[0].register_forward_hook(zero)
+            found: list[Tensor] = []  # the layer's own output: ModernBERT's last hidden state has one more norm
+            taken = layers_of(model)[layer].register_forward_hook(lambda _, inputs, output: found.append(output))
             with torch.no_grad():
-                states = model(input_ids=ids, output_hidden_states=True).hidden_states
+                model(input_ids=ids)
             handle.remove()
-            return states[layer + 1][0, 0].double()  # type: ignore[no-any-return]
+            taken.remove()
+            state = found[0][0] if isinstance(found[0], tuple) else found[0]
+            return state[0, 0].double()  # type: ignore[no-any-return]
 
         plain = output(None)
         distances = torch.stack(
@@ -117,5 +125,10 @@ def test_value_zeroing_equals_one_run_a_token(family: str) -> None:
 
 def test_methods_that_take_layers_apart_refuse_other_layouts() -> None:
     for name in ("globenc", "value_zeroing"):
-        with pytest.raises(ArgumentError, match="layers of Bag are not laid out as in BERT or DistilBERT"):
+        with pytest.raises(ArgumentError, match="layers of Bag are not laid out as in BERT, DistilBERT, MPNet or Mod"):
             get_method(name)(Bag(), batch_for("bert"))
+
+
+def test_globenc_refuses_norms_before_the_blocks() -> None:
+    with pytest.raises(ArgumentError, match="layers of 'modernbert' have their norms before the blocks; globenc is"):
+        get_method("globenc")(tiny_classifier("modernbert"), batch_for("modernbert"))

@@ -13,7 +13,7 @@ from adapler.errors import ArgumentError
 from analysis.scores import SCOPES, UnstableScoresWarning, get_method, method_names, scoring_method
 from analysis.scores.registry import SECTIONS
 from analysis.scores.shared.surrogates import samples_for
-from tests.analysis.scores.score_helpers import batch_for, every_family
+from tests.analysis.scores.score_helpers import batch_for, every_family, model_of
 from tests.conftest import LAYERS, tiny_classifier
 
 MIXING = ["attention", "attention_received", "rollout", "globenc", "value_zeroing"]
@@ -23,13 +23,14 @@ MIXING = ["attention", "attention_received", "rollout", "globenc", "value_zeroin
 @pytest.mark.parametrize("name", ["rollout", "globenc", "value_zeroing", "attention_received"])
 def test_what_follows_the_model_s_pass_is_in_float32(name: str, family: str) -> None:
     """The same pass in float32 under autocast to bfloat16 for the method's own sums only: no bit is lost."""
-    model, batch = tiny_classifier(family), batch_for(family)
+    model, batch = model_of(name, family), batch_for(family)
     expected = get_method(name)(model, batch).scores
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = get_method(name)(model, batch_for(family)).scores
     real = batch.attention_mask[:, None].expand(-1, LAYERS, -1).bool()
-    ties = [len(set(low[row, layer][real[row, layer]].tolist())) for row in range(4) for layer in range(LAYERS)]
-    sizes = [int(real[row, layer].sum()) for row in range(4) for layer in range(LAYERS)]
+    seen = [low[row, layer][real[row, layer]] for row in range(4) for layer in range(LAYERS)]
+    seen = [scores[scores > 0].tolist() for scores in seen]  # 0 beyond a sliding window
+    ties, sizes = [len(set(scores)) for scores in seen], [len(scores) for scores in seen]
     assert ties == sizes  # bfloat16 sums would make many scores equal
     for row in (0, 2):
         for layer in range(LAYERS):
@@ -110,5 +111,5 @@ def test_the_local_map_is_one_layer_s(family: str) -> None:
     model, batch = tiny_classifier(family), batch_for(family)
     local = get_method("attention_gradient_local")(model, batch).scores
     whole = get_method("attention_gradient")(model, batch).scores
-    torch.testing.assert_close(local[:, -1], whole[:, -1], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(local[:, -1], whole[:, -1], atol=1e-5, rtol=1e-3)
     assert not torch.allclose(local[:, 0], whole[:, 0], atol=1e-2)

@@ -1,0 +1,130 @@
+"""What AdapLeR needs to know of one backbone family, and how it runs one of its layers.
+
+Dimensions: B batch, n tokens that enter a layer, T packed tokens, D hidden size, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapler.backbones.attention import ATTENTION, cls_attention
+from adapler.backbones.packing import Segments
+
+
+def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    return layer.feed_forward_chunk(layer.attention.output(context, states))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One backbone family.
+
+    A family whose layers need the tokens' positions (rotary or relative ones) is a subclass that overrides `layer`, and
+    `last_layer` if it can; until then its last layer runs whole.
+
+    Attributes:
+        base: name of the encoder inside the classifier.
+        layers: attribute path from the encoder to its list of layers.
+        head: (classifier, hidden states of [CLS] (B, D)) -> logits (B, C).
+        pooler: attribute path of the dense layer between [CLS] and the classifier.
+        attention_dropout: name of the configuration's attention dropout.
+        feed_forward: name of the configuration's feed-forward width.
+        activation: name of the configuration's activation.
+        positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
+        position_embeddings: whether the embeddings take positions.
+        gated: whether the feed-forward network has a gate, a third matrix as large as the other two.
+        implementation: attention implementation of the configuration; "eager" for a family whose layers have
+            attention code of their own.
+        projections: attribute paths from a layer to its query, key and value.
+        after_attention: (layer, what the heads give, hidden states) -> the layer's output, all (1, n, D).
+    """
+
+    base: str
+    layers: str
+    head: Callable[[Any, Tensor], Tensor]
+    pooler: str
+    attention_dropout: str = "attention_probs_dropout_prob"
+    feed_forward: str = "intermediate_size"
+    activation: str = "hidden_act"
+    positions_after_padding: bool = False
+    position_embeddings: bool = True
+    gated: bool = False
+    implementation: str = ATTENTION
+    projections: tuple[str, str, str] = ("attention.self.query", "attention.self.key", "attention.self.value")
+    after_attention: Callable[[Any, Tensor, Tensor], Tensor] = _bert_after_attention
+
+    def check(self, config: Any) -> None:
+        """Raises ArgumentError for a configuration that this family cannot run; most run all of them."""
+
+    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """Run one layer.
+
+        Args:
+            encoder: the encoder inside the classifier.
+            index: of the layer, from 0.
+            hidden: (B, n, D), the tokens that enter the layer; one packed row (1, T, D) in hard removal.
+            positions: (B, n) the tokens' positions in the input, before any token was removed. Absolute positions
+                were added to the embeddings; only relative and rotary positions are computed from this.
+            attention: keyword arguments for `adapler_attention`: `segments`, `key_bias`.
+
+        Returns:
+            Shape of hidden.
+        """
+        output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
+        return output
+
+    @property
+    def runs_last_layer_whole(self) -> bool:
+        """Whether the last layer runs for all tokens, and not for [CLS] only: with a `layer` of its own, it does."""
+        return type(self).layer is not Family.layer
+
+    def last_layer(
+        self, encoder: Any, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
+    ) -> Tensor:
+        """Run the last layer for the first token of each sequence, which is all that a classifier reads. Exact.
+
+        A head's logits are q . (K h + b) = (K^T q) . h + q . b. The last term is the same for every key, so it does not
+        change the softmax. The values are V h + c, and attention weights sum to 1, so the mean of the values is
+        V (mean of h) + c. So the keys and values of all tokens need not be computed.
+
+        Args:
+            encoder: the encoder inside the classifier.
+            hidden: (1, T, D), the tokens that enter the layer.
+            positions: (1, T), see `layer`.
+            segments: where the sequences begin and end.
+            key_bias: (1, T), added to the logits of each key.
+
+        Returns:
+            (1, B, D).
+        """
+        layers = encoder.get_submodule(self.layers)
+        layer, first = layers[len(layers) - 1], segments.first
+        if self.runs_last_layer_whole or not self._is_plain(encoder, layer):
+            attention = {"segments": segments} if key_bias is None else {"segments": segments, "key_bias": key_bias}
+            return self.layer(encoder, len(layers) - 1, hidden, positions=positions, **attention)[:, first]
+        query, key, value = (layer.get_submodule(path) for path in self.projections)
+        states = hidden.index_select(1, first)  # (1, B, D)
+        by_head = (encoder.config.num_attention_heads, -1)
+        queries = query(states)[0].unflatten(1, by_head)  # (B, H, E)
+        queries = queries * queries.shape[-1] ** -0.5
+        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.unflatten(0, by_head))  # (B, H, D)
+        mixed = cls_attention(folded, hidden, segments=segments, key_bias=key_bias)  # (B, H, D)
+        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.unflatten(0, by_head))  # (B, H, E)
+        context = context.flatten(1) + value.bias  # (B, D)
+        if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
+            context = context + 0 * key.bias
+        return self.after_attention(layer, context[None], states)
+
+    def _is_plain(self, encoder: Any, layer: Any) -> bool:
+        """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""
+        projections = (layer.get_submodule(path) for path in self.projections)
+        return (
+            all(type(one) is nn.Linear and one.bias is not None for one in projections)
+            and not any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules())
+            and not (layer.training and getattr(encoder.config, self.attention_dropout))
+        )

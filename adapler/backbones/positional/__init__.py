@@ -1,0 +1,1 @@
+"""Families whose layers need positions, and the attention that they share."""

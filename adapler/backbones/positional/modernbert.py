@@ -1,0 +1,63 @@
+"""ModernBERT: rotary positions, sliding windows in its local layers, norms before each block and after the last layer.
+
+Both are those of the positions that the tokens had in the input: a token that was 200 positions away stays out of the
+window when those between were dropped.
+
+Dimensions: B batch, N tokens of a row, T packed tokens, D hidden size, C labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapler.backbones.family import Family
+from adapler.backbones.packing import Segments
+
+
+def head(classifier: Any, pooled: Tensor) -> Tensor:
+    """(B, D), pooled -> logits (B, C)."""
+    return classifier.classifier(classifier.drop(classifier.head(pooled)))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class ModernBert(Family):
+    """See the top of this file."""
+
+    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+        """See Family.layer."""
+        layer = encoder.layers[index]
+        rotary = encoder.rotary_emb(hidden, positions, layer.attention_type)
+        output: Tensor = layer(
+            hidden, attention_mask=None, position_embeddings=rotary, positions=positions, **attention
+        )
+        return output
+
+    def last_layer(
+        self,
+        encoder: Any,
+        hidden: Tensor,
+        *,
+        positions: Tensor,
+        segments: Segments,
+        key_bias: Tensor | None = None,
+    ) -> Tensor:
+        """The last layer, the final norm, and what the head reads: [CLS], or the mean of the tokens that are left.
+
+        In soft removal a token counts in the mean by its presence, so that a steep slope gives hard removal's mean.
+        See Family.last_layer.
+        """
+        last = len(encoder.layers) - 1
+        hidden = self.layer(encoder, last, hidden, positions=positions, segments=segments, key_bias=key_bias)
+        hidden = encoder.final_norm(hidden.to(encoder.final_norm.weight.dtype))
+        states = hidden[0]  # (T, D)
+        if encoder.config.classifier_pooling == "cls":
+            return states.index_select(0, segments.first)[None]
+        weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
+        empty = states.new_zeros(len(segments.lengths), states.shape[1])
+        total = empty.index_add(0, segments.owner, states * weights[:, None])  # (B, D)
+        count = empty[:, 0].index_add(0, segments.owner, weights)  # (B,)
+        return (total / count[:, None])[None]

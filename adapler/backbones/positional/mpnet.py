@@ -1,0 +1,90 @@
+"""MPNet: absolute positions in the embeddings, and a bias by relative position in every layer.
+
+transformers computes the bias once, from the places 0 to n - 1, and its layers have attention code of their own. Here
+the bias is that of the positions which the tokens had in the input, so it stays right when tokens between are dropped.
+
+Dimensions: B batch, N tokens of a row, D hidden size, H heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from adapler.backbones.family import Family
+from adapler.backbones.packing import Segments
+from adapler.backbones.positional.pairwise import pairwise_attention
+from adapler.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class MPNet(Family):
+    """See the top of this file."""
+
+    def check(self, config: Any) -> None:
+        """Raises ArgumentError for another padding id than 1: transformers' MPNet counts positions from 1 whatever
+        its configuration says."""
+        if config.pad_token_id != 1:
+            raise ArgumentError(f"pad_token_id: {config.pad_token_id!r} is not 1, which MPNet's positions begin after")
+
+    def layer(
+        self,
+        encoder: Any,
+        index: int,
+        hidden: Tensor,
+        *,
+        positions: Tensor,
+        segments: Segments | None = None,
+        key_bias: Tensor | None = None,
+    ) -> Tensor:
+        """See Family.layer.
+
+        Raises:
+            ArgumentError: attention dropout, which the attention of soft and hard removal does not have.
+        """
+        layer = encoder.encoder.layer[index]
+        attention = layer.attention.attn
+        if attention.training and attention.dropout.p:
+            raise ArgumentError(
+                f"attention dropout: {attention.dropout.p} is not 0, and only the backbone's own forward pass has it"
+            )
+        by_head = (attention.num_attention_heads, attention.attention_head_size)
+        query, key, value = (
+            project(hidden).unflatten(-1, by_head).transpose(1, 2)
+            for project in (attention.q, attention.k, attention.v)
+        )  # (B, H, N, E)
+        mixed = pairwise_attention(
+            query,
+            key,
+            value,
+            term=partial(relative_bias, encoder.encoder),
+            positions=positions,
+            scale=attention.attention_head_size**-0.5,
+            segments=segments,
+            key_bias=key_bias,
+        )
+        mixed = attention.o(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
+        attended = layer.attention.LayerNorm(layer.attention.dropout(mixed) + hidden)
+        output: Tensor = layer.output(layer.intermediate(attended), attended)
+        return output
+
+
+def relative_bias(encoder: Any, distance: Tensor) -> Tensor:
+    """MPNet's bias of each head by relative position, learned for buckets of distances.
+
+    Args:
+        encoder: transformers' MPNetEncoder, which has the buckets and their biases.
+        distance: (B, N, N) key's position minus query's.
+
+    Returns:
+        (B, H, N, N).
+    """
+    reach = int(encoder.config.max_position_embeddings)
+    steps = torch.arange(-reach, reach + 1, device=distance.device)
+    by_distance = encoder.relative_attention_bias(encoder.relative_position_bucket(steps))  # (2 reach + 1, H)
+    return embedding(distance + reach, by_distance).permute(0, 3, 1, 2)
