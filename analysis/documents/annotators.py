@@ -68,6 +68,8 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
         combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
         annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model
         sees. A value is left out where the others marked nothing or everything.
+        Marks of 0 and 1 have ties, so that their average precision is below that of a ranking as good: compare F1 with
+        a method's `f1_at_k` instead.
     each: the same means, one for every annotator by place; the place is a person only where the source keeps it so.
     """
     several = [example for example in examples if len(example.annotators) > 1]
