@@ -33,7 +33,7 @@ from adapler.precision import choose_dtype, describe_dtype
 
 __all__ = ["Classifier", "Results"]
 
-BATCH_TOKENS = 8192  # padded tokens of a batch; another value changes the last digits of results
+BATCH_TOKENS = 4096  # padded tokens of a batch, for each thread; another value changes the last digits of results
 
 
 @dataclass(frozen=True)
