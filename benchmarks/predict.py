@@ -3,8 +3,8 @@
     python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 10000 100000 --processes 1 2 --output predict.json
     python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 20000 --processes 2 --kills 10
 
-Rows are the texts of a .jsonl, again and again. Memory is the largest resident set of the command and all its children
-together, looked at every quarter of a second; pages that they share (libraries) are counted once for each of them.
+Rows are the texts of a .jsonl, again and again. Memory is the peak of the command and all its children together,
+looked at every half second: `peak` counts what they share (libraries) once (PSS, Linux), `rss` once for each of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("options", nargs="*", help="more options of `adapler predict`, after --")
     args = parser.parse_args()
     found: list[dict[str, Any]] = []
-    print(f"{'rows':>9} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8}")
+    print(f"{'rows':>9} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'rss MB':>8}")
     with tempfile.TemporaryDirectory() as name:
         for rows in args.rows:
             source = Path(name) / f"{rows}.jsonl"
@@ -49,10 +49,12 @@ def main() -> int:
                 output = Path(name) / "out.jsonl"
                 command = [sys.executable, "-m", "adapler", "predict", "--model", args.model, "--input", str(source)]
                 command += ["--output", str(output), "--processes", str(processes), "--quiet", *args.options]
-                seconds, peak = measured(command)
-                row = {"rows": rows, "processes": processes, "seconds": round(seconds, 1), "peak_mb": round(peak)}
-                row["rows_per_second"] = round(rows / seconds, 1)
-                print(f"{rows:9,} {processes:9} {seconds:8.1f} {rows / seconds:8.1f} {peak:8.0f}", flush=True)
+                seconds, peak, rss = measured(command)
+                row: dict[str, Any] = {"rows": rows, "processes": processes, "seconds": round(seconds, 1)}
+                row |= {"rows_per_second": round(rows / seconds, 1), "peak_mb": round(peak), "rss_mb": round(rss)}
+                print(
+                    f"{rows:9,} {processes:9} {seconds:8.1f} {rows / seconds:8.1f} {peak:8.0f} {rss:8.0f}", flush=True
+                )
                 whole = output.read_bytes() if whole is None else whole
                 row["same_bytes_as_first"] = output.read_bytes() == whole
                 if args.kills:
@@ -69,27 +71,29 @@ def main() -> int:
     return bool(bad)
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds, loading included, and the peak of the resident memory of all processes in MB (10^6 bytes)."""
-    begin, peak = time.perf_counter(), 0
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, loading included, and the peaks of the memory of all processes in MB (10^6 bytes), PSS and RSS."""
+    begin, peak, rss = time.perf_counter(), 0, 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         root = psutil.Process(process.pid)
         while process.poll() is None:
-            peak = max(peak, resident(root))
-            time.sleep(0.25)
+            shared_once, each = resident(root)
+            peak, rss = max(peak, shared_once), max(rss, each)
+            time.sleep(0.5)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return time.perf_counter() - begin, peak / 1e6
+    return time.perf_counter() - begin, peak / 1e6, rss / 1e6
 
 
-def resident(root: psutil.Process) -> int:
-    total = 0
+def resident(root: psutil.Process) -> tuple[int, int]:
+    shared_once = each = 0
     try:
         for process in (root, *root.children(recursive=True)):
-            total += process.memory_info().rss
-    except psutil.NoSuchProcess:
+            memory = process.memory_full_info()
+            shared_once, each = shared_once + getattr(memory, "pss", memory.rss), each + memory.rss
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
         pass
-    return total
+    return shared_once, each
 
 
 def killed(command: list[str], seconds: float, kills: int, moments: random.Random) -> int:

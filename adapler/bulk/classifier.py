@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 
 from adapler.backbones.families import max_positions
@@ -25,7 +24,6 @@ from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.texts import TextRow
 from adapler.distributed import device
 from adapler.errors import ArgumentError, DataError
-from adapler.inference.evaluation import by_example
 from adapler.model.batching import batches_by_length, pad_rows
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -33,7 +31,7 @@ from adapler.precision import choose_dtype, describe_dtype
 
 __all__ = ["Classifier", "Results"]
 
-BATCH_TOKENS = 8192  # padded tokens of a batch; another value changes the last digits of results
+BATCH_TOKENS = 4096  # padded tokens of a batch, for each thread; another value changes the last digits of results
 
 
 @dataclass(frozen=True)
@@ -150,6 +148,8 @@ class Classifier:
             names = list(encoded)
             rows = [dict(zip(names, values, strict=True)) for values in zip(*(encoded[n] for n in names), strict=True)]
             return _Inputs(rows, None)
+        from datasets import Dataset  # for windows only: it needs 50 MB
+
         names = ["text_a", "text_b"][: len(columns)]
         ids = list(map(str, range(len(texts))))
         windows = encode(
@@ -190,6 +190,8 @@ class Classifier:
         spent = adapler_flops(config, lengths_in, lengths).double() if self.job.removal == "hard" else plain
         windows = torch.ones_like(lengths_in)
         if inputs.owners is not None:
+            from adapler.inference.evaluation import by_example  # imports scikit-learn: 35 MB
+
             logits = by_example(logits, [str(owner) for owner in inputs.owners])[1]  # (n, C)
             owners = torch.tensor(inputs.owners)
             lengths_in, lengths, windows, plain, spent = (

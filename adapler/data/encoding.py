@@ -6,14 +6,16 @@ import copy
 import json
 import os
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
 from adapler.errors import ArgumentError, CheckpointError, DataError
+
+if TYPE_CHECKING:  # 50 MB in memory, which a worker of `adapler predict` does not need
+    from datasets import Dataset
 
 __all__ = ["POLICIES", "encode", "load_tokenizer"]
 
