@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from adapler.backbones.family import Family
-from adapler.backbones.packing import Segments
 from adapler.backbones.positional.pairwise import pairwise_attention
 from adapler.errors import ArgumentError
 
@@ -32,31 +31,21 @@ class MPNet(Family):
         if config.pad_token_id != 1:
             raise ArgumentError(f"pad_token_id: {config.pad_token_id!r} is not 1, which MPNet's positions begin after")
 
-    def layer(
-        self,
-        encoder: Any,
-        index: int,
-        hidden: Tensor,
-        *,
-        positions: Tensor,
-        segments: Segments | None = None,
-        key_bias: Tensor | None = None,
-    ) -> Tensor:
+    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
         """See Family.layer.
 
         Raises:
             ArgumentError: attention dropout, which the attention of soft and hard removal does not have.
         """
         layer = encoder.encoder.layer[index]
-        attention = layer.attention.attn
-        if attention.training and attention.dropout.p:
+        parts = layer.attention.attn
+        if parts.training and parts.dropout.p:
             raise ArgumentError(
-                f"attention dropout: {attention.dropout.p} is not 0, and only the backbone's own forward pass has it"
+                f"attention dropout: {parts.dropout.p} is not 0, and only the backbone's own forward pass has it"
             )
-        by_head = (attention.num_attention_heads, attention.attention_head_size)
+        by_head = (parts.num_attention_heads, parts.attention_head_size)
         query, key, value = (
-            project(hidden).unflatten(-1, by_head).transpose(1, 2)
-            for project in (attention.q, attention.k, attention.v)
+            project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
         )  # (B, H, N, E)
         mixed = pairwise_attention(
             query,
@@ -64,11 +53,10 @@ class MPNet(Family):
             value,
             term=partial(relative_bias, encoder.encoder),
             positions=positions,
-            scale=attention.attention_head_size**-0.5,
-            segments=segments,
-            key_bias=key_bias,
+            scale=parts.attention_head_size**-0.5,
+            **attention,
         )
-        mixed = attention.o(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
+        mixed = parts.o(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
         attended = layer.attention.LayerNorm(layer.attention.dropout(mixed) + hidden)
         output: Tensor = layer.output(layer.intermediate(attended), attended)
         return output

@@ -60,9 +60,9 @@ def pairwise_attention(
         return _padded(query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=bias)
     sizes = segments.sizes
     parts = zip(
-        *(x.split(sizes, dim=2) for x in (query, key, value)),
-        positions.split(sizes, dim=1),
-        [None] * len(sizes) if bias is None else bias.split(sizes, dim=1),
+        *(torch.split(x, sizes, dim=2) for x in (query, key, value)),
+        torch.split(positions, sizes, dim=1),
+        [None] * len(sizes) if bias is None else torch.split(bias, sizes, dim=1),
         strict=True,
     )
     pieces = [_attend(q, k, v, term=term, positions=at, scale=scale, key_bias=b) for q, k, v, at, b in parts]
@@ -102,13 +102,14 @@ def _padded(
     """A packed row, computed as a padded batch."""
     sizes = segments.sizes
     q, k, v = (
-        pad_sequence(x[0].transpose(0, 1).split(sizes), batch_first=True).transpose(1, 2) for x in (query, key, value)
+        pad_sequence(list(torch.split(x[0].transpose(0, 1), sizes)), batch_first=True).transpose(1, 2)
+        for x in (query, key, value)
     )  # (B, H, N, E)
     # A finite number at padding: a row of nothing but minus infinity would be NaN.
     nothing = torch.finfo(query.dtype).min / 2
     bias = positions.new_zeros(positions.shape, dtype=query.dtype) if key_bias is None else key_bias.to(query.dtype)
-    bias = pad_sequence(bias[0].split(sizes), batch_first=True, padding_value=nothing)  # (B, N)
-    at = pad_sequence(positions[0].split(sizes), batch_first=True)  # (B, N)
+    bias = pad_sequence(list(torch.split(bias[0], sizes)), batch_first=True, padding_value=nothing)  # (B, N)
+    at = pad_sequence(list(torch.split(positions[0], sizes)), batch_first=True)  # (B, N)
     out = _attend(q, k, v, term=term, positions=at, scale=scale, key_bias=bias)
     rows = [row[:, :n] for row, n in zip(out, sizes, strict=True)]
     return torch.cat(rows, dim=1)[None]  # (1, H, T, E)

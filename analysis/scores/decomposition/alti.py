@@ -5,11 +5,12 @@ B batch, N padded length, H heads, d head size, D = H * d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from adapler.errors import ArgumentError
 from analysis.scores.attention.rollout import roll_out
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import FROM_INPUT, scoring_method
@@ -46,6 +47,11 @@ def alti(model: Any, batch: Batch) -> LayerScores:
     """
     twin = working_copy(model)
     parts = layer_parts(twin)
+    if any(part.pre_norm for part in parts):
+        raise ArgumentError(
+            f"model: the layers of {model.config.model_type!r} have their norms before the blocks; "
+            "alti is defined for norms after the residuals and cannot run on it"
+        )
     with torch.no_grad():
         output = eager_forward(twin, batch, output_hidden_states=True)
         with full_precision(batch):
@@ -61,13 +67,13 @@ def contribution_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Te
     """states (B, N, D), attention (B, H, N, N) -> c of one layer, (B, N, N), rows sum to 1; in float32."""
     alpha, states = full(attention), full(states)
     n_batch, n_heads, n_tokens, _ = alpha.shape
-    values = run_full(parts.value, states)  # (B, N, D)
+    values = parts.values(states)  # (B, N, D)
     mixed = torch.einsum("bhij,bjhd->bihd", alpha, values.view(n_batch, n_tokens, n_heads, -1))  # (B, N, H, d)
     attended = run_full(parts.output, mixed.flatten(2)) + states  # (B, N, D), before the norm
     outputs = run_full(parts.norm_1, attended)
-    gamma, eps = full(parts.norm_1.weight), parts.norm_1.eps
+    gamma, eps = full(cast(Tensor, parts.norm_1.weight)), cast(float, parts.norm_1.eps)
     scale = (attended.var(-1, unbiased=False, keepdim=True) + eps).rsqrt()  # (B, N, 1)
-    plain = values if parts.value.bias is None else values - full(parts.value.bias)
+    plain = values - parts.values(torch.zeros_like(states[:1, :1]))  # without the bias
     projection = full(parts.output.weight).view(-1, n_heads, plain.shape[-1] // n_heads)  # (D, H, d)
     given = torch.einsum("bnhd,ohd->bnho", plain.view(n_batch, n_tokens, n_heads, -1), projection)  # (B, N, H, D)
     given = (given - given.mean(-1, keepdim=True)) * gamma

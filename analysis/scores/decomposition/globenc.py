@@ -9,7 +9,7 @@ is wanted, where G_j holds the inner products of the heads' y_j: H^2 numbers a t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -82,5 +82,5 @@ def norm_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
 def _through_norms(parts: LayerParts, vectors: Tensor) -> Tensor:
     """M u for vectors (..., D): both layer norms, without their shifts and divisors."""
     for norm in (parts.norm_1, parts.norm_2):
-        vectors = (vectors - vectors.mean(-1, keepdim=True)) * full(norm.weight)
+        vectors = (vectors - vectors.mean(-1, keepdim=True)) * full(cast(Tensor, norm.weight))
     return vectors
