@@ -16,13 +16,16 @@ from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import HEADS, LAYERS, WIDTH, tiny_adapler
 
+# The last layer of ModernBERT ends in the final norm and the mean that its head reads: see test_families.py.
+SHORT = [family for family in FAMILIES if family != "modernbert"]
+
 
 def inputs(sizes: list[int]) -> tuple[Tensor, Segments, Tensor]:
     torch.manual_seed(0)
     return torch.randn(1, sum(sizes), WIDTH), Segments(torch.tensor(sizes)), torch.arange(sum(sizes))[None]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHORT)
 @pytest.mark.parametrize("sizes", [[1], [7], [5, 3, 3, 1], [4, 4]])
 def test_equals_the_whole_layer(family: str, sizes: list[int]) -> None:
     classifier = tiny_adapler(family).backbone
@@ -33,7 +36,7 @@ def test_equals_the_whole_layer(family: str, sizes: list[int]) -> None:
     assert_close(short, whole[:, segments.first], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SHORT)
 def test_gradients_equal_those_of_the_whole_layer(family: str) -> None:
     classifier = tiny_adapler(family).backbone
     hidden, segments, positions = inputs([5, 3, 3])

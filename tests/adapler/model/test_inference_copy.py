@@ -23,7 +23,7 @@ def test_layers_are_in_bfloat16_and_nothing_else(family: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     fast = model.for_inference(dtype="bfloat16")
     for name, parameter in fast.named_parameters():
-        inside = ".layer." in name
+        inside = ".layer." in name or ".layers." in name
         assert parameter.dtype == (torch.bfloat16 if inside else torch.float32), name
         assert not parameter.requires_grad
         if not inside:
