@@ -20,7 +20,7 @@ from adapler.distributed import device, is_main, join_processes, wait_for_everyo
 from adapler.errors import CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.training.arguments import training_arguments
-from adapler.training.collator import PaddingCollator
+from adapler.training.collator import PaddingCollator, SamplesByLength
 from adapler.training.records import epochs_of, identity_of, model_checksum, model_name, read_record, record_of
 from adapler.training.resume import (
     EPOCHS,
@@ -154,7 +154,7 @@ def finetune(
     return read_record(output)
 
 
-class FinetuneTrainer(Trainer):  # type: ignore[misc]
+class FinetuneTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
     """transformers.Trainer for the plain classifier; validation counts examples, not windows."""
 
     def __init__(self, *args: Any, metric: str, **kwargs: Any) -> None:
