@@ -21,6 +21,7 @@ from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import LIVE_WEIGHTS, WeightAverage
+from adapler.training.collator import SamplesByLength
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from adapler.training.resume import what_is_kept
 from adapler.training.schedule import SpeedController, slope_at, slope_at_step
@@ -79,7 +80,7 @@ class _StepGuard(TrainerCallback):  # type: ignore[misc]
         model.clamp_eta()
 
 
-class AdapLeRTrainer(Trainer):  # type: ignore[misc]
+class AdapLeRTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
     """transformers.Trainer with AdapLeR's objectives.
 
         backbone, Contribution Predictors, classifier:  CE + gamma * L_CP

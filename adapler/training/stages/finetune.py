@@ -21,7 +21,7 @@ from adapler.distributed import device, is_main, join_processes, wait_for_everyo
 from adapler.errors import CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.training.arguments import report_callbacks, training_arguments
-from adapler.training.collator import PaddingCollator
+from adapler.training.collator import PaddingCollator, SamplesByLength
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
 from adapler.training.resume import (
     EPOCHS,
@@ -174,7 +174,7 @@ class _KeepBest(TrainerCallback):  # type: ignore[misc]
                 shutil.rmtree(path, ignore_errors=True)
 
 
-class FinetuneTrainer(Trainer):  # type: ignore[misc]
+class FinetuneTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
     """transformers.Trainer for the plain classifier; validation counts examples, not windows."""
 
     def __init__(self, *args: Any, metric: str, **kwargs: Any) -> None:
