@@ -102,7 +102,7 @@ def _padded(
     """A packed row, computed as a padded batch."""
     sizes = segments.sizes
     q, k, v = (
-        pad_sequence(torch.split(x[0].transpose(0, 1), sizes), batch_first=True).transpose(1, 2)
+        pad_sequence(list(torch.split(x[0].transpose(0, 1), sizes)), batch_first=True).transpose(1, 2)
         for x in (query, key, value)
     )  # (B, H, N, E)
     # A finite number at padding: a row of nothing but minus infinity would be NaN.
