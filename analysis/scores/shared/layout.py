@@ -27,8 +27,8 @@ class LayerParts:
     they stand before their blocks."""
 
     output: nn.Linear
-    norm_1: nn.Module
-    norm_2: nn.Module
+    norm_1: Any  # a layer norm; an Identity in the first layer of ModernBERT
+    norm_2: nn.LayerNorm
     pre_norm: bool
     _value: nn.Linear
     _layer: Any
