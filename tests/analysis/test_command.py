@@ -116,7 +116,7 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--model", "{tmp}/none"), "none: no such model folder"),
         (("--data", "{tmp}/none"), "none: no such file or folder"),
         (("--split", "dev"), "split: got 'dev', films has test"),
-        (("--methods", "limes"), "method 'limes' is not known; the registry has attention"),
+        (("--methods", "limes"), "method 'limes' is not known; the registry has alti, attention"),
         (("--metrics", "auc"), "metric: got 'auc', allowed are average_precision"),
         (("--predictions", "{tmp}/none.jsonl"), "none.jsonl: No such file"),
         (("--human", "{tmp}/file"), "file: has none of the 6 documents that are evaluated"),

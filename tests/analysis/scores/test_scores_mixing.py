@@ -129,6 +129,7 @@ def test_methods_that_take_layers_apart_refuse_other_layouts() -> None:
             get_method(name)(Bag(), batch_for("bert"))
 
 
-def test_globenc_refuses_norms_before_the_blocks() -> None:
-    with pytest.raises(ArgumentError, match="layers of 'modernbert' have their norms before the blocks; globenc is"):
-        get_method("globenc")(tiny_classifier("modernbert"), batch_for("modernbert"))
+@pytest.mark.parametrize("name", ["globenc", "alti"])
+def test_norms_before_the_blocks_are_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"layers of 'modernbert' have their norms before the blocks; {name} is"):
+        get_method(name)(tiny_classifier("modernbert"), batch_for("modernbert"))
