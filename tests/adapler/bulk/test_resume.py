@@ -26,6 +26,7 @@ DYING = """
 import os, signal, sys
 from adapler.bulk.store import Store
 from adapler.cli.parser import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 append = Store.append
 def dying(self, *args, **options):
     append(self, *args, **options)

@@ -62,7 +62,7 @@ def test_every_method_can_be_shown(app_model: Any, tiny_tokenizer: Any) -> None:
 def test_dear_methods_are_those_that_take_many_passes() -> None:
     dear = {name for name in comparing.names() if comparing.is_dear(get_method(name))}
     assert dear == {"gradient_shap", "integrated_gradients", "kernel_shap", "layer_integrated_gradients", "lime",
-                    "occlusion"}  # fmt: skip
+                    "occlusion", "shapley_sampling", "smoothgrad", "vargrad"}  # fmt: skip
 
 
 def test_the_cost_of_a_dear_method_is_said_in_passes() -> None:
