@@ -32,7 +32,7 @@ train-sample: .venv/installed  ## the whole pipeline on the sample, from the pac
 	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.data.minilm)"
 
 test: .venv/installed  ## everything that needs no network; `slow` tests run where the data is, `browser` tests where chromium is
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/installed
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import transformers
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # of weights that load in a blink
     return int(args.run(args))
 
 
