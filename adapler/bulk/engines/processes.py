@@ -9,10 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
+from types import ModuleType
 from typing import Any
 
 from adapler import errors
@@ -24,6 +27,18 @@ __all__ = ["ProcessEngine"]
 
 _EACH = 2  # shards that a worker has: one in work, one that it finds when that is done
 _AHEAD = 4  # shards for each worker that may wait for an earlier one
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """A spawned process runs the script of its parent again, before anything else. A worker needs nothing of it, and a
+    script without `if __name__ == "__main__"` would start over in each."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 class ProcessEngine:
@@ -46,7 +61,8 @@ class ProcessEngine:
             for number in range(processes):
                 mine, theirs = context.Pipe()
                 worker = context.Process(target=_serve, args=(theirs, job, threads, number), daemon=True)
-                worker.start()
+                with _without_script():
+                    worker.start()
                 theirs.close()
                 self._workers.append(worker)
                 self._pipes.append(mine)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -30,7 +32,13 @@ def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
     return call
 
 
-def test_threads_and_processes_change_nothing(predict: Predict) -> None:
+def test_threads_and_processes_change_nothing(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ModuleType("__main__")  # of somebody who calls from a script: workers do not run it again
+    script.__file__ = str(tmp_path / "script.py")
+    Path(script.__file__).write_text("raise SystemExit('ran again')\n")
+    monkeypatch.setitem(sys.modules, "__main__", script)
     columns = ["--output-columns", "score", "probabilities", "lengths", "layers"]
     one = predict("--threads", "1", *columns)
     assert predict("--threads", "3", *columns) == one
