@@ -11,7 +11,7 @@ from adapler.budgets.stored import CALIBRATION, weights_checksum, write_calibrat
 from adapler.distributed import device
 from adapler.errors import ArgumentError
 from adapler.inference.calibration import Grid, measure
-from adapler.model.batching import TOKEN_BUDGET
+from adapler.model.batching import token_budget_for
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import describe_dtype
 from adapler.training.records import versions
@@ -55,7 +55,7 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
     labels, known = len(prepared.task.labels), model.config.num_labels
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
-    token_budget = settings.token_budget or TOKEN_BUDGET
+    token_budget = settings.token_budget or token_budget_for(model.device)
     machine = machine_of(model)
     measured = measure(
         model,

@@ -14,12 +14,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from adapler.errors import ArgumentError
 from analysis.scores.attention.rollout import roll_out
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import FROM_INPUT, scoring_method
 from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
-from analysis.scores.shared.layout import LayerParts, layer_parts
+from analysis.scores.shared.layout import LayerParts, post_norm_parts
 from analysis.scores.shared.precision import full, full_precision
 
 
@@ -45,12 +44,7 @@ def globenc(model: Any, batch: Batch) -> LayerScores:
         https://aclanthology.org/2022.naacl-main.19
     """
     twin = working_copy(model)
-    parts = layer_parts(twin)
-    if any(part.pre_norm for part in parts):
-        raise ArgumentError(
-            f"model: the layers of {model.config.model_type!r} have their norms before the blocks; "
-            "globenc is defined for norms after the residuals and cannot run on it"
-        )
+    parts = post_norm_parts(twin, "globenc")
     with torch.no_grad():
         output = eager_forward(twin, batch, output_hidden_states=True)
         with full_precision(batch):

@@ -89,3 +89,17 @@ def _has(layer: nn.Module, path: str) -> bool:
     except AttributeError:
         return False
     return True
+
+
+def post_norm_parts(model: Any, method: str) -> list[LayerParts]:
+    """`layer_parts` for a method that is defined for norms after the residuals.
+
+    Raises ArgumentError, naming the method, for a model whose norms stand before the blocks.
+    """
+    parts = layer_parts(model)
+    if any(part.pre_norm for part in parts):
+        raise ArgumentError(
+            f"model: the layers of {model.config.model_type!r} have their norms before the blocks; "
+            f"{method} is defined for norms after the residuals and cannot run on it"
+        )
+    return parts
