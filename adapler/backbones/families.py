@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapler.backbones.family import Family
+from adapler.backbones.family import ROWS, Family, computes_in_pieces
 from adapler.backbones.packing import Segments
 from adapler.backbones.positional import modernbert
 from adapler.backbones.positional.mpnet import MPNet
@@ -241,13 +241,19 @@ def embed(
     classifier: PreTrainedModel, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None
 ) -> Tensor:
     """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the layers' number format."""
-    encoder = encoder_of(classifier)
+    encoder, dtype = encoder_of(classifier), layers_dtype(classifier)
     arguments = {"input_ids": input_ids}
     if family_of(classifier.config).position_embeddings:
         arguments["position_ids"] = positions
     if hasattr(encoder.embeddings, "token_type_embeddings"):
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-    hidden: Tensor = encoder.embeddings(**arguments)
-    project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
-    hidden = hidden if project is None else project(hidden)
-    return hidden.to(layers_dtype(classifier))
+
+    def rows(part: dict[str, Tensor]) -> Tensor:
+        hidden = encoder.embeddings(**part)
+        project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
+        return cast(Tensor, hidden if project is None else project(hidden)).to(dtype)
+
+    if len(input_ids) > 1 or input_ids.shape[1] <= ROWS or not computes_in_pieces(input_ids):
+        return rows(arguments)
+    pieces = zip(*(torch.split(ids, ROWS, dim=1) for ids in arguments.values()), strict=True)
+    return torch.cat([rows(dict(zip(arguments, piece, strict=True))) for piece in pieces], dim=1)

@@ -12,12 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapler.backbones.attention import ATTENTION, cls_attention
+from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
 from adapler.backbones.packing import Segments
+
+# Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
+ROWS = 1024
 
 
 def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
     return layer.feed_forward_chunk(layer.attention.output(context, states))  # type: ignore[no-any-return]
+
+
+def computes_in_pieces(tensor: Tensor) -> bool:
+    """Whether work on this tensor is done in pieces of `ROWS` tokens: on a CPU, where no gradient is asked for."""
+    return tensor.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,26 @@ class Family:
         Returns:
             Shape of hidden.
         """
-        output: Tensor = encoder.get_submodule(self.layers)[index](hidden, attention_mask=None, **attention)
+        layer = encoder.get_submodule(self.layers)[index]
+        plain = attention.keys() == {"segments"} and encoder.config._attn_implementation == ATTENTION
+        if plain and computes_in_pieces(hidden) and self._is_plain(encoder, layer):
+            return self._packed_layer(encoder, layer, hidden, segments=attention["segments"])
+        output: Tensor = layer(hidden, attention_mask=None, **attention)
         return output
+
+    def _packed_layer(self, encoder: Any, layer: Any, hidden: Tensor, *, segments: Segments) -> Tensor:
+        """A layer on a packed row, (1, T, D), without gradients: the numbers of transformers' own layer."""
+        by_head = (encoder.config.num_attention_heads, -1)
+        query, key, value = (
+            layer.get_submodule(path)(hidden).unflatten(-1, by_head).transpose(1, 2) for path in self.projections
+        )  # (1, H, T, E)
+        scale = query.shape[-1] ** -0.5
+        context = packed_attention(query, key, value, segments=segments, scale=scale)  # (1, H, T, E)
+        context = context.transpose(1, 2).flatten(2)  # (1, T, D)
+        if hidden.shape[1] <= ROWS:
+            return self.after_attention(layer, context, hidden)
+        pairs = zip(torch.split(context, ROWS, dim=1), torch.split(hidden, ROWS, dim=1), strict=True)
+        return torch.cat([self.after_attention(layer, rows, states) for rows, states in pairs], dim=1)
 
     @property
     def runs_last_layer_whole(self) -> bool:

@@ -1,0 +1,60 @@
+"""On a CPU without gradients a layer, and the embeddings, run in pieces of a few tokens: nothing may change by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from adapler.backbones import families, family
+from adapler.backbones.packing import Segments
+from tests.adapler.backbones.test_backbones import FAMILIES
+from tests.conftest import WIDTH, tiny_adapler
+
+SIZES = [5, 3, 3, 1]
+
+
+def run(classifier: Any, hidden: Tensor) -> Tensor:
+    positions = torch.cat([torch.arange(size) for size in SIZES])[None] + families.first_position(classifier.config)
+    return families.run_layer(classifier, 0, hidden, positions=positions, segments=Segments(torch.tensor(SIZES)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("rows", [1, 5, 100])
+def test_a_layer_equals_transformers_own(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = tiny_adapler(name).backbone
+    torch.manual_seed(0)
+    hidden = torch.randn(1, sum(SIZES), WIDTH)
+    whole = run(classifier, hidden)  # with gradients: transformers' own code, in one piece
+    monkeypatch.setattr(family, "ROWS", rows)
+    with torch.no_grad():
+        assert_close(run(classifier, hidden), whole.detach(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = tiny_adapler(name).backbone
+    ids = torch.arange(5, 16)[None]  # (1, T)
+    positions = torch.arange(11)[None] + families.first_position(classifier.config)
+    types = torch.tensor([[0] * 6 + [1] * 5])
+    types = types if getattr(classifier.config, "type_vocab_size", 0) > 1 else torch.zeros_like(types)
+    whole = families.embed(classifier, ids, positions=positions, token_type_ids=types)
+    monkeypatch.setattr(families, "ROWS", 4)
+    with torch.no_grad():
+        pieces = families.embed(classifier, ids, positions=positions, token_type_ids=types)
+    assert torch.equal(pieces, whole)
+
+
+def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(family, "ROWS", 2)
+    classifier = tiny_adapler("bert").backbone
+    seen = []
+    layer = families.layers_of(classifier)[0]
+    handle = layer.register_forward_hook(lambda module, arguments, output: seen.append(output.shape))
+    with torch.no_grad():
+        run(classifier, torch.randn(1, sum(SIZES), WIDTH))
+    handle.remove()
+    assert seen == [(1, sum(SIZES), WIDTH)]
