@@ -134,6 +134,10 @@ class Settings(Execution):
     workers: int = 0
     """processes that prepare batches beside the one that trains, and that tokenise a large data set (0: none)"""
 
+    group_by_length: bool = False
+    """batches of about equally long rows, in an order that the seed and the epoch decide: less padding to compute in
+    fine-tuning, but the texts of a batch are less mixed. The evaluation keeps the order of its rows"""
+
     gradient_checkpointing: bool = False
     """compute the layers' inner values again in the backward pass instead of keeping them: less memory, more time"""
 
