@@ -23,7 +23,7 @@ from adapler.bulk.job import Job
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.texts import TextRow
 from adapler.distributed import device
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import DataError
 from adapler.model.batching import batches_by_length, pad_rows
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -97,10 +97,7 @@ class Classifier:
         self.tokenizer = load_tokenizer(job.model, words=False)
         if job.encoding.long_documents == "last":
             self.tokenizer.truncation_side = "left"
-        limit = max_positions(self.model.backbone.config)
-        self.max_length = job.encoding.max_length or limit
-        if not 3 <= self.max_length <= limit:
-            raise ArgumentError(f"max_length: {self.max_length} is not between 3 and the model's {limit}")
+        self.max_length = job.encoding.length_within(max_positions(self.model.backbone.config))
         config = self.model.config
         self.labels = [str(config.id2label[index]) for index in range(config.num_labels)]
         self.device, self.dtype = where.type, choose_dtype(job.dtype, where)

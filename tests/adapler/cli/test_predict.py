@@ -300,7 +300,7 @@ def test_what_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "--output: o.txt must end in .jsonl, .csv or .parquet" in refused("fun", "--output", "o.txt")
     assert "none.txt: no such file" in refused("--input", tmp_path / "none.txt", *out)
     assert "--format: parquet cannot be read from standard input" in refused("--input", "-", "--format", "parquet")
-    assert "--stride: 2 must be at least 0, and --long-documents windows" in refused("fun", "--stride", "2")
+    assert "stride: 2 must be at least 0, and long_documents windows" in refused("fun", "--stride", "2")
     files: dict[str, bytes] = {
         "a.csv": b"review,id\nfun,1\n",
         "b.csv": b"text;id\nfun;1\n",
