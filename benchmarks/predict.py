@@ -4,7 +4,8 @@
     python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 20000 --processes 2 --kills 10
 
 Rows are the texts of a .jsonl, again and again. Memory is the peak of the command and all its children together,
-looked at every half second: `peak` counts what they share (libraries) once (PSS, Linux), `rss` once for each of them.
+looked at every half second. `peak` counts what they share once (PSS, psutil's memory_full_info, Linux): it is what the
+machine needs, and what the project reports. `rss` counts it once for each of them.
 """
 
 from __future__ import annotations

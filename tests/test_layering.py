@@ -68,6 +68,7 @@ ROOMS = (
     "adapler/distributed.py",
     "adapler/outputs.py",
     "adapler/precision.py",
+    "adapler/long_texts.py",
     "adapler/data",
     "adapler/backbones",
     "adapler/budgets",

@@ -1,7 +1,6 @@
 """Texts without end: a file of any size is classified row by row, in constant memory, and goes on after it was killed.
 
 settings    what can be asked for
-encoding    which part of a long text is read: as in training
 reading     rows -> shards, the unit of all work; their bounds depend on the input alone
 classifier  a shard's texts -> labels, probabilities, lengths; its batches depend on the shard alone
 rows        a shard's results -> the bytes of the output, in one of its formats

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from adapler.backbones.families import max_positions
 from adapler.bulk.job import Job
-from adapler.data.encoding import encode, load_tokenizer
+from adapler.data.encoding import load_tokenizer
 from adapler.data.texts import TextRow
 from adapler.distributed import device
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import DataError
 from adapler.model.batching import batches_by_length, pad_rows
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.model.prediction import EncodedTexts, encode_texts
 from adapler.precision import choose_dtype, describe_dtype
 
 __all__ = ["Classifier", "Results"]
@@ -59,14 +60,6 @@ class Results:
     layers: list[list[int]] | None = None
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """Encoded rows, and the text that each of them is a window of; owners None: each text is one input."""
-
-    rows: list[dict[str, Any]]
-    owners: list[int] | None
-
-
 _Batch = tuple[Tensor, Tensor, list[list[int]] | None]
 
 
@@ -95,12 +88,9 @@ class Classifier:
         loaded = AdapLeRForSequenceClassification.from_pretrained(job.model).to(where)
         self.model = loaded.for_inference(dtype=job.dtype)
         self.tokenizer = load_tokenizer(job.model, words=False)
-        if job.encoding.long_documents == "last":
-            self.tokenizer.truncation_side = "left"
-        limit = max_positions(self.model.backbone.config)
-        self.max_length = job.encoding.max_length or limit
-        if not 3 <= self.max_length <= limit:
-            raise ArgumentError(f"max_length: {self.max_length} is not between 3 and the model's {limit}")
+        self.tokenizer.truncation_side = "left" if job.encoding.long_documents == "last" else "right"
+        self.limit = max_positions(self.model.backbone.config)
+        job.encoding.length_within(self.limit)  # said before any row is read
         config = self.model.config
         self.labels = [str(config.id2label[index]) for index in range(config.num_labels)]
         self.device, self.dtype = where.type, choose_dtype(job.dtype, where)
@@ -139,28 +129,11 @@ class Classifier:
         work = [self._pool.submit(self._forward, [inputs.rows[row] for row in batch]) for batch in batches]
         return lambda: (shard, self._gathered(places, inputs, batches, work))
 
-    def _encoded(self, texts: Sequence[Any]) -> _Inputs:
+    def _encoded(self, texts: Sequence[Any]) -> EncodedTexts:
         if not texts:
-            return _Inputs([], None)
+            return EncodedTexts([], None)
         columns = list(zip(*texts, strict=True)) if isinstance(texts[0], tuple) else [texts]
-        if self.job.encoding.long_documents != "windows":
-            encoded = self.tokenizer(*map(list, columns), truncation=True, max_length=self.max_length)
-            names = list(encoded)
-            rows = [dict(zip(names, values, strict=True)) for values in zip(*(encoded[n] for n in names), strict=True)]
-            return _Inputs(rows, None)
-        from datasets import Dataset  # for windows only: it needs 50 MB
-
-        names = ["text_a", "text_b"][: len(columns)]
-        ids = list(map(str, range(len(texts))))
-        windows = encode(
-            Dataset.from_dict({"id": ids, **dict(zip(names, map(list, columns), strict=True))}),
-            self.tokenizer,
-            columns=("text_a", "text_b") if len(columns) == 2 else ("text_a",),
-            max_length=self.max_length,
-            policy="windows",
-            stride=self.job.encoding.stride,
-        )
-        return _Inputs(windows.to_list(), list(map(int, windows["example_id"])))
+        return encode_texts(columns, self.tokenizer, self.job.encoding, limit=self.limit)
 
     @torch.inference_mode()
     def _forward(self, rows: list[dict[str, Any]]) -> _Batch:
@@ -175,7 +148,7 @@ class Classifier:
 
     @torch.inference_mode()
     def _gathered(
-        self, places: list[int], inputs: _Inputs, batches: list[list[int]], work: list[Future[_Batch]]
+        self, places: list[int], inputs: EncodedTexts, batches: list[list[int]], work: list[Future[_Batch]]
     ) -> Results:
         """The batches' outputs in the order of the texts; of windows, mean logits and sums of all else."""
         if not inputs.rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from adapler.bulk.encoding import Encoding
+from adapler.long_texts import Encoding
 
 __all__ = ["Finished", "Hello", "Job"]
 

@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from adapler.bulk.encoding import encoding_of
 from adapler.bulk.job import Finished, Hello, Job
 from adapler.bulk.progress import Progress
 from adapler.bulk.reading import SHARD_CHARACTERS, Shard, read_shards, source_of
@@ -23,6 +22,7 @@ from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
 from adapler.errors import ArgumentError, DataError
 from adapler.files import sha256_of
+from adapler.long_texts import choose_encoding, recorded_encoding
 from adapler.outputs import check_output_file
 
 __all__ = ["Totals", "predict_file"]
@@ -98,7 +98,12 @@ def _job(settings: PredictSettings, source: TextSource | None) -> Job:
         model=settings.model,
         removal=settings.removal,
         threshold_scale=threshold_scale_of(settings),
-        encoding=encoding_of(settings),
+        encoding=choose_encoding(
+            recorded_encoding(settings.model),
+            max_length=settings.max_length,
+            long_documents=settings.long_documents,
+            stride=settings.stride,
+        ),
         device=settings.device,
         dtype=settings.dtype,
         format="screen" if output is None else output.suffix.lower().removeprefix("."),

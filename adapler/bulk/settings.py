@@ -12,8 +12,9 @@ from typing import Literal
 
 from adapler.data.texts import STDIN
 from adapler.errors import ArgumentError
+from adapler.long_texts import Policy
 from adapler.precision import Dtype
-from adapler.training.settings import Policy, check_choices, check_numbers, option_name
+from adapler.training.settings import check_choices, check_numbers, option_name
 
 __all__ = ["Column", "Files", "OutputFile", "PredictSettings", "Target", "Work"]
 

@@ -168,6 +168,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         loaded = load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.look_for_calibration(name_or_path, **kwargs)
+        model.remember_origin(name_or_path, **kwargs)
         return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:

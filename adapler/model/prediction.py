@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from adapler.backbones.families import max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
+from adapler.data.encoding import encode
 from adapler.errors import ArgumentError
+from adapler.long_texts import Encoding, choose_encoding, recorded_encoding
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.inference_copy import inference_copy
@@ -25,10 +30,11 @@ class Prediction:
         label: the predicted label's name.
         score: its probability.
         probabilities: every label's.
-        tokens: wordpieces, special tokens included.
+        tokens: wordpieces, special tokens included; of several windows, one window's after the other's.
         layers: for each token, the number of layers that it entered (0 = dropped before the first).
-        lengths: tokens that enter each layer.
+        lengths: tokens that enter each layer, the sum over windows.
         speedup: FLOPs of the plain backbone divided by AdapLeR's on this text.
+        windows: inputs that the text was read in; the probabilities are those of their mean logits.
     """
 
     label: str
@@ -38,6 +44,7 @@ class Prediction:
     layers: tuple[int, ...]
     lengths: tuple[int, ...]
     speedup: float
+    windows: int = 1
 
 
 def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
@@ -56,57 +63,119 @@ def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Inputs of a model, and the text that each of them is a window of; owners None: each text is one input."""
+
+    rows: list[dict[str, Any]]
+    owners: list[int] | None
+
+
+def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Encoding, *, limit: int) -> EncodedTexts:
+    """Token ids of texts, or of pairs; what is too long is cut, or becomes several windows.
+
+    Args:
+        columns: the texts; of pairs, the first ones and the second ones.
+        tokenizer: a fast one, left as it was.
+        encoding: how, see `adapler.long_texts`.
+        limit: the wordpieces that the model reads.
+
+    Raises:
+        ArgumentError: a length that the model does not have.
+        DataError: a pair that leaves no room for windows.
+    """
+    length = encoding.length_within(limit)
+    if encoding.long_documents != "windows":
+        side = "left" if encoding.long_documents == "last" else "right"
+        if tokenizer.truncation_side != side:
+            tokenizer = copy.deepcopy(tokenizer)
+            tokenizer.truncation_side = side
+        encoded = tokenizer(*map(list, columns), truncation=True, max_length=length)
+        names = list(encoded)
+        values = zip(*(encoded[name] for name in names), strict=True)
+        return EncodedTexts([dict(zip(names, row, strict=True)) for row in values], None)
+    from datasets import Dataset  # for windows only: it needs 90 MB
+
+    used = ("text_a", "text_b")[: len(columns)]
+    ids = list(map(str, range(len(columns[0]))))
+    windows = encode(
+        Dataset.from_dict({"id": ids, **dict(zip(used, map(list, columns), strict=True))}),
+        tokenizer,
+        columns=used,
+        max_length=length,
+        policy="windows",
+        stride=encoding.stride,
+    )
+    return EncodedTexts(windows.to_list(), list(map(int, windows["example_id"])))
+
+
 @torch.inference_mode()
 def predict_texts(
     model: Any,
     texts: Sequence[Any],
     *,
     tokenizer: Any,
+    encoding: Encoding | None = None,
     removal: str = "hard",
     threshold_scale: float = 1.0,
-    max_length: int | None = None,
     token_budget: int | None = None,
     progress: str | None = None,
 ) -> list[Prediction]:
-    """See AdapLeRForSequenceClassification.predict."""
+    """See AdapLeRForSequenceClassification.predict. Dimensions: n texts, W inputs, C labels, L layers."""
     columns = _columns_of(texts)
-    limit = max_positions(model.backbone.config)
-    if max_length is not None and not 3 <= max_length <= limit:
-        raise ArgumentError(f"max_length: {max_length} is not between 3 and the model's {limit}")
+    encoding, limit = encoding or Encoding(), max_positions(model.backbone.config)
+    encoding.length_within(limit)
     if not texts:
         return []
-    encoded = tokenizer(*columns, truncation=True, max_length=max_length or limit)
-    rows = [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
+    inputs = encode_texts(columns, tokenizer, encoding, limit=limit)
+    rows, owners = inputs.rows, torch.tensor(range(len(texts)) if inputs.owners is None else inputs.owners)
     budget = token_budget_for(model.device) if token_budget is None else token_budget
-    names = model.config.id2label
-    results: list[Prediction | None] = [None] * len(texts)
-    with tqdm(total=len(texts), desc=progress, disable=progress is None, unit="text") as bar:
+    order: list[int] = []
+    logits, lengths = [], []
+    depths: list[list[int]] = [[]] * len(rows)  # of each input, how many layers each token entered
+    with tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
         for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget):
-            inputs = pad_rows([rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device)
-            output = model(**inputs, removal=removal, threshold_scale=threshold_scale)
+            padded = pad_rows([rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device)
+            output = model(**padded, removal=removal, threshold_scale=threshold_scale)
             # Each of these is one transfer for the whole batch.
-            probabilities = output.logits.float().softmax(-1).tolist()
-            depth, lengths = output.retention_mask.sum(1).tolist(), output.lengths.cpu()
-            lengths_in = torch.tensor([len(rows[row]["input_ids"]) for row in batch])
-            flops = backbone_flops(model.config, lengths_in)
-            if removal == "hard":
-                gains = (flops / adapler_flops(model.config, lengths_in, lengths)).tolist()
-            else:
-                gains = [1.0] * len(batch)
-            for i, (row, left) in enumerate(zip(batch, lengths.tolist(), strict=True)):
-                ids, shares = rows[row]["input_ids"], probabilities[i]
-                best = max(range(len(shares)), key=shares.__getitem__)
-                results[row] = Prediction(
-                    label=names[best],
-                    score=shares[best],
-                    probabilities={names[c]: share for c, share in enumerate(shares)},
-                    tokens=tuple(tokenizer.convert_ids_to_tokens(ids)),
-                    layers=tuple(depth[i][: len(ids)]),
-                    lengths=tuple(left),
-                    speedup=gains[i],
-                )
+            logits.append(output.logits.float().cpu())
+            lengths.append(output.lengths.cpu())
+            for row, depth in zip(batch, output.retention_mask.sum(1).tolist(), strict=True):
+                depths[row] = depth[: len(rows[row]["input_ids"])]
+            order += batch
             bar.update(len(batch))
-    return [result for result in results if result is not None]
+    place = torch.tensor(order).argsort()  # (W,)
+    by_layer = torch.cat(lengths)[place]  # (W, L)
+    lengths_in = torch.tensor([len(row["input_ids"]) for row in rows])  # (W,)
+    plain = backbone_flops(model.config, lengths_in).double()
+    spent = adapler_flops(model.config, lengths_in, by_layer).double() if removal == "hard" else plain
+
+    def of_texts(values: Tensor) -> Tensor:
+        """Sums over each text's inputs: (W, ...) -> (n, ...)."""
+        return values.new_zeros(len(texts), *values.shape[1:]).index_add_(0, owners, values)
+
+    windows = of_texts(torch.ones_like(owners))  # (n,)
+    shares = (of_texts(torch.cat(logits)[place]) / windows[:, None]).softmax(-1).tolist()  # (n, C)
+    gains, left = (of_texts(plain) / of_texts(spent)).tolist(), of_texts(by_layer).tolist()
+    names, results, first = model.config.id2label, [], 0
+    for number, count in enumerate(windows.tolist()):
+        mine = range(first, first + count)
+        first += count
+        best = max(range(len(shares[number])), key=shares[number].__getitem__)
+        ids = [one for row in mine for one in rows[row]["input_ids"]]
+        results.append(
+            Prediction(
+                label=names[best],
+                score=shares[number][best],
+                probabilities={names[c]: share for c, share in enumerate(shares[number])},
+                tokens=tuple(tokenizer.convert_ids_to_tokens(ids)),
+                layers=tuple(depth for row in mine for depth in depths[row]),
+                lengths=tuple(left[number]),
+                speedup=gains[number],
+                windows=count,
+            )
+        )
+    return results
 
 
 class Predicts:
@@ -116,6 +185,29 @@ class Predicts:
     eval: Callable[[], Any]
     train: Callable[[bool], Any]
     announce_scale: Callable[..., float]
+    _origin: tuple[str | Path, dict[str, Any]] | None = None  # where it was loaded from
+    _recorded: Encoding | None = None  # what run.json there says, once it was read
+
+    def remember_origin(self, name_or_path: str | Path, **arguments: Any) -> None:
+        """Where the model comes from, with the arguments of `from_pretrained`; run.json there is read by `encoding`."""
+        names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+        self._origin = (name_or_path, {name: arguments[name] for name in names if name in arguments})
+
+    def encoding(
+        self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
+    ) -> Encoding:
+        """Which part of a long text this model reads: what is asked for, for the rest what training did (run.json).
+
+        `adapler predict` decides it in the same place, so both read the same. A model that was not loaded from a folder
+        or the hub, or has no run.json there, reads the first wordpieces, as many as it has positions.
+
+        Raises:
+            ArgumentError: another policy, or a stride that is negative or without windows.
+            CheckpointError: run.json is damaged.
+        """
+        if self._origin is not None:
+            self._recorded, self._origin = recorded_encoding(self._origin[0], **self._origin[1]), None
+        return choose_encoding(self._recorded, max_length=max_length, long_documents=long_documents, stride=stride)
 
     def for_inference(self, *, dtype: str = "auto") -> Self:
         """A model in evaluation mode whose layers are in another number format; this one stays as it is.
@@ -148,12 +240,15 @@ class Predicts:
             tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
             speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what is to be
                 expected is printed to stderr when it differs from the last call's.
-            options: removal ("hard" or "none"), threshold_scale, max_length (wordpieces; longer texts are
-                truncated; default the model's limit), token_budget, progress (title of a progress bar), dtype (as of
-                for_inference; default: the model as it is. For many calls, call `for_inference` once instead).
+            options: removal ("hard" or "none"), threshold_scale, max_length, long_documents and stride (as of
+                `encoding`; default: as in training, by run.json beside the model), token_budget, progress (title of a
+                progress bar), dtype (as of for_inference; default: the model as it is. For many calls, call
+                `for_inference` once instead).
 
         Raises:
             ArgumentError: an empty text, a wrong option, or a target that cannot be met; nothing is predicted then.
+            CheckpointError: run.json beside the model is damaged.
+            DataError: a pair whose first text leaves no room for windows.
         """
         target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
         if target is not None:
@@ -164,6 +259,8 @@ class Predicts:
         dtype = options.pop("dtype", None)
         if dtype is not None:
             return self.for_inference(dtype=dtype).predict(texts, tokenizer=tokenizer, **options)
+        how = {name: options.pop(name, None) for name in ("max_length", "long_documents", "stride")}
+        options["encoding"] = self.encoding(**how)
         training = self.training
         self.eval()
         try:

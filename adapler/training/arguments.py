@@ -122,6 +122,8 @@ def training_arguments(settings: Settings, folder: Path, *, kind: Any = OneDevic
         seed=settings.seed,
         use_cpu=device(settings.device).type == "cpu",
         dataloader_num_workers=settings.workers,
+        # With the sampler of SamplesByLength: transformers' own would shuffle the evaluation set as well.
+        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         load_best_model_at_end=True,
         greater_is_better=True,
         logging_strategy="steps",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from adapler.errors import ArgumentError
+from adapler.long_texts import Policy
 from adapler.precision import Dtype
 
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
@@ -25,7 +26,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 MOST_SPEEDUP = 100.0
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-Policy = Literal["truncate", "last", "windows"]
 SlopeSchedule = Literal["epochs", "steps"]
 ReportTo = Literal["none", "tensorboard", "wandb"]
 
@@ -133,6 +133,10 @@ class Settings(Execution):
 
     workers: int = 0
     """processes that prepare batches beside the one that trains, and that tokenise a large data set (0: none)"""
+
+    group_by_length: bool = False
+    """batches of about equally long rows, in an order that the seed and the epoch decide: less padding to compute in
+    fine-tuning, but the texts of a batch are less mixed. The evaluation keeps the order of its rows"""
 
     gradient_checkpointing: bool = False
     """compute the layers' inner values again in the backward pass instead of keeping them: less memory, more time"""

@@ -64,6 +64,22 @@ def test_a_worker_that_dies_ends_the_run_with_one_line(model: Path, texts: Path,
     assert not any(worker.is_alive() for worker in engine._workers)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are forked on Linux only")
+def test_workers_share_what_they_import(model: Path, texts: Path, tmp_path: Path) -> None:
+    settings = PredictSettings(
+        model=str(model), files=Files(input=texts), writing=OutputFile(output=tmp_path / "out.jsonl")
+    )
+    engine = ProcessEngine(_job(settings, None), processes=2, threads=1)
+    try:
+        for worker in engine._workers:
+            lines = Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines()[1:]
+            kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+            shared = kilobytes["Shared_Clean"] + kilobytes["Shared_Dirty"]
+            assert shared > 180e3 > kilobytes["Private_Clean"] + kilobytes["Private_Dirty"], kilobytes
+    finally:
+        engine.close()
+
+
 def test_a_worker_says_what_a_user_did_wrong(
     model: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.budgets.stored import CALIBRATION, read_calibration
 from adapler.cli.parser import main
+from adapler.precision import choose_dtype
 
 QUICK = ["--points", "6", "--resamples", "50", "--timed-single", "2", "--most-drop", "1"]
 
@@ -38,7 +39,11 @@ def calibrated(model: Path, task_folder: Path) -> Path:
 def test_the_curve_is_stored_beside_the_model(calibrated: Path) -> None:
     curve = read_calibration(calibrated / CALIBRATION)
     assert (curve.task, curve.split, curve.examples, curve.metric) == ("tiny", "validation", 8, "accuracy")
-    assert curve.machine.dtype == "float32" and 3 <= curve.encoding["max_length"] <= 40 and curve.data_checksum
+    assert (
+        curve.machine.dtype == choose_dtype("auto", torch.device("cpu"))
+        and 3 <= curve.encoding["max_length"] <= 40
+        and curve.data_checksum
+    )
 
 
 def test_evaluate_and_predict_take_a_target(

@@ -13,7 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.bulk.classifier import Classifier
 from adapler.bulk.rows import FIELDS
 from adapler.bulk.store import Store
@@ -278,6 +280,41 @@ def test_windows_are_averaged_as_evaluate_does_it(
     assert torch.tensor([row["lengths"] for row in rows["none"]]).unique(dim=1).shape[1] == 1
 
 
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {"max_length": 5, "long_documents": "truncate", "stride": None},
+        {"max_length": 5, "long_documents": "last", "stride": None},
+        {"max_length": 6, "long_documents": "windows", "stride": 1},
+    ],
+    ids=lambda encoding: encoding["long_documents"],
+)
+def test_python_reads_what_the_command_reads(model: Path, tmp_path: Path, encoding: dict[str, Any]) -> None:
+    folder = with_encoding(model, tmp_path / "model", encoding)
+    texts = ["a good film so dull never fun boring bad", "fun"]
+    (tmp_path / "r.txt").write_text("\n".join(texts))
+    out = tmp_path / "o.jsonl"
+    options = ["--input", str(tmp_path / "r.txt"), "--output", str(out), "--dtype", "float32", *EVERYTHING]
+    assert main(["predict", "--model", str(folder), *options]) == 0
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    side = tokenizer.truncation_side
+    loaded = AdapLeRForSequenceClassification.from_pretrained(folder)
+    found = loaded.predict(texts, tokenizer=tokenizer)
+    for row, prediction in zip(map(json.loads, out.read_text().splitlines()), found, strict=True):
+        assert row["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-6)
+        assert row["lengths"] == list(prediction.lengths) and row["windows"] == prediction.windows
+        assert row["length"] == len(prediction.tokens) == len(prediction.layers)
+        assert row["speedup"] == pytest.approx(prediction.speedup)
+        assert row["tokens"] in (None, list(prediction.tokens))
+    assert (found[0].windows > 1) is (encoding["long_documents"] == "windows") and tokenizer.truncation_side == side
+    (whole,) = loaded.for_inference(dtype="float32").predict(
+        texts[:1], tokenizer=tokenizer, max_length=40, long_documents="truncate"
+    )
+    assert len(whole.tokens) == 11 and whole.windows == 1
+    with pytest.raises(ArgumentError, match="^stride: 1 must be at least 0, and long_documents windows"):
+        loaded.predict(texts, tokenizer=tokenizer, long_documents="last", stride=1)
+
+
 def test_a_pair_without_room_for_windows_is_one_bad_row(rows_of: Predict) -> None:
     pairs = [("a good film", "so dull"), ("fun", "a good film so dull never fun"), ("a good film so dull", "fun a")]
     text = "\n".join(json.dumps({"text_a": a, "text_b": b}) for a, b in pairs)
@@ -300,7 +337,7 @@ def test_what_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "--output: o.txt must end in .jsonl, .csv or .parquet" in refused("fun", "--output", "o.txt")
     assert "none.txt: no such file" in refused("--input", tmp_path / "none.txt", *out)
     assert "--format: parquet cannot be read from standard input" in refused("--input", "-", "--format", "parquet")
-    assert "--stride: 2 must be at least 0, and --long-documents windows" in refused("fun", "--stride", "2")
+    assert "stride: 2 must be at least 0, and long_documents windows" in refused("fun", "--stride", "2")
     files: dict[str, bytes] = {
         "a.csv": b"review,id\nfun,1\n",
         "b.csv": b"text;id\nfun;1\n",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import RandomSampler
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from adapler.cli.parser import main
 from adapler.training.collator import LengthSampler
+from adapler.training.stages.finetune import FinetuneTrainer
 from tests.adapler.training.common import trainer
 
 
@@ -41,7 +45,7 @@ def test_every_row_once_in_an_order_of_the_seed_and_the_epoch(rows: int) -> None
 def by_length(folder: Path, tokenizer: Any) -> Any:
     """A trainer that keeps a checkpoint every three steps; an epoch has four."""
     set_seed(7)
-    one = trainer(folder, tokenizer, train_sampling_strategy="group_by_length")
+    one = trainer(folder, tokenizer, settings={"group_by_length": True})
     one.args.eval_strategy, one.args.load_best_model_at_end = IntervalStrategy.NO, False
     one.args.save_strategy, one.args.save_steps = SaveStrategy.STEPS, 3
     return one
@@ -72,3 +76,37 @@ def test_predictions_stay_in_the_order_of_their_rows(tmp_path: Path, tiny_tokeni
     found, expected = (one.predict(one.eval_dataset) for one in (grouped, plain))
     assert found.label_ids.tolist() == grouped.eval_dataset["labels"]
     torch.testing.assert_close(torch.tensor(found.predictions[0]), torch.tensor(expected.predictions[0]))
+
+
+def test_the_setting_reaches_the_trainer_and_the_record(
+    task_folder: Path, tmp_path: Path, tiny_classifier_folder: Path
+) -> None:
+    """As an option and in a recipe; by default, rows are drawn at random, as before."""
+    seen: list[type] = []
+    step = FinetuneTrainer._get_train_sampler
+
+    def spy(self: Any, *args: Any) -> Any:
+        sampler = step(self, *args)
+        seen.append(type(sampler))
+        return sampler
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("command: finetune\ngroup_by_length: true\n", encoding="utf-8")
+    base = [
+        "finetune",
+        "--task",
+        str(task_folder),
+        "--model",
+        str(tiny_classifier_folder),
+        "--max-length",
+        "16",
+        "--max-steps",
+        "1",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FinetuneTrainer, "_get_train_sampler", spy)
+        for name, more in {"plain": [], "option": ["--group-by-length"], "recipe": ["--config", str(recipe)]}.items():
+            assert main([*base, "--precision", "float32", *more, "--output", str(tmp_path / name)]) == 0
+            record = json.loads((tmp_path / name / "run.json").read_text(encoding="utf-8"))
+            assert record["settings"]["group_by_length"] is (name != "plain")
+    assert seen == [RandomSampler, LengthSampler, LengthSampler]

@@ -1,0 +1,132 @@
+"""Which part of a text is read that is longer than the input: the one place that decides it, for every way to predict.
+
+What the caller says comes first, then what run.json beside the model remembers of its training. So a model reads the
+same part of a text in `model.predict`, in `adapler predict`, and in the evaluation that gave its published score.
+
+Only the standard library is imported at once, so that a command can decide it before it loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from adapler.errors import ArgumentError, CheckpointError
+
+Policy = Literal["truncate", "last", "windows"]
+POLICIES: tuple[str, ...] = get_args(Policy)
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become inputs.
+
+    Attributes:
+        max_length: longest input in wordpieces; None: the model's longest.
+        long_documents: what becomes of longer texts: their first wordpieces (truncate), their last ones (last), or
+            overlapping windows, whose logits are averaged.
+        stride: overlap of windows in wordpieces; None: by the length of a window.
+        note: one line that says all of this, and why.
+    """
+
+    max_length: int | None = None
+    long_documents: str = "truncate"
+    stride: int | None = None
+    note: str = ""
+
+    def length_within(self, limit: int) -> int:
+        """The longest input of a model that reads `limit` wordpieces; ArgumentError for one that it cannot read."""
+        if self.max_length is None:
+            return limit
+        if not 3 <= self.max_length <= limit:
+            raise ArgumentError(f"max_length: {self.max_length} is not between 3 and the model's {limit}")
+        return self.max_length
+
+
+def choose_encoding(
+    recorded: Encoding | None,
+    *,
+    max_length: int | None = None,
+    long_documents: str | None = None,
+    stride: int | None = None,
+) -> Encoding:
+    """What is asked for, and for the rest what training did.
+
+    A stride of training is for its own windows: with another length or policy, it is not taken over.
+
+    Args:
+        recorded: what `recorded_encoding` found; None: nothing, and then texts are cut to the model's longest input.
+        max_length, long_documents, stride: what is asked for, see `Encoding`; None: nothing.
+
+    Raises:
+        ArgumentError: another policy, or a stride that is negative or without windows.
+    """
+    how = recorded or Encoding()
+    policy = long_documents or how.long_documents
+    if policy not in POLICIES:
+        raise ArgumentError(f"long_documents: {policy!r} is not one of {', '.join(POLICIES)}")
+    if stride is not None and (stride < 0 or policy != "windows"):
+        raise ArgumentError(f"stride: {stride} must be at least 0, and long_documents windows")
+    changed = max_length is not None or policy != how.long_documents
+    chosen = Encoding(
+        max_length=how.max_length if max_length is None else max_length,
+        long_documents=policy,
+        stride=stride if stride is not None else None if changed else how.stride,
+    )
+    length = "the model's longest input" if chosen.max_length is None else f"max_length {chosen.max_length}"
+    because = f"as in training ({RUN})" if recorded is not None else f"no {RUN} beside the model says more"
+    if changed or stride is not None:
+        because = "as asked for"
+    return replace(chosen, note=f"{length}, longer texts: {chosen.long_documents}; {because}")
+
+
+def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
+    """What run.json beside a model says of its training; None where there is none.
+
+    Args:
+        name_or_path: folder or hub name; of a hub name, run.json is fetched if the model has one.
+        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: run.json is damaged.
+    """
+    path = _record_of(name_or_path, hub)
+    if path is None:
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
+    encoding = record.get("encoding") if isinstance(record, dict) else None
+    if encoding is None:
+        return None
+    length, policy, stride = (
+        (encoding.get(name) for name in ("max_length", "long_documents", "stride"))
+        if isinstance(encoding, dict)
+        else (None, None, None)
+    )
+    good = type(length) is int and policy in POLICIES and (stride is None or type(stride) is int)
+    if not good:
+        raise CheckpointError(
+            f"{path}: 'encoding' must have max_length (a whole number), long_documents ({', '.join(POLICIES)}) and "
+            f"stride (a whole number or null), found {repr(encoding)[:80]}"
+        )
+    return Encoding(max_length=length, long_documents=str(policy), stride=stride)
+
+
+def _record_of(name_or_path: str | Path, hub: dict[str, Any]) -> Path | None:
+    if Path(name_or_path).exists():
+        path = Path(name_or_path) / (hub.get("subfolder") or "") / RUN
+        return path if path.is_file() else None
+    from transformers.utils import cached_file
+
+    quiet = ("gated_repo", "missing_entries", "connection_errors")
+    quietly: dict[str, Any] = {f"_raise_exceptions_for_{name}": False for name in quiet}
+    try:
+        found = cached_file(str(name_or_path), RUN, **hub, **quietly)
+    except (OSError, ValueError):  # no such model: loading it says so, in its own words
+        return None
+    return None if found is None else Path(found)
