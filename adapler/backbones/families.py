@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapler.backbones.family import ROWS, Family, computes_in_pieces
+from adapler.backbones.family import Family, computes_in_pieces, in_pieces
 from adapler.backbones.packing import Segments
 from adapler.backbones.positional import modernbert
 from adapler.backbones.positional.mpnet import MPNet
@@ -248,12 +248,11 @@ def embed(
     if hasattr(encoder.embeddings, "token_type_embeddings"):
         arguments["token_type_ids"] = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
 
-    def rows(part: dict[str, Tensor]) -> Tensor:
-        hidden = encoder.embeddings(**part)
+    def rows(*parts: Tensor) -> tuple[Tensor]:
+        hidden = encoder.embeddings(**dict(zip(arguments, parts, strict=True)))
         project = getattr(encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
-        return cast(Tensor, hidden if project is None else project(hidden)).to(dtype)
+        return (cast(Tensor, hidden if project is None else project(hidden)).to(dtype),)
 
-    if len(input_ids) > 1 or input_ids.shape[1] <= ROWS or not computes_in_pieces(input_ids):
-        return rows(arguments)
-    pieces = zip(*(torch.split(ids, ROWS, dim=1) for ids in arguments.values()), strict=True)
-    return torch.cat([rows(dict(zip(arguments, piece, strict=True))) for piece in pieces], dim=1)
+    if len(input_ids) == 1 and computes_in_pieces(input_ids):
+        return in_pieces(rows, *arguments.values())[0]
+    return rows(*arguments.values())[0]

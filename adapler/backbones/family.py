@@ -17,6 +17,9 @@ from adapler.backbones.packing import Segments
 
 # Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
 ROWS = 1024
+# In half precision a CPU's matrix products are compiled for every new number of rows (about 1 ms and 0.9 MB each, and
+# the number of tokens that stay is always a new one). So numbers of rows are multiples of this.
+GRAIN = 32
 
 
 def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
@@ -24,8 +27,30 @@ def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor
 
 
 def computes_in_pieces(tensor: Tensor) -> bool:
-    """Whether work on this tensor is done in pieces of `ROWS` tokens: on a CPU, where no gradient is asked for."""
+    """Whether work on this tensor is done in pieces (see `in_pieces`): on a CPU, where no gradient is asked for."""
     return tensor.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
+
+
+def in_pieces(function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tuple[Tensor, ...]:
+    """A function that treats every token alone, on `ROWS` tokens at a time.
+
+    Args:
+        function: tensors (1, t, ...) -> tensors (1, t, ...), for any t.
+        rows: its arguments, each (1, T, ...).
+
+    Returns:
+        What it gives for all tokens, each (1, T, ...).
+    """
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows[0].dtype
+    grain = GRAIN if dtype in (torch.bfloat16, torch.float16) else 1
+    pieces = []
+    for start in range(0, rows[0].shape[1], ROWS):
+        parts = [row[:, start : start + ROWS] for row in rows]
+        size = parts[0].shape[1]
+        if size % grain:
+            parts = [torch.cat([part, part.new_zeros(1, -size % grain, *part.shape[2:])], dim=1) for part in parts]
+        pieces.append(tuple(out[:, :size] for out in function(*parts)))
+    return pieces[0] if len(pieces) == 1 else tuple(torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
 
 
 @dataclass(frozen=True)
@@ -93,16 +118,20 @@ class Family:
     def _packed_layer(self, encoder: Any, layer: Any, hidden: Tensor, *, segments: Segments) -> Tensor:
         """A layer on a packed row, (1, T, D), without gradients: the numbers of transformers' own layer."""
         by_head = (encoder.config.num_attention_heads, -1)
+        projections = [layer.get_submodule(path) for path in self.projections]
         query, key, value = (
-            layer.get_submodule(path)(hidden).unflatten(-1, by_head).transpose(1, 2) for path in self.projections
+            torch.unflatten(part, -1, by_head).transpose(1, 2)
+            for part in in_pieces(lambda states: tuple(project(states) for project in projections), hidden)
         )  # (1, H, T, E)
         scale = query.shape[-1] ** -0.5
         context = packed_attention(query, key, value, segments=segments, scale=scale)  # (1, H, T, E)
-        context = context.transpose(1, 2).flatten(2)  # (1, T, D)
-        if hidden.shape[1] <= ROWS:
-            return self.after_attention(layer, context, hidden)
-        pairs = zip(torch.split(context, ROWS, dim=1), torch.split(hidden, ROWS, dim=1), strict=True)
-        return torch.cat([self.after_attention(layer, rows, states) for rows, states in pairs], dim=1)
+        return self._after_attention(layer, context.transpose(1, 2).flatten(2), hidden)
+
+    def _after_attention(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        """`after_attention`, in pieces where that pays; all (1, n, D)."""
+        if not computes_in_pieces(states):
+            return self.after_attention(layer, context, states)
+        return in_pieces(lambda *parts: (self.after_attention(layer, *parts),), context, states)[0]
 
     @property
     def runs_last_layer_whole(self) -> bool:
@@ -136,15 +165,19 @@ class Family:
         query, key, value = (layer.get_submodule(path) for path in self.projections)
         states = hidden.index_select(1, first)  # (1, B, D)
         by_head = (encoder.config.num_attention_heads, -1)
-        queries = query(states)[0].unflatten(1, by_head)  # (B, H, E)
+        # What depends on the number of texts and tokens is in float32 at least on a CPU: see GRAIN.
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        small = exact if computes_in_pieces(hidden) else hidden.dtype
+        projected = in_pieces(lambda part: (query(part),), states)[0] if computes_in_pieces(states) else query(states)
+        queries = torch.unflatten(projected[0], 1, by_head).to(small)  # (B, H, E)
         queries = queries * queries.shape[-1] ** -0.5
-        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.unflatten(0, by_head))  # (B, H, D)
-        mixed = cls_attention(folded, hidden, segments=segments, key_bias=key_bias)  # (B, H, D)
-        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.unflatten(0, by_head))  # (B, H, E)
-        context = context.flatten(1) + value.bias  # (B, D)
+        folded = torch.einsum("bhe,hed->bhd", queries, key.weight.to(small).unflatten(0, by_head))  # (B, H, D)
+        mixed = cls_attention(folded, hidden.to(small), segments=segments, key_bias=key_bias)  # (B, H, D)
+        context = torch.einsum("bhd,hed->bhe", mixed, value.weight.to(small).unflatten(0, by_head))  # (B, H, E)
+        context = context.to(hidden.dtype).flatten(1) + value.bias  # (B, D)
         if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
             context = context + 0 * key.bias
-        return self.after_attention(layer, context[None], states)
+        return self._after_attention(layer, context[None], states)
 
     def _is_plain(self, encoder: Any, layer: Any) -> bool:
         """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""

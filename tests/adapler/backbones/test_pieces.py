@@ -42,10 +42,27 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     types = torch.tensor([[0] * 6 + [1] * 5])
     types = types if getattr(classifier.config, "type_vocab_size", 0) > 1 else torch.zeros_like(types)
     whole = families.embed(classifier, ids, positions=positions, token_type_ids=types)
-    monkeypatch.setattr(families, "ROWS", 4)
+    monkeypatch.setattr(family, "ROWS", 4)
     with torch.no_grad():
         pieces = families.embed(classifier, ids, positions=positions, token_type_ids=types)
     assert torch.equal(pieces, whole)
+
+
+def test_rows_of_half_precision_come_in_few_numbers() -> None:
+    """A CPU compiles its half-precision products for every new number of rows."""
+    seen = []
+
+    def double(part: Tensor) -> tuple[Tensor]:
+        seen.append(part.shape[1])
+        return (2 * part,)
+
+    for number in range(1, 40):
+        rows = torch.randn(1, number, WIDTH, dtype=torch.bfloat16)
+        assert torch.equal(family.in_pieces(double, rows)[0], 2 * rows)
+    assert set(seen) == {32, 64}
+    seen.clear()
+    family.in_pieces(double, torch.randn(1, 2 * family.ROWS + 7, WIDTH))
+    assert seen == [family.ROWS, family.ROWS, 7]
 
 
 def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
