@@ -1,4 +1,4 @@
-"""Texts without end: a file of any size is classified row by row, in constant memory, and goes on after it was killed.
+"""A file of any size is classified row by row, in constant memory, and goes on after it was killed.
 
 settings    what can be asked for
 encoding    which part of a long text is read: as in training
