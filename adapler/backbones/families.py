@@ -168,7 +168,7 @@ def max_positions(config: Any) -> int:
 def unchunk(classifier: PreTrainedModel) -> None:
     """Switch off `chunk_size_feed_forward`, which saves memory and changes no number.
 
-    It needs a number of tokens that is a multiple of the chunk, and the tokens that removal leaves are none.
+    It needs a number of tokens that is a multiple of the chunk, which removal does not leave.
     """
     classifier.config.chunk_size_feed_forward = 0
     for module in classifier.modules():

@@ -40,6 +40,7 @@ class Segments:
 
     @cached_property
     def longest(self) -> int:
+        """Tokens of the longest sequence (on a GPU this waits for the device, once)."""
         return max(self.sizes)
 
     @cached_property

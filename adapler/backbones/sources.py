@@ -140,7 +140,11 @@ def one_line(error: BaseException) -> str:
 
 
 def _check_fields(fields: Any) -> None:
-    """Fields of a config.json that transformers takes as they are and trips over later; ArgumentError names one."""
+    """Check fields of a config.json that transformers does not check, and that fail later.
+
+    Raises:
+        ArgumentError: names the field.
+    """
     if not isinstance(fields, dict):
         raise ArgumentError(f"a JSON object is expected, found {type(fields).__name__}")
     model_type = fields.get("model_type")

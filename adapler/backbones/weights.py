@@ -34,8 +34,8 @@ def reason_of(error: BaseException) -> str:
 def check_whole(model: PreTrainedModel, info: dict[str, Any], *, name_or_path: str | Path, resized: bool) -> None:
     """Refuse weights that are not exactly those of the model that config.json describes.
 
-    transformers gives new random weights to what a checkpoint lacks, and a warning; a model that drops tokens at
-    random is not what anybody asked for.
+    transformers gives new random weights to what a checkpoint lacks, and a warning only. Such a model would drop
+    tokens at random.
 
     Args:
         model: as loaded.

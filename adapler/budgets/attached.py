@@ -15,7 +15,7 @@ from adapler.errors import AdapLeRError, ArgumentError
 class Attached:
     """What belongs to a model: nothing, a calibration, or the place where one may be stored.
 
-    A file is read when a target is asked for, so that a damaged one stands in nobody's way before.
+    A file is read when a target is asked for, so a damaged one is no error before.
     """
 
     def __init__(self, calibration: Calibration | None = None) -> None:

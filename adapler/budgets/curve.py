@@ -2,7 +2,7 @@
 
 Between measured scales everything is interpolated on a straight line; of the speedup, its logarithm is. The speedup and
 the drop of the score grow with the scale and the time falls, up to noise, so each is made monotone first (isotonic
-regression). That also keeps a lucky point from being picked.
+regression). That also keeps a point from being picked for a value that was high by chance.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ class Choice:
 
     @property
     def threshold_scale(self) -> float:
+        """Factor on every eta."""
         return self.expected.threshold_scale
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Texts without end: a file of any size is classified row by row, in constant memory, and goes on after it was killed.
+"""A file of any size is classified row by row, in constant memory, and goes on after it was killed.
 
 settings    what can be asked for
 reading     rows -> shards, the unit of all work; their bounds depend on the input alone

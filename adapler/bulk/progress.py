@@ -40,6 +40,7 @@ class Progress:
             self._bar.set_description_str(self._line(share_read))
 
     def close(self) -> None:
+        """Takes the line off the terminal."""
         self._bar.close()
 
     def speed(self) -> str:
@@ -48,6 +49,7 @@ class Progress:
         return f"{self._own_rows / seconds:,.0f} rows/s, {self._own_tokens / seconds:,.0f} tokens/s"
 
     def seconds(self) -> float:
+        """Seconds since the model was loaded."""
         return time.perf_counter() - self._begin
 
     def _line(self, share: float | None) -> str:

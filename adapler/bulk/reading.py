@@ -85,12 +85,12 @@ def _digest(rows: list[TextRow]) -> str:
 
 
 def packed(rows: list[TextRow]) -> str:
-    """Rows as JSON, for a journey to another machine."""
+    """Rows as JSON, to send them to another machine."""
     return json.dumps([list(asdict(row).values()) for row in rows])
 
 
 def unpacked(text: str) -> list[TextRow]:
-    """What `packed` has packed."""
+    """The rows that `packed` made the text of."""
     rows = []
     for number, identifier, content, kept, error, raw in json.loads(text):
         content = tuple(content) if isinstance(content, list) else content

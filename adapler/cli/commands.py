@@ -1,6 +1,7 @@
 """The commands of `adapler`: from parsed arguments to settings, to a stage, to what is printed.
 
-What a command needs is imported when it runs, so that `adapler --help` answers at once.
+Each function takes what argparse made of the command line, and returns the exit code, 0. Errors are raised as
+AdapLeRError. What a command needs is imported when it runs, so that `adapler --help` answers at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from adapler.distributed import is_main
 from adapler.files import replacing
 
 
-def run_command(args: argparse.Namespace) -> int:
+def pipeline_command(args: argparse.Namespace) -> int:
+    """`adapler run`."""
     settings = chosen(args)
     from adapler.training.stages.run import run
 
@@ -23,6 +25,7 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def finetune_command(args: argparse.Namespace) -> int:
+    """`adapler finetune`."""
     settings = chosen(args)
     from adapler.training.stages.finetune import run_finetune
 
@@ -33,6 +36,7 @@ def finetune_command(args: argparse.Namespace) -> int:
 
 
 def saliency_command(args: argparse.Namespace) -> int:
+    """`adapler saliency`."""
     settings = chosen(args)
     from adapler.training.stages.saliency import run_saliency
 
@@ -42,6 +46,7 @@ def saliency_command(args: argparse.Namespace) -> int:
 
 
 def train_command(args: argparse.Namespace) -> int:
+    """`adapler train`."""
     settings = chosen(args)
     from adapler.training.stages.train import run_train
 
@@ -69,6 +74,7 @@ def _report_selected(record: dict[str, Any], output: Path) -> None:
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
+    """`adapler evaluate`."""
     settings = chosen(args)
     from adapler.inference.evaluation import evaluation_table
     from adapler.training.stages.evaluate import run_evaluate
@@ -80,6 +86,7 @@ def evaluate_command(args: argparse.Namespace) -> int:
 
 
 def calibrate_command(args: argparse.Namespace) -> int:
+    """`adapler calibrate`."""
     settings = chosen(args)
     from adapler.inference.calibration import curve_table
     from adapler.training.stages.calibrate import run_calibrate
@@ -92,6 +99,7 @@ def calibrate_command(args: argparse.Namespace) -> int:
 
 
 def export_command(args: argparse.Namespace) -> int:
+    """`adapler export`."""
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
     from adapler.data.encoding import load_tokenizer
@@ -122,6 +130,7 @@ def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:
 
 
 def tradeoff_command(args: argparse.Namespace) -> int:
+    """`adapler tradeoff`."""
     settings = chosen(args)
     from adapler.cli.tradeoff import tradeoff_table
     from adapler.training.resume import check_output_file

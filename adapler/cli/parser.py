@@ -44,7 +44,7 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
 
     command(
         "run",
-        commands.run_command,
+        commands.pipeline_command,
         "the whole pipeline of a task: fine-tune, saliency, train, evaluate; goes on where it was stopped",
         f"adapler run --task sst2 --model {_MODEL} --output runs/sst2 --gamma 0.005 --phi 0.0005\n"
         "  adapler run --config configs/sst2/distilbert-post-hoc.yaml --output runs/sst2",
@@ -113,6 +113,11 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Errors are raised as AdapLeRError.
+
+    Args:
+        argv: the words after `adapler`; default: those of this process.
+    """
     words = sys.argv[1:] if argv is None else list(argv)
     _check_text(words)
     args = build_parser(with_data="data" in words[:1]).parse_args(words)
@@ -121,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()  # of weights that load in a blink
+    transformers.logging.disable_progress_bar()  # of loading weights, which takes less than a second
     return int(args.run(args))
 
 
@@ -133,6 +138,7 @@ def _check_text(words: Sequence[str]) -> None:
 
 
 def entry() -> None:
+    """`adapler` from a shell: errors become one line on stderr and an exit code."""
     sys.exit(run_command(main))
 
 

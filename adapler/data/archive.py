@@ -18,7 +18,7 @@ __all__ = ["ARCHIVE_SUFFIXES", "FileTree", "excerpt", "is_archive", "json_lines"
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
-_MOST_BYTES = 4 << 30  # unpacked; every ERASER corpus is far smaller, a decompression bomb is not
+_MOST_BYTES = 4 << 30  # unpacked; far more than any ERASER corpus has, and the end of a decompression bomb
 _LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes
 _CHUNK = 1 << 20
 

@@ -143,6 +143,6 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """A folder called movies may hold anybody's movies; only a corpus is replaced."""
+    """Raises ArgumentError for a folder with other files than a corpus: nothing of the user's is replaced."""
     if path.is_dir() and any(path.iterdir()) and not has_documents(path):
         raise ArgumentError(f"{path}: exists and is not an ERASER corpus, choose another --target")

@@ -210,6 +210,11 @@ class ParquetRows:
         self.total: int = self.file.metadata.num_rows
 
     def records(self) -> Iterator[Record]:
+        """The rows, in order.
+
+        Raises:
+            DataError: a part of the file cannot be read; names the last row that could.
+        """
         with self.file:
             try:
                 for batch in self.file.iter_batches(batch_size=_PARQUET_ROWS):

@@ -6,6 +6,7 @@ Dimensions: E examples, R resamples, S threshold scales.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +34,8 @@ class Grid:
     """Where a curve ends, and how many scales it may have.
 
     Attributes:
-        most_speedup: no scale is looked for beyond it.
-        most_drop: nor beyond a scale whose score is so much below the score without removal.
+        most_speedup: no scale is looked for beyond the first one that is as fast as this.
+        most_drop: nor beyond the first one whose score is so much below the score without removal.
         points: how many scales are measured at most.
     """
 
@@ -56,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Pass:
-    """One way through the rows: sums for the score, FLOPs of each example, time."""
+    """One run over the rows: sums for the score, FLOPs of each example, time."""
 
     parts: Array  # (E, 2) numerator and denominator of the score
     flops: Array  # (E,)
@@ -65,6 +66,7 @@ class _Pass:
 
     @property
     def score(self) -> float:
+        """Accuracy, or F1."""
         return float(_ratio(self.parts.sum(0)))
 
 
@@ -114,10 +116,11 @@ def measure(
     grid = grid or Grid()
     owners = [str(row["example_id"]) for row in rows]
     gold = dict(zip(owners, (int(row["labels"]) for row in rows), strict=True))
+    windows = Counter(owners)  # of each example
     drawn = np.random.default_rng(seed).permutation(len(rows))[:timed_single]
     single = [rows[number] for number in drawn]
 
-    def go(**options: Any) -> _Pass:
+    def run_over_rows(**options: Any) -> _Pass:
         start = time.perf_counter()
         found = predict_rows(model, rows, pad_token_id=pad_token_id, token_budget=token_budget, **options)
         middle = time.perf_counter()
@@ -128,7 +131,7 @@ def measure(
         if options["removal"] == "hard":
             spent = adapler_flops(model.config, found.lengths_in, found.lengths)
         _, mean = by_example(spent[:, None].double(), owners)
-        counts = np.array([owners.count(one) for one in examples]) if len(examples) < len(rows) else 1
+        counts = np.array([windows[one] for one in examples])  # (E,)
         labels = np.array([gold[one] for one in examples])
         return _Pass(
             _parts(logits.argmax(-1).numpy(), labels, metric=metric),
@@ -137,8 +140,9 @@ def measure(
             1000 * (end - middle) / len(single),
         )
 
-    predict_rows(model, single[:1], pad_token_id=pad_token_id, removal="hard")  # the first run pays for others
-    none = go(removal="none")
+    # The first call also sets things up, so it is not timed.
+    predict_rows(model, single[:1], pad_token_id=pad_token_id, removal="hard")
+    none = run_over_rows(removal="none")
     say(f"removal none: {metric} {none.score:.4f}, {none.milliseconds:.1f} ms a text")
     passes: dict[float, _Pass] = {}
 
@@ -146,7 +150,7 @@ def measure(
         return float(none.flops.sum() / passes[scale].flops.sum())
 
     def add(scale: float) -> None:
-        passes[scale] = one = go(removal="hard", threshold_scale=scale)
+        passes[scale] = one = run_over_rows(removal="hard", threshold_scale=scale)
         say(
             f"threshold_scale {scale:g}: {metric} {one.score:.4f}, {speedup(scale):.2f}x fewer FLOPs, "
             f"{one.milliseconds:.1f} ms a text"

@@ -132,7 +132,7 @@ def _write_graph(adapler: Any, path: Path, *, packed: bool) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of things that are its own and no user can change."""
+    """Within it, warnings of the exporter about its own code are hidden: no user can act on them."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -49,6 +49,7 @@ def _finite(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
+    """Of Python, this package and those that the numbers depend on."""
     names = ("adapler", "torch", "transformers", "accelerate", "datasets", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 

@@ -192,7 +192,7 @@ def _clear_leftovers(output: Path) -> None:
     for path in sorted(output.parent.iterdir()):
         if re.fullmatch(rf"\.{stem}\.{token}{suffix}", path.name) and path.is_dir():
             if not output.exists() and (path / RECORD).is_file():
-                os.replace(path, output)  # the old folder had stepped aside already
+                os.replace(path, output)  # the old folder was already moved away
             else:
                 shutil.rmtree(path, ignore_errors=True)
     for path in sorted(output.parent.iterdir()):

@@ -22,7 +22,7 @@ from adapler.precision import Dtype
 POST_HOC_LEARNING_RATE = 3e-3
 
 Precision = Literal["auto", "float32", "bfloat16"]
-# More cannot be meant: on texts of 500 tokens all but [CLS] would have to go in the first layers.
+# A larger target is a typing error: on texts of 500 tokens all but [CLS] would have to go in the first layers.
 MOST_SPEEDUP = 100.0
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -61,7 +61,7 @@ def option_name(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class OnDevice:
     """What every command that runs a model takes."""
 
     device: str = "auto"
@@ -79,7 +79,7 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution(Machine):
+class Execution(OnDevice):
     """How a command computes that trains, or reads gradients."""
 
     precision: Precision = "auto"
@@ -91,7 +91,7 @@ class Execution(Machine):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inference(Machine):
+class Inference(OnDevice):
     """How a command computes that only predicts."""
 
     dtype: Dtype = "auto"

@@ -31,4 +31,5 @@ class LocalEngine:
             yield waiting.popleft()()
 
     def close(self) -> None:
+        """Ends the threads."""
         self._worker.close()

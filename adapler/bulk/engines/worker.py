@@ -43,4 +43,5 @@ class Worker:
         return finish
 
     def close(self) -> None:
+        """Ends the threads."""
         self._classifier.close()

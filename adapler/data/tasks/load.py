@@ -1,4 +1,4 @@
-"""One door to every task: a name, a folder or file of JSON lines, or an ERASER corpus."""
+"""Every task is loaded here: by its name, from a folder or file of JSON lines, or an ERASER corpus."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class FinetuneTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
             **kwargs,
         )
         # The classifiers accept the number of items of a whole step and ignore it: their loss is the mean of a
-        # batch. Taken at their word, it would count once for each accumulated batch and each process.
+        # batch. With True, the trainer would add these means over accumulated batches and processes, and not average.
         self.model_accepts_loss_kwargs = False
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:

@@ -89,7 +89,10 @@ def _predictions(
 
 
 def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:
-    """Validation score of a classifier, computed as the score of an epoch is; prints it, and doubts one below chance.
+    """Validation score of a classifier, computed as the score of an epoch is. Prints it.
+
+    An accuracy below the share of the most frequent label gets a note: the labels may be in another order.
+
 
     Raises:
         ArgumentError: an encoder without a trained head.

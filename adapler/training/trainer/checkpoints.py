@@ -28,6 +28,7 @@ class CheckpointTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
     controller: SpeedController | None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' evaluation, of the average while training."""
         with self._averaged():
             return super().evaluate(*args, **kwargs)
 

@@ -100,10 +100,10 @@ class AdapLeRTrainer(CheckpointTrainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One forward pass, then each objective's gradient for its own parameters.
 
-        One backward pass cannot do: below the last Contribution Predictor a hidden state needs two gradients, one of
-        CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the scores of later
-        layers, so neither vanishes there. Their sum would train eta by gamma and the weights by phi. Two it is, and
-        the first of them ends at layer 0's attention and computes no gradient of a weight.
+        One backward pass is not enough. Below the last Contribution Predictor a hidden state needs two gradients, one
+        of CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the scores of
+        later layers, so neither gradient is 0 there. Their sum would train eta by gamma and the weights by phi. So
+        there are two passes. The first ends at layer 0's attention and computes no gradient of a weight.
         """
         model.train()
         if self.objectives.freeze_backbone:
@@ -169,7 +169,7 @@ class AdapLeRTrainer(CheckpointTrainer):
         return total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the means of the loss parts and gradient norms since the last log, the slope, and what the controller does."""
+        """Adds the means of the losses and gradient norms since the last log, the slope, and phi."""
         if "loss" in logs:
             logs = {**logs, **self.numbers.means(), "slope": self.slope}
             if self.controller is not None:

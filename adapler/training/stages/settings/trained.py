@@ -60,10 +60,10 @@ class CalibrateSettings(Batched):
     """write the curve to this JSON file (default: calibration.json in the model's folder)"""
 
     most_speedup: float = 12.0
-    """the curve ends at this FLOPs speedup"""
+    """the curve ends with the first threshold scale at this FLOPs speedup or above"""
 
     most_drop: float = 0.15
-    """or where the score is so much below the score without removal"""
+    """or with the first one whose score is so much below the score without removal"""
 
     points: int = 24
     """threshold scales to measure, at most"""

@@ -1,0 +1,99 @@
+"""The numbers in the pages on results are those of the committed files beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.test_layering import ROOT
+
+RESULTS = ROOT / "results" / "movies-minilm"
+PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+METRICS = ("average_precision", "fpr", "fpr_present", "j", "j_present")  # columns of the table by layer
+SOURCES = {
+    "CP, post-hoc": ("truncate", "cp"),
+    "CP, fully trained": ("full-truncate", "cp"),
+    "saliency": ("truncate", "saliency"),
+    "[CLS] attention": ("truncate", "attention"),
+    "rollout": ("truncate", "rollout"),
+}
+
+
+def by_layer(folder: str, method: str, metric: str) -> str:
+    """The means of a committed table by layer, as the pages write them: .33 -.04."""
+    table = pd.read_csv(RESULTS / folder / "layers.csv")
+    rows = table[(table["method"] == method) & (table["metric"] == metric)].sort_values("layer")
+    return " ".join(f"{mean:.2f}".replace("-0.", "-.").removeprefix("0") for mean in rows["mean"])
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_table_by_layer(name: str) -> None:
+    [line] = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
+    found = cells(line)[1:]
+    for column, metric in enumerate(METRICS):
+        if found[column] == "the same":  # as with n = tokens of the input, one column to the left
+            assert by_layer(*SOURCES[name], metric) == found[column - 1], metric
+        else:
+            assert found[column] == by_layer(*SOURCES[name], metric), metric
+
+
+def test_the_false_positive_rates_of_the_first_page() -> None:
+    ours = [by_layer(folder, "cp", "fpr_present") for folder in ("truncate", "full-truncate")]
+    saliency = by_layer("truncate", "saliency", "fpr_present")
+    text = re.sub(r"\s+", " ", README)
+    assert f"{ours[0]} (embedded) and {ours[1]} (fully trained) against {saliency}." in text
+
+
+# A row of the first page's table: its evaluation on validation and on test, and the threshold scale.
+ROWS = {
+    "post-hoc predictors, as embedded": ("evaluation-{}.json", 1.0),
+    "post-hoc, classifier fine-tuned on windows": ("windows-classifier/evaluation-{}.json", 1.15),
+    "full training, windows": ("full-windows-evaluation-{}.json", 1.0),
+}
+
+
+def at_scale(path: Path, scale: float) -> tuple[str, str]:
+    [row] = [row for row in json.loads(path.read_text())["hard"] if row["threshold_scale"] == scale]
+    return f"{row['score']:.3f}".removeprefix("0"), f"{row['speedup']:.2f}x"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_table_of_accuracy_and_speedup(name: str) -> None:
+    lines = [line.replace("**", "") for line in README.splitlines()]
+    [line] = [line for line in lines if line.startswith(f"| {name}")]
+    pattern, scale = ROWS[name]
+    expected = [at_scale(RESULTS / pattern.format(split), scale) for split in ("validation", "test")]
+    assert cells(line)[1:] == [*expected[0], *expected[1]]
+
+
+def test_the_speedups_that_were_asked_for() -> None:
+    rows = json.loads((RESULTS / "evaluation-test-speedups.json").read_text())["hard"]
+    speedups = [f"{row['speedup']:.2f}x" for row in rows]
+    scores = [f"{row['score']:.3f}".removeprefix("0") for row in rows]
+    text = re.sub(r"\s+", " ", README)
+    assert f"gave {speedups[0]}, {speedups[1]} and {speedups[2]} at an accuracy of {', '.join(scores[:2])} and" in text
+
+
+def test_the_times_of_the_embedded_model() -> None:
+    curve = json.loads((ROOT / "checkpoints" / "movies-minilm" / "calibration.json").read_text())
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    shown = {
+        float(cells(line)[0]): cells(line)[1:] for line in text.splitlines() if re.match(r"\| [\d.]+ \| [\d.]+x", line)
+    }
+    points = {point["threshold_scale"]: point for point in curve["points"]}
+    assert len(shown) == 5
+    for scale, (flops, batches, single) in shown.items():
+        point, none = points[scale], curve["none"]
+        assert flops == f"{point['speedup']:.2f}x"
+        digits = len(batches.rstrip("x").partition(".")[2])
+        assert batches == f"{none['milliseconds'] / point['milliseconds']:.{digits}f}x"
+        assert single == f"{none['milliseconds_single'] / point['milliseconds_single']:.{digits}f}x"
