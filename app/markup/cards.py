@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from statistics import median
 
+from app.markup.terms import term
 from app.model.measuring import Timing
 from app.model.tracing import Trace
 from app.sources import labels
@@ -18,11 +19,15 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
     """
     same = trace.label == trace.full_label
     cards = (
-        ("Verdict", f"{escape(trace.label)} {percent(float(trace.probabilities.max()))}", _judged(trace, gold, known)),
-        ("Compute", cheaper(trace.speedup), _flops(trace.flops, trace.plain_flops)),
-        ("Tokens", f"{trace.lengths[-1]} of {len(trace)} tokens", "reach the last layer"),
         (
-            "Without removal",
+            term("verdict", "Verdict"),
+            f"{escape(trace.label)} {percent(float(trace.probabilities.max()))}",
+            _judged(trace, gold, known),
+        ),
+        (term("FLOPs", "Compute"), cheaper(trace.speedup), _flops(trace.flops, trace.plain_flops)),
+        (term("token", "Tokens"), f"{trace.lengths[-1]} of {len(trace)} tokens", "reach the last layer"),
+        (
+            term("removal", "Without removal"),
             "same verdict" if same else "different verdict",
             f"{escape(trace.full_label)} {percent(float(trace.full_probabilities.max()))} with all tokens",
         ),
