@@ -23,7 +23,7 @@ from app.panels import choosing, common, making, own_text, player
 from app.server import state
 from app.sources import loading
 from app.sources.documents import Document
-from app.views import budget, compare, corpus, how, layers, take_away
+from app.views import budget, compare, corpus, how, layers, take_away, what_if
 from app.work import reports, results
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
@@ -113,6 +113,8 @@ common.verdict(trace, document, checkpoint=name, scale=scale)
 
 if view == state.COMPARE:
     compare.show(checkpoint, document, trace, scale=scale)
+elif view == state.WHAT_IF:
+    what_if.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:
     budget.show(
         checkpoint,

@@ -43,6 +43,30 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
     )
 
 
+def before_after(before: Trace, after: Trace) -> str:
+    """The facts of a text and of the edited text, side by side. Both traces have tokens."""
+    first = int(before.probabilities.argmax())
+    rows = (
+        ("Verdict", escape(before.label), escape(after.label)),
+        (
+            f"Probability of {escape(before.label)}",
+            percent(float(before.probabilities[first])),
+            percent(float(after.probabilities[first])),
+        ),
+        ("Without removal", escape(before.full_label), escape(after.full_label)),
+        ("Tokens", f"{before.lengths[-1]} of {len(before)}", f"{after.lengths[-1]} of {len(after)}"),
+        ("FLOPs", _flops_of(before.flops), _flops_of(after.flops)),
+    )
+    body = "".join(
+        f'<tr{" class=al-changed" if old != new else ""}><th scope="row">{what}</th><td>{old}</td><td>{new}</td></tr>'
+        for what, old, new in rows
+    )
+    return (
+        '<div class="al-player"><div class="al-detail"><table><thead><tr><td></td><th scope="col">before</th>'
+        f'<th scope="col">after</th></tr></thead><tbody>{body}</tbody></table></div></div>'
+    )
+
+
 def percent(probability: float) -> str:
     """93%, 99.8%; never 100%, which a softmax does not say: &gt;99.9%."""
     if probability >= 0.9995:
@@ -102,7 +126,16 @@ def _judged(trace: Trace, gold: str | None, known: Sequence[str]) -> str:
     return f"gold label {escape(gold)}{meant}: {'right' if name == trace.label else 'wrong'}"
 
 
+def _flops_of(flops: float) -> str:
+    unit, size = _unit(flops)
+    return f"{flops / size:.2f} {unit}FLOPs"
+
+
+def _unit(flops: float) -> tuple[str, float]:
+    return next(((u, s) for u, s in (("G", 1e9), ("M", 1e6)) if flops >= s), ("k", 1e3))
+
+
 def _flops(flops: float, plain: float) -> str:
     """Both counts in the unit that suits the larger."""
-    unit, size = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6)) if plain >= s), ("k", 1e3))
+    unit, size = _unit(plain)
     return f"{flops / size:.2f} instead of {plain / size:.2f} {unit}FLOPs"

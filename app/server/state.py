@@ -7,6 +7,7 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     own text        text query upload row rows verdicts-open save-verdicts
     Layer by layer  show joined player player-talk
     Compare         methods run-METHOD stop-method player-compare
+    What if         what with apply undo redo reset player-edit player-after faithful
     Budget          scale measure
     Corpus          report figure metric method other at order documents open open-document save-report
                     limit evaluate stop use-checkpoint
@@ -25,9 +26,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-VIEWS = LAYERS, COMPARE, BUDGET, CORPUS, TAKE_AWAY, HOW = (
+VIEWS = LAYERS, COMPARE, WHAT_IF, BUDGET, CORPUS, TAKE_AWAY, HOW = (
     "Layer by layer",
     "Compare methods",
+    "What if",
     "Budget",
     "Corpus",
     "Take away",

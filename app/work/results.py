@@ -15,7 +15,8 @@ import streamlit as st
 from adapler.errors import AdapLeRError
 from analysis.scores import get_method
 from app.markup import export
-from app.model import comparing, measuring, tracing, verdicts, watching
+from app.model import comparing, faithful, measuring, tracing, verdicts, watching
+from app.model.edits import Edit, Edited, apply
 from app.server import locks
 from app.sources import documents
 from app.sources.documents import Document
@@ -96,6 +97,36 @@ def load_sweep(checkpoint: Checkpoint, document: Document) -> pd.DataFrame:
     """`measuring.sweep` over the whole range of the slider."""
     with checkpoint.lock:
         return measuring.sweep(checkpoint.model, checkpoint.tokenizer, document.words, query=document.query_words)
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=HASH_CHECKPOINT, scope="session")
+def load_edited(
+    checkpoint: Checkpoint, document: Document, edits: tuple[tuple[int, Edit], ...], *, threshold_scale: float
+) -> tuple[tracing.Trace, Edited]:
+    """The trace of a document with some of its words edited, and its words; not for a text of which nothing is left."""
+    edited = apply(document.words, document.rationale, dict(edits), mask=checkpoint.tokenizer.mask_token)
+    with checkpoint.lock:
+        trace = tracing.trace(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            edited.words,
+            rationale=edited.marked,
+            query=document.query_words,
+            threshold_scale=threshold_scale,
+            fate=edited.fate,
+        )
+    return trace, edited
+
+
+@st.cache_data(max_entries=8, show_spinner="Taking tokens away ...", hash_funcs=HASH_CHECKPOINT, scope="session")
+def load_faithfulness(
+    checkpoint: Checkpoint, document: Document, methods: tuple[str, ...], *, threshold_scale: float
+) -> tuple[pd.DataFrame, float, str]:
+    """`faithful.table` of the methods that take few passes."""
+    trace = load_trace(checkpoint, document, threshold_scale=threshold_scale)
+    found = load_comparisons(checkpoint, document, methods, threshold_scale=threshold_scale)
+    with checkpoint.lock:
+        return faithful.table(checkpoint.model, checkpoint.tokenizer, document, trace, found)
 
 
 @st.cache_data(max_entries=8, show_spinner="Classifying every line ...", hash_funcs=HASH_CHECKPOINT, scope="session")

@@ -295,3 +295,42 @@ def test_queries_are_read_as_in_an_evaluation(page: AppTest, monkeypatch: pytest
     assert not page.exception and "of 11 tokens" in shown(page), "5 of the text, 3 of the query, 3 special ones"
     assert "with its query" in page.caption[1].value
     assert "the query" in Reader(bodies(page, "al-text al-legend")[0]).text
+
+
+def test_what_if(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player, "picked", lambda result, data: 4)  # the word `good`
+    page.session_state["view"] = state.WHAT_IF
+    page.run()
+    assert not page.exception and not any("Before and after" in one.value for one in page.subheader)
+    page.button(key="apply").click().run()
+    assert not page.exception and any("Delete: not" in plain(one.value) for one in page.caption)
+    page.button_group(key="what").set_value("Replace").run()
+    page.text_input(key="with").set_value("very fun").run()
+    page.button(key="apply").click().run()
+    assert any("Replace: not \N{RIGHTWARDS ARROW} very fun" in plain(one.value) for one in page.caption)
+    assert " is very fun good " in " ".join(
+        token["text"] for token in json.loads(page.get("bidi_component")[1].proto.mixed.json)["tokens"]
+    )
+    page.button(key="undo").click().run()
+    assert any("Delete: not" in plain(one.value) for one in page.caption)
+    page.button(key="redo").click().run()
+    assert any("Replace: not" in plain(one.value) for one in page.caption)
+    page.button(key="reset").click().run()
+    assert not page.exception and page.button(key="reset").disabled
+    page.selectbox(key="document").set_value("pos_1").run()
+    assert page.button(key="undo").disabled, "edits are of one text"
+
+
+def test_how_it_works_has_the_live_numbers(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
+    page.session_state["view"] = state.HOW
+    page.run()
+    assert not page.exception
+    _, lengths, _ = expected(app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0])
+    assert page.dataframe[0].value["tokens that enter"].tolist() == lengths
+    assert "aclanthology.org/2022.acl-long.1" in page.caption[0].value
+
+
+def test_the_tour_has_five_steps(page: AppTest) -> None:
+    page.run()
+    page.button(key="tour").click().run()
+    assert not page.exception and any("**1. " in one.value for one in page.markdown)
