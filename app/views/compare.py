@@ -19,6 +19,7 @@ from app.panels import common, player
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
+from app.views import curves
 from app.work import results
 
 MAX_KEPT = 20  # comparisons of dear methods in a session
@@ -63,6 +64,7 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     if token is not None:
         player.token_table(drawn, found, token)
     st.html(render_methods.legend(drawn, signed=any(one.signed for one in found.values())))
+    curves.show(trace, found)
 
 
 def _score(
