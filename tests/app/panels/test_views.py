@@ -165,12 +165,12 @@ def test_own_text_is_a_source_of_every_view(page: AppTest) -> None:
 
 def test_an_old_link_to_the_view_of_own_texts_opens_them(page: AppTest) -> None:
     page.query_params["view"] = state.OWN_VIEW
-    page.query_params["text"] = "a great and funny film"
+    page.query_params["text"] = "a great film never boring"
     page.query_params["method"] = ["cp", "rollout"]
     page.run()
     assert not page.exception and not page.warning
     assert (
-        page.radio(key="source").value == state.OWN_TEXT and text_played(page) == "[CLS] a great and funny film [SEP]"
+        page.radio(key="source").value == state.OWN_TEXT and text_played(page) == "[CLS] a great film never boring [SEP]"
     )
     page.button_group(key="view").set_value(state.COMPARE).run()
     assert page.multiselect(key="methods").value == ["cp", "rollout"]
