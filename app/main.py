@@ -19,17 +19,20 @@ from adapler.errors import AdapLeRError
 from app.markup import render
 from app.model import comparing
 from app.model.tracing import read_limit
-from app.panels import budget, choosing, common, compare, corpus, layers, making, own_text, take_away
+from app.panels import choosing, common, making, own_text, player
 from app.server import state
 from app.sources import loading
 from app.sources.documents import Document
+from app.views import budget, compare, corpus, how, layers, take_away, what_if
 from app.work import reports, results
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
 st.html(render.style())
+player.address()
 st.title("AdapLeR, layer by layer")
 st.caption(
-    "A text classifier that drops the tokens it does not need, layer by layer, and shows which ones it read to the end."
+    "A text classifier that drops the tokens it does not need, layer by layer, and shows which ones it read to the "
+    f"end. {how.paper()}."
 )
 
 try:
@@ -42,7 +45,7 @@ checkpoint_folders = (*arguments.checkpoints, loading.CHECKPOINTS)
 checkpoints = loading.list_checkpoints(checkpoint_folders)
 corpora = loading.list_corpora(arguments.data)
 report_folders = (*arguments.reports, *loading.REPORTS)
-state.begin(checkpoints=checkpoints, corpora=corpora, methods=comparing.names())
+state.begin(comparing.titles())
 
 view = choosing.choose_view()
 name = choosing.choose_checkpoint(checkpoints)
@@ -58,9 +61,13 @@ else:
         common.problem(error)
         st.stop()
 scale = choosing.choose_scale(large=view == state.BUDGET)
+talks = choosing.choose_talk()
+how.tour()
+if name is not None:
+    own_text.about_model(checkpoints, name)
 if lost := state.lost():
     asked = ", ".join(lost)
-    st.warning(common.literal(f"The link asks for what this server does not have: {asked}. Shown is something else."))
+    st.warning(common.literal(f"The address asks for what is not here: {asked}. Shown is something else."))
 
 if view == state.CORPUS:
     found = reports.list_reports(report_folders)
@@ -95,13 +102,19 @@ except AdapLeRError as error:
     common.text_alone(document)
     st.stop()
 
+own_text.verdicts(checkpoint, scale=scale, name=name)
 limit = read_limit(checkpoint.model, checkpoint.tokenizer)
 document = choosing.choose_part(document, parts, limit=limit)
 trace = results.load_trace(checkpoint, document, threshold_scale=scale)
+if talks:
+    layers.talk(trace)
+    st.stop()
 common.verdict(trace, document, checkpoint=name, scale=scale)
 
 if view == state.COMPARE:
     compare.show(checkpoint, document, trace, scale=scale)
+elif view == state.WHAT_IF:
+    what_if.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:
     budget.show(
         checkpoint,
@@ -115,7 +128,7 @@ elif view == state.BUDGET:
     )
 elif view == state.TAKE_AWAY:
     take_away.show(checkpoint, document, trace, scale=scale, name=name)
+elif view == state.HOW:
+    how.show(trace, scale=scale)
 else:
-    layers.show(trace)
-    if view == state.TEXT:
-        own_text.about_model(name, checkpoint, trace)
+    layers.show(checkpoint, document, trace, scale=scale)

@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.server.state import ALL_LAYERS
 from tests.app.e2e.browser import (
     PATIENCE,
     AppPage,
@@ -91,13 +90,11 @@ def measure(browser: Browser, *, app: Server, plain: Server, query: str, repeats
     ratio = statistics.median(one / other for one, other in both)
     print(f"{'ratio of the two':40} {ratio:6.2f}")
     pages = [AppPage(_tab(browser), app.url).open(query), AppPage(_tab(browser), plain.url)]
-    pages[0].open_slider()
     pages[1].page.goto(plain.url)
     pages[1].large().wait_for()
     both = [(change_layer(pages[0], step), change_layer(pages[1], step)) for step in range(repeats + 1)][1:]
-    _line("change of layer", [one for one, _ in both])
-    _line("the same on the plain page", [one for _, one in both])
-    pages[0].pick("show", ALL_LAYERS)
+    _line("change of layer, in the browser", [one for one, _ in both])
+    _line("the same by the plain page's server", [one for _, one in both])
     _line("new text of 300 words", new_text(pages[0], repeats))
     for page in pages:
         page.page.close()
@@ -124,7 +121,9 @@ def change_layer(page: AppPage, step: int) -> float:
     """Seconds of one step, to and fro."""
     before = page.layer_shown()
     page.page.evaluate(STOPWATCH, f"document.querySelector('.al-large .al-name')?.textContent !== {before!r}")
-    page.slide("layer", "ArrowRight" if step % 2 == 0 else "ArrowLeft")
+    handle = page.page.locator(".al-player, .st-key-layer").get_by_role("slider").first
+    handle.focus()
+    handle.press("ArrowRight" if step % 2 == 0 else "ArrowLeft")
     seconds = float(page.page.evaluate("window.watched"))
     page.settle()
     return seconds
@@ -136,7 +135,7 @@ def new_text(page: AppPage, repeats: int) -> list[float]:
     for step in range(repeats):
         mark = f"round{step}"
         page.write(" ".join([mark, *draw.choices(WORDS.split(), k=299)]))
-        shown = f"[...document.querySelectorAll('.al-grid')].some(one => one.textContent.includes({mark!r}))"
+        shown = f"[...document.querySelectorAll('.al-large')].some(one => one.textContent.includes({mark!r}))"
         page.page.evaluate(STOPWATCH, shown)
         page.submit()
         seconds.append(page.page.evaluate("window.watched"))

@@ -50,8 +50,7 @@ def main() -> int:
 
 
 def pictures(page: AppPage) -> list[Image.Image]:
-    """The legend, the slider and the text at each layer."""
-    page.open_slider()
+    """The controls and the text at each layer, and the legend."""
     page.slide("layer", "Home")
     frames = []
     for layer in range(page.layers()):
@@ -60,10 +59,10 @@ def pictures(page: AppPage) -> list[Image.Image]:
         page.shows_layer(layer)
         page.page.evaluate("document.activeElement.blur()")
         page.page.wait_for_timeout(900)  # the fading of what was just dropped
-        legend, text = page.page.locator(".al-legend").bounding_box(), page.large().bounding_box()
-        assert legend and text
-        clip = {"x": 0, "width": WIDTH, "y": legend["y"] - MARGIN}
-        clip["height"] = text["y"] + text["height"] + MARGIN - clip["y"]
+        legend, player = page.page.locator(".al-legend").bounding_box(), page.player().bounding_box()
+        assert legend and player
+        clip = {"x": 0, "width": WIDTH, "y": player["y"] - MARGIN}
+        clip["height"] = legend["y"] + legend["height"] + MARGIN - clip["y"]
         frames.append(Image.open(io.BytesIO(page.page.screenshot(clip=clip))).convert("RGB"))
     return frames
 

@@ -31,6 +31,7 @@ from tests.app.e2e.browser import (
 
 DOCS = Path(__file__).resolve().parent
 LIMIT = 150_000  # bytes
+TALK = "talk"  # the player alone
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 1000}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 1000}, "color_scheme": "dark"},
@@ -40,7 +41,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(VIEWS), default=list(VIEWS))
+    parser.add_argument("--only", nargs="+", choices=[*VIEWS, TALK], default=[*VIEWS, TALK])
     parser.add_argument("--looks", nargs="+", choices=list(LOOKS), default=list(LOOKS))
     parser.add_argument("--output", type=Path, default=DOCS)
     args = parser.parse_args()
@@ -55,8 +56,11 @@ def main() -> int:
                 for view in args.only:
                     context = browser.new_context(**LOOKS[look])
                     context.set_default_timeout(PATIENCE * 1000)
-                    page = AppPage(context.new_page(), server.url).open()
-                    page.show(view)
+                    page = AppPage(context.new_page(), server.url)
+                    if view == TALK:
+                        page.open("?talk=true")
+                    else:
+                        page.open().show(view)
                     page.page.wait_for_timeout(800)  # charts are drawn after the script has run
                     save(page.page.screenshot(), args.output / f"app-{view}-{look}.webp")
                     context.close()

@@ -105,6 +105,7 @@ ROOMS = (
     "app/markup",
     "app/work",
     "app/panels",
+    "app/views",
     "app/main.py",
 )
 MOST_FILES = 12  # directly in a folder

@@ -192,6 +192,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         position_ids: Tensor | None = None,
         removal: Removal | None = None,
         threshold_scale: float = 1.0,
+        fate: Tensor | None = None,
         slope: float | None = None,
         gradient_slope: float = math.inf,
         probe: Tensor | None = None,
@@ -218,6 +219,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             removal: "none" (the backbone alone), "soft" (training) or "hard" (tokens are really removed).
                 Default: soft in training mode, hard in evaluation mode.
             threshold_scale: multiplies every eta; below 1 keeps more tokens, 0 keeps all.
+            fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go before layer 0, else 0; [CLS]
+                always stays (hard mode only).
             slope: soft removal's lambda (soft mode only; default 10).
             gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
@@ -242,6 +245,11 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         input_ids, mask = check_arguments(
             self.backbone, input_ids, attention_mask, removal=removal, threshold_scale=threshold_scale
         )
+        if fate is not None and (removal != "hard" or fate.shape != input_ids.shape):
+            found = f"shape {tuple(fate.shape)}, removal {removal!r}"
+            raise ArgumentError(
+                f"fate: got {found}; must have the shape {tuple(input_ids.shape)} of input_ids, in hard mode"
+            )
         predictors = cast(Sequence[nn.Module], self.contribution_predictors)
         positions = checked_positions(self.backbone, mask, position_ids)
         if removal == "soft":
@@ -270,6 +278,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
                 token_type_ids=token_type_ids,
                 scale=threshold_scale,
                 remove=removal == "hard",
+                fate=fate,
             )
         if labels is not None:
             logits = cast(Tensor, output.logits)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from statistics import median
 
+from app.markup.terms import term
 from app.model.measuring import Timing
 from app.model.tracing import Trace
 from app.sources import labels
@@ -18,11 +19,15 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
     """
     same = trace.label == trace.full_label
     cards = (
-        ("Verdict", f"{escape(trace.label)} {percent(float(trace.probabilities.max()))}", _judged(trace, gold, known)),
-        ("Compute", cheaper(trace.speedup), _flops(trace.flops, trace.plain_flops)),
-        ("Tokens", f"{trace.lengths[-1]} of {len(trace)} tokens", "reach the last layer"),
         (
-            "Without removal",
+            term("verdict", "Verdict"),
+            f"{escape(trace.label)} {percent(float(trace.probabilities.max()))}",
+            _judged(trace, gold, known),
+        ),
+        (term("FLOPs", "Compute"), cheaper(trace.speedup), _flops(trace.flops, trace.plain_flops)),
+        (term("token", "Tokens"), f"{trace.lengths[-1]} of {len(trace)} tokens", "reach the last layer"),
+        (
+            term("removal", "Without removal"),
             "same verdict" if same else "different verdict",
             f"{escape(trace.full_label)} {percent(float(trace.full_probabilities.max()))} with all tokens",
         ),
@@ -35,6 +40,30 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
             for what, value, note in cards
         )
         + "</div>"
+    )
+
+
+def before_after(before: Trace, after: Trace) -> str:
+    """The facts of a text and of the edited text, side by side. Both traces have tokens."""
+    first = int(before.probabilities.argmax())
+    rows = (
+        ("Verdict", escape(before.label), escape(after.label)),
+        (
+            f"Probability of {escape(before.label)}",
+            percent(float(before.probabilities[first])),
+            percent(float(after.probabilities[first])),
+        ),
+        ("Without removal", escape(before.full_label), escape(after.full_label)),
+        ("Tokens", f"{before.lengths[-1]} of {len(before)}", f"{after.lengths[-1]} of {len(after)}"),
+        ("FLOPs", _flops_of(before.flops), _flops_of(after.flops)),
+    )
+    body = "".join(
+        f'<tr{" class=al-changed" if old != new else ""}><th scope="row">{what}</th><td>{old}</td><td>{new}</td></tr>'
+        for what, old, new in rows
+    )
+    return (
+        '<div class="al-player"><div class="al-detail"><table><thead><tr><td></td><th scope="col">before</th>'
+        f'<th scope="col">after</th></tr></thead><tbody>{body}</tbody></table></div></div>'
     )
 
 
@@ -97,7 +126,16 @@ def _judged(trace: Trace, gold: str | None, known: Sequence[str]) -> str:
     return f"gold label {escape(gold)}{meant}: {'right' if name == trace.label else 'wrong'}"
 
 
+def _flops_of(flops: float) -> str:
+    unit, size = _unit(flops)
+    return f"{flops / size:.2f} {unit}FLOPs"
+
+
+def _unit(flops: float) -> tuple[str, float]:
+    return next(((u, s) for u, s in (("G", 1e9), ("M", 1e6)) if flops >= s), ("k", 1e3))
+
+
 def _flops(flops: float, plain: float) -> str:
     """Both counts in the unit that suits the larger."""
-    unit, size = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6)) if plain >= s), ("k", 1e3))
+    unit, size = _unit(plain)
     return f"{flops / size:.2f} instead of {plain / size:.2f} {unit}FLOPs"

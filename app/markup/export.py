@@ -80,6 +80,15 @@ def csv(table: pd.DataFrame, trace: Trace, document: Document, *, checkpoint: st
         "gold": document.label,
         "prediction": trace.label,
     }
+    return _written(table, facts)
+
+
+def rows_csv(table: pd.DataFrame, *, checkpoint: str, scale: float) -> bytes:
+    """A table of many documents, with whose numbers they are in its first columns."""
+    return _written(table, {"checkpoint": checkpoint, "scale": scale})
+
+
+def _written(table: pd.DataFrame, facts: dict[str, Any]) -> bytes:
     whole = table.copy()
     for place, (name, value) in enumerate(facts.items()):
         whole.insert(place, name, value)

@@ -15,6 +15,11 @@ SCREEN = 150  # pixels for an inch of paper: print is held closer than a screen
 LEAST = 98  # on a narrow screen; a wide figure then scrolls
 
 
+# On the screen a figure follows the page's theme: an SVG in an <img> has the colour scheme of its place. In a dark one
+# light and dark change places and the hues stay.
+DARK = b"<style>@media (prefers-color-scheme: dark) { svg { filter: invert(0.9) hue-rotate(180deg); } }</style>"
+
+
 def draw(make: Callable[[], Figure], kind: str) -> bytes:
     """What `make` draws, as png, svg or pdf; the same figure gives the same bytes."""
     return _drawn(make, kind)[0]
@@ -23,7 +28,7 @@ def draw(make: Callable[[], Figure], kind: str) -> bytes:
 def picture(make: Callable[[], Figure], alt: str) -> str:
     """The figure as HTML, as wide as it is in print where there is room; it scrolls where there is not."""
     drawn, inches = _drawn(make, "svg")
-    source = base64.b64encode(drawn).decode()
+    source = base64.b64encode(drawn.replace(b"<defs>", DARK + b"<defs>", 1)).decode()
     size = f"width:min(100%, {SCREEN * inches:.0f}px);min-width:{LEAST * inches:.0f}px"
     return (
         f'<div class="al-figure" tabindex="0"><img alt="{escape(alt)}" style="{size}" '

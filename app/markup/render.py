@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.markup.terms import term
 from app.model.tracing import QUERY, SPECIAL, Trace
 
 STYLE = Path(__file__).with_name("style.css")
@@ -28,14 +29,16 @@ def style() -> str:
     return f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
 
 
-def visible(text: str) -> str:
-    """Escaped, with control characters and bidirectional overrides spelled out."""
-    return escape(
-        "".join(
-            f"[U+{ord(char):04X}]" if unicodedata.category(char) == "Cc" or ord(char) in _BIDI else char
-            for char in text
-        )
+def seen(text: str) -> str:
+    """Control characters and bidirectional overrides spelled out; not escaped."""
+    return "".join(
+        f"[U+{ord(char):04X}]" if unicodedata.category(char) == "Cc" or ord(char) in _BIDI else char for char in text
     )
+
+
+def visible(text: str) -> str:
+    """`seen`, and escaped."""
+    return escape(seen(text))
 
 
 def state(trace: Trace, token: int, layer: int) -> str:
@@ -95,8 +98,9 @@ def legend(trace: Trace) -> str:
     """What the signs mean, of those that the text has."""
     counted = "tokens" if trace.tokens is None else "words and special tokens"
     return legend_of(
-        f"enters the layer, shaded by contribution score: {shades()} (n: the {counted} present when the layer decides)",
-        '<s class="cut">dropped</s> just before it',
+        f"enters the {term('layer')}, shaded by {term('contribution score')}: {shades()} ({term('n')}: the {counted} "
+        "present when the layer decides)",
+        f'<s class="cut">dropped</s> just before it, below the {term("threshold")}',
         '<span class="gone">gone</span> since an earlier layer',
         *signs_of_the_text(trace),
     )
@@ -111,7 +115,11 @@ def signs_of_the_text(trace: Trace) -> list[str]:
     """The legend's parts on rationale, unknown tokens and query, where there are any."""
     parts = []
     if trace.gold.any():
-        parts.append('<u class="gold">marked</u> as evidence by the annotator (of several: by more than half of them)')
+        parts.append(
+            '<u class="gold">marked</u> as '
+            + term("evidence")
+            + " by the annotator (of several: by more than half of them)"
+        )
     if trace.unknown.any():
         name = escape(trace.pieces[int(trace.unknown.argmax())] if trace.tokens is None else "the unknown token")
         parts.append(f'<span class="unk">word</span> not in the vocabulary: the model reads {name}')
@@ -133,8 +141,12 @@ def joined_text(tokens: Sequence[str], words: NDArray[np.int64], gold: NDArray[n
 
 
 def _space(words: NDArray[np.int64], token: int, *, first: bool) -> str:
-    same_word = token > 0 and words[token] == words[token - 1] and words[token] != SPECIAL
-    return "" if first or token == 0 or same_word else " "
+    return " " if not first and space_before(words, token) else ""
+
+
+def space_before(words: NDArray[np.int64], token: int) -> bool:
+    """Whether a new word starts here, behind another."""
+    return token > 0 and not (words[token] == words[token - 1] and words[token] != SPECIAL)
 
 
 def _token(trace: Trace, token: int, layer: int) -> str:

@@ -1,18 +1,20 @@
-"""Scores of one method -> HTML, for the comparison. Pure functions; text is escaped in `render`."""
+"""Scores of one method -> what the comparison shows of it. Pure functions."""
 
 from __future__ import annotations
 
 import math
-from html import escape
+from typing import Any
 
 import numpy as np
 
 from analysis.scores.registry import AT_INPUT, FROM_INPUT, IN_LAYER, TO_OUTPUT
 from analysis.scores.shared.surrogates import UNSTABLE
-from app.markup import render
+from app.markup import player, render
+from app.markup.terms import term
 from app.model.comparing import Comparison
 from app.model.tracing import Trace
 
+DOT = " \N{MIDDLE DOT} "
 # What one layer's score is about, see `ScoringMethod.scope`.
 SCOPES = {
     IN_LAYER: "about this layer alone",
@@ -28,29 +30,43 @@ def legend(trace: Trace, *, signed: bool) -> str:
         f"score: {render.shades()} (n: the tokens that share out the scores, on each card)",
         '<span class="on sel" style="--a:0.3">outlined</span>: selected, a score of at least 1/n. Only the '
         "text's own tokens are selected and judged, special tokens are not",
+        " ".join(term(name) for name in ("AP", "chance", "FPR", "TPR")) + ": how well the scores find the marked words",
     ]
     if signed:
-        parts.append('<span class="on neg" style="--a:0.3">dotted</span>: speaks against the prediction')
+        parts.append(
+            '<span class="on neg" style="--a:0.3">dotted</span>, of '
+            + term("signed")
+            + " scores: speaks against the prediction"
+        )
     return render.legend_of(*parts, *render.signs_of_the_text(trace))
 
 
-def cards(trace: Trace, found: dict[str, Comparison | str], *, layer: int) -> str:
-    """The methods side by side; a string stands for a method without scores, and says why."""
-    return f'<div class="al-methods">{"".join(_card(trace, name, one, layer) for name, one in found.items())}</div>'
+def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
+    """A method for the player, see `app.markup.player.layers_panel`. `trace`: of tokens, or of whole words: a word has
+    the sum of its wordpieces' scores, and is selected where one of them is; n stays the number of tokens."""
+    scores = one.scores.astype(np.float64)
+    selected = one.selected
+    if trace.tokens is not None:
+        scores = np.stack([scores[:, list(group)].sum(1) for group in trace.groups], axis=1)
+        if selected is not None:
+            selected = np.stack([selected[:, list(group)].any(1) for group in trace.groups], axis=1)
+    total = np.abs(one.scores.astype(np.float64)).sum(1)
+    return {
+        "title": one.title,
+        "notes": [notes(one, layer) for layer in range(len(scores))],
+        "scores": player.rounded(scores),
+        "n": one.present.sum(1).tolist(),
+        "total": player.rounded(np.where(total > 0, total, 1.0)),
+        "depth": None if one.retained is None else trace.depth.tolist(),
+        "layers": trace.layers,
+        "thresholds": None if one.retained is None else player.rounded(trace.thresholds),
+        "selected": None if selected is None else selected.astype(int).tolist(),
+    }
 
 
-def _card(trace: Trace, name: str, one: Comparison | str, layer: int) -> str:
-    if isinstance(one, str):
-        return (
-            f'<section class="al-method"><div class="al-name">{escape(name)}</div>'
-            f'<div class="al-count">{escape(one)}</div></section>'
-        )
-    return (
-        f'<section class="al-method"><div class="al-name">{escape(one.title)}</div>'
-        f'<div class="al-count">{_subject(one, layer)}</div>'
-        f'<div class="al-count">{_meaning(one, layer)}</div>'
-        f'<div class="al-count">{_judgement(one, layer)}</div>{text(trace, one, layer)}</section>'
-    )
+def notes(one: Comparison, layer: int) -> list[str]:
+    """What a card says above its text, three lines."""
+    return [_subject(one, layer), _meaning(one, layer), _judgement(one, layer)]
 
 
 def _subject(one: Comparison, layer: int) -> str:
@@ -60,16 +76,16 @@ def _subject(one: Comparison, layer: int) -> str:
         parts = ["with removal", f"n = {n}, the tokens present at layer {layer}"]
     else:
         parts = ["without removal", f"n = {n}, all tokens of the input"]
-    return " &middot; ".join(parts)
+    return DOT.join(parts)
 
 
 def _meaning(one: Comparison, layer: int) -> str:
     """What a score at this layer is about, whose logit it explains, and what the method says of its own result."""
-    parts = [f"<b>{escape(one.scope)}</b>" + (f": {meaning}" if (meaning := SCOPES.get(one.scope)) else "")]
+    parts = [one.scope + (f": {meaning}" if (meaning := SCOPES.get(one.scope)) else "")]
     if one.target is not None:
-        parts.append(f"explains {escape(one.target)}")
+        parts.append(f"explains {one.target}")
     parts += [_diagnostic(name, float(values[one.row(layer)])) for name, values in one.diagnostics.items()]
-    return " &middot; ".join(parts)
+    return DOT.join(parts)
 
 
 def _diagnostic(name: str, value: float) -> str:
@@ -78,7 +94,7 @@ def _diagnostic(name: str, value: float) -> str:
         return f"stability {value:.2f}, the rank correlation between the halves of its samples{doubt}"
     if name == "completeness_gap":
         return f"completeness gap {100 * value:.1f}% of what the scores should add up to"
-    return f"{escape(name)} {value:.3g}"
+    return f"{name} {value:.3g}"
 
 
 def _judgement(one: Comparison, layer: int) -> str:
@@ -86,14 +102,14 @@ def _judgement(one: Comparison, layer: int) -> str:
     row, parts = one.row(layer), []
     precision, fpr, tpr = one.metrics[row]
     if one.unjudged is not None:
-        parts.append(escape(one.unjudged))
+        parts.append(one.unjudged)
     if not math.isnan(precision):
-        parts.append(f"AP <b>{precision:.2f}</b> (chance {one.chance:.2f})")
+        parts.append(f"AP {precision:.2f} (chance {one.chance:.2f})")
     if not math.isnan(fpr):
         level = "1/n present" if one.retained is not None else "1/n"
-        parts.append(f"FPR <b>{fpr:.2f}</b>, TPR <b>{tpr:.2f}</b> ({level})")
+        parts.append(f"FPR {fpr:.2f}, TPR {tpr:.2f} ({level})")
     parts.append("signed: no selection at 1/n" if one.selected is None else _selection(one, layer))
-    return " &middot; ".join(parts)
+    return DOT.join(parts)
 
 
 def _selection(one: Comparison, layer: int) -> str:
@@ -103,28 +119,3 @@ def _selection(one: Comparison, layer: int) -> str:
     if one.retained is not None and (dropped := int((selected & ~one.retained[layer]).sum())):
         said += f", {dropped} of them dropped here"
     return said
-
-
-def text(trace: Trace, one: Comparison, layer: int) -> str:
-    """The whole text with the method's scores at a layer; `trace` has the tokens."""
-    row = one.row(layer)
-    values = one.scores[row].astype(np.float64)
-    n = int(one.present[row].sum())
-    total = float(np.abs(values).sum())
-    tokens = []
-    for token in range(len(values)):
-        share = n * values[token] / total if total else 0.0
-        kinds, dropped = ["on"], ""
-        if one.retained is not None:
-            depth = int(one.retained[:, token].sum())
-            dropped = "" if depth > layer else f" | dropped before layer {depth}"
-            kinds = ["on" if depth > layer else "cut" if depth == layer else "gone"]
-        on = kinds == ["on"]
-        if on and one.selected is not None and one.selected[row, token]:
-            kinds.append("sel")
-        if share < 0:
-            kinds.append("neg")
-        score = "" if kinds[0] == "gone" else f" | score {values[token]:.4f} = {share:.2f}/n, n = {n}"
-        facts = f"{render.visible_piece(trace.pieces[token])}{score}{dropped}"
-        tokens.append(render.element(trace, token, kind=" ".join(kinds), facts=facts, ratio=abs(share) if on else None))
-    return render.joined_text(tokens, trace.words, trace.gold, label=f"{one.title} at layer {layer}")

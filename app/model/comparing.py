@@ -6,11 +6,12 @@ n tokens, L layers of the model, L' layers that the method scores (1 for a metho
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
@@ -72,6 +73,11 @@ def names() -> tuple[str, ...]:
     return (*first, *(name for name in method_names() if name not in first))
 
 
+def titles() -> dict[str, str]:
+    """name -> title, in the order of `names`."""
+    return {name: get_method(name).title for name in names()}
+
+
 def is_dear(method: ScoringMethod) -> bool:
     """Whether it takes more passes than can be counted on one hand: its cost then starts with a letter, as in
     `n_samples forwards`."""
@@ -86,12 +92,34 @@ def cost_of(method: ScoringMethod, *, tokens: int, layers: int) -> str:
     """
     if not is_dear(method):
         return method.cost
+    passes = passes_of(method, tokens=tokens, layers=layers)
+    return f"about {passes:,} " + ("passes forward and back" if "backward" in method.cost else "forward passes")
+
+
+def passes_of(method: ScoringMethod, *, tokens: int, layers: int) -> int:
+    """How often a dear method goes through the model."""
     known: dict[str, Any] = {"n": tokens, "L": layers, **method.options}
     if known.get("n_samples") == "auto":
         known["n_samples"] = samples_for("auto", tokens)
     factors = re.findall(r"\w+", method.cost.partition(" forward")[0].replace(" x ", " "))
-    passes = int(np.prod([int(known[factor]) for factor in factors]))
-    return f"about {passes:,} " + ("passes forward and back" if "backward" in method.cost else "forward passes")
+    return int(np.prod([int(known[factor]) for factor in factors]))
+
+
+def rank_table(found: Mapping[str, Comparison], group: Sequence[int], *, layers: int) -> pd.DataFrame:
+    """A row for each method: its title, and for each layer the rank of a token among those that share out the
+    layer's scores, 1 for the highest; of several tokens, a word's, the best one's. <NA> where none of them is present.
+    """
+    rows = []
+    for one in found.values():
+        row: dict[str, Any] = {"method": one.title}
+        for layer in range(layers):
+            at = one.row(layer)
+            there = [token for token in group if one.present[at, token]]
+            scores = one.scores[at][one.present[at]]
+            best = max((float(one.scores[at, token]) for token in there), default=None)
+            row[f"layer {layer}"] = None if best is None else f"{1 + int((scores > best).sum())} of {len(scores)}"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def compare(model: Any, tokenizer: Any, document: Document, method: str, *, threshold_scale: float = 1.0) -> Comparison:

@@ -115,6 +115,7 @@ def trace(
     rationale: NDArray[np.bool_],
     query: tuple[str, ...] = (),
     threshold_scale: float = 1.0,
+    fate: NDArray[np.int64] | None = None,
 ) -> Trace:
     """Run AdapLeR on one text, with removal and without.
 
@@ -125,6 +126,7 @@ def trace(
         rationale: (len(words),) bool.
         query: words of the second segment; none for a text alone.
         threshold_scale: factor on every threshold; 0 keeps all tokens.
+        fate: (len(words),) 1 for words that stay whatever they score, -1 for those that go at once, else 0.
     """
     batch, encoding = encode(model, tokenizer, words, query)
     index = _word_indices(encoding)  # (n,)
@@ -133,7 +135,12 @@ def trace(
     content = index >= 0
     gold = np.zeros(len(index), dtype=np.bool_)
     gold[content] = rationale[index[content]]
-    hard = model(**batch, removal="hard", threshold_scale=threshold_scale)
+    forced = None
+    if fate is not None and fate.any():
+        tokens = np.zeros(len(index), dtype=np.int64)
+        tokens[content] = fate[index[content]]
+        forced = torch.tensor(tokens[None], device=model.device)  # (1, n)
+    hard = model(**batch, removal="hard", threshold_scale=threshold_scale, fate=forced)
     full = model(**batch, removal="none")
 
     lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()

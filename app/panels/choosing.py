@@ -1,4 +1,4 @@
-"""What is looked at: the view, and the menus of the sidebar."""
+"""What is looked at: the view, and the menus of the sidebar. All of it stands in the page's address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from adapler.data import queries_differ
-from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.data.eraser import EraserCorpus
 from app.server import state
 from app.sources import documents
 from app.sources.documents import Document
@@ -17,17 +17,24 @@ from app.sources.documents import Document
 def choose_view() -> str:
     view = str(
         st.segmented_control(
-            "View", state.VIEWS, key="view", required=True, label_visibility="collapsed", on_change=_view_changed
+            "View",
+            state.VIEWS,
+            default=state.LAYERS,
+            key="view",
+            required=True,
+            label_visibility="collapsed",
+            bind="query-params",
         )
     )
-    if view != state.TAKE_AWAY:
+    if view not in (state.TAKE_AWAY, state.HOW):
         st.session_state.seen = view  # what a link leads back to
     return view
 
 
 def choose_checkpoint(found: Mapping[str, Path]) -> str | None:
-    state.fit("checkpoint", list(found))
-    return st.sidebar.selectbox("Checkpoint", list(found), key="checkpoint") if found else None
+    names = list(found)
+    state.found("checkpoint", names)
+    return st.sidebar.selectbox("Checkpoint", names, key="checkpoint", bind="query-params") if found else None
 
 
 def choose_source(*, has_corpora: bool) -> str:
@@ -36,36 +43,36 @@ def choose_source(*, has_corpora: bool) -> str:
     return str(
         st.sidebar.radio(
             "Text",
-            [state.REVIEW, state.OWN_TEXT],
+            state.SOURCES,
             horizontal=True,
             key="source",
             disabled=not has_corpora,
-            on_change=_source_changed,
+            on_change=_text_changed,
+            bind="query-params",
         )
     )
 
 
 def choose_corpus(found: Sequence[str]) -> str:
-    state.fit("corpus", found)
-    return st.sidebar.selectbox("Corpus", found, key="corpus")
+    state.found("corpus", found)
+    return st.sidebar.selectbox("Corpus", found, key="corpus", bind="query-params")
 
 
 def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
     """A document of a split; `title` is the corpus's in the menu."""
     splits = list(corpus.splits)
-    state.fit("split", splits, default="test")
-    split = st.sidebar.selectbox("Split", splits, key="split")
+    state.found("split", splits)
+    first = splits.index("test") if "test" in splits else 0
+    split = st.sidebar.selectbox("Split", splits, index=first, key="split", bind="query-params")
     examples = {example.id: example for example in corpus.splits[split]}
-    state.fit("document", list(examples))
+    state.found("document", examples)
     chosen = st.sidebar.selectbox(
-        f"Document ({len(examples)})",
-        list(examples),
-        format_func=lambda name: _title(examples[name]),
-        key="document",
-        on_change=_document_changed,
+        f"Document ({len(examples)})", list(examples), key="document", on_change=_text_changed, bind="query-params"
     )
+    example = examples[chosen]
+    st.sidebar.caption(f"{len(example.words)} words, label {example.label}")
     return documents.of_example(
-        examples[chosen],
+        example,
         with_query=queries_differ(corpus),
         labels=corpus.labels,
         source=f"{title}, {split}",
@@ -79,49 +86,59 @@ def choose_scale(*, large: bool) -> float:
             "Threshold scale",
             0.0,
             state.MAX_SCALE,
+            value=1.0,
             step=0.05,
             key="scale",
             help="Multiplies every layer's threshold: 1 is the model as trained, less keeps more tokens, 0 keeps all.",
+            bind="query-params",
         )
     )
+
+
+def choose_talk() -> bool:
+    """Whether the player stands alone, in large type, for a room."""
+    talks = st.sidebar.toggle(
+        "Talk mode",
+        key="talk",
+        on_change=_talk_changed,
+        bind="query-params",
+        help="The text alone, in large type. Space plays and stops, the arrow keys change the layer, Escape leaves.",
+    )
+    return bool(talks) and st.session_state.view == state.LAYERS
+
+
+def leave_talk() -> None:
+    st.session_state.talk = False
+
+
+def _talk_changed() -> None:
+    st.session_state.view = state.LAYERS
 
 
 def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: int) -> Document:
     """The part of a long document that is looked at; a short one is its own only part."""
     if len(parts) == 1:
         return document
-    state.fit("part", range(len(parts)))
     marked = document.rationale
-
-    def name(part: int) -> str:
-        start, end = parts[part]
-        gold = int(marked[start:end].sum())
-        evidence = f", {gold} of them evidence" if gold else ""
-        return f"{part + 1} of {len(parts)}: words {start + 1} to {end}{evidence}"
-
-    chosen = st.selectbox(
-        f"Part of the text (longer than the {limit} tokens that the model reads)",
-        range(len(parts)),
-        format_func=name,
-        key="part",
+    if st.session_state.get("part", 1) > len(parts):
+        st.session_state.part = 1
+    part = int(
+        st.slider(
+            f"Part of the text (longer than the {limit} tokens that the model reads)",
+            1,
+            len(parts),
+            key="part",
+            bind="query-params",
+        )
     )
-    return document.part(*parts[chosen])
+    start, end = parts[part - 1]
+    gold = int(marked[start:end].sum())
+    evidence = f", {gold} of them marked as evidence" if gold else ""
+    st.caption(f"Part {part} of {len(parts)}: words {start + 1} to {end}{evidence}")
+    return document.part(start, end)
 
 
-def _title(example: EraserExample) -> str:
-    return f"{example.id.removesuffix('.txt')} \N{MIDDLE DOT} {example.label} \N{MIDDLE DOT} {len(example.words)} words"
-
-
-def _view_changed() -> None:
-    if st.session_state.view == state.TEXT:
-        st.session_state.source = state.OWN_TEXT
-
-
-def _source_changed() -> None:
-    st.session_state.part = 0
-    if st.session_state.source == state.REVIEW and st.session_state.view == state.TEXT:
-        st.session_state.view = state.LAYERS
-
-
-def _document_changed() -> None:
-    st.session_state.part = 0
+def _text_changed() -> None:
+    """Another text is read from its beginning."""
+    if "part" in st.session_state:
+        st.session_state.part = 1

@@ -1,19 +1,22 @@
-"""Your text, your model: typing, uploading, and what the chosen checkpoint is."""
+"""A text of one's own, typed or uploaded; and what the chosen checkpoint is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
-from adapler.errors import DataError
-from app.model.tracing import Trace, read_limit
+from adapler.errors import AdapLeRError, DataError
+from app.markup import export
+from app.model.tracing import read_limit
 from app.panels import common
 from app.server import state
-from app.sources import uploads
+from app.sources import loading, uploads
 from app.sources.documents import MAX_CHARACTERS, Document
 from app.sources.loading import Checkpoint
+from app.work import results
 
 
 def write_text() -> Document | None:
@@ -21,16 +24,31 @@ def write_text() -> Document | None:
 
     None for a file that cannot be read, after saying why: no other text stands in for it.
     """
+    uploaded = st.session_state.get("upload") is not None
     left, right = st.columns([3, 2])
     with left:
         typed = st.text_area(
             "Your own text",
-            height=150,
+            value=state.EXAMPLE,
+            height=110,
             key="text",
+            bind="query-params" if state.fits_address("text") else None,
+            persist_state="session",
             help=f"Up to {MAX_CHARACTERS:,} characters. This server's model reads it; the text and what is computed "
-            "from it stay in the server's memory until your session ends, soon after the page is closed.",
+            "from it stay in the server's memory until your session ends, soon after the page is closed. "
+            f"The page's address holds it too, up to {state.ADDRESS_CHARACTERS:,} characters, so that a reload finds "
+            "it again: whoever gets the address gets the text.",
             placeholder="Type or paste a review",
-            disabled=st.session_state.get("upload") is not None,
+            disabled=uploaded,
+        )
+        query = st.text_input(
+            "A second text, for models of pairs",
+            key="query",
+            bind="query-params" if state.fits_address("query") else None,
+            persist_state="session",
+            help="A question or a hypothesis, read behind the text as its second part. Leave it empty for one text.",
+            placeholder="None",
+            disabled=uploaded,
         )
     with right:
         file = st.file_uploader(
@@ -40,7 +58,13 @@ def write_text() -> Document | None:
             max_upload_size=uploads.MAX_MEGABYTES,
             help=uploads.LIMITS,
         )
-        document = Document("own text", typed) if file is None else _uploaded(Path(file.name).name, file.getvalue())
+        st.session_state.file = ()
+        second = " ".join(str(query or "").split())[:MAX_CHARACTERS]
+        document = (
+            Document("own text", typed, query=second)
+            if file is None
+            else _uploaded(Path(file.name).name, file.getvalue())
+        )
         if document is None:
             return None
         if file is not None:
@@ -58,6 +82,7 @@ def _uploaded(name: str, content: bytes) -> Document | None:
     except DataError as error:
         common.problem(error)
         return None
+    st.session_state.file = found
     if len(found) == 1:
         return found[0]
     state.fit("row", range(len(found)))
@@ -70,21 +95,70 @@ def _uploaded(name: str, content: bytes) -> Document | None:
     return found[row]
 
 
-def about_model(name: str, checkpoint: Checkpoint, trace: Trace) -> None:
-    """What the chosen checkpoint is, and how to have another one in the menu."""
-    config = checkpoint.model.config
-    st.subheader("The model")
-    facts = {
-        "Checkpoint": name,
-        "Backbone": f"{config.backbone_config.model_type}, {trace.layers} layers, "
-        f"{sum(weights.numel() for weights in checkpoint.model.parameters()) / 1e6:.1f} M parameters",
-        "Labels": ", ".join(trace.labels),
-        "Reads": f"{read_limit(checkpoint.model, checkpoint.tokenizer)} tokens at a time",
-        "Thresholds": ", ".join(f"{eta:.2f}/n" for eta in checkpoint.model.eta.tolist()),
-    }
-    st.dataframe(pd.DataFrame({"": facts.keys(), "of this model": facts.values()}), hide_index=True)
-    st.caption(
-        "The menu shows what is in checkpoints/ and in the folders that the server was started with; "
-        "a browser cannot name others. Yours:"
-    )
-    st.code("streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR", language=None)
+def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
+    """A table of the verdicts on all lines of the file, if it has several; a row that is clicked is shown."""
+    found: tuple[Document, ...] = st.session_state.get("file", ())
+    if st.session_state.source != state.OWN_TEXT or len(found) < 2:
+        return
+    with st.expander(f"Verdicts on all {len(found)} lines", key="verdicts-open", on_change="rerun") as place:
+        if not place.open:
+            return  # as many passes as there are lines
+        table = results.load_verdicts(checkpoint, found, threshold_scale=scale)
+        judged = table["right"].dropna()
+        said = (
+            f"{int(judged.sum())} of {len(judged)} labelled lines are right" if len(judged) else "No line has a label"
+        )
+        flips = int((table["verdict"] != table["without removal"]).sum())
+        st.caption(f"{said}; removal changes the verdict on {flips}. Click a column to sort, a row's box to show it.")
+        st.dataframe(
+            table,
+            hide_index=True,
+            height=min(360, 38 + 35 * len(table)),
+            key="rows",
+            on_select=_show_row,
+            selection_mode="single-row",
+            column_config={
+                "probability": st.column_config.NumberColumn(format="%.3f"),
+                "FLOPs speedup": st.column_config.NumberColumn(format="%.2fx"),
+            },
+        )
+        st.download_button(
+            "Verdicts as CSV",
+            partial(export.rows_csv, table, checkpoint=name, scale=scale),
+            file_name="verdicts.csv",
+            mime="text/csv",
+            key="save-verdicts",
+            on_click="ignore",
+        )
+
+
+def _show_row() -> None:
+    if rows := st.session_state.rows["selection"]["rows"]:
+        st.session_state.row = rows[0]
+
+
+def about_model(found: Mapping[str, Path], name: str) -> None:
+    """What the chosen checkpoint of the menu `found` is, and how to have another one in the menu."""
+    with st.sidebar.expander("About this checkpoint", key="about", on_change="rerun") as place:
+        if not place.open:
+            return  # a model takes seconds to load, and nobody has asked yet
+        try:
+            checkpoint = loading.find_checkpoint(found, name)
+        except AdapLeRError:
+            return  # the page itself says what is wrong
+        model = checkpoint.model
+        facts = {
+            "Backbone": f"{model.config.backbone_config.model_type}, {len(model.eta)} layers, "
+            f"{sum(weights.numel() for weights in model.parameters()) / 1e6:.1f} M parameters",
+            "Labels": ", ".join(model.config.id2label[number] for number in range(model.config.num_labels)),
+            "Reads": f"{read_limit(model, checkpoint.tokenizer)} tokens at a time",
+            "Thresholds": ", ".join(f"{eta:.2f}/n" for eta in model.eta.tolist()),
+        }
+        for what, fact in facts.items():
+            st.caption(common.literal(f"{what}: {fact}"))
+        st.caption(
+            "The menu shows what is in checkpoints/ and in the folders that the server was started with; "
+            "a browser cannot name others. Yours:"
+        )
+        command = "streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR"
+        st.code(command, language=None, wrap_lines=True)

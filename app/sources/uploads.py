@@ -15,9 +15,9 @@ from app.sources.documents import Document
 MAX_MEGABYTES = 2
 MAX_LINES = 200
 LIMITS = (
-    f"txt or jsonl, UTF-8, up to {MAX_MEGABYTES} MB; of a jsonl file up to {MAX_LINES} lines, each with `text` or "
-    "`tokens`, and if you like `label`, `query` and `rationale` (0 or 1 for each token, "
-    "or one such list an annotator: a token counts that more than half of them mark)"
+    f"txt or jsonl, UTF-8, up to {MAX_MEGABYTES} MB; of a jsonl file up to {MAX_LINES} lines, each with `text`, "
+    "`tokens` or a pair `text_a` and `text_b`, and if you like `label`, `query` and `rationale` (0 or 1 for each "
+    "token, or one such list an annotator: a token counts that more than half of them mark)"
 )
 
 
@@ -37,21 +37,27 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
             raise DataError(f"{name}: no text in it")
         return (Document(name, text),)
     found: list[Document] = []
+    rows: list[Mapping[str, Any]] = []
     for line, row in json_lines(text, name):
         if len(found) == MAX_LINES:
             raise DataError(f"{name}: more than {MAX_LINES} lines; the limit is {MAX_LINES}")
+        rows.append(row)
         found.append(_document(row, f"{name}:{line}", number=line))
     if not found:
         raise DataError(f"{name}: holds no lines")
     labels = tuple(sorted({document.label for document in found if document.label is not None}))
-    shown = len({document.query for document in found}) > 1  # the rule of an evaluation: one query says nothing
+    # The rule of an evaluation: one query for all lines says nothing. A pair's second text always does.
+    shown = len({document.query for document in found}) > 1 or any("text_b" in row for row in rows)
     return tuple(replace(one, labels=labels, query=one.query if shown else "") for one in found)
 
 
 def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     tokens, text, label = row.get("tokens"), row.get("text"), row.get("label")
-    if pair := [name for name in ("text_a", "text_b") if name in row]:
-        raise DataError(f"{where}: has a field {pair[0]!r}; pairs are not read here, only one text a line")
+    query = row.get("query", "")
+    if "text_a" in row or "text_b" in row:  # a pair, as the package trains on
+        text, query = row.get("text_a"), row.get("text_b")
+        if not isinstance(text, str) or not isinstance(query, str):
+            raise DataError(f"{where}: a pair needs the fields 'text_a' and 'text_b', both strings")
     if tokens is not None and not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
         raise DataError(f"{where}: field 'tokens' must be a list of strings")
     if tokens is None and not isinstance(text, str):
@@ -63,7 +69,7 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
         raise DataError(f"{where}: no text in it")
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int) or not str(label).strip()):
         raise DataError(f"{where}: field 'label' must be a name or a whole number, found {str(label)[:40]!r}")
-    if not isinstance(query := row.get("query", ""), str):
+    if not isinstance(query, str):
         raise DataError(f"{where}: field 'query' must be a string")
     mask = read_rationale(row.get("rationale"), len(words), where=where)
     name = row.get("id")

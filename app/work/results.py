@@ -7,17 +7,22 @@ checkpoint's lock is held, and kept for the session only: a text of the user's o
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import streamlit as st
 
+from adapler.errors import AdapLeRError
 from analysis.scores import get_method
 from app.markup import export
-from app.model import comparing, measuring, tracing
+from app.model import comparing, faithful, measuring, tracing, verdicts, watching
+from app.model.edits import Edit, Edited, apply
 from app.server import locks
 from app.sources import documents
 from app.sources.documents import Document
 from app.sources.loading import HASH_CHECKPOINT, Checkpoint
+
+SECONDS_PER_LOOK = 0.3  # while one waits for a method of many passes
 
 
 @st.cache_data(max_entries=64, show_spinner="Running the model ...", hash_funcs=HASH_CHECKPOINT, scope="session")
@@ -46,17 +51,45 @@ def load_comparison(
     checkpoint: Checkpoint, document: Document, method: str, *, threshold_scale: float
 ) -> comparing.Comparison:
     """`comparing.compare`. Raises ArgumentError for a method that this document or model cannot be scored with."""
-    if not comparing.is_dear(get_method(method)):
-        with checkpoint.lock:
-            return comparing.compare(
-                checkpoint.model, checkpoint.tokenizer, document, method, threshold_scale=threshold_scale
-            )
-    # Hundreds of passes: on a copy, so that nobody else waits for them, and one at a time, so that a server holds
-    # one copy at most.
-    with locks.DEAR:
+    with checkpoint.lock:
+        return comparing.compare(
+            checkpoint.model, checkpoint.tokenizer, document, method, threshold_scale=threshold_scale
+        )
+
+
+def load_comparisons(
+    checkpoint: Checkpoint, document: Document, methods: Sequence[str], *, threshold_scale: float
+) -> dict[str, comparing.Comparison]:
+    """By name, those of the methods that take few passes and can be computed for this document."""
+    found = {}
+    for name in methods:
+        method = get_method(name)
+        if comparing.is_dear(method):
+            continue
+        scale = threshold_scale if "adapler" in method.needs else 1.0  # the others score the model without removal
+        try:
+            found[name] = load_comparison(checkpoint, document, name, threshold_scale=scale)
+        except AdapLeRError:
+            continue
+    return found
+
+
+def score_dearly(
+    checkpoint: Checkpoint, document: Document, method: str, *, tell: Callable[[int], None]
+) -> comparing.Comparison:
+    """`comparing.compare` for a method of many passes, not cached; `tell` hears how many are done, and ends it by
+    raising. On a copy of the model, so that nobody else waits for the passes, and one at a time, so that a server
+    holds one copy at most.
+    """
+    while not locks.DEAR.acquire(timeout=SECONDS_PER_LOOK):
+        tell(0)
+    try:
         with checkpoint.lock:
             model = copy.deepcopy(checkpoint.model)
-        return comparing.compare(model, checkpoint.tokenizer, document, method, threshold_scale=threshold_scale)
+        with watching.counted(model, tell):
+            return comparing.compare(model, checkpoint.tokenizer, document, method)
+    finally:
+        locks.DEAR.release()
 
 
 @st.cache_data(max_entries=32, show_spinner="Trying every budget ...", hash_funcs=HASH_CHECKPOINT, scope="session")
@@ -64,6 +97,43 @@ def load_sweep(checkpoint: Checkpoint, document: Document) -> pd.DataFrame:
     """`measuring.sweep` over the whole range of the slider."""
     with checkpoint.lock:
         return measuring.sweep(checkpoint.model, checkpoint.tokenizer, document.words, query=document.query_words)
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=HASH_CHECKPOINT, scope="session")
+def load_edited(
+    checkpoint: Checkpoint, document: Document, edits: tuple[tuple[int, Edit], ...], *, threshold_scale: float
+) -> tuple[tracing.Trace, Edited]:
+    """The trace of a document with some of its words edited, and its words; not for a text of which nothing is left."""
+    edited = apply(document.words, document.rationale, dict(edits), mask=checkpoint.tokenizer.mask_token)
+    with checkpoint.lock:
+        trace = tracing.trace(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            edited.words,
+            rationale=edited.marked,
+            query=document.query_words,
+            threshold_scale=threshold_scale,
+            fate=edited.fate,
+        )
+    return trace, edited
+
+
+@st.cache_data(max_entries=8, show_spinner="Taking tokens away ...", hash_funcs=HASH_CHECKPOINT, scope="session")
+def load_faithfulness(
+    checkpoint: Checkpoint, document: Document, methods: tuple[str, ...], *, threshold_scale: float
+) -> tuple[pd.DataFrame, float, str]:
+    """`faithful.table` of the methods that take few passes."""
+    trace = load_trace(checkpoint, document, threshold_scale=threshold_scale)
+    found = load_comparisons(checkpoint, document, methods, threshold_scale=threshold_scale)
+    with checkpoint.lock:
+        return faithful.table(checkpoint.model, checkpoint.tokenizer, document, trace, found)
+
+
+@st.cache_data(max_entries=8, show_spinner="Classifying every line ...", hash_funcs=HASH_CHECKPOINT, scope="session")
+def load_verdicts(checkpoint: Checkpoint, found: tuple[Document, ...], *, threshold_scale: float) -> pd.DataFrame:
+    """`verdicts.table` of the lines of a file."""
+    with checkpoint.lock:
+        return verdicts.table(checkpoint.model, checkpoint.tokenizer, found, threshold_scale=threshold_scale)
 
 
 def measure(checkpoint: Checkpoint, document: Document, *, threshold_scale: float) -> measuring.Timing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,37 @@ def bodies(page: AppTest, mark: str) -> list[str]:
     return [element.body for element in page.get("html") if f'class="{mark}"' in element.body]
 
 
+def played(page: AppTest) -> dict[str, Any]:
+    """What the player was given, see `app.markup.player.drawn`."""
+    proto = page.get("bidi_component")[0].proto
+    found: dict[str, Any] = json.loads(proto.mixed.json or proto.json)
+    return found
+
+
+def text_played(page: AppTest) -> str:
+    """The player's text."""
+    return "".join(" " * token["space"] + token["text"] for token in played(page)["tokens"])
+
+
+def marked(page: AppTest) -> list[str]:
+    """Tokens of the rationale on the player."""
+    return [token["text"] for token in played(page)["tokens"] if token["flags"] & 2]
+
+
+def methods_said(page: AppTest, layer: int = 0) -> str:
+    """Titles and notes of the methods on the player."""
+    panels = played(page)["panels"]
+    return "\n".join(" ".join([one["title"], *one["notes"][min(layer, len(one["notes"]) - 1)]]) for one in panels)
+
+
 def shown(page: AppTest) -> str:
     """The text of the cards at the top."""
     return Reader(bodies(page, "al-cards")[0]).text
 
 
 def lengths_shown(page: AppTest) -> list[int]:
-    return [int(count) for count in re.findall(r"<b>(\d+)</b> of", bodies(page, "al-grid")[0])]
+    data = played(page)
+    return [sum(depth > layer for depth in data["panels"][0]["depth"]) for layer in range(data["layers"])]
 
 
 def expected(model: Any, tokenizer: Any, text: str, scale: float = 1.0) -> tuple[str, list[int], str]:

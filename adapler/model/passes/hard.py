@@ -30,6 +30,7 @@ def hard_pass(
     token_type_ids: Tensor | None,
     scale: float,
     remove: bool,
+    fate: Tensor | None = None,
 ) -> AdapLeROutput:
     """Real tokens as one packed row; dropped tokens leave it for good. See AdapLeRForSequenceClassification.forward.
 
@@ -45,6 +46,7 @@ def hard_pass(
         token_type_ids: (B, N), for backbones that have them.
         scale: factor on eta.
         remove: False runs all layers on all tokens, without predictors.
+        fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go before layer 0, else 0.
     """
     real = mask.bool()  # (B, N)
     lengths = real.sum(-1)
@@ -71,7 +73,8 @@ def hard_pass(
             score = segment_softmax(predictors[index](hidden[0]), segments)  # (T,)
             all_scores.append(score)
             all_read.append(place + index * flat)
-            kept = _kept(score, eta[index].to(exact), segments, scale=scale)
+            forced = None if fate is None else fate.flatten()[place]  # (T,)
+            kept = _kept(score, eta[index].to(exact), segments, scale=scale, fate=forced)
             if kept is not None:
                 segments, sequence, moved = _grouped(segments.select(kept), sequence)
                 kept = kept if moved is None else kept[moved]  # (n,)
@@ -97,13 +100,16 @@ def hard_pass(
     )
 
 
-def _kept(score: Tensor, eta: Tensor, segments: Segments, *, scale: float) -> Tensor | None:
+def _kept(score: Tensor, eta: Tensor, segments: Segments, *, scale: float, fate: Tensor | None = None) -> Tensor | None:
     """(n,) positions of the tokens of a packed row that stay; None when all do. On a GPU the layer's only wait."""
-    if scale == 0:  # no score is below a threshold of 0
+    if scale == 0 and fate is None:  # no score is below a threshold of 0
         return None
     delta = threshold(eta, segments.lengths, scale=scale)[segments.owner]  # (T,)
     is_cls = torch.zeros_like(score, dtype=torch.bool).index_fill_(0, segments.first, True)
-    kept = retention(score, delta, is_cls=is_cls).nonzero()[:, 0]
+    stays = retention(score, delta, is_cls=is_cls)
+    if fate is not None:
+        stays = (stays & (fate >= 0)) | (fate > 0) | is_cls
+    kept = stays.nonzero()[:, 0]
     return kept if len(kept) < len(score) else None
 
 

@@ -21,9 +21,9 @@ from app.server import state
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "app" / "main.py"
 PATIENCE = 60.0  # seconds; a machine that trains something else is slow, and a test that waits costs nothing
-VIEWS = dict(zip(("layers", "compare", "budget", "corpus", "text", "take-away"), state.VIEWS, strict=True))
+VIEWS = dict(zip(("layers", "compare", "what-if", "budget", "corpus", "take-away", "how"), state.VIEWS, strict=True))
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-LATE = '.al-cards, .st-key-evaluate, [data-testid="stAlert"]'
+LATE = '.al-cards, .al-talk, .st-key-evaluate, [data-testid="stAlert"]'
 
 
 def find_chromium() -> str | None:
@@ -122,12 +122,13 @@ class AppPage:
     def show(self, name: str) -> AppPage:
         """Change to a view and wait for what comes last on it."""
         last = {
-            "layers": ".al-grid",
+            "layers": ".al-large .al-text",
             "compare": ".al-method:nth-child(4) .al-text",
+            "what-if": ".st-key-faithful",
             "budget": ".al-timing",
             "corpus": ".st-key-evaluate",
-            "text": ".st-key-upload",
             "take-away": ".st-key-save-html",
+            "how": ".katex-display >> nth=1",
         }
         expect(self.view(name).page.locator(last[name]).first).to_be_visible()
         return self.settle()
@@ -153,15 +154,18 @@ class AppPage:
 
     def slide(self, key: str, presses: str) -> None:
         """Press keys on a slider: `ArrowRight ArrowRight`, `Home`, `End`."""
-        handle = self.widget(key).get_by_role("slider").first
+        handle = self.player().get_by_role("slider") if key == "layer" else self.widget(key).get_by_role("slider").first
         handle.focus()
         for press in presses.split():
             handle.press(press)
 
-    def open_slider(self) -> None:
-        """The text at one layer, under the slider."""
-        self.pick("show", state.ONE_LAYER)
-        expect(self.large()).to_be_visible()
+    def open_all(self) -> None:
+        """All layers under each other."""
+        self.pick("show", state.ALL_LAYERS)
+        expect(self.grid()).to_be_visible()
+
+    def player(self) -> Locator:
+        return self.page.locator(".al-player").first
 
     def large(self) -> Locator:
         return self.page.locator(".al-large")
@@ -176,12 +180,11 @@ class AppPage:
         expect(self.large().locator(".al-name")).to_have_text(f"Layer {layer}")
 
     def layers(self) -> int:
-        """How many there are, from the slider: a range input or its ARIA twin."""
-        most = self.widget("layer").get_by_role("slider").first.evaluate("one => one.ariaValueMax ?? one.max")
-        return int(most) + 1
+        """How many there are, from the slider."""
+        return int(self.player().get_by_role("slider").evaluate("one => one.max")) + 1
 
     def own_text(self) -> None:
-        """Show a text of one's own, with all layers."""
+        """Show a text of one's own."""
         self.pick("source", state.OWN_TEXT)
         expect(self.widget("text").locator("textarea")).to_be_visible()
 

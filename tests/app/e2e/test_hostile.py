@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.server import state
-from tests.app.e2e.browser import VIEWS, AppPage
+from tests.app.e2e.browser import AppPage
 
 Visit = Callable[..., AppPage]
 PIECES = (
@@ -81,9 +81,9 @@ def test_addresses_choose_from_menus_only(visit: Visit) -> None:
 
 
 def test_uploaded_lines_and_file_names_are_text(visit: Visit) -> None:
-    app = visit(f"?view={quote(VIEWS['text'])}&source={quote(state.OWN_TEXT)}")
+    app = visit(f"?source={quote(state.OWN_TEXT)}")
     row = {"id": PIECES[1], "text": TEXT, "label": PIECES[0]}
     name = "<img src=x onerror=alert(1)> **film**.jsonl"
     app.upload(name, json.dumps(row).encode())
-    expect(app.grid()).to_contain_text("window.hacked")
+    expect(app.large()).to_contain_text("window.hacked")
     runs_nothing(app)

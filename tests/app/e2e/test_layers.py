@@ -12,7 +12,7 @@ from app.server import state
 from tests.app.e2e.browser import AppPage
 
 Visit = Callable[..., AppPage]
-ONE = f"?show={quote(state.ONE_LAYER)}"
+ONE = ""
 
 
 def counted(app: AppPage) -> int:
@@ -30,8 +30,10 @@ def places(app: AppPage) -> list[list[float]]:
 
 def test_slider(visit: Visit) -> None:
     app = visit()
+    app.open_all()
     totals = [int(one) for one in re.findall(r"(\d+)\s+of \d+", app.grid().inner_text())]
-    app.open_slider()
+    app.pick("show", state.ONE_LAYER)
+    expect(app.large()).to_be_visible()
     assert app.layers() == len(totals)
     app.slide("layer", "Home")
     app.shows_layer(0)
@@ -59,7 +61,7 @@ def test_quick_presses_all_count(visit: Visit) -> None:
 
 def test_play_and_stop(visit: Visit) -> None:
     app = visit(ONE)
-    button, last = app.widget("play").locator("button"), app.layers() - 1
+    button, last = app.player().locator(".al-play"), app.layers() - 1
     button.click()
     expect(button).to_contain_text("Stop")
     button.click()
@@ -84,6 +86,75 @@ def test_play_and_stop(visit: Visit) -> None:
     assert seen[-last:] == [f"Layer {layer}" for layer in range(1, last + 1)]
 
 
+def test_layers_ask_nothing_of_the_server(visit: Visit) -> None:
+    app = visit()
+    frames: list[str] = []
+    app.page.on("websocket", lambda socket: socket.on("framesent", lambda _: frames.append(socket.url)))
+    app.page.reload()
+    app.large().wait_for()
+    app.settle()
+    before = len(frames)
+    assert before > 0, "what is sent is heard"
+    app.slide("layer", "End Home ArrowRight ArrowRight")
+    app.shows_layer(2)
+    app.player().locator(".al-play").click()
+    app.shows_layer(app.layers() - 1)
+    assert len(frames) == before
+
+
+def test_playing_ends_with_the_view(visit: Visit) -> None:
+    app = visit()
+    app.player().locator(".al-play").click()
+    app.show("budget")
+    app.page.wait_for_timeout(2500)
+    assert not app.page.url.endswith("layer=5")
+    app.show("layers")
+    expect(app.player().locator(".al-play")).to_contain_text("Play")
+    held = app.layer_shown()
+    app.page.wait_for_timeout(1500)
+    assert app.layer_shown() == held
+
+
+def test_a_token_tells_its_way(visit: Visit) -> None:
+    """By mouse and by keyboard: first in the browser, then the ranks of every method from the server."""
+    app = visit()
+    token = app.large().locator(".cut").first
+    word = token.inner_text()
+    token.click()
+    detail = app.page.locator(".al-detail")
+    expect(detail.get_by_role("status")).to_contain_text("dropped before layer 0")
+    assert word in detail.inner_text() and "rank" in detail.inner_text()
+    app.shows("under every method")
+    expect(app.page.get_by_test_id("stDataFrame")).to_be_visible()
+    app.page.keyboard.press("Escape")
+    expect(detail).to_have_count(0)
+    app.settle()
+    app.large().locator("[data-token='0']").focus()
+    app.page.keyboard.press("ArrowRight")
+    app.page.keyboard.press("ArrowLeft")
+    app.page.keyboard.press("Enter")
+    expect(detail.get_by_role("status")).to_contain_text("[CLS] is never dropped")
+
+
+def test_talk_mode(visit: Visit) -> None:
+    app = visit("?talk=true", viewport={"width": 1024, "height": 768})
+    expect(app.page.locator(".al-talk")).to_be_visible()
+    expect(app.page.get_by_test_id("stSidebar")).to_be_hidden()
+    box = app.large().locator(".al-text").bounding_box()
+    height = app.large().locator(".al-text").evaluate("one => parseFloat(getComputedStyle(one).lineHeight)")
+    assert box and (768 - box["y"]) / height >= 12, "twelve lines of text on a projector"
+    assert app.large().locator(".al-text").evaluate("one => parseFloat(getComputedStyle(one).fontSize)") >= 20
+    app.page.keyboard.press("ArrowRight")
+    app.shows_layer(1)
+    app.page.keyboard.press("ArrowLeft")
+    app.shows_layer(0)
+    app.page.keyboard.press("Space")
+    app.shows_layer(app.layers() - 1)
+    app.page.keyboard.press("Escape")
+    expect(app.page.locator(".al-cards")).to_be_visible()
+    assert "talk" not in app.page.url
+
+
 def test_hover_and_signs_beside_colour(visit: Visit) -> None:
     app = visit(ONE)
     token = app.large().locator(".on").nth(3)
@@ -92,12 +163,14 @@ def test_hover_and_signs_beside_colour(visit: Visit) -> None:
     for layer in (1, 2):
         app.slide("layer", "ArrowRight")
         app.shows_layer(layer)
-    assert "line-through" in app.large().locator("s.cut").first.evaluate("one => getComputedStyle(one).textDecoration")
+    assert "line-through" in app.large().locator("span.cut").first.evaluate(
+        "one => getComputedStyle(one).textDecoration"
+    )
     assert "underline" in app.large().locator("u.gold").first.evaluate("one => getComputedStyle(one).textDecoration")
 
 
 def test_pieces_joined_to_words(visit: Visit) -> None:
-    app = visit(f"?text={quote('an unfathomably synthesised melodrama')}&show={quote(state.ONE_LAYER)}")
+    app = visit(f"?text={quote('an unfathomably synthesised melodrama')}")
     tokens = app.large().locator(".on, .cut, .gone")
     expect(tokens.first).to_be_visible()  # counting does not wait
     pieces = tokens.count()
@@ -112,7 +185,7 @@ def test_one_word_and_no_word(visit: Visit) -> None:
     app.write("marvellous")
     app.submit()
     app.shows("no gold label")
-    expect(app.grid()).to_contain_text("marvellous")
+    expect(app.large()).to_contain_text("marvellous")
     app.write("")
     app.submit()
     app.shows("no text yet")
@@ -121,7 +194,7 @@ def test_one_word_and_no_word(visit: Visit) -> None:
     expect(app.page.get_by_test_id("stException")).to_have_count(0)
     app.write("dull")
     app.submit()
-    expect(app.grid()).to_contain_text("dull")
+    expect(app.large()).to_contain_text("dull")
 
 
 def test_a_hundred_thousand_words(visit: Visit) -> None:
@@ -131,4 +204,4 @@ def test_a_hundred_thousand_words(visit: Visit) -> None:
     app.shows("The text has 500,000 characters; only the first 20,000 are used")
     app.write("short again")
     app.submit()
-    expect(app.grid()).to_contain_text("short again")
+    expect(app.large()).to_contain_text("short again")

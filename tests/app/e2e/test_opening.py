@@ -24,9 +24,11 @@ def test_opens_on_a_review_and_its_verdict(visit: Visit) -> None:
     assert re.search(r"\d\.\dx fewer FLOPs", text)
     found = re.search(r"(\d+) of (\d+) tokens\s+reach the last layer", text)
     assert found and 0 < int(found[1]) < int(found[2])
-    expect(app.grid().locator(".al-layer")).to_have_count(6)
-    assert app.grid().locator("s.cut").count() > 0
-    assert app.grid().locator("u.gold").count() > 0, "the rationale is underlined"
+    assert app.layers() == 6
+    strip = app.page.locator(".al-strip")
+    assert re.search(r"Follow .*Layer 0 .*kept.*dropped$", strip.inner_text().replace("\n", " "))
+    assert app.large().locator("span.cut").count() > 0
+    assert app.large().locator("u.gold").count() > 0, "the rationale is underlined"
     expect(app.page.get_by_test_id("stAlert")).to_have_count(0)
 
 

@@ -18,7 +18,7 @@ def test_sessions_do_not_see_each_other(visit: Callable[..., AppPage]) -> None:
     for page, text in ((one, "the zebra secret"), (other, "a walrus affair")):
         page.write(text)
         page.submit()
-        expect(page.grid()).to_contain_text(text)
+        expect(page.large()).to_contain_text(text)
     third = visit(OWN)
     for page, own in ((one, "zebra"), (other, "walrus"), (third, "ferry")):
         page.settle()

@@ -64,7 +64,7 @@ def link(app: AppPage) -> str:
 
 
 def test_link_restores_a_review(visit: Visit) -> None:
-    app = visit(f"?show={quote(state.ONE_LAYER)}")
+    app = visit()
     cards = app.page.locator(".al-cards")
     first = cards.inner_text()
     app.widget("document").locator("input").first.click()
@@ -74,10 +74,8 @@ def test_link_restores_a_review(visit: Visit) -> None:
     app.slide("scale", "End")
     expect(cards).not_to_have_text(second, use_inner_text=True)
     app.settle()
-    for layer in (1, 2, 3):
-        app.slide("layer", "ArrowRight")
-        app.shows_layer(layer)
-    app.settle()
+    app.slide("layer", "ArrowRight ArrowRight ArrowRight")
+    app.shows_layer(3)
     drawn = app.large().inner_html()
     app.view("take-away")
     app.shows("It restores")
@@ -87,16 +85,47 @@ def test_link_restores_a_review(visit: Visit) -> None:
     assert again.page.locator(".al-cards").inner_html() == cards.inner_html()
 
 
-def test_link_holds_a_short_text_when_asked(visit: Visit) -> None:
-    app = visit(f"{HERE}&source={quote(state.OWN_TEXT)}")
+def test_the_address_is_the_state(visit: Visit) -> None:
+    """Reload, Back and Forward."""
+    app = visit()
+    app.slide("layer", "ArrowRight ArrowRight")
+    app.shows_layer(2)
+    app.choose("document", "posS_076.txt")
+    app.shows("posS_076.txt")
+    app.settle()
+    app.show("budget")
+    assert "view=Budget" in app.page.url and "document=posS_076.txt" in app.page.url and "layer=2" in app.page.url
+    app.page.reload()
+    expect(app.page.locator(".al-timing")).to_be_visible()
+    app.shows("posS_076.txt")
+    app.settle()
+    app.page.go_back()
+    app.shows_layer(2)
+    app.shows("posS_076.txt")
+    app.settle()
+    app.page.go_back()
+    app.shows("negS_063.txt")
+    expect(app.large()).to_be_visible()
+    app.settle()
+    app.page.go_forward()
+    app.shows("posS_076.txt")
+
+
+def test_an_own_text_is_found_again(visit: Visit) -> None:
+    app = visit(f"?source={quote(state.OWN_TEXT)}")
     app.write("a <i>quiet</i> & slow film")
     app.submit()
-    app.shows("Link")
-    assert "quiet" not in link(app)
-    app.widget("link-text").locator("label").first.click()
-    expect(app.page.get_by_test_id("stCode").last).to_contain_text("quiet")
-    again = visit(link(app))
-    expect(again.grid()).to_contain_text("<i>quiet</i> & slow film")
+    expect(app.large()).to_contain_text("<i>quiet</i> & slow film")
+    app.settle()
+    app.page.reload()
+    expect(app.large()).to_contain_text("<i>quiet</i> & slow film")
+    app.settle()
+    app.write("a long film " * 1000)
+    app.submit()
+    app.shows("Part of the text")
+    app.settle()
+    app.page.reload()
+    app.shows("a text that was too long for an address")
 
 
 def test_long_text_is_not_put_into_a_link(visit: Visit) -> None:

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from playwright.sync_api import expect
 
 from app.server import state
-from tests.app.e2e.browser import VIEWS, AppPage
+from tests.app.e2e.browser import AppPage
 
 Visit = Callable[..., AppPage]
-HERE = f"?view={quote(VIEWS['text'])}&source={quote(state.OWN_TEXT)}"
+HERE = f"?source={quote(state.OWN_TEXT)}"
 
 
 def usable(app: AppPage) -> None:

@@ -29,7 +29,7 @@ def test_compare(visit: Visit) -> None:
     chosen = cards.nth(1).locator(".sel")
     expect(cards.nth(1)).to_contain_text(f"{chosen.count()} of the text's")
     chosen = cards.first.locator(".sel")
-    assert cards.first.locator("s.sel, .gone.sel").count() == 0, "what is dropped is not outlined"
+    assert cards.first.locator(".cut.sel, .gone.sel").count() == 0, "what is dropped is not outlined"
     assert chosen.first.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
     before = cards.first.inner_html()
     app.slide("layer", "End")

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -11,11 +11,11 @@ from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.errors import ArgumentError
 from analysis.metrics.plausibility import average_precision, false_positive_rate, true_positive_rate
 from analysis.scores import get_method
-from app.markup import render, render_methods
+from app.markup import player, render_methods
 from app.model import comparing, measuring, tracing
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
-from tests.app.markup.test_render import HOSTILE, Reader, make_trace
+from tests.app.markup.test_render import make_trace
 
 TEXT, LABEL, SPAN = DOCUMENTS["neg_1"]
 DOCUMENT = Document("neg_1", TEXT, LABEL, (SPAN,))
@@ -23,6 +23,11 @@ DOCUMENT = Document("neg_1", TEXT, LABEL, (SPAN,))
 
 def trace_of(model: Any, tokenizer: Any, document: Document = DOCUMENT) -> tracing.Trace:
     return tracing.trace(model, tokenizer, document.words, rationale=document.rationale)
+
+
+def joined(one: comparing.Comparison | str, layer: int) -> str:
+    """What a card says above its text."""
+    return one if isinstance(one, str) else " ".join(render_methods.notes(one, layer))
 
 
 def test_cp_is_what_the_trace_shows(app_model: Any, tiny_tokenizer: Any) -> None:
@@ -54,7 +59,7 @@ def test_every_method_can_be_shown(app_model: Any, tiny_tokenizer: Any) -> None:
     for name in ("saliency_gold", "rollout", "occlusion", "saliency_signed", "random"):
         found[name] = comparing.compare(app_model, tiny_tokenizer, DOCUMENT, name)
     for layer in range(trace.layers):
-        text = Reader(render_methods.cards(trace, found, layer=layer)).text
+        text = " ".join(joined(one, layer) for one in found.values())
         assert "one score a token, the same at every layer" in text and "signed: no selection at 1/n" in text
         assert "AP " in text and "(chance " in text
 
@@ -89,7 +94,7 @@ def test_the_cost_of_a_dear_method_is_said_in_passes() -> None:
 )
 def test_a_card_says_what_a_layers_score_is_about(app_model: Any, tiny_tokenizer: Any, name: str, said: str) -> None:
     trace, got = trace_of(app_model, tiny_tokenizer), comparing.compare(app_model, tiny_tokenizer, DOCUMENT, name)
-    text = Reader(render_methods.cards(trace, {name: got}, layer=1)).text
+    text = joined(got, 1)
     assert said in text
     if name in ("saliency", "occlusion"):
         assert f"explains {trace.full_label}" in text, "the prediction of the model without removal"
@@ -100,7 +105,7 @@ def test_a_card_says_what_a_layers_score_is_about(app_model: Any, tiny_tokenizer
 def test_a_card_says_how_far_a_method_trusts_itself(app_model: Any, tiny_tokenizer: Any, method: str) -> None:
     got = comparing.compare(app_model, tiny_tokenizer, DOCUMENT, method)
     ((name, values),) = got.diagnostics.items()
-    text = Reader(render_methods.cards(trace_of(app_model, tiny_tokenizer), {"a": got}, layer=2)).text
+    text = joined(got, 2)
     if name == "stability":
         assert f"stability {values[0]:.2f}" in text
         assert ("other samples would rank" in text) == (values[0] < 0.5)
@@ -116,25 +121,10 @@ def test_no_label_and_no_rationale(app_model: Any, tiny_tokenizer: Any) -> None:
         comparing.compare(app_model, tiny_tokenizer, Document("x", TEXT, "MEH"), "saliency_gold")
     got = comparing.compare(app_model, tiny_tokenizer, plain, "saliency")
     assert np.isnan(got.metrics).all()
-    card = render_methods.cards(trace_of(app_model, tiny_tokenizer, plain), {"saliency": got}, layer=0)
-    assert "no rationale to judge by" in Reader(card).text
+    assert "no rationale to judge by" in joined(got, 0)
 
 
-def test_hostile_text_in_a_card() -> None:
-    trace = make_trace(HOSTILE, [index % 4 for index in range(len(HOSTILE))])
-    one = comparing.Comparison(
-        title="<script>1</script>", scope="in the layer", target=None,
-        scores=trace.scores.astype(np.float32) * np.where(np.arange(len(trace)) % 2, 1, -1),
-        present=trace.enters, content=trace.words >= 0, selected=trace.enters, retained=trace.enters, layerwise=True,
-        metrics=np.full((3, 3), 0.5), unjudged=None, chance=0.2,
-    )  # fmt: skip
-    read = Reader(render_methods.cards(trace, {"a": one, "<b>": "<img src=x>"}, layer=1))
-    assert read.open == []
-    assert {tag for tag, _ in read.elements} <= {"div", "section", "span", "s", "b", "bdi"}
-    assert " ".join(["[CLS]", *HOSTILE, "[SEP]"]) in read.text and "<img src=x>" in read.text
-
-
-def test_the_selection_is_outlined_and_negative_scores_are_dotted() -> None:
+def test_a_signed_method_selects_nothing_and_its_shades_share_out_their_size() -> None:
     trace = make_trace(["one", "two"], [3, 3])
     one = comparing.Comparison(
         title="x", scope="in the layer", target=None,
@@ -142,8 +132,26 @@ def test_the_selection_is_outlined_and_negative_scores_are_dotted() -> None:
         content=trace.words >= 0, selected=None, retained=None, layerwise=False, metrics=np.full((1, 3), np.nan),
         unjudged="no rationale to judge by", chance=np.nan,
     )  # fmt: skip
-    classes = [attrs["class"] for tag, attrs in Reader(render_methods.text(trace, one, 2)).elements if tag == "span"]
-    assert classes == ["on", "on", "on neg", "on"]
+    panel = render_methods.panel(trace, one)
+    assert panel["selected"] is None and panel["depth"] is None and panel["thresholds"] is None
+    assert panel["total"] == pytest.approx([1.0]) and panel["n"] == [4]
+    assert "signed: no selection at 1/n" in joined(one, 2)
+
+
+def test_ranks_are_among_the_tokens_present(app_model: Any, tiny_tokenizer: Any) -> None:
+    trace = trace_of(app_model, tiny_tokenizer)
+    found = {name: comparing.compare(app_model, tiny_tokenizer, DOCUMENT, name) for name in ("cp", "saliency")}
+    token = int(np.argmax(trace.depth == trace.depth[1:-1].min()))
+    table = comparing.rank_table(found, [token], layers=trace.layers)
+    for layer in range(trace.layers):
+        at = table[f"layer {layer}"]
+        present = trace.enters[layer - 1] if layer else np.ones(len(trace), dtype=bool)
+        scores = trace.scores[layer][present]
+        expected = f"{1 + int((scores > trace.scores[layer, token]).sum())} of {present.sum()}"
+        assert at.iloc[0] == expected if present[token] else pd.isna(at.iloc[0])
+        assert at.iloc[1].endswith(f"of {len(trace)}")
+    word = comparing.rank_table(found, [1, token], layers=trace.layers)
+    assert int(word["layer 0"].iloc[0].split()[0]) <= int(table["layer 0"].iloc[0].split()[0]), "its best wordpiece's"
 
 
 def test_sweep_and_timing(app_model: Any, tiny_tokenizer: Any) -> None:
@@ -175,16 +183,17 @@ def test_contribution_scores_are_judged_among_the_tokens_present(app_model: Any,
         gold = trace.gold[content]
         assert got.metrics[layer, 1] == pytest.approx(false_positive_rate(gold, expected[content]))
         assert got.metrics[layer, 2] == pytest.approx(true_positive_rate(gold, expected[content]))
-        card = Reader(render_methods.cards(trace, {"cp": got}, layer=layer))
-        assert f"n = {trace.present[layer]}, the tokens present at layer {layer}" in card.text
-        assert "(1/n present)" in card.text
-        assert f"{expected.sum()} of the text's {content.sum()} tokens selected" in card.text
-    shown = render.token_text(trace, 1), render_methods.text(trace, got, 1)
-    opacities = [re.findall(r"--a:([.0-9]+)", html) for html in shown]
-    assert opacities[0] == opacities[1], "one score has one shade in both views"
+        card = joined(got, layer)
+        assert f"n = {trace.present[layer]}, the tokens present at layer {layer}" in card
+        assert "(1/n present)" in card
+        assert f"{expected.sum()} of the text's {content.sum()} tokens selected" in card
+    ours, theirs = player.layers_panel(trace), render_methods.panel(trace, got)
+    for name in ("n", "total", "depth", "thresholds"):
+        assert theirs[name] == pytest.approx(ours[name], abs=1e-6), "one score has one shade in both views"
+    np.testing.assert_allclose(theirs["scores"], ours["scores"], atol=1e-6)
 
 
-def test_a_dropped_token_is_never_outlined() -> None:
+def test_what_is_selected_and_dropped_is_said() -> None:
     trace = make_trace(["one", "two", "three"], [0, 1, 3])
     one = comparing.Comparison(
         title="x", scope="in the layer", target=None,
@@ -192,10 +201,7 @@ def test_a_dropped_token_is_never_outlined() -> None:
         content=trace.words >= 0, selected=np.tile(trace.words >= 0, (3, 1)), retained=trace.enters, layerwise=True,
         metrics=np.full((3, 3), 0.5), unjudged=None, chance=0.5,
     )  # fmt: skip
-    read = Reader(render_methods.cards(trace, {"x": one}, layer=1))
-    classes = [attrs["class"] for tag, attrs in read.elements if tag in ("span", "s")]
-    assert classes == ["on", "gone", "cut", "on sel", "on"]
-    assert "3 of the text's 3 tokens selected, 2 of them dropped here" in read.text
+    assert "3 of the text's 3 tokens selected, 2 of them dropped here" in joined(one, 1)
 
 
 def test_a_model_of_one_layer_has_a_layer(tiny_tokenizer: Any) -> None:
@@ -205,18 +211,17 @@ def test_a_model_of_one_layer_has_a_layer(tiny_tokenizer: Any) -> None:
     model = AdapLeRForSequenceClassification(
         AdapLeRConfig(backbone_config=classifier.config.to_dict()), backbone=classifier
     ).eval()
-    trace = trace_of(model, tiny_tokenizer)
     found: dict[str, comparing.Comparison | str] = {
         name: comparing.compare(model, tiny_tokenizer, DOCUMENT, name) for name in ("cp", "attention", "occlusion")
     }
-    shown = [Reader(render_methods.cards(trace, {name: one}, layer=0)).text for name, one in found.items()]
+    shown = [joined(one, 0) for one in found.values()]
     assert ["one score a token" in text for text in shown] == [False, False, True]
 
 
 def test_a_text_whose_words_are_all_marked(app_model: Any, tiny_tokenizer: Any) -> None:
     document = Document("x", "good film", "POS", ((0, 2),))
     got = comparing.compare(app_model, tiny_tokenizer, document, "attention")
-    card = Reader(render_methods.cards(trace_of(app_model, tiny_tokenizer, document), {"a": got}, layer=0)).text
+    card = joined(got, 0)
     assert "every word is marked" in card and "no rationale" not in card and "AP " not in card
 
 

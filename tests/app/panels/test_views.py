@@ -13,12 +13,13 @@ from urllib.parse import parse_qs
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.panels import corpus as corpus_panel
+from app.panels import player
 from app.server import state
+from app.views import corpus as corpus_panel
 from app.work import jobs
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import Reader
-from tests.app.pages import PAGE, bodies, expected, shown
+from tests.app.pages import PAGE, bodies, expected, methods_said, played, shown, text_played
 
 
 def plain(text: str) -> str:
@@ -30,21 +31,31 @@ def test_compare(page: AppTest) -> None:
     page.session_state["view"] = state.COMPARE
     page.run()
     assert not page.exception
-    cards = bodies(page, "al-methods")[0]
-    assert cards.count('class="al-method"') == 4 and "chance" in cards
+    assert len(played(page)["panels"]) == 4 and "chance" in methods_said(page)
     page.multiselect(key="methods").set_value(["cp", "occlusion", "saliency_gold"]).run()
-    assert "not run yet" in Reader(bodies(page, "al-methods")[0]).text
+    assert any("not run yet" in one.value for one in page.caption) and len(played(page)["panels"]) == 2
     page.button(key="run-occlusion").click().run()
-    assert not page.exception and "not run yet" not in Reader(bodies(page, "al-methods")[0]).text
-    page.slider(key="layer").set_value(2).run()
-    page.session_state["view"] = state.LAYERS
-    page.run()
-    page.session_state["view"] = state.COMPARE
-    page.run()
+    assert not page.exception and len(played(page)["panels"]) == 3
+    assert not any("not run yet" in one.value for one in page.caption)
+    page.button_group(key="view").set_value(state.LAYERS).run()
+    page.button_group(key="view").set_value(state.COMPARE).run()
     assert page.multiselect(key="methods").value == ["cp", "occlusion", "saliency_gold"], "kept while out of view"
-    assert page.slider(key="layer").value == 2
+    assert len(played(page)["panels"]) == 3, "scores that took long are kept too"
     page.multiselect(key="methods").set_value([]).run()
     assert not page.exception and "No method" in page.info[0].value
+
+
+def test_whole_words_are_compared_too(page: AppTest) -> None:
+    page.session_state["view"] = state.COMPARE
+    page.session_state["source"] = state.OWN_TEXT
+    page.session_state["text"] = "good,bad film was never boring"
+    page.run()
+    pieces = played(page)["panels"]
+    page.toggle(key="joined").set_value(True).run()
+    assert not page.exception
+    for words, tokens in zip(played(page)["panels"], pieces, strict=True):
+        assert len(words["scores"][0]) == 7 and words["n"] == tokens["n"]
+        assert words["scores"][0][1] == pytest.approx(sum(tokens["scores"][0][1:4]), abs=1e-6)
 
 
 def test_a_method_that_needs_a_label_says_so_for_a_text_without(page: AppTest) -> None:
@@ -53,8 +64,18 @@ def test_a_method_that_needs_a_label_says_so_for_a_text_without(page: AppTest) -
     page.session_state["source"] = state.OWN_TEXT
     page.run()
     assert not page.exception
-    text = Reader(bodies(page, "al-methods")[0]).text
-    assert "needs the text's gold label" in text and "no rationale to judge by" in text
+    assert any("needs the text's gold label" in plain(one.value) for one in page.caption)
+    assert "no rationale to judge by" in methods_said(page)
+
+
+def test_a_picked_token_is_ranked_under_every_method(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player, "picked", lambda result, data: 1)
+    page.run()
+    assert not page.exception
+    table = page.dataframe[0].value
+    assert table["method"].tolist()[0] == "AdapLeR CP" and len(table) == 4
+    scores = played(page)["panels"][0]["scores"][0]
+    assert table["layer 0"].iloc[0] == f"{1 + sum(one > scores[1] for one in scores)} of {len(scores)}"
 
 
 def test_budget(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
@@ -79,7 +100,7 @@ def test_budget_without_any_evaluation(page: AppTest, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", [one for one in sys.argv if one != "--reports" and "reports" not in one])
     page.session_state["view"] = state.BUDGET
     page.run()
-    assert not page.exception and "Nothing is measured of it yet" in page.caption[-1].value
+    assert not page.exception and any("Nothing is measured of it yet" in one.value for one in page.caption)
 
 
 def test_corpus(page: AppTest) -> None:
@@ -92,7 +113,7 @@ def test_corpus(page: AppTest) -> None:
     page.selectbox(key="open").set_value("pos_1").run()
     page.button(key="open-document").click().run()
     assert not page.exception and page.session_state["view"] == state.LAYERS
-    assert page.selectbox(key="document").value == "pos_1" and "great" in bodies(page, "al-grid")[0]
+    assert page.selectbox(key="document").value == "pos_1" and "great" in text_played(page)
 
 
 class FakeJob:
@@ -132,13 +153,27 @@ def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.M
     assert "Another job" in page.info[0].value
 
 
-def test_your_text_and_the_model(page: AppTest) -> None:
+def test_own_text_is_a_source_of_every_view(page: AppTest) -> None:
     page.run()
-    page.button_group(key="view").set_value(state.TEXT).run()
-    assert not page.exception and page.radio(key="source").value == state.OWN_TEXT
-    assert "tiny" in page.dataframe[0].value["of this model"].tolist()
+    page.radio(key="source").set_value(state.OWN_TEXT).run()
+    for view in (state.COMPARE, state.BUDGET, state.TAKE_AWAY, state.LAYERS):
+        page.button_group(key="view").set_value(view).run()
+        assert not page.exception and page.text_area(key="text").value == state.EXAMPLE
     page.radio(key="source").set_value(state.REVIEW).run()
-    assert not page.exception and page.session_state["view"] == state.LAYERS
+    assert not page.exception and page.session_state["view"] == state.LAYERS and "dull" in text_played(page)
+
+
+def test_an_old_link_to_the_view_of_own_texts_opens_them(page: AppTest) -> None:
+    page.query_params["view"] = state.OWN_VIEW
+    page.query_params["text"] = "a great film never boring"
+    page.query_params["method"] = ["cp", "rollout"]
+    page.run()
+    assert not page.exception and not page.warning
+    assert (
+        page.radio(key="source").value == state.OWN_TEXT and text_played(page) == "[CLS] a great film never boring [SEP]"
+    )
+    page.button_group(key="view").set_value(state.COMPARE).run()
+    assert page.multiselect(key="methods").value == ["cp", "rollout"]
 
 
 def test_take_away_and_its_link(page: AppTest, app_corpus: Path) -> None:
@@ -154,12 +189,10 @@ def test_take_away_and_its_link(page: AppTest, app_corpus: Path) -> None:
         fresh.query_params[name] = values
     fresh.run()
     assert not fresh.exception and fresh.selectbox(key="document").value == "pos_1"
-    assert fresh.slider(key="scale").value == 0.5 and "great" in bodies(fresh, "al-grid")[0]
+    assert fresh.slider(key="scale").value == 0.5 and "great" in text_played(fresh)
     page.radio(key="source").set_value(state.OWN_TEXT).run()
     page.text_area(key="text").set_value("a <b>great</b> film").run()
-    assert "great" not in page.code[0].value, "a text goes into a link only if that is asked for"
-    page.checkbox(key="link-text").set_value(True).run()
-    assert "text=a+%3Cb%3Egreat" in page.code[0].value
+    assert "text=a+%3Cb%3Egreat" in page.code[0].value and "document=" not in page.code[0].value
     page.text_area(key="text").set_value("\u200b").run()
     assert not page.exception and "no token of the text" in page.error[0].value
     page.text_area(key="text").set_value("film " * 500).run()
@@ -169,10 +202,9 @@ def test_take_away_and_its_link(page: AppTest, app_corpus: Path) -> None:
 def test_a_link_with_nonsense_opens_the_page(page: AppTest) -> None:
     for name, value in {"view": "x", "document": "../../x", "split": "x", "layer": "99", "corpus": "/etc"}.items():
         page.query_params[name] = value
-    page.query_params["show"] = state.ONE_LAYER
     page.run()
     assert not page.exception and not page.error
-    assert page.slider(key="layer").value == 2 and page.selectbox(key="document").value == "neg_1"
+    assert page.selectbox(key="document").value == "neg_1"
     notice = page.warning[0].value.replace("\\", "")
     assert "a corpus of another name" in notice and "split x" in notice and "a document of another name" in notice
     page.selectbox(key="document").set_value("pos_1").run()
@@ -207,7 +239,7 @@ def test_a_report_of_an_unknown_checkpoint_opens_nothing(
     page.session_state["view"] = state.CORPUS
     page.run()
     assert not page.exception and "is of tiny, which is not in the menu" in plain(page.warning[0].value)
-    assert "cannot be opened" in page.caption[-2].value
+    assert any("cannot be opened" in one.value for one in page.caption)
     with pytest.raises(KeyError):
         page.button(key="open-document")
 
@@ -263,3 +295,42 @@ def test_queries_are_read_as_in_an_evaluation(page: AppTest, monkeypatch: pytest
     assert not page.exception and "of 11 tokens" in shown(page), "5 of the text, 3 of the query, 3 special ones"
     assert "with its query" in page.caption[1].value
     assert "the query" in Reader(bodies(page, "al-text al-legend")[0]).text
+
+
+def test_what_if(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player, "picked", lambda result, data: 4)  # the word `good`
+    page.session_state["view"] = state.WHAT_IF
+    page.run()
+    assert not page.exception and not any("Before and after" in one.value for one in page.subheader)
+    page.button(key="apply").click().run()
+    assert not page.exception and any("Delete: not" in plain(one.value) for one in page.caption)
+    page.button_group(key="what").set_value("Replace").run()
+    page.text_input(key="with").set_value("very fun").run()
+    page.button(key="apply").click().run()
+    assert any("Replace: not \N{RIGHTWARDS ARROW} very fun" in plain(one.value) for one in page.caption)
+    assert " is very fun good " in " ".join(
+        token["text"] for token in json.loads(page.get("bidi_component")[1].proto.mixed.json)["tokens"]
+    )
+    page.button(key="undo").click().run()
+    assert any("Delete: not" in plain(one.value) for one in page.caption)
+    page.button(key="redo").click().run()
+    assert any("Replace: not" in plain(one.value) for one in page.caption)
+    page.button(key="reset").click().run()
+    assert not page.exception and page.button(key="reset").disabled
+    page.selectbox(key="document").set_value("pos_1").run()
+    assert page.button(key="undo").disabled, "edits are of one text"
+
+
+def test_how_it_works_has_the_live_numbers(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
+    page.session_state["view"] = state.HOW
+    page.run()
+    assert not page.exception
+    _, lengths, _ = expected(app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0])
+    assert page.dataframe[0].value["tokens that enter"].tolist() == lengths
+    assert "aclanthology.org/2022.acl-long.1" in page.caption[0].value
+
+
+def test_the_tour_has_five_steps(page: AppTest) -> None:
+    page.run()
+    page.button(key="tour").click().run()
+    assert not page.exception and any("**1. " in one.value for one in page.markdown)

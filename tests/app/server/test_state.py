@@ -5,92 +5,86 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 
 from app.server import state
 
-MENUS: dict[str, Any] = {"checkpoints": ["tiny"], "corpora": ["films"], "methods": ["cp", "saliency", "rollout"]}
+METHODS = {"cp": "AdapLeR CP", "saliency": "Saliency", "rollout": "Rollout"}
 
 
-def read(**asked: str | list[str]) -> dict[str, Any]:
-    return state.read_link(
-        {name: [value] if isinstance(value, str) else value for name, value in asked.items()}, **MENUS
-    )[0]
+class Params(dict[str, list[str]]):
+    """`st.query_params`, as far as it is read."""
+
+    get_all = dict.__getitem__
 
 
-def lost(**asked: str) -> list[str]:
-    return state.read_link({name: [value] for name, value in asked.items()}, **MENUS)[1]
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`session(**address)`: a session's state after its first run has begun."""
+
+    class State(dict[str, Any]):
+        __getattr__ = dict.__getitem__
+        __setattr__ = dict.__setitem__
+
+    def begin(**asked: str | list[str]) -> Any:
+        monkeypatch.setattr(st, "session_state", State())
+        params = Params({name: [value] if isinstance(value, str) else value for name, value in asked.items()})
+        monkeypatch.setattr(st, "query_params", params)
+        state.begin(METHODS)
+        return st.session_state
+
+    return begin
 
 
-def test_a_link_gives_back_what_it_was_made_of() -> None:
-    parameters = {"view": "Budget", "checkpoint": "tiny", "source": "A review", "corpus": "films", "split": "test",
-                  "document": "a/b?&.txt", "layer": 3, "scale": 1.35, "joined": 1, "show": "One layer", "part": 2,
-                  "method": ["cp", "rollout"]}  # fmt: skip
-    from urllib.parse import parse_qs, urlsplit
-
-    address = state.link("http://host:1/app?old=1", parameters)
-    assert address.startswith("http://host:1/app?view=Budget&")
-    found = read(**parse_qs(urlsplit(address).query))
-    assert found == {**{key: value for key, value in parameters.items() if key != "method"},
-                     "joined": True, "methods": ["cp", "rollout"]}  # fmt: skip
+def test_a_link_has_the_parameters_and_no_others() -> None:
+    address = state.link("http://host:1/app?old=1", {"view": "Budget", "methods": ["a b", "c"]})
+    assert address == "http://host:1/app?view=Budget&methods=a+b&methods=c"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("view", "Admin"),
-        ("checkpoint", "../../etc"),
-        ("corpus", "/etc/passwd"),
-        ("source", "http://example.org"),
-        ("scale", "nan"),
-        ("scale", "-1"),
-        ("scale", "inf"),
-        ("layer", "1.5"),
-        ("layer", "-1"),
-        ("layer", "x"),
-        ("method", "saliency(target='gold')"),
-        ("method", "__import__"),
-        ("joined", "maybe"),
-        ("data", "/etc"),
-        ("text", ""),
-    ],
-)
-def test_what_makes_no_sense_is_ignored(name: str, value: str) -> None:
-    assert read(**{name: value}) == {}
+def test_addresses_of_earlier_versions_are_understood(session: Any) -> None:
+    assert session(view="Your text").source == state.OWN_TEXT
+    assert session(text="<b>dull</b>").source == state.OWN_TEXT
+    assert session(method=["cp"] * 9 + ["rollout", "x"]).methods == ["cp", "rollout"]
+    assert "source" not in session(view="Budget")
 
 
-def test_numbers_are_brought_into_range() -> None:
-    assert read(scale="7") == {"scale": 2.0}
-    assert read(scale="0.333") == {"scale": 0.35}
-    assert read(layer="99999999") == {"layer": 10_000}, "the page takes the last layer there is"
-    assert read(method=["cp"] * 9 + ["rollout"]) == {"methods": ["cp", "rollout"]}
+def test_what_is_not_here_is_said(session: Any) -> None:
+    began = session(checkpoint="bert-large", corpus="../../etc/passwd", document="x.txt", split="test", methods="magic")
+    state.found("checkpoint", ["tiny"])
+    state.found("corpus", ["films"])
+    state.found("split", ["test"])
+    state.found("document", {"x.txt": 1})
+    assert state.lost() == ["method magic", "checkpoint bert-large", "a corpus of another name"]
+    began.document = "y.txt"
+    assert state.lost() == [], "something else has been chosen since"
+    session(text="short", long="1")
+    assert state.lost() == ["a text that was too long for an address"]
 
 
-def test_a_text_in_a_link_is_only_a_text() -> None:
-    assert read(text="<b>dull</b>") == {"text": "<b>dull</b>", "source": state.OWN_TEXT}
-    assert len(read(text="x" * 9000)["text"]) == state.LINK_CHARACTERS
+def test_a_name_that_another_menu_does_not_have_is_forgotten(session: Any) -> None:
+    began = session()
+    began.document = "of_another_corpus"
+    state.found("document", ["a", "b"])
+    assert "document" not in began and began.lost == []
 
 
 def test_every_widget_has_a_key_that_is_listed() -> None:
-    listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("REMEMBERED")[0]))
+    listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("Those of ADDRESS")[0]))
     names = "button download_button selectbox slider radio toggle checkbox multiselect segmented_control text_area"
     widgets = rf"\.(?:{names.replace(' ', '|')}|file_uploader)\("
-    for path in (Path(state.__file__).parents[1] / "panels").glob("*.py"):
+    folder = Path(state.__file__).parents[1]
+    for path in (*(folder / "panels").glob("*.py"), *(folder / "views").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         keys = re.findall(r"""\bkey=f?"([a-z{}-]+)""", text)
         assert len(keys) + text.count("key=key") >= len(re.findall(widgets, text)), path.name
         assert {key for key in keys if "{" not in key} <= listed, path.name
 
 
-def test_a_link_that_cannot_be_restored_says_what_is_not_there() -> None:
-    assert lost(checkpoint="bert-large", corpus="MultiRC", method="magic") == [
-        "checkpoint bert-large", "corpus MultiRC", "method magic",
-    ]  # fmt: skip
-    assert lost(checkpoint="../../etc/passwd") == ["a checkpoint of another name"], "a stranger's text is not repeated"
-    assert lost(checkpoint="tiny", view="Admin", layer="x") == []
-
-
-def test_what_a_session_remembers_is_listed_once() -> None:
-    keys = [one.key for one in state.REMEMBERED]
-    assert len(keys) == len(set(keys))
-    listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("REMEMBERED")[0]))
-    assert set(keys) <= listed
+def test_what_stands_in_an_address_is_bound() -> None:
+    """By Streamlit's own binding, or the address and the page would say different things."""
+    folder = Path(state.__file__).parents[1]
+    text = "".join(
+        path.read_text(encoding="utf-8") for room in ("panels", "views") for path in (folder / room).glob("*.py")
+    )
+    bound = set(re.findall(r'key="(\w+)"[^)]*?bind="query-params"', text))
+    assert bound == set(state.ADDRESS)

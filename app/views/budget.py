@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app.markup import cards
+from app.markup import cards, colors
 from app.model.measuring import Timing
 from app.model.tracing import Trace
 from app.panels import common
@@ -18,7 +18,7 @@ from app.sources.documents import Document
 from app.sources.loading import Checkpoint
 from app.work import results, tradeoff
 
-COLORS = ("#c96f00", "#0072b2", "#009e73", "#c2185b", "#7b5ea7", "#5b6270")
+LOOKS = (("circle", "#c96f00"), ("cross", "#c2185b"))  # of a verdict that stays, and of one that flips
 
 
 def show(
@@ -96,7 +96,9 @@ def _tradeoff_chart(table: pd.DataFrame, scale: float) -> Any:
         shown=[f"scale {value:g}" for value in table["scale"]],
         now=[abs(value - scale) < 1e-6 for value in table["scale"]],
     )
-    color = alt.Color("measured:N", title=None, scale=alt.Scale(range=list(COLORS)), legend=alt.Legend(orient="bottom"))
+    color = alt.Color(
+        "measured:N", title=None, scale=alt.Scale(range=list(colors.LINES)), legend=alt.Legend(orient="bottom")
+    )
     low = max(0.0, float(min(table["score"].min(), table["reference"].min())) - 0.03)
     high = min(1.0, float(max(table["score"].max(), table["reference"].max())) + 0.03)
     metric = "accuracy" if set(table["metric"]) == {"accuracy"} else "score"
@@ -132,16 +134,20 @@ def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
     kept, flipped = f"verdict {label}", "verdict flips"
     table = table.assign(verdict=[kept if one == label else flipped for one in table["label"]])
     base = alt.Chart(table).encode(
-        x=alt.X("scale:Q", title="Threshold scale"),
-        y=alt.Y("probability:Q", title=f"Probability of {label}", scale=alt.Scale(domain=[0, 1])),
+        x=alt.X("scale:Q", title="Threshold scale", axis=alt.Axis(values=[0, 0.5, 1, 1.5, 2])),
+        y=alt.Y("probability:Q", title=f"Probability of {label}", scale=alt.Scale(domain=[0, 1.05], nice=False)),
     )
-    look: dict[str, Any] = {"domain": [kept, flipped]}
+    shown = [name for name in (kept, flipped) if name in set(table["verdict"])]
+    look: dict[str, Any] = {"domain": shown}
+    looks = [LOOKS[name != kept] for name in shown]
     points = base.mark_point(size=70, filled=True, opacity=1).encode(
-        shape=alt.Shape("verdict:N", title=None, scale=alt.Scale(**look, range=["circle", "cross"])),
+        shape=alt.Shape(
+            "verdict:N", title=None, scale=alt.Scale(**look, range=[LOOKS[name != kept][0] for name in shown])
+        ),
         color=alt.Color(
             "verdict:N",
             title=None,
-            scale=alt.Scale(**look, range=["#c96f00", "#c2185b"]),
+            scale=alt.Scale(**look, range=[one[1] for one in looks]),
             legend=alt.Legend(orient="bottom"),
         ),
         tooltip=[
@@ -153,4 +159,6 @@ def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
         ],
     )
     now = alt.Chart(pd.DataFrame({"scale": [scale]})).mark_rule(color="gray", strokeDash=[4, 3]).encode(x="scale:Q")
-    return alt.layer(now, base.mark_line(color="#c96f00", opacity=0.5), points).properties(height=300)
+    return alt.layer(now, base.mark_line(color="#c96f00", opacity=0.5), points).properties(
+        height=300, padding={"top": 12}
+    )

@@ -10,6 +10,7 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from app.markup import export
+from app.model import comparing
 from app.model.tracing import Trace, join_words
 from app.panels import common
 from app.server import state
@@ -20,11 +21,11 @@ from app.work import results
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
     """name: of the checkpoint in the menu."""
-    joined = bool(st.session_state.joined)
+    joined = bool(st.session_state.get("joined"))
     drawn = join_words(trace) if joined else trace
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
     st.subheader("Figure for a paper")
-    lines = st.slider("Lines of text for each layer", 1, 12, key="lines")
+    lines = st.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
     try:
         preview = results.load_preview(drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines)
     except AdapLeRError as error:  # a text without a word to draw
@@ -64,22 +65,18 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
         ):
             mime = f"text/{file.rpartition('.')[2]}"
             st.download_button(label, data, file_name=f"{stem}-{file}", mime=mime, key=key, on_click="ignore")
-    _link(document)
+    _link()
 
 
-def _link(document: Document) -> None:
+def _link() -> None:
     st.subheader("Link")
-    parameters = state.link_parameters() | {"view": st.session_state.get("seen", state.LAYERS)}
-    base = st.context.url or ""
     if st.session_state.source == state.OWN_TEXT:
-        text = state.link("", {"text": st.session_state.text})
         if st.session_state.get("upload") is not None:
             st.info("The link does not hold your file: it shows the page with these settings.")
-        elif len(text) - 1 - len("text=") > state.LINK_CHARACTERS:
+        elif len(st.session_state.text) > state.ADDRESS_CHARACTERS:
             st.info("Your text is too long for a link: it shows the page with these settings, without the text.")
-        elif st.checkbox(
-            "With my text in it", key="link-text", help="Whoever has the link, and servers on its way, can read it."
-        ):
-            parameters["text"] = st.session_state.text
-    st.caption("It restores document, layer, view, methods, scale and checkpoint.")
-    st.code(state.link(base, parameters), language=None, wrap_lines=True)
+        else:
+            st.caption("Your text stands in the link: whoever has it, and servers on its way, can read it.")
+    st.caption("It restores document, layer, view, methods, scale and checkpoint, as the page's own address does.")
+    parameters = state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS))
+    st.code(state.link(st.context.url or "", parameters), language=None, wrap_lines=True)

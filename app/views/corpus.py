@@ -19,6 +19,7 @@ from app.work import jobs, reports
 
 LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
 SECONDS_PER_LOOK = 1.0
+KEPT: dict[str, Any] = {"persist_state": "session"}  # menus outlive a look at another view
 
 
 def show(
@@ -29,7 +30,7 @@ def show(
         st.session_state.report = made
     if found:
         state.fit("report", list(found))
-        name = st.selectbox("Report", list(found), key="report")
+        name = st.selectbox("Report", list(found), key="report", **KEPT)
         try:
             report = reports.find_report(found, name)
         except AdapLeRError as error:
@@ -86,7 +87,7 @@ def _figure(report: RationaleReport, *, key: str) -> None:
     if not kinds:
         return
     state.fit("figure", kinds)
-    kind = st.selectbox("Figure", kinds, format_func=reports.FIGURES.__getitem__, key="figure")
+    kind = st.selectbox("Figure", kinds, format_func=reports.FIGURES.__getitem__, key="figure", **KEPT)
     st.html(reports.figure(report, key, kind))
 
 
@@ -98,12 +99,12 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     for key, options in (("metric", metrics), ("method", preferred), ("other", preferred[1:] + preferred[:1])):
         state.fit(key, options)
     columns = st.columns(4)
-    metric = columns[0].selectbox("Metric", metrics, format_func=reports.metric_name, key="metric")
-    method = columns[1].selectbox("Method", report.methods, format_func=report.title, key="method")
-    other = columns[2].selectbox("Against", report.methods, format_func=report.title, key="other")
+    metric = columns[0].selectbox("Metric", metrics, format_func=reports.metric_name, key="metric", **KEPT)
+    method = columns[1].selectbox("Method", report.methods, format_func=report.title, key="method", **KEPT)
+    other = columns[2].selectbox("Against", report.methods, format_func=report.title, key="other", **KEPT)
     state.fit("at", range(report.n_layers))
-    layer = columns[3].selectbox("At layer", range(report.n_layers), key="at")
-    order = st.segmented_control("Order", state.ORDERS, key="order", required=True)
+    layer = columns[3].selectbox("At layer", range(report.n_layers), key="at", **KEPT)
+    order = st.segmented_control("Order", state.ORDERS, default=state.BEST, key="order", required=True, **KEPT)
     table = reports.document_table(report, metric=metric, method=method, other=other, layer=layer, order=str(order))
     names = table["document"].tolist()
     corpus = reports.corpus_of(report, corpora)
@@ -113,7 +114,6 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     target = {
         "corpus": corpus,
         "split": origin.split,
-        "layer": layer,
         "checkpoint": origin.checkpoint,
         "scale": min(origin.scale, state.MAX_SCALE),
     }
@@ -122,7 +122,7 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         hide_index=True,
         height=360,
         key="documents",
-        on_select=partial(_picked, names, target) if opens else "ignore",
+        on_select=partial(_picked, names, target, layer) if opens else "ignore",
         selection_mode="single-row",
         column_config={
             name: st.column_config.NumberColumn(format="%.3f")
@@ -138,7 +138,7 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         state.fit("open", names)
         left, right = st.columns([4, 1], vertical_alignment="bottom")
         chosen = left.selectbox("Open a document: click its row's box, or choose it here", names, key="open")
-        right.button("Open", key="open-document", width="stretch", on_click=_open, args=[chosen, target])
+        right.button("Open", key="open-document", width="stretch", on_click=_open, args=[chosen, target, layer])
     st.download_button(
         "Report as HTML",
         partial(reports.page, report),
@@ -149,16 +149,17 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     )
 
 
-def _picked(names: list[str], target: Mapping[str, Any]) -> None:
+def _picked(names: list[str], target: Mapping[str, Any], layer: int) -> None:
     rows = st.session_state.documents["selection"]["rows"]
     if rows and rows[0] < len(names):
-        _open(names[rows[0]], target)
+        _open(names[rows[0]], target, layer)
 
 
-def _open(name: str, target: Mapping[str, Any]) -> None:
+def _open(name: str, target: Mapping[str, Any], layer: int) -> None:
     """Show a document of the report's corpus, layer by layer."""
     st.session_state.update(target)
-    st.session_state.update(document=name, source=state.REVIEW, view=state.LAYERS, part=0)
+    st.session_state.update(document=name, source=state.REVIEW, view=state.LAYERS, part=1)
+    st.query_params["layer"] = str(layer)
 
 
 def evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
@@ -198,7 +199,7 @@ def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split:
 
 def _offer(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit")
+    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit", **KEPT)
     if right.button("Evaluate", key="evaluate", width="stretch"):
         job = jobs.evaluate(
             adapler=adapler,

@@ -1,0 +1,30 @@
+// The address of the page. Streamlit writes the state of the bound widgets into it, but replaces the entry of the
+// history each time, so that Back would leave the app. Here another place (view, text, checkpoint) gets an entry of its
+// own, and what is only a setting of the place replaces it. The layer of the player, which changes without the server,
+// stands in the address too.
+(() => {
+    if (window.alAddress) return; // once a tab, whatever reruns
+    const PLACE = ["view", "source", "corpus", "split", "document", "part", "checkpoint"];
+    const LONGEST = 6000; // characters: longer addresses are refused by some servers on their way
+    const address = window.alAddress = {layer: null};
+    const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
+    const place = url => PLACE.map(name => url.searchParams.get(name) ?? "").join("\n");
+    let restoring = false; // from Back until the next action: what is written then belongs to the entry that is shown
+    addEventListener("popstate", () => { restoring = true; }, true);
+    for (const action of ["pointerdown", "keydown"]) addEventListener(action, () => { restoring = false; }, true);
+    const write = (state, _, to) => {
+        const here = new URL(location.href), next = new URL(to ?? here, here);
+        if (address.layer !== null) {
+            if (address.layer) next.searchParams.set("layer", address.layer); else next.searchParams.delete("layer");
+        }
+        if (next.search.length > LONGEST && next.searchParams.has("text")) {
+            next.searchParams.delete("text");
+            next.searchParams.set("long", "1"); // the page then says that the text could not be kept
+        } else if (next.searchParams.has("text")) next.searchParams.delete("long");
+        (restoring || place(next) === place(here) ? replace : push)(state, "", next);
+    };
+    history.pushState = history.replaceState = write;
+    address.show = layer => { address.layer = layer; write({}, "", location.href); };
+    address.leave = () => { address.layer = null; };
+    address.read = () => new URL(location.href).searchParams.get("layer");
+})();

@@ -1,0 +1,284 @@
+// The text at its layers, drawn in the browser from data that is sent once: another layer, Play and the details of a
+// token ask nothing of the server. Text only ever becomes text nodes and attributes, never markup.
+//
+// data: what app/markup/player.py says. A token that is picked is told to the server as {text, token}.
+const FULL = 8; // times the uniform score 1/n at which the shade is darkest, as in app/markup/render.py
+const SECONDS = 1.1; // a layer, while it plays
+const SPECIAL = 1, GOLD = 2, UNKNOWN = 4;
+
+const make = (tag, name = "", text = null) => {
+    const one = document.createElement(tag);
+    if (name) one.className = name;
+    if (text !== null) one.textContent = text;
+    return one;
+};
+const shade = ratio => 0.06 + 0.66 * Math.min(1, Math.log1p(Math.max(0, ratio)) / Math.log1p(FULL));
+const plural = (count, unit) => `${count} ${count === 1 ? unit.replace(/s$/, "") : unit}`;
+
+// What a panel says of a token at a layer.
+const facts = panel => {
+    const row = layer => panel.scores.length > 1 || panel.layers === 1 ? layer : 0;
+    const depth = token => panel.depth === null ? Infinity : panel.depth[token];
+    return {
+        row, depth,
+        score: (layer, token) => panel.scores[row(layer)][token],
+        ratio: (layer, token) => panel.scores[row(layer)][token] * panel.n[row(layer)] / panel.total[row(layer)],
+        kind: (layer, token) => depth(token) > layer ? "on" : depth(token) === layer ? "cut" : "gone",
+        rank: (layer, token) => {
+            const mine = panel.scores[row(layer)][token];
+            return 1 + panel.scores[row(layer)].filter((one, other) => one > mine && depth(other) >= layer).length;
+        },
+    };
+};
+
+const fate = (panel, token) => panel.depth === null ? "" :
+    panel.depth[token] === panel.layers ? "never dropped" : `dropped before layer ${panel.depth[token]}`;
+
+const tip = (data, panel, layer, token) => {
+    const is = facts(panel), parts = [data.tokens[token].name];
+    if (data.tokens[token].flags & UNKNOWN) parts.push("not in the vocabulary");
+    if (is.depth(token) < layer) return [...parts, fate(panel, token)].join(" | ");
+    const n = panel.n[is.row(layer)];
+    parts.push(`score ${is.score(layer, token).toFixed(4)} = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`);
+    const pieces = data.pieces[token];
+    if (pieces && panel.thresholds !== null) {
+        parts.push("kept while one of its wordpieces is: " + pieces.map(one => `${one.name} ` + (one.depth < layer
+            ? `dropped before layer ${one.depth}` : one.scores[layer].toFixed(4))).join(", "));
+    }
+    if (panel.thresholds !== null) parts.push(`threshold ${panel.thresholds[layer].toFixed(4)}`);
+    if (panel.depth !== null) parts.push(fate(panel, token));
+    return parts.join(" | ");
+};
+
+// The whole text; `paint(layer)` changes classes only, so that nothing moves.
+const textOf = (data, panel, on) => {
+    const box = make("div", "al-text"), spans = [];
+    box.dir = "auto";
+    box.setAttribute("role", "group");
+    let run = null;
+    data.tokens.forEach((token, number) => {
+        const gold = Boolean(token.flags & GOLD), before = token.space ? " " : "";
+        if (gold && run === null) { box.append(before, run = make("u", "gold")); }
+        else if (gold) run.append(before);
+        else { run = null; box.append(before); }
+        const span = make("span");
+        span.setAttribute("role", "button");
+        span.tabIndex = number === 0 ? 0 : -1;
+        span.dataset.token = number;
+        if (token.flags & SPECIAL) span.append(make("bdi", "", token.text)); else span.textContent = token.text;
+        (run ?? box).append(span);
+        spans.push(span);
+    });
+    const is = facts(panel);
+    const paint = (layer, picked) => {
+        box.setAttribute("aria-label", `${panel.title ? `${panel.title} at` : "Tokens at"} layer ${layer}`);
+        spans.forEach((span, token) => {
+            const kind = is.kind(layer, token), ratio = is.ratio(layer, token), names = [kind];
+            if (data.tokens[token].flags & UNKNOWN) names.push("unk");
+            if (kind === "on" && panel.selected?.[is.row(layer)][token]) names.push("sel");
+            if (ratio < 0) names.push("neg");
+            if (token === picked) names.push("pick");
+            span.className = names.join(" ");
+            if (kind === "on") span.style.setProperty("--a", shade(Math.abs(ratio)).toFixed(2));
+            const said = tip(data, panel, layer, token);
+            span.title = said;
+            span.setAttribute("aria-label", `${data.tokens[token].text}: ${said}`);
+            span.setAttribute("aria-pressed", String(token === picked));
+        });
+    };
+    box.addEventListener("click", event => {
+        const span = event.target.closest("[data-token]");
+        if (span) on.pick(Number(span.dataset.token));
+    });
+    box.addEventListener("keydown", event => {
+        const at = spans.indexOf(document.activeElement);
+        if (at < 0) return;
+        const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+        if (step) {
+            const next = spans[Math.min(spans.length - 1, Math.max(0, at + step))];
+            spans[at].tabIndex = -1; next.tabIndex = 0; next.focus();
+        } else if (event.key === "ArrowDown" || event.key === "ArrowUp") on.step(event.key === "ArrowDown" ? 1 : -1);
+        else if (event.key === "Enter" || event.key === " ") on.pick(at);
+        else if (event.key === "Escape") on.pick(null);
+        else return;
+        event.preventDefault();
+        event.stopPropagation();
+    });
+    return {box, paint};
+};
+
+// One layer's head and text.
+const rowOf = (data, panel, on) => {
+    const section = make("section", panel.title ? "al-method" : "al-layer"), head = make("div", "al-head");
+    const text = textOf(data, panel, on);
+    section.append(head, text.box);
+    const paint = (layer, picked) => {
+        head.replaceChildren();
+        const count = panel.depth?.filter(depth => depth > layer).length;
+        if (panel.title) {
+            head.append(make("div", "al-name", panel.title));
+            for (const line of panel.notes[facts(panel).row(layer)]) head.append(make("div", "al-count", line));
+        } else {
+            const left = make("div", "al-count"), bar = make("div", "al-bar"), fill = make("i");
+            left.append(make("b", "", count), ` of ${plural(data.tokens.length, data.unit)}`);
+            fill.style.width = `${100 * count / data.tokens.length}%`;
+            bar.append(fill);
+            const gone = panel.depth.filter(depth => depth === layer).length;
+            head.append(make("div", "al-name", `Layer ${layer}`), left, bar,
+                make("div", "al-count", `${gone || "none"} dropped here, n = ${panel.n[layer]}`));
+        }
+        text.paint(layer, picked);
+    };
+    return {section, paint};
+};
+
+// A picked token's way through the layers.
+const detailsOf = (data, panel, token, on) => {
+    const is = facts(panel), box = make("div", "al-detail"), last = panel.layers - 1, depth = panel.depth[token];
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", "The chosen token");
+    const name = data.tokens[token].text, close = make("button", "al-close", "\u00d7");
+    close.type = "button";
+    close.setAttribute("aria-label", "Close");
+    close.addEventListener("click", () => on.pick(null));
+    const said = make("p");
+    said.setAttribute("role", "status");
+    const value = layer => `${is.ratio(layer, token).toFixed(2)}/n`;
+    const limit = layer => `${(panel.thresholds[layer] * panel.n[layer]).toFixed(2)}/n`;
+    said.append(make("b", "", name), depth > last
+        ? (data.tokens[token].flags & SPECIAL && token === 0
+            ? " is never dropped: the classifier reads its last state."
+            : ` is read by all ${panel.layers} layers. At the last one it scores ${value(last)}, and the threshold is ${limit(last)}.`)
+        : `${depth ? ` is read up to layer ${depth - 1} and` : " is"} dropped before layer ${depth}: `
+            + (data.pieces[token] ? "all its wordpieces score" : `it scores ${value(depth)},`)
+            + ` less than the threshold ${limit(depth)}.`);
+    const table = make("table"), rows = [["layer"], ["score"], ["times 1/n"], ["threshold"], ["rank"], ["fate"]];
+    for (let layer = 0; layer <= Math.min(last, depth); layer++) {
+        const here = depth > layer ? "kept" : "dropped";
+        [layer, is.score(layer, token).toFixed(4), is.ratio(layer, token).toFixed(2),
+            panel.thresholds[layer].toFixed(4), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
+        ].forEach((cell, row) => rows[row].push(cell));
+    }
+    const body = make("tbody");
+    rows.forEach((cells, number) => {
+        const line = make("tr");
+        cells.forEach((cell, column) => {
+            const one = make(number === 0 || column === 0 ? "th" : "td", "", cell);
+            if (number === 0 || column === 0) one.scope = column === 0 ? "row" : "col";
+            line.append(one);
+        });
+        body.append(line);
+    });
+    table.append(body);
+    const scroll = make("div", "al-scroll");
+    scroll.tabIndex = 0;
+    scroll.setAttribute("role", "group");
+    scroll.setAttribute("aria-label", "Its numbers by layer");
+    scroll.append(table);
+    box.append(close, said, scroll);
+    if (data.pieces[token]) {
+        box.append(make("p", "al-note", "A word has the sum of its wordpieces' scores and goes with the last of them: "
+            + data.pieces[token].map(one => `${one.name} ${one.depth === panel.layers ? "stays" : `goes before layer ${one.depth}`}`).join(", ") + "."));
+    }
+    return box;
+};
+
+export default function ({data, parentElement, setStateValue, setTriggerValue}) {
+    const address = window.alAddress;
+    let root = parentElement.querySelector(".al-player");
+    if (!root) parentElement.append(root = make("div", "al-player"));
+    const kept = root.kept ??= {layer: null, picked: null, text: null, data: null};
+    const last = data.layers - 1, asked = Number(address?.read() ?? NaN);
+    const inside = layer => Math.min(last, Math.max(0, Math.round(layer)));
+    if (kept.layer === null) kept.layer = Number.isFinite(asked) ? inside(asked) : inside(data.start);
+    kept.layer = inside(kept.layer);
+    if (kept.text !== data.text) { kept.text = data.text; kept.picked = null; }
+    const same = kept.data === JSON.stringify(data); // a rerun that changes nothing leaves the focus where it is
+    kept.data = JSON.stringify(data);
+    let timer = null;
+
+    const controls = make("div", "al-controls"), play = make("button", "al-play"), slider = make("input");
+    controls.setAttribute("role", "group");
+    controls.setAttribute("aria-label", "Layers");
+    const arrow = (label, sign, step) => {
+        const one = make("button", "al-step", sign);
+        one.type = "button";
+        one.setAttribute("aria-label", label);
+        one.addEventListener("click", () => { stop(); on.step(step); });
+        return one;
+    };
+    const shown = make("output", "al-at");
+    play.type = "button";
+    Object.assign(slider, {type: "range", min: 0, max: last, step: 1});
+    slider.setAttribute("aria-label", "Layer");
+    controls.append(play, arrow("Previous layer", "\u2039", -1), slider, arrow("Next layer", "\u203a", 1), shown);
+    if (data.talk) {
+        const leave = make("button", "al-step", "\u00d7");
+        leave.type = "button";
+        leave.setAttribute("aria-label", "Leave talk mode");
+        leave.addEventListener("click", () => setTriggerValue("leave", true));
+        controls.append(leave);
+    }
+
+    const on = {
+        pick: token => {
+            kept.picked = kept.picked === token ? null : token;
+            draw();
+            setStateValue("picked", kept.picked === null ? null : {text: data.text, token: kept.picked});
+        },
+        step: by => { kept.layer = inside(kept.layer + by); draw(); },
+    };
+    const stop = () => { if (timer !== null) { clearInterval(timer); timer = null; draw(); } };
+    const toggle = () => {
+        if (timer !== null) return stop();
+        if (kept.layer === last) kept.layer = 0;
+        timer = setInterval(() => {
+            on.step(1);
+            if (kept.layer === last) stop();
+        }, 1000 * SECONDS);
+        draw();
+    };
+    play.addEventListener("click", toggle);
+    slider.addEventListener("input", () => { stop(); kept.layer = Number(slider.value); draw(); });
+
+    const all = data.mode === "all";
+    const rows = all ? Array.from({length: data.layers}, () => rowOf(data, data.panels[0], on))
+        : data.panels.map(panel => rowOf(data, panel, on));
+    const place = make("div", all ? "al-grid" : data.panels[0]?.title ? "al-methods" : "al-large");
+    place.append(...rows.map(row => row.section));
+    const detail = make("div", "al-details");
+    const main = data.panels.find(panel => panel.thresholds !== null);
+
+    const draw = () => {
+        rows.forEach((row, number) => row.paint(all ? number : kept.layer, kept.picked));
+        slider.value = kept.layer;
+        slider.setAttribute("aria-valuetext", `Layer ${kept.layer} of 0 to ${last}`);
+        shown.textContent = `Layer ${kept.layer} of 0\u2013${last}`;
+        play.textContent = timer === null ? "\u25b6 Play" : "\u25a0 Stop";
+        detail.replaceChildren(...(kept.picked === null || !main ? [] : [detailsOf(data, main, kept.picked, on)]));
+        address?.show(kept.layer);
+    };
+    root.classList.toggle("al-talk", Boolean(data.talk));
+    if (!same || !root.firstChild) {
+        root.replaceChildren(...(all || last === 0 ? [] : [controls]), place, detail);
+        root.live?.stop();
+        root.live = {stop: () => clearInterval(timer), toggle, on, leave: () => setTriggerValue("leave", true)};
+        draw();
+    }
+    const keys = event => {
+        const typing = event.target.closest?.("input, textarea, select, button, [role=button], [role=slider]");
+        if (!data.talk || (typing && !typing.closest(".al-player")) || event.ctrlKey || event.metaKey) return;
+        const live = root.live;
+        if (event.key === " ") live.toggle();
+        else if (event.key === "ArrowRight" || event.key === "PageDown") live.on.step(1);
+        else if (event.key === "ArrowLeft" || event.key === "PageUp") live.on.step(-1);
+        else if (event.key === "Escape") live.leave();
+        else return;
+        event.preventDefault();
+    };
+    document.addEventListener("keydown", keys);
+    return () => {
+        document.removeEventListener("keydown", keys);
+        if (!root.isConnected) { root.live?.stop(); address?.leave(); }
+    };
+}

@@ -1,0 +1,103 @@
+"""A trace and the scores of methods -> what `player.js` draws, as plain lists for JSON.
+
+n tokens (or words) of the text, L layers, R rows of a panel: L, or 1 for scores of the input
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.markup import render
+from app.model.tracing import SPECIAL, Trace
+
+ONE, ALL = "one", "all"
+DIGITS = 9  # of a score: more than a float32 holds
+_SPECIAL, _GOLD, _UNKNOWN = 1, 2, 4  # the same in player.js
+
+
+def drawn(trace: Trace, panels: list[dict[str, Any]], *, mode: str = ONE, talk: bool = False) -> dict[str, Any]:
+    """Everything that the player needs.
+
+    text     tells this text, split into these tokens, from every other
+    tokens   n of {text, space (one stands before it), flags, name (the wordpiece)}
+    pieces   token -> its wordpieces' {name, depth, scores (L,)}, for words of several
+    layers, unit, start (the layer that is shown first), mode, talk
+    panels   see `layers_panel`
+    """
+    return {
+        "text": identity(trace),
+        "tokens": [_token(trace, token) for token in range(len(trace))],
+        "pieces": _pieces(trace),
+        "layers": trace.layers,
+        "unit": trace.unit,
+        "start": 0,
+        "mode": mode,
+        "talk": talk,
+        "panels": panels,
+    }
+
+
+def identity(trace: Trace) -> str:
+    """Of the tokens and their places, whatever model scored them."""
+    told = "\0".join((trace.unit, *trace.pieces, *trace.surfaces))
+    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def layers_panel(trace: Trace) -> dict[str, Any]:
+    """AdapLeR's own scores.
+
+    A panel has: title ("": none is shown) and notes (R lists of lines); scores (R, n); n (R,), the n of 1/n; total
+    (R,), the sum of the scores' sizes; depth (n,), layers that a token enters, None where nothing is dropped; layers;
+    thresholds (L,) or None; selected (R, n) or None.
+    """
+    return {
+        "title": "",
+        "notes": [],
+        "scores": rounded(trace.scores),
+        "n": trace.present.tolist(),
+        "total": [1.0] * trace.layers,
+        "depth": trace.depth.tolist(),
+        "layers": trace.layers,
+        "thresholds": rounded(trace.thresholds),
+        "selected": None,
+    }
+
+
+def rounded(values: NDArray[Any]) -> list[Any]:
+    """As lists; float32 has no more digits than this."""
+    found: list[Any] = np.round(values.astype(np.float64), DIGITS).tolist()
+    return found
+
+
+def _token(trace: Trace, token: int) -> dict[str, Any]:
+    special = bool(trace.words[token] == SPECIAL)
+    shown = trace.pieces[token] if special else render.seen(trace.surfaces[token]) or "\N{MIDDLE DOT}"
+    flags = special * _SPECIAL + bool(trace.gold[token]) * _GOLD + bool(trace.unknown[token]) * _UNKNOWN
+    return {
+        "text": shown,
+        "space": render.space_before(trace.words, token),
+        "flags": flags,
+        "name": render.visible_piece(trace.pieces[token]),
+    }
+
+
+def _pieces(trace: Trace) -> dict[str, list[dict[str, Any]]]:
+    if trace.tokens is None:
+        return {}
+    single = trace.tokens
+    return {
+        str(word): [
+            {
+                "name": render.visible_piece(single.pieces[token]),
+                "depth": int(single.depth[token]),
+                "scores": rounded(single.scores[:, token]),
+            }
+            for token in group
+        ]
+        for word, group in enumerate(trace.groups)
+        if len(group) > 1
+    }

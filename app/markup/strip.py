@@ -1,0 +1,64 @@
+"""One real word of the text on its way through the layers, as a strip of HTML and as numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.markup import render
+from app.markup.terms import term
+from app.model.tracing import Trace
+
+LEAST_LETTERS = 3
+CLEAR = 0.9  # of the threshold: rounded, the two numbers differ
+
+
+def followed(trace: Trace) -> int | None:
+    """The token that shows the method best: a whole word that some layers read and a later one drops, clearly below its
+    threshold; of these the one with the highest first score. None where every word is kept, or dropped at once. `trace`
+    has tokens."""
+    counts = np.bincount(trace.words[trace.words >= 0], minlength=1)
+    whole = [
+        token
+        for token in range(len(trace))
+        if trace.words[token] >= 0
+        and counts[trace.words[token]] == 1
+        and trace.surfaces[token].isalpha()
+        and len(trace.surfaces[token]) >= LEAST_LETTERS
+        and 0 < trace.depth[token] < trace.layers
+    ]
+    late = [token for token in whole if trace.depth[token] > 1]
+    clear = [
+        token
+        for token in late
+        if trace.scores[trace.depth[token], token] < CLEAR * trace.thresholds[trace.depth[token]]
+    ]
+    return max(clear or late or whole, key=lambda token: float(trace.scores[0, token]), default=None)
+
+
+def strip(trace: Trace) -> str:
+    """The followed word's score and threshold at each layer that it reaches; "" where there is no such word."""
+    token = followed(trace)
+    if token is None:
+        return ""
+    word = render.visible(trace.surfaces[token])
+    steps = "".join(_step(trace, token, layer) for layer in range(int(trace.depth[token]) + 1))
+    return (
+        f'<section class="al-strip" aria-label="One word on its way"><p><b>Follow \N{LEFT DOUBLE QUOTATION MARK}{word}'
+        f"\N{RIGHT DOUBLE QUOTATION MARK}.</b> Before each {term('layer')} a small network gives every "
+        f"{term('token')} that is left a {term('contribution score', 'score')}, in multiples of {term('n', '1/n')}. "
+        f"Below the layer's {term('threshold')} it is {term('dropped')}, and no later layer reads it.</p>"
+        f"<ol>{steps}</ol></section>"
+    )
+
+
+def _step(trace: Trace, token: int, layer: int) -> str:
+    n = int(trace.present[layer])
+    score, limit = float(trace.scores[layer, token]) * n, float(trace.thresholds[layer]) * n
+    kept = bool(trace.enters[layer, token])
+    sign = "\N{GREATER-THAN OR EQUAL TO}" if kept else "&lt;"
+    tint = f' style="--a:{render.shade(score):.2f}"' if kept else ""
+    fate = "kept" if kept else "dropped"
+    return (
+        f'<li><span class="al-what">Layer {layer}</span> <span class="{"on" if kept else "cut"}"{tint}>'
+        f"{score:.2f}/n</span> {sign} {limit:.2f}/n: <b>{fate}</b></li>"
+    )

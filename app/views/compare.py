@@ -1,0 +1,131 @@
+"""Compare methods: the same text under several scoring methods, side by side at one layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from adapler.errors import AdapLeRError
+from analysis.scores import ScoringMethod, get_method
+from app.markup import player as drawing
+from app.markup import render_methods
+from app.model import comparing
+from app.model.comparing import Comparison
+from app.model.tracing import Trace, join_words
+from app.panels import common, player
+from app.server import state
+from app.sources.documents import Document
+from app.sources.loading import Checkpoint
+from app.views import curves
+from app.work import results
+
+MAX_KEPT = 20  # comparisons of dear methods in a session
+SECONDS_PER_LOOK = 0.3
+
+
+def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    # a fragment: another layer or method leaves the rest of the page alone
+    st.fragment(_show)(checkpoint, document, trace, scale=scale)
+
+
+def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    chosen = left.multiselect(
+        f"Methods (up to {state.MAX_METHODS})",
+        comparing.names(),
+        default=list(state.DEFAULT_METHODS),
+        format_func=comparing.titles().__getitem__,
+        key="methods",
+        bind="query-params",
+        max_selections=state.MAX_METHODS,
+        placeholder="Choose a scoring method",
+        help="Some take many passes through the model, and run when you ask for it: on a processor, thousands of "
+        "passes take minutes.",
+    )
+    with right:
+        joined = player.whole_words()
+    if not chosen:
+        st.info("No method is chosen.")
+        return
+    found: dict[str, Comparison] = {}
+    for name in chosen:
+        one = _score(checkpoint, document, trace, get_method(name), scale=scale)
+        if one is not None:
+            found[name] = one
+    if not found:
+        return
+    drawn = join_words(trace) if joined else trace
+    token = player.show(
+        drawing.drawn(drawn, [render_methods.panel(drawn, one) for one in found.values()]), key="player-compare"
+    )
+    if token is not None:
+        player.token_table(drawn, found, token)
+    st.html(render_methods.legend(drawn, signed=any(one.signed for one in found.values())))
+    curves.show(trace, found)
+
+
+def _score(
+    checkpoint: Checkpoint, document: Document, trace: Trace, method: ScoringMethod, *, scale: float
+) -> Comparison | None:
+    """Scores, or None after saying why there are none. The scale matters to AdapLeR's own scores only."""
+    scale = scale if "adapler" in method.needs else 1.0
+    try:
+        if not comparing.is_dear(method):
+            return results.load_comparison(checkpoint, document, method.name, threshold_scale=scale)
+        return _dear(checkpoint, document, trace, method)
+    except AdapLeRError as error:
+        with st.container(border=True):
+            st.markdown(common.literal(method.title))
+            st.caption(common.literal(str(error)))
+        return None
+
+
+def _dear(checkpoint: Checkpoint, document: Document, trace: Trace, method: ScoringMethod) -> Comparison | None:
+    """A method of many passes runs in this session's own run of the page: whatever the user does next, closing the
+    page too, ends it. What it has found stays with this text."""
+    mark = (checkpoint.key, hash(document), method.name)
+    kept: dict[Any, Comparison] = st.session_state.setdefault("compared", {})
+    if mark in kept:
+        return kept[mark]
+    place = st.empty()
+    with place.container(border=True):
+        st.markdown(common.literal(method.title))
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        passes = comparing.passes_of(method, tokens=int((trace.words >= 0).sum()), layers=trace.layers)
+        if st.session_state.get("asked_for") != mark:
+            left.caption(f"Takes {_cost(trace, method)} of this text through the model; not run yet.")
+            label = common.literal(f"Run {method.title}")
+            right.button(label, key=f"run-{method.name}", on_click=_ask, args=[mark], width="stretch")
+            return None
+        bar = left.progress(0.0, text="Waiting: a method of many passes runs for somebody else ...")
+        right.button("Stop", key="stop-method", on_click=_ask, args=[None], width="stretch")
+        kept[mark] = results.score_dearly(checkpoint, document, method.name, tell=_telling(bar, passes))
+    place.empty()
+    for old in list(kept)[:-MAX_KEPT]:
+        del kept[old]
+    st.session_state.asked_for = None
+    return kept[mark]
+
+
+def _telling(bar: Any, passes: int) -> Callable[[int], None]:
+    """Shows the progress, a few times a second; Streamlit ends the run in here when somebody acts."""
+    last = 0.0
+
+    def tell(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_PER_LOOK:
+            last = time.monotonic()
+            bar.progress(min(1.0, done / passes), text=f"{done:,} of about {passes:,} passes")
+
+    return tell
+
+
+def _ask(mark: tuple[str, int, str] | None) -> None:
+    st.session_state.asked_for = mark
+
+
+def _cost(trace: Trace, method: ScoringMethod) -> str:
+    return comparing.cost_of(method, tokens=int((trace.words >= 0).sum()), layers=trace.layers)

@@ -1,0 +1,73 @@
+"""Curves by layer of this text, below the comparison of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import streamlit as st
+
+from app.markup import colors
+from app.model import curves
+from app.model.comparing import Comparison
+from app.model.tracing import Trace
+
+
+def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
+    """trace: of tokens."""
+    st.subheader("By layer")
+    table = curves.agreement(found, layers=trace.layers).dropna()
+    if not table.empty:
+        left, right = st.columns(2)
+        left.altair_chart(_agreement(table[table["metric"] == "AP"], "average precision"))
+        right.altair_chart(_agreement(table[table["metric"] == "FPR"], "FPR at 1/n"))
+    left, right = st.columns(2)
+    left.altair_chart(_alive(trace))
+    if not table.empty:
+        right.altair_chart(_agreement(table[table["metric"] == "TPR"], "TPR at 1/n"))
+    st.caption(
+        "n of FPR and TPR: the tokens present at the layer for AdapLeR's own scores, all tokens of the input for the "
+        "other methods. Signed scores have neither."
+    )
+
+
+def _agreement(table: Any, title: str) -> Any:
+    shown = sorted(set(table["method"]))
+    scale = alt.Scale(domain=shown, range=list(colors.LINES[: len(shown)]))
+    legend = alt.Legend(orient="bottom", columns=2)
+    base = alt.Chart(table).encode(
+        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(domain=[0, 1])),
+        color=alt.Color("method:N", title=None, scale=scale, legend=legend),
+        shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=shown), legend=legend),
+        tooltip=["method:N", "layer:O", alt.Tooltip("value:Q", format=".3f", title=title), "n:Q"],
+    )
+    return alt.layer(base.mark_line(opacity=0.6), base.mark_point(filled=True, size=50, opacity=1)).properties(
+        height=260
+    )
+
+
+def _drawn(base: Any) -> Any:
+    points = base.mark_point(filled=True, size=50, opacity=1)
+    return alt.layer(base.mark_line(opacity=0.6), points).properties(height=260)
+
+
+def _alive(trace: Trace) -> Any:
+    shown = [curves.EVIDENCE, curves.OTHERS]
+    base = alt.Chart(curves.alive(trace)).encode(
+        x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y(
+            "share:Q", title="share of tokens that enter", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")
+        ),
+        color=alt.Color(
+            "tokens:N",
+            title=None,
+            scale=alt.Scale(domain=shown, range=[colors.GOLD, colors.LINES[0]]),
+            legend=alt.Legend(orient="bottom"),
+        ),
+        tooltip=["tokens:N", "layer:O", alt.Tooltip("share:Q", format=".0%"), "count:Q"],
+    )
+    return alt.layer(base.mark_line(opacity=0.6), base.mark_point(filled=True, size=50, opacity=1)).properties(
+        height=260
+    )

@@ -1,0 +1,114 @@
+"""How it works: the method, its equations with the numbers of the text and the model that are chosen, all terms."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.markup import strip
+from app.markup.terms import TERMS
+from app.model.tracing import Trace
+from app.panels import common
+
+PAPER = "https://aclanthology.org/2022.acl-long.1"
+TITLE = "AdapLeR: Speeding up Inference by Adaptive Length Reduction"
+TOUR = (
+    ("What is asked", "Which tokens does the classifier need? Press **Play** on *Layer by layer*: before each layer, "
+     "the tokens that it does without are struck through, and fade."),
+    ("Why a token goes", "Click a token, or go to one with Tab and the arrow keys and press Enter. Its score, the "
+     "threshold and its rank at each layer appear below the text."),
+    ("Do people agree?", "Underlined words were marked by a person as the evidence. *Compare methods* says how well "
+     "the scores of each method find them."),
+    ("How much faster?", "*Budget* moves the threshold scale: fewer tokens, fewer FLOPs, and at some point another "
+     "verdict."),
+    ("Your turn", "Choose *Your own text* at the side, in every view. The address of the page holds what you see: "
+     "copy it to show it to somebody."),
+)  # fmt: skip
+
+
+def tour() -> None:
+    """Five steps, as a dialog."""
+    if st.sidebar.button("Tour in five steps", key="tour", width="stretch"):
+        st.session_state.step = 0
+        st.dialog("The page in five steps")(_tour)()
+
+
+def _tour() -> None:
+    step = st.session_state.setdefault("step", 0)
+    title, text = TOUR[step]
+    st.markdown(f"**{step + 1}. {title}.** {text}")
+    left, right = st.columns(2)
+    if left.button("Back", key="tour-back", disabled=step == 0, width="stretch"):
+        st.session_state.step = step - 1
+        st.rerun(scope="fragment")
+    if step + 1 < len(TOUR):
+        if right.button("Next", key="tour-next", width="stretch", type="primary"):
+            st.session_state.step = step + 1
+            st.rerun(scope="fragment")
+    elif right.button("Close", key="tour-close", width="stretch", type="primary"):
+        st.rerun()
+
+
+def paper() -> str:
+    """The paper, in Markdown."""
+    return f"[{TITLE}]({PAPER}), Modarressi, Mohebbi and Pilehvar, ACL 2022"
+
+
+def show(trace: Trace, *, scale: float) -> None:
+    """trace: of tokens."""
+    st.markdown(
+        "A BERT reads every token of a text at every layer, also those that say nothing about the answer. **AdapLeR** "
+        "(adaptive length reduction) drops tokens on the way, before each layer, and so has less to compute. What it "
+        f"keeps to the end is what it needed. The method is that of {paper()}."
+    )
+    token = strip.followed(trace)
+    layer = 0 if token is None else int(trace.depth[token])
+    n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
+    eta = limit * n / scale if scale else 0.0
+    st.subheader("1. Every token gets a score")
+    st.latex(r"s_i = W_2\,\mathrm{act}(W_1 h_i + b_1) + b_2 \qquad S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
+    st.markdown(
+        f"A Contribution Predictor, two small matrices, reads the state $h_i$ of each of the $n$ tokens that are left. "
+        f"At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$."
+    )
+    st.subheader("2. Tokens below the threshold are dropped")
+    st.latex(r"\delta = c\,\frac{\eta}{n} \qquad \text{token } i \text{ is dropped if } S_i < \delta")
+    st.markdown(
+        rf"$\eta$ is learned for each layer and $c$ is the threshold scale. At layer {layer}: "
+        rf"$\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$."
+    )
+    if token is not None:
+        score = float(trace.scores[layer, token])
+        word = common.literal(trace.surfaces[token])
+        st.markdown(
+            rf"The word **{word}** scores $S = {score:.4f}$ there, and ${score:.4f} < {limit:.4f}$: dropped. "
+            "[CLS] is never dropped, as the classifier reads its last state."
+        )
+    st.subheader("3. Fewer tokens, less to compute")
+    table = pd.DataFrame(
+        {
+            "layer": range(trace.layers),
+            "n (tokens scored)": trace.present,
+            "threshold": trace.thresholds,
+            "times 1/n": trace.thresholds * trace.present,
+            "tokens that enter": trace.lengths,
+            "MFLOPs": trace.layer_flops / 1e6,
+        }
+    )
+    columns = {
+        "threshold": st.column_config.NumberColumn(format="%.5f"),
+        "times 1/n": st.column_config.NumberColumn(format="%.2f"),
+        "MFLOPs": st.column_config.NumberColumn(format="%.0f"),
+    }
+    st.dataframe(table, hide_index=True, column_config=columns, height="content")
+    st.markdown(
+        rf"In all ${trace.plain_flops / 1e9:.2f}$ GFLOPs without removal, ${trace.flops / 1e9:.2f}$ with it: "
+        rf"${trace.speedup:.2f}$ times fewer."
+    )
+    st.subheader("The words of this page")
+    st.dataframe(
+        pd.DataFrame({"word": TERMS.keys(), "meaning": TERMS.values()}),
+        hide_index=True,
+        height="content",
+        column_config={"meaning": st.column_config.TextColumn(width="large")},
+    )

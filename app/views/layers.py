@@ -1,0 +1,79 @@
+"""Layer by layer: one layer large, with a play button, or all of them under each other, or as numbers."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.markup import cards, export, render, strip
+from app.markup import player as drawing
+from app.model.tracing import Trace, join_words
+from app.panels import choosing, player
+from app.server import state
+from app.sources.documents import Document
+from app.sources.loading import Checkpoint
+from app.work import results
+
+
+def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    if told := strip.strip(trace):
+        st.html(told)
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        chosen = st.segmented_control(
+            "Show",
+            state.SHOWS,
+            default=state.ONE_LAYER,
+            key="show",
+            required=True,
+            label_visibility="collapsed",
+            bind="query-params",
+        )
+    with right:
+        joined = player.whole_words()
+    drawn = join_words(trace) if joined else trace
+    if chosen == state.NUMBERS:
+        numbers(drawn)
+        return
+    # a fragment: a token that is picked leaves the rest of the page alone
+    mode = drawing.ALL if chosen == state.ALL_LAYERS else drawing.ONE
+    st.fragment(_text)(checkpoint, document, drawn, mode=mode, scale=scale)
+    st.html(render.legend(drawn))
+
+
+def talk(trace: Trace) -> None:
+    """The player alone."""
+    drawn = join_words(trace) if st.session_state.get("joined") else trace
+    data = drawing.drawn(drawn, [drawing.layers_panel(drawn)], talk=True)
+    player.show(data, key="player-talk", leave=choosing.leave_talk)
+
+
+def _text(checkpoint: Checkpoint, document: Document, drawn: Trace, *, mode: str, scale: float) -> None:
+    token = player.show(drawing.drawn(drawn, [drawing.layers_panel(drawn)], mode=mode), key="player")
+    if token is not None:
+        found = results.load_comparisons(checkpoint, document, state.chosen_methods(), threshold_scale=scale)
+        player.token_table(drawn, found, token)
+
+
+def numbers(trace: Trace) -> None:
+    """The table of the layers, and how many tokens are left, as bars."""
+    left, right = st.columns([3, 2])
+    with left:
+        st.dataframe(
+            export.layer_table(trace),
+            hide_index=True,
+            column_config={
+                "present": st.column_config.NumberColumn(help="The n of 1/n: what the layer's predictor reads."),
+                "threshold": st.column_config.NumberColumn(
+                    format="%.5f",
+                    help="A wordpiece with a lower score is dropped, and a word with the last of its wordpieces.",
+                ),
+                "FLOPs share": st.column_config.NumberColumn(
+                    format="percent", help="Of all encoder layers with their predictors."
+                ),
+                "speedup": st.column_config.NumberColumn(
+                    format="%.1fx", help="The same layer on the whole text, divided by this layer and its predictor."
+                ),
+            },
+        )
+    with right:
+        st.html(cards.length_bars(trace))
