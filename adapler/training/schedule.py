@@ -76,14 +76,18 @@ class SpeedController:
 
         e_t   = log(wanted speedup at t) - log(measured speedup at t)
         I_t   = I_(t-1) + 100 * e_t / steps
-        phi_t = phi_0 * exp(6 * e_t + I_t), within a factor of 1e4 of phi_0
+        x_t   = 6 * e_t + I_t, within +-log(1e4)
+        phi_t = phi_0 * (exp(x_t) - exp(-x_t) / 1000)
 
     The wanted speedup grows geometrically from 1 to the target over the first 40 % of training, so that the
     Contribution Predictors learn something before much is dropped. The measured speedup is that of the soft lengths in
     training batches, as a running mean, times what the last evaluation found between it and hard removal on validation.
 
     A controller of this kind (proportional and integral, on the weight of a loss) is in MrT5 (Kallini et al., 2025).
-    Here it acts on logarithms: phi stays above 0, and a speedup of 2x is as far from 4x as 8x is.
+    Here it acts on logarithms: a speedup of 2x is as far from 4x as 8x is. Near the start phi_t is phi_0 * exp(x_t).
+    Below a thirtieth of phi_0 it crosses 0, as the multiplier of an equality may (ours, not MrT5's). Tokens that a
+    steep slope has removed have no gradient of the cross-entropy, so without a loss that asks for more tokens a
+    training that is too fast stays so, and gets faster while the contribution scores sharpen.
 
     Args:
         phi: the start, above 0.
@@ -91,7 +95,7 @@ class SpeedController:
         config: the model's AdapLeRConfig, for FLOPs.
     """
 
-    PROPORTIONAL, INTEGRAL, MOST_FACTOR = 6.0, 100.0, 1e4
+    PROPORTIONAL, INTEGRAL, MOST_FACTOR, MIRROR = 6.0, 100.0, 1e4, 1e-3
     RAMP = 0.4  # share of training in which the wanted speedup grows
     MEMORY = 0.01  # share of training over which measurements are averaged, but at least 10 steps
 
@@ -101,7 +105,7 @@ class SpeedController:
 
     @property
     def phi(self) -> float:
-        """Weight of the length loss now."""
+        """Weight of the length loss now; below 0 it asks for more tokens."""
         return self._state.phi
 
     @property
@@ -140,7 +144,7 @@ class SpeedController:
         most = math.log(self.MOST_FACTOR)
         state.integral = max(-most, min(most, state.integral + self.INTEGRAL * error * share))
         exponent = max(-most, min(most, self.PROPORTIONAL * error + state.integral))
-        state.phi = self.start * math.exp(exponent)
+        state.phi = self.start * (math.exp(exponent) - self.MIRROR * math.exp(-exponent))
 
     def calibrate(self, speedup: float) -> None:
         """Take in the hard speedup on validation: from now on, training aims at it."""
