@@ -19,6 +19,7 @@ from analysis.figures.curves import (
     correlation_figure,
     correlation_layers,
     faithfulness_figure,
+    faithfulness_kinds,
     faithfulness_layers,
     plot_correlation,
     plot_faithfulness,
@@ -74,7 +75,7 @@ def kinds(report: ReportData) -> tuple[str, ...]:
         "lengths": report.mean_lengths is not None,
         "precision_recall": bool(report.curves),
         "correlation": bool(correlation_layers(report)),
-        "faithfulness": bool(faithfulness_layers(report)),
+        "faithfulness": bool(faithfulness_kinds(report) and faithfulness_layers(report)),
         "document": any(example.scores for example in report.examples),
         "heatmap": any(example.scores for example in report.examples),
     }

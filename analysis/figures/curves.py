@@ -130,10 +130,9 @@ def faithfulness_figure(
 ) -> Figure:
     """Comprehensiveness and sufficiency by share of tokens, a row of panels for each layer of `layers` (default: the
     first and the last layer that the report has them for)."""
-    kinds = [kind for kind in FAITHFULNESS if faithfulness_bins(report, kind)]
-    known = faithfulness_layers(report)
+    kinds, known = faithfulness_kinds(report), faithfulness_layers(report)
     if not kinds or not known:
-        raise ArgumentError("figure 'faithfulness': the report has no faithfulness metrics")
+        raise ArgumentError("figure 'faithfulness': the report has no comprehensiveness_1, sufficiency_1, ...")
     layers = [known[i] for i in some_layers(len(known), 2)] if layers is None else layers
     side_by_side = len(kinds) * len(layers) <= 4 and venue(style).text > 6
     n_rows = 1 if side_by_side else len(layers)
@@ -150,6 +149,11 @@ def faithfulness_figure(
             ax.set_ylim(low, high)
     shared_legend(figure, grid)
     return figure
+
+
+def faithfulness_kinds(report: ReportData) -> tuple[str, ...]:
+    """Which of comprehensiveness and sufficiency the report has by share of tokens; their mean (AOPC) is no curve."""
+    return tuple(kind for kind in FAITHFULNESS if faithfulness_bins(report, kind))
 
 
 def faithfulness_layers(report: ReportData) -> tuple[int, ...]:

@@ -42,6 +42,15 @@ def test_kinds_follow_what_the_report_has(report: RationaleReport) -> None:
     assert figures.kinds(make_report(with_adapler=False)) == ("agreement",)
 
 
+def test_a_report_with_the_mean_of_faithfulness_only_has_no_curve_of_it(report: RationaleReport) -> None:
+    metrics = tuple(re.sub(r"^(comprehensiveness|sufficiency)_.*", r"aopc_\1", metric) for metric in report.metrics)
+    kept = [i for i, metric in enumerate(metrics) if metric not in metrics[:i]]
+    means = replace(report, metrics=tuple(metrics[i] for i in kept), values=report.values[..., kept])
+    assert "aopc_sufficiency" in means.metrics and "faithfulness" not in figures.kinds(means)
+    with pytest.raises(ArgumentError, match="^figure 'faithfulness': the report has no comprehensiveness_1"):
+        figures.draw(means, "faithfulness")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("venue", ["acl", "neurips"])
 def test_every_figure_has_the_width_of_the_venue_and_nothing_outside(
