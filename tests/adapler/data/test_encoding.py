@@ -64,6 +64,10 @@ def test_truncate_and_last(bert_tokenizer: Any) -> None:
     for policy, expected in [("truncate", [B, C]), ("last", [D, E])]:
         row = encode(pair, bert_tokenizer, columns=("text_a", "text_b"), max_length=6, policy=policy)[0]
         assert row["input_ids"] == [CLS, A, SEP, *expected, SEP]
+    long = pairs(("a b c d e", "w0 w1 w2 w3 w4"))
+    for policy, expected in [("truncate", [A, B, SEP, W, W + 1]), ("last", [D, E, SEP, W + 3, W + 4])]:
+        row = encode(long, bert_tokenizer, columns=("text_a", "text_b"), max_length=7, policy=policy)[0]
+        assert row["input_ids"] == [CLS, *expected, SEP], "each text is cut at the side of the policy"
 
 
 def test_windows_by_hand(bert_tokenizer: Any) -> None:
@@ -153,6 +157,14 @@ def test_a_query_is_in_every_input_and_only_the_document_is_cut(bert_tokenizer: 
         assert [row["example_id"] for row in out] == ["q0"] * len(inputs) + ["q1", "q2"]
         with pytest.raises(DataError, match="example 'q0': its query has 2 tokens, which leaves no room for .*max_len"):
             encode(data, bert_tokenizer, columns=("words", "query"), max_length=5, policy=policy, stride=0)
+
+
+@pytest.mark.parametrize(("policy", "left"), [("truncate", W), ("last", W + 4)])
+def test_a_query_is_whole_when_it_is_longer_than_what_is_left(policy: str, left: int, bert_tokenizer: Any) -> None:
+    """One word of the document is left; cutting the longer text first would share the cut out."""
+    data = queries(("w0 w1 w2 w3 w4", "a b c d"))
+    row = encode(data, bert_tokenizer, columns=("words", "query"), max_length=8, policy=policy)[0]
+    assert row["input_ids"] == [CLS, left, SEP, A, B, C, D, SEP]
 
 
 def test_nothing_is_left_behind(bert_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
