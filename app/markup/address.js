@@ -5,7 +5,7 @@
 (() => {
     if (window.alAddress) return; // once a tab, whatever reruns
     const PLACE = ["view", "source", "corpus", "split", "document", "part", "checkpoint"];
-    const LONGEST = 6000; // characters: longer addresses are refused by some servers on their way
+    const LONGEST = 1500; // characters of a text, ADDRESS_CHARACTERS in app/server/state.py
     const address = window.alAddress = {layer: null};
     const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
     const place = url => PLACE.map(name => url.searchParams.get(name) ?? "").join("\n");
@@ -17,10 +17,11 @@
         if (address.layer !== null) {
             if (address.layer) next.searchParams.set("layer", address.layer); else next.searchParams.delete("layer");
         }
-        if (next.search.length > LONGEST && next.searchParams.has("text")) {
+        const text = next.searchParams.get("text");
+        if (text !== null && text.length > LONGEST) {
             next.searchParams.delete("text");
-            next.searchParams.set("long", "1"); // the page then says that the text could not be kept
-        } else if (next.searchParams.has("text")) next.searchParams.delete("long");
+            next.searchParams.set("long", "1"); // after a reload the page says that the text could not be kept
+        } else if (text !== null || !next.searchParams.has("source")) next.searchParams.delete("long");
         (restoring || place(next) === place(here) ? replace : push)(state, "", next);
     };
     history.pushState = history.replaceState = write;

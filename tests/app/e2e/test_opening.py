@@ -57,7 +57,7 @@ def test_keyboard(visit: Visit) -> None:
     """Tab goes to the views and on; what has the focus shows it."""
     app = visit()
     reached: list[Any] = []
-    for _ in range(30):
+    for _ in range(50):
         app.page.keyboard.press("Tab")
         reached.append(
             app.page.evaluate(

@@ -40,7 +40,7 @@ def test_compare(visit: Visit) -> None:
 def test_dear_method_runs_when_asked(visit: Visit) -> None:
     app = visit(at("compare", f"&method=cp&method=lime&text={quote('a good film')}"))
     cards = app.page.locator(".al-method")
-    expect(cards.nth(1)).to_contain_text("not run yet")
+    app.shows("not run yet")
     app.widget("run-lime").locator("button").click()
     expect(cards.nth(1).locator(".al-text")).to_contain_text("good")
     expect(cards.nth(1)).to_contain_text("no rationale to judge by")

@@ -94,7 +94,7 @@ def test_hostile_text_without_a_model_and_hostile_labels() -> None:
     assert Reader(render.plain_text(HOSTILE, np.zeros(len(HOSTILE), dtype=bool))).text == " ".join(HOSTILE)
     labels = ("<img src=x>", "<script>1</script>")
     read = Reader(cards.verdict(make_trace(["x"], [1], labels=labels), "<b>gold</b>"))
-    assert {tag for tag, _ in read.elements} == {"div"}
+    assert {tag for tag, _ in read.elements} == {"div", "button"}
     assert "<script>1</script> 75%" in read.text and "<b>gold</b> is none of this model's" in read.text
 
 

@@ -170,7 +170,8 @@ def test_an_old_link_to_the_view_of_own_texts_opens_them(page: AppTest) -> None:
     page.run()
     assert not page.exception and not page.warning
     assert (
-        page.radio(key="source").value == state.OWN_TEXT and text_played(page) == "[CLS] a great film never boring [SEP]"
+        page.radio(key="source").value == state.OWN_TEXT
+        and text_played(page) == "[CLS] a great film never boring [SEP]"
     )
     page.button_group(key="view").set_value(state.COMPARE).run()
     assert page.multiselect(key="methods").value == ["cp", "rollout"]

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adapler.errors import DataError
+from app.sources.uploads import read_upload
+
+
+def lines(*rows: dict[str, object]) -> bytes:
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def test_pairs_are_read_as_the_package_trains_on_them() -> None:
+    (one,) = read_upload("pairs.jsonl", lines({"text_a": "a good  film", "text_b": "was it dull ?", "label": 1}))
+    assert one.words == ("a", "good", "film") and one.query == "was it dull ?" and one.label == "1"
+
+
+def test_one_query_for_all_lines_says_nothing() -> None:
+    both = read_upload("x.jsonl", lines({"text": "a", "query": "why"}, {"text": "b", "query": "why"}))
+    assert [one.query for one in both] == ["", ""]
+    pairs = read_upload("x.jsonl", lines({"text_a": "a", "text_b": "why"}, {"text_a": "b", "text_b": "why"}))
+    assert [one.query for one in pairs] == ["why", "why"], "a pair's second text always does"
+
+
+def test_half_a_pair_is_refused() -> None:
+    with pytest.raises(DataError, match="x.jsonl:1: a pair needs the fields 'text_a' and 'text_b', both strings"):
+        read_upload("x.jsonl", lines({"text_a": "a good film"}))
