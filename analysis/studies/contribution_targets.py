@@ -31,7 +31,7 @@ from adapler.backbones.packing import Segments, segment_softmax
 from adapler.backbones.saliency import layer_saliency
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
-from adapler.model.contribution import ContributionPredictor
+from adapler.model.predictors import ContributionPredictor
 from adapler.training.stages.targets import load_targets
 from analysis import loading
 from analysis.documents.alignment import Window, align
