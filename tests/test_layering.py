@@ -78,6 +78,7 @@ ROOMS = (
     "adapler/inference",
     "adapler/onnx",
     "adapler/training",
+    "adapler/training/trainer",
     "adapler/training/stages",
     "adapler/bulk",
     "adapler/cli",

@@ -21,22 +21,20 @@ from transformers import initialization as init
 from adapler.backbones import families
 from adapler.backbones.checkpoints import load_classifier
 from adapler.budgets.calibrated import Calibrated
-from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.errors import ArgumentError
 from adapler.model.arguments import check_arguments, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
-from adapler.model.inference_copy import inference_copy
 from adapler.model.loading import load_whole
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.passes import hard_pass, soft_pass
-from adapler.model.prediction import Prediction, predict_texts
+from adapler.model.prediction import Predicts
 from adapler.model.predictors import Predictor, predictor_class
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
 
 
-class AdapLeRForSequenceClassification(Calibrated, PreTrainedModel):  # type: ignore[misc]
+class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  # type: ignore[misc]
     """A classifier that drops tokens layer by layer (AdapLeR, ACL 2022).
 
     Attributes:
@@ -177,60 +175,6 @@ class AdapLeRForSequenceClassification(Calibrated, PreTrainedModel):  # type: ig
         """Save the model, see transformers, and its calibration, unless the weights have changed since."""
         super().save_pretrained(save_directory, *args, **kwargs)
         self.save_calibration(Path(save_directory))
-
-    def for_inference(self, *, dtype: str = "auto") -> AdapLeRForSequenceClassification:
-        """A model in evaluation mode whose layers are in another number format; this one stays as it is.
-
-        Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied.
-        Make it anew when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
-
-        Args:
-            dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.
-
-        Raises:
-            ArgumentError: another dtype.
-        """
-        return cast(AdapLeRForSequenceClassification, inference_copy(self, dtype=dtype))
-
-    def predict(
-        self,
-        texts: Sequence[str] | Sequence[tuple[str, str]],
-        *,
-        tokenizer: Any,
-        speedup: float | None = None,
-        max_drop: float | None = None,
-        milliseconds: float | None = None,
-        **options: Any,
-    ) -> list[Prediction]:
-        """Classify texts or sentence pairs in evaluation mode, in batches by length, results in their order.
-
-        Args:
-            texts: strings, or pairs of strings.
-            tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
-            speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what is to be
-                expected is printed to stderr when it differs from the last call's.
-            options: removal ("hard" or "none"), threshold_scale, max_length (wordpieces; longer texts are
-                truncated; default the model's limit), token_budget, progress (title of a progress bar), dtype (as of
-                for_inference; default: the model as it is. For many calls, call `for_inference` once instead).
-
-        Raises:
-            ArgumentError: an empty text, a wrong option, or a target that cannot be met; nothing is predicted then.
-        """
-        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
-        if target is not None:
-            refuse_beside_target(target[0], options)
-            options["threshold_scale"] = self.announce_scale(**dict([target]))
-        if options.get("removal", "hard") not in ("hard", "none"):
-            raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
-        dtype = options.pop("dtype", None)
-        if dtype is not None:
-            return self.for_inference(dtype=dtype).predict(texts, tokenizer=tokenizer, **options)
-        training = self.training
-        self.eval()
-        try:
-            return predict_texts(self, texts, tokenizer=tokenizer, **options)
-        finally:
-            self.train(training)
 
     def clamp_eta(self) -> None:
         """Keep eta in [0.01, 1] and theta positive, in place; called after each optimiser step."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from tqdm import tqdm
 
 from adapler.backbones.families import max_positions
+from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.errors import ArgumentError
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.model.inference_copy import inference_copy
 
 
 @dataclass(frozen=True)
@@ -105,3 +107,66 @@ def predict_texts(
                 )
             bar.update(len(batch))
     return [result for result in results if result is not None]
+
+
+class Predicts:
+    """A base class of AdapLeRForSequenceClassification: from texts to labels, in evaluation mode."""
+
+    training: bool
+    eval: Callable[[], Any]
+    train: Callable[[bool], Any]
+    announce_scale: Callable[..., float]
+
+    def for_inference(self, *, dtype: str = "auto") -> Self:
+        """A model in evaluation mode whose layers are in another number format; this one stays as it is.
+
+        Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied.
+        Make it anew when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
+
+        Args:
+            dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.
+
+        Raises:
+            ArgumentError: another dtype.
+        """
+        return cast(Self, inference_copy(self, dtype=dtype))
+
+    def predict(
+        self,
+        texts: Sequence[str] | Sequence[tuple[str, str]],
+        *,
+        tokenizer: Any,
+        speedup: float | None = None,
+        max_drop: float | None = None,
+        milliseconds: float | None = None,
+        **options: Any,
+    ) -> list[Prediction]:
+        """Classify texts or sentence pairs in evaluation mode, in batches by length, results in their order.
+
+        Args:
+            texts: strings, or pairs of strings.
+            tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
+            speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what is to be
+                expected is printed to stderr when it differs from the last call's.
+            options: removal ("hard" or "none"), threshold_scale, max_length (wordpieces; longer texts are
+                truncated; default the model's limit), token_budget, progress (title of a progress bar), dtype (as of
+                for_inference; default: the model as it is. For many calls, call `for_inference` once instead).
+
+        Raises:
+            ArgumentError: an empty text, a wrong option, or a target that cannot be met; nothing is predicted then.
+        """
+        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
+        if target is not None:
+            refuse_beside_target(target[0], options)
+            options["threshold_scale"] = self.announce_scale(**dict([target]))
+        if options.get("removal", "hard") not in ("hard", "none"):
+            raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
+        dtype = options.pop("dtype", None)
+        if dtype is not None:
+            return self.for_inference(dtype=dtype).predict(texts, tokenizer=tokenizer, **options)
+        training = self.training
+        self.eval()
+        try:
+            return predict_texts(self, texts, tokenizer=tokenizer, **options)
+        finally:
+            self.train(training)

@@ -162,7 +162,7 @@ def test_the_two_objectives_are_clipped_apart(tmp_path: Path, tiny_tokenizer: An
         total = float(one._clip_grad_norm(one.model))
         found.append({name: p.grad for name, p in one.core.named_parameters() if p.grad is not None})
         one._check_step()
-        assert {name for name in one._parts if "norm" in name} == {
+        assert {name for name in one.numbers.means() if "norm" in name} == {
             "grad_norm_backbone",
             "grad_norm_predictors",
             "grad_norm_eta",

@@ -1,0 +1,125 @@
+"""The settings of the commands that take a trained model: evaluate, calibrate, export, and tradeoff, of several."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from adapler.errors import ArgumentError
+from adapler.training.settings import Inference, TaskSettings, check_choices, check_numbers
+from adapler.training.stages.settings.shared import Batched, RecordedSplit
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Batched):
+    """`adapler evaluate`."""
+
+    model: str
+    """AdapLeR model: folder or hub name"""
+
+    split: Split = "test"
+    """which rows are judged"""
+
+    threshold_scale: tuple[float, ...] | None = None
+    """factors on every eta; below 1 more tokens are kept, 0 keeps all (default: 1)"""
+
+    speedup: tuple[float, ...] | None = None
+    """instead, FLOPs speedups; the scales for them are picked from the model's calibration"""
+
+    output: Path | None = None
+    """write the result to this JSON file"""
+
+    task: TaskSettings
+    execution: Inference = field(default_factory=Inference)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, split=Split)
+        if self.threshold_scale is not None and self.speedup is not None:
+            raise ArgumentError("--speedup and --threshold-scale: only one of them can be given")
+        for scale in self.threshold_scale or ():
+            if not 0 <= scale < math.inf:
+                raise ArgumentError(f"--threshold-scale: {scale} is not a number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings(Batched):
+    """`adapler calibrate`."""
+
+    model: str
+    """folder of an AdapLeR model; a hub name needs --output"""
+
+    split: RecordedSplit = "validation"
+    """which rows are measured; test with --output only"""
+
+    output: Path | None = None
+    """write the curve to this JSON file (default: calibration.json in the model's folder)"""
+
+    most_speedup: float = 12.0
+    """the curve ends at this FLOPs speedup"""
+
+    most_drop: float = 0.15
+    """or where the score is so much below the score without removal"""
+
+    points: int = 24
+    """threshold scales to measure, at most"""
+
+    timed_single: int = 20
+    """texts that are also timed one by one"""
+
+    resamples: int = 2000
+    """bootstrap resamples of the examples, for the intervals"""
+
+    level: float = 0.95
+    """of the intervals"""
+
+    task: TaskSettings
+    execution: Inference = field(default_factory=Inference)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, split=RecordedSplit)
+        check_numbers(self, ("timed_single", "resamples"), low=1)
+        check_numbers(self, ("points",), low=4)
+        check_numbers(self, ("most_speedup",), low=1, strict=True)
+        check_numbers(self, ("most_drop",), low=0, strict=True)
+        check_numbers(self, ("level",), low=0, strict=True, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """`adapler export`."""
+
+    model: Path
+    """folder of an AdapLeR model"""
+
+    output: Path
+    """folder of the copy"""
+
+    onnx: bool = False
+    """write ONNX graphs instead, which drop tokens too and run without PyTorch; needs the extra `onnx`"""
+
+    int8: bool = False
+    """with --onnx: store the backbone's matrices as int8, which is faster and changes the logits a little"""
+
+    def __post_init__(self) -> None:
+        if self.int8 and not self.onnx:
+            raise ArgumentError("--int8: only with --onnx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeoffSettings:
+    """`adapler tradeoff`."""
+
+    runs: tuple[Path, ...] = field(metadata={"positional": "RUN"})
+    """what `adapler train` or `adapler run` wrote"""
+
+    split: RecordedSplit = "validation"
+    """which split's scores"""
+
+    output: Path
+    """the table, a .csv"""

@@ -1,0 +1,144 @@
+"""The settings of the commands that train: finetune, saliency, train, and run, which is all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from adapler.errors import ArgumentError
+from adapler.training.settings import (
+    Execution,
+    Objectives,
+    Settings,
+    TaskSettings,
+    check_choices,
+    check_numbers,
+)
+from adapler.training.stages.settings.shared import NewHead, Resumable, Rounded, one_of
+
+Start = Literal["pretrained", "finetuned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(NewHead, Rounded, Resumable):
+    """`adapler finetune`."""
+
+    model: str
+    """where fine-tuning starts: hub name or folder of a pre-trained encoder, or of a classifier"""
+
+    output: Path
+    """folder of the fine-tuned model"""
+
+    task: TaskSettings
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencySettings:
+    """`adapler saliency`."""
+
+    finetuned: Path | None = None
+    """what `adapler finetune` wrote"""
+
+    model: str | None = None
+    """instead, a classifier fine-tuned elsewhere: hub name or folder"""
+
+    output: Path
+    """folder of the saliency targets"""
+
+    epochs: int = 3
+    """how many of the best fine-tuning epochs to average"""
+
+    task: TaskSettings
+    execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        one_of(self, "finetuned", "model")
+        check_numbers(self, ("epochs",), low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(NewHead, Resumable):
+    """`adapler train`."""
+
+    finetuned: Path | None = None
+    """what `adapler finetune` wrote: the start, and the reference score"""
+
+    model: str | None = None
+    """where training starts instead: the pre-trained encoder, as in the paper, a classifier fine-tuned elsewhere, or an
+    AdapLeR model, which is trained further (hub name or folder)"""
+
+    reference_score: float | None = None
+    """validation score of the fine-tuned classifier, between 0 and 1 (default: the best one in --finetuned, or that of
+    the classifier in --model, measured)"""
+
+    saliency: Path
+    """what `adapler saliency` wrote"""
+
+    output: Path
+    """folder of the trained model"""
+
+    keep_epochs: bool = False
+    """keep every epoch's checkpoint"""
+
+    task: TaskSettings
+    settings: Settings = field(default_factory=Settings)
+    objectives: Objectives = field(default_factory=Objectives)
+
+    def __post_init__(self) -> None:
+        if self.model is None and self.finetuned is None:
+            raise ArgumentError("--model: needed when --finetuned is not given")
+        if self.reference_score is not None and not 0 <= self.reference_score <= 1:
+            raise ArgumentError(f"--reference-score: {self.reference_score} is not between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(NewHead, Rounded):
+    """`adapler run`: all stages. Several `objectives` give a trade-off."""
+
+    model: str | None = None
+    """pre-trained encoder: hub name or folder"""
+
+    classifier: str | None = None
+    """instead, a classifier fine-tuned already: hub name or folder"""
+
+    output: Path
+    """run folder; a run that was stopped goes on there"""
+
+    start: Start = "pretrained"
+    """which weights the backbone has when AdapLeR training starts"""
+
+    finetune_epochs: int | None = None
+    """epochs of fine-tuning (default: --epochs)"""
+
+    finetune_learning_rate: float | None = None
+    """learning rate of fine-tuning (default: --learning-rate)"""
+
+    saliency_epochs: int = 3
+    """how many of the best fine-tuning epochs to average"""
+
+    task: TaskSettings
+    settings: Settings = field(default_factory=Settings)
+    objectives: tuple[Objectives, ...] = field(default_factory=lambda: (Objectives(),))
+
+    def __post_init__(self) -> None:
+        one_of(self, "model", "classifier")
+        check_numbers(self, ("finetune_epochs", "saliency_epochs"), low=1)
+        check_numbers(self, ("finetune_learning_rate",), low=0, strict=True)
+        check_choices(self, start=Start)
+        if not self.objectives:
+            raise ArgumentError("--phi: no value is given")
+        phis = {objectives.phi for objectives in self.objectives}
+        targets = {objectives.target_speedup for objectives in self.objectives}
+        if len(phis) > 1 and targets != {None}:
+            raise ArgumentError("--phi: one value only with --target-speedup, which starts from it and changes it")
+        if max(len(phis), len(targets)) < len(self.objectives):
+            name = "--phi" if targets == {None} else "--target-speedup"
+            raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
+
+    def finetuning(self) -> Settings:
+        """The settings of fine-tuning."""
+        changes = {"epochs": self.finetune_epochs, "learning_rate": self.finetune_learning_rate}
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        return replace(self.settings, **given)
