@@ -157,7 +157,8 @@ def tiny_adapler(
     )
     with torch.no_grad():
         for one in model.contribution_predictors:
-            one.dense.weight.normal_()
+            if predictor in ("mlp", "contextual"):
+                one.dense.weight.normal_()
             one.score.weight.normal_(std=spread)
             if predictor == "contextual":
                 one.mean.weight.normal_()

@@ -28,6 +28,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 Policy = Literal["truncate", "last", "windows"]
 SlopeSchedule = Literal["epochs", "steps"]
 ReportTo = Literal["none", "tensorboard", "wandb"]
+OUR_PREDICTORS = ("mlp", "contextual")  # known without loading torch
 
 
 def check_numbers(
@@ -192,6 +193,10 @@ class Objectives:
     """train to this speedup in FLOPs, such as 4: phi is the start only and is changed in every step. Of the evaluated
     points within 10 % of the target, the one with the best validation score is kept"""
 
+    predictor: str = "mlp"
+    """what scores the tokens: mlp (the paper's, sees each token alone), contextual (ours, sees their mean and the near
+    neighbours too), or one's own by its registered name"""
+
     contribution_hidden_size: int = 32
     """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
 
@@ -208,6 +213,13 @@ class Objectives:
             if self.phi == 0:
                 raise ArgumentError("--phi: 0 is no start for --target-speedup, which multiplies it")
         check_choices(self, slope_schedule=SlopeSchedule)
+        if self.predictor not in OUR_PREDICTORS:
+            from adapler.model.predictors import predictor_class
+
+            try:
+                predictor_class(self.predictor)
+            except ArgumentError as error:
+                raise ArgumentError(f"--{error}") from None
         check_numbers(self, ("contribution_hidden_size",), low=1)
         check_numbers(self, ("average_decay",), low=0, below=1)
 

@@ -214,12 +214,12 @@ def _start(
     are new.
 
     Raises:
-        ArgumentError: an AdapLeR model with another number of labels, or with predictors of another width.
+        ArgumentError: an AdapLeR model with another number of labels, or with predictors of another kind or width.
     """
     kind, width = _kind_of(model), objectives.contribution_hidden_size
     if kind != "adapler":
         made = AdapLeRForSequenceClassification.from_backbone(
-            model, labels=list(task.labels), contribution_hidden_size=width
+            model, labels=list(task.labels), predictor=objectives.predictor, contribution_hidden_size=width
         )
         if kind == "encoder":
             reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
@@ -230,6 +230,8 @@ def _start(
         raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {model} {labels}")
     if width not in (own, Objectives.contribution_hidden_size):
         raise ArgumentError(f"--contribution-hidden-size: {width}, but the predictors of {model} have {own}")
+    if objectives.predictor not in (trained.config.predictor, Objectives.predictor):
+        raise ArgumentError(f"--predictor: {objectives.predictor}, but those of {model} are {trained.config.predictor}")
     return trained
 
 

@@ -169,7 +169,7 @@ class AdapLeRTrainer(CheckpointTrainer):
         return total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the means of the loss parts and gradient norms since the last log, the slope, and what the controller does."""
+        """Adds the means of losses and gradient norms since the last log, the slope, and what the controller does."""
         if "loss" in logs:
             logs = {**logs, **self.numbers.means(), "slope": self.slope}
             if self.controller is not None:

@@ -87,6 +87,7 @@ def test_stages_from_a_classifier_are_those_of_the_run(
     precise = ["--max-length", "16", "--precision", "float32"]
     assert main(["saliency", *task, *precise, "--output", saliency]) == 0
     options = ["--freeze-backbone", "--phi", "0.1", "--contribution-hidden-size", "5", *QUICK]
+    options += ["--predictor", "contextual"]
     assert main(["train", *task, "--saliency", saliency, "--output", str(output), *options]) == 0
     command = ["run", "--task", str(task_folder), "--classifier", str(source), "--output", str(tmp_path / "run")]
     assert main([*command, *options]) == 0
@@ -95,6 +96,7 @@ def test_stages_from_a_classifier_are_those_of_the_run(
         for f in (output, tmp_path / "run" / "phi-0.1-post-hoc")
     ]
     assert models[0]["contribution_predictors.0.dense.weight"].shape[0] == 5
+    assert models[0]["contribution_predictors.1.near.weight"].abs().sum() > 0, "its context is trained"
     for name, tensor in models[0].items():
         assert torch.equal(tensor, models[1][name]), name
 
