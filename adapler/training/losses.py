@@ -14,14 +14,15 @@ def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -
     It is a constant for autograd: neither presence nor theta is trained through the target.
 
     Args:
-        saliency: (B, N) >= 0, 0 at padding; [CLS] in column 0.
+        saliency: (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0.
         log_presence: (B, L, N), accumulated soft mask of the layers before l.
         theta: (L - 1,).
 
     Returns:
         (B, L, N), rows sum to 1 (to 0 where the saliency is 0 everywhere).
     """
-    target = saliency[:, None, :] * log_presence.detach().exp()  # (B, L, N)
+    by_layer = saliency if saliency.dim() == 3 else saliency[:, None, :]  # (B, L or 1, N)
+    target = by_layer * log_presence.detach().exp()  # (B, L, N)
     share = torch.cat([theta.new_ones(1), theta.detach()])  # (L,): layer 0 has no theta
     target[:, :, 0] = target[:, :, 0] * share
     return target / target.sum(-1, keepdim=True).clamp(min=1e-12)

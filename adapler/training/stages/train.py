@@ -35,7 +35,7 @@ from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import TrainSettings
-from adapler.training.stages.targets import add_saliency, load_targets, targets_checksum
+from adapler.training.stages.targets import add_saliency, layers_of_targets, load_targets, targets_checksum
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
 
 
@@ -111,7 +111,7 @@ def train(
         model: where training starts: the pre-trained encoder (as in the paper), a fine-tuned classifier (needed with
             freeze_backbone, which keeps it as it is), or an AdapLeR model, which is trained further.
         tokenizer: the backbone's.
-        saliency: targets for every training row, by id.
+        saliency: targets for every training row, by id, for all layers together or for each.
         output: folder.
         settings: optimisation; learning_rate is the backbone's.
         objectives: AdapLeR's losses.
@@ -128,7 +128,7 @@ def train(
         precision; `validation` is the selected epoch in float32.
 
     Raises:
-        ArgumentError: the folder holds another run, finished or not.
+        ArgumentError: the folder holds another run, finished or not; targets of another number of layers.
         TrainingError: a loss or a gradient is not finite.
     """
     started = time.time()
@@ -150,6 +150,8 @@ def train(
         return done
     set_seed(settings.seed)
     adapler = _start(model, task, objectives=objectives, initial_head=initial_head)
+    if (layers := layers_of_targets(saliency)) not in (None, adapler.num_layers):
+        raise ArgumentError(f"saliency: targets of {layers} layers, the model has {adapler.num_layers}")
     train_rows = add_saliency(encoded["train"], saliency)
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)

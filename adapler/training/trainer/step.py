@@ -18,7 +18,7 @@ def losses_of(output: Any, saliency: Tensor, *, theta: Tensor) -> dict[str, Tens
 
     Args:
         output: AdapLeROutput of a forward pass in soft mode, with labels.
-        saliency: (B, N) targets.
+        saliency: (B, N) or (B, L, N) targets.
         theta: (L - 1,).
     """
     target = contribution_target(saliency, output.log_presence, theta)  # (B, L, N)

@@ -85,12 +85,16 @@ def test_stages_from_a_classifier_are_those_of_the_run(
     task = ["--task", str(task_folder), "--model", str(source)]
     saliency, output = str(tmp_path / "saliency"), tmp_path / "model"
     precise = ["--max-length", "16", "--precision", "float32"]
-    assert main(["saliency", *task, *precise, "--output", saliency]) == 0
+    targets = ["--target-method", "decomposition", "saliency", "--target-layer", "own", "--target-logit", "contrast"]
+    assert main(["saliency", *task, *precise, *targets, "--output", saliency]) == 0
+    assert json.loads((tmp_path / "saliency" / "run.json").read_text())["targets"]["target_layer"] == "own"
     options = ["--freeze-backbone", "--phi", "0.1", "--contribution-hidden-size", "5", *QUICK]
     options += ["--predictor", "contextual"]
     assert main(["train", *task, "--saliency", saliency, "--output", str(output), *options]) == 0
     command = ["run", "--task", str(task_folder), "--classifier", str(source), "--output", str(tmp_path / "run")]
-    assert main([*command, *options]) == 0
+    assert main([*command, *options, *targets]) == 0
+    with pytest.raises(ArgumentError, match="saliency holds a finished run with targets.target_method"):
+        main([*command, *options])
     models = [
         AdapLeRForSequenceClassification.from_pretrained(f).state_dict()
         for f in (output, tmp_path / "run" / "phi-0.1-post-hoc")

@@ -8,7 +8,7 @@ From Python, a command is called with its settings:
     run(RunSettings(task=TaskSettings(task="sst2"), model="google-bert/bert-base-uncased", output=Path("runs/sst2")))
 """
 
-from adapler.training.settings import Execution, Inference, Objectives, Settings, TaskSettings
+from adapler.training.settings import Execution, Inference, Objectives, Settings, TargetSettings, TaskSettings
 from adapler.training.stages.settings.trained import (
     CalibrateSettings,
     EvaluateSettings,
@@ -28,6 +28,7 @@ __all__ = [
     "RunSettings",
     "SaliencySettings",
     "Settings",
+    "TargetSettings",
     "TaskSettings",
     "TradeoffSettings",
     "TrainSettings",
