@@ -1,4 +1,7 @@
-"""The two losses that AdapLeR adds to cross-entropy. Dimensions: B batch, L layers, N tokens."""
+"""The two losses that AdapLeR adds to cross-entropy, and two of distillation (ours).
+
+Dimensions: B batch, L layers, N tokens, C labels, D hidden size.
+"""
 
 from __future__ import annotations
 
@@ -44,3 +47,15 @@ def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
 def length_loss(lengths: Tensor) -> Tensor:
     """L_len = mean_batch sum_l (soft length of layer l) (AdapLeR, eq. 7), scalar; lengths (B, L)."""
     return lengths.sum(-1).mean()
+
+
+def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """t^2 * mean_batch KL(softmax(teacher / t) || softmax(logits / t)) (Hinton et al., 2015), scalar; (B, C) each."""
+    goal = (teacher.float() / temperature).softmax(-1)
+    divergence = torch.xlogy(goal, goal) - goal * (logits.float() / temperature).log_softmax(-1)  # (B, C)
+    return temperature**2 * divergence.sum(-1).mean()
+
+
+def state_distillation(states: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over batch and units of the squared distance of [CLS]'s last hidden states, scalar; (B, D) each."""
+    return (states.float() - teacher.float()).square().mean()

@@ -23,12 +23,17 @@ from adapler.errors import ArgumentError
 from adapler.outputs import check_output_file as check_output_file
 from adapler.outputs import check_output_folder as check_output_folder
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
-from adapler.training.settings import TargetSettings
+from adapler.training.target_settings import TargetSettings
 
 EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated point
 STAGE = "stage.json"  # in that: what is being trained
 # Settings that older versions did not have, and what those versions did.
-UNRECORDED: dict[str, Any] = {"predictor": "mlp", "targets": as_recorded(asdict(TargetSettings()))}
+UNRECORDED: dict[str, Any] = {
+    "predictor": "mlp",
+    "logit_distillation": 0.0,
+    "state_distillation": 0.0,
+    "targets": as_recorded(asdict(TargetSettings())),
+}
 
 
 # Beginning

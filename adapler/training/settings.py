@@ -28,10 +28,6 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 Policy = Literal["truncate", "last", "windows"]
 SlopeSchedule = Literal["epochs", "steps"]
 ReportTo = Literal["none", "tensorboard", "wandb"]
-# Repeated from adapler.backbones.attribution.relevance, which needs torch: options do without.
-TargetMethod = Literal["saliency", "attention_gradient", "decomposition"]
-TargetLayer = Literal["embeddings", "own"]
-TargetLogit = Literal["gold", "predicted", "contrast"]
 OUR_PREDICTORS = ("mlp", "contextual")  # known without loading torch
 
 
@@ -197,6 +193,17 @@ class Objectives:
     """train to this speedup in FLOPs, such as 4: phi is the start only and is changed in every step. Of the evaluated
     points within 10 % of the target, the one with the best validation score is kept"""
 
+    logit_distillation: float = 0.0
+    """weight of the divergence of the logits from the fine-tuned classifier's, added to cross-entropy (ours; 0: none);
+    with --freeze-backbone that classifier is the model itself without removal"""
+
+    distillation_temperature: float = 2.0
+    """temperature of both distributions in --logit-distillation"""
+
+    state_distillation: float = 0.0
+    """weight of the mean squared distance of [CLS]'s last hidden state from the fine-tuned classifier's, added to
+    cross-entropy (ours; 0: none)"""
+
     predictor: str = "mlp"
     """what scores the tokens: mlp (the paper's, sees each token alone), contextual (ours, sees their mean and the near
     neighbours too), or one's own by its registered name"""
@@ -206,6 +213,8 @@ class Objectives:
 
     def __post_init__(self) -> None:
         check_numbers(self, ("gamma", "phi", "eta_learning_rate", "max_drop", "predictor_learning_rate"), low=0)
+        check_numbers(self, ("logit_distillation", "state_distillation"), low=0)
+        check_numbers(self, ("distillation_temperature",), low=0, strict=True)
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"{option_name(name)}: {bound} is not above 0")
@@ -227,45 +236,16 @@ class Objectives:
         check_numbers(self, ("contribution_hidden_size",), low=1)
         check_numbers(self, ("average_decay",), low=0, below=1)
 
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.logit_distillation > 0 or self.state_distillation > 0
+
     def resolved(self) -> Objectives:
         """The same with the default learning rate of post-hoc predictors filled in."""
         if self.freeze_backbone and self.predictor_learning_rate is None:
             return replace(self, predictor_learning_rate=POST_HOC_LEARNING_RATE)
         return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetSettings:
-    """What the Contribution Predictors are trained to score; the defaults are the paper's."""
-
-    target_method: tuple[TargetMethod, ...] = ("saliency",)
-    """what tells each token's share in the fine-tuned classifier's output: saliency (gradient x input),
-    attention_gradient, or decomposition (DecompX by a detached gradient); of the last two the part above 0; several:
-    their mean"""
-
-    target_layer: TargetLayer = "embeddings"
-    """embeddings: every layer learns the shares of the tokens that enter layer 0; own: each learns those of the tokens
-    that enter it"""
-
-    target_logit: TargetLogit = "gold"
-    """which output: the logit of the true class (gold) or of the predicted one, or the true class minus the strongest
-    other one (contrast)"""
-
-    def __post_init__(self) -> None:
-        if not self.target_method:
-            raise ArgumentError("--target-method: none is given")
-        for method in self.target_method:
-            if method not in get_args(TargetMethod):
-                allowed = ", ".join(get_args(TargetMethod))
-                raise ArgumentError(f"--target-method: {method!r} is not one of {allowed}")
-        if len(set(self.target_method)) < len(self.target_method):
-            raise ArgumentError(f"--target-method: {' '.join(self.target_method)} names one twice")
-        check_choices(self, target_layer=TargetLayer, target_logit=TargetLogit)
-
-    @property
-    def explained(self) -> str:
-        """The logit or contrast as `adapler.backbones.targets` calls it."""
-        return "contrast:gold" if self.target_logit == "contrast" else self.target_logit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,7 @@ def soft_pass(
         retention_mask=torch.stack(all_kept, dim=1),
         log_scores=torch.stack(all_scores, dim=1),
         log_presence=torch.stack(all_presence, dim=1),
+        head_states=hidden[0],
     )
 
 

@@ -178,6 +178,7 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
         reference_score=start.score,
         reference_precision=start.precision,
         initial_head=settings.reinit_head,
+        teacher=start.sources[0],
         resume=True,
         encoding=prepared.encoding,
     )

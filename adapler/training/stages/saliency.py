@@ -28,12 +28,13 @@ from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
 from adapler.training.resume import check_output_folder
-from adapler.training.settings import Execution, TargetSettings
+from adapler.training.settings import Execution
 from adapler.training.stages.finetune import best_epochs
 from adapler.training.stages.predicted import load_fine_tuned, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.settings import SaliencySettings
 from adapler.training.stages.targets import save_targets
+from adapler.training.target_settings import TargetSettings
 
 _SHARES = datasets.List(datasets.Value("float32"))
 

@@ -11,7 +11,6 @@ from adapler.backbones.attribution.relevance import KINDS, token_relevance
 from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.errors import ArgumentError, DataError
 from adapler.training.collator import PaddingCollator
-from adapler.training.settings import TargetMethod, TargetSettings
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import (
     add_saliency,
@@ -20,6 +19,7 @@ from adapler.training.stages.targets import (
     save_targets,
     targets_checksum,
 )
+from adapler.training.target_settings import TargetMethod, TargetSettings
 from tests.adapler.inference.test_inference import TEXTS
 from tests.conftest import LAYERS, tiny_classifier
 

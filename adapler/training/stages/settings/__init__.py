@@ -8,7 +8,7 @@ From Python, a command is called with its settings:
     run(RunSettings(task=TaskSettings(task="sst2"), model="google-bert/bert-base-uncased", output=Path("runs/sst2")))
 """
 
-from adapler.training.settings import Execution, Inference, Objectives, Settings, TargetSettings, TaskSettings
+from adapler.training.settings import Execution, Inference, Objectives, Settings, TaskSettings
 from adapler.training.stages.settings.trained import (
     CalibrateSettings,
     EvaluateSettings,
@@ -16,6 +16,7 @@ from adapler.training.stages.settings.trained import (
     TradeoffSettings,
 )
 from adapler.training.stages.settings.training import FinetuneSettings, RunSettings, SaliencySettings, TrainSettings
+from adapler.training.target_settings import TargetSettings
 
 __all__ = [
     "CalibrateSettings",

@@ -11,12 +11,12 @@ from adapler.training.settings import (
     Execution,
     Objectives,
     Settings,
-    TargetSettings,
     TaskSettings,
     check_choices,
     check_numbers,
 )
 from adapler.training.stages.settings.shared import NewHead, Resumable, Rounded, one_of
+from adapler.training.target_settings import TargetSettings
 
 Start = Literal["pretrained", "finetuned"]
 
