@@ -104,7 +104,7 @@ def test_targets_of_layers_are_joined_saved_loaded_and_padded(
 def test_damaged_targets_of_layers(rows: datasets.Dataset, tmp_path: Path) -> None:
     targets = layered(rows)
     short = targets.map(lambda row: {"saliency": [row["saliency"][0], row["saliency"][1][:-1]]})
-    with pytest.raises(DataError, match="^saliency: example 't0' has . tokens, its target -1; targets come from"):
+    with pytest.raises(DataError, match="^saliency: example 't0' has [0-9]+ tokens, its target -1; targets come from"):
         add_saliency(rows, short)
     damaged = {
         "different numbers of layers": lambda row: {"saliency": row["saliency"][: 1 if row["id"] == "t1" else 2]},
