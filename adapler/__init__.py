@@ -4,12 +4,12 @@ What happens to an input, in which file:
 
 1. A row of a task (data/tasks), a document (data/eraser) or a text becomes token ids: data/encoding.
 2. A backbone embeds them, and its layers run one by one: backbones/families.
-3. Before each layer a Contribution Predictor scores every token that is left: model/contribution.
-4. Tokens below eta / n are dropped (inference) or masked softly (training): model/passes.
+3. Before each layer a Contribution Predictor scores every token that is left: model/predictors.
+4. Tokens below eta / n are dropped (inference) or masked softly (training): model/contribution, model/passes.
 5. What is left of a batch is one packed row without padding: backbones/packing, backbones/attention.
 6. The backbone's own head classifies [CLS]; the whole model is model/modeling, its FLOPs model/flops.
 7. A split goes through in batches by length: model/prediction, inference/predict, inference/evaluation; a file: bulk.
-8. A training set gets saliency targets of a fine-tuned classifier: training/stages/finetune, saliency, targets.
+8. A training set gets targets of a fine-tuned classifier: backbones/attribution, training/stages/saliency, targets.
 9. Two losses, each for its own parameters, train the model: training/losses, training/trainer, training/selection.
 10. Settings, declared once, are options and recipes too: training/settings, training/recipes, cli/parser.
 """

@@ -147,16 +147,22 @@ def tiny_classifier(family: str = "bert", *, seed: int = 0, **options: Any) -> A
     return CLASSIFIERS[family](**options).eval()
 
 
-def tiny_adapler(family: str = "bert", *, seed: int = 0, eta: float = 0.9, spread: float = 1.0) -> Any:
+def tiny_adapler(
+    family: str = "bert", *, seed: int = 0, eta: float = 0.9, spread: float = 1.0, predictor: str = "mlp"
+) -> Any:
     """AdapLeR on a tiny classifier, with random Contribution Predictors that do drop tokens."""
     classifier = tiny_classifier(family, seed=seed)
     model = AdapLeRForSequenceClassification(
-        AdapLeRConfig(backbone_config=classifier.config.to_dict()), backbone=classifier
+        AdapLeRConfig(backbone_config=classifier.config.to_dict(), predictor=predictor), backbone=classifier
     )
     with torch.no_grad():
-        for predictor in model.contribution_predictors:
-            predictor.dense.weight.normal_()
-            predictor.score.weight.normal_(std=spread)
+        for one in model.contribution_predictors:
+            if predictor in ("mlp", "contextual"):
+                one.dense.weight.normal_()
+            one.score.weight.normal_(std=spread)
+            if predictor == "contextual":
+                one.mean.weight.normal_()
+                one.near.weight.normal_(std=0.2)
         model.eta.fill_(eta)
     return model.eval()
 

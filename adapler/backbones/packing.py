@@ -115,8 +115,8 @@ def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
 
 
 def segment_sum(values: Tensor, segments: Segments) -> Tensor:
-    """(T,) -> (B,): the sum over each sequence."""
-    return values.new_zeros(len(segments.lengths)).index_add(0, segments.owner, values)
+    """(T, ...) -> (B, ...): the sum over each sequence."""
+    return values.new_zeros(segments.lengths.shape[0], *values.shape[1:]).index_add(0, segments.owner, values)
 
 
 def segment_log_softmax(scores: Tensor, segments: Segments) -> Tensor:

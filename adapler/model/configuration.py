@@ -8,6 +8,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from adapler.errors import ArgumentError
+from adapler.model.predictors import predictor_class
 
 ETA_MIN, ETA_MAX = 0.01, 1.0
 
@@ -17,6 +18,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
 
     Args:
         backbone_config: configuration of the wrapped classifier, as an object or a dictionary with `model_type`.
+        predictor: name of the Contribution Predictors, see `adapler.model.predictors` ("mlp" is the paper's).
         contribution_hidden_size: width of the hidden layer of each Contribution Predictor (32 in the paper).
         beta: height of the soft removal function at the threshold (AdapLeR, eq. 5; 0.1 in the paper).
         eta_init: initial value of every layer's threshold factor eta, between 0.01 and 1; the threshold of
@@ -28,9 +30,10 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "adapler"
     sub_configs = {"backbone_config": AutoConfig}
-    keys_to_ignore_at_inference = ["contribution_scores", "retention_mask", "log_scores", "log_presence"]
+    keys_to_ignore_at_inference = ["contribution_scores", "retention_mask", "log_scores", "log_presence", "head_states"]
 
     backbone_config: PretrainedConfig | dict[str, Any] | None = None
+    predictor: str = "mlp"
     contribution_hidden_size: int = 32
     beta: float = 0.1
     eta_init: float = 0.25
@@ -44,6 +47,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             self.backbone_config = backbone = CONFIG_MAPPING[model_type](**backbone)
         elif not (backbone is None or isinstance(backbone, PretrainedConfig)):
             raise ArgumentError(f"backbone_config: {backbone!r} is not a configuration")
+        predictor_class(self.predictor)  # refuses a name that is not known
         for name, kind in (("contribution_hidden_size", int), ("beta", int | float), ("eta_init", int | float)):
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Contribution Predictors, thresholds, soft and hard removal: small pure pieces that everything else calls.
+"""Thresholds, soft and hard removal: small pure pieces that everything else calls.
 
 Dimensions: B batch, N tokens of a row, L layers, D hidden size. Source: Modarressi, Mohebbi and Pilehvar,
 "AdapLeR: Speeding up Inference by Adaptive Length Reduction", ACL 2022, section 3.
@@ -9,10 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
-from transformers import initialization as init
-from transformers.activations import ACT2FN
+from torch import Tensor
 
 from adapler.errors import ArgumentError
 
@@ -22,47 +19,6 @@ MASKED = -1e4
 MIN_HEADROOM = 1e-2
 # Keeps it finite when threshold_scale is 0.
 MIN_DELTA = 1e-12
-
-
-class ExactLinear(nn.Linear):
-    """A dense layer that computes in float32 or better, whatever its weights are stored in and under autocast.
-
-    `torch.ao.quantization.quantize_dynamic` replaces modules whose type is nn.Linear itself, so it leaves this one
-    alone.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., in) -> (..., out), in the input's precision, at least float32."""
-        exact = torch.promote_types(input.dtype, torch.float32)
-        with torch.autocast(input.device.type, enabled=False):
-            return linear(input.to(exact), self.weight.to(exact), self.bias.to(exact))
-
-
-class ContributionPredictor(nn.Module):
-    """Two-layer perceptron that scores each token from its hidden state (AdapLeR, section 3.1).
-
-    It starts at equal scores for all tokens (zero output weights), so an untrained model drops nothing. Thresholds
-    lie near 1/n and bfloat16 keeps 3 digits, so scores are computed in float32 or better, also in a model in half
-    precision, under autocast, or with int8 weights.
-    """
-
-    def __init__(self, hidden_size: int, *, contribution_hidden_size: int = 32, activation: str = "gelu") -> None:
-        super().__init__()
-        self.dense = ExactLinear(hidden_size, contribution_hidden_size)
-        self.activation = ACT2FN[activation]
-        self.score = ExactLinear(contribution_hidden_size, 1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the first layer's weights, set all others to 0 (transformers' functions spare loaded weights)."""
-        init.xavier_uniform_(self.dense.weight)
-        for parameter in (self.dense.bias, self.score.weight, self.score.bias):
-            init.zeros_(parameter)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Scores before the softmax: (..., D) -> (...)."""
-        scores: Tensor = self.score(self.activation(self.dense(hidden)))  # (..., D) -> (..., 32) -> (..., 1)
-        return scores.squeeze(-1)
 
 
 def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from adapler.backbones import families
 from adapler.errors import ArgumentError
+from adapler.model.predictors import predictor_class
 
 Convention = Literal["paper", "executed"]
 
@@ -61,17 +62,17 @@ def last_layer_flops(config: Any, lengths: Tensor) -> Tensor:
 
 
 def predictor_flops(config: Any, read: Tensor) -> Tensor:
-    """FLOPs of one Contribution Predictor on so many tokens.
+    """FLOPs of one Contribution Predictor on sequences of so many tokens.
 
     Args:
         config: an AdapLeRConfig.
-        read: tokens that the predictor reads, any shape.
+        read: tokens of each sequence that the predictor reads, any shape.
 
     Returns:
         The same shape, float64.
     """
-    hidden: int = config.contribution_hidden_size
-    flops: Tensor = torch.as_tensor(read).double() * 2 * (config.hidden_size * hidden + hidden)
+    cost = predictor_class(config.predictor).cost(config.hidden_size, config.contribution_hidden_size)
+    flops: Tensor = torch.as_tensor(read).double() * cost.token + cost.sequence
     return flops
 
 

@@ -24,11 +24,11 @@ from adapler.budgets.calibrated import Calibrated
 from adapler.errors import ArgumentError
 from adapler.model.arguments import check_arguments, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
-from adapler.model.contribution import ContributionPredictor
 from adapler.model.loading import load_whole
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.passes import hard_pass, soft_pass
 from adapler.model.prediction import Predicts
+from adapler.model.predictors import Predictor, predictor_class
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
@@ -39,7 +39,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
 
     Attributes:
         backbone: the plain transformers classifier; `removal="none"` gives its logits.
-        contribution_predictors: one `ContributionPredictor` a layer.
+        contribution_predictors: one predictor a layer, of the kind that `config.predictor` names.
         eta: (L,) threshold factors in [0.01, 1]; layer l drops tokens whose score is below eta^l / n^l.
         theta: (L - 1,) for layers 1..L-1, rescales [CLS]'s share of the training target; no effect at inference.
     """
@@ -68,8 +68,9 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         families.unchunk(self.backbone)
         self.num_layers = len(families.layers_of(self.backbone))
         activation = getattr(self.backbone.config, family.activation)
+        kind = predictor_class(config.predictor)
         self.contribution_predictors = nn.ModuleList(
-            ContributionPredictor(
+            kind(
                 config.hidden_size,
                 contribution_hidden_size=config.contribution_hidden_size,
                 activation=activation,
@@ -82,7 +83,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, ContributionPredictor):
+        if isinstance(module, Predictor):
             module.reset_parameters()
         elif module is self:
             init.constant_(self.eta, self.config.eta_init)
@@ -121,7 +122,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             num_labels: number of labels; default: the checkpoint's own.
             labels: label names, instead of num_labels.
             subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
-            config: fields of `AdapLeRConfig` (contribution_hidden_size, beta, eta_init).
+            config: fields of `AdapLeRConfig` (predictor, contribution_hidden_size, beta, eta_init).
 
         Raises:
             CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
@@ -129,7 +130,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or a
                 field that the configuration does not have.
         """
-        unknown = sorted(config.keys() - {"contribution_hidden_size", "beta", "eta_init"})
+        unknown = sorted(config.keys() - {"predictor", "contribution_hidden_size", "beta", "eta_init"})
         if unknown:
             raise ArgumentError(f"{unknown[0]}: not an argument of from_backbone, and not a field of AdapLeRConfig")
         backbone = load_classifier(

@@ -24,6 +24,7 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
         log_scores: (B, L, N) logarithm of contribution_scores; soft mode only.
         log_presence: (B, L, N) accumulated soft mask (sum of M) of the layers before l, 0 for [CLS]; -1e4
             for padding and for tokens physically removed; soft mode only.
+        head_states: (B, D) last hidden states that the head reads, of [CLS] or pooled; soft mode only.
     """
 
     loss: Tensor | None = None
@@ -33,3 +34,4 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     retention_mask: Tensor | None = None
     log_scores: Tensor | None = None
     log_presence: Tensor | None = None
+    head_states: Tensor | None = None

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from adapler.backbones import families
+from adapler.backbones.packing import Segments
 from adapler.model.contribution import MASKED, retention, threshold
+from adapler.model.predictors import PackedRow
 
 ATTENTION = "adapler_onnx"
 # torch.export wants an upper bound of every size that depends on the data. No batch comes near this one.
@@ -112,15 +114,18 @@ class OneText(_Graph):
         number = input_ids.shape[1]
         place = torch.arange(number)  # (n,) where each token stood in the input
         hidden = self.embed(input_ids, place[None], token_type_ids)
+        owner = torch.zeros_like(place)
         lengths, retained = [], []
         for index, predictor in enumerate(self.predictors):
-            scores = predictor(hidden[0]).softmax(-1)  # (n,)
-            present = torch.full((1,), 1.0) * scores.shape[0]
+            present = torch.full((1,), 1.0) * place.shape[0]
+            row = PackedRow(Segments(present, owners=owner), place)
+            scores = predictor(hidden[0], row).softmax(-1)  # (n,)
             delta = threshold(self.eta[index], present, scale=cast(float, threshold_scale))  # (1,)
             keep = retention(scores, delta, is_cls=place == 0)
             kept = keep.nonzero()[:, 0]
             _bounded(kept.shape[0])
             hidden, place = hidden.index_select(1, kept), place.index_select(0, kept)
+            owner = torch.zeros_like(place)
             lengths.append(keep.sum())
             retained.append(torch.zeros(number, dtype=torch.bool).index_fill(0, place, True))
             hidden = families.run_layer(self.backbone, index, hidden, positions=place[None])  # (1, n, D)
@@ -152,15 +157,15 @@ class PackedTexts(_Graph):
         is_cls = offset == 0
         entered = []
         for index, predictor in enumerate(self.predictors):
-            scores = self._softmax(predictor(hidden[0]), owner, lengths)  # (n,)
+            row = PackedRow(Segments(lengths, owners=owner), place)
+            scores = self._softmax(predictor(hidden[0], row), owner, lengths)  # (n,)
             delta = threshold(self.eta[index], lengths.to(scores.dtype), scale=cast(float, threshold_scale))  # (B,)
             keep = retention(scores, delta.index_select(0, owner), is_cls=is_cls)
             kept = keep.nonzero()[:, 0]
             _bounded(kept.shape[0])
             lengths = torch.zeros_like(lengths).index_add(0, owner, keep.to(lengths.dtype))
-            hidden, owner, is_cls = (
-                hidden.index_select(1, kept), owner.index_select(0, kept), is_cls.index_select(0, kept)
-            )  # fmt: skip
+            hidden, place = hidden.index_select(1, kept), place.index_select(0, kept)
+            owner, is_cls = owner.index_select(0, kept), is_cls.index_select(0, kept)
             entered.append(lengths)
             longest = cast(int, lengths.max().item())
             _bounded(longest)

@@ -18,7 +18,8 @@ class PaddingCollator:
     """Pads the rows of a batch on the right.
 
     Rows have input_ids, attention_mask, perhaps token_type_ids, labels and saliency; other columns are left out.
-    The batch has the first three as (B, N), labels as (B,), and saliency as (B, N) with zeros at padding.
+    The batch has the first three as (B, N), labels as (B,), and saliency as (B, N) with zeros at padding, or as
+    (B, L, N) where the rows have it for each of L layers.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -36,9 +37,10 @@ class PaddingCollator:
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         if "saliency" in rows[0]:
-            saliency = torch.zeros(batch["input_ids"].shape)
-            for index, row in enumerate(rows):
-                saliency[index, : len(row["saliency"])] = torch.as_tensor(row["saliency"])
+            targets = [torch.as_tensor(row["saliency"]) for row in rows]  # (n,) or (L, n) each
+            saliency = torch.zeros(len(rows), *targets[0].shape[:-1], batch["input_ids"].shape[1])
+            for index, target in enumerate(targets):
+                saliency[index, ..., : target.shape[-1]] = target
             batch["saliency"] = saliency
         return batch
 

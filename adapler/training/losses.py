@@ -1,4 +1,7 @@
-"""The two losses that AdapLeR adds to cross-entropy. Dimensions: B batch, L layers, N tokens."""
+"""The two losses that AdapLeR adds to cross-entropy, and two of distillation (ours).
+
+Dimensions: B batch, L layers, N tokens, C labels, D hidden size.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -
     It is a constant for autograd: neither presence nor theta is trained through the target.
 
     Args:
-        saliency: (B, N) >= 0, 0 at padding; [CLS] in column 0.
+        saliency: (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0.
         log_presence: (B, L, N), accumulated soft mask of the layers before l.
         theta: (L - 1,).
 
     Returns:
         (B, L, N), rows sum to 1 (to 0 where the saliency is 0 everywhere).
     """
-    target = saliency[:, None, :] * log_presence.detach().exp()  # (B, L, N)
+    by_layer = saliency if saliency.dim() == 3 else saliency[:, None, :]  # (B, L or 1, N)
+    target = by_layer * log_presence.detach().exp()  # (B, L, N)
     share = torch.cat([theta.new_ones(1), theta.detach()])  # (L,): layer 0 has no theta
     target[:, :, 0] = target[:, :, 0] * share
     return target / target.sum(-1, keepdim=True).clamp(min=1e-12)
@@ -43,3 +47,15 @@ def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
 def length_loss(lengths: Tensor) -> Tensor:
     """L_len = mean_batch sum_l (soft length of layer l) (AdapLeR, eq. 7), scalar; lengths (B, L)."""
     return lengths.sum(-1).mean()
+
+
+def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """t^2 * mean_batch KL(softmax(teacher / t) || softmax(logits / t)) (Hinton et al., 2015), scalar; (B, C) each."""
+    goal = (teacher.float() / temperature).softmax(-1)
+    divergence = torch.xlogy(goal, goal) - goal * (logits.float() / temperature).log_softmax(-1)  # (B, C)
+    return temperature**2 * divergence.sum(-1).mean()
+
+
+def state_distillation(states: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over batch and units of the squared distance of [CLS]'s last hidden states, scalar; (B, D) each."""
+    return (states.float() - teacher.float()).square().mean()

@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,17 @@ from adapler.errors import ArgumentError
 from adapler.outputs import check_output_file as check_output_file
 from adapler.outputs import check_output_folder as check_output_folder
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
+from adapler.training.target_settings import TargetSettings
 
 EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated point
 STAGE = "stage.json"  # in that: what is being trained
+# Settings that older versions did not have, and what those versions did.
+UNRECORDED: dict[str, Any] = {
+    "predictor": "mlp",
+    "logit_distillation": 0.0,
+    "state_distillation": 0.0,
+    "targets": as_recorded(asdict(TargetSettings())),
+}
 
 
 # Beginning
@@ -119,8 +128,9 @@ def _comparable(wanted: Mapping[str, Any], *, finished: bool) -> dict[str, Any]:
 def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """(name, value in `found`, value in `wanted`) of the first value that differs, names of nested ones with dots.
 
-    Names that `found` lacks do not count.
+    Names that `found` lacks do not count, unless it is known what the version that wrote it did.
     """
+    found = {**{name: UNRECORDED[name] for name in UNRECORDED.keys() & wanted.keys()}, **found}
     for name, value in wanted.items():
         if name not in found:
             continue

@@ -28,6 +28,7 @@ MOST_SPEEDUP = 100.0
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 SlopeSchedule = Literal["epochs", "steps"]
 ReportTo = Literal["none", "tensorboard", "wandb"]
+OUR_PREDICTORS = ("mlp", "contextual")  # known without loading torch
 
 
 def check_numbers(
@@ -196,11 +197,28 @@ class Objectives:
     """train to this speedup in FLOPs, such as 4: phi is the start only and is changed in every step. Of the evaluated
     points within 10 % of the target, the one with the best validation score is kept"""
 
+    logit_distillation: float = 0.0
+    """weight of the divergence of the logits from the fine-tuned classifier's, added to cross-entropy (ours; 0: none);
+    with --freeze-backbone that classifier is the model itself without removal"""
+
+    distillation_temperature: float = 2.0
+    """temperature of both distributions in --logit-distillation"""
+
+    state_distillation: float = 0.0
+    """weight of the mean squared distance of [CLS]'s last hidden state from the fine-tuned classifier's, added to
+    cross-entropy (ours; 0: none)"""
+
+    predictor: str = "mlp"
+    """what scores the tokens: mlp (the paper's, sees each token alone), contextual (ours, sees their mean and the near
+    neighbours too), or one's own by its registered name"""
+
     contribution_hidden_size: int = 32
     """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
 
     def __post_init__(self) -> None:
         check_numbers(self, ("gamma", "phi", "eta_learning_rate", "max_drop", "predictor_learning_rate"), low=0)
+        check_numbers(self, ("logit_distillation", "state_distillation"), low=0)
+        check_numbers(self, ("distillation_temperature",), low=0, strict=True)
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"{option_name(name)}: {bound} is not above 0")
@@ -212,8 +230,20 @@ class Objectives:
             if self.phi == 0:
                 raise ArgumentError("--phi: 0 is no start for --target-speedup, which multiplies it")
         check_choices(self, slope_schedule=SlopeSchedule)
+        if self.predictor not in OUR_PREDICTORS:
+            from adapler.model.predictors import predictor_class
+
+            try:
+                predictor_class(self.predictor)
+            except ArgumentError as error:
+                raise ArgumentError(f"--{error}") from None
         check_numbers(self, ("contribution_hidden_size",), low=1)
         check_numbers(self, ("average_decay",), low=0, below=1)
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.logit_distillation > 0 or self.state_distillation > 0
 
     def resolved(self) -> Objectives:
         """The same with the default learning rate of post-hoc predictors filled in."""

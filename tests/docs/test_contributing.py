@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from adapler.model.predictors import registry as predictors
 from analysis.metrics import plausibility, registry
 from analysis.scores import base, get_method
 from analysis.scores import registry as methods
@@ -87,6 +88,17 @@ def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytes
     test.test_reciprocal_rank_by_hand()
 
 
+def test_the_predictor_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictors, "_PREDICTORS", dict(predictors._PREDICTORS))
+    code = blocks()["adapler/model/predictors/linear.py"].replace("from __future__ import annotations\n", "")
+    made = new_module("linear_of_contributing", code).LinearPredictor
+    test = new_module("test_of_linear", blocks()["tests/adapler/model/predictors/test_linear.py"])
+    test.test_linear()
+    monkeypatch.setattr(made, "cost", staticmethod(lambda hidden_size, contribution_hidden_size: predictors.Cost(1)))
+    with pytest.raises(AssertionError):  # the recipe's test can fail
+        test.test_linear()
+
+
 def test_the_backbone_recipe_fits_the_code() -> None:
     from adapler.backbones import families
 
@@ -99,6 +111,7 @@ def test_the_backbone_recipe_fits_the_code() -> None:
 def test_files_and_functions_that_are_named_are_there() -> None:
     new = {"analysis/scores/attention/state_max.py", "tests/analysis/scores/test_scores_state_max.py"}
     new |= {"tests/analysis/metrics/test_reciprocal_rank.py"}
+    new |= {"adapler/model/predictors/linear.py", "tests/adapler/model/predictors/test_linear.py"}
     named = set(re.findall(r"\b((?:adapler|analysis|app|tests)/[\w/]+\.py)", TEXT)) - new
     assert len(named) > 8
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []

@@ -17,6 +17,7 @@ from adapler.backbones.packing import Segments, segment_softmax
 from adapler.errors import ArgumentError
 from adapler.model.contribution import retention, threshold
 from adapler.model.outputs import AdapLeROutput
+from adapler.model.predictors import PackedRow
 
 
 def hard_pass(
@@ -70,7 +71,7 @@ def hard_pass(
     all_scores, all_read, all_entered, all_lengths, all_sequences = [], [], [], [], []
     for index in range(layers):
         if remove:
-            score = segment_softmax(predictors[index](hidden[0]), segments)  # (T,)
+            score = segment_softmax(predictors[index](hidden[0], PackedRow(segments, place)), segments)  # (T,)
             all_scores.append(score)
             all_read.append(place + index * flat)
             forced = None if fate is None else fate.flatten()[place]  # (T,)

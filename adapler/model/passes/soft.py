@@ -17,6 +17,7 @@ from adapler.backbones.packing import Segments, segment_log_softmax, segment_sum
 from adapler.errors import ArgumentError
 from adapler.model.contribution import MASKED, retention, soft_removal, threshold
 from adapler.model.outputs import AdapLeROutput
+from adapler.model.predictors import PackedRow
 
 # exp(-15) of an attention weight: a token below this presence cannot matter any more in soft mode.
 GONE = -15.0
@@ -73,7 +74,8 @@ def soft_pass(
     all_scores, all_presence, all_lengths, all_kept = [], [], [], []
     for index in range(len(eta)):
         is_cls = torch.zeros_like(kept).index_fill(0, segments.first, True)
-        logits = predictors[index](hidden[0]) + presence  # (T,)
+        seen = PackedRow(segments, place, presence.exp())
+        logits = predictors[index](hidden[0], seen) + presence  # (T,)
         if probe is not None:
             logits = logits.index_add(0, segments.first, probe[index].log().to(exact).expand(len(segments.first)))
         log_scores = segment_log_softmax(logits, segments)
@@ -104,6 +106,7 @@ def soft_pass(
         retention_mask=torch.stack(all_kept, dim=1),
         log_scores=torch.stack(all_scores, dim=1),
         log_presence=torch.stack(all_presence, dim=1),
+        head_states=hidden[0],
     )
 
 

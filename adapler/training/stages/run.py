@@ -154,12 +154,12 @@ def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
 
 def _make_targets(settings: RunSettings, prepared: Prepared, start: _Start) -> None:
     execution = _execution(settings)
-    identity = saliency_identity(prepared, start.sources, execution=execution)
+    identity = saliency_identity(prepared, start.sources, targets=settings.targets, execution=execution)
     done = finished_record(start.saliency, identity, resume=True, keep_epochs=True)
     if done is None and is_main():
         if start.saliency.is_dir():
             print(f"note: {start.saliency} has no run.json, an older version wrote it: it is made anew")
-        saliency(prepared, start.sources, output=start.saliency, execution=execution)
+        saliency(prepared, start.sources, targets=settings.targets, output=start.saliency, execution=execution)
     wait_for_everyone()
 
 
@@ -178,6 +178,7 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
         reference_score=start.score,
         reference_precision=start.precision,
         initial_head=settings.reinit_head,
+        teacher=start.sources[0],
         resume=True,
         encoding=prepared.encoding,
     )

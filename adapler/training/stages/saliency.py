@@ -1,9 +1,15 @@
-"""Saliency targets of a training set, computed once from fine-tuned models."""
+"""Targets of the contribution scores of a training set, computed once from fine-tuned models.
+
+The paper's target is saliency, so that is what the command, the files and their column are called.
+
+Dimensions: B batch, K layers (1, or L of an L-layer classifier), N tokens.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +20,7 @@ from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from adapler.backbones.saliency import layer_saliency
+from adapler.backbones.attribution.relevance import token_relevance
 from adapler.data.tasks.scratch import scratch_file
 from adapler.errors import ArgumentError
 from adapler.inference.predict import CHUNK
@@ -28,8 +34,9 @@ from adapler.training.stages.predicted import load_fine_tuned, with_predicted_la
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.settings import SaliencySettings
 from adapler.training.stages.targets import save_targets
+from adapler.training.target_settings import TargetSettings
 
-_TARGETS = datasets.Features({"id": datasets.Value("string"), "saliency": datasets.List(datasets.Value("float32"))})
+_SHARES = datasets.List(datasets.Value("float32"))
 
 
 def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
@@ -44,17 +51,23 @@ def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
         settings.task, classifier, splits=("train",), seed=settings.execution.seed, unlabelled=True, workers=0
     )
     prepared = with_predicted_labels(prepared, classifier, execution=settings.execution)
-    return saliency(prepared, sources, output=settings.output, execution=settings.execution)
+    return saliency(prepared, sources, targets=settings.targets, output=settings.output, execution=settings.execution)
 
 
 def saliency(
-    prepared: Prepared, classifiers: Sequence[str | Path], *, output: Path, execution: Execution
+    prepared: Prepared,
+    classifiers: Sequence[str | Path],
+    *,
+    targets: TargetSettings,
+    output: Path,
+    execution: Execution,
 ) -> dict[str, Any]:
-    """Saliency of the training set, averaged over fine-tuned classifiers, written to a folder.
+    """Targets of the training set, averaged over fine-tuned classifiers, written to a folder.
 
     Args:
         prepared: task, tokenizer and encoded rows.
         classifiers: hub names or folders.
+        targets: what is computed.
         output: folder; gets the targets and run.json.
         execution: device and precision.
 
@@ -62,19 +75,22 @@ def saliency(
         The record written to run.json.
     """
     started = time.time()
-    targets = saliency_targets(
+    made = saliency_targets(
         [load_fine_tuned(name, prepared.task, execution=execution) for name in classifiers],
         prepared.encoded["train"],
         pad_token_id=prepared.tokenizer.pad_token_id,
         autocast=use_bfloat16(execution.precision),
+        targets=targets,
     )
-    identity = saliency_identity(prepared, classifiers, execution=execution)
-    record = record_of(identity, started=started, rows={"train": targets.num_rows})
-    save_targets(targets, output, record=record)
+    identity = saliency_identity(prepared, classifiers, targets=targets, execution=execution)
+    record = record_of(identity, started=started, rows={"train": made.num_rows})
+    save_targets(made, output, record=record)
     return record
 
 
-def saliency_identity(prepared: Prepared, classifiers: Sequence[str | Path], *, execution: Execution) -> dict[str, Any]:
+def saliency_identity(
+    prepared: Prepared, classifiers: Sequence[str | Path], *, targets: TargetSettings, execution: Execution
+) -> dict[str, Any]:
     """What determines the targets, as their record says it."""
     return identity_of(
         "saliency",
@@ -82,6 +98,7 @@ def saliency_identity(prepared: Prepared, classifiers: Sequence[str | Path], *, 
         task=prepared.task.name,
         data_checksum=prepared.task.checksum,
         encoding=prepared.encoding,
+        targets=asdict(targets),
         models=[{"model": model_name(name), "model_checksum": model_checksum(name)} for name in classifiers],
     )
 
@@ -93,10 +110,13 @@ def saliency_targets(
     pad_token_id: int,
     token_budget: int = TOKEN_BUDGET,
     autocast: bool = False,
+    targets: TargetSettings | None = None,
 ) -> datasets.Dataset:
-    """Saliency of the true class at the embedding output, averaged over classifiers (AdapLeR, section 3.3).
+    """Each token's share in what the classifiers say, averaged over them.
 
-    Each classifier's saliency of a text is normalised to sum 1 first, so that epochs weigh the same.
+    By default that is the saliency of the true class at the embedding output (AdapLeR, section 3.3); see
+    `token_relevance` for the others. Each classifier's and each method's shares of a text sum to 1 before they are
+    averaged, so that epochs and methods weigh the same.
 
     Args:
         classifiers: the best fine-tuning epochs, up to three in the paper.
@@ -104,15 +124,18 @@ def saliency_targets(
         pad_token_id: the tokenizer's.
         token_budget: padded tokens in a batch.
         autocast: bfloat16 autocast.
+        targets: methods, layer and logit; default: the paper's.
 
     Returns:
-        columns id and saliency (a list of floats that sum to 1, one for each input id).
+        columns id and saliency: a list of floats that sum to 1, one for each input id; with `target_layer="own"` one
+        such list for each layer. A text of which a method says nothing (no share above 0) counts as 0 there.
 
     Raises:
         ArgumentError: no classifier.
     """
     if not classifiers:
         raise ArgumentError("classifiers: at least one fine-tuned model is needed")
+    targets = TargetSettings() if targets is None else targets
     starts = range(0, len(dataset), CHUNK)
     with tqdm(total=len(dataset) * len(classifiers), desc="saliency", unit="text") as bar:
         parts = (
@@ -122,6 +145,7 @@ def saliency_targets(
                 pad_token_id=pad_token_id,
                 token_budget=token_budget,
                 autocast=autocast,
+                targets=targets,
                 bar=bar,
             )
             for start in starts
@@ -129,7 +153,7 @@ def saliency_targets(
         if len(starts) == 1:
             return next(parts)
         path = scratch_file()
-        with ArrowWriter(features=_TARGETS, path=str(path)) as writer:
+        with ArrowWriter(features=_features(targets), path=str(path)) as writer:
             for part in parts:
                 writer.write_table(part.data.table)
             writer.finalize()
@@ -143,23 +167,34 @@ def _targets_of(
     pad_token_id: int,
     token_budget: int,
     autocast: bool,
+    targets: TargetSettings,
     bar: Any,
 ) -> datasets.Dataset:
     """saliency_targets of rows that fit the memory."""
     columns = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in dataset.column_names]
     rows, labels = dataset.select_columns(columns).to_list(), dataset["labels"]
     lengths = [len(row["input_ids"]) for row in rows]
-    totals = [np.zeros(length, dtype=np.float64) for length in lengths]
+    layers = None if targets.target_layer == "own" else (0,)
+    totals: list[Any] = [0.0] * len(lengths)  # (K, n) each
     for classifier in classifiers:
         for batch in batches_by_length(lengths, token_budget=token_budget):
             device = classifier.device
             inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
             inputs["labels"] = torch.tensor([labels[row] for row in batch], device=device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-                scores = layer_saliency(classifier, inputs, target="gold", layers=(0,))[:, 0]  # (B, N)
-            by_row = scores.cpu().numpy()
+                parts = [
+                    token_relevance(classifier, inputs, kind=method, target=targets.explained, layers=layers)
+                    for method in targets.target_method
+                ]
+            shares = torch.stack(parts).double().mean(0).cpu().numpy()  # (B, K, N)
             for position, row in enumerate(batch):
-                totals[row] += by_row[position, : lengths[row]]
+                totals[row] = totals[row] + shares[position, :, : lengths[row]]
             bar.update(len(batch))
-    saliency = [(total / len(classifiers)).astype(np.float32) for total in totals]
-    return datasets.Dataset.from_dict({"id": dataset["id"][:], "saliency": saliency}, features=_TARGETS)
+    means = [(total / len(classifiers)).astype(np.float32) for total in totals]
+    found = {"id": dataset["id"][:], "saliency": means if layers is None else [mean[0] for mean in means]}
+    return datasets.Dataset.from_dict(found, features=_features(targets))
+
+
+def _features(targets: TargetSettings) -> datasets.Features:
+    shares = datasets.List(_SHARES) if targets.target_layer == "own" else _SHARES
+    return datasets.Features({"id": datasets.Value("string"), "saliency": shares})

@@ -1,4 +1,8 @@
-"""Saliency targets on disk: stored by example id, joined to encoded rows by it."""
+"""Targets on disk: stored by example id, joined to encoded rows by it.
+
+The column is called saliency, which is the paper's target, whatever they were made of. A row's target is a list of n
+numbers, one a token, or L such lists, one a layer.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +31,15 @@ def save_targets(targets: datasets.Dataset, path: str | Path, *, record: Mapping
 
 
 def targets_checksum(targets: datasets.Dataset) -> str:
-    """sha256 over ids and saliencies."""
+    """sha256 over ids and targets."""
     digest = hashlib.sha256()
     for batch in targets.select_columns(["id", "saliency"]).iter(batch_size=4096):
         digest.update("\0".join(batch["id"]).encode())
         for saliency in batch["saliency"]:
-            digest.update(np.asarray(saliency, dtype=np.float32).tobytes())
+            values = np.asarray(saliency, dtype=np.float32)  # (n,) or (L, n)
+            if values.ndim == 2:  # two layers of three tokens are not one of six
+                digest.update(str(values.shape).encode())
+            digest.update(values.tobytes())
     return digest.hexdigest()
 
 
@@ -41,7 +48,7 @@ def load_targets(path: str | Path) -> datasets.Dataset:
 
     Raises:
         DataError: no such folder, damaged, or other contents: an id that is no text or is there twice, a saliency
-            that is negative, not finite, or no list of numbers.
+            that is negative, not finite, or no list of numbers (or of such lists, as many in each row).
     """
     if not (Path(path) / "dataset_info.json").is_file():
         raise DataError(f"{path}: no saliency targets here; `adapler saliency` writes them")
@@ -57,19 +64,36 @@ def load_targets(path: str | Path) -> datasets.Dataset:
 
 
 def _check_targets(contents: Any, path: str | Path) -> None:
-    """Raises DataError for columns that are not (text, list of numbers >= 0)."""
+    """Raises DataError for columns that are not (text, list of numbers >= 0, or as many such lists in each row)."""
     ids, saliency = contents["id"], contents["saliency"]
     wrong = None
     if ids.null_count or str(ids.type) not in ("string", "large_string"):
         wrong = "an id is no text"
     elif pc.count_distinct(ids).as_py() < len(ids):
         wrong = "an id is there twice"
-    elif saliency.null_count or not str(saliency.type).startswith(("list<", "large_list<")):
+    elif saliency.null_count or not _is_list(saliency.type):
         wrong = "a saliency is no list"
-    elif not all(_are_weights(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in saliency.chunks):
+    elif _is_list(saliency.type.value_type) and not _are_layers(saliency):
+        wrong = "rows have different numbers of layers, or a layer's tokens are missing"
+    elif not all(_are_weights(_numbers(chunk)) for chunk in saliency.chunks):
         wrong = "a saliency is not a number of at least 0"
     if wrong is not None:
         raise DataError(f"{path}: damaged saliency targets ({wrong}); `adapler saliency` writes them anew")
+
+
+def _is_list(kind: Any) -> bool:
+    return str(kind).startswith(("list<", "large_list<"))
+
+
+def _are_layers(saliency: Any) -> bool:
+    layers = pc.unique(pc.list_value_length(saliency))
+    return len(layers) <= 1 and layers.to_pylist() != [0] and not pc.list_flatten(saliency).null_count
+
+
+def _numbers(chunk: Any) -> Any:
+    while _is_list(chunk.type):
+        chunk = chunk.flatten()
+    return chunk.to_numpy(zero_copy_only=False)
 
 
 def _are_weights(values: Any) -> bool:
@@ -89,7 +113,7 @@ def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datase
         raise DataError(f"saliency: no target for example {ids[row].as_py()!r}; compute targets on this training set")
     place = found.to_numpy()
     tokens = pc.list_value_length(_column(dataset, "input_ids")).to_numpy()
-    lengths = pc.list_value_length(_column(targets, "saliency")).to_numpy()[place]
+    lengths = _lengths(_column(targets, "saliency"))[place]
     if (different := np.flatnonzero(tokens != lengths)).size:
         row = int(different[0])
         raise DataError(
@@ -99,6 +123,21 @@ def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datase
     if not np.array_equal(place, np.arange(len(targets))):
         targets = _flat(targets.select(place.tolist()))
     return datasets.concatenate_datasets([_flat(dataset), targets.select_columns(["saliency"])], axis=1)
+
+
+def layers_of_targets(targets: datasets.Dataset) -> int | None:
+    """For how many layers each row has a target of its own; None: one target for all layers."""
+    column = _column(targets, "saliency")
+    return pc.list_value_length(column)[0].as_py() if len(column) and _is_list(column.type.value_type) else None
+
+
+def _lengths(saliency: Any) -> Any:
+    """Tokens of each row's target; -1 where its layers have different numbers of them."""
+    lengths = pc.list_value_length(saliency).to_numpy()
+    if not _is_list(saliency.type.value_type):
+        return lengths
+    by_layer = pc.list_value_length(pc.list_flatten(saliency)).to_numpy().reshape(len(lengths), -1)  # (rows, L)
+    return np.where((by_layer == by_layer[:, :1]).all(1), by_layer[:, 0], -1)
 
 
 def _column(dataset: datasets.Dataset, name: str) -> Any:

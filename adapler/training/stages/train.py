@@ -27,15 +27,23 @@ from adapler.training.arguments import (
     training_arguments,
 )
 from adapler.training.collator import PaddingCollator
-from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
+from adapler.training.records import (
+    epochs_of,
+    identity_of,
+    inputs_of,
+    model_checksum,
+    model_name,
+    read_record,
+    record_of,
+)
 from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
 from adapler.training.stages.finish import finish_stage
-from adapler.training.stages.predicted import measured_score, with_predicted_labels
+from adapler.training.stages.predicted import load_fine_tuned, measured_score, with_predicted_labels
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import TrainSettings
-from adapler.training.stages.targets import add_saliency, load_targets, targets_checksum
+from adapler.training.stages.targets import add_saliency, layers_of_targets, load_targets, targets_checksum
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
 
 
@@ -80,6 +88,7 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
         reference_score=score,
         reference_precision=precision,
         initial_head=settings.reinit_head,
+        teacher=settings.finetuned,
         resume=settings.resume,
         keep_epochs=settings.keep_epochs,
         encoding=prepared.encoding,
@@ -99,6 +108,7 @@ def train(
     reference_score: float | None,
     reference_precision: str | None = None,
     initial_head: str = "auto",
+    teacher: str | Path | None = None,
     resume: bool = False,
     keep_epochs: bool = False,
     encoding: Mapping[str, Any] | None = None,
@@ -111,7 +121,7 @@ def train(
         model: where training starts: the pre-trained encoder (as in the paper), a fine-tuned classifier (needed with
             freeze_backbone, which keeps it as it is), or an AdapLeR model, which is trained further.
         tokenizer: the backbone's.
-        saliency: targets for every training row, by id.
+        saliency: targets for every training row, by id, for all layers together or for each.
         output: folder.
         settings: optimisation; learning_rate is the backbone's.
         objectives: AdapLeR's losses.
@@ -119,6 +129,8 @@ def train(
             validation score decides.
         reference_precision: "float32" or "bfloat16", what that score was computed in, for the record; None: unknown.
         initial_head: see checkpoints.reinitialise_head; used only when `model` is not fine-tuned.
+        teacher: fine-tuned classifier to distil from, where the objectives say so; default: `model`, if it is one. With
+            freeze_backbone it is not read.
         resume: go on from the newest checkpoint; a finished run is left as it is.
         keep_epochs: keep the checkpoints, optimiser state included.
         encoding: how the splits were encoded, for the record.
@@ -128,7 +140,7 @@ def train(
         precision; `validation` is the selected epoch in float32.
 
     Raises:
-        ArgumentError: the folder holds another run, finished or not.
+        ArgumentError: the folder holds another run, finished or not; targets of another number of layers.
         TrainingError: a loss or a gradient is not finite.
     """
     started = time.time()
@@ -136,6 +148,9 @@ def train(
     join_processes(device(settings.device))
     if objectives.freeze_backbone and _kind_of(model) == "encoder":
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
+    if teacher is None and _kind_of(model) != "encoder":
+        teacher = model
+    read = teacher if objectives.distils and not objectives.freeze_backbone else None  # a frozen one teaches itself
     identity = identity_of(
         "train",
         settings,
@@ -145,11 +160,14 @@ def train(
         reference_score=reference_score,
         reinit_head=initial_head,
         start=_kind_of(model),
+        **({} if read is None else {"teacher": model_name(read), "teacher_checksum": model_checksum(read)}),
     )
     if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
         return done
     set_seed(settings.seed)
     adapler = _start(model, task, objectives=objectives, initial_head=initial_head)
+    if (layers := layers_of_targets(saliency)) not in (None, adapler.num_layers):
+        raise ArgumentError(f"saliency: targets of {layers} layers, the model has {adapler.num_layers}")
     train_rows = add_saliency(encoded["train"], saliency)
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
@@ -172,6 +190,7 @@ def train(
             train_dataset=train_rows,
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
+            teacher=None if read is None else load_fine_tuned(read, task, execution=settings),
             callbacks=[StopWhenNotFinite(), *report_callbacks(settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -214,12 +233,12 @@ def _start(
     are new.
 
     Raises:
-        ArgumentError: an AdapLeR model with another number of labels, or with predictors of another width.
+        ArgumentError: an AdapLeR model with another number of labels, or with predictors of another kind or width.
     """
     kind, width = _kind_of(model), objectives.contribution_hidden_size
     if kind != "adapler":
         made = AdapLeRForSequenceClassification.from_backbone(
-            model, labels=list(task.labels), contribution_hidden_size=width
+            model, labels=list(task.labels), predictor=objectives.predictor, contribution_hidden_size=width
         )
         if kind == "encoder":
             reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
@@ -230,6 +249,8 @@ def _start(
         raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {model} {labels}")
     if width not in (own, Objectives.contribution_hidden_size):
         raise ArgumentError(f"--contribution-hidden-size: {width}, but the predictors of {model} have {own}")
+    if objectives.predictor not in (trained.config.predictor, Objectives.predictor):
+        raise ArgumentError(f"--predictor: {objectives.predictor}, but those of {model} are {trained.config.predictor}")
     return trained
 
 

@@ -1,32 +1,63 @@
 """The losses of a training batch, and the gradients of the thresholds.
 
-Dimensions: B batch, N tokens, L layers.
+Dimensions: B batch, N tokens, L layers, C labels, D hidden size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adapler.training.losses import contribution_loss, contribution_target, length_loss
+from adapler.training.losses import (
+    contribution_loss,
+    contribution_target,
+    length_loss,
+    logit_distillation,
+    state_distillation,
+)
+from adapler.training.settings import Objectives
 
 
-def losses_of(output: Any, saliency: Tensor, *, theta: Tensor) -> dict[str, Tensor]:
-    """The three losses of a batch, scalars, by the names that the log gives them.
+def losses_of(
+    output: Any,
+    saliency: Tensor,
+    *,
+    theta: Tensor,
+    teacher: tuple[Tensor, Tensor] | None = None,
+    temperature: float = 1.0,
+) -> dict[str, Tensor]:
+    """The losses of a batch, scalars, by the names that the log gives them.
 
     Args:
         output: AdapLeROutput of a forward pass in soft mode, with labels.
-        saliency: (B, N) targets.
+        saliency: (B, N) or (B, L, N) targets.
         theta: (L - 1,).
+        teacher: logits (B, C) and last hidden states (B, D) of the classifier to distil from; None: no such losses.
+        temperature: of the logits' distributions.
     """
     target = contribution_target(saliency, output.log_presence, theta)  # (B, L, N)
-    return {
+    found = {
         "cross_entropy": output.loss.float(),
         "contribution_loss": contribution_loss(output.log_scores, target),
         "soft_length": length_loss(output.lengths.float()),
     }
+    if teacher is not None:
+        found["logit_distillation"] = logit_distillation(output.logits, teacher[0], temperature=temperature)
+        found["state_distillation"] = state_distillation(output.head_states, teacher[1])
+    return found
+
+
+def task_loss(losses: Mapping[str, Tensor], objectives: Objectives) -> Tensor:
+    """Cross-entropy and, with a teacher, the weighted losses of distillation: a part of both objectives, scalar."""
+    loss = losses["cross_entropy"]
+    for name in ("logit_distillation", "state_distillation"):
+        weight = getattr(objectives, name)
+        if weight:
+            loss = loss + weight * losses[name]
+    return loss
 
 
 def add_threshold_gradients(loss: Tensor, *, eta: nn.Parameter, theta: nn.Parameter, probe: Tensor) -> None:

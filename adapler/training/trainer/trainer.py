@@ -10,17 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.model.passes import plain_pass
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import WeightAverage
 from adapler.training.schedule import SpeedController, slope_at, slope_at_step
 from adapler.training.trainer.checkpoints import CheckpointTrainer
+from adapler.training.trainer.distillation import teacher_of
 from adapler.training.trainer.evaluation import point_metrics
 from adapler.training.trainer.guards import StepGuard, StepNumbers
 from adapler.training.trainer.parameters import THRESHOLDS, clip_apart, optimizer_groups, weight_groups
-from adapler.training.trainer.step import add_threshold_gradients, average_over_processes, losses_of
+from adapler.training.trainer.step import add_threshold_gradients, average_over_processes, losses_of, task_loss
 
 
 class AdapLeRTrainer(CheckpointTrainer):
@@ -30,11 +33,21 @@ class AdapLeRTrainer(CheckpointTrainer):
         eta, theta:                                     CE + phi * L_len, and nothing else
 
     Each group's gradient is taken of its own sum, so neither weight can leak into the other group. Rows of the
-    training set need `saliency` (see adapler.training.stages.targets). Evaluation is in hard mode.
+    training set need `saliency` (see adapler.training.stages.targets). Evaluation is in hard mode. Losses of
+    distillation, where their weights are above 0, are added to CE in both lines; `teacher` is the classifier that they
+    learn from (see trainer/distillation).
     """
 
-    def __init__(self, model: AdapLeRForSequenceClassification, args: AdapLeRTrainingArguments, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: AdapLeRForSequenceClassification,
+        args: AdapLeRTrainingArguments,
+        *,
+        teacher: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.objectives = args.objectives.resolved()
+        self.teacher = teacher_of(model, teacher, objectives=self.objectives)
         if self.objectives.freeze_backbone:
             model.backbone.requires_grad_(False)
         # Their gradients are set here, by hand, and averaged over processes here too.
@@ -114,12 +127,12 @@ class AdapLeRTrainer(CheckpointTrainer):
         probe = torch.ones_like(self.core.eta).requires_grad_()  # (L,)
         parts = self._losses(model, inputs, probe=probe)
         self.numbers.add_losses(parts)
+        task = task_loss(parts, self.objectives)
 
         share = 1 / self.current_gradient_accumulation_steps
-        cross_entropy = parts["cross_entropy"]
-        second = share * (cross_entropy + self.phi * parts["soft_length"])
+        second = share * (task + self.phi * parts["soft_length"])
         add_threshold_gradients(second, eta=self.core.eta, theta=self.core.theta, probe=probe)
-        loss = cross_entropy + self.objectives.gamma * parts["contribution_loss"]
+        loss = task + self.objectives.gamma * parts["contribution_loss"]
         trained = [parameter for group in weight_groups(self.core).values() for _, parameter in group]
         self.accelerator.backward(share * loss, inputs=trained)
         if self.accelerator.sync_gradients:
@@ -128,7 +141,7 @@ class AdapLeRTrainer(CheckpointTrainer):
         return reported
 
     def _losses(self, model: nn.Module, inputs: dict[str, Any], *, probe: Tensor) -> dict[str, Tensor]:
-        """The three losses of a batch, scalars."""
+        """The losses of a batch, scalars."""
         batch = {name: value for name, value in inputs.items() if name != "saliency"}
         with self.compute_loss_context_manager():
             output = model(
@@ -140,7 +153,22 @@ class AdapLeRTrainer(CheckpointTrainer):
             )
         if self.controller is not None:
             self._observe(self.controller, lengths_in=inputs["attention_mask"].sum(1), lengths=output.lengths)
-        return losses_of(output, inputs["saliency"], theta=self.core.theta)
+        taught = None
+        if self.teacher is not None:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                taught = plain_pass(
+                    self.teacher.to(inputs["input_ids"].device),
+                    input_ids=inputs["input_ids"],
+                    mask=inputs["attention_mask"],
+                    token_type_ids=inputs.get("token_type_ids"),
+                )
+        return losses_of(
+            output,
+            inputs["saliency"],
+            theta=self.core.theta,
+            teacher=taught,
+            temperature=self.objectives.distillation_temperature,
+        )
 
     @property
     def phi(self) -> float:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
+from adapler.backbones.attribution.attention import accumulated
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import TO_OUTPUT, scoring_method
 from analysis.scores.shared.attention_gradients import attention_gradient_maps
-from analysis.scores.shared.precision import full_precision
 from analysis.scores.shared.targets import Target
 
 
@@ -40,15 +38,5 @@ def attention_gradient(model: Any, batch: Batch, *, target: Target = "predicted"
         the target is cut off at 0.
     Reference: Chefer, Gur and Wolf (2021), Generic Attention-model Explainability, https://arxiv.org/abs/2103.15679
     """
-    maps = attention_gradient_maps(model, batch, target)
-    n_batch, n_tokens = batch.attention_mask.shape
-    row = torch.zeros(n_batch, 1, n_tokens, device=batch.input_ids.device, dtype=maps[0].dtype)
-    row[:, :, 0] = 1.0
-    rows = []
-    with full_precision(batch):
-        for weights in reversed(maps):
-            row = row + torch.bmm(row, weights)  # (B, 1, N)
-            rows.append(row.clone())
-    relevance = torch.cat(rows[::-1], dim=1)  # (B, L, N)
-    relevance[:, :, 0] -= 1.0
+    relevance = accumulated(attention_gradient_maps(model, batch, target))  # (B, L, N)
     return LayerScores(normalise(relevance.clamp_min(0), batch.attention_mask))

@@ -1,4 +1,4 @@
-"""Attention weights times their gradients, one map a layer, for the methods that read them.
+"""The maps of `adapler.backbones.attribution.attention`, for the methods that read them.
 
 B batch, N padded length
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from adapler.errors import ArgumentError
+from adapler.backbones.attribution import attention
 from analysis.scores.base import Batch
-from analysis.scores.shared.forward import differentiable, eager_forward, share_logits
-from analysis.scores.shared.precision import full, full_precision
-from analysis.scores.shared.targets import Target, target_value, weights_of
+from analysis.scores.shared.forward import share_logits
+from analysis.scores.shared.targets import Target, weights_of
 
 
 def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Tensor]:
@@ -24,21 +22,10 @@ def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Te
     """
 
     def compute() -> list[Tensor]:
-        with differentiable(model) as twin:
-            output = eager_forward(twin, batch)
-            weights = weights_of(model, batch, target, output.logits)
-            value = target_value(output.logits, weights).sum()
-            gradients = torch.autograd.grad(value, output.attentions, allow_unused=True)
-        share_logits(model, batch, output.logits)
-        if any(gradient is None for gradient in gradients):
-            raise ArgumentError(
-                f"model: the attention weights that {type(model).__name__} returns are not the ones its prediction "
-                "is computed from; attention x gradient cannot run on it"
-            )
-        with full_precision(batch):
-            return [
-                (full(gradient) * full(attention.detach())).clamp_min(0).mean(1).to(batch.input_ids.device)
-                for attention, gradient in zip(output.attentions, gradients, strict=True)
-            ]
+        maps, logits = attention.attention_gradient_maps(
+            model, batch.model_inputs(), weigh=lambda logits: weights_of(model, batch, target, logits)
+        )
+        share_logits(model, batch, logits)
+        return maps
 
     return batch.shared(model, f"attention_gradient_maps {target!r}", compute)

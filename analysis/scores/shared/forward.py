@@ -1,50 +1,30 @@
-"""Forward passes that methods share. The model itself is never written to.
-
-Methods run a working copy: modules of its own that share the model's weights. Whatever is set on it - evaluation
-mode, hooks, the attention implementation, what transformers and captum leave on modules - goes away with it, after
-an error too. So the model is left as found, and threads can explain one model at the same time.
+"""Forward passes that methods share. The model itself is never written to: methods run a working copy.
 
 B batch, N padded length, H heads, C classes
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adapler.errors import ArgumentError
+from adapler.backbones.attribution.twin import differentiable, working_copy
+from adapler.backbones.attribution.twin import eager_forward as twin_forward
 from analysis.scores.base import Batch
 from analysis.scores.shared.precision import full_precision
 
-
-def working_copy(model: Any) -> Any:
-    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers.
-
-    Hooks of the model are there too. It takes the time of a copy of the module tree, no copy of a tensor.
-    """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    for module in model.modules():
-        shared |= {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
-    return copy.deepcopy(model, shared).eval()
-
-
-@contextmanager
-def differentiable(model: Any) -> Iterator[Any]:
-    """A working copy whose activations carry gradients even when every weight is frozen; gradients are on inside."""
-
-    def require(module: Any, inputs: Any, output: Tensor) -> Tensor:
-        return output if output.requires_grad else output.requires_grad_()
-
-    twin = working_copy(model)
-    twin.get_input_embeddings().register_forward_hook(require)
-    with torch.enable_grad():
-        yield twin
+__all__ = [
+    "AttentionPass",
+    "attention_pass",
+    "classifier_logits",
+    "differentiable",
+    "eager_forward",
+    "share_logits",
+    "working_copy",
+]
 
 
 def eager_forward(twin: Any, batch: Batch, **options: Any) -> Any:
@@ -52,16 +32,7 @@ def eager_forward(twin: Any, batch: Batch, **options: Any) -> Any:
 
     Raises ArgumentError, naming the model class and its implementation, when the model returns no weights.
     """
-    twin.set_attn_implementation("eager")
-    output = twin(**batch.model_inputs(), output_attentions=True, **options)
-    weights = output.attentions
-    if not weights or any(layer is None for layer in weights):
-        used = getattr(twin.config, "_attn_implementation", None)
-        raise ArgumentError(
-            f"model: {type(twin).__name__} returned no attention weights "
-            f"(attention implementation {used!r}); methods that read attention cannot run on it"
-        )
-    return output
+    return twin_forward(twin, batch.model_inputs(), **options)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,10 +23,10 @@ from transformers import (
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.backbones import families
 from adapler.backbones.attention import adapler_attention
+from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.backbones.packing import Segments
 from adapler.backbones.positional import pairwise
 from adapler.backbones.positional.mpnet import relative_bias
-from adapler.backbones.saliency import layer_saliency
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
 OTHER_NAMES = {

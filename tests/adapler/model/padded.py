@@ -38,7 +38,7 @@ def soft(
     is_cls[:, 0] = True
     rows: dict[str, list[Tensor]] = {"scores": [], "presence": [], "lengths": [], "kept": []}
     for index in range(len(families.layers_of(backbone))):
-        logits = model.contribution_predictors[index](hidden) + presence  # (B, N)
+        logits = _scores(model, index, hidden, presence) + presence  # (B, N)
         if probe is not None:
             logits = torch.cat([logits[:, :1] + probe[index].log(), logits[:, 1:]], dim=1)
         log_scores = logits.log_softmax(-1)
@@ -54,15 +54,30 @@ def soft(
         rows["lengths"].append(1 + presence[:, 1:].exp().sum(-1))
         bias = presence[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)  # (B, 1, N, N)
         hidden = _layer(backbone, index, hidden, bias)
+    head_states = _pooled(backbone, hidden, presence)
     stacked = {name: torch.stack(values, dim=1) for name, values in rows.items()}
     return AdapLeROutput(
-        logits=families.head(backbone, _pooled(backbone, hidden, presence)),
+        logits=families.head(backbone, head_states),
         lengths=stacked["lengths"],
         contribution_scores=stacked["scores"].exp(),
         retention_mask=stacked["kept"],
         log_scores=stacked["scores"],
         log_presence=stacked["presence"],
+        head_states=head_states,
     )
+
+
+def _scores(model: Any, index: int, hidden: Tensor, presence: Tensor) -> Tensor:
+    """(B, N) of layer `index`'s predictor; the contextual one's neighbours by a convolution over the padded batch."""
+    cp, weights = model.contribution_predictors[index], presence.exp()[..., None]  # (B, N, 1)
+    if model.config.predictor == "mlp":
+        return cp(hidden)  # type: ignore[no-any-return]
+    units = cp.dense(hidden)  # (B, N, H)
+    mean = (weights * hidden).sum(1, keepdim=True) / weights.sum(1, keepdim=True)  # (B, 1, D)
+    before_2, before_1, after_1, after_2 = cp.near.weight.split(units.shape[-1], dim=1)
+    kernel = torch.stack([before_2, before_1, torch.zeros_like(before_1), after_1, after_2], dim=-1)  # (H, H, 5)
+    near = torch.nn.functional.conv1d((weights * units).transpose(1, 2), kernel, padding=2).transpose(1, 2)
+    return cp.score(cp.activation(units + cp.mean(mean) + near))[..., 0]  # type: ignore[no-any-return]
 
 
 def _layer(backbone: Any, index: int, hidden: Tensor, bias: Tensor) -> Tensor:

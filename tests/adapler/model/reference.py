@@ -118,11 +118,32 @@ def head(backbone: Any, cls: Tensor) -> Tensor:
             return backbone.classifier(torch.relu(backbone.pre_classifier(cls)))
 
 
-def predictor(model: Any, layer: int, hidden: Tensor) -> Tensor:
-    """W2 . gelu(W1 . h + b1) + b2: (n, D) -> (n,)."""
+def predictor(model: Any, layer: int, hidden: Tensor, places: list[int], presence: Tensor | None = None) -> Tensor:
+    """(n,) scores of tokens that stood at these places of the input, by the equations; presence (n,), default 1."""
     cp = model.contribution_predictors[layer]
-    weights = [x.detach().to(hidden.dtype) for x in (cp.dense.weight, cp.dense.bias, cp.score.weight, cp.score.bias)]
-    return (gelu(hidden @ weights[0].T + weights[1]) @ weights[2].T + weights[3])[:, 0]
+    weights = {name: value.detach().to(hidden.dtype) for name, value in cp.state_dict().items()}
+    units = hidden @ weights["dense.weight"].T + weights["dense.bias"]  # (n, H)
+    if model.config.predictor == "contextual":
+        units = _with_context(weights, units, hidden, places, torch.ones(len(places)) if presence is None else presence)
+    return (gelu(units) @ weights["score.weight"].T + weights["score.bias"])[:, 0]
+
+
+def _with_context(
+    weights: dict[str, Tensor], units: Tensor, hidden: Tensor, places: list[int], presence: Tensor
+) -> Tensor:
+    """(n, H) units, the map of the weighted mean state, and a map of each neighbour's units for each distance."""
+    presence = presence.to(hidden.dtype)
+    mean = sum(m * h for m, h in zip(presence, hidden, strict=True)) / presence.sum()
+    maps = weights["near.weight"].split(units.shape[1], dim=1)  # of the distances -2, -1, 1, 2
+    rows = []
+    for i, place in enumerate(places):
+        row = units[i] + weights["mean.weight"] @ mean
+        for distance, matrix in zip((-2, -1, 1, 2), maps, strict=True):
+            if place + distance in places:
+                j = places.index(place + distance)
+                row = row + presence[j] * (matrix @ units[j])
+        rows.append(row)
+    return torch.stack(rows)
 
 
 @torch.no_grad()
@@ -133,7 +154,7 @@ def hard(model: Any, ids: Tensor, *, types: Tensor | None = None, scale: float =
     alive = list(range(len(ids)))
     kept, scores, margin = [], [], float("inf")
     for index in range(len(layers(backbone))):
-        score = predictor(model, index, hidden).softmax(0)
+        score = predictor(model, index, hidden, alive).softmax(0)
         delta = scale * float(model.eta[index]) / len(alive)
         row = torch.zeros(len(ids))
         row[alive] = score
@@ -161,7 +182,7 @@ def soft(
     total = torch.zeros(len(ids), dtype=torch.float64)
     all_scores, all_presence, all_lengths = [], [], []
     for index in range(len(layers(backbone))):
-        score = predictor(model, index, hidden).softmax(0) * presence
+        score = predictor(model, index, hidden, list(range(len(ids))), presence).softmax(0) * presence
         if probe is not None:
             score = torch.cat([score[:1] * probe[index], score[1:]])
         score = score / score.sum()

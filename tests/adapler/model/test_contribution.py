@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapler.errors import ArgumentError
-from adapler.model.contribution import ContributionPredictor, retention, soft_removal, threshold
+from adapler.model.contribution import retention, soft_removal, threshold
+from adapler.model.predictors import ContributionPredictor
 
 
 def test_threshold() -> None:

@@ -36,9 +36,10 @@ def test_backbone_flops_equal_the_counter(family: str, length: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("predictor", ["mlp", "contextual"])
 @pytest.mark.parametrize("convention", ["paper", "executed"])
-def test_adapler_flops_equal_the_counter(family: str, convention: Any) -> None:
-    model = tiny_adapler(family)
+def test_adapler_flops_equal_the_counter(family: str, predictor: str, convention: Any) -> None:
+    model = tiny_adapler(family, predictor=predictor)
     if convention == "paper":  # a layer with a hook runs whole
         layers_of(model.backbone)[-1].register_forward_hook(lambda *_: None)
     dropped = 0

@@ -17,8 +17,8 @@ from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler
 
 
 @cache
-def shared(family: str, seed: int = 0) -> tuple[Any, Any]:
-    model = tiny_adapler(family, seed=seed)
+def shared(family: str, seed: int = 0, predictor: str = "mlp") -> tuple[Any, Any]:
+    model = tiny_adapler(family, seed=seed, predictor=predictor)
     return model, reference.plain_backbone(model)
 
 
@@ -34,12 +34,14 @@ def compare(out: Any, row: int, trace: reference.Trace, columns: list[int]) -> N
     assert out.contribution_scores[row][:, outside].abs().sum() == 0
 
 
+PREDICTORS = ["mlp", "contextual"]
 LENGTHS = st.lists(st.integers(1, 20), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.sampled_from(FAMILIES),
+    st.sampled_from(PREDICTORS),
     LENGTHS,
     st.integers(0, 999),
     st.sampled_from([0.01, 0.25, 0.6, 0.9, 1.0]),
@@ -48,9 +50,9 @@ LENGTHS = st.lists(st.integers(1, 20), min_size=1, max_size=6)
     st.integers(0, 4),
 )
 def test_equals_slow_reference(
-    family: str, lengths: list[int], seed: int, eta: float, scale: float, side: str, extra: int
+    family: str, predictor: str, lengths: list[int], seed: int, eta: float, scale: float, side: str, extra: int
 ) -> None:
-    model, bare = shared(family, seed % 3)
+    model, bare = shared(family, seed % 3, predictor)
     model.eta.data.fill_(eta)
     batch = batch_for(family, lengths, seed=seed)
     fill = padding_of(family)
@@ -71,10 +73,18 @@ def test_equals_slow_reference(
         compare(out, row, trace, columns)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.sampled_from(FAMILIES), LENGTHS, st.integers(0, 999), st.randoms(use_true_random=False))
-def test_batch_mates_and_order_do_not_matter(family: str, lengths: list[int], seed: int, random: Any) -> None:
-    model, _ = shared(family)
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(FAMILIES),
+    st.sampled_from(PREDICTORS),
+    LENGTHS,
+    st.integers(0, 999),
+    st.randoms(use_true_random=False),
+)
+def test_batch_mates_and_order_do_not_matter(
+    family: str, predictor: str, lengths: list[int], seed: int, random: Any
+) -> None:
+    model, _ = shared(family, predictor=predictor)
     model.eta.data.fill_(0.9)
     batch = batch_for(family, lengths, seed=seed)
     order = list(range(len(lengths)))

@@ -19,7 +19,7 @@ from adapler.model.passes import soft as passes
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.adapler.model import padded, reference
-from tests.adapler.model.test_hard import LENGTHS, shared
+from tests.adapler.model.test_hard import LENGTHS, PREDICTORS, shared
 from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler
 
 
@@ -34,11 +34,12 @@ def float64() -> Iterator[None]:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("slope", [1.0, 10.0, 200.0])
+@pytest.mark.parametrize("predictor", PREDICTORS)
 @torch.no_grad()
-def test_equals_slow_reference(family: str, slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equals_slow_reference(family: str, slope: float, predictor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "GONE", -1e9)  # its own test is below
     lengths = [9, 2, 14, 1]
-    model = tiny_adapler(family).double()
+    model = tiny_adapler(family, predictor=predictor).double()
     model.config.beta = 0.3
     batch = random_batch(lengths, seed=1, pad=padding_of(family))
     out = model(**batch, removal="soft", slope=slope)
@@ -56,10 +57,18 @@ def test_equals_slow_reference(family: str, slope: float, monkeypatch: pytest.Mo
     assert_close(out.contribution_scores.sum(-1), torch.ones(len(lengths), LAYERS, dtype=torch.float64))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.sampled_from(FAMILIES), LENGTHS, st.integers(0, 999), st.sampled_from([0.01, 0.25, 0.9, 1.0]))
-def test_steep_soft_removal_is_hard_removal(family: str, lengths: list[int], seed: int, eta: float) -> None:
-    model, bare = shared(family)
+@settings(max_examples=35, deadline=None)
+@given(
+    st.sampled_from(FAMILIES),
+    st.sampled_from(PREDICTORS),
+    LENGTHS,
+    st.integers(0, 999),
+    st.sampled_from([0.01, 0.25, 0.9, 1.0]),
+)
+def test_steep_soft_removal_is_hard_removal(
+    family: str, predictor: str, lengths: list[int], seed: int, eta: float
+) -> None:
+    model, bare = shared(family, predictor=predictor)
     model.eta.data.fill_(eta)
     batch = batch_for(family, lengths, seed=seed)
     for row, n in enumerate(lengths):
@@ -75,10 +84,11 @@ def test_steep_soft_removal_is_hard_removal(family: str, lengths: list[int], see
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("predictor", PREDICTORS)
 @torch.no_grad()
-def test_neither_padding_nor_its_side_matters(family: str) -> None:
+def test_neither_padding_nor_its_side_matters(family: str, predictor: str) -> None:
     lengths = [9, 3, 6]
-    model, batch = tiny_adapler(family), batch_for(family, lengths, seed=2)
+    model, batch = tiny_adapler(family, predictor=predictor), batch_for(family, lengths, seed=2)
     out, left = model(**batch, removal="soft", slope=30.0), model(**flipped(batch, lengths), removal="soft", slope=30.0)
     assert torch.equal(left.logits, out.logits) and torch.equal(left.lengths, out.lengths)
     for row, n in enumerate(lengths):
@@ -110,14 +120,15 @@ def _with_gradients(model: Any, out: Any, probe: torch.Tensor, *, saliency: torc
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("gone", "tolerance"), [(passes.GONE, 1e-4), (-1e9, 1e-9)])
 @pytest.mark.parametrize("gradient_slope", [float("inf"), 30.0])
+@pytest.mark.parametrize("predictor", PREDICTORS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_equals_padded_in_values_and_gradients(
-    family: str, gradient_slope: float, gone: float, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    family: str, predictor: str, gradient_slope: float, gone: float, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to rounding (float64) without removal; with it, what may differ is e^-15 of a weight, times the slope."""
     monkeypatch.setattr(passes, "GONE", gone)
     batch = batch_for(family, [20, 13, 17, 3, 1], seed=5)
-    model = tiny_adapler(family, spread=0.1).double()
+    model = tiny_adapler(family, spread=0.1, predictor=predictor).double()
     saliency = torch.rand(5, 20) * batch["attention_mask"]
     results = []
     for run in (partial(model, **batch, removal="soft"), partial(padded.soft, model, batch)):

@@ -40,9 +40,9 @@ def drawn(lengths: list[int], *, seed: int = 1) -> list[list[int]]:
     return [torch.randint(3, VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
 
 
-def shallow(family: str) -> Any:
+def shallow(family: str, **options: Any) -> Any:
     """A model of one layer: its graph is made in a third of the time."""
-    model = dropping(family)
+    model = dropping(family, **options)
     encoder, name = families.encoder_of(model.backbone), families.family_of(model.backbone.config).layers
     encoder.set_submodule(name, families.layers_of(model.backbone)[:1])
     model.contribution_predictors = model.contribution_predictors[:1]
@@ -122,6 +122,25 @@ def test_every_family(family: str, tmp_path: Path) -> None:
     session = session_of(path)
     for scale in SCALES:
         assert compare(model, session, drawn([2, 19, 38]), scale=scale, where=family).logits < 1e-5
+
+
+@pytest.mark.parametrize("name", [ONE, PACKED])
+def test_a_predictor_that_sees_the_text_around(name: str, tmp_path: Path) -> None:
+    """Two layers at least: in the second one some neighbours have been dropped. Its matrices stay exact in int8."""
+    import onnx
+
+    model, path = dropping(predictor="contextual", eta=0.6), tmp_path / name
+    module._write_graph(model, path, packed=name == PACKED)
+    session, texts = session_of(path), drawn([1, 2, 3, 19, 38])
+    for scale in SCALES:
+        assert compare(model, session, texts, scale=scale, where=name).logits < 1e-5
+    _, lengths = run_graph(session, texts, types=None, scale=1.0)
+    assert 38 > lengths[-1, 0] > lengths[-1, 1] > 1
+    del session
+    module._quantise(path)
+    weights = {one.name: one.data_type for one in onnx.load(path).graph.initializer}
+    predictors = [kind for name, kind in weights.items() if "predictors" in name]
+    assert len(predictors) >= 12 and set(predictors) == {onnx.TensorProto.FLOAT}
 
 
 def test_int8_is_near_and_leaves_the_predictors_alone(exported: Path, tmp_path: Path) -> None:

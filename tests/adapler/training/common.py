@@ -37,7 +37,9 @@ def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:
     return datasets.Dataset.from_dict(data)
 
 
-def trainer(folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = None, **options: Any) -> AdapLeRTrainer:
+def trainer(
+    folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = None, teacher: Any = None, **options: Any
+) -> AdapLeRTrainer:
     """A trainer on CPU in float32, without dropout unless the model has it."""
     settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "precision": "float32", **(settings or {})}
     data = rows()
@@ -57,4 +59,5 @@ def trainer(folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = 
         train_dataset=data,
         eval_dataset=data.remove_columns("saliency"),
         data_collator=PaddingCollator(tokenizer),
+        teacher=teacher,
     )

@@ -42,3 +42,7 @@ def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: P
 
     with pytest.raises(ArgumentError, match="^--contribution-hidden-size: 8, but the predictors of .* have 32$"):
         main([*train, "--contribution-hidden-size", "8", "--output", str(tmp_path / "other")])
+    with pytest.raises(ArgumentError, match="^--predictor: contextual, but those of .* are mlp$"):
+        main([*train, "--predictor", "contextual", "--output", str(tmp_path / "other")])
+    with pytest.raises(ArgumentError, match="^--predictor: 'mpl' is not one of contextual, mlp; "):
+        main([*train, "--predictor", "mpl", "--output", str(tmp_path / "other")])

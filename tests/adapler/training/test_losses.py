@@ -17,6 +17,14 @@ def test_target_by_hand() -> None:
     torch.testing.assert_close(target, torch.tensor([[[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]]]))
 
 
+def test_target_of_each_layer_by_hand() -> None:
+    saliency = torch.tensor([[[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]])
+    log_presence = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.0, math.log(0.5)]]])
+    target = contribution_target(saliency, log_presence, torch.tensor([0.5]))
+    # layer 1: (.2 * .5, .2, .6 * .5) = (.1, .2, .3), sum .6
+    torch.testing.assert_close(target, torch.tensor([[[0.5, 0.3, 0.2], [1 / 6, 1 / 3, 1 / 2]]]))
+
+
 def test_target_is_a_constant_and_leaves_its_arguments_alone() -> None:
     saliency = torch.tensor([[0.5, 0.5]])
     presence = torch.zeros(1, 2, 2, requires_grad=True)

@@ -85,16 +85,22 @@ def test_stages_from_a_classifier_are_those_of_the_run(
     task = ["--task", str(task_folder), "--model", str(source)]
     saliency, output = str(tmp_path / "saliency"), tmp_path / "model"
     precise = ["--max-length", "16", "--precision", "float32"]
-    assert main(["saliency", *task, *precise, "--output", saliency]) == 0
+    targets = ["--target-method", "decomposition", "saliency", "--target-layer", "own", "--target-logit", "contrast"]
+    assert main(["saliency", *task, *precise, *targets, "--output", saliency]) == 0
+    assert json.loads((tmp_path / "saliency" / "run.json").read_text())["targets"]["target_layer"] == "own"
     options = ["--freeze-backbone", "--phi", "0.1", "--contribution-hidden-size", "5", *QUICK]
+    options += ["--predictor", "contextual"]
     assert main(["train", *task, "--saliency", saliency, "--output", str(output), *options]) == 0
     command = ["run", "--task", str(task_folder), "--classifier", str(source), "--output", str(tmp_path / "run")]
-    assert main([*command, *options]) == 0
+    assert main([*command, *options, *targets]) == 0
+    with pytest.raises(ArgumentError, match="saliency holds a finished run with targets.target_method"):
+        main([*command, *options])
     models = [
         AdapLeRForSequenceClassification.from_pretrained(f).state_dict()
         for f in (output, tmp_path / "run" / "phi-0.1-post-hoc")
     ]
     assert models[0]["contribution_predictors.0.dense.weight"].shape[0] == 5
+    assert models[0]["contribution_predictors.1.near.weight"].abs().sum() > 0, "its context is trained"
     for name, tensor in models[0].items():
         assert torch.equal(tensor, models[1][name]), name
 

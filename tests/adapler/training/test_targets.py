@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import datasets
 import pytest
 import torch
 
-from adapler.backbones.saliency import layer_saliency
+from adapler.backbones.attribution.relevance import KINDS, token_relevance
+from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.errors import ArgumentError, DataError
+from adapler.training.collator import PaddingCollator
 from adapler.training.stages.saliency import saliency_targets
-from adapler.training.stages.targets import add_saliency, load_targets, save_targets
+from adapler.training.stages.targets import (
+    add_saliency,
+    layers_of_targets,
+    load_targets,
+    save_targets,
+    targets_checksum,
+)
+from adapler.training.target_settings import TargetMethod, TargetSettings
 from tests.adapler.inference.test_inference import TEXTS
-from tests.conftest import tiny_classifier
+from tests.conftest import LAYERS, tiny_classifier
 
 LABELS = [2, 0, 1, 1, 0]
 
@@ -46,6 +55,86 @@ def test_targets_under_autocast_are_close(rows: datasets.Dataset) -> None:
     for row in range(len(rows)):
         assert rough[row]["saliency"] == pytest.approx(exact[row]["saliency"], abs=0.1)
     assert rough["saliency"][:] != exact["saliency"][:]
+
+
+def test_targets_of_each_layer_are_the_mean_of_methods_and_models(rows: datasets.Dataset) -> None:
+    chosen = TargetSettings(
+        target_method=("decomposition", "attention_gradient"), target_layer="own", target_logit="contrast"
+    )
+    models = [tiny_classifier(seed=seed) for seed in (0, 1)]
+    targets = saliency_targets(models, rows, pad_token_id=0, token_budget=24, targets=chosen)
+    assert layers_of_targets(targets) == LAYERS and layers_of_targets(marked(rows)) is None
+    for row in range(len(rows)):
+        inputs = {k: torch.tensor([rows[row][k]]) for k in ("input_ids", "attention_mask", "token_type_ids")}
+        inputs["labels"] = torch.tensor([LABELS[row]])
+        parts = [
+            token_relevance(model, inputs, kind=kind, target="contrast:gold")[0]
+            for model in models
+            for kind in ("decomposition", "attention_gradient")
+        ]
+        found = torch.tensor(targets[row]["saliency"])
+        assert found.shape == (LAYERS, len(rows[row]["input_ids"]))
+        torch.testing.assert_close(found, torch.stack(parts).mean(0), atol=1e-5, rtol=1e-3)
+
+
+def layered(rows: datasets.Dataset) -> datasets.Dataset:
+    """Targets of two layers: the row's number, and a hundred more."""
+    saliency = [[[float(i)] * len(ids), [100.0 + i] * len(ids)] for i, ids in enumerate(rows["input_ids"])]
+    return datasets.Dataset.from_dict({"id": rows["id"][:], "saliency": saliency})
+
+
+def test_targets_of_layers_are_joined_saved_loaded_and_padded(
+    rows: datasets.Dataset, tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    save_targets(layered(rows), tmp_path / "targets")
+    loaded = load_targets(tmp_path / "targets")
+    assert layers_of_targets(loaded) == 2
+    joined = add_saliency(rows.select([3, 0]), loaded)
+    batch = PaddingCollator(tiny_tokenizer)(joined.to_list())
+    lengths = [len(ids) for ids in joined["input_ids"]]
+    assert batch["saliency"].shape == (2, 2, max(lengths))
+    for row, (number, length) in enumerate(zip((3, 0), lengths, strict=True)):
+        expected = torch.tensor([[float(number)], [100.0 + number]]).expand(-1, length)
+        assert torch.equal(batch["saliency"][row, :, :length], expected)
+        assert batch["saliency"][row, :, length:].abs().sum() == 0
+    flat = layered(rows).map(lambda row: {"saliency": sum(row["saliency"], [])}, features=marked(rows).features)
+    assert targets_checksum(flat) != targets_checksum(loaded) == targets_checksum(layered(rows))
+
+
+def test_damaged_targets_of_layers(rows: datasets.Dataset, tmp_path: Path) -> None:
+    targets = layered(rows)
+    short = targets.map(lambda row: {"saliency": [row["saliency"][0], row["saliency"][1][:-1]]})
+    with pytest.raises(DataError, match="^saliency: example 't0' has [0-9]+ tokens, its target -1; targets come from"):
+        add_saliency(rows, short)
+    damaged = {
+        "different numbers of layers": lambda row: {"saliency": row["saliency"][: 1 if row["id"] == "t1" else 2]},
+        "is not a number of at least 0": lambda row: {
+            "saliency": [row["saliency"][0], [-1.0] * len(row["saliency"][0])]
+        },
+    }
+    for message, change in damaged.items():
+        save_targets(targets.map(change), tmp_path / "damaged")
+        with pytest.raises(DataError, match=f"damaged: damaged saliency targets \\(.*{message}"):
+            load_targets(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_method": ("lime",)}, "^--target-method: 'lime' is not one of saliency, attention_gradient, decompo"),
+        ({"target_method": ()}, "^--target-method: none is given$"),
+        ({"target_method": ("saliency", "saliency")}, "^--target-method: saliency saliency names one twice$"),
+        ({"target_layer": "last"}, "^--target-layer: 'last' is not one of embeddings, own$"),
+        ({"target_logit": "POS"}, "^--target-logit: 'POS' is not one of gold, predicted, contrast$"),
+    ],
+)
+def test_target_settings(options: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        TargetSettings(**options)
+
+
+def test_methods_are_those_of_the_backbones() -> None:
+    assert get_args(TargetMethod) == KINDS
 
 
 def test_targets_need_a_model(rows: datasets.Dataset) -> None:

@@ -9,8 +9,8 @@ import torch
 from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor, nn
 
+from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.backbones.families import encoder_of, layers_of
-from adapler.backbones.saliency import layer_saliency
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
 from analysis.scores.shared.inputs import content

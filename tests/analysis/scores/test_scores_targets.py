@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapler.backbones.saliency import layer_saliency
+from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.errors import ArgumentError
 from analysis.scores import get_method, method_names
 from analysis.scores.shared.targets import resolve_target

@@ -13,7 +13,10 @@ from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 from analysis.metrics.statistics import holm
 from analysis.scores import get_method
-from analysis.studies import contribution_targets as ct
+from analysis.studies.contribution_targets import documents as ct
+from analysis.studies.contribution_targets import learning
+from analysis.studies.contribution_targets.__main__ import main
+from analysis.studies.contribution_targets.comparison import pairs_of
 from tests.analysis.conftest import batch_of, documents
 
 
@@ -60,15 +63,27 @@ def test_a_predictor_learns_its_target() -> None:
         target = ct.normalised(states[:, :, 0].float().exp())  # a function of the state
         window = type("Window", (), {"__len__": lambda self, n=length: n})()
         documents.append(ct.Document(window, states, {"known": target}, target))
-    predictors = ct.train_predictors(documents, "known", epochs=150, rate=0.02, hidden=8, batch_size=2, seed=0)
+    pairs = [learning.Pair("mlp", "known"), learning.Pair("contextual", "known")]
+    options: dict[str, Any] = {"epochs": 150, "rate": 0.02, "hidden": 8, "batch_size": 2, "seed": 0}
+    trained = learning.train_predictors(documents, pairs, **options)
 
     def divergence(scores: list[torch.Tensor]) -> float:
         pairs = zip(documents, scores, strict=True)
         return sum(float(torch.xlogy(d.targets["known"], d.targets["known"] / s).sum()) for d, s in pairs)
 
-    learned = divergence([ct.predictor_scores(predictors, document) for document in documents])
     uniform = divergence([torch.full_like(d.targets["known"], 1 / len(d.window)) for d in documents])
-    assert learned < 0.1 * uniform
+    for pair in pairs:
+        scores = [learning.predictor_scores(trained[pair], document) for document in documents]
+        assert divergence(scores) < 0.1 * uniform
+        alone = learning.train_predictors(documents, [pair], **options)[pair]
+        for one, other in zip(trained[pair], alone, strict=True):  # what stands beside it changes nothing
+            assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_pairs() -> None:
+    targets = [ct.PAPER, "its square", ct.HUMAN]
+    found = pairs_of(targets, ["mlp", "contextual"])
+    assert found == [*(("mlp", t) for t in targets), ("contextual", ct.PAPER), ("contextual", ct.HUMAN)]
 
 
 @pytest.fixture
@@ -85,22 +100,25 @@ def test_the_command_writes_a_row_a_target_and_layer(
 ) -> None:
     arguments = ["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "test", "--limit", "4"]
     arguments += ["--epochs", "1", "--ig-steps", "2", "--max-length", "24", "--output", str(tmp_path / "out")]
-    assert ct.main(arguments) == 0
+    assert main(arguments) == 0
     frame = pd.read_csv(tmp_path / "out" / "targets-test.csv")
-    assert frame["target"].nunique() == 8  # saliency itself, and seven targets
+    assert frame["target"].nunique() == 10  # saliency itself, and nine targets
+    assert frame.groupby("predictor")["target"].nunique().to_dict() == {"contextual": 4, "mlp": 9}
     assert set(frame["layer"]) == {"0", "1", "2", "mean"}
     assert frame["average_precision"].between(0, 1).all()
     own = frame[frame["target"] == "saliency itself (no predictor)"]
     assert (own["minus_saliency"] == 0).all() and (own["p"] == 1).all()
     tested = frame[frame["target"] != "saliency itself (no predictor)"]
     np.testing.assert_allclose(tested["p_holm"], holm(tested["p"]), rtol=1e-3)
-    assert (tested["p_holm"] >= tested["p"]).all() and len(tested) == 7 * 4
+    assert (tested["p_holm"] >= tested["p"]).all() and len(tested) == (9 + 4) * 4
     printed = capsys.readouterr().out
     assert "average precision by layer" in printed and "targets-test.csv" in printed.splitlines()[-1]
 
 
 def test_errors(adapler_folder: Path, split_corpus: Path) -> None:
     with pytest.raises(ArgumentError, match="--limit: 0 is not at least 1"):
-        ct.main(["--limit", "0"])
+        main(["--limit", "0"])
+    with pytest.raises(ArgumentError, match="^predictor: 'mpl' is not one of contextual, mlp"):
+        main(["--predictors", "mpl"])
     with pytest.raises(ArgumentError, match="has no split 'dev'"):
-        ct.main(["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "dev"])
+        main(["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "dev"])

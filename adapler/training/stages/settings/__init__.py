@@ -16,6 +16,7 @@ from adapler.training.stages.settings.trained import (
     TradeoffSettings,
 )
 from adapler.training.stages.settings.training import FinetuneSettings, RunSettings, SaliencySettings, TrainSettings
+from adapler.training.target_settings import TargetSettings
 
 __all__ = [
     "CalibrateSettings",
@@ -28,6 +29,7 @@ __all__ = [
     "RunSettings",
     "SaliencySettings",
     "Settings",
+    "TargetSettings",
     "TaskSettings",
     "TradeoffSettings",
     "TrainSettings",

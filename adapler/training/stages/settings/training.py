@@ -16,6 +16,7 @@ from adapler.training.settings import (
     check_numbers,
 )
 from adapler.training.stages.settings.shared import NewHead, Resumable, Rounded, one_of
+from adapler.training.target_settings import TargetSettings
 
 Start = Literal["pretrained", "finetuned"]
 
@@ -51,6 +52,7 @@ class SaliencySettings:
     """how many of the best fine-tuning epochs to average"""
 
     task: TaskSettings
+    targets: TargetSettings = field(default_factory=TargetSettings)
     execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
@@ -119,6 +121,7 @@ class RunSettings(NewHead, Rounded):
     """how many of the best fine-tuning epochs to average"""
 
     task: TaskSettings
+    targets: TargetSettings = field(default_factory=TargetSettings)
     settings: Settings = field(default_factory=Settings)
     objectives: tuple[Objectives, ...] = field(default_factory=lambda: (Objectives(),))
 

@@ -1,0 +1,62 @@
+"""Working copies of a classifier, from which gradients are read. The model itself is never written to.
+
+A copy has modules of its own that share the model's weights. Whatever is set on it - evaluation mode, hooks, the
+attention implementation, what transformers and captum leave on modules - goes away with it, after an error too. So the
+model is left as found, and threads can explain one model at the same time.
+
+Dimensions: B batch, H heads, N padded length.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapler.errors import ArgumentError
+
+
+def working_copy(model: Any) -> Any:
+    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers.
+
+    Hooks of the model are there too. It takes the time of a copy of the module tree, no copy of a tensor.
+    """
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        shared |= {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
+    return copy.deepcopy(model, shared).eval()
+
+
+@contextmanager
+def differentiable(model: Any) -> Iterator[Any]:
+    """A working copy whose activations carry gradients even when every weight is frozen; gradients are on inside."""
+
+    def require(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        return output if output.requires_grad else output.requires_grad_()
+
+    twin = working_copy(model)
+    twin.get_input_embeddings().register_forward_hook(require)
+    with torch.enable_grad():
+        yield twin
+
+
+def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> Any:
+    """The output of a working copy with attention weights, per layer (B, H, N, N).
+
+    Raises:
+        ArgumentError: the model returns no weights; names its class and attention implementation.
+    """
+    twin.set_attn_implementation("eager")
+    output = twin(**inputs, output_attentions=True, **options)
+    weights = output.attentions
+    if not weights or any(layer is None for layer in weights):
+        used = getattr(twin.config, "_attn_implementation", None)
+        raise ArgumentError(
+            f"model: {type(twin).__name__} returned no attention weights "
+            f"(attention implementation {used!r}); methods that read attention cannot run on it"
+        )
+    return output

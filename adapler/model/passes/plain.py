@@ -1,0 +1,40 @@
+"""The backbone alone, with what its head reads: what a teacher says in distillation.
+
+Dimensions: B batch, N padded length, T packed tokens, D hidden size, C labels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from adapler.backbones import families
+from adapler.backbones.packing import Segments
+
+
+def plain_pass(
+    backbone: PreTrainedModel, *, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """All layers on all tokens, packed.
+
+    Args:
+        backbone: a plain classifier whose attention is that of its family, as in AdapLeRForSequenceClassification.
+        input_ids, mask: (B, N) ids, and 1 for real tokens; each row has one at least.
+        token_type_ids: (B, N), for backbones that have them.
+
+    Returns:
+        Logits (B, C), and the last hidden states that the head reads (B, D): those of [CLS], or their pooled mean.
+    """
+    real, layers = mask.bool(), len(families.layers_of(backbone))  # (B, N)
+    segments = Segments(real.sum(-1), bound=input_ids.shape[1])
+    positions = families.position_ids(backbone, mask)[real][None]  # (1, T)
+    hidden = families.embed(
+        backbone,
+        input_ids[real][None],
+        positions=positions,
+        token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
+    )  # (1, T, D)
+    for index in range(layers - 1):
+        hidden = families.run_layer(backbone, index, hidden, positions=positions, segments=segments)
+    states = families.run_last_layer(backbone, hidden=hidden, positions=positions, segments=segments)[0]  # (B, D)
+    return families.head(backbone, states), states

@@ -1,0 +1,72 @@
+"""What training targets are made of: against the sums that define them, and by kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from adapler.backbones.attribution.detached import decompose
+from adapler.backbones.attribution.relevance import KINDS, token_relevance
+from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.backbones.targets import target_weights
+from adapler.errors import ArgumentError
+from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
+from tests.conftest import LAYERS, tiny_classifier
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_decomposition_adds_up_to_the_value_in_every_layer(family: str) -> None:
+    """Tokens and biases together, for a contrast, in a batch with padding; the model is left as found."""
+    model, batch = tiny_classifier(family), batch_for(family, [9, 5])
+    labels = torch.tensor([2, 0])
+    with torch.no_grad():
+        logits = model(**batch).logits
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    value = logits[[0, 1], labels] - others
+    found = decompose(model, batch, weigh=lambda x: target_weights("contrast:gold", x, labels=labels))
+    assert_close(found.value, value, atol=1e-5, rtol=1e-5)
+    total = found.relevance.sum(-1) + found.bias  # (B, L)
+    assert_close(total, value[:, None].expand(-1, LAYERS), atol=1e-4, rtol=1e-4)
+    assert (found.relevance[1, :, 5:] == 0).all()
+    assert_close(model(**batch).logits, logits)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shares_of_a_batch_are_those_of_its_rows(family: str, kind: Any) -> None:
+    model, batch = tiny_classifier(family), batch_for(family, [9, 5])
+    batch["labels"] = torch.tensor([2, 0])
+    asked: dict[str, Any] = {"kind": kind, "target": "contrast:gold"}
+    shares = token_relevance(model, batch, **asked)
+    assert shares.shape == (2, LAYERS, 9) and (shares >= 0).all() and (shares[1, :, 5:] == 0).all()
+    sums = shares.sum(-1)
+    assert_close(sums, torch.ones_like(sums))
+    for row, n in enumerate([9, 5]):
+        single = {name: value[row : row + 1, :n] if value.dim() == 2 else value[row : row + 1]
+                  for name, value in batch.items()}  # fmt: skip
+        assert_close(token_relevance(model, single, **asked)[0], shares[row, :, :n], atol=1e-5, rtol=1e-4)
+    assert torch.equal(token_relevance(model, batch, **asked, layers=[1])[:, 0], shares[:, 1])
+
+
+def test_kinds_differ_and_saliency_is_the_papers() -> None:
+    model, batch = tiny_classifier(), batch_for("bert", [9])
+    found = [token_relevance(model, batch, kind=kind, target="predicted") for kind in KINDS]
+    assert torch.equal(found[0], layer_saliency(model, batch, target="predicted"))
+    assert (found[0] - found[1]).abs().max() > 0.01 < (found[1] - found[2]).abs().max()
+    part = decompose(model, batch, weigh=lambda x: target_weights("predicted", x)).relevance.clamp_min(0)
+    assert_close(found[2], part / part.sum(-1, keepdim=True))
+    with pytest.raises(ArgumentError, match="^kind: 'lime' is not one of saliency, attention_gradient, decomposition$"):
+        token_relevance(model, batch, kind="lime", target="predicted")  # type: ignore[arg-type]
+
+
+def test_a_layer_norm_under_autocast_computes_in_float32() -> None:
+    """bfloat16 has three digits: a mean and a deviation in it would be mostly rounding."""
+    model, batch = tiny_classifier(), batch_for("bert", [9])
+    exact = token_relevance(model, batch, kind="decomposition", target="predicted")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = token_relevance(model, batch, kind="decomposition", target="predicted")
+    assert (rounded - exact).abs().max() < 0.05
