@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from app.markup.terms import term
 from app.model.tracing import QUERY, SPECIAL, Trace
 
-STYLE = Path(__file__).with_name("style.css")
+STYLE = Path(__file__).parent / "static" / "style.css"
 # Characters that reorder what stands around them; U+200E, U+200F and U+061C only concern their neighbours.
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 FULL_SHADE = 8  # times the uniform score 1/n at which the shade is darkest

@@ -17,7 +17,7 @@ from app.model.tracing import Trace
 from app.panels import common
 
 NAME = "adapler_player"
-FOLDER = Path(markup.__file__).parent
+FOLDER = Path(markup.__file__).parent / "static"
 
 
 @cache

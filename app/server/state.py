@@ -14,7 +14,7 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     Take away       save-png save-svg save-pdf save-csv save-html save-scores lines
 
 Those of ADDRESS stand in the page's address, by Streamlit's own binding: reload, Back and a copied address restore
-them. What is left out there has its default. The layer stands there too, see app/markup/address.js.
+them. What is left out there has its default. The layer stands there too, see app/markup/static/address.js.
 """
 
 from __future__ import annotations

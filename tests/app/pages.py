@@ -22,16 +22,16 @@ def bodies(page: AppTest, mark: str) -> list[str]:
     return [element.body for element in page.get("html") if f'class="{mark}"' in element.body]
 
 
-def played(page: AppTest) -> dict[str, Any]:
-    """What the player was given, see `app.markup.player.drawn`."""
-    proto = page.get("bidi_component")[0].proto
+def played(page: AppTest, number: int = 0) -> dict[str, Any]:
+    """What a player of the page was given, see `app.markup.player.drawn`."""
+    proto = page.get("bidi_component")[number].proto
     found: dict[str, Any] = json.loads(proto.mixed.json or proto.json)
     return found
 
 
-def text_played(page: AppTest) -> str:
-    """The player's text."""
-    return "".join(" " * token["space"] + token["text"] for token in played(page)["tokens"])
+def text_played(page: AppTest, number: int = 0) -> str:
+    """A player's text."""
+    return "".join(" " * token["space"] + token["text"] for token in played(page, number)["tokens"])
 
 
 def marked(page: AppTest) -> list[str]:

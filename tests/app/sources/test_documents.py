@@ -66,7 +66,7 @@ def test_uploads() -> None:
         ("a.jsonl", b"\n[1]", "a.jsonl:2: a JSON object is expected"),
         ("a.jsonl", b"{}", "a.jsonl:1: needs a field 'text'"),
         ("a.jsonl", b'{"text": " "}', "a.jsonl:1: no text in it"),
-        ("a.jsonl", b'{"text_a": "a", "text_b": "b"}', "a.jsonl:1: has a field 'text_a'; pairs are not read here"),
+        ("a.jsonl", b'{"text_a": "a"}', "a.jsonl:1: a pair needs the fields 'text_a' and 'text_b', both strings"),
         ("a.jsonl", b'{"text": "a", "label": true}', "field 'label' must be a name or a whole number, found 'True'"),
         ("a.jsonl", b'{"text": "a", "label": [1]}', "field 'label' must be a name or a whole number"),
         ("a.jsonl", b'{"text": "a", "query": 1}', "field 'query' must be a string"),
