@@ -11,6 +11,7 @@ Exits with 1 when captum is less than L/2 times as slow, or when the scores diff
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -95,17 +96,22 @@ def main() -> int:
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, auto (default: cpu)")
+    parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model, reducer, tokenizer = load_models(None, args.adapler)
+    model, reducer, tokenizer = load_models(None, args.adapler, device=args.device)
     model.eval()
     examples = load_corpus(args.data).splits[args.split][: args.documents]
     windows = [align(example, tokenizer, max_length=args.max_length).windows[0] for example in examples]
     groups = list(batches_by_length([len(window) for window in windows], token_budget=args.batch_tokens))
 
     def batches() -> list[Batch]:  # new ones each time: a batch remembers the passes made on it
-        return [collate([windows[i] for i in group], pad_token_id=tokenizer.pad_token_id) for group in groups]
+        return [
+            collate([windows[i] for i in group], pad_token_id=tokenizer.pad_token_id, device=model.device)
+            for group in groups
+        ]
 
     n_layers = model.config.num_hidden_layers
     print(
@@ -123,6 +129,8 @@ def main() -> int:
                 chosen = batches()
                 start = time.perf_counter()
                 scores[side] = [compute(model, reducer, batch, names) for batch in chosen]
+                if model.device.type == "cuda":
+                    torch.cuda.synchronize()
                 if round_ > 0:  # the first round warms up
                     seconds.setdefault((names, side), []).append(time.perf_counter() - start)
             for mine, theirs in zip(scores["ours"], scores["captum"], strict=True):
@@ -138,6 +146,12 @@ def main() -> int:
             f"[{min(ratios):.2f}, {max(ratios):.2f}]"
         )
     total = statistics.median(ratios)
+    if args.output is not None:
+        found = [
+            {"methods": list(names), "side": side, "device": model.device.type, "seconds": values}
+            for (names, side), values in seconds.items()
+        ]
+        args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"captum takes {total:.2f} times as long for all four (wanted: at least L/2 = {n_layers / 2:g})")
     print(f"largest difference between the two sides' scores: {worst:.1e}")
     return 0 if total >= n_layers / 2 and worst < 1e-5 else 1

@@ -28,13 +28,13 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
+from adapler.distributed import device
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
 from adapler.precision import choose_dtype, describe_dtype
 
 PACKED = "packed"
 CONVENTIONS: tuple[Convention, ...] = ("paper", "executed")
-CPU = torch.device("cpu")
 
 
 def arguments() -> argparse.Namespace:
@@ -48,6 +48,7 @@ def arguments() -> argparse.Namespace:
     add("--batches", nargs="+", default=["1", "tokens"], help="texts of a batch, or `tokens`: so many padded tokens")
     add("--batch-tokens", type=int, default=TOKEN_BUDGET)
     add("--scales", type=float, nargs="+", default=[0.0, 0.8, 1.0, 1.15], help="threshold scales")
+    add("--device", default="cpu", help="cpu, cuda, auto (a GPU where there is one), ... (default: cpu)")
     add("--dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16, or several of them")
     add("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     add("--rounds", type=int, default=5, help="rounds that count, after one that warms up (default: 5)")
@@ -72,17 +73,21 @@ def run(model: Any, rows: list[Any], batches: list[list[int]], *, pad: int, **op
     """Outputs of each batch; collating is part of what is timed, for every system."""
     with torch.inference_mode():
         return [
-            model(**pad_rows([rows[row] for row in batch], pad_token_id=pad, device=CPU), **options)
+            model(**pad_rows([rows[row] for row in batch], pad_token_id=pad, device=model.device), **options)
             for batch in batches
         ]
 
 
-def systems(folder: Path, scales: list[float], dtypes: list[str]) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
+def systems(
+    folder: Path, scales: list[float], dtypes: list[str], where: torch.device
+) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
     """(name, dtype, model, its arguments)."""
-    model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
+    model = AdapLeRForSequenceClassification.from_pretrained(folder).eval().to(where)
     for dtype in dict.fromkeys(["float32", *dtypes]):
         # A classifier of its own, as a user has it: no attention function of ours, all weights in the format.
-        plain = AdapLeRForSequenceClassification.from_pretrained(folder).backbone.eval().to(getattr(torch, dtype))
+        plain = (
+            AdapLeRForSequenceClassification.from_pretrained(folder).backbone.eval().to(where, getattr(torch, dtype))
+        )
         plain.set_attn_implementation("sdpa")
         yield "transformers", dtype, plain, {}
         yield "sorted", dtype, plain, {}
@@ -109,6 +114,8 @@ def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: 
         for number, call in enumerate(calls):
             start = time.perf_counter()
             result = call()
+            if named[number][2].device.type == "cuda":
+                torch.cuda.synchronize()
             if round_:
                 seconds[number].append(time.perf_counter() - start)
             else:  # the first round warms up
@@ -117,7 +124,7 @@ def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: 
     for number, (name, dtype, model, _) in enumerate(named):
         flops: dict[str, float | None] = dict.fromkeys(CONVENTIONS)
         if name.startswith("adapler"):
-            entered = torch.cat([out.lengths for out in outputs[number]])
+            entered = torch.cat([out.lengths.cpu() for out in outputs[number]])
             lengths_in = torch.tensor([lengths[row] for group in orders[number] for row in group])
             flops = {kind: speedup(model.config, lengths_in, entered, convention=kind) for kind in CONVENTIONS}
         row: dict[str, Any] = {"system": name, "dtype": dtype, "batch": batch, "flops": flops}
@@ -161,7 +168,7 @@ def compare_dtypes(model: Any, rows: list[Any], labels: list[int], *, pad: int) 
     order = groups(lengths, "tokens", tokens=TOKEN_BUDGET, by_length=True)
     exact, rough = (run(model.for_inference(dtype=dtype), rows, order, pad=pad) for dtype in ("float32", "bfloat16"))
     gold = torch.tensor([labels[row] for group in order for row in group])
-    ours, theirs = (torch.cat([out.logits.argmax(-1) for out in outputs]) for outputs in (rough, exact))
+    ours, theirs = (torch.cat([out.logits.argmax(-1).cpu() for out in outputs]) for outputs in (rough, exact))
     differ = sum(int((a.retention_mask != b.retention_mask).sum()) for a, b in zip(rough, exact, strict=True))
     either = sum(int((a.retention_mask | b.retention_mask).sum()) for a, b in zip(rough, exact, strict=True))
     return {
@@ -176,6 +183,7 @@ def compare_dtypes(model: Any, rows: list[Any], labels: list[int], *, pad: int) 
 
 def main() -> int:
     args = arguments()
+    where = device(args.device)
     tokenizer, task = load_tokenizer(args.model), load_task(args.data)
     pad = tokenizer.pad_token_id
     result: list[dict[str, Any]] = []
@@ -186,13 +194,13 @@ def main() -> int:
         mean = statistics.mean(len(row["input_ids"]) for row in rows)
         about = {"data": task.name, "split": args.split, "texts": len(rows), "max_length": length, "mean_length": mean}
         if args.compare_dtypes:
-            model = AdapLeRForSequenceClassification.from_pretrained(args.model)
+            model = AdapLeRForSequenceClassification.from_pretrained(args.model).to(where)
             result.append(about | compare_dtypes(model, rows, encoded["labels"][:], pad=pad))
             print("\n".join(f"{name}: {value}" for name, value in result[-1].items()))
             continue
-        dtypes = list(dict.fromkeys(choose_dtype(name, CPU) for name in args.dtype))
-        print(", ".join(describe_dtype(name, CPU) for name in args.dtype))
-        named = list(systems(args.model, args.scales, dtypes))
+        dtypes = list(dict.fromkeys(choose_dtype(name, where) for name in args.dtype))
+        print(", ".join(describe_dtype(name, where) for name in args.dtype))
+        named = list(systems(args.model, args.scales, dtypes, where))
         for threads in args.threads:
             torch.set_num_threads(threads)
             for batch in args.batches:
@@ -203,7 +211,10 @@ def main() -> int:
                 )
                 print(f"batches of {how}, {threads} threads; median [min, max] of {args.rounds} rounds")
                 print_table(table)
-                result += [about | {"threads": threads, "torch": torch.__version__} | row for row in table]
+                result += [
+                    about | {"device": where.type, "threads": threads, "torch": torch.__version__} | row
+                    for row in table
+                ]
                 if args.output is not None:
                     args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if args.output is not None:

@@ -95,6 +95,9 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         # Reentrant checkpoints cannot serve two objectives that share a forward pass, and with a frozen backbone
         # their gradients are wrong. The other kind gives the same numbers, so it is always the one that is used.
         function = partial(gradient_checkpointing_func, use_reentrant=False)
+        for layer in families.layers_of(self.backbone):
+            if not hasattr(layer, "gradient_checkpointing"):
+                cast(Any, layer).gradient_checkpointing = False  # MPNet's: see `layer` of its family
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func=function, **options)
 
     @classmethod

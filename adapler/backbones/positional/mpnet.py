@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -43,23 +43,33 @@ class MPNet(Family):
             raise ArgumentError(
                 f"attention dropout: {parts.dropout.p} is not 0, and only the backbone's own forward pass has it"
             )
-        by_head = (parts.num_attention_heads, parts.attention_head_size)
-        query, key, value = (
-            project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
-        )  # (B, H, N, E)
-        mixed = pairwise_attention(
-            query,
-            key,
-            value,
-            term=partial(relative_bias, encoder.encoder),
-            positions=positions,
-            scale=parts.attention_head_size**-0.5,
-            **attention,
-        )
-        mixed = parts.o(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
-        attended = layer.attention.LayerNorm(layer.attention.dropout(mixed) + hidden)
-        output: Tensor = layer.output(layer.intermediate(attended), attended)
-        return output
+        run = partial(_run, encoder.encoder, layer, positions=positions, **attention)
+        if getattr(layer, "gradient_checkpointing", False) and layer.training:
+            # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
+            return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
+        return run(hidden)
+
+
+def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+    """One layer of transformers' MPNetEncoder: (B, n, D) -> (B, n, D)."""
+    parts = layer.attention.attn
+    by_head = (parts.num_attention_heads, parts.attention_head_size)
+    query, key, value = (
+        project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
+    )  # (B, H, N, E)
+    mixed = pairwise_attention(
+        query,
+        key,
+        value,
+        term=partial(relative_bias, encoder),
+        positions=positions,
+        scale=parts.attention_head_size**-0.5,
+        **attention,
+    )
+    mixed = parts.o(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
+    attended = layer.attention.LayerNorm(layer.attention.dropout(mixed) + hidden)
+    output: Tensor = layer.output(layer.intermediate(attended), attended)
+    return output
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:

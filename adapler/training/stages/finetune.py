@@ -18,7 +18,7 @@ from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_c
 from adapler.backbones.families import SINGLE_LABEL
 from adapler.data.tasks import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
-from adapler.errors import CheckpointError, TrainingError
+from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator, SamplesByLength
@@ -115,6 +115,9 @@ def finetune(
         return done
     set_seed(settings.seed)
     classifier = load_classifier(model, labels=list(task.labels))
+    if settings.gradient_checkpointing and not classifier.supports_gradient_checkpointing:
+        kind = classifier.config.model_type
+        raise ArgumentError(f"--gradient-checkpointing: transformers' {kind} has none; fine-tune without it")
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))

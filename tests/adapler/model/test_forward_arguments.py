@@ -179,12 +179,14 @@ def both_gradients(model: Any) -> list[Tensor]:
     return [*first, *(p.grad for p in trained if p.grad is not None)]
 
 
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
 @pytest.mark.parametrize("reentrant", [None, False, True])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_gradient_checkpointing_changes_no_gradient(frozen: bool, reentrant: bool | None) -> None:
-    results = []
+def test_gradient_checkpointing_changes_no_gradient(frozen: bool, reentrant: bool | None, family: str) -> None:
+    results, computed = [], []
     for checkpointing in (False, True):
-        model = tiny_adapler(spread=0.1).train()
+        model = tiny_adapler(family, spread=0.1).train()
+        families.layers_of(model.backbone)[0].intermediate.register_forward_hook(lambda *_: computed.append(0))
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -195,7 +197,9 @@ def test_gradient_checkpointing_changes_no_gradient(frozen: bool, reentrant: boo
                 warnings.simplefilter("ignore", FutureWarning)  # transformers gave the method another name
                 model.gradient_checkpointing_enable(options)
             assert all(layer.gradient_checkpointing for layer in families.layers_of(model.backbone))
+        before = len(computed)
         results.append(both_gradients(model))
+        assert (len(computed) - before > 1) is checkpointing, "a layer is computed again in the backward pass"
     assert len(results[0]) == len(results[1]) > 10
     for usual, checkpointed in zip(*results, strict=True):
         assert_close(checkpointed, usual, atol=1e-6, rtol=1e-5)

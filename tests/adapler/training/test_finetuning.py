@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from adapler.cli.parser import main
+from adapler.errors import run_command
 from tests.conftest import tiny_classifier
 
 
@@ -61,3 +62,15 @@ def test_half_rounds_the_weights_to_float16(task_folder: Path, still_folder: Pat
     weights, _ = finetuned(tmp_path / "half", task_folder, still_folder, "--half")
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())
     assert all(torch.equal(tensor, tensor.half().float()) for tensor in weights.values())
+
+
+def test_a_family_without_gradient_checkpointing_is_refused_in_one_line(
+    task_folder: Path, tmp_path: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_classifier("mpnet", num_labels=2).save_pretrained(tmp_path / "mpnet")
+    tiny_tokenizer.save_pretrained(tmp_path / "mpnet")
+    arguments = ["finetune", "--task", str(task_folder), "--model", str(tmp_path / "mpnet"), "--max-length", "16"]
+    arguments += ["--gradient-checkpointing", "--output", str(tmp_path / "out")]
+    assert run_command(main, arguments) == 2
+    assert "error: --gradient-checkpointing: transformers' mpnet has none; fine-tune" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

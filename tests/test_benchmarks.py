@@ -1,0 +1,55 @@
+"""The script that runs all benchmarks on a GPU machine: what it would run can be run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "benchmarks" / "gpu.sh"
+
+
+def shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **environment}
+    return subprocess.run(["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_dry_run_names_every_benchmark_with_options_that_it_has(tmp_path: Path) -> None:
+    assert subprocess.run(["bash", "-n", str(SCRIPT)], check=False).returncode == 0
+    done = shell("--dry-run", str(tmp_path / "out dir"), MODEL="my model", PYTHON="python")
+    assert done.returncode == 0 and done.stderr == "" and not (tmp_path / "out dir").exists()
+    used = set()
+    for line in done.stdout.splitlines():
+        command, _, log = line.partition(" > ")
+        words = shlex.split(command)
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        used.add(Path(words[1]).name)
+        options = [word for word in words if word.startswith("--")]
+        assert str(tmp_path / "out dir") in words[-1] and ("my model" in words) is ("packed" not in words[1])
+        assert all(re.search(rf'"{option}"', source) for option in options), line
+        assert shlex.split(log)[0].endswith(".txt") and words[-1].endswith(".json") and "--output" in options
+    assert used == {"inference.py", "training.py", "predict.py", "packed_attention.py", "attribution.py"}
+
+
+def test_what_it_cannot_do_is_one_line(tmp_path: Path) -> None:
+    assert shell("--wrong").returncode == 2 and shell("a", "b").returncode == 2
+    no_gpu = tmp_path / "python"
+    no_gpu.write_text("#!/bin/sh\nexit 1\n")
+    no_gpu.chmod(0o755)
+    done = shell(str(tmp_path / "out"), PYTHON=str(no_gpu))
+    assert done.returncode == 1 and done.stderr == "benchmarks/gpu.sh: PyTorch sees no GPU on this machine\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_benchmark_that_fails_ends_no_other(tmp_path: Path) -> None:
+    stub = tmp_path / "python"
+    stub.write_text('#!/bin/sh\ncase "$1" in *training.py) echo broken; exit 3;; esac\n')
+    stub.chmod(0o755)
+    done = shell(str(tmp_path / "out"), PYTHON=str(stub))
+    assert done.returncode == 1 and done.stderr.startswith("failed: training (see")
+    assert (tmp_path / "out" / "training.txt").read_text() == "broken\n" and (
+        tmp_path / "out" / "attribution.txt"
+    ).exists()
