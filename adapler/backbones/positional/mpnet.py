@@ -43,7 +43,10 @@ class MPNet(Family):
             raise ArgumentError(
                 f"attention dropout: {parts.dropout.p} is not 0, and only the backbone's own forward pass has it"
             )
-        run = partial(_run, encoder.encoder, layer, positions=positions, **attention)
+
+        def run(states: Tensor) -> Tensor:
+            return _run(encoder.encoder, layer, states, positions=positions, **attention)
+
         if getattr(layer, "gradient_checkpointing", False) and layer.training:
             # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
             return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
