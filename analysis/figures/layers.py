@@ -36,7 +36,9 @@ PANELS = ("average_precision", "fpr", "fpr_present", "j")
 RATES = {"fpr": "FPR at 1/$n$", "tpr": "TPR at 1/$n$", "j": "J = TPR − FPR"}
 N_OF_LEVEL = {"": "input", "present": "present", "content": "content"}  # the tokens that n counts
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
-LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5}  # in font sizes
+LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5, "labelspacing": 0.5}  # in font sizes
+LEGEND_ROWS = 4  # that a figure's height has room for
+MOST_IN_A_COLUMN = 8  # methods of one panel that is a column wide
 CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
 
 
@@ -123,13 +125,17 @@ def agreement_figure(
     them, since selecting nothing has a perfect FPR.
 
     panels: metrics of the report; default: AP, FPR where 1/n is of the tokens of the input and of those present at
-    the layer, and J. One panel is drawn a column wide.
+    the layer, and J; the first four metrics of a report with one of these at most. One panel of few methods is drawn
+    a column wide.
     """
     if panels is None:
-        panels = [metric for metric in PANELS if metric in report.metrics] or report.metrics[:4]
+        panels = [metric for metric in PANELS if metric in report.metrics]
+        if len(panels) < 2:  # agreement was not what the report is about
+            panels = [*panels, *(metric for metric in report.metrics if metric not in panels)][: len(PANELS)]
     if not panels:
         raise ArgumentError("panels: got none, at least one metric is needed")
-    width = venue(style).text if len(panels) > 1 else venue(style).column
+    many = len(select(report, methods)) > MOST_IN_A_COLUMN
+    width = venue(style).text if len(panels) > 1 or many else venue(style).column
     roomy = width > 6 and report.n_layers <= 12 and len(select(report, methods)) <= 10
     columns = min(len(panels), 4 if roomy else 2)
     n_rows = -(-len(panels) // columns)
@@ -155,6 +161,9 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     if "Chance" in named:
         named["Chance"] = named.pop("Chance")
     n_columns = legend_columns(list(named), figure.get_figwidth())
+    more = max(0, -(-len(named) // n_columns) - LEGEND_ROWS)  # rows that the figure's height has no room for
+    line = float(STYLE["legend.fontsize"]) * (1 + LEGEND["labelspacing"]) / 72  # inches
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + more * line)
     figure.legend(
         list(named.values()),
         list(named),
@@ -173,8 +182,8 @@ def legend_columns(names: Sequence[str], width: float) -> int:
     items = [fixed + text_width(name, size) for name in names]
     for n_rows in range(1, len(items) + 1):
         n_columns = -(-len(items) // n_rows)
-        columns = [items[i : i + n_rows] for i in range(0, len(items), n_rows)]  # filled one after the other
-        total = sum(map(max, columns)) + size * LEGEND["columnspacing"] * (len(columns) - 1)
+        columns = np.array_split(items, n_columns)  # as matplotlib fills them
+        total = sum(map(max, columns)) + size * LEGEND["columnspacing"] * (n_columns - 1)
         if total + size <= 72 * width:
             return n_columns
     return 1

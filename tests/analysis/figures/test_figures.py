@@ -51,6 +51,22 @@ def test_a_report_with_the_mean_of_faithfulness_only_has_no_curve_of_it(report: 
         figures.draw(means, "faithfulness")
 
 
+@pytest.mark.parametrize("panels", [("average_precision",), ("average_precision", "j")])
+def test_twenty_methods_leave_room_for_the_panels(report: RationaleReport, panels: tuple[str, ...]) -> None:
+    copies = 20 // len(report.methods) + 1
+    names = tuple(f"m{i}({name})" for i in range(copies) for name in report.methods)
+    values = np.concatenate([report.values] * copies)
+    figure = figures.draw(
+        replace(make_report(), methods=names, values=values[: len(names)][:, :4, :5, :10]), "agreement", panels=panels
+    )
+    with matplotlib.rc_context(figures.STYLE):
+        figure.draw_without_rendering()
+        drawn = figure.get_tightbbox()  # inches
+    assert drawn.x0 > -0.02 and drawn.x1 < figure.get_figwidth() + 0.02, "the legend is clipped"
+    for ax in figure.axes:
+        assert ax.get_window_extent().height > 0.8 * figure.dpi, "nothing is left of the panel"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("venue", ["acl", "neurips"])
 def test_every_figure_has_the_width_of_the_venue_and_nothing_outside(
