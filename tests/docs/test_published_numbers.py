@@ -37,13 +37,50 @@ def cells(line: str) -> list[str]:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_table_by_layer(name: str) -> None:
-    [line] = [line for line in PAGE.splitlines() if line.startswith(f"| {name} |")]
+    line = next(line for line in PAGE.splitlines() if line.startswith(f"| {name} |"))
     found = cells(line)[1:]
     for column, metric in enumerate(METRICS):
         if found[column] == "the same":  # as with n = tokens of the input, one column to the left
             assert by_layer(*SOURCES[name], metric) == found[column - 1], metric
         else:
             assert found[column] == by_layer(*SOURCES[name], metric), metric
+
+
+FAITHFUL = {
+    "DecompX (one backward pass)": "decompx",
+    "attention x gradient": "attention_gradient",
+    "saliency, signed": "saliency_signed",
+    "contribution scores": "cp",
+    "saliency (norm)": "saliency",
+    "[CLS] attention": "attention",
+    "rollout": "rollout",
+    "random": "random",
+    "LIME (500 samples), at the input": "lime(n_samples=500)",
+    "occlusion, at the input": "occlusion",
+    "integrated gradients, at the input": "integrated_gradients",
+    "KernelSHAP (500 samples), at the input": "kernel_shap(n_samples=500)",
+}
+
+
+@pytest.mark.parametrize("name", FAITHFUL)
+def test_the_table_of_faithfulness(name: str) -> None:
+    lines = PAGE.split("## Faithfulness")[1].splitlines()
+    [line] = [line for line in lines if line.startswith(f"| {name} |")]
+    metrics = ("aopc_comprehensiveness", "aopc_sufficiency")
+    assert cells(line)[1:] == [by_layer("faithfulness", FAITHFUL[name], metric) for metric in metrics]
+
+
+def test_the_table_of_targets() -> None:
+    folder = ROOT / "results" / "contribution-targets"
+    table = pd.read_csv(folder / "targets-val.csv", keep_default_na=False)
+    page = [cells(line) for line in (folder / "README.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
+    rows = [[cell.strip("*") for cell in row] for row in page if row[2].strip("*").startswith(".")]
+    written = {(row[0], tuple(row[2:])) for row in rows}
+    measured = {
+        (predictor, tuple(f"{mean:.3f}".removeprefix("0") for mean in group["average_precision"]))
+        for (predictor, _), group in table.groupby(["predictor", "target"], sort=False)
+    }
+    assert written == measured and len(measured) == 14
 
 
 def test_the_false_positive_rates_of_the_first_page() -> None:
