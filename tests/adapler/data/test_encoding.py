@@ -213,3 +213,10 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
 def test_bad_arguments(bert_tokenizer: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         encode(words("a"), bert_tokenizer, **{"columns": ("words",), "max_length": 10, **options})
+
+
+def test_a_pair_that_fits_to_the_token_is_one_window(bert_tokenizer: Any) -> None:
+    """5 tokens and 3 special ones at 8; windows of the second text, 2 tokens, could not overlap by 2."""
+    options = {"columns": ("text_a", "text_b"), "max_length": 8, "policy": "windows", "stride": 2}
+    rows = list(encode(pairs(("a b c", "w0 w1")), bert_tokenizer, **options))
+    assert [row["input_ids"] for row in rows] == [[CLS, A, B, C, SEP, W, W + 1, SEP]]
