@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from adapler.errors import ArgumentError
 from adapler.training.records import write_record
 from adapler.training.resume import STAGE, begin_stage, finished_record, first_difference, last_checkpoint
 from adapler.training.settings import TaskSettings
-from adapler.training.stages.finetune import FinetuneTrainer, best_epochs
+from adapler.training.stages.finetune import FinetuneTrainer, _KeepBest, best_epochs
 from adapler.training.stages.prepare import prepare
 from adapler.training.trainer import AdapLeRTrainer
 from tests.conftest import tiny_classifier
@@ -184,6 +185,20 @@ def test_the_best_fine_tuning_epochs_come_first(tmp_path: Path) -> None:
     for number in range(1, 5):
         (tmp_path / "epochs" / f"checkpoint-{number}").mkdir(parents=True)
     assert [path.name for path in best_epochs(tmp_path, most=3)] == ["checkpoint-2", "checkpoint-4", "checkpoint-3"]
+
+
+def test_only_the_best_epochs_and_the_newest_are_kept(tmp_path: Path) -> None:
+    """With the metric of every epoch known, in a run that tiny models cannot be relied on to make."""
+    keep = _KeepBest("accuracy", most=2)
+    state = SimpleNamespace(log_history=[], global_step=0)
+    kept = []
+    for step, score in enumerate((0.5, 0.9, 0.7, 0.9, 0.6), 1):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        state.log_history += [{"loss": 1.0, "step": step}, {"eval_loss": 1.0, "eval_accuracy": score, "step": step}]
+        state.global_step = step
+        keep.on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+        kept.append(sorted(int(path.name[-1]) for path in tmp_path.iterdir()))
+    assert kept == [[1], [1, 2], [2, 3], [2, 4], [2, 4, 5]]
 
 
 def test_a_trained_head_is_kept(task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from analysis.documents.units import WindowScores
 from analysis.documents.windows import Window
 from analysis.evaluation import faithfulness, plan, scoring
 from analysis.evaluation.cache import ScoreCache, default_folder, entries, fingerprints
-from analysis.evaluation.cache.entries import method_entry
+from analysis.evaluation.cache.entries import adapler_entry, method_entry
 from analysis.evaluation.cache.fingerprints import (
     ROOT,
     code_fingerprint,
@@ -494,3 +494,14 @@ def test_the_code_is_in_every_key(
     for module in (entries, faithfulness):
         monkeypatch.setattr(module, "code_fingerprint", lambda *modules, **options: "other code")
     assert {name for name, key in keys().items() if key != first[name]} == set(first)
+
+
+@pytest.mark.parametrize("name", ["logits", "lengths", "retention"])
+def test_each_part_of_a_pass_of_adapler_has_to_fit(name: str) -> None:
+    arrays = {"logits": np.zeros(2), "lengths": np.zeros(3), "retention": np.zeros((3, 5), dtype=bool)}
+    entry = adapler_entry(3)
+    assert entry.fits(arrays, 5)
+    assert not entry.fits({other: value for other, value in arrays.items() if other != name}, 5)
+    assert not entry.fits(arrays | {name: np.concatenate([arrays[name], arrays[name]])[None]}, 5)
+    if name != "logits":  # of another model
+        assert not entry.fits(arrays | {name: np.concatenate([arrays[name], arrays[name]])}, 5)
