@@ -32,7 +32,7 @@ def test_scores_of_eraser_stand_in_every_text() -> None:
     np.testing.assert_allclose(found["AUPRC"]["cp"], [0.2, 0.3, 0.4, 0.5])
     assert np.isnan(found["AUPRC"]["human"]).all() and np.isnan(found["Average precision"]["cp"]).all()
     text = plain_eraser(report)
-    assert "own scores, over all documents of the split: IOU F1 (macro)" in text
+    assert "own scores, over all documents, also those without a rationale in view: IOU F1 (macro)" in text
     assert [line.split() for line in text.splitlines()][2] == ["cp", ".000", ".100", ".200", ".300"]
     assert "  .400  at the input" in text
     assert "| cp | .000 | .100 | .200 | .300 |" in markup.markdown(report)
