@@ -79,7 +79,7 @@ const textOf = (data, panel, on) => {
             if (ratio < 0) names.push("neg");
             if (token === picked) names.push("pick");
             span.className = names.join(" ");
-            if (kind === "on") span.style.setProperty("--a", shade(Math.abs(ratio)).toFixed(2));
+            span.style.setProperty("--a", (kind === "on" ? shade(Math.abs(ratio)) : 0).toFixed(2));
             const said = tip(data, panel, layer, token);
             span.title = said;
             span.setAttribute("aria-label", `${data.tokens[token].text}: ${said}`);

@@ -144,8 +144,9 @@ class AppPage:
         expect(self.page.locator('[data-testid="stMain"]')).to_contain_text(text)
 
     def choose(self, key: str, option: str) -> None:
-        """An option of a select box."""
+        """An option of a select box, found by its name: a long list is drawn in part."""
         self.widget(key).locator("input").first.click()
+        self.widget(key).locator("input").first.fill(option)
         self.page.get_by_role("option", name=option, exact=True).first.click()
 
     def pick(self, key: str, option: str) -> None:

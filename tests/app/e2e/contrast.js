@@ -1,5 +1,6 @@
 // Text whose contrast with what is painted behind it is below WCAG's AA, as `text: ratio`. Colours go through a canvas,
-// which turns every notation into sRGB. Text that is struck or faded on purpose is not spared.
+// which turns every notation into sRGB. Text that is struck or faded on purpose is not spared; what is switched off is (WCAG
+// 1.4.3 leaves inactive components out).
 selector => {
     const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
     const rgba = color => {
@@ -24,7 +25,7 @@ selector => {
         while (walk.nextNode()) {
             const node = walk.currentNode.parentElement;
             // A slider's number is drawn above its thumb, which is its parent and has its colour.
-            if (!walk.currentNode.data.trim() || !node.offsetParent || node.closest('[data-testid="stSlider"]')) continue;
+            if (!walk.currentNode.data.trim() || !node.offsetParent || node.closest('[data-testid="stSlider"], :disabled')) continue;
             const style = getComputedStyle(node), under = ground(node);
             const [a, b] = [light(over(rgba(style.color), under)), light(under)].sort((x, y) => y - x);
             const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);

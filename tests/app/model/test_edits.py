@@ -42,7 +42,8 @@ def test_words_forced_to_stay_and_to_go(app_model: Any, tiny_tokenizer: Any) -> 
     words = tuple(TEXT.split())
     plain = trace_of(app_model, tiny_tokenizer, words)
     first = next(token for token in range(1, len(plain)) if plain.depth[token] == 0)
-    last = next(token for token in range(1, len(plain) - 1) if plain.depth[token] == plain.layers)
+    last = max(range(1, len(plain) - 1), key=lambda token: plain.depth[token])
+    assert plain.depth[last] > 0
     fate = np.zeros(len(words), dtype=np.int64)
     fate[plain.words[first]], fate[plain.words[last]] = 1, -1
     forced = trace_of(app_model, tiny_tokenizer, words, fate=fate)
