@@ -35,8 +35,8 @@ def app_checkpoints(
 ) -> Path:
     """A folder with the checkpoints `tiny` and `damaged`, and a plain classifier that is no AdapLeR model."""
     folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(1)  # of all weights: a test's model does not hang on the tests before it
     model = AdapLeRForSequenceClassification.from_backbone(tiny_classifier_folder)
-    torch.manual_seed(1)
     with torch.no_grad():
         for predictor in model.contribution_predictors:
             predictor.score.weight.normal_(std=1.0)

@@ -40,13 +40,15 @@ def test_a_mask_is_the_models_mask_token(app_model: Any, tiny_tokenizer: Any) ->
 
 def test_words_forced_to_stay_and_to_go(app_model: Any, tiny_tokenizer: Any) -> None:
     words = tuple(TEXT.split())
-    plain = trace_of(app_model, tiny_tokenizer, words)
-    first = next(token for token in range(1, len(plain)) if plain.depth[token] == 0)
-    last = max(range(1, len(plain) - 1), key=lambda token: plain.depth[token])
-    assert plain.depth[last] > 0
+    # A random model: the scale is one at which some word is read to the end, and some word not at all.
+    traces = (
+        (scale, trace_of(app_model, tiny_tokenizer, words, threshold_scale=scale)) for scale in (1, 0.5, 0.2, 0.1)
+    )
+    scale, plain = next((s, t) for s, t in traces if min(t.depth[1:-1]) == 0 and max(t.depth[1:-1]) == t.layers)
+    first, last = 1 + int(plain.depth[1:-1].argmin()), 1 + int(plain.depth[1:-1].argmax())
     fate = np.zeros(len(words), dtype=np.int64)
     fate[plain.words[first]], fate[plain.words[last]] = 1, -1
-    forced = trace_of(app_model, tiny_tokenizer, words, fate=fate)
+    forced = trace_of(app_model, tiny_tokenizer, words, fate=fate, threshold_scale=scale)
     assert forced.depth[first] == forced.layers and forced.depth[last] == 0
     np.testing.assert_array_equal(forced.scores[0], plain.scores[0], "scores before layer 0 know nothing of it")
     everything = trace_of(app_model, tiny_tokenizer, words, fate=fate, threshold_scale=0.0)
