@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--texts", type=Path, required=True, help="a .jsonl with `text`")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--kills", type=int, default=0, help="kills at random moments, before the run may end")
+    parser.add_argument("--kills", type=int, default=0, help="kills at random moments of the last of --processes")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("options", nargs="*", help="more options of `adapler predict`, after --")
@@ -58,7 +58,7 @@ def main() -> int:
                 )
                 whole = output.read_bytes() if whole is None else whole
                 row["same_bytes_as_first"] = output.read_bytes() == whole
-                if args.kills:
+                if args.kills and processes == args.processes[-1]:
                     output.unlink()
                     row["kills"] = killed(command, seconds, args.kills, random.Random(args.seed))
                     row["same_bytes_after_kills"] = output.read_bytes() == whole
