@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.family import Family, computes_in_pieces, in_pieces
 from adapler.backbones.packing import Segments
-from adapler.backbones.positional import modernbert
-from adapler.backbones.positional.mpnet import MPNet
+from adapler.backbones.positional import modernbert, mpnet
+from adapler.backbones.received import Received
 from adapler.errors import ArgumentError
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
@@ -38,8 +38,11 @@ def _distilbert_head(classifier: Any, cls: Tensor) -> Tensor:
     return classifier.classifier(classifier.dropout(hidden))  # type: ignore[no-any-return]
 
 
-def _distilbert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
-    states = layer.sa_layer_norm(layer.attention.out_lin(context) + states)
+def _distilbert_attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    return layer.sa_layer_norm(layer.attention.out_lin(context) + states)  # type: ignore[no-any-return]
+
+
+def _distilbert_feed_forward(layer: Any, states: Tensor) -> Tensor:
     return layer.output_layer_norm(layer.ffn(states) + states)  # type: ignore[no-any-return]
 
 
@@ -56,21 +59,25 @@ FAMILIES = {
         _distilbert_head,
         "pre_classifier",
         attention_dropout="attention_dropout",
-        feed_forward="hidden_dim",
+        inner_size="hidden_dim",
         activation="activation",
         projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-        after_attention=_distilbert_after_attention,
+        attention_output=_distilbert_attention_output,
+        feed_forward=_distilbert_feed_forward,
     ),
     "ernie": replace(_BERT, base="ernie", pooler="ernie.pooler.dense"),
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
-    "mpnet": MPNet(
+    "mpnet": mpnet.MPNet(
         "mpnet",
         "encoder.layer",
         _dense_head,
         "classifier.dense",
         positions_after_padding=True,
         implementation="eager",
+        projections=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        attention_output=mpnet.attention_output,
+        feed_forward=mpnet.feed_forward,
     ),
     "modernbert": modernbert.ModernBert(
         "model",
@@ -81,6 +88,7 @@ FAMILIES = {
         activation="hidden_activation",
         position_embeddings=False,
         gated=True,
+        feed_forward=modernbert.feed_forward,
     ),
 }
 
@@ -112,7 +120,7 @@ def check_config(config: Any) -> None:
         ArgumentError: names the field.
     """
     sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
-    for name in (*sizes, family_of(config).feed_forward):
+    for name in (*sizes, family_of(config).inner_size):
         value = getattr(config, name, None)
         if not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
@@ -222,6 +230,23 @@ def run_layer(
     """One layer of a classifier's encoder; see Family.layer."""
     family = family_of(classifier.config)
     return family.layer(encoder_of(classifier), index, hidden, positions=positions, **attention)
+
+
+def run_attention_half(
+    classifier: PreTrainedModel, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments
+) -> tuple[Tensor, Received]:
+    """(1, T, D) -> (1, T, D), a layer up to its feed-forward network, and what each token received.
+
+    Raises:
+        ArgumentError: a family whose layers cannot be taken apart here.
+    """
+    family = family_of(classifier.config)
+    return family.attention_half(encoder_of(classifier), index, hidden, positions=positions, segments=segments)
+
+
+def run_feed_forward_half(classifier: PreTrainedModel, index: int, states: Tensor) -> Tensor:
+    """The rest of a layer after `run_attention_half`: (1, n, D) -> (1, n, D)."""
+    return family_of(classifier.config).feed_forward_half(encoder_of(classifier), index, states)
 
 
 def run_last_layer(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
 from adapler.backbones.packing import Segments
+from adapler.backbones.received import Received, received_attention
 
 # Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
 ROWS = 1024
@@ -22,8 +23,12 @@ ROWS = 1024
 GRAIN = 32
 
 
-def _bert_after_attention(layer: Any, context: Tensor, states: Tensor) -> Tensor:
-    return layer.feed_forward_chunk(layer.attention.output(context, states))  # type: ignore[no-any-return]
+def _bert_attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    return layer.attention.output(context, states)  # type: ignore[no-any-return]
+
+
+def _bert_feed_forward(layer: Any, states: Tensor) -> Tensor:
+    return layer.feed_forward_chunk(states)  # type: ignore[no-any-return]
 
 
 def computes_in_pieces(tensor: Tensor) -> bool:
@@ -66,7 +71,7 @@ class Family:
         head: (classifier, hidden states of [CLS] (B, D)) -> logits (B, C).
         pooler: attribute path of the dense layer between [CLS] and the classifier.
         attention_dropout: name of the configuration's attention dropout.
-        feed_forward: name of the configuration's feed-forward width.
+        inner_size: name of the configuration's feed-forward width.
         activation: name of the configuration's activation.
         positions_after_padding: whether the first position is padding_idx + 1 (RoBERTa) and not 0.
         position_embeddings: whether the embeddings take positions.
@@ -74,7 +79,9 @@ class Family:
         implementation: attention implementation of the configuration; "eager" for a family whose layers have
             attention code of their own.
         projections: attribute paths from a layer to its query, key and value.
-        after_attention: (layer, what the heads give, hidden states) -> the layer's output, all (1, n, D).
+        attention_output: (layer, what the heads give, hidden states) -> what the feed-forward network reads, all
+            (1, n, D).
+        feed_forward: (layer, that) -> the layer's output, both (1, n, D).
     """
 
     base: str
@@ -82,14 +89,15 @@ class Family:
     head: Callable[[Any, Tensor], Tensor]
     pooler: str
     attention_dropout: str = "attention_probs_dropout_prob"
-    feed_forward: str = "intermediate_size"
+    inner_size: str = "intermediate_size"
     activation: str = "hidden_act"
     positions_after_padding: bool = False
     position_embeddings: bool = True
     gated: bool = False
     implementation: str = ATTENTION
     projections: tuple[str, str, str] = ("attention.self.query", "attention.self.key", "attention.self.value")
-    after_attention: Callable[[Any, Tensor, Tensor], Tensor] = _bert_after_attention
+    attention_output: Callable[[Any, Tensor, Tensor], Tensor] = _bert_attention_output
+    feed_forward: Callable[[Any, Tensor], Tensor] = _bert_feed_forward
 
     def check(self, config: Any) -> None:
         """Raises ArgumentError for a configuration that this family cannot run; most run all of them."""
@@ -128,10 +136,44 @@ class Family:
         return self._after_attention(layer, context.transpose(1, 2).flatten(2), hidden)
 
     def _after_attention(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
-        """`after_attention`, in pieces where that pays; all (1, n, D)."""
+        """A layer from what its heads give, in pieces where that pays; all (1, n, D)."""
+
+        def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
+            return (self.feed_forward(layer, self.attention_output(layer, context, states)),)
+
+        return in_pieces(rest, context, states)[0] if computes_in_pieces(states) else rest(context, states)[0]
+
+    def attention_half(
+        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments
+    ) -> tuple[Tensor, Received]:
+        """A layer up to its feed-forward network, and the attention that each token received.
+
+        Args:
+            encoder, index, hidden, positions, segments: see `layer`; hidden is a packed row (1, T, D).
+
+        Returns:
+            (1, T, D), what the feed-forward network reads; the attention received.
+        """
+        layer = encoder.get_submodule(self.layers)[index]
+        by_head = (encoder.config.num_attention_heads, -1)
+        query, key, value = (
+            layer.get_submodule(path)(hidden).unflatten(-1, by_head).transpose(1, 2) for path in self.projections
+        )  # (1, H, T, E)
+        context, received = received_attention(
+            query, key, value, segments=segments, scale=query.shape[-1] ** -0.5, **self.pairwise(encoder, positions)
+        )
+        return self.attention_output(layer, context.transpose(1, 2).flatten(2), hidden), received
+
+    def pairwise(self, encoder: Any, positions: Tensor) -> dict[str, Any]:
+        """`term` and `positions` of `received_attention`, for a family whose attention has a term for each pair."""
+        return {}
+
+    def feed_forward_half(self, encoder: Any, index: int, states: Tensor) -> Tensor:
+        """The rest of the layer after `attention_half`: (1, n, D) -> (1, n, D), each token alone."""
+        layer = encoder.get_submodule(self.layers)[index]
         if not computes_in_pieces(states):
-            return self.after_attention(layer, context, states)
-        return in_pieces(lambda *parts: (self.after_attention(layer, *parts),), context, states)[0]
+            return self.feed_forward(layer, states)
+        return in_pieces(lambda part: (self.feed_forward(layer, part),), states)[0]
 
     @property
     def runs_last_layer_whole(self) -> bool:

@@ -9,6 +9,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from adapler.errors import ArgumentError
 from adapler.model.predictors import predictor_class
+from adapler.policies import options_of, policy_class
 
 ETA_MIN, ETA_MAX = 0.01, 1.0
 
@@ -23,6 +24,9 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         beta: height of the soft removal function at the threshold (AdapLeR, eq. 5; 0.1 in the paper).
         eta_init: initial value of every layer's threshold factor eta, between 0.01 and 1; the threshold of
             layer l is `eta^l / n^l`.
+        policy: name of the removal policy, see `adapler.policies`. Another one than "adapler" has no Contribution
+            Predictors and no eta, and the four arguments above do not count.
+        policy_options: numbers of that policy, by name; default: its own.
 
     Raises:
         ArgumentError: a value is out of its range.
@@ -30,13 +34,22 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "adapler"
     sub_configs = {"backbone_config": AutoConfig}
-    keys_to_ignore_at_inference = ["contribution_scores", "retention_mask", "log_scores", "log_presence", "head_states"]
+    keys_to_ignore_at_inference = [
+        "contribution_scores",
+        "retention_mask",
+        "log_scores",
+        "log_presence",
+        "head_states",
+        "bars",
+    ]
 
     backbone_config: PretrainedConfig | dict[str, Any] | None = None
     predictor: str = "mlp"
     contribution_hidden_size: int = 32
     beta: float = 0.1
     eta_init: float = 0.25
+    policy: str = "adapler"
+    policy_options: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         backbone = self.backbone_config
@@ -48,6 +61,9 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         elif not (backbone is None or isinstance(backbone, PretrainedConfig)):
             raise ArgumentError(f"backbone_config: {backbone!r} is not a configuration")
         predictor_class(self.predictor)  # refuses a name that is not known
+        if not (self.policy_options is None or isinstance(self.policy_options, dict)):
+            raise ArgumentError(f"policy_options: {self.policy_options!r} is not a dictionary")
+        options_of(policy_class(self.policy), self.policy_options)
         for name, kind in (("contribution_hidden_size", int), ("beta", int | float), ("eta_init", int | float)):
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from adapler.backbones import families
 from adapler.errors import ArgumentError
-from adapler.model.predictors import predictor_class
+from adapler.model.predictors import Cost
+from adapler.policies import policy_class
 
 Convention = Literal["paper", "executed"]
 
 
-def layer_flops(config: Any, lengths: Tensor) -> Tensor:
-    """FLOPs of one encoder layer, without its Contribution Predictor, on sequences of these lengths.
+def layer_flops(config: Any, lengths: Tensor, *, after: Tensor | None = None) -> Tensor:
+    """FLOPs of one encoder layer, without what a policy computes, on sequences of these lengths.
 
     A layer with a sliding window (ModernBERT) is counted as one without: the pairs outside the window are computed
     and masked.
@@ -32,18 +33,20 @@ def layer_flops(config: Any, lengths: Tensor) -> Tensor:
     Args:
         config: an AdapLeRConfig (or the backbone's own configuration).
         lengths: tokens that enter the layer, any shape.
+        after: tokens that its feed-forward network reads, the same shape; default: all of them.
 
     Returns:
         The same shape, float64.
     """
     config = getattr(config, "backbone_config", config)
     lengths = torch.as_tensor(lengths).double()
+    after = lengths if after is None else torch.as_tensor(after).double()
     family = families.family_of(config)
-    width, inner = config.hidden_size, getattr(config, family.feed_forward)
-    # query, key, value, output; feed-forward in and out, and its gate
-    linear = 2 * (4 * width * width + (3 if family.gated else 2) * width * inner)
+    width, inner = config.hidden_size, getattr(config, family.inner_size)
+    linear = 2 * 4 * width * width  # query, key, value, output
+    forward = 2 * (3 if family.gated else 2) * width * inner  # feed-forward in and out, and its gate
     attention = 2 * 2 * width  # q.k and weights.v, for each pair of tokens
-    flops: Tensor = lengths * linear + lengths * lengths * attention
+    flops: Tensor = lengths * linear + after * forward + lengths * lengths * attention
     return flops
 
 
@@ -54,25 +57,29 @@ def last_layer_flops(config: Any, lengths: Tensor) -> Tensor:
     if family.runs_last_layer_whole:
         return layer_flops(config, lengths)
     lengths = torch.as_tensor(lengths).double()
-    width, inner = config.hidden_size, getattr(config, family.feed_forward)
+    width, inner = config.hidden_size, getattr(config, family.inner_size)
     one = 2 * (4 * width * width + 2 * width * inner)  # [CLS] alone: as many products as a whole layer has for a token
     attention = 2 * 2 * width * config.num_attention_heads  # each head reads whole hidden states
     flops: Tensor = one + lengths * attention
     return flops
 
 
-def predictor_flops(config: Any, read: Tensor) -> Tensor:
-    """FLOPs of one Contribution Predictor on sequences of so many tokens.
+def policy_flops(config: Any, read: Tensor) -> Tensor:
+    """FLOPs of what a policy computes to score tokens: AdapLeR's Contribution Predictors.
 
     Args:
         config: an AdapLeRConfig.
-        read: tokens of each sequence that the predictor reads, any shape.
+        read: (..., L) tokens of each sequence that are there when the policy decides in each layer.
 
     Returns:
-        The same shape, float64.
+        The same shape, float64; 0 where it does not decide.
     """
-    cost = predictor_class(config.predictor).cost(config.hidden_size, config.contribution_hidden_size)
-    flops: Tensor = torch.as_tensor(read).double() * cost.token + cost.sequence
+    kind, layers = policy_class(config.policy), config.num_hidden_layers
+    costs = [
+        kind.cost(config, index) if kind.decides(index, layers=layers) else Cost(token=0.0) for index in range(layers)
+    ]
+    token, sequence = torch.tensor(costs, dtype=torch.float64).T  # (L,) each
+    flops: Tensor = torch.as_tensor(read).double() * token + sequence
     return flops
 
 
@@ -85,11 +92,15 @@ def _other_flops(config: Any, lengths: Tensor) -> Tensor:
     return flops
 
 
-def _all_layers(config: Any, lengths: Tensor, *, convention: str) -> Tensor:
-    """FLOPs of all layers, (B,), on (B, L) tokens that enter them."""
+def _all_layers(config: Any, lengths: Tensor, *, convention: str, between: bool = False) -> Tensor:
+    """FLOPs of all layers, (B,), on (B, L) tokens that enter them.
+
+    With `between` a layer's feed-forward network reads only the tokens that enter the next layer.
+    """
     if convention not in get_args(Convention):
         raise ArgumentError(f"convention: {convention!r} is not one of {', '.join(get_args(Convention))}")
-    by_layer = layer_flops(config, lengths)  # (B, L)
+    after = torch.cat([lengths[:, 1:], lengths[:, -1:]], dim=1) if between else lengths
+    by_layer = layer_flops(config, lengths, after=after)  # (B, L)
     if convention == "executed":
         by_layer = torch.cat([by_layer[:, :-1], last_layer_flops(config, lengths[:, -1:])], dim=1)
     return by_layer.sum(1)
@@ -116,7 +127,7 @@ def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = 
 
 
 def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> Tensor:
-    """FLOPs of AdapLeR in hard mode on each sequence, its Contribution Predictors included.
+    """FLOPs of AdapLeR in hard mode on each sequence, its Contribution Predictors (or other policy) included.
 
     Args:
         config: an AdapLeRConfig.
@@ -136,12 +147,13 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, conventio
         raise ArgumentError(
             f"lengths: shape {tuple(lengths.shape)} is not ({len(lengths_in)}, {layers}), sequences x layers"
         )
-    read = torch.cat([lengths_in[:, None], lengths[:, :-1]], dim=1)  # (B, L) tokens that each predictor reads
-    if bool((lengths > read).any()):
+    earlier = torch.cat([lengths_in[:, None], lengths[:, :-1]], dim=1)  # (B, L)
+    if bool((lengths > earlier).any()):
         raise ArgumentError("lengths: a layer has more tokens than the one before it")
-    backbone = config.backbone_config
-    layer_by_layer = _all_layers(backbone, lengths, convention=convention) + predictor_flops(config, read).sum(1)
-    return layer_by_layer + _other_flops(backbone, lengths_in)
+    backbone, between = config.backbone_config, policy_class(config.policy).place == "between"
+    scoring = policy_flops(config, lengths if between else earlier).sum(1)
+    layer_by_layer = _all_layers(backbone, lengths, convention=convention, between=between)
+    return layer_by_layer + scoring + _other_flops(backbone, lengths_in)
 
 
 def speedup(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> float:

@@ -26,12 +26,14 @@ from adapler.model.arguments import check_arguments, checked_positions, refuse_u
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.loading import load_whole
 from adapler.model.outputs import AdapLeROutput
-from adapler.model.passes import hard_pass, soft_pass
+from adapler.model.passes import gated_pass, hard_pass, soft_pass
 from adapler.model.prediction import Predicts
 from adapler.model.predictors import Predictor, predictor_class
+from adapler.policies import ContributionPolicy, Policy, policy_class
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
+OWN_FIELDS = {"predictor", "contribution_hidden_size", "beta", "eta_init", "policy", "policy_options"}
 
 
 class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  # type: ignore[misc]
@@ -42,6 +44,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         contribution_predictors: one predictor a layer, of the kind that `config.predictor` names.
         eta: (L,) threshold factors in [0.01, 1]; layer l drops tokens whose score is below eta^l / n^l.
         theta: (L - 1,) for layers 1..L-1, rescales [CLS]'s share of the training target; no effect at inference.
+        policy: instead of these three, what drops tokens, where `config.policy` is not "adapler".
     """
 
     config_class = AdapLeRConfig
@@ -51,7 +54,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
     _supports_sdpa = True
     _supports_attention_backend = True
     # Thresholds are compared in float32, so what makes them stays in float32 whatever `dtype` is (regular expressions).
-    _keep_in_fp32_modules_strict = ["^contribution_predictors", "^eta$", "^theta$"]
+    _keep_in_fp32_modules_strict = ["^contribution_predictors", "^eta$", "^theta$", "^policy"]
 
     def __init__(self, config: AdapLeRConfig, *, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -67,25 +70,24 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         self.backbone.config._attn_implementation = family.implementation
         families.unchunk(self.backbone)
         self.num_layers = len(families.layers_of(self.backbone))
-        activation = getattr(self.backbone.config, family.activation)
-        kind = predictor_class(config.predictor)
-        self.contribution_predictors = nn.ModuleList(
-            kind(
-                config.hidden_size,
-                contribution_hidden_size=config.contribution_hidden_size,
-                activation=activation,
+        if config.policy == ContributionPolicy.name:
+            kind, activation = predictor_class(config.predictor), getattr(self.backbone.config, family.activation)
+            width = config.contribution_hidden_size
+            self.contribution_predictors = nn.ModuleList(
+                kind(config.hidden_size, contribution_hidden_size=width, activation=activation)
+                for _ in range(self.num_layers)
             )
-            for _ in range(self.num_layers)
-        )
-        self.eta = nn.Parameter(torch.full((self.num_layers,), config.eta_init))
-        self.theta = nn.Parameter(torch.ones(self.num_layers - 1))
+            self.eta = nn.Parameter(torch.full((self.num_layers,), config.eta_init))
+            self.theta = nn.Parameter(torch.ones(self.num_layers - 1))
+        else:
+            self.policy = policy_class(config.policy)(config)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, Predictor):
+        if isinstance(module, Predictor | Policy):
             module.reset_parameters()
-        elif module is self:
+        elif module is self and self.config.policy == ContributionPolicy.name:
             init.constant_(self.eta, self.config.eta_init)
             init.ones_(self.theta)
 
@@ -125,7 +127,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             num_labels: number of labels; default: the checkpoint's own.
             labels: label names, instead of num_labels.
             subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
-            config: fields of `AdapLeRConfig` (predictor, contribution_hidden_size, beta, eta_init).
+            config: fields of `AdapLeRConfig` (predictor, contribution_hidden_size, beta, eta_init, policy,
+                policy_options).
 
         Raises:
             CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
@@ -133,7 +136,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or a
                 field that the configuration does not have.
         """
-        unknown = sorted(config.keys() - {"predictor", "contribution_hidden_size", "beta", "eta_init"})
+        unknown = sorted(config.keys() - OWN_FIELDS)
         if unknown:
             raise ArgumentError(f"{unknown[0]}: not an argument of from_backbone, and not a field of AdapLeRConfig")
         backbone = load_classifier(
@@ -180,8 +183,17 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         super().save_pretrained(save_directory, *args, **kwargs)
         self.save_calibration(Path(save_directory))
 
+    @property
+    def removal_policy(self) -> Policy:
+        """What drops tokens: AdapLeR's predictors and thresholds, or another policy (see `adapler.policies`)."""
+        if self.config.policy != ContributionPolicy.name:
+            return self.policy
+        return ContributionPolicy(cast(Sequence[nn.Module], self.contribution_predictors), self.eta)
+
     def clamp_eta(self) -> None:
         """Keep eta in [0.01, 1] and theta positive, in place; called after each optimiser step."""
+        if self.config.policy != ContributionPolicy.name:
+            return
         with torch.no_grad():
             self.eta.clamp_(ETA_MIN, ETA_MAX)
             self.theta.clamp_(min=ETA_MIN)
@@ -254,35 +266,30 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             raise ArgumentError(
                 f"fate: got {found}; must have the shape {tuple(input_ids.shape)} of input_ids, in hard mode"
             )
-        predictors = cast(Sequence[nn.Module], self.contribution_predictors)
-        positions = checked_positions(self.backbone, mask, position_ids)
-        if removal == "soft":
+        policy = self.removal_policy
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids,
+            "mask": mask,
+            "positions": checked_positions(self.backbone, mask, position_ids),
+            "token_type_ids": token_type_ids,
+        }
+        if removal != "soft":
+            output = hard_pass(
+                self.backbone, policy, **inputs, scale=threshold_scale, remove=removal == "hard", fate=fate
+            )
+        elif not isinstance(policy, ContributionPolicy):
+            output = gated_pass(self.backbone, policy, **inputs)
+        else:
             output = soft_pass(
                 self.backbone,
-                predictors,
+                cast(Sequence[nn.Module], self.contribution_predictors),
                 self.eta,
-                input_ids=input_ids,
-                mask=mask,
-                positions=positions,
-                token_type_ids=token_type_ids,
+                **inputs,
                 scale=threshold_scale,
                 beta=self.config.beta,
                 slope=DEFAULT_SLOPE if slope is None else slope,
                 gradient_slope=gradient_slope,
                 probe=probe,
-            )
-        else:
-            output = hard_pass(
-                self.backbone,
-                predictors,
-                self.eta,
-                input_ids=input_ids,
-                mask=mask,
-                positions=positions,
-                token_type_ids=token_type_ids,
-                scale=threshold_scale,
-                remove=removal == "hard",
-                fate=fate,
             )
         if labels is not None:
             logits = cast(Tensor, output.logits)

@@ -18,9 +18,12 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
         lengths: (B, L) tokens that enter each layer, [CLS] included; long, or float (soft lengths) in soft mode.
         contribution_scores: (B, L, N) softmax of layer l's Contribution Predictor over the tokens present when it
             runs, so each row sums to 1; 0 where a token was dropped before or is padding. A token that layer l's
-            own predictor drops has its score in row l. None with removal="none", where no predictor runs.
+            own predictor drops has its score in row l. None with removal="none", where no predictor runs. Of another
+            policy its scores, which need not sum to 1.
         retention_mask: (B, L, N) bool, True when the token enters layer l. In soft mode: what hard removal
             would keep of the same scores.
+        bars: (B, L) the score from which on a token stays in each layer, AdapLeR's threshold; minus infinity where the
+            policy does not decide, 0 with threshold_scale 0, where all stay. Hard mode only.
         log_scores: (B, L, N) logarithm of contribution_scores; soft mode only.
         log_presence: (B, L, N) accumulated soft mask (sum of M) of the layers before l, 0 for [CLS]; -1e4
             for padding and for tokens physically removed; soft mode only.
@@ -32,6 +35,7 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     lengths: Tensor | None = None
     contribution_scores: Tensor | None = None
     retention_mask: Tensor | None = None
+    bars: Tensor | None = None
     log_scores: Tensor | None = None
     log_presence: Tensor | None = None
     head_states: Tensor | None = None

@@ -52,10 +52,12 @@ def export_onnx(adapler: Any, output: Path, *, tokenizer: Any, int8: bool = Fals
             calibration is copied too: speedups hold for the graphs, times are PyTorch's.
 
     Raises:
-        ArgumentError: a package of the extra `onnx` is missing.
+        ArgumentError: a package of the extra `onnx` is missing, or the model's removal policy is not AdapLeR's.
         CheckpointError: a graph does not give the model's logits; see `compare`.
     """
     _check_packages()
+    if adapler.config.policy != "adapler":
+        raise ArgumentError(f"--onnx: the policy of this model is {adapler.config.policy!r}; graphs are AdapLeR's only")
     import onnxruntime
 
     original, adapler = adapler, copy.deepcopy(adapler).cpu().float().eval()

@@ -23,7 +23,6 @@ from adapler.backbones.checkpoints import read_config
 from adapler.backbones.targets import class_index, target_weights
 from adapler.data.encoding import load_tokenizer
 from adapler.errors import ArgumentError
-from adapler.model.contribution import threshold
 from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.plan import input_length
@@ -263,8 +262,6 @@ def _answers(batch: Batch, subject: _Subject, threshold_scale: float) -> dict[st
     output = adapler_pass(subject.adapler, batch)
     reduced = output.logits[0].detach().double().cpu()
     kept = output.retention_mask[0].bool().cpu().numpy()  # (L, n)
-    present = torch.tensor([kept.shape[1], *kept.sum(axis=1)[:-1].tolist()])  # (L,)
-    eta = subject.adapler.eta.detach().float().cpu()
     prediction = subject.labels[int(reduced.argmax())]
     note = ""
     if prediction != full["full_prediction"]:
@@ -276,7 +273,7 @@ def _answers(batch: Batch, subject: _Subject, threshold_scale: float) -> dict[st
         "prediction": prediction,
         "probabilities": _probabilities(reduced, subject.classifier.config),
         "kept": kept,
-        "thresholds": threshold(eta, present, scale=threshold_scale).double().numpy(),
+        "thresholds": output.bars[0].double().cpu().numpy(),  # (L,)
         "note": note,
     }
 

@@ -21,7 +21,7 @@ def check_needs(name: str, needs: frozenset[str], labels: bool, model: Any, batc
             f"method {name!r}: batch must be a Batch, got {type(batch).__name__}; "
             "make one with Batch.from_encoding(encoding, tokenizer)"
         )
-    reduces = hasattr(model, "contribution_predictors")
+    reduces = hasattr(model, "removal_policy")
     if "adapler" in needs and not reduces:
         raise ArgumentError(f"method {name!r}: needs an AdapLeR model, got {type(model).__name__}")
     if reduces and needs & {"attention", "gradient"}:

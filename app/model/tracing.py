@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.model.contribution import threshold
-from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, predictor_flops
+from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 from analysis.documents.aggregation import aggregate
 
 SPECIAL = -1  # the word index of a token that the tokenizer added
@@ -154,11 +153,11 @@ def trace(
         unknown=(batch["input_ids"][0].cpu().numpy() == tokenizer.unk_token_id) & (index != SPECIAL),
         scores=hard.contribution_scores[0].double().cpu().numpy(),
         enters=hard.retention_mask[0].cpu().numpy(),
-        thresholds=threshold(model.eta.float().cpu(), present, scale=threshold_scale).double().numpy(),
+        thresholds=hard.bars[0].double().cpu().numpy(),
         labels=tuple(config.id2label[number] for number in range(config.num_labels)),
         probabilities=hard.logits[0].double().softmax(-1).cpu().numpy(),
         full_probabilities=full.logits[0].double().softmax(-1).cpu().numpy(),
-        layer_flops=(layer_flops(config, lengths[0]) + predictor_flops(config, present)).numpy(),
+        layer_flops=(layer_flops(config, lengths[0]) + policy_flops(config, present)).numpy(),
         plain_layer_flops=float(layer_flops(config, lengths_in)),
         flops=float(adapler_flops(config, lengths_in, lengths)),
         plain_flops=float(backbone_flops(config, lengths_in)),

@@ -9,13 +9,22 @@ Dimensions: B batch, N tokens of a row, T packed tokens, D hidden size, C labels
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
+from adapler.backbones.positional.pairwise import window
+from adapler.backbones.received import Received, received_attention
+
+
+def feed_forward(layer: Any, states: Tensor) -> Tensor:
+    """(1, n, D) -> (1, n, D), the second half of a layer."""
+    return states + layer.mlp(layer.mlp_norm(states))  # type: ignore[no-any-return]
 
 
 def head(classifier: Any, pooled: Tensor) -> Tensor:
@@ -35,6 +44,21 @@ class ModernBert(Family):
             hidden, attention_mask=None, position_embeddings=rotary, positions=positions, **attention
         )
         return output
+
+    def attention_half(
+        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments
+    ) -> tuple[Tensor, Received]:
+        """See Family.attention_half."""
+        layer = encoder.layers[index]
+        part, reach = layer.attn, layer.attn.sliding_window
+        projected = part.Wqkv(layer.attn_norm(hidden)).unflatten(-1, (3, -1, part.head_dim))  # (1, T, 3, H, E)
+        query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
+        query, key = apply_rotary_pos_emb(query, key, *encoder.rotary_emb(hidden, positions, layer.attention_type))
+        term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)
+        context, received = received_attention(
+            query, key, value, segments=segments, scale=part.head_dim**-0.5, term=term, positions=positions
+        )
+        return hidden + part.out_drop(part.Wo(context.transpose(1, 2).flatten(2))), received
 
     def last_layer(
         self,

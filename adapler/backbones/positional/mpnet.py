@@ -52,6 +52,10 @@ class MPNet(Family):
             return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
         return run(hidden)
 
+    def pairwise(self, encoder: Any, positions: Tensor) -> dict[str, Any]:
+        """See Family.pairwise."""
+        return {"term": partial(relative_bias, encoder.encoder), "positions": positions}
+
 
 def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
     """One layer of transformers' MPNetEncoder: (B, n, D) -> (B, n, D)."""
@@ -69,10 +73,19 @@ def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **atten
         scale=parts.attention_head_size**-0.5,
         **attention,
     )
-    mixed = parts.o(mixed.transpose(1, 2).flatten(2))  # (B, N, D)
-    attended = layer.attention.LayerNorm(layer.attention.dropout(mixed) + hidden)
-    output: Tensor = layer.output(layer.intermediate(attended), attended)
-    return output
+    attended = attention_output(layer, mixed.transpose(1, 2).flatten(2), hidden)
+    return feed_forward(layer, attended)
+
+
+def attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
+    """What the heads give and the layer's input -> what its feed-forward network reads; all (B, n, D)."""
+    mixed = layer.attention.attn.o(context)
+    return layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)  # type: ignore[no-any-return]
+
+
+def feed_forward(layer: Any, states: Tensor) -> Tensor:
+    """(B, n, D) -> (B, n, D), the second half of a layer."""
+    return layer.output(layer.intermediate(states), states)  # type: ignore[no-any-return]
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:

@@ -5,25 +5,127 @@ Dimensions: B batch, N padded length of the input, T packed tokens, L layers, D 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments, segment_softmax
+from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
-from adapler.model.contribution import retention, threshold
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.predictors import PackedRow
+from adapler.policies import LayerView, Policy, stays
+
+
+def _grouped(segments: Segments, sequence: Tensor) -> tuple[Segments, Tensor, Tensor | None]:
+    """The segments with equally long ones as neighbours, where that saves attention calls (on a CPU).
+
+    Returns:
+        The segments; (B,) the batch's row of each; (T,) where each token was before, None where nothing has moved.
+    """
+    if segments.lengths.is_cuda or len(segments.runs) == len(set(segments.sizes)):
+        return segments, sequence, None
+    grouped, order, moved = segments.by_length()
+    return grouped, sequence[order], moved
+
+
+class _Row:
+    """The packed row of the tokens that are left: where each sequence lies, and where each token stood."""
+
+    def __init__(self, input_ids: Tensor, real: Tensor, lengths: Tensor, *, positions: Tensor) -> None:
+        batch, width = input_ids.shape
+        self._all_positions = positions.expand_as(input_ids).flatten()
+        self.place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
+        self.segments = Segments(lengths, owners=self.place // width, bound=width)
+        self.sequence = torch.arange(batch, device=real.device)  # (B,) the row of the batch that each segment is
+        self.segments, self.sequence, moved = _grouped(self.segments, self.sequence)
+        self.place = self.place if moved is None else self.place[moved]
+
+    @property
+    def packed(self) -> PackedRow:
+        """What a policy sees of it."""
+        return PackedRow(self.segments, self.place)
+
+    @property
+    def positions(self) -> Tensor:
+        """(1, T) positions in the input."""
+        return self._all_positions[self.place][None]
+
+    def select(self, kept: Tensor) -> Tensor:
+        """Leave only the tokens at `kept`, (n,); gives them in the order that the row has now."""
+        self.segments, self.sequence, moved = _grouped(self.segments.select(kept), self.sequence)
+        kept = kept if moved is None else kept[moved]
+        self.place = self.place[kept]
+        return kept
+
+
+class _Found:
+    """What the layers leave for the output, put in its places once and at the end."""
+
+    def __init__(self, layers: int, *, like: Tensor, dtype: torch.dtype) -> None:
+        self.layers, self.shape, self.dtype, self.device = layers, like.shape, dtype, like.device
+        self._read: list[Tensor] = []
+        self._scores: list[Tensor] = []
+        self._bars: list[tuple[int, Tensor, Tensor]] = []
+        self._entered: list[Tensor] = []
+        self._lengths: list[Tensor] = []
+        self._sequences: list[Tensor] = []
+
+    def enters(self, index: int, row: _Row) -> None:
+        """Note the tokens that enter a layer."""
+        self._entered.append(row.place + index * self.shape.numel())
+        self._lengths.append(row.segments.lengths)
+        self._sequences.append(row.sequence)
+
+    def scores(self, index: int, row: _Row, scores: Tensor, bar: Tensor) -> None:
+        """Note the scores (T,) that a layer's tokens were judged by, and the bar (B,)."""
+        self._read.append(row.place + index * self.shape.numel())
+        self._scores.append(scores.to(self.dtype))
+        self._bars.append((index, row.sequence, bar.to(self.dtype)))
+
+    def output(self, logits: Tensor, *, removed: bool) -> AdapLeROutput:
+        """The output, with logits (B, C) in the batch's order."""
+        batch, width = self.shape
+        scores = bars = None
+        if removed:
+            scores = logits.new_zeros(self.layers * batch * width, dtype=self.dtype)
+            bars = logits.new_full((self.layers, batch), -torch.inf, dtype=self.dtype)
+            if self._scores:
+                scores = scores.index_copy(0, torch.cat(self._read), torch.cat(self._scores))
+            for index, sequence, bar in self._bars:
+                bars[index, sequence] = bar.detach()
+            scores, bars = scores.view(self.layers, batch, width).transpose(0, 1), bars.T
+        entered = torch.zeros(self.layers * batch * width, dtype=torch.bool, device=self.device)
+        entered[torch.cat(self._entered)] = True
+        sequences, lengths = torch.stack(self._sequences), torch.stack(self._lengths)  # (L, B) each
+        return AdapLeROutput(
+            logits=logits,
+            lengths=torch.zeros_like(lengths).scatter(1, sequences, lengths).T,
+            contribution_scores=scores,
+            retention_mask=entered.view(self.layers, batch, width).transpose(0, 1),
+            bars=bars,
+        )
+
+
+def _drop(policy: Policy, view: LayerView, row: _Row, found: _Found, *, scale: float, fate: Tensor | None) -> Tensor:
+    """The states of the tokens that stay, (1, n, D); `row` becomes theirs. On a GPU the layer's only wait."""
+    scores = policy.score(view)  # (T,)
+    bar = scores.new_zeros(len(row.sequence)) if scale == 0 else policy.bar(view, scores, scale=scale)  # (B,)
+    found.scores(view.index, row, scores, bar)
+    hidden = view.hidden[None]
+    if scale == 0 and fate is None:  # no score is below the bar
+        return hidden
+    kept = stays(scores, bar, row=row.packed)
+    if fate is not None:
+        forced = fate.flatten()[row.place]  # (T,)
+        kept = ((kept & (forced >= 0)) | (forced > 0)).index_fill(0, row.segments.first, True)
+    chosen = kept.nonzero()[:, 0]
+    return hidden if len(chosen) == len(kept) else hidden.index_select(1, row.select(chosen))
 
 
 def hard_pass(
     backbone: PreTrainedModel,
-    predictors: Sequence[nn.Module],
-    eta: Tensor,
+    policy: Policy,
     *,
     input_ids: Tensor,
     mask: Tensor,
@@ -40,87 +142,46 @@ def hard_pass(
 
     Args:
         backbone: the plain classifier.
-        predictors: a Contribution Predictor a layer.
-        eta: (L,) threshold factors.
+        policy: what drops tokens.
         input_ids, mask: (B, N) ids, and 1 for real tokens.
         positions: (B, N) position of each token.
         token_type_ids: (B, N), for backbones that have them.
-        scale: factor on eta.
-        remove: False runs all layers on all tokens, without predictors.
-        fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go before layer 0, else 0.
+        scale: factor on the policy's bars.
+        remove: False runs all layers on all tokens, without the policy.
+        fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go where the policy first decides,
+            else 0.
     """
     real = mask.bool()  # (B, N)
     lengths = real.sum(-1)
     if bool((lengths == 0).any()):
         raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
-    batch, width = input_ids.shape
-    layers, flat = len(eta), batch * width
-    place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
-    segments = Segments(lengths, owners=place // width, bound=width)
-    sequence = torch.arange(batch, device=mask.device)  # (B,) the row of the batch that each segment is
-    segments, sequence, moved = _grouped(segments, sequence)
-    place = place if moved is None else place[moved]
+    layers = len(families.layers_of(backbone))
+    row = _Row(input_ids, real, lengths, positions=positions)
     hidden = families.embed(
         backbone,
-        input_ids.flatten()[place][None],
-        positions=positions.expand_as(input_ids).flatten()[place][None],
-        token_type_ids=None if token_type_ids is None else token_type_ids.flatten()[place][None],
+        input_ids.flatten()[row.place][None],
+        positions=row.positions,
+        token_type_ids=None if token_type_ids is None else token_type_ids.flatten()[row.place][None],
     )  # (1, T, D)
+    exact = torch.promote_types(hidden.dtype, torch.float32)  # the precision of scores
+    found = _Found(layers, like=input_ids, dtype=exact)
 
-    exact = torch.promote_types(hidden.dtype, torch.float32)  # the predictors' precision
-    all_scores, all_read, all_entered, all_lengths, all_sequences = [], [], [], [], []
     for index in range(layers):
-        if remove:
-            score = segment_softmax(predictors[index](hidden[0], PackedRow(segments, place)), segments)  # (T,)
-            all_scores.append(score)
-            all_read.append(place + index * flat)
-            forced = None if fate is None else fate.flatten()[place]  # (T,)
-            kept = _kept(score, eta[index].to(exact), segments, scale=scale, fate=forced)
-            if kept is not None:
-                segments, sequence, moved = _grouped(segments.select(kept), sequence)
-                kept = kept if moved is None else kept[moved]  # (n,)
-                hidden, place = hidden.index_select(1, kept), place[kept]
-        all_entered.append(place + index * flat)
-        all_lengths.append(segments.lengths)
-        all_sequences.append(sequence)
-        run = families.run_last_layer if index == layers - 1 else partial(families.run_layer, index=index)
-        at = positions.expand_as(input_ids).flatten()[place][None]  # (1, T)
-        hidden = run(backbone, hidden=hidden, positions=at, segments=segments)  # (1, T, D); (1, B, D) in the last
+        decides = remove and policy.decides(index, layers=layers)
+        if decides and policy.place == "before":
+            hidden = _drop(policy, LayerView(index, hidden[0], row.packed), row, found, scale=scale, fate=fate)
+        found.enters(index, row)
+        if index == layers - 1:
+            run = families.run_last_layer
+            hidden = run(backbone, hidden=hidden, positions=row.positions, segments=row.segments)  # (1, B, D)
+        elif decides and policy.place == "between":
+            states, received = families.run_attention_half(
+                backbone, index, hidden, positions=row.positions, segments=row.segments
+            )  # (1, T, D)
+            view = LayerView(index, states[0], row.packed, received)
+            states = _drop(policy, view, row, found, scale=scale, fate=fate)
+            hidden = families.run_feed_forward_half(backbone, index, states)
+        else:
+            hidden = families.run_layer(backbone, index, hidden, positions=row.positions, segments=row.segments)
     logits = families.head(backbone, hidden[0])  # (B, C), in the order of the segments
-    scores = None
-    if remove:
-        scores = torch.zeros(layers * flat, dtype=exact, device=mask.device)
-        scores = scores.index_copy(0, torch.cat(all_read), torch.cat(all_scores))
-    entered = torch.zeros(layers * flat, dtype=torch.bool, device=mask.device)
-    entered[torch.cat(all_entered)] = True
-    return AdapLeROutput(
-        logits=logits[sequence.argsort()],
-        lengths=lengths.new_zeros(layers, batch).scatter(1, torch.stack(all_sequences), torch.stack(all_lengths)).T,
-        contribution_scores=None if scores is None else scores.view(layers, batch, width).transpose(0, 1),
-        retention_mask=entered.view(layers, batch, width).transpose(0, 1),
-    )
-
-
-def _kept(score: Tensor, eta: Tensor, segments: Segments, *, scale: float, fate: Tensor | None = None) -> Tensor | None:
-    """(n,) positions of the tokens of a packed row that stay; None when all do. On a GPU the layer's only wait."""
-    if scale == 0 and fate is None:  # no score is below a threshold of 0
-        return None
-    delta = threshold(eta, segments.lengths, scale=scale)[segments.owner]  # (T,)
-    is_cls = torch.zeros_like(score, dtype=torch.bool).index_fill_(0, segments.first, True)
-    stays = retention(score, delta, is_cls=is_cls)
-    if fate is not None:
-        stays = (stays & (fate >= 0)) | (fate > 0) | is_cls
-    kept = stays.nonzero()[:, 0]
-    return kept if len(kept) < len(score) else None
-
-
-def _grouped(segments: Segments, sequence: Tensor) -> tuple[Segments, Tensor, Tensor | None]:
-    """The segments with equally long ones as neighbours, where that saves attention calls (on a CPU).
-
-    Returns:
-        The segments; (B,) the batch's row of each; (T,) where each token was before, None where nothing has moved.
-    """
-    if segments.lengths.is_cuda or len(segments.runs) == len(set(segments.sizes)):
-        return segments, sequence, None
-    grouped, order, moved = segments.by_length()
-    return grouped, sequence[order], moved
+    return found.output(logits[row.sequence.argsort()], removed=remove)

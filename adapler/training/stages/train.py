@@ -20,6 +20,7 @@ from adapler.inference.predict import predict_dataset
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.policies import ContributionPolicy
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
     precision_name,
@@ -233,7 +234,8 @@ def _start(
     are new.
 
     Raises:
-        ArgumentError: an AdapLeR model with another number of labels, or with predictors of another kind or width.
+        ArgumentError: an AdapLeR model with another number of labels, with predictors of another kind or width, or
+            with another removal policy.
     """
     kind, width = _kind_of(model), objectives.contribution_hidden_size
     if kind != "adapler":
@@ -244,6 +246,8 @@ def _start(
             reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
         return made
     trained: AdapLeRForSequenceClassification = AdapLeRForSequenceClassification.from_pretrained(model)
+    if trained.config.policy != ContributionPolicy.name:
+        raise ArgumentError(f"--model: {model} has the removal policy {trained.config.policy!r}, not AdapLeR's")
     labels, own = trained.config.num_labels, trained.config.contribution_hidden_size
     if labels != len(task.labels):
         raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {model} {labels}")

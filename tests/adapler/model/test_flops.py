@@ -13,7 +13,7 @@ from transformers import BertConfig
 from adapler import AdapLeRConfig
 from adapler.backbones.families import layers_of
 from adapler.errors import ArgumentError
-from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, predictor_flops, speedup
+from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops, speedup
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
@@ -128,7 +128,7 @@ def test_layers_and_predictors_add_up(family: str) -> None:
     read = torch.tensor([[12, 9, 5]])
     whole = adapler_flops(config, torch.tensor([12]), lengths)
     head = backbone_flops(config, torch.tensor([0]))
-    parts = layer_flops(config, lengths) + predictor_flops(config, read)
+    parts = layer_flops(config, lengths) + policy_flops(config, read)
     assert parts.shape == (1, 3) and float(parts.sum() + head) == float(whole)
     with_backbone_config = layer_flops(config.backbone_config, lengths)
     assert torch.equal(with_backbone_config, layer_flops(config, lengths))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError, CheckpointError
-from adapler.model.flops import predictor_flops
+from adapler.model.flops import policy_flops
 from adapler.model.predictors import Cost, ExactLinear, PackedRow, Predictor, predictor, predictor_class, registry
 from tests.conftest import random_batch, tiny_adapler, tiny_classifier
 
@@ -54,7 +54,7 @@ def test_ones_own_is_built_saved_loaded_and_counted(
     again = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "model")
     batch = random_batch([9, 4])
     assert torch.equal(again(**batch).contribution_scores, model(**batch).contribution_scores)
-    assert predictor_flops(model.config, torch.tensor([3, 5])).tolist() == [3 * 32, 5 * 32]
+    assert policy_flops(model.config, torch.tensor([3, 5, 4])).tolist() == [3 * 32, 5 * 32, 4 * 32]
     monkeypatch.setattr(registry, "_PREDICTORS", {"mlp": predictor_class("mlp")})
     with pytest.raises(CheckpointError, match=r"model: .*predictor: 'linear' is not one of mlp; the module of one's"):
         AdapLeRForSequenceClassification.from_pretrained(tmp_path / "model")

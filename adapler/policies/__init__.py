@@ -1,0 +1,23 @@
+"""Removal policies: what scores a layer's tokens, and which of them stay. AdapLeR is the first.
+
+base has the protocol and the registry. Every policy goes through the same passes (model/passes), FLOPs (model/flops),
+checkpoints (`config.policy`), `predict` and budgets.
+"""
+
+from adapler.policies.base import LayerView, Policy, options_of, policy, policy_class, policy_names, stays
+from adapler.policies.contribution import ContributionPolicy
+from adapler.policies.top_k import ClsTopK, RandomTopK, TopK
+
+__all__ = [
+    "ClsTopK",
+    "ContributionPolicy",
+    "LayerView",
+    "Policy",
+    "RandomTopK",
+    "TopK",
+    "options_of",
+    "policy",
+    "policy_class",
+    "policy_names",
+    "stays",
+]

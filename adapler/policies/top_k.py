@@ -1,0 +1,108 @@
+"""A fixed share of the tokens stays in each layer: controls for policies that learn, and what fixed lengths share.
+
+Dimensions: B sequences, T tokens of a packed row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from adapler.backbones.packing import Segments, to_padded
+from adapler.errors import ArgumentError
+from adapler.policies.base import LayerView, Place, Policy, policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepOptions:
+    """How many tokens stay."""
+
+    keep: float = 0.7
+    """share of the tokens present that stays in each layer, above 0 and at most 1; [CLS] is one of them"""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.keep, int | float) or not 0 < self.keep <= 1:
+            raise ArgumentError(f"keep: {self.keep!r} is not above 0 and at most 1")
+
+
+class TopK(Policy):
+    """The tokens with the highest scores stay; a subclass says what the score is.
+
+    Attributes:
+        Options: `keep`; a subclass may count otherwise, see `count`.
+    """
+
+    place: ClassVar[Place] = "between"
+    Options: ClassVar[type] = KeepOptions
+
+    def count(self, view: LayerView) -> Tensor:
+        """(B,) how many tokens stay at scale 1, [CLS] among them; any number, it is rounded up."""
+        share = float(self.options.keep)
+        return share * view.row.segments.lengths.double()
+
+    def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
+        """The k-th highest score, k = count / scale rounded up. Of tokens with equal scores all stay or none."""
+        segments = view.row.segments
+        # A share of .7 of 10 tokens is 7 and not the 8 that 7.000000000000001 would give.
+        wanted = (self.count(view) / scale - 1e-9).ceil()
+        return kth_highest(scores, segments, count=wanted.clamp(min=1).minimum(segments.lengths).long())
+
+
+def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:
+    """The count-th highest score of each sequence, (B,), where [CLS] counts as the highest.
+
+    Args:
+        scores: (T,).
+        segments: where the sequences begin and end.
+        count: (B,) long, each between 1 and the sequence's length.
+    """
+    ranked = scores.index_fill(0, segments.first, torch.inf)
+    real = to_padded(torch.ones_like(ranked), segments) > 0  # (B, N)
+    padded = to_padded(ranked, segments).masked_fill(~real, -torch.inf)  # (B, N)
+    return padded.sort(dim=1, descending=True).values.gather(1, count[:, None] - 1)[:, 0]
+
+
+@policy("cls_topk")
+class ClsTopK(TopK):
+    """The score is the attention of [CLS] in the same layer, the mean of the heads."""
+
+    def score(self, view: LayerView) -> Tensor:
+        """(T,) attention of [CLS]; sums to 1 in each sequence."""
+        return view.attention.from_cls
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomOptions(KeepOptions):
+    """How many tokens stay, and which."""
+
+    seed: int = 0
+    """another number drops other tokens"""
+
+
+@policy("random_topk")
+class RandomTopK(TopK):
+    """The score is a random number that the seed, the layer and the token's place in its text decide."""
+
+    Options: ClassVar[type] = RandomOptions
+
+    def score(self, view: LayerView) -> Tensor:
+        """(T,) in [0, 1): the same for a token whatever else is in the batch."""
+        segments, place = view.row.segments, view.row.place
+        at = place - place[segments.first][segments.owner]  # (T,) place in the text, from 0
+        return _scrambled(at + _STRIDE * (view.index + 1) + _STRIDE**2 * self.options.seed)
+
+
+_STRIDE = 1_000_003
+
+
+def _scrambled(numbers: Tensor) -> Tensor:
+    """Whole numbers to numbers in [0, 1) that look random (the finaliser of MurmurHash3), float32."""
+    mask = 0xFFFFFFFF
+    x = numbers & mask
+    x = ((x ^ (x >> 16)) * 0x85EBCA6B) & mask
+    x = ((x ^ (x >> 13)) * 0xC2B2AE35) & mask
+    x = x ^ (x >> 16)
+    return (x >> 8).float() / (1 << 24)

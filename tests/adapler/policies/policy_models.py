@@ -1,0 +1,32 @@
+"""Tiny models with a removal policy that does drop tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
+from adapler.policies import policy_names
+from tests.conftest import tiny_classifier
+
+OTHERS = [name for name in policy_names() if name != "adapler"]
+# Options with which a tiny model drops tokens.
+OPTIONS: dict[str, dict[str, Any]] = {"cls_topk": {"keep": 0.6}, "random_topk": {"keep": 0.6}}
+
+
+def tiny_policy(name: str, family: str = "bert", *, seed: int = 0, **options: Any) -> Any:
+    """A model with a policy, in evaluation mode; the policy's parameters, where it has any, are random."""
+    classifier = tiny_classifier(family, seed=seed)
+    config = AdapLeRConfig(
+        backbone_config=classifier.config.to_dict(),
+        policy=name,
+        policy_options={**OPTIONS.get(name, {}), **options},
+    )
+    model = AdapLeRForSequenceClassification(config, backbone=classifier)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_()
+    return model.eval()

@@ -1,0 +1,148 @@
+"""What every removal policy promises, on every backbone family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
+from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.policies import Policy, policy, policy_class, policy_names
+from tests.adapler.policies.policy_models import OTHERS, tiny_policy
+from tests.conftest import CLASSIFIERS, LAYERS, padding_of, random_batch
+
+LENGTHS = [12, 3, 7, 12, 1]
+
+
+def run(model: Any, batch: dict[str, torch.Tensor], **options: Any) -> Any:
+    with torch.no_grad():
+        return model(**batch, **options)
+
+
+def test_adapler_is_one_of_them() -> None:
+    assert "adapler" in policy_names() and set(OTHERS) >= {"cls_topk", "random_topk"}
+
+
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+@pytest.mark.parametrize("name", OTHERS)
+def test_with_scale_0_it_is_the_backbone(name: str, family: str) -> None:
+    model, batch = tiny_policy(name, family), random_batch(LENGTHS, pad=padding_of(family))
+    kept = run(model, batch, threshold_scale=0.0)
+    torch.testing.assert_close(kept.logits, run(model, batch, removal="none").logits, atol=2e-6, rtol=1e-5)
+    assert torch.equal(kept.lengths, torch.tensor(LENGTHS)[:, None].expand(-1, LAYERS))
+
+
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+@pytest.mark.parametrize("name", OTHERS)
+def test_batch_mates_order_and_padding_change_nothing(name: str, family: str) -> None:
+    pad = padding_of(family)
+    model, batch = tiny_policy(name, family), random_batch(LENGTHS, pad=pad)
+    whole = run(model, batch)
+    assert 0 < whole.retention_mask.sum() < LAYERS * sum(LENGTHS), "nothing, or everything, is dropped"
+    mixed = {key: value.flip(0) for key, value in batch.items()}
+    turned = run(model, mixed)
+    torch.testing.assert_close(turned.logits.flip(0), whole.logits, atol=2e-6, rtol=1e-5)
+    assert torch.equal(turned.retention_mask.flip(0), whole.retention_mask)
+    for number, length in enumerate(LENGTHS):
+        alone = run(model, {key: value[number : number + 1, :length] for key, value in batch.items()})
+        torch.testing.assert_close(alone.logits[0], whole.logits[number], atol=2e-6, rtol=1e-5)
+        assert torch.equal(alone.lengths[0], whole.lengths[number])
+        assert torch.equal(alone.retention_mask[0], whole.retention_mask[number, :, :length])
+        torch.testing.assert_close(alone.bars[0], whole.bars[number])
+    # [CLS] stays, lengths never grow, and a score says what became of its token.
+    assert bool(whole.retention_mask[:, :, 0].all())
+    assert bool((whole.lengths[:, 1:] <= whole.lengths[:, :-1]).all())
+    after = whole.retention_mask if model.policy.place == "before" else whole.retention_mask.roll(-1, dims=1)
+    there = batch["attention_mask"].bool()[:, None].expand(-1, LAYERS, -1)
+    if model.policy.place == "before":
+        there = torch.cat([there[:, :1], whole.retention_mask[:, :-1]], dim=1)
+    else:
+        there = whole.retention_mask
+    for index in (i for i in range(LAYERS) if model.policy.decides(i, layers=LAYERS)):
+        above = (whole.contribution_scores[:, index] >= whole.bars[:, index, None]) & there[:, index]
+        above[:, 0] = True
+        assert torch.equal(above, after[:, index])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_flops_are_pytorchs_own_count(name: str) -> None:
+    model, batch = tiny_policy(name), random_batch([11])
+    with FlopCounterMode(display=False) as counter:
+        output = run(model, batch)
+    expected = adapler_flops(model.config, torch.tensor([11]), output.lengths, convention="executed")
+    assert counter.get_total_flops() == float(expected)
+    assert float(expected) < float(backbone_flops(model.config, torch.tensor([11]), convention="executed")) * 1.5
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    model, batch = tiny_policy(name), random_batch(LENGTHS)
+    model.save_pretrained(tmp_path)
+    again = AdapLeRForSequenceClassification.from_pretrained(tmp_path)
+    assert type(again.policy) is type(model.policy) and again.policy.options == model.policy.options
+    before, after = run(model, batch), run(again, batch)
+    assert torch.equal(before.logits, after.logits) and torch.equal(before.retention_mask, after.retention_mask)
+    half = AdapLeRForSequenceClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert all(parameter.dtype == torch.float32 for parameter in half.policy.parameters())
+    assert run(half, batch).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_lower_scale_keeps_more(name: str) -> None:
+    model, batch = tiny_policy(name), random_batch(LENGTHS)
+    kept = [int(run(model, batch, threshold_scale=scale).lengths.sum()) for scale in (0.0, 0.5, 1.0, 1.5)]
+    assert kept == sorted(kept, reverse=True) and kept[0] > kept[-1]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_fate(name: str) -> None:
+    model, batch = tiny_policy(name), random_batch([9, 5])
+    stays = run(model, batch, fate=torch.ones_like(batch["input_ids"]))
+    assert torch.equal(stays.lengths, torch.tensor([[9] * LAYERS, [5] * LAYERS]))
+    gone = run(model, batch, fate=-torch.ones_like(batch["input_ids"]))
+    assert gone.lengths[:, -1].tolist() == [1, 1]
+
+
+def test_received_attention_is_the_eager_one() -> None:
+    """Against transformers' own attention weights, text by text."""
+    model, batch = tiny_policy("cls_topk", keep=1.0), random_batch([9, 4])
+    found = run(model, batch)
+    model.backbone.set_attn_implementation("eager")
+    for number, length in enumerate((9, 4)):
+        with torch.no_grad():
+            weights = model.backbone(
+                batch["input_ids"][number : number + 1, :length], output_attentions=True
+            ).attentions
+        for index in range(LAYERS - 1):
+            own = found.contribution_scores[number, index, :length]
+            torch.testing.assert_close(own, weights[index][0, :, 0].mean(0), atol=1e-6, rtol=1e-5)
+
+
+def test_a_policy_that_is_not_known() -> None:
+    with pytest.raises(ArgumentError, match=r"^policy: 'nobody' is not one of adapler, cls_topk"):
+        AdapLeRConfig(policy="nobody")
+    with pytest.raises(ArgumentError, match=r"^policy_options: 'depth' is none of policy 'cls_topk'; it has keep"):
+        AdapLeRConfig(policy="cls_topk", policy_options={"depth": 3})
+    with pytest.raises(ArgumentError, match=r"^keep: 1.5 is not above 0 and at most 1"):
+        AdapLeRConfig(policy="cls_topk", policy_options={"keep": 1.5})
+    with pytest.raises(ArgumentError, match=r"^policy: 'cls_topk' is adapler.policies.top_k.ClsTopK already"):
+        policy("cls_topk")(type("Other", (policy_class("random_topk"),), {}))
+
+
+def test_controls_have_no_soft_removal() -> None:
+    with pytest.raises(ArgumentError, match=r"^policy: 'cls_topk' has no soft removal"):
+        tiny_policy("cls_topk")(**random_batch([5]), removal="soft")
+
+
+def test_attention_is_refused_before_a_layer() -> None:
+    from adapler.model.predictors import PackedRow
+    from adapler.policies import LayerView
+
+    hidden = torch.zeros(3, 8)
+    with pytest.raises(ArgumentError, match=r"^policy: attention is known only to a policy with place"):
+        _ = LayerView(0, hidden, PackedRow.of_one_text(hidden)).attention
+    assert issubclass(policy_class("cls_topk"), Policy)

@@ -1,0 +1,26 @@
+"""What is AdapLeR's own says so when it is given another policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler import ArgumentError
+from adapler.onnx.export import export_onnx
+from adapler.training.settings import Objectives
+from adapler.training.stages.train import _start
+from tests.adapler.policies.policy_models import tiny_policy
+
+
+def test_onnx_graphs_are_adaplers_only(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^--onnx: the policy of this model is 'cls_topk'"):
+        export_onnx(tiny_policy("cls_topk"), tmp_path / "onnx", tokenizer=tiny_tokenizer, record=tmp_path / "run.json")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_adapler_training_does_not_go_on_from_another_policy(tmp_path: Path) -> None:
+    tiny_policy("cls_topk").save_pretrained(tmp_path)
+    with pytest.raises(ArgumentError, match=r"^--model: .* has the removal policy 'cls_topk', not AdapLeR's"):
+        _start(tmp_path, None, objectives=Objectives(), initial_head="auto")  # type: ignore[arg-type]
