@@ -106,15 +106,19 @@ def export_command(args: argparse.Namespace) -> int:
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
     from adapler.data.encoding import load_tokenizer
-    from adapler.model.export import export
+    from adapler.model.export import export, scale_eta
     from adapler.training.resume import check_output_folder
 
     check_output_folder(settings.output)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
+    scale = settings.threshold_scale
+    if scale != 1:
+        scale_eta(model, scale)
     if settings.onnx:
         return _export_onnx(settings, model, tokenizer)
-    size = export(model, settings.output, tokenizer=tokenizer, record=settings.model / "run.json")
+    record = settings.model / "run.json"
+    size = export(model, settings.output, tokenizer=tokenizer, record=record, threshold_scale=scale)
     print(f"{settings.output}: {size / 1e6:.1f} MB")
     return 0
 
