@@ -29,7 +29,7 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
-from adapler.training.stages.policies import evaluate_policy, train_policy
+from adapler.training.stages.policies.train import evaluate_policy, train_policy
 from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.saliency import saliency, saliency_identity

@@ -92,6 +92,9 @@ def test_a_whole_run(
     assert main(["calibrate", "--model", str(folder), *task, "--timed-single", "1", "--resamples", "20"]) == 0
     again = AdapLeRForSequenceClassification.from_pretrained(folder)
     assert again.calibration is not None and again.calibration.points
+    assert main(["export", "--model", str(folder), "--output", str(run_copy / "half")]) == 0
+    half = AdapLeRForSequenceClassification.from_pretrained(run_copy / "half")
+    assert half.config.policy == name and half.policy.options == model.policy.options
 
 
 class Stopped(Exception):
