@@ -171,6 +171,19 @@ class PolicyTraining:
         self.epochs = self.stage_epochs(work.policy, task=work.task.name)
 
     @classmethod
+    def check(cls, policy: PolicySettings, *, task: str) -> None:
+        """Refuses, before long work, what the policy does not take.
+
+        Raises:
+            ArgumentError: epochs of other stages, or a budget that it does not have.
+        """
+        cls.stage_epochs(policy, task=task)
+        has_keep = policy.policy in policy_names() and _has_keep(policy.policy)
+        for name, has in (("keep", has_keep), ("policy_weight", cls.usual_weight(task) is not None)):
+            if getattr(policy, name) is not None and not has:
+                raise ArgumentError(f"--{name.replace('_', '-')}: the policy {policy.policy!r} has none")
+
+    @classmethod
     def stage_epochs(cls, policy: PolicySettings, *, task: str) -> dict[str, int]:
         """Epochs of each stage: what is asked for, else the usual ones.
 

@@ -92,7 +92,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
     if settings.classifier is not None:
         prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
     for policy in settings.policies if settings.other_policy else ():
-        training_class(policy.policy).stage_epochs(policy, task=prepared.task.name)  # refuses before long work
+        training_class(policy.policy).check(policy, task=prepared.task.name)
     start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
     table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))
     if is_main():
