@@ -7,6 +7,7 @@ checkpoints (`config.policy`), `predict` and budgets.
 from adapler.policies.base import LayerView, Policy, options_of, policy, policy_class, policy_names, stays
 from adapler.policies.contribution import ContributionPolicy
 from adapler.policies.top_k import ClsTopK, RandomTopK, TopK
+from adapler.policies.trbert import TRBert
 
 __all__ = [
     "ClsTopK",
@@ -14,6 +15,7 @@ __all__ = [
     "LayerView",
     "Policy",
     "RandomTopK",
+    "TRBert",
     "TopK",
     "options_of",
     "policy",
