@@ -83,6 +83,7 @@ ROOMS = (
     "adapler/onnx",
     "adapler/training",
     "adapler/training/trainer",
+    "adapler/training/policies",
     "adapler/training/stages",
     "adapler/bulk",
     "adapler/cli",

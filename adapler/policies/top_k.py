@@ -15,12 +15,14 @@ from adapler.backbones.packing import Segments, to_padded
 from adapler.errors import ArgumentError
 from adapler.policies.base import LayerView, Place, Policy, policy
 
+USUAL_KEEP = 0.7
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOptions:
     """How many tokens stay."""
 
-    keep: float = 0.7
+    keep: float = USUAL_KEEP
     """share of the tokens present that stays in each layer, above 0 and at most 1; [CLS] is one of them"""
 
     def __post_init__(self) -> None:
