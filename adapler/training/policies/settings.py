@@ -12,6 +12,7 @@ ADAPLER = "adapler"
 OURS = {
     "cls_topk": "adapler.training.policies.base",
     "random_topk": "adapler.training.policies.base",
+    "trbert": "adapler.training.policies.trbert.training",
 }
 
 
