@@ -81,6 +81,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             self.theta = nn.Parameter(torch.ones(self.num_layers - 1))
         else:
             self.policy = policy_class(config.policy)(config)
+            self.policy.reset_parameters()
         self.post_init()
 
     @torch.no_grad()

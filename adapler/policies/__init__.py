@@ -6,17 +6,23 @@ checkpoints (`config.policy`), `predict` and budgets.
 
 from adapler.policies.base import LayerView, Policy, options_of, policy, policy_class, policy_names, stays
 from adapler.policies.contribution import ContributionPolicy
+from adapler.policies.ltp import LearnedThresholds
+from adapler.policies.power import Power
 from adapler.policies.top_k import ClsTopK, RandomTopK, TopK
+from adapler.policies.transkimmer import Transkimmer
 from adapler.policies.trbert import TRBert
 
 __all__ = [
     "ClsTopK",
     "ContributionPolicy",
     "LayerView",
+    "LearnedThresholds",
     "Policy",
+    "Power",
     "RandomTopK",
     "TRBert",
     "TopK",
+    "Transkimmer",
     "options_of",
     "policy",
     "policy_class",

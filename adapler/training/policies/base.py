@@ -160,6 +160,7 @@ class PolicyTraining:
         name: of the policy; set by @policy_training.
         usual: names of the stages with their default epochs.
         work: what it works with.
+        epochs: of each stage, by its name.
     """
 
     name: ClassVar[str] = ""
@@ -167,13 +168,27 @@ class PolicyTraining:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        given = work.policy.policy_epochs
-        if given is not None and len(given) != len(self.usual):
+        self.epochs = self.stage_epochs(work.policy, task=work.task.name)
+
+    @classmethod
+    def stage_epochs(cls, policy: PolicySettings, *, task: str) -> dict[str, int]:
+        """Epochs of each stage: what is asked for, else the usual ones.
+
+        Raises:
+            ArgumentError: numbers for more or fewer stages than there are.
+        """
+        given, usual = policy.policy_epochs, cls.usual_epochs(task)
+        if given is not None and len(given) != len(usual):
             raise ArgumentError(
-                f"--policy-epochs: {len(given)} values, the stages of {work.policy.policy!r} are "
-                f"{len(self.usual)}: {', '.join(self.usual)}"
+                f"--policy-epochs: {len(given)} values, the stages of {policy.policy!r} are "
+                f"{len(usual)}: {', '.join(usual)}"
             )
-        self.epochs = dict(zip(self.usual, given or self.usual.values(), strict=True))
+        return dict(zip(usual, given or usual.values(), strict=True))
+
+    @classmethod
+    def usual_epochs(cls, task: str) -> Mapping[str, int]:
+        """Epochs of each stage in its paper, where they differ between tasks; default: `usual`."""
+        return cls.usual
 
     @classmethod
     def usual_weight(cls, task: str) -> float | None:
@@ -221,9 +236,9 @@ class PolicyTraining:
         """A model that one of the stages saved."""
         return AdapLeRForSequenceClassification.from_pretrained(folder)
 
-    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor | None) -> float:
-        """FLOPs of the fine-tuned classifier over the model's, on (B,) texts; lengths (B, L) of an AdapLeR model."""
-        return flops.speedup(model.config, lengths_in, torch.as_tensor(lengths))
+    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
+        """FLOPs of the fine-tuned classifier / the model's: (B,) true lengths, (B, L) tokens that enter each layer."""
+        return flops.speedup(model.config, lengths_in, lengths)
 
     def evaluate(self, model: Any, rows: datasets.Dataset, *, metric: str) -> dict[str, Any]:
         """Score and speedup on a split in float32, as `evaluate_rows` gives them."""

@@ -11,7 +11,10 @@ ADAPLER = "adapler"
 # Names of the trainings that are ours, and the module of each in this package. A policy without one has the default.
 OURS = {
     "cls_topk": "adapler.training.policies.base",
+    "ltp": "adapler.training.policies.ltp",
+    "power": "adapler.training.policies.power",
     "random_topk": "adapler.training.policies.base",
+    "transkimmer": "adapler.training.policies.transkimmer",
     "trbert": "adapler.training.policies.trbert.training",
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from adapler.distributed import device, is_main, join_processes, wait_for_everyo
 from adapler.files import replacing
 from adapler.inference.evaluation import evaluation_table
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.training.policies.base import training_class
 from adapler.training.records import (
     RECORD,
     identity_of,
@@ -26,6 +29,7 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
+from adapler.training.stages.policies import evaluate_policy, train_policy
 from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.saliency import saliency, saliency_identity
@@ -36,11 +40,11 @@ from adapler.training.stages.train import train
 
 @dataclass(frozen=True)
 class _Start:
-    """What AdapLeR training starts from.
+    """What the training of what drops tokens starts from.
 
     Attributes:
         model: where the backbone starts.
-        sources: the classifiers whose saliency is the target.
+        sources: the classifiers whose saliency is the target, the best one first.
         saliency: folder of the targets.
         score: validation score of the fine-tuned classifier.
         precision: what that score was computed in; None where its record does not say.
@@ -56,6 +60,8 @@ class _Start:
 def run(settings: RunSettings) -> pd.DataFrame:
     """Fine-tune (or measure a classifier), compute saliency, train AdapLeR for each phi, and evaluate.
 
+    With another policy there is no saliency, and its training takes the place of AdapLeR's, for each of its budgets.
+
     In several processes, all of them train and the main one does the rest. A run that was stopped goes on where it
     was; a stage that began or finished with other settings, data or models is refused.
 
@@ -63,8 +69,8 @@ def run(settings: RunSettings) -> pd.DataFrame:
         settings: of all stages.
 
     Returns:
-        The trade-off: a row for each phi, with scores and speedups on validation and, where the task has it, test, in
-        float32. Without rows in processes other than the main one.
+        The trade-off: a row for each phi or other budget, with scores and speedups on validation and, where the task
+        has it, test, in float32. Without rows in processes other than the main one.
 
     Raises:
         ArgumentError, DataError, CheckpointError, TrainingError: see the stages.
@@ -85,15 +91,10 @@ def run(settings: RunSettings) -> pd.DataFrame:
         print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
     if settings.classifier is not None:
         prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
+    for policy in settings.policies if settings.other_policy else ():
+        training_class(policy.policy).stage_epochs(policy, task=prepared.task.name)  # refuses before long work
     start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
-    _make_targets(settings, prepared, start)
-    rows = []
-    for objectives in settings.objectives:
-        folder = _train(settings, prepared, start, objectives)
-        if is_main():
-            rows.append(_evaluate(folder, prepared, settings.settings.device, objectives=objectives))
-        wait_for_everyone()
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))
     if is_main():
         _write_table(table, settings, prepared, started=started)
     return table
@@ -118,7 +119,7 @@ def _finetuned(settings: RunSettings, prepared: Prepared) -> _Start:
     score, precision = reference_score(folder)
     if is_main():
         print(f"fine-tuned: best validation {prepared.task.metric} {score:.4f}")
-    from_encoder = settings.start == "pretrained" and not settings.objectives[0].freeze_backbone
+    from_encoder = settings.starts_from == "pretrained" and not settings.objectives[0].freeze_backbone
     return _Start(
         model=str(settings.model) if from_encoder else folder,
         sources=list(best_epochs(folder, most=settings.saliency_epochs)),
@@ -150,6 +151,46 @@ def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
         score=float(record["best"]),
         precision=record.get("precision"),
     )
+
+
+def _points(settings: RunSettings, prepared: Prepared, start: _Start) -> Iterator[dict[str, Any]]:
+    """AdapLeR: saliency, then a model for each phi or target; a row of the trade-off each, in the main process."""
+    _make_targets(settings, prepared, start)
+    for objectives in settings.objectives:
+        folder = _train(settings, prepared, start, objectives)
+        if is_main():
+            model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(settings.settings.device))
+            target = objectives.target_speedup
+            row: dict[str, Any] = {"phi": objectives.phi} if target is None else {"target_speedup": target}
+            yield row | _evaluate(
+                folder, prepared, partial(evaluate, model, prepared, dtype="float32"), title=_budget(objectives)
+            )
+        wait_for_everyone()
+
+
+def _other_points(settings: RunSettings, prepared: Prepared, start: _Start) -> Iterator[dict[str, Any]]:
+    """Another policy: a model for each budget; a row of the trade-off each, in the main process."""
+    for policy in settings.policies:
+        name = training_class(policy.policy).point(policy, task=prepared.task.name)
+        folder = Path(settings.output) / name
+        training, record = train_policy(
+            prepared,
+            policy,
+            start=start.model,
+            classifier=start.sources[0],
+            output=folder,
+            settings=settings.settings,
+            reference_score=start.score,
+            reference_precision=start.precision,
+            max_drop=settings.objectives[0].max_drop,
+            initial_head=settings.reinit_head,
+        )
+        if is_main():
+            model = training.load(folder).to(device(settings.settings.device))
+            judge = partial(evaluate_policy, training, model, prepared)
+            row = {"policy": policy.policy, "policy_weight": training.weight, "keep": policy.keep}
+            yield row | _evaluate(folder, prepared, judge, title=name)
+        wait_for_everyone()
 
 
 def _make_targets(settings: RunSettings, prepared: Prepared, start: _Start) -> None:
@@ -185,17 +226,14 @@ def _train(settings: RunSettings, prepared: Prepared, start: _Start, objectives:
     return folder
 
 
-def _evaluate(folder: Path, prepared: Prepared, where: str, *, objectives: Objectives) -> dict[str, Any]:
-    """All splits but train, in float32, written into the model's folder; returns its row of the trade-off table."""
-    model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(where))
+def _evaluate(folder: Path, prepared: Prepared, judge: Callable[..., dict[str, Any]], *, title: str) -> dict[str, Any]:
+    """All splits but train, in float32, written into the model's folder; returns what the trade-off table says."""
     record = read_record(folder)
-    target = objectives.target_speedup
-    row: dict[str, Any] = {"phi": objectives.phi} if target is None else {"target_speedup": target}
-    row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
+    row: dict[str, Any] = {"qualified": record["qualified"], "seconds": record["seconds"]}
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
-        result = evaluate(model, prepared, split=split, dtype="float32")
+        result = judge(split=split)
         write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})
-        print(f"{_budget(objectives).replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
+        print(f"{title.replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
         row |= {f"{split}_{prepared.metric(split)}": hard["score"], f"{split}_speedup": hard["speedup"]}
     return row
@@ -203,6 +241,8 @@ def _evaluate(folder: Path, prepared: Prepared, where: str, *, objectives: Objec
 
 def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared, *, started: float) -> None:
     mode, output = _mode(settings.objectives[0]), Path(settings.output)
+    if settings.other_policy:
+        mode = f"-{settings.policies[0].policy}"
     with replacing(output / f"tradeoff{mode}.csv") as partial:
         table.to_csv(partial, index=False)
     identity = identity_of(
@@ -213,7 +253,8 @@ def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared,
         data_checksum=prepared.task.checksum,
         encoding=prepared.encoding,
     )
-    record = record_of(identity, started=started, phi=table.to_dict("records"))
+    points = "points" if settings.other_policy else "phi"
+    record = record_of(identity, started=started, **{points: table.to_dict("records")})
     write_record(output / f"run{mode}.json", record)
     print(table.to_string(index=False))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from adapler.model.flops import speedup
+from adapler.model import flops
 from adapler.training.selection import column_of, score_rows, selection_value
 
 
@@ -14,37 +16,44 @@ def point_metrics(
     model: Any,
     dataset: Any,
     *,
-    predictions: tuple[Any, Any],
+    predictions: Any,
     labels: Any,
     metric: str,
     reference: float | None,
     max_drop: float,
-    target: float | None,
+    target: float | None = None,
+    speedup: Callable[[Any, Tensor, Tensor], float] | None = None,
 ) -> dict[str, Any]:
-    """Score, speedup, mean lengths, eta and the selection value.
+    """Score, speedup, mean lengths, eta (where the model has it) and the selection value.
 
     The score counts examples: the logits of an example's windows are averaged.
 
     Args:
         model: the AdapLeRForSequenceClassification that was evaluated.
         dataset: its rows, in their order.
-        predictions: logits (B, labels) and the number of tokens that enter each layer (B, L).
+        predictions: logits (B, labels) and the number of tokens that enter each layer (B, L); of a plain classifier
+            the logits alone.
         labels: (B,).
         metric: "accuracy" or "f1", the score.
         reference, max_drop, target: of the selection rule, see `selection_value`.
+        speedup: of the model, given true lengths (B,) and lengths; default: in FLOPs, see `flops.speedup`.
 
     Raises:
         ArgumentError: a streaming data set.
         TrainingError: the rows came back in another order.
     """
-    logits, lengths = predictions[0], torch.as_tensor(predictions[1])  # (B, labels), (B, L)
     lengths_in = torch.tensor([len(row) for row in column_of(dataset, "input_ids") or ()])  # (B,)
+    if isinstance(predictions, tuple):
+        logits, lengths = predictions[0], torch.as_tensor(predictions[1])  # (B, labels), (B, L)
+    else:
+        logits, lengths = predictions, lengths_in[:, None].expand(-1, model.config.num_hidden_layers)
     score = score_rows(dataset, logits, labels, metric=metric)
-    gain = speedup(model.config, lengths_in, lengths)
+    gain = flops.speedup(model.config, lengths_in, lengths) if speedup is None else speedup(model, lengths_in, lengths)
+    eta = getattr(model, "eta", None)  # (L,)
     return {
         metric: score,
         "speedup": gain,
         "lengths": [round(float(n), 2) for n in lengths.double().mean(0)],
-        "eta": [round(float(eta), 4) for eta in model.eta.detach()],  # (L,)
+        **({} if eta is None else {"eta": [round(float(one), 4) for one in eta.detach()]}),
         "selection": selection_value(score, gain, reference=reference, max_drop=max_drop, target=target),
     }

@@ -83,7 +83,7 @@ def test_no_setting_is_declared_twice() -> None:
     assert twice <= INPUTS_AND_OUTPUTS | TWO_MEANINGS
     for cls in classes:
         undocumented = set(cls.__dict__["__annotations__"]) - set(field_docstrings(cls))
-        assert undocumented <= {"task", "targets", "settings", "objectives", "execution"}, cls
+        assert undocumented <= {"task", "targets", "settings", "objectives", "policies", "execution"}, cls
 
 
 def test_policies_are_those_of_the_encoding() -> None:

@@ -12,7 +12,12 @@ from tests.conftest import tiny_classifier
 
 OTHERS = [name for name in policy_names() if name != "adapler"]
 # Options with which a tiny model drops tokens.
-OPTIONS: dict[str, dict[str, Any]] = {"cls_topk": {"keep": 0.6}, "random_topk": {"keep": 0.6}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cls_topk": {"keep": 0.6},
+    "random_topk": {"keep": 0.6},
+    "ltp": {"theta_final": 0.25},
+    "power": {"lengths": [8, 5, 5]},
+}
 
 
 def tiny_policy(name: str, family: str = "bert", *, seed: int = 0, **options: Any) -> Any:
@@ -26,7 +31,9 @@ def tiny_policy(name: str, family: str = "bert", *, seed: int = 0, **options: An
     model = AdapLeRForSequenceClassification(config, backbone=classifier)
     torch.manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.policy.parameters():
+        for where, parameter in model.policy.named_parameters():
             if parameter.dim() > 1:
                 parameter.normal_()
+            elif where.endswith("choice.bias"):  # Transkimmer's, which keeps all at first
+                parameter.zero_()
     return model.eval()

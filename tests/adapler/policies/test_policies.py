@@ -72,8 +72,7 @@ def test_batch_mates_order_and_padding_change_nothing(name: str, family: str) ->
 @pytest.mark.parametrize("name", OTHERS)
 def test_flops_are_pytorchs_own_count(name: str) -> None:
     model, batch = tiny_policy(name), random_batch([11])
-    # The math backend: the counter does not count fused attention of a CPU.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it counts no fused attention
         output = run(model, batch)
     expected = adapler_flops(model.config, torch.tensor([11]), output.lengths, convention="executed")
     assert counter.get_total_flops() == float(expected)

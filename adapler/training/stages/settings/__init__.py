@@ -8,6 +8,7 @@ From Python, a command is called with its settings:
     run(RunSettings(task=TaskSettings(task="sst2"), model="google-bert/bert-base-uncased", output=Path("runs/sst2")))
 """
 
+from adapler.training.policies.settings import PolicySettings
 from adapler.training.settings import Execution, Inference, Objectives, Settings, TaskSettings
 from adapler.training.stages.settings.trained import (
     CalibrateSettings,
@@ -26,6 +27,7 @@ __all__ = [
     "ExportSettings",
     "FinetuneSettings",
     "Objectives",
+    "PolicySettings",
     "RunSettings",
     "SaliencySettings",
     "Settings",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapler.errors import ArgumentError
+from adapler.training.policies.settings import ADAPLER, PolicySettings
 from adapler.training.settings import (
     Execution,
     Objectives,
@@ -14,6 +15,7 @@ from adapler.training.settings import (
     TaskSettings,
     check_choices,
     check_numbers,
+    option_name,
 )
 from adapler.training.stages.settings.shared import NewHead, Resumable, Rounded, one_of
 from adapler.training.target_settings import TargetSettings
@@ -108,8 +110,9 @@ class RunSettings(NewHead, Rounded):
     output: Path
     """run folder; a run that was stopped goes on there"""
 
-    start: Start = "pretrained"
-    """which weights the backbone has when AdapLeR training starts"""
+    start: Start | None = None
+    """which weights the backbone has when the training of what drops tokens starts (default: pretrained, as in the
+    paper; with another --policy, finetuned)"""
 
     finetune_epochs: int | None = None
     """epochs of fine-tuning (default: --epochs)"""
@@ -124,9 +127,11 @@ class RunSettings(NewHead, Rounded):
     targets: TargetSettings = field(default_factory=TargetSettings)
     settings: Settings = field(default_factory=Settings)
     objectives: tuple[Objectives, ...] = field(default_factory=lambda: (Objectives(),))
+    policies: tuple[PolicySettings, ...] = field(default_factory=lambda: (PolicySettings(),))
 
     def __post_init__(self) -> None:
         one_of(self, "model", "classifier")
+        self._check_policies()
         check_numbers(self, ("finetune_epochs", "saliency_epochs"), low=1)
         check_numbers(self, ("finetune_learning_rate",), low=0, strict=True)
         check_choices(self, start=Start)
@@ -139,6 +144,28 @@ class RunSettings(NewHead, Rounded):
         if max(len(phis), len(targets)) < len(self.objectives):
             name = "--phi" if targets == {None} else "--target-speedup"
             raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
+
+    def _check_policies(self) -> None:
+        names, first = {one.policy for one in self.policies}, self.objectives[:1]
+        if len(names) != 1:
+            raise ArgumentError(f"--policy: one at a time, {', '.join(sorted(names)) or 'none'} given")
+        if len(set(self.policies)) < len(self.policies):
+            name = "--keep" if self.policies[0].keep is not None else "--policy-weight"
+            raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
+        for objectives in first if self.other_policy else ():
+            for name, free in (("freeze_backbone", False), ("target_speedup", None)):
+                if getattr(objectives, name) != free:
+                    raise ArgumentError(f"{option_name(name)}: only with --policy {ADAPLER}")
+
+    @property
+    def other_policy(self) -> bool:
+        """Whether it is about another policy than AdapLeR's."""
+        return self.policies[0].policy != ADAPLER
+
+    @property
+    def starts_from(self) -> Start:
+        """`start`, or its default."""
+        return self.start or ("finetuned" if self.other_policy else "pretrained")
 
     def finetuning(self) -> Settings:
         """The settings of fine-tuning."""

@@ -1,0 +1,119 @@
+"""PoWER-BERT (Goyal et al., ICML 2020): a fixed number of tokens for each layer, found by a search.
+
+Written from the paper's equations. Different from the public code: padded queries do not count in the significance, and
+tokens that are extracted keep their own place in the mask.
+
+Dimensions: B sequences, T tokens of a packed row, N longest text of the search, L layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from adapler.backbones.packing import Segments, from_padded, to_padded
+from adapler.errors import ArgumentError
+from adapler.policies.base import Fades, LayerView, policy
+from adapler.policies.top_k import TopK
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerOptions:
+    """The configuration: how many tokens stay in each layer."""
+
+    lengths: tuple[int, ...] | None = None
+    """tokens that stay after the attention of each layer, [CLS] among them; they never grow. None while they are
+    searched for"""
+
+    longest: int = 512
+    """tokens of the longest text in the search"""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.longest, int) or self.longest < 1:
+            raise ArgumentError(f"longest: {self.longest!r} is not a whole number of at least 1")
+        if self.lengths is None:
+            return
+        object.__setattr__(self, "lengths", tuple(self.lengths))  # a list, where it was read from JSON
+        if not all(isinstance(k, int) and k >= 1 for k in self.lengths):
+            raise ArgumentError(f"lengths: {list(self.lengths)} are not whole numbers of at least 1")
+        if list(self.lengths) != sorted(self.lengths, reverse=True):
+            raise ArgumentError(f"lengths: {list(self.lengths)} grow")
+
+
+@policy("power")
+class Power(TopK):
+    """After a layer's attention: [CLS] and the k^l - 1 tokens with the highest significance stay.
+
+        Sig_w = sum over the text's other queries q of mean_h A_h[q, w]
+
+    While the configuration is searched for, r^l in [0, 1]^N multiplies the token of each rank before the feed-forward
+    network, and k^l = min(k^(l-1), max(1, floor(sum of r^l))). [CLS] has the first rank, and its factor is always 1.
+    """
+
+    fades: ClassVar[Fades] = "feed_forward"
+    Options: ClassVar[type] = PowerOptions
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        layers, lengths = int(config.num_hidden_layers), self.options.lengths
+        if lengths is not None and len(lengths) != layers:
+            raise ArgumentError(f"lengths: {len(lengths)} numbers, the model has {layers} layers")
+        if lengths is None:
+            self.r = nn.Parameter(torch.ones(layers, self.options.longest))
+
+    def reset_parameters(self) -> None:
+        """All tokens are there in full."""
+        if self.options.lengths is None:
+            init.ones_(self.r)
+
+    def configuration(self) -> tuple[int, ...]:
+        """k^l of every layer, what was found or what r says now. The last layer drops none: k^L = k^(L-1)."""
+        if self.options.lengths is not None:
+            return tuple(self.options.lengths)
+        found: list[int] = []
+        for total in self.r.detach().double().sum(1).tolist()[:-1]:
+            # A sum of ones that were stored in float32 is whole.
+            found.append(min([max(1, int(total + 1e-6)), *found[-1:]]))
+        return (*found, found[-1] if found else self.options.longest)
+
+    def score(self, view: LayerView) -> Tensor:
+        """(T,) significance: the attention received, without a token's own."""
+        return view.attention.total - view.attention.own
+
+    def count(self, view: LayerView) -> Tensor:
+        """(B,) k^l for every sequence, whatever its length."""
+        return torch.full_like(view.row.segments.lengths, self.configuration()[view.index], dtype=torch.float64)
+
+    def gate(self, view: LayerView, scores: Tensor) -> Tensor:
+        """(T,) r^l at the token's rank.
+
+        Raises:
+            ArgumentError: the configuration was found already.
+        """
+        if self.options.lengths is not None:
+            raise ArgumentError("policy: 'power' has a configuration; it trains with tokens really removed now")
+        return self.r[view.index][ranks(scores, view.row.segments).clamp(max=self.options.longest - 1)]
+
+    @torch.no_grad()
+    def clip(self) -> None:
+        """Keep r in [0, 1] and the factor of [CLS] at 1, in place; called after each step of the search."""
+        self.r.clamp_(0, 1)
+        self.r[:, 0] = 1
+
+
+def ranks(scores: Tensor, segments: Segments) -> Tensor:
+    """(T,) long: 0 for [CLS], 1 for the highest score among a sequence's others, and so on.
+
+    Args:
+        scores: (T,).
+        segments: where the sequences begin and end.
+    """
+    ranked = scores.detach().index_fill(0, segments.first, torch.inf)
+    real = to_padded(torch.ones_like(ranked), segments) > 0  # (B, N)
+    padded = to_padded(ranked, segments).masked_fill(~real, -torch.inf)  # (B, N)
+    order = padded.argsort(dim=1, descending=True, stable=True)
+    return from_padded(order.argsort(dim=1), segments)  # (T,)

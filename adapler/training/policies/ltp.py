@@ -1,0 +1,69 @@
+"""LTP's training: soft thresholds that are learned, then fixed ones (Kim et al., KDD 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from adapler.training.policies.base import PolicyTraining, Stage, Step, policy_training
+
+THRESHOLD_RATE = 2e-5
+SMALL = ("mrpc",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftThresholds(Stage):
+    """CE + lambda * sum over layers of the mean gate of the text's tokens."""
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Cross-entropy, and the sum of the mean gates; the last layer has none."""
+        output = step.forward(removal="soft")
+        lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
+        gates = (output.lengths[:, :-1] / lengths).sum(1).mean()
+        return {"cross_entropy": output.loss.float(), "mean_gates": gates}
+
+    def numbers(self, model: Any) -> dict[str, Any]:
+        """The thresholds."""
+        return {"thresholds": [round(float(model.policy.threshold(i).detach()), 6) for i in range(model.num_layers)]}
+
+
+@policy_training("ltp")
+class LtpTraining(PolicyTraining):
+    """lambda .1; 1 epoch with soft thresholds (MRPC: 10), 5 with fixed ones."""
+
+    usual: ClassVar[Mapping[str, int]] = {"soft": 1, "hard": 5}
+
+    @classmethod
+    def usual_epochs(cls, task: str) -> Mapping[str, int]:
+        """More soft ones for a small task."""
+        return {"soft": 10, "hard": 5} if task in SMALL else cls.usual
+
+    @classmethod
+    def usual_weight(cls, task: str) -> float:
+        """lambda."""
+        return 0.1
+
+    def options(self) -> dict[str, Any]:
+        """The temperature, where one is given."""
+        given = self.work.policy.policy_temperature
+        return {} if given is None else {"temperature": given}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Soft, with everything training; hard, with the thresholds as they are."""
+        rate, own = self.work.settings.learning_rate, self.work.policy.policy_learning_rate
+        return (
+            SoftThresholds(
+                name="soft",
+                epochs=self.epochs["soft"],
+                removal="soft",
+                backbone_rate=rate,
+                policy_rate=THRESHOLD_RATE if own is None else own,
+                policy_decay=False,
+                weights={"mean_gates": float(self.weight or 0.0)},
+                selects="last",
+            ),
+            Stage(name="hard", epochs=self.epochs["hard"], removal="hard", backbone_rate=rate, selects="budget"),
+        )

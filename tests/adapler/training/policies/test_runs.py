@@ -1,0 +1,170 @@
+"""`adapler run --policy`: whole tiny runs, what stays of them, and what other commands do with their models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapler import AdapLeRForSequenceClassification, ArgumentError
+from adapler.cli.parser import main
+from adapler.training.policies.base import training_class
+from adapler.training.policies.trainer import PolicyTrainer
+from tests.adapler.training.common import QUICK
+
+# Options with which a tiny model drops tokens after a few steps; and the name of the point's folder.
+POLICIES: dict[str, tuple[list[str], str]] = {
+    "transkimmer": (["--policy-weight", "20", "--policy-learning-rate", "0.3"], "transkimmer-20"),
+    "ltp": (["--policy-weight", "5", "--policy-learning-rate", "0.05", "--policy-temperature", "0.02"], "ltp-5"),
+    "power": (["--policy-weight", "5", "--policy-learning-rate", "0.2"], "power-5"),
+    "cls_topk": (["--keep", "0.5"], "cls_topk-keep-0.5"),
+    "random_topk": (["--keep", "0.5"], "random_topk-keep-0.5"),
+}
+STAGES = {"ltp": 2, "power": 2}
+
+
+@pytest.fixture(scope="session")
+def finetuned(task_folder: Path, tiny_classifier_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a fine-tuned classifier and a point of cls_topk."""
+    folder = tmp_path_factory.mktemp("policies") / "run"
+    assert main(arguments("cls_topk", task_folder, tiny_classifier_folder, folder)) == 0
+    return folder
+
+
+def arguments(name: str, task: Path, model: Path, output: Path) -> list[str]:
+    words = ["run", "--task", str(task), "--model", str(model), "--output", str(output), "--policy", name]
+    words += [*POLICIES[name][0], "--learning-rate", "1e-3", *QUICK]
+    return [*words, "--policy-epochs", *["2"] * STAGES.get(name, 1)]
+
+
+@pytest.fixture
+def run_copy(finetuned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finetuned, tmp_path / "run"))
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_a_whole_run(
+    name: str, run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, folder = arguments(name, task_folder, tiny_classifier_folder, run_copy), run_copy / POLICIES[name][1]
+    assert main(words) == 0
+    table = pd.read_csv(run_copy / f"tradeoff-{name}.csv")
+    assert table["policy"].tolist() == [name] and table["test_speedup"][0] > 1
+    record = json.loads((folder / "run.json").read_text())
+    assert record["command"] == "policy" and len(record["stages"]) == STAGES.get(name, 1)
+    assert len(record["epochs"]) == 2 and record["selected"] in record["epochs"] and record["seconds"] > 0
+    for split in ("validation", "test"):
+        evaluation = json.loads((folder / f"evaluation-{split}.json").read_text())
+        assert evaluation["split"] == split and evaluation["hard"][0]["speedup"] == table[f"{split}_speedup"][0]
+    assert not (folder / "stages").exists() and not (folder / "epochs").exists()
+    model = AdapLeRForSequenceClassification.from_pretrained(folder)
+    assert model.config.policy == name and model.policy.options.__class__.__name__.endswith("Options")
+    assert not (run_copy / "saliency").exists()
+
+    # A second run trains nothing.
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    # What is there is not overwritten by other settings.
+    with pytest.raises(ArgumentError, match=r"holds a finished run with policy.policy_epochs"):
+        main([*words, "--policy-epochs", *["1"] * STAGES.get(name, 1)])
+
+    task = ["--task", str(task_folder), "--max-length", "16"]
+    result = run_copy / "result.json"
+    scales = ["--threshold-scale", "0", "1", "--dtype", "float32", "--output", str(result)]
+    assert main(["evaluate", "--model", str(folder), *task, *scales]) == 0
+    none, hard = json.loads(result.read_text())["hard"]
+    assert none["agreement"] == 1.0 and hard["speedup"] > none["speedup"]
+    assert hard["speedup"] == pytest.approx(table["test_speedup"][0])
+    capsys.readouterr()
+    assert main(["predict", "--model", str(folder), "good film", "a bad dull plot"]) == 0
+    assert capsys.readouterr().out.count("\n") >= 2
+    assert main(["calibrate", "--model", str(folder), *task, "--timed-single", "1", "--resamples", "20"]) == 0
+    again = AdapLeRForSequenceClassification.from_pretrained(folder)
+    assert again.calibration is not None and again.calibration.points
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["transkimmer", "power", "ltp"])
+@pytest.mark.parametrize("steps", [4, 8])
+def test_a_run_that_was_stopped_goes_on_to_the_same_model(
+    name: str, steps: int, run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    whole = Path(shutil.copytree(run_copy, tmp_path / "whole"))
+    assert main(arguments(name, task_folder, tiny_classifier_folder, whole)) == 0
+    taken, step = 0, PolicyTrainer.training_step
+
+    def stopping(self: Any, *args: Any, **options: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > steps:  # an epoch has 3 steps: after one epoch, or within the second stage
+            raise Stopped
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(PolicyTrainer, "training_step", stopping)
+    words = arguments(name, task_folder, tiny_classifier_folder, run_copy)
+    if 6 * STAGES.get(name, 1) > steps:
+        with pytest.raises(Stopped):
+            main(words)
+        assert not (run_copy / POLICIES[name][1] / "run.json").exists()
+    monkeypatch.setattr(PolicyTrainer, "training_step", step)
+    assert main(words) == 0
+    one, other = weights(whole / POLICIES[name][1]), weights(run_copy / POLICIES[name][1])
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_search_moves_r_and_becomes_a_configuration(
+    run_copy: Path, task_folder: Path, tiny_classifier_folder: Path
+) -> None:
+    assert main(arguments("power", task_folder, tiny_classifier_folder, run_copy)) == 0
+    folder = run_copy / POLICIES["power"][1]
+    record = json.loads((folder / "run.json").read_text())
+    search = record["stages"][0]
+    first, last = (epoch["configuration"] for epoch in search["epochs"])
+    assert last[0] <= first[0] < 16 and last != first, "the weight pulls r down"
+    model = AdapLeRForSequenceClassification.from_pretrained(folder)
+    assert list(model.policy.options.lengths) == last and not list(model.policy.parameters())
+
+
+def test_several_budgets(run_copy: Path, task_folder: Path, tiny_classifier_folder: Path) -> None:
+    words = arguments("random_topk", task_folder, tiny_classifier_folder, run_copy)
+    assert main([*words, "--keep", "0.4", "0.8", "--seed", "42"]) == 0
+    table = pd.read_csv(run_copy / "tradeoff-random_topk.csv")
+    assert table["keep"].tolist() == [0.4, 0.8]
+    assert table["validation_speedup"][0] > table["validation_speedup"][1] > 1
+    with pytest.raises(ArgumentError, match=r"^--keep: a value is given twice"):
+        main([*words, "--keep", "0.4", "0.4"])
+
+
+def test_what_cannot_be(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
+    words = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(tmp_path / "r")]
+    with pytest.raises(ArgumentError, match=r"^--policy: 'nobody' is not one of"):
+        main([*words, "--policy", "nobody"])
+    with pytest.raises(ArgumentError, match=r"^--freeze-backbone: only with --policy adapler"):
+        main([*words, "--policy", "ltp", "--freeze-backbone"])
+    with pytest.raises(ArgumentError, match=r"^--policy-epochs: 1 values, .* 'power' are 2: search, retrain"):
+        main([*words, *QUICK, "--policy", "power", "--policy-epochs", "1"])
+    assert not (tmp_path / "r").exists(), "before anything is trained"
+    with pytest.raises(ArgumentError, match=r"^--keep: 1.5 is not above 0 and at most 1"):
+        main([*words, "--policy", "cls_topk", "--keep", "1.5"])
+
+
+def test_the_papers_values_are_the_defaults() -> None:
+    assert training_class("power").usual_weight("mrpc") == 3e-3
+    assert training_class("transkimmer").usual_weight("sst2") == 0.5
+    assert dict(training_class("ltp").usual_epochs("mrpc")) == {"soft": 10, "hard": 5}
+    assert training_class("cls_topk").usual_weight("sst2") is None
