@@ -113,6 +113,7 @@ class TRBertTraining(PolicyTraining):
     """The policy alone with imitation, then joint training with distillation instead of cross-entropy."""
 
     usual: ClassVar[Mapping[str, int]] = {"policy": 3, "joint": 3}
+    one_process: ClassVar[bool] = True
 
     @classmethod
     def usual_weight(cls, task: str) -> float | None:

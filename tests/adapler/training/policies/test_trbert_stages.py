@@ -10,7 +10,7 @@ import torch
 
 from adapler.backbones.attribution.guide import removal_guide
 from adapler.errors import ArgumentError
-from adapler.training.policies.base import Step, Work
+from adapler.training.policies.base import Step, Work, training_class
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.policies.trbert.guide import with_guide
 from adapler.training.policies.trbert.training import Drawn, TRBertTraining
@@ -31,7 +31,7 @@ def work(**policy: Any) -> Work:
         max_length=16,
         start="nowhere",
         settings=Settings(learning_rate=1e-4),
-        policy=PolicySettings(policy="trbert", **policy),
+        policy=PolicySettings(**{"policy": "trbert", **policy}),
         load_teacher=tiny_classifier,
     )
 
@@ -113,6 +113,15 @@ def test_the_guide_of_a_training_set() -> None:
         batch = {name: torch.tensor([row[name]]) for name in ("input_ids", "attention_mask")}
         wanted = removal_guide(classifier, {**batch, "labels": torch.tensor([row["labels"]])}, points=(1,))
         torch.testing.assert_close(torch.tensor(row["saliency"]), wanted[0], atol=1e-6, rtol=1e-4)
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("trbert", "distilbert"):
+        policy = PolicySettings(policy=name)
+        with pytest.raises(ArgumentError, match=rf"^--policy: {name} trains in one process, 2 were started"):
+            training_class(name).stage_epochs(policy, task="tiny")
+    assert training_class("cls_topk").stage_epochs(PolicySettings(policy="cls_topk"), task="tiny") == {"train": 3}
 
 
 @pytest.mark.parametrize("bad", [(1,), (1, 2, 3)])
