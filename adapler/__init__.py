@@ -4,7 +4,7 @@ What happens to an input, in which file:
 
 1. A row of a task (data/tasks), a document (data/eraser) or a text becomes token ids: data/encoding.
 2. A backbone embeds them, and its layers run one by one: backbones/families.
-3. Before each layer a Contribution Predictor scores every token that is left: model/predictors.
+3. Before each layer a Contribution Predictor, or another policy, scores the tokens left: model/predictors, policies.
 4. Tokens below eta / n are dropped (inference) or masked softly (training): model/contribution, model/passes.
 5. What is left of a batch is one packed row without padding: backbones/packing, backbones/attention.
 6. The backbone's own head classifies [CLS]; the whole model is model/modeling, its FLOPs model/flops.

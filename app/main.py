@@ -129,6 +129,6 @@ elif view == state.BUDGET:
 elif view == state.TAKE_AWAY:
     take_away.show(checkpoint, document, trace, scale=scale, name=name)
 elif view == state.HOW:
-    how.show(trace, scale=scale)
+    how.show(trace, scale=scale, policy=checkpoint.model.config.policy)
 else:
     layers.show(checkpoint, document, trace, scale=scale)

@@ -38,7 +38,8 @@ from analysis.evaluation.settings import DTYPES, Settings
 from analysis.loading import public_path
 from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
-from analysis.scores import MethodSpec, ScoringMethod, get_method, get_methods
+from analysis.scores import MethodSpec, ScoringMethod, get_methods
+from analysis.scores.policy import scores_of_removal
 
 __all__ = ["PAPER_METHODS", "run_evaluation"]
 
@@ -76,7 +77,7 @@ def run_evaluation(
     settings = settings or Settings()
     if settings.dtype not in DTYPES:
         raise ArgumentError(f"dtype: got {settings.dtype!r}, must be decided here: {', '.join(DTYPES)}")
-    chosen = _methods(settings.methods, adapler is not None, [one.name for one in given])
+    chosen = _methods(settings.methods, adapler, [one.name for one in given])
     n_layers = max([1, *(one.layers or 1 for one in given)]) if model is None else int(model.config.num_hidden_layers)
     settings.check_layers(n_layers)
     layers = settings.rationale_layer if rationale_layers is None else rationale_layers
@@ -212,14 +213,15 @@ class _Outcome:
         )
 
 
-def _methods(names: Sequence[MethodSpec] | None, has_adapler: bool, given: Sequence[str]) -> list[ScoringMethod]:
+def _methods(names: Sequence[MethodSpec] | None, adapler: Any, given: Sequence[str]) -> list[ScoringMethod]:
     if names is None:
-        names = [n for n in PAPER_METHODS if has_adapler or "adapler" not in get_method(n).needs]
+        names = [name for name in PAPER_METHODS if adapler is not None or name != "cp"]
+        names = [scores_of_removal(adapler) if name == "cp" else name for name in names]
     if not names and not given:
         raise ArgumentError("methods: got none, at least one is needed")
     chosen = {method.key: method for method in get_methods(names)}
     for method in chosen.values():
-        if "adapler" in method.needs and not has_adapler:
+        if "adapler" in method.needs and adapler is None:
             raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and none was given (--adapler)")
     for name in given:
         if name in chosen:

@@ -34,9 +34,10 @@ from analysis.explanation.saved import SavedScores, saved_method
 from analysis.explanation.text import Source, Text, read_text, split_source
 from analysis.scores import Batch, LayerScores, ScoringMethod, get_method
 from analysis.scores.contribution import adapler_pass
+from analysis.scores.policy import scores_of_removal
 from analysis.scores.shared.forward import classifier_logits
 
-DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only
+DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only, see scores_of_removal
 Method = str | ScoringMethod | Callable[..., Any]
 
 
@@ -165,7 +166,8 @@ def _check_classifier(model: Any) -> None:
 def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, ScoringMethod]:
     """Methods by name, in the order asked for."""
     if wanted is None:
-        wanted = [name for name in DEFAULT_METHODS if subject.adapler is not None or name != "cp"]
+        others = [name for name in DEFAULT_METHODS if name != "cp"]
+        wanted = others if subject.adapler is None else [scores_of_removal(subject.adapler), *others]
     chosen: dict[str, ScoringMethod] = {}
     for one in wanted:
         method = get_method(one)

@@ -21,6 +21,7 @@ from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, style
 from analysis.figures.token_scores import FULL_SHADE, pick, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
+from analysis.results.wording import OF_REMOVAL
 
 # the palest shade is not white: white is for tokens that are not there
 SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
@@ -36,7 +37,7 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
     """
     values = ratios(document, method)  # (L, n)
-    if method == "cp" and document.retention is not None:
+    if method in OF_REMOVAL and document.retention is not None:
         gone = np.vstack([np.zeros((1, len(document)), dtype=bool), ~document.retention[:-1]])
         values = np.where(gone, np.nan, values)
     levels = np.log1p(np.clip(np.abs(values), 0, FULL_SHADE))

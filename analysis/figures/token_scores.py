@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from adapler.errors import ArgumentError
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
+from analysis.results.wording import OF_REMOVAL
 
 FULL_SHADE = 8  # times the uniform score at which the shade is darkest
 PREFIXES = ("##", "\u0120", "\u2581")  # of wordpieces that go on (BERT) or begin a word (GPT-2, SentencePiece)
@@ -39,7 +40,7 @@ def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
     scores = document.scores[method].astype(np.float64)
     total = np.abs(scores).sum(axis=1, keepdims=True)
     n_tokens = np.full((len(scores), 1), float(len(document)))
-    if method == "cp" and document.retention is not None:
+    if method in OF_REMOVAL and document.retention is not None:
         n_tokens[1:, 0] = document.retention[:-1].sum(axis=1)
     shares = np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
     return np.asarray(shares * n_tokens)

@@ -6,6 +6,7 @@ import math
 
 from analysis.metrics.registry import METRICS
 
+OF_REMOVAL = ("cp", "policy")  # methods whose dropped tokens are not there any more
 REFERENCE = "cp"  # the method that the others are compared with
 TITLES = {
     "average_precision": "Average precision",

@@ -3,7 +3,7 @@
 `python -m analysis.scores` prints them. A method of one's own is a function: see `analysis.scores.registry`.
 """
 
-from analysis.scores import contribution, position, random
+from analysis.scores import contribution, policy, position, random
 from analysis.scores.attention import (
     attention_gradient,
     attention_gradient_local,
@@ -67,6 +67,7 @@ __all__ = [
     "method_names",
     "normalise",
     "occlusion",
+    "policy",
     "position",
     "random",
     "rollout",

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from adapler.errors import ArgumentError
+from adapler.policies import ContributionPolicy
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import IN_LAYER, scoring_method
 from analysis.scores.shared.forward import working_copy
@@ -42,6 +44,8 @@ def cp(model: Any, batch: Batch) -> LayerScores:
         thresholds use. The predictors are trained to imitate saliency; they do not read the prediction.
     Reference: Modarressi, Mohebbi and Pilehvar (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
     """
+    if model.config.policy != ContributionPolicy.name:
+        raise ArgumentError(f"method 'cp': this model's policy is {model.config.policy!r}; its scores are 'policy'")
     output = adapler_pass(model, batch)
     real = batch.attention_mask.bool()[:, None, :]  # (B, 1, N)
     present = torch.cat([real, output.retention_mask[:, :-1].bool()], dim=1)  # (B, L, N)

@@ -18,6 +18,7 @@ from adapler.errors import ArgumentError
 from analysis import explain
 from analysis.explanation import Explanation
 from analysis.scores import ScoringMethod, get_method, method_names
+from analysis.scores.policy import scores_of_removal
 from analysis.scores.shared.surrogates import samples_for
 from app.model.tracing import read_limit
 from app.sources import labels
@@ -128,6 +129,7 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
     model: AdapLeRForSequenceClassification; left as found.
     Raises ArgumentError for an unknown method, and for one that needs a gold label where there is none.
     """
+    method = scores_of_removal(model) if method == "cp" else method  # of another policy: its own scores
     chosen = get_method(method)
     gold = gold_index(model, document)
     if chosen.needs_labels and gold is None:

@@ -33,7 +33,8 @@ class Trace:
         words: (n,) index of the word a token comes from, SPECIAL for a special token, QUERY and below in a query.
         gold: (n,) bool, its word is in the human rationale.
         unknown: (n,) bool, the vocabulary has nothing for it: the model reads the unknown token in its place.
-        scores: (L, n) contribution scores, 0 where the token was dropped before.
+        scores: (L, n) by which it was decided who enters the layer (contribution scores, or those of another policy),
+            0 where the token was dropped before.
         enters: (L, n) bool, the token enters the layer.
         thresholds: (L,) score below which layer l drops a token.
         labels: names, and probabilities (C,) of them with removal and without.
@@ -143,7 +144,12 @@ def trace(
     full = model(**batch, removal="none")
 
     lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()
-    present = torch.cat([lengths_in, lengths[0, :-1]])  # (L,)
+    present, after = torch.cat([lengths_in, lengths[0, :-1]]), lengths[0]  # (L,) each
+    scores, bars = hard.contribution_scores[0], hard.bars[0].clamp(min=0)  # minus infinity where nothing is decided
+    if model.removal_policy.place == "between":
+        # What is decided after a layer's attention says who enters the next layer.
+        scores, bars = (torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for one in (scores, bars))
+        present, after = after, torch.cat([after[1:], after[-1:]])
     config = model.config
     return Trace(
         pieces=tuple(encoding.tokens()),
@@ -151,13 +157,13 @@ def trace(
         words=index,
         gold=gold,
         unknown=(batch["input_ids"][0].cpu().numpy() == tokenizer.unk_token_id) & (index != SPECIAL),
-        scores=hard.contribution_scores[0].double().cpu().numpy(),
+        scores=scores.double().cpu().numpy(),
         enters=hard.retention_mask[0].cpu().numpy(),
-        thresholds=hard.bars[0].double().cpu().numpy(),
+        thresholds=bars.double().cpu().numpy(),
         labels=tuple(config.id2label[number] for number in range(config.num_labels)),
         probabilities=hard.logits[0].double().softmax(-1).cpu().numpy(),
         full_probabilities=full.logits[0].double().softmax(-1).cpu().numpy(),
-        layer_flops=(layer_flops(config, lengths[0]) + policy_flops(config, present)).numpy(),
+        layer_flops=(layer_flops(config, lengths[0], after=after) + policy_flops(config, present)).numpy(),
         plain_layer_flops=float(layer_flops(config, lengths_in)),
         flops=float(adapler_flops(config, lengths_in, lengths)),
         plain_flops=float(backbone_flops(config, lengths_in)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -137,6 +138,15 @@ def _show_row() -> None:
         st.session_state.row = rows[0]
 
 
+def _removal(model: Any) -> dict[str, str]:
+    """What the model drops tokens by."""
+    config = model.config
+    if config.policy == "adapler":
+        return {"Thresholds": ", ".join(f"{eta:.2f}/n" for eta in model.eta.tolist())}
+    options = ", ".join(f"{name} {value}" for name, value in (config.policy_options or {}).items())
+    return {"Removal policy": f"{config.policy}, {options}" if options else str(config.policy)}
+
+
 def about_model(found: Mapping[str, Path], name: str) -> None:
     """What the chosen checkpoint of the menu `found` is, and how to have another one in the menu."""
     with st.sidebar.expander("About this checkpoint", key="about", on_change="rerun") as place:
@@ -148,11 +158,11 @@ def about_model(found: Mapping[str, Path], name: str) -> None:
             return  # the page itself says what is wrong
         model = checkpoint.model
         facts = {
-            "Backbone": f"{model.config.backbone_config.model_type}, {len(model.eta)} layers, "
+            "Backbone": f"{model.config.backbone_config.model_type}, {model.num_layers} layers, "
             f"{sum(weights.numel() for weights in model.parameters()) / 1e6:.1f} M parameters",
             "Labels": ", ".join(model.config.id2label[number] for number in range(model.config.num_labels)),
             "Reads": f"{read_limit(model, checkpoint.tokenizer)} tokens at a time",
-            "Thresholds": ", ".join(f"{eta:.2f}/n" for eta in model.eta.tolist()),
+            **_removal(model),
         }
         for what, fact in facts.items():
             st.caption(common.literal(f"{what}: {fact}"))

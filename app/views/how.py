@@ -54,8 +54,13 @@ def paper() -> str:
     return f"[{TITLE}]({PAPER}), Modarressi, Mohebbi and Pilehvar, ACL 2022"
 
 
-def show(trace: Trace, *, scale: float) -> None:
-    """trace: of tokens."""
+def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
+    """trace: of tokens; policy: what drops them in this checkpoint."""
+    if policy != "adapler":
+        st.info(
+            f"This checkpoint drops tokens by another policy, `{policy}`: the numbers of sections 2 and 3 are its own "
+            "scores and bars, the equations those of AdapLeR. Every policy's equations are in the documentation."
+        )
     st.markdown(
         "A BERT reads every token of a text at every layer, also those that say nothing about the answer. **AdapLeR** "
         "(adaptive length reduction) drops tokens on the way, before each layer, and so has less to compute. What it "

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 
 from adapler.model.predictors import registry as predictors
+from adapler.policies import base as policies
+from adapler.training.policies.base import training_class
+from adapler.training.policies.settings import PolicySettings
 from analysis.metrics import plausibility, registry
 from analysis.scores import base, get_method
 from analysis.scores import registry as methods
 from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
+from tests.adapler.policies import test_policies as generic
 from tests.conftest import LAYERS
 from tests.test_layering import ROOMS, ROOT
 
@@ -99,6 +103,27 @@ def test_the_predictor_runs_and_its_test_passes(new_module: Any, monkeypatch: py
         test.test_linear()
 
 
+def test_the_removal_policy_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "_POLICIES", dict(policies._POLICIES))
+    code = blocks()["adapler/policies/peak_topk.py"].replace("from __future__ import annotations\n", "")
+    assert code.count("\n") <= 30
+    made = new_module("peak_topk_of_contributing", code).PeakTopK
+    test = new_module("test_of_peak_topk", blocks()["tests/adapler/policies/test_peak_topk.py"])
+    test.test_the_largest_entries_stay()
+    for check in (
+        generic.test_batch_mates_order_and_padding_change_nothing,
+        generic.test_with_scale_0_it_is_the_backbone,
+    ):
+        check("peak_topk", "bert")
+    generic.test_flops_are_pytorchs_own_count("peak_topk")
+    assert (
+        training_class("peak_topk").point(PolicySettings(policy="peak_topk", keep=0.5), task="x").endswith("-keep-0.5")
+    )
+    monkeypatch.setattr(made, "score", lambda self, view: -view.hidden.abs().amax(-1))
+    with pytest.raises(AssertionError):  # the recipe's test can fail
+        test.test_the_largest_entries_stay()
+
+
 def test_the_backbone_recipe_fits_the_code() -> None:
     from adapler.backbones import families
 
@@ -111,14 +136,14 @@ def test_the_backbone_recipe_fits_the_code() -> None:
 def test_files_and_functions_that_are_named_are_there() -> None:
     new = {"analysis/scores/attention/state_max.py", "tests/analysis/scores/test_scores_state_max.py"}
     new |= {"tests/analysis/metrics/test_reciprocal_rank.py"}
+    new |= {"adapler/policies/peak_topk.py", "tests/adapler/policies/test_peak_topk.py"}
     new |= {"adapler/model/predictors/linear.py", "tests/adapler/model/predictors/test_linear.py"}
     named = set(re.findall(r"\b((?:adapler|analysis|app|tests)/[\w/]+\.py)", TEXT)) - new
     assert len(named) > 8
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
     from adapler.model import contribution
-    from adapler.model.passes import hard, soft
+    from adapler.model.passes import soft
 
-    assert "retention(" in inspect.getsource(hard) and callable(contribution.retention)
     assert "soft_removal(" in inspect.getsource(soft) and callable(contribution.soft_removal)
 
 

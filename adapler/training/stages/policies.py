@@ -85,7 +85,7 @@ def train_policy(
     identity = identity_of(
         "policy",
         settings,
-        policy={**asdict(policy), "policy_weight": training.weight, "policy_epochs": list(training.epochs.values())},
+        **{**asdict(policy), "policy_weight": training.weight, "policy_epochs": list(training.epochs.values())},
         **inputs_of(work.task, prepared.encoding, model=start),
         reference_score=reference_score,
         max_drop=max_drop,

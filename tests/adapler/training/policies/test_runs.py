@@ -62,7 +62,7 @@ def test_a_whole_run(
     table = pd.read_csv(run_copy / f"tradeoff-{name}.csv")
     assert table["policy"].tolist() == [name] and table["test_speedup"][0] > 1
     record = json.loads((folder / "run.json").read_text())
-    assert record["command"] == "policy" and len(record["stages"]) == STAGES.get(name, 1)
+    assert record["command"] == "policy" and record["policy"] == name and len(record["stages"]) == STAGES.get(name, 1)
     assert len(record["epochs"]) == 2 and record["selected"] in record["epochs"] and record["seconds"] > 0
     for split in ("validation", "test"):
         evaluation = json.loads((folder / f"evaluation-{split}.json").read_text())
@@ -77,7 +77,7 @@ def test_a_whole_run(
     assert main(words) == 0
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
     # What is there is not overwritten by other settings.
-    with pytest.raises(ArgumentError, match=r"holds a finished run with policy.policy_epochs"):
+    with pytest.raises(ArgumentError, match=r"holds a finished run with policy_epochs"):
         main([*words, "--policy-epochs", *["1"] * STAGES.get(name, 1)])
 
     task = ["--task", str(task_folder), "--max-length", "16"]

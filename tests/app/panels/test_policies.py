@@ -1,0 +1,61 @@
+"""A checkpoint with another removal policy: the views show it, and its tokens drop there too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from adapler import AdapLeRForSequenceClassification
+from app.model import comparing, tracing
+from app.server import state
+from app.sources.documents import Document
+from tests.app.pages import played
+
+OPTIONS: dict[str, dict[str, Any]] = {"power": {"lengths": [6, 4, 4]}, "transkimmer": {}}
+TEXT = "the film is not good and the plot was dull"
+
+
+@pytest.fixture(params=sorted(OPTIONS))
+def other(
+    request: pytest.FixtureRequest, app_checkpoints: Path, tiny_classifier_folder: Path, tiny_tokenizer: Any
+) -> Any:
+    name = str(request.param)
+    model = AdapLeRForSequenceClassification.from_backbone(
+        tiny_classifier_folder, policy=name, policy_options=OPTIONS[name]
+    ).eval()
+    model.save_pretrained(app_checkpoints / name)
+    tiny_tokenizer.save_pretrained(app_checkpoints / name)
+    return model
+
+
+def test_a_trace_says_who_enters_each_layer_and_why(other: Any, tiny_tokenizer: Any) -> None:
+    words = tuple(TEXT.split())
+    found = tracing.trace(other, tiny_tokenizer, words, rationale=np.zeros(len(words), dtype=np.bool_))
+    assert np.isfinite(found.thresholds).all()
+    before = np.vstack([np.ones((1, len(found)), dtype=np.bool_), found.enters[:-1]])
+    decided = (found.scores >= found.thresholds[:, None]) & before
+    decided[:, 0] = True
+    assert (decided == found.enters).all()
+    assert found.layer_flops.sum() == pytest.approx(found.flops, rel=0.05)
+    if other.config.policy == "power":
+        assert found.lengths.tolist() == [12, 6, 4]
+
+
+def test_its_scores_stand_where_those_of_adapler_would(other: Any, tiny_tokenizer: Any) -> None:
+    document = Document("x", TEXT)
+    found = comparing.compare(other, tiny_tokenizer, document, "cp")
+    assert found.title == "Removal policy" and found.retained is not None
+
+
+@pytest.mark.parametrize("view", state.VIEWS)
+def test_every_view_runs(other: Any, page: AppTest, view: str) -> None:
+    page.session_state["checkpoint"] = other.config.policy
+    page.session_state["view"] = view
+    page.run()
+    assert not page.exception
+    if view == state.LAYERS:
+        assert played(page)["tokens"]
