@@ -62,6 +62,9 @@ def _report_selected(record: dict[str, Any], output: Path) -> None:
         f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
         f"(fine-tuned {record['reference_score']:.4f}), speedup {epoch['speedup']:.2f}x; model in {output}"
     )
+    if "reached" in record:
+        end = record["reached"]
+        print(f"eta times {end['factor']:.3g}: speedup {end['before']:.2f}x -> {end['speedup']:.2f}x on validation")
     if "validation" in record:
         exact = record["validation"]
         print(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
@@ -70,7 +73,7 @@ def _report_selected(record: dict[str, Any], output: Path) -> None:
     if target is None:
         print("no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept")
     else:
-        print(f"no evaluated point is within 10 % of the target of {target:g}x: the nearest speedup was kept")
+        print(f"{target:g}x is out of reach of these thresholds: the nearest speedup was kept")
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
@@ -103,15 +106,19 @@ def export_command(args: argparse.Namespace) -> int:
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
     from adapler.data.encoding import load_tokenizer
-    from adapler.model.export import export
+    from adapler.model.export import export, scale_eta
     from adapler.training.resume import check_output_folder
 
     check_output_folder(settings.output)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
+    scale = settings.threshold_scale
+    if scale != 1:
+        scale_eta(model, scale)
     if settings.onnx:
         return _export_onnx(settings, model, tokenizer)
-    size = export(model, settings.output, tokenizer=tokenizer, record=settings.model / "run.json")
+    record = settings.model / "run.json"
+    size = export(model, settings.output, tokenizer=tokenizer, record=record, threshold_scale=scale)
     print(f"{settings.output}: {size / 1e6:.1f} MB")
     return 0
 

@@ -9,19 +9,47 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from adapler.errors import ArgumentError
 from adapler.files import replacing
+from adapler.model.configuration import ETA_MAX, ETA_MIN
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
-def export(adapler: AdapLeRForSequenceClassification, output: Path, *, tokenizer: Any, record: Path) -> int:
+def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
+    """Multiply every eta by a threshold scale, in place.
+
+    Raises:
+        ArgumentError: a model with another removal policy, or an eta that would leave its bounds, so that the model
+            would not be the one at that scale.
+    """
+    if adapler.config.policy != "adapler":
+        raise ArgumentError(f"--threshold-scale: the policy of this model is {adapler.config.policy!r}, without eta")
+    with torch.no_grad():
+        scaled = adapler.eta * scale  # (L,)
+        if bool(((scaled < ETA_MIN) | (scaled > ETA_MAX)).any()):
+            worst = max(scaled.tolist(), key=lambda value: abs(value - 0.5))
+            raise ArgumentError(
+                f"--threshold-scale: {scale:g} makes an eta {worst:.3g}, which is not in [{ETA_MIN:g}, {ETA_MAX:g}]"
+            )
+        adapler.eta.copy_(scaled)
+
+
+def export(
+    adapler: AdapLeRForSequenceClassification,
+    output: Path,
+    *,
+    tokenizer: Any,
+    record: Path,
+    threshold_scale: float = 1.0,
+) -> int:
     """Write a model and its tokenizer, the backbone's weights in float16, the rest and the computation in float32.
 
     Lossless for a backbone that `--half` rounded. The weights lie in two shards, backbone and predictors, so that
     predictors trained anew on the same backbone replace a small file only. `record`, a run.json, is copied if it is
-    there, and so is the model's calibration, unless float16 has changed the weights. Returns the size of the weights in
-    bytes.
+    there, with `threshold_scale` if eta was multiplied by one, and so is the model's calibration, unless the weights
+    have changed. Returns the size of the weights in bytes.
     """
     shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
     for name, tensor in adapler.state_dict().items():
@@ -42,7 +70,10 @@ def export(adapler: AdapLeRForSequenceClassification, output: Path, *, tokenizer
         (partial / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(partial)
         if record.is_file():
-            (partial / "run.json").write_bytes(record.read_bytes())
+            text = record.read_text(encoding="utf-8")
+            if threshold_scale != 1:
+                text = json.dumps({**json.loads(text), "threshold_scale": threshold_scale}, indent=2) + "\n"
+            (partial / "run.json").write_text(text, encoding="utf-8")
         kept = all(
             torch.equal(shards[index["weight_map"][name]][name].to(tensor.dtype), tensor)
             for name, tensor in adapler.state_dict().items()

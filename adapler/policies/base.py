@@ -19,6 +19,7 @@ from adapler.backbones.received import Received
 from adapler.errors import ArgumentError
 from adapler.model.predictors.registry import Cost
 from adapler.model.predictors.row import PackedRow
+from adapler.plugins import load_plugins
 
 Place = Literal["before", "between"]
 Fades = Literal["attention", "feed_forward", "output"]
@@ -160,9 +161,11 @@ def policy_class(name: str) -> type[Policy]:
         ArgumentError: none has this name; says which there are.
     """
     if name not in _POLICIES:
+        load_plugins()
+    if name not in _POLICIES:
         raise ArgumentError(
             f"policy: {name!r} is not one of {', '.join(policy_names())}; "
-            "the module of one's own policy has to be imported first"
+            "the module of one's own policy has to be imported first, or named in ADAPLER_PLUGINS"
         )
     return _POLICIES[name]
 

@@ -45,6 +45,11 @@ def score_rows(dataset: Any, logits: ArrayLike, labels: ArrayLike, *, metric: st
 NEAR_TARGET = 0.1  # how far from a target speedup a point may be, as a share of it
 
 
+def is_near(gain: float, target: float) -> bool:
+    """Whether a speedup is within 10 % of a target, up to a rounding error."""
+    return abs(gain - target) <= (NEAR_TARGET + 1e-9) * target
+
+
 def selection_value(
     score: float, gain: float, *, reference: float | None, max_drop: float, target: float | None = None
 ) -> float:
@@ -66,8 +71,7 @@ def selection_value(
         target: speedup that training aims at.
     """
     if target is not None:
-        near = abs(gain - target) <= (NEAR_TARGET + 1e-9) * target
-        return 1 + score + 1e-9 * gain if near else min(gain / target, target / gain)
+        return 1 + score + 1e-9 * gain if is_near(gain, target) else min(gain / target, target / gain)
     # A tolerance in the last digits: .865 - .855 is not to fail for a rounding error.
     qualifies = reference is not None and score >= reference - max_drop - 1e-9
     return 1 + gain if qualifies else score - 1e-9 / gain

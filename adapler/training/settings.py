@@ -232,7 +232,9 @@ class Objectives:
         check_choices(self, slope_schedule=SlopeSchedule)
         if self.predictor not in OUR_PREDICTORS:
             from adapler.model.predictors import predictor_class
+            from adapler.plugins import load_plugins
 
+            load_plugins()
             try:
                 predictor_class(self.predictor)
             except ArgumentError as error:

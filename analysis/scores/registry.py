@@ -29,6 +29,7 @@ from typing import Any
 
 from adapler.backbones.targets import needs_labels
 from adapler.errors import ArgumentError
+from adapler.plugins import load_plugins
 from analysis.scores.base import READS, Batch, LayerScores
 from analysis.scores.checks import as_layer_scores, check_needs, check_scores, on_device_of
 from analysis.scores.specs import Option, check_option, parse_spec
@@ -197,6 +198,8 @@ def get_method(spec: MethodSpec, **options: Any) -> ScoringMethod:
     if not isinstance(spec, str):
         return _from_function(spec).with_options(**options)
     name, written = (spec, {}) if spec in _REGISTRY else parse_spec(spec)
+    if name not in _REGISTRY:
+        load_plugins()
     if name not in _REGISTRY:
         raise ArgumentError(f"method {name!r} is not known; the registry has {', '.join(method_names())}")
     return _REGISTRY[name].with_options(**(written | options))

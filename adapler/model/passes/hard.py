@@ -66,7 +66,7 @@ class _Found:
         self.layers, self.shape, self.dtype, self.device = layers, like.shape, dtype, like.device
         self._read: list[Tensor] = []
         self._scores: list[Tensor] = []
-        self._bars: list[tuple[int, Tensor, Tensor]] = []
+        self._bars: dict[int, Tensor] = {}  # (B,) by layer, in the batch's order
         self._entered: list[Tensor] = []
         self._lengths: list[Tensor] = []
         self._sequences: list[Tensor] = []
@@ -81,7 +81,9 @@ class _Found:
         """Note the scores (T,) that a layer's tokens were judged by, and the bar (B,)."""
         self._read.append(row.place + index * self.shape.numel())
         self._scores.append(scores.to(self.dtype))
-        self._bars.append((index, row.sequence, bar.to(self.dtype)))
+        self._bars[index] = torch.empty_like(bar, dtype=self.dtype).scatter(
+            0, row.sequence, bar.detach().to(self.dtype)
+        )
 
     def output(self, logits: Tensor, *, removed: bool) -> AdapLeROutput:
         """The output, with logits (B, C) in the batch's order."""
@@ -89,11 +91,10 @@ class _Found:
         scores = bars = None
         if removed:
             scores = logits.new_zeros(self.layers * batch * width, dtype=self.dtype)
-            bars = logits.new_full((self.layers, batch), -torch.inf, dtype=self.dtype)
+            none = logits.new_full((batch,), -torch.inf, dtype=self.dtype)
+            bars = torch.stack([self._bars.get(index, none) for index in range(self.layers)])  # (L, B)
             if self._scores:
                 scores = scores.index_copy(0, torch.cat(self._read), torch.cat(self._scores))
-            for index, sequence, bar in self._bars:
-                bars[index, sequence] = bar.detach()
             scores, bars = scores.view(self.layers, batch, width).transpose(0, 1), bars.T
         entered = torch.zeros(self.layers * batch * width, dtype=torch.bool, device=self.device)
         entered[torch.cat(self._entered)] = True

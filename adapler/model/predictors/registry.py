@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adapler.errors import ArgumentError
 from adapler.model.predictors.row import PackedRow
+from adapler.plugins import load_plugins
 
 
 class Cost(NamedTuple):
@@ -92,8 +93,10 @@ def predictor_class(name: str) -> type[Predictor]:
         ArgumentError: none has this name; says which there are.
     """
     if name not in _PREDICTORS:
+        load_plugins()
+    if name not in _PREDICTORS:
         raise ArgumentError(
             f"predictor: {name!r} is not one of {', '.join(predictor_names())}; "
-            "the module of one's own predictor has to be imported first"
+            "the module of one's own predictor has to be imported first, or named in ADAPLER_PLUGINS"
         )
     return _PREDICTORS[name]

@@ -177,15 +177,28 @@ class PolicyTraining:
         self.epochs = self.stage_epochs(work.policy, task=work.task.name)
 
     @classmethod
+    def check(cls, policy: PolicySettings, *, task: str) -> None:
+        """Refuses, before long work, what the policy does not take.
+
+        Raises:
+            ArgumentError: epochs of other stages, a budget that it does not have, or several processes for a training
+                that runs in one.
+        """
+        if cls.one_process and processes() > 1:
+            raise ArgumentError(f"--policy: {policy.policy} trains in one process, {processes()} were started")
+        cls.stage_epochs(policy, task=task)
+        has_keep = policy.policy in policy_names() and _has_keep(policy.policy)
+        for name, has in (("keep", has_keep), ("policy_weight", cls.usual_weight(task) is not None)):
+            if getattr(policy, name) is not None and not has:
+                raise ArgumentError(f"--{name.replace('_', '-')}: the policy {policy.policy!r} has none")
+
+    @classmethod
     def stage_epochs(cls, policy: PolicySettings, *, task: str) -> dict[str, int]:
         """Epochs of each stage: what is asked for, else the usual ones.
 
         Raises:
-            ArgumentError: numbers for more or fewer stages than there are, or several processes for a training that
-                runs in one.
+            ArgumentError: numbers for more or fewer stages than there are.
         """
-        if cls.one_process and processes() > 1:
-            raise ArgumentError(f"--policy: {policy.policy} trains in one process, {processes()} were started")
         given, usual = policy.policy_epochs, cls.usual_epochs(task)
         if given is not None and len(given) != len(usual):
             raise ArgumentError(

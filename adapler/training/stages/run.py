@@ -29,7 +29,7 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
-from adapler.training.stages.policies import evaluate_policy, train_policy
+from adapler.training.stages.policies.train import evaluate_policy, train_policy
 from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.saliency import saliency, saliency_identity
@@ -92,7 +92,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
     if settings.classifier is not None:
         prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
     for policy in settings.policies if settings.other_policy else ():
-        training_class(policy.policy).stage_epochs(policy, task=prepared.task.name)  # refuses before long work
+        training_class(policy.policy).check(policy, task=prepared.task.name)
     start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
     table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))
     if is_main():

@@ -38,11 +38,13 @@ from adapler.training.records import (
     record_of,
 )
 from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
+from adapler.training.selection import is_near
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
 from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.predicted import load_fine_tuned, measured_score, with_predicted_labels
 from adapler.training.stages.prepare import prepare
+from adapler.training.stages.reach import reach_target
 from adapler.training.stages.settings import TrainSettings
 from adapler.training.stages.targets import add_saliency, layers_of_targets, load_targets, targets_checksum
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
@@ -138,7 +140,8 @@ def train(
 
     Returns:
         The record written to run.json. Its `epochs` and `selected` are as training logged them, each with its
-        precision; `validation` is the selected epoch in float32.
+        precision; `validation` is the selected epoch in float32, after `reached`, the factor that brought its
+        thresholds to a target speedup.
 
     Raises:
         ArgumentError: the folder holds another run, finished or not; targets of another number of layers.
@@ -199,6 +202,11 @@ def train(
     chosen = max(epochs, key=lambda epoch: epoch["selection"])
     wait_for_everyone()  # every process has read the selected epoch's checkpoint by now
     if is_main():
+        reached: dict[str, Any] = {}
+        if (target := objectives.target_speedup) is not None:
+            padding = tokenizer.pad_token_id
+            reached = reach_target(adapler, encoded["validation"], pad_token_id=padding, target=target)
+        validation = _in_float32(adapler, encoded["validation"], tokenizer=tokenizer, metric=task.metric)
         record = record_of(
             identity,
             started=started,
@@ -207,9 +215,10 @@ def train(
             examples={"validation": len(set(encoded["validation"]["example_id"]))},
             epochs=epochs,
             selected=chosen,
-            qualified=chosen["selection"] > 1,
-            validation=_in_float32(adapler, encoded["validation"], tokenizer=tokenizer, metric=task.metric),
+            qualified=chosen["selection"] > 1 if target is None else is_near(validation["speedup"], target),
+            validation=validation,
             keep_epochs=keep_epochs,
+            **({"reached": reached} if reached else {}),
             **({} if known else {"resumed_from_unknown_settings": True}),
         )
         finish_stage(adapler, tokenizer, output, record=record, keep_epochs=keep_epochs, keep_states=True)

@@ -12,6 +12,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.cli.parser import main
 from tests.adapler.training.common import QUICK
+from tests.conftest import random_batch
 
 
 def test_run_writes_models_records_and_the_trade_off(run_folder: Path) -> None:
@@ -41,6 +42,26 @@ def test_export_in_half_precision_is_lossless(run_folder: Path, tmp_path: Path) 
     assert all(torch.equal(whole[name], tensor) for name, tensor in half.state_dict().items())
     sizes = [sum(file.stat().st_size for file in f.glob("*.safetensors")) for f in (source, tmp_path / "half")]
     assert sizes[1] < 0.8 * sizes[0]
+
+
+def test_export_with_a_scale_is_the_model_at_that_scale(run_folder: Path, tmp_path: Path) -> None:
+    source = run_folder / "phi-0.1-post-hoc"
+    command = ["export", "--model", str(source), "--output", str(tmp_path / "scaled"), "--threshold-scale"]
+    with pytest.raises(
+        ArgumentError, match=r"^--threshold-scale: 1e\+06 makes an eta .*, which is not in \[0.01, 1\]$"
+    ):
+        main([*command, "1e6"])
+    assert not (tmp_path / "scaled").exists()
+    with pytest.raises(ArgumentError, match="^--threshold-scale: 0.0 is not a number above 0$"):
+        main([*command, "0"])
+    assert main([*command, "0.5"]) == 0
+    whole = AdapLeRForSequenceClassification.from_pretrained(source)
+    scaled = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "scaled")
+    torch.testing.assert_close(scaled.eta.data, whole.eta.data * 0.5)
+    batch = random_batch([9, 14])
+    with torch.no_grad():
+        assert torch.equal(scaled(**batch).retention_mask, whole(**batch, threshold_scale=0.5).retention_mask)
+    assert json.loads((tmp_path / "scaled" / "run.json").read_text())["threshold_scale"] == 0.5
 
 
 def test_stages_one_by_one(

@@ -106,9 +106,14 @@ class ExportSettings:
     int8: bool = False
     """with --onnx: store the backbone's matrices as int8, which is faster and changes the logits a little"""
 
+    threshold_scale: float = 1.0
+    """multiply every eta by this, so that the copy has the speed at scale 1 that the model has at this scale, such as
+    one that validation chose"""
+
     def __post_init__(self) -> None:
         if self.int8 and not self.onnx:
             raise ArgumentError("--int8: only with --onnx")
+        check_numbers(self, ("threshold_scale",), low=0, strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)

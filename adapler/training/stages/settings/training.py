@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,7 +152,14 @@ class RunSettings(NewHead, Rounded):
         if len(set(self.policies)) < len(self.policies):
             name = "--keep" if self.policies[0].keep is not None else "--policy-weight"
             raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
-        for objectives in first if self.other_policy else ():
+        if not self.other_policy:
+            given = [one.name for one in fields(PolicySettings) if getattr(self.policies[0], one.name) != one.default]
+            if given:
+                raise ArgumentError(f"{option_name(given[0])}: not of --policy {ADAPLER}, whose budget is --phi")
+            return
+        if len(self.objectives) > 1:
+            raise ArgumentError(f"--phi: several values only with --policy {ADAPLER}")
+        for objectives in first:
             for name, free in (("freeze_backbone", False), ("target_speedup", None)):
                 if getattr(objectives, name) != free:
                     raise ArgumentError(f"{option_name(name)}: only with --policy {ADAPLER}")

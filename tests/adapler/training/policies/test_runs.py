@@ -93,6 +93,9 @@ def test_a_whole_run(
     assert main(["calibrate", "--model", str(folder), *task, "--timed-single", "1", "--resamples", "20"]) == 0
     again = AdapLeRForSequenceClassification.from_pretrained(folder)
     assert again.calibration is not None and again.calibration.points
+    assert main(["export", "--model", str(folder), "--output", str(run_copy / "half")]) == 0
+    half = AdapLeRForSequenceClassification.from_pretrained(run_copy / "half")
+    assert half.config.policy == name and half.policy.options == model.policy.options
 
 
 class Stopped(Exception):
@@ -159,7 +162,15 @@ def test_what_cannot_be(task_folder: Path, tiny_classifier_folder: Path, tmp_pat
         main([*words, "--policy", "ltp", "--freeze-backbone"])
     with pytest.raises(ArgumentError, match=r"^--policy-epochs: 1 values, .* 'power' are 2: search, retrain"):
         main([*words, *QUICK, "--policy", "power", "--policy-epochs", "1"])
+    with pytest.raises(ArgumentError, match=r"^--keep: the policy 'ltp' has none"):
+        main([*words, *QUICK, "--policy", "ltp", "--keep", "0.5"])
+    with pytest.raises(ArgumentError, match=r"^--policy-weight: the policy 'cls_topk' has none"):
+        main([*words, *QUICK, "--policy", "cls_topk", "--policy-weight", "0.5"])
     assert not (tmp_path / "r").exists(), "before anything is trained"
+    with pytest.raises(ArgumentError, match=r"^--keep: not of --policy adapler, whose budget is --phi"):
+        main([*words, "--keep", "0.5"])
+    with pytest.raises(ArgumentError, match=r"^--phi: several values only with --policy adapler"):
+        main([*words, "--policy", "ltp", "--phi", "1", "2"])
     with pytest.raises(ArgumentError, match=r"^--keep: 1.5 is not above 0 and at most 1"):
         main([*words, "--policy", "cls_topk", "--keep", "1.5"])
 

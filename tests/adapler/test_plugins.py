@@ -1,0 +1,74 @@
+"""Modules of one's own that a command imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapler.errors import ArgumentError
+from adapler.model.predictors import predictor_class, registry
+from adapler.plugins import VARIABLE, load_plugins
+
+OWN = '''
+from adapler.model.predictors import ContributionPredictor, predictor
+from analysis.scores.registry import IN_LAYER, scoring_method
+
+@predictor("mine")
+class Mine(ContributionPredictor):
+    """The paper's by another name."""
+'''
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    known = dict(registry._PREDICTORS)
+    load_plugins.cache_clear()
+    yield
+    registry._PREDICTORS.clear()
+    registry._PREDICTORS.update(known)
+    monkeypatch.undo()
+    load_plugins.cache_clear()
+
+
+def test_a_named_module_is_imported_when_a_name_is_not_known(
+    anew: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own_predictor.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ArgumentError, match="^predictor: 'mine' is not one of .*or named in ADAPLER_PLUGINS$"):
+        predictor_class("mine")
+    load_plugins.cache_clear()
+    monkeypatch.setenv(VARIABLE, " my_own_predictor ,")
+    assert predictor_class("mine").__name__ == "Mine"
+
+
+def test_a_module_that_is_not_there_or_broken(anew: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_broken_module.py").write_text("1 / 0\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(VARIABLE, "no_such_module_of_mine")
+    with pytest.raises(ArgumentError, match=r"^ADAPLER_PLUGINS: 'no_such_module_of_mine' cannot be .*on PYTHONPATH\?$"):
+        predictor_class("mine")
+    monkeypatch.setenv(VARIABLE, "my_broken_module")
+    with pytest.raises(ArgumentError, match=r"^ADAPLER_PLUGINS: 'my_broken_module' cannot be imported \(division by"):
+        predictor_class("mine")
+
+
+def test_the_command_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "my_own_predictor.py").write_text(OWN, encoding="utf-8")
+    words = [sys.executable, "-m", "adapler", "train", "--task", "nothing", "--model", "nothing"]
+    words += ["--saliency", "nothing", "--output", str(tmp_path / "out"), "--predictor", "mine"]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    for plugins, message in (("my_own_predictor", "nothing"), ("", "--predictor: 'mine' is not one of")):
+        done = subprocess.run(
+            words,
+            env={**os.environ, "PYTHONPATH": path, VARIABLE: plugins},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode and message in done.stderr.splitlines()[-1], done.stderr
