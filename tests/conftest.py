@@ -36,12 +36,11 @@ def _bert(**options: Any) -> Any:
     return BertForSequenceClassification(
         BertConfig(
             hidden_size=WIDTH,
-            num_hidden_layers=LAYERS,
             num_attention_heads=HEADS,
             intermediate_size=INNER,
             attention_probs_dropout_prob=0.0,
             initializer_range=0.25,
-            **{**_SHARED, **options},
+            **{**_SHARED, "num_hidden_layers": LAYERS, **options},
         )
     )
 

@@ -10,6 +10,7 @@ from adapler.policies.ltp import LearnedThresholds
 from adapler.policies.power import Power
 from adapler.policies.top_k import ClsTopK, RandomTopK, TopK
 from adapler.policies.transkimmer import Transkimmer
+from adapler.policies.trbert import TRBert
 
 __all__ = [
     "ClsTopK",
@@ -19,6 +20,7 @@ __all__ = [
     "Policy",
     "Power",
     "RandomTopK",
+    "TRBert",
     "TopK",
     "Transkimmer",
     "options_of",

@@ -20,7 +20,7 @@ from adapler.errors import ArgumentError
 
 
 @contextmanager
-def _recorded_inputs(classifier: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+def recorded_inputs(classifier: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
     """Evaluation mode; a forward pass inside it fills the mapping with the inputs of these layers, each (B, N, D).
 
     The gradient graph begins at the lowest of them. Below it nothing is kept, and no weight gets a gradient.
@@ -84,7 +84,7 @@ def layer_saliency(
     if not asked or len(set(asked)) < len(asked) or not all(0 <= layer < number for layer in asked):
         raise ArgumentError(f"layers: {asked} are not one or more different layers of 0 to {number - 1}")
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    with _recorded_inputs(classifier, asked) as recorded:
+    with recorded_inputs(classifier, asked) as recorded:
         logits = classifier(**inputs).logits  # (B, C)
         weights = target_weights(
             target, logits, labels=batch.get("labels"), id2label=getattr(classifier.config, "id2label", None)

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
 from adapler.data.tasks import Task
+from adapler.distributed import processes
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import evaluate_rows
 from adapler.model import flops
@@ -76,6 +77,7 @@ class Step:
         generator: on the CPU, for draws. Its seed depends on the run's seed and the step alone, so that a training that
             was stopped goes on with the same draws.
         taught: (B, C) logits of the fine-tuned classifier, in a stage that distils.
+        taught_states: (B, D) last hidden states that its head reads, likewise.
     """
 
     model: Any
@@ -84,6 +86,7 @@ class Step:
     progress: float
     generator: torch.Generator
     taught: Tensor | None = None
+    taught_states: Tensor | None = None
 
     def forward(self, **options: Any) -> Any:
         """The model's output on the batch, labels included; options as of its `forward` (removal)."""
@@ -159,12 +162,15 @@ class PolicyTraining:
     Attributes:
         name: of the policy; set by @policy_training.
         usual: names of the stages with their default epochs.
+        one_process: whether its forward passes are not those of `Step.forward`, so that several processes would not
+            share their gradients.
         work: what it works with.
         epochs: of each stage, by its name.
     """
 
     name: ClassVar[str] = ""
     usual: ClassVar[Mapping[str, int]] = {"train": 3}
+    one_process: ClassVar[bool] = False
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -175,8 +181,11 @@ class PolicyTraining:
         """Refuses, before long work, what the policy does not take.
 
         Raises:
-            ArgumentError: epochs of other stages, or a budget that it does not have.
+            ArgumentError: epochs of other stages, a budget that it does not have, or several processes for a training
+                that runs in one.
         """
+        if cls.one_process and processes() > 1:
+            raise ArgumentError(f"--policy: {policy.policy} trains in one process, {processes()} were started")
         cls.stage_epochs(policy, task=task)
         has_keep = policy.policy in policy_names() and _has_keep(policy.policy)
         for name, has in (("keep", has_keep), ("policy_weight", cls.usual_weight(task) is not None)):
@@ -248,6 +257,10 @@ class PolicyTraining:
     def load(self, folder: str | Path) -> Any:
         """A model that one of the stages saved."""
         return AdapLeRForSequenceClassification.from_pretrained(folder)
+
+    def facts(self, model: Any) -> dict[str, Any]:
+        """What the record of a finished point says beside the numbers of its stages; JSON-ready."""
+        return {}
 
     def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
         """FLOPs of the fine-tuned classifier / the model's: (B,) true lengths, (B, L) tokens that enter each layer."""

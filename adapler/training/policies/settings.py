@@ -11,10 +11,12 @@ ADAPLER = "adapler"
 # Names of the trainings that are ours, and the module of each in this package. A policy without one has the default.
 OURS = {
     "cls_topk": "adapler.training.policies.base",
+    "distilbert": "adapler.training.policies.distilbert",
     "ltp": "adapler.training.policies.ltp",
     "power": "adapler.training.policies.power",
     "random_topk": "adapler.training.policies.base",
     "transkimmer": "adapler.training.policies.transkimmer",
+    "trbert": "adapler.training.policies.trbert.training",
 }
 
 
@@ -40,10 +42,14 @@ class PolicySettings:
     """epochs of each stage of its training (default: those of its paper)"""
 
     policy_temperature: float | None = None
-    """of ltp's soft thresholds (default: that of its paper)"""
+    """of ltp's soft thresholds, or of both distributions where trbert and distilbert distil (default: that of its
+    paper; distilbert: 2, trbert: 1)"""
+
+    student_cosine: float = 0.0
+    """of distilbert: weight of 1 - the cosine of [CLS]'s last hidden states, the student's and the teacher's"""
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("policy_weight",), low=0)
+        check_numbers(self, ("policy_weight", "student_cosine"), low=0)
         check_numbers(self, ("policy_learning_rate", "policy_temperature"), low=0, strict=True)
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ArgumentError(f"--keep: {self.keep} is not above 0 and at most 1")

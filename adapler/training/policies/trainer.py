@@ -111,7 +111,7 @@ class PolicyTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
                     batch=inputs,
                     progress=min(self.state.global_step, steps - 1) / steps,
                     generator=self._generator(),
-                    taught=self._taught(inputs),
+                    **self._taught(inputs),
                 )
             )
         self.numbers.add_losses(parts)
@@ -129,17 +129,17 @@ class PolicyTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
         seed = ((self.args.seed * 1_000_003 + step) * 4099 + self._pass) * 1031 + process
         return torch.Generator().manual_seed(seed % (1 << 63))
 
-    def _taught(self, inputs: dict[str, Any]) -> Tensor | None:
+    def _taught(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         if not self.stage.distils or self.teacher is None:
-            return None
+            return {}
         with torch.no_grad():
-            logits, _ = plain_pass(
+            logits, states = plain_pass(
                 self.teacher.to(inputs["input_ids"].device),
                 input_ids=inputs["input_ids"],
                 mask=inputs["attention_mask"],
                 token_type_ids=inputs.get("token_type_ids"),
             )
-        return logits
+        return {"taught": logits, "taught_states": states}
 
     def check_step(self) -> None:
         """Stop before a number that is not finite reaches a weight.

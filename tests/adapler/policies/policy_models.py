@@ -34,6 +34,6 @@ def tiny_policy(name: str, family: str = "bert", *, seed: int = 0, **options: An
         for where, parameter in model.policy.named_parameters():
             if parameter.dim() > 1:
                 parameter.normal_()
-            elif where.endswith("choice.bias"):  # Transkimmer's, which keeps all at first
+            elif where.endswith(("choice.bias", "keep.bias")):  # Transkimmer's and TR-BERT's, which keep all at first
                 parameter.zero_()
     return model.eval()

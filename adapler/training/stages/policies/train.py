@@ -186,7 +186,7 @@ def _finish(
     """The last stage's model becomes the point's."""
     work, last = training.work, records[-1]
     folder = output / STAGES / f"{len(records)}-{last['stage']}"
-    chosen, reference = last["selected"], float(identity["reference_score"])
+    chosen, reference, model = last["selected"], float(identity["reference_score"]), training.load(folder)
     validation = work.rows["validation"]
     record = record_of(
         identity,
@@ -199,9 +199,10 @@ def _finish(
         selected=chosen,
         qualified=chosen[work.task.metric] >= reference - float(identity["max_drop"]) - 1e-9,
         keep_epochs=False,
+        **training.facts(model),
     )
     record["seconds"] = round(sum(one["seconds"] for one in records), 1)
-    finish_stage(training.load(folder), work.tokenizer, output, record=record, keep_epochs=False)
+    finish_stage(model, work.tokenizer, output, record=record, keep_epochs=False)
 
 
 def _teacher(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> PreTrainedModel:

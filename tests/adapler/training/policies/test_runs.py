@@ -25,8 +25,9 @@ POLICIES: dict[str, tuple[list[str], str]] = {
     "power": (["--policy-weight", "5", "--policy-learning-rate", "0.2"], "power-5"),
     "cls_topk": (["--keep", "0.5"], "cls_topk-keep-0.5"),
     "random_topk": (["--keep", "0.5"], "random_topk-keep-0.5"),
+    "trbert": (["--policy-weight", "20", "--policy-learning-rate", "0.1"], "trbert-20"),
 }
-STAGES = {"ltp": 2, "power": 2}
+STAGES = {"ltp": 2, "power": 2, "trbert": 2}
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +102,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", ["transkimmer", "power", "ltp"])
+@pytest.mark.parametrize("name", ["transkimmer", "power", "ltp", "trbert"])
 @pytest.mark.parametrize("steps", [4, 8])
 def test_a_run_that_was_stopped_goes_on_to_the_same_model(
     name: str, steps: int, run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path,
