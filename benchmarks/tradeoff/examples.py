@@ -31,7 +31,8 @@ from adapler.model.batching import pad_rows
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.training.records import read_record
 from analysis.figures import save_figure
-from analysis.figures.document import document_height, plot_document
+from analysis.figures.document import LABEL, document_height, plot_document
+from analysis.figures.passage import excerpt, margin
 from analysis.figures.style import PaperFigure, literal, styled, venue
 from analysis.results.records import DocumentScores
 from benchmarks.tradeoff.data import TASK_TITLES, data_of
@@ -139,8 +140,8 @@ def examples_figure(examples: Sequence[Example], *, style: str = "acl") -> Figur
     width = venue(style).text
     heights = []
     for one in examples:
-        layers = len(one.document.scores["cp"])
-        heights.append(document_height(layers, LINES if len(one.document) > 30 else 2))
+        placed = excerpt(one.document, width=72 * width - LABEL - margin(), n_lines=LINES)
+        heights.append(document_height(len(one.document.scores["cp"]), 1 + max(token.line for token in placed)))
     total = sum(heights) + len(examples) * (TITLE + GAP)
     figure = PaperFigure(figsize=(width, total))
     top = total

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from adapler.inference.metrics import score_predictions
 from adapler.training.records import write_record
 from benchmarks.tradeoff.records import PREDICTIONS, collect
 from benchmarks.tradeoff.systems import system_of
@@ -66,7 +65,7 @@ def record(
         "test": [
             {
                 **by_scale[scale],
-                "score": float(np.mean(np.equal(labels, gold))),
+                "score": score_predictions(labels, gold, metric=metric),
                 "time": {"batches": time, "single": {**time, "ratio": 1.5}},
             }
             for scale, labels in tested.items()

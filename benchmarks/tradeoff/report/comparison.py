@@ -21,6 +21,10 @@ from benchmarks.tradeoff.systems import FINETUNED, system_of
 RESAMPLES = 2000
 SWAPS = 9999
 LEVEL = 0.95
+TESTS = (  # columns of paired_tests
+    *("task", "system", "backbone", "seeds", "metric", "score", "adapler_score", "difference", "low", "high", "p"),
+    *("speedup", "adapler_speedup", "equal_speed", "against", "p_holm"),
+)
 _AT_ONCE = 100  # resamples in memory
 
 Array = NDArray[np.float64]
@@ -186,8 +190,8 @@ def paired_tests(records: Sequence[Mapping[str, Any]], predictions: Predictions)
             rows.append(
                 _compare([seeds[seed] for seed in common], [family[seed] for seed in common], predictions(task))
             )
-    table = pd.DataFrame(rows)
-    if len(table):
+    table = pd.DataFrame(rows, columns=[*TESTS] if not rows else None)
+    if rows:
         groups = table.groupby(["task", "backbone"], sort=False)["p"]
         table["p_holm"] = groups.transform(lambda values: holm(values.to_numpy()))
     return table

@@ -68,8 +68,8 @@ def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes) -> None:
     """Score against speedup, of the rows of one task and backbone.
 
     Lines: each system at its budgets, the mean over seeds, a band from the lowest to the highest seed. A ring: the
-    point that validation chose, which stands in the table; it is off the line where it is at another threshold scale.
-    Across: the fine-tuned classifier.
+    point that validation chose, which stands in the table; it is off the line where it is at another threshold scale,
+    or where the seeds chose different budgets. Across: the fine-tuned classifier.
     """
     means = means_over_seeds(curves)
     styles = looks(list(dict.fromkeys(curves["system"])))
@@ -126,11 +126,17 @@ def _legend(figure: Figure, axes: Sequence[Axes], extra: Sequence[Any] = ()) -> 
             named.setdefault(name, handle)
     for handle in extra:
         named[handle.get_label()] = handle
-    columns = 4 if len(axes) > 1 else 2
+    wide = len(axes) > 1
     figure.legend(
-        named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=2.8,
-        columnspacing=1.2,
-    )  # fmt: skip
+        named.values(),
+        named.keys(),
+        loc="outside lower center",
+        ncols=4 if wide else 2,
+        frameon=False,
+        handlelength=2.8 if wide else 2.0,
+        columnspacing=1.2 if wide else 0.8,
+        handletextpad=0.8 if wide else 0.5,
+    )
 
 
 @styled

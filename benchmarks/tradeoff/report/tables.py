@@ -20,9 +20,9 @@ from benchmarks.tradeoff.systems import system_of
 
 NOTE = """\
 Score: mean over seeds on test, in percent. In brackets: 95 % percentile bootstrap over test examples, and over seeds
-too where there are several. The point of each system was chosen on validation: the most FLOPs saved within {drop:g}
-points of the fine-tuned classifier, else the best score (marked *: in at least one seed none is within). Speedups are
-FLOPs of the fine-tuned backbone over those of the system: `paper` on true lengths, every layer whole; `executed` as
+too where there are several. The point of each system was chosen on validation: the most FLOPs saved at a score at most
+{drop:g} (of 100) below the fine-tuned classifier's, else the best score (marked *: so in at least one seed). Speedups
+are FLOPs of the fine-tuned backbone over those of the system: `paper` on true lengths, every layer whole; `executed` as
 this library computes both; `padded` with the backbone padded to the longest input, as much of the literature counts.
 Milliseconds a text, and how many times faster than the packed backbone that took turns with the system: medians over
 rounds; where the load is above the benchmark's own processes, the machine did other work too. Epochs and minutes: all
@@ -185,7 +185,8 @@ def latex(table: pd.DataFrame) -> str:
                 else "-- & --"
                 for task, _, _ in tasks
             ]
-            lines.append(" & ".join([_escaped(system_of(system).title), *cells]) + r" \\")
+            # In braces, since a row that begins with a bracket would be an argument of the line break before it.
+            lines.append(" & ".join([f"{{{_escaped(system_of(system).title)}}}", *cells]) + r" \\")
         blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}}"]))
     return "\n\n".join(blocks) + "\n"
 
