@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=1, metavar="N", help="runs at once, one core each (default: 1)")
     add("--limit", type=int, metavar="N", help="training rows, for a quick run; needs an --output of its own")
     add("--epochs", type=int, metavar="N", help="of every training, for a quick run; needs an --output of its own")
+    add("--delete-weights", action="store_true", help="of a point that has its record; shared classifiers stay")
     add("--max-drop", type=float, default=Settings.max_drop, help="allowed on validation (default: .01)")
     add("--timed", type=int, default=Settings.timed, metavar="N", help="test texts timed in batches (default: 256)")
     add("--timed-single", type=int, default=Settings.timed_single, metavar="N", help="and one by one (default: 50)")
@@ -114,6 +115,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         timed_single=args.timed_single,
         rounds=args.rounds,
         max_drop=args.max_drop,
+        delete_weights=args.delete_weights,
     )
 
 

@@ -46,6 +46,7 @@ class Settings:
         further_seeds_below: minutes that a system's run on the first seed may take, for it to be run on the others.
         timed, timed_single, rounds: see `timing`.
         max_drop: see `selection`.
+        delete_weights: of a point, when it has its record; the classifiers that systems share stay.
     """
 
     tasks: tuple[str, ...]
@@ -66,6 +67,7 @@ class Settings:
     timed_single: int = 50
     rounds: int = 5
     max_drop: float = 0.01
+    delete_weights: bool = False
 
     @property
     def changes(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from adapler.errors import AdapLeRError, ArgumentError
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff.plan import Job, Settings
 from benchmarks.tradeoff.records import Key, collect
-from benchmarks.tradeoff.systems import FINETUNED, read_system_recipe, run_folder, system_of
+from benchmarks.tradeoff.systems import FINETUNED, point_folder, read_system_recipe, run_folder, system_of
 
 POINTS = "points"  # folder of a run: what is measured, before it is collected
 _TERMINATE_WAIT = 20  # seconds that a process gets to end by itself
@@ -208,6 +209,13 @@ def collect_leftovers(settings: Settings) -> int:
     return number
 
 
+def delete_weights(job: Job) -> None:
+    """Remove the folders of a job's points; not the fine-tuned classifier, which other systems of the run need."""
+    if job.system.name != FINETUNED:
+        for budget in job.budgets:
+            shutil.rmtree(point_folder(job.folder, job.system, budget))
+
+
 def work(jobs: Sequence[Job], settings: Settings, *, lock: int, say: Callable[[str], None] = print) -> list[str]:
     """Run all jobs, in their order as far as run folders are free; returns what failed, a line each.
 
@@ -239,6 +247,8 @@ def work(jobs: Sequence[Job], settings: Settings, *, lock: int, say: Callable[[s
                         for path in future.result():
                             collect(settings.output, path)
                             path.unlink()
+                        if settings.delete_weights:
+                            delete_weights(job)
                     except AdapLeRError as error:
                         failed.append(str(error))
                         say(f"failed: {error}")

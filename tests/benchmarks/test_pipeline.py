@@ -169,12 +169,15 @@ def test_a_run_that_fails_ends_no_other_and_a_variant_shares_the_classifier(
 ) -> None:
     recipe = tmp_path / "configs" / "sst2" / "adapler.yaml"
     recipe.write_text(recipe.read_text().replace("finetune_epochs: 1", "finetune_epochs: 3"), encoding="utf-8")
-    assert main([*place, "--systems", "adapler", "adapler-wide", "--limit", "16"]) == 1
+    options = ["--systems", "adapler", "adapler-wide", "--limit", "16", "--delete-weights"]
+    assert main([*place, *options]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("failed: sst2, adapler, seed 42: ") and "adapler.log" in error and "epochs" in error
     run = tmp_path / "runs" / "tiny" / "sst2" / "seed-42"
     assert (run / "adapler-wide" / "finetuned").resolve() == (run / "finetuned").resolve()
     assert len([words for words in calls if words[:2] == ["adapler", "finetune"]]) == 1
+    assert (run / "finetuned" / "model.safetensors").is_file()
+    assert not (run / "adapler-wide" / "phi-0.001").exists()
     table = pd.read_csv(tmp_path / "out" / "table.csv").set_index("system")
     assert list(table.index) == ["finetuned", "adapler-wide"] and (table["coverage"] == "subset").all()
 
