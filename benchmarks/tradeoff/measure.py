@@ -1,6 +1,6 @@
-"""Measures the points of a finished run: `python -m benchmarks.tradeoff.measure JOB.json`, which `work` starts.
+"""Measures a trained point: `python -m benchmarks.tradeoff.measure JOB.json`, which `work` starts.
 
-Each point is read on validation at several threshold scales, one of them is chosen there, and only then is test read:
+The point is read on validation at several threshold scales, one of them is chosen there, and only then is test read:
 at the scale that training ended with and at the chosen one, once each. Everything is in float32.
 
 Dimensions: E examples, L layers, n rows.
@@ -122,9 +122,9 @@ def gold_of(rows: datasets.Dataset) -> tuple[list[str], list[int]]:
     return list(gold), list(gold.values())
 
 
-def measure_point(job: Mapping[str, Any], system: System, budget: float | None, prepared: Prepared) -> dict[str, Any]:
+def measure_point(job: Mapping[str, Any], system: System, prepared: Prepared) -> dict[str, Any]:
     """A point's record, with its predictions (see records.collect)."""
-    run = Path(job["folder"])
+    run, budget = Path(job["folder"]), job["budget"]
     folder, classifier = point_folder(run, system, budget), run_folder(run, system) / FINETUNED
     record, finetuned = read_record(folder), read_record(classifier)
     metric, pad = prepared.task.metric, prepared.tokenizer.pad_token_id
@@ -195,7 +195,7 @@ def prepare_run(job: Mapping[str, Any], system: System) -> Prepared:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what a job's file names; each point's result lies beside it."""
+    """Measure the point that a job's file names; the result lies beside it."""
     words = sys.argv[1:] if argv is None else list(argv)
     if len(words) != 1:
         raise ArgumentError(f"JOB: one file is needed, {len(words)} given")
@@ -203,10 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     job = read_json(path)
     system = system_of(job["system"])
     prepared = prepare_run(job, system)
-    for budget in job["budgets"]:
-        key = Key(job["backbone"], job["task"], system.name, job["seed"], budget)
-        print(f"measuring {key.name}", flush=True)
-        write_record(path.parent / f"{key.name}.point.json", measure_point(job, system, budget, prepared))
+    key = Key(job["backbone"], job["task"], system.name, job["seed"], job["budget"])
+    print(f"measuring {key.name}", flush=True)
+    write_record(path.parent / f"{key.name}.point.json", measure_point(job, system, prepared))
     return 0
 
 

@@ -94,8 +94,8 @@ class Children:
                 child.kill()
 
 
-def training_command(job: Job, settings: Settings) -> list[str]:
-    """`adapler run` or `adapler finetune` for a job's points."""
+def training_command(job: Job, settings: Settings, *, budget: float | None) -> list[str]:
+    """`adapler run` or `adapler finetune` for one of a job's points."""
     system = job.system
     folder = run_folder(job.folder, system)
     words = [
@@ -114,8 +114,8 @@ def training_command(job: Job, settings: Settings) -> list[str]:
         words.append("--resume")
     if system.policy is not None:
         words += ["--policy", system.policy]
-    if system.budget is not None:
-        words += [f"--{system.budget.replace('_', '-')}", *(repr(value) for value in job.budgets if value is not None)]
+    if budget is not None:
+        words += [f"--{str(system.budget).replace('_', '-')}", repr(budget)]
     if settings.limit is not None:
         words += ["--limit", str(settings.limit)]
     if settings.epochs is not None:
@@ -125,14 +125,14 @@ def training_command(job: Job, settings: Settings) -> list[str]:
     return words
 
 
-def description(job: Job, settings: Settings) -> dict[str, object]:
+def description(job: Job, settings: Settings, *, budget: float | None) -> dict[str, object]:
     """What `benchmarks.tradeoff.measure` reads."""
     return {
         "backbone": settings.name,
         "task": job.task,
         "system": job.system.name,
         "seed": job.seed,
-        "budgets": list(job.budgets),
+        "budget": budget,
         "folder": str(job.folder),
         "data": job.facts.data,
         "coverage": job.facts.coverage,
@@ -147,27 +147,34 @@ def description(job: Job, settings: Settings) -> dict[str, object]:
     }
 
 
-def work_on(job: Job, settings: Settings, children: Children) -> list[Path]:
-    """Train and measure; returns the measured points' files.
+def work_on(job: Job, settings: Settings, children: Children, take: Callable[[Path], None]) -> None:
+    """Train and measure a job's points, one after the other; `take` gets the file of each that is measured.
+
+    A point that fails ends no other.
 
     Raises:
-        _Failed: a command ended with an error; it says which, and the last line of its log.
+        _Failed: commands ended with an error; it says in which points, and the last line of the log.
     """
     points = job.folder / POINTS
     points.mkdir(parents=True, exist_ok=True)
-    log = job.folder / f"{job.system.name}.log"
+    log, file = job.folder / f"{job.system.name}.log", points / f"{job.system.name}.job.json"
     if job.system.variant:
         _share_classifier(job, settings, children, log)
-    file = points / f"{job.system.name}.job.json"
-    write_record(file, description(job, settings))
-    measure = [sys.executable, "-m", "benchmarks.tradeoff.measure", str(file)]
-    for words in (training_command(job, settings), measure):
-        if children.call(words, log=log):
-            raise _Failed(f"{job.title}: {_last_line(log)} (see {log})")
-    return [
-        points / f"{Key(settings.name, job.task, job.system.name, job.seed, budget).name}.point.json"
-        for budget in job.budgets
-    ]
+    failed = []
+    for budget in job.budgets:
+        write_record(file, description(job, settings, budget=budget))
+        measure = [sys.executable, "-m", "benchmarks.tradeoff.measure", str(file)]
+        key = Key(settings.name, job.task, job.system.name, job.seed, budget)
+        for words in (training_command(job, settings, budget=budget), measure):
+            if children.call(words, log=log):
+                failed.append(f"{key.name}: {_last_line(log)}")
+                break
+        else:
+            take(points / f"{key.name}.point.json")
+            if settings.delete_weights and job.system.name != FINETUNED:
+                shutil.rmtree(point_folder(job.folder, job.system, budget))
+    if failed:
+        raise _Failed(f"{job.task}, {'; '.join(failed)} (see {log})")
 
 
 class _Failed(AdapLeRError):
@@ -181,7 +188,7 @@ def _share_classifier(job: Job, settings: Settings, children: Children, log: Pat
         system = system_of(FINETUNED)
         recipe = read_system_recipe(settings.configs, job.task, system)
         first = Job(job.task, system, job.seed, (None,), recipe, job.facts, job.folder, 0.0, False)
-        if children.call(training_command(first, settings), log=log):
+        if children.call(training_command(first, settings, budget=None), log=log):
             raise _Failed(f"{job.title}: {_last_line(log)} (see {log})")
     own = run_folder(job.folder, job.system) / FINETUNED
     own.parent.mkdir(parents=True, exist_ok=True)
@@ -209,13 +216,6 @@ def collect_leftovers(settings: Settings) -> int:
     return number
 
 
-def delete_weights(job: Job) -> None:
-    """Remove the folders of a job's points; not the fine-tuned classifier, which other systems of the run need."""
-    if job.system.name != FINETUNED:
-        for budget in job.budgets:
-            shutil.rmtree(point_folder(job.folder, job.system, budget))
-
-
 def work(jobs: Sequence[Job], settings: Settings, *, lock: int, say: Callable[[str], None] = print) -> list[str]:
     """Run all jobs, in their order as far as run folders are free; returns what failed, a line each.
 
@@ -225,9 +225,15 @@ def work(jobs: Sequence[Job], settings: Settings, *, lock: int, say: Callable[[s
     failed: list[str] = []
     waiting, started = list(jobs), time.monotonic()
     done_minutes = spent_minutes = 0.0
-    children = Children(lock)
+    children, writing = Children(lock), threading.Lock()
+
+    def take(path: Path) -> None:
+        with writing:  # two points of a task go into one file
+            collect(settings.output, path)
+            path.unlink()
+
     with ThreadPoolExecutor(settings.jobs) as pool:
-        running: dict[Future[list[Path]], tuple[Job, float]] = {}
+        running: dict[Future[None], tuple[Job, float]] = {}
         try:
             while waiting or running:
                 busy = {job.folder for job, _ in running.values()}
@@ -238,17 +244,13 @@ def work(jobs: Sequence[Job], settings: Settings, *, lock: int, say: Callable[[s
                         say(
                             f"[{len(jobs) - len(waiting)}/{len(jobs)}] {job.title}, {job.points}: {job.minutes:.0f} min"
                         )
-                        running[pool.submit(work_on, job, settings, children)] = (job, time.monotonic())
+                        running[pool.submit(work_on, job, settings, children, take)] = (job, time.monotonic())
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
                     job, since = running.pop(future)
                     took = (time.monotonic() - since) / 60
                     try:
-                        for path in future.result():
-                            collect(settings.output, path)
-                            path.unlink()
-                        if settings.delete_weights:
-                            delete_weights(job)
+                        future.result()
                     except AdapLeRError as error:
                         failed.append(str(error))
                         say(f"failed: {error}")

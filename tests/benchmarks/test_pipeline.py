@@ -140,7 +140,7 @@ def test_from_nothing_to_the_table(
     recipe.write_text(recipe.read_text().replace("phi: 1.0e-2", "phi: [1.0e-2, 0.5]"), encoding="utf-8")
     assert main([*place, *systems]) == 0
     (run,) = [words for words in calls[made:] if words[:2] == ["adapler", "run"]]
-    assert run[run.index("--phi") + 1 : run.index("--phi") + 3][0] == "0.5" and "0.01" not in run
+    assert run[run.index("--phi") + 1] == "0.5" and "0.01" not in run
     assert (output / "records" / "tiny" / "sst2" / "adapler-post-hoc-0.5-seed-42.json").is_file()
 
 
@@ -172,7 +172,8 @@ def test_a_run_that_fails_ends_no_other_and_a_variant_shares_the_classifier(
     options = ["--systems", "adapler", "adapler-wide", "--limit", "16", "--delete-weights"]
     assert main([*place, *options]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("failed: sst2, adapler, seed 42: ") and "adapler.log" in error and "epochs" in error
+    assert error.startswith("failed: sst2, adapler-0.001-seed-42: ") and "adapler.log" in error
+    assert error.count("epochs") == 2 and "; adapler-0.1-seed-42: " in error  # both points were tried
     run = tmp_path / "runs" / "tiny" / "sst2" / "seed-42"
     assert (run / "adapler-wide" / "finetuned").resolve() == (run / "finetuned").resolve()
     assert len([words for words in calls if words[:2] == ["adapler", "finetune"]]) == 1
