@@ -67,7 +67,7 @@ class _Pass:
     @property
     def score(self) -> float:
         """Accuracy, or F1."""
-        return float(_ratio(self.parts.sum(0)))
+        return float(ratio_of(self.parts.sum(0)))
 
 
 def measure(
@@ -134,7 +134,7 @@ def measure(
         counts = np.array([windows[one] for one in examples])  # (E,)
         labels = np.array([gold[one] for one in examples])
         return _Pass(
-            _parts(logits.argmax(-1).numpy(), labels, metric=metric),
+            score_parts(logits.argmax(-1).numpy(), labels, metric=metric),
             mean[:, 0].numpy() * counts,
             1000 * (middle - start) / len(examples),
             1000 * (end - middle) / len(single),
@@ -178,15 +178,15 @@ def measure(
     return _summarised(none, passes, level=level, resamples=resamples, seed=seed, timed_single=len(single))
 
 
-def _parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:
-    """(E, 2): what is summed over examples; the ratio of the two sums is the score."""
+def score_parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:
+    """(E, 2): what is summed over examples; the ratio of the two sums is the score, accuracy or F1 of label 1."""
     if metric == "accuracy":
         return np.stack([predicted == gold, np.ones(len(gold))], axis=1).astype(float)
     hit, said, true = (predicted == 1) & (gold == 1), predicted == 1, gold == 1
     return np.stack([2.0 * hit, said.astype(float) + true], axis=1)  # F1 = 2 tp / (2 tp + fp + fn)
 
 
-def _ratio(sums: Array) -> Array:
+def ratio_of(sums: Array) -> Array:
     """(..., 2) -> (...); 0 where nothing is counted, as the F1 of no positives."""
     return np.divide(sums[..., 0], sums[..., 1], out=np.zeros_like(sums[..., 0]), where=sums[..., 1] != 0)
 
@@ -206,7 +206,7 @@ def _summarised(
         counts = random.multinomial(examples, np.full(examples, 1 / examples), size=number)  # (R, E)
         sums.append(counts @ columns)
     drawn = np.concatenate(sums).reshape(resamples, len(everything), 3)  # (R, 1 + S, 3)
-    scores, flops = _ratio(drawn[..., :2]), drawn[..., 2]  # (R, 1 + S)
+    scores, flops = ratio_of(drawn[..., :2]), drawn[..., 2]  # (R, 1 + S)
     tail = 100 * (1 - level) / 2
 
     def interval(values: Array) -> Interval:

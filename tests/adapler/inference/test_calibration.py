@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from adapler import ArgumentError, DataError
-from adapler.inference.calibration import CLOSE, Grid, _parts, _ratio, curve_table, measure
+from adapler.inference.calibration import CLOSE, Grid, curve_table, measure, ratio_of, score_parts
 from adapler.inference.evaluation import evaluate_rows
 from adapler.inference.metrics import score_predictions
 from tests.adapler.inference.test_evaluation import rows
@@ -90,10 +90,10 @@ def test_intervals_are_those_of_a_slow_bootstrap() -> None:
 def test_f1_is_a_ratio_of_sums() -> None:
     random = np.random.default_rng(0)
     predicted, gold = random.integers(0, 2, 30), random.integers(0, 2, 30)
-    assert _ratio(_parts(predicted, gold, metric="f1").sum(0)) == pytest.approx(
+    assert ratio_of(score_parts(predicted, gold, metric="f1").sum(0)) == pytest.approx(
         score_predictions(predicted, gold, metric="f1")
     )
-    assert _ratio(np.zeros(2)) == 0
+    assert ratio_of(np.zeros(2)) == 0
 
 
 def test_the_table_has_a_line_for_each_scale() -> None:

@@ -1,0 +1,156 @@
+"""The command `python -m benchmarks.tradeoff`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adapler.errors import ArgumentError, run_command
+from benchmarks.tradeoff.plan import Settings, plan, table_of
+from benchmarks.tradeoff.records import read_records
+from benchmarks.tradeoff.report.tables import write_results
+from benchmarks.tradeoff.systems import SYSTEMS, TASKS
+from benchmarks.tradeoff.work import collect_leftovers, locked, work
+
+EXAMPLE = """examples:
+  python -m benchmarks.tradeoff --backbone "$(python -m adapler.data.minilm)" --backbone-name minilm-l6 \\
+    --data-root DATA --tasks mrpc movies --seeds 42 43 44 --plan
+  python -m benchmarks.tradeoff --backbone google-bert/bert-base-uncased --tasks sst2 --systems finetuned adapler
+  python -m benchmarks.tradeoff --report
+
+The command may be killed at any time; the same command goes on. Points with a record in --output are done, whatever
+became of their weights in --runs.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options; defaults that Settings has are its own."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tradeoff",
+        description="The speed-performance table and its curves: trains, chooses on validation, reads test, reports.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=f"of {', '.join(TASKS)} (default: all)")
+    add(
+        "--systems",
+        nargs="+",
+        default=list(SYSTEMS),
+        metavar="SYSTEM",
+        help=f"of {', '.join(SYSTEMS)}, or NAME-VARIANT with a recipe of its own (default: all)",
+    )
+    add("--seeds", nargs="+", type=int, default=[42], metavar="N", help="(default: 42)")
+    add(
+        "--further-seeds-below", type=float, metavar="MINUTES", help="only runs this short get more than the first seed"
+    )
+    add("--backbone", metavar="ENCODER", help="folder or hub name of the pre-trained encoder")
+    add("--backbone-name", metavar="NAME", help="what tables call it (default: its last part)")
+    add("--data-root", type=Path, metavar="DIR", help="holds TASK/, TASK.tar.gz or TASK_subset/ (default: the hub)")
+    add("--data", nargs="+", default=[], metavar="TASK=PATH", help="where single tasks lie")
+    add("--configs", type=Path, default=Settings.configs, metavar="DIR", help="recipes (default: configs)")
+    add("--output", type=Path, default=Settings.output, metavar="DIR", help=f"results (default: {Settings.output})")
+    add("--runs", type=Path, default=Settings.runs, metavar="DIR", help=f"weights (default: {Settings.runs})")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at once, one core each (default: 1)")
+    add("--limit", type=int, metavar="N", help="training rows, for a quick run; needs an --output of its own")
+    add("--epochs", type=int, metavar="N", help="of every training, for a quick run; needs an --output of its own")
+    add("--delete-weights", action="store_true", help="of a point that has its record; shared classifiers stay")
+    add("--max-drop", type=float, default=Settings.max_drop, help="allowed on validation (default: .01)")
+    add("--timed", type=int, default=Settings.timed, metavar="N", help="test texts timed in batches (default: 256)")
+    add("--timed-single", type=int, default=Settings.timed_single, metavar="N", help="and one by one (default: 50)")
+    add("--rounds", type=int, default=Settings.rounds, metavar="N", help="of timing (default: 5)")
+    add("--style", choices=("acl", "neurips"), default="acl", help="widths of the figures (default: acl)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--plan", action="store_true", help="print the runs that are left, in order, and their hours")
+    what.add_argument("--report", action="store_true", help="tables and figures of the records there are; no run")
+    return parser
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Settings from parsed arguments.
+
+    Raises:
+        ArgumentError: names the option.
+    """
+    if args.backbone is None:
+        raise ArgumentError("--backbone: needed, a folder or hub name of an encoder")
+    for name, low in (("jobs", 1), ("limit", 1), ("epochs", 1), ("timed", 1), ("timed_single", 1), ("rounds", 1)):
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {low}")
+    if not 0 <= args.max_drop < 1:
+        raise ArgumentError(f"--max-drop: {args.max_drop:g} is not in [0, 1)")
+    unknown = [task for task in args.tasks if task not in TASKS]
+    if unknown:
+        raise ArgumentError(f"--tasks: {unknown[0]!r} is not one of {', '.join(TASKS)}")
+    data: dict[str, str] = {}
+    for entry in args.data:
+        task, equals, path = entry.partition("=")
+        if not equals or task not in TASKS:
+            raise ArgumentError(f"--data: {entry!r} is not TASK=PATH, TASK one of {', '.join(TASKS)}")
+        data[task] = path
+    name = args.backbone_name or Path(args.backbone).name
+    if not name or "/" in name:
+        raise ArgumentError(f"--backbone-name: {name!r} is no name of a folder")
+    return Settings(
+        tasks=tuple(dict.fromkeys(args.tasks)),
+        systems=tuple(dict.fromkeys(args.systems)),
+        seeds=tuple(dict.fromkeys(args.seeds)),
+        backbone=args.backbone,
+        name=name,
+        root=args.data_root,
+        data=data,
+        configs=args.configs,
+        output=args.output,
+        runs=args.runs,
+        limit=args.limit,
+        epochs=args.epochs,
+        further_seeds_below=args.further_seeds_below,
+        jobs=args.jobs,
+        timed=args.timed,
+        timed_single=args.timed_single,
+        rounds=args.rounds,
+        max_drop=args.max_drop,
+        delete_weights=args.delete_weights,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; errors are AdapLeRError. Returns 1 when a run failed."""
+    args = build_parser().parse_args(argv)
+    if args.report:
+        _report(args)
+        return 0
+    settings = settings_of(args)
+    if args.plan:
+        print(table_of(plan(settings, read_records(settings.output)), workers=settings.jobs))
+        return 0
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: the runs are ended, too
+    with locked(settings.runs) as lock:
+        found = collect_leftovers(settings)
+        if found:
+            print(f"{found} points were measured before and are taken in")
+        jobs = plan(settings, read_records(settings.output))
+        print(table_of(jobs, workers=settings.jobs), flush=True)
+        failed = work(jobs, settings, lock=lock, say=lambda line: print(line, flush=True))
+    _report(args)
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _report(args: argparse.Namespace) -> None:
+    for stem in dict.fromkeys(path.with_suffix("") for path in write_results(args.output, style=args.style)):
+        print(f"{stem}.*")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

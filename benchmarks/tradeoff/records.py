@@ -1,0 +1,145 @@
+"""What is known of a trained point: a JSON record, and its test predictions as columns of its task's Parquet.
+
+    OUTPUT/records/BACKBONE/TASK/SYSTEM-BUDGET-seed-SEED.json
+    OUTPUT/predictions/TASK.parquet     example_id, label, and a column of predicted labels for each tested scale
+
+A record is written last and whole, so that a point with a record is finished, whatever became of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adapler.errors import ArgumentError, DataError
+from adapler.files import replacing
+from adapler.training.records import read_json, write_record
+from benchmarks.tradeoff.systems import SYSTEMS, TASKS
+
+PREDICTIONS = "predictions"  # of a point that was measured, before it becomes a record and columns
+_MOST_LABELS = 127  # an int8 holds them
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which point: a trained model of the table."""
+
+    backbone: str
+    task: str
+    system: str
+    seed: int
+    budget: float | None
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.system}{'' if self.budget is None else f'-{self.budget:g}'}-seed-{self.seed}"
+
+    def path(self, output: Path) -> Path:
+        """Of its record."""
+        return output / "records" / self.backbone / self.task / f"{self.name}.json"
+
+    def column(self, scale: float | None) -> str:
+        """Of its test predictions at a threshold scale."""
+        return f"{self.backbone}/{self.name}{'' if scale is None else f'@{scale:g}'}"
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Key:
+        """The key of a record."""
+        return cls(*(record[name] for name in ("backbone", "task", "system", "seed", "budget")))
+
+
+def predictions_file(output: Path, task: str) -> Path:
+    """The Parquet of a task."""
+    return output / PREDICTIONS / f"{task}.parquet"
+
+
+def collect(output: Path, measured: Path) -> Key:
+    """Take a measured point into the output folder: first its predictions, then its record.
+
+    Args:
+        output: the results folder.
+        measured: the file that `benchmarks.tradeoff.measure` wrote.
+
+    Raises:
+        DataError: the task's predictions so far are of other examples.
+    """
+    record = read_json(measured)
+    found = record.pop(PREDICTIONS)
+    key = Key.of(record)
+    columns = {
+        key.column(test["scale"]): values for test, values in zip(record["test"], found["predicted"], strict=True)
+    }
+    add_predictions(output, key.task, ids=found["example_ids"], labels=found["labels"], columns=columns)
+    write_record(key.path(output), record)
+    return key
+
+
+def add_predictions(
+    output: Path, task: str, *, ids: Sequence[str], labels: Sequence[int], columns: Mapping[str, Sequence[int]]
+) -> None:
+    """Add columns to a task's Parquet, or replace them.
+
+    Raises:
+        DataError: it holds other examples, or there are more labels than an int8 holds.
+    """
+    path = predictions_file(output, task)
+    if max(labels) > _MOST_LABELS:
+        raise DataError(f"{task}: label {max(labels)}, at most {_MOST_LABELS} can be stored")
+    table = pd.DataFrame({"example_id": list(ids), "label": np.asarray(labels, dtype=np.int8)})
+    if path.is_file():
+        before = pd.read_parquet(path)
+        if before["example_id"].tolist() != table["example_id"].tolist() or (before["label"] != table["label"]).any():
+            raise DataError(f"{path}: holds predictions on other test examples than the new ones; use another --output")
+        table = before
+    added = pd.DataFrame({name: np.asarray(values, dtype=np.int8) for name, values in columns.items()})
+    table = pd.concat([table.drop(columns=[name for name in added if name in table]), added], axis=1)
+    with replacing(path) as partial:
+        table.to_parquet(partial, index=False, compression="zstd")
+
+
+def predictions(output: Path, task: str) -> pd.DataFrame:
+    """example_id, label, and a column for each tested scale of each point.
+
+    Raises:
+        DataError: no such file.
+    """
+    path = predictions_file(output, task)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file, but there are records of {task}")
+    return pd.read_parquet(path)
+
+
+def read_records(output: Path) -> list[dict[str, Any]]:
+    """All records of a results folder, in the order of tasks and systems.
+
+    Raises:
+        CheckpointError: one that is no JSON object.
+    """
+    found = [read_json(path) for path in sorted((output / "records").rglob("*.json"))]
+
+    def place(record: Mapping[str, Any]) -> tuple[Any, ...]:
+        task = TASKS.index(record["task"]) if record["task"] in TASKS else len(TASKS)
+        bases = [name for name in SYSTEMS if record["system"].startswith(name)]
+        system = list(SYSTEMS).index(max(bases, key=len)) if bases else len(SYSTEMS)
+        return (record["backbone"], task, system, record["system"], record["budget"] or 0.0, record["seed"])
+
+    return sorted(found, key=place)
+
+
+def check_same(record: Mapping[str, Any], *, changes: Mapping[str, Any], path: Path) -> None:
+    """Refuse to take a record of a quick run (`--limit`, `--epochs`) for one of a whole run, and the reverse.
+
+    Raises:
+        ArgumentError: names the option and both values.
+    """
+    for name in sorted({*changes, *record.get("changes", {})}):
+        found, wanted = record.get("changes", {}).get(name), changes.get(name)
+        if found != wanted:
+            option = f"--{name.replace('_', '-')}"
+            raise ArgumentError(f"{option}: {wanted} is asked for, {path} is of {found}; use another --output")

@@ -1,0 +1,247 @@
+"""Rows of the table with their intervals, and paired tests of each system against AdapLeR at the nearest speedup.
+
+Dimensions: S seeds, E test examples, R resamples. The parts of a score, (S, E, 2), are a numerator and a denominator
+for each example; a score is the ratio of their sums (accuracy and F1 alike).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from adapler.inference.calibration import ratio_of, score_parts
+from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
+from benchmarks.tradeoff.selection import Operating, by_run, chosen_point, rival
+from benchmarks.tradeoff.systems import FINETUNED, system_of
+
+RESAMPLES = 2000
+SWAPS = 9999
+LEVEL = 0.95
+TESTS = (  # columns of paired_tests
+    *("task", "system", "backbone", "seeds", "metric", "score", "adapler_score", "difference", "low", "high", "p"),
+    *("speedup", "adapler_speedup", "equal_speed", "against", "p_holm"),
+)
+_AT_ONCE = 100  # resamples in memory
+
+Array = NDArray[np.float64]
+Predictions = Callable[[str], pd.DataFrame]  # a task's test predictions
+
+
+def parts_of(points: Iterable[Operating], table: pd.DataFrame) -> Array:
+    """(S, E, 2) of operating points of one system, a seed each."""
+    gold = table["label"].to_numpy()
+    return np.stack([score_parts(table[one.column].to_numpy(), gold, metric=one.record["metric"]) for one in points])
+
+
+def mean_score(parts: Array) -> float:
+    """Mean over seeds."""
+    return float(ratio_of(parts.sum(1)).mean())
+
+
+def bootstrap(parts: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of the mean score: test examples are drawn, the same for all seeds, and seeds where there are
+    several."""
+    seeds, examples, _ = parts.shape
+    random = np.random.default_rng(seed)
+    drawn: list[Array] = []
+    for begin in range(0, resamples, _AT_ONCE):
+        number = min(_AT_ONCE, resamples - begin)
+        counts = random.multinomial(examples, np.full(examples, 1 / examples), size=number)  # (R, E)
+        sums = np.einsum("re,sej->rsj", counts.astype(np.float64), parts, optimize=True)  # (R, S, 2)
+        weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=number)  # (R, S)
+        drawn.append((ratio_of(sums) * weights).sum(1) / seeds)
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def swap_test(a: Array, b: Array, *, swaps: int = SWAPS, seed: int = 0) -> float:
+    """Two-sided p of a difference of scores that are no means, such as F1, by approximate randomisation (Noreen, 1989).
+
+    In each draw every example's outputs are swapped between the two systems, or not, with equal chance, in all seeds
+    alike. Of accuracies it is the paired permutation test.
+
+    Args:
+        a, b: (S, E, 2).
+        swaps: draws.
+        seed: of them.
+    """
+    observed = abs(mean_score(a) - mean_score(b)) - 1e-12
+    difference, total_a, total_b = b - a, a.sum(1), b.sum(1)
+    random = np.random.default_rng(seed)
+    extreme = 0
+    for begin in range(0, swaps, _AT_ONCE):
+        number = min(_AT_ONCE, swaps - begin)
+        swapped = random.integers(0, 2, (number, a.shape[1])).astype(np.float64)  # (R, E)
+        moved = np.einsum("re,sej->rsj", swapped, difference, optimize=True)  # (R, S, 2)
+        drawn = (ratio_of(total_a + moved) - ratio_of(total_b - moved)).mean(1)
+        extreme += int((np.abs(drawn) >= observed).sum())
+    return (extreme + 1) / (swaps + 1)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.DataFrame) -> dict[str, Any]:
+    """The row of a system on a task, of its chosen operating points, one a seed."""
+    first = points[0].record
+    parts = parts_of(points, table)
+    low, high = bootstrap(parts)
+    times = [one.test["time"] for one in points]
+    tests = [one.test for one in points]
+    return {
+        "task": first["task"],
+        "system": first["system"],
+        "backbone": first["backbone"],
+        "coverage": first["coverage"],
+        "seeds": len(points),
+        "metric": first["metric"],
+        "score": mean_score(parts),
+        "low": low,
+        "high": high,
+        "interval_over": "examples" if len(points) == 1 else "seeds and examples",
+        "validation_score": _mean(one.validation["score"] for one in points),
+        "qualified": sum(qualified),
+        **{name: _mean(test[name] for test in tests) for name in ("speedup", "speedup_executed", "speedup_padded")},
+        "milliseconds": _mean(time["batches"]["milliseconds"] for time in times),
+        "faster": _mean(time["batches"]["ratio"] for time in times),
+        "milliseconds_one": _mean(time["single"]["milliseconds"] for time in times),
+        "faster_one": _mean(time["single"]["ratio"] for time in times),
+        "backbone_milliseconds": _mean(time["batches"]["backbone"] for time in times),
+        "backbone_milliseconds_one": _mean(time["single"]["backbone"] for time in times),
+        "load": max(one.record["machine"]["load_after"] for one in points),
+        "epochs": _mean(one.record["cost"]["epochs"] for one in points),
+        "minutes": _mean(one.record["cost"]["minutes"] for one in points),
+        "budget": " ".join("-" if one.record["budget"] is None else f"{one.record['budget']:g}" for one in points),
+        "scale": " ".join("-" if one.test["scale"] is None else f"{one.test['scale']:g}" for one in points),
+        "test_examples": parts.shape[1],
+        "train_rows": int(first["rows"]["train"]),
+    }
+
+
+def table_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
+    """A row for each task, backbone and system; `drop` is the fine-tuned classifier's score minus the system's."""
+    rows = []
+    for (task, _, _), seeds in by_run(records).items():
+        chosen = [chosen_point(points, max_drop=points[0].record["max_drop"]) for points in seeds.values()]
+        rows.append(row_of([point for point, _ in chosen], [good for _, good in chosen], predictions(task)))
+    table = pd.DataFrame(rows)
+    plain = table[table["system"] == FINETUNED].set_index(["task", "backbone"])["score"]
+    own = pd.MultiIndex.from_frame(table[["task", "backbone"]])
+    table.insert(9, "drop", plain.reindex(own).to_numpy() - table["score"].to_numpy())
+    return table
+
+
+def curve_rows(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Every operating point that was read on test, one row a seed."""
+    rows = []
+    for (task, backbone, system), seeds in by_run(records).items():
+        for seed, points in seeds.items():
+            chosen, good = chosen_point(points, max_drop=points[0].record["max_drop"])
+            for one in points:
+                rows.append(
+                    {
+                        "task": task,
+                        "system": system,
+                        "backbone": backbone,
+                        "seed": seed,
+                        "budget": one.record["budget"],
+                        "scale": one.test["scale"],
+                        "trained": one.is_trained,
+                        "in_table": one.column == chosen.column,
+                        "qualified": good and one.column == chosen.column,
+                        "metric": one.record["metric"],
+                        "validation_score": one.validation["score"],
+                        "validation_speedup": one.validation["speedup"],
+                        **{name: one.test[name] for name in ("score", "speedup", "speedup_executed", "speedup_padded")},
+                        "faster": one.test["time"]["batches"]["ratio"],
+                        "faster_one": one.test["time"]["single"]["ratio"],
+                        "minutes": one.record["cost"]["minutes"],
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def paired_tests(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
+    """Each system's chosen point against AdapLeR (in whichever of its options) at the nearest speedup.
+
+    Columns: `difference` is the system's score minus AdapLeR's, with its interval over test examples; `p` of a paired
+    test over test examples whose outputs are averaged over the seeds that both have; `p_holm` adjusts it for the
+    systems of the same task and backbone. `equal_speed`: whether AdapLeR has a point within 10 % of the speedup, on
+    validation.
+    """
+    runs = by_run(records)
+    rows: list[dict[str, Any]] = []
+    for (task, backbone, system), seeds in runs.items():
+        if system == FINETUNED or system_of(system).is_family:
+            continue
+        family: dict[int, list[Operating]] = {}
+        for (other_task, other_backbone, other), found in runs.items():
+            if (other_task, other_backbone) == (task, backbone) and system_of(other).is_family:
+                for seed, points in found.items():
+                    family.setdefault(seed, []).extend(points)
+        common = sorted(seeds.keys() & family.keys())
+        if common:
+            rows.append(
+                _compare([seeds[seed] for seed in common], [family[seed] for seed in common], predictions(task))
+            )
+    table = pd.DataFrame(rows, columns=[*TESTS] if not rows else None)
+    if rows:
+        groups = table.groupby(["task", "backbone"], sort=False)["p"]
+        table["p_holm"] = groups.transform(lambda values: holm(values.to_numpy()))
+    return table
+
+
+def _compare(
+    theirs: Sequence[Sequence[Operating]], family: Sequence[Sequence[Operating]], table: pd.DataFrame
+) -> dict[str, Any]:
+    """One row of paired_tests; the arguments have an entry for each common seed."""
+    own = [chosen_point(points, max_drop=points[0].record["max_drop"])[0] for points in theirs]
+    ours = [rival(points, one.validation["speedup"]) for points, one in zip(family, own, strict=True)]
+    a, b = parts_of(own, table), parts_of(ours, table)
+    first = own[0].record
+    if first["metric"] == "f1":
+        p = swap_test(a, b)
+        low, high = _difference_interval(a, b)
+    else:
+        each = (a[..., 0] - b[..., 0]).mean(0)  # (E,)
+        p = float(paired_permutation_test(a[..., 0].mean(0), b[..., 0].mean(0)))
+        interval = bootstrap_intervals(each)
+        low, high = float(interval.low), float(interval.high)
+    speeds = [(one.validation["speedup"], other.validation["speedup"]) for one, other in zip(own, ours, strict=True)]
+    return {
+        "task": first["task"],
+        "system": first["system"],
+        "backbone": first["backbone"],
+        "seeds": len(own),
+        "metric": first["metric"],
+        "score": mean_score(a),
+        "adapler_score": mean_score(b),
+        "difference": mean_score(a) - mean_score(b),
+        "low": low,
+        "high": high,
+        "p": p,
+        "speedup": _mean(one.test["speedup"] for one in own),
+        "adapler_speedup": _mean(one.test["speedup"] for one in ours),
+        "equal_speed": all(max(pair) / min(pair) <= 1.1 + 1e-9 for pair in speeds),
+        "against": " ".join(one.column.partition("/")[2] for one in ours),
+    }
+
+
+def _difference_interval(a: Array, b: Array, *, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of a difference of scores, over test examples."""
+    random = np.random.default_rng(seed)
+    drawn: list[Array] = []
+    for begin in range(0, RESAMPLES, _AT_ONCE):
+        number = min(_AT_ONCE, RESAMPLES - begin)
+        counts = random.multinomial(a.shape[1], np.full(a.shape[1], 1 / a.shape[1]), size=number).astype(np.float64)
+        scores = [ratio_of(np.einsum("re,sej->rsj", counts, parts, optimize=True)).mean(1) for parts in (a, b)]
+        drawn.append(scores[0] - scores[1])
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
+    return float(low), float(high)

@@ -1,0 +1,106 @@
+"""What is chosen on validation, and only there: a scale of each point, a point of each system, and AdapLeR's rival.
+
+An operating point is a trained point at one of the threshold scales that were read on test: the scale that it was
+trained at, and the one that validation chose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.tradeoff.records import Key
+
+NEAR = 1.1  # two speedups are called equal up to this factor
+_SLACK = 1e-9  # .865 - .855 is not to fail for a rounding error
+
+
+@dataclass(frozen=True)
+class Operating:
+    """A trained point at a scale.
+
+    Attributes:
+        record: of the trained point.
+        validation: what validation says of the scale: scale, score and speedups.
+        test: the same on test, with lengths and times.
+    """
+
+    record: Mapping[str, Any]
+    validation: Mapping[str, Any]
+    test: Mapping[str, Any]
+
+    @property
+    def key(self) -> Key:
+        """Of the trained point."""
+        return Key.of(self.record)
+
+    @property
+    def column(self) -> str:
+        """Of its test predictions."""
+        return self.key.column(self.test["scale"])
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is at the scale that training ended with."""
+        return self.test["scale"] in (None, 1.0)
+
+
+def choose(candidates: Sequence[Mapping[str, Any]], *, reference: float, max_drop: float) -> tuple[int, bool]:
+    """Which of several candidates is the fastest that keeps the score.
+
+    Args:
+        candidates: with `score` and `speedup` on validation.
+        reference: the fine-tuned classifier's score on the same rows.
+        max_drop: how far below it a candidate may be.
+
+    Returns:
+        its place, and whether it qualifies. When none does: the best score, of equal ones the fastest.
+    """
+    good = [n for n, one in enumerate(candidates) if one["score"] >= reference - max_drop - _SLACK]
+    if good:
+        return max(good, key=lambda n: candidates[n]["speedup"]), True
+    return max(range(len(candidates)), key=lambda n: (candidates[n]["score"], candidates[n]["speedup"])), False
+
+
+def operating_points(record: Mapping[str, Any]) -> list[Operating]:
+    """The operating points of a record."""
+    by_scale = {one["scale"]: one for one in record["validation"]}
+    return [Operating(record, by_scale[test["scale"]], test) for test in record["test"]]
+
+
+def chosen_point(points: Iterable[Operating], *, max_drop: float) -> tuple[Operating, bool]:
+    """The point of a system that stands in the table, of those of one task, backbone and seed; whether it qualifies."""
+    ordered = list(points)
+    reference = max(point.record["reference"] for point in ordered)
+    place, good = choose([point.validation for point in ordered], reference=reference, max_drop=max_drop)
+    return ordered[place], good
+
+
+def rival(points: Iterable[Operating], speedup: float) -> Operating:
+    """AdapLeR at another system's speedup: of its points that are as fast on validation (up to NEAR) or faster, but not
+    faster than NEAR times, the one with the best validation score; if there is none, the nearest speedup.
+
+    Args:
+        points: AdapLeR's, in all its options, of one task, backbone and seed.
+        speedup: the other system's on validation.
+    """
+    ordered = list(points)
+
+    def distance(point: Operating) -> float:
+        return abs(math.log(float(point.validation["speedup"]) / speedup))
+
+    near = [point for point in ordered if distance(point) <= math.log(NEAR) + _SLACK]
+    if near:
+        return max(near, key=lambda point: (point.validation["score"], point.validation["speedup"]))
+    return min(ordered, key=distance)
+
+
+def by_run(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[int, list[Operating]]]:
+    """(task, backbone, system) -> seed -> operating points."""
+    found: dict[tuple[str, str, str], dict[int, list[Operating]]] = {}
+    for record in records:
+        name = (record["task"], record["backbone"], record["system"])
+        found.setdefault(name, {}).setdefault(record["seed"], []).extend(operating_points(record))
+    return found

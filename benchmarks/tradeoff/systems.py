@@ -1,0 +1,210 @@
+"""The systems of the table, their recipes, and how the folders of a run are told apart.
+
+A run folder belongs to a task, a backbone and a seed. All systems share its `finetuned/`. Every other folder in it with
+a run.json is a trained point: one value of its system's budget. `is_point` and `cost_of` read these records; what a new
+kind of record says elsewhere is read there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.training.records import RECORD, read_json, read_record
+
+FINETUNED = "finetuned"
+TASKS = ("sst2", "mrpc", "hatexplain", "movies", "ag_news", "imdb", "dbpedia14", "qnli", "mnli")
+_NO_POINTS = (FINETUNED, "saliency", "classifier")  # folders of a run that hold no system's model
+FAMILY = "adapler"  # the systems of this name and its variants are AdapLeR
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the table.
+
+    Attributes:
+        name: of the system and of its recipe.
+        title: in tables and figures.
+        policy: value of `--policy`; None: the command's default.
+        budget: the option with one value for each trained point; None: the system has one point.
+        frozen: whether the fine-tuned backbone stays as it is.
+        variant: the system has a run folder of its own below the shared one, since its folders would be called as
+            those of the system that it varies.
+        passes: a guess of what one epoch costs, in forward passes of the plain classifier over the training rows, until
+            a record says it.
+    """
+
+    name: str
+    title: str
+    policy: str | None = None
+    budget: str | None = None
+    frozen: bool = False
+    variant: bool = False
+    passes: float = 3.0
+
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        return "finetune" if self.name == FINETUNED else "run"
+
+    @property
+    def is_family(self) -> bool:
+        """Whether it is AdapLeR, in one of its options."""
+        return self.name == FAMILY or self.name.startswith(f"{FAMILY}-")
+
+
+_ALL = (
+    System(FINETUNED, "Fine-tuned backbone"),
+    System("distilbert", "DistilBERT", policy="distilbert", passes=2.5),
+    System("power", "PoWER-BERT", policy="power", budget="policy_weight", passes=7.0),
+    System("trbert", "TR-BERT", policy="trbert", budget="policy_weight", passes=25.0),
+    System("transkimmer", "Transkimmer", policy="transkimmer", budget="policy_weight", passes=4.5),
+    System("ltp", "LTP", policy="ltp", budget="policy_weight", passes=6.0),
+    System("cls_topk", "[CLS] attention, top-k", policy="cls_topk", budget="keep"),
+    System("random_topk", "Random, top-k", policy="random_topk", budget="keep"),
+    System("adapler", "AdapLeR", budget="phi", passes=5.0),
+    System("adapler-post-hoc", "AdapLeR, post hoc", budget="phi", frozen=True, passes=4.0),
+)
+SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
+
+
+def system_of(name: str) -> System:
+    """A system by its name; `NAME-ANYTHING` is a variant of NAME with a recipe of its own.
+
+    Raises:
+        ArgumentError: none of that name.
+    """
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    for known in sorted(SYSTEMS, key=len, reverse=True):
+        rest = name.removeprefix(f"{known}-")
+        if rest != name and rest and known != FINETUNED:
+            found = SYSTEMS[known]
+            return replace(found, name=name, title=f"{found.title}, {rest.replace('-', ' ')}", variant=True)
+    raise ArgumentError(f"--systems: {name!r} is not one of {', '.join(SYSTEMS)}, and no NAME-VARIANT of one")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`configs/TASK/SYSTEM.yaml`.
+
+    Attributes:
+        path: of the file.
+        options: its keys without `command`, `task`, `output`, and without the budget.
+        budgets: the values of the budget, a trained point each; (None,) for a system without one.
+    """
+
+    path: Path
+    options: Mapping[str, Any]
+    budgets: tuple[float | None, ...]
+
+    def number(self, *names: str, default: float) -> float:
+        """The first of the options that the recipe has."""
+        return float(next((self.options[name] for name in names if self.options.get(name) is not None), default))
+
+
+def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
+    """The recipe of a system on a task.
+
+    Raises:
+        DataError: no such file, not a mapping, of another command, or without a value for the budget.
+    """
+    path = folder / task / f"{system.name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: no recipe for {system.name} on {task} ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not YAML") from error
+    if not isinstance(content, dict) or content.get("command") != system.command:
+        raise DataError(f"{path}: must be a mapping with `command: {system.command}`")
+    left_out = {"command", "task", "output", "model", system.budget}
+    options = {str(key): value for key, value in content.items() if key not in left_out}
+    if system.budget is None:
+        return Recipe(path, options, (None,))
+    given = content.get(system.budget)
+    values = given if isinstance(given, list) else [given]
+    try:
+        budgets = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        found = f"{system.budget} is {given!r}"
+        raise DataError(f"{path}: {found}, must be a number or a list of numbers, a point of the curve each") from None
+    if len(set(budgets)) < len(budgets):
+        raise DataError(f"{path}: {system.budget} has a value twice")
+    return Recipe(path, options, budgets)
+
+
+# Folders of a run
+
+
+def run_folder(run: Path, system: System) -> Path:
+    """Where a system trains: the shared folder, or a folder of its own in it."""
+    return run / system.name if system.variant else run
+
+
+def is_point(record: Mapping[str, Any], system: System, budget: float | None) -> bool:
+    """Whether a run.json is of a system's point."""
+    objectives = record.get("objectives") or {}
+    policy = record.get("policy") or objectives.get("policy") or FAMILY
+    if policy != (system.policy or FAMILY) or bool(objectives.get("freeze_backbone")) != system.frozen:
+        return False
+    if system.budget is None or budget is None:
+        return True
+    if objectives.get("target_speedup") is not None:  # its phi is where training began, not its budget
+        return False
+    found = objectives.get(system.budget, record.get(system.budget))
+    return found is not None and math.isclose(float(found), budget, rel_tol=1e-9)
+
+
+def point_folder(run: Path, system: System, budget: float | None) -> Path:
+    """The folder of a trained point.
+
+    Raises:
+        CheckpointError: there is none, or there are several.
+    """
+    folder = run_folder(run, system)
+    if system.name == FINETUNED:
+        read_record(folder / FINETUNED)
+        return folder / FINETUNED
+    found = []
+    for path in sorted(folder.glob(f"*/{RECORD}")):
+        record = read_json(path)
+        if path.parent.name not in _NO_POINTS and is_point(record, system, budget):
+            found.append(path.parent)
+    if len(found) != 1:
+        number = "no folder" if not found else f"{len(found)} folders ({', '.join(path.name for path in found)})"
+        at = "" if budget is None else f" at {system.budget} {budget:g}"
+        raise CheckpointError(f"{folder}: {number} of {system.name}{at}; one is expected")
+    return found[0]
+
+
+def cost_of(run: Path, system: System, record: Mapping[str, Any]) -> dict[str, float]:
+    """What a point took to train, from the encoder on.
+
+    Returns:
+        epochs, minutes: everything; own_epochs, own_minutes: without what the run's systems share (fine-tuning, and
+        AdapLeR's saliency targets, which are counted in minutes only).
+    """
+    own_epochs, own = _epochs(record), float(record.get("seconds", 0)) / 60
+    if system.name == FINETUNED:
+        return {"epochs": own_epochs, "minutes": own, "own_epochs": own_epochs, "own_minutes": own}
+    folder = run_folder(run, system)
+    shared = read_record(folder / FINETUNED)
+    minutes = own + float(shared.get("seconds", 0)) / 60
+    if system.is_family and (folder / "saliency" / RECORD).is_file():
+        minutes += float(read_json(folder / "saliency" / RECORD).get("seconds", 0)) / 60
+    return {"epochs": own_epochs + _epochs(shared), "minutes": minutes, "own_epochs": own_epochs, "own_minutes": own}
+
+
+def _epochs(record: Mapping[str, Any]) -> float:
+    """Passes over the training rows: what the record says of all its stages, else its last evaluated point."""
+    if "total_epochs" in record:
+        return float(record["total_epochs"])
+    rows = record.get("epochs") or [{}]
+    return float(rows[-1].get("epoch", 0)) if isinstance(rows, list) else float(rows)

@@ -1,0 +1,41 @@
+"""What validation chooses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.tradeoff.selection import choose, chosen_point, operating_points, rival
+from tests.benchmarks.stand_ins import candidate, predicted, record
+
+
+def test_the_fastest_that_keeps_the_score() -> None:
+    some = [candidate(1.0, 0.90, 2.0), candidate(1.5, 0.89, 3.0), candidate(2.0, 0.88, 4.0)]
+    assert choose(some, reference=0.9, max_drop=0.01) == (1, True)  # .9 - .01 is .89, whatever the last digit
+    assert choose(some, reference=0.9, max_drop=0.0) == (0, True)
+    assert choose(some, reference=0.95, max_drop=0.01) == (0, False)  # none qualifies: the best score
+    level = [candidate(1.0, 0.8, 2.0), candidate(2.0, 0.8, 3.0)]
+    assert choose(level, reference=0.95, max_drop=0.01) == (1, False)  # of equal scores the fastest
+
+
+def of(budget: float, validation: list[Any], scales: list[float]) -> dict[str, Any]:
+    tested = {scale: predicted([]) for scale in scales}
+    return record("adapler", tested=tested, validation=validation, budget=budget)
+
+
+def test_a_system_s_point_is_chosen_over_budgets_and_scales() -> None:
+    slow = of(0.1, [candidate(1.0, 0.9, 2.0), candidate(2.0, 0.5, 9.0)], [1.0])
+    fast = of(0.2, [candidate(1.0, 0.80, 6.0), candidate(0.5, 0.895, 3.0)], [1.0, 0.5])
+    points = operating_points(slow) + operating_points(fast)
+    point, good = chosen_point(points, max_drop=0.01)
+    assert good and point.column == "tiny/adapler-0.2-seed-1@0.5" and not point.is_trained
+    # scale 2 of the slow one is faster still, but it was not read on test, since it loses too much
+    assert [one.validation["speedup"] for one in points] == [2.0, 6.0, 3.0]
+
+
+def test_the_rival_is_as_fast_and_of_those_the_best() -> None:
+    points = operating_points(of(0.1, [candidate(1.0, 0.90, 2.0)], [1.0]))
+    points += operating_points(of(0.2, [candidate(1.0, 0.88, 3.0), candidate(1.5, 0.89, 3.2)], [1.0, 1.5]))
+    assert rival(points, 3.1).test["scale"] == 1.5  # both are within 10 %: the better score
+    assert rival(points, 2.9).validation["speedup"] == 3.0  # 3.2 is 10.3 % faster
+    assert rival(points, 9.0).validation["speedup"] == 3.2  # none is near: the nearest
+    assert rival(points, 1.0).validation["speedup"] == 2.0

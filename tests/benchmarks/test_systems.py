@@ -1,0 +1,123 @@
+"""Systems, the recipes in configs/, and how a run's folders are told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.cli.options import chosen
+from adapler.cli.parser import build_parser
+from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.training.records import write_record
+from benchmarks.tradeoff.systems import (
+    SYSTEMS,
+    TASKS,
+    cost_of,
+    is_point,
+    point_folder,
+    read_system_recipe,
+    run_folder,
+    system_of,
+)
+from tests.test_layering import ROOT
+
+CONFIGS = ROOT / "configs"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_recipes_of_a_task_share_their_classifier(task: str) -> None:
+    """`adapler run` refuses a run folder whose classifier was fine-tuned with other settings."""
+    found: dict[str, Any] = {}
+    for system in SYSTEMS.values():
+        if not (CONFIGS / task / f"{system.name}.yaml").is_file():
+            assert not system.is_family and system.name != "finetuned", f"configs/{task}: no {system.name}"
+            continue
+        recipe = read_system_recipe(CONFIGS, task, system)
+        words = [system.command, "--config", str(recipe.path), "--model", "m", "--output", "o"]
+        settings = chosen(build_parser().parse_args(words))
+        tuning = settings.settings if system.command == "finetune" else settings.finetuning()
+        found[system.name] = (tuning, settings.task, settings.reinit_head, settings.half)
+        assert settings.task.task == task
+    assert len(found) >= 3
+    for name, shared in found.items():
+        assert shared == found["finetuned"], f"configs/{task}/{name}.yaml fine-tunes in another way than finetuned.yaml"
+
+
+def test_systems_and_their_variants() -> None:
+    assert system_of("adapler-post-hoc").frozen and not system_of("adapler-post-hoc").variant
+    variant = system_of("adapler-post-hoc-contextual")
+    assert variant.frozen and variant.variant and variant.is_family
+    assert variant.title == "AdapLeR, post hoc, contextual" and variant.budget == "phi"
+    assert run_folder(Path("run"), variant) == Path("run/adapler-post-hoc-contextual")
+    assert run_folder(Path("run"), system_of("power")) == Path("run")
+    assert not system_of("power").is_family
+    for wrong in ("finetuned-x", "adaplerx", "power-", "bert"):
+        with pytest.raises(ArgumentError, match=rf"--systems: '{wrong}' is not one of finetuned, distilbert"):
+            system_of(wrong)
+
+
+def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    path, adapler = tmp_path / "sst2" / "adapler.yaml", system_of("adapler")
+    with pytest.raises(DataError, match="adapler.yaml: no recipe for adapler on sst2"):
+        read_system_recipe(tmp_path, "sst2", adapler)
+    for text, message in (
+        ("command: train\n", "must be a mapping with `command: run`"),
+        ("command: run\n", "phi is None, must be a number or a list of numbers"),
+        ("command: run\nphi: [1, x]\n", r"phi is \[1, 'x'\], must be"),
+        ("command: run\nphi: [1, 1.0]\n", "phi has a value twice"),
+        ("- a\n", "must be a mapping"),
+        ("a: [\n", "not YAML"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=message):
+            read_system_recipe(tmp_path, "sst2", adapler)
+    path.write_text("command: run\ntask: sst2\nphi: [1e-3, 2]\nepochs: 4\n", encoding="utf-8")
+    recipe = read_system_recipe(tmp_path, "sst2", adapler)
+    assert recipe.budgets == (0.001, 2.0) and recipe.options == {"epochs": 4}  # YAML takes 1e-3 for text
+    assert recipe.number("finetune_epochs", "epochs", default=1) == 4 and recipe.number("x", default=1) == 1
+
+
+def run_json(folder: Path, **record: Any) -> None:
+    write_record(folder / "run.json", record)
+
+
+def test_points_are_found_by_their_records(tmp_path: Path) -> None:
+    run_json(tmp_path / "finetuned", command="finetune", seconds=60.0, epochs=[{"epoch": 1.0}, {"epoch": 2.0}])
+    run_json(tmp_path / "saliency", command="saliency", seconds=30.0)
+    run_json(tmp_path / "a", command="train", objectives={"phi": 1e-3, "freeze_backbone": False, "policy": "adapler"})
+    run_json(tmp_path / "b", command="train", objectives={"phi": 1e-3, "freeze_backbone": True})
+    run_json(tmp_path / "c", command="train", objectives={"phi": 1e-3, "policy": "power", "policy_weight": 0.5})
+    run_json(tmp_path / "d", command="train", policy="distilbert")
+    run_json(tmp_path / "e", command="train", objectives={"phi": 2e-3, "target_speedup": 4.0})
+    for name, system, budget in (
+        ("finetuned", "finetuned", None),
+        ("a", "adapler", 1e-3),
+        ("b", "adapler-post-hoc", 1e-3),
+        ("c", "power", 0.5),
+        ("d", "distilbert", None),
+    ):
+        assert point_folder(tmp_path, system_of(system), budget) == tmp_path / name
+    with pytest.raises(CheckpointError, match=r"no folder of adapler at phi 0\.002; one is expected"):
+        point_folder(tmp_path, system_of("adapler"), 2e-3)  # that one was trained to a speedup
+    run_json(tmp_path / "a2", command="train", objectives={"phi": 1e-3})
+    with pytest.raises(CheckpointError, match=r"2 folders \(a, a2\) of adapler at phi 0\.001"):
+        point_folder(tmp_path, system_of("adapler"), 1e-3)
+
+
+def test_what_training_cost(tmp_path: Path) -> None:
+    run_json(tmp_path / "finetuned", command="finetune", seconds=60.0, epochs=[{"epoch": 1.0}, {"epoch": 2.0}])
+    run_json(tmp_path / "saliency", command="saliency", seconds=30.0)
+    own = {"command": "train", "seconds": 120.0, "epochs": [{"epoch": 3.0}]}
+    cost = cost_of(tmp_path, system_of("adapler"), own)
+    assert cost == {"epochs": 5.0, "minutes": 3.5, "own_epochs": 3.0, "own_minutes": 2.0}
+    assert cost_of(tmp_path, system_of("power"), {**own, "total_epochs": 9})["epochs"] == 11  # search and retraining
+    assert cost_of(tmp_path, system_of("power"), own)["minutes"] == 3.0  # it needs no saliency
+
+
+def test_a_record_of_another_policy_is_no_point() -> None:
+    record = {"objectives": {"phi": 1e-3, "policy": "ltp", "policy_weight": 1e-3}}
+    assert is_point(record, system_of("ltp"), 1e-3) and not is_point(record, system_of("power"), 1e-3)
+    assert not is_point(record, system_of("adapler"), 1e-3)
