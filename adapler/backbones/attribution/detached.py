@@ -81,7 +81,11 @@ def decompose(
         weights = weigh(output.logits.detach())
         value = (output.logits.float() * weights).sum(-1)  # (B,)
         gradients = torch.autograd.grad(value.sum(), hidden)
-    if missing := [layer for layer, state in enumerate(hidden) if id(state) not in before]:
+    made_after = {layer: before[id(state)][1] for layer, state in enumerate(hidden) if id(state) in before}
+    # The copy's activations refer to themselves, so it goes away only when Python collects garbage. Its hooks must not
+    # hold all states until then: over a training set that is gigabytes.
+    before.clear()
+    if missing := [layer for layer in range(len(hidden)) if layer not in made_after]:
         raise ArgumentError(
             f"model: no module of {type(model).__name__} gives out the input of layer {missing[0]}; "
             "its decomposition cannot be checked"
@@ -89,7 +93,7 @@ def decompose(
     home = inputs["input_ids"].device
     real = inputs["attention_mask"].to(torch.float32)  # (B, N)
     states = [(g.float() * h.detach().float()).sum(-1).to(home) * real for g, h in zip(gradients, hidden, strict=True)]
-    parts = [sum(rules.bias[before[id(state)][1] :], torch.zeros_like(real[:, 0])) for state in hidden]
+    parts = [sum(rules.bias[made_after[layer] :], torch.zeros_like(real[:, 0])) for layer in range(len(hidden))]
     return Decomposition(
         torch.stack(states, dim=1), torch.stack(parts, dim=1), value.detach().to(home), output.logits.detach().to(home)
     )

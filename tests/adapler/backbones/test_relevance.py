@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.backbones.targets import target_weights
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
-from tests.conftest import LAYERS, tiny_classifier
+from tests.conftest import LAYERS, random_batch, tiny_classifier
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -71,3 +72,22 @@ def test_a_layer_norm_under_autocast_computes_in_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = token_relevance(model, batch, kind="decomposition", target="predicted")
     assert (rounded - exact).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_pass_leaves_no_states_behind(softmax: bool) -> None:
+    """Python collects garbage seldom, and the states of thousands of texts do not fit the memory until then."""
+    model, batch = tiny_classifier(), random_batch([9, 5])
+
+    def alive() -> int:
+        return sum(1 for one in gc.get_objects() if issubclass(type(one), torch.Tensor) and one.shape[:2] == (2, 9))
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        for _ in range(3):
+            decompose(model, batch, weigh=lambda x: target_weights("predicted", x), softmax=softmax)
+        assert alive() == before
+    finally:
+        gc.enable()
