@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,14 @@ TEXT = "the film is not good and the plot was dull"
 
 
 @pytest.fixture(params=sorted(OPTIONS))
-def other(
-    request: pytest.FixtureRequest, app_checkpoints: Path, tiny_classifier_folder: Path, tiny_tokenizer: Any
-) -> Any:
+def other(request: pytest.FixtureRequest, tmp_path: Path, tiny_classifier_folder: Path, tiny_tokenizer: Any) -> Any:
+    """A model with the policy, saved in `tmp_path/checkpoints` under its name."""
     name = str(request.param)
     model = AdapLeRForSequenceClassification.from_backbone(
         tiny_classifier_folder, policy=name, policy_options=OPTIONS[name]
     ).eval()
-    model.save_pretrained(app_checkpoints / name)
-    tiny_tokenizer.save_pretrained(app_checkpoints / name)
+    model.save_pretrained(tmp_path / "checkpoints" / name)
+    tiny_tokenizer.save_pretrained(tmp_path / "checkpoints" / name)
     return model
 
 
@@ -52,10 +52,14 @@ def test_its_scores_stand_where_those_of_adapler_would(other: Any, tiny_tokenize
 
 
 @pytest.mark.parametrize("view", state.VIEWS)
-def test_every_view_runs(other: Any, page: AppTest, view: str) -> None:
+def test_every_view_runs(
+    other: Any, page: AppTest, view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
+) -> None:
+    folder = str(tmp_path / "checkpoints")
+    monkeypatch.setattr(sys, "argv", [folder if word == str(app_checkpoints) else word for word in sys.argv])
     page.session_state["checkpoint"] = other.config.policy
     page.session_state["view"] = view
     page.run()
-    assert not page.exception
+    assert not page.exception and page.session_state["checkpoint"] == other.config.policy
     if view == state.LAYERS:
         assert played(page)["tokens"]
