@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,12 @@ from matplotlib.figure import Figure
 
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
-from app.markup import cards, pictures, render
+from app.markup import cards, pages, pictures, render
 from app.model.tracing import SPECIAL, Trace
 from app.sources.documents import Document
 
 MIME = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-PAGE_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: light-dark(#fff, #0e1117);
-  color: light-dark(#31333f, #fafafa); }
-main { max-width: 82rem; margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
-.al-legend { margin: 1rem 0; }
-"""
 
 
 def layer_table(trace: Trace) -> pd.DataFrame:
@@ -114,13 +104,7 @@ def html_page(trace: Trace, document: Document, *, subject: str) -> bytes:
         + render.legend(trace)
         + render.layer_grid(trace)
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(document.name)}, layer by layer</title>\n<style>{PAGE_STYLE}</style>\n{render.style()}\n"
-        f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    ).encode()
+    return pages.whole(f"{document.name}, layer by layer", body).encode()
 
 
 def record(trace: Trace, document: Document) -> DocumentScores:

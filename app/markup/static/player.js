@@ -183,7 +183,7 @@ const detailsOf = (data, panel, token, on) => {
     return box;
 };
 
-export default function ({data, parentElement, setStateValue, setTriggerValue}) {
+export default function player({data, parentElement, setStateValue, setTriggerValue}) {
     const address = window.alAddress;
     let root = parentElement.querySelector(".al-player");
     if (!root) parentElement.append(root = make("div", "al-player"));
