@@ -22,7 +22,6 @@ from html import escape
 from pathlib import Path
 
 import adapler
-from adapler.data import queries_differ
 from adapler.data.eraser import read_corpus
 from adapler.errors import ArgumentError, DataError, run_command
 from adapler.files import replacing
@@ -155,17 +154,11 @@ def _of_corpus(data: Path, split: str, names: Sequence[str]) -> list[Document]:
     corpus = read_corpus(data)
     if split not in corpus.splits:
         raise ArgumentError(f"--split: {split} is none of {', '.join(corpus.splits)}")
-    examples = {example.id: example for example in corpus.splits[split]}
+    found = {one.name: one for one in documents.of_split(corpus, split, title=corpus.name)}
     for name in names:
-        if name not in examples:
-            raise ArgumentError(
-                f"--documents: {name} is not in {split} of {data.name}, which has {_some(list(examples))}"
-            )
-    source, with_query = f"{corpus.name}, {split}", queries_differ(corpus)
-    return [
-        documents.of_example(examples[name], with_query=with_query, labels=corpus.labels, source=source)
-        for name in names or list(examples)[:FIRST]
-    ]
+        if name not in found:
+            raise ArgumentError(f"--documents: {name} is not in {split} of {data.name}, which has {_some(list(found))}")
+    return [found[name] for name in names or list(found)[:FIRST]]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from app.panels import choosing, common, making, own_text, player
 from app.server import state
 from app.sources import loading
 from app.sources.documents import Document
-from app.views import budget, compare, corpus, how, layers, take_away, what_if
+from app.views import budget, compare, corpus, how, layers, take_away, trust, what_if
 from app.work import reports, results
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
@@ -60,7 +60,7 @@ else:
     except AdapLeRError as error:
         common.problem(error)
         st.stop()
-scale = choosing.choose_scale(large=view == state.BUDGET)
+scale = choosing.choose_scale(large=view in (state.BUDGET, state.TRUST))
 talks = choosing.choose_talk()
 how.tour()
 if name is not None:
@@ -81,6 +81,24 @@ if view == state.CORPUS:
             split=st.session_state.split,
             scale=scale,
         )
+    st.stop()
+
+if view == state.TRUST and name is not None:
+    try:
+        checkpoint = loading.find_checkpoint(checkpoints, name)
+    except AdapLeRError as error:
+        common.problem(error)
+        st.stop()
+    trust.show(
+        checkpoint,
+        name=name,
+        scale=scale,
+        checkpoints=checkpoints,
+        folders=loading.REPORTS,
+        found=reports.list_reports(report_folders),
+        corpus=None if own else loading.find_corpus(corpora, corpus_name),
+        title="" if own else corpus_name,
+    )
     st.stop()
 
 if document is None:
@@ -116,16 +134,7 @@ if view == state.COMPARE:
 elif view == state.WHAT_IF:
     what_if.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:
-    budget.show(
-        checkpoint,
-        document,
-        trace,
-        scale=scale,
-        name=name,
-        checkpoints=checkpoints,
-        folders=loading.REPORTS,
-        found=reports.list_reports(report_folders),
-    )
+    budget.show(checkpoint, document, trace, scale=scale)
 elif view == state.TAKE_AWAY:
     take_away.show(checkpoint, document, trace, scale=scale, name=name)
 elif view == state.HOW:

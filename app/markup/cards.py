@@ -32,12 +32,17 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
             f"{escape(trace.full_label)} {percent(float(trace.full_probabilities.max()))} with all tokens",
         ),
     )
+    return facts(cards)
+
+
+def facts(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Cards in a row. rows: what, value and note of each, as HTML."""
     return (
         '<div class="al-cards">'
         + "".join(
             f'<div class="al-card"><div class="al-what">{what}</div><div class="al-value">{value}</div>'
             f'<div class="al-note">{note}</div></div>'
-            for what, value, note in cards
+            for what, value, note in rows
         )
         + "</div>"
     )

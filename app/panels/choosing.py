@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus
 from app.server import state
 from app.sources import documents
@@ -16,7 +16,7 @@ from app.sources.documents import Document
 
 def choose_view() -> str:
     view = str(
-        st.segmented_control(
+        st.pills(  # they wrap on a narrow screen, each with its own border
             "View",
             state.VIEWS,
             default=state.LAYERS,
@@ -71,12 +71,7 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
     )
     example = examples[chosen]
     st.sidebar.caption(f"{len(example.words)} words, label {example.label}")
-    return documents.of_example(
-        example,
-        with_query=queries_differ(corpus),
-        labels=corpus.labels,
-        source=f"{title}, {split}",
-    )
+    return documents.of_split(corpus, split, title=title, only=example)[0]
 
 
 def choose_scale(*, large: bool) -> float:
@@ -136,6 +131,14 @@ def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: 
     evidence = f", {gold} of them marked as evidence" if gold else ""
     st.caption(f"Part {part} of {len(parts)}: words {start + 1} to {end}{evidence}")
     return document.part(start, end)
+
+
+def open_document(name: str, target: Mapping[str, Any], *, layer: int = 0) -> None:
+    """Show a document layer by layer, with the corpus, split, checkpoint and scale of `target`; for a callback, which
+    runs while the menus can still be set."""
+    st.session_state.update(target)
+    st.session_state.update(document=name, source=state.REVIEW, view=state.LAYERS, part=1)
+    st.query_params["layer"] = str(layer)
 
 
 def _text_changed() -> None:

@@ -9,8 +9,9 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     Compare         methods run-METHOD stop-method player-compare
     What if         what with apply undo redo reset player-edit player-after faithful
     Budget          scale measure
-    Corpus          report figure metric method other at order documents open open-document save-report
-                    limit evaluate stop use-checkpoint
+    Trust           scale measured survey stop-survey changed sure wrong
+    Corpus          report figure metric method other at order label only length documents open open-document
+                    save-report limit evaluate stop use-checkpoint
     Take away       save-png save-svg save-pdf save-csv save-html save-scores lines
 
 Those of ADDRESS stand in the page's address, by Streamlit's own binding: reload, Back and a copied address restore
@@ -26,11 +27,12 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-VIEWS = LAYERS, COMPARE, WHAT_IF, BUDGET, CORPUS, TAKE_AWAY, HOW = (
+VIEWS = LAYERS, COMPARE, WHAT_IF, BUDGET, TRUST, CORPUS, TAKE_AWAY, HOW = (
     "Layer by layer",
     "Compare methods",
     "What if",
     "Budget",
+    "Trust",
     "Corpus",
     "Take away",
     "How it works",

@@ -90,17 +90,8 @@ def test_budget(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
     page.button(key="measure").click().run()
     assert not page.exception and page.button(key="measure").label == "Measure again"
     assert re.search(r"ms \(\d.* with removal", Reader(bodies(page, "al-timing")[0]).text)
-    table = page.dataframe[0].value
-    assert table["file"].tolist() == ["films"], "the report of this checkpoint is its only point"
     page.slider(key="scale").set_value(0.6).run()
     assert "not measured yet" in Reader(bodies(page, "al-timing")[0]).text, "of another scale"
-
-
-def test_budget_without_any_evaluation(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [one for one in sys.argv if one != "--reports" and "reports" not in one])
-    page.session_state["view"] = state.BUDGET
-    page.run()
-    assert not page.exception and any("Nothing is measured of it yet" in one.value for one in page.caption)
 
 
 def test_corpus(page: AppTest) -> None:
@@ -114,6 +105,18 @@ def test_corpus(page: AppTest) -> None:
     page.button(key="open-document").click().run()
     assert not page.exception and page.session_state["view"] == state.LAYERS
     assert page.selectbox(key="document").value == "pos_1" and "great" in text_played(page)
+
+
+def test_corpus_is_filtered(page: AppTest) -> None:
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    page.selectbox(key="label").set_value("POS").run()
+    assert not page.exception and page.dataframe[0].value["document"].tolist() == ["pos_1"]
+    assert any("1 of 2 documents" in one.value for one in page.caption)
+    page.selectbox(key="label").set_value("any").run()
+    sizes = page.dataframe[0].value.set_index("document")["tokens"]
+    page.slider(key="length").set_value((int(sizes["neg_1"]), int(sizes["neg_1"]))).run()
+    assert page.dataframe[0].value["document"].tolist() == ["neg_1"]
 
 
 class FakeJob:
