@@ -74,6 +74,15 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
     return documents.of_split(corpus, split, title=title, only=example)[0]
 
 
+def texts(corpus: EraserCorpus | None) -> tuple[Document, ...]:
+    """All texts that could have been chosen: those of the split, or the lines of an uploaded file."""
+    if corpus is None:
+        found: tuple[Document, ...] = st.session_state.get("file", ())
+        return found
+    split = st.session_state.split
+    return documents.of_split(corpus, split, title=st.session_state.corpus)
+
+
 def choose_scale(*, large: bool) -> float:
     """In the sidebar, or `large` where it is what the view is about."""
     return float(
@@ -133,11 +142,23 @@ def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: 
     return document.part(start, end)
 
 
+def go_to(view: str) -> None:
+    """Another view, from a callback; where that stands in a fragment, the fragment begins with `leave_fragment`."""
+    st.session_state.update(view=view, leaving=True)
+
+
+def leave_fragment() -> None:
+    """Another view concerns the whole page and not only the fragment that a callback stands in."""
+    if st.session_state.pop("leaving", False):
+        st.rerun()
+
+
 def open_document(name: str, target: Mapping[str, Any], *, layer: int = 0) -> None:
     """Show a document layer by layer, with the corpus, split, checkpoint and scale of `target`; for a callback, which
     runs while the menus can still be set."""
     st.session_state.update(target)
-    st.session_state.update(document=name, source=state.REVIEW, view=state.LAYERS, part=1)
+    st.session_state.update(document=name, source=state.REVIEW, part=1)
+    go_to(state.LAYERS)
     st.query_params["layer"] = str(layer)
 
 

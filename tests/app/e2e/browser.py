@@ -20,9 +20,13 @@ from app.server import state
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "app" / "main.py"
-PATIENCE = 60.0  # seconds; a machine that trains something else is slow, and a test that waits costs nothing
+PATIENCE = 180.0  # seconds; a machine that trains something else is slow, and a test that waits costs nothing
 VIEWS = dict(
-    zip(("layers", "compare", "what-if", "budget", "trust", "corpus", "take-away", "how"), state.VIEWS, strict=True)
+    zip(
+        ("layers", "compare", "sides", "what-if", "budget", "trust", "corpus", "take-away", "how"),
+        state.VIEWS,
+        strict=True,
+    )
 )
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 LATE = '.al-cards, .al-talk, .st-key-evaluate, [data-testid="stAlert"]'
@@ -126,6 +130,7 @@ class AppPage:
         last = {
             "layers": ".al-large .al-text",
             "compare": ".al-method:nth-child(4) .al-text",
+            "sides": ".al-method:nth-child(2) .al-text",
             "what-if": ".st-key-faithful",
             "budget": ".al-timing",
             "trust": ".st-key-survey",

@@ -305,7 +305,7 @@ def test_what_if(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(player, "picked", lambda result, data: 4)  # the word `good`
     page.session_state["view"] = state.WHAT_IF
     page.run()
-    assert not page.exception and not any("Before and after" in one.value for one in page.subheader)
+    assert not page.exception and not any("Before and after" in one.value for one in page.header)
     page.button(key="apply").click().run()
     assert not page.exception and any("Delete: not" in plain(one.value) for one in page.caption)
     page.button_group(key="what").set_value("Replace").run()
