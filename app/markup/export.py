@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -111,7 +112,7 @@ def record(trace: Trace, document: Document) -> DocumentScores:
     """The document as figures of the analysis layer take it."""
     return DocumentScores(
         id=document.name,
-        tokens=trace.pieces,
+        tokens=tuple(surface or piece for surface, piece in zip(trace.surfaces, trace.pieces, strict=True)),
         words=np.maximum(trace.words, SPECIAL),  # there, a query has no words
         rationale=trace.gold,
         scores={"cp": trace.scores.astype(np.float32)},
@@ -121,20 +122,28 @@ def record(trace: Trace, document: Document) -> DocumentScores:
     )
 
 
-def figure(trace: Trace, document: Document, *, kind: str, lines: int) -> bytes:
-    """The document's figure for a paper as png, svg or pdf: `lines` lines of the text at up to six layers."""
-    return pictures.draw(partial(_figure, trace, document, lines), kind)
+def figure(trace: Trace, document: Document, *, kind: str, lines: int, layers: Sequence[int] | None = None) -> bytes:
+    """The document's figure for a paper as png, svg or pdf: `lines` lines of the text at these layers, by default at
+    up to six."""
+    return pictures.draw(partial(_figure, trace, document, lines, layers), kind)
 
 
-def preview(trace: Trace, document: Document, *, lines: int) -> str:
+def preview(trace: Trace, document: Document, *, lines: int, layers: Sequence[int] | None = None) -> str:
     """The same figure as HTML."""
-    return pictures.picture(partial(_figure, trace, document, lines), "The figure")
+    return pictures.picture(partial(_figure, trace, document, lines, layers), "The figure")
 
 
-def _figure(trace: Trace, document: Document, lines: int) -> Figure:
+def _figure(trace: Trace, document: Document, lines: int, layers: Sequence[int] | None) -> Figure:
     from analysis.figures.document import document_figure
 
-    return document_figure(_report(record(trace, document)), n_lines=lines)
+    return document_figure(_report(record(trace, document)), n_lines=lines, layers=layers)
+
+
+def telling_layers(trace: Trace, most: int) -> list[int]:
+    """At most so many layers for a figure: the first, then those before which most tokens go, in order."""
+    gone = trace.present - trace.lengths
+    order = sorted(range(1, trace.layers), key=lambda layer: (-int(gone[layer]), layer))
+    return sorted([0, *order[: most - 1]])
 
 
 def _report(scores: DocumentScores) -> ReportData:
