@@ -22,11 +22,11 @@ LOOKS = (("circle", "#c96f00"), ("cross", "#c2185b"))  # of a verdict that stays
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Tokens that enter each layer")
+        st.header("Tokens that enter each layer")
         st.html(cards.length_bars(trace))
         _timing(checkpoint, document, scale=scale)
     with right:
-        st.subheader("This text at every scale")
+        st.header("This text at every scale")
         st.altair_chart(_sweep_chart(results.load_sweep(checkpoint, document), scale, trace.full_label))
     st.caption(f"What a scale costs over many texts, with intervals: *{state.TRUST}*.")
 
@@ -74,7 +74,11 @@ def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
             alt.Tooltip("label:N", title="verdict"),
         ],
     )
-    now = alt.Chart(pd.DataFrame({"scale": [scale]})).mark_rule(color="gray", strokeDash=[4, 3]).encode(x="scale:Q")
+    now = (
+        alt.Chart(pd.DataFrame({"scale": [scale]}))
+        .mark_rule(color="gray", strokeDash=[4, 3], aria=False)
+        .encode(x="scale:Q")
+    )
     return alt.layer(now, base.mark_line(color="#c96f00", opacity=0.5), points).properties(
         height=300, padding={"top": 12}
     )

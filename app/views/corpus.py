@@ -93,7 +93,7 @@ def _figure(report: RationaleReport, *, key: str) -> None:
 
 
 def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: reports.Origin) -> None:
-    st.subheader("Documents")
+    st.header("Documents")
     metrics = [metric for metric in report.metrics if not metric.startswith(("aopc", "loo"))]
     preferred = sorted(report.methods, key=lambda method: method not in ("cp", "saliency"))
     preferred.sort(key=lambda method: method != "cp")
@@ -189,7 +189,7 @@ def _picked(names: list[str], target: Mapping[str, Any], layer: int) -> None:
 
 def evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
     """Make a report of what the sidebar has chosen; a timer looks after it while it runs, whoever has started it."""
-    st.subheader("Make a report")
+    st.header("Make a report")
     running = st.session_state.get("job") is not None or jobs.running() is not None
     st.fragment(_evaluate, run_every=SECONDS_PER_LOOK if running else None)(
         checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale

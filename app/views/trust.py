@@ -39,7 +39,7 @@ def show(
     of the sidebar, called `title`, None while a text of one's own is looked at."""
     st.caption(common.literal(f"checkpoint {name} \N{MIDDLE DOT} threshold scale {scale:g}"))
     _whole_splits(checkpoint, name=name, scale=scale, checkpoints=checkpoints, folders=folders, found=found)
-    st.subheader("Document by document")
+    st.header("Document by document")
     if corpus is None:
         st.info("Choose *A review* at the side: its corpus and split are what is read.")
         return
