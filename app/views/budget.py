@@ -27,7 +27,9 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
         _timing(checkpoint, document, scale=scale)
     with right:
         st.header("This text at every scale")
-        st.altair_chart(_sweep_chart(results.load_sweep(checkpoint, document), scale, trace.full_label))
+        sweep = results.load_sweep(checkpoint, document)
+        st.altair_chart(_sweep_chart(sweep, scale, trace.full_label))
+        st.altair_chart(_speed_chart(sweep, scale))
     st.caption(f"What a scale costs over many texts, with intervals: *{state.TRUST}*.")
 
 
@@ -43,6 +45,23 @@ def _timing(checkpoint: Checkpoint, document: Document, *, scale: float) -> None
             measured = results.measure(checkpoint, document, threshold_scale=scale)
         remembered.timing = (key, measured)
         st.rerun()
+
+
+def _marker(scale: float) -> Any:
+    """A line at the slider."""
+    at = alt.Chart(pd.DataFrame({"scale": [scale]}))
+    return at.mark_rule(color="gray", strokeDash=[4, 3], aria=False).encode(x="scale:Q")
+
+
+def _speed_chart(table: pd.DataFrame, scale: float) -> Any:
+    """What each scale saves on this text."""
+    base = alt.Chart(table).encode(
+        x=alt.X("scale:Q", title="Threshold scale", axis=alt.Axis(values=[0, 0.5, 1, 1.5, 2])),
+        y=alt.Y("speedup:Q", title="FLOPs speedup", scale=alt.Scale(type="log")),
+        tooltip=[alt.Tooltip("scale:Q"), alt.Tooltip("speedup:Q", format=".2f"), alt.Tooltip("tokens:Q")],
+    )
+    points = base.mark_point(size=45, filled=True, opacity=1, color=LOOKS[0][1])
+    return alt.layer(_marker(scale), base.mark_line(color=LOOKS[0][1], opacity=0.5), points).properties(height=170)
 
 
 def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
@@ -74,11 +93,6 @@ def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
             alt.Tooltip("label:N", title="verdict"),
         ],
     )
-    now = (
-        alt.Chart(pd.DataFrame({"scale": [scale]}))
-        .mark_rule(color="gray", strokeDash=[4, 3], aria=False)
-        .encode(x="scale:Q")
-    )
-    return alt.layer(now, base.mark_line(color="#c96f00", opacity=0.5), points).properties(
+    return alt.layer(_marker(scale), base.mark_line(color="#c96f00", opacity=0.5), points).properties(
         height=300, padding={"top": 12}
     )

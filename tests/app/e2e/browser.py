@@ -133,7 +133,7 @@ class AppPage:
             "sides": ".al-method:nth-child(2) .al-text",
             "what-if": ".st-key-faithful",
             "budget": ".al-timing",
-            "trust": ".st-key-survey",
+            "trust": ".st-key-survey, .st-key-sure",
             "corpus": ".st-key-evaluate",
             "take-away": ".st-key-save-html",
             "how": ".katex-display >> nth=1",
@@ -191,6 +191,13 @@ class AppPage:
     def layers(self) -> int:
         """How many there are, from the slider."""
         return int(self.player().get_by_role("slider").evaluate("one => one.max")) + 1
+
+    def read_all(self) -> None:
+        """Let the server read the whole split, unless somebody has done so before."""
+        button = self.widget("survey").locator("button")
+        button.or_(self.widget("sure")).or_(self.widget("elsewhere")).first.wait_for()
+        if button.count():
+            button.click()
 
     def own_text(self) -> None:
         """Show a text of one's own."""

@@ -48,13 +48,13 @@ QUESTIONS: dict[str, tuple[list[Step], str, str]] = {
         [view("trust"), slide("ArrowRight " * 4)], ".al-cards", r"below[\s\S]*5\.\d\dx",
     ),
     "Which verdicts are wrong though the model is sure?": (
-        [view("trust"), button("survey")], ".stMain", r"\d of the 8 wrong verdicts have a probability",
+        [view("trust"), AppPage.read_all], ".stMain", r"\d of the 8 wrong verdicts have a probability",
     ),
     "Are the kept tokens enough for the verdict?": (
         [view("what-if"), lambda app: app.widget("faithful").locator("summary").click()],
         ".stMain", "Without removal the whole text is NEG with probability",
     ),
-    "Where else is this word read?": ([word("horribly"), button("survey")], ".stMain", "of 43 other documents"),
+    "Where else is this word read?": ([word("horribly"), AppPage.read_all], ".stMain", "of 43 other documents"),
     "What is 1/n?": ([view("how")], ".stMain", r"so that"),
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ def test_an_edit_is_marked(visit: Visit) -> None:
 def test_where_else_a_word_is_read(visit: Visit) -> None:
     app = visit()
     app.large().locator("[data-token]", has_text="horribly").click()
-    app.widget("survey").locator("button").click()
+    app.read_all()
     app.shows("of 43 other documents")
     table = app.widget("elsewhere").locator(".dvn-scroller")
     table.click(position={"x": 16, "y": 53})

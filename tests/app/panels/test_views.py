@@ -119,9 +119,15 @@ def test_corpus_is_filtered(page: AppTest) -> None:
     assert page.dataframe[0].value["document"].tolist() == ["neg_1"]
 
 
+def bar_of(page: AppTest) -> str:
+    text: str = page.get("progress")[0].proto.text
+    return text.replace("\\", "")
+
+
 class FakeJob:
     kind = jobs.EVALUATION
     name, progress, message = "films", 0.4, "no such split"
+    seconds = 12.4
     code: int | None = None
     stopped = False
 
@@ -140,6 +146,10 @@ def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.M
     page.button(key="evaluate").click().run()
     assert not page.exception and started[0]["limit"] == 25 and started[0]["split"] == "test"
     assert started[0]["threshold_scale"] == 0.5 and started[0]["checkpoint"] == "tiny"
+    assert "films: 40%, 12 s" in bar_of(page)
+    job.progress = 1.0
+    page.run()
+    assert "films: writing the report, 12 s" in bar_of(page)
     page.button(key="stop").click().run()
     assert job.stopped and page.button(key="evaluate")
     page.button(key="evaluate").click().run()
