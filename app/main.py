@@ -7,6 +7,7 @@ Run it with `streamlit run app/main.py`, or with more models, reports and corpor
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 # Streamlit puts this file's folder on the path, not the repository that holds the packages.
@@ -19,11 +20,11 @@ from adapler.errors import AdapLeRError
 from app.markup import render
 from app.model import comparing
 from app.model.tracing import read_limit
-from app.panels import choosing, common, making, own_text, player
+from app.panels import choosing, common, elsewhere, making, own_text, player
 from app.server import state
 from app.sources import loading
 from app.sources.documents import Document
-from app.views import budget, compare, corpus, how, layers, take_away, what_if
+from app.views import budget, compare, corpus, how, layers, side_by_side, take_away, trust, what_if
 from app.work import reports, results
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
@@ -46,6 +47,7 @@ checkpoints = loading.list_checkpoints(checkpoint_folders)
 corpora = loading.list_corpora(arguments.data)
 report_folders = (*arguments.reports, *loading.REPORTS)
 state.begin(comparing.titles())
+st.session_state.pop("leaving", None)  # the whole page runs: whoever wanted to leave a fragment has left it
 
 view = choosing.choose_view()
 name = choosing.choose_checkpoint(checkpoints)
@@ -60,7 +62,7 @@ else:
     except AdapLeRError as error:
         common.problem(error)
         st.stop()
-scale = choosing.choose_scale(large=view == state.BUDGET)
+scale = choosing.choose_scale(large=view in (state.BUDGET, state.TRUST))
 talks = choosing.choose_talk()
 how.tour()
 if name is not None:
@@ -81,6 +83,24 @@ if view == state.CORPUS:
             split=st.session_state.split,
             scale=scale,
         )
+    st.stop()
+
+if view == state.TRUST and name is not None:
+    try:
+        checkpoint = loading.find_checkpoint(checkpoints, name)
+    except AdapLeRError as error:
+        common.problem(error)
+        st.stop()
+    trust.show(
+        checkpoint,
+        name=name,
+        scale=scale,
+        checkpoints=checkpoints,
+        folders=loading.REPORTS,
+        found=reports.list_reports(report_folders),
+        corpus=None if own else loading.find_corpus(corpora, corpus_name),
+        title="" if own else corpus_name,
+    )
     st.stop()
 
 if document is None:
@@ -113,22 +133,34 @@ common.verdict(trace, document, checkpoint=name, scale=scale)
 
 if view == state.COMPARE:
     compare.show(checkpoint, document, trace, scale=scale)
-elif view == state.WHAT_IF:
-    what_if.show(checkpoint, document, trace, scale=scale)
-elif view == state.BUDGET:
-    budget.show(
+elif view == state.SIDES:
+    side_by_side.show(
         checkpoint,
         document,
         trace,
         scale=scale,
         name=name,
         checkpoints=checkpoints,
-        folders=loading.REPORTS,
-        found=reports.list_reports(report_folders),
+        others=choosing.texts(None if own else loading.find_corpus(corpora, corpus_name)),
     )
+elif view == state.WHAT_IF:
+    what_if.show(checkpoint, document, trace, scale=scale)
+elif view == state.BUDGET:
+    budget.show(checkpoint, document, trace, scale=scale)
 elif view == state.TAKE_AWAY:
     take_away.show(checkpoint, document, trace, scale=scale, name=name)
 elif view == state.HOW:
     how.show(trace, scale=scale, policy=checkpoint.model.config.policy)
 else:
-    layers.show(checkpoint, document, trace, scale=scale)
+    # a word of one's own text is looked for in the first corpus
+    title = next(iter(corpora), None) if own else corpus_name
+    place = None
+    if title is not None:
+        place = elsewhere.Place(
+            load=partial(loading.find_corpus, corpora, title),
+            title=title,
+            split=None if own else st.session_state.split,
+            checkpoint=name,
+            scale=scale,
+        )
+    layers.show(checkpoint, document, trace, scale=scale, place=place)

@@ -111,6 +111,7 @@ ROOMS = (
     "app/work",
     "app/panels",
     "app/views",
+    "app/gallery.py",
     "app/main.py",
 )
 MOST_FILES = 12  # directly in a folder

@@ -102,7 +102,8 @@ def _layers_to_draw(document: DocumentScores, method: str, layers: Sequence[int]
 def _write_label(ax: Axes, base: float, name: str, dropped: NDArray[np.bool_] | None) -> None:
     ax.text(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", **TEXT)
     if dropped is not None:
-        ax.text(0, base + LINE, f"{(~dropped).sum()} tokens", size=TEXT_SIZE, color=FAINT, **TEXT)
+        count = int((~dropped).sum())
+        ax.text(0, base + LINE, f"{count} {'token' if count == 1 else 'tokens'}", size=TEXT_SIZE, color=FAINT, **TEXT)
 
 
 def _write_dots(ax: Axes, base: float, placed: Sequence[Placed], *, cut: tuple[bool, bool]) -> None:
@@ -129,12 +130,21 @@ def _write_tokens(
         text = drawable(token_text(document.tokens[one.token]))
         ax.text(left, base, text, size=TEXT_SIZE, color=DROPPED["text"] if is_gone else "black", **TEXT)
         if not is_gone:
-            box = Rectangle((left - SHADE_SIDE, base - SHADE_ABOVE), one.width + 2 * SHADE_SIDE, SHADE_HEIGHT)
+            before, after = (0 if _same_word(document, one.token, step) else SHADE_SIDE for step in (-1, 1))
+            box = Rectangle((left - before, base - SHADE_ABOVE), before + one.width + after, SHADE_HEIGHT)
             marks.shades.append((box, _color(values[one.token])))
         if document.rationale[one.token]:
             right = left + one.width + (space() if _goes_on(document, placed, one) else 0)
             line = [(left, base + UNDERLINE), (right, base + UNDERLINE)]
             marks.underlines.append((line, DROPPED["underline"] if is_gone else "black"))
+
+
+def _same_word(document: DocumentScores, token: int, step: int) -> bool:
+    """Whether the token beside this one is a part of the same word: shades of both then meet and do not overlap."""
+    other = token + step
+    if not 0 <= other < len(document.tokens) or document.words[token] < 0:
+        return False
+    return bool(document.words[other] == document.words[token])
 
 
 def _goes_on(document: DocumentScores, placed: Sequence[Placed], one: Placed) -> bool:

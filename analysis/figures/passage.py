@@ -67,7 +67,7 @@ def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) 
 def excerpt(document: DocumentScores, *, width: float, n_lines: int) -> list[Placed]:
     """The layout of the passage that shows the most rationale tokens, with as much before them as after.
 
-    A passage that begins with a sentence is preferred to one that shows a token more.
+    A passage that begins with a sentence is preferred to one that shows a token more. A text that fits is shown whole.
     """
     words = document.words
     begins = [i for i in range(len(words)) if words[i] >= 0 and (i == 0 or words[i] != words[i - 1])]
@@ -75,6 +75,9 @@ def excerpt(document: DocumentScores, *, width: float, n_lines: int) -> list[Pla
     starts = [i for i in begins if any(map(str.isalnum, token_text(document.tokens[i])))] or begins
     if not starts:
         raise ArgumentError(f"document {document.id}: no token of the text to draw")
+    whole = layout(document, begins[0], width=width, n_lines=n_lines)
+    if not any(is_cut(document, whole)):
+        return whole
     best, best_key = layout(document, starts[0], width=width, n_lines=n_lines), (-1.0, 0.0)
     for start in starts:
         placed = best if start == starts[0] else layout(document, start, width=width, n_lines=n_lines)

@@ -32,39 +32,48 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
             f"{escape(trace.full_label)} {percent(float(trace.full_probabilities.max()))} with all tokens",
         ),
     )
+    return facts(cards)
+
+
+def facts(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Cards in a row. rows: what, value and note of each, as HTML."""
     return (
         '<div class="al-cards">'
         + "".join(
             f'<div class="al-card"><div class="al-what">{what}</div><div class="al-value">{value}</div>'
             f'<div class="al-note">{note}</div></div>'
-            for what, value, note in cards
+            for what, value, note in rows
         )
         + "</div>"
     )
 
 
-def before_after(before: Trace, after: Trace) -> str:
-    """The facts of a text and of the edited text, side by side. Both traces have tokens."""
-    first = int(before.probabilities.argmax())
+def before_after(before: Trace, after: Trace, *, names: tuple[str, str] = ("before", "after")) -> str:
+    """The facts of two traces, of a text and of the edited text say, side by side. Both traces have tokens.
+
+    names: what each is called, plain text. The probability is that of the first one's verdict in both; a model that
+    does not know this class has none."""
     rows = (
         ("Verdict", escape(before.label), escape(after.label)),
-        (
-            f"Probability of {escape(before.label)}",
-            percent(float(before.probabilities[first])),
-            percent(float(after.probabilities[first])),
-        ),
+        (f"Probability of {escape(before.label)}", *(_probability(one, before.label) for one in (before, after))),
         ("Without removal", escape(before.full_label), escape(after.full_label)),
         ("Tokens", f"{before.lengths[-1]} of {len(before)}", f"{after.lengths[-1]} of {len(after)}"),
         ("FLOPs", _flops_of(before.flops), _flops_of(after.flops)),
+        ("Speedup", f"{before.speedup:.2f}x", f"{after.speedup:.2f}x"),
     )
     body = "".join(
         f'<tr{" class=al-changed" if old != new else ""}><th scope="row">{what}</th><td>{old}</td><td>{new}</td></tr>'
         for what, old, new in rows
     )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     return (
-        '<div class="al-player"><div class="al-detail"><table><thead><tr><td></td><th scope="col">before</th>'
-        f'<th scope="col">after</th></tr></thead><tbody>{body}</tbody></table></div></div>'
+        f'<div class="al-player"><div class="al-detail"><table><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></div>"
     )
+
+
+def _probability(trace: Trace, label: str) -> str:
+    return percent(float(trace.probabilities[trace.labels.index(label)])) if label in trace.labels else "none"
 
 
 def percent(probability: float) -> str:

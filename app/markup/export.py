@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,12 @@ from matplotlib.figure import Figure
 
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
-from app.markup import cards, pictures, render
+from app.markup import cards, pages, pictures, render
 from app.model.tracing import SPECIAL, Trace
 from app.sources.documents import Document
 
 MIME = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-PAGE_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: light-dark(#fff, #0e1117);
-  color: light-dark(#31333f, #fafafa); }
-main { max-width: 82rem; margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
-.al-legend { margin: 1rem 0; }
-"""
 
 
 def layer_table(trace: Trace) -> pd.DataFrame:
@@ -114,20 +105,14 @@ def html_page(trace: Trace, document: Document, *, subject: str) -> bytes:
         + render.legend(trace)
         + render.layer_grid(trace)
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(document.name)}, layer by layer</title>\n<style>{PAGE_STYLE}</style>\n{render.style()}\n"
-        f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    ).encode()
+    return pages.whole(f"{document.name}, layer by layer", body).encode()
 
 
 def record(trace: Trace, document: Document) -> DocumentScores:
     """The document as figures of the analysis layer take it."""
     return DocumentScores(
         id=document.name,
-        tokens=trace.pieces,
+        tokens=tuple(surface or piece for surface, piece in zip(trace.surfaces, trace.pieces, strict=True)),
         words=np.maximum(trace.words, SPECIAL),  # there, a query has no words
         rationale=trace.gold,
         scores={"cp": trace.scores.astype(np.float32)},
@@ -137,20 +122,28 @@ def record(trace: Trace, document: Document) -> DocumentScores:
     )
 
 
-def figure(trace: Trace, document: Document, *, kind: str, lines: int) -> bytes:
-    """The document's figure for a paper as png, svg or pdf: `lines` lines of the text at up to six layers."""
-    return pictures.draw(partial(_figure, trace, document, lines), kind)
+def figure(trace: Trace, document: Document, *, kind: str, lines: int, layers: Sequence[int] | None = None) -> bytes:
+    """The document's figure for a paper as png, svg or pdf: `lines` lines of the text at these layers, by default at
+    up to six."""
+    return pictures.draw(partial(_figure, trace, document, lines, layers), kind)
 
 
-def preview(trace: Trace, document: Document, *, lines: int) -> str:
+def preview(trace: Trace, document: Document, *, lines: int, layers: Sequence[int] | None = None) -> str:
     """The same figure as HTML."""
-    return pictures.picture(partial(_figure, trace, document, lines), "The figure")
+    return pictures.picture(partial(_figure, trace, document, lines, layers), "The figure")
 
 
-def _figure(trace: Trace, document: Document, lines: int) -> Figure:
+def _figure(trace: Trace, document: Document, lines: int, layers: Sequence[int] | None) -> Figure:
     from analysis.figures.document import document_figure
 
-    return document_figure(_report(record(trace, document)), n_lines=lines)
+    return document_figure(_report(record(trace, document)), n_lines=lines, layers=layers)
+
+
+def telling_layers(trace: Trace, most: int) -> list[int]:
+    """At most so many layers for a figure: the first, then those before which most tokens go, in order."""
+    gone = trace.present - trace.lengths
+    order = sorted(range(1, trace.layers), key=lambda layer: (-int(gone[layer]), layer))
+    return sorted([0, *order[: most - 1]])
 
 
 def _report(scores: DocumentScores) -> ReportData:

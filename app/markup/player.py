@@ -67,6 +67,37 @@ def layers_panel(trace: Trace) -> dict[str, Any]:
     }
 
 
+def side_panel(trace: Trace, *, title: str, match: NDArray[np.int64], marks: NDArray[np.bool_]) -> dict[str, Any]:
+    """A trace beside another one: a panel with a text of its own, see `layers_panel`. match: (n,) the token that is the
+    same on the other side, -1 for none; marks: (L, n) what differs there."""
+    notes = []
+    for layer in range(trace.layers):
+        gone = int(trace.present[layer] - trace.lengths[layer])
+        notes.append(
+            [
+                f"layer {layer}: {trace.lengths[layer]} of {len(trace)} {trace.unit}, {gone or 'none'} dropped here",
+                f"{int(marks[layer].sum())} differ from the other side",
+            ]
+        )
+    return {
+        **layers_panel(trace),
+        "title": title,
+        "notes": notes,
+        "side": True,
+        "tokens": [_token(trace, token) for token in range(len(trace))],
+        "pieces": _pieces(trace),
+        "match": [int(token) if token >= 0 else None for token in match],
+        "marks": marks.astype(int).tolist(),
+    }
+
+
+def beside(first: dict[str, Any], second: dict[str, Any], trace: Trace, other: Trace) -> dict[str, Any]:
+    """What the player needs for two sides with one slider; the panels are those of `trace` and `other`."""
+    data = drawn(trace, [first, second])
+    text = f"{identity(trace)}{identity(other)}"
+    return {**data, "text": text, "layers": max(trace.layers, other.layers), "tokens": [], "pieces": {}}
+
+
 def rounded(values: NDArray[Any]) -> list[Any]:
     """As lists; float32 has no more digits than this."""
     found: list[Any] = np.round(values.astype(np.float64), DIGITS).tolist()

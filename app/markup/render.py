@@ -94,14 +94,15 @@ def shades() -> str:
     )
 
 
-def legend(trace: Trace) -> str:
-    """What the signs mean, of those that the text has."""
+def legend(trace: Trace, *, sides: bool = False) -> str:
+    """What the signs mean, of those that the text has; `sides`: it stands beside another one."""
     counted = "tokens" if trace.tokens is None else "words and special tokens"
     return legend_of(
         f"enters the {term('layer')}, shaded by {term('contribution score')}: {shades()} ({term('n')}: the {counted} "
         "present when the layer decides)",
         f'<s class="cut">dropped</s> just before it, below the {term("threshold")}',
         '<span class="gone">gone</span> since an earlier layer',
+        *(['<span class="apart">dashed</span>: not so on the other side, or not there at all'] if sides else []),
         *signs_of_the_text(trace),
     )
 

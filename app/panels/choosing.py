@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus
 from app.server import state
 from app.sources import documents
@@ -16,7 +16,7 @@ from app.sources.documents import Document
 
 def choose_view() -> str:
     view = str(
-        st.segmented_control(
+        st.pills(  # they wrap on a narrow screen, each with its own border
             "View",
             state.VIEWS,
             default=state.LAYERS,
@@ -71,12 +71,16 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
     )
     example = examples[chosen]
     st.sidebar.caption(f"{len(example.words)} words, label {example.label}")
-    return documents.of_example(
-        example,
-        with_query=queries_differ(corpus),
-        labels=corpus.labels,
-        source=f"{title}, {split}",
-    )
+    return documents.of_split(corpus, split, title=title, only=example)[0]
+
+
+def texts(corpus: EraserCorpus | None) -> tuple[Document, ...]:
+    """All texts that could have been chosen: those of the split, or the lines of an uploaded file."""
+    if corpus is None:
+        found: tuple[Document, ...] = st.session_state.get("file", ())
+        return found
+    split = st.session_state.split
+    return documents.of_split(corpus, split, title=st.session_state.corpus)
 
 
 def choose_scale(*, large: bool) -> float:
@@ -136,6 +140,26 @@ def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: 
     evidence = f", {gold} of them marked as evidence" if gold else ""
     st.caption(f"Part {part} of {len(parts)}: words {start + 1} to {end}{evidence}")
     return document.part(start, end)
+
+
+def go_to(view: str) -> None:
+    """Another view, from a callback; where that stands in a fragment, the fragment begins with `leave_fragment`."""
+    st.session_state.update(view=view, leaving=True)
+
+
+def leave_fragment() -> None:
+    """Another view concerns the whole page and not only the fragment that a callback stands in."""
+    if st.session_state.pop("leaving", False):
+        st.rerun()
+
+
+def open_document(name: str, target: Mapping[str, Any], *, layer: int = 0) -> None:
+    """Show a document layer by layer, with the corpus, split, checkpoint and scale of `target`; for a callback, which
+    runs while the menus can still be set."""
+    st.session_state.update(target)
+    st.session_state.update(document=name, source=state.REVIEW, part=1)
+    go_to(state.LAYERS)
+    st.query_params["layer"] = str(layer)
 
 
 def _text_changed() -> None:

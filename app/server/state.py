@@ -5,13 +5,15 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     everywhere      view checkpoint source corpus split document scale part talk about tour tour-back tour-next
                     tour-close; without any checkpoint: stop make
     own text        text query upload row rows verdicts-open save-verdicts
-    Layer by layer  show joined player player-talk
+    Layer by layer  show joined player player-talk without survey stop-survey elsewhere
     Compare         methods run-METHOD stop-method player-compare
+    Side by side    differs scale2 checkpoint2 document2 text2 player-sides
     What if         what with apply undo redo reset player-edit player-after faithful
     Budget          scale measure
-    Corpus          report figure metric method other at order documents open open-document save-report
-                    limit evaluate stop use-checkpoint
-    Take away       save-png save-svg save-pdf save-csv save-html save-scores lines
+    Trust           scale measured survey stop-survey changed sure wrong
+    Corpus          report figure metric method other at order label only length documents open open-document
+                    save-report limit evaluate stop use-checkpoint
+    Take away       save-png save-svg save-pdf save-gif save-mp4 save-csv save-html save-scores lines layers
 
 Those of ADDRESS stand in the page's address, by Streamlit's own binding: reload, Back and a copied address restore
 them. What is left out there has its default. The layer stands there too, see app/markup/static/address.js.
@@ -26,11 +28,13 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-VIEWS = LAYERS, COMPARE, WHAT_IF, BUDGET, CORPUS, TAKE_AWAY, HOW = (
+VIEWS = LAYERS, COMPARE, SIDES, WHAT_IF, BUDGET, TRUST, CORPUS, TAKE_AWAY, HOW = (
     "Layer by layer",
     "Compare methods",
+    "Side by side",
     "What if",
     "Budget",
+    "Trust",
     "Corpus",
     "Take away",
     "How it works",
@@ -38,6 +42,7 @@ VIEWS = LAYERS, COMPARE, WHAT_IF, BUDGET, CORPUS, TAKE_AWAY, HOW = (
 OWN_VIEW = "Your text"  # a view of earlier versions, in old links: now a source
 SOURCES = REVIEW, OWN_TEXT = "A review", "Your own text"
 SHOWS = ONE_LAYER, ALL_LAYERS, NUMBERS = "One layer", "All layers", "Numbers"
+DIFFERENCES = BY_SCALE, BY_CHECKPOINT, BY_TEXT, BY_EDIT = "Threshold scale", "Checkpoint", "Text", "Edited text"
 ORDERS = BEST, WORST, DISAGREEMENT = "Best first", "Worst first", "Largest disagreement"
 DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")
 MAX_METHODS = 6
@@ -49,7 +54,7 @@ EXAMPLE = (
     "the film becomes one of the most moving things I have seen this year ."
 )
 ADDRESS = ("view", "checkpoint", "source", "corpus", "split", "document", "part", "scale", "show", "joined", "methods",
-           "text", "query", "talk")  # fmt: skip
+           "differs", "scale2", "checkpoint2", "document2", "text", "query", "talk")  # fmt: skip
 NAMED = ("checkpoint", "corpus", "split", "document")  # what a server may not have
 
 

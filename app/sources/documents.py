@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.eraser import EraserExample
+from adapler.data import queries_differ
+from adapler.data.eraser import EraserCorpus, EraserExample
 from analysis.documents.alignment import align
 
 MAX_CHARACTERS = 20_000
@@ -82,6 +83,18 @@ def of_example(
         query=" ".join(example.query.split()) if with_query else "",
         labels=labels,
         source=source,
+    )
+
+
+def of_split(
+    corpus: EraserCorpus, split: str, *, title: str, only: EraserExample | None = None
+) -> tuple[Document, ...]:
+    """All documents of a split, or `only` one of them, as the model is given them; `title` is the corpus's for the
+    reader."""
+    with_query, source = queries_differ(corpus), f"{title}, {split}"
+    return tuple(
+        of_example(example, with_query=with_query, labels=corpus.labels, source=source)
+        for example in (corpus.splits[split] if only is None else (only,))
     )
 
 

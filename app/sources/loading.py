@@ -137,8 +137,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
 def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
+    return read_checkpoint(Path(folder), stamp=stamp)
+
+
+def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
+    """The model in a folder, read anew; `stamp` becomes part of its key. Raises CheckpointError."""
     try:
-        model = AdapLeRForSequenceClassification.from_pretrained(Path(folder)).eval()
+        model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
         return Checkpoint(model, load_tokenizer(folder), f"{folder}:{stamp}")
     except AdapLeRError as error:
         raise CheckpointError(str(error)) from error
@@ -175,6 +180,12 @@ def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:
 def load_corpus(path: Path) -> EraserCorpus:
     """Raises DataError for what is not a corpus in ERASER layout."""
     return read_corpus(path)
+
+
+def public_name(path: Path, name: str) -> str:
+    """A path inside the repository as it is typed there; any other is called `name`, not by its folders."""
+    absolute = path.resolve()
+    return absolute.relative_to(ROOT).as_posix() if absolute.is_relative_to(ROOT) else name
 
 
 def without_path(error: Exception | str, path: Path, name: str) -> str:

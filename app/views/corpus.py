@@ -12,12 +12,13 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.output.report import RationaleReport
-from app.panels import common
+from app.panels import choosing, common
 from app.server import state
 from app.sources import loading
 from app.work import jobs, reports
 
 LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
+ANY, CHANGED, WRONG = "any", "verdict changed by removal", "wrong"
 SECONDS_PER_LOOK = 1.0
 KEPT: dict[str, Any] = {"persist_state": "session"}  # menus outlive a look at another view
 
@@ -92,7 +93,7 @@ def _figure(report: RationaleReport, *, key: str) -> None:
 
 
 def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: reports.Origin) -> None:
-    st.subheader("Documents")
+    st.header("Documents")
     metrics = [metric for metric in report.metrics if not metric.startswith(("aopc", "loo"))]
     preferred = sorted(report.methods, key=lambda method: method not in ("cp", "saliency"))
     preferred.sort(key=lambda method: method != "cp")
@@ -105,7 +106,12 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     state.fit("at", range(report.n_layers))
     layer = columns[3].selectbox("At layer", range(report.n_layers), key="at", **KEPT)
     order = st.segmented_control("Order", state.ORDERS, default=state.BEST, key="order", required=True, **KEPT)
-    table = reports.document_table(report, metric=metric, method=method, other=other, layer=layer, order=str(order))
+    only = _filter(report)
+    table = reports.document_table(
+        report, metric=metric, method=method, other=other, layer=layer, order=str(order), only=only
+    )
+    if only != reports.Filter():
+        st.caption(f"{len(table)} of {len(report.documents) - report.n_skipped} documents")
     names = table["document"].tolist()
     corpus = reports.corpus_of(report, corpora)
     opens = corpus is not None and origin.checkpoint is not None
@@ -138,7 +144,14 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         state.fit("open", names)
         left, right = st.columns([4, 1], vertical_alignment="bottom")
         chosen = left.selectbox("Open a document: click its row's box, or choose it here", names, key="open")
-        right.button("Open", key="open-document", width="stretch", on_click=_open, args=[chosen, target, layer])
+        right.button(
+            "Open",
+            key="open-document",
+            width="stretch",
+            on_click=choosing.open_document,
+            args=[chosen, target],
+            kwargs={"layer": layer},
+        )
     st.download_button(
         "Report as HTML",
         partial(reports.page, report),
@@ -149,22 +162,34 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     )
 
 
+def _filter(report: RationaleReport) -> reports.Filter:
+    """Which documents are listed: label, removal changes the verdict, wrong, length."""
+    labels = [ANY, *sorted({document.label for document in report.documents})]
+    sizes = [document.tokens for document in report.documents]
+    least, most = min(sizes, default=0), max(sizes, default=0)
+    state.fit("label", labels)
+    bounds = st.session_state.get("length", (least, most))
+    if not least <= bounds[0] <= bounds[1] <= most:  # of another report
+        del st.session_state["length"]
+    columns = st.columns([1, 2, 2])
+    label = columns[0].selectbox("Label", labels, key="label", **KEPT)
+    kinds = columns[1].pills("Only", (CHANGED, WRONG), selection_mode="multi", key="only", **KEPT)
+    tokens = None
+    if least < most:
+        bounds = columns[2].slider("Tokens", least, most, value=(least, most), key="length", **KEPT)
+        tokens = None if bounds == (least, most) else bounds
+    return reports.Filter(None if label == ANY else label, CHANGED in kinds, WRONG in kinds, tokens)
+
+
 def _picked(names: list[str], target: Mapping[str, Any], layer: int) -> None:
     rows = st.session_state.documents["selection"]["rows"]
     if rows and rows[0] < len(names):
-        _open(names[rows[0]], target, layer)
-
-
-def _open(name: str, target: Mapping[str, Any], layer: int) -> None:
-    """Show a document of the report's corpus, layer by layer."""
-    st.session_state.update(target)
-    st.session_state.update(document=name, source=state.REVIEW, view=state.LAYERS, part=1)
-    st.query_params["layer"] = str(layer)
+        choosing.open_document(names[rows[0]], target, layer=layer)
 
 
 def evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
     """Make a report of what the sidebar has chosen; a timer looks after it while it runs, whoever has started it."""
-    st.subheader("Make a report")
+    st.header("Make a report")
     running = st.session_state.get("job") is not None or jobs.running() is not None
     st.fragment(_evaluate, run_every=SECONDS_PER_LOOK if running else None)(
         checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale
@@ -181,8 +206,10 @@ def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split:
     if code is None:
         left, right = st.columns([4, 1], vertical_alignment="bottom")
         what = "Evaluating" if job.kind == jobs.EVALUATION else "Training the checkpoint"
-        now = f"{job.progress:.0%}" if job.progress else "starting ..."
-        left.progress(job.progress, text=common.literal(f"{what} {job.name}: {now}"))
+        share = job.progress
+        # before the first bar and after the last one there is work that no bar tells of
+        now = "loading the model" if not share else "writing the report" if share >= 1 else f"{share:.0%}"
+        left.progress(share, text=common.literal(f"{what} {job.name}: {now}, {job.seconds:.0f} s"))
         if right.button("Stop", key="stop", width="stretch"):
             job.stop()
             st.session_state.job = None

@@ -16,7 +16,7 @@ from app.model.tracing import Trace
 
 def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
     """trace: of tokens."""
-    st.subheader("By layer")
+    st.header("By layer")
     table = curves.agreement(found, layers=trace.layers).dropna()
     if not table.empty:
         left, right = st.columns(2)

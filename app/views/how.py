@@ -70,13 +70,13 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
     layer = 0 if token is None else int(trace.depth[token])
     n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
     eta = limit * n / scale if scale else 0.0
-    st.subheader("1. Every token gets a score")
+    st.header("1. Every token gets a score")
     st.latex(r"s_i = W_2\,\mathrm{act}(W_1 h_i + b_1) + b_2 \qquad S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
     st.markdown(
         f"A Contribution Predictor, two small matrices, reads the state $h_i$ of each of the $n$ tokens that are left. "
         f"At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$."
     )
-    st.subheader("2. Tokens below the threshold are dropped")
+    st.header("2. Tokens below the threshold are dropped")
     st.latex(r"\delta = c\,\frac{\eta}{n} \qquad \text{token } i \text{ is dropped if } S_i < \delta")
     st.markdown(
         rf"$\eta$ is learned for each layer and $c$ is the threshold scale. At layer {layer}: "
@@ -89,7 +89,7 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
             rf"The word **{word}** scores $S = {score:.4f}$ there, and ${score:.4f} < {limit:.4f}$: dropped. "
             "[CLS] is never dropped, as the classifier reads its last state."
         )
-    st.subheader("3. Fewer tokens, less to compute")
+    st.header("3. Fewer tokens, less to compute")
     table = pd.DataFrame(
         {
             "layer": range(trace.layers),
@@ -110,7 +110,7 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
         rf"In all ${trace.plain_flops / 1e9:.2f}$ GFLOPs without removal, ${trace.flops / 1e9:.2f}$ with it: "
         rf"${trace.speedup:.2f}$ times fewer."
     )
-    st.subheader("The words of this page")
+    st.header("The words of this page")
     st.dataframe(
         pd.DataFrame({"word": TERMS.keys(), "meaning": TERMS.values()}),
         hide_index=True,

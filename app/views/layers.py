@@ -7,14 +7,18 @@ import streamlit as st
 from app.markup import cards, export, render, strip
 from app.markup import player as drawing
 from app.model.tracing import Trace, join_words
-from app.panels import choosing, player
+from app.panels import choosing, common, elsewhere, player
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
+from app.views import what_if
 from app.work import results
 
 
-def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+def show(
+    checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, place: elsewhere.Place | None
+) -> None:
+    """place: where other uses of a word are looked for; None where there is no corpus."""
     if told := strip.strip(trace):
         st.html(told)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
@@ -36,7 +40,7 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
         return
     # a fragment: a token that is picked leaves the rest of the page alone
     mode = drawing.ALL if chosen == state.ALL_LAYERS else drawing.ONE
-    st.fragment(_text)(checkpoint, document, drawn, mode=mode, scale=scale)
+    st.fragment(_text)(checkpoint, document, drawn, mode=mode, scale=scale, place=place)
     st.html(render.legend(drawn))
 
 
@@ -47,11 +51,26 @@ def talk(trace: Trace) -> None:
     player.show(data, key="player-talk", leave=choosing.leave_talk)
 
 
-def _text(checkpoint: Checkpoint, document: Document, drawn: Trace, *, mode: str, scale: float) -> None:
+def _text(
+    checkpoint: Checkpoint,
+    document: Document,
+    drawn: Trace,
+    *,
+    mode: str,
+    scale: float,
+    place: elsewhere.Place | None,
+) -> None:
+    choosing.leave_fragment()
     token = player.show(drawing.drawn(drawn, [drawing.layers_panel(drawn)], mode=mode), key="player")
     if token is not None:
         found = results.load_comparisons(checkpoint, document, state.chosen_methods(), threshold_scale=scale)
         player.token_table(drawn, found, token)
+        word = int(drawn.words[token])
+        if word >= 0:
+            label = common.literal(f"What happens without {document.words[word]}?")
+            st.button(label, key="without", on_click=what_if.start, args=[document, word])
+        if place is not None and word >= 0:
+            elsewhere.show(checkpoint, document.words[word], place, shown=document, layers=drawn.layers)
 
 
 def numbers(trace: Trace) -> None:

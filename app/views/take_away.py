@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from app.markup import export
+from app.markup import animation, export
 from app.model import comparing
 from app.model.tracing import Trace, join_words
 from app.panels import common
@@ -18,32 +18,52 @@ from app.sources.documents import Document
 from app.sources.loading import Checkpoint
 from app.work import results
 
+MOST_LAYERS = 6  # in a figure, to begin with
+
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
     """name: of the checkpoint in the menu."""
     joined = bool(st.session_state.get("joined"))
     drawn = join_words(trace) if joined else trace
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
-    st.subheader("Figure for a paper")
-    lines = st.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
+    st.header("Figure for a paper")
+    left, right = st.columns(2)
+    lines = left.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
+    if not set(st.session_state.get("layers", ())) <= set(range(drawn.layers)):
+        del st.session_state["layers"]  # of a model that has more
+    chosen = right.multiselect(
+        "Layers",
+        range(drawn.layers),
+        default=export.telling_layers(drawn, MOST_LAYERS),
+        key="layers",
+        persist_state="session",
+        help="At first those before which most tokens go.",
+    )
+    layers = tuple(sorted(chosen)) or (0,)
     try:
-        preview = results.load_preview(drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines)
+        preview = results.load_preview(
+            drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines, layers=layers
+        )
     except AdapLeRError as error:  # a text without a word to draw
         common.problem(error)
     else:
         st.html(preview)
-        st.caption("Up to six layers, the passage with the most evidence; dropped tokens are pale.")
+        st.caption(
+            "The passage with the most evidence. The darker a token, the higher its score, from 0 to 8 times 1/n; "
+            "dropped tokens are pale, the human rationale is underlined."
+        )
         with st.container(horizontal=True):
             for kind, mime in export.MIME.items():
                 st.download_button(
                     kind.upper(),
-                    partial(export.figure, drawn, document, kind=kind, lines=lines),
+                    partial(export.figure, drawn, document, kind=kind, lines=lines, layers=layers),
                     file_name=f"{stem}.{kind}",
                     mime=mime,
                     key=f"save-{kind}",
                     on_click="ignore",
                 )
-    st.subheader("Tables and page")
+        _animation(drawn, document, stem)
+    st.header("Tables and page")
     st.caption(
         "Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file. Text that a "
         "spreadsheet would run as a formula has an apostrophe before it."
@@ -68,8 +88,28 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     _link()
 
 
+def _animation(drawn: Trace, document: Document, stem: str) -> None:
+    st.header("Animation")
+    can_film = animation.encoder() is not None
+    st.caption(
+        "What Play shows, a layer after the other, for slides."
+        + ("" if can_film else " An MP4 needs ffmpeg on the server's path, or `pip install imageio-ffmpeg`.")
+    )
+    with st.container(horizontal=True):
+        for kind, mime in animation.MIME.items():
+            st.download_button(
+                kind.upper(),
+                partial(animation.animation, drawn, document, kind),
+                file_name=f"{stem}.{kind}",
+                mime=mime,
+                key=f"save-{kind}",
+                on_click="ignore",
+                disabled=kind == "mp4" and not can_film,
+            )
+
+
 def _link() -> None:
-    st.subheader("Link")
+    st.header("Link")
     if st.session_state.source == state.OWN_TEXT:
         if st.session_state.get("upload") is not None:
             st.info("The link does not hold your file: it shows the page with these settings.")

@@ -10,7 +10,7 @@ from app.markup import player as drawing
 from app.model import edits as editing
 from app.model.edits import Edit
 from app.model.tracing import Trace, join_words
-from app.panels import common, player
+from app.panels import choosing, common, player
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
@@ -22,6 +22,13 @@ History = list[dict[int, Edit]]  # each entry has all edits of the text by then;
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
     """trace: of tokens."""
     st.fragment(_show)(checkpoint, document, trace, scale=scale)
+
+
+def start(document: Document, word: int) -> None:
+    """For a callback elsewhere: show this view with the word deleted."""
+    edits: History = [{}, {word: Edit(editing.DELETE)}]
+    st.session_state.update(edits_of=document, edits=edits, undone=[])
+    choosing.go_to(state.WHAT_IF)
 
 
 def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
@@ -50,7 +57,7 @@ def _history(document: Document) -> History:
 
 
 def _controls(document: Document, word: int | None, history: History) -> None:
-    kind = st.segmented_control(
+    kind = st.pills(
         "What happens to the word",
         editing.KINDS,
         default=editing.DELETE,
@@ -102,7 +109,7 @@ def _difference(
     checkpoint: Checkpoint, document: Document, trace: Trace, edits: dict[int, Edit], *, scale: float
 ) -> None:
     said = "; ".join(edit.said(document.words[word]) for word, edit in sorted(edits.items()))
-    st.subheader("Before and after")
+    st.header("Before and after")
     st.caption(common.literal(said))
     if not editing.apply(document.words, document.rationale, edits, mask=checkpoint.tokenizer.mask_token).words:
         st.info("No word is left.")

@@ -20,7 +20,7 @@ from adapler.errors import ArgumentError, run_command
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.output.report import RationaleReport
 from analysis.rationale_eval import evaluate
-from app.sources.loading import ROOT, weights_checksum
+from app.sources.loading import public_name, weights_checksum
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         limit=asked.limit,
         cache=_cache(),
     )
-    adapler, data = _public(asked.adapler, asked.checkpoint), _public(asked.data, asked.corpus)
+    adapler, data = public_name(asked.adapler, asked.checkpoint), public_name(asked.data, asked.corpus)
     command = ["python", "-m", "analysis.rationale_eval", "--adapler", adapler, "--data", data, "--split", asked.split]
     command += ["--threshold-scale", f"{asked.threshold_scale:g}"]
     command += [] if asked.limit is None else ["--limit", str(asked.limit)]
@@ -58,12 +58,6 @@ def _cache() -> str | None:
         return str(ScoreCache(default_folder()).folder)
     except ArgumentError:
         return None
-
-
-def _public(path: Path, name: str) -> str:
-    """A path inside the repository as it is typed there; of any other only the name in the menu."""
-    absolute = path.resolve()
-    return absolute.relative_to(ROOT).as_posix() if absolute.is_relative_to(ROOT) else name
 
 
 def _save(report: RationaleReport, output: Path) -> None:

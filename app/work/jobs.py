@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from threading import Lock
@@ -33,6 +34,7 @@ class Job:
 
     def __init__(self, command: list[str], *, kind: str, name: str) -> None:
         self.kind, self.name = kind, name
+        self._started = time.monotonic()
         self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace", suffix=".log")
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
@@ -44,6 +46,11 @@ class Job:
         """From 0 to 1, as far as the command's bars tell."""
         found = re.findall(r"(\d+)%\|", self._tail())
         return int(found[-1]) / 100 if found else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since it was started."""
+        return time.monotonic() - self._started
 
     @property
     def code(self) -> int | None:

@@ -15,6 +15,7 @@ import streamlit as st
 from adapler.errors import ArgumentError, DataError
 from analysis.metrics.registry import get_metric
 from analysis.output.report import RationaleReport
+from analysis.results.records import DocumentRecord
 from analysis.results.report_json import SCHEMA_VERSION
 from analysis.results.wording import higher_is_better
 from app.markup import pictures
@@ -143,10 +144,36 @@ def figure(_report: RationaleReport, key: str, kind: str) -> str:
     return pictures.picture(lambda: _report.figure(kind), FIGURES[kind])
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which documents of a report are listed.
+
+    label    gold; None: any
+    changed  only those whose verdict removal changes
+    wrong    only those whose verdict, with removal where there is some, is not the gold label
+    tokens   fewest and most; None: any number
+    """
+
+    label: str | None = None
+    changed: bool = False
+    wrong: bool = False
+    tokens: tuple[int, int] | None = None
+
+    def takes(self, document: DocumentRecord) -> bool:
+        verdict = document.adapler_prediction or document.prediction
+        return (
+            (self.label is None or document.label == self.label)
+            and not (self.changed and document.adapler_prediction in (None, document.prediction))
+            and not (self.wrong and verdict in (None, document.label))
+            and (self.tokens is None or self.tokens[0] <= document.tokens <= self.tokens[1])
+        )
+
+
 def document_table(
-    report: RationaleReport, *, metric: str, method: str, other: str, layer: int, order: str
+    report: RationaleReport, *, metric: str, method: str, other: str, layer: int, order: str, only: Filter | None = None
 ) -> pd.DataFrame:
-    """A row a scored document: its labels, size, the metric of two methods at a layer, and their difference."""
+    """A row a scored document that `only` takes: its labels, size, the metric of two methods at a layer, and their
+    difference."""
     values = report.values[..., report.metrics.index(metric)]  # (M, L, D)
     columns = {}
     for name in (method, other):
@@ -161,6 +188,7 @@ def document_table(
             "document": [document.id for document in report.documents],
             "gold": [document.label for document in report.documents],
             "predicted": [document.adapler_prediction or document.prediction for document in report.documents],
+            "without removal": [document.prediction for document in report.documents],
             first: columns[method],
             second: columns[other],
             "difference": gap,
@@ -169,7 +197,8 @@ def document_table(
         }
     )
     key = {DISAGREEMENT: np.abs(gap)}.get(order, columns[method])
-    table = table[~np.isnan(columns[method])]
+    taken = np.array([only is None or only.takes(document) for document in report.documents], dtype=np.bool_)
+    table = table[~np.isnan(columns[method]) & taken]
     falling = order == DISAGREEMENT or (order == BEST) == higher_is_better(metric)
     places = np.argsort(-key[table.index] if falling else key[table.index], kind="stable")
     ordered: pd.DataFrame = table.iloc[places].reset_index(drop=True)

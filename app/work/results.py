@@ -149,6 +149,15 @@ def measure(checkpoint: Checkpoint, document: Document, *, threshold_scale: floa
 
 
 @st.cache_data(max_entries=16, show_spinner="Drawing ...", scope="session")
-def load_preview(_trace: tracing.Trace, document: Document, key: str, *, scale: float, joined: bool, lines: int) -> str:
+def load_preview(
+    _trace: tracing.Trace,
+    document: Document,
+    key: str,
+    *,
+    scale: float,
+    joined: bool,
+    lines: int,
+    layers: tuple[int, ...],
+) -> str:
     """`export.preview` of a trace, known by what it was made from: `key` is the checkpoint's."""
-    return export.preview(_trace, document, lines=lines)
+    return export.preview(_trace, document, lines=lines, layers=layers)

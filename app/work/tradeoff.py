@@ -16,10 +16,12 @@ import pandas as pd
 import streamlit as st
 
 from adapler.errors import AdapLeRError
+from app.model.survey import share_interval
 from app.sources.loading import CHECKPOINTS
 from app.work import reports
 
-COLUMNS = ("measured", "scale", "score", "speedup", "reference", "documents", "metric", "file")
+COLUMNS = ("measured", "scale", "score", "low", "high", "speedup", "reference", "agreement", "agreement_low",
+           "agreement_high", "documents", "metric", "file")  # fmt: skip
 
 
 def curve(
@@ -28,7 +30,8 @@ def curve(
     """(COLUMNS, a row for each threshold scale that was measured; files that could not be read).
 
     name: of the checkpoint in the menu `checkpoints`; results: folders with one of its name below; found: the menu
-    of reports. `score` is that with removal, `reference` that without, both on as many documents as it says.
+    of reports. `score` is that with removal, `reference` that without, both on as many documents as it says;
+    `agreement` is the share of the same label with and without. Intervals of both are Wilson's, of a share.
     """
     rows: list[dict[str, Any]] = []
     unread = []
@@ -45,7 +48,16 @@ def curve(
             continue
         if summary is not None and reports.origin_of(summary["meta"], checkpoints).checkpoint == name:
             rows.append({**summary["point"], "file": title})
-    return pd.DataFrame(rows, columns=COLUMNS), unread
+    return pd.DataFrame([row | _intervals(row) for row in rows], columns=COLUMNS), unread
+
+
+def _intervals(row: Mapping[str, Any]) -> dict[str, float]:
+    found = {}
+    for value, low, high in (("score", "low", "high"), ("agreement", "agreement_low", "agreement_high")):
+        share = row.get(value)
+        if share is not None and row["documents"] and (value == "agreement" or row["metric"] == "accuracy"):
+            found[low], found[high] = share_interval(round(share * row["documents"]), row["documents"])
+    return found
 
 
 def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[Path]:
@@ -66,7 +78,12 @@ def _evaluation(path: Path) -> list[dict[str, Any]]:
         "file": path.name,
     }
     return [
-        {"scale": float(one["threshold_scale"]), "score": float(one["score"]), "speedup": float(one["speedup"])}
+        {
+            "scale": float(one["threshold_scale"]),
+            "score": float(one["score"]),
+            "speedup": float(one["speedup"]),
+            "agreement": float(one["agreement"]) if "agreement" in one else None,
+        }
         | shared
         for one in content["hard"]
     ]
@@ -84,6 +101,7 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
         "score": report.adapler_accuracy,
         "speedup": report.speedup,
         "reference": report.accuracy,
+        "agreement": report.agreement,
         "documents": len(report.documents),
         "metric": "accuracy",
     }

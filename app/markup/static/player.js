@@ -34,13 +34,13 @@ const facts = panel => {
 const fate = (panel, token) => panel.depth === null ? "" :
     panel.depth[token] === panel.layers ? "never dropped" : `dropped before layer ${panel.depth[token]}`;
 
-const tip = (data, panel, layer, token) => {
-    const is = facts(panel), parts = [data.tokens[token].name];
-    if (data.tokens[token].flags & UNKNOWN) parts.push("not in the vocabulary");
+const tip = (panel, layer, token) => {
+    const is = facts(panel), parts = [panel.tokens[token].name];
+    if (panel.tokens[token].flags & UNKNOWN) parts.push("not in the vocabulary");
     if (is.depth(token) < layer) return [...parts, fate(panel, token)].join(" | ");
     const n = panel.n[is.row(layer)];
     parts.push(`score ${is.score(layer, token).toFixed(4)} = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`);
-    const pieces = data.pieces[token];
+    const pieces = panel.pieces[token];
     if (pieces && panel.thresholds !== null) {
         parts.push("kept while one of its wordpieces is: " + pieces.map(one => `${one.name} ` + (one.depth < layer
             ? `dropped before layer ${one.depth}` : one.scores[layer].toFixed(4))).join(", "));
@@ -51,12 +51,12 @@ const tip = (data, panel, layer, token) => {
 };
 
 // The whole text; `paint(layer)` changes classes only, so that nothing moves.
-const textOf = (data, panel, on) => {
+const textOf = (panel, on) => {
     const box = make("div", "al-text"), spans = [];
     box.dir = "auto";
     box.setAttribute("role", "group");
     let run = null;
-    data.tokens.forEach((token, number) => {
+    panel.tokens.forEach((token, number) => {
         const gold = Boolean(token.flags & GOLD), before = token.space ? " " : "";
         if (gold && run === null) { box.append(before, run = make("u", "gold")); }
         else if (gold) run.append(before);
@@ -74,15 +74,17 @@ const textOf = (data, panel, on) => {
         box.setAttribute("aria-label", `${panel.title ? `${panel.title} at` : "Tokens at"} layer ${layer}`);
         spans.forEach((span, token) => {
             const kind = is.kind(layer, token), ratio = is.ratio(layer, token), names = [kind];
-            if (data.tokens[token].flags & UNKNOWN) names.push("unk");
+            if (panel.tokens[token].flags & UNKNOWN) names.push("unk");
+            const apart = Boolean(panel.marks?.[layer][token]);
+            if (apart) names.push("apart");
             if (kind === "on" && panel.selected?.[is.row(layer)][token]) names.push("sel");
             if (ratio < 0) names.push("neg");
             if (token === picked) names.push("pick");
             span.className = names.join(" ");
             span.style.setProperty("--a", (kind === "on" ? shade(Math.abs(ratio)) : 0).toFixed(2));
-            const said = tip(data, panel, layer, token);
+            const said = tip(panel, layer, token) + (apart ? " | differs from the other side" : "");
             span.title = said;
-            span.setAttribute("aria-label", `${data.tokens[token].text}: ${said}`);
+            span.setAttribute("aria-label", `${panel.tokens[token].text}: ${said}`);
             span.setAttribute("aria-pressed", String(token === picked));
         });
     };
@@ -110,9 +112,10 @@ const textOf = (data, panel, on) => {
 // One layer's head and text.
 const rowOf = (data, panel, on) => {
     const section = make("section", panel.title ? "al-method" : "al-layer"), head = make("div", "al-head");
-    const text = textOf(data, panel, on);
+    const text = textOf(panel, on);
     section.append(head, text.box);
-    const paint = (layer, picked) => {
+    const paint = (asked, picked) => {
+        const layer = Math.min(asked, panel.layers - 1); // a model may have fewer than the one beside it
         head.replaceChildren();
         const count = panel.depth?.filter(depth => depth > layer).length;
         if (panel.title) {
@@ -120,8 +123,8 @@ const rowOf = (data, panel, on) => {
             for (const line of panel.notes[facts(panel).row(layer)]) head.append(make("div", "al-count", line));
         } else {
             const left = make("div", "al-count"), bar = make("div", "al-bar"), fill = make("i");
-            left.append(make("b", "", count), ` of ${plural(data.tokens.length, data.unit)}`);
-            fill.style.width = `${100 * count / data.tokens.length}%`;
+            left.append(make("b", "", count), ` of ${plural(panel.tokens.length, data.unit)}`);
+            fill.style.width = `${100 * count / panel.tokens.length}%`;
             bar.append(fill);
             const gone = panel.depth.filter(depth => depth === layer).length;
             head.append(make("div", "al-name", `Layer ${layer}`), left, bar,
@@ -133,11 +136,11 @@ const rowOf = (data, panel, on) => {
 };
 
 // A picked token's way through the layers.
-const detailsOf = (data, panel, token, on) => {
+const detailsOf = (panel, token, on) => {
     const is = facts(panel), box = make("div", "al-detail"), last = panel.layers - 1, depth = panel.depth[token];
     box.setAttribute("role", "region");
-    box.setAttribute("aria-label", "The chosen token");
-    const name = data.tokens[token].text, close = make("button", "al-close", "\u00d7");
+    box.setAttribute("aria-label", panel.side ? `The chosen token, ${panel.title}` : "The chosen token");
+    const name = panel.tokens[token].text, close = make("button", "al-close", "\u00d7");
     close.type = "button";
     close.setAttribute("aria-label", "Close");
     close.addEventListener("click", () => on.pick(null));
@@ -145,12 +148,13 @@ const detailsOf = (data, panel, token, on) => {
     said.setAttribute("role", "status");
     const value = layer => `${is.ratio(layer, token).toFixed(2)}/n`;
     const limit = layer => `${(panel.thresholds[layer] * panel.n[layer]).toFixed(2)}/n`;
+    if (panel.side) said.append(`${panel.title}: `);
     said.append(make("b", "", name), depth > last
-        ? (data.tokens[token].flags & SPECIAL && token === 0
+        ? (panel.tokens[token].flags & SPECIAL && token === 0
             ? " is never dropped: the classifier reads its last state."
             : ` is read by all ${panel.layers} layers. At the last one it scores ${value(last)}, and the threshold is ${limit(last)}.`)
         : `${depth ? ` is read up to layer ${depth - 1} and` : " is"} dropped before layer ${depth}: `
-            + (data.pieces[token] ? "all its wordpieces score" : `it scores ${value(depth)},`)
+            + (panel.pieces[token] ? "all its wordpieces score" : `it scores ${value(depth)},`)
             + ` less than the threshold ${limit(depth)}.`);
     const table = make("table"), rows = [["layer"], ["score"], ["times 1/n"], ["threshold"], ["rank"], ["fate"]];
     for (let layer = 0; layer <= Math.min(last, depth); layer++) {
@@ -176,19 +180,21 @@ const detailsOf = (data, panel, token, on) => {
     scroll.setAttribute("aria-label", "Its numbers by layer");
     scroll.append(table);
     box.append(close, said, scroll);
-    if (data.pieces[token]) {
+    if (panel.pieces[token]) {
         box.append(make("p", "al-note", "A word has the sum of its wordpieces' scores and goes with the last of them: "
-            + data.pieces[token].map(one => `${one.name} ${one.depth === panel.layers ? "stays" : `goes before layer ${one.depth}`}`).join(", ") + "."));
+            + panel.pieces[token].map(one => `${one.name} ${one.depth === panel.layers ? "stays" : `goes before layer ${one.depth}`}`).join(", ") + "."));
     }
     return box;
 };
 
-export default function ({data, parentElement, setStateValue, setTriggerValue}) {
-    const address = window.alAddress;
+const askedFor = () => new URL(location.href).searchParams.get("layer");
+
+export default function player({data, parentElement, setStateValue, setTriggerValue}) {
+    const address = () => window.alAddress; // its script may run after this one
     let root = parentElement.querySelector(".al-player");
     if (!root) parentElement.append(root = make("div", "al-player"));
     const kept = root.kept ??= {layer: null, picked: null, text: null, data: null};
-    const last = data.layers - 1, asked = Number(address?.read() ?? NaN);
+    const last = data.layers - 1, asked = Number((address() ?? {read: askedFor}).read() ?? NaN);
     const inside = layer => Math.min(last, Math.max(0, Math.round(layer)));
     if (kept.layer === null) kept.layer = Number.isFinite(asked) ? inside(asked) : inside(data.start);
     kept.layer = inside(kept.layer);
@@ -220,12 +226,17 @@ export default function ({data, parentElement, setStateValue, setTriggerValue}) 
         controls.append(leave);
     }
 
+    const panels = data.panels.map(panel => ({tokens: data.tokens, pieces: data.pieces, ...panel}));
+    const sides = panels.some(panel => panel.side); // each has a text of its own, and knows its place on the other
+    const pickOn = number => (token => {
+        if (sides && kept.side !== number) { kept.side = number; kept.picked = null; }
+        kept.picked = kept.picked === token ? null : token;
+        draw();
+        if (!sides) setStateValue("picked", kept.picked === null ? null : {text: data.text, token: kept.picked});
+    });
+    const pickedOn = number => !sides || kept.picked === null || kept.side === number ? kept.picked
+        : panels[kept.side].match[kept.picked];
     const on = {
-        pick: token => {
-            kept.picked = kept.picked === token ? null : token;
-            draw();
-            setStateValue("picked", kept.picked === null ? null : {text: data.text, token: kept.picked});
-        },
         step: by => { kept.layer = inside(kept.layer + by); draw(); },
     };
     const stop = () => { if (timer !== null) { clearInterval(timer); timer = null; draw(); } };
@@ -242,21 +253,23 @@ export default function ({data, parentElement, setStateValue, setTriggerValue}) 
     slider.addEventListener("input", () => { stop(); kept.layer = Number(slider.value); draw(); });
 
     const all = data.mode === "all";
-    const rows = all ? Array.from({length: data.layers}, () => rowOf(data, data.panels[0], on))
-        : data.panels.map(panel => rowOf(data, panel, on));
+    const rows = all ? Array.from({length: data.layers}, () => rowOf(data, panels[0], {...on, pick: pickOn(0)}))
+        : panels.map((panel, number) => rowOf(data, panel, {...on, pick: pickOn(number)}));
     const place = make("div", all ? "al-grid" : data.panels[0]?.title ? "al-methods" : "al-large");
     place.append(...rows.map(row => row.section));
     const detail = make("div", "al-details");
-    const main = data.panels.find(panel => panel.thresholds !== null);
+    const told = sides ? panels : panels.filter(panel => panel.thresholds !== null).slice(0, 1);
+    const explained = () => told.map(panel => [panel, pickedOn(panels.indexOf(panel))]).filter(([, token]) => token !== null);
 
     const draw = () => {
-        rows.forEach((row, number) => row.paint(all ? number : kept.layer, kept.picked));
+        rows.forEach((row, number) => row.paint(all ? number : kept.layer, pickedOn(all ? 0 : number)));
         slider.value = kept.layer;
         slider.setAttribute("aria-valuetext", `Layer ${kept.layer} of 0 to ${last}`);
         shown.textContent = `Layer ${kept.layer} of 0\u2013${last}`;
         play.textContent = timer === null ? "\u25b6 Play" : "\u25a0 Stop";
-        detail.replaceChildren(...(kept.picked === null || !main ? [] : [detailsOf(data, main, kept.picked, on)]));
-        address?.show(kept.layer);
+        const close = {pick: pickOn(kept.side ?? 0)};
+        detail.replaceChildren(...explained().map(([panel, token]) => detailsOf(panel, token, close)));
+        address()?.show(kept.layer);
     };
     root.classList.toggle("al-talk", Boolean(data.talk));
     if (!same || !root.firstChild) {
@@ -279,6 +292,6 @@ export default function ({data, parentElement, setStateValue, setTriggerValue}) 
     document.addEventListener("keydown", keys);
     return () => {
         document.removeEventListener("keydown", keys);
-        if (!root.isConnected) { root.live?.stop(); address?.leave(); }
+        if (!root.isConnected) { root.live?.stop(); address()?.leave(); }
     };
 }

@@ -50,6 +50,20 @@ def test_the_passage_shows_the_rationale_and_begins_with_a_sentence() -> None:
     assert passage.is_cut(document, placed) == (True, True)
 
 
+def test_a_text_that_fits_is_shown_whole() -> None:
+    document = long_document(40, rationale=range(30, 34))
+    placed = passage.excerpt(document, width=400, n_lines=30)
+    assert [one.token for one in placed] == list(range(1, 41)) and passage.is_cut(document, placed) == (False, False)
+
+
+def test_shades_of_one_words_pieces_meet_without_overlapping() -> None:
+    (ax,) = full_report().figure("document").axes
+    shades = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PatchCollection))
+    boxes = sorted((path.get_extents().y0, path.get_extents().x0, path.get_extents().x1) for path in shades.get_paths())
+    for (row, _, right), (next_row, left, _) in zip(boxes, boxes[1:], strict=False):
+        assert row != next_row or left >= right - 1e-6
+
+
 def test_words_are_not_split_between_lines() -> None:
     tokens = ("un", "##for", "##gettable") * 20
     words = np.repeat(np.arange(20), 3)

@@ -20,8 +20,14 @@ from app.server import state
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "app" / "main.py"
-PATIENCE = 60.0  # seconds; a machine that trains something else is slow, and a test that waits costs nothing
-VIEWS = dict(zip(("layers", "compare", "what-if", "budget", "corpus", "take-away", "how"), state.VIEWS, strict=True))
+PATIENCE = 180.0  # seconds; a machine that trains something else is slow, and a test that waits costs nothing
+VIEWS = dict(
+    zip(
+        ("layers", "compare", "sides", "what-if", "budget", "trust", "corpus", "take-away", "how"),
+        state.VIEWS,
+        strict=True,
+    )
+)
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 LATE = '.al-cards, .al-talk, .st-key-evaluate, [data-testid="stAlert"]'
 
@@ -124,8 +130,10 @@ class AppPage:
         last = {
             "layers": ".al-large .al-text",
             "compare": ".al-method:nth-child(4) .al-text",
+            "sides": ".al-method:nth-child(2) .al-text",
             "what-if": ".st-key-faithful",
             "budget": ".al-timing",
+            "trust": ".st-key-survey, .st-key-sure",
             "corpus": ".st-key-evaluate",
             "take-away": ".st-key-save-html",
             "how": ".katex-display >> nth=1",
@@ -183,6 +191,13 @@ class AppPage:
     def layers(self) -> int:
         """How many there are, from the slider."""
         return int(self.player().get_by_role("slider").evaluate("one => one.max")) + 1
+
+    def read_all(self) -> None:
+        """Let the server read the whole split, unless somebody has done so before."""
+        button = self.widget("survey").locator("button")
+        button.or_(self.widget("sure")).or_(self.widget("elsewhere")).first.wait_for()
+        if button.count():
+            button.click()
 
     def own_text(self) -> None:
         """Show a text of one's own."""

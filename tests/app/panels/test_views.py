@@ -90,17 +90,8 @@ def test_budget(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
     page.button(key="measure").click().run()
     assert not page.exception and page.button(key="measure").label == "Measure again"
     assert re.search(r"ms \(\d.* with removal", Reader(bodies(page, "al-timing")[0]).text)
-    table = page.dataframe[0].value
-    assert table["file"].tolist() == ["films"], "the report of this checkpoint is its only point"
     page.slider(key="scale").set_value(0.6).run()
     assert "not measured yet" in Reader(bodies(page, "al-timing")[0]).text, "of another scale"
-
-
-def test_budget_without_any_evaluation(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [one for one in sys.argv if one != "--reports" and "reports" not in one])
-    page.session_state["view"] = state.BUDGET
-    page.run()
-    assert not page.exception and any("Nothing is measured of it yet" in one.value for one in page.caption)
 
 
 def test_corpus(page: AppTest) -> None:
@@ -116,9 +107,27 @@ def test_corpus(page: AppTest) -> None:
     assert page.selectbox(key="document").value == "pos_1" and "great" in text_played(page)
 
 
+def test_corpus_is_filtered(page: AppTest) -> None:
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    page.selectbox(key="label").set_value("POS").run()
+    assert not page.exception and page.dataframe[0].value["document"].tolist() == ["pos_1"]
+    assert any("1 of 2 documents" in one.value for one in page.caption)
+    page.selectbox(key="label").set_value("any").run()
+    sizes = page.dataframe[0].value.set_index("document")["tokens"]
+    page.slider(key="length").set_value((int(sizes["neg_1"]), int(sizes["neg_1"]))).run()
+    assert page.dataframe[0].value["document"].tolist() == ["neg_1"]
+
+
+def bar_of(page: AppTest) -> str:
+    text: str = page.get("progress")[0].proto.text
+    return text.replace("\\", "")
+
+
 class FakeJob:
     kind = jobs.EVALUATION
     name, progress, message = "films", 0.4, "no such split"
+    seconds = 12.4
     code: int | None = None
     stopped = False
 
@@ -137,6 +146,10 @@ def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.M
     page.button(key="evaluate").click().run()
     assert not page.exception and started[0]["limit"] == 25 and started[0]["split"] == "test"
     assert started[0]["threshold_scale"] == 0.5 and started[0]["checkpoint"] == "tiny"
+    assert "films: 40%, 12 s" in bar_of(page)
+    job.progress = 1.0
+    page.run()
+    assert "films: writing the report, 12 s" in bar_of(page)
     page.button(key="stop").click().run()
     assert job.stopped and page.button(key="evaluate")
     page.button(key="evaluate").click().run()
@@ -302,7 +315,7 @@ def test_what_if(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(player, "picked", lambda result, data: 4)  # the word `good`
     page.session_state["view"] = state.WHAT_IF
     page.run()
-    assert not page.exception and not any("Before and after" in one.value for one in page.subheader)
+    assert not page.exception and not any("Before and after" in one.value for one in page.header)
     page.button(key="apply").click().run()
     assert not page.exception and any("Delete: not" in plain(one.value) for one in page.caption)
     page.button_group(key="what").set_value("Replace").run()

@@ -70,7 +70,9 @@ def test_a_name_that_another_menu_does_not_have_is_forgotten(session: Any) -> No
 
 def test_every_widget_has_a_key_that_is_listed() -> None:
     listed = set(re.findall(r"[a-z-]+", str(state.__doc__).partition("Those of ADDRESS")[0]))
-    names = "button download_button selectbox slider radio toggle checkbox multiselect segmented_control text_area"
+    names = (
+        "button download_button selectbox slider radio toggle checkbox multiselect segmented_control pills text_area"
+    )
     widgets = rf"\.(?:{names.replace(' ', '|')}|file_uploader)\("
     folder = Path(state.__file__).parents[1]
     for path in (*(folder / "panels").glob("*.py"), *(folder / "views").glob("*.py")):

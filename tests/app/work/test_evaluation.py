@@ -45,4 +45,4 @@ def test_its_report_has_checksum_and_names_but_no_path(
 
 
 def test_paths_of_the_repository_are_named_as_they_are_typed() -> None:
-    assert evaluation._public(loading.CHECKPOINTS / "movies-minilm", "x") == "checkpoints/movies-minilm"
+    assert loading.public_name(loading.CHECKPOINTS / "movies-minilm", "x") == "checkpoints/movies-minilm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_document_table_orders(app_reports: Path) -> None:
     assert rates.is_monotonic_increasing, "a low rate is the better one"
     same = reports.document_table(report, order=state.BEST, **{**options, "other": "cp"})
     assert (same["difference"] == 0).all()
+
+
+def test_which_documents_are_listed(app_reports: Path) -> None:
+    report = reports.find_report(reports.list_reports([app_reports]), "films")
+    one = replace(report.documents[0], label="NEG", prediction="POS", adapler_prediction="NEG")
+    same = replace(one, adapler_prediction="POS")
+    plain = replace(one, prediction="NEG", adapler_prediction=None)
+    for only, taken in (
+        (reports.Filter(), (True, True, True)),
+        (reports.Filter(label="POS"), (False, False, False)),
+        (reports.Filter(changed=True), (True, False, False)),
+        (reports.Filter(wrong=True), (False, True, False)),
+        (reports.Filter(tokens=(one.tokens + 1, one.tokens + 9)), (False, False, False)),
+        (reports.Filter("NEG", wrong=True, tokens=(one.tokens, one.tokens)), (False, True, False)),
+    ):
+        assert tuple(map(only.takes, (one, same, plain))) == taken, only
 
 
 def test_corpus_of_a_report(app_reports: Path, app_corpus: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""What `adapler calibrate` has measured of a checkpoint, as a table and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from adapler.budgets.curve import Calibration, Point
+from adapler.errors import AdapLeRError
+from app.sources.loading import Checkpoint
+
+
+@dataclass(frozen=True)
+class Curve:
+    """calibration: None where there is none of these weights; why: then, in words."""
+
+    calibration: Calibration | None
+    why: str = ""
+
+    def at(self, scale: float) -> Point | None:
+        """What was measured at a scale, or what is to be expected between measured ones; None without a calibration, or
+        outside of it."""
+        if self.calibration is None or not 0 <= scale <= self.calibration.points[-1].threshold_scale:
+            return None
+        measured = {round(point.threshold_scale, 6): point for point in self.calibration.points}
+        return measured.get(round(scale, 6)) or self.calibration.at(scale)
+
+    def measured(self) -> str:
+        """On what, in words."""
+        one = self.calibration
+        return "" if one is None else f"{one.task}, {one.split}, {one.examples} documents (calibration)"
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each measured scale: measured, scale, score, low, high, speedup, speedup_low, speedup_high,
+        reference (the score without removal)."""
+        points = () if self.calibration is None else self.calibration.points
+        return pd.DataFrame(
+            [
+                {
+                    "measured": self.measured(),
+                    "scale": one.threshold_scale,
+                    "score": one.score,
+                    "low": one.score_interval[0],
+                    "high": one.score_interval[1],
+                    "speedup": one.speedup,
+                    "speedup_low": one.speedup_interval[0],
+                    "speedup_high": one.speedup_interval[1],
+                    "reference": self.calibration.none.score if self.calibration else None,
+                }
+                for one in points
+            ],
+            columns=[
+                "measured",
+                "scale",
+                "score",
+                "low",
+                "high",
+                "speedup",
+                "speedup_low",
+                "speedup_high",
+                "reference",
+            ],
+        )
+
+
+def curve(checkpoint: Checkpoint) -> Curve:
+    """The calibration that is stored with the checkpoint, if it is one of its weights."""
+    try:
+        with checkpoint.lock:
+            return Curve(checkpoint.model.calibration)
+    except AdapLeRError as error:
+        return Curve(None, str(error))

@@ -1,0 +1,31 @@
+"""axe-core finds nothing to object to, in any view, light, dark and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.app.e2e.browser import VIEWS, AppPage
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+Visit = Callable[..., AppPage]
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}},
+}
+SETTLED = 1500  # milliseconds: charts are drawn after the script has run, and fade in
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("view", [*VIEWS, "talk"])
+def test_no_violation(visit: Visit, view: str, look: str) -> None:
+    app = visit("?talk=true" if view == "talk" else f"?view={quote(VIEWS[view])}", **LOOKS[look])
+    app.page.wait_for_timeout(SETTLED)
+    found = axe.Axe().run(app.page).response["violations"]
+    said = [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+    assert not said, "\n".join(said)

@@ -1,0 +1,110 @@
+"""Trust: the checkpoint's curve, and the documents that it gets wrong or otherwise."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from adapler.budgets.curve import Baseline, Calibration, Machine, Point
+from adapler.budgets.stored import weights_checksum, write_calibration
+from app.model import survey
+from app.server import state
+from app.sources.documents import Document
+from app.work import surveys
+from tests.app.conftest import DOCUMENTS
+from tests.app.markup.test_render import Reader
+from tests.app.pages import bodies
+
+
+def calibration(model: Any) -> Calibration:
+    points = tuple(
+        Point(threshold_scale=scale, score=score, score_interval=(score - 0.1, score + 0.1), drop=0.9 - score,
+              drop_interval=(0.0, 0.2), speedup=speedup, speedup_interval=(speedup - 0.1, speedup + 0.1),
+              milliseconds=10 / speedup, milliseconds_single=12 / speedup)
+        for scale, score, speedup in ((0.0, 0.9, 1.0), (1.0, 0.8, 2.5), (1.5, 0.6, 4.0))
+    )  # fmt: skip
+    return Calibration(
+        model_checksum=weights_checksum(model), task="films", split="validation", data_checksum="x", encoding={},
+        metric="accuracy", examples=50, machine=Machine(device="a chip", dtype="float32", threads=2), token_budget=1,
+        timed_single=1, level=0.95, resamples=1, slower_texts=0.0, versions={},
+        none=Baseline(score=0.9, score_interval=(0.8, 1.0), milliseconds=10, milliseconds_single=12), points=points,
+    )  # fmt: skip
+
+
+def with_calibration(page: AppTest, monkeypatch: pytest.MonkeyPatch, folder: Path, source: Path, model: Any) -> None:
+    """The page's checkpoint is a copy that has one."""
+    shutil.copytree(source / "tiny", folder / "more" / "measured")
+    write_calibration(folder / "more" / "measured" / "calibration.json", calibration(model))
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--checkpoints", str(folder / "more")])
+    page.session_state["checkpoint"] = "measured"
+
+
+def test_what_is_measured_stands_at_the_slider(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_checkpoints: Path, app_model: Any
+) -> None:
+    with_calibration(page, monkeypatch, tmp_path, app_checkpoints, app_model)
+    page.session_state["view"] = state.TRUST
+    page.run()
+    assert not page.exception
+    said = Reader(bodies(page, "al-cards")[0]).text
+    assert "0.800" in said and "0.700 to 0.900 on 50 documents, validation" in said
+    assert "10.0 points below" in said and "2.50x" in said and "4 ms" in said
+    assert len(page.get("vega_lite_chart")) == 3, "nothing says how often both verdicts agree"
+    page.slider(key="scale").set_value(1.5).run()
+    assert "0.600" in Reader(bodies(page, "al-cards")[0]).text
+    page.slider(key="scale").set_value(2.0).run()
+    assert not page.exception and not bodies(page, "al-cards"), "nothing is measured there"
+
+
+def test_without_a_calibration_the_page_says_how_to_make_one(page: AppTest, app_checkpoints: Path) -> None:
+    page.session_state["view"] = state.TRUST
+    page.run()
+    assert not page.exception
+    said = page.info[0].value
+    assert "calibration is stored with this model" in said and "adapler calibrate --model FOLDER" in said
+    assert str(app_checkpoints) not in said
+    assert page.dataframe[0].value["file"].tolist() == ["films"], "the report of this checkpoint is its only point"
+
+
+def test_nothing_is_measured(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [one for one in sys.argv if one != "--reports" and "reports" not in one])
+    page.session_state["view"] = state.TRUST
+    page.run()
+    assert not page.exception and any("Nothing else is measured of it yet" in one.value for one in page.caption)
+
+
+def test_documents_are_read_when_asked_and_open(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, app_model: Any, tiny_tokenizer: Any
+) -> None:
+    monkeypatch.setattr(surveys, "_kept", OrderedDict())
+    monkeypatch.setattr(survey, "_right", lambda document, verdict, names: document.name != "neg_1")
+    page.session_state["view"] = state.TRUST
+    page.run()
+    assert page.button(key="survey").label.startswith("Read all 3 documents of tiny\\-films")
+    page.button(key="survey").click().run()
+    assert not page.exception
+    found = [Document(name, text, label) for name, (text, label, _) in DOCUMENTS.items()]
+    read = survey.read(app_model, tiny_tokenizer, found)
+    said = Reader(bodies(page, "al-cards")[-1]).text
+    assert f"{sum(bool(one.right) for one in read)} of 3" in said
+    changed = sum(one.verdict != one.full_verdict for one in read)
+    assert any(f"changes the verdict on {changed} of 3" in one.value for one in page.markdown)
+    page.slider(key="sure").set_value(0.5).run()
+    listed = page.dataframe[-1].value
+    assert listed["document"].tolist() == ["neg_1"]
+    assert listed["probability"].tolist() == [pytest.approx(read[0].probability, abs=1e-6)]
+    page.run()
+    assert not any(one.key == "survey" for one in page.button), "what has been read stays"
+
+
+def test_own_text_has_no_split_to_read(page: AppTest) -> None:
+    page.session_state["view"] = state.TRUST
+    page.session_state["source"] = state.OWN_TEXT
+    page.run()
+    assert not page.exception and "Choose *A review*" in page.info[-1].value
