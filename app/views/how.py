@@ -71,13 +71,15 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
     n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
     eta = limit * n / scale if scale else 0.0
     st.header("1. Every token gets a score")
-    st.latex(r"s_i = W_2\,\mathrm{act}(W_1 h_i + b_1) + b_2 \qquad S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
+    st.latex(r"s_i = W_2\,\mathrm{act}(W_1 h_i + b_1) + b_2")  # one under the other: both fit on a phone
+    st.latex(r"S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
     st.markdown(
         f"A Contribution Predictor, two small matrices, reads the state $h_i$ of each of the $n$ tokens that are left. "
         f"At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$."
     )
     st.header("2. Tokens below the threshold are dropped")
-    st.latex(r"\delta = c\,\frac{\eta}{n} \qquad \text{token } i \text{ is dropped if } S_i < \delta")
+    st.latex(r"\delta = c\,\frac{\eta}{n}")
+    st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
     st.markdown(
         rf"$\eta$ is learned for each layer and $c$ is the threshold scale. At layer {layer}: "
         rf"$\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$."

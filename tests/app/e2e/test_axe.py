@@ -29,3 +29,12 @@ def test_no_violation(visit: Visit, view: str, look: str) -> None:
     found = axe.Axe().run(app.page).response["violations"]
     said = [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
     assert not said, "\n".join(said)
+
+
+def test_equations_fit_on_a_phone(visit: Visit) -> None:
+    """They do not scroll there, so nothing of them may be cut."""
+    app = visit(f"?view={quote(VIEWS['how'])}", **LOOKS["phone"])
+    equations = app.page.locator(".katex-display")
+    equations.nth(3).wait_for()
+    wider = equations.evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
+    assert len(wider) == 4 and max(wider) <= 4, wider  # 2 pixels at any size: no letter is so narrow
