@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -88,6 +89,44 @@ def test_the_false_positive_rates_of_the_first_page() -> None:
     saliency = by_layer("truncate", "saliency", "fpr_present")
     text = re.sub(r"\s+", " ", README)
     assert f"{ours[0]} (embedded) and {ours[1]} (fully trained) against {saliency}." in text
+
+
+SPEEDS = (3.0, 4.0, 6.0, 8.0, 12.0)
+
+
+def accuracies(split: str, predictor: str, target: str) -> tuple[int, list[list[float]]]:
+    """The number of seeds, and each seed's accuracies at SPEEDS, interpolated on the logarithm of the speedup."""
+    table = pd.read_csv(RESULTS / "predictors" / "scales.csv")
+    rows = table[(table["split"] == split) & (table["predictor"] == predictor) & (table["target"] == target)]
+    curves = [group.sort_values("speedup") for _, group in rows.groupby("seed")]
+    return len(curves), [
+        np.interp(np.log(SPEEDS), np.log(curve["speedup"]), curve["accuracy"]).tolist() for curve in curves
+    ]
+
+
+def short(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+@pytest.mark.parametrize("target", ["saliency", "decomposition"])
+@pytest.mark.parametrize("predictor", ["mlp", "contextual"])
+def test_the_table_of_predictors_at_equal_speed(predictor: str, target: str) -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith(f"| {predictor}, {target} |")]
+    for line, split in zip(lines, ("validation", "test"), strict=True):
+        count, values = accuracies(split, predictor, target)
+        expected = [short(float(np.mean(column))) for column in zip(*values, strict=True)]
+        ranges = [f" ({short(min(column))}-{short(max(column))})" for column in zip(*values, strict=True)]
+        shown = [f"{mean}{spread if count > 1 else ''}" for mean, spread in zip(expected, ranges, strict=True)]
+        assert cells(line)[1:] == [str(count), *shown]
+
+
+def test_the_accuracies_at_equal_speed_of_the_first_page() -> None:
+    text = re.sub(r"\s+", " ", README)
+    for name, predictor, target in (("target", "mlp", "saliency"), ("ours", "contextual", "decomposition")):
+        values = accuracies("test", predictor, target)[1]
+        means = [short(float(np.mean(column))) for column in list(zip(*values, strict=True))[1:]]
+        assert f"{name} {', '.join(means[:-1])} and {means[-1]}" in text
 
 
 # A row of the first page's table: its evaluation on validation and on test, and the threshold scale.
