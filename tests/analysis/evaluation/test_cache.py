@@ -305,7 +305,7 @@ ADAPLER, FAITHFUL = "adapler.model.modeling", "analysis.metrics.faithfulness"
         ("analysis/scores/gradient/saliency.py", "product_norm", "product_sum", {SALIENCY}),
         ("analysis/scores/shared/gradients.py", "abs()", "square()", {SALIENCY}),
         ("analysis/scores/base.py", "clamp_min", "clamp_max", {SALIENCY, CP}),
-        ("adapler/model/contribution.py", "torch", "torch  # another word\ntorch = torch\nimport torch", {ADAPLER}),
+        ("adapler/model/contribution.py", "torch", "torch  # another word\ntorch = torch\nimport torch", {CP, ADAPLER}),
         ("adapler/backbones/attention.py", "import torch", "import torch\nX = 7", {ADAPLER}),
         ("analysis/metrics/faithfulness.py", "import math", "import math\nX = 7", {FAITHFUL}),
         # metrics, help texts, docstrings, comments, figures and the app change no score

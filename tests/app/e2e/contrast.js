@@ -29,9 +29,10 @@ selector => {
             const style = getComputedStyle(node), under = ground(node);
             const [a, b] = [light(over(rgba(style.color), under)), light(under)].sort((x, y) => y - x);
             const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+            const graphic = /^[^\p{L}\p{N}]$/u.test(walk.currentNode.data.trim()); // a mark of a chart's key (WCAG 1.4.11)
             const ratio = (a + 0.05) / (b + 0.05);
             const what = walk.currentNode.data.trim().slice(0, 30);
-            if (ratio < (large ? 3 : 4.5) - 0.02) bad.push(`${what}: ${ratio.toFixed(2)}`);
+            if (ratio < (large || graphic ? 3 : 4.5) - 0.02) bad.push(`${what}: ${ratio.toFixed(2)}`);
         }
     }
     return [...new Set(bad)];

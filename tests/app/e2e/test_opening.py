@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -56,13 +55,14 @@ def test_phone(visit: Visit) -> None:
 def test_keyboard(visit: Visit) -> None:
     """Tab goes to the views and on; what has the focus shows it."""
     app = visit()
-    reached: list[Any] = []
-    for _ in range(50):
+    missing = {"checkpoint", "source", "document", "scale", "view", "show"}
+    for _ in range(150):  # once around and on: where it begins depends on what was drawn first
         app.page.keyboard.press("Tab")
-        reached.append(
-            app.page.evaluate(
-                """() => { const one = document.activeElement, keyed = one.closest('[class*="st-key-"]');
-                return keyed && [...keyed.classList].find(name => name.startsWith('st-key-')).slice(7); }"""
-            )
+        reached = app.page.evaluate(
+            """() => { const one = document.activeElement, keyed = one.closest('[class*="st-key-"]');
+            return keyed && [...keyed.classList].find(name => name.startsWith('st-key-')).slice(7); }"""
         )
-    assert {"checkpoint", "source", "document", "scale", "view", "show"} <= set(reached)
+        missing.discard(reached)
+        if not missing:
+            break
+    assert not missing
