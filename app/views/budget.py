@@ -55,9 +55,15 @@ def _marker(scale: float) -> Any:
 
 def _speed_chart(table: pd.DataFrame, scale: float) -> Any:
     """What each scale saves on this text."""
+    ends = [float(table["speedup"].min()) / 1.05, float(table["speedup"].max()) * 1.05]
     base = alt.Chart(table).encode(
         x=alt.X("scale:Q", title="Threshold scale", axis=alt.Axis(values=[0, 0.5, 1, 1.5, 2])),
-        y=alt.Y("speedup:Q", title="FLOPs speedup", scale=alt.Scale(type="log")),
+        y=alt.Y(
+            "speedup:Q",
+            title="FLOPs speedup",
+            scale=alt.Scale(type="log", domain=ends, nice=False),
+            axis=alt.Axis(values=[1, 2, 5, 10, 20, 50, 100]),
+        ),
         tooltip=[alt.Tooltip("scale:Q"), alt.Tooltip("speedup:Q", format=".2f"), alt.Tooltip("tokens:Q")],
     )
     points = base.mark_point(size=45, filled=True, opacity=1, color=LOOKS[0][1])
