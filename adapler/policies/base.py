@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from adapler.backbones.received import Received
 from adapler.errors import ArgumentError
+from adapler.model.contribution import retention
 from adapler.model.predictors.registry import Cost
 from adapler.model.predictors.row import PackedRow
 from adapler.plugins import load_plugins
@@ -193,5 +195,5 @@ def stays(scores: Tensor, bar: Tensor, *, row: PackedRow) -> Tensor:
         bar: (B,).
         row: of the tokens.
     """
-    kept = scores >= bar.to(scores.dtype)[row.segments.owner]
-    return kept.index_fill(0, row.segments.first, True)
+    is_cls = torch.zeros_like(scores, dtype=torch.bool).index_fill(0, row.segments.first, True)
+    return retention(scores, bar[row.segments.owner], is_cls=is_cls)
