@@ -1,7 +1,8 @@
 """Measures a trained point: `python -m benchmarks.tradeoff.measure JOB.json`, which `work` starts.
 
-The point is read on validation at several threshold scales, one of them is chosen there, and only then is test read:
-at the scale that training ended with and at the chosen one, once each. Everything is in float32.
+The point is read on validation at several threshold scales, one of them is chosen there, and only then is test read, at
+every scale once: they are points of a curve. Times are measured at the scale that training ended with and at the chosen
+one. Everything is in float32.
 
 Dimensions: E examples, L layers, n rows.
 """
@@ -136,17 +137,17 @@ def measure_point(job: Mapping[str, Any], system: System, prepared: Prepared) ->
     validation = [read_split(model, splits[0], scale=scale, **options)[0] for scale in scales]
     reference = float(finetuned["validation"][metric])
     place, qualified = choose(validation, reference=reference, max_drop=job["max_drop"])
-    # The scale of training first: it is a point of the curve, whatever validation prefers.
-    tested = list(dict.fromkeys([1.0 if model.removes else None, scales[place]]))
-    read = [read_split(model, splits[1], scale=scale, **options) for scale in tested]
+    read = [read_split(model, splits[1], scale=scale, **options) for scale in scales]
+    timed = list(dict.fromkeys([scales[0], scales[place]]))
     times, machine = measure_times(
-        [(Model.load(classifier).model, {"removal": "none"}), *((model.model, model.arguments(s)) for s in tested)],
+        [(Model.load(classifier).model, {"removal": "none"}), *((model.model, model.arguments(s)) for s in timed)],
         splits[1].to_list(),
         pad_token_id=pad,
         texts=job["timed"],
         single=job["timed_single"],
         rounds=job["rounds"],
     )
+    by_scale = dict(zip(timed, times, strict=True))
     ids, gold = gold_of(splits[1])
     key = Key(job["backbone"], job["task"], system.name, job["seed"], budget)
     return {
@@ -160,7 +161,7 @@ def measure_point(job: Mapping[str, Any], system: System, prepared: Prepared) ->
         "qualified": qualified,
         "chosen": scales[place],
         "validation": validation,
-        "test": [result | {"time": time} for (result, _), time in zip(read, times, strict=True)],
+        "test": [result | {"time": by_scale.get(result["scale"])} for result, _ in read],
         "examples": {split: len(gold_of(rows)[0]) for split, rows in zip(SPLITS, splits, strict=True)},
         "rows": record.get("rows", finetuned.get("rows")),
         "cost": cost_of(run, system, record),

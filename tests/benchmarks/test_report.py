@@ -130,16 +130,32 @@ def test_bands_reach_from_the_lowest_to_the_highest_seed(tmp_path: Path) -> None
     write(output, some_records())
     write_results(output)
     curves, table = pd.read_csv(output / "curves.csv"), pd.read_csv(output / "table.csv")
-    means = means_over_seeds(curves).set_index(["system", "budget"])
-    assert len(means) == 4  # only points at the scale of training
-    assert means.loc[("adapler", 0.01), ["low", "high"]].tolist() == [0.925, 0.925]
+    means = means_over_seeds(curves).set_index(["system", "budget", "scale"])
+    assert len(means) == 5  # of AdapLeR all three: none is faster and better than another
+    assert means.loc[("adapler", 0.01, 1), ["low", "high"]].tolist() == [0.925, 0.925]
     figure = scores_figure(curves, table)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["SST-2 (subset), accuracy"]
     (line,) = [one for one in figure.axes[0].lines if one.get_label() == "AdapLeR"]
-    assert line.get_xdata().tolist() == [2.0, 5.0] and line.get_ydata().tolist() == [92.5, 80.0]
+    assert line.get_xdata().tolist() == [2.0, 3.0, 5.0] and line.get_ydata().tolist() == [92.5, 90.0, 80.0]
     first, second = times_figure(table).axes
     (point,) = [one for one in second.lines if one.get_label() == "AdapLeR"]
     assert point.get_xdata()[0] == pytest.approx(3.3) and point.get_ydata()[0] == 1.5
+
+
+def test_a_curve_leaves_out_what_validation_would_never_choose(tmp_path: Path) -> None:
+    """A scale that is slower and worse than another on validation, however good it is on test; and untimed scales."""
+    scales = [candidate(1.0, 0.9, 2.0), candidate(0.5, 0.89, 1.5), candidate(2.0, 0.8, 4.0)]
+    tested = {1.0: predicted([1]), 0.5: predicted([]), 2.0: predicted(range(9))}
+    own = record("adapler", tested=tested, validation=scales, budget=0.1, chosen=1.0)
+    for row in own["test"][1:]:
+        row["time"] = None
+    plain = record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)])
+    write(tmp_path, [plain, own])
+    write_results(tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert curves["faster"].isna().tolist() == [False, False, True, True]
+    found = means_over_seeds(curves[curves["system"] == "adapler"])
+    assert found["scale"].tolist() == [1.0, 2.0] and found["speedup"].tolist() == [2.0, 4.0]
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from adapler.training.policies.base import PolicyTraining, Stage, Step, policy_training
 
 THRESHOLD_RATE = 2e-5
+START = 0.5  # of the mean score 1 / n of a token, at the mean length n
 SMALL = ("mrpc",)
 
 
@@ -47,9 +48,15 @@ class LtpTraining(PolicyTraining):
         return 0.1
 
     def options(self) -> dict[str, Any]:
-        """The temperature, where one is given."""
+        """Thresholds that rise to half the mean score of a token, and the temperature, where one is given.
+
+        The paper's theta_final of .01 is for the lengths of GLUE, where it is about this; the scores of a text of n
+        tokens have a mean of 1 / n, so on reviews it would drop nearly all from the start.
+        """
+        lengths = [len(ids) for ids in self.work.rows["train"]["input_ids"]]
         given = self.work.policy.policy_temperature
-        return {} if given is None else {"temperature": given}
+        temperature = {} if given is None else {"temperature": given}
+        return {"theta_final": START * len(lengths) / sum(lengths), **temperature}
 
     def stages(self) -> tuple[Stage, ...]:
         """Soft, with everything training; hard, with the thresholds as they are."""

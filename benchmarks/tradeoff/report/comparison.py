@@ -6,6 +6,7 @@ for each example; a score is the ratio of their sums (accuracy and F1 alike).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -92,7 +93,7 @@ def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.Dat
     first = points[0].record
     parts = parts_of(points, table)
     low, high = bootstrap(parts)
-    times = [one.test["time"] for one in points]
+    times = [one.test["time"] for one in points]  # of a chosen scale, which is always timed
     tests = [one.test for one in points]
     return {
         "task": first["task"],
@@ -122,6 +123,17 @@ def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.Dat
         "test_examples": parts.shape[1],
         "train_rows": int(first["rows"]["train"]),
     }
+
+
+def faster(point: Operating, how: str) -> float:
+    """How many times faster than the packed backbone; nan at a scale that was not timed.
+
+    Args:
+        point: at a scale.
+        how: "batches" or "single".
+    """
+    time = point.test["time"]
+    return math.nan if time is None else float(time[how]["ratio"])
 
 
 def table_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
@@ -159,8 +171,8 @@ def curve_rows(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                         "validation_score": one.validation["score"],
                         "validation_speedup": one.validation["speedup"],
                         **{name: one.test[name] for name in ("score", "speedup", "speedup_executed", "speedup_padded")},
-                        "faster": one.test["time"]["batches"]["ratio"],
-                        "faster_one": one.test["time"]["single"]["ratio"],
+                        "faster": faster(one, "batches"),
+                        "faster_one": faster(one, "single"),
                         "minutes": one.record["cost"]["minutes"],
                     }
                 )

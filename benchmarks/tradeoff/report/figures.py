@@ -49,27 +49,41 @@ def looks(systems: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def means_over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
-    """Of the points at the scale of training: mean, lowest and highest score over seeds, and mean speedup, a row for
-    each task, backbone, system and budget, by speedup."""
-    rows = curves[curves["trained"]].copy()
-    rows["budget"] = rows["budget"].fillna(0.0)
-    groups = rows.groupby(["task", "backbone", "system", "budget"], sort=False)
+    """The curve of each system: mean, lowest and highest score over seeds, and mean speedup, a row for each task,
+    backbone, system, budget and threshold scale, by speedup.
+
+    Only what validation would choose at some speed: a row is left out where the same system has another that is faster
+    and scores higher on validation.
+    """
+    rows = curves.copy()
+    rows[["budget", "scale"]] = rows[["budget", "scale"]].astype(float).fillna(0.0)
+    groups = rows.groupby(["task", "backbone", "system", "budget", "scale"], sort=False)
     found = groups.agg(
         score=("score", "mean"),
         low=("score", "min"),
         high=("score", "max"),
         speedup=("speedup", "mean"),
         seeds=("seed", "nunique"),
-    )
-    return found.reset_index().sort_values("speedup", kind="stable")
+        validation_score=("validation_score", "mean"),
+        validation_speedup=("validation_speedup", "mean"),
+    ).reset_index()
+    systems = found.groupby(["task", "backbone", "system"], sort=False)
+    fronts = [own[_on_front(own)] for _, own in systems]
+    return pd.concat(fronts).sort_values("speedup", kind="stable")
+
+
+def _on_front(rows: pd.DataFrame) -> list[bool]:
+    """Whether no other row is at least as good on validation in score and speedup and better in one."""
+    both = list(zip(rows["validation_score"], rows["validation_speedup"], strict=True))
+    return [not any(a >= score and b >= speed and (a, b) != (score, speed) for a, b in both) for score, speed in both]
 
 
 def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes) -> None:
     """Score against speedup, of the rows of one task and backbone.
 
-    Lines: each system at its budgets, the mean over seeds, a band from the lowest to the highest seed. A ring: the
-    point that validation chose, which stands in the table; it is off the line where it is at another threshold scale,
-    or where the seeds chose different budgets. Across: the fine-tuned classifier.
+    Lines: each system at the budgets and threshold scales of `means_over_seeds`, with a band from the lowest to the
+    highest seed. A ring: the point that validation chose, which stands in the table; it is off the line where the seeds
+    chose different budgets or scales. Across: the fine-tuned classifier.
     """
     means = means_over_seeds(curves)
     styles = looks(list(dict.fromkeys(curves["system"])))
