@@ -65,6 +65,7 @@ def test_imports_are_read_as_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 ROOMS = (
     "adapler/errors.py",
     "adapler/plugins.py",
+    "adapler/registry.py",
     "adapler/files.py",
     "adapler/distributed.py",
     "adapler/outputs.py",

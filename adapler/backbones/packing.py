@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from adapler.errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -90,6 +92,18 @@ class Segments:
         longest_first = Segments(self.lengths[order], bound=self.bound)
         moved = order[longest_first.owner]  # (T,) each token's sequence before
         return longest_first, order, self.first[moved] + longest_first.columns
+
+
+def real_lengths(real: Tensor) -> Tensor:
+    """(B,) the number of real tokens of each row, from (B, N) bool.
+
+    Raises:
+        ArgumentError: a row without one; says which.
+    """
+    lengths = real.sum(-1)
+    if bool((lengths == 0).any()):
+        raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
+    return lengths
 
 
 def to_padded(packed: Tensor, segments: Segments, *, width: int | None = None) -> Tensor:

@@ -21,7 +21,7 @@ from adapler.errors import ArgumentError
 from adapler.model.contribution import retention
 from adapler.model.predictors.registry import Cost
 from adapler.model.predictors.row import PackedRow
-from adapler.plugins import load_plugins
+from adapler.registry import Registry
 
 Place = Literal["before", "between"]
 Fades = Literal["attention", "feed_forward", "output"]
@@ -129,31 +129,21 @@ class Policy(nn.Module, ABC):
 
 
 Made = TypeVar("Made", bound=type[Policy])
-_POLICIES: dict[str, type[Policy]] = {}
+POLICIES = Registry[Policy]("policy")
 
 
 def policy(name: str) -> Callable[[Made], Made]:
     """Registers a policy class under the name that `config.policy` and `--policy` call it by.
 
     Raises:
-        ArgumentError: the name is taken by a class that stands elsewhere. (The same class again, as when a notebook
-            cell runs twice, takes its own place.)
+        ArgumentError: the name is taken, see `Registry.entry`.
     """
-
-    def register(made: Made) -> Made:
-        known = _POLICIES.get(name)
-        if known is not None and (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
-            raise ArgumentError(f"policy: {name!r} is {known.__module__}.{known.__qualname__} already")
-        made.name = name
-        _POLICIES[name] = made
-        return made
-
-    return register
+    return POLICIES.entry(name)
 
 
 def policy_names() -> list[str]:
     """The names of all policies that are registered."""
-    return sorted(_POLICIES)
+    return POLICIES.names()
 
 
 def policy_class(name: str) -> type[Policy]:
@@ -162,14 +152,7 @@ def policy_class(name: str) -> type[Policy]:
     Raises:
         ArgumentError: none has this name; says which there are.
     """
-    if name not in _POLICIES:
-        load_plugins()
-    if name not in _POLICIES:
-        raise ArgumentError(
-            f"policy: {name!r} is not one of {', '.join(policy_names())}; "
-            "the module of one's own policy has to be imported first, or named in ADAPLER_PLUGINS"
-        )
-    return _POLICIES[name]
+    return POLICIES.get(name)
 
 
 def options_of(kind: type[Policy], values: dict[str, Any] | None) -> Any:

@@ -26,11 +26,11 @@ class Mine(ContributionPredictor):
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    known = dict(registry._PREDICTORS)
+    known = dict(registry.PREDICTORS.classes)
     load_plugins.cache_clear()
     yield
-    registry._PREDICTORS.clear()
-    registry._PREDICTORS.update(known)
+    registry.PREDICTORS.classes.clear()
+    registry.PREDICTORS.classes.update(known)
     monkeypatch.undo()
     load_plugins.cache_clear()
 

@@ -93,7 +93,7 @@ def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytes
 
 
 def test_the_predictor_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictors, "_PREDICTORS", dict(predictors._PREDICTORS))
+    monkeypatch.setattr(predictors.PREDICTORS, "classes", dict(predictors.PREDICTORS.classes))
     code = blocks()["adapler/model/predictors/linear.py"].replace("from __future__ import annotations\n", "")
     made = new_module("linear_of_contributing", code).LinearPredictor
     test = new_module("test_of_linear", blocks()["tests/adapler/model/predictors/test_linear.py"])
@@ -104,7 +104,7 @@ def test_the_predictor_runs_and_its_test_passes(new_module: Any, monkeypatch: py
 
 
 def test_the_removal_policy_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policies, "_POLICIES", dict(policies._POLICIES))
+    monkeypatch.setattr(policies.POLICIES, "classes", dict(policies.POLICIES.classes))
     code = blocks()["adapler/policies/peak_topk.py"].replace("from __future__ import annotations\n", "")
     assert code.count("\n") <= 30
     made = new_module("peak_topk_of_contributing", code).PeakTopK

@@ -10,8 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments, segment_sum
-from adapler.errors import ArgumentError
+from adapler.backbones.packing import Segments, real_lengths, segment_sum
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.predictors import PackedRow
 from adapler.policies import LayerView, Policy
@@ -46,9 +45,7 @@ def gated_pass(
         ArgumentError: a row without a real token, or a policy without soft removal.
     """
     real = mask.bool()  # (B, N)
-    lengths, width = real.sum(-1), input_ids.shape[1]
-    if bool((lengths == 0).any()):
-        raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
+    lengths, width = real_lengths(real), input_ids.shape[1]
     place = real.flatten().nonzero()[:, 0]  # (T,)
     segments = Segments(lengths, owners=place // width, bound=width)
     row, layers = PackedRow(segments, place), len(families.layers_of(backbone))

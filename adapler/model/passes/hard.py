@@ -10,8 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments
-from adapler.errors import ArgumentError
+from adapler.backbones.packing import Segments, real_lengths
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.predictors import PackedRow
 from adapler.policies import LayerView, Policy, stays
@@ -153,9 +152,7 @@ def hard_pass(
             else 0.
     """
     real = mask.bool()  # (B, N)
-    lengths = real.sum(-1)
-    if bool((lengths == 0).any()):
-        raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
+    lengths = real_lengths(real)
     layers = len(families.layers_of(backbone))
     row = _Row(input_ids, real, lengths, positions=positions)
     hidden = families.embed(

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments
+from adapler.backbones.packing import Segments, real_lengths
 
 
 def plain_pass(
@@ -26,7 +26,7 @@ def plain_pass(
         Logits (B, C), and the last hidden states that the head reads (B, D): those of [CLS], or their pooled mean.
     """
     real, layers = mask.bool(), len(families.layers_of(backbone))  # (B, N)
-    segments = Segments(real.sum(-1), bound=input_ids.shape[1])
+    segments = Segments(real_lengths(real), bound=input_ids.shape[1])
     positions = families.position_ids(backbone, mask)[real][None]  # (1, T)
     hidden = families.embed(
         backbone,

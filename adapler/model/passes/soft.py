@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments, segment_log_softmax, segment_sum
-from adapler.errors import ArgumentError
+from adapler.backbones.packing import Segments, real_lengths, segment_log_softmax, segment_sum
 from adapler.model.contribution import MASKED, retention, soft_removal, threshold
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.predictors import PackedRow
@@ -55,9 +54,7 @@ def soft_pass(
         ArgumentError: a row without a real token.
     """
     real = mask.bool()  # (B, N)
-    lengths = real.sum(-1)
-    if bool((lengths == 0).any()):
-        raise ArgumentError(f"attention_mask: row {int((lengths == 0).nonzero()[0])} has no real token")
+    lengths = real_lengths(real)
     width = input_ids.shape[1]
     place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
     segments = Segments(lengths, owners=place // width, bound=width)

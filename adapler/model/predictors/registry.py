@@ -14,9 +14,8 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from adapler.errors import ArgumentError
 from adapler.model.predictors.row import PackedRow
-from adapler.plugins import load_plugins
+from adapler.registry import Registry
 
 
 class Cost(NamedTuple):
@@ -59,31 +58,21 @@ class Predictor(nn.Module, ABC):
 
 
 Made = TypeVar("Made", bound=type[Predictor])
-_PREDICTORS: dict[str, type[Predictor]] = {}
+PREDICTORS = Registry[Predictor]("predictor")
 
 
 def predictor(name: str) -> Callable[[Made], Made]:
     """Registers a predictor class under the name that `config.predictor` and `--predictor` call it by.
 
     Raises:
-        ArgumentError: the name is taken by a class that stands elsewhere. (The same class again, as when a notebook
-            cell runs twice, takes its own place.)
+        ArgumentError: the name is taken, see `Registry.entry`.
     """
-
-    def register(made: Made) -> Made:
-        known = _PREDICTORS.get(name)
-        if known is not None and (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
-            raise ArgumentError(f"predictor: {name!r} is {known.__module__}.{known.__qualname__} already")
-        made.name = name
-        _PREDICTORS[name] = made
-        return made
-
-    return register
+    return PREDICTORS.entry(name)
 
 
 def predictor_names() -> list[str]:
     """The names of all predictors that are registered."""
-    return sorted(_PREDICTORS)
+    return PREDICTORS.names()
 
 
 def predictor_class(name: str) -> type[Predictor]:
@@ -92,11 +81,4 @@ def predictor_class(name: str) -> type[Predictor]:
     Raises:
         ArgumentError: none has this name; says which there are.
     """
-    if name not in _PREDICTORS:
-        load_plugins()
-    if name not in _PREDICTORS:
-        raise ArgumentError(
-            f"predictor: {name!r} is not one of {', '.join(predictor_names())}; "
-            "the module of one's own predictor has to be imported first, or named in ADAPLER_PLUGINS"
-        )
-    return _PREDICTORS[name]
+    return PREDICTORS.get(name)

@@ -31,6 +31,7 @@ from adapler.model.outputs import AdapLeROutput
 from adapler.model.passes import hard_pass
 from adapler.policies import Policy, policy_class, policy_names
 from adapler.policies.top_k import USUAL_KEEP
+from adapler.registry import Registry
 from adapler.training.policies.settings import OURS, PolicySettings
 from adapler.training.settings import Settings
 
@@ -274,25 +275,16 @@ class PolicyTraining:
 
 
 Made = TypeVar("Made", bound=type[PolicyTraining])
-_TRAININGS: dict[str, type[PolicyTraining]] = {}
+TRAININGS = Registry[PolicyTraining]("policy training")
 
 
 def policy_training(name: str) -> Callable[[Made], Made]:
     """Registers the training of a policy under the policy's name.
 
     Raises:
-        ArgumentError: the policy has one that stands elsewhere.
+        ArgumentError: the policy has another one, see `Registry.entry`.
     """
-
-    def register(made: Made) -> Made:
-        known = _TRAININGS.get(name)
-        if known is not None and (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
-            raise ArgumentError(f"policy training: {name!r} has {known.__module__}.{known.__qualname__} already")
-        made.name = name
-        _TRAININGS[name] = made
-        return made
-
-    return register
+    return TRAININGS.entry(name)
 
 
 def training_class(name: str) -> type[PolicyTraining]:
@@ -303,9 +295,10 @@ def training_class(name: str) -> type[PolicyTraining]:
     """
     if name in OURS:
         import_module(OURS[name])
-    if name not in _TRAININGS:
+    found = TRAININGS.find(name)
+    if found is None:
         policy_class(name)
-    return _TRAININGS.get(name, PolicyTraining)
+    return found or PolicyTraining
 
 
 def _has_keep(name: str) -> bool:
