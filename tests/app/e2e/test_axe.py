@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -13,27 +12,37 @@ from tests.app.e2e.browser import VIEWS, AppPage
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
 Visit = Callable[..., AppPage]
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}},
-}
+PHONE = {"width": 390, "height": 844}
 SETTLED = 1500  # milliseconds: charts are drawn after the script has run, and fade in
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("view", [*VIEWS, "talk"])
-def test_no_violation(visit: Visit, view: str, look: str) -> None:
-    app = visit("?talk=true" if view == "talk" else f"?view={quote(VIEWS[view])}", **LOOKS[look])
+def violations(app: AppPage) -> list[str]:
     app.page.wait_for_timeout(SETTLED)
     found = axe.Axe().run(app.page).response["violations"]
-    said = [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
-    assert not said, "\n".join(said)
+    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+def background(app: AppPage) -> str:
+    return str(app.page.locator(".stApp").evaluate("app => getComputedStyle(app).backgroundColor"))
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "talk"])
+def test_no_violation(visit: Visit, view: str) -> None:
+    """Light, then dark, then on a phone, in the same page: it follows the reader's setting while it is open."""
+    app = visit("?talk=true" if view == "talk" else f"?view={quote(VIEWS[view])}", color_scheme="light")
+    said = {"light": violations(app)}
+    light = background(app)
+    app.page.emulate_media(color_scheme="dark")
+    said["dark"] = violations(app)
+    assert background(app) != light
+    app.page.set_viewport_size(PHONE)
+    said["phone"] = violations(app)
+    assert said == {"light": [], "dark": [], "phone": []}
 
 
 def test_equations_fit_on_a_phone(visit: Visit) -> None:
     """They do not scroll there, so nothing of them may be cut."""
-    app = visit(f"?view={quote(VIEWS['how'])}", **LOOKS["phone"])
+    app = visit(f"?view={quote(VIEWS['how'])}", viewport=PHONE)
     equations = app.page.locator(".katex-display")
     equations.nth(3).wait_for()
     wider = equations.evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
