@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.figures.passage import TEXT_SIZE, Placed, excerpt, is_cut, margin, space
+from analysis.figures.passage import TEXT_SIZE, Placed, excerpt, is_cut, margin, space, width_of
 from analysis.figures.style import FAMILIES, PaperFigure, drawable, some_layers, styled, venue
 from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
 from analysis.results.records import DocumentScores
@@ -31,6 +31,8 @@ ROW_GAP = 4.5  # between two rows
 SEPARATOR = 2.6  # the line between two rows, above the lower one's top
 SHADE_ABOVE, SHADE_HEIGHT, SHADE_SIDE = 6.2, 8.0, 0.4  # a token's shade: from above the base down, and at each side
 UNDERLINE = 2.3  # of the rationale, below the base
+KEYED = (1.0, 3.0, 8.0)  # scores of the key, times 1/n
+SWATCH, KEY_GAP = 9.0, 9.0  # a shade of the key, and after what it stands for
 DOTS_GAP = 1.5  # between the text and the dots where it was cut
 
 POSITIVE, NEGATIVE = (0.835, 0.369, 0.0), (0.0, 0.447, 0.698)  # shades of scores above and below 0
@@ -61,13 +63,17 @@ def plot_document(
     method: str | None = None,
     layers: Sequence[int] | None = None,
     n_lines: int = 3,
+    start: int | None = None,
+    key: bool = False,
 ) -> None:
     """An excerpt at each layer: shades for the scores, gold rationale underlined, dropped tokens pale.
 
     ax: its size on paper decides what fits; the height needed is `document_height`.
+    start: the word that the excerpt begins with, see `passage.excerpt`.
+    key: a line below that says what shade, paleness and underline mean.
     Tokens are dropped for `cp` only; the other methods score a model that keeps all of them.
 
-    Raises ArgumentError for a method or layer that the document has no scores of.
+    Raises ArgumentError for a method or layer that the document has no scores of, and for such a word.
     """
     method = main_method(document) if method is None else method
     values = ratios(document, method)
@@ -76,7 +82,7 @@ def plot_document(
     width, height = (side * 72 / ax.figure.dpi for side in (extent.width, extent.height))
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.axis("off")
-    placed = excerpt(document, width=width - LABEL - margin(), n_lines=n_lines)
+    placed = excerpt(document, width=width - LABEL - margin(), n_lines=n_lines, start=start)
     kept = document.retention if method in OF_REMOVAL else None
     marks = _Marks()
     for row, layer in enumerate(shown):
@@ -87,7 +93,13 @@ def plot_document(
         _write_dots(ax, base, placed, cut=is_cut(document, placed))
         _write_tokens(ax, base, document, placed, values[layer], dropped, marks)
         if row:
-            ax.plot([0, width], [top - SEPARATOR] * 2, color="0.85", linewidth=0.4, solid_capstyle="butt")
+            _write_line(ax, top, width)
+    if key:
+        top = len(shown) * _row_height(_lines_used(placed))
+        _write_line(ax, top, width)
+        signed = bool((values[list(shown)] < 0).any())
+        drops = kept is not None
+        _write_key(ax, top + FIRST_BASE, marks, signed=signed, drops=drops, gold=bool(document.rationale.any()))
     marks.draw(ax)
 
 
@@ -104,6 +116,32 @@ def _write_label(ax: Axes, base: float, name: str, dropped: NDArray[np.bool_] | 
     if dropped is not None:
         count = int((~dropped).sum())
         ax.text(0, base + LINE, f"{count} {'token' if count == 1 else 'tokens'}", size=TEXT_SIZE, color=FAINT, **TEXT)
+
+
+def _write_line(ax: Axes, top: float, width: float) -> None:
+    """Between a row and the one above it."""
+    ax.plot([0, width], [top - SEPARATOR] * 2, color="0.85", linewidth=0.4, solid_capstyle="butt")
+
+
+def _write_key(ax: Axes, base: float, marks: _Marks, *, signed: bool, drops: bool, gold: bool) -> None:
+    """Shades and what they stand for, in multiples of the uniform score; then a pale and an underlined word."""
+    x = float(LABEL)
+
+    def write(text: str, color: str = FAINT) -> float:
+        """The width."""
+        ax.text(x, base, text, size=TEXT_SIZE, color=color, **TEXT)
+        return width_of(text)
+
+    ax.text(0, base, "Score", size=TEXT_SIZE + 0.5, color=FAINT, **TEXT)
+    for ratio in (-KEYED[0], *KEYED) if signed else KEYED:
+        marks.shades.append((Rectangle((x, base - SHADE_ABOVE), SWATCH, SHADE_HEIGHT), _color(ratio)))
+        x += SWATCH + 2
+        x += write(f"{ratio:g}/n".replace("-", "−")) + KEY_GAP
+    if drops:
+        x += write("dropped", DROPPED["text"]) + KEY_GAP
+    if gold:
+        wide = write("human rationale")
+        marks.underlines.append(([(x, base + UNDERLINE), (x + wide, base + UNDERLINE)], "black"))
 
 
 def _write_dots(ax: Axes, base: float, placed: Sequence[Placed], *, cut: tuple[bool, bool]) -> None:
@@ -167,9 +205,9 @@ def _row_height(n_lines: int) -> float:
     return max(2, n_lines) * LINE + ROW_GAP
 
 
-def document_height(n_layers: int, n_lines: int) -> float:
+def document_height(n_layers: int, n_lines: int, *, key: bool = False) -> float:
     """Inches that `plot_document` needs for that many layers."""
-    return (n_layers * _row_height(n_lines) - 2) / 72
+    return (n_layers * _row_height(n_lines) - 2 + (LINE + ROW_GAP if key else 0)) / 72
 
 
 @styled
@@ -180,15 +218,18 @@ def document_figure(
     method: str | None = None,
     layers: Sequence[int] | None = None,
     n_lines: int = 3,
+    start: int | None = None,
+    key: bool = False,
     style: str = "acl",
 ) -> Figure:
-    """An example of the report as text, layer by layer; the paper's qualitative figure."""
+    """An example of the report as text, layer by layer; the paper's qualitative figure. For `start` and `key` see
+    `plot_document`."""
     document = pick(report, example)
     method = main_method(document) if method is None else method
     shown = _layers_to_draw(document, method, layers)
     width = venue(style).text
-    placed = excerpt(document, width=72 * width - LABEL - margin(), n_lines=n_lines)
-    figure = PaperFigure(figsize=(width, document_height(len(shown), _lines_used(placed))))
+    placed = excerpt(document, width=72 * width - LABEL - margin(), n_lines=n_lines, start=start)
+    figure = PaperFigure(figsize=(width, document_height(len(shown), _lines_used(placed), key=key)))
     ax = figure.add_axes((0, 0, 1, 1))
-    plot_document(document, ax, method=method, layers=shown, n_lines=n_lines)
+    plot_document(document, ax, method=method, layers=shown, n_lines=n_lines, start=start, key=key)
     return figure

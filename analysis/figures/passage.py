@@ -64,11 +64,21 @@ def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) 
     return placed
 
 
-def excerpt(document: DocumentScores, *, width: float, n_lines: int) -> list[Placed]:
-    """The layout of the passage that shows the most rationale tokens, with as much before them as after.
+def excerpt(document: DocumentScores, *, width: float, n_lines: int, start: int | None = None) -> list[Placed]:
+    """The layout of a passage.
 
-    A passage that begins with a sentence is preferred to one that shows a token more. A text that fits is shown whole.
+    Args:
+        document: whose text.
+        width: points of a line. n_lines: how many there are at most.
+        start: the word that the passage begins with, counted from 0 over the document's words. Default: the passage
+            that shows the most rationale tokens, with as much before them as after; one that begins with a sentence is
+            preferred to one that shows a token more. A text that fits is shown whole then.
+
+    Raises:
+        ArgumentError: no token to draw, or none of the word `start`.
     """
+    if start is not None:
+        return layout(document, first_token(document, start), width=width, n_lines=n_lines)
     words = document.words
     begins = [i for i in range(len(words)) if words[i] >= 0 and (i == 0 or words[i] != words[i - 1])]
     # a passage does not start with a full stop, unless there is nothing else
@@ -91,6 +101,19 @@ def excerpt(document: DocumentScores, *, width: float, n_lines: int) -> list[Pla
         if len(document) - start <= len(placed):
             break  # the rest fits: later starts only show less
     return best
+
+
+def first_token(document: DocumentScores, word: int) -> int:
+    """The first token of a word.
+
+    Raises:
+        ArgumentError: the document has none of it, as of a word beyond a cut.
+    """
+    found = np.flatnonzero(document.words == word)
+    if word < 0 or not len(found):
+        last = max((int(one) for one in document.words), default=-1)
+        raise ArgumentError(f"start: word {word} is not in document {document.id}, whose words are 0 to {last}")
+    return int(found[0])
 
 
 def margin() -> float:

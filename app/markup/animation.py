@@ -51,7 +51,7 @@ def drawn(trace: Trace, document: Document) -> list[Image.Image]:
     """The text at each layer, all of one size, with even sides, as a video needs them."""
     found = []
     for layer in range(trace.layers):
-        content = export.figure(trace, document, kind="png", lines=LINES, layers=[layer])
+        content = export.figure(trace, document, kind="png", layout=export.Layout(LINES, (layer,), key=False))
         found.append(Image.open(io.BytesIO(content)).convert("RGB"))
     width, height = (max(size) + 2 * MARGIN for size in zip(*(one.size for one in found), strict=True))
     frames = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from app.model.tracing import SPECIAL, Trace
 from app.sources.documents import Document
 
 MIME = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
+SENTENCE_WORDS = 6  # that a sentence is shown by
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -122,21 +123,56 @@ def record(trace: Trace, document: Document) -> DocumentScores:
     )
 
 
-def figure(trace: Trace, document: Document, *, kind: str, lines: int, layers: Sequence[int] | None = None) -> bytes:
-    """The document's figure for a paper as png, svg or pdf: `lines` lines of the text at these layers, by default at
-    up to six."""
-    return pictures.draw(partial(_figure, trace, document, lines, layers), kind)
+@dataclass(frozen=True)
+class Layout:
+    """What the reader chose of a figure.
+
+    Attributes:
+        lines: of the text, for each layer.
+        layers: that are drawn.
+        start: the word that the passage begins with; None: the passage with the most evidence.
+        key: whether a line below says what shade, paleness and underline mean.
+    """
+
+    lines: int
+    layers: tuple[int, ...] | None = None
+    start: int | None = None
+    key: bool = True
 
 
-def preview(trace: Trace, document: Document, *, lines: int, layers: Sequence[int] | None = None) -> str:
+def sentences(trace: Trace, document: Document) -> dict[str, int]:
+    """Where a passage may begin: the start of each sentence that the model reads, for people, with its first word."""
+    found: dict[str, int] = {}
+    ended = True
+    for word in sorted({int(one) for one in trace.words if one >= 0}):
+        text = document.words[word]
+        if ended and any(map(str.isalnum, text)):
+            found[f"{word}: {' '.join(document.words[word : word + SENTENCE_WORDS])} ..."] = word
+            ended = False
+        ended = ended or text[-1:] in ".!?"
+    return found
+
+
+def figure(trace: Trace, document: Document, *, kind: str, layout: Layout) -> bytes:
+    """The document's figure for a paper as png, svg or pdf."""
+    return pictures.draw(partial(_figure, trace, document, layout), kind)
+
+
+def preview(trace: Trace, document: Document, *, layout: Layout) -> str:
     """The same figure as HTML."""
-    return pictures.picture(partial(_figure, trace, document, lines, layers), "The figure")
+    return pictures.picture(partial(_figure, trace, document, layout), "The figure")
 
 
-def _figure(trace: Trace, document: Document, lines: int, layers: Sequence[int] | None) -> Figure:
+def _figure(trace: Trace, document: Document, layout: Layout) -> Figure:
     from analysis.figures.document import document_figure
 
-    return document_figure(_report(record(trace, document)), n_lines=lines, layers=layers)
+    return document_figure(
+        _report(record(trace, document)),
+        n_lines=layout.lines,
+        layers=layout.layers,
+        start=layout.start,
+        key=layout.key,
+    )
 
 
 def telling_layers(trace: Trace, most: int) -> list[int]:

@@ -13,7 +13,8 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     Trust           scale measured survey stop-survey changed sure wrong
     Corpus          report figure metric method other at order label only length documents open open-document
                     save-report limit evaluate stop use-checkpoint
-    Take away       save-png save-svg save-pdf save-gif save-mp4 save-csv save-html save-scores lines layers
+    Take away       save-png save-svg save-pdf save-gif save-mp4 save-csv save-html save-scores lines layers begins
+                    figure-key
 
 Those of ADDRESS stand in the page's address, by Streamlit's own binding: reload, Back and a copied address restore
 them. What is left out there has its default. The layer stands there too, see app/markup/static/address.js.

@@ -19,6 +19,7 @@ from app.sources.loading import Checkpoint
 from app.work import results
 
 MOST_LAYERS = 6  # in a figure, to begin with
+BY_ITSELF = "the most evidence"
 
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
@@ -27,36 +28,22 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     drawn = join_words(trace) if joined else trace
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
     st.header("Figure for a paper")
-    left, right = st.columns(2)
-    lines = left.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
-    if not set(st.session_state.get("layers", ())) <= set(range(drawn.layers)):
-        del st.session_state["layers"]  # of a model that has more
-    chosen = right.multiselect(
-        "Layers",
-        range(drawn.layers),
-        default=export.telling_layers(drawn, MOST_LAYERS),
-        key="layers",
-        persist_state="session",
-        help="At first those before which most tokens go.",
-    )
-    layers = tuple(sorted(chosen)) or (0,)
+    layout = _layout(drawn, document)
     try:
-        preview = results.load_preview(
-            drawn, document, checkpoint.key, scale=scale, joined=joined, lines=lines, layers=layers
-        )
+        preview = results.load_preview(drawn, document, checkpoint.key, scale=scale, joined=joined, layout=layout)
     except AdapLeRError as error:  # a text without a word to draw
         common.problem(error)
     else:
         st.html(preview)
         st.caption(
-            "The passage with the most evidence. The darker a token, the higher its score, from 0 to 8 times 1/n; "
-            "dropped tokens are pale, the human rationale is underlined."
+            "The darker a token, the higher its score, from 0 to 8 times 1/n; dropped tokens are pale, the human "
+            "rationale is underlined."
         )
         with st.container(horizontal=True):
             for kind, mime in export.MIME.items():
                 st.download_button(
                     kind.upper(),
-                    partial(export.figure, drawn, document, kind=kind, lines=lines, layers=layers),
+                    partial(export.figure, drawn, document, kind=kind, layout=layout),
                     file_name=f"{stem}.{kind}",
                     mime=mime,
                     key=f"save-{kind}",
@@ -86,6 +73,34 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
             mime = f"text/{file.rpartition('.')[2]}"
             st.download_button(label, data, file_name=f"{stem}-{file}", mime=mime, key=key, on_click="ignore")
     _link()
+
+
+def _layout(drawn: Trace, document: Document) -> export.Layout:
+    """What the reader chooses of the figure."""
+    left, right = st.columns(2)
+    lines = left.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
+    if not set(st.session_state.get("layers", ())) <= set(range(drawn.layers)):
+        del st.session_state["layers"]  # of a model that has more
+    layers = right.multiselect(
+        "Layers",
+        range(drawn.layers),
+        default=export.telling_layers(drawn, MOST_LAYERS),
+        key="layers",
+        persist_state="session",
+        help="At first those before which most tokens go.",
+    )
+    begins = {BY_ITSELF: None, **export.sentences(drawn, document)}
+    if st.session_state.get("begins", BY_ITSELF) not in begins:
+        del st.session_state["begins"]  # of another text
+    begin = left.selectbox("The passage begins with", list(begins), key="begins", persist_state="session")
+    key = right.toggle(
+        "Key below the text",
+        value=True,
+        key="figure-key",
+        persist_state="session",
+        help="A line that says what shade, paleness and underline mean.",
+    )
+    return export.Layout(lines=lines, layers=tuple(sorted(layers)) or (0,), start=begins[begin], key=key)
 
 
 def _animation(drawn: Trace, document: Document, stem: str) -> None:

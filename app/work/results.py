@@ -156,8 +156,7 @@ def load_preview(
     *,
     scale: float,
     joined: bool,
-    lines: int,
-    layers: tuple[int, ...],
+    layout: export.Layout,
 ) -> str:
     """`export.preview` of a trace, known by what it was made from: `key` is the checkpoint's."""
-    return export.preview(_trace, document, lines=lines, layers=layers)
+    return export.preview(_trace, document, layout=layout)

@@ -56,6 +56,30 @@ def test_a_text_that_fits_is_shown_whole() -> None:
     assert [one.token for one in placed] == list(range(1, 41)) and passage.is_cut(document, placed) == (False, False)
 
 
+def test_a_passage_begins_where_it_is_told_to() -> None:
+    document = long_document()
+    placed = passage.excerpt(document, width=400, n_lines=2, start=57)
+    assert document.tokens[placed[0].token] == "word57" and passage.is_cut(document, placed) == (True, True)
+    with pytest.raises(ArgumentError, match=r"^start: word 300 is not in document long, whose words are 0 to 299$"):
+        passage.excerpt(document, width=400, n_lines=2, start=300)
+    with pytest.raises(ArgumentError, match="start: word -1 is not"):
+        passage.excerpt(document, width=400, n_lines=2, start=-1)
+
+
+def test_the_key_says_what_is_there() -> None:
+    """Shades from 0 to 8/n; paleness where tokens are dropped, the underline where there is a rationale."""
+    report = full_report()
+    plain, keyed = report.figure("document"), report.figure("document", key=True)
+    added = [text.get_text() for text in keyed.axes[0].texts[len(plain.axes[0].texts) :]]
+    assert added == ["Score", "1/n", "3/n", "8/n", "dropped", "human rationale"]
+    assert keyed.get_figheight() > plain.get_figheight()
+    last = keyed.axes[0].texts[-1]
+    assert last.get_position()[1] < keyed.axes[0].get_ylim()[0], "it is inside of the figure"
+    signed = replace(report.examples[0], scores={"m": np.array([[-1.0] * len(report.examples[0])])}, retention=None)
+    figure = replace(report, examples=(signed,)).figure("document", method="m", key=True)
+    assert [text.get_text() for text in figure.axes[0].texts][-5:-1] == ["\N{MINUS SIGN}1/n", "1/n", "3/n", "8/n"]
+
+
 def test_shades_of_one_words_pieces_meet_without_overlapping() -> None:
     (ax,) = full_report().figure("document").axes
     shades = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PatchCollection))

@@ -21,6 +21,8 @@ from tests.app.e2e.browser import (
     serve,
 )
 
+# In the log of the server, after all tests: errors, code outside of a session, and a widget with two values.
+UNWANTED = ("Traceback", "ScriptRunContext", "created with a default value")
 REQUIRED = "ADAPLER_BROWSER_TESTS"  # set to 1, as .ci/run does, a missing browser is a failure and not a skip
 
 
@@ -55,7 +57,8 @@ def server(chromium: Any, tmp_path_factory: pytest.TempPathFactory, app_checkpoi
     arguments = ["--checkpoints", str(app_checkpoints), "--reports", str(reports)]
     with serve(tmp_path_factory.mktemp("server"), arguments=arguments) as running:
         yield running
-        assert "Traceback" not in running.log, running.log[-4000:]
+        for unwanted in UNWANTED:
+            assert unwanted not in running.log, running.log[-4000:]
 
 
 @dataclass

@@ -33,6 +33,24 @@ def test_figure(visit: Visit) -> None:
         assert name.endswith(f".{kind}") and content.startswith(start) and len(content) > 5000
 
 
+def test_the_reader_chooses_passage_layers_and_key(visit: Visit) -> None:
+    app = visit(HERE)
+    picture = app.page.locator(".al-figure img")
+    seen: list[bytes] = [save(app, "save-svg")[1]]
+
+    def changes(choice: Callable[[], None]) -> None:
+        before = picture.get_attribute("src")
+        choice()
+        app.page.wait_for_function("before => document.querySelector('.al-figure img')?.src !== before", arg=before, timeout=20_000)
+        content = save(app.settle(), "save-svg")[1]
+        assert content not in seen
+        seen.append(content)
+
+    changes(app.widget("figure-key").locator("label").click)
+    changes(lambda: app.choose("begins", "20: the glass ballerina is a silent ..."))
+    changes(app.widget("layers").get_by_role("button", name="Remove 0").click)
+
+
 def test_tables(visit: Visit) -> None:
     app = visit(HERE)
     _, content = save(app, "save-scores")

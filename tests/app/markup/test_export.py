@@ -59,6 +59,16 @@ def test_the_page_of_the_grid_stands_alone() -> None:
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_figures(kind: str, start: bytes) -> None:
     trace = make_trace(["one", "$x$", "<b>"], [3, 1, 2], gold=np.array([False, True, False, False, False]))
-    data = export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, lines=2)
+    data = export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, layout=export.Layout(2))
     assert data.startswith(start)
-    assert data == export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, lines=2)
+    assert data == export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, layout=export.Layout(2))
+
+
+def test_a_passage_may_begin_with_any_sentence() -> None:
+    words = ["a", "slow", "start", ".", "then", "it", "flies", "!", "...", "great"]
+    trace = make_trace(words, [3] * len(words))
+    assert export.sentences(trace, Document("x", " ".join(words))) == {
+        "0: a slow start . then it ...": 0,
+        "4: then it flies ! ... great ...": 4,
+        "9: great ...": 9,
+    }
