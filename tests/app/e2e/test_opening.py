@@ -50,19 +50,3 @@ def test_phone(visit: Visit) -> None:
             return [main.scrollWidth - main.clientWidth, document.documentElement.scrollWidth - innerWidth]; }"""
         )
         assert max(wide) <= 0, view
-
-
-def test_keyboard(visit: Visit) -> None:
-    """Tab goes to the views and on; what has the focus shows it."""
-    app = visit()
-    missing = {"checkpoint", "source", "document", "scale", "view", "show"}
-    for _ in range(150):  # once around and on: where it begins depends on what was drawn first
-        app.page.keyboard.press("Tab")
-        reached = app.page.evaluate(
-            """() => { const one = document.activeElement, keyed = one.closest('[class*="st-key-"]');
-            return keyed && [...keyed.classList].find(name => name.startsWith('st-key-')).slice(7); }"""
-        )
-        missing.discard(reached)
-        if not missing:
-            break
-    assert not missing

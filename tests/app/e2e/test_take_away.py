@@ -41,7 +41,9 @@ def test_the_reader_chooses_passage_layers_and_key(visit: Visit) -> None:
     def changes(choice: Callable[[], None]) -> None:
         before = picture.get_attribute("src")
         choice()
-        app.page.wait_for_function("before => document.querySelector('.al-figure img')?.src !== before", arg=before, timeout=20_000)
+        app.page.wait_for_function(
+            "before => document.querySelector('.al-figure img')?.src !== before", arg=before, timeout=20_000
+        )
         content = save(app.settle(), "save-svg")[1]
         assert content not in seen
         seen.append(content)
