@@ -1,11 +1,13 @@
 """How fast is the app in a browser, and does its server's memory stay flat? Times as the browser sees them.
 
-    python benchmarks/app.py [--checkpoint movies-minilm] [--repeats 5] [--interactions 200]
+    python benchmarks/app.py [--checkpoint movies-minilm] [--repeats 5] [--interactions 200] [--sessions 10]
 
 Painting runs from the navigation, in a browser context without a cache, to the verdict on a server that has shown the
 page before. A change of layer, one step of the slider, and a new text of 300 words run from the key press to the change
 on the page. The plain page is Streamlit with a slider and a line of text, measured in the same run and in turn: it is
-what the framework itself takes. Memory is the server's resident set.
+what the framework itself takes. Budget is a text of 512 wordpieces, from the click on the view's name to the
+last number of it. Memory is the server's resident set: over texts in one session, then over sessions that are opened
+together, read some texts each, and are closed.
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", default=None, help="a name of the app's menu; default: the one it opens on")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--interactions", type=int, default=200, help="for memory; 0 skips it")
+    parser.add_argument("--sessions", type=int, default=10, help="for memory; 0 skips them")
     args = parser.parse_args()
     if (executable := find_chromium()) is None:
         parser.error("no chromium on the path")
@@ -77,6 +80,8 @@ def main() -> int:
             measure(browser, app=app, plain=plain, query=query, repeats=args.repeats)
             if args.interactions:
                 memory(browser, app, query=query, interactions=args.interactions)
+            if args.sessions:
+                sessions(browser, app, query=query, number=args.sessions)
         browser.close()
     return 0
 
@@ -96,6 +101,7 @@ def measure(browser: Browser, *, app: Server, plain: Server, query: str, repeats
     _line("change of layer, in the browser", [one for one, _ in both])
     _line("the same by the plain page's server", [one for _, one in both])
     _line("new text of 300 words", new_text(pages[0], repeats))
+    _line("Budget of 512 tokens", budget(pages[0], repeats))
     for page in pages:
         page.page.close()
 
@@ -143,6 +149,24 @@ def new_text(page: AppPage, repeats: int) -> list[float]:
     return seconds
 
 
+def budget(page: AppPage, repeats: int) -> list[float]:
+    """Seconds from the click on Budget to its last number, a new text each time."""
+    seconds, draw = [], random.Random(2)
+    for step in range(repeats):
+        mark = f"budget{step}"
+        page.write(" ".join([mark, *draw.choices(WORDS.split(), k=600)]))
+        page.submit()
+        page.shows(mark)
+        page.settle()
+        start = time.perf_counter()
+        page.view("budget")
+        page.page.locator(".al-timing").wait_for()
+        seconds.append(time.perf_counter() - start)
+        page.settle()
+        page.show("layers")
+    return seconds
+
+
 def memory(browser: Browser, server: Server, *, query: str, interactions: int) -> None:
     """Layers and new texts in turn, in one session. The first tenth fills the caches and is no growth."""
     page = AppPage(_tab(browser), server.url).open(query)
@@ -159,6 +183,25 @@ def memory(browser: Browser, server: Server, *, query: str, interactions: int) -
         f"{f'memory over {interactions} interactions':40} {sizes[warm - 1]:6.0f} MB after {warm}, "
         f"{sizes[interactions // 2 - 1]:.0f} MB halfway, {sizes[-1]:.0f} MB at the end"
     )
+
+
+def sessions(browser: Browser, server: Server, *, query: str, number: int) -> None:
+    """Sessions that are open at once, five texts each; then all are closed."""
+    draw, before = random.Random(3), resident(server)
+    pages = [AppPage(_tab(browser), server.url).open(query) for _ in range(number)]
+    for step in range(5):
+        for place, page in enumerate(pages):
+            if not step:
+                page.own_text()
+            mark = f"session{place}step{step}"
+            page.write(" ".join([mark, *draw.choices(WORDS.split(), k=60)]))
+            page.submit()
+            page.shows(mark)
+            page.settle()
+    at_once = resident(server)
+    for page in pages:
+        page.page.close()
+    print(f"{f'memory of {number} sessions at once':40} {before:6.0f} MB before, {at_once:.0f} MB with all of them")
 
 
 def resident(server: Server) -> float:
