@@ -15,7 +15,7 @@
     report = rationale_eval.evaluate(adapler="checkpoints/movies-minilm", data="data/eraser/sample")
 
     from analysis import explain
-    e = explain("for all its polish , the film never once comes alive .", methods=["cp", "saliency"])
+    e = explain("the plot is dull but the acting is wonderful .", methods=["cp", "saliency"])
 
 or, from a shell, `python -m analysis.rationale_eval --help`.
 """

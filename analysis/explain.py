@@ -1,7 +1,7 @@
 """The door: one text, one model, several scoring methods, one object.
 
 from analysis import explain
-e = explain("for all its polish , the film never once comes alive .", methods=["cp", "saliency"], target="NEG")
+e = explain("the plot is dull but the acting is wonderful .", methods=["cp", "saliency"], target="NEG")
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def explain(
     Raises:
         ArgumentError, CheckpointError: one line that says what is wrong with an argument or the model.
 
-    >>> e = explain("for all its polish , the film never once comes alive .", methods=["cp", "saliency"], target="NEG")
+    >>> e = explain("the plot is dull but the acting is wonderful .", methods=["cp", "saliency"], target="NEG")
     >>> e.prediction, e.scores["saliency"].shape
-    ('NEG', (6, 14))
+    ('NEG', (6, 12))
     >>> e.to_frame().query("method == 'cp' and layer == 0").nlargest(3, "score")["token"].tolist()
-    ['never', 'alive', 'polish']
+    ['dull', 'wonderful', '[CLS]']
     """
     from analysis.explanation.run import run  # here: `import analysis` alone loads no model library
 

@@ -94,9 +94,9 @@ def test_the_false_positive_rates_of_the_first_page() -> None:
 SPEEDS = (3.0, 4.0, 6.0, 8.0, 12.0)
 
 
-def accuracies(split: str, predictor: str, target: str) -> tuple[int, list[list[float]]]:
+def accuracies(split: str, predictor: str, target: str, *, file: str = "scales.csv") -> tuple[int, list[list[float]]]:
     """The number of seeds, and each seed's accuracies at SPEEDS, interpolated on the logarithm of the speedup."""
-    table = pd.read_csv(RESULTS / "predictors" / "scales.csv")
+    table = pd.read_csv(RESULTS / "predictors" / file)
     rows = table[(table["split"] == split) & (table["predictor"] == predictor) & (table["target"] == target)]
     curves = [group.sort_values("speedup") for _, group in rows.groupby("seed")]
     return len(curves), [
@@ -114,11 +114,21 @@ def test_the_table_of_predictors_at_equal_speed(predictor: str, target: str) -> 
     page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith(f"| {predictor}, {target} |")]
     for line, split in zip(lines, ("validation", "test"), strict=True):
-        count, values = accuracies(split, predictor, target)
-        expected = [short(float(np.mean(column))) for column in zip(*values, strict=True)]
-        ranges = [f" ({short(min(column))}-{short(max(column))})" for column in zip(*values, strict=True)]
-        shown = [f"{mean}{spread if count > 1 else ''}" for mean, spread in zip(expected, ranges, strict=True)]
-        assert cells(line)[1:] == [str(count), *shown]
+        assert cells(line)[1:] == row_of(*accuracies(split, predictor, target))
+
+
+def row_of(count: int, values: list[list[float]]) -> list[str]:
+    """Seeds, then at each speed the mean, and the range where there are several."""
+    columns = list(zip(*values, strict=True))
+    ranges = [f" ({short(min(column))}-{short(max(column))})" if count > 1 else "" for column in columns]
+    return [str(count), *(f"{short(float(np.mean(c)))}{r}" for c, r in zip(columns, ranges, strict=True))]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_table_of_all_reviews(split: str) -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    [line] = [line for line in page.splitlines() if line.startswith(f"| {split}, all 1600 reviews |")]
+    assert cells(line)[1:] == row_of(*accuracies(split, "contextual", "decomposition", file="all-reviews.csv"))
 
 
 def test_the_accuracies_at_equal_speed_of_the_first_page() -> None:
@@ -127,6 +137,11 @@ def test_the_accuracies_at_equal_speed_of_the_first_page() -> None:
         values = accuracies("test", predictor, target)[1]
         means = [short(float(np.mean(column))) for column in list(zip(*values, strict=True))[1:]]
         assert f"{name} {', '.join(means[:-1])} and {means[-1]}" in text
+    seeds = accuracies("test", "contextual", "decomposition", file="all-reviews.csv")[1]
+    at = {speed: [short(f(c)) for f in (np.mean, min, max)] for speed, c in zip(SPEEDS, np.array(seeds).T, strict=True)}
+    assert f"All 1600 reviews: {', '.join(at[s][0] for s in SPEEDS[1:-1])} and {at[12][0]}" in text
+    four, six = at[4], at[6]
+    assert f"{four[0]} ({four[1]} to {four[2]}) at 4x and {six[0]} ({six[1]} to {six[2]}) at 6x" in text
 
 
 # A row of the first page's table: its evaluation on validation and on test, and the threshold scale.

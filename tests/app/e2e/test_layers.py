@@ -125,7 +125,7 @@ def test_a_token_tells_its_way(visit: Visit) -> None:
     expect(detail.get_by_role("status")).to_contain_text("dropped before layer 0")
     assert word in detail.inner_text() and "rank" in detail.inner_text()
     app.shows("under every method")
-    expect(app.page.get_by_test_id("stDataFrame")).to_be_visible()
+    expect(app.page.get_by_test_id("stDataFrame").first).to_be_visible()
     app.page.keyboard.press("Escape")
     expect(detail).to_have_count(0)
     app.settle()

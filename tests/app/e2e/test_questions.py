@@ -39,16 +39,16 @@ def slide(to: str) -> Step:
 QUESTIONS: dict[str, tuple[list[Step], str, str]] = {
     "What does the colour mean?": ([point_at("contribution score")], ".al-legend", "shaded by contribution score"),
     "When was this word dropped, and why?": (
-        [word("whole")], ".al-detail", r"up to layer 1 and dropped before layer 2: it scores 0\.46/n, less",
+        [word("whole")], ".al-detail", r"up to layer 1 and dropped before layer 2: it scores 0\.\d\d/n, less",
     ),
     "What happens without it?": ([word("horribly"), button("without")], ".stMain", r"Delete: horribly[\s\S]*Now read"),
     "Does dropping tokens change the verdict?": ([], ".al-cards", "same verdict"),
     "Which method agrees best with the annotator here?": ([view("compare")], ".al-methods", r"AP 0\.\d\d \(chance"),
     "How fast is it at scale 1.2, and what does that cost?": (
-        [view("trust"), slide("ArrowRight " * 4)], ".al-cards", r"below[\s\S]*5\.\d\dx",
+        [view("trust"), slide("ArrowRight " * 4)], ".al-cards", r"below[\s\S]*6\.\d\dx",
     ),
     "Which verdicts are wrong though the model is sure?": (
-        [view("trust"), AppPage.read_all], ".stMain", r"\d of the 8 wrong verdicts have a probability",
+        [view("trust"), AppPage.read_all], ".stMain", r"\d of the 9 wrong verdicts have a probability",
     ),
     "Are the kept tokens enough for the verdict?": (
         [view("what-if"), lambda app: app.widget("faithful").locator("summary").click()],
