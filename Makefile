@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo train-sample test check docs pictures clean
+.PHONY: demo train-sample test test-slow check docs pictures clean
 .DEFAULT_GOAL := demo
 
 # uv where it is there, pip otherwise; both end in the same virtual environment.
@@ -31,8 +31,11 @@ demo: .venv/installed  ## install, then the main job on the embedded sample
 train-sample: .venv/installed  ## the whole pipeline on the sample, from the packaged MiniLM
 	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.data.minilm)"
 
-test: .venv/installed  ## everything that needs no network; `slow` tests run where the data is, `browser` tests where chromium is
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+test: .venv/installed  ## the tests that need nothing but this folder, in under ten minutes on two cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+
+test-slow: .venv/installed  ## a browser (where chromium is), the real data (where it is), whole pipelines and several processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or browser"
 
 check: .venv/installed
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

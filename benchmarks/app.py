@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import statistics
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are no installed package
 
 import psutil
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.app.e2e.browser import (
     PATIENCE,
@@ -35,6 +36,7 @@ from tests.app.e2e.browser import (
     launch,
     serve,
 )
+from tests.app.e2e.test_questions import QUESTIONS
 
 HELLO = """
 import streamlit as st
@@ -65,6 +67,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", default=None, help="a name of the app's menu; default: the one it opens on")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--interactions", type=int, default=200, help="for memory; 0 skips it")
+    parser.add_argument("--questions", action="store_true", help="also: seconds to the answers of docs/how-to/app.md")
     parser.add_argument("--sessions", type=int, default=10, help="for memory; 0 skips them")
     args = parser.parse_args()
     if (executable := find_chromium()) is None:
@@ -78,6 +81,8 @@ def main() -> int:
         with serve(folder) as app, serve(folder, script=hello) as plain:
             print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Chromium {browser.version}")
             measure(browser, app=app, plain=plain, query=query, repeats=args.repeats)
+            if args.questions:
+                questions(browser, app)
             if args.interactions:
                 memory(browser, app, query=query, interactions=args.interactions)
             if args.sessions:
@@ -165,6 +170,18 @@ def budget(page: AppPage, repeats: int) -> list[float]:
         page.settle()
         page.show("layers")
     return seconds
+
+
+def questions(browser: Browser, server: Server) -> None:
+    """Seconds from the opening view to the answer, for somebody who knows the way and takes no time to read."""
+    for question, (steps, place, answer) in QUESTIONS.items():
+        page = AppPage(_tab(browser), server.url).open()
+        start = time.perf_counter()
+        for step in steps:
+            step(page)
+        expect(page.page.locator(place).first).to_contain_text(re.compile(answer), timeout=PATIENCE * 1000)
+        print(f"{question:60} {time.perf_counter() - start:6.2f} s, {len(steps)} clicks")
+        page.page.close()
 
 
 def memory(browser: Browser, server: Server, *, query: str, interactions: int) -> None:

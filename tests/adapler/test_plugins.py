@@ -58,6 +58,7 @@ def test_a_module_that_is_not_there_or_broken(anew: None, tmp_path: Path, monkey
         predictor_class("mine")
 
 
+@pytest.mark.slow
 def test_the_command_knows_it(tmp_path: Path) -> None:
     (tmp_path / "my_own_predictor.py").write_text(OWN, encoding="utf-8")
     words = [sys.executable, "-m", "adapler", "train", "--task", "nothing", "--model", "nothing"]

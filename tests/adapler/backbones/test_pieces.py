@@ -45,7 +45,7 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(family, "ROWS", 4)
     with torch.no_grad():
         pieces = families.embed(classifier, ids, positions=positions, token_type_ids=types)
-    assert torch.equal(pieces, whole)
+    assert_close(pieces, whole, atol=1e-6, rtol=1e-5)  # a product of fewer rows may be another kernel's
 
 
 def test_rows_of_half_precision_come_in_few_numbers() -> None:

@@ -79,6 +79,7 @@ def test_killed_runs_end_with_the_bytes_of_one(predict: Predict, tmp_path: Path,
     assert (tmp_path / "out.errors.jsonl").read_bytes() == errors
 
 
+@pytest.mark.slow
 def test_sigkill_and_ctrl_c_leave_what_is_done_and_no_process(
     predict: Predict, model: Path, texts: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from adapler.cli.parser import main
 from tests.conftest import tiny_classifier
 
+pytestmark = pytest.mark.slow  # each of two processes loads PyTorch
+
 ROOT = Path(__file__).parents[3]
 
 

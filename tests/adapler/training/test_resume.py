@@ -24,6 +24,7 @@ from tests.adapler.training.common import trainer
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [[], ["--freeze-backbone"], ["--average-decay", "0.9"]], ids=" ".join)
 def test_a_process_killed_in_mid_training(
     extra: list[str], task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

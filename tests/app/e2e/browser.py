@@ -177,7 +177,7 @@ class AppPage:
         return self.page.locator(".al-player").first
 
     def large(self) -> Locator:
-        return self.page.locator(".al-large")
+        return self.page.locator(".al-large").last  # while the page changes, the one before may still be there
 
     def grid(self) -> Locator:
         return self.page.locator(".al-grid").first

@@ -45,7 +45,7 @@ QUESTIONS: dict[str, tuple[list[Step], str, str]] = {
     "Does dropping tokens change the verdict?": ([], ".al-cards", "same verdict"),
     "Which method agrees best with the annotator here?": ([view("compare")], ".al-methods", r"AP 0\.\d\d \(chance"),
     "How fast is it at scale 1.2, and what does that cost?": (
-        [view("trust"), slide("ArrowRight " * 4)], ".al-cards", r"below[\s\S]*6\.\d\dx",
+        [view("trust"), slide("ArrowRight " * 4)], ".al-cards", r"below[\s\S]*[56]\.\d\dx",
     ),
     "Which verdicts are wrong though the model is sure?": (
         [view("trust"), AppPage.read_all], ".stMain", r"\d of the 9 wrong verdicts have a probability",
