@@ -27,8 +27,13 @@ SECONDS_PER_LOOK = 0.3
 
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+    stop = st.empty()
+    if st.session_state.get("asked_for") is not None:
+        # Not in the fragment: a click in there waits until the run that it is to end has ended.
+        stop.button("Stop the method that runs", key="stop-method", on_click=_ask, args=[None])
     # a fragment: another layer or method leaves the rest of the page alone
     st.fragment(_show)(checkpoint, document, trace, scale=scale)
+    stop.empty()
 
 
 def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
@@ -84,8 +89,8 @@ def _score(
 
 
 def _dear(checkpoint: Checkpoint, document: Document, trace: Trace, method: ScoringMethod) -> Comparison | None:
-    """A method of many passes runs in this session's own run of the page: whatever the user does next, closing the
-    page too, ends it. What it has found stays with this text."""
+    """A method of many passes runs in this session's own run of the whole page: Stop, another text or checkpoint, or
+    closing the page ends it. What it has found stays with this text."""
     mark = (checkpoint.key, hash(document), method.name)
     kept: dict[Any, Comparison] = st.session_state.setdefault("compared", {})
     if mark in kept:
@@ -93,15 +98,16 @@ def _dear(checkpoint: Checkpoint, document: Document, trace: Trace, method: Scor
     place = st.empty()
     with place.container(border=True):
         st.markdown(common.literal(method.title))
-        left, right = st.columns([4, 1], vertical_alignment="center")
+        left, right = st.columns([3, 1], vertical_alignment="center")
         passes = comparing.passes_of(method, tokens=int((trace.words >= 0).sum()), layers=trace.layers)
         if st.session_state.get("asked_for") != mark:
             left.caption(f"Takes {_cost(trace, method)} of this text through the model; not run yet.")
             label = common.literal(f"Run {method.title}")
-            right.button(label, key=f"run-{method.name}", on_click=_ask, args=[mark], width="stretch")
+            if right.button(label, key=f"run-{method.name}", width="stretch"):
+                _ask(mark)
+                st.rerun()  # the whole page, which has the button that stops it
             return None
         bar = left.progress(0.0, text="Waiting: a method of many passes runs for somebody else ...")
-        right.button("Stop", key="stop-method", on_click=_ask, args=[None], width="stretch")
         kept[mark] = results.score_dearly(checkpoint, document, method.name, tell=_telling(bar, passes))
     place.empty()
     for old in list(kept)[:-MAX_KEPT]:
@@ -111,7 +117,7 @@ def _dear(checkpoint: Checkpoint, document: Document, trace: Trace, method: Scor
 
 
 def _telling(bar: Any, passes: int) -> Callable[[int], None]:
-    """Shows the progress, a few times a second; Streamlit ends the run in here when somebody acts."""
+    """Shows the progress, a few times a second; Streamlit ends the run in here when the whole page is to run again."""
     last = 0.0
 
     def tell(done: int) -> None:

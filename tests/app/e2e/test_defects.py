@@ -1,0 +1,146 @@
+"""What was once wrong with the app, as a reader met it; other files have the rest of that list."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+from app.server import state
+from app.work.jobs import REPORT_FOLDER
+from tests.app.e2e.browser import VIEWS, AppPage
+from tests.app.e2e.test_take_away import save
+
+Visit = Callable[..., AppPage]
+OWN = f"?source={quote(state.OWN_TEXT)}"
+
+
+def at(view: str, rest: str = "") -> str:
+    return f"?view={quote(VIEWS[view])}{rest}"
+
+
+@pytest.fixture
+def new_reports() -> Iterator[Callable[[], list[str]]]:
+    """The names of the reports that a test has made; they go when it ends."""
+    before = set(REPORT_FOLDER.glob("*"))
+
+    def names() -> list[str]:
+        return sorted(path.name for path in set(REPORT_FOLDER.glob("*")) - before)
+
+    yield names
+    for name in names():
+        shutil.rmtree(REPORT_FOLDER / name)
+
+
+def test_a_reload_finds_its_job(visit: Visit) -> None:
+    """And frees the place: nobody is locked out by a page that is gone."""
+    app = visit(at("corpus"))
+    app.widget("evaluate").locator("button").click()
+    stop = app.widget("stop").locator("button")
+    expect(stop).to_be_visible()
+    app.page.reload()
+    expect(stop).to_be_visible()
+    app.shows("Evaluating")
+    stop.click()
+    expect(app.widget("evaluate").locator("button")).to_be_visible()
+
+
+def test_a_second_report_does_not_take_the_place_of_the_first(
+    visit: Visit, new_reports: Callable[[], list[str]]
+) -> None:
+    app = visit(at("corpus"))
+    app.choose("limit", "the first 10")
+    names: list[str] = []
+    for number in (1, 2):
+        app.settle()
+        app.widget("evaluate").locator("button").click()
+        expect(app.widget("stop")).to_be_visible()
+        expect(app.widget("stop")).to_have_count(0)
+        assert len(new_reports()) == number
+        names = [name for name in new_reports() if name not in names] or names
+    first, second = new_reports()
+    assert "first-10" in first and first in second and first != second
+
+
+def test_a_link_that_cannot_be_restored_says_what_is_missing(visit: Visit) -> None:
+    app = visit("?corpus=MultiRC&document=foo&checkpoint=bert-large")
+    alert = app.page.get_by_test_id("stAlert").first
+    expect(alert).to_contain_text("The address asks for what is not here")
+    for missing in ("MultiRC", "foo", "bert-large"):
+        expect(alert).to_contain_text(missing)
+
+
+def test_a_file_that_cannot_be_read_has_no_verdict(visit: Visit) -> None:
+    app = visit(OWN)
+    expect(app.page.locator(".al-cards").first).to_be_visible()
+    app.upload("latin.txt", "caf\u00e9".encode("latin-1"))
+    expect(app.page.get_by_test_id("stAlert").first).to_contain_text("latin.txt: not UTF-8")
+    expect(app.page.locator(".al-cards")).to_have_count(0)
+
+
+def test_a_pair_is_read_as_two_texts(visit: Visit) -> None:
+    app = visit(OWN)
+    app.write("a quiet film")
+    app.widget("query").locator("input").fill("was it dull ?")
+    app.widget("query").locator("input").press("Enter")
+    expect(app.large()).to_contain_text("dull")
+    assert app.large().inner_text().count("[SEP]") == 2
+
+
+def test_a_method_of_many_passes_can_be_stopped(visit: Visit) -> None:
+    app = visit(at("compare", "&method=cp&method=lime"))
+    app.widget("run-lime").locator("button").click()
+    stop = app.widget("stop-method").locator("button")
+    expect(stop).to_be_visible()
+    expect(app.page.get_by_test_id("stProgress")).to_be_visible()
+    stop.click()
+    app.shows("not run yet")
+
+
+def test_a_table_of_scores_leaves_signs_as_they_are(visit: Visit) -> None:
+    app = visit(at("take-away", f"&source={quote(state.OWN_TEXT)}&text={quote('a film -- good =1+1')}"))
+    _, content = save(app, "save-scores")
+    tokens = {row["token"] for row in csv.DictReader(io.StringIO(content.decode()))}
+    assert "-" in tokens and not {"'-", "'--", "'="} & tokens
+
+
+def test_lines_of_a_file_have_a_table_of_verdicts(visit: Visit) -> None:
+    app = visit(OWN)
+    rows = [{"id": f"line{n}", "text": f"the film number{n} is a mess", "label": "NEG"} for n in range(3)]
+    app.upload("films.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    app.shows("number0")
+    app.widget("verdicts-open").locator("summary").click()
+    expect(app.widget("rows")).to_be_visible()
+    app.shows("labelled lines are right")
+    name, content = save(app, "save-verdicts")
+    table = list(csv.DictReader(io.StringIO(content.decode())))
+    assert name == "verdicts.csv" and len(table) == 3
+    assert {"checkpoint", "scale", "verdict", "without removal", "probability"} <= set(table[0])
+
+
+def test_the_text_has_no_scroller_of_its_own(visit: Visit) -> None:
+    """Also on a phone, and the line of the player is above the text there."""
+    for viewport in ({"width": 1280, "height": 900}, {"width": 390, "height": 844}):
+        app = visit(viewport=viewport)
+        app.open_all()
+        inner = (
+            app.grid()
+            .locator(".al-text")
+            .evaluate_all("all => all.map(one => one.scrollHeight - one.clientHeight).filter(more => more > 2).length")
+        )
+        assert inner == 0, viewport
+        play = app.player().locator(".al-play").bounding_box() if app.player().locator(".al-play").count() else None
+        assert play is None or play["x"] + play["width"] <= viewport["width"]
+
+
+def test_a_wide_screen_is_used(visit: Visit) -> None:
+    app = visit(viewport={"width": 1920, "height": 1080})
+    box = app.large().locator(".al-text").bounding_box()
+    assert box is not None and box["width"] > 1000
+    expect(app.player().locator(".al-play")).to_be_in_viewport()
