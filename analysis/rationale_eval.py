@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = [header(report), tables.plain(report), tables.plain_comparisons(report), plain_eraser(report)]
     result = "\n\n".join(part for part in parts if part)
     print(result)
-    paths = report.save(output)
+    paths = report.save(output, progress=True)
     with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
         subject = _subject(inputs, settings, data, loading.public_path)
         partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")

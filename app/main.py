@@ -31,10 +31,11 @@ st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
 st.html(render.style())
 player.address()
 st.title("AdapLeR, layer by layer")
-st.caption(
-    "A text classifier that drops the tokens it does not need, layer by layer, and shows which ones it read to the "
-    f"end. {how.paper()}."
-)
+with st.container(key="head"):  # which style.css leaves out on a small screen
+    st.caption(
+        "A text classifier that drops the tokens it does not need, layer by layer, and shows which ones it read to the "
+        f"end. {how.paper()}."
+    )
 
 try:
     arguments = loading.read_arguments(sys.argv[1:])

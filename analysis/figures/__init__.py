@@ -6,7 +6,7 @@ python -m analysis.figures reports/sample-test --style acl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +93,31 @@ def draw(report: ReportData, kind: str, **options: Any) -> Figure:
 
 
 def save_all(
-    report: ReportData, folder: str | Path, *, style: str = "acl", methods: Sequence[str] | None = None
+    report: ReportData,
+    folder: str | Path,
+    *,
+    style: str = "acl",
+    methods: Sequence[str] | None = None,
+    track: Callable[[list[str]], Iterable[str]] = iter,
 ) -> list[Path]:
     """Every figure of the report as PDF, PNG and SVG; one of each document kind for every example.
 
     methods: those to draw where a figure has several; default: all (in the heat map: up to four).
+    track: given the figures' names, passes them on one by one; a progress bar.
     """
+    drawings = _drawings(report, style=style, methods=methods)
     paths: list[Path] = []
+    for name in track(list(drawings)):
+        kind, options = drawings[name]
+        paths += save_figure(draw(report, kind, **options), Path(folder) / name)
+    return paths
+
+
+def _drawings(
+    report: ReportData, *, style: str, methods: Sequence[str] | None
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Of each file's name: the kind of figure and its options."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
     for kind in kinds(report):
         if kind == "correlation" and not correlation_layers(report, methods):
             continue  # of a single method
@@ -107,13 +125,13 @@ def save_all(
         if methods is not None and kind not in ("document", "lengths"):
             options["methods"] = methods
         if kind not in ("document", "heatmap"):
-            paths += save_figure(draw(report, kind, **options), Path(folder) / kind)
+            found[kind] = (kind, options)
             continue
         for index, example in enumerate(report.examples):
             if example.scores:
                 name = kind if index == 0 else f"{kind}-{index + 1}"
-                paths += save_figure(draw(report, kind, example=index, **options), Path(folder) / name)
-    return paths
+                found[name] = (kind, {"example": index, **options})
+    return found
 
 
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from adapler.errors import ArgumentError
 from analysis import figures
@@ -74,8 +76,11 @@ class RationaleReport(ReportData):
         """The figure of that kind, see `analysis.figures`: `report.figure("agreement", panels=("fpr", "tpr"))`."""
         return figures.draw(self, kind, **options)
 
-    def save(self, directory: str | Path) -> list[Path]:
-        """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/."""
+    def save(self, directory: str | Path, *, progress: bool = False) -> list[Path]:
+        """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/.
+
+        progress: whether bars tell how far it is; drawing takes most of the time.
+        """
         folder = Path(directory)
         writers: dict[str, Callable[[Path], object]] = {
             "report.json": self.to_json,
@@ -85,6 +90,8 @@ class RationaleReport(ReportData):
             "table.md": self.to_markdown,
             "report.html": self.to_html,
         }
-        for name, write in writers.items():
-            write(folder / name)
-        return [folder / name for name in writers] + figures.save_all(self, folder / "figures")
+        track = partial(tqdm, disable=not progress)
+        for name in track(list(writers), desc="writing the report", unit="file"):
+            writers[name](folder / name)
+        track = partial(track, desc="drawing the figures", unit="figure")
+        return [folder / name for name in writers] + figures.save_all(self, folder / "figures", track=track)

@@ -37,20 +37,19 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
 
 
 def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    chosen = left.multiselect(
-        f"Methods (up to {state.MAX_METHODS})",
-        comparing.names(),
-        default=list(state.DEFAULT_METHODS),
-        format_func=comparing.titles().__getitem__,
-        key="methods",
-        bind="query-params",
-        max_selections=state.MAX_METHODS,
-        placeholder="Choose a scoring method",
-        help="Some take many passes through the model, and run when you ask for it: on a processor, thousands of "
-        "passes take minutes.",
-    )
-    with right:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.multiselect(
+            f"Methods (up to {state.MAX_METHODS})",
+            comparing.names(),
+            default=list(state.DEFAULT_METHODS),
+            format_func=comparing.titles().__getitem__,
+            key="methods",
+            bind="query-params",
+            max_selections=state.MAX_METHODS,
+            placeholder="Choose a scoring method",
+            help="Some take many passes through the model, and run when you ask for it: on a processor, thousands of "
+            "passes take minutes.",
+        )
         joined = player.whole_words()
     if not chosen:
         st.info("No method is chosen.")
@@ -82,6 +81,8 @@ def _score(
             return results.load_comparison(checkpoint, document, method.name, threshold_scale=scale)
         return _dear(checkpoint, document, trace, method)
     except AdapLeRError as error:
+        if comparing.is_dear(method):
+            _ask(None)  # it has ended
         with st.container(border=True):
             st.markdown(common.literal(method.title))
             st.caption(common.literal(str(error)))

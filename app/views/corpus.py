@@ -206,9 +206,8 @@ def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split:
     if code is None:
         left, right = st.columns([4, 1], vertical_alignment="bottom")
         what = "Evaluating" if job.kind == jobs.EVALUATION else "Training the checkpoint"
-        share = job.progress
-        # before the first bar and after the last one there is work that no bar tells of
-        now = "loading the model" if not share else "writing the report" if share >= 1 else f"{share:.0%}"
+        stage, share = job.stage
+        now = f"{stage} {share:.0%}" if stage else "loading the model"
         left.progress(share, text=common.literal(f"{what} {job.name}: {now}, {job.seconds:.0f} s"))
         if right.button("Stop", key="stop", width="stretch"):
             job.stop()

@@ -21,8 +21,7 @@ def show(
     """place: where other uses of a word are looked for; None where there is no corpus."""
     if told := strip.strip(trace):
         st.html(told)
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    with left:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         chosen = st.segmented_control(
             "Show",
             state.SHOWS,
@@ -32,7 +31,6 @@ def show(
             label_visibility="collapsed",
             bind="query-params",
         )
-    with right:
         joined = player.whole_words()
     drawn = join_words(trace) if joined else trace
     if chosen == state.NUMBERS:

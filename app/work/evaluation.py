@@ -63,7 +63,7 @@ def _cache() -> str | None:
 def _save(report: RationaleReport, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as folder:
-        report.save(Path(folder) / "report")
+        report.save(Path(folder) / "report", progress=True)
         (Path(folder) / "report").rename(output)
 
 

@@ -42,6 +42,12 @@ class Job:
         self._end = weakref.finalize(self, _end, self._process)
 
     @property
+    def stage(self) -> tuple[str, float]:
+        """What the command's last bar is about, "" before there is one; and how far it is, from 0 to 1."""
+        found = re.findall(r"([^\r\n:|]*): +(\d+)%\|", self._tail())
+        return (found[-1][0].strip(), int(found[-1][1]) / 100) if found else ("", 0.0)
+
+    @property
     def progress(self) -> float:
         """From 0 to 1, as far as the command's bars tell."""
         found = re.findall(r"(\d+)%\|", self._tail())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
@@ -80,6 +81,40 @@ def test_a_file_that_cannot_be_read_has_no_verdict(visit: Visit) -> None:
     app.upload("latin.txt", "caf\u00e9".encode("latin-1"))
     expect(app.page.get_by_test_id("stAlert").first).to_contain_text("latin.txt: not UTF-8")
     expect(app.page.locator(".al-cards")).to_have_count(0)
+
+
+def test_own_text_is_a_source_and_no_view(visit: Visit) -> None:
+    """It stays through the views, and the review comes back where one finds it."""
+    app = visit()
+    app.own_text()
+    app.write("a quiet film")
+    app.submit()
+    for view in ("compare", "layers"):
+        app.show(view)
+        app.shows("quiet")
+        expect(app.widget("text").locator("textarea")).to_be_visible()
+    app.pick("source", state.SOURCES[0])
+    expect(app.widget("text")).to_have_count(0)
+    app.shows("negS_063.txt")
+    old = visit("?view=Your text")  # a view of earlier versions
+    expect(old.widget("text").locator("textarea")).to_be_visible()
+
+
+def test_progress_of_an_evaluation_moves(visit: Visit, new_reports: Callable[[], list[str]]) -> None:
+    app = visit(at("corpus"))
+    app.page.evaluate(
+        """() => { window.told = new Set(); setInterval(() => {
+        const bar = document.querySelector('[data-testid="stProgress"]');
+        if (bar) told.add(bar.innerText); }, 50); }"""
+    )
+    app.widget("evaluate").locator("button").click()
+    expect(app.widget("stop")).to_be_visible()
+    expect(app.widget("stop")).to_have_count(0)
+    told = app.page.evaluate("[...told]")
+    assert len(new_reports()) == 1
+    assert len({found[1] for one in told if (found := re.search(r"(\d+) ?%", one))} - {"0", "100"}) >= 3, " ".join(
+        one[-30:] for one in told
+    )
 
 
 def test_a_pair_is_read_as_two_texts(visit: Visit) -> None:

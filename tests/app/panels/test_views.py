@@ -126,7 +126,8 @@ def bar_of(page: AppTest) -> str:
 
 class FakeJob:
     kind = jobs.EVALUATION
-    name, progress, message = "films", 0.4, "no such split"
+    name, message = "films", "no such split"
+    stage = ("", 0.0)
     seconds = 12.4
     code: int | None = None
     stopped = False
@@ -146,10 +147,10 @@ def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.M
     page.button(key="evaluate").click().run()
     assert not page.exception and started[0]["limit"] == 25 and started[0]["split"] == "test"
     assert started[0]["threshold_scale"] == 0.5 and started[0]["checkpoint"] == "tiny"
-    assert "films: 40%, 12 s" in bar_of(page)
-    job.progress = 1.0
+    assert "films: loading the model, 12 s" in bar_of(page)
+    job.stage = ("drawing the figures", 0.4)
     page.run()
-    assert "films: writing the report, 12 s" in bar_of(page)
+    assert "films: drawing the figures 40%, 12 s" in bar_of(page)
     page.button(key="stop").click().run()
     assert job.stopped and page.button(key="evaluate")
     page.button(key="evaluate").click().run()
@@ -264,7 +265,9 @@ def test_a_running_job_is_found_after_a_reload(page: AppTest, monkeypatch: pytes
     monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
     page.session_state["view"] = state.CORPUS
     page.run()
-    assert not page.exception and page.button(key="stop") and "films: 40%" in plain(page.get("progress")[0].proto.text)
+    assert (
+        not page.exception and page.button(key="stop") and "films: loading" in plain(page.get("progress")[0].proto.text)
+    )
     job.code = 0
     page.run()
     assert page.button(key="evaluate"), "the place is free"

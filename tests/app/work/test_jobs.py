@@ -32,7 +32,7 @@ def test_a_job_tells_its_progress_and_its_end(seat: jobs.Seat) -> None:
     job = seat.start([sys.executable, "-c", script], kind=jobs.EVALUATION, name="x")
     assert job is not None and jobs.running() is job
     until(lambda: job.progress)
-    assert job.progress == 0.4 and job.code is None
+    assert job.progress == 0.4 and job.stage == ("scoring", 0.4) and job.code is None
     job.stop()
     assert job.code not in (0, None) and jobs.running() is None
 
