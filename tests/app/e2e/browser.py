@@ -39,7 +39,8 @@ def find_chromium() -> str | None:
 
 
 def launch(playwright: Playwright, executable: str) -> Browser:
-    """Headless, without the requests that Chromium makes for itself."""
+    """Headless, without the requests that Chromium makes for itself; `expect` gets patience too."""
+    expect.set_options(timeout=PATIENCE * 500)
     quiet = ["--disable-background-networking", "--disable-component-update"]
     quiet += ["--disable-gpu", "--disable-dev-shm-usage"]  # a container has neither
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

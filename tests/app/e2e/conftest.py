@@ -38,10 +38,9 @@ def chromium() -> Iterator[Any]:
         if os.environ.get(REQUIRED) == "1":
             pytest.fail(f"no chromium on the path; {REQUIRED}=1 says that there must be one")
         pytest.skip("no chromium on the path (Debian: apt-get install chromium)")
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        expect.set_options(timeout=PATIENCE * 500)
         browser = launch(playwright, executable)
         yield browser
         browser.close()
