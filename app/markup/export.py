@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
 from app.markup import cards, pages, pictures, render
+from app.model.joining import sentence_starts
 from app.model.tracing import SPECIAL, Trace
 from app.sources.documents import Document
 
@@ -142,15 +143,9 @@ class Layout:
 
 def sentences(trace: Trace, document: Document) -> dict[str, int]:
     """Where a passage may begin: the start of each sentence that the model reads, for people, with its first word."""
-    found: dict[str, int] = {}
-    ended = True
-    for word in sorted({int(one) for one in trace.words if one >= 0}):
-        text = document.words[word]
-        if ended and any(map(str.isalnum, text)):
-            found[f"{word}: {' '.join(document.words[word : word + SENTENCE_WORDS])} ..."] = word
-            ended = False
-        ended = ended or text[-1:] in ".!?"
-    return found
+    read = sorted({int(one) for one in trace.words if one >= 0})
+    starts = (read[place] for place in sentence_starts([document.words[word] for word in read]))
+    return {f"{word}: {' '.join(document.words[word : word + SENTENCE_WORDS])} ...": word for word in starts}
 
 
 def figure(trace: Trace, document: Document, *, kind: str, layout: Layout) -> bytes:

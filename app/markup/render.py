@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.markup.terms import term
+from app.model.joining import SENTENCES
 from app.model.tracing import QUERY, SPECIAL, Trace
 
 STYLE = Path(__file__).parent / "static" / "style.css"
@@ -96,12 +97,14 @@ def shades() -> str:
 
 def legend(trace: Trace, *, sides: bool = False) -> str:
     """What the signs mean, of those that the text has; `sides`: it stands beside another one."""
-    counted = "tokens" if trace.tokens is None else "words and special tokens"
+    counted = trace.unit if trace.tokens is None else f"{trace.unit} and special tokens"
+    one = trace.unit.removesuffix("s")
     return legend_of(
         f"enters the {term('layer')}, shaded by {term('contribution score')}: {shades()} ({term('n')}: the {counted} "
         "present when the layer decides)",
         f'<s class="cut">dropped</s> just before it, below the {term("threshold")}',
         '<span class="gone">gone</span> since an earlier layer',
+        *([f"a {one} has the sum of its wordpieces' scores, and goes with the last of them"] if trace.tokens else []),
         *(['<span class="apart">dashed</span>: not so on the other side, or not there at all'] if sides else []),
         *signs_of_the_text(trace),
     )
@@ -120,6 +123,7 @@ def signs_of_the_text(trace: Trace) -> list[str]:
             '<u class="gold">marked</u> as '
             + term("evidence")
             + " by the annotator (of several: by more than half of them)"
+            + (", on more than half of the sentence" if trace.unit == SENTENCES else "")
         )
     if trace.unknown.any():
         name = escape(trace.pieces[int(trace.unknown.argmax())] if trace.tokens is None else "the unknown token")
@@ -179,9 +183,16 @@ def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
         return
     score, n = float(trace.scores[layer, token]), int(trace.present[layer])
     yield f"score {score:.4f} = {score * n:.2f}/n, n = {n}"
-    if trace.tokens is not None and len(trace.groups[token]) > 1:
-        yield "kept while one of its wordpieces is: " + ", ".join(_pieces(trace.tokens, trace.groups[token], layer))
-    yield f"threshold {trace.thresholds[layer]:.4f}"
+    several = trace.tokens is not None and len(trace.groups[token]) > 1
+    if trace.tokens is not None and several:
+        group = trace.groups[token]
+        if trace.unit == SENTENCES:
+            left = int(trace.tokens.enters[layer, list(group)].sum())
+            yield f"{left} of its {len(group)} wordpieces kept"
+        else:
+            yield "kept while one of its wordpieces is: " + ", ".join(_pieces(trace.tokens, group, layer))
+    if not (several and trace.unit == SENTENCES):
+        yield f"threshold {trace.thresholds[layer]:.4f}"
     yield "never dropped" if depth == trace.layers else f"dropped before layer {depth}"
 
 

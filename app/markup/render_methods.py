@@ -12,6 +12,7 @@ from analysis.scores.shared.surrogates import UNSTABLE
 from app.markup import player, render
 from app.markup.terms import term
 from app.model.comparing import Comparison
+from app.model.joining import SENTENCES
 from app.model.tracing import Trace
 
 DOT = " \N{MIDDLE DOT} "
@@ -26,10 +27,16 @@ SCOPES = {
 
 def legend(trace: Trace, *, signed: bool) -> str:
     """What the signs of the comparison mean; `signed`: one of the methods has scores that may be negative."""
-    parts = [
-        f"score: {render.shades()} (n: the tokens that share out the scores, on each card)",
+    outlined = (
         '<span class="on sel" style="--a:0.3">outlined</span>: selected, a score of at least 1/n. Only the '
-        "text's own tokens are selected and judged, special tokens are not",
+        "text's own tokens are selected and judged, special tokens are not"
+    )
+    shared = "n: the tokens that share out the scores, on each card"
+    if trace.unit == SENTENCES:
+        shared = "n: the sentences and special tokens that share out the scores; on the cards, tokens"
+    parts = [
+        f"score: {render.shades()} ({shared})",
+        *([outlined] if trace.unit != SENTENCES else []),
         " ".join(term(name) for name in ("AP", "chance", "FPR", "TPR")) + ": how well the scores find the marked words",
     ]
     if signed:
@@ -43,19 +50,23 @@ def legend(trace: Trace, *, signed: bool) -> str:
 
 def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
     """A method for the player, see `app.markup.player.layers_panel`. `trace`: of tokens, or of whole words: a word has
-    the sum of its wordpieces' scores, and is selected where one of them is; n stays the number of tokens."""
+    the sum of its wordpieces' scores, and is selected where one of them is; n stays the number of tokens. Of sentences,
+    too, but none is selected, and n is their number."""
     scores = one.scores.astype(np.float64)
-    selected = one.selected
+    selected, present = one.selected, one.present
     if trace.tokens is not None:
         scores = np.stack([scores[:, list(group)].sum(1) for group in trace.groups], axis=1)
         if selected is not None:
             selected = np.stack([selected[:, list(group)].any(1) for group in trace.groups], axis=1)
+        if trace.unit == SENTENCES:  # of a sentence something is nearly always selected: no outlines
+            selected = None
+            present = np.stack([present[:, list(group)].any(1) for group in trace.groups], axis=1)
     total = np.abs(one.scores.astype(np.float64)).sum(1)
     return {
         "title": one.title,
         "notes": [notes(one, layer) for layer in range(len(scores))],
         "scores": player.rounded(scores),
-        "n": one.present.sum(1).tolist(),
+        "n": present.sum(1).tolist(),
         "total": player.rounded(np.where(total > 0, total, 1.0)),
         "depth": None if one.retained is None else trace.depth.tolist(),
         "layers": trace.layers,

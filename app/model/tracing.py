@@ -6,7 +6,7 @@ words (`join_words`) has words for tokens, and its n is their number; a special 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
-from analysis.documents.aggregation import aggregate
 
+TOKENS = "tokens"
 SPECIAL = -1  # the word index of a token that the tokenizer added
 FEW_WORDS = 5  # a shorter text says too little
 MANY_PIECES = 1.7  # wordpieces a word; English reviews have up to 1.2, French 1.8 with an English vocabulary
@@ -42,8 +42,9 @@ class Trace:
         flops, plain_flops: of the whole model with removal and without.
         unread_words: words beyond the model's limit.
         limit: most tokens that the model reads.
-        tokens: of whole words only: the trace that they were joined from.
-        groups: of whole words only: (n,) the tokens of each word, by their index in `tokens`.
+        unit: what is counted: TOKENS, or as `app.model.joining` has made of them.
+        tokens: of words and sentences only: the trace that they were joined from.
+        groups: of words and sentences only: (n,) the tokens of each, by their index in `tokens`.
     """
 
     pieces: tuple[str, ...]
@@ -63,16 +64,12 @@ class Trace:
     plain_flops: float
     unread_words: int
     limit: int
+    unit: str = TOKENS
     tokens: Trace | None = None
     groups: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.pieces)
-
-    @property
-    def unit(self) -> str:
-        """What is counted: "tokens" or "words"."""
-        return "tokens" if self.tokens is None else "words"
 
     @property
     def layers(self) -> int:
@@ -189,36 +186,6 @@ def encode(
     )
     names = ("input_ids", "attention_mask", "token_type_ids")
     return {name: torch.tensor([encoding[name]], device=model.device) for name in names if name in encoding}, encoding
-
-
-def join_words(trace: Trace) -> Trace:
-    """The same with one token a word: it enters a layer while one of its wordpieces does, and has the sum of their
-    scores. Whether a wordpiece is dropped is decided by its own score; `tokens` and `groups` have those."""
-    groups: list[list[int]] = []
-    for token, word in enumerate(trace.words):
-        if groups and word != SPECIAL and trace.words[groups[-1][0]] == word:
-            groups[-1].append(token)
-        else:
-            groups.append([token])
-    keys = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    first = np.array([group[0] for group in groups])
-    return replace(
-        trace,
-        pieces=tuple(_whole(trace, group) for group in groups),
-        surfaces=tuple("".join(trace.surfaces[token] for token in group) for group in groups),
-        words=trace.words[first],
-        gold=trace.gold[first],
-        unknown=np.array([trace.unknown[group].any() for group in groups]),
-        scores=aggregate(trace.scores, keys, how="sum")[0],
-        enters=aggregate(trace.enters, keys, how="max")[0] > 0,
-        tokens=trace,
-        groups=tuple(tuple(group) for group in groups),
-    )
-
-
-def _whole(trace: Trace, group: list[int]) -> str:
-    """A word's name: as the text has it, or the one token's."""
-    return trace.pieces[group[0]] if len(group) == 1 else "".join(trace.surfaces[token] for token in group)
 
 
 def reading_notes(trace: Trace) -> tuple[str, ...]:

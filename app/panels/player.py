@@ -11,10 +11,11 @@ import streamlit as st
 
 from app import markup
 from app.markup import render
-from app.model import comparing
+from app.model import comparing, joining
 from app.model.comparing import Comparison
-from app.model.tracing import Trace
+from app.model.tracing import TOKENS, Trace
 from app.panels import common
+from app.server import state
 
 NAME = "adapler_player"
 FOLDER = Path(markup.__file__).parent / "static"
@@ -50,16 +51,26 @@ def picked(result: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:
     return token if isinstance(token, int) and 0 <= token < len(data["tokens"]) else None
 
 
-def whole_words() -> bool:
-    return bool(
-        st.toggle(
-            "Whole words",
-            key="joined",
-            help="Wordpieces joined: a word has the sum of their scores and is kept while one of them is. "
-            "Words are counted then, a special token as one.",
-            bind="query-params",
-        )
+UNITS = dict(zip(state.UNITS, (TOKENS, joining.WORDS, joining.SENTENCES), strict=True))
+
+
+def choose_units() -> None:
+    """What the text is shown in; `in_units` goes by it, in every view."""
+    st.segmented_control(
+        "Shown in",
+        state.UNITS,
+        default=state.WORDPIECES,
+        key="units",
+        required=True,
+        label_visibility="collapsed",
+        bind="query-params",
     )
+
+
+def in_units(trace: Trace, *, most: str = joining.SENTENCES) -> Trace:
+    """The trace of tokens in the chosen unit. most: joining.WORDS where sentences cannot be shown: words then."""
+    unit = UNITS[st.session_state.get("units", state.WORDPIECES)]
+    return joining.join(trace, most if unit == joining.SENTENCES else unit)
 
 
 def token_table(drawn: Trace, found: Mapping[str, Comparison], token: int) -> None:

@@ -5,7 +5,7 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     everywhere      view checkpoint source corpus split document scale part talk about tour tour-back tour-next
                     tour-close; without any checkpoint: stop make
     own text        text query upload row rows verdicts-open save-verdicts
-    Layer by layer  show joined player player-talk without survey stop-survey elsewhere
+    Layer by layer  show units player player-talk without survey stop-survey elsewhere
     Compare         methods run-METHOD stop-method player-compare
     Side by side    differs scale2 checkpoint2 document2 text2 player-sides
     What if         what with apply undo redo reset player-edit player-after faithful
@@ -42,6 +42,7 @@ VIEWS = LAYERS, COMPARE, SIDES, WHAT_IF, BUDGET, TRUST, CORPUS, TAKE_AWAY, HOW =
 )
 OWN_VIEW = "Your text"  # a view of earlier versions, in old links: now a source
 SOURCES = REVIEW, OWN_TEXT = "A review", "Your own text"
+UNITS = WORDPIECES, WORDS, SENTENCES = "Wordpieces", "Words", "Sentences"  # what the text is shown in
 SHOWS = ONE_LAYER, ALL_LAYERS, NUMBERS = "One layer", "All layers", "Numbers"
 DIFFERENCES = BY_SCALE, BY_CHECKPOINT, BY_TEXT, BY_EDIT = "Threshold scale", "Checkpoint", "Text", "Edited text"
 ORDERS = BEST, WORST, DISAGREEMENT = "Best first", "Worst first", "Largest disagreement"
@@ -54,7 +55,7 @@ EXAMPLE = (
     "nobody says a word for four minutes , and everything works : the acting is superb , the music is beautiful , and "
     "the film becomes one of the most moving things I have seen this year ."
 )
-ADDRESS = ("view", "checkpoint", "source", "corpus", "split", "document", "part", "scale", "show", "joined", "methods",
+ADDRESS = ("view", "checkpoint", "source", "corpus", "split", "document", "part", "scale", "show", "units", "methods",
            "differs", "scale2", "checkpoint2", "document2", "text", "query", "talk")  # fmt: skip
 NAMED = ("checkpoint", "corpus", "split", "document")  # what a server may not have
 
@@ -72,6 +73,8 @@ def begin(methods: Mapping[str, str]) -> None:
     state.update(asked=one, lost=[])
     if one.get("view") == OWN_VIEW:
         state.source = OWN_TEXT
+    if one.get("joined") == "true" and "units" not in one:
+        state.units = WORDS
     if "text" in one and "source" not in one:
         state.source = OWN_TEXT
     named = dict.fromkeys(asked.get("method", ()))

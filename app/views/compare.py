@@ -14,7 +14,7 @@ from app.markup import player as drawing
 from app.markup import render_methods
 from app.model import comparing
 from app.model.comparing import Comparison
-from app.model.tracing import Trace, join_words
+from app.model.tracing import Trace
 from app.panels import common, player
 from app.server import state
 from app.sources.documents import Document
@@ -50,7 +50,7 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
             help="Some take many passes through the model, and run when you ask for it: on a processor, thousands of "
             "passes take minutes.",
         )
-        joined = player.whole_words()
+        player.choose_units()
     if not chosen:
         st.info("No method is chosen.")
         return
@@ -61,7 +61,7 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
             found[name] = one
     if not found:
         return
-    drawn = join_words(trace) if joined else trace
+    drawn = player.in_units(trace)
     token = player.show(
         drawing.drawn(drawn, [render_methods.panel(drawn, one) for one in found.values()]), key="player-compare"
     )

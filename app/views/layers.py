@@ -6,7 +6,8 @@ import streamlit as st
 
 from app.markup import cards, export, render, strip
 from app.markup import player as drawing
-from app.model.tracing import Trace, join_words
+from app.model import joining
+from app.model.tracing import Trace
 from app.panels import choosing, common, elsewhere, player
 from app.server import state
 from app.sources.documents import Document
@@ -31,8 +32,8 @@ def show(
             label_visibility="collapsed",
             bind="query-params",
         )
-        joined = player.whole_words()
-    drawn = join_words(trace) if joined else trace
+        player.choose_units()
+    drawn = player.in_units(trace)
     if chosen == state.NUMBERS:
         numbers(drawn)
         return
@@ -44,7 +45,7 @@ def show(
 
 def talk(trace: Trace) -> None:
     """The player alone."""
-    drawn = join_words(trace) if st.session_state.get("joined") else trace
+    drawn = player.in_units(trace)
     data = drawing.drawn(drawn, [drawing.layers_panel(drawn)], talk=True)
     player.show(data, key="player-talk", leave=choosing.leave_talk)
 
@@ -64,10 +65,13 @@ def _text(
         found = results.load_comparisons(checkpoint, document, state.chosen_methods(), threshold_scale=scale)
         player.token_table(drawn, found, token)
         word = int(drawn.words[token])
-        if word >= 0:
-            label = common.literal(f"What happens without {document.words[word]}?")
-            st.button(label, key="without", on_click=what_if.start, args=[document, word])
-        if place is not None and word >= 0:
+        if word < 0:
+            return
+        sentence = drawn.unit == joining.SENTENCES
+        said = "this sentence" if sentence else document.words[word]
+        label = common.literal(f"What happens without {said}?")
+        st.button(label, key="without", on_click=what_if.start, args=[document, joining.words_of(drawn, token)])
+        if place is not None and not sentence:
             elsewhere.show(checkpoint, document.words[word], place, shown=document, layers=drawn.layers)
 
 

@@ -12,7 +12,8 @@ from adapler.errors import AdapLeRError
 from app.markup import cards, render
 from app.markup import player as drawing
 from app.model import aligning
-from app.model.tracing import Trace, join_words
+from app.model.joining import join_words
+from app.model.tracing import Trace
 from app.panels import common, player
 from app.server import state
 from app.sources import loading

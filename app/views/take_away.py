@@ -10,9 +10,9 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from app.markup import animation, export
-from app.model import comparing
-from app.model.tracing import Trace, join_words
-from app.panels import common
+from app.model import comparing, joining
+from app.model.tracing import Trace
+from app.panels import common, player
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
@@ -24,13 +24,12 @@ BY_ITSELF = "the most evidence"
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
     """name: of the checkpoint in the menu."""
-    joined = bool(st.session_state.get("joined"))
-    drawn = join_words(trace) if joined else trace
+    drawn = player.in_units(trace, most=joining.WORDS)
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
     st.header("Figure for a paper")
     layout = _layout(drawn, document)
     try:
-        preview = results.load_preview(drawn, document, checkpoint.key, scale=scale, joined=joined, layout=layout)
+        preview = results.load_preview(drawn, document, checkpoint.key, scale=scale, unit=drawn.unit, layout=layout)
     except AdapLeRError as error:  # a text without a word to draw
         common.problem(error)
     else:

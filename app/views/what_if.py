@@ -3,13 +3,16 @@ of this text are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app.markup import cards
 from app.markup import player as drawing
 from app.model import edits as editing
 from app.model.edits import Edit
-from app.model.tracing import Trace, join_words
+from app.model.joining import join_words
+from app.model.tracing import Trace
 from app.panels import choosing, common, player
 from app.server import state
 from app.sources.documents import Document
@@ -24,9 +27,9 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     st.fragment(_show)(checkpoint, document, trace, scale=scale)
 
 
-def start(document: Document, word: int) -> None:
-    """For a callback elsewhere: show this view with the word deleted."""
-    edits: History = [{}, {word: Edit(editing.DELETE)}]
+def start(document: Document, words: Sequence[int]) -> None:
+    """For a callback elsewhere: show this view with these words deleted."""
+    edits: History = [{}, {word: Edit(editing.DELETE) for word in words}]
     st.session_state.update(edits_of=document, edits=edits, undone=[])
     choosing.go_to(state.WHAT_IF)
 

@@ -155,7 +155,7 @@ def load_preview(
     key: str,
     *,
     scale: float,
-    joined: bool,
+    unit: str,
     layout: export.Layout,
 ) -> str:
     """`export.preview` of a trace, known by what it was made from: `key` is the checkpoint's."""

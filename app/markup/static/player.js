@@ -34,18 +34,22 @@ const facts = panel => {
 const fate = (panel, token) => panel.depth === null ? "" :
     panel.depth[token] === panel.layers ? "never dropped" : `dropped before layer ${panel.depth[token]}`;
 
+const alive = (pieces, layer) => pieces.filter(one => one.depth > layer).length;
+
 const tip = (panel, layer, token) => {
     const is = facts(panel), parts = [panel.tokens[token].name];
     if (panel.tokens[token].flags & UNKNOWN) parts.push("not in the vocabulary");
     if (is.depth(token) < layer) return [...parts, fate(panel, token)].join(" | ");
     const n = panel.n[is.row(layer)];
     parts.push(`score ${is.score(layer, token).toFixed(4)} = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`);
-    const pieces = panel.pieces[token];
-    if (pieces && panel.thresholds !== null) {
+    const pieces = panel.pieces[token], sentence = pieces && panel.unit === "sentences";
+    if (pieces && panel.thresholds !== null && sentence) {
+        parts.push(`${alive(pieces, layer)} of its ${pieces.length} wordpieces kept`);
+    } else if (pieces && panel.thresholds !== null) {
         parts.push("kept while one of its wordpieces is: " + pieces.map(one => `${one.name} ` + (one.depth < layer
             ? `dropped before layer ${one.depth}` : one.scores[layer].toFixed(4))).join(", "));
     }
-    if (panel.thresholds !== null) parts.push(`threshold ${panel.thresholds[layer].toFixed(4)}`);
+    if (panel.thresholds !== null && !sentence) parts.push(`threshold ${panel.thresholds[layer].toFixed(4)}`);
     if (panel.depth !== null) parts.push(fate(panel, token));
     return parts.join(" | ");
 };
@@ -135,6 +139,12 @@ const rowOf = (data, panel, on) => {
     return {section, paint};
 };
 
+// How long a sentence is read.
+const lasts = (pieces, depth, last) => depth > last
+    ? ` is read by all ${last + 1} layers: ${alive(pieces, last)} of its ${pieces.length} wordpieces reach the last one.`
+    : depth === 0 ? ` is read by no layer: all its ${pieces.length} wordpieces are dropped before the first.`
+        : ` is read up to layer ${depth - 1}: before layer ${depth} the last of its ${pieces.length} wordpieces goes.`;
+
 // A picked token's way through the layers.
 const detailsOf = (panel, token, on) => {
     const is = facts(panel), box = make("div", "al-detail"), last = panel.layers - 1, depth = panel.depth[token];
@@ -148,19 +158,20 @@ const detailsOf = (panel, token, on) => {
     said.setAttribute("role", "status");
     const value = layer => `${is.ratio(layer, token).toFixed(2)}/n`;
     const limit = layer => `${(panel.thresholds[layer] * panel.n[layer]).toFixed(2)}/n`;
+    const pieces = panel.pieces[token], sentence = pieces && panel.unit === "sentences";
     if (panel.side) said.append(`${panel.title}: `);
-    said.append(make("b", "", name), depth > last
+    said.append(make("b", "", name), sentence ? lasts(pieces, depth, last) : depth > last
         ? (panel.tokens[token].flags & SPECIAL && token === 0
             ? " is never dropped: the classifier reads its last state."
             : ` is read by all ${panel.layers} layers. At the last one it scores ${value(last)}, and the threshold is ${limit(last)}.`)
         : `${depth ? ` is read up to layer ${depth - 1} and` : " is"} dropped before layer ${depth}: `
-            + (panel.pieces[token] ? "all its wordpieces score" : `it scores ${value(depth)},`)
+            + (pieces ? "all its wordpieces score" : `it scores ${value(depth)},`)
             + ` less than the threshold ${limit(depth)}.`);
-    const table = make("table"), rows = [["layer"], ["score"], ["times 1/n"], ["threshold"], ["rank"], ["fate"]];
+    const table = make("table"), rows = [["layer"], ["score"], ["times 1/n"], [sentence ? "wordpieces kept" : "threshold"], ["rank"], ["fate"]];
     for (let layer = 0; layer <= Math.min(last, depth); layer++) {
         const here = depth > layer ? "kept" : "dropped";
         [layer, is.score(layer, token).toFixed(4), is.ratio(layer, token).toFixed(2),
-            panel.thresholds[layer].toFixed(4), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
+            sentence ? `${alive(pieces, layer)} of ${pieces.length}` : panel.thresholds[layer].toFixed(4), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
         ].forEach((cell, row) => rows[row].push(cell));
     }
     const body = make("tbody");
@@ -180,9 +191,9 @@ const detailsOf = (panel, token, on) => {
     scroll.setAttribute("aria-label", "Its numbers by layer");
     scroll.append(table);
     box.append(close, said, scroll);
-    if (panel.pieces[token]) {
+    if (pieces && !sentence) {
         box.append(make("p", "al-note", "A word has the sum of its wordpieces' scores and goes with the last of them: "
-            + panel.pieces[token].map(one => `${one.name} ${one.depth === panel.layers ? "stays" : `goes before layer ${one.depth}`}`).join(", ") + "."));
+            + pieces.map(one => `${one.name} ${one.depth === panel.layers ? "stays" : `goes before layer ${one.depth}`}`).join(", ") + "."));
     }
     return box;
 };
@@ -226,7 +237,7 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
         controls.append(leave);
     }
 
-    const panels = data.panels.map(panel => ({tokens: data.tokens, pieces: data.pieces, ...panel}));
+    const panels = data.panels.map(panel => ({tokens: data.tokens, pieces: data.pieces, unit: data.unit, ...panel}));
     const sides = panels.some(panel => panel.side); // each has a text of its own, and knows its place on the other
     const pickOn = number => (token => {
         if (sides && kept.side !== number) { kept.side = number; kept.picked = null; }

@@ -174,9 +174,25 @@ def test_pieces_joined_to_words(visit: Visit) -> None:
     tokens = app.large().locator(".on, .cut, .gone")
     expect(tokens.first).to_be_visible()  # counting does not wait
     pieces = tokens.count()
-    app.widget("joined").locator("label").first.click()
+    app.pick("units", state.WORDS)
     expect(tokens.filter(has_text="unfathomably").first).to_be_visible()
     assert 0 < tokens.count() < pieces
+
+
+def test_pieces_joined_to_sentences(visit: Visit) -> None:
+    app = visit("?layer=5&units=Sentences")
+    sentences = app.large().locator("[data-token]")
+    expect(app.large()).to_contain_text("sentences")
+    expect(app.large().locator(".gone").first).to_be_visible()
+    kept = app.large().locator(".on", has_text="the").first
+    assert re.search(r"sentence \d+ \| score .* of its \d+ wordpieces kept", kept.get_attribute("title") or "")
+    assert 5 < sentences.count() < 40
+    kept.click()
+    detail = app.page.locator(".al-detail")
+    expect(detail).to_contain_text("wordpieces reach the last one")
+    expect(detail).to_contain_text("wordpieces kept")
+    app.widget("without").locator("button").click()
+    expect(app.page.locator(".al-detail", has_text="before").first).to_contain_text("Without removal")
 
 
 def test_one_word_and_no_word(visit: Visit) -> None:

@@ -51,7 +51,8 @@ def test_the_text_begins_on_the_first_screen(visit: Visit, screen: dict[str, int
     cut = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
     for view in ("layers", "compare"):
         app.show(view)
-        assert app.widget("joined").locator("p").evaluate_all(cut) == []
+        labels = app.widget("units").locator("p")
+        assert labels.all_inner_texts() == list(state.UNITS) and labels.evaluate_all(cut) == []
 
 
 @pytest.mark.parametrize("view", ["take-away", "corpus", "trust", "budget"])
@@ -114,7 +115,7 @@ def test_views_have_whole_borders_and_say_their_document(visit: Visit, screen: d
 
 
 def test_an_outline_has_whole_words_and_a_legend_what_is_shown(visit: Visit) -> None:
-    app = visit(at("compare", "&joined=true"))
+    app = visit(at("compare", "&units=Words"))
     texts = app.page.locator(".al-method .al-text")
     expect(texts.first).to_be_visible()
     cut = """text => [...text.querySelectorAll(".sel")].filter(one => {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.markup import player, strip, terms
-from app.model.tracing import join_words
+from app.model.joining import join_words
 from app.panels.player import picked
 from tests.app.markup.test_render import HOSTILE, Reader, make_trace
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from app.markup import cards, render
+from app.model.joining import join_words
 from app.model.measuring import Timing
-from app.model.tracing import SPECIAL, Trace, join_words
+from app.model.tracing import SPECIAL, Trace
 
 
 def make_trace(surfaces: list[str], depth: list[int], *, layers: int = 3, **changes: Any) -> Trace:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.model import survey, tracing
+from app.model.joining import join_words
 from app.model.survey import Survey
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
@@ -25,7 +26,7 @@ def test_each_document_is_read_as_alone(app_model: Any, tiny_tokenizer: Any) -> 
         assert one.probability == pytest.approx(trace.probabilities.max(), abs=1e-6)
         assert (one.tokens, one.last) == (len(trace), trace.lengths[-1])
         assert one.speedup == pytest.approx(trace.speedup)
-        words = tracing.join_words(trace)
+        words = join_words(trace)
         assert one.depth.tolist() == words.depth[words.words >= 0].tolist()
         assert one.right == (trace.label == document.label)
     assert len(read[2].depth) < len(FOUND[2].words), "the long one is read as far as the model reads"

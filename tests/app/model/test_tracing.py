@@ -11,7 +11,8 @@ from adapler.data.eraser import EraserCorpus, EraserExample
 from adapler.model import flops
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.settings import Settings
-from app.model.tracing import SPECIAL, _surfaces, join_words, read_limit, reading_notes, trace
+from app.model.joining import join_words
+from app.model.tracing import SPECIAL, _surfaces, read_limit, reading_notes, trace
 from app.sources import documents
 from tests.app.conftest import DOCUMENTS
 from tests.conftest import VOCABULARY, WORDS, tiny_adapler

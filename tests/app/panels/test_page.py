@@ -123,11 +123,30 @@ def test_words_joined(page: AppTest) -> None:
     page.radio(key="source").set_value(state.OWN_TEXT).run()
     page.text_area(key="text").set_value("good,bad film").run()
     assert text_played(page) == "[CLS] good,bad film [SEP]" and "of 6 tokens" in shown(page)
-    page.toggle(key="joined").set_value(True).run()
+    page.button_group(key="units").set_value(state.WORDS).run()
     data = played(page)
     assert [token["text"] for token in data["tokens"]] == ["[CLS]", "good,bad", "film", "[SEP]"]
     assert data["unit"] == "words" and [one["name"] for one in data["pieces"]["1"]] == ["good", ",", "bad"]
     assert "of 6 tokens" in shown(page), "the verdict's card is of tokens"
+
+
+def test_sentences(page: AppTest) -> None:
+    page.session_state["units"] = state.SENTENCES
+    page.session_state["source"] = state.OWN_TEXT
+    page.session_state["text"] = "good film . never boring"
+    page.run()
+    data = played(page)
+    assert [token["name"] for token in data["tokens"]] == ["[CLS]", "sentence 1", "sentence 2", "[SEP]"]
+    assert [token["text"] for token in data["tokens"]][1:3] == ["good film .", "never boring"]
+    assert data["unit"] == "sentences" and not page.exception
+    page.button_group(key="view").set_value(state.COMPARE).run()
+    for panel in played(page)["panels"]:
+        assert (
+            panel["n"][0] == 4 and panel["selected"] is None and sum(panel["scores"][0]) == pytest.approx(1, abs=1e-5)
+        )
+    for view in (state.TAKE_AWAY, state.SIDES, state.WHAT_IF):
+        page.button_group(key="view").set_value(view).run()
+        assert not page.exception, view
 
 
 def test_numbers(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:

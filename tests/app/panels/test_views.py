@@ -51,7 +51,7 @@ def test_whole_words_are_compared_too(page: AppTest) -> None:
     page.session_state["text"] = "good,bad film was never boring"
     page.run()
     pieces = played(page)["panels"]
-    page.toggle(key="joined").set_value(True).run()
+    page.button_group(key="units").set_value(state.WORDS).run()
     assert not page.exception
     for words, tokens in zip(played(page)["panels"], pieces, strict=True):
         assert len(words["scores"][0]) == 7 and words["n"] == tokens["n"]
@@ -277,7 +277,7 @@ def test_words_are_counted_in_numbers_too(page: AppTest) -> None:
     page.session_state["source"] = state.OWN_TEXT
     page.session_state["text"] = "good,bad film was never boring"
     page.session_state["show"] = state.NUMBERS
-    page.session_state["joined"] = True
+    page.session_state["units"] = state.WORDS
     page.run()
     assert not page.exception
     table = page.dataframe[0].value
