@@ -20,7 +20,7 @@ from adapler.errors import AdapLeRError
 from app.markup import render
 from app.model import comparing
 from app.model.tracing import read_limit
-from app.panels import choosing, common, elsewhere, making, own_text, player
+from app.panels import choosing, common, elsewhere, evaluating, making, own_text, player
 from app.server import state
 from app.sources import loading
 from app.sources.documents import Document
@@ -76,7 +76,7 @@ if view == state.CORPUS:
     found = reports.list_reports(report_folders)
     corpus.show(found, corpora, checkpoints, chosen=name)
     if name is not None and not own:
-        corpus.evaluate(
+        evaluating.show(
             checkpoint=name,
             adapler=checkpoints[name],
             corpus=corpus_name,

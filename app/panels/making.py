@@ -19,13 +19,13 @@ MISSING = "There is no AdapLeR checkpoint in checkpoints/ or in a folder named w
 
 def show(folders: Sequence[Path]) -> None:
     """A timer looks after the training, whichever session has started it, until `folders` hold a checkpoint."""
-    waiting = st.session_state.get("job") is not None or jobs.running() is not None
+    waiting = st.session_state.get("job") is not None or _training() is not None
     st.fragment(_show, run_every=SECONDS_PER_LOOK if waiting else None)(folders)
 
 
 def _show(folders: Sequence[Path]) -> None:
     remembered = st.session_state
-    job: jobs.Job | None = remembered.get("job") or jobs.running()
+    job: jobs.Job | None = remembered.get("job") or _training()
     if job is None:
         if loading.list_checkpoints(folders):
             st.rerun()
@@ -35,11 +35,8 @@ def _show(folders: Sequence[Path]) -> None:
     code = job.code
     if code is None:
         left, right = st.columns([5, 1], vertical_alignment="bottom")
-        if job.kind != jobs.TRAINING:
-            left.info(f"{MISSING} Another job is running on this server; one can be made when it is done.")
-            return
         done, stages = jobs.trained_stages()
-        now = STAGES[min(done, stages - 1)]
+        now = STAGES[min(done, stages - 1)] if job.begun else "it waits for what the server runs"
         left.progress(
             min(1.0, (done + job.progress) / stages),
             text=f"{MISSING} Training one on the embedded sample, some two minutes: {now} ...",
@@ -48,8 +45,13 @@ def _show(folders: Sequence[Path]) -> None:
             job.stop()
             _end(None)
         return
-    failed = job.kind == jobs.TRAINING and (code or not loading.list_checkpoints(folders))
+    failed = not job.stopped and (code or not loading.list_checkpoints(folders))
     _end(job.message if failed else None)
+
+
+def _training() -> jobs.Job | None:
+    """The one that runs or waits, whichever session has asked for it."""
+    return next((job for job in jobs.queue() if job.kind == jobs.TRAINING), None)
 
 
 def _ask() -> None:
@@ -61,9 +63,9 @@ def _ask() -> None:
     if st.button("Train one on the embedded sample (some two minutes)", key="make"):
         try:
             st.session_state.job = jobs.train_sample()
+            st.session_state.making_problem = None if st.session_state.job else "many jobs wait; try again later"
         except AdapLeRError as error:
             _end(str(error))
-        st.session_state.making_problem = None
         st.rerun()
 
 

@@ -12,7 +12,7 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     Budget          scale measure
     Trust           scale measured survey stop-survey changed sure wrong
     Corpus          report figure metric method other at order label only length documents open open-document
-                    save-report limit evaluate stop use-checkpoint
+                    save-report limit evaluate stop-job-NUMBER use-checkpoint
     Take away       save-png save-svg save-pdf save-gif save-mp4 save-csv save-html save-scores lines layers begins
                     figure-key
 

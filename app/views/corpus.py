@@ -14,12 +14,9 @@ from adapler.errors import AdapLeRError
 from analysis.output.report import RationaleReport
 from app.panels import choosing, common
 from app.server import state
-from app.sources import loading
-from app.work import jobs, reports
+from app.work import reports
 
-LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
 ANY, CHANGED, WRONG = "any", "verdict changed by removal", "wrong"
-SECONDS_PER_LOOK = 1.0
 KEPT: dict[str, Any] = {"persist_state": "session"}  # menus outlive a look at another view
 
 
@@ -185,65 +182,3 @@ def _picked(names: list[str], target: Mapping[str, Any], layer: int) -> None:
     rows = st.session_state.documents["selection"]["rows"]
     if rows and rows[0] < len(names):
         choosing.open_document(names[rows[0]], target, layer=layer)
-
-
-def evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
-    """Make a report of what the sidebar has chosen; a timer looks after it while it runs, whoever has started it."""
-    st.header("Make a report")
-    running = st.session_state.get("job") is not None or jobs.running() is not None
-    st.fragment(_evaluate, run_every=SECONDS_PER_LOOK if running else None)(
-        checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale
-    )
-
-
-def _evaluate(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
-    job: jobs.Job | None = st.session_state.get("job") or jobs.running()
-    if job is None:
-        _offer(checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale)
-        return
-    st.session_state.job = job
-    code = job.code
-    if code is None:
-        left, right = st.columns([4, 1], vertical_alignment="bottom")
-        what = "Evaluating" if job.kind == jobs.EVALUATION else "Training the checkpoint"
-        stage, share = job.stage
-        now = f"{stage} {share:.0%}" if stage else "loading the model"
-        left.progress(share, text=common.literal(f"{what} {job.name}: {now}, {job.seconds:.0f} s"))
-        if right.button("Stop", key="stop", width="stretch"):
-            job.stop()
-            st.session_state.job = None
-            st.rerun()
-        return
-    st.session_state.job = None
-    if code == 0:
-        if job.kind == jobs.EVALUATION:
-            st.session_state.report_made = job.name
-        st.rerun()
-    message = loading.without_path(job.message, adapler, checkpoint)
-    common.problem(loading.without_path(message, data, corpus))
-
-
-def _offer(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit", **KEPT)
-    if right.button("Evaluate", key="evaluate", width="stretch"):
-        job = jobs.evaluate(
-            adapler=adapler,
-            checkpoint=checkpoint,
-            data=data,
-            corpus=corpus,
-            split=split,
-            threshold_scale=scale,
-            limit=LIMITS[limit],
-        )
-        if job is None:
-            st.info("Another job is running on this server; try again when it is done.")
-            return
-        st.session_state.job = job
-        st.rerun()
-    st.caption(
-        common.literal(
-            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}. It runs beside the "
-            "page, goes on when the page is closed, and overwrites no other report."
-        )
-    )

@@ -1,13 +1,15 @@
-"""An evaluation or a training that runs beside the page, with its progress and a way to stop it.
+"""Evaluations and trainings that run beside the page, one after another, with their progress and a way to stop them.
 
-It is a process of its own: it takes no model away from the sessions, and stopping it leaves nothing half-written:
+Each is a process of its own: it takes no model away from the sessions, and stopping it leaves nothing half-written:
 an evaluation writes its folder whole or not at all, and a training goes on from its last stage when started again.
-One at a time on a server. A job belongs to the server and not to the session that started it: a page that is loaded
-again finds it, and its place is free as soon as its process has ended, whether a session looks at it or not.
+One runs at a time on a server, so that memory is bounded; the others wait in a queue. A job belongs to the server and
+not to the session that started it: a page that is loaded again finds it, and the next one begins as soon as its
+process has ended, whether a session looks at it or not.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import tempfile
 import time
 import weakref
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from adapler.data.minilm import packaged_minilm
 from app.sources.loading import CHECKPOINTS, ROOT
@@ -24,22 +26,54 @@ REPORT_FOLDER = ROOT / "reports"
 SAMPLE_MODEL = CHECKPOINTS / "sample"
 SAMPLE_RECIPE = ROOT / "configs" / "sample" / "minilm-post-hoc.yaml"  # that of `make train-sample`
 EVALUATION, TRAINING = "evaluation", "training"
+MOST = 8  # jobs of a server
+STOPPED = -15  # exit code, as of a process that was asked to end
 
 
 class Job:
     """One run of a command; it ends with the server at the latest.
 
-    kind: EVALUATION or TRAINING; name: of the report or the checkpoint that it makes.
+    kind: EVALUATION or TRAINING; name: of the report or the checkpoint that it makes; number: of no other job.
     """
 
+    _numbers = itertools.count(1)
+
     def __init__(self, command: list[str], *, kind: str, name: str) -> None:
-        self.kind, self.name = kind, name
+        self.kind, self.name, self.number = kind, name, next(self._numbers)
+        self._command = command
         self._started = time.monotonic()
         self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace", suffix=".log")
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
-        )
-        self._end = weakref.finalize(self, _end, self._process)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._code: int | None = None  # of a job that is stopped, or fails, before it has begun
+        self._lock = Lock()
+        self.stopped = False  # somebody has stopped it
+
+    def begin(self) -> None:
+        """Start the process, unless the job was stopped while it waited."""
+        with self._lock:
+            if self._code is not None:
+                return
+            self._started = time.monotonic()
+            try:
+                self._process = subprocess.Popen(
+                    self._command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
+                )
+            except OSError as error:  # no memory, or no more processes
+                self._log.write(f"error: {error}")
+                self._log.flush()
+                self._code = 1
+                return
+        weakref.finalize(self, _end, self._process)
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        if self._process is not None:
+            self._process.wait()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it does not wait any more."""
+        return self._process is not None
 
     @property
     def stage(self) -> tuple[str, float]:
@@ -55,13 +89,13 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
+        """Since it began, or since it waits."""
         return time.monotonic() - self._started
 
     @property
     def code(self) -> int | None:
-        """The exit code, None while it runs."""
-        return self._process.poll()
+        """The exit code, None while it waits and runs."""
+        return self._code if self._process is None else self._process.poll()
 
     @property
     def message(self) -> str:
@@ -70,7 +104,13 @@ class Job:
         return lines[-1].removeprefix("error: ") if lines else "no message"
 
     def stop(self) -> None:
-        self._end()
+        """End it, or take it out of the queue."""
+        with self._lock:
+            self.stopped = True
+            if self._process is None:
+                self._code = STOPPED
+                return
+        _end(self._process)
 
     def _tail(self) -> str:
         path = Path(self._log.name)
@@ -89,33 +129,48 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-class Seat:
-    """The server's place for one job. `running` asks the process itself, so an ended job never keeps it."""
+class Queue:
+    """The server's jobs that have not ended, the one that runs first."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._job: Job | None = None
+        self._jobs: list[Job] = []
 
-    def running(self) -> Job | None:
-        """The job that runs now, whichever session has started it."""
-        job = self._job
-        return job if job is not None and job.code is None else None
+    def jobs(self) -> list[Job]:
+        """The job that runs and those that wait, whichever sessions have started them."""
+        return [job for job in list(self._jobs) if job.code is None]
 
-    def start(self, command: list[str], *, kind: str, name: str) -> Job | None:
-        """A new job; None while another one runs."""
+    def add(self, command: list[str], *, kind: str, name: str) -> Job | None:
+        """A new job, which begins when those before it have ended; None where MOST wait already."""
         with self._lock:
-            if self.running() is not None:
+            if len(self.jobs()) >= MOST:
                 return None
-            self._job = Job(command, kind=kind, name=name)
-            return self._job
+            job = Job(command, kind=kind, name=name)
+            self._jobs.append(job)
+        self._advance()
+        return job
+
+    def _advance(self) -> None:
+        """Begin the first job if none runs; a thread waits for its end, and begins the next."""
+        with self._lock:
+            self._jobs = self.jobs()
+            if not self._jobs or self._jobs[0].begun:
+                return
+            first = self._jobs[0]
+            first.begin()
+        Thread(target=self._follow, args=[first], daemon=True).start()
+
+    def _follow(self, job: Job) -> None:
+        job.wait()
+        self._advance()
 
 
-SEAT = Seat()  # a module is imported once on a server, whatever the page does
+QUEUE = Queue()  # a module is imported once on a server, whatever the page does
 
 
-def running() -> Job | None:
-    """The server's job while it runs."""
-    return SEAT.running()
+def queue() -> list[Job]:
+    """The server's job that runs, and those that wait."""
+    return QUEUE.jobs()
 
 
 def evaluate(
@@ -128,7 +183,7 @@ def evaluate(
     threshold_scale: float,
     limit: int | None,
 ) -> Job | None:
-    """Evaluate the paper's methods into a new report. None while another job runs.
+    """Evaluate the paper's methods into a new report. None where MOST jobs wait already.
 
     adapler, data: folders, and the names that the menus give them: checkpoint, corpus.
     """
@@ -137,21 +192,23 @@ def evaluate(
     command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]
     command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", f"{threshold_scale:g}"]
     command += ["--output", str(REPORT_FOLDER / name)]
-    return SEAT.start(command if limit is None else [*command, "--limit", str(limit)], kind=EVALUATION, name=name)
+    return QUEUE.add(command if limit is None else [*command, "--limit", str(limit)], kind=EVALUATION, name=name)
 
 
 def train_sample() -> Job | None:
-    """Train the packaged encoder on the embedded sample, into checkpoints/sample. None while another job runs.
+    """Train the packaged encoder on the embedded sample, into checkpoints/sample; the job that does so already, where
+    there is one. None where MOST jobs wait.
 
     Raises:
         CheckpointError: the encoder is not installed.
     """
-    if running() is not None:
-        return None  # asked every second, and the encoder's checksum takes a third of one
+    for job in queue():
+        if job.kind == TRAINING:
+            return job
     command = [sys.executable, "-m", "adapler", "run", "--config", str(SAMPLE_RECIPE)]
     command += ["--task", str(ROOT / "data" / "eraser" / "sample"), "--model", str(packaged_minilm())]
     command += ["--output", str(SAMPLE_MODEL)]
-    return SEAT.start(command, kind=TRAINING, name=SAMPLE_MODEL.name)
+    return QUEUE.add(command, kind=TRAINING, name=SAMPLE_MODEL.name)
 
 
 def trained_stages() -> tuple[int, int]:
@@ -166,9 +223,11 @@ def report_name(*parts: str) -> str:
 
 
 def unused_name(name: str) -> str:
-    """The name, or the name with the first number after it that no report has: a report is never overwritten."""
+    """The name, or the name with the first number after it that no report has and no job will make: a report is never
+    overwritten."""
     unique, count = name, 1
-    while (REPORT_FOLDER / unique).exists():
+    taken = {job.name for job in queue()}
+    while unique in taken or (REPORT_FOLDER / unique).exists():
         count += 1
         unique = f"{name}-{count}"
     return unique

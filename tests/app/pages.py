@@ -73,3 +73,8 @@ def check(page: AppTest, model: Any, tokenizer: Any, text: str, scale: float = 1
     assert verdict in shown(page) and gain in shown(page)
     assert lengths_shown(page) == lengths
     assert f"{lengths[-1]} of " in shown(page)
+
+
+def plain(text: str) -> str:
+    """Markdown as it is read."""
+    return text.replace("\\", "")

@@ -193,6 +193,10 @@ class AppPage:
         """How many there are, from the slider."""
         return int(self.player().get_by_role("slider").evaluate("one => one.max")) + 1
 
+    def jobs(self) -> Locator:
+        """The Stop and Cancel buttons of the server's queue of evaluations."""
+        return self.page.locator('[class*="st-key-stop-job-"]')
+
     def read_all(self) -> None:
         """Let the server read the whole split, unless somebody has done so before."""
         button = self.widget("survey").locator("button")

@@ -43,13 +43,28 @@ def test_a_reload_finds_its_job(visit: Visit) -> None:
     """And frees the place: nobody is locked out by a page that is gone."""
     app = visit(at("corpus"))
     app.widget("evaluate").locator("button").click()
-    stop = app.widget("stop").locator("button")
+    stop = app.jobs().locator("button")
     expect(stop).to_be_visible()
     app.page.reload()
     expect(stop).to_be_visible()
     app.shows("Evaluating")
     stop.click()
     expect(app.widget("evaluate").locator("button")).to_be_visible()
+
+
+def test_jobs_wait_for_each_other_and_lock_nobody_out(visit: Visit) -> None:
+    first, second = visit(at("corpus")), visit(at("corpus"))
+    first.widget("evaluate").locator("button").click()
+    expect(first.jobs()).to_have_count(1)
+    second.widget("evaluate").locator("button").click()
+    second.shows("waits for 1 other")
+    second.jobs().nth(1).get_by_role("button", name="Cancel").click()
+    expect(second.jobs()).to_have_count(1)
+    second.jobs().get_by_role("button", name="Stop").click()
+    expect(second.jobs()).to_have_count(0)
+    expect(first.jobs()).to_have_count(0)
+    expect(first.widget("evaluate").locator("button")).to_be_enabled()
+    expect(first.page.get_by_test_id("stAlert")).to_have_count(0)
 
 
 def test_a_second_report_does_not_take_the_place_of_the_first(
@@ -60,8 +75,8 @@ def test_a_second_report_does_not_take_the_place_of_the_first(
     for number in (1, 2):
         app.settle()
         app.widget("evaluate").locator("button").click()
-        expect(app.widget("stop")).to_be_visible()
-        expect(app.widget("stop")).to_have_count(0)
+        expect(app.jobs()).to_be_visible()
+        expect(app.jobs()).to_have_count(0)
         assert len(new_reports()) == number
     first, second = new_reports()
     assert "first-10" in first and first in second and first != second
@@ -108,8 +123,8 @@ def test_progress_of_an_evaluation_moves(visit: Visit, new_reports: Callable[[],
         if (bar) told.add(bar.innerText); }, 50); }"""
     )
     app.widget("evaluate").locator("button").click()
-    expect(app.widget("stop")).to_be_visible()
-    expect(app.widget("stop")).to_have_count(0)
+    expect(app.jobs()).to_be_visible()
+    expect(app.jobs()).to_have_count(0)
     told = app.page.evaluate("[...told]")
     assert len(new_reports()) == 1
     assert len({found[1] for one in told if (found := re.search(r"(\d+) ?%", one))} - {"0", "100"}) >= 3, " ".join(

@@ -108,7 +108,7 @@ def test_corpus_row_opens_by_click(visit: Visit) -> None:
 def test_evaluation_shows_progress_and_stops(visit: Visit) -> None:
     app = visit(at("corpus"))
     app.widget("evaluate").locator("button").click()
-    stop = app.widget("stop").locator("button")
+    stop = app.jobs().locator("button")
     expect(app.page.get_by_test_id("stProgress")).to_be_visible()
     stop.click()
     expect(app.widget("evaluate").locator("button")).to_be_visible()

@@ -24,8 +24,10 @@ from tests.app.pages import bodies, check
 def job(page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path) -> SimpleNamespace:
     """The page has no checkpoint; what its training does is set by the test."""
     monkeypatch.setattr(sys, "argv", ["main.py", "--data", str(app_corpus)])
-    stand_in = SimpleNamespace(kind=jobs.TRAINING, name="sample", progress=0.4, code=None, message="", stopped=0)
-    stand_in.stop = lambda: setattr(stand_in, "stopped", stand_in.stopped + 1)
+    stand_in = SimpleNamespace(
+        kind=jobs.TRAINING, name="sample", number=1, begun=True, progress=0.4, code=None, message="", stopped=False
+    )
+    stand_in.stop = lambda: setattr(stand_in, "stopped", True)
     monkeypatch.setattr(jobs, "train_sample", lambda: stand_in)
     return stand_in
 
@@ -54,7 +56,7 @@ def test_training_shows_its_progress_and_the_text(page: AppTest, job: SimpleName
     assert "no AdapLeR checkpoint" in page.get("progress")[0].proto.text
     assert bodies(page, "al-text")
     page.button(key="stop").click().run()
-    assert job.stopped == 1 and "no AdapLeR checkpoint" in page.warning[0].value
+    assert job.stopped and "no AdapLeR checkpoint" in page.warning[0].value
     page.button(key="make").click().run()
     assert page.get("progress") and not page.warning
 
@@ -84,11 +86,17 @@ def test_a_failed_training_says_why_once(page: AppTest, job: SimpleNamespace, mo
     assert "not installed" in page.error[0].value and not page.exception
 
 
-def test_one_job_of_a_server(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    job.kind = jobs.EVALUATION
-    monkeypatch.setattr(jobs, "running", lambda: job)
+def test_a_training_waits_for_its_turn(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.begun, job.progress = False, 0.0
+    monkeypatch.setattr(jobs, "queue", lambda: [SimpleNamespace(kind=jobs.EVALUATION), job])
     page.run()
-    assert "Another job is running" in page.info[0].value and not page.exception
+    assert "waits for what the server runs" in page.get("progress")[0].proto.text and not page.exception
+
+
+def test_a_full_queue_is_said(page: AppTest, job: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "train_sample", lambda: None)
+    start(page)
+    assert "try again later" in page.error[0].value and not page.exception
 
 
 def test_the_recipe_is_the_makefiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -96,11 +104,11 @@ def test_the_recipe_is_the_makefiles(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     found = re.search(r"^train-sample:.*\n\t.*adapler run --config (\S+)", makefile, re.MULTILINE)
     assert found is not None and loading.ROOT / found[1] == jobs.SAMPLE_RECIPE and jobs.SAMPLE_RECIPE.is_file()
     commands: list[list[str]] = []
-    monkeypatch.setattr(jobs, "SEAT", jobs.Seat())
+    monkeypatch.setattr(jobs, "QUEUE", jobs.Queue())
     monkeypatch.setattr(jobs, "packaged_minilm", lambda: tmp_path)
-    running = SimpleNamespace(code=None)
+    running = SimpleNamespace(code=None, begun=True, kind=jobs.TRAINING, name="sample")
     monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or running)
-    assert jobs.train_sample() is running and jobs.train_sample() is None
+    assert jobs.train_sample() is running and jobs.train_sample() is running and len(commands) == 1
     assert commands[0][1:4] == ["-m", "adapler", "run"]
     parsed = build_parser().parse_args(commands[0][3:])
     assert (

@@ -15,16 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 from app.panels import player
 from app.server import state
-from app.views import corpus as corpus_panel
-from app.work import jobs
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import Reader
-from tests.app.pages import PAGE, bodies, expected, methods_said, played, shown, text_played
-
-
-def plain(text: str) -> str:
-    """Markdown as it is read."""
-    return text.replace("\\", "")
+from tests.app.pages import PAGE, bodies, expected, methods_said, plain, played, shown, text_played
 
 
 def test_compare(page: AppTest) -> None:
@@ -119,54 +112,6 @@ def test_corpus_is_filtered(page: AppTest) -> None:
     assert page.dataframe[0].value["document"].tolist() == ["neg_1"]
 
 
-def bar_of(page: AppTest) -> str:
-    text: str = page.get("progress")[0].proto.text
-    return text.replace("\\", "")
-
-
-class FakeJob:
-    kind = jobs.EVALUATION
-    name, message = "films", "no such split"
-    stage = ("", 0.0)
-    seconds = 12.4
-    code: int | None = None
-    stopped = False
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
-def test_evaluate_progress_stop_and_failure(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[dict[str, Any]] = []
-    job = FakeJob()
-    monkeypatch.setattr(jobs, "evaluate", lambda **asked: started.append(asked) or job)
-    monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
-    page.session_state["view"] = state.CORPUS
-    page.session_state["scale"] = 0.5
-    page.run()
-    page.button(key="evaluate").click().run()
-    assert not page.exception and started[0]["limit"] == 25 and started[0]["split"] == "test"
-    assert started[0]["threshold_scale"] == 0.5 and started[0]["checkpoint"] == "tiny"
-    assert "films: loading the model, 12 s" in bar_of(page)
-    job.stage = ("drawing the figures", 0.4)
-    page.run()
-    assert "films: drawing the figures 40%, 12 s" in bar_of(page)
-    page.button(key="stop").click().run()
-    assert job.stopped and page.button(key="evaluate")
-    page.button(key="evaluate").click().run()
-    job.code = 2
-    page.run()
-    assert "no such split" in page.error[0].value.replace("\\", "")
-    page.run()
-    page.button(key="evaluate").click().run()
-    job.code = 0
-    page.run()
-    assert not page.exception and page.selectbox(key="report").value == "films"
-    monkeypatch.setattr(jobs, "evaluate", lambda **asked: None)
-    page.button(key="evaluate").click().run()
-    assert "Another job" in page.info[0].value
-
-
 def test_own_text_is_a_source_of_every_view(page: AppTest) -> None:
     page.run()
     page.radio(key="source").set_value(state.OWN_TEXT).run()
@@ -257,20 +202,6 @@ def test_a_report_of_an_unknown_checkpoint_opens_nothing(
     assert any("cannot be opened" in one.value for one in page.caption)
     with pytest.raises(KeyError):
         page.button(key="open-document")
-
-
-def test_a_running_job_is_found_after_a_reload(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = FakeJob()
-    monkeypatch.setattr(jobs, "running", lambda: job if job.code is None else None)
-    monkeypatch.setattr(corpus_panel, "SECONDS_PER_LOOK", 60.0)
-    page.session_state["view"] = state.CORPUS
-    page.run()
-    assert (
-        not page.exception and page.button(key="stop") and "films: loading" in plain(page.get("progress")[0].proto.text)
-    )
-    job.code = 0
-    page.run()
-    assert page.button(key="evaluate"), "the place is free"
 
 
 def test_words_are_counted_in_numbers_too(page: AppTest) -> None:

@@ -1,0 +1,101 @@
+"""Make a report: the menu of documents, and the queue of jobs with progress and a way to stop each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.panels import common
+from app.sources import loading
+from app.work import jobs
+
+SECONDS_PER_LOOK = 1.0
+LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
+
+
+def show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+    """A timer looks after the queue while there is one, whoever has filled it.
+
+    checkpoint, corpus: names of the menus; adapler, data: the folders that they stand for.
+    """
+    st.header("Make a report")
+    st.fragment(_show, run_every=SECONDS_PER_LOOK if jobs.queue() or _seen() else None)(
+        checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale
+    )
+
+
+def _seen() -> list[jobs.Job]:
+    """The jobs that this session has seen and not yet seen end."""
+    seen: list[jobs.Job] = st.session_state.setdefault("jobs", [])
+    return seen
+
+
+def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+    queue = jobs.queue()
+    if ended := [job for job in _seen() if job.code is not None]:
+        st.session_state.jobs = queue
+        for job in ended:
+            _end(job, hidden={adapler: checkpoint, data: corpus})
+        st.rerun()  # the whole page, whose menu has the new report
+    st.session_state.jobs = queue
+    for message in st.session_state.get("failed", []):
+        common.problem(message)
+    for before, job in enumerate(queue):
+        _row(job, before=before)
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit", persist_state="session")
+    if right.button("Evaluate", key="evaluate", width="stretch"):
+        _start(checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale, limit=limit)
+    st.caption(
+        common.literal(
+            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}. It runs beside the "
+            "page after those that wait, goes on when the page is closed, and overwrites no other report."
+        )
+    )
+
+
+def _start(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, limit: str) -> None:
+    st.session_state.failed = []
+    job = jobs.evaluate(
+        adapler=adapler,
+        checkpoint=checkpoint,
+        data=data,
+        corpus=corpus,
+        split=split,
+        threshold_scale=scale,
+        limit=LIMITS[limit],
+    )
+    if job is None:
+        st.info(f"{jobs.MOST} jobs wait on this server already; try again when one is done.")
+        return
+    st.session_state.setdefault("own_jobs", []).append(job.number)
+    st.session_state.jobs = [*_seen(), job]
+    st.rerun()
+
+
+def _row(job: jobs.Job, *, before: int) -> None:
+    """One job of the queue. before: how many are."""
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    what = "Evaluating" if job.kind == jobs.EVALUATION else "Training the checkpoint"
+    stage, share = job.stage
+    now = f"{stage} {share:.0%}" if stage else "loading the model"
+    if before:
+        now, share = f"waits for {before} other{'s' if before > 1 else ''}", 0.0
+    left.progress(share, text=common.literal(f"{what} {job.name}: {now}, {job.seconds:.0f} s"))
+    if right.button("Cancel" if before else "Stop", key=f"stop-job-{job.number}", width="stretch"):
+        job.stop()
+        st.rerun()
+
+
+def _end(job: jobs.Job, *, hidden: dict[Path, str]) -> None:
+    """What remains of a job. hidden: folders of this machine, and what the page calls them."""
+    own = job.number in st.session_state.get("own_jobs", [])
+    if job.code == 0:
+        if own and job.kind == jobs.EVALUATION:
+            st.session_state.report_made = job.name
+    elif not job.stopped:
+        message = job.message
+        for folder, name in hidden.items():
+            message = loading.without_path(message, folder, name)
+        st.session_state.failed = [*st.session_state.get("failed", []), f"{job.name}: {message}"]
