@@ -13,6 +13,7 @@ from PIL import Image
 
 from adapler.errors import ArgumentError
 from app.markup import export
+from app.markup.export import Origin
 from app.model.tracing import Trace
 from app.sources.documents import Document
 
@@ -37,14 +38,15 @@ def encoder() -> str | None:
         return None
 
 
-def animation(trace: Trace, document: Document, kind: str) -> bytes:
-    """The file. kind: one of MIME.
+def animation(trace: Trace, document: Document, kind: str, *, origin: Origin | None = None) -> bytes:
+    """The file. kind: one of MIME; origin: what the file says of itself.
 
     Raises:
         ArgumentError: a text without a word to draw, or an MP4 without an encoder.
     """
     frames = drawn(trace, document)
-    return gif(frames) if kind == "gif" else mp4(frames)
+    note = origin.line() if origin else ""
+    return gif(frames, note=note) if kind == "gif" else mp4(frames, note=note)
 
 
 def drawn(trace: Trace, document: Document) -> list[Image.Image]:
@@ -62,7 +64,7 @@ def drawn(trace: Trace, document: Document) -> list[Image.Image]:
     return frames
 
 
-def gif(frames: Sequence[Image.Image]) -> bytes:
+def gif(frames: Sequence[Image.Image], *, note: str = "") -> bytes:
     """One palette for all frames, so that what stays does not flicker."""
     size = frames[0].size
     sheet = Image.new("RGB", (size[0], size[1] * len(frames)), "white")
@@ -73,12 +75,20 @@ def gif(frames: Sequence[Image.Image]) -> bytes:
     durations = [round(1000 * SECONDS)] * (len(flat) - 1) + [round(1000 * LAST)]
     stream = io.BytesIO()
     flat[0].save(
-        stream, "GIF", save_all=True, append_images=flat[1:], duration=durations, loop=0, optimize=True, disposal=1
+        stream,
+        "GIF",
+        save_all=True,
+        append_images=flat[1:],
+        duration=durations,
+        loop=0,
+        optimize=True,
+        disposal=1,
+        comment=note.encode(),
     )
     return stream.getvalue()
 
 
-def mp4(frames: Sequence[Image.Image]) -> bytes:
+def mp4(frames: Sequence[Image.Image], *, note: str = "") -> bytes:
     """H.264 in the form that every browser and slide program plays. Raises ArgumentError without an encoder."""
     program = encoder()
     if program is None:
@@ -93,7 +103,7 @@ def mp4(frames: Sequence[Image.Image]) -> bytes:
         lines.append(f"file '{len(frames) - 1}.png'")  # without it ffmpeg does not hold the last one
         (folder / "frames.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         command = [program, "-v", "error", "-f", "concat", "-i", "frames.txt", "-c:v", "libx264", "-r", "10"]
-        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "out.mp4"]
+        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-metadata", f"comment={note}", "out.mp4"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode or not (folder / "out.mp4").is_file():
             raise ArgumentError(f"ffmpeg could not make the MP4: {(done.stderr or 'no message').strip()[-200:]}")

@@ -23,6 +23,30 @@ SENTENCE_WORDS = 6  # that a sentence is shown by
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What made a table, a page, a figure or an animation; it stands in the file.
+
+    Attributes:
+        checkpoint: its name in the menu.
+        scale: the threshold scale.
+        text: where the text comes from, and its name.
+        made: the day.
+        again: the command, and the address to open then.
+    """
+
+    checkpoint: str
+    scale: float
+    text: str
+    made: str
+    again: str
+
+    def line(self) -> str:
+        """All of it, plain text."""
+        parts = (f"checkpoint {self.checkpoint}", f"threshold scale {self.scale:g}", self.text, self.made)
+        return " \N{MIDDLE DOT} ".join((*(part for part in parts if part), f"to make it again: {self.again}"))
+
+
 def layer_table(trace: Trace) -> pd.DataFrame:
     """A row a layer: tokens (or words) that enter it, those present before, those dropped in between, the threshold
     of a wordpiece, and FLOPs, which are of tokens in both cases."""
@@ -60,29 +84,29 @@ def token_table(trace: Trace) -> pd.DataFrame:
     )
 
 
-def csv(table: pd.DataFrame, trace: Trace, document: Document, *, checkpoint: str, scale: float) -> bytes:
-    """The table with whose numbers they are in its first columns.
+def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin) -> bytes:
+    """The table with whose numbers they are in its first columns, and how to have it again in the last.
 
     Text that a spreadsheet would take for a formula is kept from being one by an apostrophe; signs alone, "--" say,
     and numbers are left as they are.
     """
     facts: dict[str, Any] = {
         "document": document.name,
-        "checkpoint": checkpoint,
-        "scale": scale,
+        "checkpoint": origin.checkpoint,
+        "scale": origin.scale,
         "gold": document.label,
         "prediction": trace.label,
     }
-    return _written(table, facts)
+    return _written(table, facts, origin)
 
 
-def rows_csv(table: pd.DataFrame, *, checkpoint: str, scale: float) -> bytes:
-    """A table of many documents, with whose numbers they are in its first columns."""
-    return _written(table, {"checkpoint": checkpoint, "scale": scale})
+def rows_csv(table: pd.DataFrame, *, origin: Origin) -> bytes:
+    """A table of many documents, as `csv`."""
+    return _written(table, {"checkpoint": origin.checkpoint, "scale": origin.scale}, origin)
 
 
-def _written(table: pd.DataFrame, facts: dict[str, Any]) -> bytes:
-    whole = table.copy()
+def _written(table: pd.DataFrame, facts: dict[str, Any], origin: Origin) -> bytes:
+    whole = table.assign(made=origin.made, again=origin.again)
     for place, (name, value) in enumerate(facts.items()):
         whole.insert(place, name, value)
     for name in whole.columns:
@@ -96,13 +120,10 @@ def _guarded(value: Any) -> Any:
     return f"'{value}" if formula and not NUMBER.fullmatch(value) else value
 
 
-def html_page(trace: Trace, document: Document, *, subject: str) -> bytes:
-    """The verdict and all layers as one file that needs no other and runs nothing.
-
-    subject: whose numbers these are, a line of plain text.
-    """
+def html_page(trace: Trace, document: Document, *, origin: Origin) -> bytes:
+    """The verdict and all layers as one file that needs no other and runs nothing."""
     body = (
-        f"<h1>{render.visible(document.name)}</h1><p>{render.visible(subject)}</p>"
+        f"<h1>{render.visible(document.name)}</h1><p>{render.visible(origin.line())}</p>"
         + cards.verdict(trace.tokens or trace, document.label, known=document.labels)
         + render.legend(trace)
         + render.layer_grid(trace)
@@ -148,9 +169,9 @@ def sentences(trace: Trace, document: Document) -> dict[str, int]:
     return {f"{word}: {' '.join(document.words[word : word + SENTENCE_WORDS])} ...": word for word in starts}
 
 
-def figure(trace: Trace, document: Document, *, kind: str, layout: Layout) -> bytes:
-    """The document's figure for a paper as png, svg or pdf."""
-    return pictures.draw(partial(_figure, trace, document, layout), kind)
+def figure(trace: Trace, document: Document, *, kind: str, layout: Layout, origin: Origin | None = None) -> bytes:
+    """The document's figure for a paper as png, svg or pdf; what made it stands in the file's properties."""
+    return pictures.draw(partial(_figure, trace, document, layout), kind, note=origin.line() if origin else "")
 
 
 def preview(trace: Trace, document: Document, *, layout: Layout) -> str:

@@ -20,9 +20,12 @@ LEAST = 98  # on a narrow screen; a wide figure then scrolls
 DARK = b"<style>@media (prefers-color-scheme: dark) { svg { filter: invert(0.9) hue-rotate(180deg); } }</style>"
 
 
-def draw(make: Callable[[], Figure], kind: str) -> bytes:
-    """What `make` draws, as png, svg or pdf; the same figure gives the same bytes."""
-    return _drawn(make, kind)[0]
+NOTES = {"pdf": "Subject", "png": "Description", "svg": "Description"}  # the property that holds a note
+
+
+def draw(make: Callable[[], Figure], kind: str, *, note: str = "") -> bytes:
+    """What `make` draws, as png, svg or pdf; the same figure gives the same bytes. note: for the file's properties."""
+    return _drawn(make, kind, note=note)[0]
 
 
 def picture(make: Callable[[], Figure], alt: str) -> str:
@@ -36,7 +39,7 @@ def picture(make: Callable[[], Figure], alt: str) -> str:
     )
 
 
-def _drawn(make: Callable[[], Figure], kind: str) -> tuple[bytes, float]:
+def _drawn(make: Callable[[], Figure], kind: str, *, note: str = "") -> tuple[bytes, float]:
     """(the file's content, the figure's width in inches)."""
     from matplotlib import rc_context  # it takes a second to import, and the opening view needs none of it
 
@@ -45,5 +48,5 @@ def _drawn(make: Callable[[], Figure], kind: str) -> tuple[bytes, float]:
     stream = io.BytesIO()
     with locks.DRAWING, rc_context(STYLE):
         figure = make()
-        figure.savefig(stream, format=kind, metadata=FORMATS[f".{kind}"])
+        figure.savefig(stream, format=kind, metadata=FORMATS[f".{kind}"] | ({NOTES[kind]: note} if note else {}))
     return stream.getvalue(), float(figure.get_figwidth())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import streamlit as st
 
 from app.markup import cards, render
+from app.markup.export import Origin
+from app.model import comparing
 from app.model.tracing import Trace, reading_notes
+from app.server import state
 from app.sources.documents import Document
 
 
@@ -26,6 +30,18 @@ def subject(document: Document, *, checkpoint: str, scale: float) -> str:
     text = f"{document.source}: {document.name}" if document.source else document.name
     parts = [f"checkpoint {checkpoint}", f"threshold scale {scale:g}", text]
     return " \N{MIDDLE DOT} ".join([*parts, "with its query"] if document.query else parts)
+
+
+def origin(document: Document | None, *, checkpoint: str, scale: float) -> Origin:
+    """What made a file that is taken away from this page now. document: None for a table of several."""
+    address = state.link("", state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS)))
+    again = f"streamlit run app/main.py, and open {address}"
+    if st.session_state.source == state.OWN_TEXT and not (
+        state.fits_address("text") and st.session_state.get("upload") is None
+    ):
+        again += " with the same text, which is no part of the address"
+    text = "" if document is None else f"{document.source}: {document.name}" if document.source else document.name
+    return Origin(checkpoint, scale, text, date.today().isoformat(), again)
 
 
 def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
 from adapler.errors import AdapLeRError
 from app.markup import animation, export
+from app.markup.export import Origin
 from app.model import comparing, joining
 from app.model.tracing import Trace
 from app.panels import common, player
@@ -26,6 +25,7 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     """name: of the checkpoint in the menu."""
     drawn = player.in_units(trace, most=joining.WORDS)
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
+    origin = common.origin(document, checkpoint=name, scale=scale)
     st.header("Figure for a paper")
     layout = _layout(drawn, document)
     try:
@@ -42,22 +42,21 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
             for kind, mime in export.MIME.items():
                 st.download_button(
                     kind.upper(),
-                    partial(export.figure, drawn, document, kind=kind, layout=layout),
+                    partial(export.figure, drawn, document, kind=kind, layout=layout, origin=origin),
                     file_name=f"{stem}.{kind}",
                     mime=mime,
                     key=f"save-{kind}",
                     on_click="ignore",
                 )
-        _animation(drawn, document, stem)
+        _animation(drawn, document, stem, origin=origin)
     st.header("Tables and page")
     st.caption(
         "Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file. Text that a "
-        "spreadsheet would run as a formula has an apostrophe before it."
+        "spreadsheet would run as a formula has an apostrophe before it. Each file, and each figure in its properties, "
+        "says checkpoint, scale, date and how to have it again."
     )
-    facts: dict[str, Any] = {"checkpoint": name, "scale": scale}
-    subject = f"{common.subject(document, **facts)} \N{MIDDLE DOT} {date.today().isoformat()}"
-    scores = partial(export.csv, export.token_table(trace), trace, document, **facts)
-    numbers = partial(export.csv, export.layer_table(drawn), trace, document, **facts)
+    scores = partial(export.csv, export.token_table(trace), trace, document, origin=origin)
+    numbers = partial(export.csv, export.layer_table(drawn), trace, document, origin=origin)
     with st.container(horizontal=True):
         for key, label, data, file in (
             ("save-scores", "Token scores as CSV", scores, "scores.csv"),
@@ -65,7 +64,7 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
             (
                 "save-html",
                 "Token grid as HTML",
-                partial(export.html_page, drawn, document, subject=subject),
+                partial(export.html_page, drawn, document, origin=origin),
                 "layers.html",
             ),
         ):
@@ -102,7 +101,7 @@ def _layout(drawn: Trace, document: Document) -> export.Layout:
     return export.Layout(lines=lines, layers=tuple(sorted(layers)) or (0,), start=begins[begin], key=key)
 
 
-def _animation(drawn: Trace, document: Document, stem: str) -> None:
+def _animation(drawn: Trace, document: Document, stem: str, *, origin: Origin) -> None:
     st.header("Animation")
     can_film = animation.encoder() is not None
     st.caption(
@@ -113,7 +112,7 @@ def _animation(drawn: Trace, document: Document, stem: str) -> None:
         for kind, mime in animation.MIME.items():
             st.download_button(
                 kind.upper(),
-                partial(animation.animation, drawn, document, kind),
+                partial(animation.animation, drawn, document, kind, origin=origin),
                 file_name=f"{stem}.{kind}",
                 mime=mime,
                 key=f"save-{kind}",

@@ -2,28 +2,34 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from app.markup import export
+from app.markup.export import Origin
 from app.model import tracing
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import HOSTILE, Reader, make_trace
+
+ORIGIN = Origin("tiny", 0.5, "films: neg_1", "2031-02-03", "streamlit run app/main.py, and open ?view=Take+away")
 
 
 def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
     text, label, span = DOCUMENTS["neg_1"]
     document = Document("neg_1", text, label, (span,))
     trace = tracing.trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale)
-    made = export.csv(export.token_table(trace), trace, document, checkpoint="tiny", scale=0.5)
+    made = export.csv(export.token_table(trace), trace, document, origin=ORIGIN)
     table = pd.read_csv(io.BytesIO(made), keep_default_na=False)
     assert table.loc[0, ["document", "checkpoint", "scale", "gold", "prediction"]].tolist() == [
         "neg_1", "tiny", 0.5, "NEG", trace.label,
     ]  # fmt: skip
+    assert set(table["made"]) == {"2031-02-03"} and set(table["again"]) == {ORIGIN.again}
     assert len(table) == trace.layers * len(trace)
     assert table.groupby("layer")["enters"].sum().tolist() == trace.lengths.tolist()
     assert table.loc[table["layer"] == 1, "token"].tolist() == list(trace.pieces)
@@ -37,18 +43,18 @@ def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
 
 def test_formulas_are_guarded() -> None:
     trace = make_trace(["=1+1", "=", "--", "-5", "@SUM(A1)", "==="], [3] * 6)
-    made = export.csv(export.token_table(trace), trace, Document("@x", "x"), checkpoint="-cmd", scale=1.0)
+    made = export.csv(export.token_table(trace), trace, Document("@x", "x"), origin=replace(ORIGIN, checkpoint="-cmd"))
     assert list(pd.read_csv(io.BytesIO(made))["token"][:8]) == [
         "[CLS]", "'=1+1", "=", "--", "-5", "'@SUM(A1)", "===", "[SEP]",
     ]  # fmt: skip
-    assert b"\n'@x,'-cmd,1.0,,POS,0,0" in made
+    assert b"\n'@x,'-cmd,0.5,,POS,0,0" in made
 
 
 def test_the_page_of_the_grid_stands_alone() -> None:
     trace = make_trace(HOSTILE, [index % 4 for index in range(len(HOSTILE))])
     document = Document("<script>alert(1)</script>", "x", "<b>")
-    page = export.html_page(trace, document, subject="checkpoint <b>tiny</b>, scale 1").decode()
-    assert "checkpoint &lt;b&gt;tiny&lt;/b&gt;, scale 1" in page
+    page = export.html_page(trace, document, origin=replace(ORIGIN, checkpoint="<b>tiny</b>")).decode()
+    assert "checkpoint &lt;b&gt;tiny&lt;/b&gt; \N{MIDDLE DOT} threshold scale 0.5" in page and "2031-02-03" in page
     read = Reader(re.sub(r"<meta [^>]*>", "", page))
     tags = {tag for tag, _ in read.elements}
     assert "script" not in tags and "img" not in tags and "link" not in tags
@@ -62,6 +68,16 @@ def test_figures(kind: str, start: bytes) -> None:
     data = export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, layout=export.Layout(2))
     assert data.startswith(start)
     assert data == export.figure(trace, Document("own text", "one $x$ <b>"), kind=kind, layout=export.Layout(2))
+
+
+def test_figures_say_what_made_them() -> None:
+    trace, document = make_trace(["one"], [3]), Document("own text", "one")
+    made = {
+        kind: export.figure(trace, document, kind=kind, layout=export.Layout(2), origin=ORIGIN) for kind in export.MIME
+    }
+    assert Image.open(io.BytesIO(made["png"])).info["Description"] == ORIGIN.line()
+    assert ORIGIN.line() in made["svg"].decode()
+    assert b"/Subject" in made["pdf"] and "scale 0.5" in ORIGIN.line() and ORIGIN.again in ORIGIN.line()
 
 
 def test_a_passage_may_begin_with_any_sentence() -> None:
