@@ -158,6 +158,21 @@ def test_a_curve_leaves_out_what_validation_would_never_choose(tmp_path: Path) -
     assert found["scale"].tolist() == [1.0, 2.0] and found["speedup"].tolist() == [2.0, 4.0]
 
 
+def test_a_curve_ends_where_nobody_wants_it(tmp_path: Path) -> None:
+    """A speed that costs more than 15 points on validation is no part of it; the point that stands in the table is."""
+    scales = [candidate(1.0, 0.9, 2.0), candidate(1.5, 0.76, 4.0), candidate(2.0, 0.74, 30.0)]
+    tested = {1.0: predicted([1]), 1.5: predicted(range(9)), 2.0: predicted(range(20))}
+    plain = record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)])
+    own = record("adapler", tested=tested, validation=scales, budget=0.1, chosen=1.0)
+    write(tmp_path, [plain, own])
+    write_results(tmp_path)
+    curves, table = pd.read_csv(tmp_path / "curves.csv"), pd.read_csv(tmp_path / "table.csv")
+    assert sorted(curves["scale"].dropna()) == [1.0, 1.5, 2.0], "the file has all of them"
+    found = means_over_seeds(curves)
+    assert found.loc[found["system"] == "adapler", "scale"].tolist() == [1.0, 1.5]
+    assert scores_figure(curves, table).axes[0].get_xlim()[1] < 5
+
+
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no records"):
         write_results(tmp_path)

@@ -19,6 +19,7 @@ from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, system_of
 
 COLUMNS = 3  # panels side by side
 PANEL = 1.75  # inches, a panel's height
+USELESS = 0.15  # of the score: nobody wants what is so far below the classifier
 LOOKS: dict[str, dict[str, Any]] = {
     "adapler": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 1.8, "zorder": 6},
     "adapler-post-hoc": {"color": "#E69F00", "marker": "h", "linestyle": DASHES["dashed"], "zorder": 5},
@@ -53,7 +54,7 @@ def means_over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     backbone, system, budget and threshold scale, by speedup.
 
     Only what validation would choose at some speed: a row is left out where the same system has another that is faster
-    and scores higher on validation.
+    and scores higher on validation, or where it scores more than USELESS below the fine-tuned classifier there.
     """
     rows = curves.copy()
     rows[["budget", "scale"]] = rows[["budget", "scale"]].astype(float).fillna(0.0)
@@ -67,6 +68,10 @@ def means_over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
         validation_score=("validation_score", "mean"),
         validation_speedup=("validation_speedup", "mean"),
     ).reset_index()
+    plain = found[found["system"] == FINETUNED].set_index(["task", "backbone"])["validation_score"]
+    keys = pd.MultiIndex.from_frame(found[["task", "backbone"]])
+    least = plain.reindex(keys).fillna(0.0).to_numpy() - USELESS
+    found = found[found["validation_score"].to_numpy() >= least]
     systems = found.groupby(["task", "backbone", "system"], sort=False)
     fronts = [own[_on_front(own)] for _, own in systems]
     return pd.concat(fronts).sort_values("speedup", kind="stable")
@@ -94,7 +99,7 @@ def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes) -> None:
             ax.axhline(100 * float(rows["score"].iloc[0]), **{**look, "marker": None}, label=name)
             continue
         x, y = rows["speedup"].to_numpy(), 100 * rows["score"].to_numpy()
-        ax.plot(x, y, **look, label=name, clip_on=False)
+        ax.plot(x, y, **look, label=name, clip_on=not len(rows))  # the layout takes no empty line without
         low, high = 100 * rows["low"].to_numpy(), 100 * rows["high"].to_numpy()
         if len(rows) > 1:
             ax.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0, zorder=1)
@@ -102,7 +107,7 @@ def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes) -> None:
             ax.errorbar(x, y, yerr=[y - low, high - y], fmt="none", ecolor=look["color"], elinewidth=0.8, zorder=1)
         chosen = table[table["system"] == system]
         ax.plot(chosen["speedup"], 100 * chosen["score"], **RING, markeredgecolor=look["color"], clip_on=False)
-    speedup_axis(ax, "x", [*curves["speedup"], *table["speedup"]])
+    speedup_axis(ax, "x", [*means["speedup"], *table["speedup"]])
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
 
 
