@@ -203,8 +203,8 @@ def cost_of(run: Path, system: System, record: Mapping[str, Any]) -> dict[str, f
 
 
 def _epochs(record: Mapping[str, Any]) -> float:
-    """Passes over the training rows: what the record says of all its stages, else its last evaluated point."""
-    if "total_epochs" in record:
-        return float(record["total_epochs"])
+    """Passes over the training rows: up to the last evaluated point of each stage, or of the only one."""
+    if record.get("stages"):
+        return sum(_epochs({"epochs": stage["epochs"]}) for stage in record["stages"])
     rows = record.get("epochs") or [{}]
     return float(rows[-1].get("epoch", 0)) if isinstance(rows, list) else float(rows)

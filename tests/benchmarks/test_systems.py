@@ -113,7 +113,9 @@ def test_what_training_cost(tmp_path: Path) -> None:
     own = {"command": "train", "seconds": 120.0, "epochs": [{"epoch": 3.0}]}
     cost = cost_of(tmp_path, system_of("adapler"), own)
     assert cost == {"epochs": 5.0, "minutes": 3.5, "own_epochs": 3.0, "own_minutes": 2.0}
-    assert cost_of(tmp_path, system_of("power"), {**own, "total_epochs": 9})["epochs"] == 11  # search and retraining
+    search, retraining = {"epochs": [{"epoch": 1.0}, {"epoch": 6.0}]}, {"epochs": [{"epoch": 3.0}]}
+    staged = cost_of(tmp_path, system_of("power"), {**own, "stages": [search, retraining]})
+    assert staged["epochs"] == 11 and staged["own_epochs"] == 9
     assert cost_of(tmp_path, system_of("power"), own)["minutes"] == 3.0  # it needs no saliency
 
 
