@@ -19,9 +19,9 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No tables and figures, which take seconds to draw."""
+    """No tables and figures, which take seconds to draw, and no bar that tells of them."""
 
-    def save(report: RationaleReport, directory: str | Path) -> list[Path]:
+    def save(report: RationaleReport, directory: str | Path, *, progress: bool) -> list[Path]:
         path = Path(directory) / "report.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         report.to_json(path)
