@@ -4,11 +4,11 @@
     python benchmarks/training.py --data data/eraser/movies --rows 64 --max-length 512 --output training.json
     python benchmarks/training.py --precision float32 bfloat16 --clock cpu
 
-Four kinds of AdapLeR training against transformers' Trainer on the plain classifier (without attention dropout, as
+Eight kinds of AdapLeR training against transformers' Trainer on the plain classifier (without attention dropout, as
 everywhere here, so that it runs on the fast kernels too): full and post hoc, in the first epoch of five (new
-predictors, slope 10, nothing is dropped yet) and in the last one (trained predictors and thresholds, slope 1e5). Same
-rows, batch, order, precision and threads. An epoch is one pass over the rows with the optimiser's steps, without
-evaluation.
+predictors, slope 10, nothing is dropped yet) and in the last one (trained predictors and thresholds, slope 1e5), each
+with exact routing of the gradients (two backward passes) and with `--routing local` (one). Same rows, batch, order,
+precision and threads. An epoch is one pass over the rows with the optimiser's steps, without evaluation.
 
 Every round runs all of them, one after the other, so that a slower moment of the machine meets all. The table has the
 median and the range of the rounds' ratios, and the ratio of FLOPs: products of matrices, and attention, of all that is
@@ -28,8 +28,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import datasets
 import numpy as np
@@ -42,7 +44,7 @@ from adapler.distributed import device
 from adapler.errors import run_command
 from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
-from adapler.training.settings import Objectives, Settings, TaskSettings
+from adapler.training.settings import Objectives, Routing, Settings, TaskSettings
 from adapler.training.stages.finetune import FinetuneTrainer
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.trainer import AdapLeRTrainer
@@ -108,14 +110,14 @@ def trainers(
             **common,
         )
 
-    def adapler(*, last: bool, post_hoc: bool) -> Trainer:
+    def adapler(*, last: bool, post_hoc: bool, routing: Routing) -> Trainer:
         set_seed(settings.seed)
         model = copy.deepcopy(trained)
         if not last:
             for predictor in model.contribution_predictors:
                 predictor.reset_parameters()
             model.eta.data.fill_(model.config.eta_init)
-        objectives = Objectives(freeze_backbone=post_hoc, max_slope=None if last else FIRST_SLOPE)
+        objectives = Objectives(freeze_backbone=post_hoc, routing=routing, max_slope=None if last else FIRST_SLOPE)
         return AdapLeRTrainer(
             model,
             arguments(AdapLeRTrainingArguments, objectives=objectives, metric_for_best_model="selection"),
@@ -124,10 +126,9 @@ def trainers(
         )
 
     kinds: dict[str, Callable[[], Trainer]] = {"plain": plain}
-    for post_hoc in (False, True):
-        for last in (False, True):
-            name = f"{'post hoc' if post_hoc else 'full'}, {'last' if last else 'first'} epoch"
-            kinds[name] = lambda last=last, post_hoc=post_hoc: adapler(last=last, post_hoc=post_hoc)  # type: ignore[misc]
+    for routing, post_hoc, last in product(get_args(Routing), (False, True), (False, True)):
+        name = f"{'post hoc' if post_hoc else 'full'}, {'last' if last else 'first'}, {routing}"
+        kinds[name] = partial(adapler, last=last, post_hoc=post_hoc, routing=routing)
     return kinds
 
 
@@ -202,7 +203,7 @@ def measured(
             "ratio": statistics.median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
-            "goal": GOALS.get(name.removesuffix(" epoch")),
+            "goal": GOALS.get(name.rpartition(", ")[0]),
             "flops": flops[name],
             "flops_ratio": flops[name] / flops["plain"],
         }

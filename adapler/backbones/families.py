@@ -224,6 +224,14 @@ def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
     return torch.where(attention_mask.bool(), positions, 0)
 
 
+def train_packed(classifier: PreTrainedModel) -> None:
+    """Make a classifier ready to be fine-tuned by `plain_pass`; see Family.hold_pairwise."""
+    family = family_of(classifier.config)
+    classifier.config._attn_implementation = family.implementation
+    unchunk(classifier)
+    family.hold_pairwise(encoder_of(classifier))
+
+
 def run_layer(
     classifier: PreTrainedModel, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any
 ) -> Tensor:

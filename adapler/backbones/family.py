@@ -164,6 +164,9 @@ class Family:
         )
         return self.attention_output(layer, context.transpose(1, 2).flatten(2), hidden), received
 
+    def hold_pairwise(self, encoder: Any) -> None:
+        """Stop training what the attention adds to each pair of tokens: a mask with a gradient has no fast kernel."""
+
     def pairwise(self, encoder: Any, positions: Tensor) -> dict[str, Any]:
         """`term` and `positions` of `received_attention`, for a family whose attention has a term for each pair."""
         return {}

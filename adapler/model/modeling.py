@@ -213,6 +213,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         slope: float | None = None,
         gradient_slope: float = math.inf,
         probe: Tensor | None = None,
+        local_losses: bool = False,
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -241,6 +242,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             slope: soft removal's lambda (soft mode only; default 10).
             gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
+            local_losses: scores and lengths have no gradient in hidden states (soft mode only); see soft_pass.
             inputs_embeds, output_attentions, output_hidden_states: not supported; tokens that were dropped have
                 neither attention nor hidden states. `model.backbone` takes all three.
             return_dict: False returns a tuple of the output's fields that are not None, in their order.
@@ -291,6 +293,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
                 slope=DEFAULT_SLOPE if slope is None else slope,
                 gradient_slope=gradient_slope,
                 probe=probe,
+                local_losses=local_losses,
             )
         if labels is not None:
             logits = cast(Tensor, output.logits)

@@ -26,6 +26,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 MOST_SPEEDUP = 100.0
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+Routing = Literal["exact", "local"]
 SlopeSchedule = Literal["epochs", "steps"]
 ReportTo = Literal["none", "tensorboard", "wandb"]
 OUR_PREDICTORS = ("mlp", "contextual")  # known without loading torch
@@ -182,6 +183,10 @@ class Objectives:
     """when the slope of soft removal grows: from one epoch to the next, as in the paper, or a little in every step
     (default: steps with --max-steps or --eval-steps, otherwise epochs)"""
 
+    routing: Routing = "exact"
+    """how far contribution and length loss reach: exact, through the hidden states to all parameters of their groups,
+    which takes two backward passes; local (ours), to the predictors and the thresholds alone, which takes one"""
+
     average_decay: float = 0.0
     """decay of a running average of the weights, such as .99; the average is then what is evaluated and kept, and
     it needs as many more bytes as what trains (0: no average)"""
@@ -229,7 +234,7 @@ class Objectives:
                 )
             if self.phi == 0:
                 raise ArgumentError("--phi: 0 is no start for --target-speedup, which multiplies it")
-        check_choices(self, slope_schedule=SlopeSchedule)
+        check_choices(self, slope_schedule=SlopeSchedule, routing=Routing)
         if self.predictor not in OUR_PREDICTORS:
             from adapler.model.predictors import predictor_class
             from adapler.plugins import load_plugins

@@ -52,6 +52,10 @@ class MPNet(Family):
             return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
         return run(hidden)
 
+    def hold_pairwise(self, encoder: Any) -> None:
+        """See Family.hold_pairwise: the biases by relative position stay as they are."""
+        encoder.encoder.relative_attention_bias.requires_grad_(False)
+
     def pairwise(self, encoder: Any, positions: Tensor) -> dict[str, Any]:
         """See Family.pairwise."""
         return {"term": partial(relative_bias, encoder.encoder), "positions": positions}

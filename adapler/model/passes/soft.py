@@ -5,7 +5,7 @@ Dimensions: B batch, N padded length of the input, T packed tokens that are stil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -24,6 +24,54 @@ GONE = -15.0
 WORTH_GATHERING = 0.98
 
 
+class _Presence:
+    """How much of each token of a packed row is there, as a logarithm (T,), and how thresholds make it fade.
+
+    Args:
+        tokens: (T,) any tensor of the row, for its size and device.
+        dtype: number format of the presence.
+        removal: soft removal, (scores, thresholds) -> what is added to the logarithm.
+    """
+
+    def __init__(self, tokens: Tensor, *, dtype: torch.dtype, removal: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.log = torch.zeros_like(tokens, dtype=dtype)  # (T,); 0 for [CLS] always
+        self.lengths: list[Tensor] = []  # (B,) of each layer, after its own removal
+        self._removal = removal
+
+    def scores(self, logits: Tensor, segments: Segments, *, factor: Tensor | None) -> Tensor:
+        """(T,) logarithm of the contribution scores: softmax times presence, renormalised.
+
+        Args:
+            logits: (T,) what a predictor says.
+            segments: of the row.
+            factor: scalar on [CLS]'s score, or None.
+        """
+        logits = logits + self.log
+        if factor is not None:
+            logits = logits.index_add(0, segments.first, factor.log().to(logits.dtype).expand(len(segments.first)))
+        return segment_log_softmax(logits, segments)
+
+    def fade(self, log_scores: Tensor, segments: Segments, *, eta: Tensor, is_cls: Tensor) -> Tensor:
+        """Let the tokens fade by a layer's scores; gives the thresholds that they had, (T,).
+
+        Args:
+            log_scores: (T,) of `scores`.
+            segments: of the row.
+            eta: scalar, the layer's threshold factor, scaled.
+            is_cls: (T,) bool.
+        """
+        present = segment_sum(self.log.exp(), segments)  # (B,) soft length that CP_l sees; [CLS] counts 1
+        delta = threshold(eta, present)[segments.owner]  # (T,)
+        faded = self._removal(log_scores.exp(), delta)
+        self.log = (self.log + faded.masked_fill(is_cls, 0.0)).clamp(min=MASKED)  # now with layer l's own mask
+        self.lengths.append(segment_sum(self.log.exp(), segments))
+        return delta
+
+    def select(self, index: Tensor) -> None:
+        """Leave only the tokens at `index`."""
+        self.log = self.log[index]
+
+
 def soft_pass(
     backbone: PreTrainedModel,
     predictors: Sequence[nn.Module],
@@ -38,6 +86,7 @@ def soft_pass(
     slope: float,
     gradient_slope: float,
     probe: Tensor | None,
+    local_losses: bool = False,
 ) -> AdapLeROutput:
     """Tokens fade by an accumulating bias on their attention logits, differentiable in scores and thresholds.
 
@@ -45,10 +94,15 @@ def soft_pass(
     softmax times the presence, renormalised, kept in logarithms. Tokens whose presence has fallen below exp(-15) are
     physically removed from the row, each sequence by itself. The last layer runs for [CLS] only.
 
+    With `local_losses` the logits have the same gradient, but that of `log_scores` ends in the predictor of its own
+    layer, and that of `lengths` in the thresholds and the probe: a predictor's logits are constants for it. Then one
+    backward pass of a sum of losses trains each group by its own ones; see AdapLeRTrainer.
+
     Args:
         backbone, predictors, eta, input_ids, mask, positions, token_type_ids, scale: see hard_pass.
         beta, slope, gradient_slope: see soft_removal.
         probe: (L,) factors on the score of [CLS], or None.
+        local_losses: see above.
 
     Raises:
         ArgumentError: a row without a real token.
@@ -66,39 +120,42 @@ def soft_pass(
         token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
     )  # (1, T, D)
     exact = torch.promote_types(hidden.dtype, torch.float32)
-    presence = torch.zeros_like(place, dtype=exact)  # (T,) logarithm; 0 for [CLS] always
+    removal = partial(soft_removal, slope=slope, beta=beta, gradient_slope=gradient_slope)
+    presence = _Presence(place, dtype=exact, removal=removal)
+    counted = _Presence(place, dtype=exact, removal=removal) if local_losses else presence  # what the lengths count
     kept = torch.ones_like(place, dtype=torch.bool)  # (T,)
-    all_scores, all_presence, all_lengths, all_kept = [], [], [], []
+    all_scores, all_presence, all_kept = [], [], []
     for index in range(len(eta)):
         is_cls = torch.zeros_like(kept).index_fill(0, segments.first, True)
-        seen = PackedRow(segments, place, presence.exp())
-        logits = predictors[index](hidden[0], seen) + presence  # (T,)
-        if probe is not None:
-            logits = logits.index_add(0, segments.first, probe[index].log().to(exact).expand(len(segments.first)))
-        log_scores = segment_log_softmax(logits, segments)
-        scores = log_scores.exp()
-        present = segment_sum(presence.exp(), segments)  # (B,) soft length that CP_l sees; [CLS] counts 1
-        delta = threshold(eta[index], present, scale=scale)[segments.owner]  # (T,)
-        kept = kept & retention(scores, delta, is_cls=is_cls)
-        all_scores.append(_spread(log_scores, place, like=mask, fill=MASKED))
-        all_presence.append(_spread(presence, place, like=mask, fill=MASKED))
+        factor = None if probe is None else probe[index]
+        before = presence.log
+        logits = predictors[index](hidden[0], PackedRow(segments, place, before.exp()))  # (T,)
+        log_scores = learned = presence.scores(logits, segments, factor=factor)
+        if local_losses:
+            row = PackedRow(segments, place, before.detach().exp())
+            learned = segment_log_softmax(predictors[index](hidden[0].detach(), row) + before.detach(), segments)
+            constant = counted.scores(logits.detach(), segments, factor=factor)
+            counted.fade(constant, segments, eta=scale * eta[index], is_cls=is_cls)
+        delta = presence.fade(log_scores, segments, eta=scale * eta[index], is_cls=is_cls)
+        kept = kept & retention(log_scores.exp(), delta, is_cls=is_cls)
+        all_scores.append(_spread(learned, place, like=mask, fill=MASKED))
+        all_presence.append(_spread(before, place, like=mask, fill=MASKED))
         all_kept.append(_spread(kept, place, like=mask, fill=False))
 
-        faded = soft_removal(scores, delta, slope=slope, beta=beta, gradient_slope=gradient_slope)
-        presence = (presence + faded.masked_fill(is_cls, 0.0)).clamp(min=MASKED)  # (T,) now with layer l's own mask
-        all_lengths.append(segment_sum(presence.exp(), segments))
-        alive = ((presence > GONE) | is_cls).nonzero()[:, 0]  # (T',)
+        alive = ((presence.log > GONE) | is_cls).nonzero()[:, 0]  # (T',)
         if len(alive) <= WORTH_GATHERING * len(place):
             segments = segments.select(alive)
             hidden, positions = hidden.index_select(1, alive), positions[:, alive]
-            presence, place, kept = presence[alive], place[alive], kept[alive]
+            place, kept = place[alive], kept[alive]
+            for one in {presence, counted}:
+                one.select(alive)
         run = families.run_last_layer if index == len(eta) - 1 else partial(families.run_layer, index=index)
         hidden = run(
-            backbone, hidden=hidden, positions=positions, segments=segments, key_bias=presence[None]
+            backbone, hidden=hidden, positions=positions, segments=segments, key_bias=presence.log[None]
         )  # (1, T, D); (1, B, D) in the last
     return AdapLeROutput(
         logits=families.head(backbone, hidden[0]),
-        lengths=torch.stack(all_lengths, dim=1),
+        lengths=torch.stack(counted.lengths, dim=1),
         contribution_scores=torch.stack(all_scores, dim=1).exp(),
         retention_mask=torch.stack(all_kept, dim=1),
         log_scores=torch.stack(all_scores, dim=1),

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, set_seed
 
+from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.backbones.families import SINGLE_LABEL
 from adapler.data.tasks import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
+from adapler.model.passes import plain_pass
 from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator, SamplesByLength
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
@@ -55,6 +57,7 @@ def run_finetune(settings: FinetuneSettings) -> dict[str, Any]:
         reinit_head=settings.reinit_head,
         resume=settings.resume,
         half=settings.half,
+        packed=settings.packed,
         encoding=prepared.encoding,
     )
 
@@ -70,6 +73,7 @@ def finetune(
     reinit_head: str = "auto",
     resume: bool = False,
     half: bool = False,
+    packed: bool = False,
     kept: int = KEPT,
     encoding: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -91,6 +95,7 @@ def finetune(
         resume: go on from the newest checkpoint in `epochs/`; a finished run is left as it is.
         half: round the best model's weights to float16's grid (still computed with in float32), so that they
             can be stored in half the space without a change.
+        packed: run the batches through `plain_pass`, see families.train_packed.
         kept: how many of the best points keep their weights with `eval_steps`, at least KEPT.
         encoding: how the splits were encoded, for the record.
 
@@ -110,6 +115,7 @@ def finetune(
         **inputs_of(task, encoding, model=model),
         reinit_head=reinit_head,
         half=half,
+        **({"packed": True} if packed else {}),
     )
     if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
         return done
@@ -120,13 +126,15 @@ def finetune(
         raise ArgumentError(f"--gradient-checkpointing: transformers' {kind} has none; fine-tune without it")
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
+    if packed:
+        families.train_packed(classifier)
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
         if is_main():
             print(f"fine-tuning into {output}")
         keeping = [] if settings.eval_steps is None else [_KeepBest(task.metric, most=max(KEPT, kept))]
-        trainer = FinetuneTrainer(
+        trainer = (PackedFinetuneTrainer if packed else FinetuneTrainer)(
             model=classifier,
             metric=task.metric,
             args=training_arguments(settings, folder, metric_for_best_model=task.metric, remove_unused_columns=False),
@@ -202,6 +210,32 @@ class FinetuneTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
                 f"(group 'backbone'); {what_is_kept(self.args.output_dir)}"
             )
         return loss
+
+
+class PackedFinetuneTrainer(FinetuneTrainer):
+    """The same on packed rows, see families.train_packed; transformers' own forward pass evaluates.
+
+    Raises:
+        ArgumentError: several processes, whose gradients would not be averaged.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.accelerator.num_processes > 1:
+            raise ArgumentError("--packed: fine-tunes in one process only")
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        logits, _ = plain_pass(
+            model,
+            input_ids=inputs["input_ids"],
+            mask=inputs["attention_mask"],
+            token_type_ids=inputs.get("token_type_ids"),
+        )
+        return nn.functional.cross_entropy(logits.float(), inputs["labels"])
 
 
 @torch.no_grad()

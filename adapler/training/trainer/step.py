@@ -71,6 +71,11 @@ def add_threshold_gradients(loss: Tensor, *, eta: nn.Parameter, theta: nn.Parame
     """
     eta_gradient, probe_gradient = torch.autograd.grad(loss, [eta, probe], retain_graph=True)
     _accumulate(eta, eta_gradient)
+    add_theta_gradient(theta, probe_gradient)
+
+
+def add_theta_gradient(theta: nn.Parameter, probe_gradient: Tensor) -> None:
+    """Add theta's gradient (L - 1,), from that of the factors on [CLS]'s scores, (L,)."""
     # The factor multiplies theta, so d/d theta = d/d factor / theta; layer 0 has no theta.
     _accumulate(theta, probe_gradient[1:] / theta.detach())
 

@@ -6,7 +6,7 @@ Dimensions: B batch, N tokens, L layers.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,13 @@ from adapler.training.trainer.distillation import teacher_of
 from adapler.training.trainer.evaluation import point_metrics
 from adapler.training.trainer.guards import StepGuard, StepNumbers
 from adapler.training.trainer.parameters import THRESHOLDS, clip_apart, optimizer_groups, weight_groups
-from adapler.training.trainer.step import add_threshold_gradients, average_over_processes, losses_of, task_loss
+from adapler.training.trainer.step import (
+    add_theta_gradient,
+    add_threshold_gradients,
+    average_over_processes,
+    losses_of,
+    task_loss,
+)
 
 
 class AdapLeRTrainer(CheckpointTrainer):
@@ -32,8 +38,9 @@ class AdapLeRTrainer(CheckpointTrainer):
         backbone, Contribution Predictors, classifier:  CE + gamma * L_CP
         eta, theta:                                     CE + phi * L_len, and nothing else
 
-    Each group's gradient is taken of its own sum, so neither weight can leak into the other group. Rows of the
-    training set need `saliency` (see adapler.training.stages.targets). Evaluation is in hard mode. Losses of
+    Each group's gradient is taken of its own sum, so neither weight can leak into the other group. With routing "local"
+    L_CP trains the predictors only, each on its own layer, and L_len reaches no threshold through a hidden state. Rows
+    of the training set need `saliency` (see adapler.training.stages.targets). Evaluation is in hard mode. Losses of
     distillation, where their weights are above 0, are added to CE in both lines; `teacher` is the classifier that they
     learn from (see trainer/distillation).
     """
@@ -113,10 +120,12 @@ class AdapLeRTrainer(CheckpointTrainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One forward pass, then each objective's gradient for its own parameters.
 
-        One backward pass is not enough. Below the last Contribution Predictor a hidden state needs two gradients, one
-        of CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the scores of
-        later layers, so neither gradient is 0 there. Their sum would train eta by gamma and the weights by phi. So
-        there are two passes. The first ends at layer 0's attention and computes no gradient of a weight.
+        One backward pass is not enough for exact gradients. Below the last Contribution Predictor a hidden state needs
+        two, one of CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the
+        scores of later layers, so neither gradient is 0 there. Their sum would train eta by gamma and the weights by
+        phi. So there are two passes. The first ends at layer 0's attention and computes no gradient of a weight.
+
+        With routing "local" L_CP and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
         """
         model.train()
         if self.objectives.freeze_backbone:
@@ -130,11 +139,16 @@ class AdapLeRTrainer(CheckpointTrainer):
         task = task_loss(parts, self.objectives)
 
         share = 1 / self.current_gradient_accumulation_steps
-        second = share * (task + self.phi * parts["soft_length"])
-        add_threshold_gradients(second, eta=self.core.eta, theta=self.core.theta, probe=probe)
         loss = task + self.objectives.gamma * parts["contribution_loss"]
+        length = self.phi * parts["soft_length"]
         trained = [parameter for group in weight_groups(self.core).values() for _, parameter in group]
-        self.accelerator.backward(share * loss, inputs=trained)
+        if self.objectives.routing == "local":
+            self.accelerator.backward(share * (loss + length), inputs=[*trained, self.core.eta, probe])
+            add_theta_gradient(self.core.theta, cast(Tensor, probe.grad))
+        else:
+            second = share * (task + length)
+            add_threshold_gradients(second, eta=self.core.eta, theta=self.core.theta, probe=probe)
+            self.accelerator.backward(share * loss, inputs=trained)
         if self.accelerator.sync_gradients:
             average_over_processes(self.core.eta, self.core.theta, processes=self.accelerator.num_processes)
         reported: Tensor = share * loss.detach()
@@ -150,6 +164,7 @@ class AdapLeRTrainer(CheckpointTrainer):
                 slope=self.slope,
                 gradient_slope=self.objectives.gradient_slope,
                 probe=probe,
+                local_losses=self.objectives.routing == "local",
             )
         if self.controller is not None:
             self._observe(self.controller, lengths_in=inputs["attention_mask"].sum(1), lengths=output.lengths)

@@ -58,6 +58,29 @@ def test_same_seed_same_result_and_another_seed_another(
     assert not all(torch.equal(tensor, results[2][name]) for name, tensor in results[0].items())
 
 
+def test_packed_rows_train_alike(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
+    padded, log = finetuned(tmp_path / "padded", task_folder, still_folder, "--batch-size", "8")
+    packed, packed_log = finetuned(tmp_path / "packed", task_folder, still_folder, "--batch-size", "8", "--packed")
+    for one, other in zip(log, packed_log, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+    for name, tensor in padded.items():
+        if not name.endswith("key.bias"):  # as above
+            torch.testing.assert_close(packed[name], tensor, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_packed_leaves_mpnets_relative_positions(task_folder: Path, tmp_path: Path, tiny_tokenizer: Any) -> None:
+    folder = tmp_path / "mpnet"
+    tiny_classifier("mpnet", num_labels=2).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    before = load_file(folder / "model.safetensors")
+    after, _ = finetuned(tmp_path / "out", task_folder, folder, "--batch-size", "8", "--packed")
+    biases = [name for name in before if "relative_attention_bias" in name]
+    assert len(biases) == 1 and torch.equal(after[biases[0]], before[biases[0]])
+    moved = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+    assert len(moved) >= len(before) - 3, "all else trains, but for what has no gradient"
+
+
 def test_half_rounds_the_weights_to_float16(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
     weights, _ = finetuned(tmp_path / "half", task_folder, still_folder, "--half")
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())

@@ -33,6 +33,10 @@ class FinetuneSettings(NewHead, Rounded, Resumable):
     output: Path
     """folder of the fine-tuned model"""
 
+    packed: bool = False
+    """compute a batch's rows end to end, without padding, as token removal does. MPNet's biases by relative position
+    then stay as they are"""
+
     task: TaskSettings
     settings: Settings = field(default_factory=Settings)
 
