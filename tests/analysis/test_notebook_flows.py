@@ -26,7 +26,6 @@ MOST_LINES = 5
 NUMBER = re.compile(r"-?\d*\.\d+|-?\d+")
 TOLERANCE = 2e-3  # of numbers with a point: the last shown digit may differ between machines
 FLOWS = ("explain one sentence", "table", "metrics", "figure", "own method", "saved scores")
-SAVED = pytest.mark.xfail(strict=False, reason="until rationale_eval.evaluate takes predictions as a dictionary")
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,7 @@ def test_the_page_has_all_flows() -> None:
     assert len(flows()) == len(FLOWS)
 
 
-@pytest.mark.parametrize(
-    "index", [pytest.param(i, id=name, marks=[SAVED] if i == 5 else []) for i, name in enumerate(FLOWS)]
-)
+@pytest.mark.parametrize("index", [pytest.param(i, id=name) for i, name in enumerate(FLOWS)])
 def test_a_flow_is_short_and_prints_what_the_page_shows(index: int, outputs: list[str]) -> None:
     flow, found = flows()[index], outputs[index]
     assert flow.lines <= MOST_LINES and flow.shown and not found.startswith("error:"), found
