@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,6 +48,19 @@ class FileTree:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DataError(f"{self.where(name)}: not UTF-8 text (byte {error.start})") from error
+        except OSError as error:
+            raise DataError(f"{self.where(name)}: cannot be read ({error.strerror})") from error
+
+    def lines(self, name: str) -> Iterator[str]:
+        """The lines of a file, which end at "\\n" alone, one after the other; DataError as of `read`, with the line."""
+        content = self.files[name]
+        number = 1
+        try:
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
+                for number, line in enumerate(stream, start=1):
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.where(name)}:{number}: not UTF-8 text (byte {error.start})") from error
         except OSError as error:
             raise DataError(f"{self.where(name)}: cannot be read ({error.strerror})") from error
 
@@ -152,13 +166,14 @@ def _check_end(archive: tarfile.TarFile) -> None:
         pass
 
 
-def json_lines(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of every line that is not blank.
+def json_lines(text: str | Iterable[str], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of every line that is not blank, of a text or of its lines (`FileTree.lines`).
 
     Raises DataError, with the line, for what is not a JSON object or cannot be written as UTF-8.
     """
     # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(text.split("\n"), start=1):
+    lines = text.split("\n") if isinstance(text, str) else text
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,10 +128,10 @@ def _identified(task: Task, split: str) -> list[tuple[str, str]]:
     return list(zip(rows["id"], _texts(task, split), strict=True))
 
 
-def _texts(task: Task, split: str) -> list[str]:
+def _texts(task: Task, split: str) -> Iterator[str]:
     columns = [task.dataset[split][column] for column in task.columns]
-    rows = zip(*columns, strict=True)
-    return ["\n".join(part if isinstance(part, str) else " ".join(part) for part in row) for row in rows]
+    for row in zip(*columns, strict=True):
+        yield "\n".join(part if isinstance(part, str) else " ".join(part) for part in row)
 
 
 def _task_statistics(task: Task) -> list[dict[str, Any]]:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adapler.data.archive import FileTree, excerpt, json_lines, open_folder
-from adapler.data.tasks.schema import (
-    METRICS,
-    NO_LABEL,
-    Columns,
-    HoldOut,
-    Task,
-    add_validation,
-    build_task,
-)
+from adapler.data.tasks.schema import METRICS, NO_LABEL, HoldOut, Task, add_validation, build_task
+from adapler.data.tasks.tables import features_of, write_rows
 from adapler.errors import DataError
 
 __all__ = ["load_file", "load_folder"]
 
 _HINT = " (only `adapler run --classifier ... --freeze-backbone` and its stages can do without)"
 
-_Lines = list[tuple[int, dict[str, Any]]]  # line number from 1, and the row
+_Lines = Iterator[tuple[int, dict[str, Any]]]  # line number from 1, and the row; never a whole file at once
 
 # The file of each split; of several names the first that is there.
 _FILES = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
@@ -90,22 +86,24 @@ def _load(
 ) -> Task:
     """The task in the files of each split; `name` is what meta.json may overrule."""
     meta = _read_meta(tree)
-    lines = {split: _read_lines(tree, file) for split, file in files.items()}
     where = {split: tree.where(file) for split, file in files.items()}
-    line, first = lines["train"][0]
+    firsts = {split: _first_row(tree, file) for split, file in files.items()}
+    line, first = firsts["train"]
     columns = _find_columns(first, f"{where['train']}:{line}")
     if "tokens" in first and columns[0] != "words":
         notes.append("rows have both text and tokens: text is read here, tokens by the analysis")
-    if columns == ("words",) and len({_query_of(row) for rows in lines.values() for _, row in rows}) > 1:
+    if columns == ("words",) and _queries_differ(tree, files):
         columns = ("words", "query")
     labels = _meta_labels(meta, tree.where("meta.json"))
     if given is not None and first.get("label") is None:
         labels = labels or tuple(given)
-    labels = labels or _train_labels(lines["train"], where["train"])
-    splits = {
-        split: _read_rows(rows, split, where[split], columns=columns, labels=labels, optional=given is not None)
-        for split, rows in lines.items()
-    }
+    labels = labels or _train_labels(_lines_of(tree, files["train"]), where["train"])
+    splits = {}
+    for split, file in files.items():
+        # Where labels are optional, all rows of a split have one, or none has.
+        unlabelled = given is not None and firsts[split][1].get("label") is None
+        rows = _read_rows(tree, file, split, columns=columns, labels=labels, unlabelled=unlabelled)
+        splits[split] = write_rows(rows, features_of(columns, labels))
     notes += add_validation(splits, where=where["train"], how=how, missing="validation.jsonl")
     return build_task(
         splits,
@@ -118,11 +116,26 @@ def _load(
     )
 
 
-def _read_lines(tree: FileTree, file: str) -> _Lines:
-    lines = list(json_lines(tree.read(file), tree.where(file)))
-    if not lines:
+def _lines_of(tree: FileTree, file: str) -> _Lines:
+    return json_lines(tree.lines(file), tree.where(file))
+
+
+def _first_row(tree: FileTree, file: str) -> tuple[int, dict[str, Any]]:
+    found = next(_lines_of(tree, file), None)
+    if found is None:
         raise DataError(f"{tree.where(file)}: holds no rows")
-    return lines
+    return found
+
+
+def _queries_differ(tree: FileTree, files: dict[str, str]) -> bool:
+    """Whether there are two queries in all; reading ends at the second one."""
+    found: set[str] = set()
+    for file in files.values():
+        for _, row in _lines_of(tree, file):
+            found.add(_query_of(row))
+            if len(found) > 1:
+                return True
+    return False
 
 
 def _read_meta(tree: FileTree) -> dict[str, Any]:
@@ -179,11 +192,10 @@ def _find_columns(row: dict[str, Any], where: str) -> tuple[str, ...]:
 
 def _train_labels(numbered: _Lines, where: str) -> tuple[str, ...]:
     """Label names without meta.json: the sorted strings of train, or its indices 0, 1, ... as strings."""
-    for line, row in numbered:
-        _label_of(row, f"{where}:{line}")
-    found = {row["label"] for _, row in numbered}
-    if all(isinstance(label, str) for label in found):
-        names = tuple(sorted(found))
+    found = {_label_of(row, f"{where}:{line}") for line, row in numbered}
+    texts = [label for label in found if isinstance(label, str)]
+    if len(texts) == len(found):
+        names = tuple(sorted(texts))
     elif found == set(range(len(found))):
         names = tuple(str(index) for index in sorted(found))
     else:
@@ -195,40 +207,57 @@ def _train_labels(numbered: _Lines, where: str) -> tuple[str, ...]:
 
 
 def _read_rows(
-    numbered: _Lines,
+    tree: FileTree,
+    file: str,
     split: str,
-    where: str,
     *,
     columns: tuple[str, ...],
     labels: tuple[str, ...],
-    optional: bool,
-) -> Columns:
-    """The rows of a split; where labels are optional, all of its rows have one, or none has."""
-    unlabelled = optional and numbered[0][1].get("label") is None
-    rows: Columns = {column: [] for column in ("id", *columns, "label")}
+    unlabelled: bool,
+) -> Iterator[dict[str, Any]]:
+    """The rows of a split, one after the other, as a table has them."""
     indices = {name: index for index, name in enumerate(labels)}
-    seen: set[str] = set()
-    for number, (line, row) in enumerate(numbered):
-        identifier = row.get("id")
-        identifier = f"{split}-{number}" if identifier is None else str(identifier)
+    hashes = array("q")  # of the ids: eight bytes a row, where a set of the ids would take a hundred
+    own = False  # whether a row brings an id of its own, so that two can be the same
+    for number, (line, row) in enumerate(_lines_of(tree, file)):
+        where = f"{tree.where(file)}:{line}"
+        own = own or row.get("id") is not None
+        identifier = _id_of(row, split, number)
+        hashes.append(hash(identifier))
+        values = {column: _value_of(row, column, where) for column in columns}
+        if unlabelled and row.get("label") is not None:
+            raise DataError(f"{where}: has a 'label', and the rows before it have none")
+        label = NO_LABEL if unlabelled else _index_of(row, where, indices=indices, labels=labels)
+        yield {"id": identifier, **values, "label": label}
+    if own:
+        _refuse_repeated(tree, file, split, hashes)
+
+
+def _refuse_repeated(tree: FileTree, file: str, split: str, hashes: array[int]) -> None:
+    """Raises DataError for the first id that is there twice; the file is read again only if two hashes are the same."""
+    values = np.sort(np.frombuffer(hashes, dtype=np.int64))
+    suspects = set(values[1:][values[1:] == values[:-1]].tolist())
+    seen = set()
+    for number, (line, row) in enumerate(_lines_of(tree, file) if suspects else ()):
+        identifier = _id_of(row, split, number)
         if identifier in seen:
-            raise DataError(f"{where}:{line}: id {identifier!r} appears twice in this split")
-        seen.add(identifier)
-        rows["id"].append(identifier)
-        for column in columns:
-            rows[column].append(_value_of(row, column, f"{where}:{line}"))
-        if unlabelled:
-            if row.get("label") is not None:
-                raise DataError(f"{where}:{line}: has a 'label', and the rows before it have none")
-            rows["label"].append(NO_LABEL)
-            continue
-        label = _label_of(row, f"{where}:{line}")
-        index = indices.get(label, -1) if isinstance(label, str) else label
-        if not 0 <= index < len(labels):
-            allowed = f"0 to {len(labels) - 1} or {', '.join(labels[:20])}"
-            raise DataError(f"{where}:{line}: unknown label {label!r}, allowed are {allowed}")
-        rows["label"].append(index)
-    return rows
+            raise DataError(f"{tree.where(file)}:{line}: id {identifier!r} appears twice in this split")
+        if hash(identifier) in suspects:
+            seen.add(identifier)
+
+
+def _id_of(row: dict[str, Any], split: str, number: int) -> str:
+    identifier = row.get("id")
+    return f"{split}-{number}" if identifier is None else str(identifier)
+
+
+def _index_of(row: dict[str, Any], where: str, *, indices: dict[str, int], labels: tuple[str, ...]) -> int:
+    label = _label_of(row, where)
+    index = indices.get(label, -1) if isinstance(label, str) else label
+    if not 0 <= index < len(labels):
+        allowed = f"0 to {len(labels) - 1} or {', '.join(labels[:20])}"
+        raise DataError(f"{where}: unknown label {label!r}, allowed are {allowed}")
+    return index
 
 
 def _value_of(row: dict[str, Any], column: str, where: str) -> str | list[str]:

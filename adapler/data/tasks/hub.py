@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 
-from adapler.data.tasks.schema import Columns, HoldOut, Task, add_validation, build_task
+from adapler.data.tasks.schema import HoldOut, Task, add_validation, build_task
+from adapler.data.tasks.tables import BATCH, features_of, write_rows
 from adapler.errors import DataError
 
 __all__ = ["HUB_TASKS", "HubTask", "load_hub"]
@@ -26,7 +27,8 @@ class HubTask:
     metric: str = "accuracy"
     revision: str | None = None
     note: str | None = None
-    rows: Callable[[Any], Columns] | None = None  # for a data set whose columns are not simply texts and a label
+    # For a data set whose columns are not simply texts and a label; rows may have an id.
+    rows: Callable[[Any], Iterator[dict[str, Any]]] | None = None
     labels: tuple[str, ...] | None = None
 
 
@@ -49,49 +51,55 @@ def load_hub(name: str, *, how: HoldOut | None = None) -> Task:
             f"task {name!r}: {spec.repository} cannot be loaded from the hub ({reason:.160}); "
             "a local folder with train.jsonl can be given instead"
         ) from error
-    splits: dict[str, Columns] = {}
+    columns = ("text_a", "text_b")[: len(spec.texts)]
+    splits: dict[str, datasets.Dataset] = {}
     for ours, theirs in spec.splits.items():
         if theirs not in loaded:
             raise DataError(f"task {name!r}: {spec.repository} has no split {theirs!r}, only {', '.join(loaded)}")
-        rows = spec.rows(loaded[theirs]) if spec.rows else _plain_rows(loaded[theirs], spec, name)
-        if "id" not in rows:
-            rows = {"id": [f"{ours}-{number}" for number in range(len(rows["label"]))], **rows}
-        splits[ours] = rows
+        if spec.rows is None:
+            _check_columns(loaded[theirs], spec, name)
+        rows = spec.rows(loaded[theirs]) if spec.rows else _plain_rows(loaded[theirs], spec.texts)
+        labels = spec.labels or tuple(loaded[theirs].features["label"].names)
+        numbered = ({"id": f"{ours}-{number}", **row} for number, row in enumerate(rows))
+        splits[ours] = write_rows(numbered, features_of(columns, labels))
     notes = [spec.note] if spec.note else []
     notes += add_validation(splits, where=f"task {name!r}", how=how)
     return build_task(
         splits,
         name=name,
         labels=spec.labels or tuple(loaded["train"].features["label"].names),
-        columns=("text_a", "text_b")[: len(spec.texts)],
+        columns=columns,
         metric=spec.metric,
         notes=notes,
     )
 
 
-def _plain_rows(split: Any, spec: HubTask, name: str) -> Columns:
+def _check_columns(split: Any, spec: HubTask, name: str) -> None:
     missing = [column for column in (*spec.texts, "label") if column not in split.column_names]
     if missing:
         raise DataError(
             f"task {name!r}: {spec.repository} has no column {missing[0]!r}, only {', '.join(split.column_names)}"
         )
-    texts = {ours: list(split[theirs]) for ours, theirs in zip(("text_a", "text_b"), spec.texts, strict=False)}
-    return {**texts, "label": list(split["label"])}
 
 
-def _hatexplain_rows(split: Any) -> Columns:
+def _plain_rows(split: Any, texts: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Rows of `text_a`, `text_b` where there are two texts, and `label`."""
+    columns = [*texts, "label"]
+    names = (*("text_a", "text_b")[: len(texts)], "label")
+    for batch in split.select_columns(columns).iter(batch_size=BATCH):
+        for values in zip(*(batch[column] for column in columns), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+
+def _hatexplain_rows(split: Any) -> Iterator[dict[str, Any]]:
     """Text and label of the majority of the three annotators; posts on which all three differ are left out."""
-    rows: Columns = {"id": [], "text_a": [], "label": []}
     for row in split:
         annotators = row["annotators"]
         # A sequence of structs comes as a dict of lists or as a list of dicts, depending on the version.
         votes = annotators["label"] if isinstance(annotators, dict) else [one["label"] for one in annotators]
         label, count = Counter(votes).most_common(1)[0]
         if 2 * count > len(votes):
-            rows["id"].append(row["id"])
-            rows["text_a"].append(" ".join(row["post_tokens"]))
-            rows["label"].append(label)
-    return rows
+            yield {"id": row["id"], "text_a": " ".join(row["post_tokens"]), "label": label}
 
 
 def _glue(config: str, *texts: str, metric: str = "accuracy", validation: str = "validation") -> HubTask:

@@ -10,7 +10,8 @@ from adapler.data.corpus import EraserCorpus, queries_differ
 from adapler.data.eraser import has_documents, holds_corpus, read_corpus
 from adapler.data.tasks.folder import load_file, load_folder
 from adapler.data.tasks.hub import HUB_TASKS, load_hub
-from adapler.data.tasks.schema import Columns, HoldOut, Task, add_validation, build_task, in_label_order
+from adapler.data.tasks.schema import HoldOut, Task, add_validation, build_task, in_label_order
+from adapler.data.tasks.tables import features_of, write_rows
 from adapler.errors import DataError
 
 __all__ = ["TASKS", "Task", "corpus_path", "in_label_order", "load_task", "task_of_corpus"]
@@ -64,20 +65,24 @@ def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
     document alone, and the analysis shows the query to the model too. Without val, a part of train is held out.
     """
     with_query = queries_differ(corpus)
-    splits: dict[str, Columns] = {}
-    for split, examples in corpus.splits.items():
-        splits[_SPLIT_NAMES[split]] = {
-            "id": [example.id for example in examples],
-            "words": [list(example.words) for example in examples],
-            **({"query": [example.query for example in examples]} if with_query else {}),
-            "label": [corpus.labels.index(example.label) for example in examples],
-        }
+    columns = ("words", "query") if with_query else ("words",)
+    features = features_of(columns, corpus.labels)
+    splits = {
+        _SPLIT_NAMES[split]: write_rows(
+            (
+                {"id": one.id, "words": one.words, "query": one.query, "label": corpus.labels.index(one.label)}
+                for one in examples
+            ),
+            features,
+        )
+        for split, examples in corpus.splits.items()
+    }
     notes = add_validation(splits, where=corpus.source, how=how, missing="val.jsonl")
     return build_task(
         splits,
         name=corpus.name,
         labels=corpus.labels,
-        columns=("words", "query") if with_query else ("words",),
+        columns=columns,
         checksum=corpus.checksum,
         notes=notes,
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, DatasetDict
+from numpy.typing import NDArray
 
+from adapler.data.tasks.tables import batches_of, labels_of, split_rows, with_column
 from adapler.errors import ArgumentError, DataError
 
 __all__ = [
@@ -46,8 +47,6 @@ _MAX_LENGTHS = {
     "movies": 512,
 }
 
-Columns = dict[str, list[Any]]  # one split: column name -> values, all of one length
-
 
 @dataclass(frozen=True)
 class Task:
@@ -60,7 +59,7 @@ class Task:
         name: of the task.
         labels: the names of the classes, in the order of their indices.
         dataset: the splits that exist, of "train", "validation", "test". Every row has `id` (unique in its split),
-            the `columns`, and `label` (a ClassLabel of `labels`).
+            the `columns`, and `label` (a ClassLabel of `labels`). A large split lies on disk, see `tables`.
         columns: what a model reads. ("words",): a list of words; ("words", "query"): a list of words, and a query
             as plain text, which may be empty; ("text_a",) or ("text_a", "text_b"): plain text.
         metric: "accuracy", or "f1" of label 1.
@@ -87,7 +86,7 @@ class Task:
 
 
 def build_task(
-    splits: Mapping[str, Columns],
+    splits: Mapping[str, Dataset],
     *,
     name: str,
     labels: Sequence[str],
@@ -97,22 +96,20 @@ def build_task(
     checksum: str | None = None,
     notes: Iterable[str] = (),
 ) -> Task:
-    """A Task from checked columns: `id`, the text columns, and `label` as an index or, in a whole split, NO_LABEL."""
-    texts = {column: List(Value("string")) if column == "words" else Value("string") for column in columns}
-    features = Features({"id": Value("string"), **texts, "label": ClassLabel(names=list(labels))})
+    """A Task from checked tables: `id`, the text columns, and `label` as an index or, in a whole split, NO_LABEL."""
     ordered = {split: splits[split] for split in SPLITS if split in splits}
     if max_length is None:
-        max_length = default_max_length(name, ordered, columns)
+        max_length = default_max_length(name, next(iter(ordered.values())), columns=columns)
     return Task(
         name=name,
         labels=tuple(labels),
-        dataset=DatasetDict({split: Dataset.from_dict(rows, features=features) for split, rows in ordered.items()}),
+        dataset=DatasetDict(ordered),
         columns=columns,
         metric=metric,
         max_length=max_length,
         checksum=checksum or _checksum(ordered),
         notes=tuple(notes),
-        unlabelled=tuple(split for split, rows in ordered.items() if NO_LABEL in rows["label"][:1]),
+        unlabelled=tuple(split for split, rows in ordered.items() if NO_LABEL in labels_of(rows)[:1]),
     )
 
 
@@ -142,34 +139,24 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
     new = np.array([labels.index(label) for label in task.labels] + [NO_LABEL])  # the last: index NO_LABEL
     dataset = DatasetDict(
         {
-            split: with_column(
-                rows, "label", new[np.asarray(rows["label"])].tolist(), kind=ClassLabel(names=list(labels))
-            )
+            split: with_column(rows, "label", new[labels_of(rows)].tolist(), kind=ClassLabel(names=list(labels)))
             for split, rows in task.dataset.items()
         }
     )
     return replace(task, labels=labels, dataset=dataset)
 
 
-def with_column(rows: Dataset, name: str, values: Sequence[Any], *, kind: Any) -> Dataset:
-    """The same rows with one column replaced; the others are neither read nor copied, and no cache file is written."""
-    # A given fingerprint spares `datasets` a checksum of all values.
-    kept = rows.remove_columns(name)
-    changed: Dataset = kept.add_column(name, list(values), new_fingerprint=uuid.uuid4().hex, feature=kind)
-    return changed
-
-
-def default_max_length(name: str, splits: Mapping[str, Columns], columns: tuple[str, ...]) -> int:
+def default_max_length(name: str, rows: Dataset, *, columns: tuple[str, ...]) -> int:
     """The paper's length for its tasks (subsets such as qnli_dev too), 512 for documents of words, otherwise 1.3
-    wordpieces for each word of the 95th percentile of the first split, rounded up to a multiple of 32, at most 512.
+    wordpieces for each word of the rows' 95th percentile, rounded up to a multiple of 32, at most 512.
     """
     for known, length in _MAX_LENGTHS.items():
         if name == known or name.startswith(f"{known}_"):
             return length
     if columns[0] == "words":
         return 512
-    rows = next(iter(splits.values()))
-    words = sum(np.array([text.count(" ") + 1 for text in rows[column]]) for column in columns)
+    spaces = [pc.count_substring(rows.data.table.column(column), " ").to_numpy() for column in columns]
+    words = sum(spaces) + len(spaces)  # (rows,)
     tokens = 1.3 * float(np.quantile(words, 0.95)) + 3
     return int(min(512, 32 * np.ceil(tokens / 32)))
 
@@ -192,13 +179,12 @@ class HoldOut:
         return max(1, asked if self.share is not None else min(_HELD_OUT_MOST, asked))
 
 
-def hold_out(labels: Sequence[int], *, how: HoldOut | None = None, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Row numbers that stay and row numbers that are held out, both ascending.
+def hold_out(labels: Sequence[int] | NDArray[np.int64], how: HoldOut) -> NDArray[np.bool_]:
+    """(rows,) True where a row is held out.
 
-    Held out are as many rows as `how` says (default: HoldOut with this seed), with each label's share as it is in all
-    rows (largest remainders). A label never loses its last row.
+    Held out are as many rows as `how` says, with each label's share as it is in all rows (largest remainders). A label
+    never loses its last row.
     """
-    how = HoldOut(seed=seed) if how is None else how
     values = np.asarray(labels)
     total = how.rows_of(len(values))
     kinds, counts = np.unique(values, return_counts=True)
@@ -207,21 +193,20 @@ def hold_out(labels: Sequence[int], *, how: HoldOut | None = None, seed: int = 0
     for kind in np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]:
         quotas[kind] += 1
     random = np.random.default_rng(how.seed)
-    held: list[int] = []
+    held = np.zeros(len(values), dtype=np.bool_)
     for kind, quota, count in zip(kinds, quotas, counts, strict=True):
         rows = random.permutation(np.flatnonzero(values == kind))
-        held += rows[: min(int(quota), int(count) - 1)].tolist()
-    held.sort()
-    return sorted(set(range(len(values))).difference(held)), held
+        held[rows[: min(int(quota), int(count) - 1)]] = True
+    return held
 
 
 def add_validation(
-    splits: dict[str, Columns], *, where: str, how: HoldOut | None = None, missing: str | None = None
+    splits: dict[str, Dataset], *, where: str, how: HoldOut | None = None, missing: str | None = None
 ) -> list[str]:
     """Hold out a part of train as validation where there is none; changes `splits` and returns what to note about it.
 
     Args:
-        splits: columns of each split; without "train", nothing is done.
+        splits: tables from `write_rows`; without "train", nothing is done.
         where: the source, for messages.
         how: of the draw; with a share of its own, the task must not have a validation split.
         missing: the file that is missing, for the note.
@@ -235,22 +220,22 @@ def add_validation(
             raise ArgumentError(f"--validation-share: {where} has a validation split of its own")
         return []
     how = HoldOut() if how is None else how
-    rows = splits["train"]
-    kept, held = hold_out(rows["label"], how=how)
-    if not held:
-        raise DataError(f"{where}: too few rows ({len(kept)}) to hold out a validation split, give one")
-    splits["train"], splits["validation"] = _take(rows, kept), _take(rows, held)
+    held = hold_out(labels_of(splits["train"]), how)
+    if not held.any():
+        raise DataError(f"{where}: too few rows ({len(held)}) to hold out a validation split, give one")
+    splits["train"], splits["validation"] = split_rows(splits["train"], held)
     why = "" if missing is None else f" (no {missing})"
-    return [f"validation: {len(held)} of the {len(kept) + len(held)} rows of train, stratified, seed {how.seed}{why}"]
+    return [f"validation: {held.sum()} of the {len(held)} rows of train, stratified, seed {how.seed}{why}"]
 
 
-def _take(rows: Columns, numbers: list[int]) -> Columns:
-    return {column: [values[number] for number in numbers] for column, values in rows.items()}
-
-
-def _checksum(splits: Mapping[str, Columns]) -> str:
+def _checksum(splits: Mapping[str, Dataset]) -> str:
+    """sha256 over the JSON of [split, column, values] of every column, which is made a batch at a time."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
-        for column in sorted(rows):
-            digest.update(json.dumps([split, column, rows[column]]).encode())
+        for column in sorted(rows.column_names):
+            digest.update(f"{json.dumps([split, column])[:-1]}, [".encode())
+            for number, batch in enumerate(batches_of(rows, column)):
+                values = json.dumps(batch.column(0).to_pylist())[1:-1]
+                digest.update(f"{', ' if number else ''}{values}".encode())
+            digest.update(b"]]")
     return digest.hexdigest()

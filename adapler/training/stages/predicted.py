@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
 from adapler.data.tasks import Task
-from adapler.data.tasks.schema import with_column
+from adapler.data.tasks.tables import with_column
 from adapler.distributed import device, from_main, is_main
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import by_example

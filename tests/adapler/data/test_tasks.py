@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapler.data.tasks import TASKS, in_label_order, load_task
-from adapler.data.tasks.schema import default_max_length, hold_out
+from adapler.data.tasks.schema import HoldOut, default_max_length, hold_out
 from adapler.errors import DataError
 from analysis.documents.corpora import read_json_lines
 from tests.adapler.data.corpora import files_of, pack, row, write
@@ -95,19 +96,18 @@ def test_validation_is_cut_from_train_when_missing(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=400), st.integers(0, 5))
 def test_hold_out_is_a_stratified_partition(labels: list[int], seed: int) -> None:
-    kept, held = hold_out(labels, seed=seed)
-    assert sorted(kept + held) == list(range(len(labels)))
-    assert len(held) <= max(1, round(len(labels) / 10))
+    held = hold_out(labels, HoldOut(seed=seed))
+    assert held.shape == (len(labels),) and held.sum() <= max(1, round(len(labels) / 10))
     for label, count in Counter(labels).items():
-        taken = sum(labels[index] == label for index in held)
+        taken = sum(labels[index] == label for index in np.flatnonzero(held))
         assert taken < count and taken <= count / 10 + 1.5
-    assert hold_out(labels, seed=seed) == (kept, held)
+    assert (hold_out(labels, HoldOut(seed=seed)) == held).all()
 
 
 def test_hold_out_is_at_most_2000() -> None:
     labels = np.random.default_rng(0).integers(0, 2, 50_000).tolist()
-    assert len(hold_out(labels)[1]) == 2000
-    assert hold_out(labels, seed=1)[1] != hold_out(labels, seed=2)[1]
+    assert hold_out(labels, HoldOut()).sum() == 2000
+    assert (hold_out(labels, HoldOut(seed=1)) != hold_out(labels, HoldOut(seed=2))).any()
 
 
 @pytest.mark.parametrize(
@@ -294,8 +294,8 @@ def test_a_name_is_looked_up_in_data_dir_first(tmp_path: Path) -> None:
     [("sst2", 9, 64), ("qnli_dev", 9, 128), ("mine", 9, 32), ("mine", 100, 160), ("mine", 900, 512)],
 )
 def test_default_length(name: str, words: int, expected: int) -> None:
-    rows = {"text_a": ["w " * (words - 1) + "w"] * 3}
-    assert default_max_length(name, {"train": rows}, ("text_a",)) == expected
+    rows = Dataset.from_dict({"text_a": ["w " * (words - 1) + "w"] * 3})
+    assert default_max_length(name, rows, columns=("text_a",)) == expected
 
 
 @pytest.mark.slow
