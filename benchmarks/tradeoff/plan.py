@@ -1,8 +1,8 @@
 """The runs that are left, in their order, and how long each will take.
 
-A run's time is estimated from its epochs and from the FLOPs of one forward pass over its rows, whose lengths are
-measured on a sample. FLOPs become minutes by what finished records took (of the same system, else of fine-tuning times
-the system's guess in `systems`), and before there are any, by RATE.
+A run's time is estimated from its epochs, of all stages, and from the FLOPs of one forward pass over its rows, whose
+lengths are measured on a sample. FLOPs become minutes by what finished records took (of the same system, else of
+fine-tuning or of all others, times the system's guess in `systems`), and before there are any, by RATE.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError
 from adapler.model.flops import backbone_flops
+from adapler.training.policies.base import training_class
+from adapler.training.policies.settings import PolicySettings
 from adapler.training.records import read_json
+from adapler.training.settings import Settings as Training
 from benchmarks.tradeoff.data import coverage, data_of
 from benchmarks.tradeoff.records import Key, check_same
 from benchmarks.tradeoff.systems import FINETUNED, Recipe, System, read_system_recipe, system_of
@@ -102,7 +105,8 @@ class Job:
     Attributes:
         budgets: of those points.
         folder: of the run, which all systems of the task, backbone and seed share.
-        minutes: expected. measured: whether a record of this system says so, or a guess.
+        minutes: expected. source: where they come from: "records" of this system, "other records" times a guess, or a
+            "guess" alone.
     """
 
     task: str
@@ -113,7 +117,7 @@ class Job:
     facts: TaskFacts
     folder: Path
     minutes: float
-    measured: bool
+    source: str
 
     @property
     def title(self) -> str:
@@ -158,6 +162,26 @@ def facts_of(task: str, settings: Settings) -> TaskFacts:
     return TaskFacts(data, coverage(task, data, full, limit=settings.limit), rows, lengths, flops)
 
 
+def epochs_of(task: str, system: System, recipe: Recipe, *, asked: int | None = None) -> int:
+    """Passes over the training rows that a point of a system takes, fine-tuning not counted.
+
+    Args:
+        task: by name; some policies train longer on a small one.
+        system, recipe: of the point.
+        asked: epochs of every training, or of every stage of one, in place of the recipe's.
+
+    Raises:
+        ArgumentError: `policy_epochs` for more or fewer stages than the policy's training has.
+    """
+    if system.policy is None:
+        return asked or int(recipe.number("epochs", default=Training.epochs))
+    given = recipe.options.get("policy_epochs")
+    stages = None if given is None else tuple(given) if isinstance(given, list) else (int(given),)
+    policy = PolicySettings(policy=system.policy, policy_epochs=stages)
+    epochs = training_class(system.policy).stage_epochs(policy, task=task)
+    return asked * len(epochs) if asked else sum(epochs.values())
+
+
 class Rates:
     """Minutes for FLOPs, out of finished records.
 
@@ -175,22 +199,22 @@ class Rates:
 
     @property
     def one_pass(self) -> float:
-        """Minutes for a FLOP of a forward pass."""
-        if FINETUNED in self._known:
-            return self._known[FINETUNED] / system_of(FINETUNED).passes
-        return 1 / RATE
+        """Minutes for a FLOP of a forward pass: by fine-tuning, else by all systems that have a record."""
+        by = [FINETUNED] if FINETUNED in self._known else list(self._known)
+        return statistics.median(self._known[name] / system_of(name).passes for name in by) if by else 1 / RATE
 
-    def minutes(self, system: System, recipe: Recipe, facts: TaskFacts, *, points: int, epochs: int | None) -> float:
-        """Expected minutes of a run and of the measurement of its points."""
-        asked = epochs or recipe.number("epochs", default=5)
+    def minutes(self, system: System, facts: TaskFacts, *, points: int, epochs: int) -> float:
+        """Expected minutes of a run and of the measurement of its points, each of so many epochs (`epochs_of`)."""
         rate = self._known.get(system.name, system.passes * self.one_pass)
         once = SALIENCY * facts.flops["train"] * self.one_pass if system.is_family else 0.0
         measured = MEASURING * (facts.flops["validation"] + facts.flops["test"]) * self.one_pass
-        return once + points * (asked * rate * facts.flops["train"] + measured)
+        return once + points * (epochs * rate * facts.flops["train"] + measured)
 
-    def is_measured(self, system: System) -> bool:
-        """Whether a record says what an epoch costs."""
-        return system.name in self._known
+    def source(self, system: System) -> str:
+        """What says how long an epoch takes; see `Job`."""
+        if system.name in self._known:
+            return "records"
+        return "other records" if self._known else "guess"
 
 
 def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
@@ -212,7 +236,8 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
         for number, seed in enumerate(settings.seeds):
             for system in systems:
                 recipe = recipes[system.name]
-                whole = rates.minutes(system, recipe, facts, points=len(recipe.budgets), epochs=settings.epochs)
+                epochs = epochs_of(task, system, recipe, asked=settings.epochs)
+                whole = rates.minutes(system, facts, points=len(recipe.budgets), epochs=epochs)
                 totals[task] = totals.get(task, 0.0) + (whole if number == 0 else 0.0)
                 limit = settings.further_seeds_below
                 if number and limit is not None and whole > limit:
@@ -220,9 +245,9 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
                 left = missing(settings, task, system, seed=seed, recipe=recipe)
                 if not left:
                     continue
-                minutes = rates.minutes(system, recipe, facts, points=len(left), epochs=settings.epochs)
+                minutes = rates.minutes(system, facts, points=len(left), epochs=epochs)
                 folder = settings.runs / settings.name / task / f"seed-{seed}"
-                jobs.append(Job(task, system, seed, left, recipe, facts, folder, minutes, rates.is_measured(system)))
+                jobs.append(Job(task, system, seed, left, recipe, facts, folder, minutes, rates.source(system)))
     needed = {job.folder for job in jobs if job.system.name != FINETUNED}
     asked = FINETUNED in settings.systems
     jobs = [job for job in jobs if asked or job.system.name != FINETUNED or job.folder in needed]
@@ -262,7 +287,7 @@ def table_of(jobs: Sequence[Job], *, workers: int) -> str:
         rows = f"{job.facts.rows['train']} {job.facts.coverage}"
         lines.append(
             f"{job.task:<12}{rows:>17}{job.facts.lengths['train']:>8.0f}  {job.system.name:<24}{job.seed:>5}  "
-            f"{job.points:<34}{job.minutes:>9.1f}  {'records' if job.measured else 'guess'}"
+            f"{job.points:<34}{job.minutes:>9.1f}  {job.source}"
         )
     lines.append(f"{len(jobs)} runs, {hours(jobs, workers=workers)} on {workers} core{'s' if workers > 1 else ''}")
     return "\n".join(lines)

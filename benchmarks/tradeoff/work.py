@@ -23,7 +23,7 @@ from pathlib import Path
 
 from adapler.errors import AdapLeRError, ArgumentError
 from adapler.training.records import read_json, write_record
-from benchmarks.tradeoff.plan import Job, Settings
+from benchmarks.tradeoff.plan import Job, Settings, epochs_of
 from benchmarks.tradeoff.records import Key, collect
 from benchmarks.tradeoff.systems import FINETUNED, point_folder, read_system_recipe, run_folder, system_of
 
@@ -122,6 +122,9 @@ def training_command(job: Job, settings: Settings, *, budget: float | None) -> l
         words += ["--epochs", str(settings.epochs)]
         if system.command == "run":
             words += ["--finetune-epochs", str(settings.epochs)]
+        if system.policy is not None:
+            stages = epochs_of(job.task, system, job.recipe, asked=1)
+            words += ["--policy-epochs", *[str(settings.epochs)] * stages]
     return words
 
 

@@ -1,0 +1,97 @@
+"""How long the plan takes a run to be: epochs of all stages, and a rate out of the records that there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.errors import ArgumentError
+from benchmarks.tradeoff.plan import RATE, Job, Rates, Settings, TaskFacts, epochs_of, table_of
+from benchmarks.tradeoff.systems import Recipe, cost_of, read_system_recipe, system_of
+from benchmarks.tradeoff.work import training_command
+from tests.test_layering import ROOT
+
+FACTS = TaskFacts(
+    data="d",
+    coverage="subset",
+    rows={"train": 10, "validation": 2, "test": 2},
+    lengths={"train": 9.0},
+    flops={"train": 1e12, "validation": 0.0, "test": 0.0},
+)
+
+
+def recipe(**options: Any) -> Recipe:
+    return Recipe(Path("r.yaml"), options, (None,))
+
+
+def record(system: str, *, minutes: float, epochs: float = 3, flops: float = 1e12) -> dict[str, Any]:
+    cost = {"own_minutes": minutes, "own_epochs": epochs}
+    return {"backbone": "tiny", "system": system, "cost": cost, "epoch_flops": flops}
+
+
+def test_epochs_of_all_stages_are_counted_as_a_record_counts_them() -> None:
+    power = system_of("power")
+    assert epochs_of("qnli", power, recipe(policy_epochs=[3, 4])) == 7
+    ran = {"stages": [{"epochs": [{"epoch": 1.0}, {"epoch": 3.0}]}, {"epochs": [{"epoch": 4.0}]}]}
+    assert cost_of(Path(), system_of("finetuned"), ran)["epochs"] == 7
+    assert epochs_of("qnli", system_of("cls_topk"), recipe(policy_epochs=[2])) == 2
+    assert epochs_of("qnli", system_of("cls_topk"), recipe(policy_epochs=2)) == 2
+    assert epochs_of("qnli", power, recipe(policy_epochs=[3, 4]), asked=1) == 2, "one of each stage"
+    with pytest.raises(ArgumentError, match="^--policy-epochs: 1 values, the stages of 'power' are 2"):
+        epochs_of("qnli", power, recipe(policy_epochs=[3]))
+
+
+def test_epochs_that_a_recipe_does_not_name_are_those_of_the_command() -> None:
+    assert (
+        epochs_of("qnli", system_of("adapler"), recipe()) == 5
+        and epochs_of("qnli", system_of("adapler"), recipe(epochs=4)) == 4
+    )
+    ltp = system_of("ltp")
+    assert epochs_of("mrpc", ltp, recipe()) == 15 > epochs_of("mnli", ltp, recipe()), "longer on a small task"
+
+
+def test_every_recipe_can_be_counted() -> None:
+    for path in sorted((ROOT / "configs").glob("*/power.yaml")):
+        system = system_of("power")
+        found = read_system_recipe(ROOT / "configs", path.parent.name, system)
+        assert epochs_of(path.parent.name, system, found) == sum(found.options["policy_epochs"]) > 0
+
+
+def test_rates_come_from_the_same_system_then_from_others_and_last_from_a_guess() -> None:
+    power, trbert, finetuned = system_of("power"), system_of("trbert"), system_of("finetuned")
+    guess = Rates([], backbone="tiny")
+    assert guess.source(power) == "guess"
+    assert guess.minutes(power, FACTS, points=2, epochs=6) == pytest.approx(2 * 6 * power.passes * 1e12 / RATE)
+
+    known = Rates([record("power", minutes=m) for m in (3.0, 6.0, 90.0)], backbone="tiny")
+    assert known.source(power) == "records" and known.source(trbert) == "other records"
+    assert known.minutes(power, FACTS, points=1, epochs=6) == pytest.approx(12), "the median is 2 minutes an epoch"
+    assert known.minutes(trbert, FACTS, points=1, epochs=6) == pytest.approx(12 * trbert.passes / power.passes)
+
+    tuned = Rates([record("power", minutes=6.0), record("finetuned", minutes=9.0)], backbone="tiny")
+    expected = 3 * trbert.passes / finetuned.passes
+    assert tuned.minutes(trbert, FACTS, points=1, epochs=1) == pytest.approx(expected), "fine-tuning goes before others"
+    assert Rates([record("power", minutes=6.0)], backbone="another").source(power) == "guess"
+    assert Rates([record("power", minutes=6.0, epochs=0)], backbone="tiny").source(power) == "guess"
+
+
+def job(system: str, options: Recipe, **changes: Any) -> Job:
+    values = {"budgets": (None,), "folder": Path("f"), "minutes": 1.0, "source": "other records", **changes}
+    return Job("qnli", system_of(system), 1, recipe=options, facts=FACTS, **values)
+
+
+def test_the_plan_says_where_its_minutes_come_from() -> None:
+    jobs = [job("power", recipe(), source=source) for source in ("records", "other records", "guess")]
+    header, *lines, _ = table_of(jobs, workers=1).splitlines()
+    column = header.index("from")
+    assert [line[column:] for line in lines] == ["records", "other records", "guess"]
+
+
+def test_a_quick_run_shortens_every_stage() -> None:
+    settings = Settings(tasks=("qnli",), systems=("power",), seeds=(1,), backbone="b", name="tiny", epochs=1)
+    words = training_command(job("power", recipe(policy_epochs=[3, 3])), settings, budget=0.1)
+    at = words.index("--policy-epochs")
+    assert words[at + 1 : at + 3] == ["1", "1"] and words[at + 3 :] == []
+    assert "--policy-epochs" not in training_command(job("adapler", recipe()), settings, budget=0.1)
