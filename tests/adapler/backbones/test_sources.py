@@ -22,7 +22,7 @@ from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointE
 from adapler.backbones import sources
 from adapler.backbones.checkpoints import load_classifier
 from adapler.backbones.sources import find_model, read_config
-from tests.adapler.backbones.test_checkpoints import one_line
+from tests.adapler.backbones.folders import one_line
 from tests.conftest import tiny_adapler
 
 COMMIT = "c" * 40

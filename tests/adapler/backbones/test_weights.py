@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification
 
 from adapler.backbones.families import encoder_of
+from tests.adapler.backbones.folders import load, one_line, wrap
 from tests.adapler.backbones.test_backbones import FAMILIES
-from tests.adapler.backbones.test_checkpoints import load, one_line, wrap
 from tests.conftest import LAYERS, WIDTH, tiny_adapler, tiny_classifier
 
 PREDICTOR = "contribution_predictors.0.dense.weight"

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
-from adapler.cli.parser import main
-from adapler.errors import run_command
+from tests.adapler.cli.refusals import GOOD, Refuse, task
 from tests.adapler.data.corpora import (
     evidence,
     files_of,
@@ -26,39 +21,6 @@ from tests.adapler.data.corpora import (
     write,
 )
 from tests.adapler.training.common import QUICK
-from tests.conftest import tiny_adapler
-
-Refuse = Callable[..., str]
-GOOD = [{"text": "good film" if i % 2 else "bad plot", "label": i % 2} for i in range(8)]
-
-
-@pytest.fixture
-def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
-    """Runs a command that must fail; returns its one line. `{out}` stands for a path that must not come to exist."""
-
-    def run(*arguments: str | Path) -> str:
-        out = tmp_path / "out"
-        before = sorted(tmp_path.rglob("*"))
-        capsys.readouterr()
-        assert run_command(main, [str(argument).replace("{out}", str(out)) for argument in arguments]) == 2
-        written = capsys.readouterr().err.replace("\r", "\n").splitlines()
-        errors = [line for line in written if line.startswith("error: ")]
-        others = [line for line in written if line.strip() and line not in errors and "%|" not in line]
-        assert len(errors) == 1 and others == [], f"more than one line: {written}"
-        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
-        return errors[0]
-
-    return run
-
-
-def task(folder: Path, **changes: Any) -> Path:
-    """A folder of jsonl whose splits are GOOD or the given rows or text."""
-    folder.mkdir()
-    for split in ("train", "validation", "test"):
-        content = changes.get(split, GOOD)
-        text = content if isinstance(content, str) else "".join(json.dumps(line) + "\n" for line in content)
-        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -233,82 +195,6 @@ def test_saliency_from_broken_epochs(refuse: Refuse, task_folder: Path, run_fold
         weights.write_bytes(weights.read_bytes()[:100])
     line = refuse("saliency", "--task", task_folder, "--finetuned", copy, "--output", "{out}")
     assert "checkpoint-" in line and "the weights cannot be read" in line
-
-
-def test_outputs_that_are_something_else(
-    refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("precious", encoding="utf-8")
-    (tmp_path / "folder").mkdir()
-    model, task_options = run_folder / "phi-0.1-post-hoc", ["--task", task_folder]
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        for command in ("finetune", "run"):
-            line = refuse(command, *task_options, "--model", tiny_classifier_folder, "--output", path, *QUICK)
-            assert "cannot be a folder" in line and "file is a file" in line
-        assert "cannot be a folder" in refuse("export", "--model", model, "--output", path)
-    folder = ["--output", tmp_path / "folder"]
-    assert "folder is a folder" in refuse("evaluate", *task_options, "--model", model, *folder)
-    assert "folder is a folder" in refuse("predict", "x", "--model", model, *folder)
-    assert (tmp_path / "file").read_text() == "precious"
-
-
-@pytest.mark.parametrize("command", ["finetune", "train"])
-def test_a_rate_that_breaks_the_weights(
-    command: str, refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path
-) -> None:
-    """The only update of the run does it, so no step's own loss shows it."""
-    options = {
-        "finetune": ["--model", tiny_classifier_folder],
-        "train": ["--finetuned", run_folder / "finetuned", "--saliency", run_folder / "saliency"],
-    }[command]
-    quick = [*QUICK, "--epochs", "1", "--batch-size", "24", "--warmup", "0", "--learning-rate", "1e38"]
-    line = refuse(command, "--task", task_folder, *options, "--output", "{out}", *quick)
-    assert "the validation loss is" in line and "'backbone'" in line and "no checkpoint was written yet" in line
-
-
-def test_the_last_good_checkpoint_is_kept(
-    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    from adapler.training.stages.finetune import FinetuneTrainer
-
-    step = FinetuneTrainer.training_step
-
-    def poisoned(self: Any, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if self.state.global_step == 4:  # the second epoch's second step
-            with torch.no_grad():
-                model.classifier.weight.fill_(float("nan"))
-        return step(self, model, *args, **kwargs)
-
-    monkeypatch.setattr(FinetuneTrainer, "training_step", poisoned)
-    arguments = ["finetune", "--task", task_folder, "--model", tiny_classifier_folder, "--output", tmp_path / "out"]
-    assert run_command(main, [str(argument) for argument in [*arguments, *QUICK]]) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert "stopped at step 5: the loss is nan (group 'backbone')" in line and "checkpoint-3" in line
-    weights = load_file(tmp_path / "out" / "epochs" / "checkpoint-3" / "model.safetensors")
-    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
-    assert not (tmp_path / "out" / "run.json").exists()
-
-
-def test_a_real_process_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
-    tiny_adapler().save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"garbage")
-    done = subprocess.run(
-        [sys.executable, "-m", "adapler", "predict", "--model", str(tmp_path), "x"], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith(f"error: {tmp_path}: the weights cannot be")
-
-
-def test_outputs_that_cannot_be_made(
-    refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
-) -> None:
-    model, long = run_folder / "phi-0.1-post-hoc", tmp_path / ("x" * 300)
-    for path in (Path("/proc/nowhere/out"), long, long / "below"):
-        options = ["--task", task_folder, "--model", tiny_classifier_folder, "--output", path]
-        assert "cannot be a folder (" in refuse("finetune", *options, *QUICK)
-        assert "cannot be a folder (" in refuse("run", *options, *QUICK)
-        assert "cannot be" in refuse("evaluate", "--task", task_folder, "--model", model, "--output", path)
-        assert "cannot be a folder (" in refuse("export", "--model", model, "--output", path)
 
 
 def test_arguments_that_are_no_text(refuse: Refuse, task_folder: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+Build = Callable[..., Path]
 DOCUMENTS = {
     "neg_1": "a dull film .\nit never ends .",
     "pos_1": "what a joy !\nsee it twice .",
@@ -75,3 +76,8 @@ def pack(path: Path, files: Mapping[str, str], *, prefix: str = "movies/", mode:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return path
+
+
+def broken(**changes: Any) -> str:
+    """The first line of train with other fields, or, for ..., without one."""
+    return json.dumps({k: v for k, v in (rows()["train"][0] | changes).items() if v is not ...})

@@ -1,14 +1,13 @@
+"""Corpora in ERASER layout: packings, evidences, ids, documents, statistics."""
+
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapler.data.eraser import EraserCorpus, EraserExample, merge_spans, read_corpus
@@ -16,6 +15,8 @@ from adapler.data.statistics import corpus_statistics, find_leaks
 from adapler.errors import DataError
 from tests.adapler.data.corpora import (
     DOCUMENTS,
+    Build,
+    broken,
     evidence,
     files_of,
     pack,
@@ -23,8 +24,6 @@ from tests.adapler.data.corpora import (
     rows,
     write,
 )
-
-Build = Callable[..., Path]
 
 
 def test_both_shapes_of_evidence(corpus_folder: Build) -> None:
@@ -37,12 +36,6 @@ def test_both_shapes_of_evidence(corpus_folder: Build) -> None:
     assert (first.id, first.label, first.query) == ("neg_1", "NEG", "What is the sentiment?")
     assert bare.spans == () and bare.rationale().dtype == np.bool_ and not bare.rationale().any()
     assert corpus.splits["test"][0].spans == ((0, 2),)  # overlapping evidences are one span
-
-
-def test_words_are_found_by_index_not_by_text(corpus_folder: Build) -> None:
-    splits = {"train": [row("d", "NEG", [evidence("d", 3, 4, text="bad")])]}
-    example = read_corpus(corpus_folder(splits, {"d": "bad but not bad"})).splits["train"][0]
-    assert example.spans == ((3, 4),)
 
 
 def test_same_corpus_in_every_packing(corpus_folder: Build, tmp_path: Path) -> None:
@@ -86,58 +79,6 @@ def test_a_folder_around_the_corpus(corpus_folder: Build, tmp_path: Path) -> Non
     write(tmp_path / "sample", files_of())
     with pytest.raises(DataError, match=r"holds 2 corpora \(movies, sample\)"):
         read_corpus(tmp_path)
-
-
-WORDS = st.text("ab.é\t\u2028\u200b\u00a0", min_size=1, max_size=3).filter(lambda text: text == text.strip())
-
-
-def corpora_of(document: str) -> list[EraserCorpus]:
-    """A corpus of one document in docs/, and in docs.jsonl."""
-    splits = {"train": [row("d", "NEG", [evidence("d", 0, 1)])]}
-    with tempfile.TemporaryDirectory() as folder:
-        return [
-            read_corpus(write(Path(folder) / str(one_file), files_of(splits, {"d": document}, one_file=one_file)))
-            for one_file in (False, True)
-        ]
-
-
-@settings(max_examples=30, deadline=None)
-@given(words=st.lists(WORDS, min_size=1), data=st.data())
-def test_documents_in_files_are_parted_at_runs_of_spaces_and_line_ends(words: list[str], data: st.DataObject) -> None:
-    gap = st.text(" \n\r", min_size=1, max_size=3)
-    document = "".join(data.draw(gap) + word for word in words) + data.draw(gap)
-    assert corpora_of(document)[0].splits["train"][0].words == tuple(words)
-
-
-@settings(max_examples=30, deadline=None)
-@given(words=st.lists(WORDS, min_size=1), data=st.data())
-def test_with_single_gaps_docs_and_docs_jsonl_are_the_same(words: list[str], data: st.DataObject) -> None:
-    document = words[0] + "".join(data.draw(st.sampled_from(" \n")) + word for word in words[1:])
-    files, one_file = corpora_of(document)
-    assert files.splits == one_file.splits and files.checksum == one_file.checksum
-    assert files.splits["train"][0].words == tuple(words)
-
-
-@pytest.mark.parametrize(
-    ("document", "in_files", "in_docs_jsonl"),
-    [  # the second and third column: what load_flattened_documents of ERASER's rationale_benchmark/utils.py gives
-        ("a  b c", ["a", "b", "c"], ["a", "", "b", "c"]),
-        ("a b\n\nc\n", ["a", "b", "c"], ["a", "b", "", "c", ""]),
-        (" a   b \n c", ["a", "b", "c"], ["a", "", "", "b", "c"]),
-        ("a b\r\nc\rd", ["a", "b", "c", "d"], ["a", "b", "c\rd"]),
-        ("a\tb\u00a0 \nc", ["a\tb", "c"], ["a\tb", "c"]),
-    ],
-)
-def test_words_are_counted_as_eraser_counts_them(document: str, in_files: list[str], in_docs_jsonl: list[str]) -> None:
-    files, one_file = corpora_of(document)
-    assert list(files.splits["train"][0].words) == in_files
-    assert list(one_file.splits["train"][0].words) == in_docs_jsonl
-
-
-def test_evidence_in_docs_jsonl_counts_empty_words(corpus_folder: Build) -> None:
-    splits = {"train": [row("d", "NEG", [evidence("d", 3, 4, text="bad")])]}
-    example = read_corpus(corpus_folder(splits, {"d": "not  a bad film"}, one_file=True)).splits["train"][0]
-    assert [example.words[k] for k in range(*example.spans[0])] == ["bad"]
 
 
 def test_ids_may_be_numbers(corpus_folder: Build) -> None:
@@ -190,107 +131,9 @@ def test_an_empty_evidence_with_empty_text_marks_nothing(corpus_folder: Build) -
     assert read_corpus(corpus_folder(splits)).splits["train"][0].spans == ((0, 1),)
 
 
-def test_lines_with_any_line_ends_and_marks(tmp_path: Path) -> None:
-    files = files_of()
-    line = json.dumps(rows()["train"][0] | {"query": "one\u2028two\x85"}, ensure_ascii=False)
-    files["train.jsonl"] = "\ufeff" + line + "\r\n\r\n" + json.dumps(rows()["train"][1])
-    files["docs/neg_1"] = "\ufeff" + DOCUMENTS["neg_1"].replace("\n", "\r\n")
-    corpus = read_corpus(write(tmp_path, files))
-    assert corpus.splits["train"][0].query == "one\u2028two\x85"
-    assert corpus.splits["train"][0].words[:2] == ("a", "dull")
-
-
-def broken(**changes: Any) -> str:
-    return json.dumps({k: v for k, v in (rows()["train"][0] | changes).items() if v is not ...})
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", r"train\.jsonl:3: not JSON"),
-        ("[" * 100_000, r"train\.jsonl:3: not JSON"),
-        ("[1]", r"train\.jsonl:3: a JSON object is expected, found list"),
-        (
-            broken(annotation_id=...),
-            r"train\.jsonl:3: field 'annotation_id' must be a string with text or a n",
-        ),
-        (broken(annotation_id=True), r"field 'annotation_id' must be a string with text or a number, found True"),
-        (broken(annotation_id=7.0), r"field 'annotation_id' must be a string with text or a number, found 7.0"),
-        (broken(annotation_id="neg_1"), r"train\.jsonl:3: annotation id 'neg_1' appears twice"),
-        (broken(annotation_id="n", classification=...), r":3: field 'classification' must"),
-        (broken(annotation_id="n", classification=" "), r":3: field 'classification' must"),
-        (broken(annotation_id="n", evidences=...), r":3: field 'evidences' must be a list of groups"),
-        (broken(annotation_id="n", evidences=[{}]), r":3: each group in 'evidences' must be a list"),
-        (broken(annotation_id="n", evidences=[[3]]), r":3: an evidence must be an object, found 3"),
-        (broken(annotation_id="n", evidences=[[{"docid": "neg_1", "end_token": 1}]]), r"'start_token' must be a whole"),
-        (broken(annotation_id="n", evidences=[[evidence("neg_1", True, 2)]]), r"'start_token' must be a whole number"),
-        (broken(annotation_id="n", evidences=[[evidence("neg_1", 0, 1.0)]]), r"'end_token' must be a whole number"),  # type: ignore[arg-type]
-        (broken(annotation_id="n", evidences=[[evidence("neg_1", -1, 2)]]), r"\[-1, 2\) is out of range"),
-        (broken(annotation_id="n", evidences=[[evidence("neg_1", 7, 9)]]), r":3: evidence \[7, 9\).* 'neg_1' has 8"),
-        (broken(annotation_id="n", evidences=[[evidence("neg_1", 3, 3)]]), r"\[3, 3\) is out of range"),
-        (broken(annotation_id="n", evidences=[[evidence("neg_1", 4, 3, text="")]]), r"\[4, 3\) is out of range"),
-        (broken(annotation_id="n", evidences=[[evidence("../x", 0, 1)]]), r":3: document '../x' is missing from docs"),
-        (broken(annotation_id="n", evidences=[]), r":3: no document is named 'n'"),
-        (broken(annotation_id="n", docids="neg_1"), r":3: field 'docids' must be null or a list"),
-        (broken(annotation_id="n", docids=["nowhere"]), r":3: document 'nowhere' is missing"),
-        (broken(annotation_id="empty", evidences=[]), r":3: document 'empty' is empty"),
-        (broken(annotation_id="n", query="\ud800"), r":3: holds half of a surrogate pair"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
-    files = files_of(documents=DOCUMENTS | {"empty": " \n"})
-    files["train.jsonl"] += line + "\n"
-    with pytest.raises(DataError, match=message) as caught:
-        read_corpus(write(tmp_path / "corpus", files))
-    assert "\n" not in str(caught.value)
-
-
-def test_label_unknown_to_train(corpus_folder: Build) -> None:
-    splits = rows()
-    splits["test"][0]["classification"] = "neg"
-    with pytest.raises(DataError, match=r"test\.jsonl:1: label 'neg' of 'neg_2' is not in train, which has NEG, POS"):
-        read_corpus(corpus_folder(splits))
-
-
 def test_without_train_any_label_goes(tmp_path: Path) -> None:
     corpus = read_corpus(write(tmp_path, files_of({"test": rows()["test"]})))
     assert corpus.labels == ("NEG",) and list(corpus.splits) == ["test"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"docs.jsonl": '{"docid": "a"}'}, r"docs\.jsonl:1: field 'document' must be a string, found nothing"),
-        ({"docs.jsonl": '{"document": "a"}'}, r"docs\.jsonl:1: field 'docid' must be"),
-        (
-            {"docs.jsonl": '{"docid":"a","document":"b"}\n{"docid":"a","document":"b"}'},
-            ":2: document 'a' appears twice",
-        ),
-        ({"docs.jsonl": None}, "has neither docs/ nor docs.jsonl"),
-        ({"train.jsonl": None, "test.jsonl": None}, r"no train\.jsonl, no val\.jsonl, no test\.jsonl"),
-        ({"train.jsonl": "\n"}, r"train\.jsonl: holds no examples"),
-    ],
-)
-def test_bad_files(tmp_path: Path, change: dict[str, str | None], message: str) -> None:
-    files = {**files_of(one_file=True), **change}
-    folder = write(tmp_path / "c", {name: text for name, text in files.items() if text is not None})
-    with pytest.raises(DataError, match=message):
-        read_corpus(folder)
-
-
-def test_text_that_is_not_utf8(corpus_folder: Build) -> None:
-    folder = corpus_folder()
-    (folder / "docs" / "neg_1").write_bytes(b"caf\xe9")
-    with pytest.raises(DataError, match=r"docs/neg_1: not UTF-8 text \(byte 3\)"):
-        read_corpus(folder)
-
-
-def test_paths_that_are_no_corpus(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file or folder"):
-        read_corpus(tmp_path / "nothing")
-    (tmp_path / "movies.zip").write_text("x")
-    with pytest.raises(DataError, match="neither a folder nor an archive"):
-        read_corpus(tmp_path / "movies.zip")
 
 
 def test_statistics_by_hand(corpus_folder: Build) -> None:

@@ -1,10 +1,11 @@
+"""Tasks: folders of jsonl, labels, checksums, held-out rows, and where a name leads."""
+
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,26 +15,8 @@ from hypothesis import strategies as st
 
 from adapler.data.tasks import TASKS, in_label_order, load_task
 from adapler.data.tasks.schema import HoldOut, default_max_length, hold_out
-from adapler.errors import DataError
-from analysis.documents.corpora import read_json_lines
 from tests.adapler.data.corpora import files_of, pack, row, write
-
-LABELS = {"labels": ["negative", "positive"]}
-Rows = list[dict[str, Any]]
-LABELS_AB = {"labels": ["a", "b"]}
-
-
-def lines(rows: Rows) -> str:
-    return "".join(json.dumps(r) + "\n" for r in rows)
-
-
-def task_folder(folder: Path, splits: dict[str, Rows | str], meta: dict[str, Any] | None = LABELS) -> Path:
-    files = {f"{split}.jsonl": rows if isinstance(rows, str) else lines(rows) for split, rows in splits.items()}
-    return write(folder, files if meta is None else files | {"meta.json": json.dumps(meta)})
-
-
-def texts(count: int, prefix: str = "t") -> Rows:
-    return [{"text": f"{prefix} {n}", "label": n % 2} for n in range(count)]
+from tests.adapler.data.folders import LABELS, lines, task_folder, texts
 
 
 def test_a_folder_of_jsonl(tmp_path: Path) -> None:
@@ -110,149 +93,6 @@ def test_hold_out_is_at_most_2000() -> None:
     assert (hold_out(labels, HoldOut(seed=1)) != hold_out(labels, HoldOut(seed=2))).any()
 
 
-@pytest.mark.parametrize(
-    ("train", "message"),
-    [
-        ("{", r"train\.jsonl:1: not JSON"),
-        ("\n{", r"train\.jsonl:2: not JSON"),
-        ("", r"train\.jsonl: holds no rows"),
-        ([{"text": "x"}], r"train\.jsonl:1: has no 'label', its fields are 'text'"),
-        ([{"text": "x", "label": 0}, {"text": "x"}], r"train\.jsonl:2: has no 'label'"),
-        ([{"text": "x", "label": 2}], r":1: unknown label 2, allowed are 0 to 1 or negative, positive"),
-        ([{"text": "x", "label": -1}], r":1: unknown label -1"),
-        ([{"text": "x", "label": "Positive"}], r":1: unknown label 'Positive'"),
-        ([{"text": "x", "label": True}], r":1: 'label' must be an index or a name, found True"),
-        ([{"text": "x", "label": 1.0}], r":1: 'label' must be an index or a name, found 1.0"),
-        ([{"text": "x", "label": None}], r":1: 'label' must be an index or a name, found nothing"),
-        ([{"text": "", "label": 0}], r":1: field 'text' is empty"),
-        ([{"text": " \t\n", "label": 0}], r":1: field 'text' is empty"),
-        ([{"text_a": "x", "text_b": " ", "label": 0}], r":1: field 'text_b' is empty"),
-        (
-            [{"text_a": "x", "text_b": "y", "label": 0}, {"text_a": "x", "label": 0}],
-            r":2: field 'text_b' must be",
-        ),
-        ([{"text": ["x"], "label": 0}], r":1: field 'text' must be a string, found \['x'\]"),
-        (
-            [{"sentence": "x", "label": 0}],
-            r":1: has none of 'text', 'text_a' and 'tokens', its fields are 'sent",
-        ),
-        ([{"text": "x", "label": 0, "id": "a"}] * 2, r":2: id 'a' appears twice"),
-        ([{"text": "\ud800", "label": 0}], r":1: holds half of a surrogate pair"),
-        ([{"text": "x", "label": 0}], r"train\.jsonl: too few rows \(1\) to hold out a validation split"),
-    ],
-)
-def test_a_bad_row_is_named(tmp_path: Path, train: Rows | str, message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
-        load_task(task_folder(tmp_path, {"train": train}))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("train", "message"),
-    [
-        ([{"text": "x", "label": 0}, {"text": "x", "label": 2}], "must be strings or 0, 1, 2, ..., found 0, 2"),
-        ([{"text": "x", "label": 0}, {"text": "x", "label": "a"}], "must be strings or 0, 1, 2"),
-        ([{"text": "x", "label": "a"}], "only one label, 'a'"),
-    ],
-)
-def test_labels_that_cannot_be_inferred(tmp_path: Path, train: Rows, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_task(task_folder(tmp_path, {"train": train}, None))
-
-
-def test_label_unknown_to_train(tmp_path: Path) -> None:
-    train = [{"text": "x", "label": name} for name in "ab"]
-    splits = {"train": train, "test": [{"text": "x", "label": "c"}]}
-    with pytest.raises(DataError, match=r"test\.jsonl:1: unknown label 'c'"):
-        load_task(task_folder(tmp_path, splits, None))
-
-
-@pytest.mark.parametrize(
-    ("meta", "message"),
-    [
-        ("{", r"meta\.json:1: not JSON"),
-        ("[" * 100_000, r"meta\.json: not JSON \("),
-        ('{"max_length": ' + "9" * 5000 + "}", r"meta\.json: not JSON \("),
-        ("[]", r"meta\.json: a JSON object is expected, found list"),
-        ('{"labels": ["a"]}', "'labels' must be two or more different names"),
-        ('{"labels": ["a", "a"]}', "'labels' must be two or more different names"),
-        ('{"labels": {"0": "a"}}', "'labels' must be two or more different names"),
-        ('{"name": 3}', "'name' must be a string"),
-        ('{"metric": "bleu"}', "'metric' must be one of accuracy, f1, found 'bleu'"),
-        ('{"metric": "f1", "labels": ["a", "b", "c"]}', "f1 is for two labels, the task has 3"),
-        ('{"max_length": true}', "'max_length' must be a whole number of at least 8, found True"),
-    ],
-)
-def test_bad_meta(tmp_path: Path, meta: str, message: str) -> None:
-    folder = task_folder(tmp_path, {"train": texts(20)}, None)
-    (folder / "meta.json").write_text(meta)
-    with pytest.raises(DataError, match=message):
-        load_task(folder)
-
-
-def test_neither_task_nor_path(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"sst3: neither a task \(sst2, mrpc, .*movies\) nor an existing path"):
-        load_task("sst3")
-    with pytest.raises(DataError, match="neither a task .no train.jsonl. nor an ERASER corpus .no docs."):
-        load_task(tmp_path)
-    (tmp_path / "x.csv").write_text("x")
-    with pytest.raises(DataError, match="neither a folder, nor a .jsonl file, nor an archive"):
-        load_task(tmp_path / "x.csv")
-
-
-def tokens(count: int, **extra: Any) -> Rows:
-    return [{"tokens": ["t", str(n)], "label": "ab"[n % 2], "rationale": [0, 1], **extra} for n in range(count)]
-
-
-def test_annotated_documents_are_a_task(tmp_path: Path) -> None:
-    """What the analysis evaluates (`tokens`) can be trained on: a folder, and a single file."""
-    folder = task_folder(tmp_path / "posts", {"train": tokens(20), "dev": tokens(4), "test": tokens(2)}, None)
-    task = load_task(folder)
-    assert (task.name, task.labels, task.columns, task.max_length) == ("posts", ("a", "b"), ("words",), 512)
-    assert task.is_split_into_words and task.notes == ()
-    assert task.dataset["validation"].num_rows == 4, "dev.jsonl is the analysis' name of it"
-    assert task.dataset["test"][1] == {"id": "test-1", "words": ["t", "1"], "label": 1}
-    alone = load_task(folder / "train.jsonl")
-    assert (alone.name, list(alone.dataset)) == ("train", ["train", "validation"])
-    assert alone.dataset["train"].num_rows == 18 and "2 of the 20 rows of train" in alone.notes[0]
-    corpus = read_json_lines(folder, split="test")
-    assert [list(e.words) for e in corpus.splits["test"]] == list(task.dataset["test"]["words"])
-    assert [e.label for e in corpus.splits["test"]] == [task.labels[label] for label in task.dataset["test"]["label"]]
-
-
-def test_queries_of_annotated_documents(tmp_path: Path) -> None:
-    splits = {"train": tokens(4, query="why ?"), "validation": tokens(2, query="why ?")}
-    assert load_task(task_folder(tmp_path / "same", splits, LABELS_AB)).columns == ("words",)
-    del splits["validation"][1]["query"]
-    task = load_task(task_folder(tmp_path / "differ", splits, LABELS_AB))
-    assert task.columns == ("words", "query") and task.max_length == 512
-    assert list(task.dataset["validation"]["query"]) == ["why ?", ""]
-
-
-def test_rows_of_text_and_tokens_are_text_and_a_note_says_so(tmp_path: Path) -> None:
-    rows = [{**row, "text": "t"} for row in tokens(4)]
-    task = load_task(task_folder(tmp_path, {"train": rows, "validation": rows, "val": rows}, LABELS_AB))
-    assert task.columns == ("text_a",)
-    assert task.notes == (
-        "validation: validation.jsonl; val.jsonl is not read",
-        "rows have both text and tokens: text is read here, tokens by the analysis",
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"tokens": "a b"}, r"train\.jsonl:2: field 'tokens' must be a list of strings, found 'a b'"),
-        ({"tokens": ["a", 3]}, r":2: field 'tokens' must be a list of strings"),
-        ({"tokens": None, "text": "a"}, r":2: field 'tokens' must be a list of strings, found nothing"),
-        ({"tokens": ["", " "]}, r":2: field 'tokens' holds no word"),
-    ],
-)
-def test_bad_tokens(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_task(task_folder(tmp_path, {"train": [*tokens(1), {**tokens(1)[0], **change}]}, LABELS_AB))
-
-
 def test_an_eraser_corpus_is_a_task(tmp_path: Path) -> None:
     many = {f"d{n}": f"word {n}" for n in range(20)}
     splits = {"train": [row(d, "NEG" if n % 2 else "POS") for n, d in enumerate(many)], "test": [row("d0", "POS")]}
@@ -276,12 +116,6 @@ def test_a_task_with_a_folder_of_notes_is_not_a_corpus(tmp_path: Path) -> None:
     task_folder(tmp_path, {"train": texts(20)})
     (tmp_path / "paper" / "docs").mkdir(parents=True)
     assert load_task(tmp_path).columns == ("text_a",)
-
-
-def test_movies_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="^data/eraser/movies: no such folder; `adapler data download` puts"):
-        load_task("movies")
 
 
 def test_a_name_is_looked_up_in_data_dir_first(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""What `adapler predict` reads of a long text: what training read, windows, and what Python reads too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from adapler import AdapLeRForSequenceClassification, ArgumentError
+from adapler.cli.parser import main
+from tests.adapler.cli.predicting import EVERYTHING, FIRST, Predict
+
+
+def with_encoding(model: Path, folder: Path, encoding: Any) -> Path:
+    shutil.copytree(model, folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "encoding": encoding}))
+    return folder
+
+
+def test_what_training_read_is_remembered(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.txt").write_text("a good film so dull\n")
+    out = tmp_path / "o.jsonl"
+
+    def tokens(folder: Path, *options: str) -> tuple[dict[str, Any], str]:
+        arguments = ["--input", str(tmp_path / "r.txt"), "--output", str(out), *EVERYTHING, *options]
+        assert main(["predict", "--model", str(folder), *arguments]) == 0
+        note = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("note: "))
+        return json.loads(out.read_text()), note
+
+    encoding = {"max_length": 5, "long_documents": "truncate", "stride": None, "train_documents": None, "limit": None}
+    folder = with_encoding(model, tmp_path / "truncate", encoding)
+    row, note = tokens(folder)
+    assert row["tokens"] == FIRST and note == "note: max_length 5, longer texts: truncate; as in training (run.json)"
+    row, note = tokens(folder, "--max-length", "4")
+    assert row["tokens"] == [*FIRST[:3], "[SEP]"] and note.endswith(
+        "max_length 4, longer texts: truncate; as asked for"
+    )
+    row, note = tokens(folder, "--long-documents", "last")
+    assert row["tokens"] == ["[CLS]", "film", "so", "dull", "[SEP]"] and "max_length 5, longer texts: last" in note
+    (folder / "run.json").unlink()
+    row, note = tokens(folder)
+    assert len(row["tokens"]) == 7 and "the model's longest input, longer texts: truncate; no run.json" in note
+
+
+def test_windows_are_averaged_as_evaluate_does_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoding = {"max_length": 6, "long_documents": "windows", "stride": 1}
+    folder = with_encoding(model, tmp_path / "windows", encoding)
+    task = tmp_path / "task"
+    task.mkdir()
+    texts = [" ".join("a good film so dull never fun boring bad".split()[n % 3 :][: 3 + n]) for n in range(8)]
+    lines = [json.dumps({"text": text, "label": n % 2, "id": str(n)}) for n, text in enumerate(texts)]
+    for split in ("train", "validation", "test"):
+        (task / f"{split}.jsonl").write_text("\n".join(lines))
+    for removal in ("none", "hard"):
+        out = tmp_path / f"{removal}.jsonl"
+        options = ["--input", str(task / "test.jsonl"), "--removal", removal, "--output", str(out), *EVERYTHING]
+        assert main(["predict", "--model", str(folder), *options]) == 0
+    rows = {
+        removal: [json.loads(line) for line in (tmp_path / f"{removal}.jsonl").read_text().splitlines()]
+        for removal in ("none", "hard")
+    }
+    arguments = ["--task", str(task), "--max-length", "6", "--long-documents", "windows", "--stride", "1"]
+    assert main(["evaluate", "--model", str(folder), *arguments, "--output", str(tmp_path / "e.json")]) == 0
+    evaluated = json.loads((tmp_path / "e.json").read_text())
+    gold = ["NEG", "POS"] * 4
+    for removal, score in (("none", evaluated["none"]["score"]), ("hard", evaluated["hard"][0]["score"])):
+        found = rows[removal]
+        assert sum(row["label"] == label for row, label in zip(found, gold, strict=True)) / 8 == pytest.approx(score)
+        assert sum(row["windows"] for row in found) == evaluated["rows"] > 8
+        assert all(abs(sum(row["probabilities"].values()) - 1) < 1e-5 for row in found)
+    assert all(row["speedup"] == 1 for row in rows["none"])
+    assert torch.tensor([row["lengths"] for row in rows["none"]]).unique(dim=1).shape[1] == 1
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {"max_length": 5, "long_documents": "truncate", "stride": None},
+        {"max_length": 5, "long_documents": "last", "stride": None},
+        {"max_length": 6, "long_documents": "windows", "stride": 1},
+    ],
+    ids=lambda encoding: encoding["long_documents"],
+)
+def test_python_reads_what_the_command_reads(model: Path, tmp_path: Path, encoding: dict[str, Any]) -> None:
+    folder = with_encoding(model, tmp_path / "model", encoding)
+    texts = ["a good film so dull never fun boring bad", "fun"]
+    (tmp_path / "r.txt").write_text("\n".join(texts))
+    out = tmp_path / "o.jsonl"
+    options = ["--input", str(tmp_path / "r.txt"), "--output", str(out), "--dtype", "float32", *EVERYTHING]
+    assert main(["predict", "--model", str(folder), *options]) == 0
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    side = tokenizer.truncation_side
+    loaded = AdapLeRForSequenceClassification.from_pretrained(folder)
+    found = loaded.predict(texts, tokenizer=tokenizer)
+    for row, prediction in zip(map(json.loads, out.read_text().splitlines()), found, strict=True):
+        assert row["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-6)
+        assert row["lengths"] == list(prediction.lengths) and row["windows"] == prediction.windows
+        assert row["length"] == len(prediction.tokens) == len(prediction.layers)
+        assert row["speedup"] == pytest.approx(prediction.speedup)
+        assert row["tokens"] in (None, list(prediction.tokens))
+    assert (found[0].windows > 1) is (encoding["long_documents"] == "windows") and tokenizer.truncation_side == side
+    (whole,) = loaded.for_inference(dtype="float32").predict(
+        texts[:1], tokenizer=tokenizer, max_length=40, long_documents="truncate"
+    )
+    assert len(whole.tokens) == 11 and whole.windows == 1
+    with pytest.raises(ArgumentError, match="^stride: 1 must be at least 0, and long_documents windows"):
+        loaded.predict(texts, tokenizer=tokenizer, long_documents="last", stride=1)
+
+
+def test_a_pair_without_room_for_windows_is_one_bad_row(rows_of: Predict) -> None:
+    pairs = [("a good film", "so dull"), ("fun", "a good film so dull never fun"), ("a good film so dull", "fun a")]
+    text = "\n".join(json.dumps({"text_a": a, "text_b": b}) for a, b in pairs)
+    rows = rows_of("p.jsonl", text, "--long-documents", "windows", "--max-length", "8", "--stride", "1")
+    assert [row["windows"] for row in rows] == [1, 2, None]
+    assert rows[2]["error"].startswith("its first text has 5 tokens, which leaves no room for windows of the second")
+
+
+def test_a_damaged_record_is_refused(model: Path, tmp_path: Path) -> None:
+    for number, encoding in enumerate(
+        [3, {"max_length": "5"}, {"max_length": 5, "long_documents": "x", "stride": None}]
+    ):
+        folder = with_encoding(model, tmp_path / str(number), encoding)
+        with pytest.raises(Exception, match=r"run\.json: 'encoding' must have max_length"):
+            main(["predict", "--model", str(folder), "fun"])

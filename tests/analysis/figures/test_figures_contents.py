@@ -1,0 +1,128 @@
+"""What each figure draws: the report's own numbers, bands and labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis import figures
+from analysis.figures import style
+from analysis.metrics.curves import RECALL_GRID
+from analysis.output import tables
+from analysis.output.report import RationaleReport
+from tests.analysis.figures.drawn import lines
+from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, make_report
+
+
+def test_agreement_draws_the_means_bands_and_chance(report: RationaleReport) -> None:
+    figure = make_report().figure(panels=("average_precision", "fpr", "j"))
+    left, middle, right = figure.axes
+    means = tables.cells(make_report(), "fpr")
+    np.testing.assert_allclose(lines(middle)["AdapLeR CP"].get_ydata(), means["cp"])
+    assert list(lines(middle)["AdapLeR CP"].get_xdata()) == [0, 1, 2, 3]
+    assert len(middle.collections) == len(METHODS)  # one band each
+    band = middle.collections[METHODS.index("cp")].get_paths()[0].vertices
+    summary = make_report().summary()
+    cells = summary[(summary["method"] == "cp") & (summary["metric"] == "fpr")]
+    assert band[:, 1].min() == pytest.approx(cells["low"].min())
+    assert band[:, 1].max() == pytest.approx(cells["high"].max())
+    assert set(lines(left)["Chance"].get_ydata()) == {1 / 3} and set(lines(right)["Chance"].get_ydata()) == {0}
+    assert "random" not in lines(left) and "random" not in lines(middle)
+    np.testing.assert_allclose(lines(middle)["Chance"].get_ydata(), means["random"])
+    assert middle.get_ylim()[0] == 0
+
+
+def test_methods_at_the_input_stand_left_of_the_first_layer_with_a_line_across(report: RationaleReport) -> None:
+    (ax,) = report.figure(panels=("tpr",)).axes
+    mean = tables.cells(report, "tpr")["human"][0]
+    marker = lines(ax)["Human"]
+    assert marker.get_xdata()[0] < -0.3 and marker.get_ydata()[0] == mean
+    across = [line for line in ax.get_lines() if list(line.get_ydata()) == [mean, mean]]
+    assert len(across) == 1 and list(across[0].get_xdata()) == [0, 1]  # of the axes' width
+    assert [text.get_text() for text in ax.get_xticklabels()][0] == "in"
+    positions = style.input_positions(12, 8)
+    assert positions == sorted(positions) and positions[-1] < -0.5 and len(set(positions)) == 8
+
+
+def test_precision_recall_draws_the_curves(report: RationaleReport) -> None:
+    figure = report.figure("precision_recall", layers=(0, 3))
+    for ax, layer in zip(figure.axes, (0, 3), strict=True):
+        np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_ydata(), report.curves["cp"][layer])
+        np.testing.assert_array_equal(lines(ax)["AdapLeR CP"].get_xdata(), RECALL_GRID)
+        np.testing.assert_array_equal(lines(ax)["Human"].get_ydata(), report.curves["human"][0])
+        np.testing.assert_array_equal(lines(ax)["Chance"].get_ydata(), report.curves["random"][layer])
+        at = list(lines(ax)).index("AdapLeR CP")
+        band = ax.collections[at].get_paths()[0].get_extents()
+        errors = report.curve_errors["cp"][layer]
+        assert band.ymax == pytest.approx((report.curves["cp"][layer] + 1.96 * errors).max(), rel=1e-6)
+    plain = replace(report, curve_errors={}).figure("precision_recall", layers=(0,))
+    assert not plain.axes[0].collections, "a report of an older version has no bands"
+    without = replace(report, curves={name: curve for name, curve in report.curves.items() if name != "random"})
+    assert "Chance" not in lines(without.figure("precision_recall", layers=(0,)).axes[0])
+
+
+def test_faithfulness_draws_means_by_share(report: RationaleReport) -> None:
+    figure = report.figure("faithfulness", layers=(3,))
+    comprehensiveness = lines(figure.axes[0])["AdapLeR CP"]
+    assert list(comprehensiveness.get_xdata()) == [1, 5, 10, 20, 50]
+    column = report.metrics.index(FAITHFUL[1])
+    assert comprehensiveness.get_ydata()[1] == pytest.approx(np.nanmean(report.values[2, 3, :, column]))
+    human = lines(figure.axes[0])["Human"].get_ydata()
+    assert human[1] == pytest.approx(np.nanmean(report.values[report.methods.index("human"), 0, :, column]))
+
+
+def test_correlation_leaves_out_methods_without_one(report: RationaleReport) -> None:
+    figure = report.figure("correlation", layers=(0, 3))
+    first, last = figure.axes[:2]
+    assert report.correlations is not None
+    below = np.tri(len(report.methods), k=-1, dtype=bool)  # each pair once, no method with itself
+    drawn = np.ma.filled(first.images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(drawn[below], report.correlations[0][below])
+    assert np.isnan(drawn[~below]).all() and first.images[0].get_clim() == (-1, 1), "white is 0"
+    assert last.images[0].get_array().shape == (len(METHODS), len(METHODS))
+    assert [text.get_text() for text in last.get_yticklabels()] == [report.title(name) for name in METHODS]
+
+
+def test_lengths_are_means_over_documents() -> None:
+    (ax,) = make_report().figure("lengths").axes
+    assert [list(line.get_ydata()) for line in ax.get_lines()][1] == [20, 19, 18, 17]
+    assert {"input: 22", "20", "17"} <= {text.get_text() for text in ax.texts}
+
+
+def only(report: RationaleReport, methods: tuple[str, ...]) -> RationaleReport:
+    chosen = [report.methods.index(method) for method in methods]
+    assert report.correlations is not None
+    curves = {method: report.curves[method] for method in methods}
+    correlations = report.correlations[:, chosen][:, :, chosen]
+    known = {"curves": curves, "curve_errors": {}, "correlations": correlations}
+    return replace(report, methods=methods, values=report.values[chosen], **known)
+
+
+@pytest.mark.parametrize("methods", [("random",), ("random", "human"), ("random", *AT_INPUT)])
+def test_random_as_the_only_method_with_layers(report: RationaleReport, methods: tuple[str, ...]) -> None:
+    alone = only(report, methods)  # a warning of matplotlib is an error here
+    assert ("correlation" in figures.kinds(alone)) == (len(methods) > 1)
+    for kind in figures.kinds(alone):
+        figures.draw(alone, kind).draw_without_rendering()
+    if len(methods) == 3:  # at the other layers `random` is alone
+        assert [ax.get_title(loc="left") for ax in alone.figure("correlation").axes[:-1]] == ["Layer 0"]
+        with pytest.raises(ArgumentError, match="no two of the methods have a correlation at layer 3"):
+            alone.figure("correlation", layers=(3,))
+
+
+def test_agreement_shows_fpr_at_both_levels(report: RationaleReport) -> None:
+    titles = {"cp": "CP", "saliency": "Gradient x input"}
+    figure = replace(report, meta=report.meta | {"titles": titles}).figure("agreement")
+    shown = [ax.get_title(loc="left") for ax in figure.axes]
+    assert shown == [
+        "Average precision ↑",
+        "FPR at 1/$n$, input ↓",
+        "FPR at 1/$n$, present ↓",
+        "J = TPR − FPR, input ↑",
+    ]
+    np.testing.assert_allclose(lines(figure.axes[2])["CP"].get_ydata(), tables.cells(report, "fpr_present")["cp"])
+    assert figure.axes[1].get_ylim() == figure.axes[2].get_ylim(), "to be compared by eye"
+    assert "Gradient × input" in lines(figure.axes[0])
