@@ -15,6 +15,7 @@ from adapler.errors import DataError
 from adapler.inference.metrics import score_predictions
 from adapler.inference.predict import Predictions, predict_dataset
 from adapler.model.flops import speedup
+from adapler.model.inference_copy import InferenceClassifier
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
 
@@ -51,7 +52,11 @@ def score_by_example(
 
 
 def classifier_score(
-    classifier: PreTrainedModel, rows: datasets.Dataset, *, pad_token_id: int, metric: str = "accuracy"
+    classifier: PreTrainedModel | InferenceClassifier,
+    rows: datasets.Dataset,
+    *,
+    pad_token_id: int,
+    metric: str = "accuracy",
 ) -> float:
     """Score of a plain classifier on encoded rows; arguments as of evaluate_rows.
 

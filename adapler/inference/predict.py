@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
+from adapler.model.inference_copy import InferenceClassifier
 
 CHUNK = 16_384  # rows of a large data set that are in memory at a time
 
@@ -35,7 +36,7 @@ class Predictions:
 
 @torch.inference_mode()
 def predict_rows(
-    model: PreTrainedModel,
+    model: PreTrainedModel | InferenceClassifier,
     rows: Sequence[Mapping[str, Any]],
     *,
     pad_token_id: int,
@@ -91,7 +92,7 @@ def _rows_of(inputs: datasets.Dataset, start: int) -> list[dict[str, Any]]:
 
 
 def predict_dataset(
-    model: PreTrainedModel, rows: datasets.Dataset, *, progress: str | None = None, **options: Any
+    model: PreTrainedModel | InferenceClassifier, rows: datasets.Dataset, *, progress: str | None = None, **options: Any
 ) -> Predictions:
     """predict_rows of a data set that may be larger than the memory: CHUNK rows of it are in memory at a time.
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from adapler.model.passes import plain_pass
-from adapler.training.collator import SamplesByLength
 from adapler.training.policies.base import PolicyTraining, Stage, Step
+from adapler.training.trainer.base import StageTrainer
 from adapler.training.trainer.evaluation import point_metrics
 from adapler.training.trainer.guards import StepNumbers
 
@@ -30,8 +30,8 @@ class _AfterEachStep(TrainerCallback):  # type: ignore[misc]
         self.trainer.stage.after_step(self.trainer.core)
 
 
-class PolicyTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
-    """transformers.Trainer of one stage.
+class PolicyTrainer(StageTrainer):
+    """The trainer of one stage.
 
     Backbone and policy have learning rates of their own, and the norm of each one's gradient is clipped by itself.
     Evaluation is in hard mode.

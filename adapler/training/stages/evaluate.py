@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
 from typing import Any
-
-import torch
 
 from adapler.distributed import device
 from adapler.errors import ArgumentError
-from adapler.inference.evaluation import classifier_score, evaluate_rows
+from adapler.inference.evaluation import evaluate_rows
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import choose_dtype, describe_dtype
-from adapler.training.arguments import use_bfloat16
 from adapler.training.records import model_checksum, write_record
 from adapler.training.resume import check_output_file
-from adapler.training.settings import Execution
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.settings import EvaluateSettings
 
@@ -79,22 +74,3 @@ def evaluate(
         "data_checksum": prepared.task.checksum,
         "encoding": prepared.encoding,
     }
-
-
-def validation_score(classifier: Any, prepared: Prepared, *, execution: Execution) -> float:
-    """Score of a plain classifier on the validation split, in the precision that training evaluates in."""
-    with autocast(classifier, execution):
-        return classifier_score(
-            classifier,
-            prepared.encoded["validation"],
-            pad_token_id=prepared.tokenizer.pad_token_id,
-            metric=prepared.metric("validation"),
-        )
-
-
-def autocast(model: Any, execution: Execution) -> AbstractContextManager[Any]:
-    """The context in which a model computes in a precision."""
-    context: AbstractContextManager[Any] = torch.autocast(
-        model.device.type, dtype=torch.bfloat16, enabled=use_bfloat16(execution.precision)
-    )
-    return context

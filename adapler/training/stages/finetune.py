@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
@@ -23,7 +23,7 @@ from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.model.passes import plain_pass
 from adapler.training.arguments import report_callbacks, training_arguments
-from adapler.training.collator import PaddingCollator, SamplesByLength
+from adapler.training.collator import PaddingCollator
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
 from adapler.training.resume import (
     EPOCHS,
@@ -38,7 +38,7 @@ from adapler.training.settings import Settings
 from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import FinetuneSettings
-from adapler.training.trainer import StopWhenNotFinite, true_everywhere
+from adapler.training.trainer import StageTrainer, StopWhenNotFinite, true_everywhere
 
 KEPT = 3  # the best points that saliency is averaged over, unless more are asked for
 
@@ -185,8 +185,8 @@ class _KeepBest(TrainerCallback):  # type: ignore[misc]
                 shutil.rmtree(path, ignore_errors=True)
 
 
-class FinetuneTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
-    """transformers.Trainer for the plain classifier; validation counts examples, not windows."""
+class FinetuneTrainer(StageTrainer):
+    """The trainer of the plain classifier; validation counts examples, not windows."""
 
     def __init__(self, *args: Any, metric: str, **kwargs: Any) -> None:
         super().__init__(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
-import torch
 from transformers import PreTrainedModel
 
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
@@ -15,13 +14,13 @@ from adapler.data.tasks import Task
 from adapler.data.tasks.tables import with_column
 from adapler.distributed import device, from_main, is_main
 from adapler.errors import ArgumentError
-from adapler.inference.evaluation import by_example
+from adapler.inference.evaluation import by_example, classifier_score
 from adapler.inference.predict import predict_dataset
 from adapler.model.configuration import AdapLeRConfig
+from adapler.model.inference_copy import InferenceClassifier
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.training.arguments import use_bfloat16
+from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
-from adapler.training.stages.evaluate import validation_score
 from adapler.training.stages.prepare import Prepared
 
 
@@ -70,18 +69,23 @@ def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, executi
     return replace(prepared, encoded=datasets.DatasetDict(encoded), encoding=encoding, predicted=wanted)
 
 
+def _for_inference(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> InferenceClassifier:
+    """The classifier in the format that training evaluates in."""
+    loaded = load_fine_tuned(classifier, prepared.task, execution=execution)
+    return InferenceClassifier(loaded, dtype=precision_name(execution.precision))
+
+
 def _predictions(
     prepared: Prepared, classifier: str | Path, *, splits: tuple[str, ...], execution: Execution
 ) -> dict[str, list[int]]:
     """The predicted class of each row, by split."""
-    model = load_fine_tuned(classifier, prepared.task, execution=execution)
+    model = _for_inference(classifier, prepared, execution=execution)
     labels = {}
     for split in splits:
         rows = prepared.encoded[split]
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=use_bfloat16(execution.precision)):
-            logits = predict_dataset(
-                model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}"
-            ).logits
+        logits = predict_dataset(
+            model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}"
+        ).logits
         names, mean = by_example(logits, rows["example_id"])
         label = dict(zip(names, mean.argmax(-1).tolist(), strict=True))
         labels[split] = [label[example] for example in rows["example_id"]]
@@ -93,13 +97,12 @@ def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Exe
 
     An accuracy below the share of the most frequent label gets a note: the labels may be in another order.
 
-
     Raises:
         ArgumentError: an encoder without a trained head.
     """
     rows, metric = prepared.encoded["validation"], prepared.metric("validation")
-    model = load_fine_tuned(classifier, prepared.task, execution=execution)
-    score = validation_score(model, prepared, execution=execution)
+    model = _for_inference(classifier, prepared, execution=execution)
+    score = classifier_score(model, rows, pad_token_id=prepared.tokenizer.pad_token_id, metric=metric)
     print(f"{classifier}: validation {metric} {score:.4f}")
     labels = list(dict(zip(rows["example_id"], rows["labels"], strict=True)).values())
     most = Counter(labels).most_common(1)[0][1] / len(labels)

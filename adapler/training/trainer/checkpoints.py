@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import Trainer
 
 from adapler.errors import ArgumentError
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import LIVE_WEIGHTS, WeightAverage
-from adapler.training.collator import SamplesByLength
 from adapler.training.schedule import SpeedController
+from adapler.training.trainer.base import StageTrainer
 
 
-class CheckpointTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
-    """transformers.Trainer that evaluates and saves the average of the weights, where there is one.
+class CheckpointTrainer(StageTrainer):
+    """A trainer that evaluates and saves the average of the weights, where there is one.
 
     A checkpoint holds the average as its model, and beside it what training goes on from: the live weights and the
     state of the speed controller.
