@@ -27,6 +27,7 @@ def explain(
     threshold_scale: float = 1.0,
     seed: int = 0,
     device: str = "auto",
+    dtype: str = "float32",
     name: str = "text",
 ) -> Explanation:
     """Score the tokens of one text with several methods, layer by layer.
@@ -56,6 +57,8 @@ def explain(
         threshold_scale: multiplies every eta of an AdapLeR model; 0 keeps every token.
         seed: of the methods that draw.
         device: "auto", "cpu", "cuda", ...; "auto" leaves a model object where it is.
+        dtype: number format of the model's layers: "float32", which small scores need; "bfloat16"; or "auto": bfloat16
+            where the device computes it in hardware. The result says which it was.
         name: the text's name in files and figures. The methods that draw take their seed from it: with a document's
             id their scores are those of an evaluation.
 
@@ -87,5 +90,6 @@ def explain(
         threshold_scale=threshold_scale,
         seed=seed,
         device=device,
+        dtype=dtype,
         name=name,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
 from adapler.errors import ArgumentError, CheckpointError
+from adapler.precision import choose_dtype, describe_dtype
 from analysis.documents.annotators import AUTO
 from analysis.documents.corpora import holds_json_lines, read_json_lines
 
@@ -58,6 +60,19 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).strip().splitlines()[0]
         raise ArgumentError(f"device: {name!r} cannot be used here ({reason}); cpu always can") from error
     return device
+
+
+def choose_format(dtype: str, model: Any) -> str:
+    """The number format that "auto", "float32" or "bfloat16" means where a model is; says so unless it is float32.
+
+    Everything here goes through this. The default is float32 and not "auto": published numbers are in it, and a score
+    that is a small difference (value zeroing, attention received) loses digits in bfloat16, so that a table would
+    depend on the machine. Raises ArgumentError for another name.
+    """
+    device = next(model.parameters()).device
+    if dtype != "float32":
+        print(f"note: {describe_dtype(dtype, device)}", file=sys.stderr)
+    return choose_dtype(dtype, device)
 
 
 def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:

@@ -17,7 +17,6 @@ from transformers import logging as transformers_logging
 from adapler.data.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
-from adapler.precision import choose_dtype
 from analysis import loading
 from analysis.command.console import cache_line, header, listed, why_this_data
 from analysis.command.options import Inputs, build_parser, check_folder, field_texts, parse
@@ -80,7 +79,7 @@ def evaluate(
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
         facts |= _names(model, adapler)
-        settings = replace(settings, dtype=choose_dtype(settings.dtype, next(classifier.parameters()).device))
+        settings = replace(settings, dtype=loading.choose_format(settings.dtype, classifier))
     else:
         if settings.max_length is not None:
             raise ArgumentError("max_length: no model is run, so whole documents are in view; leave it out")

@@ -23,13 +23,14 @@ from analysis.documents.units import WindowScores
 from analysis.documents.windows import SPECIAL, Window
 from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.cache.fingerprints import code_fingerprint, facts_key, window_key
-from analysis.evaluation.settings import DTYPES, Settings
+from analysis.evaluation.settings import Settings
 from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
 from analysis.metrics.perturbation.bounds import aopc_bounds, normalised_aopc
 from analysis.metrics.perturbation.soft import NAMES as SOFT
 from analysis.metrics.perturbation.soft import soft_rows
 from analysis.scores import Batch
 from analysis.scores.shared.forward import classifier_logits
+from analysis.scores.shared.precision import run_format
 
 LOO = "loo_kendall"
 NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}
@@ -204,7 +205,6 @@ def version_logits(
     # the tokens behind the document's last one, a [SEP] or a query, are in every version
     behind = len(window) - 1 - int(np.flatnonzero(~window.special)[-1]) if (~window.special).any() else 0
     device = next(model.parameters()).device
-    low = settings.dtype != "float32"
     found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
     for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.token_budget):
         batch = collate(
@@ -213,7 +213,7 @@ def version_logits(
             device=device,
             threshold_scale=settings.threshold_scale,
         )
-        with torch.autocast(device.type, dtype=DTYPES[settings.dtype], enabled=low):
+        with run_format(settings.dtype, device):
             output = forward(model, batch).float().double().cpu().numpy()
         for i, row in zip(indices, output, strict=True):
             found[i] = row

@@ -34,7 +34,7 @@ from analysis.evaluation.judging import Judge
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.rationale_files import layer_of, write_method_rationales
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
-from analysis.evaluation.settings import DTYPES, Settings
+from analysis.evaluation.settings import Settings
 from analysis.loading import public_path
 from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
@@ -75,8 +75,8 @@ def run_evaluation(
     metrics, and counted. Models are left as found. Raises ArgumentError for an unknown split, method or label.
     """
     settings = settings or Settings()
-    if settings.dtype not in DTYPES:
-        raise ArgumentError(f"dtype: got {settings.dtype!r}, must be decided here: {', '.join(DTYPES)}")
+    if settings.dtype == "auto":
+        raise ArgumentError("dtype: got 'auto', must be decided here: float32 or bfloat16")
     chosen = _methods(settings.methods, adapler, [one.name for one in given])
     n_layers = max([1, *(one.layers or 1 for one in given)]) if model is None else int(model.config.num_hidden_layers)
     settings.check_layers(n_layers)

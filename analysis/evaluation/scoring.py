@@ -26,8 +26,9 @@ from analysis.evaluation.cache import Arrays, ScoreCache
 from analysis.evaluation.cache.entries import DIAGNOSTIC, Entry, adapler_entry, classifier_entry, method_entry
 from analysis.evaluation.cache.fingerprints import facts_key, model_fingerprint, window_key
 from analysis.evaluation.plan import Plan
-from analysis.evaluation.settings import DTYPES, Settings
+from analysis.evaluation.settings import Settings
 from analysis.scores import Batch, ScoringMethod
+from analysis.scores.shared.precision import in_format, run_format
 
 CLASSIFIER, ADAPLER = "classifier", "adapler"  # entries beside those of the methods, whose names are their keys
 
@@ -66,7 +67,7 @@ class Scorer:
         settings: Settings,
         cache: ScoreCache,
     ) -> None:
-        self.model, self.adapler, self.tokenizer = model, adapler, tokenizer
+        self.model, self.adapler, self.tokenizer = model, in_format(adapler, settings.dtype), tokenizer
         self.methods, self.settings, self.cache = tuple(methods), settings, cache
         n_layers = int(model.config.num_hidden_layers)
         self.entries = {method.key: method_entry(method, n_layers) for method in methods}
@@ -76,7 +77,7 @@ class Scorer:
         # an AdapLeR model is known by its own weights and its backbone's; hashing takes a second for a gigabyte
         on_disk = cache.folder is not None
         self.fingerprint = model_fingerprint(model) if on_disk else None
-        self.adapler_fingerprint = model_fingerprint(adapler) if on_disk and adapler is not None else None
+        self.adapler_fingerprint = model_fingerprint(self.adapler) if on_disk and adapler is not None else None
         self._bases = {name: self._base(entry) for name, entry in self.entries.items()}
         self.from_cache = self.computed = 0
 
@@ -170,8 +171,7 @@ class Scorer:
         batch = self._collate(windows, labels)
         lengths = [len(window) for window in windows]
         rows: list[dict[str, Arrays]] = [{} for _ in windows]
-        dtype = self.settings.dtype
-        with torch.autocast(self.device.type, dtype=DTYPES[dtype], enabled=dtype != "float32"):
+        with run_format(self.settings.dtype, self.device):
             for name in names:
                 entry = self.entries[name]
                 computed = entry.compute(self.adapler if entry.of_adapler else self.model, batch, lengths)

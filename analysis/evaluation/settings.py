@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import torch
-
 from adapler.errors import ArgumentError
+from adapler.precision import DTYPES
 from analysis.documents.aggregation import AGGREGATIONS, check_aggregation
 from analysis.documents.alignment import POLICIES
 from analysis.documents.annotators import check_rule
@@ -23,7 +22,6 @@ from analysis.evaluation.protocols import PROTOCOLS, get_protocol
 from analysis.metrics.faithfulness import VARIANTS, FaithfulnessSettings
 from analysis.metrics.registry import GROUPS, get_metric, metric_names
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOKEN_BUDGET = 2048  # a CPU gains nothing from more, and the eager pass holds H x N x N weights a layer
 MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
 OF_PROTOCOL = ("policy", "aggregation", "metrics")  # fields that a protocol fills in
@@ -105,8 +103,9 @@ class Settings:
     """cpu, cuda, cuda:1, mps ...; auto: models given as objects stay where they are, others go to the first GPU if
     there is one"""
 
-    dtype: str = option("float32", RUNNING, choices=(*DTYPES, "auto"))
-    """bfloat16: autocast; auto: bfloat16 where the device computes it in hardware, and the report says which"""
+    dtype: str = option("float32", RUNNING, choices=DTYPES)
+    """number format of the models' layers: float32, which published numbers are in and which small scores need;
+    bfloat16; or auto: bfloat16 where the device computes it in hardware. The report says which it was"""
 
     token_budget: int = option(TOKEN_BUDGET, RUNNING, metavar="N")
     """padded tokens of one batch"""
@@ -133,8 +132,8 @@ class Settings:
         if self.policy not in POLICIES:
             raise ArgumentError(f"policy: got {self.policy!r}, allowed are {', '.join(POLICIES)}")
         check_aggregation(self.aggregation)
-        if self.dtype not in (*DTYPES, "auto"):
-            raise ArgumentError(f"dtype: got {self.dtype!r}, allowed are {', '.join(DTYPES)}, auto")
+        if self.dtype not in DTYPES:
+            raise ArgumentError(f"dtype: got {self.dtype!r}, allowed are {', '.join(DTYPES)}")
         if not (self.threshold_scale >= 0 and math.isfinite(self.threshold_scale)):
             raise ArgumentError(f"threshold_scale: got {self.threshold_scale}, must be a number of at least 0")
         for name, least in (("seed", 0), ("examples", 0), ("limit", 1), ("token_budget", 1), ("max_length", 1)):

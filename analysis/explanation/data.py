@@ -96,6 +96,7 @@ class ExplanationData:
     thresholds          (L,) the score below which AdapLeR's layer l drops a token; None without AdapLeR
     kept                (L, n) bool, the tokens that enter layer l of the AdapLeR model; None without one
     rationale           (W,) bool, the human rationale that was given, or None
+    dtype               the number format of the model's layers; None when no model ran
     note                what a reader has to know: text left out, a prediction that removal changes, ...
     """
 
@@ -115,6 +116,7 @@ class ExplanationData:
     thresholds: NDArray[np.float64] | None = None
     kept: NDArray[np.bool_] | None = None
     rationale: NDArray[np.bool_] | None = None
+    dtype: str | None = None
     note: str = ""
 
     def __len__(self) -> int:
@@ -287,6 +289,7 @@ class ExplanationData:
             "thresholds": plain(self.thresholds),
             "kept": None if self.kept is None else self.kept.astype(int).tolist(),
             "rationale": None if self.rationale is None else self.rationale.astype(int).tolist(),
+            "dtype": self.dtype,
             "note": self.note,
             "methods": {
                 name: {

@@ -77,6 +77,7 @@ def _head(data: ExplanationData) -> Iterator[str]:
     if data.gold is not None:
         facts.append(f"gold label {visible(data.gold)}")
     facts += [visible(data.model)] if data.model else []
+    facts += [f"in {data.dtype}"] if data.dtype not in (None, "float32") else []
     facts.append(f"{len(data.words)} words, n = {data.n} tokens with the special ones")
     yield f'<p class="facts">{" &middot; ".join(facts)}</p>'
     if data.note:

@@ -96,7 +96,8 @@ class Explanation(ExplanationData):
         if self.kept is not None and self.full_probabilities is not None and self.full_prediction is not None:
             full = self.full_probabilities[self.labels.index(self.full_prediction)]
             answer += f" (without removal {self.full_prediction} {full:.3f})"
-        return answer + (f", gold label {self.gold}" if self.gold else "")
+        answer += f", gold label {self.gold}" if self.gold else ""
+        return answer if self.dtype in (None, "float32") else f"{answer}, in {self.dtype}"
 
     def _highest(self, method: MethodScores) -> str:
         last = method.scores[-1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from adapler.backbones.checkpoints import read_config
 from adapler.backbones.targets import class_index, target_weights
 from adapler.data.encoding import load_tokenizer
 from adapler.errors import ArgumentError
+from adapler.precision import choose_dtype
 from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.plan import input_length
@@ -36,6 +37,7 @@ from analysis.scores import Batch, LayerScores, ScoringMethod, get_method
 from analysis.scores.contribution import adapler_pass
 from analysis.scores.policy import scores_of_removal
 from analysis.scores.shared.forward import classifier_logits
+from analysis.scores.shared.precision import in_format, run_format
 
 DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only, see scores_of_removal
 Method = str | ScoringMethod | Callable[..., Any]
@@ -72,6 +74,7 @@ def run(
     threshold_scale: float = 1.0,
     seed: int = 0,
     device: str = "auto",
+    dtype: str = "float32",
     name: str = "text",
 ) -> Explanation:
     """See `analysis.explain`."""
@@ -95,11 +98,14 @@ def run(
     facts: dict[str, Any] = {}
     found: dict[str, MethodScores] = {}
     if subject.classifier is not None:
+        dtype = choose_dtype(dtype, next(subject.classifier.parameters()).device)  # the result says what it is
+        subject = replace(subject, adapler=in_format(subject.adapler, dtype))
         batch = _batch(read, subject, gold_index, seed=seed, threshold_scale=threshold_scale)
         targeted = {key: _with_target(method, target) for key, method in chosen.items()}
-        results = {key: _score(method, batch, subject) for key, method in targeted.items()}
-        facts = _answers(batch, subject, threshold_scale)
-        logits = classifier_logits(subject.classifier, batch).cpu()
+        with run_format(dtype, batch.input_ids.device):
+            results = {key: _score(method, batch, subject) for key, method in targeted.items()}
+            facts = _answers(batch, subject) | {"dtype": dtype}
+            logits = classifier_logits(subject.classifier, batch).float().cpu()
         for key, method in targeted.items():
             described = _described(method, subject.labels, logits, gold_index)
             found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
@@ -252,7 +258,7 @@ def _method_scores(
     )
 
 
-def _answers(batch: Batch, subject: _Subject, threshold_scale: float) -> dict[str, Any]:
+def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
     """Fields of the explanation: what the model answers, with and without removal, and what it drops."""
     logits = classifier_logits(subject.classifier, batch)[0].double().cpu()  # (C,)
     full = {

@@ -45,13 +45,18 @@ class RationaleReport(ReportData):
         """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
-        reports of other data, split, policy, protocol, aggregation or metrics than the first one's.
+        reports of other data, split, policy, protocol, aggregation, metrics or dtype than the first one's.
         """
         for report in reports[1:]:
             for name in ("data", "split", "policy", "protocol", "aggregation", "max_length"):
                 ours, theirs = reports[0].meta.get(name), report.meta.get(name)
                 if ours != theirs:
                     raise ArgumentError(f"reports: {name} differs, {ours!r} and {theirs!r}; such runs cannot be merged")
+            formats = [one.meta.get("dtype", "float32") for one in (reports[0], report)]  # older ones do not say it
+            if formats[0] != formats[1]:
+                raise ArgumentError(
+                    f"reports: dtype differs, {formats[0]} and {formats[1]}; such runs cannot be merged"
+                )
             if report.metrics != reports[0].metrics or report.n_layers != reports[0].n_layers:
                 raise ArgumentError("reports: metrics or layers differ; such runs cannot be merged")
         return merge_runs([report.summary() for report in reports])

@@ -206,6 +206,8 @@ def note(report: ReportData) -> str:
     view = f"{meta['max_length']} wordpieces, policy {meta['policy']}"
     if meta.get("tokens") == "words":
         view = "whole documents, tokens are words"
+    if meta.get("dtype", "float32") != "float32":  # older reports have none, and are in float32
+        extra += f", computed in {meta['dtype']}"
     return (
         f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
         f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; "

@@ -1,7 +1,11 @@
-"""Small differences and long products are computed in float32, whatever the precision of the run.
+"""The number format of a run, and what is computed in float32 whatever that is.
+
+The format is "float32" or "bfloat16", as `adapler.precision` decides it; float32 is the default of everything here. The
+attribution methods read and differentiate the modules of a plain transformers classifier, so in bfloat16 that one runs
+under autocast. AdapLeR's own pass runs as `adapler predict --dtype` does.
 
 bfloat16 has eight bits: the distance between two nearly equal vectors, or a product of six attention maps, would be
-mostly rounding. The model's own pass keeps the run's precision.
+mostly rounding, and is computed in float32.
 """
 
 from __future__ import annotations
@@ -13,6 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from analysis.scores.base import Batch
+
+
+def run_format(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
+    """What the passes of a classifier run under."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def in_format(adapler: Any, dtype: str) -> Any:
+    """An AdapLeR model (or None) whose own pass computes in a format; the model that is given stays as it is."""
+    return adapler if adapler is None or dtype == "float32" else adapler.for_inference(dtype=dtype)
 
 
 def full_precision(where: Tensor | Batch) -> AbstractContextManager[Any]:

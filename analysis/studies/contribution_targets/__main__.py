@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
 from adapler.model.predictors import predictor_class, predictor_names
+from adapler.precision import DTYPES
 from analysis import loading
 from analysis.documents.alignment import align
 from analysis.metrics.plausibility import expected_average_precision
 from analysis.studies.contribution_targets.comparison import study
 from analysis.studies.contribution_targets.documents import add_averaged, read_documents
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, default=10, help="over the training documents (default: 10)")
     add("--learning-rate", type=float, default=5e-3, help="of the predictors (default: 0.005)")
     add("--hidden", type=int, default=32, help="width of a predictor's hidden layer (default: 32)")
-    add("--dtype", choices=list(DTYPES), default="float32", help="of the classifier's passes (default: float32)")
+    add("--dtype", choices=DTYPES, default="float32", help="of the classifier's passes (default: float32)")
     add("--seed", type=int, default=42, help="default: 42")
     add("--output", metavar="DIR", default="reports/contribution-targets", help="default: %(default)s")
     return parser
@@ -73,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples = [corpus.splits["train"][int(i)] for i in order]
     labels = [classifier.config.label2id[example.label] for example in examples]
     windows = [align(one, tokenizer, max_length=arguments.max_length).windows[0] for one in examples]
-    asked: dict[str, Any] = {"mask_token_id": tokenizer.mask_token_id, "dtype": DTYPES[arguments.dtype]}
+    dtype = loading.choose_format(arguments.dtype, classifier)
+    asked: dict[str, Any] = {"mask_token_id": tokenizer.mask_token_id, "dtype": dtype}
     train = read_documents(classifier, windows, labels, ig_steps=arguments.ig_steps, title="train", **asked)
     if arguments.saliency:
         train = add_averaged(train, arguments.saliency)
@@ -104,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output.mkdir(parents=True, exist_ok=True)
     file = output / f"targets-{arguments.split}.csv"
     with replacing(file) as partial:
-        frame.assign(chance=chance).to_csv(partial, index=False, float_format="%.5g", lineterminator="\n")
+        frame.assign(chance=chance, dtype=dtype).to_csv(partial, index=False, float_format="%.5g", lineterminator="\n")
     print(f"written to {loading.short_path(file)}")
     return 0
 

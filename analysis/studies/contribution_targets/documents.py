@@ -21,6 +21,7 @@ from adapler.training.stages.targets import load_targets
 from analysis.documents.alignment import Window
 from analysis.documents.batching import collate
 from analysis.scores import get_method
+from analysis.scores.shared.precision import run_format
 
 SMOOTH = 1e-12
 PAPER = "saliency, embedding output (paper)"
@@ -76,7 +77,7 @@ def read_documents(
     ig_steps: int,
     title: str,
     mask_token_id: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
 ) -> list[Document]:
     """States of every window, with targets (of the true class) where there are labels, else with saliency itself.
 
@@ -91,7 +92,7 @@ def read_documents(
         )
         inputs = batch.model_inputs()
         targets, predicted = {}, None
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with run_format(dtype, device):
             with torch.no_grad():
                 hidden = classifier(**inputs, output_hidden_states=True).hidden_states[:-1]
             if batch.labels is None:

@@ -174,7 +174,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
         ({"split": "dev"}, "split: got 'dev', films has test"),
         ({"methods": ["limes"]}, "method 'limes' is not known"),
         ({"methods": []}, "methods: got none"),
-        ({"dtype": "int8"}, "dtype: got 'int8', allowed are float32, bfloat16"),
+        ({"dtype": "int8"}, "dtype: got 'int8', allowed are auto, float32, bfloat16"),
         ({"max_length": 100}, "max_length: got 100, BertForSequenceClassification takes at most 64"),
         ({"threshold_scale": -1.0}, "threshold_scale: got -1.0"),
         ({"threshold_scale": math.nan}, "threshold_scale: got nan"),
