@@ -194,7 +194,7 @@ def page_html(page: Page, origin: Origin, *, title: str, before: str | None, aft
     drawn = {"tokens": page.trace, "words": join_words(page.trace)}
     data = {"layers": {key: drawing.drawn(one, [drawing.layers_panel(one)]) for key, one in drawn.items()}}
     links = [("index.html", title), (before, "Previous text"), (after, "Next text")]
-    whose = subject(page.document, checkpoint=origin.checkpoint, scale=origin.scale)
+    whose = subject(page.document, checkpoint=origin.checkpoint, scale=origin.scale, dtype="float32")
     notes = "".join(f"<p class=al-facts>{escape(note)}.</p>" for note in reading_notes(page.trace))
     body = [
         "<nav>" + "".join(f'<a href="{escape(file)}">{escape(name)}</a>' for file, name in links if file) + "</nav>",

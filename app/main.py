@@ -52,6 +52,7 @@ st.session_state.pop("leaving", None)  # the whole page runs: whoever wanted to 
 
 view = choosing.choose_view()
 name = choosing.choose_checkpoint(checkpoints)
+dtype = choosing.choose_format()
 own = choosing.choose_source(has_corpora=bool(corpora)) == state.OWN_TEXT
 document: Document | None
 if own:
@@ -83,12 +84,13 @@ if view == state.CORPUS:
             data=corpora[corpus_name],
             split=st.session_state.split,
             scale=scale,
+            dtype=dtype,
         )
     st.stop()
 
 if view == state.TRUST and name is not None:
     try:
-        checkpoint = loading.find_checkpoint(checkpoints, name)
+        checkpoint = loading.find_checkpoint(checkpoints, name, dtype=dtype)
     except AdapLeRError as error:
         common.problem(error)
         st.stop()
@@ -116,7 +118,7 @@ if name is None:
     st.stop()
 
 try:
-    checkpoint = loading.find_checkpoint(checkpoints, name)
+    checkpoint = loading.find_checkpoint(checkpoints, name, dtype=dtype)
     parts = results.load_parts(checkpoint, document)
 except AdapLeRError as error:
     common.problem(error)
@@ -130,7 +132,7 @@ trace = results.load_trace(checkpoint, document, threshold_scale=scale)
 if talks:
     layers.talk(trace)
     st.stop()
-common.verdict(trace, document, checkpoint=name, scale=scale)
+common.verdict(trace, document, checkpoint=name, scale=scale, dtype=checkpoint.dtype)
 
 if view == state.COMPARE:
     compare.show(checkpoint, document, trace, scale=scale)

@@ -30,6 +30,7 @@ class Origin:
     Attributes:
         checkpoint: its name in the menu.
         scale: the threshold scale.
+        dtype: the number format that the model computed in.
         text: where the text comes from, and its name.
         made: the day.
         again: the command, and the address to open then.
@@ -37,13 +38,14 @@ class Origin:
 
     checkpoint: str
     scale: float
+    dtype: str
     text: str
     made: str
     again: str
 
     def line(self) -> str:
         """All of it, plain text."""
-        parts = (f"checkpoint {self.checkpoint}", f"threshold scale {self.scale:g}", self.text, self.made)
+        parts = (f"checkpoint {self.checkpoint}", f"threshold scale {self.scale:g}", self.dtype, self.text, self.made)
         return " \N{MIDDLE DOT} ".join((*(part for part in parts if part), f"to make it again: {self.again}"))
 
 
@@ -94,6 +96,7 @@ def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin
         "document": document.name,
         "checkpoint": origin.checkpoint,
         "scale": origin.scale,
+        "dtype": origin.dtype,
         "gold": document.label,
         "prediction": trace.label,
     }
@@ -102,7 +105,8 @@ def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin
 
 def rows_csv(table: pd.DataFrame, *, origin: Origin) -> bytes:
     """A table of many documents, as `csv`."""
-    return _written(table, {"checkpoint": origin.checkpoint, "scale": origin.scale}, origin)
+    facts = {"checkpoint": origin.checkpoint, "scale": origin.scale, "dtype": origin.dtype}
+    return _written(table, facts, origin)
 
 
 def _written(table: pd.DataFrame, facts: dict[str, Any], origin: Origin) -> bytes:

@@ -123,10 +123,19 @@ def rank_table(found: Mapping[str, Comparison], group: Sequence[int], *, layers:
     return pd.DataFrame(rows)
 
 
-def compare(model: Any, tokenizer: Any, document: Document, method: str, *, threshold_scale: float = 1.0) -> Comparison:
+def compare(
+    model: Any,
+    tokenizer: Any,
+    document: Document,
+    method: str,
+    *,
+    threshold_scale: float = 1.0,
+    dtype: str = "float32",
+) -> Comparison:
     """Score a document that fits into the model's input, and judge the scores by its rationale, if it has one.
 
-    model: AdapLeRForSequenceClassification; left as found.
+    model: AdapLeRForSequenceClassification in float32; left as found. dtype: of its own pass, where the method scores
+    that; methods that score the model without removal are in float32, since rounding changes them visibly.
     Raises ArgumentError for an unknown method, and for one that needs a gold label where there is none.
     """
     method = scores_of_removal(model) if method == "cp" else method  # of another policy: its own scores
@@ -144,6 +153,7 @@ def compare(model: Any, tokenizer: Any, document: Document, method: str, *, thre
         rationale=document.rationale.tolist(),
         max_length=read_limit(model, tokenizer),
         threshold_scale=threshold_scale,
+        dtype=dtype if "adapler" in chosen.needs else "float32",
         name=document.name,
     )
     found = explained.methods[chosen.key]

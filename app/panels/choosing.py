@@ -37,6 +37,22 @@ def choose_checkpoint(found: Mapping[str, Path]) -> str | None:
     return st.sidebar.selectbox("Checkpoint", names, key="checkpoint", bind="query-params") if found else None
 
 
+def choose_format() -> str:
+    """The number format that the page's model computes in."""
+    return str(
+        st.sidebar.selectbox(
+            "Number format",
+            state.FORMATS,
+            key="dtype",
+            bind="query-params",
+            help="Of the layers of the model that drops tokens. float32 is what published numbers are in; bfloat16 is "
+            "faster where the processor computes it in hardware, and rounds, so that a score near its threshold may "
+            "fall on the other side; auto is bfloat16 on such a processor. Methods that score the model without "
+            "removal stay in float32.",
+        )
+    )
+
+
 def choose_source(*, has_corpora: bool) -> str:
     if not has_corpora:
         st.session_state.source = state.OWN_TEXT

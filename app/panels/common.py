@@ -25,14 +25,14 @@ def literal(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
-def subject(document: Document, *, checkpoint: str, scale: float) -> str:
-    """Whose numbers a view shows: checkpoint, threshold scale, and where the text comes from."""
+def subject(document: Document, *, checkpoint: str, scale: float, dtype: str) -> str:
+    """Whose numbers a view shows: checkpoint, threshold scale, number format, and where the text comes from."""
     text = f"{document.source}: {document.name}" if document.source else document.name
-    parts = [f"checkpoint {checkpoint}", f"threshold scale {scale:g}", text]
+    parts = [f"checkpoint {checkpoint}", f"threshold scale {scale:g}", dtype, text]
     return " \N{MIDDLE DOT} ".join([*parts, "with its query"] if document.query else parts)
 
 
-def origin(document: Document | None, *, checkpoint: str, scale: float) -> Origin:
+def origin(document: Document | None, *, checkpoint: str, scale: float, dtype: str) -> Origin:
     """What made a file that is taken away from this page now. document: None for a table of several."""
     address = state.link("", state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS)))
     again = f"streamlit run app/main.py, and open {address}"
@@ -41,12 +41,12 @@ def origin(document: Document | None, *, checkpoint: str, scale: float) -> Origi
     ):
         again += " with the same text, which is no part of the address"
     text = "" if document is None else f"{document.source}: {document.name}" if document.source else document.name
-    return Origin(checkpoint, scale, text, date.today().isoformat(), again)
+    return Origin(checkpoint, scale, dtype, text, date.today().isoformat(), again)
 
 
-def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float) -> None:
+def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float, dtype: str) -> None:
     """The four cards, of what they are, and what makes them doubtful."""
-    st.caption(literal(subject(document, checkpoint=checkpoint, scale=scale)))
+    st.caption(literal(subject(document, checkpoint=checkpoint, scale=scale, dtype=dtype)))
     st.html(cards.verdict(trace, document.label, known=document.labels))
     if trace.unread_words:  # a single word longer than the model's input
         st.info(f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen.")

@@ -14,14 +14,14 @@ SECONDS_PER_LOOK = 1.0
 LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
 
 
-def show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+def show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, dtype: str) -> None:
     """A timer looks after the queue while there is one, whoever has filled it.
 
-    checkpoint, corpus: names of the menus; adapler, data: the folders that they stand for.
+    checkpoint, corpus: names of the menus; adapler, data: the folders that they stand for; dtype: as chosen.
     """
     st.header("Make a report")
     st.fragment(_show, run_every=SECONDS_PER_LOOK if jobs.queue() or _seen() else None)(
-        checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale
+        checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale, dtype=dtype
     )
 
 
@@ -31,7 +31,7 @@ def _seen() -> list[jobs.Job]:
     return seen
 
 
-def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float) -> None:
+def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, dtype: str) -> None:
     queue = jobs.queue()
     if ended := [job for job in _seen() if job.code is not None]:
         st.session_state.jobs = queue
@@ -46,16 +46,27 @@ def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit", persist_state="session")
     if right.button("Evaluate", key="evaluate", width="stretch"):
-        _start(checkpoint=checkpoint, adapler=adapler, corpus=corpus, data=data, split=split, scale=scale, limit=limit)
+        _start(
+            checkpoint=checkpoint,
+            adapler=adapler,
+            corpus=corpus,
+            data=data,
+            split=split,
+            scale=scale,
+            dtype=dtype,
+            limit=limit,
+        )
     st.caption(
         common.literal(
-            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}. It runs beside the "
-            "page after those that wait, goes on when the page is closed, and overwrites no other report."
+            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}, in {dtype}. It runs "
+            "beside the page after those that wait, goes on when the page is closed, and overwrites no other report."
         )
     )
 
 
-def _start(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, limit: str) -> None:
+def _start(
+    *, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, dtype: str, limit: str
+) -> None:
     st.session_state.failed = []
     job = jobs.evaluate(
         adapler=adapler,
@@ -64,6 +75,7 @@ def _start(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: st
         corpus=corpus,
         split=split,
         threshold_scale=scale,
+        dtype=dtype,
         limit=LIMITS[limit],
     )
     if job is None:

@@ -125,7 +125,11 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
         )
         st.download_button(
             "Verdicts as CSV",
-            partial(export.rows_csv, table, origin=common.origin(None, checkpoint=name, scale=scale)),
+            partial(
+                export.rows_csv,
+                table,
+                origin=common.origin(None, checkpoint=name, scale=scale, dtype=checkpoint.dtype),
+            ),
             file_name="verdicts.csv",
             mime="text/csv",
             key="save-verdicts",

@@ -2,7 +2,7 @@
 
 Every interactive widget has one of these keys, which is also its class `.st-key-KEY` in the browser:
 
-    everywhere      view checkpoint source corpus split document scale part talk about tour tour-back tour-next
+    everywhere      view checkpoint dtype source corpus split document scale part talk about tour tour-back tour-next
                     tour-close; without any checkpoint: stop make
     own text        text query upload row rows verdicts-open save-verdicts
     Layer by layer  show units player player-talk without survey stop-survey elsewhere
@@ -48,6 +48,7 @@ DIFFERENCES = BY_SCALE, BY_CHECKPOINT, BY_TEXT, BY_EDIT = "Threshold scale", "Ch
 ORDERS = BEST, WORST, DISAGREEMENT = "Best first", "Worst first", "Largest disagreement"
 DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")
 MAX_METHODS = 6
+FORMATS = ("float32", "bfloat16", "auto")  # number formats of a model, the default first
 MAX_SCALE = 2.0
 ADDRESS_CHARACTERS = 1500  # of a text: longer addresses are cut by mail programs and proxies
 EXAMPLE = (
@@ -55,8 +56,8 @@ EXAMPLE = (
     "nobody says a word for four minutes , and everything works : the acting is superb , the music is beautiful , and "
     "the film becomes one of the most moving things I have seen this year ."
 )
-ADDRESS = ("view", "checkpoint", "source", "corpus", "split", "document", "part", "scale", "show", "units", "methods",
-           "differs", "scale2", "checkpoint2", "document2", "text", "query", "talk")  # fmt: skip
+ADDRESS = ("view", "checkpoint", "dtype", "source", "corpus", "split", "document", "part", "scale", "show", "units",
+           "methods", "differs", "scale2", "checkpoint2", "document2", "text", "query", "talk")  # fmt: skip
 NAMED = ("checkpoint", "corpus", "split", "document")  # what a server may not have
 
 
@@ -137,7 +138,8 @@ def link_parameters(titles: Mapping[str, str], *, view: str) -> dict[str, Any]:
     parameters: dict[str, Any] = {"view": view}
     for key in ADDRESS:
         value = state.get(key)
-        if key not in left_out and value not in (None, False, "", 1 if key == "part" else None):
+        usual = {"part": 1, "dtype": FORMATS[0]}.get(key)
+        if key not in left_out and value not in (None, False, "", usual):
             parameters[key] = value if not isinstance(value, bool) else "true"
     parameters["methods"] = [titles[name] for name in chosen_methods()]
     for key in ("text", "query"):

@@ -22,6 +22,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
+from adapler.precision import choose_dtype
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -103,28 +104,39 @@ def told_apart(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 class Checkpoint:
     """A model in evaluation mode and its tokenizer, shared between sessions and never changed.
 
-    key: tells it from all others, and from what was in its folder before.
+    model: what says a verdict and drops tokens; its layers are in the number format `dtype`.
+    key: tells it from all others, from other formats, and from what was in its folder before.
+    dtype: "float32" or "bfloat16".
+    exact: the same model in float32, which scoring methods read; `model` itself in float32.
     lock: held for every call: scoring methods switch the model's attention for the time of theirs.
     """
 
     model: Any
     tokenizer: Any
     key: str
+    dtype: str = "float32"
+    exact: Any = None
     lock: Any = field(default_factory=RLock)
+
+    def __post_init__(self) -> None:
+        if self.exact is None:
+            object.__setattr__(self, "exact", self.model)
 
 
 HASH_CHECKPOINT: dict[Any, Any] = {Checkpoint: lambda checkpoint: checkpoint.key}  # for st.cache_data
 
 
-def find_checkpoint(found: Mapping[str, Path], name: str) -> Checkpoint:
-    """The model of a name in the menu.
+def find_checkpoint(found: Mapping[str, Path], name: str, *, dtype: str = "float32") -> Checkpoint:
+    """The model of a name in the menu, in a number format; "auto" asks the device that it is on.
 
     Raises:
         CheckpointError: the folder holds no AdapLeR model, or a damaged one.
     """
     folder = found[name]
     try:
-        return load_checkpoint(folder)
+        checkpoint = load_checkpoint(folder)
+        chosen = choose_dtype(dtype, checkpoint.model.device)
+        return checkpoint if chosen == checkpoint.dtype else _in_format(checkpoint, chosen)
     except CheckpointError as error:
         raise CheckpointError(without_path(error, folder, name)) from error
 
@@ -138,6 +150,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 @st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
 def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
     return read_checkpoint(Path(folder), stamp=stamp)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False, hash_funcs=HASH_CHECKPOINT)
+def _in_format(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
+    """The same in another format: weights of the layers are copied, all others are shared."""
+    with checkpoint.lock:
+        model = checkpoint.model.for_inference(dtype=dtype)
+    return Checkpoint(
+        model, checkpoint.tokenizer, f"{checkpoint.key}:{dtype}", dtype, exact=checkpoint.model, lock=checkpoint.lock
+    )
 
 
 def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:

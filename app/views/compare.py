@@ -54,6 +54,10 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     if not chosen:
         st.info("No method is chosen.")
         return
+    if checkpoint.dtype != "float32":
+        st.caption(
+            f"Methods that score the model without removal are in float32; AdapLeR's own is in {checkpoint.dtype}."
+        )
     found: dict[str, Comparison] = {}
     for name in chosen:
         one = _score(checkpoint, document, trace, get_method(name), scale=scale)

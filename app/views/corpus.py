@@ -48,6 +48,7 @@ def _facts(report: RationaleReport, origin: reports.Origin) -> None:
     whose = [
         f"checkpoint {origin.checkpoint or origin.called}",
         f"threshold scale {origin.scale:g}",
+        origin.dtype,
         f"{origin.data}, {origin.split}",
         f"policy {origin.policy}{', with queries' if origin.queries else ''}",
     ]
@@ -119,6 +120,7 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         "split": origin.split,
         "checkpoint": origin.checkpoint,
         "scale": min(origin.scale, state.MAX_SCALE),
+        "dtype": origin.dtype,
     }
     st.dataframe(
         table,

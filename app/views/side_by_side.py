@@ -48,7 +48,7 @@ def show(
     if kind == state.BY_SCALE:
         sides = _scales(checkpoint, document, trace, scale=scale)
     elif kind == state.BY_CHECKPOINT:
-        sides = _checkpoints(document, trace, scale=scale, name=name, checkpoints=checkpoints)
+        sides = _checkpoints(checkpoint, document, trace, scale=scale, name=name, checkpoints=checkpoints)
     elif kind == state.BY_TEXT:
         sides = _texts(checkpoint, document, trace, scale=scale, others=others)
     else:
@@ -75,7 +75,13 @@ def _scales(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: 
 
 
 def _checkpoints(
-    document: Document, trace: Trace, *, scale: float, name: str, checkpoints: Mapping[str, Path]
+    checkpoint: Checkpoint,
+    document: Document,
+    trace: Trace,
+    *,
+    scale: float,
+    name: str,
+    checkpoints: Mapping[str, Path],
 ) -> tuple[Side, Side] | None:
     names = [one for one in checkpoints if one != name]
     if not names:
@@ -86,7 +92,7 @@ def _checkpoints(
         "Checkpoint on the right", names, key="checkpoint2", bind="query-params", persist_state="session"
     )
     try:
-        there = loading.find_checkpoint(checkpoints, second)
+        there = loading.find_checkpoint(checkpoints, second, dtype=checkpoint.dtype)
         other = results.load_trace(there, document, threshold_scale=scale)
     except AdapLeRError as error:
         common.problem(error)

@@ -37,7 +37,8 @@ def show(
 ) -> None:
     """name: of the checkpoint in the menu `checkpoints`; folders, found: as `tradeoff.curve` takes them; corpus: that
     of the sidebar, called `title`, None while a text of one's own is looked at."""
-    st.caption(common.literal(f"checkpoint {name} \N{MIDDLE DOT} threshold scale {scale:g}"))
+    whose = (f"checkpoint {name}", f"threshold scale {scale:g}", checkpoint.dtype)
+    st.caption(common.literal(" \N{MIDDLE DOT} ".join(whose)))
     _whole_splits(checkpoint, name=name, scale=scale, checkpoints=checkpoints, folders=folders, found=found)
     st.header("Document by document")
     if corpus is None:

@@ -68,6 +68,6 @@ def curve(checkpoint: Checkpoint) -> Curve:
     """The calibration that is stored with the checkpoint, if it is one of its weights."""
     try:
         with checkpoint.lock:
-            return Curve(checkpoint.model.calibration)
+            return Curve(checkpoint.exact.calibration)
     except AdapLeRError as error:
         return Curve(None, str(error))

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapler.errors import ArgumentError, run_command
+from adapler.precision import DTYPES
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.output.report import RationaleReport
 from analysis.rationale_eval import evaluate
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("--checkpoint", "--corpus", "--split"):
         parser.add_argument(name, required=True)
     parser.add_argument("--threshold-scale", type=float, required=True)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--limit", type=int)
     asked = parser.parse_args(argv)
     if asked.output.exists():
@@ -40,12 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         data=asked.data,
         split=asked.split,
         threshold_scale=asked.threshold_scale,
+        dtype=asked.dtype,
         limit=asked.limit,
         cache=_cache(),
     )
     adapler, data = public_name(asked.adapler, asked.checkpoint), public_name(asked.data, asked.corpus)
     command = ["python", "-m", "analysis.rationale_eval", "--adapler", adapler, "--data", data, "--split", asked.split]
     command += ["--threshold-scale", f"{asked.threshold_scale:g}"]
+    command += [] if report.meta["dtype"] == "float32" else ["--dtype", report.meta["dtype"]]
     command += [] if asked.limit is None else ["--limit", str(asked.limit)]
     names = {"adapler": adapler, "model": f"backbone of {adapler}", "command": shlex.join(command)}
     _save(replace(report, meta={**report.meta, **names, "weights": weights_checksum(asked.adapler)}), asked.output)

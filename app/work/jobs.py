@@ -181,17 +181,20 @@ def evaluate(
     corpus: str,
     split: str,
     threshold_scale: float,
+    dtype: str,
     limit: int | None,
 ) -> Job | None:
     """Evaluate the paper's methods into a new report. None where MOST jobs wait already.
 
-    adapler, data: folders, and the names that the menus give them: checkpoint, corpus.
+    adapler, data: folders, and the names that the menus give them: checkpoint, corpus. dtype: "auto" asks the device
+    that the evaluation runs on.
     """
     parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"first {limit}"])]
+    parts += [] if dtype == "float32" else [dtype]
     name = unused_name(report_name(*parts))
     command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]
     command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", f"{threshold_scale:g}"]
-    command += ["--output", str(REPORT_FOLDER / name)]
+    command += ["--dtype", dtype, "--output", str(REPORT_FOLDER / name)]
     return QUEUE.add(command if limit is None else [*command, "--limit", str(limit)], kind=EVALUATION, name=name)
 
 

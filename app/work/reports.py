@@ -83,7 +83,7 @@ def _load(path: str, stamp: int) -> RationaleReport:
     return RationaleReport.from_json(Path(path))
 
 
-ORIGIN = ("adapler", "model", "weights", "data", "split", "policy", "threshold_scale", "queries")
+ORIGIN = ("adapler", "model", "weights", "data", "split", "policy", "threshold_scale", "queries", "dtype")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Origin:
 
     checkpoint  its name in the menu; None where the menu does not have it, or has other weights under its name
     called      what the report itself calls the model, without a path
-    split, policy, scale, queries: what was evaluated, and how
+    split, policy, scale, queries: what was evaluated, and how; dtype: in which number format
     """
 
     checkpoint: str | None
@@ -102,6 +102,7 @@ class Origin:
     policy: str
     scale: float
     queries: bool
+    dtype: str
 
 
 def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origin:
@@ -115,6 +116,7 @@ def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origi
         policy=str(meta.get("policy") or "unknown"),
         scale=float(meta.get("threshold_scale", 1.0)),
         queries=bool(meta.get("queries")),
+        dtype=str(meta.get("dtype") or "float32"),  # older reports do not say it, and are in float32
     )
 
 

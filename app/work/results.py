@@ -53,7 +53,12 @@ def load_comparison(
     """`comparing.compare`. Raises ArgumentError for a method that this document or model cannot be scored with."""
     with checkpoint.lock:
         return comparing.compare(
-            checkpoint.model, checkpoint.tokenizer, document, method, threshold_scale=threshold_scale
+            checkpoint.exact,
+            checkpoint.tokenizer,
+            document,
+            method,
+            threshold_scale=threshold_scale,
+            dtype=checkpoint.dtype,
         )
 
 
@@ -85,7 +90,7 @@ def score_dearly(
         tell(0)
     try:
         with checkpoint.lock:
-            model = copy.deepcopy(checkpoint.model)
+            model = copy.deepcopy(checkpoint.exact)
         with watching.counted(model, tell):
             return comparing.compare(model, checkpoint.tokenizer, document, method)
     finally:

@@ -68,10 +68,15 @@ def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[P
     return [path for one in folders for path in sorted(one.glob("evaluation*.json"))]
 
 
+def _measured(name: str, split: str, documents: int, dtype: str | None) -> str:
+    """On what, in words; and in which number format, where that is not float32."""
+    return f"{name}, {split}, {documents} documents" + (f", {dtype}" if dtype not in (None, "float32") else "")
+
+
 def _evaluation(path: Path) -> list[dict[str, Any]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     shared = {
-        "measured": f"{content['task']}, {content['split']}, {content['examples']} documents",
+        "measured": _measured(content["task"], content["split"], content["examples"], content.get("precision")),
         "reference": float(content["none"]["score"]),
         "documents": int(content["examples"]),
         "metric": str(content["metric"]),
@@ -96,7 +101,9 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
     if report.adapler_accuracy is None or report.speedup is None:
         return None
     point = {
-        "measured": f"{report.meta['data']['name']}, {report.meta['split']}, {len(report.documents)} documents",
+        "measured": _measured(
+            report.meta["data"]["name"], report.meta["split"], len(report.documents), report.meta.get("dtype")
+        ),
         "scale": float(report.meta.get("threshold_scale", 1.0)),
         "score": report.adapler_accuracy,
         "speedup": report.speedup,

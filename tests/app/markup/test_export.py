@@ -17,7 +17,9 @@ from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import HOSTILE, Reader, make_trace
 
-ORIGIN = Origin("tiny", 0.5, "films: neg_1", "2031-02-03", "streamlit run app/main.py, and open ?view=Take+away")
+ORIGIN = Origin(
+    "tiny", 0.5, "bfloat16", "films: neg_1", "2031-02-03", "streamlit run app/main.py, and open ?view=Take+away"
+)
 
 
 def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
@@ -26,8 +28,8 @@ def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
     trace = tracing.trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale)
     made = export.csv(export.token_table(trace), trace, document, origin=ORIGIN)
     table = pd.read_csv(io.BytesIO(made), keep_default_na=False)
-    assert table.loc[0, ["document", "checkpoint", "scale", "gold", "prediction"]].tolist() == [
-        "neg_1", "tiny", 0.5, "NEG", trace.label,
+    assert table.loc[0, ["document", "checkpoint", "scale", "dtype", "gold", "prediction"]].tolist() == [
+        "neg_1", "tiny", 0.5, "bfloat16", "NEG", trace.label,
     ]  # fmt: skip
     assert set(table["made"]) == {"2031-02-03"} and set(table["again"]) == {ORIGIN.again}
     assert len(table) == trace.layers * len(trace)
@@ -47,7 +49,7 @@ def test_formulas_are_guarded() -> None:
     assert list(pd.read_csv(io.BytesIO(made))["token"][:8]) == [
         "[CLS]", "'=1+1", "=", "--", "-5", "'@SUM(A1)", "===", "[SEP]",
     ]  # fmt: skip
-    assert b"\n'@x,'-cmd,0.5,,POS,0,0" in made
+    assert b"\n'@x,'-cmd,0.5,bfloat16,,POS,0,0" in made
 
 
 def test_the_page_of_the_grid_stands_alone() -> None:
@@ -77,7 +79,11 @@ def test_figures_say_what_made_them() -> None:
     }
     assert Image.open(io.BytesIO(made["png"])).info["Description"] == ORIGIN.line()
     assert ORIGIN.line() in made["svg"].decode()
-    assert b"/Subject" in made["pdf"] and "scale 0.5" in ORIGIN.line() and ORIGIN.again in ORIGIN.line()
+    assert (
+        b"/Subject" in made["pdf"]
+        and "scale 0.5 \N{MIDDLE DOT} bfloat16" in ORIGIN.line()
+        and ORIGIN.again in ORIGIN.line()
+    )
 
 
 def test_a_passage_may_begin_with_any_sentence() -> None:

@@ -49,10 +49,11 @@ def test_progress_stop_and_failure(page: AppTest, queue: list[Any], monkeypatch:
 
     monkeypatch.setattr(jobs, "evaluate", evaluate)
     page.session_state["scale"] = 0.5
+    page.session_state["dtype"] = "auto"
     page.run()
     page.button(key="evaluate").click().run()
     assert not page.exception and asked[0]["limit"] == 25 and asked[0]["split"] == "test"
-    assert asked[0]["threshold_scale"] == 0.5 and asked[0]["checkpoint"] == "tiny"
+    assert asked[0]["threshold_scale"] == 0.5 and asked[0]["checkpoint"] == "tiny" and asked[0]["dtype"] == "auto"
     assert bars(page) == ["Evaluating films: loading the model, 12 s"]
     queue[0].stage = ("drawing the figures", 0.4)
     page.run()

@@ -175,16 +175,19 @@ def test_a_report_says_whose_numbers_it_holds(page: AppTest, app_checkpoints: Pa
     page.session_state["view"] = state.CORPUS
     page.run()
     whose = page.caption[1].value.replace("\\", "")
-    for fact in ("checkpoint tiny", "threshold scale 1", "tiny-films, test", "policy truncate"):
+    for fact in ("checkpoint tiny", "threshold scale 1", "float32", "tiny-films, test", "policy truncate"):
         assert fact in whose
     assert not page.warning
     page.selectbox(key="checkpoint").set_value("damaged").run()
     assert "is of tiny, not of damaged" in plain(page.warning[0].value)
     page.slider(key="scale").set_value(0.3).run()
+    page.selectbox(key="dtype").set_value("bfloat16").run()
     page.selectbox(key="open").set_value("pos_1").run()
     page.button(key="open-document").click().run()
     assert not page.exception and page.selectbox(key="checkpoint").value == "tiny"
-    assert page.slider(key="scale").value == 1.0, "the document is shown as the table has it"
+    assert page.slider(key="scale").value == 1.0 and page.selectbox(key="dtype").value == "float32", (
+        "the document is shown as the table has it"
+    )
 
 
 def test_a_report_of_an_unknown_checkpoint_opens_nothing(

@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from adapler import precision
+from adapler.backbones.families import layers_of
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from app.sources import loading
 
@@ -43,6 +46,20 @@ def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Pat
     times = weights.stat()
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns + 1_000_000_000))
     assert loading.load_checkpoint(app_checkpoints / "tiny").key != first.key
+
+
+def test_a_checkpoint_in_another_format(app_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    menu = loading.list_checkpoints([app_checkpoints])
+    exact, fast = (loading.find_checkpoint(menu, "tiny", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert exact is loading.find_checkpoint(menu, "tiny") and exact.exact is exact.model
+    assert loading.find_checkpoint(menu, "tiny", dtype="bfloat16") is fast
+    assert (exact.dtype, fast.dtype) == ("float32", "bfloat16") and fast.key != exact.key
+    assert fast.exact is exact.model and fast.lock is exact.lock
+    layer = next(layers_of(fast.model.backbone).parameters())
+    assert layer.dtype == torch.bfloat16
+    for has, expected in ((True, fast), (False, exact)):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device, has=has: has)
+        assert loading.find_checkpoint(menu, "tiny", dtype="auto") is expected
 
 
 def test_damaged_checkpoint(app_checkpoints: Path) -> None:

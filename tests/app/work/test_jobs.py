@@ -94,7 +94,7 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
     monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or ended)
     asked: dict[str, Any] = {
         "adapler": tmp_path, "checkpoint": "a/b", "data": tmp_path, "corpus": "Sample: films", "split": "test",
-        "threshold_scale": 0.5,
+        "threshold_scale": 0.5, "dtype": "float32",
     }  # fmt: skip
     for limit in (None, 10):
         assert jobs.evaluate(**asked, limit=limit) is ended
@@ -106,6 +106,10 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
         "app-a-b-Sample-films-test-scale-0.5-first-10",
         "app-a-b-Sample-films-test-scale-0.5-first-10-2",
     ], "no report is overwritten"
+    jobs.evaluate(**{**asked, "dtype": "auto"}, limit=None)
+    assert commands[-1][commands[-1].index("--dtype") + 1] == "auto"
+    assert commands[-1][commands[-1].index("--output") + 1].endswith("-scale-0.5-auto")
+    assert commands[0][commands[0].index("--dtype") + 1] == "float32"
     assert commands[0][1:3] == ["-m", "app.work.evaluation"]
     assert commands[0][commands[0].index("--threshold-scale") + 1] == "0.5"
     assert "--limit" not in commands[0] and commands[1][-2:] == ["--limit", "10"]

@@ -76,7 +76,10 @@ def test_a_report_knows_its_checkpoint(app_reports: Path, app_checkpoints: Path,
     menu = loading.list_checkpoints([app_checkpoints])
     origin = reports.origin_of(report.meta, menu)
     assert (origin.checkpoint, origin.called, origin.data, origin.split) == ("tiny", "tiny", "tiny-films", "test")
-    assert (origin.policy, origin.scale, origin.queries) == ("truncate", 1.0, False)
+    assert (origin.policy, origin.scale, origin.queries, origin.dtype) == ("truncate", 1.0, False, "float32")
+    assert reports.origin_of({**report.meta, "dtype": "bfloat16"}, menu).dtype == "bfloat16"
+    older = {name: value for name, value in report.meta.items() if name != "dtype"}
+    assert reports.origin_of(older, menu).dtype == "float32"
     copied = shutil.copytree(app_checkpoints / "tiny", tmp_path / "elsewhere")
     named = {name: value for name, value in report.meta.items() if name != "weights"}
     assert reports.origin_of(named, menu).checkpoint is None, "an equal name is not enough"

@@ -13,10 +13,10 @@ from app.sources import loading
 from app.work import reports, tradeoff
 
 
-def write(path: Path, split: str, scores: dict[float, float]) -> None:
+def write(path: Path, split: str, scores: dict[float, float], **more: Any) -> None:
     hard = [{"threshold_scale": scale, "score": score, "speedup": 1 + scale} for scale, score in scores.items()]
     content = {"none": {"score": 0.9}, "hard": hard, "task": "<b>films", "split": split, "examples": 7,
-               "metric": "accuracy"}  # fmt: skip
+               "metric": "accuracy", **more}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -34,6 +34,10 @@ def test_its_own_evaluations_and_reports(app_checkpoints: Path, app_reports: Pat
     table, unread = tradeoff.curve("mine", **options)
     assert table[["scale", "score"]].to_numpy().tolist() == [[0.5, 0.85], [1.0, 0.8]], "no other run, no equal name"
     assert set(table["measured"]) == {"<b>films, test, 7 documents"} and unread == ["evaluation-bad.json"]
+    write(mine / "evaluation-test.json", "test", {1.0: 0.8}, precision="bfloat16")
+    write(mine / "evaluation-val.json", "test", {1.0: 0.8}, precision="float32")
+    measured = tradeoff.curve("mine", **options)[0]["measured"]
+    assert set(measured) == {"<b>films, test, 7 documents, bfloat16", "<b>films, test, 7 documents"}
     table, unread = tradeoff.curve("tiny", **options)
     report = reports.find_report(found, "films")
     assert table["file"].tolist() == ["films"] and unread == []
@@ -54,6 +58,7 @@ def test_the_embedded_checkpoint_has_its_published_numbers() -> None:
     table, unread = tradeoff.curve(loading.DEFAULT_CHECKPOINT, checkpoints=menu, results=results, found={})
     assert unread == [] and set(table["measured"]) == {
         "movies, test, 199 documents",
+        "movies, test, 199 documents, bfloat16",
         "movies, validation, 200 documents",
     }
     assert table["agreement"].notna().all()
