@@ -114,7 +114,7 @@ def test_a_plain_classifier_for_inference(family: str) -> None:
 
 def test_epochs_say_what_evaluate_says(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
     """A whole run in bfloat16: the selected epoch's row is that of `evaluate --dtype bfloat16`, the record's
-    `validation` that of float32; so is the fine-tuned classifier's."""
+    `validation` that of float32."""
     command = ["run", "--task", str(task_folder), "--classifier", str(tiny_classifier_folder), "--phi", "0.1"]
     command += ["--max-length", "16", "--epochs", "2", "--batch-size", "8", "--precision", "bfloat16"]
     assert main([*command, "--output", str(tmp_path / "run")]) == 0
