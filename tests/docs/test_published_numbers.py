@@ -125,10 +125,11 @@ def row_of(count: int, values: list[list[float]]) -> list[str]:
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_the_table_of_all_reviews(split: str) -> None:
+@pytest.mark.parametrize(("row", "file"), [("all 1600 reviews", ""), ("one pass", "-local")])
+def test_the_table_of_all_reviews(split: str, row: str, file: str) -> None:
     page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
-    [line] = [line for line in page.splitlines() if line.startswith(f"| {split}, all 1600 reviews |")]
-    assert cells(line)[1:] == row_of(*accuracies(split, "contextual", "decomposition", file="all-reviews.csv"))
+    [line] = [line for line in page.splitlines() if line.startswith(f"| {split}, {row} |")]
+    assert cells(line)[1:] == row_of(*accuracies(split, "contextual", "decomposition", file=f"all-reviews{file}.csv"))
 
 
 def test_the_accuracies_at_equal_speed_of_the_first_page() -> None:

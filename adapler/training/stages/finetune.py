@@ -213,7 +213,7 @@ class FinetuneTrainer(StageTrainer):
 
 
 class PackedFinetuneTrainer(FinetuneTrainer):
-    """The same on packed rows, see families.train_packed; transformers' own forward pass evaluates.
+    """The same on packed rows, see families.train_packed.
 
     Raises:
         ArgumentError: several processes, whose gradients would not be averaged.
