@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapler.backbones.family import Family, computes_in_pieces, in_pieces
+from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
+from adapler.backbones.pieces import computes_in_pieces, in_pieces
 from adapler.backbones.positional import modernbert, mpnet
 from adapler.backbones.received import Received
 from adapler.errors import ArgumentError

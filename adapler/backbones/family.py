@@ -14,13 +14,8 @@ from torch import Tensor, nn
 
 from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
 from adapler.backbones.packing import Segments
+from adapler.backbones.pieces import computes_in_pieces, in_pieces
 from adapler.backbones.received import Received, received_attention
-
-# Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
-ROWS = 1024
-# In half precision a CPU's matrix products are compiled for every new number of rows (about 1 ms and 0.9 MB each, and
-# the number of tokens that stay is always a new one). So numbers of rows are multiples of this.
-GRAIN = 32
 
 
 def _bert_attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
@@ -31,31 +26,11 @@ def _bert_feed_forward(layer: Any, states: Tensor) -> Tensor:
     return layer.feed_forward_chunk(states)  # type: ignore[no-any-return]
 
 
-def computes_in_pieces(tensor: Tensor) -> bool:
-    """Whether work on this tensor is done in pieces (see `in_pieces`): on a CPU, where no gradient is asked for."""
-    return tensor.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
-
-
-def in_pieces(function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tuple[Tensor, ...]:
-    """A function that treats every token alone, on `ROWS` tokens at a time.
-
-    Args:
-        function: tensors (1, t, ...) -> tensors (1, t, ...), for any t.
-        rows: its arguments, each (1, T, ...).
-
-    Returns:
-        What it gives for all tokens, each (1, T, ...).
-    """
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows[0].dtype
-    grain = GRAIN if dtype in (torch.bfloat16, torch.float16) else 1
-    pieces = []
-    for start in range(0, rows[0].shape[1], ROWS):
-        parts = [row[:, start : start + ROWS] for row in rows]
-        size = parts[0].shape[1]
-        if size % grain:
-            parts = [torch.cat([part, part.new_zeros(1, -size % grain, *part.shape[2:])], dim=1) for part in parts]
-        pieces.append(tuple(out[:, :size] for out in function(*parts)))
-    return pieces[0] if len(pieces) == 1 else tuple(torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether something is hooked into a module or a part of it; asked in every layer, and `modules()` takes longer."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or any(
+        _is_hooked(part) for part in module._modules.values() if part is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -210,7 +185,7 @@ class Family:
         query, key, value = (layer.get_submodule(path) for path in self.projections)
         states = hidden.index_select(1, first)  # (1, B, D)
         by_head = (encoder.config.num_attention_heads, -1)
-        # What depends on the number of texts and tokens is in float32 at least on a CPU: see GRAIN.
+        # What depends on the number of texts and tokens is in float32 at least on a CPU: see pieces.GRAIN.
         exact = torch.promote_types(hidden.dtype, torch.float32)
         small = exact if computes_in_pieces(hidden) else hidden.dtype
         projected = in_pieces(lambda part: (query(part),), states)[0] if computes_in_pieces(states) else query(states)
@@ -229,6 +204,6 @@ class Family:
         projections = (layer.get_submodule(path) for path in self.projections)
         return (
             all(type(one) is nn.Linear and one.bias is not None for one in projections)
-            and not any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules())
+            and not _is_hooked(layer)
             and not (layer.training and getattr(encoder.config, self.attention_dropout))
         )

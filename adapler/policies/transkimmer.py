@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from transformers import initialization as init
 
-from adapler.model.predictors.mlp import ExactLinear, exact_dtype
+from adapler.model.predictors.mlp import ExactLinear
 from adapler.model.predictors.registry import Cost
+from adapler.model.predictors.row import exact_dtype
 from adapler.policies.base import LayerView, Policy, policy
 
 # Everything is kept at first: the two outputs start 10 apart, a probability of .99995.

@@ -33,28 +33,28 @@ class _Row:
 
     def __init__(self, input_ids: Tensor, real: Tensor, lengths: Tensor, *, positions: Tensor) -> None:
         batch, width = input_ids.shape
-        self._all_positions = positions.expand_as(input_ids).flatten()
-        self.place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
-        self.segments = Segments(lengths, owners=self.place // width, bound=width)
-        self.sequence = torch.arange(batch, device=real.device)  # (B,) the row of the batch that each segment is
-        self.segments, self.sequence, moved = _grouped(self.segments, self.sequence)
-        self.place = self.place if moved is None else self.place[moved]
+        place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
+        segments = Segments(lengths, owners=place // width, bound=width)
+        # (B,) the row of the batch that each segment is
+        segments, self.sequence, moved = _grouped(segments, torch.arange(batch, device=real.device))
+        self.packed = PackedRow(segments, place if moved is None else place[moved])  # what a policy sees
+        self.positions = positions.expand_as(input_ids).flatten()[self.place][None]  # (1, T) in the input
 
     @property
-    def packed(self) -> PackedRow:
-        """What a policy sees of it."""
-        return PackedRow(self.segments, self.place)
+    def segments(self) -> Segments:
+        """Where each sequence lies."""
+        return self.packed.segments
 
     @property
-    def positions(self) -> Tensor:
-        """(1, T) positions in the input."""
-        return self._all_positions[self.place][None]
+    def place(self) -> Tensor:
+        """(T,) where each token stood in the padded batch."""
+        return self.packed.place
 
     def select(self, kept: Tensor) -> Tensor:
         """Leave only the tokens at `kept`, (n,); gives them in the order that the row has now."""
-        self.segments, self.sequence, moved = _grouped(self.segments.select(kept), self.sequence)
+        segments, self.sequence, moved = _grouped(self.segments.select(kept), self.sequence)
         kept = kept if moved is None else kept[moved]
-        self.place = self.place[kept]
+        self.packed, self.positions = PackedRow(segments, self.place[kept]), self.positions[:, kept]
         return kept
 
 
@@ -65,7 +65,7 @@ class _Found:
         self.layers, self.shape, self.dtype, self.device = layers, like.shape, dtype, like.device
         self._read: list[Tensor] = []
         self._scores: list[Tensor] = []
-        self._bars: dict[int, Tensor] = {}  # (B,) by layer, in the batch's order
+        self._bars: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: the sequences, and the bar of each
         self._entered: list[Tensor] = []
         self._lengths: list[Tensor] = []
         self._sequences: list[Tensor] = []
@@ -80,9 +80,7 @@ class _Found:
         """Note the scores (T,) that a layer's tokens were judged by, and the bar (B,)."""
         self._read.append(row.place + index * self.shape.numel())
         self._scores.append(scores.to(self.dtype))
-        self._bars[index] = torch.empty_like(bar, dtype=self.dtype).scatter(
-            0, row.sequence, bar.detach().to(self.dtype)
-        )
+        self._bars[index] = (row.sequence, bar.detach().to(self.dtype))
 
     def output(self, logits: Tensor, *, removed: bool) -> AdapLeROutput:
         """The output, with logits (B, C) in the batch's order."""
@@ -90,8 +88,9 @@ class _Found:
         scores = bars = None
         if removed:
             scores = logits.new_zeros(self.layers * batch * width, dtype=self.dtype)
-            none = logits.new_full((batch,), -torch.inf, dtype=self.dtype)
-            bars = torch.stack([self._bars.get(index, none) for index in range(self.layers)])  # (L, B)
+            bars = logits.new_full((self.layers, batch), -torch.inf, dtype=self.dtype)
+            for index, (sequences, bar) in self._bars.items():
+                bars[index].scatter_(0, sequences, bar)
             if self._scores:
                 scores = scores.index_copy(0, torch.cat(self._read), torch.cat(self._scores))
             scores, bars = scores.view(self.layers, batch, width).transpose(0, 1), bars.T

@@ -12,7 +12,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from adapler.model.predictors.registry import Cost, Predictor, predictor
-from adapler.model.predictors.row import PackedRow
+from adapler.model.predictors.row import PackedRow, exact_dtype
 
 
 class ExactLinear(nn.Linear):
@@ -24,14 +24,14 @@ class ExactLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the input's precision, at least float32."""
-        exact = exact_dtype(input)
+        if not torch.is_autocast_enabled(input.device.type):  # entering a context takes as long as a small product
+            return self._exact(input)
         with torch.autocast(input.device.type, enabled=False):
-            return linear(input.to(exact), self.weight.to(exact), None if self.bias is None else self.bias.to(exact))
+            return self._exact(input)
 
-
-def exact_dtype(values: Tensor) -> torch.dtype:
-    """The precision that predictors compute in: float32, or the values' own if that is better."""
-    return torch.promote_types(values.dtype, torch.float32)
+    def _exact(self, input: Tensor) -> Tensor:
+        exact = exact_dtype(input)
+        return linear(input.to(exact), self.weight.to(exact), None if self.bias is None else self.bias.to(exact))
 
 
 @predictor("mlp")

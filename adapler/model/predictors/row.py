@@ -6,7 +6,7 @@ Dimensions: B sequences, T tokens of the row, K distances.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +15,11 @@ from adapler.backbones.packing import Segments, segment_sum
 
 # Sequences are this far apart when places are compared: no batch has so many cells.
 _APART = 1 << 32
+
+
+def exact_dtype(values: Tensor) -> torch.dtype:
+    """The precision that predictors compute in: float32, or the values' own if that is better."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,7 @@ class PackedRow:
     segments: Segments
     place: Tensor
     presence: Tensor | None = None
+    _found: dict[tuple[int, ...], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of_one_text(cls, states: Tensor) -> PackedRow:
@@ -46,10 +52,12 @@ class PackedRow:
         return values * self.presence.to(values.dtype).view(-1, *(1,) * (values.dim() - 1))
 
     def mean(self, values: Tensor) -> Tensor:
-        """(T, W) -> (B, W): the mean over the present tokens of each sequence, each weighted by its presence."""
-        total = segment_sum(self.weighted(values), self.segments)  # (B, W)
-        lengths = self.segments.lengths if self.presence is None else segment_sum(self.presence, self.segments)
-        return total / lengths.to(values.dtype)[:, None]
+        """(T, W) -> (B, W), at least float32: the mean over each sequence's tokens, each weighted by its presence."""
+        exact = exact_dtype(values)
+        if self.presence is None:
+            return segment_sum(values, self.segments, dtype=exact) / self.segments.lengths.to(exact)[:, None]
+        total = segment_sum(self.weighted(values.to(exact)), self.segments)  # (B, W)
+        return total / segment_sum(self.presence, self.segments).to(exact)[:, None]
 
     def neighbours(self, distances: Sequence[int]) -> Tensor:
         """Which token stood so many places further on in the same sequence of the input.
@@ -62,14 +70,19 @@ class PackedRow:
         Returns:
             (T, K) long, the number of a token of the row; T where there is none, or where it was dropped.
         """
-        count = self.place.shape[0]
+        if tuple(distances) not in self._found:
+            self._found[tuple(distances)] = self._search(distances)
+        return self._found[tuple(distances)]
+
+    def _search(self, distances: Sequence[int]) -> Tensor:
+        count, reach = self.place.shape[0], max(abs(distance) for distance in distances)
         tokens = torch.arange(count, device=self.place.device)
         key = self.place + self.segments.owner * _APART  # (T,) equal differences within a sequence, large ones between
-        found = []
-        for distance in distances:
-            index = torch.full_like(tokens, 1) * count
-            for step in range(1, abs(distance) + 1):
-                there = (tokens + (step if distance > 0 else -step)).clamp(min=0, max=count - 1)
-                index = torch.where(key[there] - key == distance, there, index)
-            found.append(index)
-        return torch.stack(found, dim=1)
+        steps = torch.arange(-reach, reach + 1, device=self.place.device)
+        there = (tokens[:, None] + steps).clamp(min=0, max=count - 1)  # (T, 2 reach + 1) the tokens around each one
+        # Column `middle + d` is for the token at distance d, and the outermost two for all that are too far.
+        middle = reach + 1
+        column = (key[there] - key[:, None]).clamp(min=-middle, max=middle) + middle  # (T, 2 reach + 1)
+        nobody = torch.ones(count, 2 * middle + 1, dtype=there.dtype, device=there.device) * count
+        found = nobody.scatter(1, column, there)  # (T, 2 reach + 3)
+        return torch.stack([found[:, middle + distance] for distance in distances], dim=1)

@@ -262,7 +262,9 @@ def test_round_trip_and_softmax_of_each_segment(sizes: list[int], seed: int) -> 
     segments, scores = Segments(torch.tensor(sizes)), 30 * torch.randn(sum(sizes))
     assert torch.equal(from_padded(to_padded(scores, segments), segments), scores)
     expected = torch.cat([part.softmax(0) for part in scores.split(sizes)])
-    assert_close(segment_softmax(scores, segments), expected)
+    for gradients in (True, False):  # for all tokens at once, and a call for each run of equally long sequences
+        with torch.set_grad_enabled(gradients):
+            assert_close(segment_softmax(scores, segments), expected)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import families, family
+from adapler.backbones import families, pieces
 from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import WIDTH, tiny_adapler
@@ -29,7 +29,7 @@ def test_a_layer_equals_transformers_own(name: str, rows: int, monkeypatch: pyte
     torch.manual_seed(0)
     hidden = torch.randn(1, sum(SIZES), WIDTH)
     whole = run(classifier, hidden)  # with gradients: transformers' own code, in one piece
-    monkeypatch.setattr(family, "ROWS", rows)
+    monkeypatch.setattr(pieces, "ROWS", rows)
     with torch.no_grad():
         assert_close(run(classifier, hidden), whole.detach(), atol=1e-6, rtol=1e-5)
 
@@ -42,10 +42,10 @@ def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     types = torch.tensor([[0] * 6 + [1] * 5])
     types = types if getattr(classifier.config, "type_vocab_size", 0) > 1 else torch.zeros_like(types)
     whole = families.embed(classifier, ids, positions=positions, token_type_ids=types)
-    monkeypatch.setattr(family, "ROWS", 4)
+    monkeypatch.setattr(pieces, "ROWS", 4)
     with torch.no_grad():
-        pieces = families.embed(classifier, ids, positions=positions, token_type_ids=types)
-    assert_close(pieces, whole, atol=1e-6, rtol=1e-5)  # a product of fewer rows may be another kernel's
+        found = families.embed(classifier, ids, positions=positions, token_type_ids=types)
+    assert_close(found, whole, atol=1e-6, rtol=1e-5)  # a product of fewer rows may be another kernel's
 
 
 def test_rows_of_half_precision_come_in_few_numbers() -> None:
@@ -58,19 +58,31 @@ def test_rows_of_half_precision_come_in_few_numbers() -> None:
 
     for number in range(1, 40):
         rows = torch.randn(1, number, WIDTH, dtype=torch.bfloat16)
-        assert torch.equal(family.in_pieces(double, rows)[0], 2 * rows)
+        assert torch.equal(pieces.in_pieces(double, rows)[0], 2 * rows)
     assert set(seen) == {32, 64}
     seen.clear()
-    family.in_pieces(double, torch.randn(1, 2 * family.ROWS + 7, WIDTH))
-    assert seen == [family.ROWS, family.ROWS, 7]
+    pieces.in_pieces(double, torch.randn(1, 2 * pieces.ROWS + 7, WIDTH))
+    assert seen == [pieces.ROWS, pieces.ROWS, 7]
 
 
 def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(family, "ROWS", 2)
+    monkeypatch.setattr(pieces, "ROWS", 2)
     classifier = tiny_adapler("bert").backbone
     seen = []
     layer = families.layers_of(classifier)[0]
     handle = layer.register_forward_hook(lambda module, arguments, output: seen.append(output.shape))
+    with torch.no_grad():
+        run(classifier, torch.randn(1, sum(SIZES), WIDTH))
+    handle.remove()
+    assert seen == [(1, sum(SIZES), WIDTH)]
+
+
+def test_a_hook_in_a_part_of_a_layer_is_called_too() -> None:
+    """Projections that are called one by one would miss a hook of the module around them."""
+    classifier = tiny_adapler("bert").backbone
+    seen = []
+    attention = families.layers_of(classifier)[0].attention.self
+    handle = attention.register_forward_hook(lambda module, arguments, output: seen.append(output[0].shape))
     with torch.no_grad():
         run(classifier, torch.randn(1, sum(SIZES), WIDTH))
     handle.remove()

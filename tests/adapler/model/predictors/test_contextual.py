@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from adapler.backbones import pieces
 from adapler.backbones.packing import Segments
 from adapler.model.predictors import ContextualPredictor, ContributionPredictor, PackedRow
 from tests.conftest import LAYERS, random_batch, tiny_adapler
@@ -69,6 +70,27 @@ def test_neighbours_equal_a_plain_search(kept: list[set[int]], random: object) -
     for token, (b, column) in enumerate(cells):
         expected = [cells.index((b, column + d)) if (b, column + d) in cells else len(cells) for d in distances]
         assert found[token].tolist() == expected
+
+
+def test_neighbours_are_looked_for_once() -> None:
+    """Layers that drop nothing share a row."""
+    row = row_of([3, 2], [0, 1, 2, 3, 4])
+    assert row.neighbours((-1, 1)) is row.neighbours([-1, 1])
+    assert row.neighbours((1,)).tolist() == [[1], [2], [5], [4], [5]]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 100])
+def test_pieces_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without gradients a CPU reads a few tokens at a time, across the borders of the texts."""
+    torch.manual_seed(0)
+    made = ContextualPredictor(6, contribution_hidden_size=4)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter)
+    states, row = torch.randn(11, 6), row_of([7, 1, 3], [0, 1, 2, 4, 5, 9, 10, 20, 30, 31, 33])
+    whole = made(states, row)
+    monkeypatch.setattr(pieces, "ROWS", rows)
+    with torch.no_grad():
+        assert_close(made(states, row), whole.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_it_starts_where_the_perceptron_starts() -> None:
