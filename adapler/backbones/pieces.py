@@ -13,8 +13,10 @@ from torch import Tensor
 # Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
 ROWS = 1024
 # In half precision a CPU's matrix products are compiled for every new number of rows (about 1 ms and 0.9 MB each, and
-# the number of tokens that stay is always a new one). So numbers of rows are multiples of this.
-GRAIN = 32
+# the number of tokens that stay is always a new one). So numbers of rows are multiples of GRAIN; up to FEW rows, where
+# one product more or less shows, of FINE_GRAIN: 48 numbers in all.
+GRAIN, FINE_GRAIN = 32, 16
+FEW = 512
 
 
 def computes_in_pieces(tensor: Tensor) -> bool:
@@ -48,7 +50,7 @@ def in_pieces(function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tup
     for start in range(0, rows[0].shape[1], ROWS):
         parts = [row[:, start : start + ROWS] for row in rows]
         size = parts[0].shape[1]
-        zeros = -size % GRAIN if half else 0
+        zeros = -size % (FINE_GRAIN if size <= FEW else GRAIN) if half else 0
         if zeros:
             parts = [torch.cat([part, part.new_zeros(1, zeros, *part.shape[2:])], dim=1) for part in parts]
         found.append(tuple(out[:, :size] for out in function(*parts)))
