@@ -123,7 +123,7 @@ def from_padded(padded: Tensor, segments: Segments) -> Tensor:
 def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
     """Softmax of (T,) scores within each sequence."""
     if computes_in_pieces(scores):  # a call for each run of equally long sequences takes less than eight for all tokens
-        runs = scores.split([count * size for count, size in segments.runs])
+        runs = torch.split(scores, [count * size for count, size in segments.runs])
         parts = [part.view(run).softmax(-1).view(-1) for part, run in zip(runs, segments.runs, strict=True)]
         return joined(parts)
     top = scores.new_full((len(segments.lengths),), float("-inf"))

@@ -26,7 +26,7 @@ def computes_in_pieces(tensor: Tensor) -> bool:
 
 def pieces(rows: Tensor) -> Sequence[Tensor]:
     """(T, ...) as pieces of `ROWS` tokens, each (t, ...); a single one where work is not done in pieces."""
-    return rows.split(ROWS) if len(rows) > ROWS and computes_in_pieces(rows) else (rows,)
+    return torch.split(rows, ROWS) if len(rows) > ROWS and computes_in_pieces(rows) else (rows,)
 
 
 def joined(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:

@@ -54,7 +54,7 @@ class _Row:
         """Leave only the tokens at `kept`, (n,); gives them in the order that the row has now."""
         segments, self.sequence, moved = _grouped(self.segments.select(kept), self.sequence)
         kept = kept if moved is None else kept[moved]
-        self.packed, self.positions = PackedRow(segments, self.place[kept]), self.positions[:, kept]
+        self.packed, self.positions = self.packed.select(kept, segments), self.positions[:, kept]
         return kept
 
 

@@ -45,6 +45,16 @@ class PackedRow:
         place = torch.arange(len(states), device=states.device)
         return cls(Segments(torch.full_like(place[:1], states.shape[0])), place)
 
+    def select(self, kept: Tensor, segments: Segments) -> PackedRow:
+        """The row of the tokens at `kept`, (n,) long, which lie in `segments`; it knows the same neighbours."""
+        row = PackedRow(segments, self.place[kept], None if self.presence is None else self.presence[kept])
+        if self._found:
+            left = kept.shape[0]
+            number = kept.new_full((self.place.shape[0] + 1,), left)  # of each token in the new row; of none: n
+            number.index_copy_(0, kept, torch.arange(left, device=kept.device))
+            row._found.update((distances, number[found[kept]]) for distances, found in self._found.items())
+        return row
+
     def weighted(self, values: Tensor) -> Tensor:
         """(T, ...) values times each token's presence."""
         if self.presence is None:

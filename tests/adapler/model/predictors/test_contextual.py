@@ -79,6 +79,25 @@ def test_neighbours_are_looked_for_once() -> None:
     assert row.neighbours((1,)).tolist() == [[1], [2], [5], [4], [5]]
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=8), min_size=1, max_size=4), st.booleans())
+def test_neighbours_of_the_tokens_that_are_left(stays: list[list[bool]], turned: bool) -> None:
+    """A row that was selected from another one knows what a search would find, in another order too."""
+    sizes = [len(one) for one in stays]
+    row = row_of(sizes, list(range(sum(sizes))))
+    row.neighbours((-2, -1, 1, 2))
+    kept = [
+        [sum(sizes[:b]) + at for at, stay in enumerate(one) if stay or at == 0]  # [CLS] is always there
+        for b, one in enumerate(stays)
+    ]
+    kept = kept[::-1] if turned else kept
+    index = torch.tensor([token for text in kept for token in text])
+    left = row.select(index, Segments(torch.tensor([len(text) for text in kept])))
+    again = row_of([len(text) for text in kept], left.place.tolist())
+    assert torch.equal(left.neighbours((-2, -1, 1, 2)), again.neighbours((-2, -1, 1, 2)))
+    assert left.neighbours((3,)).shape == (len(index), 1), "what was not asked before is looked for"
+
+
 @pytest.mark.parametrize("rows", [1, 4, 100])
 def test_pieces_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without gradients a CPU reads a few tokens at a time, across the borders of the texts."""
