@@ -13,7 +13,7 @@ from transformers.activations import ACT2FN
 from adapler.backbones.pieces import joined, pieces
 from adapler.model.predictors.mlp import ContributionPredictor, ExactLinear
 from adapler.model.predictors.registry import Cost, Predictor, predictor
-from adapler.model.predictors.row import PackedRow
+from adapler.model.predictors.row import PackedRow, exact_dtype
 
 NEIGHBOURS = (-2, -1, 1, 2)  # distances in the input; a convolution of width 5 together with the token itself
 
@@ -52,6 +52,8 @@ class ContextualPredictor(Predictor):
     def forward(self, hidden: Tensor, row: PackedRow | None = None) -> Tensor:
         """Scores before the softmax: (T, D) -> (T,). Without a row the states are those of one whole text."""
         row = PackedRow.of_one_text(hidden) if row is None else row
+        if len(pieces(hidden)) == 1:  # of several pieces each is converted where it is read, while it is in the cache
+            hidden = hidden.to(exact_dtype(hidden))
         units = joined([self.dense(part) for part in pieces(hidden)])  # (T, H)
         whole = self.mean(row.mean(hidden))  # (B, D) -> (B, H)
         # Where there is no neighbour, the index is that of a row of zeros.
