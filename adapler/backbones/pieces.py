@@ -26,7 +26,8 @@ def computes_in_pieces(tensor: Tensor) -> bool:
 
 def pieces(rows: Tensor) -> Sequence[Tensor]:
     """(T, ...) as pieces of `ROWS` tokens, each (t, ...); a single one where work is not done in pieces."""
-    return torch.split(rows, ROWS) if len(rows) > ROWS and computes_in_pieces(rows) else (rows,)
+    # In this order: the exporter to ONNX cannot compare a number of tokens that depends on the data.
+    return torch.split(rows, ROWS) if computes_in_pieces(rows) and len(rows) > ROWS else (rows,)
 
 
 def joined(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:
