@@ -12,9 +12,9 @@ from torch import Tensor
 
 # Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
 ROWS = 1024
-# In half precision a CPU's matrix products are compiled for every new number of rows (about 1 ms and 0.9 MB each, and
-# the number of tokens that stay is always a new one). So numbers of rows are multiples of GRAIN; up to FEW rows, where
-# one product more or less shows, of FINE_GRAIN: 48 numbers in all.
+# In half precision a CPU's matrix products are compiled for every new number of rows (.5 to 1 ms and .6 to .9 MB each,
+# and the number of tokens that stay is always a new one). So numbers of rows are multiples of GRAIN; up to FEW rows,
+# where one product more or less shows, of FINE_GRAIN: 48 numbers in all.
 GRAIN, FINE_GRAIN = 32, 16
 FEW = 512
 
