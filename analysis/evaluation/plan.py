@@ -98,9 +98,10 @@ class Plan:
             alignment = self._align(example)
             self.account += alignment.account
             units = self._units(alignment)
-            outline = _outline(alignment, why_skipped(units, all_rationale=self.all_rationale))
+            unjudged = why_skipped(units, all_rationale=self.all_rationale)
+            outline = _outline(alignment, unjudged if settings.needs_rationale else None)
             outlines.append(outline)
-            if outline.skipped is None:
+            if unjudged is None:
                 judged = self._judged(units)
                 self.windows_skipped += len(units) - len(judged)
                 self.densities[i] = np.mean([pl.density(labels) for labels in judged])

@@ -194,6 +194,11 @@ class Settings:
         """Those that do not."""
         return tuple(name for name in self.metrics if get_metric(name).function is not None)
 
+    @property
+    def needs_rationale(self) -> bool:
+        """Whether a document without a human rationale is skipped: not where all metrics ask the model alone."""
+        return bool(self.plain_metrics) or any(get_metric(name).uses_density for name in self.metrics)
+
     def check_layers(self, n_layers: int) -> None:
         """ArgumentError for a layer that the model does not have."""
         layers = [("faithfulness_layers", layer) for layer in self.faithfulness_layers or ()]

@@ -109,6 +109,17 @@ def test_faithfulness(adapler_folder: Path, corpus_folder: Path, tiny_tokenizer:
     assert -1 <= value(result, "random", 2, "neg_1", "loo_kendall") <= 1
 
 
+def test_faithfulness_alone_needs_no_rationale(adapler_folder: Path, corpus_folder: Path) -> None:
+    names = ["aopc_comprehensiveness", "naopc_sufficiency"]
+    alone = run(adapler_folder, corpus_folder, methods=["saliency"], metrics=names)
+    assert alone.n_skipped == 0 and not np.isnan(alone.values[..., 0]).any()
+    both = run(adapler_folder, corpus_folder, methods=["saliency"], metrics=[*names, "average_precision"])
+    scored = [i for i, document in enumerate(both.documents) if document.skipped is None]
+    assert 0 < len(scored) < len(both.documents), "a metric that compares with rationales skips some"
+    assert np.array_equal(alone.values[:, :, scored], both.values[:, :, scored, :2], equal_nan=True)
+    assert alone.meta["density"] == both.meta["density"], "of the documents that have a rationale"
+
+
 def test_protocols_fix_and_options_override(adapler_folder: Path, corpus_folder: Path) -> None:
     short = {"methods": ["random"], "faithfulness_layers": [0]}
     eraser = run(adapler_folder, corpus_folder, protocol="eraser", **short)
