@@ -6,7 +6,7 @@ Dimensions: B sequences, T tokens of a packed row, D hidden size, H hidden units
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import embedding, pad
+from torch.nn.functional import pad
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
@@ -61,8 +61,9 @@ class ContextualPredictor(Predictor):
         found = row.neighbours(NEIGHBOURS)  # (T, K)
         scores: list[Tensor] = []
         for part, owner, near in zip(pieces(units), pieces(row.segments.owner), pieces(found), strict=True):
-            # `embedding` takes rows in half the time of an index.
-            seen = part + embedding(owner, whole) + self.near(embedding(near, around).flatten(1))  # (t, K, H) -> (t, H)
+            # `index_select` takes rows in half the time of an index, and its gradient in a tenth of `embedding`'s.
+            neighbours = around.index_select(0, near.flatten()).view(-1, near.shape[1] * around.shape[1])  # (t, K H)
+            seen = part + whole.index_select(0, owner) + self.near(neighbours)  # (t, H)
             scores.append(self.score(self.activation(seen)).squeeze(-1))
         return joined(scores)  # (T,)
 
