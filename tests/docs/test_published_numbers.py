@@ -132,6 +132,17 @@ def test_the_table_of_all_reviews(split: str, row: str, file: str) -> None:
     assert cells(line)[1:] == row_of(*accuracies(split, "contextual", "decomposition", file=f"all-reviews{file}.csv"))
 
 
+def test_the_table_of_the_base_size_model() -> None:
+    folder = RESULTS.parent / "movies-mpnet"
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [cells(line) for line in lines if line.startswith("| ") and line.rstrip().endswith("x |")]
+    splits = [json.loads((folder / f"evaluation-{name}.json").read_text()) for name in ("validation", "test")]
+    expected = [[text for split in splits for text in (short(split["none"]["score"]), "1.00x")]]
+    for validation, test in zip(splits[0]["hard"], splits[1]["hard"], strict=True):
+        expected.append([t for p in (validation, test) for t in (short(p["score"]), f"{p['speedup']:.2f}x")])
+    assert [row[-4:] for row in rows] == expected
+
+
 def test_the_accuracies_at_equal_speed_of_the_first_page() -> None:
     text = re.sub(r"\s+", " ", README)
     for name, predictor, target in (("target", "mlp", "saliency"), ("ours", "contextual", "decomposition")):
