@@ -200,3 +200,31 @@ def test_the_times_of_the_embedded_model() -> None:
         digits = len(batches.rstrip("x").partition(".")[2])
         assert batches == f"{none['milliseconds'] / point['milliseconds']:.{digits}f}x"
         assert single == f"{none['milliseconds_single'] / point['milliseconds_single']:.{digits}f}x"
+
+
+def test_the_training_epochs_of_the_page_on_performance() -> None:
+    [run] = json.loads((ROOT / "results" / "performance" / "training.json").read_text())
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for kind in ("full training", "post hoc"):
+        for when in ("first", "last"):
+            row = cells(next(line for line in text.splitlines() if line.startswith(f"| {kind}, {when} |")))[2:]
+            for routing, shown in (("exact", row[:3]), ("local", row[3:])):
+                epoch = run["epochs"][f"{kind.removesuffix(' training')}, {when}, {routing}"]
+                numbers = [epoch["ratio"], epoch["ratio_min"], epoch["ratio_max"], epoch["flops_ratio"]]
+                ratio, low, high, flops = (f"{number:.2f}".removeprefix("0") for number in numbers)
+                assert shown == [ratio, f"{low}-{high}", flops]
+
+
+def test_the_turns_of_the_page_on_performance() -> None:
+    rows = json.loads((ROOT / "results" / "performance" / "inference-epyc.json").read_text())
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = text[text.index("inference-epyc.json") :]
+    for name, system in (("AdapLeR, scale 1", "adapler 1"), ("AdapLeR, scale 0", "adapler 0")):
+        for dtype in ("float32", "bfloat16"):
+            line = next(line for line in table.splitlines() if line.startswith(f"| {name} | {dtype} |"))
+            row = next(one for one in rows if one["system"] == system and one["dtype"] == dtype)
+            shown = [cell.replace("*", "").split(" [")[0] for cell in cells(line)[2:]]
+            ratios = [
+                row[f"over {base}"]["median"] for base in ("sorted float32", f"sorted {dtype}", f"packed {dtype}")
+            ]
+            assert shown == [f"{row['ms']['median']:.1f}", *(f"{ratio:.2f}x" for ratio in ratios)]
