@@ -174,15 +174,18 @@ def max_positions(config: Any) -> int:
     return int(config.max_position_embeddings) - first_position(config)
 
 
-def unchunk(classifier: PreTrainedModel) -> None:
-    """Switch off `chunk_size_feed_forward`, which saves memory and changes no number.
+def ready(classifier: PreTrainedModel) -> PreTrainedModel:
+    """A classifier whose layers run on packed rows, in place; what it computes elsewhere stays the same.
 
-    It needs a number of tokens that is a multiple of the chunk, which removal does not leave.
+    `chunk_size_feed_forward`, which saves memory and changes no number, is off: it needs a number of tokens that is a
+    multiple of the chunk, which removal does not leave.
     """
+    classifier.config._attn_implementation = family_of(classifier.config).implementation
     classifier.config.chunk_size_feed_forward = 0
     for module in classifier.modules():
         if hasattr(module, "chunk_size_feed_forward"):
             module.chunk_size_feed_forward = 0
+    return classifier
 
 
 def encoder_of(classifier: PreTrainedModel) -> Any:
@@ -227,10 +230,7 @@ def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
 
 def train_packed(classifier: PreTrainedModel) -> None:
     """Make a classifier ready to be fine-tuned by `plain_pass`; see Family.hold_pairwise."""
-    family = family_of(classifier.config)
-    classifier.config._attn_implementation = family.implementation
-    unchunk(classifier)
-    family.hold_pairwise(encoder_of(classifier))
+    family_of(classifier.config).hold_pairwise(encoder_of(ready(classifier)))
 
 
 def run_layer(

@@ -57,10 +57,8 @@ class InferenceClassifier(nn.Module):
             ArgumentError: another dtype.
         """
         super().__init__()
-        self.classifier = inference_copy(classifier, dtype=dtype)
+        self.classifier = families.ready(inference_copy(classifier, dtype=dtype))
         self.config = self.classifier.config
-        self.config._attn_implementation = families.family_of(self.config).implementation
-        families.unchunk(self.classifier)
         self.eval()
 
     @property

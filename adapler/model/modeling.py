@@ -65,10 +65,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         families.check_task(config.backbone_config)
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
-        self.backbone = backbone
+        self.backbone = families.ready(backbone)
         family = families.family_of(self.backbone.config)
-        self.backbone.config._attn_implementation = family.implementation
-        families.unchunk(self.backbone)
         self.num_layers = len(families.layers_of(self.backbone))
         if config.policy == ContributionPolicy.name:
             kind, activation = predictor_class(config.predictor), getattr(self.backbone.config, family.activation)

@@ -78,7 +78,7 @@ class DistilBertTraining(PolicyTraining):
         source = load_classifier(self.work.start, labels=list(self.work.task.labels))
         if not is_fine_tuned(read_config(self.work.start)):
             reinitialise_head(source, mode=self.work.reinit_head, fine_tuned=False)
-        return ready(make_student(source))
+        return families.ready(make_student(source))
 
     def stages(self) -> tuple[Stage, ...]:
         """See the class."""
@@ -97,7 +97,7 @@ class DistilBertTraining(PolicyTraining):
 
     def load(self, folder: str | Path) -> PreTrainedModel:
         """The student that the stage saved."""
-        return ready(load_classifier(folder))
+        return families.ready(load_classifier(folder))
 
     def facts(self, model: Any) -> dict[str, Any]:
         """The layers that the student began with, and the teacher's configuration, which FLOPs count against."""
@@ -143,10 +143,3 @@ def student_speedup(teacher: Any, student: Any, lengths_in: Tensor, *, conventio
     """FLOPs of one plain classifier over another's, from their configurations, on texts of (B,) tokens."""
     theirs, own = (backbone_flops(one, lengths_in, convention=convention).sum() for one in (teacher, student))
     return float(theirs / own)
-
-
-def ready(classifier: PreTrainedModel) -> PreTrainedModel:
-    """A classifier for `plain_pass`, as AdapLeR's backbone is; what it computes elsewhere stays the same."""
-    classifier.config._attn_implementation = families.family_of(classifier.config).implementation
-    families.unchunk(classifier)
-    return classifier

@@ -36,6 +36,4 @@ def teacher_of(model: Any, teacher: PreTrainedModel | None, *, objectives: Objec
         theirs, ours = getattr(teacher.config, field), getattr(student, field)
         if theirs != ours:
             raise ArgumentError(f"{name}: the teacher has {field} {theirs}, the model {ours}")
-    teacher.config._attn_implementation = families.family_of(teacher.config).implementation
-    families.unchunk(teacher)
-    return teacher.requires_grad_(False).eval()
+    return families.ready(teacher).requires_grad_(False).eval()

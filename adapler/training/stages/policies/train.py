@@ -208,9 +208,7 @@ def _finish(
 def _teacher(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> PreTrainedModel:
     """The fine-tuned classifier, ready for `plain_pass`."""
     teacher = load_fine_tuned(classifier, prepared.task, execution=execution)
-    teacher.config._attn_implementation = families.family_of(teacher.config).implementation
-    families.unchunk(teacher)
-    return teacher.requires_grad_(False).eval()
+    return families.ready(teacher).requires_grad_(False).eval()
 
 
 def evaluate_policy(training: PolicyTraining, model: Any, prepared: Prepared, *, split: str) -> dict[str, Any]:
