@@ -8,6 +8,8 @@
 Baselines: `transformers`, what a user would write (AutoModelForSequenceClassification, SDPA attention, inference_mode,
 padded batches in input order); `sorted`, the same on batches sorted by length; `packed`, the same weights through
 AdapLeR's packed path without removal. Over padded batches alone, AdapLeR would be credited with the removal of padding.
+`ceiling 1` is the most that dropping tokens could give on this machine with these kernels: the packed layers on as many
+tokens as AdapLeR at scale 1 keeps, without predictors, without choosing or moving a token, without scores.
 `--compare-dtypes` measures no time: it says how often labels and kept tokens differ between bfloat16 and float32.
 """
 
@@ -24,8 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.backbones import families
+from adapler.backbones.packing import Segments
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.distributed import device
@@ -52,6 +57,7 @@ def arguments() -> argparse.Namespace:
     add("--dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16, or several of them")
     add("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     add("--rounds", type=int, default=5, help="rounds that count, after one that warms up (default: 5)")
+    add("--ceiling", action="store_true", help="also the layers alone on as many tokens as each scale keeps")
     add("--compare-dtypes", action="store_true", help="agreement of bfloat16 with float32 instead of times")
     add("--output", type=Path, help="write everything to this JSON file")
     return parser.parse_args()
@@ -78,8 +84,43 @@ def run(model: Any, rows: list[Any], batches: list[list[int]], *, pad: int, **op
         ]
 
 
+class Ceiling:
+    """The packed backbone on the numbers of tokens that AdapLeR keeps, and nothing else. Its logits mean nothing.
+
+    Each layer takes the first tokens of the row, as many as AdapLeR kept there, with the lengths of its sequences known
+    before. What is missing here from the speedup that the FLOPs promise, the kernels lose on fewer tokens.
+    """
+
+    def __init__(self, model: Any, *, scale: float) -> None:
+        self.model, self.scale = model, scale
+        self.device, self.config = model.device, model.config
+        self.kept: dict[bytes, list[Segments]] = {}  # by batch: the sequences that enter each layer
+
+    def lengths(self, batch: dict[str, Tensor]) -> list[Segments]:
+        """The sequences that enter each layer, longest first; found once for a batch, in the round that warms up."""
+        name = batch["input_ids"].cpu().numpy().tobytes()
+        if name not in self.kept:
+            entered = self.model(**batch, removal="hard", threshold_scale=self.scale).lengths  # (B, L)
+            self.kept[name] = [Segments(one.sort(descending=True).values) for one in entered.T]
+        return self.kept[name]
+
+    def __call__(self, **batch: Tensor) -> Tensor:
+        kept, backbone = self.lengths(batch), self.model.backbone
+        place = batch["attention_mask"].flatten().nonzero()[:, 0]  # (T,)
+        positions = families.position_ids(backbone, batch["attention_mask"]).flatten()[place][None]  # (1, T)
+        ids = batch["input_ids"].flatten()[place][None]
+        hidden = families.embed(backbone, ids, positions=positions, token_type_ids=None)  # (1, T, D)
+        for index, segments in enumerate(kept):
+            at = positions[:, : len(segments.owner)]
+            run = partial(families.run_layer, backbone, index)
+            if index == len(kept) - 1:
+                run = partial(families.run_last_layer, backbone)
+            hidden = run(hidden[:, : at.shape[1]], positions=at, segments=segments)
+        return families.head(backbone, hidden[0])  # (B, C)
+
+
 def systems(
-    folder: Path, scales: list[float], dtypes: list[str], where: torch.device
+    folder: Path, scales: list[float], dtypes: list[str], where: torch.device, *, ceiling: bool
 ) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
     """(name, dtype, model, its arguments)."""
     model = AdapLeRForSequenceClassification.from_pretrained(folder).eval().to(where)
@@ -97,6 +138,8 @@ def systems(
         yield PACKED, dtype, fast, {"removal": "none"}
         for scale in scales:
             yield f"adapler {scale:g}", dtype, fast, {"removal": "hard", "threshold_scale": scale}
+            if ceiling and scale:
+                yield f"ceiling {scale:g}", dtype, Ceiling(fast, scale=scale), {}
 
 
 def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: str, pad: int) -> list[dict[str, Any]]:
@@ -120,13 +163,15 @@ def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: 
                 seconds[number].append(time.perf_counter() - start)
             else:  # the first round warms up
                 outputs.append(result)
-    table = []
+    table: list[dict[str, Any]] = []
     for number, (name, dtype, model, _) in enumerate(named):
         flops: dict[str, float | None] = dict.fromkeys(CONVENTIONS)
         if name.startswith("adapler"):
             entered = torch.cat([out.lengths.cpu() for out in outputs[number]])
             lengths_in = torch.tensor([lengths[row] for group in orders[number] for row in group])
             flops = {kind: speedup(model.config, lengths_in, entered, convention=kind) for kind in CONVENTIONS}
+        elif name.startswith("ceiling"):  # of the model before it, whose tokens it takes
+            flops = table[-1]["flops"]
         row: dict[str, Any] = {"system": name, "dtype": dtype, "batch": batch, "flops": flops}
         row["ms"] = spread([1000 * one / len(rows) for one in seconds[number]])
         for base in ("sorted float32", f"sorted {dtype}", f"{PACKED} {dtype}"):
@@ -200,7 +245,7 @@ def main() -> int:
             continue
         dtypes = list(dict.fromkeys(choose_dtype(name, where) for name in args.dtype))
         print(", ".join(describe_dtype(name, where) for name in args.dtype))
-        named = list(systems(args.model, args.scales, dtypes, where))
+        named = list(systems(args.model, args.scales, dtypes, where, ceiling=args.ceiling))
         for threads in args.threads:
             torch.set_num_threads(threads)
             for batch in args.batches:

@@ -136,14 +136,16 @@ def facts_of(task: str, settings: Settings) -> TaskFacts:
     """Read a task and measure the lengths of a sample of its rows.
 
     Raises:
-        ArgumentError: no test split. DataError: from the readers.
+        ArgumentError: no test split, or a backbone that is an AdapLeR model. DataError: from the readers.
     """
+    config = read_config(settings.backbone)
+    if config.model_type == "adapler":
+        raise ArgumentError(f"--backbone: {settings.backbone} is an AdapLeR model, and a pre-trained encoder is needed")
     data = data_of(task, root=settings.root, given=settings.data)
     loaded = load_task(data)
     if "test" not in loaded.dataset:
         raise ArgumentError(f"--tasks: {task} ({data}) has no test split, so there is nothing to report")
     tokenizer = load_tokenizer(settings.backbone, words=loaded.is_split_into_words)
-    config = read_config(settings.backbone)
     rows, lengths, flops = {}, {}, {}
     for split in ("train", "validation", "test"):
         dataset = loaded.dataset[split]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapler.errors import ArgumentError
-from benchmarks.tradeoff.plan import RATE, Job, Rates, Settings, TaskFacts, epochs_of, table_of
+from benchmarks.tradeoff.plan import RATE, Job, Rates, Settings, TaskFacts, epochs_of, facts_of, table_of
 from benchmarks.tradeoff.systems import Recipe, cost_of, read_system_recipe, system_of
 from benchmarks.tradeoff.work import training_command
 from tests.test_layering import ROOT
@@ -95,3 +95,11 @@ def test_a_quick_run_shortens_every_stage() -> None:
     at = words.index("--policy-epochs")
     assert words[at + 1 : at + 3] == ["1", "1"] and words[at + 3 :] == []
     assert "--policy-epochs" not in training_command(job("adapler", recipe()), settings, budget=0.1)
+
+
+def test_a_backbone_that_is_an_adapler_model_is_refused() -> None:
+    given = Settings(
+        tasks=("mrpc",), systems=("power",), seeds=(1,), backbone=str(ROOT / "checkpoints" / "movies-minilm"), name="x"
+    )
+    with pytest.raises(ArgumentError, match="^--backbone: .*movies-minilm is an AdapLeR model"):
+        facts_of("mrpc", given)
