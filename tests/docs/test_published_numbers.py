@@ -228,3 +228,18 @@ def test_the_turns_of_the_page_on_performance() -> None:
                 row[f"over {base}"]["median"] for base in ("sorted float32", f"sorted {dtype}", f"packed {dtype}")
             ]
             assert shown == [f"{row['ms']['median']:.1f}", *(f"{ratio:.2f}x" for ratio in ratios)]
+
+
+def test_the_table_of_faithfulness_on_short_texts() -> None:
+    folder = ROOT / "results" / "faithfulness"
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    rows = {cells(line)[0].strip("`"): cells(line)[1:] for line in page.splitlines() if line.startswith("| `")}
+    assert len(rows) == 18
+    kinds = ("aopc_comprehensiveness", "aopc_sufficiency", "naopc_comprehensiveness", "naopc_sufficiency")
+    means = [
+        pd.read_csv(folder / corpus / "layers.csv").groupby(["method", "metric"])["mean"].mean()
+        for corpus in ("sst2", "hatexplain")
+    ]
+    for method, written in rows.items():
+        values = [table[method, kind] for table in means for kind in kinds]
+        assert written == [f"{value:.3f}".replace("-0.", "-.").removeprefix("0") for value in values], method
