@@ -1,4 +1,4 @@
-"""The script that runs all benchmarks on a GPU machine: what it would run can be run."""
+"""The script for a GPU machine runs what it says; the ceiling of inference is the layers alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+
+import torch
+
+from adapler import AdapLeRForSequenceClassification
+from benchmarks.inference import Ceiling
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
@@ -53,3 +58,19 @@ def test_a_benchmark_that_fails_ends_no_other(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "training.txt").read_text() == "broken\n" and (
         tmp_path / "out" / "attribution.txt"
     ).exists()
+
+
+def test_the_ceiling_is_the_packed_backbone_where_nothing_is_dropped() -> None:
+    model = AdapLeRForSequenceClassification.from_pretrained(ROOT / "checkpoints" / "movies-minilm").eval()
+    mask = (torch.arange(40) < torch.tensor([40, 31, 31, 12])[:, None]).long()  # longest first, as in the benchmark
+    ids = torch.randint(1000, 20000, mask.shape, generator=torch.Generator().manual_seed(0)) * mask
+    batch = {"input_ids": ids, "attention_mask": mask}
+    with torch.inference_mode():
+        whole = model(**batch, removal="none").logits
+        torch.testing.assert_close(Ceiling(model, scale=0)(**batch), whole)
+        fewer = Ceiling(model, scale=1)
+        fewer(**batch)
+        lengths = model(**batch, removal="hard").lengths  # (B, L)
+    [kept] = fewer.kept.values()
+    assert [one.sizes for one in kept] == [sorted(column, reverse=True) for column in lengths.T.tolist()]
+    assert sum(kept[-1].sizes) < mask.sum()

@@ -243,3 +243,47 @@ def test_the_table_of_faithfulness_on_short_texts() -> None:
     for method, written in rows.items():
         values = [table[method, kind] for table in means for kind in kinds]
         assert written == [f"{value:.3f}".replace("-0.", "-.").removeprefix("0") for value in values], method
+
+
+def at_speeds(file: str, row: str, split: str, *, speeds: tuple[float, ...]) -> list[list[float]]:
+    """Each seed's accuracies at the speeds, interpolated as in `accuracies`."""
+    table = pd.read_csv(RESULTS / "predictors" / file)
+    rows = table[(table["split"] == split) & (table["row"] == row)]
+    curves = [group.sort_values("speedup") for _, group in rows.groupby("seed")]
+    return [np.interp(np.log(speeds), np.log(curve["speedup"]), curve["accuracy"]).tolist() for curve in curves]
+
+
+@pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp"])
+def test_the_table_of_what_each_part_brings(row: str) -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
+    for line, split in zip(lines, ("validation", "test"), strict=True):
+        values = at_speeds("ablation.csv", row, split, speeds=SPEEDS[:4])
+        assert cells(line)[1:] == row_of(len(values), values)
+
+
+def test_the_table_of_full_training() -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.split("## Full training")[1].splitlines() if line.startswith("| ")][2:]
+    for number, line in enumerate(lines):
+        row, split = ("full", "full-distillation")[number // 2], ("validation", "test")[number % 2]
+        [values] = at_speeds("full.csv", row, split, speeds=SPEEDS)
+        assert cells(line)[1:] == [short(value) for value in values]
+    assert len(lines) == 4
+
+
+def test_the_table_of_the_ceiling() -> None:
+    rows = json.loads((ROOT / "results" / "performance" / "inference-ceiling.json").read_text())
+    share = {
+        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): f"{ratio:.2f}".removeprefix("0")
+        for row in rows
+        if row["flops"]["executed"]
+        and (ratio := row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"])
+    }
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    kinds = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
+    for title, key in {**kinds, "reviews one by one": ("movies", "1")}.items():
+        [line] = [line for line in page.splitlines() if line.startswith(f"| {title} |")]
+        columns = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
+        expected = [f"{share[*key, 'adapler 1', *one]} ({share[*key, 'ceiling 1', *one]})" for one in columns]
+        assert cells(line)[2:] == expected, title
