@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
+from adapler.backbones.pieces import computes_in_float32, sdpa
 from adapler.backbones.positional.pairwise import pairwise_attention, window
 from adapler.errors import ArgumentError
 from adapler.precision import AMPERE
@@ -58,7 +59,7 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
 def _run_attention(query: Tensor, key: Tensor, value: Tensor, *, run: tuple[int, int], scale: float) -> Tensor:
     """Attention within sequences of one length: (1, H, t, E) -> (t, H, E)."""
     q, k, v = (x.reshape(x.shape[1], *run, x.shape[-1]).transpose(0, 1) for x in (query, key, value))  # (b, H, n, E)
-    return scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
+    return sdpa(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
 
 
 def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias: Tensor | None = None) -> Tensor:
@@ -228,13 +229,23 @@ def adapler_attention(
     elif segments is not None:
         out = packed_attention(query, key, value, segments=segments, scale=scale)
     else:
-        return cast(
-            tuple[Tensor, None],
-            sdpa_attention_forward(
-                module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
-            ),
+        return _unpacked_attention(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
     return out.transpose(1, 2).contiguous(), None  # (B, N, H, E)
+
+
+def _unpacked_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """What transformers' "sdpa" computes, (B, N, H, E), in the format whose gradient is fast; see pieces.SHORT."""
+    if not computes_in_float32(query, key, value):
+        return cast(tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, mask, **kwargs))
+    if mask is not None and mask.is_floating_point():
+        mask = mask.float()
+    with torch.autocast("cpu", enabled=False):
+        out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
+    return out.to(query.dtype), None
 
 
 AttentionInterface.register(ATTENTION, adapler_attention)

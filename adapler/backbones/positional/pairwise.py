@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from adapler.backbones.packing import Segments
+from adapler.backbones.pieces import sdpa
 
 Term = Callable[[Tensor], Tensor]
 """Distances (B, N, N), key's position minus query's -> what the logits get, (B, H, N, N) or (B, 1, N, N)."""
@@ -75,16 +76,16 @@ def _attend(
     """Sequences of one length: (B, H, N, E) -> (B, H, N, E)."""
     mask = term(positions[:, None, :] - positions[:, :, None]).to(query.dtype)  # (B, H or 1, N, N)
     if key_bias is None:
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+        return sdpa(query, key, value, mask=mask, scale=scale)
     key_bias = key_bias.clamp(min=torch.finfo(query.dtype).min / 2)
     if mask.requires_grad:
         mask = mask + key_bias[:, None, None, :].to(query.dtype)
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+        return sdpa(query, key, value, mask=mask, scale=scale)
     # A mask without a gradient leaves SDPA on its fast path; the bias goes into one more feature, see biased_attention.
     column = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
     column = column[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
     query, key = torch.cat([query, torch.ones_like(column)], dim=-1), torch.cat([key, column], dim=-1)
-    wider = scaled_dot_product_attention(query, key, pad(value, (0, 1)), attn_mask=mask, scale=scale)
+    wider = sdpa(query, key, pad(value, (0, 1)), mask=mask, scale=scale)
     return wider[..., :-1]
 
 

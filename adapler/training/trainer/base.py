@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
@@ -33,6 +34,12 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
             return super().train(*args, **kwargs)
         finally:
             end_autocast(self.model)
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
+        """Autocast around a step: accelerate's is around the model's own forward pass, and misses the packed ones."""
+        if self._evaluated is not None:
+            return super().compute_loss_context_manager()  # type: ignore[no-any-return]
+        return self.accelerator.autocast()  # type: ignore[no-any-return]
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' evaluation, of a copy for inference."""

@@ -90,3 +90,38 @@ def test_a_hook_in_a_part_of_a_layer_is_called_too() -> None:
         run(classifier, torch.randn(1, sum(SIZES), WIDTH))
     handle.remove()
     assert seen == [(1, sum(SIZES), WIDTH)]
+
+
+@pytest.mark.parametrize("short", [0, 100])
+@pytest.mark.parametrize("masked", [False, True])
+def test_short_sequences_that_learn_are_attended_to_in_float32(
+    short: int, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under autocast too, which would take SDPA back to bfloat16; without a gradient it stays in bfloat16."""
+    monkeypatch.setattr(pieces, "SHORT", short)
+    seen, plain = [], pieces.scaled_dot_product_attention
+
+    def noted(query: Tensor, *args: Any, **options: Any) -> Tensor:
+        found: Tensor = plain(query, *args, **options)
+        seen.append(found.dtype)
+        return found
+
+    monkeypatch.setattr(pieces, "scaled_dot_product_attention", noted)
+    torch.manual_seed(0)
+    given = [torch.randn(2, 3, 6, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    mask = torch.randn(2, 1, 6, 6, dtype=torch.bfloat16) if masked else None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = pieces.sdpa(*given, mask=mask, scale=0.5)
+        with torch.no_grad():
+            pieces.sdpa(*(one.detach() for one in given), mask=mask, scale=0.5)
+    assert seen == [torch.float32 if short else torch.bfloat16, torch.bfloat16]
+    assert out.dtype == torch.bfloat16
+    exact = [one.detach().float().requires_grad_() for one in given]
+    expected = plain(*exact, attn_mask=None if mask is None else mask.float(), scale=0.5)
+    assert_close(out.float(), expected, atol=0.02, rtol=0.02)
+    weights = torch.randn(out.shape)
+    (out.float() * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for one, other in zip(given, exact, strict=True):
+        assert one.grad is not None and other.grad is not None
+        assert_close(one.grad.float(), other.grad, atol=0.05, rtol=0.05)

@@ -66,6 +66,31 @@ def test_an_evaluation_is_that_of_the_saved_weights(
     assert torch.equal(lengths, expected.lengths)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("command", [["finetune", "--packed"], ["run", "--policy", "distilbert"]])
+def test_packed_passes_learn_in_the_precision_asked_for(
+    command: list[str],
+    precision: str,
+    task_folder: Path,
+    tiny_classifier_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They do not go through the model's own forward pass, which is all that accelerate puts under autocast."""
+    learnt, run_layer = [], families.run_layer
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if torch.is_grad_enabled():
+            learnt.append(torch.is_autocast_enabled("cpu"))
+        return run_layer(*args, **kwargs)
+
+    monkeypatch.setattr(families, "run_layer", watched)
+    model = ["--classifier" if command[0] == "run" else "--model", str(tiny_classifier_folder)]
+    options = ["--task", str(task_folder), "--max-length", "16", "--batch-size", "8", "--precision", precision]
+    assert main([*command, *model, *options, "--epochs", "1", "--output", str(tmp_path / "out")]) == 0
+    assert set(learnt) == {precision == "bfloat16"}
+
+
 def test_a_trained_model_computes_in_float32_again(tmp_path: Path, tiny_tokenizer: Any) -> None:
     """accelerate leaves its autocast on the model; what is measured after training is in float32."""
     one = trainer(tmp_path, tiny_tokenizer, settings={"precision": "bfloat16", "epochs": 1})

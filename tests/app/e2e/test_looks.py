@@ -103,8 +103,8 @@ def test_the_legend_of_a_budget_names_what_is_there(visit: Visit, text: str, fli
 def test_views_have_whole_borders_and_say_their_document(visit: Visit, screen: dict[str, int]) -> None:
     app = visit(viewport=screen)
     buttons = app.widget("view").get_by_role("radio").or_(app.widget("view").locator("button"))
-    assert buttons.count() == len(VIEWS)
-    for number in range(buttons.count()):
+    expect(buttons).to_have_count(len(VIEWS))
+    for number in range(len(VIEWS)):
         sides = buttons.nth(number).evaluate(
             "one => ['Top', 'Right', 'Bottom', 'Left'].map(side => getComputedStyle(one)[`border${side}Width`])"
         )
