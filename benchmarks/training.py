@@ -4,11 +4,13 @@
     python benchmarks/training.py --data data/eraser/movies --rows 64 --max-length 512 --output training.json
     python benchmarks/training.py --precision float32 bfloat16 --clock cpu
 
-Eight kinds of AdapLeR training against transformers' Trainer on the plain classifier (without attention dropout, as
-everywhere here, so that it runs on the fast kernels too): full and post hoc, in the first epoch of five (new
-predictors, slope 10, nothing is dropped yet) and in the last one (trained predictors and thresholds, slope 1e5), each
-with exact routing of the gradients (two backward passes) and with `--routing local` (one). Same rows, batch, order,
-precision and threads. An epoch is one pass over the rows with the optimiser's steps, without evaluation.
+Eight kinds of AdapLeR training against what `adapler finetune` does, transformers' Trainer on the plain classifier
+(without attention dropout, as everywhere here, so that it runs on the fast kernels too): full and post hoc, in the
+first epoch of five (new predictors, slope 10, nothing is dropped yet) and in the last one (trained predictors and
+thresholds, slope 1e5), each with exact routing of the gradients (two backward passes) and with `--routing local`
+(one). Besides, the classifier with transformers' own attention, and on packed rows (`adapler finetune --packed`). Same
+rows, batch, order, precision and threads. An epoch is one pass over the rows with the optimiser's steps, without
+evaluation.
 
 Every round runs all of them, one after the other, so that a slower moment of the machine meets all. The table has the
 median and the range of the rounds' ratios, and the ratio of FLOPs: products of matrices, and attention, of all that is
@@ -40,12 +42,13 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import PrinterCallback, Trainer, set_seed
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.backbones import families
 from adapler.distributed import device
 from adapler.errors import run_command
 from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.settings import Objectives, Routing, Settings, TaskSettings
-from adapler.training.stages.finetune import FinetuneTrainer
+from adapler.training.stages.finetune import FinetuneTrainer, PackedFinetuneTrainer
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.trainer import AdapLeRTrainer
 
@@ -97,12 +100,15 @@ def trainers(
             setattr(made, name, value)
         return made
 
-    def plain() -> Trainer:
+    def plain(*, sdpa: bool = False, packed: bool = False) -> Trainer:
         set_seed(settings.seed)
         model = copy.deepcopy(trained.backbone)
-        model.set_attn_implementation("sdpa")
         model.config.problem_type = "single_label_classification"
-        return FinetuneTrainer(
+        if packed:
+            families.train_packed(model)
+        elif sdpa:
+            model.set_attn_implementation("sdpa")
+        return (PackedFinetuneTrainer if packed else FinetuneTrainer)(
             model=model,
             metric="accuracy",
             args=arguments(OneDeviceArguments),
@@ -125,7 +131,11 @@ def trainers(
             **common,
         )
 
-    kinds: dict[str, Callable[[], Trainer]] = {"plain": plain}
+    kinds: dict[str, Callable[[], Trainer]] = {
+        "plain": plain,
+        "plain, transformers' attention": partial(plain, sdpa=True),
+        "plain, packed": partial(plain, packed=True),
+    }
     for routing, post_hoc, last in product(get_args(Routing), (False, True), (False, True)):
         name = f"{'post hoc' if post_hoc else 'full'}, {'last' if last else 'first'}, {routing}"
         kinds[name] = partial(adapler, last=last, post_hoc=post_hoc, routing=routing)
@@ -222,12 +232,12 @@ def measured(
         "torch": torch.__version__,
     }
     print(", ".join(f"{name} {value}" for name, value in setting.items()))
-    print(f"{'epoch of':<24}{'seconds':>9}{'of plain':>10}{'range':>14}{'goal':>7}{'FLOPs':>8}")
+    print(f"{'epoch of':<32}{'seconds':>9}{'of plain':>10}{'range':>14}{'goal':>7}{'FLOPs':>8}")
     for name, row in table.items():
         spread = f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}"
         goal = "" if row["goal"] is None else f"{row['goal']:.2f}"
         time_ = statistics.median(seconds[name])
-        print(f"{name:<24}{time_:9.2f}{row['ratio']:10.2f}{spread:>14}{goal:>7}{row['flops_ratio']:8.2f}")
+        print(f"{name:<32}{time_:9.2f}{row['ratio']:10.2f}{spread:>14}{goal:>7}{row['flops_ratio']:8.2f}")
     return {"setting": setting, "epochs": table}
 
 

@@ -5,7 +5,7 @@ Dimensions: B sequences, N padded length, T = sum of true lengths.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 
@@ -25,11 +25,13 @@ class Segments:
         lengths: (B,) long, each at least 1.
         owners: (T,) long, the sequence of each token, where it is known already.
         bound: no sequence is longer; known without waiting for a GPU.
+        terms: what the attention adds to each pair of tokens, where layers share it; see pairwise_attention.
     """
 
     lengths: Tensor
     owners: Tensor | None = None
     bound: int | None = None
+    terms: list[tuple[Tensor, Tensor, bool]] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def sizes(self) -> list[int]:

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from adapler.backbones.family import Family
 from adapler.backbones.positional.pairwise import pairwise_attention
@@ -75,6 +74,7 @@ def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **atten
         term=partial(relative_bias, encoder),
         positions=positions,
         scale=parts.attention_head_size**-0.5,
+        one_term=True,
         **attention,
     )
     attended = attention_output(layer, mixed.transpose(1, 2).flatten(2), hidden)
@@ -105,4 +105,6 @@ def relative_bias(encoder: Any, distance: Tensor) -> Tensor:
     reach = int(encoder.config.max_position_embeddings)
     steps = torch.arange(-reach, reach + 1, device=distance.device)
     by_distance = encoder.relative_attention_bias(encoder.relative_position_bucket(steps))  # (2 reach + 1, H)
-    return embedding(distance + reach, by_distance).permute(0, 3, 1, 2)
+    # By head, so that a head's biases lie side by side, as attention reads them.
+    found: Tensor = by_distance.T.contiguous().index_select(1, (distance + reach).flatten())  # (H, B N N)
+    return found.view(-1, *distance.shape).transpose(0, 1)

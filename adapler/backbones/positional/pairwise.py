@@ -37,6 +37,7 @@ def pairwise_attention(
     scale: float,
     segments: Segments | None = None,
     key_bias: Tensor | None = None,
+    one_term: bool = False,
 ) -> Tensor:
     """Attention within sequences, with a term for each pair of tokens. Differentiable in everything, the term included.
 
@@ -50,12 +51,15 @@ def pairwise_attention(
         scale: factor on q . k.
         segments: where the sequences of a packed row begin and end; None for a padded batch.
         key_bias: (1, T) or (B, N), at most 0, added to the logits of each key.
+        one_term: all layers have this term. On a CPU it is then computed once for all that run on these segments, and
+            for all sequences with the same positions, unless it learns.
 
     Returns:
         The shape of query.
     """
     if segments is None:
-        return _attend(query, key, value, term=term, positions=positions, scale=scale, key_bias=key_bias)
+        mask = _mask(term, positions, dtype=query.dtype)
+        return _attend(query, key, value, mask=mask, scale=scale, key_bias=key_bias)
     bias = None if key_bias is None else key_bias.reshape(1, -1)  # (1, T)
     if query.is_cuda and len(segments.sizes) > 1:
         return _padded(query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=bias)
@@ -66,15 +70,35 @@ def pairwise_attention(
         [None] * len(sizes) if bias is None else torch.split(bias, sizes, dim=1),
         strict=True,
     )
-    pieces = [_attend(q, k, v, term=term, positions=at, scale=scale, key_bias=b) for q, k, v, at, b in parts]
+    made = segments.terms if one_term else None
+    pieces = [
+        _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype, made=made), scale=scale, key_bias=b)
+        for q, k, v, at, b in parts
+    ]
     return torch.cat(pieces, dim=2)
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, *, term: Term, positions: Tensor, scale: float, key_bias: Tensor | None
+def _mask(
+    term: Term, positions: Tensor, *, dtype: torch.dtype, made: list[tuple[Tensor, Tensor, bool]] | None = None
 ) -> Tensor:
-    """Sequences of one length: (B, H, N, E) -> (B, H, N, E)."""
-    mask = term(positions[:, None, :] - positions[:, :, None]).to(query.dtype)  # (B, H or 1, N, N)
+    """A term at positions (B, N): (B, H or 1, N, N). `made` are those of the same term before, and gets this one.
+
+    What learns is made anew for each layer: its gradient may be asked for layer by layer (gradient checkpointing).
+    """
+    learning = torch.is_grad_enabled()
+    for at, mask, learnt in made or ():
+        if learnt == learning and mask.dtype == dtype and torch.equal(at, positions):
+            return mask
+    mask = term(positions[:, None, :] - positions[:, :, None]).to(dtype)
+    if made is not None and not mask.requires_grad:
+        made.append((positions, mask, learning))
+    return mask
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor, scale: float, key_bias: Tensor | None
+) -> Tensor:
+    """Sequences of one length: (B, H, N, E) -> (B, H, N, E), with a mask (B, H or 1, N, N)."""
     if key_bias is None:
         return sdpa(query, key, value, mask=mask, scale=scale)
     key_bias = key_bias.clamp(min=torch.finfo(query.dtype).min / 2)
@@ -111,6 +135,6 @@ def _padded(
     bias = positions.new_zeros(positions.shape, dtype=query.dtype) if key_bias is None else key_bias.to(query.dtype)
     bias = pad_sequence(list(torch.split(bias[0], sizes)), batch_first=True, padding_value=nothing)  # (B, N)
     at = pad_sequence(list(torch.split(positions[0], sizes)), batch_first=True)  # (B, N)
-    out = _attend(q, k, v, term=term, positions=at, scale=scale, key_bias=bias)
+    out = _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype), scale=scale, key_bias=bias)
     rows = [row[:, :n] for row, n in zip(out, sizes, strict=True)]
     return torch.cat(rows, dim=1)[None]  # (1, H, T, E)

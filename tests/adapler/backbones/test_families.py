@@ -173,6 +173,37 @@ def test_packed_pairs_equal_a_plain_softmax_and_padded_ones(learned: bool, biase
             assert_close(mine, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("one_term", [False, True])
+def test_layers_share_a_term_that_does_not_learn(one_term: bool, learns: bool) -> None:
+    """Once for equal positions; a term that learns is made for every sequence in every layer."""
+    torch.manual_seed(0)
+    table = torch.randn(HEADS, 64, requires_grad=learns)
+    calls: list[int] = []
+
+    def term(distance: Tensor) -> Tensor:
+        calls.append(distance.shape[-1])
+        return table[:, distance + 32].transpose(0, 1)
+
+    sizes = [4, 4, 4, 3]
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 9, 0, 1, 2]])
+    states = torch.randn(1, HEADS, sum(sizes), 6)
+    segments = Segments(torch.tensor(sizes))
+
+    def attend(segments: Segments) -> Tensor:
+        options = {"term": term, "positions": positions, "scale": 0.3, "one_term": one_term}
+        return pairwise.pairwise_attention(states, states, states, segments=segments, **options)
+
+    with torch.no_grad():
+        first, second = attend(segments), attend(segments)
+    assert calls == ([4, 4, 3] if one_term else [4, 4, 4, 3] * 2)
+    assert torch.equal(first, second)
+    assert_close(first, attend(Segments(torch.tensor(sizes))).detach())
+    calls.clear()
+    assert attend(segments).requires_grad == learns
+    assert calls == ([4, 4, 3] if one_term and not learns else [4, 4, 4, 3])
+
+
 def test_a_window_without_positions_is_refused() -> None:
     query = torch.randn(1, 2, 4, 8)
     with pytest.raises(ArgumentError, match="^attention: the backbone's layers ask for sliding_window=3"):
