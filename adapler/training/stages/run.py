@@ -113,6 +113,7 @@ def _finetuned(settings: RunSettings, prepared: Prepared) -> _Start:
         reinit_head=settings.reinit_head,
         resume=True,
         half=settings.half,
+        packed=settings.finetune_packed,
         kept=settings.saliency_epochs,
         encoding=prepared.encoding,
     )

@@ -69,6 +69,17 @@ def test_packed_rows_train_alike(task_folder: Path, still_folder: Path, tmp_path
             torch.testing.assert_close(packed[name], tensor, atol=2e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_a_run_fine_tunes_on_packed_rows_too(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
+    options = ["--batch-size", "8", "--max-length", "16", "--epochs", "1", "--precision", "float32"]
+    options += ["--learning-rate", "1e-3"]
+    alone, _ = finetuned(tmp_path / "alone", task_folder, still_folder, *options, "--packed")
+    command = ["run", "--task", str(task_folder), "--model", str(still_folder), "--output", str(tmp_path / "run")]
+    assert main([*command, *options, "--phi", "0.1", "--finetune-packed"]) == 0
+    inside = load_file(tmp_path / "run" / "finetuned" / "model.safetensors")
+    assert all(torch.equal(tensor, inside[name]) for name, tensor in alone.items())
+    assert json.loads((tmp_path / "run" / "finetuned" / "run.json").read_text())["packed"] is True
+
+
 def test_packed_leaves_mpnets_relative_positions(task_folder: Path, tmp_path: Path, tiny_tokenizer: Any) -> None:
     folder = tmp_path / "mpnet"
     tiny_classifier("mpnet", num_labels=2).save_pretrained(folder)

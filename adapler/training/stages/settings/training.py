@@ -124,6 +124,9 @@ class RunSettings(NewHead, Rounded):
     finetune_learning_rate: float | None = None
     """learning rate of fine-tuning (default: --learning-rate)"""
 
+    finetune_packed: bool = False
+    """fine-tune on packed rows, as `adapler finetune --packed` does"""
+
     saliency_epochs: int = 3
     """how many of the best fine-tuning epochs to average"""
 
