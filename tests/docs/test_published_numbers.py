@@ -253,7 +253,7 @@ def at_speeds(file: str, row: str, split: str, *, speeds: tuple[float, ...]) -> 
     return [np.interp(np.log(speeds), np.log(curve["speedup"]), curve["accuracy"]).tolist() for curve in curves]
 
 
-@pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp"])
+@pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp", "windows", "saliency"])
 def test_the_table_of_what_each_part_brings(row: str) -> None:
     page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
