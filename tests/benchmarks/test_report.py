@@ -173,6 +173,25 @@ def test_a_curve_ends_where_nobody_wants_it(tmp_path: Path) -> None:
     assert scores_figure(curves, table).axes[0].get_xlim()[1] < 5
 
 
+def test_a_variant_looks_the_same_on_every_task() -> None:
+    """Whatever other variants a task has."""
+    found = {"sst2": ["adapler-one", "adapler-two"], "mrpc": ["adapler-two", "adapler-one"], "imdb": ["adapler-two"]}
+    rows = [
+        {"task": task, "backbone": "tiny", "system": system, "seed": 1, "budget": 0.1, "scale": 1.0, "score": 0.9}
+        for task, systems in found.items()
+        for system in ["finetuned", *systems]
+    ]
+    curves = pd.DataFrame(rows).assign(speedup=2.0, validation_score=0.9, validation_speedup=2.0)
+    table = curves.assign(coverage="complete", metric="accuracy", speedup_executed=2.0, faster=2.0, faster_one=2.0)
+    panels = [*scores_figure(curves, table).axes, *times_figure(table).axes]
+    colors = [
+        {line.get_label(): line.get_color() for line in ax.lines if str(line.get_label()).startswith("AdapLeR")}
+        for ax in panels
+    ]
+    assert len(panels) == 5 and len(set(colors[0].values())) == len(colors[0]) == 2
+    assert all(color == colors[0][name] for panel in colors for name, color in panel.items())
+
+
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no records"):
         write_results(tmp_path)

@@ -19,6 +19,7 @@ from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, system_of
 
 COLUMNS = 3  # panels side by side
 PANEL = 1.75  # inches, a panel's height
+LONG = 24  # letters of a name that leave room for three columns in the legend
 USELESS = 0.15  # of the score: nobody wants what is so far below the classifier
 LOOKS: dict[str, dict[str, Any]] = {
     "adapler": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 1.8, "zorder": 6},
@@ -83,16 +84,17 @@ def _on_front(rows: pd.DataFrame) -> list[bool]:
     return [not any(a >= score and b >= speed and (a, b) != (score, speed) for a, b in both) for score, speed in both]
 
 
-def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes) -> None:
-    """Score against speedup, of the rows of one task and backbone.
+def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes, *, styles: dict[str, dict[str, Any]]) -> None:
+    """Score against speedup, of the rows of one task and backbone, drawn as `styles` say, see `looks`.
 
     Lines: each system at the budgets and threshold scales of `means_over_seeds`, with a band from the lowest to the
     highest seed. A ring: the point that validation chose, which stands in the table; it is off the line where the seeds
     chose different budgets or scales. Across: the fine-tuned classifier.
     """
     means = means_over_seeds(curves)
-    styles = looks(list(dict.fromkeys(curves["system"])))
     for system, look in styles.items():
+        if system not in set(curves["system"]):
+            continue
         rows = means[means["system"] == system]
         name = literal(system_of(system).title)
         if system == FINETUNED:
@@ -137,12 +139,23 @@ def _grid(number: int, *, style: str, legend_rows: int) -> tuple[Figure, list[Ax
     return figure, axes[:number]
 
 
-def _legend(figure: Figure, axes: Sequence[Axes], extra: Sequence[Any] = ()) -> None:
-    """One legend below all panels."""
-    named: dict[str, Any] = {}
+def _names(systems: Sequence[str]) -> list[str]:
+    """What a legend calls them."""
+    return [literal(system_of(system).title) for system in systems]
+
+
+def _legend_columns(names: Sequence[str], *, panels: int) -> int:
+    """As many as fit below the panels."""
+    return 2 if panels == 1 else 3 if max(map(len, names)) > LONG else 4
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str], extra: Sequence[Any] = ()) -> None:
+    """One legend below all panels, in the order of the names."""
+    known: dict[str, Any] = {}
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            named.setdefault(name, handle)
+            known.setdefault(name, handle)
+    named = {name: known[name] for name in names if name in known}
     for handle in extra:
         named[handle.get_label()] = handle
     wide = len(axes) > 1
@@ -150,7 +163,7 @@ def _legend(figure: Figure, axes: Sequence[Axes], extra: Sequence[Any] = ()) -> 
         named.values(),
         named.keys(),
         loc="outside lower center",
-        ncols=4 if wide else 2,
+        ncols=_legend_columns(names, panels=len(axes)),
         frameon=False,
         handlelength=2.8 if wide else 2.0,
         columnspacing=1.2 if wide else 0.8,
@@ -161,12 +174,13 @@ def _legend(figure: Figure, axes: Sequence[Axes], extra: Sequence[Any] = ()) -> 
 @styled
 def scores_figure(curves: pd.DataFrame, table: pd.DataFrame, *, style: str = "acl") -> Figure:
     """Score against FLOPs speedup of one backbone, one panel a task."""
-    tasks = list(dict.fromkeys(table["task"]))
-    systems = len(set(table["system"]))
-    figure, axes = _grid(len(tasks), style=style, legend_rows=math.ceil((systems + 1) / (4 if len(tasks) > 1 else 2)))
+    tasks, systems = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["system"]))
+    styles, names = looks(systems), _names(systems)
+    columns = _legend_columns(names, panels=len(tasks))
+    figure, axes = _grid(len(tasks), style=style, legend_rows=math.ceil((len(systems) + 1) / columns))
     for number, (task, ax) in enumerate(zip(tasks, axes, strict=True)):
         own = table[table["task"] == task]
-        plot_scores(curves[curves["task"] == task], own, ax)
+        plot_scores(curves[curves["task"] == task], own, ax, styles=styles)
         first = own.iloc[0]
         ax.set_title(literal(f"{task_title(task, first['coverage'])}, {METRICS[first['metric']]}"), loc="left")
         if number % COLUMNS == 0:
@@ -174,7 +188,7 @@ def scores_figure(curves: pd.DataFrame, table: pd.DataFrame, *, style: str = "ac
         if number >= len(tasks) - min(COLUMNS, len(tasks)):
             ax.set_xlabel("Speedup (FLOPs), ×")
     (ring,) = axes[0].plot([], [], **RING, markeredgecolor="0.3", label="chosen on validation")
-    _legend(figure, axes, extra=[ring])
+    _legend(figure, axes, names, extra=[ring])
     return figure
 
 
@@ -186,7 +200,9 @@ def plot_times(rows: pd.DataFrame, measured: str, ax: Axes) -> None:
         speedup_axis(ax, axis, values)
     ends = ax.get_xlim()
     ax.plot(ends, ends, color="0.4", linewidth=0.7, zorder=1)
-    for system, look in looks([name for name in dict.fromkeys(rows["system"]) if name != FINETUNED]).items():
+    for system, look in looks(list(dict.fromkeys(rows["system"]))).items():
+        if system == FINETUNED:
+            continue
         own = rows[rows["system"] == system]
         points = {**look, "linestyle": "none", "alpha": 0.85}
         ax.plot(own["speedup_executed"], own[measured], **points, label=literal(system_of(system).title))
@@ -195,13 +211,16 @@ def plot_times(rows: pd.DataFrame, measured: str, ax: Axes) -> None:
 @styled
 def times_figure(table: pd.DataFrame, *, style: str = "acl") -> Figure:
     """Measured against FLOPs speedup of one backbone: in batches, and one by one."""
-    figure, axes = _grid(2, style=style, legend_rows=math.ceil(len(set(table["system"])) / 4) + 3)
+    systems = list(dict.fromkeys(table["system"]))
+    names = _names(systems)
+    columns = _legend_columns(names, panels=2)
+    figure, axes = _grid(2, style=style, legend_rows=math.ceil(len(systems) / columns) + 3)
     for ax, (measured, title) in zip(axes, (("faster", "In batches"), ("faster_one", "One by one")), strict=True):
         plot_times(table, measured, ax)
         ax.set_title(title, loc="left")
         ax.set_xlabel("Speedup (FLOPs as executed), ×")
     axes[0].set_ylabel("Speedup (measured), ×")
-    _legend(figure, axes)
+    _legend(figure, axes, names)
     return figure
 
 
