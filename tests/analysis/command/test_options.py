@@ -113,7 +113,9 @@ def test_keywords_that_are_wrong(corpus_folder: Path, options: dict[str, object]
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "rationales").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository(path: Path) -> None:
     inputs, settings = parse(["--config", str(path)])
-    assert inputs.output is not None and inputs.output.startswith("reports/") and settings.dtype == "float32"
+    assert inputs.output is not None and inputs.output.startswith("reports/")
+    said = f"in {settings.dtype}, unlike the others" in path.read_text(encoding="utf-8").lower()
+    assert settings.dtype == "float32" or said, "published numbers are float32; an exception says so"
     assert [get_method(one).name for one in settings.methods or ()][-2:] == ["cp", "random"]
     command = f"# python -m analysis.rationale_eval --config {path.relative_to(ROOT)}"
     assert command in path.read_text(encoding="utf-8").splitlines()
