@@ -284,12 +284,8 @@ def test_the_table_of_the_ceiling(machine: str) -> None:
     }
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     kinds = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
-    kinds = (
-        {"reviews in batches, AMX": ("movies", "tokens")}
-        if machine
-        else {**kinds, "reviews one by one": ("movies", "1")}
-    )
-    for title, key in kinds.items():
+    kinds |= {"reviews one by one": ("movies", "1")}
+    for title, key in {"reviews in batches, AMX": kinds["reviews in batches"]}.items() if machine else kinds.items():
         [line] = [line for line in page.splitlines() if line.startswith(f"| {title} |")]
         columns = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
         expected = [f"{share[*key, 'adapler 1', *one]} ({share[*key, 'ceiling 1', *one]})" for one in columns]
@@ -299,15 +295,10 @@ def test_the_table_of_the_ceiling(machine: str) -> None:
 def test_the_table_of_whole_reviews() -> None:
     page = (RESULTS / "README.md").read_text(encoding="utf-8").split("## Whole reviews")[1].split("## ")[0]
     table = pd.read_csv(RESULTS / "whole-reviews" / "layers.csv").sort_values("layer")
-    names = {
-        "decompx": "DecompX (",
-        "attention_gradient": "attention x",
-        "cp": "contribution",
-        "attention": "[CLS] attention",
-    }
+    names = {"decompx": "DecompX (one", "attnlrp": "AttnLRP", "attention_gradient": "attention x gradient"}
+    names |= {"cp": "contribution scores", "attention": "[CLS] attention"}
     for method in table["method"].unique():
-        name = names.get(method, {"attnlrp": "AttnLRP"}.get(method, method))
-        line = next(line for line in page.splitlines() if line.startswith(f"| {name}"))
+        line = next(line for line in page.splitlines() if line.startswith(f"| {names.get(method, method)}"))
         for shown, metric in zip(cells(line)[1:], ("auprc", "average_precision"), strict=True):
             rows = table[(table["method"] == method) & (table["metric"] == metric)]
             assert shown == " ".join(f"{value:.2f}".removeprefix("0") for value in rows["mean"])

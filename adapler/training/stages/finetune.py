@@ -126,7 +126,10 @@ def finetune(
         raise ArgumentError(f"--gradient-checkpointing: transformers' {kind} has none; fine-tune without it")
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
-    families.train_packed(classifier) if packed else families.ready(classifier)
+    if packed:
+        families.train_packed(classifier)
+    else:
+        families.ready(classifier)  # for the attention whose gradient is fast, see pieces.SHORT
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)

@@ -19,7 +19,7 @@ from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, system_of
 
 COLUMNS = 3  # panels side by side
 PANEL = 1.75  # inches, a panel's height
-LONG = 24  # letters of a name that leave room for three columns in the legend
+LONG = 24  # letters; four columns of the legend have no room for a longer name
 USELESS = 0.15  # of the score: nobody wants what is so far below the classifier
 LOOKS: dict[str, dict[str, Any]] = {
     "adapler": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 1.8, "zorder": 6},
