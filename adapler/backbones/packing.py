@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from adapler.backbones.pieces import computes_in_pieces, joined, pieces
+from adapler.backbones.pieces import computes_in_pieces, joined
 from adapler.errors import ArgumentError
 
 
@@ -135,12 +135,10 @@ def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
     return weights / total[segments.owner]
 
 
-def segment_sum(values: Tensor, segments: Segments, *, dtype: torch.dtype | None = None) -> Tensor:
-    """(T, ...) -> (B, ...): the sum over each sequence, in the values' format or in another one."""
-    total = values.new_zeros(segments.lengths.shape[0], *values.shape[1:], dtype=dtype)
-    for part, owner in zip(pieces(values), pieces(segments.owner), strict=True):
-        total.index_add_(0, owner, part.to(total.dtype))
-    return total
+def segment_sum(values: Tensor, segments: Segments) -> Tensor:
+    """(T, ...) -> (B, ...): the sum over each sequence."""
+    total = values.new_zeros(segments.lengths.shape[0], *values.shape[1:])
+    return total.index_add(0, segments.owner, values)
 
 
 def segment_log_softmax(scores: Tensor, segments: Segments) -> Tensor:

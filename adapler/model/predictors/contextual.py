@@ -52,10 +52,7 @@ class ContextualPredictor(Predictor):
     def forward(self, hidden: Tensor, row: PackedRow | None = None) -> Tensor:
         """Scores before the softmax: (T, D) -> (T,). Without a row the states are those of one whole text."""
         row = PackedRow.of_one_text(hidden) if row is None else row
-        if len(pieces(hidden)) == 1:  # of several pieces each is converted where it is read, while it is in the cache
-            hidden = hidden.to(exact_dtype(hidden))
-        units = joined([self.dense(part) for part in pieces(hidden)])  # (T, H)
-        whole = self.mean(row.mean(hidden))  # (B, D) -> (B, H)
+        units, whole = self._read(hidden, row)  # (T, H), (B, H)
         # Where there is no neighbour, the index is that of a row of zeros.
         around = pad(row.weighted(units), (0, 0, 0, 1))  # (T + 1, H)
         found = row.neighbours(NEIGHBOURS)  # (T, K)
@@ -66,6 +63,18 @@ class ContextualPredictor(Predictor):
             seen = part + whole.index_select(0, owner) + self.near(neighbours)  # (t, H)
             scores.append(self.score(self.activation(seen)).squeeze(-1))
         return joined(scores)  # (T,)
+
+    def _read(self, hidden: Tensor, row: PackedRow) -> tuple[Tensor, Tensor]:
+        """What depends on the states: u (T, H) of each token, and (B, H) of each text's mean.
+
+        Each piece is converted once, and read twice while it is in the cache.
+        """
+        units, means = [], row.means(hidden)
+        for part in pieces(hidden):
+            exact = part.to(exact_dtype(part))  # (t, D)
+            units.append(self.dense(exact))
+            means.add(exact)
+        return joined(units), self.mean(means.mean())
 
     @staticmethod
     def cost(hidden_size: int, contribution_hidden_size: int) -> Cost:

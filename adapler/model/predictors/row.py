@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.packing import Segments, segment_sum
+from adapler.backbones.pieces import pieces
 
 # Sequences are this far apart when places are compared: no batch has so many cells.
 _APART = 1 << 32
@@ -61,13 +62,9 @@ class PackedRow:
             return values
         return values * self.presence.to(values.dtype).view(-1, *(1,) * (values.dim() - 1))
 
-    def mean(self, values: Tensor) -> Tensor:
-        """(T, W) -> (B, W), at least float32: the mean over each sequence's tokens, each weighted by its presence."""
-        exact = exact_dtype(values)
-        if self.presence is None:
-            return segment_sum(values, self.segments, dtype=exact) / self.segments.lengths.to(exact)[:, None]
-        total = segment_sum(self.weighted(values.to(exact)), self.segments)  # (B, W)
-        return total / segment_sum(self.presence, self.segments).to(exact)[:, None]
+    def means(self, values: Tensor) -> Means:
+        """Takes the means of values like these, (T, W), over each sequence, from pieces of them."""
+        return Means(self, like=values)
 
     def neighbours(self, distances: Sequence[int]) -> Tensor:
         """Which token stood so many places further on in the same sequence of the input.
@@ -96,3 +93,25 @@ class PackedRow:
         nobody = torch.ones(count, 2 * middle + 1, dtype=there.dtype, device=there.device) * count
         found = nobody.scatter(1, column, there)  # (T, 2 reach + 3)
         return torch.stack([found[:, middle + distance] for distance in distances], dim=1)
+
+
+class Means:
+    """The mean over each sequence's tokens, weighted by their presence, of values that come a piece at a time."""
+
+    def __init__(self, row: PackedRow, *, like: Tensor) -> None:
+        segments, exact = row.segments, exact_dtype(like)
+        self._total = like.new_zeros(segments.lengths.shape[0], like.shape[1], dtype=exact)  # (B, W)
+        self._owners = iter(pieces(segments.owner))
+        self._presences = None if row.presence is None else iter(pieces(row.presence))
+        count = segments.lengths if row.presence is None else segment_sum(row.presence, segments)
+        self._count = count.to(exact)  # (B,)
+
+    def add(self, values: Tensor) -> None:
+        """Take the next of the `pieces` of the values, (t, W)."""
+        if self._presences is not None:
+            values = values * next(self._presences).to(values.dtype)[:, None]
+        self._total.index_add_(0, next(self._owners), values)
+
+    def mean(self) -> Tensor:
+        """(B, W), at least float32, when all pieces are there."""
+        return self._total / self._count[:, None]
