@@ -15,7 +15,8 @@ from adapler.model.outputs import AdapLeROutput
 from adapler.model.predictors import PackedRow
 from adapler.policies import LayerView, Policy
 
-# The attention weight that a closed gate leaves, as a share. Not 0: the derivative by the gate is then still exact.
+# The attention weight that a closed gate leaves, as a share. Not 0, and no bound either: log m has no derivative at 0,
+# and a bound has 0 there, so that a token once skimmed would never hear from the classifier again.
 CLOSED = 1e-6
 
 
@@ -69,7 +70,7 @@ def gated_pass(
             if decides:
                 presence = presence * gates(LayerView(index, hidden[0], row))
             soft_lengths.append(segment_sum(presence, segments))
-            bias = presence.clamp(min=CLOSED).log()[None]  # (1, T)
+            bias = (CLOSED + (1 - CLOSED) * presence).log()[None]  # (1, T)
             if last:
                 hidden = families.run_last_layer(
                     backbone, hidden=hidden, positions=at, segments=segments, key_bias=bias

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.model.predictors import PackedRow
@@ -57,3 +59,29 @@ def test_gradients_reach_the_predictors() -> None:
     output = model(**batch, labels=torch.tensor([0, 1]), removal="soft")
     (output.loss + output.lengths.mean()).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.policy.parameters())
+
+
+@pytest.mark.parametrize("closed", [[], [3], [3, 8], list(range(1, 12))])
+def test_what_a_gate_does_to_the_logits_is_its_gradient_also_where_it_is_closed(
+    closed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against differences. Without it a skimmed token hears of its price only, never that the classifier misses it."""
+    model, batch = tiny_policy("transkimmer").double(), random_batch([12])
+    gates = torch.ones(LAYERS, 12, dtype=torch.float64)
+    gates[:, closed] = 0.0
+
+    def logit(gates: Tensor) -> Tensor:
+        monkeypatch.setattr(model.policy, "gate", lambda view, scores: gates[view.index])
+        return model(**batch, removal="soft").logits[0, 0]
+
+    gates.requires_grad_()
+    (gradient,) = torch.autograd.grad(logit(gates), gates)
+    step = 1e-5
+    with torch.no_grad():
+        for layer in range(LAYERS):
+            for token in (3, 8, 10):
+                moved = gates.detach().clone()
+                moved[layer, token] += step if token in closed else -step
+                difference = (logit(moved) - logit(gates)) / (moved - gates)[layer, token]
+                torch.testing.assert_close(gradient[layer, token], difference, atol=1e-4, rtol=2e-3)
+                assert layer or len(closed) != 1 or abs(difference) > 1e-3  # there is something to hear
