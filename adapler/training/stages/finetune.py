@@ -39,6 +39,7 @@ from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.settings import FinetuneSettings
 from adapler.training.trainer import StageTrainer, StopWhenNotFinite, true_everywhere
+from adapler.training.trainer.clock import Clock
 
 KEPT = 3  # the best points that saliency is averaged over, unless more are asked for
 
@@ -133,6 +134,7 @@ def finetune(
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
+        clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
             print(f"fine-tuning into {output}")
         keeping = [] if settings.eval_steps is None else [_KeepBest(task.metric, most=max(KEPT, kept))]
@@ -143,7 +145,7 @@ def finetune(
             train_dataset=encoded["train"],
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
-            callbacks=[StopWhenNotFinite(), *keeping, *report_callbacks(settings, output)],
+            callbacks=[StopWhenNotFinite(), clock, *keeping, *report_callbacks(settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     wait_for_everyone()  # every process has read the best epoch's checkpoint by now
@@ -156,7 +158,7 @@ def finetune(
         )
         record = record_of(
             identity,
-            started=started,
+            started=clock.started,
             head_reinitialised=new_head,
             rows={split: rows.num_rows for split, rows in encoded.items()},
             epochs=epochs_of(trainer.state.log_history, precision=identity["precision"]),

@@ -48,6 +48,7 @@ from adapler.training.stages.reach import reach_target
 from adapler.training.stages.settings import TrainSettings
 from adapler.training.stages.targets import add_saliency, layers_of_targets, load_targets, targets_checksum
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
+from adapler.training.trainer.clock import Clock
 
 
 def run_train(settings: TrainSettings) -> dict[str, Any]:
@@ -175,6 +176,7 @@ def train(
     train_rows = add_saliency(encoded["train"], saliency)
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
+        clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
             target = objectives.target_speedup
             aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
@@ -195,7 +197,7 @@ def train(
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
             teacher=None if read is None else load_fine_tuned(read, task, execution=settings),
-            callbacks=[StopWhenNotFinite(), *report_callbacks(settings, output)],
+            callbacks=[StopWhenNotFinite(), clock, *report_callbacks(settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = epochs_of(trainer.state.log_history, precision=identity["precision"])
@@ -209,7 +211,7 @@ def train(
         validation = _in_float32(adapler, encoded["validation"], tokenizer=tokenizer, metric=task.metric)
         record = record_of(
             identity,
-            started=started,
+            started=clock.started,
             reference_precision=reference_precision,
             rows={split: rows.num_rows for split, rows in encoded.items()},
             examples={"validation": len(set(encoded["validation"]["example_id"]))},

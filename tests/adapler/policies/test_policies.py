@@ -69,6 +69,28 @@ def test_batch_mates_order_and_padding_change_nothing(name: str, family: str) ->
         assert torch.equal(above, after[:, index])
 
 
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+@pytest.mark.parametrize("name", ["transkimmer", "ltp", "power"])
+def test_soft_removal_knows_no_batch_mates_order_or_padding(name: str, family: str) -> None:
+    """In evaluation mode, where nothing is drawn."""
+    pad = padding_of(family)
+    searching = {"lengths": None, "longest": 12} if name == "power" else {}
+    model, batch = tiny_policy(name, family, **searching), random_batch(LENGTHS, pad=pad)
+    if name == "power":
+        model.policy.r.data.uniform_()
+    whole = run(model, batch, removal="soft")
+    turned = run(model, {key: value.flip(0) for key, value in batch.items()}, removal="soft")
+    torch.testing.assert_close(turned.logits.flip(0), whole.logits, atol=2e-6, rtol=1e-5)
+    for number, length in enumerate(LENGTHS):
+        alone = run(model, {key: value[number : number + 1, :length] for key, value in batch.items()}, removal="soft")
+        torch.testing.assert_close(alone.logits[0], whole.logits[number], atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(alone.lengths[0], whole.lengths[number], atol=1e-5, rtol=1e-5)
+    if name == "transkimmer":  # a gate of 0 leaves a millionth of the attention weight
+        hard = run(model, batch)
+        torch.testing.assert_close(whole.logits, hard.logits, atol=5e-4, rtol=0)
+        torch.testing.assert_close(whole.lengths, hard.lengths.float(), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_flops_are_pytorchs_own_count(name: str) -> None:
     model, batch = tiny_policy(name), random_batch([11])

@@ -19,6 +19,7 @@ from adapler.cli.parser import main
 from adapler.errors import ArgumentError
 from adapler.training.resume import last_checkpoint
 from adapler.training.trainer import AdapLeRTrainer
+from adapler.training.trainer.clock import CLOCK
 from tests.adapler.training.common import trainer
 
 ROOT = Path(__file__).parents[3]
@@ -112,7 +113,11 @@ def test_a_checkpoint_that_was_being_written(task_folder: Path, run_folder: Path
     last = Path(str(last_checkpoint(tmp_path / "cut" / "epochs")))
     (last / "trainer_state.json").unlink()
     (last / "model.safetensors").write_bytes((last / "model.safetensors").read_bytes()[:100])
+    whole = Path(str(last_checkpoint(tmp_path / "cut" / "epochs")))
+    assert 0 < json.loads((whole / CLOCK).read_text())["seconds"] < 600
+    (whole / CLOCK).write_text(json.dumps({"seconds": 1000.0}))
     assert main([*finetune, "--output", str(tmp_path / "cut"), "--resume"]) == 0
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["seconds"] > 1000, "the time before the stop"
     for file in ("model.safetensors", f"epochs/{last.name}/model.safetensors"):
         straight, cut = (load_file(tmp_path / name / file) for name in ("straight", "cut"))
         assert all(torch.equal(tensor, cut[name]) for name, tensor in straight.items()), file

@@ -29,6 +29,7 @@ from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.predicted import load_fine_tuned
 from adapler.training.stages.prepare import Prepared
 from adapler.training.trainer import StopWhenNotFinite
+from adapler.training.trainer.clock import Clock
 
 STAGES = "stages"  # in a point's folder, while it trains
 
@@ -132,6 +133,7 @@ def _train_stage(
     rows = stage.rows(model, work)
     with epochs_folder(output) as folder:
         checkpoint, _ = begin_stage(output, identity, resume=True)
+        clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
             print(f"{work.policy.policy}, stage {stage.name}: {stage.epochs} epochs into {output}")
         set_seed(work.settings.seed)
@@ -156,7 +158,7 @@ def _train_stage(
             train_dataset=rows,
             eval_dataset=work.rows["validation"],
             data_collator=PaddingCollator(work.tokenizer),
-            callbacks=[StopWhenNotFinite(), *report_callbacks(work.settings, output)],
+            callbacks=[StopWhenNotFinite(), clock, *report_callbacks(work.settings, output)],
         )
         trainer.train(resume_from_checkpoint=checkpoint)
     wait_for_everyone()
@@ -165,7 +167,7 @@ def _train_stage(
         stage.finish(model, work)
         record = record_of(
             identity,
-            started=started,
+            started=clock.started,
             rows={split: split_rows.num_rows for split, split_rows in work.rows.items()},
             epochs=epochs,
             selected=max(epochs, key=lambda epoch: epoch["selection"]),
