@@ -171,13 +171,12 @@ class Classifier:
                 values.new_zeros(len(places), *values.shape[1:]).index_add_(0, owners, values)
                 for values in (lengths_in, lengths, windows, plain, spent)
             )
-        whole = inputs.owners is None
         tokens = layers = None
-        if "tokens" in self.job.columns and whole:
-            tokens = [self.tokenizer.convert_ids_to_tokens(row["input_ids"]) for row in inputs.rows]
-        if "layers" in self.job.columns and whole:
+        if "tokens" in self.job.columns:
+            tokens = _of_texts([self.tokenizer.convert_ids_to_tokens(row["input_ids"]) for row in inputs.rows], inputs)
+        if "layers" in self.job.columns:
             depths = [depth for batch in done for depth in batch[2] or ()]
-            layers = [depths[place] for place in order.tolist()]
+            layers = _of_texts([depths[place] for place in order.tolist()], inputs)
         return Results(
             places=places,
             probabilities=logits.softmax(-1).tolist(),
@@ -188,6 +187,16 @@ class Classifier:
             tokens=tokens,
             layers=layers,
         )
+
+
+def _of_texts(values: list[list[Any]], inputs: EncodedTexts) -> list[list[Any]]:
+    """What is said of each input, one list for each text: its windows follow each other, overlaps included."""
+    if inputs.owners is None:
+        return values
+    found: list[list[Any]] = [[] for _ in range(max(inputs.owners) + 1)]
+    for owner, value in zip(inputs.owners, values, strict=True):
+        found[owner].extend(value)
+    return found
 
 
 def _one_thread() -> None:

@@ -22,7 +22,7 @@ class Job:
         columns: what is written of each row.
         keep: columns of the input that are copied.
         types: of columns of a Parquet file, their Arrow types; "id" stands for the id column, whatever its name.
-        ids: whether the rows have ids (on the screen).
+        numbered: whether the rows have ids (on the screen).
     """
 
     model: str

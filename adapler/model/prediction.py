@@ -105,6 +105,7 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         max_length=length,
         policy="windows",
         stride=encoding.stride,
+        progress=False,
     )
     return EncodedTexts(windows.to_list(), list(map(int, windows["example_id"])))
 

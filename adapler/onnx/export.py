@@ -31,7 +31,10 @@ CHECKED_LENGTHS = (3, 4, 17, 60, 128)
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: bytes of each graph, and its largest difference from PyTorch (of int8 only a measure)."""
+    """What was written: bytes of each graph, and its largest difference from PyTorch.
+
+    Of int8 it is only a measure, of logits with nothing dropped: what is kept differs where a score moves.
+    """
 
     sizes: dict[str, int]
     differences: dict[str, float]

@@ -18,6 +18,7 @@ from adapler.backbones import families
 from adapler.backbones.packing import Segments
 from adapler.model.contribution import MASKED, retention, threshold
 from adapler.model.predictors import PackedRow
+from adapler.model.predictors.row import members
 
 ATTENTION = "adapler_onnx"
 # torch.export wants an upper bound of every size that depends on the data. No batch comes near this one.
@@ -163,7 +164,7 @@ class PackedTexts(_Graph):
             keep = retention(scores, delta.index_select(0, owner), is_cls=is_cls)
             kept = keep.nonzero()[:, 0]
             _bounded(kept.shape[0])
-            lengths = torch.zeros_like(lengths).index_add(0, owner, keep.to(lengths.dtype))
+            lengths = (members(owner, lengths.shape[0]) & keep).sum(1)
             hidden, place = hidden.index_select(1, kept), place.index_select(0, kept)
             owner, is_cls = owner.index_select(0, kept), is_cls.index_select(0, kept)
             entered.append(lengths)
@@ -186,8 +187,8 @@ class PackedTexts(_Graph):
     @staticmethod
     def _softmax(scores: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:
         """Softmax of (n,) scores within each text."""
-        lowest = torch.finfo(scores.dtype).min
-        top = scores.new_full(lengths.shape, lowest).scatter_reduce(0, owner, scores, "amax")  # (B,)
+        own = members(owner, lengths.shape[0])  # (B, n)
+        top = scores.masked_fill(~own, torch.finfo(scores.dtype).min).amax(1)  # (B,)
         weights = (scores - top.index_select(0, owner)).exp()
-        total = torch.zeros_like(top).index_add(0, owner, weights)  # (B,)
+        total = own.to(weights.dtype) @ weights  # (B,)
         return weights / total.index_select(0, owner)

@@ -1,7 +1,8 @@
 """The work in several processes of this machine.
 
-This process reads, hands out shards, and gets the results back in any order; it never loads the model. Each worker has
-one pipe. A worker whose pipe closes ends at once, so nothing is left when this process is killed.
+This process reads, hands out shards, and gets the results back in any order; it loads the model only to settle a budget
+before that. Each worker has one pipe. A worker whose pipe closes ends at once, so nothing is left when this process is
+killed.
 
 On Linux the workers are forked from one process that has imported PyTorch and transformers and nothing else: they share
 that memory (300 MB), and import nothing again. It has no threads and no model, and has not touched a GPU, so it can be

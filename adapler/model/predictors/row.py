@@ -95,6 +95,15 @@ class PackedRow:
         return torch.stack([found[:, middle + distance] for distance in distances], dim=1)
 
 
+def members(owner: Tensor, sequences: int) -> Tensor:
+    """(B, T) bool: which tokens are a sequence's, from (T,) the sequence of each.
+
+    For sums in an exported graph: onnxruntime adds to one place from several threads at a time (its ScatterND with a
+    reduction), and some of what they add is lost.
+    """
+    return owner == torch.arange(sequences, device=owner.device)[:, None]
+
+
 class Means:
     """The mean over each sequence's tokens, weighted by their presence, of values that come a piece at a time."""
 
@@ -110,7 +119,11 @@ class Means:
         """Take the next of the `pieces` of the values, (t, W)."""
         if self._presences is not None:
             values = values * next(self._presences).to(values.dtype)[:, None]
-        self._total.index_add_(0, next(self._owners), values)
+        owner = next(self._owners)
+        if torch.compiler.is_exporting():
+            self._total = self._total + members(owner, self._total.shape[0]).to(values.dtype) @ values
+        else:
+            self._total.index_add_(0, owner, values)
 
     def mean(self) -> Tensor:
         """(B, W), at least float32, when all pieces are there."""

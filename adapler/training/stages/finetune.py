@@ -22,6 +22,7 @@ from adapler.distributed import device, is_main, join_processes, wait_for_everyo
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.model.passes import plain_pass
+from adapler.precision import describe_dtype
 from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
@@ -136,6 +137,7 @@ def finetune(
         checkpoint, known = begin_stage(output, identity, resume=resume)
         clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
+            print(f"note: {describe_dtype(settings.precision, device(settings.device))}")
             print(f"fine-tuning into {output}")
         keeping = [] if settings.eval_steps is None else [_KeepBest(task.metric, most=max(KEPT, kept))]
         trainer = (PackedFinetuneTrainer if packed else FinetuneTrainer)(

@@ -21,6 +21,7 @@ from adapler.model.configuration import AdapLeRConfig
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.policies import ContributionPolicy
+from adapler.precision import describe_dtype
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
     precision_name,
@@ -178,6 +179,7 @@ def train(
         checkpoint, known = begin_stage(output, identity, resume=resume)
         clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
+            print(f"note: {describe_dtype(settings.precision, device(settings.device))}")
             target = objectives.target_speedup
             aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
             print(f"training AdapLeR with {aim} into {output}")

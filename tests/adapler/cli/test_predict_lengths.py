@@ -89,13 +89,17 @@ def test_windows_are_averaged_as_evaluate_does_it(
     ],
     ids=lambda encoding: encoding["long_documents"],
 )
-def test_python_reads_what_the_command_reads(model: Path, tmp_path: Path, encoding: dict[str, Any]) -> None:
+def test_python_reads_what_the_command_reads(
+    model: Path, tmp_path: Path, encoding: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = with_encoding(model, tmp_path / "model", encoding)
     texts = ["a good film so dull never fun boring bad", "fun"]
     (tmp_path / "r.txt").write_text("\n".join(texts))
     out = tmp_path / "o.jsonl"
     options = ["--input", str(tmp_path / "r.txt"), "--output", str(out), "--dtype", "float32", *EVERYTHING]
-    assert main(["predict", "--model", str(folder), *options]) == 0
+    capfd.readouterr()
+    assert main(["predict", "--model", str(folder), *options, "--quiet"]) == 0
+    assert capfd.readouterr().err == "", "a progress bar of some library"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     side = tokenizer.truncation_side
     loaded = AdapLeRForSequenceClassification.from_pretrained(folder)
@@ -105,7 +109,7 @@ def test_python_reads_what_the_command_reads(model: Path, tmp_path: Path, encodi
         assert row["lengths"] == list(prediction.lengths) and row["windows"] == prediction.windows
         assert row["length"] == len(prediction.tokens) == len(prediction.layers)
         assert row["speedup"] == pytest.approx(prediction.speedup)
-        assert row["tokens"] in (None, list(prediction.tokens))
+        assert row["tokens"] == list(prediction.tokens) and row["layers"] == list(prediction.layers)
     assert (found[0].windows > 1) is (encoding["long_documents"] == "windows") and tokenizer.truncation_side == side
     (whole,) = loaded.for_inference(dtype="float32").predict(
         texts[:1], tokenizer=tokenizer, max_length=40, long_documents="truncate"
