@@ -139,7 +139,7 @@ def _plain(text: str, query: str, tokenizer: Any, max_length: int, name: str) ->
     sequences, offsets = encoding.sequence_ids(0), encoding["offset_mapping"]
     words = np.full(len(offsets), SPECIAL, dtype=np.int64)  # (n,)
     of_text = [token for token, sequence in enumerate(sequences) if sequence == 0]
-    words[of_text] = _word_indices(text, [offsets[token] for token in of_text])
+    words[of_text] = word_indices(text, [offsets[token] for token in of_text])
     if not of_text:
         raise ArgumentError("text: gives no wordpiece")
     if words[0] != SPECIAL:
@@ -166,7 +166,7 @@ def _overhead(tokenizer: Any, query: str) -> int:
     return int(tokenizer.num_special_tokens_to_add(pair=True)) + len(pieces)
 
 
-def _word_indices(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
+def word_indices(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     """The word, between white space, that each range of characters lies in.
 
     A range that begins with the space before its word (SentencePiece, byte-level BPE) belongs to that word.

@@ -1,6 +1,6 @@
 """Metrics: pure functions of arrays, validated, undefined cases NaN.
 
-plausibility   average precision, selection at 1/n, FPR, TPR, J
+plausibility   average precision, selection at 1/n, FPR, TPR, J, TPR at equal FPR
 selection      precision, recall, F1, IOU of tokens; top k, ties in the mean
 eraser         ERASER's AUPRC, ROC-AUC, IOU F1 of a document
 eraser_scorer  what ERASER's official scorer prints of a data set, `eraser_scores`
@@ -33,6 +33,7 @@ from analysis.metrics.plausibility import (
     false_positive_rate,
     select_content,
     select_uniform,
+    tpr_at_fpr,
     true_positive_rate,
     youden_j,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "top_k_iou",
     "top_k_iou_f1",
     "top_k_scores",
+    "tpr_at_fpr",
     "true_positive_rate",
     "youden_j",
 ]

@@ -28,6 +28,7 @@ from analysis.metrics.unit import (
     BY_CHANCE,
     CONTENT,
     DENSITY,
+    EQUAL_FPR,
     FERRET_K,
     FIXED_SIZE,
     HARD,
@@ -126,6 +127,10 @@ def _auprc_positive(unit: Unit) -> float:
     return eraser.auprc(unit.labels, np.maximum(unit.scores, 0)) if unit.labels.any() else math.nan
 
 
+def _at_fpr(percent: int) -> Callable[[Unit], float]:
+    return lambda unit: pl.tpr_at_fpr(unit.labels, unit.scores, percent / 100)
+
+
 def _at(level: str, agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
     """An agreement of the rationale with what is selected at the level 1/n."""
     return lambda unit: math.nan if unit.signed else agreement(unit.labels, unit.selected(level))
@@ -175,6 +180,9 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (
     Metric("roc_auc", "ROC-AUC", "ranking", True, RANKING, eraser.roc_auc, _roc_auc),
     Metric("auprc", "AUPRC (ERASER)", "ranking", True, RANKING, eraser.auprc, _auprc),
     Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, RANKING, eraser.auprc, _auprc_positive),
+    Metric("tpr_at_fpr_5", "TPR at 5 % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr, _at_fpr(5)),
+    Metric("tpr_at_fpr_10", "TPR at 10 % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr, _at_fpr(10)),
+    Metric("tpr_at_fpr_20", "TPR at 20 % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr, _at_fpr(20)),
 
     Metric("fpr", "FPR (1/n)", "selection", False, INPUT, pl.false_positive_rate, _at(INPUT, pl.false_positive_rate)),
     Metric("tpr", "TPR (1/n)", "selection", True, INPUT, pl.true_positive_rate, _at(INPUT, pl.true_positive_rate)),

@@ -21,6 +21,7 @@ FERRET_K = 5  # the size of ferret's hard rationale when it explains one text, w
 
 # Which n, or k, a metric uses: `Metric.level`. Tables and documentation print these words.
 RANKING = "order of the content tokens, no n"
+EQUAL_FPR = "order of the content tokens, down to a given FPR, no n"
 INPUT = "score >= 1/n, n = tokens of the input"
 PRESENT = "score >= 1/n, n = tokens present at the layer"
 CONTENT = "score >= 1/n, n = content tokens, scores over them alone"

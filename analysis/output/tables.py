@@ -17,6 +17,7 @@ COLUMNS = 12  # layers side by side in a terminal of 100 columns
 SIGNIFICANT = 0.05  # of Holm-adjusted p
 # One of a pair alone says nothing: a method that selects no token has a perfect FPR, so none of them is marked best
 HALF_METRICS = ("fpr", "tpr", "precision", "recall")
+AT_EQUAL_FPR = "tpr_at_fpr_"  # the other half is the same for all methods
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def main_metrics(report: ReportData) -> tuple[str, ...]:
     """
 
     def is_detail(metric: str) -> bool:
-        if metric in ("fpr_present", "tpr_present", "j_present"):
+        if metric in ("fpr_present", "tpr_present", "j_present") or metric.startswith(AT_EQUAL_FPR):
             return False
         return metric.endswith(("_present", "_content")) or metric.rpartition("_")[2].isdigit()
 
@@ -102,7 +103,7 @@ def _rows(report: ReportData, metric: str, *, reference: str | None) -> list[Row
 
 def _best(summary: pd.DataFrame, metric: str) -> dict[int, float]:
     """layer -> the best mean of the methods that are neither chance nor a human."""
-    if metric.partition("_")[0] in HALF_METRICS:
+    if metric.partition("_")[0] in HALF_METRICS and not metric.startswith(AT_EQUAL_FPR):
         return {}
     layers = summary[~summary["method"].isin(("random", "human"))].groupby("layer")["mean"]
     best = layers.max() if higher_is_better(metric) else layers.min()

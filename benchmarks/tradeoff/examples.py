@@ -20,27 +20,33 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError, run_command
 from adapler.inference.predict import predict_dataset
-from adapler.model.batching import pad_rows
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.training.records import read_record
+from analysis.documents.windows import SPECIAL
+from analysis.explanation.text import word_indices
 from analysis.figures import save_figure
 from analysis.figures.document import LABEL, document_height, plot_document
 from analysis.figures.passage import excerpt, margin
 from analysis.figures.style import PaperFigure, literal, styled, venue
+from analysis.figures.token_scores import main_method
 from analysis.results.records import DocumentScores
+from analysis.scores import Batch, get_method
+from analysis.scores.contribution import adapler_pass
+from analysis.scores.policy import scores_of_removal
 from benchmarks.tradeoff.data import TASK_TITLES, data_of
 from benchmarks.tradeoff.systems import TASKS
 
 NEEDED = 10  # texts to choose from
 TITLE = 0.2  # inches above a text
 GAP = 0.1
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LINES = 3  # of an excerpt, where a text is longer
 
 
@@ -89,6 +95,7 @@ def examples_of(task: str, data: str, folder: Path, *, scale: float, number: int
     if "test" not in loaded.dataset:
         raise ArgumentError(f"--model: {task} ({data}) has no test split")
     tokenizer = load_tokenizer(folder, words=loaded.is_split_into_words)
+    tokenizer.truncation_side = "right"  # what `encode` cuts off, whatever side the tokenizer was saved with
     length = int(read_record(folder)["encoding"]["max_length"])
     rows = encode(loaded.dataset["test"], tokenizer, columns=loaded.columns, max_length=length)
     pad = tokenizer.pad_token_id
@@ -101,34 +108,66 @@ def examples_of(task: str, data: str, folder: Path, *, scale: float, number: int
     for row in select(found.lengths_in.numpy(), gains, correct, number=number):
         label = loaded.labels[int(predicted[row])]
         title = f"{TASK_TITLES[task]}, {rows['id'][row]}: {label}, {gains[row]:.2f}×, {found.lengths_in[row]} tokens"
-        examples.append(Example(title, document_of(model, tokenizer, rows[row], scale=scale, label=label)))
+        source = loaded.dataset["test"][row]
+        words = words_of(tokenizer, [source[column] for column in loaded.columns], max_length=length)
+        examples.append(Example(title, document_of(model, tokenizer, rows[row], words=words, scale=scale, label=label)))
     return examples
 
 
-def document_of(model: Any, tokenizer: Any, row: dict[str, Any], *, scale: float, label: str) -> DocumentScores:
-    """An encoded row as a document for the figures.
+def words_of(tokenizer: Any, texts: Sequence[str | Sequence[str]], *, max_length: int) -> NDArray[np.int64]:
+    """(n,) the word of each token of an encoded row: those of a list, else what stands between white space.
 
-    Of a pair, the separator between the texts is shown as a word, so that one sees where the second begins.
+    The first and the last token are special. Of a pair, the separator between the texts is shown as a word, so that one
+    sees where the second begins.
+
+    Args:
+        tokenizer: a fast one.
+        texts: a text, or a pair (of a list of words and a query: the query as it stands in the data).
+        max_length: as in `adapler.data.encoding.encode`, which cuts the same.
     """
-    inputs = pad_rows([row], pad_token_id=tokenizer.pad_token_id, device=model.device)
-    with torch.inference_mode():
-        output = model(**inputs, removal="hard", threshold_scale=scale)
-    tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
-    special = set(tokenizer.all_special_tokens)
-    words, word = [], -1
-    for place, token in enumerate(tokens):
-        outside = place == 0 or place == len(tokens) - 1
-        goes_on = token.startswith("##") and not outside
-        word += 0 if goes_on or (outside and token in special) else 1
-        words.append(-1 if outside and token in special else word)
-    n = len(tokens)
+    split = not isinstance(texts[0], str)
+    read: list[Any] = [one.split() if split and isinstance(one, str) else one for one in texts]
+    read = [one for one in read if one] if split else read  # an empty query is none
+    encoding = tokenizer(
+        *read,
+        is_split_into_words=split,
+        truncation="only_first" if split or len(read) == 1 else "longest_first",
+        max_length=max_length,
+        return_offsets_mapping=True,
+    )
+    segments, within = encoding.sequence_ids(0), list(encoding.word_ids(0))  # (n,) each
+    if not split:
+        for segment, text in enumerate(read):
+            own = [place for place, one in enumerate(segments) if one == segment]
+            found = word_indices(text, [encoding["offset_mapping"][place] for place in own])
+            for place, word in zip(own, found, strict=True):
+                within[place] = word
+    words: list[int] = []
+    last = len(segments) - 1
+    for place, segment in enumerate(segments):
+        if segment is None:
+            words.append(SPECIAL if place in (0, last) else max(words) + 1)
+            continue
+        goes_on = place > 0 and (segments[place - 1], within[place - 1]) == (segment, within[place])
+        words.append(max(words, default=SPECIAL) + (0 if goes_on else 1))
+    return np.array(words, dtype=np.int64)
+
+
+def document_of(
+    model: Any, tokenizer: Any, row: dict[str, Any], *, words: NDArray[np.int64], scale: float, label: str
+) -> DocumentScores:
+    """An encoded row as a document for the figures, with the scores of the model's own policy; words: of each token."""
+    inputs = {name: torch.tensor([row[name]], device=model.device) for name in INPUTS if row.get(name) is not None}
+    batch = Batch(ids=(str(row["id"]),), **inputs, threshold_scale=scale)
+    method = scores_of_removal(model)
+    n = len(row["input_ids"])
     return DocumentScores(
         id=str(row["id"]),
-        tokens=tuple(tokens),
-        words=np.array(words),
+        tokens=tuple(tokenizer.convert_ids_to_tokens(row["input_ids"])),
+        words=words,
         rationale=np.zeros(n, dtype=bool),
-        scores={"cp": output.contribution_scores[0, :, :n].float().numpy()},
-        retention=output.retention_mask[0, :, :n].numpy(),
+        scores={method: get_method(method)(model, batch).scores[0].cpu().numpy()},
+        retention=adapler_pass(model, batch).retention_mask[0].cpu().numpy(),
         prediction=label,
         label=label,
     )
@@ -136,20 +175,20 @@ def document_of(model: Any, tokenizer: Any, row: dict[str, Any], *, scale: float
 
 @styled
 def examples_figure(examples: Sequence[Example], *, style: str = "acl") -> Figure:
-    """Every text at every layer, one below the other: shades are contribution scores, dropped tokens are pale."""
+    """Every text at every layer, one below the other: shades are the policy's scores, dropped tokens are pale."""
     width = venue(style).text
     heights = []
     for one in examples:
         placed = excerpt(one.document, width=72 * width - LABEL - margin(), n_lines=LINES)
-        heights.append(document_height(len(one.document.scores["cp"]), 1 + max(token.line for token in placed)))
+        heights.append(document_height(one.document.n_layers, 1 + max(token.line for token in placed)))
     total = sum(heights) + len(examples) * (TITLE + GAP)
     figure = PaperFigure(figsize=(width, total))
     top = total
     for one, height in zip(examples, heights, strict=True):
         top -= TITLE
         ax = figure.add_axes((0.0, (top - height) / total, 1.0, height / total))
-        layers = tuple(range(len(one.document.scores["cp"])))
-        plot_document(one.document, ax, method="cp", layers=layers, n_lines=LINES)
+        layers = tuple(range(one.document.n_layers))
+        plot_document(one.document, ax, method=main_method(one.document), layers=layers, n_lines=LINES)
         ax.set_title(literal(one.title), loc="left")
         top -= height + GAP
     return figure

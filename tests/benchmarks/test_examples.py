@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
+from adapler.data.encoding import encode
 from adapler.errors import ArgumentError
 from adapler.training.records import write_record
-from benchmarks.tradeoff.examples import NEEDED, document_of, examples_of, main, select
+from benchmarks.tradeoff.examples import (
+    NEEDED,
+    Example,
+    document_of,
+    examples_figure,
+    examples_of,
+    main,
+    select,
+    words_of,
+)
+from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import WORDS, tiny_adapler
 
 
@@ -66,11 +81,89 @@ def test_what_is_drawn_is_what_the_model_keeps(trained: tuple[Path, Path], tiny_
     model = tiny_adapler(eta=0.9)
     ids = tiny_tokenizer.convert_tokens_to_ids(list(document.tokens))
     row = {"id": "x", "input_ids": ids, "attention_mask": [1] * 11, "token_type_ids": [0] * 5 + [1] * 6}
-    again = document_of(model, tiny_tokenizer, row, scale=1.0, label="0")
+    again = document_of(model, tiny_tokenizer, row, words=document.words, scale=1.0, label="0")
     assert document.retention is not None and (document.retention == again.retention).all()
     assert not document.retention.all() and document.retention[:, 0].all()
     gone = ~document.retention[0]
     assert (document.scores["cp"][1][gone] == 0).all()
+
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+TEXTS = ("fun film.", "a  é")
+
+
+def with_template(tokenizer: Tokenizer) -> Any:
+    """A fast tokenizer that frames texts as RoBERTa does; ids 0 to 3 are the special tokens and the unknown one."""
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def byte_level(*, prefix: bool) -> Any:
+    vocabulary = {piece: i for i, piece in enumerate(["<s>", "</s>", "<pad>", "<unk>", *BYTES, "\u0120f", "\u0120fi"])}
+    made = Tokenizer(models.BPE(vocabulary, [("\u0120", "f"), ("\u0120f", "i")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    return with_template(made)
+
+
+def sentence_pieces() -> Any:
+    pieces = [*(("<s>", "</s>", "<pad>", "<unk>")), "\u2581fun", "\u2581fi", "lm", ".", "\u2581a", "\u2581", "é"]
+    made = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return with_template(made)
+
+
+def words_and_tokens(
+    tokenizer: Any, texts: Sequence[str | list[str]], *, max_length: int = 40
+) -> tuple[list[str], list[int]]:
+    """Tokens of an input as training encodes it, and their words by `words_of`."""
+    columns = (("words", "query") if isinstance(texts[0], list) else ("text_a", "text_b"))[: len(texts)]
+    row = {"id": ["x"], **{column: [text] for column, text in zip(columns, texts, strict=True)}}
+    encoded = encode(Dataset.from_dict(row), tokenizer, columns=columns, max_length=max_length)[0]
+    words = words_of(tokenizer, texts, max_length=max_length).tolist()
+    return tokenizer.convert_ids_to_tokens(encoded["input_ids"]), words
+
+
+def test_words_of_byte_level_pieces() -> None:
+    """Pieces that begin a word are marked (\u0120), not those that go on."""
+    tokens, words = words_and_tokens(byte_level(prefix=False), TEXTS)
+    assert tokens[:11] == ["<s>", *"fun", "\u0120fi", *"lm.", "</s>", "</s>", "a"]
+    assert words[:11] == [-1, 0, 0, 0, 1, 1, 1, 1, 2, 3, 4]
+    assert len(words) == len(tokens) and set(words[11:-1]) <= {4, 5} and words[-2:] == [5, -1]
+    tokens, words = words_and_tokens(byte_level(prefix=True), [["fun", "film", "."], "a é"])
+    assert tokens[:12] == ["<s>", "\u0120f", *"un", "\u0120fi", *"lm", "\u0120", ".", "</s>", "</s>", "\u0120"]
+    assert words == [-1, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 6, 6, -1]
+
+
+def test_words_of_sentence_pieces_and_the_separator_of_a_pair() -> None:
+    tokens, words = words_and_tokens(sentence_pieces(), TEXTS)
+    assert tokens[:8] == ["<s>", "\u2581fun", "\u2581fi", "lm", ".", "</s>", "</s>", "\u2581a"]
+    assert words[:8] == [-1, 0, 1, 1, 1, 2, 3, 4] and words[-2:] == [5, -1]
+
+
+def test_words_of_wordpieces(tiny_tokenizer: Any) -> None:
+    tokens, words = words_and_tokens(tiny_tokenizer, ["the film. so", "dull ,"])
+    assert tokens == ["[CLS]", "the", "film", ".", "so", "[SEP]", "dull", ",", "[SEP]"]
+    assert words == [-1, 0, 1, 1, 2, 3, 4, 5, -1]
+    assert words_and_tokens(tiny_tokenizer, [["dull", "film."], " "])[1] == [-1, 0, 1, 1, -1]  # no query
+    long = words_and_tokens(tiny_tokenizer, ["so dull " * 9, "a film"], max_length=14)  # cut as in training
+    assert len(long[0]) == 14 and long[1] == [-1, *range(12), -1]
+
+
+@pytest.mark.parametrize("policy", ["transkimmer", "ltp"])
+def test_scores_have_the_name_of_their_policy(policy: str, tiny_tokenizer: Any) -> None:
+    model = tiny_policy(policy)
+    row = {"id": "x", **tiny_tokenizer("the film is so dull and never fun")}
+    words = words_of(tiny_tokenizer, ["the film is so dull and never fun"], max_length=20)
+    document = document_of(model, tiny_tokenizer, row, words=words, scale=1.0, label="0")
+    assert set(document.scores) == {"policy"} and document.n_layers == len(document.scores["policy"])
+    assert document.retention is not None and not document.retention.all()
+    figure = examples_figure([Example("a text", document)])
+    drawn = [text for text in figure.axes[0].texts if text.get_text() in ("film", "dull")]
+    assert {text.get_color() for text in drawn} > {"black"}  # dropped ones are pale
 
 
 def test_the_command(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def alti(model: Any, batch: Batch) -> LayerScores:
     Cost: 1 forward with the slower eager attention, and N x N x D numbers a layer, worked on in blocks.
     Misleads: the feed-forward block is left out, as in the paper; it does not know the class. A part that points away
         from the output counts 0, however large it is; where all do, as in small random models, the row is 0. It runs
-        on layers laid out as in BERT or DistilBERT only.
+        on layers with norms after the residuals, laid out as in BERT, DistilBERT or MPNet, only.
     Reference: Ferrando, Gallego and Costa-jussa (2022), Measuring the Mixing of Contextual Information in the
         Transformer, https://aclanthology.org/2022.emnlp-main.595
     """

@@ -1,7 +1,8 @@
 """Shapley value sampling; through captum.
 
-Captum asks for the prefixes of one permutation in their order, many in one pass. They differ in length by one token
-each, so deleted tokens cost nothing and little is padded: an own loop would make the same passes.
+Captum asks for the prefixes of one permutation in their order, many in one pass: an own loop would make the same
+passes. With deleted tokens they differ in length by one token each, and run as one packed row where the classifier can
+(see `analysis.scores.shared.inputs`): padded to the longest, half of what a short text's pass computes is padding.
 """
 
 from __future__ import annotations

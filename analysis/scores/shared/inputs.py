@@ -4,6 +4,9 @@ A token is taken out by putting the mask token, or the padding token, in its pla
 tokens stay. Replaced inputs go in as embeddings: a model that counts
 positions over the ids that are not padding (RoBERTa) would move every later token otherwise.
 
+Texts with deleted tokens are of many lengths. They run as one packed row where the classifier is of a family that can,
+and padded where it is not. The logits are equal to rounding.
+
     B batch, N padded length, n tokens of one document, D embedding size, C classes
 """
 
@@ -18,9 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adapler.backbones import families
 from adapler.errors import ArgumentError
+from adapler.model.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.shared.forward import classifier_logits
+from analysis.scores.shared.forward import classifier_logits, runs_packed
 from analysis.scores.shared.targets import Target, target_value, weights_of
 
 Token = Literal["mask", "pad"]
@@ -166,7 +171,8 @@ class Presence:
 
 
 def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> Presence:
-    """twin: a working copy of the model; single: a batch of one document without padding.
+    """twin: a working copy of the model, which "delete" makes ready for packed rows; single: a batch of one document
+    without padding.
 
     replacement: what stands in a token's place; "delete": nothing, later tokens move up.
     """
@@ -174,6 +180,9 @@ def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> 
     blank = single.input_ids if replacement == "delete" else replaced_ids(twin, single, replacement)
     function = TargetValue(twin)
     weights, mask, *types = forward_arguments(twin, single, target)
+    packs = replacement == "delete" and runs_packed(twin)
+    if packs:
+        families.ready(twin)
 
     def value(kept: Tensor) -> Tensor:
         there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
@@ -182,8 +191,13 @@ def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> 
         others = [one.expand(len(kept), *one.shape[1:]) for one in (mask, *types)]
         if replacement == "delete":
             ids, *others = _without(there, ids, others)  # (K, n'), n' the longest that is left
+        wanted = weights.expand(len(kept), -1)  # (K, C)
         with torch.no_grad():
-            result: Tensor = function(embeddings(twin, ids), weights.expand(len(kept), -1), *others)
+            if packs:
+                segments = others[1] if types else None
+                logits, _ = plain_pass(twin, input_ids=ids, mask=others[0], token_type_ids=segments)
+                return target_value(logits.float(), wanted.to(logits.device))
+            result: Tensor = function(embeddings(twin, ids), wanted, *others)
         return result
 
     return Presence(positions, value, max(1, PASS_TOKENS // single.input_ids.shape[1]))

@@ -74,7 +74,7 @@ def layer_parts(model: Any) -> list[LayerParts]:
                 return [_parts(layer, paths, kind) for layer in stack]
     raise ArgumentError(
         f"model: the layers of {type(model).__name__} are not laid out as in BERT, DistilBERT, MPNet or ModernBERT; "
-        "methods that take a layer apart (globenc, value_zeroing) cannot run on it"
+        "methods that take a layer apart (globenc, alti, value_zeroing) cannot run on it"
     )
 
 

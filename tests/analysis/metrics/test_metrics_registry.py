@@ -61,6 +61,8 @@ def test_every_metric_by_hand() -> None:
     # hits at ranks 1, 7 and 8
     assert result["average_precision"] == pytest.approx((1 + 2 / 7 + 3 / 8) / 3)
     assert result["roc_auc"] == pytest.approx((5 + 0 + 0) / 15)
+    # one rationale token before the first other; 5 others, so 5 and 10 % allow none of them, 20 % the one at rank 2
+    assert result["tpr_at_fpr_5"] == result["tpr_at_fpr_10"] == result["tpr_at_fpr_20"] == pytest.approx(1 / 3)
     assert result["auprc"] == result["auprc_positive"] == eraser.auprc(one.labels, one.scores)
 
 
@@ -99,7 +101,7 @@ def test_no_rationale_is_undefined_never_a_silent_number() -> None:
     )
     nothing_else = values(unit([1, 1], [0.5, 0.2]))
     assert {name for name, value in nothing_else.items() if math.isnan(value)} == {
-        name for name in PURE if name.startswith(("fpr", "j")) or name in ("roc_auc", "average_precision")
+        name for name in PURE if name.startswith(("fpr", "j", "tpr_at_fpr")) or name in ("roc_auc", "average_precision")
     }
     assert all(math.isnan(value) for value in values(unit([], [])).values())
 

@@ -99,6 +99,16 @@ def test_main_metrics_leave_out_variants_and_single_bins() -> None:
     assert tables.main_metrics(only) == ("fpr_content",)
 
 
+def test_tpr_at_equal_fpr_is_shown_and_has_a_best_method() -> None:
+    report = make_report()
+    names = ("tpr_at_fpr_5", "tpr_at_fpr_10", "tpr")
+    one = replace(report, metrics=names, values=report.values[..., :3])
+    assert tables.main_metrics(one) == names and wording.metric_title(names[1]) == "TPR at 10 % FPR"
+    assert any(any(row.best) for row in tables.rows(one, "tpr_at_fpr_10"))
+    assert not any(any(row.best) for row in tables.rows(one, "tpr"))  # alone it says nothing
+    assert "TPR at 10 % FPR" in tables.plain(one)
+
+
 def test_escape_covers_every_special_character() -> None:
     assert tables_markup.escape(r"a_b 5% \ ~ ^ {#$&}") == (
         r"a\_b 5\% \textbackslash{} \textasciitilde{} \textasciicircum{} \{\#\$\&\}"

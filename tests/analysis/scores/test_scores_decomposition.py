@@ -149,29 +149,42 @@ def test_attnlrp_is_a_gradient_of_changed_parts() -> None:
         torch.testing.assert_close(found, (gradient * first).sum(-1).detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_alti_is_its_equation() -> None:
-    model, batch = with_biases(), batch_for("bert", [0])
+# the encoder's layers; of a layer: value and output projection of the attention, and the norm after it
+BERT = ("encoder.layer", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm")
+POST_NORM = {
+    "bert": BERT,
+    "roberta": BERT,
+    "electra": BERT,
+    "distilbert": ("transformer.layer", "attention.v_lin", "attention.out_lin", "sa_layer_norm"),
+    "mpnet": ("encoder.layer", "attention.attn.v", "attention.attn.o", "attention.LayerNorm"),
+}
+
+
+@pytest.mark.parametrize("family", sorted(POST_NORM))
+def test_alti_is_its_equation(family: str) -> None:
+    model, batch = with_biases(family), batch_for(family, [0])
+    found = get_method("alti")(model, batch).scores[0]
+    stack, *paths = POST_NORM[family]
+    layers = [[layer.get_submodule(path) for path in paths] for layer in model.base_model.get_submodule(stack)]
+    seen: list[tuple[Tensor, Tensor]] = []  # what enters and leaves each layer's norm in transformers' own pass
+    for *_, norm in layers:
+        norm.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0][0], output[0])))
     states, attentions = attentions_of(model, batch)
     product = torch.eye(len(states[0]))
-    found = get_method("alti")(model, batch).scores[0]
-    for number, layer in enumerate(model.bert.encoder.layer):
-        block, x, n = layer.attention, states[number], len(states[number])
+    for number, (value_of, dense, norm) in enumerate(layers):
+        x, (wholes, outputs), n = states[number], seen[number], len(states[number])
         with torch.no_grad():
-            outputs = block.output.LayerNorm(
-                block.output.dense(block.self(x[None])[0][0]) + x
-            )  # (n, D), from transformers' own modules
             rows = torch.zeros(n, n)
             for i in range(n):
-                whole = block.output.dense(block.self(x[None])[0][0, i]) + x[i]
-                deviation = (whole.var(unbiased=False) + block.output.LayerNorm.eps).sqrt()
+                deviation = (wholes[i].var(unbiased=False) + norm.eps).sqrt()
                 for j in range(n):
                     part = torch.zeros(WIDTH)
                     for head in range(HEADS):
                         cut = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
-                        value = block.self.value.weight[cut] @ x[j]
-                        part += attentions[number][head, i, j] * block.output.dense.weight[:, cut] @ value
+                        value = value_of.weight[cut] @ x[j]
+                        part += attentions[number][head, i, j] * dense.weight[:, cut] @ value
                     part += x[i] * (i == j)
-                    part = (part - part.mean()) / deviation * block.output.LayerNorm.weight
+                    part = (part - part.mean()) / deviation * norm.weight
                     rows[i, j] = (outputs[i].abs().sum() - (outputs[i] - part).abs().sum()).clamp_min(0)
             rows /= rows.sum(-1, keepdim=True).clamp_min(1e-30)
             product = rows @ product

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from math import factorial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import BertForSequenceClassification
 
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
-from analysis.scores.shared.forward import working_copy
+from analysis.scores.shared import inputs
+from analysis.scores.shared.forward import runs_packed, working_copy
 from analysis.scores.shared.inputs import content, presence, singles
-from tests.analysis.scores.score_helpers import Bag, batch_for
-from tests.conftest import tiny_classifier
+from tests.analysis.scores.score_helpers import Bag, batch_for, logits_of
+from tests.conftest import CLASSIFIERS, tiny_adapler, tiny_classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.scores.UnstableScoresWarning")
 
@@ -58,20 +62,79 @@ def test_many_permutations_come_near_the_shapley_values(replacement: str) -> Non
     torch.testing.assert_close(found.sum(), value(players) - value(()), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-def test_deleted_tokens_are_gone(family: str) -> None:
-    """A text with deleted tokens has the value of the shorter text, alone or beside longer ones."""
+KEPT = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
+
+
+def values_of_shorter_texts(model: Any, single: Batch, positions: Tensor) -> Tensor:
+    """(4,) the first logit of the tokens of KEPT, by the model's own pass, one text at a time."""
+    values = []
+    for row in KEPT:
+        there = torch.ones(single.input_ids.shape[1], dtype=torch.bool)
+        there[positions] = row.bool()
+        with torch.no_grad():
+            values.append(model(single.input_ids[:, there]).logits[0, 0])
+    return torch.stack(values)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+def test_deleted_tokens_are_gone(family: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text with deleted tokens has the value of the shorter text, beside longer ones, in one row or padded."""
     model = tiny_classifier(family)
     single = next(one for _, one in singles(batch_for(family, [0])))
+    if not packed:
+        monkeypatch.setattr(inputs, "runs_packed", lambda model: False)
+    passes = Counter[str]()
+    own = inputs.plain_pass
+    monkeypatch.setattr(inputs, "plain_pass", lambda *args, **kwargs: passes.update(["packed"]) or own(*args, **kwargs))
     document = presence(working_copy(model), single, 0, "delete")
-    kept = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 0, 0]])
-    found = document.value(kept)
-    for row, value in zip(kept, found, strict=True):
-        there = torch.ones(9, dtype=torch.bool)
-        there[document.positions] = row.bool()
-        with torch.no_grad():
-            alone = model(single.input_ids[:, there]).logits[0, 0]
-        torch.testing.assert_close(value, alone, atol=1e-5, rtol=0)
+    found = document.value(KEPT)
+    torch.testing.assert_close(found, values_of_shorter_texts(model, single, document.positions), atol=1e-5, rtol=0)
+    assert passes["packed"] == packed
+
+
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+def test_deletion_leaves_the_model_as_it_was(family: str) -> None:
+    model, batch = tiny_classifier(family), batch_for(family, [0, 1])
+    before, weights = model.config.to_dict(), {name: w.clone() for name, w in model.state_dict().items()}
+    implementation, logits = model.config._attn_implementation, logits_of(model, batch)
+    found = get_method("shapley_sampling", n_samples=2, replacement="delete", target=0)(model, batch)
+    assert model.config.to_dict() == before and model.config._attn_implementation == implementation
+    assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
+    assert torch.equal(logits_of(model, batch), logits) and found.scores.isfinite().all()
+
+
+def test_only_a_classifier_that_is_transformers_own_runs_packed() -> None:
+    class Doubled(BertForSequenceClassification):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            output.logits = 2 * output.logits
+            return output
+
+    plain, single = tiny_classifier(), next(one for _, one in singles(batch_for("bert", [0])))
+    doubled = Doubled(plain.config).eval()
+    hooked, replaced, other = tiny_classifier(), tiny_classifier(), tiny_classifier()
+    hooked.classifier.register_forward_hook(lambda module, args, output: output + 1)
+    replaced.forward = replaced.forward
+    other.config.is_decoder = True
+    assert runs_packed(plain)
+    assert not any(map(runs_packed, (doubled, hooked, replaced, other, Bag(), tiny_adapler())))
+    for model in (doubled, hooked):
+        document = presence(working_copy(model), single, 0, "delete")
+        expected = values_of_shorter_texts(model, single, document.positions)
+        torch.testing.assert_close(document.value(KEPT), expected, atol=1e-5, rtol=0)
+
+
+def test_segments_go_with_their_tokens() -> None:
+    model, single = tiny_classifier(), next(one for _, one in singles(batch_for("bert", [0])))
+    types = (torch.arange(9) > 4).long()[None]
+    single = replace(single, token_type_ids=types, _memo={})
+    document = presence(working_copy(model), single, 0, "delete")
+    there = torch.ones(9, dtype=torch.bool)
+    there[document.positions] = KEPT[0].bool()
+    with torch.no_grad():
+        alone = model(single.input_ids[:, there], token_type_ids=types[:, there]).logits[0, 0]
+    torch.testing.assert_close(document.value(KEPT)[0], alone, atol=1e-5, rtol=0)
 
 
 def test_smoothgrad_without_noise_is_the_gradient_and_a_steady_gradient_has_no_variance() -> None:
