@@ -1,7 +1,7 @@
 """The page: load, guard, compute, draw.
 
-Run it with `streamlit run app/main.py`, or with more models, reports and corpora in its menus
-`streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR`.
+Run it with `streamlit run app/main.py`, or with more models, reports, corpora and curves of other systems
+`streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR --tradeoff DIR`.
 """
 
 from __future__ import annotations
@@ -149,7 +149,15 @@ elif view == state.SIDES:
 elif view == state.WHAT_IF:
     what_if.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:
-    budget.show(checkpoint, document, trace, scale=scale)
+    budget.show(
+        checkpoint,
+        document,
+        trace,
+        scale=scale,
+        name=name,
+        checkpoints=checkpoints,
+        tradeoffs=(*arguments.tradeoff, *(one for one in loading.TRADEOFF if one.is_dir())),
+    )
 elif view == state.TAKE_AWAY:
     take_away.show(checkpoint, document, trace, scale=scale, name=name)
 elif view == state.HOW:

@@ -174,5 +174,5 @@ def about_model(found: Mapping[str, Path], name: str) -> None:
             "The menu shows what is in checkpoints/ and in the folders that the server was started with; "
             "a browser cannot name others. Yours:"
         )
-        command = "streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR"
+        command = f"streamlit run app/main.py -- {loading.USAGE}"
         st.code(command, language=None, wrap_lines=True)

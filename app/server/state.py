@@ -9,7 +9,7 @@ Every interactive widget has one of these keys, which is also its class `.st-key
     Compare         methods run-METHOD stop-method player-compare
     Side by side    differs scale2 checkpoint2 document2 text2 player-sides
     What if         what with apply undo redo reset player-edit player-after faithful
-    Budget          scale measure
+    Budget          scale measure of-split curves-open save-curves
     Trust           scale measured survey stop-survey changed sure wrong
     Corpus          report figure metric method other at order label only length documents open open-document
                     save-report limit evaluate stop-job-NUMBER use-checkpoint

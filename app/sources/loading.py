@@ -27,30 +27,33 @@ from adapler.precision import choose_dtype
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
 REPORTS = (ROOT / "reports", ROOT / "results")
+TRADEOFF = (ROOT / "results" / "tradeoff",)
 DEFAULT_CHECKPOINT = "movies-minilm"
 CORPORA = {
     "Sample: invented films": ROOT / "data" / "eraser" / "sample",
     "ERASER Movie Reviews": ROOT / "data" / "eraser" / "movies",
 }
-OPTIONS = ("checkpoints", "reports", "data")
+OPTIONS = ("checkpoints", "reports", "data", "tradeoff")
+USAGE = "--checkpoints DIR --reports DIR --data DIR_OR_TAR --tradeoff DIR"
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Folders named on the command line."""
+    """Folders named on the command line; tradeoff: with a curves.csv of `python -m benchmarks.tradeoff`."""
 
     checkpoints: tuple[Path, ...] = ()
     reports: tuple[Path, ...] = ()
     data: tuple[Path, ...] = ()
+    tradeoff: tuple[Path, ...] = ()
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ArgumentError(f"{message}; allowed after -- are --checkpoints DIR, --reports DIR and --data DIR_OR_TAR")
+        raise ArgumentError(f"{message}; allowed after -- are {USAGE}")
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:
-    """What stands after `--` in `streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR`.
+    """What stands after `--` in `streamlit run app/main.py -- USAGE`.
 
     Raises:
         ArgumentError: an unknown argument, or a path that is not there.

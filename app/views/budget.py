@@ -1,7 +1,10 @@
-"""Budget: what another threshold scale saves on this text, in tokens, FLOPs and milliseconds, and what it costs."""
+"""Budget: what another threshold scale saves on this text, in tokens, FLOPs and milliseconds, and what it costs; and
+what the checkpoint and other systems give on whole splits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -11,6 +14,7 @@ import streamlit as st
 from app.markup import cards
 from app.model.measuring import Timing
 from app.model.tracing import Trace
+from app.panels import beside
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
@@ -19,7 +23,17 @@ from app.work import results
 LOOKS = (("circle", "#c96f00"), ("cross", "#c2185b"))  # of a verdict that stays, and of one that flips
 
 
-def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
+def show(
+    checkpoint: Checkpoint,
+    document: Document,
+    trace: Trace,
+    *,
+    scale: float,
+    name: str,
+    checkpoints: Mapping[str, Path],
+    tradeoffs: Sequence[Path],
+) -> None:
+    """name, checkpoints, tradeoffs: as `beside.show` takes them."""
     left, right = st.columns(2, gap="large")
     with left:
         st.header("Tokens that enter each layer")
@@ -30,6 +44,7 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
         sweep = results.load_sweep(checkpoint, document)
         st.altair_chart(_sweep_chart(sweep, scale, trace.full_label))
         st.altair_chart(_speed_chart(sweep, scale))
+    beside.show(checkpoint, name=name, scale=scale, checkpoints=checkpoints, tradeoffs=tradeoffs)
     st.caption(f"What a scale costs over many texts, with intervals: *{state.TRUST}*.")
 
 

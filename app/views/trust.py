@@ -135,7 +135,7 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
             "speedup": number(format="%.2fx"),
         }
         columns |= {one: number(format="%.3f") for one in table if one.endswith(("low", "high", "agreement"))}
-        st.dataframe(table, hide_index=True, column_config=columns)
+        st.dataframe(table[list(tradeoff.SHOWN)], hide_index=True, column_config=columns)
 
 
 def _documents(checkpoint: Checkpoint, corpus: EraserCorpus, *, name: str, title: str, scale: float) -> None:

@@ -2,7 +2,7 @@
 
 That is: the evaluation*.json of `python -m adapler evaluate` in its own folder, for the checkpoints of the repository
 also those in results/ under its name, and the reports of it. What other runs of a training gave (a trade-off CSV) is
-no curve of one model, and is not read.
+no curve of one model, and is not read; other systems are in `app.work.systems`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from adapler.budgets.stored import CALIBRATION
 from adapler.errors import AdapLeRError
 from app.model.survey import share_interval
 from app.sources.loading import CHECKPOINTS
 from app.work import reports
+from app.work.calibrated import Curve
 
-COLUMNS = ("measured", "scale", "score", "low", "high", "speedup", "reference", "agreement", "agreement_low",
-           "agreement_high", "documents", "metric", "file")  # fmt: skip
+SHOWN = ("measured", "scale", "score", "low", "high", "speedup", "reference", "agreement", "agreement_low",
+         "agreement_high", "documents", "metric", "file")  # fmt: skip
+COLUMNS = (*SHOWN, "task", "split")  # which `measured` says in words
 
 
 def curve(
@@ -81,6 +84,8 @@ def _evaluation(path: Path) -> list[dict[str, Any]]:
         "documents": int(content["examples"]),
         "metric": str(content["metric"]),
         "file": path.name,
+        "task": str(content["task"]),
+        "split": str(content["split"]),
     }
     return [
         {
@@ -111,5 +116,25 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
         "agreement": report.agreement,
         "documents": len(report.documents),
         "metric": "accuracy",
+        "task": str(report.meta["data"]["name"]),
+        "split": str(report.meta["split"]),
     }
     return {"meta": {name: report.meta.get(name) for name in reports.ORIGIN}, "point": point}
+
+
+def by_split(table: pd.DataFrame, calibrated: Curve, *, task: str) -> dict[str, pd.DataFrame]:
+    """The checkpoint's curve on each split of a task: scale, score, reference, speedup, measured, metric, file. Of
+    several measurements of a split it is the one with the most scales: mixed, they would be no curve."""
+    parts = [part for _, part in table[table["task"] == task].groupby("measured", sort=False)]
+    if calibrated.calibration is not None and calibrated.calibration.task == task:
+        one = calibrated.calibration
+        parts.insert(0, calibrated.frame().assign(metric=one.metric, split=one.split, file=CALIBRATION))
+    found: dict[str, pd.DataFrame] = {}
+    for part in parts:
+        split = str(part["split"].iloc[0])
+        if split not in found or len(part) > len(found[split]):
+            found[split] = part
+    return {
+        split: part[["scale", "score", "reference", "speedup", "measured", "metric", "file"]].sort_values("scale")
+        for split, part in found.items()
+    }

@@ -102,6 +102,7 @@ def page(
     """The page before its first run, with the checkpoint `tiny` chosen."""
     monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(loading, "REPORTS", (tmp_path,))
+    monkeypatch.setattr(loading, "TRADEOFF", ())
     arguments = ["--checkpoints", app_checkpoints, "--data", app_corpus, "--reports", app_reports]
     monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
     app = AppTest.from_file(str(Path(app_package.__file__).with_name("main.py")), default_timeout=180)

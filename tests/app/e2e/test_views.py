@@ -54,7 +54,7 @@ def test_budget(visit: Visit) -> None:
     app.widget("measure").locator("button").click()
     expect(app.page.locator(".al-timing")).to_contain_text(re.compile(r"\d+ ms \(.*\) with removal, \d+ ms \("))
     expect(app.widget("measure")).to_contain_text("Measure again")
-    expect(app.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)
+    expect(app.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)  # the last of whole splits
     app.slide("scale", "Home")
     app.shows("1.0")
     expect(app.page.locator(".al-cards")).to_contain_text("the FLOPs")

@@ -14,8 +14,9 @@ from app.sources import loading
 
 def test_arguments(tmp_path: Path) -> None:
     folder = str(tmp_path)
-    got = loading.read_arguments(["--checkpoints", folder, "--reports", folder, "--data", folder, "--data", folder])
-    assert got == loading.Arguments((tmp_path,), (tmp_path,), (tmp_path, tmp_path))
+    given = ["--checkpoints", folder, "--reports", folder, "--data", folder, "--data", folder, "--tradeoff", folder]
+    got = loading.read_arguments(given)
+    assert got == loading.Arguments((tmp_path,), (tmp_path,), (tmp_path, tmp_path), (tmp_path,))
     assert loading.read_arguments([]) == loading.Arguments()
     with pytest.raises(ArgumentError, match="--check x; allowed after -- are --checkpoints DIR"):
         loading.read_arguments(["--check", "x"])

@@ -11,6 +11,8 @@ import pytest
 
 from app.sources import loading
 from app.work import reports, tradeoff
+from app.work.calibrated import Curve
+from tests.app.panels.test_trust import calibration
 
 
 def write(path: Path, split: str, scores: dict[float, float], **more: Any) -> None:
@@ -65,3 +67,18 @@ def test_the_embedded_checkpoint_has_its_published_numbers() -> None:
     assert ((table["low"] < table["score"]) & (table["score"] < table["high"])).all()
     at_one = table[table["scale"] == 1.0].set_index("measured")["score"]
     assert at_one["movies, test, 199 documents"] == pytest.approx(0.884, abs=1e-3)
+
+
+def test_the_curve_of_a_split_is_one_measurement_of_one_task(tmp_path: Path, app_model: Any) -> None:
+    write(tmp_path / "a" / "evaluation-test.json", "test", {1.0: 0.8, 0.5: 0.85}, task="films")
+    write(tmp_path / "a" / "evaluation-test-more.json", "test", {1.0: 0.7}, task="films", precision="bfloat16")
+    write(tmp_path / "a" / "evaluation-news.json", "test", {0.5: 0.1, 1.0: 0.1, 2.0: 0.1}, task="news")
+    write(tmp_path / "a" / "evaluation-validation.json", "validation", {1.0: 0.6}, task="films")
+    table, _ = tradeoff.curve("a", checkpoints={"a": tmp_path / "a"}, results=[], found={})
+    found = tradeoff.by_split(table, Curve(calibration(app_model)), task="films")
+    assert found["test"][["scale", "score"]].to_numpy().tolist() == [[0.5, 0.85], [1.0, 0.8]], "the longer one"
+    assert found["validation"]["scale"].tolist() == [0.0, 1.0, 1.5], "the calibration has more scales"
+    assert set(found["validation"]["file"]) == {"calibration.json"} and set(found["test"]["metric"]) == {"accuracy"}
+    alone = tradeoff.by_split(table, Curve(None, "none"), task="films")
+    assert alone["validation"]["score"].tolist() == [0.6]
+    assert tradeoff.by_split(table, Curve(None, "none"), task="books") == {}

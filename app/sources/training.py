@@ -1,0 +1,109 @@
+"""What a checkpoint's folder says of its training: on which task, and from which pre-trained encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adapler.data import minilm
+
+RECORD, CARD = "run.json", "README.md"
+MINILM = "all-MiniLM-L6-v2"
+# Folders that the commands name themselves, and the packaged encoder's: any encoder may lie in one called so.
+NO_NAMES = ("model", "finetuned", "classifier", "encoder")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known; nothing of it is for a folder that says nothing.
+
+    task      the name of the data set
+    data      the checksum of its rows
+    encoders  names of the pre-trained encoder, the surest first
+    started   the checksum of the model that training began with: a fine-tuned classifier or the encoder
+    """
+
+    task: str | None = None
+    data: str | None = None
+    encoders: tuple[str, ...] = ()
+    started: str | None = None
+
+
+def read_training(folder: Path) -> Training:
+    """What run.json in a folder, the records around it and its model card say; a damaged file says nothing."""
+    record = _object(folder / RECORD)
+    return Training(
+        task=_text(record, "task"),
+        data=_text(record, "data_checksum"),
+        encoders=tuple(dict.fromkeys(_encoders(folder.resolve(), record))),
+        started=_text(record, "model_checksum"),
+    )
+
+
+def same_encoder(one: str, other: str) -> bool:
+    """Whether two names mean one encoder: the same words, or two or more words of one that stand in the other, as
+    MiniLM-L6 and sentence-transformers/all-MiniLM-L6-v2. One word alone, BERT, is too little to be a short form."""
+    short, long = sorted((_words(one), _words(other)), key=len)
+    if len(short) < 2:
+        return short == long
+    return any(long[place : place + len(short)] == short for place in range(len(long) - len(short) + 1))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", name.rpartition("/")[2].lower())
+
+
+def _encoders(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """In a run's folder the classifier stands beside what was trained from it, and its record names the encoder."""
+    beside = _text(record, "model")
+    classifier = {} if beside is None else _object(folder.parent / Path(beside).name / RECORD)
+    for one in (record, classifier):
+        if _text(one, "model_checksum") == _packaged_minilm():
+            yield MINILM
+        named = _text(one, "model")
+        if named is not None and Path(named).name not in NO_NAMES:
+            yield named
+    yield from _card(folder / CARD)
+    config = _object(folder / "config.json").get("backbone_config")
+    named = _text(config, "_name_or_path") if isinstance(config, dict) else None
+    if named and Path(named).name not in NO_NAMES:
+        yield named
+    for seed in folder.parents[:2]:  # as `benchmarks.tradeoff` lays runs out: BACKBONE/TASK/seed-N/[VARIANT/]POINT
+        if re.fullmatch(r"seed-\d+", seed.name):
+            yield seed.parent.parent.name
+
+
+def _packaged_minilm() -> str:
+    """What records call the encoder that installs as a package; its own folder is called model."""
+    return hashlib.sha256(f"model.safetensors {minilm.SHA256}\n".encode()).hexdigest()
+
+
+def _card(path: Path) -> list[str]:
+    """`base_model` in the head of a model card."""
+    try:
+        head = re.match(r"---\n(.*?)\n---", path.read_text(encoding="utf-8"), re.DOTALL)
+        facts = yaml.safe_load(head[1]) if head else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    named = facts.get("base_model") if isinstance(facts, dict) else None
+    return [one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str) and one]
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(record: dict[str, Any], name: str) -> str | None:
+    value = record.get(name)
+    return value if isinstance(value, str) and value else None
