@@ -1,0 +1,76 @@
+"""What the pages say of speed is what the records of results/performance hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+def record(name: str) -> Any:
+    return json.loads((ROOT / "results" / "performance" / name).read_text(encoding="utf-8"))
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip(" *") for cell in line.strip().strip("|").split("|")]
+
+
+def test_the_turns_on_the_machine_with_matrix_units() -> None:
+    rows = {
+        (row["system"], row["dtype"], row["threads"]): row
+        for row in record("inference-ceiling-amx.json")
+        if (row["data"], row["batch"]) == ("movies", "tokens")
+    }
+    table = PAGE[PAGE.index("| AMX, reviews in batches") :]
+    titles = {"sorted": "transformers, sorted by length", "packed": "packed, no removal"}
+    for system, title in {**titles, "adapler 0": "AdapLeR, scale 0", "adapler 1": "AdapLeR, scale 1"}.items():
+        for dtype in ("float32", "bfloat16"):
+            line = next(line for line in table.splitlines() if line.startswith(f"| {title} | {dtype} |"))
+            both = [rows[system, dtype, threads] for threads in (1, 2)]
+            shown = [" / ".join(f"{row['ms']['median']:.1f}" for row in both)]
+            for base in ("sorted float32", f"sorted {dtype}", f"packed {dtype}"):
+                shown.append(" / ".join(f"{row.get(f'over {base}', {'median': 1})['median']:.2f}x" for row in both))
+            assert cells(line)[2:] == shown
+
+
+@pytest.mark.parametrize(("place", "texts"), [(0, "198 of the 199"), (1, "1,818 of SST-2's 1,821")])
+def test_the_labels_of_both_formats(place: int, texts: str) -> None:
+    row = record("formats-amx.json")[place]
+    same = round(row["same label"] * row["texts"])
+    assert texts.startswith(f"{same:,} ") and texts.endswith(f"{row['texts']:,}") and texts in PAGE
+    accuracies = (f"{row[f'accuracy {dtype}']:.3f}".removeprefix("0") for dtype in ("float32", "bfloat16"))
+    assert " and ".join(accuracies) in PAGE
+    assert f"{100 * row['kept differently, of tokens x layers']:.2f} %" in PAGE
+
+
+def test_training_on_the_machine_with_matrix_units() -> None:
+    [run] = record("training-amx.json")
+    ratio = {name: f"{epoch['ratio']:.2f}".removeprefix("0") for name, epoch in run["epochs"].items()}
+    for wanted in (
+        "with local routing {full, first, local} and {full, last, local}, post hoc {post hoc, first, local} and",
+        "{post hoc, last, local};",
+        "with exact {full, first, exact}, {full, last, exact}, {post hoc, first, exact} and {post hoc, last, exact}.",
+        "takes {plain, packed} of the plain epoch there, transformers' own attention {plain, transformers' attention}.",
+    ):
+        for name, value in ratio.items():
+            wanted = wanted.replace(f"{{{name}}}", value)
+        assert wanted in " ".join(PAGE.split()), wanted
+
+
+def test_the_onnx_table() -> None:
+    page = (ROOT / "docs" / "how-to" / "onnx.md").read_text(encoding="utf-8")
+    found = record("onnx-reviews.json")
+    titles = {"torch float32": "PyTorch float32", "torch bfloat16": "PyTorch bfloat16"}
+    for system, title in {**titles, "onnx float32": "ONNX float32", "onnx int8": "ONNX int8"}.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| {title} |"))
+        shown = []
+        for graph in ("one.onnx", "packed.onnx"):
+            row = found["graphs"][graph][system]
+            shown += [f"{row['milliseconds']:.1f}", f"{row['ratio']:.2f}x".removeprefix("0")]
+        same = round(min(found["graphs"][g][system]["agreement"] for g in found["graphs"]) * found["texts"])
+        assert cells(line)[1:] == [*shown, f"{same} of {found['texts']}"]
