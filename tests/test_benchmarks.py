@@ -7,11 +7,13 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adapler import AdapLeRForSequenceClassification
 from benchmarks.inference import Ceiling
+from benchmarks.realised import points, realised_figure
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
@@ -74,3 +76,19 @@ def test_the_ceiling_is_the_packed_backbone_where_nothing_is_dropped() -> None:
     [kept] = fewer.kept.values()
     assert [one.sizes for one in kept] == [sorted(column, reverse=True) for column in lengths.T.tolist()]
     assert sum(kept[-1].sizes) < mask.sum()
+
+
+def test_the_curve_of_what_becomes_time_has_a_point_for_each_scale() -> None:
+    def row(scale: str, dtype: str, flops: float, ratio: float) -> dict[str, Any]:
+        found = {"median": ratio, "min": ratio - 0.1, "max": ratio + 0.2}
+        return {"system": f"adapler {scale}", "batch": "tokens", "dtype": dtype, "flops": {"executed": flops}} | {
+            f"over packed {dtype}": found
+        }
+
+    rows = [row("1", "float32", 4.0, 3.5), row("0", "float32", 0.99, 0.98), row("1", "bfloat16", 4.0, 3.0)]
+    rows.append({"system": "packed", "batch": "tokens", "dtype": "float32", "flops": {"executed": None}})
+    assert points(rows, batch="tokens", dtype="float32") == [(0.99, 0.98, 0.88, 1.18), (4.0, 3.5, 3.4, 3.7)]
+    [panel] = realised_figure(rows).axes
+    lines = {str(one.get_label()): one for one in panel.containers}
+    assert {name: len(one.lines[0].get_xdata()) for name, one in lines.items()} == {"float32": 2, "bfloat16": 1}
+    assert list(panel.lines[-1].get_xdata()) == list(panel.lines[-1].get_ydata()), "the line of a kept promise"
