@@ -11,12 +11,20 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.policies import policy_names
 from app.model import comparing, tracing
 from app.server import state
 from app.sources.documents import Document
 from tests.app.pages import played
 
-OPTIONS: dict[str, dict[str, Any]] = {"power": {"lengths": [6, 4, 4]}, "transkimmer": {}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cls_topk": {"keep": 0.6},
+    "ltp": {"theta_final": 0.25},
+    "power": {"lengths": [6, 4, 4]},
+    "random_topk": {"keep": 0.6},
+    "transkimmer": {},
+    "trbert": {},
+}
 TEXT = "the film is not good and the plot was dull"
 
 
@@ -51,6 +59,11 @@ def test_its_scores_stand_where_those_of_adapler_would(other: Any, tiny_tokenize
     assert found.title == "Removal policy" and found.retained is not None
 
 
+def test_all_of_them_are_here() -> None:
+    assert sorted(OPTIONS) == sorted(set(policy_names()) - {"adapler"})
+
+
+@pytest.mark.parametrize("other", ["power", "transkimmer"], indirect=True)
 @pytest.mark.parametrize("view", state.VIEWS)
 def test_every_view_runs(
     other: Any, page: AppTest, view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
