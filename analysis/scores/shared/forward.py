@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones import families
 from adapler.backbones.attribution.twin import differentiable, working_copy
 from adapler.backbones.attribution.twin import eager_forward as twin_forward
-from adapler.errors import ArgumentError
 from analysis.scores.base import Batch
 from analysis.scores.shared.precision import full_precision
 
@@ -24,7 +22,6 @@ __all__ = [
     "classifier_logits",
     "differentiable",
     "eager_forward",
-    "runs_packed",
     "share_logits",
     "working_copy",
 ]
@@ -75,22 +72,3 @@ def classifier_logits(model: Any, batch: Batch) -> Tensor:
             return logits.to(batch.input_ids.device)
 
     return batch.shared(model, "logits", compute)
-
-
-def runs_packed(model: Any) -> bool:
-    """Whether `adapler.model.passes.plain_pass` on the model, made ready, gives the logits of its own forward pass.
-
-    So it is for transformers' own classifiers of the families of `adapler.backbones`. A class of somebody's own may
-    have another head, and what hangs on a module (a hook, a forward pass in the place of its own) may not run there.
-    """
-    kind = type(model)
-    if not kind.__module__.startswith("transformers.") or not kind.__name__.endswith("ForSequenceClassification"):
-        return False
-    for module in model.modules():
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-            return False
-    try:
-        families.check_config(model.config)
-    except ArgumentError:
-        return False
-    return True

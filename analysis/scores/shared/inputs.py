@@ -25,7 +25,7 @@ from adapler.backbones import families
 from adapler.errors import ArgumentError
 from adapler.model.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.shared.forward import classifier_logits, runs_packed
+from analysis.scores.shared.forward import classifier_logits
 from analysis.scores.shared.targets import Target, target_value, weights_of
 
 Token = Literal["mask", "pad"]
@@ -201,6 +201,25 @@ def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> 
         return result
 
     return Presence(positions, value, max(1, PASS_TOKENS // single.input_ids.shape[1]))
+
+
+def runs_packed(model: Any) -> bool:
+    """Whether `adapler.model.passes.plain_pass` on the model, made ready, gives the logits of its own forward pass.
+
+    So it is for transformers' own classifiers of the families of `adapler.backbones`. A class of somebody's own may
+    have another head, and what hangs on a module (a hook, a forward pass in the place of its own) may not run there.
+    """
+    kind = type(model)
+    if not kind.__module__.startswith("transformers.") or not kind.__name__.endswith("ForSequenceClassification"):
+        return False
+    for module in model.modules():
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return False
+    try:
+        families.check_config(model.config)
+    except ArgumentError:
+        return False
+    return True
 
 
 def _without(there: Tensor, ids: Tensor, others: list[Tensor]) -> list[Tensor]:

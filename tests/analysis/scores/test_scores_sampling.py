@@ -16,8 +16,8 @@ from transformers import BertForSequenceClassification
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
 from analysis.scores.shared import inputs
-from analysis.scores.shared.forward import runs_packed, working_copy
-from analysis.scores.shared.inputs import content, presence, singles
+from analysis.scores.shared.forward import working_copy
+from analysis.scores.shared.inputs import content, presence, runs_packed, singles
 from tests.analysis.scores.score_helpers import Bag, batch_for, logits_of
 from tests.conftest import CLASSIFIERS, tiny_adapler, tiny_classifier
 
