@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The benchmarks of what runs on a GPU (those of onnxruntime and of the metrics run on a CPU alone); each writes its numbers as JSON, and what it prints, into one folder.
+# The benchmarks of what runs on a GPU (those of onnxruntime and of the metrics run on a CPU alone); each writes its
+# numbers as JSON, and what it prints, into one folder.
 #
 #   benchmarks/gpu.sh [--dry-run] [FOLDER]        default: gpu-benchmarks
 #

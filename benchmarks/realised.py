@@ -46,7 +46,7 @@ def realised_figure(rows: Sequence[dict[str, Any]], *, style: str = "acl") -> Fi
     """A panel for each kind of batch, a line for each number format."""
     batches = [name for name in TITLES if any(row["batch"] == name for row in rows)]
     figure = Figure(figsize=(WIDTH * len(batches), HEIGHT), layout="constrained")
-    values = [value for row in rows if row["flops"]["executed"] for value in (row["flops"]["executed"], 1.0)]
+    values = [row["flops"]["executed"] for row in rows if row["flops"]["executed"]]
     for ax, batch in zip(figure.subplots(1, len(batches), squeeze=False)[0], batches, strict=True):
         for dtype in LOOKS:
             if not (found := points(rows, batch=batch, dtype=dtype)):
@@ -75,6 +75,9 @@ def main() -> int:
     parser.add_argument("--style", default="acl")
     args = parser.parse_args()
     rows = json.loads(args.record.read_text(encoding="utf-8"))
+    settings = sorted({f"{row['data']} with {row['threads']} threads" for row in rows})
+    if len(settings) > 1:  # their points would make one line
+        parser.error(f"{args.record}: holds {', '.join(settings)}; a figure is of one data set and number of threads")
     for path in save_figure(realised_figure(rows, style=args.style), args.output):
         print(path)
     return 0

@@ -63,8 +63,7 @@ def read_shards(settings: PredictSettings, source: TextSource | None) -> Iterato
         share, missing = (None, ()) if source is None else (source.share_read(), tuple(sorted(source.missing)))
         yield Shard(index, part, _digest(part), share, missing)
     if index < 0:
-        where = "stdin" if str(settings.files.input) == "-" else settings.files.input
-        raise DataError(f"{where}: no texts")
+        raise DataError(f"{'text' if source is None else source.name}: no texts")
 
 
 def _given_rows(texts: Sequence[str]) -> Iterator[TextRow]:

@@ -96,10 +96,14 @@ class TextSource:
         self.format = _format_of(self.path, self.format)
         self.missing.update(name for name in (self.id_column, *self.keep) if name is not None)
 
+    @property
+    def name(self) -> str:
+        """What messages call the input."""
+        return "stdin" if self.path == STDIN else str(self.path)
+
     def where(self, number: int) -> str:
         """The name of a row in messages."""
-        name = "stdin" if self.path == STDIN else str(self.path)
-        return f"{name}:{number}" if self.format in ("lines", "jsonl") else f"{name}, row {number}"
+        return f"{self.name}:{number}" if self.format in ("lines", "jsonl") else f"{self.name}, row {number}"
 
     def share_read(self) -> float | None:
         """How much of the input was read, from 0 to 1; None where its size is not known."""
