@@ -10,6 +10,8 @@ padded batches in input order); `sorted`, the same on batches sorted by length; 
 AdapLeR's packed path without removal. Over padded batches alone, AdapLeR would be credited with the removal of padding.
 `ceiling 1` is the most that dropping tokens could give on this machine with these kernels: the packed layers on as many
 tokens as AdapLeR at scale 1 keeps, without predictors, without choosing or moving a token, without scores.
+`ceiling 0` is the packed backbone with the least that predictors in float32 do beside it: each layer's states in
+float32, read by one product.
 `--compare-dtypes` measures no time: it says how often labels and kept tokens differ between bfloat16 and float32.
 """
 
@@ -27,10 +29,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import families
 from adapler.backbones.packing import Segments
+from adapler.backbones.pieces import pieces
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.distributed import device
@@ -89,11 +93,15 @@ class Ceiling:
 
     Each layer takes the first tokens of the row, as many as AdapLeR kept there, with the lengths of its sequences known
     before. What is missing here from the speedup that the FLOPs promise, the kernels lose on fewer tokens.
+
+    At scale 0 all tokens stay, and each layer's states are converted to float32 and multiplied by a matrix as wide as a
+    predictor's first one. No predictor in float32 does less.
     """
 
     def __init__(self, model: Any, *, scale: float) -> None:
         self.model, self.scale = model, scale
         self.device, self.config = model.device, model.config
+        self.units = torch.zeros(self.config.contribution_hidden_size, self.config.hidden_size, device=self.device)
         self.kept: dict[bytes, list[Segments]] = {}  # by batch: the sequences that enter each layer
 
     def lengths(self, batch: dict[str, Tensor]) -> list[Segments]:
@@ -111,6 +119,9 @@ class Ceiling:
         ids = batch["input_ids"].flatten()[place][None]
         hidden = families.embed(backbone, ids, positions=positions, token_type_ids=None)  # (1, T, D)
         for index, segments in enumerate(kept):
+            if not self.scale:
+                for part in pieces(hidden[0]):
+                    linear(part.float(), self.units)
             at = positions[:, : len(segments.owner)]
             run = partial(families.run_layer, backbone, index)
             if index == len(kept) - 1:
@@ -138,7 +149,7 @@ def systems(
         yield PACKED, dtype, fast, {"removal": "none"}
         for scale in scales:
             yield f"adapler {scale:g}", dtype, fast, {"removal": "hard", "threshold_scale": scale}
-            if ceiling and scale:
+            if ceiling:
                 yield f"ceiling {scale:g}", dtype, Ceiling(fast, scale=scale), {}
 
 

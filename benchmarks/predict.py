@@ -1,16 +1,18 @@
 """How fast is `adapler predict`, how much memory does it need, and does a killed run end with the same bytes?
 
     python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 10000 100000 --processes 1 2 --output predict.json
-    python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 20000 --processes 2 --kills 10
+    python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 1000000 --processes 1 2 --kills 10 --ray 2
 
 Rows are the texts of a .jsonl, again and again. Memory is the peak of the command and all its children together,
 looked at every half second. `peak` counts what they share once (PSS, psutil's memory_full_info, Linux): it is what the
-machine needs, and what the project reports. `rss` counts it once for each of them.
+machine needs, and what the project reports. `rss` counts it once for each of them. With `--kills`, the last of several
+`--processes` runs only once, killed again and again; it has no time of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -33,57 +35,81 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--kills", type=int, default=0, help="kills at random moments of the last of --processes")
+    parser.add_argument("--ray", type=int, default=0, help="then also --engine ray with so many actors, never killed")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("options", nargs="*", help="more options of `adapler predict`, after --")
     args = parser.parse_args()
     found: list[dict[str, Any]] = []
-    print(f"{'rows':>9} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'rss MB':>8}")
+    print(
+        f"{'rows':>9} {'engine':>6} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'rss MB':>8}  bytes"
+    )
     with tempfile.TemporaryDirectory() as name:
+        output = Path(name) / "out.jsonl"
         for rows in args.rows:
             source = Path(name) / f"{rows}.jsonl"
             with args.texts.open("rb") as texts, source.open("wb") as out:
                 lines = [line.rstrip(b"\n") + b"\n" for line in texts if line.strip()]
                 out.writelines(islice(cycle(lines), rows))
-            whole: bytes | None = None
-            for processes in args.processes:
-                output = Path(name) / "out.jsonl"
-                command = [sys.executable, "-m", "adapler", "predict", "--model", args.model, "--input", str(source)]
-                command += ["--output", str(output), "--processes", str(processes), "--quiet", *args.options]
-                seconds, peak, rss = measured(command)
-                row: dict[str, Any] = {"rows": rows, "processes": processes, "seconds": round(seconds, 1)}
-                row |= {"rows_per_second": round(rows / seconds, 1), "peak_mb": round(peak), "rss_mb": round(rss)}
-                print(
-                    f"{rows:9,} {processes:9} {seconds:8.1f} {rows / seconds:8.1f} {peak:8.0f} {rss:8.0f}", flush=True
-                )
-                whole = output.read_bytes() if whole is None else whole
-                row["same_bytes_as_first"] = output.read_bytes() == whole
-                if args.kills and processes == args.processes[-1]:
-                    output.unlink()
-                    row["kills"] = killed(command, seconds, args.kills, random.Random(args.seed))
-                    row["same_bytes_after_kills"] = output.read_bytes() == whole
-                    print(f"  after {row['kills']} kills: same bytes {row['same_bytes_after_kills']}", flush=True)
+            command = [sys.executable, "-m", "adapler", "predict", "--model", args.model, "--input", str(source)]
+            command += ["--output", str(output), "--quiet", *args.options]
+            whole: str | None = None  # the digest of the first output
+            seconds = 0.0
+            for engine, processes, kills in runs(args):
+                run = [*command, "--engine", engine, "--processes", str(processes)]
+                row = {"rows": rows, "engine": engine, "processes": processes}
+                row |= killed(run, seconds, kills, random.Random(args.seed)) if kills else measured(run)
+                if not kills:
+                    row["rows_per_second"] = round(rows / row["seconds"], 1)
+                    seconds = seconds or row["seconds"]
+                row["sha256"] = hashlib.sha256(output.read_bytes()).hexdigest()
+                output.unlink()
+                whole = whole or row["sha256"]
+                row["same_bytes_as_first"] = row["sha256"] == whole
                 found.append(row)
-    if args.output is not None:
-        args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    bad = [row for row in found if not (row["same_bytes_as_first"] and row.get("same_bytes_after_kills", True))]
+                print_row(row)
+                if args.output is not None:
+                    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    bad = [row for row in found if not row["same_bytes_as_first"]]
     if bad:
         print(f"other bytes: {bad}", file=sys.stderr)
     return bool(bad)
 
 
-def measured(command: list[str]) -> tuple[float, float, float]:
+def runs(args: argparse.Namespace) -> list[tuple[str, int, int]]:
+    """(engine, processes, kills) of each run of one number of rows; the first is never killed."""
+    local = [("local", processes, 0) for processes in args.processes]
+    if args.kills:
+        last = args.processes[-1]
+        local[max(1, len(local) - 1) :] = [("local", last, args.kills)]
+    return local + ([("ray", args.ray, 0)] if args.ray else [])
+
+
+def print_row(row: dict[str, Any]) -> None:
+    time_ = f"{'':>8} {'':>8}" if "kills" in row else f"{row['seconds']:8.1f} {row['rows_per_second']:8.1f}"
+    text = f"{row['rows']:9,} {row['engine']:>6} {row['processes']:9} {time_} {row['peak_mb']:8} {row['rss_mb']:8}"
+    after = f" after {row['kills']} kills" if "kills" in row else ""
+    print(f"{text}  {'the same' if row['same_bytes_as_first'] else 'OTHER'}{after}", flush=True)
+
+
+def measured(command: list[str]) -> dict[str, Any]:
     """Seconds, loading included, and the peaks of the memory of all processes in MB (10^6 bytes), PSS and RSS."""
-    begin, peak, rss = time.perf_counter(), 0, 0
+    begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        root = psutil.Process(process.pid)
-        while process.poll() is None:
-            shared_once, each = resident(root)
-            peak, rss = max(peak, shared_once), max(rss, each)
-            time.sleep(0.5)
+        peak, rss = watched(process)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return time.perf_counter() - begin, peak / 1e6, rss / 1e6
+    return {"seconds": round(time.perf_counter() - begin, 1), "peak_mb": peak, "rss_mb": rss}
+
+
+def watched(process: subprocess.Popen[bytes], *, until: float = float("inf")) -> tuple[int, int]:
+    """Peaks of PSS and RSS until the process ends, or until a moment of the monotonic clock."""
+    root, peak, rss = psutil.Process(process.pid), 0, 0
+    while process.poll() is None and time.monotonic() < until:
+        shared_once, each = resident(root)
+        peak, rss = max(peak, shared_once), max(rss, each)
+        time.sleep(0.5)
+    return round(peak / 1e6), round(rss / 1e6)
 
 
 def resident(root: psutil.Process) -> tuple[int, int]:
@@ -97,25 +123,25 @@ def resident(root: psutil.Process) -> tuple[int, int]:
     return shared_once, each
 
 
-def killed(command: list[str], seconds: float, kills: int, moments: random.Random) -> int:
-    """Start the command again and again and kill it at a random moment; at last let it end. Returns the kills.
+def killed(command: list[str], seconds: float, kills: int, moments: random.Random) -> dict[str, Any]:
+    """Start the command again and again and kill it at a random moment; at last let it end.
 
     A moment lies between a second and a fifth of the time of the whole run; some meet a command that still loads.
     """
-    done = 0
-    while done < kills:
+    done, peak, rss = 0, 0, 0
+    while True:
+        until = time.monotonic() + moments.uniform(1, max(8.0, seconds / 5)) if done < kills else float("inf")
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-            try:
-                process.wait(timeout=moments.uniform(1, max(8.0, seconds / 5)))
-            except subprocess.TimeoutExpired:
+            found = watched(process, until=until)
+            peak, rss = max(peak, found[0]), max(rss, found[1])
+            ended = process.poll() is not None
+            if not ended:
                 os.kill(process.pid, signal.SIGKILL)
-                done += 1
-            else:
-                if process.returncode:
-                    raise SystemExit(f"a resumed run ended with exit code {process.returncode}")
-                break  # it came to the end before all kills: fewer are reported
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return done
+        if ended and process.returncode:
+            raise SystemExit(f"a resumed run ended with exit code {process.returncode}")
+        if ended:  # it may come to the end before all kills: fewer are reported
+            return {"kills": done, "peak_mb": peak, "rss_mb": rss}
+        done += 1
 
 
 if __name__ == "__main__":

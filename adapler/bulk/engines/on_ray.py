@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -87,7 +88,6 @@ class RayEngine:
                 batch_size=1,
                 compute=ActorPoolStrategy(size=self._actors),
                 fn_constructor_kwargs={"job": self._job, "threads": self._threads},
-                max_concurrency=1,
                 **self._needs,
             )
             rows = iter(data.iter_rows())
@@ -121,6 +121,9 @@ class RayEngine:
 
 def _imported() -> tuple[Any, Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks without a GPU leave the choice alone
+    # Ray tells of what it would do otherwise, such as restart actors; what goes wrong comes as an exception.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    warnings.filterwarnings("ignore", module=r"ray\.data")
     try:
         import ray
         import ray.data

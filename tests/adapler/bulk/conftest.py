@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
+from adapler.bulk.store import Store
 from tests.conftest import WORDS, tiny_adapler
+
+
+class Stopped(BaseException):
+    """Stands for a kill where a whole process would cost the tests too much time."""
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,14 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines[7], lines[20], lines[60] = '{"te', '{"id": "empty", "text": " "}', '{"text": 3}'
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    append = Store.append
+
+    def stopping(self: Store, *args: Any, **options: Any) -> None:
+        append(self, *args, **options)
+        if len(self.entries) == shards:
+            raise Stopped
+
+    monkeypatch.setattr(Store, "append", stopping)

@@ -17,6 +17,7 @@ from adapler.bulk.run import _job
 from adapler.bulk.settings import Files, OutputFile, PredictSettings, Work
 from adapler.cli.parser import main
 from adapler.errors import WorkerError, run_command
+from tests.adapler.bulk.conftest import Stopped, stop_after
 
 Predict = Callable[..., tuple[bytes, bytes]]
 
@@ -95,3 +96,22 @@ def test_ray_gives_the_bytes_of_one_process(predict: Predict) -> None:
     pytest.importorskip("ray.data")
     one = predict()
     assert predict("--engine", "ray", "--processes", "2", "--threads", "1") == one
+    # What one engine began, another ends.
+    for first, second in (("local", "ray"), ("ray", "local")):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+            stop_after(patch, 3)
+            predict("--restart", "--engine", first, "--threads", "1")
+        assert predict("--engine", second, "--threads", "1") == one
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_actor_says_what_a_user_did_wrong(
+    model: Path, texts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray.data")
+    arguments = ["predict", "--model", model, "--input", texts, "--output", tmp_path / "o.jsonl", "--engine", "ray"]
+    assert run_command(main, [str(word) for word in (*arguments, "--max-length", "999")]) != 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if "logging.cc" not in line]
+    assert lines == ["error: max_length: 999 is not between 3 and the model's 40"]
+    assert list(tmp_path.iterdir()) == []

@@ -11,13 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from adapler.bulk.store import Store
 from adapler.cli.parser import main
 from adapler.errors import run_command
+from tests.adapler.bulk.conftest import Stopped, stop_after
 
 Predict = Callable[..., bytes]
 
@@ -39,10 +38,6 @@ if __name__ == "__main__":
 """
 
 
-class Stopped(BaseException):
-    """Stands for a kill where a whole process would cost the tests too much time."""
-
-
 @pytest.fixture
 def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
     def call(*options: str | Path, output: str = "out.jsonl", source: Path | str = texts) -> bytes:
@@ -53,17 +48,6 @@ def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
         return path.read_bytes()
 
     return call
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
-    append = Store.append
-
-    def stopping(self: Store, *args: Any, **options: Any) -> None:
-        append(self, *args, **options)
-        if len(self.entries) == shards:
-            raise Stopped
-
-    monkeypatch.setattr(Store, "append", stopping)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
