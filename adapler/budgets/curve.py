@@ -114,11 +114,11 @@ class Calibration:
 
         Args:
             speedup: FLOPs of the backbone / FLOPs of AdapLeR.
-            max_drop: the fastest scale whose score is this much below the score without removal, at most.
+            max_drop: the fastest scale of the curve whose score is this much below the score without removal, at most.
             milliseconds: of one text in batches, at most: the smallest scale that is as fast.
 
         Raises:
-            ArgumentError: none or several targets, or one that lies outside the curve.
+            ArgumentError: none or several targets, or one that no scale of the curve reaches.
         """
         target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
         if target is None:
@@ -128,7 +128,8 @@ class Calibration:
         curve = self._curve(name)
         low, high = min(curve), max(curve)
         rounding = 1e-3 * max(abs(low), abs(high))  # the ends as they are shown can be asked for
-        if not low - rounding <= value <= high + rounding:
+        at_most = name != "speedup"  # what every scale of the curve satisfies can be asked for, too
+        if value < low - rounding or (value > high + rounding and not at_most):
             raise ArgumentError(
                 f"{name}: {value:g} is outside the measured curve, which goes from {low:.4g} to {high:.4g} "
                 f"({self.split} of {self.task})"

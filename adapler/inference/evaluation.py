@@ -136,7 +136,7 @@ def evaluate_rows(
 def evaluation_table(result: dict[str, Any]) -> str:
     """The result of evaluate_rows as text."""
     metric = result["metric"]
-    asked = any("asked_speedup" in row for row in result["hard"])
+    asked = any(_asked(row) for row in result["hard"])
     lines = [
         f"{'removal':<12}{'scale':>7}{metric:>11}{'asked for' if asked else '':>10}"
         f"{'speedup':>10}{'agreement':>11}  mean tokens entering each layer",
@@ -148,7 +148,7 @@ def evaluation_table(result: dict[str, Any]) -> str:
         lengths = " ".join(f"{n:.0f}" for n in row["lengths"])
         lines.append(
             f"{'hard':<12}{row['threshold_scale']:>7.4g}{row['score']:>11.4f}"
-            + (f"{row['asked_speedup']:>9.2f}x" if asked else "")
+            + (f"{_asked(row):>10}" if asked else "")
             + f"{row['speedup']:>9.2f}x"
             f"{row['agreement']:>11.3f}  {row['lengths_in']:.0f} -> {lengths}"
         )
@@ -157,3 +157,9 @@ def evaluation_table(result: dict[str, Any]) -> str:
         f"speedup: FLOPs, every layer whole (the paper's convention); as executed, the last one for [CLS]: {executed}"
     )
     return "\n".join(lines)
+
+
+def _asked(row: dict[str, Any]) -> str:
+    """The target that a row was made for, "" when there is none."""
+    kinds = {"asked_speedup": "{:.2f}x", "asked_max_drop": "-{:g}", "asked_milliseconds": "{:g} ms"}
+    return next((form.format(row[name]) for name, form in kinds.items() if name in row), "")

@@ -28,7 +28,7 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
-    choices = [model.choose_scale(speedup=speedup) for speedup in settings.speedup or ()]
+    choices = [model.choose_scale(**target) for target in settings.targets]
     for choice in choices:
         print(f"note: {choice}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
@@ -41,8 +41,8 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         threshold_scales=scales,
         token_budget=settings.token_budget,
     )
-    for asked, row in zip(settings.speedup or (), result["hard"], strict=False):
-        row["asked_speedup"] = asked
+    for target, row in zip(settings.targets, result["hard"], strict=False):
+        row.update((f"asked_{name}", value) for name, value in target.items())
     result["model_checksum"] = model_checksum(settings.model)
     if settings.output is not None:
         write_record(settings.output, result)

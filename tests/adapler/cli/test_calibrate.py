@@ -59,6 +59,14 @@ def test_evaluate_and_predict_take_a_target(
     assert rows[0]["threshold_scale"] == pytest.approx(curve.choose(speedup=float(asked)).threshold_scale)
     said = capsys.readouterr()
     assert "asked for" in said.out and said.err.count("note: speedup") == 2
+    assert main([*command, "--max-drop", "0", "0.0", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["hard"]
+    assert [row["asked_max_drop"] for row in rows] == [0, 0]
+    assert [row["threshold_scale"] for row in rows] == [curve.choose(max_drop=0).threshold_scale] * 2
+    said = capsys.readouterr()
+    assert said.out.count(" -0 ") == 2 and said.err.count("note: max_drop") == 2
+    assert main([*command, "--milliseconds", "1000"]) == 0
+    assert " 1000 ms " in capsys.readouterr().out
     assert main(["predict", "--model", str(calibrated), "--speedup", asked, "good film"]) == 0
     assert f"note: speedup {float(asked):g}: threshold_scale" in capsys.readouterr().err
     with pytest.raises(ArgumentError, match="^speedup: 1000 is outside the measured curve"):
@@ -92,6 +100,8 @@ def test_errors_of_the_others(task_folder: Path, model: Path) -> None:
     words = ["--model", str(model), "--task", str(task_folder)]
     with pytest.raises(ArgumentError, match="^--speedup and --threshold-scale: only one"):
         main(["evaluate", *words, "--speedup", "2", "--threshold-scale", "1"])
+    with pytest.raises(ArgumentError, match="^--max-drop and --milliseconds: only one"):
+        main(["evaluate", *words, "--max-drop", "0.1", "--milliseconds", "3"])
     with pytest.raises(ArgumentError, match="^--points: 3 is not at least 4"):
         main(["calibrate", *words, "--points", "3"])
     with pytest.raises(ArgumentError, match="^--model: hub/name is not a folder; --output FILE"):

@@ -35,8 +35,9 @@ COMMANDS = {
 }
 # What a command reads and writes is named alike and means something else in each.
 INPUTS_AND_OUTPUTS = {"model", "finetuned", "saliency", "output", "runs", "split", "classifier"}
-# Passes over the training set, best epochs to average; scales to evaluate, the one of an exported copy.
-TWO_MEANINGS = {"epochs", "threshold_scale"}
+# Passes over the training set, best epochs to average; scales to evaluate, the one of an exported copy; what a
+# selection allows, what is asked of a calibration.
+TWO_MEANINGS = {"epochs", "threshold_scale", "max_drop"}
 
 
 def actions(command: str) -> list[argparse.Action]:

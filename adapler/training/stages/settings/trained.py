@@ -30,6 +30,12 @@ class EvaluateSettings(Batched):
     speedup: tuple[float, ...] | None = None
     """instead, FLOPs speedups; the scales for them are picked from the model's calibration"""
 
+    max_drop: tuple[float, ...] | None = None
+    """instead, how far the score may lie below the score without removal, as far as the calibration knows"""
+
+    milliseconds: tuple[float, ...] | None = None
+    """instead, milliseconds of a text in batches, as the calibration measured them"""
+
     output: Path | None = None
     """write the result to this JSON file"""
 
@@ -39,11 +45,24 @@ class EvaluateSettings(Batched):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, split=Split)
-        if self.threshold_scale is not None and self.speedup is not None:
-            raise ArgumentError("--speedup and --threshold-scale: only one of them can be given")
+        choices = {
+            "--speedup": self.speedup,
+            "--max-drop": self.max_drop,
+            "--milliseconds": self.milliseconds,
+            "--threshold-scale": self.threshold_scale,
+        }
+        given = [name for name, values in choices.items() if values is not None]
+        if len(given) > 1:
+            raise ArgumentError(f"{' and '.join(given[:2])}: only one of them can be given")
         for scale in self.threshold_scale or ():
             if not 0 <= scale < math.inf:
                 raise ArgumentError(f"--threshold-scale: {scale} is not a number of at least 0")
+
+    @property
+    def targets(self) -> list[dict[str, float]]:
+        """What is asked for, one after the other, as the arguments of `choose_scale`."""
+        names = ("speedup", "max_drop", "milliseconds")
+        return [{name: value} for name in names for value in getattr(self, name) or ()]
 
 
 @dataclass(frozen=True, kw_only=True)
