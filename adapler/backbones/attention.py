@@ -22,7 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.backbones.pieces import computes_in_float32, sdpa
+from adapler.backbones.pieces import computes_in_float32, joined, sdpa, stretched
 from adapler.backbones.positional.pairwise import pairwise_attention, window
 from adapler.errors import ArgumentError
 from adapler.precision import AMPERE
@@ -36,7 +36,8 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
 
     On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
     above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each run of
-    neighbours of one length, which is faster than padding at every length (benchmarks/packed_attention.py).
+    neighbours of one length, which is faster than padding at every length (benchmarks/packed_attention.py). In half
+    precision it may look at some tokens of the next sequence, whose weights are exactly zero: see `pieces.stretched`.
 
     Args:
         query, key, value: (1, H, T, E).
@@ -49,17 +50,50 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     if query.is_cuda:
         attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
         return attend(query, key, value, segments=segments, scale=scale)
-    if len(segments.runs) == 1:
-        return _run_attention(query, key, value, run=segments.runs[0], scale=scale).transpose(0, 1)[None]
-    parts = (torch.split(x, [count * size for count, size in segments.runs], dim=2) for x in (query, key, value))
-    pieces = [_run_attention(q, k, v, run=run, scale=scale) for q, k, v, run in zip(*parts, segments.runs, strict=True)]
-    return torch.cat(pieces).transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
+    rows = [torch.split(x, [count * size for count, size in segments.runs], dim=2) for x in (query, key, value)]
+    found, start = [], 0
+    for q, k, v, run in zip(*rows, segments.runs, strict=True):
+        width = stretched(run[1], query)
+        if width > run[1]:
+            longer = (_sequences(x, run, start=start, width=width) for x in (query, key, value))
+            found.append(_longer_attention(*longer, size=run[1], scale=scale))
+        else:
+            found.append(_run_attention(q, k, v, run=run, scale=scale))
+        start += run[0] * run[1]
+    return joined(found).transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
 
 
 def _run_attention(query: Tensor, key: Tensor, value: Tensor, *, run: tuple[int, int], scale: float) -> Tensor:
     """Attention within sequences of one length: (1, H, t, E) -> (t, H, E)."""
     q, k, v = (x.reshape(x.shape[1], *run, x.shape[-1]).transpose(0, 1) for x in (query, key, value))  # (b, H, n, E)
     return sdpa(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
+
+
+def _longer_attention(query: Tensor, key: Tensor, value: Tensor, *, size: int, scale: float) -> Tensor:
+    """Attention within sequences of `size` tokens, with some that follow them: (b, H, width, E) -> (b size, H, E)."""
+    mask = _real_keys(size, query.shape[2], query.dtype)
+    return sdpa(query, key, value, mask=mask, scale=scale)[:, :, :size].transpose(1, 2).flatten(0, 1)
+
+
+def _sequences(row: Tensor, run: tuple[int, int], *, start: int, width: int) -> Tensor:
+    """The sequences of a run, each with what follows it in the row, up to a width: (1, H, T, E) -> (b, H, width, E).
+
+    Without a copy: they overlap. Only at the end of the row there may be too little, and zeros follow.
+    """
+    count, size = run
+    end = start + (count - 1) * size + width
+    missing = end - row.shape[2]
+    row = row[:, :, start:end]
+    if missing > 0:
+        row = pad(row, (0, 0, 0, missing))
+    _, head, token, feature = row.stride()
+    return row.as_strided((count, row.shape[1], width, row.shape[3]), (size * token, head, token, feature))
+
+
+@lru_cache(maxsize=64)
+def _real_keys(size: int, width: int, dtype: torch.dtype) -> Tensor:
+    """(1, 1, 1, width) what is added to the logits of each key, so that those after a sequence get no weight."""
+    return torch.zeros(1, 1, 1, width, dtype=dtype).index_fill(3, torch.arange(size, width), -torch.inf)
 
 
 def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias: Tensor | None = None) -> Tensor:
