@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _silence_libraries()
     started = time.perf_counter()
     data = Path(inputs.data) if inputs.data else loading.default_data()
-    corpus = loading.load_corpus(data, split=settings.split)
+    corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     output = Path(inputs.output or f"reports/{corpus.name}-{settings.split}")
     check_folder("--output", output)
     if inputs.rationales:

@@ -51,6 +51,16 @@ def combine(masks: NDArray[np.bool_], rule: str) -> NDArray[np.bool_]:
     return masks[number] if number < len(masks) else np.zeros(masks.shape[1], dtype=bool)
 
 
+def check_number(rule: str, examples: Sequence[EraserExample]) -> None:
+    """ArgumentError when the rule is the number of an annotator whom no document has: all would be unmarked."""
+    if not rule.isdecimal():
+        return
+    most = max((len(example.annotators) for example in examples), default=0)
+    if int(rule) >= most:
+        there = f"whose numbers go from 0 to {most - 1}" if most else "which do not tell annotators apart"
+        raise ArgumentError(f"annotators: got {rule!r}, an annotator of none of the {len(examples)} documents, {there}")
+
+
 def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
     """(A, W) what each annotator of a document marked."""
     masks = np.zeros((len(example.annotators), len(example.words)), dtype=bool)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from adapler.data.archive import json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
 from adapler.errors import DataError
-from analysis.documents.annotators import AUTO, MAJORITY, check_rule, combine
+from analysis.documents.annotators import AUTO, MAJORITY, check_number, check_rule, combine
 from analysis.documents.eraser_format import spans_of
 
 __all__ = ["holds_json_lines", "read_json_lines"]
@@ -51,7 +51,8 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
     Only that split is read: often the training split of such a data set has no rationales.
 
     Raises DataError, with file and line, for a split that is not there and for a line without tokens, with a
-    label outside meta.json's, or with a rationale that does not fit its tokens.
+    label outside meta.json's, or with a rationale that does not fit its tokens; ArgumentError for another rule and for
+    a number that no document has.
     """
     path = Path(path)
     check_rule(annotators)
@@ -73,6 +74,7 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
         examples[example.id] = example
     if not examples:
         raise DataError(f"{files[split]}: holds no examples")
+    check_number(annotators, list(examples.values()))
     labels = names or tuple(sorted({example.label for example in examples.values()}))
     rows = [[e.id, e.words, e.label, e.spans, e.query] for e in examples.values()]
     checksum = hashlib.sha256(json.dumps([split, rows]).encode()).hexdigest()

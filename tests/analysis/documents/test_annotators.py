@@ -17,6 +17,7 @@ from analysis.command.console import header
 from analysis.documents.annotators import annotator_facts, annotator_masks, combine
 from analysis.documents.corpora import read_json_lines
 from analysis.documents.eraser_format import spans_of
+from analysis.output.report import RationaleReport
 
 THREE = [[1, 1, 0, 0], [1, 0, 0, 1], [1, 1, 0, 1]]
 
@@ -34,12 +35,13 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         ("union", [1, 1, 0, 1]),
         ("0", [1, 1, 0, 0]),
         ("1", [1, 0, 0, 1]),
-        ("7", [0, 0, 0, 0]),
+        ("3", [0, 0, 0, 0]),  # only the other document has this one
     ],
 )
 def test_which_words_count(tmp_path: Path, rule: str, expected: list[int]) -> None:
-    file = write(tmp_path / "a.jsonl", [{"tokens": list("abcd"), "label": 0, "rationale": [*THREE, None]}])
-    (example,) = read_json_lines(file, split="test", annotators=rule).splits["test"]
+    other = {"tokens": ["e"], "label": 0, "rationale": [[1]] * 4}
+    file = write(tmp_path / "a.jsonl", [{"tokens": list("abcd"), "label": 0, "rationale": [*THREE, None]}, other])
+    example, _ = read_json_lines(file, split="test", annotators=rule).splits["test"]
     assert example.rationale().tolist() == list(map(bool, expected))
     assert annotator_masks(example).astype(int).tolist() == THREE
 
@@ -59,6 +61,47 @@ def test_the_file_s_own_list_counts_unless_a_rule_is_asked_for(tmp_path: Path) -
     write(file, [row | {"rationales_raw": [[1], [0, 1]]}])
     with pytest.raises(DataError, match="a.jsonl:1: the rationale covers 1 tokens, the text has 2"):
         marked("auto")
+
+
+def test_the_number_of_an_annotator_whom_nobody_has(tmp_path: Path) -> None:
+    several = write(tmp_path / "a.jsonl", [{"tokens": list("abcd"), "label": 0, "rationale": THREE}])
+    with pytest.raises(ArgumentError, match=r"^annotators: got '3', an annotator of none of the 1 documents, whose n"):
+        read_json_lines(several, split="test", annotators="3")
+    one = write(tmp_path / "b.jsonl", [{"tokens": ["a"], "label": 0, "rationale": [1]}])
+    with pytest.raises(ArgumentError, match="^annotators: got '0', .*, which do not tell annotators apart"):
+        read_json_lines(one, split="test", annotators="0")
+
+
+def test_the_command_s_rule_decides_which_words_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Words alone as saved scores, so that no model is run: average precision is 1 for the words of one rule only."""
+    rows = [
+        {"id": "d1", "tokens": ["so", "dull", "."], "label": "NEG", "rationale": [[0, 1, 0], [0, 1, 0], [1, 1, 0]]},
+        {"id": "d2", "tokens": ["so", "good", "."], "label": "POS", "rationale": [[0, 1, 0], [0, 1, 0], [0, 0, 1]]},
+    ]
+    data = write(tmp_path / "a.jsonl", rows)
+    scores = [
+        {"annotation_id": row["id"], "rationales": [{"docid": row["id"], "soft_rationale_predictions": s}]}
+        for row, s in zip(rows, ([0.2, 0.3, 0.1], [0.1, 0.2, 0.3]), strict=True)
+    ]
+    saved = write(tmp_path / "given.jsonl", scores)
+    options = ["--data", data, "--methods", "--predictions", saved, "--metrics", "average_precision", "--no-cache"]
+
+    def found(rule: str) -> Any:
+        output = tmp_path / rule
+        command = [*map(str, options), "--annotators", rule, "--output", str(output)]
+        assert rationale_eval.main(command) == 0
+        report = RationaleReport.from_json(output / "report.json")
+        by_function = rationale_eval.evaluate(
+            data=data, methods=[], predictions=[saved], metrics=["average_precision"], annotators=rule, progress=False
+        )
+        assert np.array_equal(report.values, by_function.values)
+        return report.values[0, 0, :, 0].tolist()
+
+    assert found("union") == [1, 1]
+    assert found("majority") == [1, 0.5]
+    assert found("2") == [1, 1]
+    with pytest.raises(ArgumentError, match="^annotators: got '9', an annotator of none of the 2 documents"):
+        found("9")
 
 
 def example_of(name: str, masks: Any) -> EraserExample:
