@@ -52,6 +52,7 @@ def choose_encoding(
     max_length: int | None = None,
     long_documents: str | None = None,
     stride: int | None = None,
+    longest: str = "the model's longest input",
 ) -> Encoding:
     """What is asked for, and for the rest what training did.
 
@@ -60,6 +61,7 @@ def choose_encoding(
     Args:
         recorded: what `recorded_encoding` found; None: nothing, and then texts are cut to the model's longest input.
         max_length, long_documents, stride: what is asked for, see `Encoding`; None: nothing.
+        longest: what the note calls a length that neither names.
 
     Raises:
         ArgumentError: another policy, or a stride that is negative or without windows.
@@ -76,7 +78,7 @@ def choose_encoding(
         long_documents=policy,
         stride=stride if stride is not None else None if changed else how.stride,
     )
-    length = "the model's longest input" if chosen.max_length is None else f"max_length {chosen.max_length}"
+    length = longest if chosen.max_length is None else f"max_length {chosen.max_length}"
     because = f"as in training ({RUN})" if recorded is not None else f"no {RUN} beside the model says more"
     if changed or stride is not None:
         because = "as asked for"
@@ -101,7 +103,7 @@ def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
     encoding = record.get("encoding") if isinstance(record, dict) else None
-    if encoding is None:
+    if encoding is None or encoding == {}:  # {}: trained on rows that were encoded elsewhere
         return None
     length, policy, stride = (
         (encoding.get(name) for name in ("max_length", "long_documents", "stride"))

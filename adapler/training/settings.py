@@ -271,11 +271,11 @@ class TaskSettings:
     """where the task `movies` lies (default: data/eraser/movies)"""
 
     max_length: int | None = None
-    """longest input in wordpieces (default: the task's)"""
+    """longest input in wordpieces (default: the task's; `evaluate` and `calibrate`: as in training, see run.json)"""
 
-    long_documents: Policy = "truncate"
+    long_documents: Policy | None = None
     """what becomes of longer texts: their first wordpieces (truncate), their last ones, or overlapping windows, whose
-    logits are averaged"""
+    logits are averaged (default: truncate; `evaluate` and `calibrate`: as in training, see run.json)"""
 
     train_documents: Policy | None = None
     """the same for the training split alone; `last` trains on text that fine-tuning on the first wordpieces has not

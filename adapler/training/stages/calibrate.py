@@ -16,7 +16,7 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import describe_dtype
 from adapler.training.records import versions
 from adapler.training.resume import check_output_file
-from adapler.training.stages.prepare import prepare
+from adapler.training.stages.prepare import prepare_trained
 from adapler.training.stages.settings import CalibrateSettings
 
 
@@ -51,10 +51,11 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
     checksum = weights_checksum(model)
     model = model.for_inference(dtype=settings.execution.dtype)
     print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
-    prepared = prepare(settings.task, settings.model, splits=(settings.split,), seed=settings.execution.seed)
+    prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
+    print(f"note: {read}", file=sys.stderr)
     token_budget = settings.token_budget or token_budget_for(model.device)
     machine = machine_of(model)
     measured = measure(

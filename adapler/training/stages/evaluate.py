@@ -12,7 +12,7 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.training.records import model_checksum, write_record
 from adapler.training.resume import check_output_file
-from adapler.training.stages.prepare import Prepared, prepare
+from adapler.training.stages.prepare import Prepared, prepare_trained
 from adapler.training.stages.settings import EvaluateSettings
 
 
@@ -24,10 +24,11 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """
     check_output_file(settings.output)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
-    prepared = prepare(settings.task, settings.model, splits=(settings.split,), seed=settings.execution.seed)
+    prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
+    print(f"note: {read}", file=sys.stderr)
     choices = [model.choose_scale(**target) for target in settings.targets]
     for choice in choices:
         print(f"note: {choice}", file=sys.stderr)

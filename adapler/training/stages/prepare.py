@@ -16,6 +16,7 @@ from adapler.data.tasks import Task, in_label_order, load_task
 from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
+from adapler.long_texts import choose_encoding, recorded_encoding
 from adapler.training.settings import TaskSettings
 
 
@@ -90,7 +91,7 @@ def prepare(
     if is_main():
         for note in task.notes:
             print(f"note: {note}")
-    encoded = {}
+    policy, encoded = settings.long_documents or "truncate", {}
     for split in (*splits, *(split for split in optional if split in task.dataset)):
         rows = task.dataset[split]
         if split == "train" and settings.limit is not None:
@@ -100,7 +101,7 @@ def prepare(
             tokenizer,
             columns=task.columns,
             max_length=max_length,
-            policy=(settings.train_documents if split == "train" else None) or settings.long_documents,
+            policy=(settings.train_documents if split == "train" else None) or policy,
             stride=settings.stride,
             workers=workers,
         )
@@ -110,8 +111,34 @@ def prepare(
         task,
         tokenizer,
         datasets.DatasetDict(encoded),
-        {"max_length": max_length, **encoding, "columns": list(task.columns)},
+        {"max_length": max_length, **encoding, "long_documents": policy, "columns": list(task.columns)},
     )
+
+
+def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, seed: int) -> tuple[Prepared, str]:
+    """A split for a model that is trained already: what the settings leave open is as in its training.
+
+    Args:
+        settings, model, seed: see `prepare`.
+        split: which to encode.
+
+    Returns:
+        The task with that split, and one line that says which part of a long text is read, and why.
+
+    Raises:
+        ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
+    """
+    own = settings.train_documents if split == "train" else None
+    how = choose_encoding(
+        recorded_encoding(model),
+        max_length=settings.max_length,
+        long_documents=own or settings.long_documents,
+        stride=settings.stride,
+        longest="the task's longest input",
+    )
+    policy: Any = how.long_documents  # one of POLICIES: it has been checked
+    settings = replace(settings, max_length=how.max_length, long_documents=policy, stride=how.stride)
+    return prepare(settings, model, splits=(split,), seed=seed), how.note
 
 
 def _max_length(asked: int | None, config: Any, *, task: Task, model: str | Path) -> int:

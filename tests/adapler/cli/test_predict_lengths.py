@@ -48,17 +48,22 @@ def test_what_training_read_is_remembered(model: Path, tmp_path: Path, capsys: p
     assert len(row["tokens"]) == 7 and "the model's longest input, longer texts: truncate; no run.json" in note
 
 
-def test_windows_are_averaged_as_evaluate_does_it(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    encoding = {"max_length": 6, "long_documents": "windows", "stride": 1}
-    folder = with_encoding(model, tmp_path / "windows", encoding)
-    task = tmp_path / "task"
-    task.mkdir()
+WINDOWS = {"max_length": 6, "long_documents": "windows", "stride": 1}
+
+
+def task_in(folder: Path) -> Path:
+    """Eight texts of three to ten words, the same in every split."""
+    folder.mkdir()
     texts = [" ".join("a good film so dull never fun boring bad".split()[n % 3 :][: 3 + n]) for n in range(8)]
     lines = [json.dumps({"text": text, "label": n % 2, "id": str(n)}) for n, text in enumerate(texts)]
     for split in ("train", "validation", "test"):
-        (task / f"{split}.jsonl").write_text("\n".join(lines))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("asked", [(), ("--max-length", "6", "--long-documents", "windows", "--stride", "1")])
+def test_windows_are_averaged_as_evaluate_does_it(model: Path, tmp_path: Path, asked: tuple[str, ...]) -> None:
+    folder, task = with_encoding(model, tmp_path / "windows", WINDOWS), task_in(tmp_path / "task")
     for removal in ("none", "hard"):
         out = tmp_path / f"{removal}.jsonl"
         options = ["--input", str(task / "test.jsonl"), "--removal", removal, "--output", str(out), *EVERYTHING]
@@ -67,8 +72,8 @@ def test_windows_are_averaged_as_evaluate_does_it(
         removal: [json.loads(line) for line in (tmp_path / f"{removal}.jsonl").read_text().splitlines()]
         for removal in ("none", "hard")
     }
-    arguments = ["--task", str(task), "--max-length", "6", "--long-documents", "windows", "--stride", "1"]
-    assert main(["evaluate", "--model", str(folder), *arguments, "--output", str(tmp_path / "e.json")]) == 0
+    arguments = ["--task", str(task), *asked, "--output", str(tmp_path / "e.json")]
+    assert main(["evaluate", "--model", str(folder), *arguments]) == 0
     evaluated = json.loads((tmp_path / "e.json").read_text())
     gold = ["NEG", "POS"] * 4
     for removal, score in (("none", evaluated["none"]["score"]), ("hard", evaluated["hard"][0]["score"])):
@@ -78,6 +83,31 @@ def test_windows_are_averaged_as_evaluate_does_it(
         assert all(abs(sum(row["probabilities"].values()) - 1) < 1e-5 for row in found)
     assert all(row["speedup"] == 1 for row in rows["none"])
     assert torch.tensor([row["lengths"] for row in rows["none"]]).unique(dim=1).shape[1] == 1
+
+
+def test_evaluate_and_calibrate_read_what_training_read(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, task, out = with_encoding(model, tmp_path / "m", WINDOWS), task_in(tmp_path / "task"), tmp_path / "out.json"
+    calibrate = ["calibrate", "--points", "4", "--resamples", "5", "--timed-single", "1"]
+
+    def read(*command: str) -> tuple[tuple[Any, ...], str]:
+        assert main([*command, "--model", str(folder), "--task", str(task), "--output", str(out)]) == 0
+        encoding = json.loads(out.read_text())["encoding"]
+        note = next(line for line in capsys.readouterr().err.splitlines() if "longer texts" in line)
+        return tuple(encoding[name] for name in WINDOWS), note
+
+    trained = ((6, "windows", 1), "note: max_length 6, longer texts: windows; as in training (run.json)")
+    assert read("evaluate") == trained and read(*calibrate) == trained
+    asked = "note: max_length 6, longer texts: last; as asked for"
+    assert read("evaluate", "--long-documents", "last") == ((6, "last", None), asked)
+    assert read("evaluate", "--split", "train", "--train-documents", "last") == ((6, "last", None), asked)
+    assert read(*calibrate, "--max-length", "5")[0] == (5, "windows", None)
+    longest = "note: the task's longest input, longer texts: truncate; no run.json beside the model says more"
+    (folder / "run.json").write_text('{"encoding": {}}')  # `train` of rows that were encoded elsewhere
+    assert read("evaluate") == ((32, "truncate", None), longest)
+    (folder / "run.json").unlink()
+    assert read("evaluate") == ((32, "truncate", None), longest)
 
 
 @pytest.mark.parametrize(
