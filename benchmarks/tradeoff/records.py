@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing
 from adapler.training.records import read_json, write_record
+from benchmarks.tradeoff.checks import check_point
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
 
 PREDICTIONS = "predictions"  # of a point that was measured, before it becomes a record and columns
@@ -86,14 +88,14 @@ def add_predictions(
     """Add columns to a task's Parquet, or replace them.
 
     Raises:
-        DataError: it holds other examples, or there are more labels than an int8 holds.
+        DataError: it holds other examples or cannot be read, or there are more labels than an int8 holds.
     """
     path = predictions_file(output, task)
     if max(labels) > _MOST_LABELS:
         raise DataError(f"{task}: label {max(labels)}, at most {_MOST_LABELS} can be stored")
     table = pd.DataFrame({"example_id": list(ids), "label": np.asarray(labels, dtype=np.int8)})
     if path.is_file():
-        before = pd.read_parquet(path)
+        before = _read_parquet(path)
         if before["example_id"].tolist() != table["example_id"].tolist() or (before["label"] != table["label"]).any():
             raise DataError(f"{path}: holds predictions on other test examples than the new ones; use another --output")
         table = before
@@ -103,25 +105,49 @@ def add_predictions(
         table.to_parquet(partial, index=False, compression="zstd")
 
 
-def predictions(output: Path, task: str) -> pd.DataFrame:
+def predictions(output: Path, task: str, *, records: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """example_id, label, and a column for each tested scale of each point.
 
+    Args:
+        output, task: of the file.
+        records: of the task; all their columns must be there.
+
     Raises:
-        DataError: no such file.
+        DataError: no such file, one that cannot be read, or a column that is not there.
     """
     path = predictions_file(output, task)
     if not path.is_file():
         raise DataError(f"{path}: no such file, but there are records of {task}")
-    return pd.read_parquet(path)
+    table = _read_parquet(path)
+    for record in records:
+        key = Key.of(record)
+        for column in (key.column(test["scale"]) for test in record["test"]):
+            if column not in table:
+                raise DataError(f"{path}: no column {column!r}, but {key.path(output)} was tested there")
+    return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({' '.join(str(error).split()):.100})") from error
+    if missing := [name for name in ("example_id", "label") if name not in table]:
+        raise DataError(f"{path}: no column {missing[0]!r}")
+    return table
 
 
 def read_records(output: Path) -> list[dict[str, Any]]:
     """All records of a results folder, in the order of tasks and systems.
 
     Raises:
-        CheckpointError: one that is no JSON object.
+        CheckpointError: one that is no JSON object. DataError: one that lacks a field, see `check_point`.
     """
-    found = [read_json(path) for path in sorted((output / "records").rglob("*.json"))]
+    found = []
+    for path in sorted((output / "records").rglob("*.json")):
+        record = read_json(path)
+        check_point(record, path=path)
+        found.append(record)
 
     def place(record: Mapping[str, Any]) -> tuple[Any, ...]:
         task = TASKS.index(record["task"]) if record["task"] in TASKS else len(TASKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from sklearn.metrics import f1_score
 from adapler.errors import ArgumentError, DataError
 from adapler.inference.calibration import score_parts
 from analysis.metrics.statistics import paired_permutation_test
-from benchmarks.tradeoff.records import Key, check_same, predictions, read_records
+from benchmarks.tradeoff.records import Key, check_same, predictions, predictions_file, read_records
 from benchmarks.tradeoff.report.comparison import TESTS, bootstrap, mean_score, swap_test, table_rows
 from benchmarks.tradeoff.report.figures import means_over_seeds, scores_figure, times_figure
 from benchmarks.tradeoff.report.tables import write_results
@@ -195,6 +196,74 @@ def test_a_variant_looks_the_same_on_every_task() -> None:
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no records"):
         write_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("task", ..., "no field 'task'"),
+        ("task", 3, "'task' is 3, not text"),
+        ("system", "skimmer", "system: 'skimmer' is not one of finetuned, "),
+        ("metric", "auc", "'metric' is 'auc', not one of accuracy, f1"),
+        ("seed", 1.5, "'seed' is 1.5, not a whole number"),
+        ("budget", "much", "'budget' is 'much', not a number of at least 0 or null"),
+        ("cost", [], "no field 'cost.epochs'"),
+        ("cost.own_minutes", None, "'cost.own_minutes' is None, not a number of at least 0"),
+        ("test", ..., "no field 'test'"),
+        ("test", [], "'test' is [], not a list of at least one scale's scores"),
+        ("test", [3], "no field 'test.0.scale'"),
+        ("test.0.speedup", 0, "'test.0.speedup' is 0, not a number above 0"),
+        ("test.0.scale", 7, "'test.0.scale' is 7, not a scale of 'validation'"),
+        ("test.0.time", None, "'test.0.time' is None, not an object at the chosen scale, which is timed"),
+        ("test.0.time.single.ratio", ..., "no field 'test.0.time.single.ratio'"),
+        ("chosen", 9, "'chosen' is 9, not a scale of 'test'"),
+    ],
+)
+def test_a_damaged_record_is_one_line(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    output, key = tmp_path / "out", Key("tiny", "sst2", "power", 1, 0.001)
+    write(output, [some_records()[3]])
+    path = key.path(output)
+    content: Any = json.loads(path.read_text())
+    *above, last = field.split(".")
+    place = content
+    for name in above:
+        place = place[int(name) if isinstance(place, list) else name]
+    place.pop(last) if value is ... else place.update({last: value})
+    path.write_text(json.dumps(content))
+    for read in (write_results, read_records):  # --report, --plan
+        with pytest.raises(DataError) as error:
+            read(output)
+        assert str(error.value).startswith(f"{path}: {message}") and "\n" not in str(error.value)
+
+
+def test_damaged_predictions_are_one_line(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write(output, some_records())
+    path = predictions_file(output, "sst2")
+    whole, table = path.read_bytes(), pd.read_parquet(path)
+    for names in (["tiny/power-0.001-seed-2@1"], ["label"]):
+        table.drop(columns=names).to_parquet(path)
+        with pytest.raises(DataError, match=f"sst2.parquet: no column '{names[0]}'"):
+            write_results(output)
+    for content in (whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="sst2.parquet: not a Parquet file that can be read"):
+            write_results(output)
+        with pytest.raises(DataError, match="sst2.parquet: not a Parquet file that can be read"):
+            write(output, some_records()[:1])
+    assert not (output / "table.csv").exists()
+
+
+def test_a_point_that_was_not_timed_is_one_line(tmp_path: Path) -> None:
+    """Two records with another --max-drop each: the first one's drop chooses a scale that the second did not."""
+    output = tmp_path / "out"
+    plain = record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)])
+    found = [candidate(1.0, 0.9, 2.0), candidate(0.5, 0.85, 4.0)]
+    other = record("power", tested={0.5: predicted([0]), 1.0: predicted([1])}, validation=found, budget=0.1)
+    other["test"][0]["time"] = None
+    write(output, [plain, other | {"max_drop": 0.1}])
+    with pytest.raises(DataError, match=r"^tiny/power-0.1-seed-1@0.5: chosen with max_drop 0.1, but its record"):
+        write_results(output)
 
 
 def test_records_are_taken_in_predictions_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

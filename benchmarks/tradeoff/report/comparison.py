@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from adapler.errors import DataError
 from adapler.inference.calibration import ratio_of, score_parts
 from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 from benchmarks.tradeoff.selection import Operating, by_run, chosen_point, rival
@@ -89,11 +90,21 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.DataFrame) -> dict[str, Any]:
-    """The row of a system on a task, of its chosen operating points, one a seed."""
+    """The row of a system on a task, of its chosen operating points, one a seed.
+
+    Raises:
+        DataError: one of them was not timed, as when records of several `--max-drop` lie in one folder.
+    """
     first = points[0].record
+    for one in points:
+        if one.test["time"] is None:
+            raise DataError(
+                f"{one.column}: chosen with max_drop {first['max_drop']:g}, but its record (max_drop "
+                f"{one.record['max_drop']:g}) chose and timed another scale; use an --output for each --max-drop"
+            )
     parts = parts_of(points, table)
     low, high = bootstrap(parts)
-    times = [one.test["time"] for one in points]  # of a chosen scale, which is always timed
+    times = [one.test["time"] for one in points]
     tests = [one.test for one in points]
     return {
         "task": first["task"],

@@ -34,7 +34,7 @@ def write_results(output: Path, *, style: str = "acl") -> list[Path]:
     """Tables, tests and figures of all records in a results folder.
 
     Raises:
-        DataError: there are no records.
+        DataError: there are no records, or one of them, or a task's predictions, is damaged.
     """
     records = read_records(output)
     if not records:
@@ -43,7 +43,8 @@ def write_results(output: Path, *, style: str = "acl") -> list[Path]:
 
     def of_task(task: str) -> pd.DataFrame:
         if task not in read:
-            read[task] = predictions(output, task)
+            own = [record for record in records if record["task"] == task]
+            read[task] = predictions(output, task, records=own)
         return read[task]
 
     table, curves, tests = table_rows(records, of_task), curve_rows(records), paired_tests(records, of_task)
