@@ -39,9 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", metavar="NAME", help="print this method's cell and its test instead of comparing")
     parser.add_argument("--layer", type=int, default=0, help="of that cell (default: 0)")
     parser.add_argument("--metric", default="average_precision", help="of that cell (default: average_precision)")
-    parser.add_argument(
-        "--reference", default=REFERENCE, metavar="NAME", help="the other side of the test (default: cp)"
-    )
+    parser.add_argument("--reference", metavar="NAME", help="the other side of the test (default: cp, if it is there)")
     return parser
 
 
@@ -68,7 +66,11 @@ def differences(report: ReportData, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_published(path: Path) -> pd.DataFrame:
-    """layers.csv; DataError for a file that cannot be read or lacks a column."""
+    """layers.csv.
+
+    Raises DataError for a file that cannot be read, lacks a column, has something else than a number where one must be
+    (an empty field is a number that is not defined), or has a cell twice.
+    """
     try:
         table = pd.read_csv(path, dtype={"method": str, "metric": str})
     except OSError as error:
@@ -77,6 +79,17 @@ def read_published(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: not a CSV file ({error})") from error
     if missing := [name for name in (*CELL, *NUMBERS) if name not in table.columns]:
         raise DataError(f"{path}: no column {', '.join(missing)}")
+    for name in ("layer", *NUMBERS):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        wrong = numbers.isna() if name == "layer" else numbers.isna() & table[name].notna()
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            found = "nothing" if pd.isna(table[name][row]) else repr(table[name][row])
+            raise DataError(f"{path}:{row + 2}: column {name}: must be a number, found {found}")
+    if (again := table.duplicated(CELL)).any():
+        row = int(again.to_numpy().argmax())
+        method, layer, metric = table.loc[row, CELL]
+        raise DataError(f"{path}:{row + 2}: method {method}, layer {layer}, metric {metric} comes twice")
     return table
 
 
@@ -98,7 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _cell(report: ReportData, method: str, layer: int, metric: str, reference: str) -> list[str]:
+def _cell(report: ReportData, method: str, layer: int, metric: str, reference: str | None) -> list[str]:
+    if reference is not None and reference not in report.methods:
+        raise ArgumentError(f"--reference: got {reference!r}, the report has {', '.join(report.methods)}")
+    reference = REFERENCE if reference is None else reference
     summary = report.summary()
     found = summary[(summary["method"] == method) & (summary["layer"] == layer) & (summary["metric"] == metric)]
     if found.empty:

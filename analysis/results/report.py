@@ -266,7 +266,9 @@ class ReportData:
         """
         try:
             table = parquet.read_table(path)
-            facts = json.loads((table.schema.metadata or {})[FACTS])
+            if FACTS not in (table.schema.metadata or {}):
+                raise ValueError(f"it has no metadata '{FACTS.decode()}'")
+            facts = json.loads(table.schema.metadata[FACTS])
             names = [facts["methods"], range(facts["layers"]), facts["documents"], facts["metrics"]]
             index = pd.MultiIndex.from_product(names, names=["method", "layer", "document", "metric"])
             values = table.to_pandas().set_index(index.names)["value"].reindex(index).to_numpy(dtype=np.float64)

@@ -66,6 +66,49 @@ def test_what_is_not_there_or_damaged(folder: Path) -> None:
         recompute.main([str(folder / "none")])
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (4, "high", "layers.csv:4: column low: must be a number, found 'high'"),
+        (1, "first", "layers.csv:4: column layer: must be a number, found 'first'"),
+        (1, "", "layers.csv:4: column layer: must be a number, found nothing"),
+        (6, "4 of 5", "layers.csv:4: column n: must be a number, found '4 of 5'"),
+    ],
+)
+def test_a_published_value_that_is_no_number(folder: Path, column: int, value: str, message: str) -> None:
+    lines = (folder / "layers.csv").read_text().splitlines()
+    cells = lines[3].split(",")
+    cells[column] = value
+    lines[3] = ",".join(cells)
+    (folder / "layers.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=message):
+        recompute.main([str(folder)])
+
+
+def test_a_published_cell_that_comes_twice(folder: Path) -> None:
+    lines = (folder / "layers.csv").read_text().splitlines()
+    (folder / "layers.csv").write_text("\n".join([*lines[:4], lines[2], *lines[4:]]) + "\n")
+    with pytest.raises(DataError, match=r"layers.csv:5: method attention, layer 0, metric fpr comes twice$"):
+        recompute.main([str(folder)])
+
+
+def test_a_parquet_file_of_something_else(folder: Path) -> None:
+    frame = full_report().to_frame()
+    frame.to_parquet(folder / "documents.parquet")
+    with pytest.raises(DataError, match=r"documents.parquet: .* \(it has no metadata 'adapler.report'\)$"):
+        recompute.main([str(folder)])
+
+
+def test_a_reference_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ArgumentError, match="^--reference: got 'nope', the report has attention, saliency, cp, random"):
+        recompute.main([str(folder), "--method", "saliency", "--metric", "tpr", "--reference", "nope"])
+    assert capsys.readouterr().out == ""
+    without = replace(make_report(), methods=("attention", "saliency", "x", "random", "y"))
+    without.to_parquet(folder / "documents.parquet")
+    assert recompute.main([str(folder), "--method", "saliency", "--metric", "tpr"]) == 0  # no cp, and none asked for
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = make_report()
     other = replace(one, values=one.values + 0.1)
