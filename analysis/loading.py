@@ -17,7 +17,7 @@ from adapler.distributed import device as default_device
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.precision import choose_dtype, describe_dtype
 from analysis.documents.annotators import AUTO
-from analysis.documents.corpora import holds_json_lines, read_json_lines
+from analysis.documents.corpora import combined_by, holds_json_lines, read_json_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"
@@ -130,11 +130,12 @@ def load_classifier(name: str) -> Any:
 
 def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", annotators: str = AUTO) -> EraserCorpus:
     """A corpus, or the one at a path: in ERASER layout, or JSON lines of which only `split` is read; None is the
-    default data. annotators: see `read_json_lines`."""
-    if isinstance(data, EraserCorpus):
-        return data
+    default data. annotators: see `read_json_lines`; of a corpus, its split's words are combined again."""
     path = default_data() if data is None else data
-    return read_json_lines(path, split=split, annotators=annotators) if holds_json_lines(path) else read_corpus(path)
+    if not isinstance(path, EraserCorpus) and holds_json_lines(path):
+        return read_json_lines(path, split=split, annotators=annotators)
+    corpus = path if isinstance(path, EraserCorpus) else read_corpus(path)
+    return combined_by(corpus, split=split, annotators=annotators)
 
 
 def _name(source: str | os.PathLike[str]) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from numpy.typing import NDArray
 from adapler.data.archive import json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
 from adapler.errors import DataError
-from analysis.documents.annotators import AUTO, MAJORITY, check_number, check_rule, combine
+from analysis.documents.annotators import AUTO, MAJORITY, annotator_masks, check_number, check_rule, combine
 from analysis.documents.eraser_format import spans_of
 
-__all__ = ["holds_json_lines", "read_json_lines"]
+__all__ = ["combined_by", "holds_json_lines", "read_json_lines"]
 
 _FILES = {"train": ("train",), "val": ("val", "validation", "dev"), "test": ("test",)}
 
@@ -76,10 +77,32 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
         raise DataError(f"{files[split]}: holds no examples")
     check_number(annotators, list(examples.values()))
     labels = names or tuple(sorted({example.label for example in examples.values()}))
-    rows = [[e.id, e.words, e.label, e.spans, e.query] for e in examples.values()]
-    checksum = hashlib.sha256(json.dumps([split, rows]).encode()).hexdigest()
+    checksum = _checksum(split, list(examples.values()))
     name = path.resolve().name if path.is_dir() else path.stem
     return EraserCorpus(name, str(path), checksum, labels, {split: tuple(examples.values())})
+
+
+def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserCorpus:
+    """A corpus that was read already, with the words that count by another rule; see `read_json_lines`.
+
+    auto leaves it as it is, and so it stays where a document does not tell its annotators apart.
+    """
+    if annotators == AUTO or split not in corpus.splits:  # who asks for such a split is told what there is
+        return corpus
+    found = corpus.splits[split]
+    check_number(annotators, found)
+    examples = tuple(
+        replace(one, spans=tuple(spans_of(combine(annotator_masks(one), annotators)))) if one.annotators else one
+        for one in found
+    )
+    if examples == found:
+        return corpus
+    return replace(corpus, splits={**corpus.splits, split: examples}, checksum=_checksum(split, examples))
+
+
+def _checksum(split: str, examples: Sequence[EraserExample]) -> str:
+    rows = [[e.id, e.words, e.label, e.spans, e.query] for e in examples]
+    return hashlib.sha256(json.dumps([split, rows]).encode()).hexdigest()
 
 
 def _split_files(folder: Path) -> dict[str, Path]:

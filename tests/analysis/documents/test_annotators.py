@@ -17,6 +17,7 @@ from analysis.command.console import header
 from analysis.documents.annotators import annotator_facts, annotator_masks, combine
 from analysis.documents.corpora import read_json_lines
 from analysis.documents.eraser_format import spans_of
+from analysis.loading import load_corpus
 from analysis.output.report import RationaleReport
 
 THREE = [[1, 1, 0, 0], [1, 0, 0, 1], [1, 1, 0, 1]]
@@ -154,3 +155,16 @@ def test_annotators_are_in_the_report_and_on_the_screen(classifier: Any, tiny_to
     assert report.meta["people"]["rule"] == "union" and report.meta["annotators"] == "union"
     assert [record.label for record in report.documents] == ["NEG", "POS"]
     assert "annotators 2 a document, union; one of them against the others" in header(report)
+
+
+def test_a_corpus_that_was_read_already_is_combined_again(tmp_path: Path, corpus_folder: Path) -> None:
+    rows = [{"tokens": list("abcd"), "label": 0, "rationale": THREE}, {"tokens": ["e"], "label": 0, "rationale": [1]}]
+    file = write(tmp_path / "a.jsonl", rows)
+    auto = load_corpus(file)
+    for rule in ("auto", "majority", "union", "1"):
+        assert load_corpus(auto, annotators=rule) == load_corpus(file, annotators=rule)
+    assert load_corpus(auto) is load_corpus(auto, annotators="majority") is auto
+    assert load_corpus(auto, annotators="1").checksum != auto.checksum
+    for data in (auto, corpus_folder):
+        with pytest.raises(ArgumentError, match="^annotators: got '8', an annotator of none of the"):
+            load_corpus(data, annotators="8")
