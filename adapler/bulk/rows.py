@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from adapler.bulk.job import Job
 from adapler.data.texts import TextRow
+from adapler.errors import ArgumentError
 
 if TYPE_CHECKING:
     from adapler.bulk.classifier import Results
 
 __all__ = ["FIELDS", "Writer", "errors_of", "write_parquet"]
 
-# Fields of the output. A column that is kept and has one of these names gets `input_` before it.
+# Fields of the output. A column that is kept and has one of these names, or that of a label's probability, gets
+# `input_` before it.
 FIELDS = ("row", "id", "label", "score", "probabilities", "speedup", "length", "lengths", "windows", "tokens", "layers",
           "error")  # fmt: skip
 
@@ -44,11 +46,24 @@ def errors_of(shard: Sequence[TextRow]) -> bytes:
 
 
 class Writer:
-    """Makes the bytes of shards."""
+    """Makes the bytes of shards.
+
+    Raises:
+        ArgumentError: two kept columns would have one name in the output.
+    """
 
     def __init__(self, job: Job, labels: Sequence[str]) -> None:
         self.job, self.labels = job, labels
-        self.kept = {name: f"input_{name}" if name in FIELDS else name for name in job.keep}
+        ours = (*FIELDS, *map(_probability, labels))
+        self.kept = {name: f"input_{name}" if name in ours else name for name in job.keep}
+        sources: dict[str, str] = {}
+        for name, column in self.kept.items():
+            if column in sources:
+                raise ArgumentError(
+                    f"--keep: {sources[column]!r} and {name!r} would both be called {column!r} in the output, keep one "
+                    "of them or rename it in the input"
+                )
+            sources[column] = name
 
     def header(self) -> bytes:
         """What stands before the first row."""
@@ -97,11 +112,11 @@ class Writer:
     def _flat_names(self) -> list[str]:
         names = ["row", "id", *self.kept.values()]
         for name in self.job.columns:
-            names += [f"probability_{label}" for label in self.labels] if name == "probabilities" else [name]
+            names += map(_probability, self.labels) if name == "probabilities" else [name]
         return [*names, "error"]
 
     def _flat(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, **{f"probability_{name}": value for name, value in (row.get("probabilities") or {}).items()}}
+        return {**row, **{_probability(name): value for name, value in (row.get("probabilities") or {}).items()}}
 
     def _csv(self, rows: list[list[Any]]) -> bytes:
         text = io.StringIO(newline="")
@@ -112,7 +127,7 @@ class Writer:
         import pyarrow as pa
 
         types = {"row": "int64", "error": "string", **_RESULTS}
-        types |= {f"probability_{label}": "double" for label in self.labels}
+        types |= dict.fromkeys(map(_probability, self.labels), "double")
         for name, column in {"id": "id", **self.kept}.items():
             own = self.job.types.get(name, "string")
             types[column] = own if own in _NUMBERS else "string"
@@ -143,6 +158,11 @@ class Writer:
         before = f"{row['windows']} windows" if self.job.encoding.long_documents == "windows" else row["length"]
         lengths = " ".join(map(str, row["lengths"]))
         return f"{begin}{row['label']}\t{row['score']:.4f}\t{row['speedup']:.2f}x\t{before} -> {lengths}"
+
+
+def _probability(label: str) -> str:
+    """The column of a label's probability."""
+    return f"probability_{label}"
 
 
 def _cell(value: Any) -> Any:

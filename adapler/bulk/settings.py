@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from adapler.bulk.store import errors_path
 from adapler.data.texts import STDIN
 from adapler.errors import ArgumentError
 from adapler.long_texts import Policy
@@ -74,7 +75,9 @@ class OutputFile:
     """no progress line and no notes"""
 
     def __post_init__(self) -> None:
-        for name in self.output_columns:
+        for number, name in enumerate(self.output_columns):
+            if name in self.output_columns[:number]:
+                raise ArgumentError(f"--output-columns: {name!r} is there twice, give each column once")
             if name not in Column.__args__:  # type: ignore[attr-defined]
                 allowed = ", ".join(Column.__args__)  # type: ignore[attr-defined]
                 raise ArgumentError(f"--output-columns: {name!r} is not one of {allowed}")
@@ -185,9 +188,21 @@ class PredictSettings:
             raise ArgumentError("give either texts or --input")
         if source == STDIN and self.work.engine == "ray":
             raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
-        if None not in (source, output) and source != STDIN and _same_file(source, output):
-            raise ArgumentError(f"--output: {output} is the input")
+        if source is not None and output is not None and source != STDIN:
+            _check_input_stays(source, output)
 
 
-def _same_file(one: Path | None, other: Path | None) -> bool:
-    return one is not None and other is not None and one.exists() and other.exists() and one.samefile(other)
+def _check_input_stays(source: Path, output: Path) -> None:
+    """Raises ArgumentError when the output, or the file of bad rows beside it, would take the place of the input."""
+    if _same_file(source, output):
+        raise ArgumentError(f"--output: {output} is the input")
+    if _same_file(source, errors_path(output)):
+        other = f"{output.stem}-again{output.suffix}"
+        raise ArgumentError(
+            f"--output: the bad rows of {output} go to {errors_path(output)}, which is the input; choose another name, "
+            f"such as {output.with_name(other)}"
+        )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
