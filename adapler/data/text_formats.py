@@ -109,12 +109,17 @@ def table_records(stream: Iterable[bytes], where: str, *, tabs: bool) -> tuple[l
         header = next(reader, [])
     except csv.Error as error:
         raise DataError(f"{where}: its header cannot be read ({error})") from error
-    twice = next((name for number, name in enumerate(header) if name in header[:number]), None)
-    if twice is not None:
-        raise DataError(f"{where}: column {twice!r} appears twice")
+    _check_once(header, where)
     if not header:
         raise DataError(f"{where}: has no header")
     return header, _table_rows(reader, lines, header)
+
+
+def _check_once(columns: list[str], where: str) -> None:
+    """Raises DataError for a column that appears twice: which of them is meant, nobody says."""
+    twice = next((name for number, name in enumerate(columns) if name in columns[:number]), None)
+    if twice is not None:
+        raise DataError(f"{where}: column {twice!r} appears twice")
 
 
 class _TextLines:
@@ -194,7 +199,7 @@ class ParquetRows:
         done: rows that were read.
 
     Raises:
-        DataError: no Parquet file, or one that is cut short.
+        DataError: no Parquet file, one that is cut short, or a column that appears twice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -206,6 +211,7 @@ class ParquetRows:
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise DataError(f"{path}: not a Parquet file ({' '.join(str(error).split()):.160})") from error
         self.columns: list[str] = list(self.file.schema_arrow.names)
+        _check_once(self.columns, str(path))
         self.types = {field.name: str(field.type) for field in self.file.schema_arrow}
         self.total: int = self.file.metadata.num_rows
 

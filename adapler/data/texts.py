@@ -91,6 +91,7 @@ class TextSource:
     missing: set[str] = field(default_factory=set)
     types: dict[str, str] = field(default_factory=dict)
     _share: Callable[[], float | None] = field(default=lambda: None, repr=False)
+    _single: bool = field(default=False, repr=False)  # the first row has `text_a` alone: so must all others
 
     def __post_init__(self) -> None:
         self.format = _format_of(self.path, self.format)
@@ -174,8 +175,9 @@ class TextSource:
                     "(--text-column names another)"
                 )
             self.text_column = name
-            if name == "text_a" and self.pair_column is None and "text_b" in there:
-                self.pair_column = "text_b"
+            if name == "text_a" and self.pair_column is None:
+                self.pair_column = "text_b" if "text_b" in there else None
+                self._single = self.pair_column is None
         return True
 
     def _row(self, record: Record) -> TextRow:
@@ -192,6 +194,8 @@ class TextSource:
         if error is None:
             names = [name for name in (self.text_column, self.pair_column) if name is not None]
             error = next((found for name in names if (found := _fault(fields, name)) is not None), None)
+            if self._single and fields.get("text_b") is not None:
+                error = "has 'text_b', which the first row has not (--pair-column text_b reads pairs)"
             texts = [fields.get(name) for name in names]
             if error is None:
                 text = texts[0] if len(texts) == 1 else (str(texts[0]), str(texts[1]))
@@ -247,12 +251,12 @@ def _fault(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _storable(value: Any) -> Any:
-    """A value as JSON has it: numbers that are none become None, dates and the like become text."""
+    """A value as JSON has it: numbers that are none become None, dates and the like become text, within lists too."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | list | dict):
-        return value
-    return str(value)
+    if isinstance(value, list | tuple | dict):  # there and back, as fast as JSON is, and no deeper than it goes
+        return json.loads(json.dumps(value, default=str), parse_constant=lambda name: None)
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,0 +1,63 @@
+"""Rows of texts: nothing of a row is dropped in silence, and what is handed on can be written as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from adapler.data.texts import TextSource
+from adapler.errors import DataError
+
+
+def test_a_second_text_that_the_first_row_has_not_makes_a_bad_row(tmp_path: Path) -> None:
+    lines = [
+        '{"text_a": "fun"}',
+        '{"text_a": "so", "text_b": "dull"}',
+        '{"text_a": "so", "text_b": null}',
+        '{"text_a": "bad"}',
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(lines))
+    rows = list(TextSource(path).rows())
+    assert [row.text for row in rows] == ["fun", None, "so", "bad"]
+    assert rows[1].error == "has 'text_b', which the first row has not (--pair-column text_b reads pairs)"
+    assert [row.error for row in (rows[0], *rows[2:])] == [None] * 3
+    asked = list(TextSource(path, text_column="text_a").rows())
+    assert [row.text for row in asked] == ["fun", "so", "so", "bad"], "who names the column wants no other"
+    pairs = [row.text for row in TextSource(path, pair_column="text_b").rows()]
+    assert pairs == [None, ("so", "dull"), None, None]
+
+
+def test_a_parquet_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["fun"]), pa.array(["dull"])], names=["text", "text"]), path)
+    with pytest.raises(DataError, match=r"twice.parquet: column 'text' appears twice$"):
+        list(TextSource(path).rows())
+
+
+def test_nested_values_are_handed_on_as_json_has_them(tmp_path: Path) -> None:
+    day, path = datetime.date(2020, 1, 2), tmp_path / "nested.parquet"
+    kept = {
+        "struct": [{"day": day, "share": float("nan"), "price": decimal.Decimal("1.50"), "n": 7}],
+        "list": [[day, None]],
+        "bytes": [[b"\xff"]],
+        "map": pa.array([[("a", float("inf")), ("b", 0.1)]], pa.map_(pa.string(), pa.float64())),
+    }
+    pq.write_table(pa.table({"text": ["fun"], **kept}), path)
+    (row,) = TextSource(path, keep=tuple(kept)).rows()
+    assert row.kept == {
+        "struct": {"day": "2020-01-02", "share": None, "price": "1.50", "n": 7},
+        "list": ["2020-01-02", None],
+        "bytes": ["b'\\xff'"],
+        "map": [["a", None], ["b", 0.1]],
+    }
+    json.dumps(row.kept, allow_nan=False)
+    (tmp_path / "nan.jsonl").write_text('{"text": "fun", "x": {"y": [NaN, -Infinity, 1e2]}}')
+    (row,) = TextSource(tmp_path / "nan.jsonl", keep=("x",)).rows()
+    assert row.kept == {"x": {"y": [None, None, 100.0]}}
