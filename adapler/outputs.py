@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +14,13 @@ from adapler.files import check_replaceable
 __all__ = ["check_output_file", "check_output_folder"]
 
 
-def check_output_folder(path: Path, *, replaced: bool = True) -> None:
+def check_output_folder(path: Path, *, replaced: bool = True, former: Sequence[str] = ()) -> None:
     """Check, before long work, that a folder of this name can be made and, where it is to be, be replaced whole.
+
+    Args:
+        path: the folder.
+        replaced: whether it will be, with all that it holds (a training keeps what else lies in its folder).
+        former: files by which an earlier output of the command is known; no other folder with files in it may go.
 
     Raises:
         ArgumentError: it, or a part of it, is a file or cannot be made, or it holds what must not be replaced.
@@ -28,7 +34,19 @@ def check_output_folder(path: Path, *, replaced: bool = True) -> None:
             break
     if replaced:
         check_replaceable(path)
+        if former:
+            _check_former(path, former)
     _probe(path, is_folder=True)
+
+
+def _check_former(path: Path, former: Sequence[str]) -> None:
+    """Raises ArgumentError for a folder that is neither empty nor an earlier output."""
+    found = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    if found and not set(found).intersection(former):
+        raise ArgumentError(
+            f"--output: {path} would be replaced whole, and holds {found[0]!r} but no {' or '.join(former)} of an "
+            "earlier output; choose another folder"
+        )
 
 
 def check_output_file(path: Path | None) -> None:

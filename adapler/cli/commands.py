@@ -109,7 +109,7 @@ def export_command(args: argparse.Namespace) -> int:
     from adapler.model.export import export, scale_eta
     from adapler.training.resume import check_output_folder
 
-    check_output_folder(settings.output)
+    check_output_folder(settings.output, former=("config.json", "run.json", "adapler.json"))
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
     scale = settings.threshold_scale

@@ -41,7 +41,7 @@ _SHARES = datasets.List(datasets.Value("float32"))
 
 def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
     """The command `adapler saliency`; returns its record."""
-    check_output_folder(settings.output)
+    check_output_folder(settings.output, former=("dataset_info.json",))
     if settings.finetuned is not None:
         sources: list[str | Path] = list(best_epochs(settings.finetuned, most=settings.epochs))
     else:

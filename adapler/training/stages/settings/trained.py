@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -133,6 +134,12 @@ class ExportSettings:
         if self.int8 and not self.onnx:
             raise ArgumentError("--int8: only with --onnx")
         check_numbers(self, ("threshold_scale",), low=0, strict=True)
+        # Not of a hub name, which is no folder; `os.path` takes names of any length.
+        real = Path(os.path.realpath(self.model)) if os.path.exists(self.model) else None
+        if real is not None and real.is_relative_to(os.path.realpath(self.output)):
+            raise ArgumentError(
+                f"--output: {self.output} holds the model itself and would be replaced whole, choose another folder"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

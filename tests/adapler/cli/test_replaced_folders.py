@@ -1,0 +1,66 @@
+"""A folder that a command replaces whole is one of its own: nobody's other files go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.cli.parser import main
+from adapler.errors import ArgumentError
+from adapler.outputs import check_output_folder
+from tests.adapler.cli.refusals import Refuse
+from tests.conftest import tiny_adapler
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_tokenizer: Any) -> Path:
+    tiny_adapler().save_pretrained(tmp_path / "models" / "tiny")
+    tiny_tokenizer.save_pretrained(tmp_path / "models" / "tiny")
+    return tmp_path / "models" / "tiny"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("three years")
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize("options", [[], ["--onnx"]])
+def test_export_leaves_other_files(options: list[str], refuse: Refuse, saved: Path, mine: Path) -> None:
+    line = refuse("export", *options, "--model", saved, "--output", mine)
+    assert line.endswith(
+        "mine would be replaced whole, and holds 'thesis.txt' but no config.json or run.json or adapler.json of an "
+        "earlier output; choose another folder"
+    )
+    assert (mine / "thesis.txt").read_text() == "three years"
+
+
+def test_export_goes_over_an_empty_folder_and_its_own_output(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    for _ in range(2):
+        assert main(["export", "--model", str(saved), "--output", str(tmp_path / "half")]) == 0
+    assert (tmp_path / "half" / "model.safetensors.index.json").is_file()
+    check_output_folder(tmp_path / "half", former=("config.json",))
+    with pytest.raises(ArgumentError, match=r"holds 'config.json' but no adapler.json of an earlier output"):
+        check_output_folder(tmp_path / "half", former=("adapler.json",))
+
+
+@pytest.mark.parametrize("place", [lambda model: model, lambda model: model.parent], ids=["itself", "around it"])
+def test_export_leaves_the_model(place: Callable[[Path], Path], refuse: Refuse, saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(saved)
+    (saved.parent / "run.json").write_text("{}")  # as a run's folder has, around its models
+    for model in (saved, tmp_path / "link"):
+        line = refuse("export", "--model", model, "--output", place(saved))
+        assert "holds the model itself and would be replaced whole, choose another folder" in line
+    assert (saved / "config.json").is_file()
+
+
+def test_saliency_leaves_other_files(refuse: Refuse, saved: Path, mine: Path) -> None:
+    for folder, name in ((mine, "thesis.txt"), (saved, "config.json")):
+        line = refuse("saliency", "--task", "sst2", "--model", saved, "--output", folder)
+        assert f"would be replaced whole, and holds '{name}' but no dataset_info.json of an earlier output" in line
+    assert (mine / "thesis.txt").read_text() == "three years"
