@@ -13,9 +13,12 @@ Every message is one line: the file, line or argument, what was found, what is a
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
 
 __all__ = [
     "AdapLeRError",
@@ -24,6 +27,7 @@ __all__ = [
     "DataError",
     "TrainingError",
     "WorkerError",
+    "is_number",
     "run_command",
 ]
 
@@ -53,6 +57,13 @@ class TrainingError(AdapLeRError, RuntimeError):
 
 class WorkerError(AdapLeRError, RuntimeError):
     """A process or a cluster that should do a part of the work has ended."""
+
+
+def is_number(value: Any, *, whole: bool = False) -> bool:
+    """Whether an argument is a finite number, or a whole one; True and False are none."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
 
 
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

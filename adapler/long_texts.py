@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError, CheckpointError, is_number
 
 Policy = Literal["truncate", "last", "windows"]
 POLICIES: tuple[str, ...] = get_args(Policy)
@@ -41,8 +41,8 @@ class Encoding:
         """The longest input of a model that reads `limit` wordpieces; ArgumentError for one that it cannot read."""
         if self.max_length is None:
             return limit
-        if not 3 <= self.max_length <= limit:
-            raise ArgumentError(f"max_length: {self.max_length} is not between 3 and the model's {limit}")
+        if not (is_number(self.max_length, whole=True) and 3 <= self.max_length <= limit):
+            raise ArgumentError(f"max_length: {self.max_length!r} is not between 3 and the model's {limit}")
         return self.max_length
 
 
@@ -70,8 +70,8 @@ def choose_encoding(
     policy = long_documents or how.long_documents
     if policy not in POLICIES:
         raise ArgumentError(f"long_documents: {policy!r} is not one of {', '.join(POLICIES)}")
-    if stride is not None and (stride < 0 or policy != "windows"):
-        raise ArgumentError(f"stride: {stride} must be at least 0, and long_documents windows")
+    if stride is not None and not (is_number(stride, whole=True) and stride >= 0 and policy == "windows"):
+        raise ArgumentError(f"stride: {stride!r} must be at least 0, and long_documents windows")
     changed = max_length is not None or policy != how.long_documents
     chosen = Encoding(
         max_length=how.max_length if max_length is None else max_length,

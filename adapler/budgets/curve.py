@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 
 Interval = tuple[float, float]
 
@@ -225,10 +225,9 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(given)}: only one of them can be asked for")
     for name, value in given.items():
-        allowed = value >= 0 if name == "max_drop" else value > 0
-        if not (math.isfinite(value) and allowed):
+        if not (is_number(value) and (value >= 0 if name == "max_drop" else value > 0)):
             least = "of at least 0" if name == "max_drop" else "above 0"
-            raise ArgumentError(f"{name}: {value} is not a number {least}")
+            raise ArgumentError(f"{name}: {value!r} is not a number {least}")
         return name, value
     return None
 

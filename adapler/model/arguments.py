@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 
 
 def refuse_unsupported(**wanted: bool) -> None:
@@ -36,8 +36,8 @@ def check_arguments(
         raise ArgumentError("input_ids: missing")
     if removal not in ("none", "soft", "hard"):
         raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
-    if not threshold_scale >= 0:
-        raise ArgumentError(f"threshold_scale: {threshold_scale} is not at least 0")
+    if not (is_number(threshold_scale) and threshold_scale >= 0):
+        raise ArgumentError(f"threshold_scale: {threshold_scale!r} is not a number of at least 0")
     if input_ids.dim() != 2:
         raise ArgumentError(f"input_ids: shape {tuple(input_ids.shape)} is not (batch, length)")
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask

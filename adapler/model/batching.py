@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 
 TOKEN_BUDGET = 8192  # padded tokens in a batch
 GPU_TOKEN_BUDGET = 65536  # on a GPU, whose kernels take longer to start than to run on small batches
@@ -37,8 +37,8 @@ def batches_by_length(lengths: Sequence[int], *, token_budget: int = TOKEN_BUDGE
     Raises:
         ArgumentError: the budget is below 1.
     """
-    if token_budget < 1:
-        raise ArgumentError(f"token_budget: {token_budget} is not at least 1")
+    if not (is_number(token_budget, whole=True) and token_budget >= 1):
+        raise ArgumentError(f"token_budget: {token_budget!r} is not a whole number of at least 1")
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         if batch and (len(batch) + 1) * lengths[batch[0]] > token_budget:

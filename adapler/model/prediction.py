@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from adapler.backbones.families import max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.encoding import encode
+from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
 from adapler.long_texts import Encoding, choose_encoding, recorded_encoding
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
@@ -47,10 +48,20 @@ class Prediction:
     windows: int = 1
 
 
-def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
-    """Strings as one column, pairs of strings as two; ArgumentError for anything else."""
+def _listed(texts: Any) -> list[Any]:
+    """The texts as a list, whatever holds them: a list, an array, a column of a table, a generator."""
+    if hasattr(texts, "tolist"):  # of NumPy and pandas; pairs become lists
+        texts = texts.tolist()
     if isinstance(texts, str):
         raise ArgumentError("texts: one string; give a list of strings or of pairs")
+    # To go through a mapping or a table gives its keys, which are no texts.
+    if hasattr(texts, "keys") or not isinstance(texts, Iterable):
+        raise ArgumentError(f"texts: found {type(texts).__name__}; give a list of strings or of pairs")
+    return list(texts)
+
+
+def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
+    """Strings as one column, pairs of strings as two; ArgumentError for anything else."""
     rows = [(text,) if isinstance(text, str) else text for text in texts]
     for number, row in enumerate(rows):
         name = f"texts: number {number} (counted from 0)"
@@ -60,6 +71,8 @@ def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
             raise ArgumentError(f"{name} differs in kind from number 0; give strings only or pairs only")
         if any(not part.strip() for part in row):
             raise ArgumentError(f"{name} is empty or white space")
+        if not all(map(is_text, row)):
+            raise ArgumentError(f"{name} holds half of a surrogate pair, which is not text")
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -113,7 +126,7 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
 @torch.inference_mode()
 def predict_texts(
     model: Any,
-    texts: Sequence[Any],
+    texts: Iterable[Any],
     *,
     tokenizer: Any,
     encoding: Encoding | None = None,
@@ -123,6 +136,7 @@ def predict_texts(
     progress: str | None = None,
 ) -> list[Prediction]:
     """See AdapLeRForSequenceClassification.predict. Dimensions: n texts, W inputs, C labels, L layers."""
+    texts = _listed(texts)
     columns = _columns_of(texts)
     encoding, limit = encoding or Encoding(), max_positions(model.backbone.config)
     encoding.length_within(limit)
@@ -226,7 +240,7 @@ class Predicts:
 
     def predict(
         self,
-        texts: Sequence[str] | Sequence[tuple[str, str]],
+        texts: Iterable[str] | Iterable[tuple[str, str]],
         *,
         tokenizer: Any,
         speedup: float | None = None,
@@ -237,7 +251,7 @@ class Predicts:
         """Classify texts or sentence pairs in evaluation mode, in batches by length, results in their order.
 
         Args:
-            texts: strings, or pairs of strings.
+            texts: strings, or pairs of strings, in a list, an array, a column of a table or a generator.
             tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
             speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what is to be
                 expected is printed to stderr when it differs from the last call's.

@@ -38,7 +38,7 @@ def test_batches_hold_each_row_once_and_stay_in_the_budget(lengths: list[int], b
 def test_batches_by_hand() -> None:
     # longest first: 9 | 4, 4 (2 * 4 <= 10) | 3, 1, 1 (3 * 3 <= 10)
     assert list(batches_by_length([4, 1, 9, 3, 4, 1], token_budget=10)) == [[2], [0, 4], [3, 1, 5]]
-    with pytest.raises(ArgumentError, match="^token_budget: 0 is not at least 1$"):
+    with pytest.raises(ArgumentError, match="^token_budget: 0 is not a whole number of at least 1$"):
         list(batches_by_length([1], token_budget=0))
 
 
@@ -139,8 +139,8 @@ def test_mode_is_restored(training: bool, tiny_tokenizer: Any) -> None:
         (["fun"], {"removal": "soft"}, "^removal: 'soft' is not 'hard' or 'none'$"),
         (["fun"], {"max_length": 2}, "^max_length: 2 is not between 3 and the model's 40$"),
         (["fun"], {"max_length": 41}, "^max_length: 41 is not between 3 and the model's 40$"),
-        (["fun"], {"token_budget": 0}, "^token_budget: 0 is not at least 1$"),
-        (["fun"], {"threshold_scale": -1.0}, "^threshold_scale: -1.0 is not at least 0$"),
+        (["fun"], {"token_budget": 0}, "^token_budget: 0 is not a whole number of at least 1$"),
+        (["fun"], {"threshold_scale": -1.0}, "^threshold_scale: -1.0 is not a number of at least 0$"),
         ("a great film", {}, "^texts: one string; give a list"),
         (["fun", ("fun", "bad")], {}, "^texts: number 1 .* differs in kind from number 0"),
         ([("fun", "bad"), "fun"], {}, "^texts: number 1 .* differs in kind"),

@@ -1,0 +1,71 @@
+"""`model.predict`: whatever holds the texts, and what is refused in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adapler.errors import ArgumentError
+from adapler.inference.predict import predict_rows
+from tests.conftest import tiny_adapler
+
+TEXTS = ["a great film", "the plot is dull"]
+PAIRS = [("a great film", "the plot"), ("fun", "never boring")]
+
+
+@pytest.mark.parametrize("hold", [np.array, pd.Series, iter, tuple, lambda texts: np.array(texts, dtype=object)])
+@pytest.mark.parametrize("texts", [TEXTS, PAIRS], ids=["texts", "pairs"])
+def test_texts_in_any_container(hold: Any, texts: list[Any], tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    assert model.predict(hold(texts), tokenizer=tiny_tokenizer) == model.predict(texts, tokenizer=tiny_tokenizer)
+    assert model.predict(hold([]), tokenizer=tiny_tokenizer) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (pd.DataFrame({"text": TEXTS}), "^texts: found DataFrame; give a list of strings or of pairs$"),
+        ({"text": "fun"}, "^texts: found dict; give a list of strings or of pairs$"),
+        (None, "^texts: found NoneType; give a list of strings or of pairs$"),
+        (np.array("fun"), "^texts: one string; give a list of strings or of pairs$"),
+        (np.array([1.5]), r"^texts: number 0 \(counted from 0\) is neither a string nor a pair of strings$"),
+        (
+            ["fun", "bad \ud83d"],
+            r"^texts: number 1 \(counted from 0\) holds half of a surrogate pair, which is not text$",
+        ),
+        ([("fun", "\udc00")], r"^texts: number 0 \(counted from 0\) holds half of a surrogate pair"),
+    ],
+)
+def test_what_holds_no_texts(texts: Any, message: str, tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        tiny_adapler().predict(texts, tokenizer=tiny_tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        *(
+            ("threshold_scale", value, "not a number of at least 0")
+            for value in (None, "1", float("inf"), float("nan"))
+        ),
+        *(("token_budget", value, "not a whole number of at least 1") for value in ("30", 1.5)),
+        *(("max_length", value, "not between 3 and the model's 40") for value in ("7", 7.5)),
+        *(("stride", value, "must be at least 0, and long_documents windows") for value in ("2", 2.5, -1)),
+        *((name, "2", "not a number above 0") for name in ("speedup", "milliseconds")),
+        ("max_drop", "0.1", "not a number of at least 0"),
+    ],
+)
+def test_options_that_are_no_numbers(name: str, value: Any, allowed: str, tiny_tokenizer: Any) -> None:
+    options: dict[str, Any] = {"long_documents": "windows"} if name == "stride" else {}
+    with pytest.raises(ArgumentError, match=rf"^{name}: {value!r} (is )?{allowed}$"):
+        tiny_adapler().predict(TEXTS, tokenizer=tiny_tokenizer, **options, **{name: value})
+
+
+def test_whole_numbers_of_other_kinds(tiny_tokenizer: Any) -> None:
+    model, rows = tiny_adapler(), [{"input_ids": [3, 5], "attention_mask": [1, 1]}]
+    options = {"token_budget": np.int64(30), "max_length": np.int32(7), "threshold_scale": np.float32(1)}
+    assert model.predict(TEXTS, tokenizer=tiny_tokenizer, **options) == model.predict(TEXTS, tokenizer=tiny_tokenizer)
+    assert predict_rows(model, rows, pad_token_id=0, threshold_scale=1).lengths_in.tolist() == [2]
