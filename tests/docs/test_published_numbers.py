@@ -47,6 +47,21 @@ def test_the_table_by_layer(name: str) -> None:
             assert found[column] == by_layer(*SOURCES[name], metric), metric
 
 
+EQUAL = {
+    "CP": "cp",
+    "saliency": "saliency",
+    "attention x gradient": "attention_gradient",
+    "[CLS] attention": "attention",
+}
+EQUAL |= {"rollout": "rollout", "random": "random"}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_the_table_at_equal_fpr(name: str) -> None:
+    line = next(line for line in PAGE.splitlines() if line.startswith(f"| {name} at equal FPR |"))
+    assert cells(line)[1:] == [by_layer("equal-fpr", EQUAL[name], f"tpr_at_fpr_{share}") for share in (5, 10, 20)]
+
+
 FAITHFUL = {
     "DecompX (one backward pass)": "decompx",
     "attention x gradient": "attention_gradient",
