@@ -38,7 +38,7 @@ def test_the_turns_on_the_machine_with_matrix_units() -> None:
             assert cells(line)[2:] == shown
 
 
-@pytest.mark.parametrize(("place", "texts"), [(0, "198 of the 199"), (1, "1,818 of SST-2's 1,821")])
+@pytest.mark.parametrize(("place", "texts"), [(0, "198 of the 199"), (1, "1,819 of SST-2's 1,821")])
 def test_the_labels_of_both_formats(place: int, texts: str) -> None:
     row = record("formats-amx.json")[place]
     same = round(row["same label"] * row["texts"])
