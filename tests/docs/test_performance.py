@@ -74,3 +74,17 @@ def test_the_onnx_table() -> None:
             shown += [f"{row['milliseconds']:.1f}", f"{row['ratio']:.2f}x".removeprefix("0")]
         same = round(min(found["graphs"][g][system]["agreement"] for g in found["graphs"]) * found["texts"])
         assert cells(line)[1:] == [*shown, f"{same} of {found['texts']}"]
+
+
+def test_the_table_of_many_rows() -> None:
+    page = (ROOT / "docs" / "how-to" / "predict.md").read_text(encoding="utf-8")
+    lines = [cells(line) for line in page[page.index("| rows | processes |") :].splitlines() if line.startswith("| 1")]
+    rows = record("predict.json")
+    assert all(row["same_bytes_as_first"] for row in rows)
+    for line, row in zip(lines, rows, strict=True):
+        rate = f"{row['rows_per_second']:,.0f}" if "rows_per_second" in row else ""
+        assert (line[0], line[2:]) == (f"{row['rows']:,}", [rate, f"{row['peak_mb']:,} MB"])
+        assert line[1].startswith("Ray, 2" if row["engine"] == "ray" else str(row["processes"]))
+        assert ("killed ten times" in line[1]) == (row.get("kills") == 10)
+    [whole] = [row for row in rows if (row["rows"], row["engine"], row["processes"]) == (100_000, "local", 1)]
+    assert f"100,000 of them took {whole['seconds']:.0f} s" in (ROOT / "README.md").read_text(encoding="utf-8")
