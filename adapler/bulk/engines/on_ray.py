@@ -48,7 +48,7 @@ class RayEngine:
         self._job, self._settings, self._actors, self._threads = job, settings, actors, threads
         self._mine = not self._ray.is_initialized()
         if self._mine:
-            own: dict[str, Any] = {"num_cpus": actors * threads + 1, "include_dashboard": False}
+            own: dict[str, Any] = {"address": "local", "num_cpus": actors * threads + 1, "include_dashboard": False}
             where = {} if "RAY_ADDRESS" in os.environ else own
             self._ray.init(logging_level=logging.ERROR, log_to_driver=False, **where)
         gpu = job.device != "cpu" and self._ray.cluster_resources().get("GPU", 0) >= 1
