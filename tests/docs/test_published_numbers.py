@@ -52,8 +52,9 @@ EQUAL = {
     "saliency": "saliency",
     "attention x gradient": "attention_gradient",
     "[CLS] attention": "attention",
+    "rollout": "rollout",
+    "random": "random",
 }
-EQUAL |= {"rollout": "rollout", "random": "random"}
 
 
 @pytest.mark.parametrize("name", EQUAL)
