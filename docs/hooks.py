@@ -23,7 +23,10 @@ from docs.generate.methods import method_pages  # noqa: E402
 from docs.generate.metrics import metric_families, metric_pages  # noqa: E402
 from docs.generate.reference import command_page, protocol_sections, reference_pages  # noqa: E402
 
-IMAGES = {"images/agreement.png": "results/movies-minilm/agreement.png"}
+IMAGES = {
+    "images/agreement.png": "results/movies-minilm/agreement.png",
+    "images/realised.png": "results/performance/realised.png",
+}
 
 
 def pages() -> dict[str, str]:

@@ -88,3 +88,37 @@ def test_the_table_of_many_rows() -> None:
         assert ("killed ten times" in line[1]) == (row.get("kills") == 10)
     [whole] = [row for row in rows if (row["rows"], row["engine"], row["processes"]) == (100_000, "local", 1)]
     assert f"100,000 of them took {whole['seconds']:.0f} s" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_lengths_and_batches() -> None:
+    rows = {
+        (row["max_length"], row["batch"], row["dtype"]): row
+        for row in record("inference-lengths-amx.json")
+        if row["system"] == "adapler 1"
+    }
+    lines = PAGE[PAGE.index("| reviews cut at |") :].split("\n\n")[0].splitlines()[2:]
+    for line in map(cells, lines):
+        length, dtype = int(line[0].split()[0]), line[2]
+        assert line[1] == f"{rows[length, 'tokens', dtype]['flops']['executed']:.2f}x"
+        for cell, batch in zip(line[3:], ("1", "8", "32", "tokens"), strict=True):
+            row = rows[length, batch, dtype]
+            assert (
+                cell == f"{row[f'over sorted {dtype}']['median']:.2f}x ({row[f'over packed {dtype}']['median']:.2f}x)"
+            )
+    assert 2 * len(lines) == len(rows) / 2
+
+
+def test_the_figure_of_faster_thresholds() -> None:
+    share = {
+        (row["batch"], row["dtype"], row["system"]): row[f"over packed {row['dtype']}"]["median"]
+        / row["flops"]["executed"]
+        for row in record("realised-amx.json")
+        if row["system"].startswith("adapler ")
+    }
+    text = PAGE[PAGE.index("**Faster thresholds.**") : PAGE.index("**Lengths and batches.**")]
+    batches = [
+        f"{share['tokens', 'float32', f'adapler {scale}']:.2f}".removeprefix("0") for scale in (0, 0.5, 0.75, 1, 1.25)
+    ]
+    assert f"{min(batches)} to {max(batches)} of the FLOPs become time" in text
+    half = [f"{share['tokens', 'bfloat16', f'adapler {scale}']:.2f}".removeprefix("0") for scale in (0, 1, 2)]
+    assert f"it is {half[0]} at scale 0, {half[1]} at scale 1 and {half[2]} at 14.7x" in text
