@@ -89,20 +89,13 @@ def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
     """What run.json beside a model says of its training; None where there is none.
 
     Args:
-        name_or_path: folder or hub name; of a hub name, run.json is fetched if the model has one.
-        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+        name_or_path, hub: see `read_run`.
 
     Raises:
         CheckpointError: run.json is damaged.
     """
-    path = _record_of(name_or_path, hub)
-    if path is None:
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
-    encoding = record.get("encoding") if isinstance(record, dict) else None
+    path, record = read_run(name_or_path, **hub)
+    encoding = record.get("encoding")
     if encoding is None or encoding == {}:  # {}: trained on rows that were encoded elsewhere
         return None
     length, policy, stride = (
@@ -117,6 +110,26 @@ def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
             f"stride (a whole number or null), found {repr(encoding)[:80]}"
         )
     return Encoding(max_length=length, long_documents=str(policy), stride=stride)
+
+
+def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[str, Any]]:
+    """Where run.json of a model is, and what it holds; nothing where there is none.
+
+    Args:
+        name_or_path: folder or hub name; of a hub name, run.json is fetched if the model has one.
+        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = _record_of(name_or_path, hub)
+    if path is None:
+        return None, {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
+    return path, record if isinstance(record, dict) else {}
 
 
 def _record_of(name_or_path: str | Path, hub: dict[str, Any]) -> Path | None:

@@ -168,10 +168,12 @@ class HoldOut:
     Attributes:
         share: of the rows; None: 10 %, at most 2000 rows.
         seed: of the draw.
+        optional: whether a task with a validation split of its own may keep it, where a share is given.
     """
 
     share: float | None = None
     seed: int = 0
+    optional: bool = False
 
     def rows_of(self, total: int) -> int:
         """How many of so many rows are held out, at least one."""
@@ -216,7 +218,7 @@ def add_validation(
         DataError: there are too few rows to hold any out.
     """
     if "validation" in splits or "train" not in splits:
-        if how is not None and how.share is not None and "validation" in splits:
+        if how is not None and how.share is not None and not how.optional and "validation" in splits:
             raise ArgumentError(f"--validation-share: {where} has a validation split of its own")
         return []
     how = HoldOut() if how is None else how

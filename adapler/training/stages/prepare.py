@@ -16,7 +16,7 @@ from adapler.data.tasks import Task, in_label_order, load_task
 from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
-from adapler.long_texts import choose_encoding, recorded_encoding
+from adapler.long_texts import choose_encoding, read_run, recorded_encoding
 from adapler.training.settings import TaskSettings
 
 
@@ -56,6 +56,7 @@ def prepare(
     optional: tuple[str, ...] = (),
     unlabelled: bool = False,
     workers: int = 0,
+    held_out: HoldOut | None = None,
 ) -> Prepared:
     """Load a task and encode it with a model's tokenizer, for its positions and in its label order.
 
@@ -70,6 +71,7 @@ def prepare(
         unlabelled: whether rows without labels are allowed, for a model that is a fine-tuned classifier; see
             `adapler.training.stages.predicted`.
         workers: processes that tokenise a large data set (0: this one).
+        held_out: how a validation split is drawn from train where the settings do not say it.
 
     Raises:
         ArgumentError: a split that the task does not have, a length that the model cannot read, or a kind of model
@@ -78,7 +80,7 @@ def prepare(
     """
     config = read_config(model)
     names = [str(config.id2label[index]) for index in range(config.num_labels)] if is_fine_tuned(config) else None
-    how = None if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
+    how = held_out if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
     allowed = names if unlabelled else None
     task = load_task(settings.task, data_dir=settings.data_dir, labels=allowed, how=how)
     missing = [split for split in splits if split not in task.dataset]
@@ -116,14 +118,16 @@ def prepare(
 
 
 def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, seed: int) -> tuple[Prepared, str]:
-    """A split for a model that is trained already: what the settings leave open is as in its training.
+    """A split for a model that is trained already: what the settings leave open is as in its training, the rows of a
+    validation split that is drawn from train as well.
 
     Args:
         settings, model, seed: see `prepare`.
         split: which to encode.
 
     Returns:
-        The task with that split, and one line that says which part of a long text is read, and why.
+        The task with that split, and one line that says which part of a long text is read, and why, and warns of a
+        validation split that is not training's.
 
     Raises:
         ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
@@ -138,7 +142,26 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
     )
     policy: Any = how.long_documents  # one of POLICIES: it has been checked
     settings = replace(settings, max_length=how.max_length, long_documents=policy, stride=how.stride)
-    return prepare(settings, model, splits=(split,), seed=seed), how.note
+    held_out, note = _held_out_in_training(model), how.note
+    if held_out is not None and settings.validation_share is not None:
+        asked = HoldOut(share=settings.validation_share, seed=seed, optional=True)
+        if asked != held_out:
+            note += (
+                f"; --validation-share {asked.share} with seed {asked.seed} draws other rows than training did "
+                f"({held_out.share} with seed {held_out.seed}): the model may have learned from some of them"
+            )
+    return prepare(settings, model, splits=(split,), seed=seed, held_out=held_out), note
+
+
+def _held_out_in_training(model: str | Path) -> HoldOut | None:
+    """How training drew its validation split from train, where run.json says so; such rows alone are unseen."""
+    _, record = read_run(model)
+    encoding, settings = record.get("encoding"), record.get("settings")
+    share = encoding.get("validation_share") if isinstance(encoding, dict) else None
+    seed = settings.get("seed") if isinstance(settings, dict) else None
+    if not (isinstance(share, float) and 0 < share < 1 and type(seed) is int):
+        return None
+    return HoldOut(share=share, seed=seed, optional=True)
 
 
 def _max_length(asked: int | None, config: Any, *, task: Task, model: str | Path) -> int:

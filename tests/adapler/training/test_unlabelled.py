@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -14,7 +16,7 @@ from adapler.cli.parser import main
 from adapler.errors import ArgumentError, DataError
 from adapler.training.settings import Execution, TaskSettings
 from adapler.training.stages.predicted import with_predicted_labels
-from adapler.training.stages.prepare import prepare
+from adapler.training.stages.prepare import prepare, prepare_trained
 from tests.adapler.training.common import QUICK
 
 
@@ -132,3 +134,26 @@ def test_a_validation_share_is_drawn_with_the_seed(
     assert len(train) == len(validation) == 12
     assert sorted([*train, *validation]) == sorted(f"train-{row}" for row in range(24))
     assert ids(1) == (train, validation) and ids(2) != (train, validation)
+
+
+def test_a_trained_model_is_judged_on_the_rows_that_its_training_held_out(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "task").mkdir()
+    for name in ("train.jsonl", "test.jsonl", "meta.json"):
+        (tmp_path / "task" / name).write_text((task_folder / name).read_text())
+    settings = TaskSettings(task=str(tmp_path / "task"))
+    drawn = prepare(replace(settings, validation_share=0.5), tiny_classifier_folder, splits=("validation",), seed=7)
+    model = shutil.copytree(tiny_classifier_folder, tmp_path / "model")
+    (model / "run.json").write_text(json.dumps({"settings": {"seed": 7}, "encoding": drawn.encoding}))
+
+    def judged(settings: TaskSettings) -> tuple[list[str], str]:
+        prepared, note = prepare_trained(settings, model, split="validation", seed=42)
+        return list(prepared.encoded["validation"]["id"]), note
+
+    rows, note = judged(settings)
+    assert rows == list(drawn.encoded["validation"]["id"]) and "draws other rows" not in note
+    rows, note = judged(replace(settings, validation_share=0.25))
+    assert len(rows) == 6 and "0.25 with seed 42 draws other rows than training did (0.5 with seed 7)" in note
+    own, _ = judged(TaskSettings(task=str(task_folder)))
+    assert all(row.startswith("validation") for row in own), "a split of the task's own is not drawn"
