@@ -122,3 +122,27 @@ def test_the_figure_of_faster_thresholds() -> None:
     assert f"{min(batches)} to {max(batches)} of the FLOPs become time" in text
     half = [f"{share['tokens', 'bfloat16', f'adapler {scale}']:.2f}".removeprefix("0") for scale in (0, 1, 2)]
     assert f"it is {half[0]} at scale 0, {half[1]} at scale 1 and {half[2]} at 14.7x" in text
+
+
+def test_the_goals_and_where_they_are_reached() -> None:
+    def found(name: str, system: str, dtype: str, base: str) -> list[float]:
+        rows = {
+            row["threads"]: row[f"over {base}"]["median"]
+            for row in record(name)
+            if (row["data"], row["batch"], row["system"], row["dtype"]) == ("movies", "tokens", system, dtype)
+        }
+        return [rows[1], rows[2]]
+
+    goals = PAGE[PAGE.index("| goal, embedded model |") :].split("\n\n")[0].splitlines()[2:]
+    first, second, _, _, _, nothing = (cells(line)[1:] for line in goals[:6])
+    for column, name in enumerate(("inference-ceiling.json", "inference-ceiling-amx.json")):
+        for line, base in ((first, "sorted float32"), (second, "sorted bfloat16")):
+            one, two = found(name, "adapler 1", "bfloat16", base)
+            assert f": {one:.1f}x, {two:.1f}x" in line[column]
+        for dtype in ("float32", "bfloat16"):
+            one, two = (
+                f"{value:.2f}".removeprefix("0") for value in found(name, "adapler 0", dtype, f"packed {dtype}")
+            )
+            assert f"{dtype} {one}, {two}" in nothing[column]
+    one, two = found("inference-ceiling-amx.json", "ceiling 1", "bfloat16", "sorted bfloat16")
+    assert f"the layers alone: {one:.1f}x, {two:.1f}x" in second[1]
