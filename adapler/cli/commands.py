@@ -12,6 +12,7 @@ from typing import Any
 
 from adapler.cli.options import chosen
 from adapler.distributed import is_main
+from adapler.errors import ArgumentError
 from adapler.files import replacing
 
 
@@ -107,9 +108,8 @@ def export_command(args: argparse.Namespace) -> int:
     from adapler import AdapLeRForSequenceClassification
     from adapler.data.encoding import load_tokenizer
     from adapler.model.export import export, scale_eta
-    from adapler.training.resume import check_output_folder
 
-    check_output_folder(settings.output, former=("config.json", "run.json", "adapler.json"))
+    _check_export_folder(settings.output)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
     scale = settings.threshold_scale
@@ -121,6 +121,24 @@ def export_command(args: argparse.Namespace) -> int:
     size = export(model, settings.output, tokenizer=tokenizer, record=record, threshold_scale=scale)
     print(f"{settings.output}: {size / 1e6:.1f} MB")
     return 0
+
+
+def _check_export_folder(path: Path) -> None:
+    """An export may replace an empty folder and an earlier export: no trained model, and nobody else's."""
+    from adapler.model.configuration import AdapLeRConfig
+    from adapler.model.export import INDEX
+    from adapler.onnx.export import DESCRIPTION
+    from adapler.training.records import read_json
+    from adapler.training.resume import check_output_folder
+
+    check_output_folder(path, former=(INDEX, DESCRIPTION))
+    config = path / "config.json"
+    kind = read_json(config).get("model_type") if config.is_file() else AdapLeRConfig.model_type
+    if kind != AdapLeRConfig.model_type:
+        raise ArgumentError(
+            f"--output: {path} would be replaced whole, and holds another model (config.json: model_type {kind!r}, not "
+            f"{AdapLeRConfig.model_type!r}); choose another folder"
+        )
 
 
 def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:

@@ -15,6 +15,7 @@ from adapler.model.configuration import ETA_MAX, ETA_MIN
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+INDEX = "model.safetensors.index.json"
 
 
 def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
@@ -67,7 +68,7 @@ def export(
         adapler.config.save_pretrained(partial)
         for shard, weights in shards.items():
             save_file(weights, partial / shard, metadata={"format": "pt"})
-        (partial / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(partial)
         if record.is_file():
             text = record.read_text(encoding="utf-8")

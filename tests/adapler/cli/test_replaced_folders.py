@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,23 @@ def mine(tmp_path: Path) -> Path:
 def test_export_leaves_other_files(options: list[str], refuse: Refuse, saved: Path, mine: Path) -> None:
     line = refuse("export", *options, "--model", saved, "--output", mine)
     assert line.endswith(
-        "mine would be replaced whole, and holds 'thesis.txt' but no config.json or run.json or adapler.json of an "
-        "earlier output; choose another folder"
+        "mine would be replaced whole, and holds 'thesis.txt' but no model.safetensors.index.json or adapler.json of "
+        "an earlier output; choose another folder"
     )
     assert (mine / "thesis.txt").read_text() == "three years"
+
+
+def test_export_leaves_models_that_no_export_made(refuse: Refuse, saved: Path, tmp_path: Path) -> None:
+    trained = shutil.copytree(saved, tmp_path / "trained")
+    line = refuse("export", "--model", saved, "--output", trained)
+    assert "trained would be replaced whole, and holds 'config.json' but no" in line
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    (other / "model.safetensors.index.json").write_text("{}")  # a large model's, in shards
+    line = refuse("export", "--model", saved, "--output", other)
+    assert "holds another model (config.json: model_type 'bert', not 'adapler'); choose another folder" in line
+    assert (trained / "model.safetensors").is_file() and len(list(other.iterdir())) == 2
 
 
 def test_export_goes_over_an_empty_folder_and_its_own_output(saved: Path, tmp_path: Path) -> None:
