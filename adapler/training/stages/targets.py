@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
 from adapler.errors import DataError
 from adapler.files import replacing
-from adapler.training.records import RECORD, write_record
+from adapler.training.records import RECORD, read_record, write_record
 
 
 def save_targets(targets: datasets.Dataset, path: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
@@ -98,6 +98,38 @@ def _numbers(chunk: Any) -> Any:
 
 def _are_weights(values: Any) -> bool:
     return bool(np.issubdtype(values.dtype, np.floating) and (np.isfinite(values) & (values >= 0)).all())
+
+
+def check_same_part(path: str | Path, rows: datasets.Dataset, *, encoding: Mapping[str, Any]) -> None:
+    """Refuse targets that were made of another part of long texts than is trained on: ids and lengths are the same.
+
+    Args:
+        path: folder of the targets; one without run.json says nothing about them.
+        rows: the encoded training rows. Where none of them is as long as an input may be, nothing was cut.
+        encoding: how they were encoded, see `Prepared`.
+
+    Raises:
+        DataError: names both ways to read a long text.
+    """
+    if not (Path(path) / RECORD).is_file():
+        return
+    made = read_record(Path(path)).get("encoding", {})
+    lengths = pc.list_value_length(_column(rows, "input_ids"))
+    if "long_documents" not in made or (pc.max(lengths).as_py() or 0) < encoding["max_length"]:
+        return
+    theirs, ours = _part_read(made), _part_read(encoding)
+    if theirs != ours:
+        raise DataError(
+            f"{path}: saliency of another part of long texts ({theirs}) than is trained on ({ours}); give the same "
+            "--train-documents and --stride, or compute targets anew"
+        )
+
+
+def _part_read(encoding: Mapping[str, Any]) -> str:
+    policy, stride = encoding.get("train_documents") or encoding["long_documents"], encoding.get("stride")
+    if policy != "windows":
+        return str(policy)
+    return f"windows, stride {'by length' if stride is None else stride}"
 
 
 def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datasets.Dataset:

@@ -47,7 +47,13 @@ from adapler.training.stages.predicted import load_fine_tuned, measured_score, w
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.reach import reach_target
 from adapler.training.stages.settings import TrainSettings
-from adapler.training.stages.targets import add_saliency, layers_of_targets, load_targets, targets_checksum
+from adapler.training.stages.targets import (
+    add_saliency,
+    check_same_part,
+    layers_of_targets,
+    load_targets,
+    targets_checksum,
+)
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
 from adapler.training.trainer.clock import Clock
 
@@ -75,6 +81,7 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
         unlabelled=settings.objectives.freeze_backbone,
         workers=settings.settings.workers,
     )
+    check_same_part(settings.saliency, prepared.encoded["train"], encoding=prepared.encoding)
     prepared = with_predicted_labels(prepared, start, execution=settings.settings)
     if "validation" in prepared.predicted:
         score = None  # a recorded score is no agreement

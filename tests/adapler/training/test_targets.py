@@ -9,11 +9,13 @@ import torch
 
 from adapler.backbones.attribution.relevance import KINDS, token_relevance
 from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.cli.parser import main
 from adapler.errors import ArgumentError, DataError
 from adapler.training.collator import PaddingCollator
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import (
     add_saliency,
+    check_same_part,
     layers_of_targets,
     load_targets,
     save_targets,
@@ -163,6 +165,39 @@ def test_join_errors(rows: datasets.Dataset) -> None:
     other = targets.map(lambda row: {"saliency": row["saliency"][:-1]} if row["id"] == "t1" else row)
     with pytest.raises(DataError, match="^saliency: example 't1' has 6 tokens, its target 5; targets come from"):
         add_saliency(rows, other)
+
+
+def test_targets_of_another_part_of_long_texts(rows: datasets.Dataset, tmp_path: Path) -> None:
+    """The last words and the first ones have the same ids and, where a text is cut, as many tokens."""
+
+    def encoding(policy: str, **more: Any) -> dict[str, Any]:
+        return {"max_length": max(map(len, rows["input_ids"])), "long_documents": policy, **more}
+
+    last = encoding("truncate", train_documents="last", stride=None)
+    save_targets(marked(rows), tmp_path / "last", record={"command": "saliency", "encoding": last})
+    for same in (last, encoding("last"), {**encoding("truncate"), "max_length": 40}):
+        check_same_part(tmp_path / "last", rows, encoding=same)
+    with pytest.raises(DataError, match=r"last: saliency of another part of .* \(last\) than is .* \(truncate\)"):
+        check_same_part(tmp_path / "last", rows, encoding=encoding("truncate"))
+    record = {"command": "saliency", "encoding": encoding("windows", stride=4)}
+    save_targets(marked(rows), tmp_path / "windows", record=record)
+    with pytest.raises(DataError, match=r"\(windows, stride 4\) than is trained on \(windows, stride by length\)"):
+        check_same_part(tmp_path / "windows", rows, encoding=encoding("windows", stride=None))
+    save_targets(marked(rows), tmp_path / "plain")  # says nothing
+    check_same_part(tmp_path / "plain", rows, encoding=encoding("truncate"))
+
+
+def test_training_refuses_targets_of_another_part(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    base = ["--task", str(task_folder), "--model", str(tiny_classifier_folder), "--max-length", "6"]
+    base += ["--precision", "float32"]
+    saliency = ["saliency", *base, "--train-documents", "last", "--output", str(tmp_path / "targets")]
+    assert main(saliency) == 0
+    train = ["train", *base, "--saliency", str(tmp_path / "targets"), "--output", str(tmp_path / "model")]
+    with pytest.raises(DataError, match=r"targets: saliency of another part of long texts \(last\) than is"):
+        main([*train, "--freeze-backbone", "--epochs", "1"])
+    assert not (tmp_path / "model").exists()
 
 
 def test_save_and_load(rows: datasets.Dataset, tmp_path: Path) -> None:
