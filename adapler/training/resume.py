@@ -29,6 +29,7 @@ EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated poi
 STAGE = "stage.json"  # in that: what is being trained
 # Settings that older versions did not have, and what those versions did.
 UNRECORDED: dict[str, Any] = {
+    "packed": False,
     "predictor": "mlp",
     "logit_distillation": 0.0,
     "state_distillation": 0.0,

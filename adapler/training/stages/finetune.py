@@ -117,7 +117,7 @@ def finetune(
         **inputs_of(task, encoding, model=model),
         reinit_head=reinit_head,
         half=half,
-        **({"packed": True} if packed else {}),
+        packed=packed,
     )
     if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
         return done

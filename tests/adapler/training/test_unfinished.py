@@ -72,6 +72,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_toke
         ([*run, "--limit", "8"], "encoding.limit None, not 8"),
         ([*run, "--train-documents", "last"], "encoding.train_documents None, not last"),
         ([*run, "--half"], "half False, not True"),
+        ([*run, "--finetune-packed"], "packed False, not True"),
         (command(task_folder, other, output), "model_checksum"),
         (command(task, start, output), "data_checksum"),
     ):
@@ -85,6 +86,8 @@ def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_toke
         patch.setattr(FinetuneTrainer, "training_step", lambda *args: steps.append(1) or step(*args))
         assert main(run) == 0
     assert len(steps) == 6, "it goes on after three of nine steps"
+    with pytest.raises(ArgumentError, match="finetuned holds a finished run with packed False, not True"):
+        main([*run, "--finetune-packed"])
     with pytest.raises(ArgumentError, match="finetuned holds a finished run with model_checksum"):
         main(command(task_folder, other, output))
     assert main([*run, "--device", "cpu"]) == 0, "the device is no setting that counts"
@@ -152,6 +155,9 @@ def test_first_difference_names_both_values() -> None:
     found = {"a": 1, "b": {"c": [1, 2], "d": 3}}
     assert first_difference(found, {"a": 1, "b": {"c": [1, 2], "d": 3, "new": 1}, "new": 2}) is None
     assert first_difference(found, {"a": 1, "b": {"c": [2], "d": 4}}) == ("b.c", [1, 2], [2])
+    # What versions without the option did is known.
+    assert first_difference(found, {"packed": False}) is None
+    assert first_difference(found, {"packed": True}) == ("packed", False, True)
 
 
 def test_an_end_of_fine_tuning_that_was_cut_off(
