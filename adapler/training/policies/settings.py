@@ -39,7 +39,8 @@ class PolicySettings:
     """of the policy's own parameters (default: that of its paper)"""
 
     policy_epochs: tuple[int, ...] | None = None
-    """epochs of each stage of its training (default: those of its paper)"""
+    """epochs of each stage of its training (default: --max-steps in each where that is given, else those of its
+    paper)"""
 
     policy_temperature: float | None = None
     """of ltp's soft thresholds, or of both distributions where trbert and distilbert distil (default: that of its

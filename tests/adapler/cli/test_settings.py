@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -105,6 +105,9 @@ def test_options_become_settings() -> None:
         objectives=(Objectives(phi=1e-3, freeze_backbone=True), Objectives(phi=2e-3, freeze_backbone=True)),
     )
     assert settings.finetuning() == Settings(epochs=2, device="cpu")
+    by_steps = replace(settings, settings=Settings(max_steps=100))
+    assert by_steps.finetuning() == Settings(epochs=2), "the epochs that are asked for are not replaced by the steps"
+    assert replace(by_steps, finetune_epochs=None).finetuning() == Settings(max_steps=100)
     evaluate = settings_of("evaluate", "--model", "m", "--task", "sst2", "--threshold-scale", "0.5", "2")
     assert evaluate.threshold_scale == (0.5, 2) and evaluate.execution == Inference(dtype="auto", seed=42)
     given = settings_of("evaluate", "--model", "m", "--task", "sst2", "--seed", "7", "--dtype", "bfloat16")

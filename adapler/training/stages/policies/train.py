@@ -134,11 +134,13 @@ def _train_stage(
     with epochs_folder(output) as folder:
         checkpoint, _ = begin_stage(output, identity, resume=True)
         clock = Clock(started=started, checkpoint=checkpoint)
-        if is_main():
-            print(f"{work.policy.policy}, stage {stage.name}: {stage.epochs} epochs into {output}")
-        set_seed(work.settings.seed)
         rate = stage.backbone_rate or stage.policy_rate or work.settings.learning_rate
-        of_stage = replace(work.settings, epochs=stage.epochs, learning_rate=rate)
+        steps = work.settings.max_steps if work.policy.policy_epochs is None else None
+        of_stage = replace(work.settings, epochs=stage.epochs, max_steps=steps, learning_rate=rate)
+        if is_main():
+            long = f"{stage.epochs} epochs" if steps is None else f"{steps} steps"
+            print(f"{work.policy.policy}, stage {stage.name}: {long} into {output}")
+        set_seed(work.settings.seed)
         trainer = PolicyTrainer(
             model,
             stage=stage,

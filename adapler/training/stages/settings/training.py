@@ -119,7 +119,7 @@ class RunSettings(NewHead, Rounded):
     paper; with another --policy, finetuned)"""
 
     finetune_epochs: int | None = None
-    """epochs of fine-tuning (default: --epochs)"""
+    """epochs of fine-tuning (default: --epochs, or --max-steps)"""
 
     finetune_learning_rate: float | None = None
     """learning rate of fine-tuning (default: --learning-rate)"""
@@ -185,4 +185,6 @@ class RunSettings(NewHead, Rounded):
         """The settings of fine-tuning."""
         changes = {"epochs": self.finetune_epochs, "learning_rate": self.finetune_learning_rate}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        if self.finetune_epochs is not None:
+            given["max_steps"] = None  # which would take their place
         return replace(self.settings, **given)

@@ -155,6 +155,21 @@ def test_several_budgets(run_copy: Path, task_folder: Path, tiny_classifier_fold
         main([*words, "--keep", "0.4", "0.4"])
 
 
+def test_epochs_that_are_asked_for_are_not_replaced_by_steps(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*arguments("cls_topk", task_folder, tiny_classifier_folder, tmp_path / "run"), "--max-steps", "2"]
+    assert main([*words, "--finetune-epochs", "1"]) == 0
+    folders = (tmp_path / "run" / "finetuned", tmp_path / "run" / POLICIES["cls_topk"][1])
+    records = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    assert [record["epochs"][-1]["step"] for record in records] == [3, 6], "an epoch has 3 steps"
+    assert "stage train: 2 epochs into" in capsys.readouterr().out
+    number = words.index("--policy-epochs")
+    by_steps = [*words[:number], *words[number + 2 :], "--output", str(tmp_path / "steps")]
+    assert main(by_steps) == 0
+    assert "stage train: 2 steps into" in capsys.readouterr().out
+
+
 def test_what_cannot_be(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
     words = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(tmp_path / "r")]
     with pytest.raises(ArgumentError, match=r"^--policy: 'nobody' is not one of"):
