@@ -140,6 +140,31 @@ def test_what_is_missing_or_wrong(words: list[str], message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--model m --policy ltp --phi 0.1", "--phi: only with --policy adapler"),
+        ("--model m --policy ltp --routing local", "--routing: only with --policy adapler"),
+        ("--model m --policy ltp --average-decay 0.9", "--average-decay: only with --policy adapler"),
+        ("--model m --policy ltp --logit-distillation 1", "--logit-distillation: only with --policy adapler"),
+        ("--model m --policy ltp --target-method decomposition", "--target-method: only with --policy adapler"),
+        ("--classifier c --half", "--half: not with --classifier, which is fine-tuned already"),
+        ("--classifier c --finetune-epochs 2", "--finetune-epochs: not with --classifier, which is fine-tuned already"),
+        ("--classifier c --saliency-epochs 2", "--saliency-epochs: not with --classifier, which is fine-tuned already"),
+        ("--classifier c --reinit-head yes", "--reinit-head: yes, but --classifier keeps its head"),
+        ("--classifier c --start pretrained", "--start: pretrained, but --classifier starts from the fine-tuned"),
+        ("--model m --start pretrained --freeze-backbone", "--start: pretrained, but --freeze-backbone starts from"),
+    ],
+)
+def test_what_a_run_would_not_read_is_refused(words: str, message: str) -> None:
+    run = ["run", "--task", "t", "--output", "o"]
+    with pytest.raises(ArgumentError) as caught:
+        settings_of(*run, *words.split())
+    assert str(caught.value).startswith(message)
+    settings_of(*run, "--model", "m", "--policy", "ltp", "--max-drop", "0.02", "--start", "pretrained")
+    settings_of(*run, "--classifier", "c", "--start", "finetuned", "--reinit-head", "no")
+
+
 def test_settings_check_themselves_in_python_too() -> None:
     with pytest.raises(ArgumentError, match="^--precision: 'float16' is not one of auto, float32, bfloat16$"):
         Execution(precision="float16")  # type: ignore[arg-type]

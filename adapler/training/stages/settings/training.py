@@ -138,6 +138,7 @@ class RunSettings(NewHead, Rounded):
 
     def __post_init__(self) -> None:
         one_of(self, "model", "classifier")
+        self._check_classifier()
         self._check_policies()
         check_numbers(self, ("finetune_epochs", "saliency_epochs"), low=1)
         check_numbers(self, ("finetune_learning_rate",), low=0, strict=True)
@@ -151,6 +152,19 @@ class RunSettings(NewHead, Rounded):
         if max(len(phis), len(targets)) < len(self.objectives):
             name = "--phi" if targets == {None} else "--target-speedup"
             raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
+
+    def _check_classifier(self) -> None:
+        """Raises ArgumentError for fine-tuning, or a start, that a fine-tuned classifier does not have."""
+        of_finetuning = ("finetune_epochs", "finetune_learning_rate", "finetune_packed", "saliency_epochs", "half")
+        for one in fields(self) if self.classifier is not None else ():
+            if one.name in of_finetuning and getattr(self, one.name) != one.default:
+                raise ArgumentError(f"{option_name(one.name)}: not with --classifier, which is fine-tuned already")
+        if self.classifier is not None and self.reinit_head == "yes":
+            raise ArgumentError("--reinit-head: yes, but --classifier keeps its head")
+        frozen = any(one.freeze_backbone for one in self.objectives)
+        if self.start == "pretrained" and (frozen or self.classifier is not None):
+            name = "--freeze-backbone" if frozen else "--classifier"
+            raise ArgumentError(f"--start: pretrained, but {name} starts from the fine-tuned classifier")
 
     def _check_policies(self) -> None:
         names, first = {one.policy for one in self.policies}, self.objectives[:1]
@@ -166,10 +180,10 @@ class RunSettings(NewHead, Rounded):
             return
         if len(self.objectives) > 1:
             raise ArgumentError(f"--phi: several values only with --policy {ADAPLER}")
-        for objectives in first:
-            for name, free in (("freeze_backbone", False), ("target_speedup", None)):
-                if getattr(objectives, name) != free:
-                    raise ArgumentError(f"{option_name(name)}: only with --policy {ADAPLER}")
+        for settings in (*first, self.targets):
+            for one in fields(settings):
+                if one.name != "max_drop" and getattr(settings, one.name) != one.default:
+                    raise ArgumentError(f"{option_name(one.name)}: only with --policy {ADAPLER}")
 
     @property
     def other_policy(self) -> bool:
