@@ -36,6 +36,8 @@ from adapler.training.policies.settings import OURS, PolicySettings
 from adapler.training.settings import Settings
 
 Selects = Literal["budget", "score", "last"]
+# Of PolicySettings: what a policy without parameters and losses of its own has no use for.
+OF_PARAMETERS = ("policy_learning_rate", "policy_temperature", "student_cosine")
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ class PolicyTraining:
     Attributes:
         name: of the policy; set by @policy_training.
         usual: names of the stages with their default epochs.
+        unused: fields of PolicySettings that it does not read; giving one is an error.
         one_process: whether its forward passes are not those of `Step.forward`, so that several processes would not
             share their gradients.
         work: what it works with.
@@ -171,6 +174,7 @@ class PolicyTraining:
 
     name: ClassVar[str] = ""
     usual: ClassVar[Mapping[str, int]] = {"train": 3}
+    unused: ClassVar[tuple[str, ...]] = ()
     one_process: ClassVar[bool] = False
 
     def __init__(self, work: Work) -> None:
@@ -189,8 +193,10 @@ class PolicyTraining:
             raise ArgumentError(f"--policy: {policy.policy} trains in one process, {processes()} were started")
         cls.stage_epochs(policy, task=task)
         has_keep = policy.policy in policy_names() and _has_keep(policy.policy)
-        for name, has in (("keep", has_keep), ("policy_weight", cls.usual_weight(task) is not None)):
-            if getattr(policy, name) is not None and not has:
+        unused = OF_PARAMETERS if cls is PolicyTraining else cls.unused
+        found = {"keep": has_keep, "policy_weight": cls.usual_weight(task) is not None, **dict.fromkeys(unused, False)}
+        for name, has in found.items():
+            if getattr(policy, name) != getattr(PolicySettings, name) and not has:
                 raise ArgumentError(f"--{name.replace('_', '-')}: the policy {policy.policy!r} has none")
 
     @classmethod

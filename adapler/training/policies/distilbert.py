@@ -66,6 +66,7 @@ class DistilBertTraining(PolicyTraining):
     """One stage of distillation on the task."""
 
     usual: ClassVar[Mapping[str, int]] = {"distil": 3}
+    unused: ClassVar[tuple[str, ...]] = ("policy_learning_rate",)
     one_process: ClassVar[bool] = True
 
     @cached_property

@@ -36,6 +36,7 @@ class LtpTraining(PolicyTraining):
     """lambda .1; 1 epoch with soft thresholds (MRPC: 10), 5 with fixed ones."""
 
     usual: ClassVar[Mapping[str, int]] = {"soft": 1, "hard": 5}
+    unused: ClassVar[tuple[str, ...]] = ("student_cosine",)
 
     @classmethod
     def usual_epochs(cls, task: str) -> Mapping[str, int]:

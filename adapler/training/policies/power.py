@@ -49,6 +49,7 @@ class PowerTraining(PolicyTraining):
     """3 epochs of search, 3 of retraining; lambda and the learning rate of r as in the paper's table."""
 
     usual: ClassVar[Mapping[str, int]] = {"search": 3, "retrain": 3}
+    unused: ClassVar[tuple[str, ...]] = ("policy_temperature", "student_cosine")
 
     @classmethod
     def usual_weight(cls, task: str) -> float:

@@ -30,6 +30,7 @@ class TranskimmerTraining(PolicyTraining):
     """lambda .5 (long texts: .2), 3 epochs (MRPC: 5), the predictors at the backbone's learning rate."""
 
     usual: ClassVar[Mapping[str, int]] = {"train": 3}
+    unused: ClassVar[tuple[str, ...]] = ("policy_temperature", "student_cosine")
 
     @classmethod
     def usual_epochs(cls, task: str) -> Mapping[str, int]:

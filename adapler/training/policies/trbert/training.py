@@ -113,6 +113,7 @@ class TRBertTraining(PolicyTraining):
     """The policy alone with imitation, then joint training with distillation instead of cross-entropy."""
 
     usual: ClassVar[Mapping[str, int]] = {"policy": 3, "joint": 3}
+    unused: ClassVar[tuple[str, ...]] = ("student_cosine",)
     one_process: ClassVar[bool] = True
 
     @classmethod

@@ -182,6 +182,14 @@ def test_what_cannot_be(task_folder: Path, tiny_classifier_folder: Path, tmp_pat
         main([*words, *QUICK, "--policy", "ltp", "--keep", "0.5"])
     with pytest.raises(ArgumentError, match=r"^--policy-weight: the policy 'cls_topk' has none"):
         main([*words, *QUICK, "--policy", "cls_topk", "--policy-weight", "0.5"])
+    for option, without in {
+        "--policy-learning-rate": ("cls_topk", "random_topk", "distilbert"),
+        "--policy-temperature": ("cls_topk", "transkimmer", "power"),
+        "--student-cosine": ("random_topk", "ltp", "power", "transkimmer", "trbert"),
+    }.items():
+        for policy in without:
+            with pytest.raises(ArgumentError, match=rf"^{option}: the policy '{policy}' has none"):
+                main([*words, *QUICK, "--policy", policy, option, "0.5"])
     assert not (tmp_path / "r").exists(), "before anything is trained"
     with pytest.raises(ArgumentError, match=r"^--keep: not of --policy adapler, whose budget is --phi"):
         main([*words, "--keep", "0.5"])
