@@ -28,11 +28,18 @@ def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> Pr
     """A fine-tuned classifier with a task's labels, on its device; of an AdapLeR model, its backbone.
 
     Raises:
-        ArgumentError: an encoder, or another number of labels.
+        ArgumentError: an encoder, another number of labels, or the same labels in another order.
     """
     config = read_config(name)
     if not is_fine_tuned(config):
         raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
+    own = [str(config.id2label[index]) for index in range(config.num_labels)]
+    lower, wanted = [label.lower() for label in own], [label.lower() for label in task.labels]
+    if lower != wanted and sorted(lower) == sorted(wanted):
+        raise ArgumentError(
+            f"{name}: numbers its labels {', '.join(own)}, the model that is trained {', '.join(task.labels)}; start "
+            "from it, or from a model with its order"
+        )
     if config.model_type == AdapLeRConfig.model_type:
         if config.num_labels != len(task.labels):
             raise ArgumentError(f"{name}: has {config.num_labels} labels, {task.name} has {len(task.labels)}")

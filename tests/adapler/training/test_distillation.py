@@ -97,3 +97,23 @@ def test_the_command_distils_from_the_fine_tuned_model(task_folder: Path, run_fo
     assert main([*train, "--logit-distillation", "1", "--state-distillation", "0.5"]) == 0
     record = json.loads((tmp_path / "model" / "run.json").read_text())
     assert record["teacher"] == "finetuned" and record["objectives"]["logit_distillation"] == 1
+
+
+def test_a_teacher_with_its_labels_in_another_order_is_refused(
+    task_folder: Path, run_folder: Path, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """It would teach NEG what it knows of POS."""
+    classifier = tiny_classifier(num_labels=2)
+    classifier.base_model.save_pretrained(tmp_path / "encoder")
+    classifier.config.id2label, classifier.config.label2id = {0: "POS", 1: "NEG"}, {"POS": 0, "NEG": 1}
+    classifier.save_pretrained(tmp_path / "classifier")
+    for folder in ("encoder", "classifier"):
+        tiny_tokenizer.save_pretrained(tmp_path / folder)
+    finetuned, task = tmp_path / "finetuned", ["--task", str(task_folder), *QUICK]
+    assert main(["finetune", "--model", str(tmp_path / "classifier"), "--output", str(finetuned), *task]) == 0
+    train = ["train", "--finetuned", str(finetuned), "--saliency", str(run_folder / "saliency"), *task]
+    train += ["--logit-distillation", "1"]
+    with pytest.raises(ArgumentError, match="finetuned: numbers its labels POS, NEG, the model that is .* NEG, POS;"):
+        main([*train, "--model", str(tmp_path / "encoder"), "--output", str(tmp_path / "model")])
+    assert not (tmp_path / "model").exists()
+    assert main([*train, "--output", str(tmp_path / "model")]) == 0, "the task takes the order of the start"
