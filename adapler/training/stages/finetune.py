@@ -48,7 +48,13 @@ KEPT = 3  # the best points that saliency is averaged over, unless more are aske
 def run_finetune(settings: FinetuneSettings) -> dict[str, Any]:
     """The command `adapler finetune`; returns its record."""
     check_output_folder(settings.output)
-    prepared = prepare(settings.task, settings.model, splits=("train", "validation"), seed=settings.settings.seed)
+    prepared = prepare(
+        settings.task,
+        settings.model,
+        splits=("train", "validation"),
+        seed=settings.settings.seed,
+        workers=settings.settings.workers,
+    )
     return finetune(
         prepared.task,
         prepared.encoded,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from adapler.cli.parser import main
-from adapler.errors import run_command
+from adapler.errors import ArgumentError, run_command
 from tests.conftest import tiny_classifier
 
 
@@ -108,3 +108,14 @@ def test_a_family_without_gradient_checkpointing_is_refused_in_one_line(
     assert run_command(main, arguments) == 2
     assert "error: --gradient-checkpointing: transformers' mpnet has none; fine-tune" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_workers_tokenise_for_fine_tuning_too(
+    task_folder: Path, still_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(*args: Any, workers: int = 0, **options: Any) -> Any:
+        raise ArgumentError(f"workers {workers}")
+
+    monkeypatch.setattr("adapler.training.stages.finetune.prepare", prepare)
+    with pytest.raises(ArgumentError, match="^workers 3$"):
+        finetuned(tmp_path / "out", task_folder, still_folder, "--workers", "3")
