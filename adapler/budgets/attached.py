@@ -47,8 +47,10 @@ class Attached:
                 command = f"adapler calibrate --model {self._name or 'MODEL'} --task TASK"
                 raise ArgumentError(f"no calibration is stored with this model; `{command}` makes one")
             self._calibration = read_calibration(path)
-        # Writing into a parameter raises its version, and to replace it changes where it lies.
-        state = tuple((parameter.data_ptr(), parameter._version) for parameter in model.parameters())
+        # Writing into a parameter raises its version, and to replace it changes where it lies. What is written through
+        # `.data` raises none: the few numbers beside the backbone's, thresholds above all, are looked at themselves.
+        places = tuple((parameter.data_ptr(), parameter._version) for parameter in model.parameters())
+        state = (*places, weights_checksum(model, backbone=False))
         if state != self._checked:
             if weights_checksum(model) != self._calibration.model_checksum:
                 raise ArgumentError(

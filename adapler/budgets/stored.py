@@ -19,15 +19,15 @@ from adapler.files import replacing
 CALIBRATION = "calibration.json"
 
 
-def weights_checksum(model: Any) -> str:
-    """sha256 over a model's weights as they are now: names, shapes and values.
+def weights_checksum(model: Any, *, backbone: bool = True) -> str:
+    """sha256 over a model's weights as they are now, or over all but the backbone's: names, shapes and values.
 
     Two things do not count: how the weights are stored, and theta, which has no effect at inference. The backbone's are
     rounded to bfloat16 first, so that the same model in bfloat16 has the same checksum.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        if name == "theta":
+        if name == "theta" or (not backbone and name.startswith("backbone.")):
             continue
         dtype = torch.bfloat16 if name.startswith("backbone.") else torch.float32
         values = parameter.detach().to(dtype).cpu().contiguous()

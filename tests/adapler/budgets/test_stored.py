@@ -102,6 +102,15 @@ def test_other_weights_have_no_calibration(saved: Path, tmp_path: Path) -> None:
     again.choose_scale(speedup=2)
 
 
+def test_thresholds_written_through_data_are_noticed(saved: Path) -> None:
+    """PyTorch counts no version there."""
+    model = loaded(saved)
+    assert model.choose_scale(speedup=2.0).threshold_scale > 0
+    model.eta.data.mul_(0.5)
+    with pytest.raises(ArgumentError, match="measured with other weights than this model has"):
+        model.choose_scale(speedup=2.0)
+
+
 def test_a_damaged_one_does_not_keep_the_model_from_loading(saved: Path, tmp_path: Path) -> None:
     (saved / CALIBRATION).write_text("[]")
     model = loaded(saved)
