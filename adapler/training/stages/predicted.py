@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 from transformers import PreTrainedModel
@@ -97,6 +99,19 @@ def _predictions(
         label = dict(zip(names, mean.argmax(-1).tolist(), strict=True))
         labels[split] = [label[example] for example in rows["example_id"]]
     return labels
+
+
+def is_score_here(record: Mapping[str, Any], prepared: Prepared) -> bool:
+    """Whether the score in a fine-tuning's record is of the same validation rows, read and judged as here.
+
+    What an older record does not say counts as the same.
+    """
+    here = {"data_checksum": prepared.task.checksum, "metric": prepared.metric("validation"), **prepared.encoding}
+    found = {**record, **(record.get("encoding") or {})}
+    names = ["data_checksum", "metric", "max_length", "long_documents", "columns"]
+    if here["long_documents"] == "windows":
+        names.append("stride")
+    return all(found.get(name, here[name]) == here[name] for name in names)
 
 
 def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:

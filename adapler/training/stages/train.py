@@ -43,7 +43,7 @@ from adapler.training.selection import is_near
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
 from adapler.training.stages.finish import finish_stage
-from adapler.training.stages.predicted import load_fine_tuned, measured_score, with_predicted_labels
+from adapler.training.stages.predicted import is_score_here, load_fine_tuned, measured_score, with_predicted_labels
 from adapler.training.stages.prepare import prepare
 from adapler.training.stages.reach import reach_target
 from adapler.training.stages.settings import TrainSettings
@@ -83,10 +83,14 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
     )
     check_same_part(settings.saliency, prepared.encoded["train"], encoding=prepared.encoding)
     prepared = with_predicted_labels(prepared, start, execution=settings.settings)
+    judge = start
     if "validation" in prepared.predicted:
         score = None  # a recorded score is no agreement
+    elif score is not None and settings.reference_score is None and settings.finetuned is not None:
+        if not is_score_here(read_record(settings.finetuned), prepared):
+            score, judge = None, str(settings.finetuned)  # of other rows, or of other parts of them
     if score is None:
-        score = from_main(lambda: measured_score(start, prepared, execution=settings.settings))
+        score = from_main(lambda: measured_score(judge, prepared, execution=settings.settings))
         precision = precision_name(settings.settings.precision)
     return train(
         prepared.scored_task(),

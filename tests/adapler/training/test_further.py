@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,20 @@ def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: P
         main([*train, "--predictor", "contextual", "--output", str(tmp_path / "other")])
     with pytest.raises(ArgumentError, match="^--predictor: 'mpl' is not one of contextual, mlp; "):
         main([*train, "--predictor", "mpl", "--output", str(tmp_path / "other")])
+
+
+def test_a_recorded_score_of_other_rows_is_measured_anew(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
+    finetuned = Path(shutil.copytree(run_folder / "finetuned", tmp_path / "finetuned"))
+    record = json.loads((finetuned / "run.json").read_text())
+    train = ["train", "--task", str(task_folder), "--finetuned", str(finetuned), "--freeze-backbone", *QUICK]
+    train += ["--saliency", str(run_folder / "saliency")]
+
+    def reference(name: str, **changes: object) -> float:
+        (finetuned / "run.json").write_text(json.dumps({**record, "best": 0.9876, **changes}))
+        assert main([*train, "--output", str(tmp_path / name)]) == 0
+        return float(json.loads((tmp_path / name / "run.json").read_text())["reference_score"])
+
+    assert reference("same") == 0.9876
+    true = record["validation"]["accuracy"]
+    assert reference("rows", data_checksum="of other rows") == true
+    assert reference("part", encoding={**record["encoding"], "long_documents": "last"}) == true

@@ -78,8 +78,8 @@ class TrainSettings(NewHead, Resumable):
     AdapLeR model, which is trained further (hub name or folder)"""
 
     reference_score: float | None = None
-    """validation score of the fine-tuned classifier, between 0 and 1 (default: the best one in --finetuned, or that of
-    the classifier in --model, measured)"""
+    """validation score of the fine-tuned classifier, between 0 and 1 (default: the best one in --finetuned, measured
+    anew where it was of other rows or other parts of them; or that of the classifier in --model, measured)"""
 
     saliency: Path
     """what `adapler saliency` wrote"""
