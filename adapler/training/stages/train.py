@@ -65,6 +65,8 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
         ArgumentError: no reference score is given, and none can be measured.
     """
     start = settings.model if settings.model is not None else str(settings.finetuned)
+    if settings.reinit_head == "yes" and _kind_of(start) != "encoder":
+        raise ArgumentError(f"--reinit-head: yes, but training keeps the head of {start}, a fine-tuned classifier")
     join_processes(device(settings.settings.device))
     check_output_folder(settings.output)
     targets = load_targets(settings.saliency)

@@ -47,6 +47,8 @@ def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: P
         main([*train, "--predictor", "contextual", "--output", str(tmp_path / "other")])
     with pytest.raises(ArgumentError, match="^--predictor: 'mpl' is not one of contextual, mlp; "):
         main([*train, "--predictor", "mpl", "--output", str(tmp_path / "other")])
+    with pytest.raises(ArgumentError, match="^--reinit-head: yes, but training keeps the head of .*, a fine-tuned"):
+        main([*train, "--reinit-head", "yes", "--output", str(tmp_path / "other")])
 
 
 def test_a_recorded_score_of_other_rows_is_measured_anew(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:

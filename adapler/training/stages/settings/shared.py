@@ -26,7 +26,7 @@ class NewHead:
 
     reinit_head: ReinitHead = "auto"
     """whether an encoder gets a new pooler and classifier; auto: when its pooler was never trained. A fine-tuned
-    classifier loses its head with `yes` only"""
+    classifier loses its head with `yes` only, in fine-tuning"""
 
 
 @dataclass(frozen=True, kw_only=True)
