@@ -186,6 +186,15 @@ class PredictSettings:
         source, output = self.files.input, self.writing.output
         if bool(self.text) == (source is not None):
             raise ArgumentError("give either texts or --input")
+        unread = ("format", "text_column", "pair_column", "id_column", "keep") if self.text else ()
+        for group, names, needed in (
+            (self.files, unread, "--input"),
+            (self.files, ("keep",) if output is None else (), "--output"),
+            (self.writing, ("output_columns",) if output is None else (), "--output"),
+        ):
+            for name in names:
+                if getattr(group, name) != getattr(type(group), name):
+                    raise ArgumentError(f"{option_name(name)}: only with {needed}")
         if source == STDIN and self.work.engine == "ray":
             raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
         if source is not None and output is not None and source != STDIN:

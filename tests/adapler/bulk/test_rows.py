@@ -86,3 +86,20 @@ def test_unknown_columns_are_refused(model: Path, texts: Path, capsys: pytest.Ca
     both = ["predict", "--model", str(model), "--input", "-", "--engine", "ray"]
     assert run_command(main, both) == 2
     assert "--engine: ray cannot read standard input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["good film", "--keep", "stars"], "--keep: only with --input"),
+        (["good film", "--output", "o.csv", "--id-column", "key"], "--id-column: only with --input"),
+        (["good film", "--text-column", "review"], "--text-column: only with --input"),
+        (["--input", "r.csv", "--keep", "stars"], "--keep: only with --output"),
+        (["--input", "r.csv", "--output-columns", "tokens"], "--output-columns: only with --output"),
+    ],
+)
+def test_what_would_not_be_read_is_refused(
+    words: list[str], message: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(main, ["predict", "--model", str(model), *words]) == 2
+    assert message in capsys.readouterr().err
