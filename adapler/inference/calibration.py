@@ -23,6 +23,7 @@ from adapler.model.flops import adapler_flops, backbone_flops
 
 FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for
+EVERYTHING = 1e6  # a scale at which all that can be dropped is
 CLOSE = 1.2  # two neighbouring speedups are no further apart, or another scale is measured between them
 SLOWER = 1.1  # times a smaller scale, which drops less: then something else slowed the pass, and it is timed again
 TIMED_AGAIN = 2  # at most
@@ -176,14 +177,21 @@ def measure(
     def ended(scale: float) -> bool:
         return speedup(scale) >= grid.most_speedup or none.score - passes[scale].score >= grid.most_drop
 
+    def fastest_speedup() -> float:
+        options: dict[str, Any] = {"removal": "hard", "threshold_scale": EVERYTHING, "token_budget": token_budget}
+        found = predict_rows(model, rows, pad_token_id=pad_token_id, **options)
+        return float(none.flops.sum() / adapler_flops(model.config, found.lengths_in, found.lengths).sum())
+
     for scale in FIRST_SCALES:
         add(scale)
-    last = FIRST_SCALES[-1]
+    last, fastest = FIRST_SCALES[-1], 0.0  # not known yet
     while not ended(last) and len(passes) < grid.points:
         before, last = last, float(f"{last * GROWTH:.4g}")
         add(last)
         if speedup(last) < 1.01 * speedup(before):
-            break  # nothing is left to drop
+            fastest = fastest or fastest_speedup()
+            if speedup(last) > fastest / 1.01:
+                break  # nothing is left to drop
     while len(passes) < grid.points:
         scales = sorted(passes)
         gaps = [speedup(high) / speedup(low) for low, high in zip(scales, scales[1:], strict=False)]

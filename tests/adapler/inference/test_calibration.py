@@ -67,6 +67,13 @@ def test_the_curve_ends_where_the_score_is_lost_or_nothing_is_left() -> None:
     assert ended.points[-1].speedup < 1.2 * ended.points[-2].speedup and len(ended.points) < 30
 
 
+def test_the_curve_goes_on_where_the_first_scales_drop_nothing() -> None:
+    """Low thresholds: that a larger scale is no faster does not mean that nothing is left."""
+    found = quick(tiny_adapler(spread=0.1, eta=0.02), many(8), grid=Grid(most_drop=2.0, most_speedup=2.0, points=24))
+    at = {point.threshold_scale: point.speedup for point in found.points}
+    assert at[1.0] == at[0.0] and found.points[-1].speedup >= 2
+
+
 def test_a_pass_that_something_else_slowed_is_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     # A pass reads the clock three times and takes a second in batches, another one by one; slow: passes 0 and 3.
     reads, said, clock = iter(range(10_000)), [], [0.0]
