@@ -145,7 +145,12 @@ def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:
     from adapler.onnx.export import export_onnx
 
     written = export_onnx(
-        model, settings.output, tokenizer=tokenizer, int8=settings.int8, record=settings.model / "run.json"
+        model,
+        settings.output,
+        tokenizer=tokenizer,
+        int8=settings.int8,
+        record=settings.model / "run.json",
+        threshold_scale=settings.threshold_scale,
     )
     kind = "int8, from float32, nothing dropped" if settings.int8 else "float32, from PyTorch"
     for name, size in written.sizes.items():

@@ -37,6 +37,16 @@ def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
         adapler.eta.copy_(scaled)
 
 
+def record_of_copy(record: Path, *, threshold_scale: float) -> str:
+    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well."""
+    text = record.read_text(encoding="utf-8")
+    if threshold_scale == 1:
+        return text
+    content = json.loads(text)
+    scale = content.get("threshold_scale", 1.0) * threshold_scale
+    return json.dumps({**content, "threshold_scale": scale}, indent=2, ensure_ascii=False) + "\n"
+
+
 def export(
     adapler: AdapLeRForSequenceClassification,
     output: Path,
@@ -71,9 +81,7 @@ def export(
         (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(partial)
         if record.is_file():
-            text = record.read_text(encoding="utf-8")
-            if threshold_scale != 1:
-                text = json.dumps({**json.loads(text), "threshold_scale": threshold_scale}, indent=2) + "\n"
+            text = record_of_copy(record, threshold_scale=threshold_scale)
             (partial / "run.json").write_text(text, encoding="utf-8")
         kept = all(
             torch.equal(shards[index["weight_map"][name]][name].to(tensor.dtype), tensor)

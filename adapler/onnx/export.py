@@ -18,6 +18,7 @@ import torch
 from adapler.backbones import families
 from adapler.errors import ArgumentError
 from adapler.files import replacing
+from adapler.model.export import record_of_copy
 from adapler.onnx.checking import compare, run_graph
 from adapler.onnx.graph import ATTENTION, OneText, PackedTexts
 
@@ -40,7 +41,9 @@ class Exported:
     differences: dict[str, float]
 
 
-def export_onnx(adapler: Any, output: Path, *, tokenizer: Any, int8: bool = False, record: Path) -> Exported:
+def export_onnx(
+    adapler: Any, output: Path, *, tokenizer: Any, int8: bool = False, record: Path, threshold_scale: float = 1.0
+) -> Exported:
     """Write a folder that onnxruntime can classify with: one.onnx, packed.onnx, the tokenizer and adapler.json.
 
     The graphs drop tokens for real. Each float32 graph is run beside PyTorch before anything is written.
@@ -53,6 +56,7 @@ def export_onnx(adapler: Any, output: Path, *, tokenizer: Any, int8: bool = Fals
             The Contribution Predictors and the head stay float32.
         record: a run.json, whose `encoding` goes into adapler.json, and which is copied, if it is there. The model's
             calibration is copied too: speedups hold for the graphs, times are PyTorch's.
+        threshold_scale: by which eta was multiplied, for the copy of the record.
 
     Raises:
         ArgumentError: a package of the extra `onnx` is missing, or the model's removal policy is not AdapLeR's.
@@ -89,7 +93,8 @@ def export_onnx(adapler: Any, output: Path, *, tokenizer: Any, int8: bool = Fals
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         if record.is_file():
-            (partial / record.name).write_bytes(record.read_bytes())
+            text = record_of_copy(record, threshold_scale=threshold_scale)
+            (partial / record.name).write_text(text, encoding="utf-8")
         original.save_calibration(partial)
     return Exported(sizes, differences)
 

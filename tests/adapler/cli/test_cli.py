@@ -62,6 +62,9 @@ def test_export_with_a_scale_is_the_model_at_that_scale(run_folder: Path, tmp_pa
     with torch.no_grad():
         assert torch.equal(scaled(**batch).retention_mask, whole(**batch, threshold_scale=0.5).retention_mask)
     assert json.loads((tmp_path / "scaled" / "run.json").read_text())["threshold_scale"] == 0.5
+    again = ["export", "--model", str(tmp_path / "scaled"), "--output", str(tmp_path / "again")]
+    assert main([*again, "--threshold-scale", "0.5"]) == 0
+    assert json.loads((tmp_path / "again" / "run.json").read_text())["threshold_scale"] == 0.25, "of the two copies"
 
 
 def test_stages_one_by_one(

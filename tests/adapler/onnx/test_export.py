@@ -232,6 +232,9 @@ def test_a_calibration_goes_along(saved: Path, tmp_path: Path, monkeypatch: pyte
     model.calibration = calibration(model_checksum=weights_checksum(model))
     export_onnx(model, tmp_path / "out", tokenizer=AutoTokenizer.from_pretrained(saved), record=saved / "run.json")
     assert read_calibration(tmp_path / "out" / CALIBRATION) == model.calibration
+    command = ["export", "--onnx", "--model", str(saved), "--output", str(tmp_path / "scaled")]
+    assert main([*command, "--threshold-scale", "0.5"]) == 0
+    assert json.loads((tmp_path / "scaled" / "run.json").read_text())["threshold_scale"] == 0.5
 
 
 @pytest.fixture(scope="module")
