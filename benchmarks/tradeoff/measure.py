@@ -187,7 +187,7 @@ def prepare_run(job: Mapping[str, Any], system: System) -> Prepared:
     folder = run_folder(Path(job["folder"]), system) / FINETUNED
     record = read_record(folder)
     encoding = record["encoding"]
-    names = ("max_length", "long_documents", "stride", "validation_share")
+    names = ("max_length", "long_documents", "train_documents", "stride", "validation_share")
     settings = TaskSettings(task=job["data"], **{name: encoding[name] for name in names if name in encoding})
     prepared = prepare(settings, folder, splits=SPLITS, seed=job["seed"])
     if prepared.task.checksum != record["data_checksum"]:

@@ -78,6 +78,8 @@ def prepare(
             that is not supported.
         DataError, CheckpointError: from the readers.
     """
+    if settings.stride is not None and "windows" not in (settings.long_documents, settings.train_documents):
+        raise ArgumentError("--stride: is of windows; --long-documents windows or --train-documents windows makes them")
     config = read_config(model)
     names = [str(config.id2label[index]) for index in range(config.num_labels)] if is_fine_tuned(config) else None
     how = held_out if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
@@ -141,7 +143,8 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
         longest="the task's longest input",
     )
     policy: Any = how.long_documents  # one of POLICIES: it has been checked
-    settings = replace(settings, max_length=how.max_length, long_documents=policy, stride=how.stride)
+    stride = how.stride if policy == "windows" else None  # a recorded one may be of the training windows alone
+    settings = replace(settings, max_length=how.max_length, long_documents=policy, stride=stride)
     held_out, note = _held_out_in_training(model), how.note
     if held_out is not None and settings.validation_share is not None:
         asked = HoldOut(share=settings.validation_share, seed=seed, optional=True)

@@ -134,6 +134,10 @@ def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_fol
         (["--limit", "0"], "--limit: 0 is not at least 1"),
         (["--max-length", "2"], "--max-length: 2 is not between 3 and the 40 positions of"),
         (["--max-length", "41"], "--max-length: 41 is not between 3 and the 40 positions of"),
+        (
+            ["--stride", "2"],
+            "--stride: is of windows; --long-documents windows or --train-documents windows makes them",
+        ),
         (["--long-documents", "windows", "--stride", "99"], "stride: 99 must be at least 0 and less than 14"),
         (["--phi", "-1"], "--phi: -1.0 is not a number of at least 0"),
         (["--gamma", "nan"], "--gamma: nan is not a number of at least 0"),

@@ -120,6 +120,8 @@ def test_training_documents_can_be_cut_in_another_way(tiny_classifier_folder: Pa
     record = json.loads((tmp_path / "run" / "phi-0.1-post-hoc" / "run.json").read_text())
     assert record["rows"] == {"train": 16, "validation": 4, "test": 4}
     assert (record["encoding"]["long_documents"], record["encoding"]["train_documents"]) == ("truncate", "windows")
+    trained = str(tmp_path / "run" / "phi-0.1-post-hoc")
+    assert main(["evaluate", "--task", str(tmp_path), "--model", trained, "--dtype", "float32"]) == 0
 
 
 def test_long_documents_in_windows(tiny_classifier_folder: Path, tmp_path: Path) -> None:
