@@ -180,7 +180,8 @@ class RunSettings(NewHead, Rounded):
             return
         if len(self.objectives) > 1:
             raise ArgumentError(f"--phi: several values only with --policy {ADAPLER}")
-        for settings in (*first, self.targets):
+        groups: tuple[Objectives | TargetSettings, ...] = (*first, self.targets)
+        for settings in groups:
             for one in fields(settings):
                 if one.name != "max_drop" and getattr(settings, one.name) != one.default:
                     raise ArgumentError(f"{option_name(one.name)}: only with --policy {ADAPLER}")
