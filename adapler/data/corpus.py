@@ -28,6 +28,8 @@ class EraserExample:
             come twice or be empty. ERASER's own scorer counts them so. None where the source has no such list; then
             `spans` are all there is to know.
         annotators: the spans of each annotator who annotated the text, where the source tells them apart.
+        places: the number in the source of each of them, where some annotators in between did not annotate the text;
+            empty: 0, 1, 2, ...
     """
 
     id: str
@@ -38,6 +40,7 @@ class EraserExample:
     documents: tuple[tuple[str, int], ...] = ()
     evidences: tuple[tuple[str, int, int], ...] | None = None
     annotators: tuple[tuple[tuple[int, int], ...], ...] = ()
+    places: tuple[int, ...] = ()
 
     def rationale(self) -> NDArray[np.bool_]:
         """(n_words,) True where a human marked the word."""

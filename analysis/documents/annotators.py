@@ -34,10 +34,10 @@ def check_rule(rule: str) -> str:
     return rule
 
 
-def combine(masks: NDArray[np.bool_], rule: str) -> NDArray[np.bool_]:
+def combine(masks: NDArray[np.bool_], rule: str, places: Sequence[int] = ()) -> NDArray[np.bool_]:
     """(A, W) -> (W,) the words that count: marked by more than half of the annotators (auto too), by any, or by one.
 
-    An annotator whom this document does not have marked nothing in it.
+    places: the annotators' numbers; empty: 0, 1, 2, ... One whom this document does not have marked nothing in it.
 
     >>> marks = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
     >>> combine(marks, "majority").tolist(), combine(marks, "union").tolist(), combine(marks, "1").tolist()
@@ -48,17 +48,27 @@ def combine(masks: NDArray[np.bool_], rule: str) -> NDArray[np.bool_]:
     if rule == UNION:
         return np.asarray(masks.any(0))
     number = int(check_rule(rule))
-    return masks[number] if number < len(masks) else np.zeros(masks.shape[1], dtype=bool)
+    numbers = list(places) or list(range(len(masks)))
+    return masks[numbers.index(number)] if number in numbers else np.zeros(masks.shape[1], dtype=bool)
 
 
 def check_number(rule: str, examples: Sequence[EraserExample]) -> None:
     """ArgumentError when the rule is the number of an annotator whom no document has: all would be unmarked."""
     if not rule.isdecimal():
         return
-    most = max((len(example.annotators) for example in examples), default=0)
-    if int(rule) >= most:
-        there = f"whose numbers go from 0 to {most - 1}" if most else "which do not tell annotators apart"
+    numbers = {number for example in examples for number in annotator_numbers(example)}
+    if int(rule) not in numbers:
+        there = (
+            f"whose numbers go from {min(numbers)} to {max(numbers)}"
+            if numbers
+            else "which do not tell annotators apart"
+        )
         raise ArgumentError(f"annotators: got {rule!r}, an annotator of none of the {len(examples)} documents, {there}")
+
+
+def annotator_numbers(example: EraserExample) -> Sequence[int]:
+    """The number in the source of each annotator of a document."""
+    return example.places or range(len(example.annotators))
 
 
 def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
@@ -87,11 +97,12 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
         return None
     judge = UNION if rule == UNION else MAJORITY
     most = max(len(example.annotators) for example in several)
-    found = {name: np.full((len(several), most), np.nan) for name in _AGREEMENTS}
+    numbered = 1 + max(max(annotator_numbers(example)) for example in several)
+    found = {name: np.full((len(several), numbered), np.nan) for name in _AGREEMENTS}
     for row, example in enumerate(several):
         masks = annotator_masks(example)
-        for number, own in enumerate(masks):
-            others = combine(np.delete(masks, number, axis=0), judge)
+        for place, (number, own) in enumerate(zip(annotator_numbers(example), masks, strict=True)):
+            others = combine(np.delete(masks, place, axis=0), judge)
             if others.any() and not others.all():
                 for name, agreement in _AGREEMENTS.items():
                     found[name][row, number] = agreement(others, own)

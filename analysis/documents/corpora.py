@@ -92,7 +92,9 @@ def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserC
     found = corpus.splits[split]
     check_number(annotators, found)
     examples = tuple(
-        replace(one, spans=tuple(spans_of(combine(annotator_masks(one), annotators)))) if one.annotators else one
+        replace(one, spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))))
+        if one.annotators
+        else one
         for one in found
     )
     if examples == found:
@@ -134,12 +136,14 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
         raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")
-    masks = _annotators(row.get("rationales_raw") or row.get("rationale"), len(tokens), where)
+    marks = row.get("rationales_raw") or row.get("rationale")
+    masks = _annotators(marks, len(tokens), where)
+    numbers = () if masks is None else tuple(number for number, one in enumerate(marks) if one)
     combined = row.get("rationale")
     if masks is None or (rule == AUTO and row.get("rationales_raw") and combined and not isinstance(combined[0], list)):
         mask = read_rationale(row.get("rationale"), len(tokens), where=where)
     else:
-        mask = combine(masks, rule)
+        mask = combine(masks, rule, numbers)
     return EraserExample(
         str(name),
         tuple(tokens),
@@ -147,6 +151,7 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
         tuple(spans_of(mask)),
         query if isinstance(query, str) else "",
         annotators=() if masks is None else tuple(tuple(spans_of(one)) for one in masks),
+        places=() if numbers == tuple(range(len(numbers))) else numbers,
     )
 
 

@@ -168,3 +168,18 @@ def test_a_corpus_that_was_read_already_is_combined_again(tmp_path: Path, corpus
     for data in (auto, corpus_folder):
         with pytest.raises(ArgumentError, match="^annotators: got '8', an annotator of none of the"):
             load_corpus(data, annotators="8")
+
+
+def test_a_number_is_the_same_person_where_another_one_did_not_annotate(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "tokens": list("xyz"), "label": 0, "rationale": [None, [0, 1, 0], [0, 0, 1]]},
+        {"id": "b", "tokens": list("xyz"), "label": 0, "rationale": [[1, 0, 0], [0, 1, 0], [0, 1, 1]]},
+    ]
+    file = write(tmp_path / "a.jsonl", rows)
+    expected = {"0": [(), ((0, 1),)], "1": [((1, 2),), ((1, 2),)], "2": [((2, 3),), ((1, 3),)]}
+    for rule, spans in expected.items():
+        for corpus in (load_corpus(file, annotators=rule), load_corpus(load_corpus(file), annotators=rule)):
+            assert [one.spans for one in corpus.splits["test"]] == spans
+    facts = annotator_facts(load_corpus(file).splits["test"], "union")
+    assert facts is not None and facts["most"] == 3
+    assert facts["each"]["f1"] == pytest.approx([0, 0, (0 + 0.5) / 2])  # in "b" 1 is judged against all words
