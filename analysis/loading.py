@@ -129,8 +129,8 @@ def load_classifier(name: str) -> Any:
 
 
 def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", annotators: str = AUTO) -> EraserCorpus:
-    """A corpus, or the one at a path: in ERASER layout, or JSON lines of which only `split` is read; None is the
-    default data. annotators: see `read_json_lines`; of a corpus, its split's words are combined again."""
+    """A corpus, or the one at a path: in ERASER layout, or JSON lines, of which `split` must be there; None is the
+    default data. annotators: see `read_json_lines`; of a corpus, its words are combined again."""
     path = default_data() if data is None else data
     if not isinstance(path, EraserCorpus) and holds_json_lines(path):
         return read_json_lines(path, split=split, annotators=annotators)

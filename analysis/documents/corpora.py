@@ -45,11 +45,13 @@ def holds_json_lines(path: str | Path) -> bool:
 
 
 def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> EraserCorpus:
-    """The corpus with the one split that is asked for; a file by itself is that split, whatever its name.
+    """The corpus with the split that is asked for; a file by itself is that split, whatever its name.
 
     annotators: which words count where several people marked a text: majority, union, or one annotator's number, from
         0. auto: the line's own combined list where it has one, else the majority.
-    Only that split is read: often the training split of such a data set has no rationales.
+    Its other splits come along, for what is measured on them (how long a rationale is, whether queries differ),
+    unless they hold something else, such as texts without tokens: often the training split has no rationales. The
+    checksum is of the split that is asked for.
 
     Raises DataError, with file and line, for a split that is not there and for a line without tokens, with a
     label outside meta.json's, or with a rationale that does not fit its tokens; ArgumentError for another rule and for
@@ -61,45 +63,59 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
     if split not in files:
         raise DataError(f"{path}: no split {split!r}, there are {', '.join(files) or 'none'}")
     names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
+    examples = _read_split(files[split], split, names=names, rule=annotators)
+    check_number(annotators, examples)
+    splits = {}
+    for one, file in files.items():
+        try:
+            splits[one] = examples if one == split else _read_split(file, one, names=names, rule=annotators)
+        except DataError:
+            continue
+    labels = names or tuple(sorted({example.label for example in examples}))
+    name = path.resolve().name if path.is_dir() else path.stem
+    return EraserCorpus(name, str(path), _checksum(split, examples), labels, splits)
+
+
+def _read_split(file: Path, split: str, *, names: Sequence[str], rule: str) -> tuple[EraserExample, ...]:
     try:
-        text = files[split].read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{files[split]}: not UTF-8 text (byte {error.start})") from error
+        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
-        raise DataError(f"{files[split]}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     examples: dict[str, EraserExample] = {}
-    for line, row in json_lines(text, str(files[split])):
-        example = _example(row, f"{files[split]}:{line}", default_id=f"{split}-{line}", names=names, rule=annotators)
+    for line, row in json_lines(text, str(file)):
+        example = _example(row, f"{file}:{line}", default_id=f"{split}-{line}", names=names, rule=rule)
         if example.id in examples:
-            raise DataError(f"{files[split]}:{line}: id {example.id!r} appears twice")
+            raise DataError(f"{file}:{line}: id {example.id!r} appears twice")
         examples[example.id] = example
     if not examples:
-        raise DataError(f"{files[split]}: holds no examples")
-    check_number(annotators, list(examples.values()))
-    labels = names or tuple(sorted({example.label for example in examples.values()}))
-    checksum = _checksum(split, list(examples.values()))
-    name = path.resolve().name if path.is_dir() else path.stem
-    return EraserCorpus(name, str(path), checksum, labels, {split: tuple(examples.values())})
+        raise DataError(f"{file}: holds no examples")
+    return tuple(examples.values())
 
 
 def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserCorpus:
     """A corpus that was read already, with the words that count by another rule; see `read_json_lines`.
 
-    auto leaves it as it is, and so it stays where a document does not tell its annotators apart.
+    auto leaves it as it is, and so it stays where a document does not tell its annotators apart. All splits follow the
+    rule, since the size of rationales is measured on another one than is evaluated.
     """
     if annotators == AUTO or split not in corpus.splits:  # who asks for such a split is told what there is
         return corpus
-    found = corpus.splits[split]
-    check_number(annotators, found)
-    examples = tuple(
-        replace(one, spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))))
-        if one.annotators
-        else one
-        for one in found
-    )
-    if examples == found:
+    check_number(annotators, corpus.splits[split])
+    splits = {
+        name: tuple(
+            replace(one, spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))))
+            if one.annotators
+            else one
+            for one in examples
+        )
+        for name, examples in corpus.splits.items()
+    }
+    if splits == corpus.splits:
         return corpus
-    return replace(corpus, splits={**corpus.splits, split: examples}, checksum=_checksum(split, examples))
+    same = splits[split] == corpus.splits[split]
+    return replace(corpus, splits=splits, checksum=corpus.checksum if same else _checksum(split, splits[split]))
 
 
 def _checksum(split: str, examples: Sequence[EraserExample]) -> str:

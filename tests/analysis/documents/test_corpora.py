@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapler.errors import DataError
-from analysis import loading
+from analysis import loading, rationale_eval
 from analysis.documents.corpora import holds_json_lines, read_json_lines
 
 ROWS: list[dict[str, Any]] = [
@@ -23,7 +23,7 @@ def write(path: Path, rows: list[Any]) -> Path:
 
 def test_hatexplain_style_folder(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", ROWS)
-    write(tmp_path / "train.jsonl", [{"text": "no tokens here", "label": 0}])  # never read for another split
+    write(tmp_path / "train.jsonl", [{"text": "no tokens here", "label": 0}])  # no split to measure on
     (tmp_path / "meta.json").write_text(json.dumps({"labels": ["hate", "normal"]}))
     assert holds_json_lines(tmp_path)
     corpus = loading.load_corpus(tmp_path, split="test")
@@ -109,3 +109,22 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text('{"labels": [1]}')
     with pytest.raises(DataError, match="meta.json: 'labels' must be a list of names"):
         read_json_lines(tmp_path, split="test")
+
+
+def test_what_is_measured_on_another_split_is_not_measured_on_the_evaluated_one(tmp_path: Path) -> None:
+    marked = {"test": [1, 1, 1, 0], "val": [1, 0, 0, 0]}
+    for split, marks in marked.items():
+        rows = [{"id": split, "tokens": list("abcd"), "label": 0, "rationale": [marks, marks[::-1]], "query": split}]
+        write(tmp_path / f"{split}.jsonl", rows)
+    corpus = loading.load_corpus(tmp_path, annotators="0")
+    assert corpus.checksum == loading.load_corpus(tmp_path / "test.jsonl", annotators="0").checksum
+    report = rationale_eval.evaluate(
+        data=corpus, predictions={"test": [3.0, 2.0, 1.0, 0.0]}, methods=[], metrics=["token_f1"], progress=False
+    )
+    assert report.meta["selection"] == {
+        "density": 0.25, "size": 1.0, "word_density": 0.25, "source": "val", "split": "test"
+    }  # fmt: skip
+    assert report.values.ravel().tolist() == [0.5]  # one word of three, and no other
+    assert report.meta["queries"] is True and not any("no other split" in note for note in report.meta["notes"])
+    again = loading.load_corpus(corpus, annotators="union")
+    assert [again.splits[split][0].spans for split in ("val", "test")] == [((0, 1), (3, 4)), ((0, 4),)]
