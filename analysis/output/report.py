@@ -20,6 +20,9 @@ from analysis.results.report import ReportData, write_text
 
 __all__ = ["RationaleReport"]
 
+# settings without which two runs are not the same evaluation, beside those that every report has
+OF_EVALUATION = ("limit", "annotators", "queries", "threshold_scale", "faithfulness_variant", "faithfulness_layers")
+
 
 class RationaleReport(ReportData):
     """What `analysis.rationale_eval.evaluate` returns: the data, and its tables, figures and pages."""
@@ -45,12 +48,17 @@ class RationaleReport(ReportData):
         """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
-        reports of other data, split, policy, protocol, aggregation, metrics or dtype than the first one's.
+        reports of other data, split, policy, protocol, aggregation, metrics, dtype or one of OF_EVALUATION than the
+        first one's.
         """
         for report in reports[1:]:
             for name in ("data", "split", "policy", "protocol", "aggregation", "max_length"):
                 ours, theirs = reports[0].meta.get(name), report.meta.get(name)
                 if ours != theirs:
+                    raise ArgumentError(f"reports: {name} differs, {ours!r} and {theirs!r}; such runs cannot be merged")
+            for name in OF_EVALUATION:  # older reports do not say all of them
+                ours, theirs = reports[0].meta.get(name), report.meta.get(name)
+                if name in reports[0].meta and name in report.meta and ours != theirs:
                     raise ArgumentError(f"reports: {name} differs, {ours!r} and {theirs!r}; such runs cannot be merged")
             formats = [one.meta.get("dtype", "float32") for one in (reports[0], report)]  # older ones do not say it
             if formats[0] != formats[1]:

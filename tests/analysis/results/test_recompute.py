@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,17 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
     elsewhere = replace(one, meta=one.meta | {"split": "val"})
     with pytest.raises(ArgumentError, match="reports: split differs, 'test' and 'val'"):
         RationaleReport.merge([one, elsewhere])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("limit", (None, 20)), ("annotators", ("union", "majority")), ("threshold_scale", (1.0, 0.5))],
+)
+def test_reports_of_other_settings_are_no_runs_of_one_evaluation(name: str, values: tuple[Any, Any]) -> None:
+    one, other = (replace(make_report(), meta=make_report().meta | {name: value}) for value in values)
+    with pytest.raises(ArgumentError, match=f"^reports: {name} differs, {values[0]!r} and {values[1]!r}; such runs"):
+        RationaleReport.merge([one, other])
+    assert len(RationaleReport.merge([one, make_report()]))  # an older report does not say it
 
 
 def test_a_report_in_a_notebook_is_short_and_escaped() -> None:
