@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import run_command
+from adapler.errors import ArgumentError, run_command
 from analysis.output.report import RationaleReport
 from analysis.results.report import write_text
 from analysis.results.wording import number
@@ -15,6 +15,7 @@ from analysis.results.wording import number
 EXAMPLE = """example:
   python -m analysis.studies.seeds reports/seed-1 reports/seed-2 reports/seed-3 --output reports/seeds.csv
 """
+SHOWN = ("average_precision", "fpr", "fpr_present")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,7 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("reports", nargs="+", metavar="REPORT", help="folders with report.json, or such files")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", default=["average_precision", "fpr", "fpr_present"])
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help="(default: those of average_precision, fpr, fpr_present there are)"
+    )
     parser.add_argument("--output", metavar="CSV", help="all cells: method, layer, metric, mean, sd, min, max, runs")
     return parser
 
@@ -36,14 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     paths = [Path(path) / "report.json" if Path(path).is_dir() else Path(path) for path in arguments.reports]
     merged = RationaleReport.merge([RationaleReport.from_json(path) for path in paths])
-    for metric in arguments.metrics:
+    there = list(dict.fromkeys(merged["metric"]))
+    if unknown := [name for name in arguments.metrics or () if name not in there]:
+        raise ArgumentError(f"--metrics: {unknown[0]!r} is not in the reports, which have {', '.join(there)}")
+    for metric in arguments.metrics or [name for name in SHOWN if name in there] or there:
         part = merged[merged["metric"] == metric]
-        if part.empty:
-            continue
         print(f"{metric}: mean ± standard deviation over {len(paths)} runs")
         for method, rows in part.groupby("method", sort=False):
             cells = [f"{number(row.mean)} ± {number(row.sd)}" for row in rows.itertuples()]
-            print(f"  {method!s:<24}" + "  ".join(cells))
+            fewer = sorted({int(row.runs) for row in rows.itertuples()} - {len(paths)})
+            remark = f"  (of {' or '.join(map(str, fewer))} runs)" if fewer else ""
+            print(f"  {method!s:<24}" + "  ".join(cells) + remark)
     if arguments.output:
         write_text(merged.to_csv(index=False, lineterminator="\n"), arguments.output)
     return 0

@@ -122,6 +122,13 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
     assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "m.csv")]) == 0
     assert "over 2 runs" in capsys.readouterr().out
     assert (tmp_path / "m.csv").read_text().startswith("method,layer,metric,mean,sd,min,max,runs")
+    with pytest.raises(ArgumentError, match="^--metrics: 'auprc' is not in the reports, which have average_precision, f"):
+        seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--metrics", "fpr", "auprc"])
+    fewer = replace(one, methods=one.methods[:2], values=one.values[:2])
+    fewer.to_json(tmp_path / "c.json")
+    assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c.json"), "--metrics", "fpr"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["cp"].endswith("  (of 2 runs)") and not lines["saliency"].endswith("runs)")
     elsewhere = replace(one, meta=one.meta | {"split": "val"})
     with pytest.raises(ArgumentError, match="reports: split differs, 'test' and 'val'"):
         RationaleReport.merge([one, elsewhere])
