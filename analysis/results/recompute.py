@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("report", metavar="DIR", help="a folder with documents.parquet or report.json, and layers.csv")
     parser.add_argument("--method", metavar="NAME", help="print this method's cell and its test instead of comparing")
-    parser.add_argument("--layer", type=int, default=0, help="of that cell (default: 0)")
-    parser.add_argument("--metric", default="average_precision", help="of that cell (default: average_precision)")
+    parser.add_argument("--layer", type=int, help="of that cell (default: 0)")
+    parser.add_argument("--metric", metavar="NAME", help="of that cell (default: average_precision)")
     parser.add_argument("--reference", metavar="NAME", help="the other side of the test (default: cp, if it is there)")
     return parser
 
@@ -72,7 +72,8 @@ def read_published(path: Path) -> pd.DataFrame:
     (an empty field is a number that is not defined), or has a cell twice.
     """
     try:
-        table = pd.read_csv(path, dtype={"method": str, "metric": str})
+        # a method may be called NA; only an empty field is no number
+        table = pd.read_csv(path, dtype={"method": str, "metric": str}, keep_default_na=False, na_values=[""])
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -97,9 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 1 when a published number is not what the documents give. Errors are AdapLeRError."""
     arguments = build_parser().parse_args(argv)
     folder = Path(arguments.report)
+    if arguments.method is None:
+        for name in ("layer", "metric", "reference"):
+            if getattr(arguments, name) is not None:
+                raise ArgumentError(
+                    f"--{name}: is of one cell, name its --method; without, all of layers.csv is compared"
+                )
     report = read_values(folder)
     if arguments.method is not None:
-        print("\n".join(_cell(report, arguments.method, arguments.layer, arguments.metric, arguments.reference)))
+        layer, metric = arguments.layer or 0, arguments.metric or "average_precision"
+        print("\n".join(_cell(report, arguments.method, layer, metric, arguments.reference)))
         return 0
     published = read_published(folder / "layers.csv")
     wrong = differences(report, published)

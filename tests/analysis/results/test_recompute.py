@@ -56,6 +56,22 @@ def test_one_cell_with_its_test(folder: Path, capsys: pytest.CaptureFixture[str]
         recompute.main([str(folder), "--method", "lrp"])
 
 
+def test_an_option_of_one_cell_needs_its_method(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--layer", "0"), ("--metric", "fpr"), ("--reference", "cp")):
+        with pytest.raises(
+            ArgumentError, match=f"^{option}: is of one cell, name its --method; without, all of layers"
+        ):
+            recompute.main([str(folder), option, value])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_method_that_is_called_like_a_number_that_is_not_there(folder: Path) -> None:
+    report = replace(make_report(), methods=("NA", "null", "cp", "nan", "None"))
+    report.to_parquet(folder / "documents.parquet")
+    report.to_csv(folder / "layers.csv")
+    assert recompute.main([str(folder)]) == 0
+
+
 def test_what_is_not_there_or_damaged(folder: Path) -> None:
     (folder / "layers.csv").write_text("method,layer\n")
     with pytest.raises(DataError, match="layers.csv: no column metric, mean, low, high, n"):
@@ -122,7 +138,9 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
     assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "m.csv")]) == 0
     assert "over 2 runs" in capsys.readouterr().out
     assert (tmp_path / "m.csv").read_text().startswith("method,layer,metric,mean,sd,min,max,runs")
-    with pytest.raises(ArgumentError, match="^--metrics: 'auprc' is not in the reports, which have average_precision, f"):
+    with pytest.raises(
+        ArgumentError, match="^--metrics: 'auprc' is not in the reports, which have average_precision, f"
+    ):
         seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--metrics", "fpr", "auprc"])
     fewer = replace(one, methods=one.methods[:2], values=one.values[:2])
     fewer.to_json(tmp_path / "c.json")
