@@ -79,8 +79,14 @@ def run_evaluation(
     if settings.dtype == "auto":
         raise ArgumentError("dtype: got 'auto', must be decided here: float32 or bfloat16")
     chosen = _methods(settings.methods, adapler, [one.name for one in given])
+    if rationale_layers is not None and (settings.rationale_layer is not None or not rationales):
+        why = "rationale_layer names one, too" if rationales else "no rationales are written (--rationales)"
+        raise ArgumentError(f"rationale_layers: got layers, but {why}")
+    if rationales and not chosen:
+        raise ArgumentError("rationales: are written of methods that a model computes, and there is none (--methods)")
     n_layers = max([1, *(one.layers or 1 for one in given)]) if model is None else int(model.config.num_hidden_layers)
     settings.check_layers(n_layers)
+    settings.check_used(adapler=adapler is not None, rationales=bool(rationales))
     layers = settings.rationale_layer if rationale_layers is None else rationale_layers
     if rationales:
         for method in chosen:

@@ -208,6 +208,25 @@ class Settings:
             if not 0 <= layer < n_layers:
                 raise ArgumentError(f"{name}: got {layer}, the model has layers 0 to {n_layers - 1}")
 
+    def check_used(self, *, adapler: bool, rationales: bool) -> None:
+        """ArgumentError for an option that nothing of this evaluation would look at, so that it changed no number.
+
+        adapler: whether there is an AdapLeR model; rationales: whether rationales are written.
+        """
+        by_density = any(get_metric(name).uses_density for name in self.metrics) or self.protocol == "eraser"
+        told = {
+            "threshold_scale": (adapler or self.threshold_scale == 1, "there is no AdapLeR model (--adapler)"),
+            "rationale_layer": (rationales, "no rationales are written (--rationales)"),
+            "density": (by_density or rationales, "no metric and no rationale is of that size"),
+            "faithfulness_variant": (
+                bool(self.faithfulness_metrics),
+                "no metric of faithfulness is asked for (--metrics)",
+            ),
+        }
+        for name, (used, why) in told.items():
+            if getattr(self, name) is not None and not used:
+                raise ArgumentError(f"{name}: got {getattr(self, name)}, but {why}")
+
     def to_meta(self) -> dict[str, Any]:
         """The fields that a report keeps: all but those that the report states itself (its metrics and methods) and
         those that change no number (where it ran, how many tokens a batch had, how many examples it shows)."""

@@ -1,0 +1,59 @@
+"""An option that nothing would look at is refused, and not passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis import rationale_eval
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold_scale": 0.5}, "threshold_scale: got 0.5, but there is no AdapLeR model"),
+        ({"rationale_layer": 1}, "rationale_layer: got 1, but no rationales are written"),
+        ({"rationale_layers": {"random": 1}}, "rationale_layers: got layers, but no rationales are written"),
+        (
+            {"rationale_layers": {"random": 1}, "rationale_layer": 1, "rationales": "out"},
+            "rationale_layers: got layers, but rationale_layer names one, too",
+        ),
+        ({"density": 0.3}, "density: got 0.3, but no metric and no rationale is of that size"),
+        (
+            {"faithfulness_variant": "mask"},
+            "faithfulness_variant: got mask, but no metric of faithfulness is asked for",
+        ),
+        ({"methods": [], "rationales": "out", "rationale_layer": 0}, "rationales: are written of methods that a model"),
+    ],
+)
+def test_what_nothing_looks_at_is_refused(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    if "rationales" in options:
+        options = options | {"rationales": tmp_path / "out"}
+    everything: dict[str, Any] = {
+        "model": adapler_folder.parent / "plain",
+        "data": corpus_folder,
+        "methods": ["random"],
+        "metrics": ["average_precision"],
+        "predictions": {"given": {"neg_0": np.arange(8.0)}},
+        "progress": False,
+    }
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        rationale_eval.evaluate(**(everything | options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_something_looks_at_is_not(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": corpus_folder, "methods": ["random"], "max_length": 24, "progress": False}
+    scaled = rationale_eval.evaluate(adapler=adapler_folder, threshold_scale=0.5, **options)
+    assert scaled.meta["threshold_scale"] == 0.5
+    sized = rationale_eval.evaluate(adapler=adapler_folder, density=0.3, metrics=["f1_at_density"], **options)
+    assert sized.meta["selection"]["source"] == "given"
+    folder = tmp_path / "out"
+    rationale_eval.evaluate(adapler=adapler_folder, density=0.3, rationales=folder, rationale_layer=1, **options)
+    assert [path.name for path in folder.iterdir()] == ["random.jsonl"]
