@@ -89,6 +89,8 @@ def run(
         subject = _Subject(None, None, tokenizer, "")  # saved scores alone need no model
     else:
         subject = _load(model, tokenizer, words=not is_string, device=device)
+    if subject.adapler is None and threshold_scale != 1:
+        raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
     chosen = _methods(wanted, subject)
     if clash := [key for key in saved if key in chosen]:
         raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
@@ -106,6 +108,8 @@ def run(
             results = {key: _score(method, batch, subject) for key, method in targeted.items()}
             facts = _answers(batch, subject) | {"dtype": dtype}
             logits = classifier_logits(subject.classifier, batch).float().cpu()
+        # whether any method has a target or not, the result says what it is
+        target_weights(str(target), logits, labels=batch.labels, id2label=dict(enumerate(subject.labels)))
         for key, method in targeted.items():
             described = _described(method, subject.labels, logits, gold_index)
             found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
@@ -187,7 +191,11 @@ def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, Sc
 
 def _length(subject: _Subject, wanted: int | None) -> int:
     """The longest input, as in an evaluation."""
-    return wanted or MAX_LENGTH if subject.classifier is None else input_length(subject.classifier, wanted)
+    if subject.classifier is not None:
+        return input_length(subject.classifier, wanted)
+    if wanted is not None:
+        raise ArgumentError("max_length: no model is run, so the whole text is in view; leave it out")
+    return MAX_LENGTH
 
 
 def _batch(read: Text, subject: _Subject, gold: int | None, *, seed: int, threshold_scale: float) -> Batch:

@@ -13,6 +13,7 @@ from transformers import RobertaTokenizer
 
 from adapler.data.encoding import load_tokenizer
 from adapler.errors import ArgumentError
+from analysis import explain
 from analysis.explanation.text import read_text
 from tests.analysis.conftest import BAD
 
@@ -110,3 +111,19 @@ def test_a_word_without_a_wordpiece_is_not_lost(tiny_tokenizer: Any) -> None:
 def test_examples(name: str) -> None:
     module = importlib.import_module(f"analysis.explanation.{name}")
     assert doctest.testmod(module, raise_on_error=True).attempted > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["attention"], "target": "NEGATIVE"}, "target: 'NEGATIVE' is no class of this model"),
+        ({"methods": ["attention"], "target": "gold"}, "target: "),
+        ({"methods": ["saliency"], "threshold_scale": 0.5}, "threshold_scale: got 0.5, but there is no AdapLeR model"),
+        ({"model": None, "methods": [], "scores": {"mine": [1, 2, 3]}, "max_length": 2}, "max_length: no model is run"),
+    ],
+)
+def test_an_argument_that_nothing_looks_at_is_refused(
+    adapler_folder: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        explain("a dull film", **({"model": adapler_folder.parent / "plain"} | options))
