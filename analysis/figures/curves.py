@@ -134,6 +134,8 @@ def faithfulness_figure(
     if not kinds or not known:
         raise ArgumentError("figure 'faithfulness': the report has no comprehensiveness_1, sufficiency_1, ...")
     layers = [known[i] for i in some_layers(len(known), 2)] if layers is None else layers
+    if not layers:
+        raise ArgumentError("layers: got none, at least one is needed")
     side_by_side = len(kinds) * len(layers) <= 4 and venue(style).text > 6
     n_rows = 1 if side_by_side else len(layers)
     n_columns = len(kinds) * len(layers) // n_rows

@@ -106,6 +106,8 @@ def plot_document(
 def _layers_to_draw(document: DocumentScores, method: str, layers: Sequence[int] | None) -> tuple[int, ...]:
     n_layers = len(ratios(document, method))
     shown = some_layers(n_layers, 6) if layers is None else tuple(layers)
+    if not shown:
+        raise ArgumentError("layers: got none, at least one is needed")
     if bad := [layer for layer in shown if not 0 <= layer < n_layers]:
         raise ArgumentError(f"layer: got {bad[0]}, document {document.id} has 0 to {n_layers - 1} for {method!r}")
     return shown

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, styled, text_width, venue
+from adapler.errors import ArgumentError
+from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, select, styled, text_width, venue
 from analysis.figures.token_scores import FULL_SHADE, pick, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -96,6 +97,10 @@ def heatmap_figure(
         names = [name for name in document.scores if name != "random"]
         order = {name: index for index, name in enumerate(_FIRST)}
         methods = sorted(names, key=lambda name: order.get(name, len(order)))[:4] or list(document.scores)
+    elif not methods:
+        raise ArgumentError("methods: got none, at least one is needed")
+    else:
+        select(report, methods)  # one that the report does not have is refused, one without scores here is left out
     methods = [method for method in methods if method in document.scores] or list(methods)
     for method in methods:
         ratios(document, method)  # says so if none of them has scores

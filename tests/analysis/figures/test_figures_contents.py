@@ -14,7 +14,7 @@ from analysis.metrics.curves import RECALL_GRID
 from analysis.output import tables
 from analysis.output.report import RationaleReport
 from tests.analysis.figures.drawn import lines
-from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, make_report
+from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_report
 
 
 def test_agreement_draws_the_means_bands_and_chance(report: RationaleReport) -> None:
@@ -126,3 +126,19 @@ def test_agreement_shows_fpr_at_both_levels(report: RationaleReport) -> None:
     np.testing.assert_allclose(lines(figure.axes[2])["CP"].get_ydata(), tables.cells(report, "fpr_present")["cp"])
     assert figure.axes[1].get_ylim() == figure.axes[2].get_ylim(), "to be compared by eye"
     assert "Gradient × input" in lines(figure.axes[0])
+
+
+def test_a_heat_map_does_not_leave_out_a_name_that_is_not_in_the_report() -> None:
+    report = full_report()
+    with pytest.raises(ArgumentError, match="^method 'salience' is not in the report, which has attention, saliency"):
+        report.figure("heatmap", methods=["cp", "salience"])
+    drawn = report.figure("heatmap", methods=["cp", "human"])  # of whom this document has no scores
+    assert [ax.get_title(loc="left") for ax in drawn.axes if ax.get_title(loc="left")] == ["AdapLeR CP"]
+    with pytest.raises(ArgumentError, match="^methods: got none, at least one is needed"):
+        report.figure("heatmap", methods=[])
+
+
+@pytest.mark.parametrize("kind", ["document", "faithfulness", "precision_recall", "correlation"])
+def test_no_layer_at_all_is_one_line(kind: str) -> None:
+    with pytest.raises(ArgumentError, match="^layers: got none, at least one is needed"):
+        full_report().figure(kind, layers=[])
