@@ -125,6 +125,10 @@ def _read(
     elif isinstance(source, pd.DataFrame):
         if missing := {"document", "score"} - set(source.columns):
             raise DataError(f"{name}: the data frame has no column {min(missing)!r}")
+        for column in ("document", "method"):  # groupby would leave such rows out
+            if column in source.columns and source[column].isna().any():
+                row = int(source[column].isna().to_numpy().argmax())
+                raise DataError(f"{name}: row {row} of the data frame has no {column}")
         if "method" in source.columns:
             for method, rows in source.groupby("method", sort=False):
                 yield str(method), _predictions(_by_document(rows, str(method)), str(method), examples)
@@ -143,6 +147,8 @@ def _predictions(scores: Mapping[Any, Any], name: str, examples: Sequence[Annota
     for key, values in scores.items():
         example = known.get(str(key))
         if example is not None:
+            if example.id in found:
+                raise DataError(f"{name}: document {key} comes twice, as a text and as a number")
             found[example.id] = Prediction(example.id, _checked(values, f"{name}: document {key}", len(example.words)))
     if not found:
         raise DataError(f"{name}: has none of the {len(known)} documents that are evaluated")
@@ -187,7 +193,10 @@ def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]
         scores = np.full((int(np.max(layers)) + 1, int(np.max(places)) + 1), math.nan)
         if len(set(zip(layers.tolist(), places.tolist(), strict=True))) < len(part):
             raise DataError(f"{where}: two scores for one word")
-        scores[layers, places] = part["score"].to_numpy(dtype=np.float64)
+        try:
+            scores[layers, places] = part["score"].to_numpy(dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{where}: column 'score' must hold numbers ({error})") from error
         if np.isnan(scores).any():
             layer, word = np.argwhere(np.isnan(scores))[0]
             raise DataError(f"{where}: no score for word {word}" + (f" in layer {layer}" if by_layer else ""))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from adapler.data.eraser import read_corpus
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, DataError, run_command
 from analysis import loading, rationale_eval
 from analysis.command.console import header
 from analysis.documents.eraser_format import Prediction, write_rationales
@@ -82,3 +83,32 @@ def test_whatever_asks_a_model_loads_one(corpus_folder: Path, saved: Path, optio
 def test_a_length_without_a_model_is_refused(corpus_folder: Path, saved: Path) -> None:
     with pytest.raises(ArgumentError, match="max_length: no model is run, so whole documents are in view"):
         rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], max_length=9)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            pd.DataFrame({"document": ["neg_0"] * 8, "score": ["x"] * 8}),
+            "mine: document neg_0: column 'score' must hold n",
+        ),
+        (
+            pd.DataFrame({"document": ["neg_0"] * 8 + [None], "score": 9 * [0.5]}),
+            "mine: row 8 of the data frame has no doc",
+        ),
+        (
+            pd.DataFrame({"document": ["neg_0"] * 8, "score": 8 * [0.5], "method": ["a"] * 7 + [np.nan]}),
+            "mine: row 7 of the data frame has no method",
+        ),
+    ],
+)
+def test_a_damaged_data_frame_is_one_line(corpus_folder: Path, source: pd.DataFrame, message: str) -> None:
+    with pytest.raises(DataError, match=f"^{message}"):
+        rationale_eval.evaluate(data=corpus_folder, predictions={"mine": source}, methods=[], progress=False)
+
+
+def test_a_document_that_is_there_as_a_number_and_as_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": 1, "tokens": ["a", "b"], "label": 0, "rationale": [0, 1]}\n')
+    with pytest.raises(DataError, match="^given: document 1 comes twice, as a text and as a number"):
+        rationale_eval.evaluate(data=file, predictions={1: [0, 1], "1": [1, 0]}, methods=[], progress=False)
