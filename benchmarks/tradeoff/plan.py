@@ -274,7 +274,7 @@ def missing(settings: Settings, task: str, system: System, *, seed: int, recipe:
             left.append(budget)
             continue
         record = read_json(path)
-        check_same(record, changes=settings.changes, path=path)
+        check_same(record, changes=settings.changes, path=path, max_drop=settings.max_drop)
         if record.get("recipe") != dict(recipe.options):
             print(f"note: {path} was made with other settings than {recipe.path} has now; delete it to make it anew")
     return tuple(left)

@@ -158,8 +158,11 @@ def read_records(output: Path) -> list[dict[str, Any]]:
     return sorted(found, key=place)
 
 
-def check_same(record: Mapping[str, Any], *, changes: Mapping[str, Any], path: Path) -> None:
-    """Refuse to take a record of a quick run (`--limit`, `--epochs`) for one of a whole run, and the reverse.
+def check_same(
+    record: Mapping[str, Any], *, changes: Mapping[str, Any], path: Path, max_drop: float | None = None
+) -> None:
+    """Refuse to take a record of a quick run (`--limit`, `--epochs`) for one of a whole run, and the reverse; and one
+    whose scale was chosen with another `--max-drop` (None: whatever it was).
 
     Raises:
         ArgumentError: names the option and both values.
@@ -169,3 +172,7 @@ def check_same(record: Mapping[str, Any], *, changes: Mapping[str, Any], path: P
         if found != wanted:
             option = f"--{name.replace('_', '-')}"
             raise ArgumentError(f"{option}: {wanted} is asked for, {path} is of {found}; use another --output")
+    if max_drop is not None and record.get("max_drop", max_drop) != max_drop:
+        raise ArgumentError(
+            f"--max-drop: {max_drop:g} is asked for, {path} is of {record['max_drop']:g}; use another --output"
+        )

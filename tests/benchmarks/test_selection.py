@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from adapler.errors import ArgumentError, DataError
+from benchmarks.tradeoff.plan import Settings, missing
+from benchmarks.tradeoff.report.tables import write_results
 from benchmarks.tradeoff.selection import choose, chosen_point, operating_points, rival
-from tests.benchmarks.stand_ins import candidate, predicted, record
+from benchmarks.tradeoff.systems import Recipe, system_of
+from tests.benchmarks.stand_ins import candidate, predicted, record, write
 
 
 def test_the_fastest_that_keeps_the_score() -> None:
@@ -20,6 +27,31 @@ def test_the_fastest_that_keeps_the_score() -> None:
 def of(budget: float, validation: list[Any], scales: list[float]) -> dict[str, Any]:
     tested = {scale: predicted([]) for scale in scales}
     return record("adapler", tested=tested, validation=validation, budget=budget)
+
+
+def test_a_point_of_another_max_drop_is_not_taken_for_done(tmp_path: Path) -> None:
+    plain = record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)])
+    write(tmp_path / "out", [plain])
+    asked: dict[str, Any] = {
+        "tasks": ("sst2",),
+        "systems": ("finetuned",),
+        "seeds": (1,),
+        "backbone": "b",
+        "name": "tiny",
+    }
+    recipe = Recipe(Path("r.yaml"), plain["recipe"], (None,))
+    for drop in (0.01, 0.05):
+        settings = Settings(**asked, output=tmp_path / "out", max_drop=drop)
+        if drop == 0.01:
+            assert missing(settings, "sst2", system_of("finetuned"), seed=1, recipe=recipe) == ()
+            continue
+        with pytest.raises(ArgumentError, match="^--max-drop: 0.05 is asked for, .*json is of 0.01; use another --out"):
+            missing(settings, "sst2", system_of("finetuned"), seed=1, recipe=recipe)
+    other = record("power", tested={1.0: predicted([1])}, validation=[candidate(1.0, 0.9, 2.0)], budget=0.1)
+    write(tmp_path / "out", [other | {"max_drop": 0.05}])
+    with pytest.raises(DataError, match="out: records of --max-drop 0.01 and 0.05, but a table is of one"):
+        write_results(tmp_path / "out")
+    assert not (tmp_path / "out" / "table.csv").exists()
 
 
 def test_a_system_s_point_is_chosen_over_budgets_and_scales() -> None:

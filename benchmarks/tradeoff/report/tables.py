@@ -48,12 +48,15 @@ def write_results(output: Path, *, style: str = "acl") -> list[Path]:
         return read[task]
 
     table, curves, tests = table_rows(records, of_task), curve_rows(records), paired_tests(records, of_task)
+    drops = sorted({float(record["max_drop"]) for record in records})
+    if len(drops) > 1:
+        names = " and ".join(f"{drop:g}" for drop in drops)
+        raise DataError(f"{output}: records of --max-drop {names}, but a table is of one; use an --output for each")
     paths = [write_csv(output / "table.csv", table), write_csv(output / "curves.csv", curves)]
     paths.append(write_csv(output / "tests.csv", tests))
     content = {"table": as_json(table), "tests": as_json(tests), "curves": as_json(curves)}
     paths.append(write_text(output / "table.json", json.dumps(content, indent=1) + "\n"))
-    drop = 100 * max(float(record["max_drop"]) for record in records)
-    paths.append(write_text(output / "table.md", markdown(table, tests, drop=drop)))
+    paths.append(write_text(output / "table.md", markdown(table, tests, drop=100 * drops[0])))
     paths.append(write_text(output / "table.tex", latex(table)))
     return paths + save_figures(table, curves, output, style=style)
 
