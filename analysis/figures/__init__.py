@@ -6,6 +6,7 @@ python -m analysis.figures reports/sample-test --style acl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ __all__ = [
     "plot_precision_recall",
     "plot_tradeoff",
     "read_tradeoff",
+    "remove_others",
     "save_all",
     "save_figure",
     "tradeoff_figure",
@@ -111,6 +113,14 @@ def save_all(
         kind, options = drawings[name]
         paths += save_figure(draw(report, kind, **options), Path(folder) / name)
     return paths
+
+
+def remove_others(folder: str | Path, drawn: Iterable[Path]) -> None:
+    """Remove the figures of a report, by their names, that are in `folder` and not among those drawn now."""
+    known, kept = re.compile(rf"({'|'.join(_KINDS)})(-\d+)?"), set(drawn)
+    for path in sorted(Path(folder).glob("*")):
+        if path.suffix in FORMATS and known.fullmatch(path.stem) and path not in kept:
+            path.unlink()
 
 
 def _drawings(

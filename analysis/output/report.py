@@ -92,7 +92,8 @@ class RationaleReport(ReportData):
     def save(self, directory: str | Path, *, progress: bool = False) -> list[Path]:
         """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/.
 
-        progress: whether bars tell how far it is; drawing takes most of the time.
+        progress: whether bars tell how far it is; drawing takes most of the time. Figures that another report left in
+        figures/, and that this one has none of (of a further example, of an AdapLeR model), are removed.
         """
         folder = Path(directory)
         writers: dict[str, Callable[[Path], object]] = {
@@ -107,4 +108,6 @@ class RationaleReport(ReportData):
         for name in track(list(writers), desc="writing the report", unit="file"):
             writers[name](folder / name)
         track = partial(track, desc="drawing the figures", unit="figure")
-        return [folder / name for name in writers] + figures.save_all(self, folder / "figures", track=track)
+        drawn = figures.save_all(self, folder / "figures", track=track)
+        figures.remove_others(folder / "figures", drawn)
+        return [folder / name for name in writers] + drawn

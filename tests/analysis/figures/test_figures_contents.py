@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +143,14 @@ def test_a_heat_map_does_not_leave_out_a_name_that_is_not_in_the_report() -> Non
 def test_no_layer_at_all_is_one_line(kind: str) -> None:
     with pytest.raises(ArgumentError, match="^layers: got none, at least one is needed"):
         full_report().figure(kind, layers=[])
+
+
+def test_a_report_keeps_no_figure_of_the_one_that_it_replaces(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    foreign = ("tradeoff.pdf", "lengths-of-mine.pdf", "lengths.txt", "document.tex")
+    for name in ("lengths.pdf", "document.png", "document-12.svg", "faithfulness.pdf", *foreign):
+        (folder / name).write_text("another report's")
+    make_report(with_adapler=False).save(tmp_path)
+    drawn = {f"agreement.{suffix}" for suffix in ("pdf", "png", "svg")}
+    assert {path.name for path in folder.iterdir()} == drawn | set(foreign)
