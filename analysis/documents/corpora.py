@@ -152,7 +152,14 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
         raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")
-    marks = row.get("rationales_raw") or row.get("rationale")
+    if not isinstance(query, str | None):
+        raise DataError(f"{where}: field 'query' must be a text or null, found {_quoted(query)}")
+    raw = row.get("rationales_raw")
+    if raw and (not isinstance(raw, list) or not all(isinstance(one, list | None) for one in raw)):
+        raise DataError(
+            f"{where}: field 'rationales_raw' must be a list of 0 and 1 for each annotator, found {_quoted(raw)}"
+        )
+    marks = raw or row.get("rationale")
     masks = _annotators(marks, len(tokens), where)
     numbers = () if masks is None else tuple(number for number, one in enumerate(marks) if one)
     combined = row.get("rationale")
@@ -165,7 +172,7 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
         tuple(tokens),
         _label(row.get("label"), names, where),
         tuple(spans_of(mask)),
-        query if isinstance(query, str) else "",
+        query or "",
         annotators=() if masks is None else tuple(tuple(spans_of(one)) for one in masks),
         places=() if numbers == tuple(range(len(numbers))) else numbers,
     )

@@ -84,6 +84,15 @@ def test_an_eraser_folder_is_not_one(corpus_folder: Path) -> None:
         ({"label": None}, r":1: field 'label' must be a name or an index, found nothing"),
         ({"label": True}, r":1: field 'label' must be"),
         ({"id": ["a"]}, r":1: field 'id' must be a string or a number"),
+        ({"query": 5}, r":1: field 'query' must be a text or null, found 5"),
+        (
+            {"rationales_raw": [0, 1, 1]},
+            r":1: field 'rationales_raw' must be a list of 0 and 1 for each annotator, found",
+        ),
+        (
+            {"rationales_raw": {"a": [0, 1, 1]}},
+            r":1: field 'rationales_raw' must be a list of 0 and 1 for each annotator",
+        ),
     ],
 )
 def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:
