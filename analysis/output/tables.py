@@ -78,7 +78,7 @@ def _rows(report: ReportData, metric: str, *, reference: str | None) -> list[Row
         tests = report.comparisons(reference, metric)
         significant = tests[tests["p_holm"] < SIGNIFICANT]
         different = set(zip(significant["method"], significant["layer"], strict=True))
-    best = _best(chosen, metric)
+    best = _best(chosen[chosen["method"].map(report.is_layerwise)], metric)
     table = []
     for method in report.methods:
         part = chosen[chosen["method"] == method]
@@ -102,7 +102,7 @@ def _rows(report: ReportData, metric: str, *, reference: str | None) -> list[Row
 
 
 def _best(summary: pd.DataFrame, metric: str) -> dict[int, float]:
-    """layer -> the best mean of the methods that are neither chance nor a human."""
+    """layer -> the best mean of the methods that are neither chance nor a human; summary: of methods with layers."""
     if metric.partition("_")[0] in HALF_METRICS and not metric.startswith(AT_EQUAL_FPR):
         return {}
     layers = summary[~summary["method"].isin(("random", "human"))].groupby("layer")["mean"]

@@ -11,7 +11,7 @@ from analysis.output import markup as tables_markup
 from analysis.output import tables
 from analysis.output.report import RationaleReport
 from analysis.results import wording
-from tests.analysis.sample_report import METHODS, full_report, make_report
+from tests.analysis.sample_report import AT_INPUT, METHODS, full_report, make_report
 
 
 @pytest.fixture
@@ -155,3 +155,14 @@ def test_tables_say_what_a_layer_means() -> None:
 def test_unknown_metric(report: RationaleReport) -> None:
     with pytest.raises(ArgumentError, match="metric 'auc' is not in the report, which has average_precision"):
         report.to_markdown(metrics=("auc",))
+
+
+def test_a_method_at_the_input_takes_the_bold_print_of_no_layer() -> None:
+    report = full_report()
+    values = report.values.copy()
+    values[report.methods.index(AT_INPUT[0]), 0, [0, 1, 3, 4], 0] = 1.0  # its only row is kept at layer 0
+    rows = [row for row in tables.rows(replace(report, values=values), "average_precision") if row.layerwise]
+    for layer in range(report.n_layers):
+        means = {row.method: row.mean[layer] for row in rows if row.method != "random"}
+        marked = [row.method for row in rows if row.best[layer]]
+        assert marked == [max(means, key=lambda name: means[name])]
