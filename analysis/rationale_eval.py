@@ -83,6 +83,8 @@ def evaluate(
     else:
         if settings.max_length is not None:
             raise ArgumentError("max_length: no model is run, so whole documents are in view; leave it out")
+        if settings.policy == "rationale-windows":
+            raise ArgumentError(f"policy: got {settings.policy!r}, but no model is run, so whole documents are in view")
         classifier, reducer, tokenizer = None, None, WordTokens()
         settings = replace(settings, dtype="float32")
     return RationaleReport.of(

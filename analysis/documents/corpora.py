@@ -161,7 +161,7 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
         )
     marks = raw or row.get("rationale")
     masks = _annotators(marks, len(tokens), where)
-    numbers = () if masks is None else tuple(number for number, one in enumerate(marks) if one)
+    numbers = () if masks is None else tuple(number for number, one in enumerate(marks or ()) if one)
     combined = row.get("rationale")
     if masks is None or (rule == AUTO and row.get("rationales_raw") and combined and not isinstance(combined[0], list)):
         mask = read_rationale(row.get("rationale"), len(tokens), where=where)
