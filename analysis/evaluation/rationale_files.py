@@ -60,6 +60,8 @@ def write_method_rationales(
 def best_layers(report: ReportData, metric: str = "average_precision") -> dict[str, int]:
     """Method -> the layer where its mean of a metric (higher is better) is best, in a report of the VALIDATION split.
 
+    A method without any value is left out: no layer is its best.
+
     Raises ArgumentError when the report does not have the metric.
     """
     if metric not in report.metrics:
@@ -68,7 +70,8 @@ def best_layers(report: ReportData, metric: str = "average_precision") -> dict[s
     defined = ~np.isnan(values)
     means = np.where(defined, values, 0).sum(2) / np.maximum(defined.sum(2), 1)
     means[~defined.any(2)] = -np.inf
-    return {method: int(row.argmax()) for method, row in zip(report.methods, means, strict=True)}
+    best = zip(report.methods, means, strict=True)
+    return {method: int(row.argmax()) for method, row in best if np.isfinite(row).any()}
 
 
 def validated_layers(path: str | Path, *, split: str, checksum: str) -> dict[str, int]:

@@ -10,6 +10,8 @@ import pytest
 
 from adapler.errors import ArgumentError
 from analysis import rationale_eval
+from analysis.evaluation.rationale_files import best_layers
+from tests.analysis.sample_report import make_report
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,12 @@ def test_what_nothing_looks_at_is_refused(
     with pytest.raises(ArgumentError, match=f"^{message}"):
         rationale_eval.evaluate(**(everything | options))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_method_without_a_value_has_no_best_layer() -> None:
+    report = make_report()
+    report.values[0] = np.nan
+    assert set(best_layers(report)) == set(report.methods[1:])
 
 
 def test_what_something_looks_at_is_not(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
