@@ -19,3 +19,19 @@ def test_the_table_of_what_helps_together(split: str) -> None:
 def test_every_seed_has_both_splits() -> None:
     table = pd.read_csv(RESULTS / "predictors" / "combined.csv")
     assert table.groupby(["seed", "split"]).size().nunique() == 1
+
+
+def test_the_table_of_three_seeds() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8").split("| three seeds, by layer")[1].split("\n\n")[0]
+    metrics = {"AP": "average_precision", "FPR, n = input": "fpr", "FPR, n = present": "fpr_present"}
+    metrics |= {"TPR at an FPR of 5 %": "tpr_at_fpr_5", "TPR at an FPR of 10 %": "tpr_at_fpr_10"}
+    files = {"first 512 wordpieces": "truncate", "rationale windows": "rationale-windows"}
+    lines = [cells(line) for line in page.splitlines()[2:]]
+    for title, *shown in lines:
+        metric, _, view = title.rpartition(", ")
+        table = pd.read_csv(RESULTS / "seeds" / f"{files[view]}.csv").sort_values("layer")
+        for method, values in zip(("cp", "saliency"), shown, strict=True):
+            rows = table[(table["method"] == method) & (table["metric"] == metrics[metric])]
+            assert values.split(" (")[0] == " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
+            assert (rows["runs"] == 3).all()
+    assert len(lines) >= 5
