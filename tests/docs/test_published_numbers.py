@@ -269,25 +269,6 @@ def at_speeds(file: str, row: str, split: str, *, speeds: tuple[float, ...]) -> 
     return [np.interp(np.log(speeds), np.log(curve["speedup"]), curve["accuracy"]).tolist() for curve in curves]
 
 
-@pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp", "windows", "saliency"])
-def test_the_table_of_what_each_part_brings(row: str) -> None:
-    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
-    for line, split in zip(lines, ("validation", "test"), strict=True):
-        values = at_speeds("ablation.csv", row, split, speeds=SPEEDS[:4])
-        assert cells(line)[1:] == row_of(len(values), values)
-
-
-def test_the_table_of_full_training() -> None:
-    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in page.split("## Full training")[1].splitlines() if line.startswith("| ")][2:]
-    for number, line in enumerate(lines):
-        row, split = ("full", "full-distillation")[number // 2], ("validation", "test")[number % 2]
-        [values] = at_speeds("full.csv", row, split, speeds=SPEEDS)
-        assert cells(line)[1:] == [short(value) for value in values]
-    assert len(lines) == 4
-
-
 @pytest.mark.parametrize("machine", ["", "AMX"])
 def test_the_table_of_the_ceiling(machine: str) -> None:
     file = "inference-ceiling-amx.json" if machine else "inference-ceiling.json"

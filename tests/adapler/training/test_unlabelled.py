@@ -28,6 +28,11 @@ def texts_of(task: Path, file: Path, *, split: str = "train") -> Path:
     return file
 
 
+def without_validation(task: Path, folder: Path) -> Path:
+    """A copy of a task that has no validation split."""
+    return shutil.copytree(task, folder, ignore=shutil.ignore_patterns("validation.jsonl"))
+
+
 def predictions(folder: Path, texts: list[str]) -> list[int]:
     model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForSequenceClassification, AutoTokenizer))
     with torch.inference_mode():
@@ -121,12 +126,10 @@ def test_what_is_refused(task_folder: Path, tiny_classifier_folder: Path, tmp_pa
 def test_a_validation_share_is_drawn_with_the_seed(
     task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "task").mkdir()
-    for name in ("train.jsonl", "test.jsonl", "meta.json"):
-        (tmp_path / "task" / name).write_text((task_folder / name).read_text())
+    task = without_validation(task_folder, tmp_path / "task")
 
     def ids(seed: int) -> tuple[list[str], list[str]]:
-        settings = TaskSettings(task=str(tmp_path / "task"), validation_share=0.5)
+        settings = TaskSettings(task=str(task), validation_share=0.5)
         prepared = prepare(settings, tiny_classifier_folder, splits=("train", "validation"), seed=seed)
         return list(prepared.encoded["train"]["id"]), list(prepared.encoded["validation"]["id"])
 
@@ -139,10 +142,8 @@ def test_a_validation_share_is_drawn_with_the_seed(
 def test_a_trained_model_is_judged_on_the_rows_that_its_training_held_out(
     task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "task").mkdir()
-    for name in ("train.jsonl", "test.jsonl", "meta.json"):
-        (tmp_path / "task" / name).write_text((task_folder / name).read_text())
-    settings = TaskSettings(task=str(tmp_path / "task"))
+    task = without_validation(task_folder, tmp_path / "task")
+    settings = TaskSettings(task=str(task))
     drawn = prepare(replace(settings, validation_share=0.5), tiny_classifier_folder, splits=("validation",), seed=7)
     model = shutil.copytree(tiny_classifier_folder, tmp_path / "model")
     (model / "run.json").write_text(json.dumps({"settings": {"seed": 7}, "encoding": drawn.encoding}))

@@ -1,11 +1,30 @@
-"""The table of what helps together is what its records hold."""
+"""The tables of what parts of the training bring, and of three seeds, are what their records hold."""
 
 from __future__ import annotations
 
 import pandas as pd
 import pytest
 
-from tests.docs.test_published_numbers import RESULTS, SPEEDS, at_speeds, cells, row_of
+from tests.docs.test_published_numbers import RESULTS, SPEEDS, at_speeds, cells, row_of, short
+
+
+@pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp", "windows", "saliency"])
+def test_the_table_of_what_each_part_brings(row: str) -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
+    for line, split in zip(lines, ("validation", "test"), strict=True):
+        values = at_speeds("ablation.csv", row, split, speeds=SPEEDS[:4])
+        assert cells(line)[1:] == row_of(len(values), values)
+
+
+def test_the_table_of_full_training() -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.split("## Full training")[1].splitlines() if line.startswith("| ")][2:]
+    for number, line in enumerate(lines):
+        row, split = ("full", "full-distillation")[number // 2], ("validation", "test")[number % 2]
+        [values] = at_speeds("full.csv", row, split, speeds=SPEEDS)
+        assert cells(line)[1:] == [short(value) for value in values]
+    assert len(lines) == 4
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
