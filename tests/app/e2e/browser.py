@@ -29,6 +29,11 @@ VIEWS = dict(
     )
 )
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+STAYS_IDLE = """selector => {
+    if (!document.querySelector(selector)) window.idleSince = null;
+    else window.idleSince ??= performance.now();
+    return window.idleSince !== null && performance.now() - window.idleSince > 250;
+}"""
 LATE = '.al-cards, .al-talk, .st-key-evaluate, [data-testid="stAlert"]'
 
 
@@ -117,8 +122,12 @@ class AppPage:
         return self.settle()
 
     def settle(self) -> AppPage:
-        """Wait until the script has run. After an action `expect` what it changes first: the run may not have begun."""
-        self.page.wait_for_selector(IDLE, timeout=PATIENCE * 1000)
+        """Wait until the script has run and begins no other run at once, as it does while a page opens.
+
+        After an action `expect` what it changes first: the run may not have begun.
+        """
+        self.page.evaluate("() => { window.idleSince = null; }")
+        self.page.wait_for_function(STAYS_IDLE, arg=IDLE, polling=50, timeout=PATIENCE * 1000)
         return self
 
     def view(self, name: str) -> AppPage:

@@ -21,9 +21,8 @@ def test_sessions_do_not_see_each_other(visit: Callable[..., AppPage]) -> None:
         expect(page.large()).to_contain_text(text)
     third = visit(OWN)
     for page, own in ((one, "zebra"), (other, "walrus"), (third, "ferry")):
-        page.settle()
-        everything = page.page.content()
-        assert own in everything
+        page.shows(own)
+        everything = page.settle().page.content()
         assert not [word for word in ("zebra", "walrus", "ferry") if word != own and word in everything]
 
 
