@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import lzma
 import os
 import tarfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from adapler.data.text_formats import json_object
 from adapler.errors import DataError
 
 __all__ = ["ARCHIVE_SUFFIXES", "FileTree", "excerpt", "is_archive", "json_lines", "open_archive", "open_folder"]
@@ -177,22 +177,10 @@ def json_lines(text: str | Iterable[str], where: str) -> Iterator[tuple[int, dic
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise DataError(f"{where}:{number}: not JSON ({reason}): {line.strip()[:40]!r}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where}:{number}: a JSON object is expected, found {type(row).__name__}")
-        if "\\ud" in line or "\\uD" in line:  # only an escape can bring half of a surrogate pair into a string
-            _refuse_lone_surrogates(row, f"{where}:{number}")
+            row = json_object(line)
+        except DataError as error:
+            raise DataError(f"{where}:{number}: {error}") from error
         yield number, row
-
-
-def _refuse_lone_surrogates(row: dict[str, Any], where: str) -> None:
-    try:
-        json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: holds half of a surrogate pair, which is not text") from error
 
 
 def excerpt(value: object, most: int = 40) -> str:

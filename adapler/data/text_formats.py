@@ -19,7 +19,7 @@ from typing import Any
 
 from adapler.errors import DataError
 
-__all__ = ["RAW", "ParquetRows", "Record", "is_text", "read_json_lines", "read_lines", "table_records"]
+__all__ = ["RAW", "ParquetRows", "Record", "is_text", "json_object", "read_json_lines", "read_lines", "table_records"]
 
 RAW = 1000  # characters of a bad row that are kept, to show it
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field; the module's own limit is 131072
@@ -53,6 +53,36 @@ def is_text(text: str) -> bool:
     return True
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object of a line.
+
+    Raises:
+        DataError: not JSON, not an object, a key that comes twice, or half of a surrogate pair in a string.
+    """
+    try:
+        found = json.loads(text, object_pairs_hook=_without_repeats)
+    except DataError as error:
+        raise DataError(f"{error}: {text.strip()[:40]!r}") from None
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(f"not JSON ({reason}): {text.strip()[:40]!r}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"a JSON object is expected, found {type(found).__name__}")
+    # Only an escape can bring half of a surrogate pair into a string.
+    if "\\ud" in text.lower() and not is_text(json.dumps(found, ensure_ascii=False)):
+        raise DataError("holds half of a surrogate pair, which is not text")
+    return found
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object from its keys and values. Raises DataError where a key comes twice: which value is meant?"""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DataError(f"the key {next(name for name in names if names.count(name) > 1)!r} comes twice")
+    return found
+
+
 def read_lines(stream: Iterable[bytes]) -> Iterator[Record]:
     """Each line as the field `text`, without white space around it."""
     for number, text, error in _decoded(stream):
@@ -70,15 +100,9 @@ def read_json_lines(stream: Iterable[bytes]) -> Iterator[Record]:
 
 def _json_record(number: int, text: str) -> Record:
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        return Record(number, None, f"not JSON ({reason}): {text.strip()[:40]!r}", text[:RAW])
-    if not isinstance(fields, dict):
-        return Record(number, None, f"a JSON object is expected, found {type(fields).__name__}", text[:RAW])
-    if "\\ud" in text.lower() and not is_text(json.dumps(fields, ensure_ascii=False)):
-        return Record(number, None, "holds half of a surrogate pair, which is not text", text[:RAW])
-    return Record(number, fields)
+        return Record(number, json_object(text))
+    except DataError as error:
+        return Record(number, None, str(error), text[:RAW])
 
 
 def _decoded(stream: Iterable[bytes]) -> Iterator[tuple[int, str, str | None]]:

@@ -224,6 +224,8 @@ class Objectives:
         check_numbers(self, ("gamma", "phi", "eta_learning_rate", "max_drop", "predictor_learning_rate"), low=0)
         check_numbers(self, ("logit_distillation", "state_distillation"), low=0)
         check_numbers(self, ("distillation_temperature",), low=0, strict=True)
+        if self.distillation_temperature != type(self).distillation_temperature and not self.logit_distillation:
+            raise ArgumentError("--distillation-temperature: has no effect without --logit-distillation")
         for name in ("gradient_slope", "max_slope"):
             if (bound := getattr(self, name)) is not None and not bound > 0:
                 raise ArgumentError(f"{option_name(name)}: {bound} is not above 0")

@@ -14,6 +14,7 @@ from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointE
 from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum, write_calibration
 from adapler.model.export import export
 from tests.adapler.budgets.curves import calibration
+from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import tiny_adapler
 
 TEXTS = ["good film", "the plot was never dull and the ending is great"]
@@ -100,6 +101,14 @@ def test_other_weights_have_no_calibration(saved: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         again.theta.mul_(0.5)  # says nothing about inference
     again.choose_scale(speedup=2)
+
+
+def test_other_numbers_of_the_policy_have_no_calibration() -> None:
+    model = calibrated(tiny_policy("cls_topk", keep=0.5))
+    assert model.choose_scale(speedup=2.0).threshold_scale > 0
+    model.config.policy_options = {"keep": 0.25}
+    with pytest.raises(ArgumentError, match="measured with other weights than this model has"):
+        model.choose_scale(speedup=2.0)
 
 
 def test_thresholds_written_through_data_are_noticed(saved: Path) -> None:

@@ -16,6 +16,7 @@ from tests.adapler.data.folders import Rows, task_folder, texts
     [
         ("{", r"train\.jsonl:1: not JSON"),
         ("\n{", r"train\.jsonl:2: not JSON"),
+        ('{"text": "a", "label": 0, "text": "b"}', r"train\.jsonl:1: the key 'text' comes twice"),
         ("", r"train\.jsonl: holds no rows"),
         ([{"text": "x"}], r"train\.jsonl:1: has no 'label', its fields are 'text'"),
         ([{"text": "x", "label": 0}, {"text": "x"}], r"train\.jsonl:2: has no 'label'"),

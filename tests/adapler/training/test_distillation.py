@@ -89,6 +89,8 @@ def test_errors(tmp_path: Path, tiny_tokenizer: Any) -> None:
         trainer(tmp_path, tiny_tokenizer, state_distillation=1.0, teacher=wide)
     with pytest.raises(ArgumentError, match="^--distillation-temperature: 0 is not a number above 0$"):
         trainer(tmp_path, tiny_tokenizer, distillation_temperature=0)
+    with pytest.raises(ArgumentError, match="^--distillation-temperature: has no effect without --logit-distillation$"):
+        trainer(tmp_path, tiny_tokenizer, state_distillation=1.0, distillation_temperature=4.0)
 
 
 def test_the_command_distils_from_the_fine_tuned_model(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
