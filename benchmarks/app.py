@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from adapler.errors import run_command
 from tests.app.e2e.browser import (
     PATIENCE,
     AppPage,
@@ -62,14 +64,14 @@ STOPWATCH = """done => {
 }"""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default=None, help="a name of the app's menu; default: the one it opens on")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--interactions", type=int, default=200, help="for memory; 0 skips it")
     parser.add_argument("--questions", action="store_true", help="also: seconds to the answers of docs/how-to/app.md")
     parser.add_argument("--sessions", type=int, default=10, help="for memory; 0 skips them")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if (executable := find_chromium()) is None:
         parser.error("no chromium on the path")
     query = f"?checkpoint={args.checkpoint}" if args.checkpoint else ""
@@ -232,4 +234,4 @@ def _line(what: str, seconds: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(run_command(main))

@@ -15,7 +15,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from captum.attr import LayerActivation, LayerGradientXActivation
 
 from adapler.backbones.families import encoder_of, layers_of
+from adapler.errors import ArgumentError, run_command
 from adapler.model.batching import batches_by_length
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
@@ -87,7 +88,7 @@ def captum(model: Any, reducer: Any, batch: Batch, names: tuple[str, ...]) -> Sc
     return found
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapler", type=Path, default=DEFAULT_ADAPLER)
     parser.add_argument("--data", default=default_data())
@@ -99,11 +100,14 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto (default: cpu)")
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     model, reducer, tokenizer = load_models(None, args.adapler, device=args.device)
     model.eval()
-    examples = load_corpus(args.data).splits[args.split][: args.documents]
+    corpus = load_corpus(args.data)
+    if args.split not in corpus.splits:
+        raise ArgumentError(f"--split: {corpus.name} has no split {args.split!r}; it has {', '.join(corpus.splits)}")
+    examples = corpus.splits[args.split][: args.documents]
     windows = [align(example, tokenizer, max_length=args.max_length).windows[0] for example in examples]
     groups = list(batches_by_length([len(window) for window in windows], token_budget=args.batch_tokens))
 
@@ -158,4 +162,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

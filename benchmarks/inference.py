@@ -22,7 +22,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from adapler.backbones.pieces import pieces
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.distributed import device
+from adapler.errors import ArgumentError, run_command
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
 from adapler.precision import choose_dtype, describe_dtype
@@ -46,7 +47,7 @@ PACKED = "packed"
 CONVENTIONS: tuple[Convention, ...] = ("paper", "executed")
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", type=Path, default=Path("checkpoints/movies-minilm"))
@@ -64,7 +65,7 @@ def arguments() -> argparse.Namespace:
     add("--ceiling", action="store_true", help="also the layers alone on as many tokens as each scale keeps")
     add("--compare-dtypes", action="store_true", help="agreement of bfloat16 with float32 instead of times")
     add("--output", type=Path, help="write everything to this JSON file")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def groups(lengths: list[int], batch: str, *, tokens: int, by_length: bool) -> list[list[int]]:
@@ -237,10 +238,12 @@ def compare_dtypes(model: Any, rows: list[Any], labels: list[int], *, pad: int) 
     }
 
 
-def main() -> int:
-    args = arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(argv)
     where = device(args.device)
     tokenizer, task = load_tokenizer(args.model), load_task(args.data)
+    if args.split not in task.dataset:
+        raise ArgumentError(f"--split: {task.name} has no split {args.split!r}; it has {', '.join(task.dataset)}")
     pad = tokenizer.pad_token_id
     result: list[dict[str, Any]] = []
     for length in args.lengths:
@@ -279,4 +282,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

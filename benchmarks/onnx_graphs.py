@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnxruntime
@@ -24,6 +24,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
+from adapler.errors import ArgumentError, run_command
 from adapler.inference.predict import predict_rows
 from adapler.model.batching import batches_by_length
 from adapler.onnx.checking import run_graph
@@ -32,7 +33,7 @@ from adapler.onnx.export import ONE, PACKED, export_onnx
 BASE = "torch float32"
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("checkpoints/movies-minilm"))
     parser.add_argument("--task", default="data/eraser/sample")
@@ -44,10 +45,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     model = AdapLeRForSequenceClassification.from_pretrained(args.model)
     tokenizer, task = load_tokenizer(args.model), load_task(args.task)
+    if args.split not in task.dataset:
+        raise ArgumentError(f"--split: {task.name} has no split {args.split!r}; it has {', '.join(task.dataset)}")
     rows = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=args.max_length)
     rows = rows.select(range(min(args.rows, rows.num_rows))).to_list()
     scale = args.threshold_scale
@@ -128,4 +131,4 @@ def _measured(systems: dict[str, Callable[[], list[int]]], *, texts: int, repeat
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

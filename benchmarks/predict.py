@@ -21,14 +21,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from adapler.errors import ArgumentError, run_command
 
-def main() -> int:
+
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="checkpoints/movies-minilm")
     parser.add_argument("--texts", type=Path, required=True, help="a .jsonl with `text`")
@@ -39,7 +42,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("options", nargs="*", help="more options of `adapler predict`, after --")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if not args.texts.is_file():
+        raise ArgumentError(f"--texts: {args.texts} is not a file")
     found: list[dict[str, Any]] = []
     print(
         f"{'rows':>9} {'engine':>6} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'rss MB':>8}  bytes"
@@ -145,4 +150,4 @@ def killed(command: list[str], seconds: float, kills: int, moments: random.Rando
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -19,6 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from adapler.errors import ArgumentError, run_command
 from analysis.figures import save_figure
 from analysis.figures.style import DASHES, styled
 from benchmarks.tradeoff.report.figures import speedup_axis
@@ -68,20 +69,25 @@ def realised_figure(rows: Sequence[dict[str, Any]], *, style: str = "acl") -> Fi
     return figure
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path, help="what benchmarks/inference.py --output wrote")
     parser.add_argument("--output", type=Path, required=True, help="of the figure, without suffix")
     parser.add_argument("--style", default="acl")
-    args = parser.parse_args()
-    rows = json.loads(args.record.read_text(encoding="utf-8"))
-    settings = sorted({f"{row['data']} with {row['threads']} threads" for row in rows})
+    args = parser.parse_args(argv)
+    try:
+        rows = json.loads(args.record.read_text(encoding="utf-8"))
+        settings = sorted({f"{row['data']} with {row['threads']} threads" for row in rows})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(f"{args.record}: is not a record of benchmarks/inference.py ({error})") from error
     if len(settings) > 1:  # their points would make one line
-        parser.error(f"{args.record}: holds {', '.join(settings)}; a figure is of one data set and number of threads")
+        raise ArgumentError(
+            f"{args.record}: holds {', '.join(settings)}; a figure is of one data set and number of threads"
+        )
     for path in save_figure(realised_figure(rows, style=args.style), args.output):
         print(path)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""The script for a GPU machine runs what it says; the ceiling of inference is the layers alone."""
+"""The script for a GPU machine, bad input of the benchmarks, and the ceiling of inference: the layers alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.errors import run_command
+from benchmarks import attribution, inference, onnx_graphs, predict, realised
 from benchmarks.inference import Ceiling
 from benchmarks.realised import points, realised_figure
 
@@ -49,6 +53,31 @@ def test_what_it_cannot_do_is_one_line(tmp_path: Path) -> None:
     done = shell(str(tmp_path / "out"), PYTHON=str(no_gpu))
     assert done.returncode == 1 and done.stderr == "benchmarks/gpu.sh: PyTorch sees no GPU on this machine\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "line"),
+    [
+        (inference.main, ["--split", "dev"], "--split: sample has no split 'dev'; it has train, validation, test"),
+        (onnx_graphs.main, ["--split", "dev"], "--split: sample has no split 'dev'; it has train, validation, test"),
+        (attribution.main, ["--split", "dev"], "--split: sample has no split 'dev'; it has train, val, test"),
+        (predict.main, ["--texts", "none.jsonl"], "--texts: none.jsonl is not a file"),
+        (realised.main, ["none.json", "--output", "x"], "none.json: is not a record of benchmarks/inference.py ("),
+    ],
+)
+def test_bad_input_of_a_benchmark_is_one_line(
+    main: Callable[[Sequence[str] | None], int],
+    arguments: list[str],
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    if main is attribution.main:
+        arguments = [*arguments, "--data", "data/eraser/sample"]
+    assert run_command(main, arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: {line}")
 
 
 def test_a_benchmark_that_fails_ends_no_other(tmp_path: Path) -> None:
