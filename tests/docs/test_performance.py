@@ -38,6 +38,29 @@ def test_the_turns_on_the_machine_with_matrix_units() -> None:
             assert cells(line)[2:] == shown
 
 
+def test_the_second_run_on_the_machine_with_matrix_units() -> None:
+    rows = {
+        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row
+        for row in record("inference-ceiling-amx-again.json")
+    }
+
+    def share(*place: Any) -> str:
+        row = rows[place]
+        return f"{row[f'over packed {place[3]}']['median'] / row['flops']['executed']:.2f}".removeprefix("0")
+
+    of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
+    for title, place in {**of, "reviews one by one": ("movies", "1")}.items():
+        line = next(line for line in PAGE.splitlines() if line.startswith(f"| {title}, AMX, again |"))
+        assert cells(line)[2:] == [
+            f"{share(*place, 'adapler 1', dtype, threads)} ({share(*place, 'ceiling 1', dtype, threads)})"
+            for dtype in ("float32", "bfloat16")
+            for threads in (1, 2)
+        ]
+    over = [rows["movies", "tokens", "adapler 1", "bfloat16", threads]["over sorted float32"] for threads in (1, 2)]
+    one, two = (f"{ratio['median']:.1f}x [{ratio['min']:.1f}, {ratio['max']:.1f}]" for ratio in over)
+    assert f"There it was {one} and {two} over" in PAGE
+
+
 @pytest.mark.parametrize(("place", "texts"), [(0, "198 of the 199"), (1, "1,819 of SST-2's 1,821")])
 def test_the_labels_of_both_formats(place: int, texts: str) -> None:
     row = record("formats-amx.json")[place]
