@@ -8,7 +8,7 @@ regression). That also keeps a point from being picked for a value that was high
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from adapler.errors import ArgumentError, is_number
 
 Interval = tuple[float, float]
+ROUNDING = 1e-3  # of an end of the curve: it is shown with four digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,19 +128,20 @@ class Calibration:
         scales = [point.threshold_scale for point in self.points]
         curve = self._curve(name)
         low, high = min(curve), max(curve)
-        rounding = 1e-3 * max(abs(low), abs(high))  # the ends as they are shown can be asked for
         at_most = name != "speedup"  # what every scale of the curve satisfies can be asked for, too
-        if value < low - rounding or (value > high + rounding and not at_most):
+        # The ends as they are shown can be asked for.
+        if value < low - ROUNDING * abs(low) or (value > high + ROUNDING * abs(high) and not at_most):
             raise ArgumentError(
                 f"{name}: {value:g} is outside the measured curve, which goes from {low:.4g} to {high:.4g} "
                 f"({self.split} of {self.task})"
             )
+        within = min(max(value, low), high)
         if name == "speedup":
-            scale = _where([math.log(x) for x in curve], scales, math.log(value), last=False)
+            scale = _where([math.log(x) for x in curve], scales, math.log(within), last=False)
         elif name == "max_drop":
-            scale = _where(curve, scales, value, last=True)
+            scale = _where(curve, scales, within, last=True)
         else:
-            scale = _where([-x for x in curve], scales, -value, last=False)
+            scale = _where([-x for x in curve], scales, -within, last=False)
         return Choice(target=name, value=value, expected=self.at(scale), calibration=self)
 
     def at(self, scale: float) -> Point:
@@ -151,25 +153,27 @@ class Calibration:
         def line(values: Sequence[float]) -> float:
             return float(np.interp(scale, scales, values))
 
-        def interval(name: str) -> Interval:
-            pairs = [getattr(point, name) for point in self.points]
-            return line([low for low, _ in pairs]), line([high for _, high in pairs])
-
         def growth(values: Sequence[float]) -> float:
             return math.exp(line([math.log(value) for value in values]))
 
-        drop = line(self._curve("max_drop"))
+        def interval(
+            name: str, estimate: float, *, grows: bool, between: Callable[[Sequence[float]], float] = line
+        ) -> Interval:
+            """Its ends are made monotone as the estimate is, and hold it."""
+            ends = zip(*(getattr(point, name) for point in self.points), strict=True)
+            low, high = (between(_monotone(end, grows=grows)) for end in ends)
+            return min(low, estimate), max(high, estimate)
+
+        drop, speedup = line(self._curve("max_drop")), growth(self._curve("speedup"))
+        score = self.none.score - drop
         return Point(
             threshold_scale=scale,
-            score=self.none.score - drop,
-            score_interval=interval("score_interval"),
+            score=score,
+            score_interval=interval("score_interval", score, grows=False),
             drop=drop,
-            drop_interval=interval("drop_interval"),
-            speedup=growth(self._curve("speedup")),
-            speedup_interval=(
-                growth([point.speedup_interval[0] for point in self.points]),
-                growth([point.speedup_interval[1] for point in self.points]),
-            ),
+            drop_interval=interval("drop_interval", drop, grows=True),
+            speedup=speedup,
+            speedup_interval=interval("speedup_interval", speedup, grows=True, between=growth),
             milliseconds=line(self._curve("milliseconds")),
             milliseconds_single=line(_monotone([point.milliseconds_single for point in self.points], grows=False)),
         )
@@ -241,10 +245,14 @@ def refuse_beside_target(target: str, options: Mapping[str, Any]) -> None:
 
 
 def _monotone(values: Sequence[float], *, grows: bool) -> list[float]:
-    """The nearest monotone values, in least squares (isotonic regression)."""
+    """The nearest monotone values, in least squares (isotonic regression); of a flat part all are the same number."""
     from scipy.optimize import isotonic_regression
 
-    return [float(value) for value in isotonic_regression(np.asarray(values, dtype=float), increasing=grows).x]
+    found = [float(value) for value in isotonic_regression(np.asarray(values, dtype=float), increasing=grows).x]
+    for index in range(1, len(found)):  # the mean of a part may come out with other last bits
+        if math.isclose(found[index], found[index - 1], rel_tol=1e-9, abs_tol=1e-12):
+            found[index] = found[index - 1]
+    return found
 
 
 def _where(curve: Sequence[float], scales: Sequence[float], value: float, *, last: bool) -> float:

@@ -103,6 +103,7 @@ class Perturbation:
         predict = self._predictor(window)
         places = [(name, layer) for name, given in methods.items() for layer in self._layers(given)]
         rows = np.array([self._row(window, methods[name], layer) for name, layer in places])  # (S, n_c)
+        usable = [int((row > 0).sum()) if settings.positive_only else None for row in rows]
         mask_id = self.tokenizer.mask_token_id
         asked = [name for name in self.metrics if name not in (LOO, *SOFT)]
         judged: list[dict[str, float]] = [{} for _ in places]
@@ -111,16 +112,23 @@ class Perturbation:
                 predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id, words=words
             )
         for name in set(self.metrics) & set(NORMALISED) if places else ():
-            low, high = aopc_bounds(
-                predict,
-                window.input_ids,
-                content,
-                kind=NORMALISED[name],
-                target=target,
-                settings=settings,
-                mask_id=mask_id,
-            )
-            judged = [one | {name: normalised_aopc(one[f"aopc_{NORMALISED[name]}"], low, high)} for one in judged]
+            limits = {
+                count: aopc_bounds(
+                    predict,
+                    window.input_ids,
+                    content,
+                    kind=NORMALISED[name],
+                    target=target,
+                    settings=settings,
+                    mask_id=mask_id,
+                    usable=count,
+                )
+                for count in set(usable)
+            }
+            judged = [
+                one | {name: normalised_aopc(one[f"aopc_{NORMALISED[name]}"], *limits[count])}
+                for one, count in zip(judged, usable, strict=True)
+            ]
         if set(self.metrics) & set(SOFT) and places:
             soft = soft_rows(
                 predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id
@@ -220,9 +228,15 @@ def version_logits(
     return np.array(found)
 
 
+def version_types(types: NDArray[np.int64], length: int, *, behind: int) -> NDArray[np.int64]:
+    """(length,) token types of a version: what is left of the document is the first segment.
+
+    types: (n,) of the whole input. behind: tokens after the document's last one.
+    """
+    return np.concatenate([np.full(length - behind, types[0]), types[len(types) - behind :]])
+
+
 def _version(ids: NDArray[np.int64], types: NDArray[np.int64] | None, behind: int, *, name: str) -> Window:
-    if types is not None:  # what is left of the document is the first segment
-        tail = types[len(types) - behind :]
-        types = np.concatenate([np.full(len(ids) - behind, types[0]), tail])
+    types = None if types is None else version_types(types, len(ids), behind=behind)
     nothing = np.full(len(ids), SPECIAL)
     return Window(name, name, ids, types, nothing, np.zeros(len(ids), dtype=bool))

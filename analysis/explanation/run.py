@@ -23,6 +23,7 @@ from adapler.backbones.checkpoints import read_config
 from adapler.backbones.targets import class_index, target_weights
 from adapler.data.encoding import load_tokenizer
 from adapler.errors import ArgumentError
+from adapler.policies import ContributionPolicy
 from adapler.precision import choose_dtype
 from analysis import loading
 from analysis.documents.batching import collate
@@ -279,7 +280,7 @@ def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
     reduced = output.logits[0].detach().double().cpu()
     kept = output.retention_mask[0].bool().cpu().numpy()  # (L, n)
     prediction = subject.labels[int(reduced.argmax())]
-    note = ""
+    note, own = "", subject.adapler.config.policy == ContributionPolicy.name
     if prediction != full["full_prediction"]:
         note = (
             f"removal changes the prediction from {full['full_prediction']} to {prediction}; methods other than cp "
@@ -289,7 +290,8 @@ def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
         "prediction": prediction,
         "probabilities": _probabilities(reduced, subject.classifier.config),
         "kept": kept,
-        "thresholds": output.bars[0].double().cpu().numpy(),  # (L,)
+        # (L,); another policy's bars are not in the unit of its scores, which are shares of a layer
+        "thresholds": output.bars[0].double().cpu().numpy() if own else None,
         "note": note,
     }
 

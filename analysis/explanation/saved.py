@@ -55,8 +55,8 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
         scores = np.concatenate(parts)
     else:
         total = rows.sum(axis=1, keepdims=True)
-        uniform = np.full(rows.shape, 1 / n_tokens)
-        scores = rows if signed else np.divide(rows, total, out=uniform, where=total > 0)
+        nothing = np.zeros_like(rows)  # a layer that marks nothing selects nothing
+        scores = rows if signed else np.divide(rows, total, out=nothing, where=total > 0)
     return MethodScores(
         name=name,
         title=name,

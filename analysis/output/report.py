@@ -21,7 +21,10 @@ from analysis.results.report import ReportData, write_text
 __all__ = ["RationaleReport"]
 
 # settings without which two runs are not the same evaluation, beside those that every report has
-OF_EVALUATION = ("limit", "annotators", "queries", "threshold_scale", "faithfulness_variant", "faithfulness_layers")
+OF_EVALUATION = (
+    *("limit", "annotators", "queries", "threshold_scale", "faithfulness_variant", "faithfulness_layers"),
+    "selection",  # how many tokens or words the metrics at a density take
+)
 
 
 class RationaleReport(ReportData):
@@ -48,8 +51,8 @@ class RationaleReport(ReportData):
         """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
-        reports of other data, split, policy, protocol, aggregation, metrics, dtype or one of OF_EVALUATION than the
-        first one's.
+        reports of other data, split, documents, policy, protocol, aggregation, metrics, dtype or one of OF_EVALUATION
+        than the first one's.
         """
         for report in reports[1:]:
             for name in ("data", "split", "policy", "protocol", "aggregation", "max_length"):
@@ -64,6 +67,10 @@ class RationaleReport(ReportData):
             if formats[0] != formats[1]:
                 raise ArgumentError(
                     f"reports: dtype differs, {formats[0]} and {formats[1]}; such runs cannot be merged"
+                )
+            if {one.id for one in report.documents} != {one.id for one in reports[0].documents}:
+                raise ArgumentError(
+                    "reports: the documents differ (with --limit each seed draws its own); such runs cannot be merged"
                 )
             if report.metrics != reports[0].metrics or report.n_layers != reports[0].n_layers:
                 raise ArgumentError("reports: metrics or layers differ; such runs cannot be merged")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from adapler.errors import ArgumentError
+from analysis.metrics.registry import metric_names
 from analysis.results.report import ReportData
 from analysis.results.wording import REFERENCE, higher_is_better, metric_title, number
 
@@ -47,7 +48,8 @@ def main_metrics(report: ReportData) -> tuple[str, ...]:
     def is_detail(metric: str) -> bool:
         if metric in ("fpr_present", "tpr_present", "j_present") or metric.startswith(AT_EQUAL_FPR):
             return False
-        return metric.endswith(("_present", "_content")) or metric.rpartition("_")[2].isdigit()
+        bin_of_a_curve = metric in metric_names("faithfulness") and metric.rpartition("_")[2].isdigit()
+        return metric.endswith(("_present", "_content")) or bin_of_a_curve
 
     return tuple(metric for metric in report.metrics if not is_detail(metric)) or report.metrics
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.model.batching import pad_rows
+from analysis.evaluation.faithfulness import version_types
 from analysis.metrics.faithfulness import FaithfulnessSettings, faithfulness_rows
 from analysis.metrics.perturbation.document import PerturbedDocument
 from app.model.comparing import Comparison
@@ -32,8 +33,13 @@ def table(
 
     The last row feeds the tokens that `trace` (of tokens) keeps to the end once more: only its sufficiency is defined.
     """
-    ids = encode(model, tokenizer, document.words, document.query_words)[0]["input_ids"][0].cpu().numpy()
+    read = {
+        name: one[0].cpu().numpy()
+        for name, one in encode(model, tokenizer, document.words, document.query_words)[0].items()
+    }
+    ids, types = read["input_ids"], read.get("token_type_ids")
     content = trace.words >= 0
+    behind = len(ids) - 1 - int(np.flatnonzero(content)[-1]) if content.any() else 0
 
     def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         rows = []
@@ -41,6 +47,8 @@ def table(
             chosen = [{"input_ids": one.tolist()} for one in inputs[start : start + BATCH]]
             for one in chosen:
                 one["attention_mask"] = [1] * len(one["input_ids"])
+                if types is not None:
+                    one["token_type_ids"] = version_types(types, len(one["input_ids"]), behind=behind).tolist()
             batch = pad_rows(chosen, pad_token_id=tokenizer.pad_token_id, device=model.device)
             rows.append(model(**batch, removal="none").logits.double().softmax(-1).cpu().numpy())
         return np.concatenate(rows)

@@ -62,15 +62,17 @@ def aopc_bounds(
     target: int,
     settings: FaithfulnessSettings,
     mask_id: int | None = None,
+    usable: int | None = None,
 ) -> tuple[float, float]:
     """(lower, upper) AOPC of one document, NaN both without content tokens or percentages that count.
 
-    kind: "comprehensiveness" or "sufficiency". See `faithfulness_rows` for the other arguments.
+    kind: "comprehensiveness" or "sufficiency". usable: tokens that may be taken at most, of scores of which only the
+    positive ones are; default: all. See `faithfulness_rows` for the other arguments.
     """
     if kind not in ("comprehensiveness", "sufficiency"):
         raise ArgumentError(f"kind: got {kind!r}, allowed are comprehensiveness, sufficiency")
     document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
-    sizes = [size for size in bin_sizes(document.n_content, settings) if size]
+    sizes = [size for size in bin_sizes(document.n_content, settings, usable=usable) if size]
     if not sizes:
         return math.nan, math.nan
     drops = _Drops(document, predict, target, taken_away=kind == "comprehensiveness")

@@ -104,3 +104,41 @@ def test_times_of_another_machine() -> None:
         note = choice.other_machine(replace(MACHINE, **change))
         assert note is not None and "a processor, float32, 1 threads" in note
     assert calibration().choose(speedup=3.0).other_machine(Machine(device="x", dtype="y", threads=9)) is None
+
+
+def test_a_target_just_past_a_flat_end_has_its_first_scale() -> None:
+    points = [(0.0, 0.0, 1.0), (1.0, 0.01, 4.0), (2.0, 0.05, 4.0), (3.0, 0.1, 4.0)]
+    curve = calibration(
+        points=tuple(point(scale, drop=drop, speedup=x, milliseconds=4.0 / x) for scale, drop, x in points)
+    )
+    assert curve.choose(speedup=4.001).threshold_scale == curve.choose(speedup=4.0).threshold_scale == 1.0
+    assert curve.choose(milliseconds=0.9995).threshold_scale == 1.0
+    with pytest.raises(ArgumentError, match="milliseconds: 0.99 is outside the measured curve"):
+        curve.choose(milliseconds=0.99)
+
+
+def test_flat_parts_have_one_value() -> None:
+    times = [14.0, 15.1, 15.349093240903035, 3.0]
+    curve = calibration(
+        points=tuple(point(float(i), drop=0.0, speedup=1.0 + i, milliseconds=one) for i, one in enumerate(times))
+    )
+    flat = sum(times[:3]) / 3
+    assert curve.choose(milliseconds=flat).threshold_scale == 0
+
+
+def test_an_estimate_lies_in_its_interval() -> None:
+    drops = [0.0, 0.06, 0.0, 0.06]
+    points = (
+        replace(
+            point(float(i), drop=drop, speedup=2.0**i, milliseconds=8.0 / 2**i),
+            score_interval=(0.89 - drop, 0.91 - drop),
+            drop_interval=(drop - 0.01, drop + 0.01),
+        )
+        for i, drop in enumerate(drops)
+    )
+    curve = calibration(points=tuple(points))
+    for scale in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
+        found = curve.at(scale)
+        assert found.drop_interval[0] <= found.drop <= found.drop_interval[1]
+        assert found.score_interval[0] <= found.score <= found.score_interval[1]
+        assert found.speedup_interval[0] <= found.speedup <= found.speedup_interval[1]

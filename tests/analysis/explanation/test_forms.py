@@ -197,3 +197,11 @@ def test_saved_scores_alone_need_no_model(monkeypatch: pytest.MonkeyPatch) -> No
     assert e.metrics()["average_precision"].tolist() == [1.0]
     assert repr(e).startswith("no model ran\n") and "superb" in e._repr_html_()
     assert e.to_frame()["score"].max() == pytest.approx(2 / 3)
+
+
+def test_scores_that_mark_nothing_select_nothing(tiny_tokenizer: Any) -> None:
+    nothing = {"words": np.zeros(8), "tokens": np.zeros(12)}
+    e = explain(BAD, tokenizer=tiny_tokenizer, methods=[], scores=nothing, rationale=[(1, 2)])
+    for name in nothing:
+        assert not e.scores[name].any()
+        assert not np.asarray(e.methods[name].selected()).any()

@@ -125,3 +125,19 @@ def test_they_are_metrics_of_an_evaluation(classifier: Any, tiny_tokenizer: Any,
     assert set(values["metric"]) == set(names)
     inside = values[values["metric"] == "naopc_comprehensiveness"]["value"]
     assert inside.between(-0.5, 1.5).all() and inside.between(0, 1).mean() > 0.8
+
+
+def test_limits_of_as_many_tokens_as_may_be_taken() -> None:
+    """ferret: only tokens with a positive score; then the AOPC is the mean over fewer sizes."""
+    ids, content = np.array([101, 1, 2, 3, 4, 5, 102]), np.array([False, *[True] * 5, False])
+    settings = FaithfulnessSettings(bins=(20, 40, 60, 80), rounding="down", positive_only=True)
+    every = []
+    for order in permutations(range(5)):
+        scores = np.where(np.array(order) >= 3, order, 0)  # two are positive
+        [one] = fa.faithfulness_rows(interacting, ids, content, scores[None], target=1, settings=settings)
+        every.append(one["aopc_comprehensiveness"])
+    kind: dict[str, Any] = {"kind": "comprehensiveness", "target": 1, "settings": settings}
+    low, high = bounds.aopc_bounds(interacting, ids, content, **kind, usable=2)
+    assert (low, high) == pytest.approx((min(every), max(every)))
+    assert (low, high) != pytest.approx(bounds.aopc_bounds(interacting, ids, content, **kind))
+    assert all(map(math.isnan, bounds.aopc_bounds(interacting, ids, content, **kind, usable=0)))

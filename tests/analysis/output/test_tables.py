@@ -166,3 +166,18 @@ def test_a_method_at_the_input_takes_the_bold_print_of_no_layer() -> None:
         means = {row.method: row.mean[layer] for row in rows if row.method != "random"}
         marked = [row.method for row in rows if row.best[layer]]
         assert marked == [max(means, key=lambda name: means[name])]
+
+
+def test_only_bins_of_faithfulness_are_details(report: RationaleReport) -> None:
+    metrics = ("token_f1_at_5", "comprehensiveness_5", "aopc_comprehensiveness", "fpr_content")
+    chosen = replace(report, metrics=metrics, values=report.values[..., :4])
+    assert tables.main_metrics(chosen) == ("token_f1_at_5", "aopc_comprehensiveness")
+
+
+def test_runs_of_other_documents_or_sizes_are_not_merged(report: RationaleReport) -> None:
+    renamed = tuple(replace(one, id=f"other {one.id}") for one in report.documents)
+    with pytest.raises(ArgumentError, match="^reports: the documents differ "):
+        RationaleReport.merge([report, replace(report, documents=renamed)])
+    sized = [replace(report, meta={**report.meta, "selection": {"density": one}}) for one in (0.05, 0.5)]
+    with pytest.raises(ArgumentError, match="^reports: selection differs"):
+        RationaleReport.merge(sized)

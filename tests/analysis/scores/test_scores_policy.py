@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +51,11 @@ def test_explain_shows_the_policy_that_a_model_has(tiny_tokenizer: Any) -> None:
     found = explain("a good film is never boring", model=model, tokenizer=tiny_tokenizer)
     assert list(found.methods)[0] == "policy" and "cp" not in found.methods
     assert found.kept.shape[0] == 3 and found.kept[-1].sum() == 2
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_explanation_has_no_thresholds_of_another_unit(name: str, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    """A policy's bars are not in the unit of its scores, which are shares of a layer."""
+    e = explain("good film", model=tiny_policy(name), tokenizer=tiny_tokenizer, methods=["policy"])
+    assert e.thresholds is None and e.to_frame()["threshold"].isna().all()
+    e.save(tmp_path / "e.json")

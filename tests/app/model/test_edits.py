@@ -84,3 +84,11 @@ def test_verdicts_on_many_texts_are_those_of_each(app_model: Any, tiny_tokenizer
         assert table["FLOPs speedup"].iloc[row] == pytest.approx(alone.speedup, rel=1e-6)
         assert table["without removal"].iloc[row] == alone.full_label
     assert pd.isna(table["right"].iloc[3]) and table["right"].iloc[0] == (table["verdict"].iloc[0] == "NEG")
+
+
+def test_faithfulness_of_a_pair_is_of_both_segments(app_model: Any, tiny_tokenizer: Any) -> None:
+    pair = Document("pair", TEXT, LABEL, (SPAN,), query="never boring ?", labels=("NEG", "POS"))
+    trace = tracing.trace(app_model, tiny_tokenizer, pair.words, rationale=pair.rationale, query=pair.query_words)
+    found = {"cp": comparing.compare(app_model, tiny_tokenizer, pair, "cp")}
+    _, whole, _ = faithful.table(app_model, tiny_tokenizer, pair, trace, found)
+    assert whole == pytest.approx(trace.full_probabilities.max(), abs=1e-6)
