@@ -61,5 +61,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in what a page asks for."""
-    return markdown.replace("<!-- protocols -->", protocol_sections()) if "<!-- protocols -->" in markdown else markdown
+    """Fill in what a page asks for; links that hold in the repository become those of the site."""
+    if "<!-- protocols -->" in markdown:
+        markdown = markdown.replace("<!-- protocols -->", protocol_sections())
+    for name, source in IMAGES.items():
+        markdown = markdown.replace(f"(../{source})", f"({name})")
+    return markdown.replace("(../../CONTRIBUTING.md", "(../contributing.md")

@@ -184,6 +184,8 @@ class PredictSettings:
             if self.removal != "hard":
                 raise ArgumentError(f"{option_name(name)}: --removal {self.removal} drops no tokens")
         source, output = self.files.input, self.writing.output
+        if output is not None and (not output.name or output.is_dir()):
+            raise ArgumentError(f"--output: {output} is a folder, a file is to be written there")
         if bool(self.text) == (source is not None):
             raise ArgumentError("give either texts or --input")
         unread = ("format", "text_column", "pair_column", "id_column", "keep") if self.text else ()

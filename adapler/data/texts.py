@@ -22,6 +22,7 @@ from adapler.data.text_formats import (
     ParquetRows,
     Record,
     is_text,
+    json_object,
     read_json_lines,
     read_lines,
     table_records,
@@ -91,9 +92,11 @@ class TextSource:
     missing: set[str] = field(default_factory=set)
     types: dict[str, str] = field(default_factory=dict)
     _share: Callable[[], float | None] = field(default=lambda: None, repr=False)
+    _guessed: bool = field(default=False, repr=False)  # standard input is taken for plain lines
     _single: bool = field(default=False, repr=False)  # the first row has `text_a` alone: so must all others
 
     def __post_init__(self) -> None:
+        self._guessed = self.path == STDIN and self.format is None
         self.format = _format_of(self.path, self.format)
         self.missing.update(name for name in (self.id_column, *self.keep) if name is not None)
 
@@ -130,6 +133,11 @@ class TextSource:
                 self._check(header)
                 self._name_columns(header)
             for record in records:
+                if self._guessed and record.number == 1 and _is_json_object((record.fields or {}).get("text", "")):
+                    raise DataError(
+                        "stdin: its first line is a JSON object (--format jsonl reads its fields, --format lines takes "
+                        "the line itself for the text)"
+                    )
                 yield self._row(record)
 
     @contextmanager
@@ -236,6 +244,13 @@ def _format_of(path: Path, asked: str | None) -> str:
             f"--format takes {', '.join(FORMATS)}"
         )
     return found
+
+
+def _is_json_object(line: str) -> bool:
+    try:
+        return bool(json_object(line))
+    except DataError:
+        return False
 
 
 def _fault(fields: dict[str, Any], name: str) -> str | None:

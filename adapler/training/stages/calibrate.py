@@ -49,12 +49,12 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
     check_output_file(path)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
     checksum = weights_checksum(model)
-    model = model.for_inference(dtype=settings.execution.dtype)
-    print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels
     if labels != known:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
+    model = model.for_inference(dtype=settings.execution.dtype)
+    print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     print(f"note: {read}", file=sys.stderr)
     token_budget = settings.token_budget or token_budget_for(model.device)
     machine = machine_of(model)

@@ -134,6 +134,8 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
     Raises:
         ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
     """
+    if settings.limit is not None and split != "train":
+        raise ArgumentError(f"--limit: is of training rows, and only {split} is read here")
     own = settings.train_documents if split == "train" else None
     how = choose_encoding(
         recorded_encoding(model),

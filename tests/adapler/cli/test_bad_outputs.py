@@ -31,7 +31,12 @@ def test_outputs_that_are_something_else(
         assert "cannot be a folder" in refuse("export", "--model", model, "--output", path)
     folder = ["--output", tmp_path / "folder"]
     assert "folder is a folder" in refuse("evaluate", *task_options, "--model", model, *folder)
+    for command in ("evaluate", "calibrate"):
+        refused = refuse(command, *task_options, "--model", model, "--limit", "3")
+        assert "--limit: is of training rows, and only " in refused
     assert "folder is a folder" in refuse("predict", "x", "--model", model, *folder)
+    for name in (".", "..", "/"):
+        assert f"--output: {name} is a folder" in refuse("predict", "x", "--model", model, "--output", name)
     assert (tmp_path / "file").read_text() == "precious"
 
 

@@ -14,6 +14,7 @@ from adapler.bulk.classifier import Classifier
 from adapler.bulk.rows import FIELDS
 from adapler.bulk.store import Store
 from adapler.cli.parser import main
+from adapler.errors import run_command
 from tests.adapler.cli.predicting import FIRST, SECOND, Predict
 
 
@@ -89,6 +90,10 @@ def test_standard_input(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     (line,) = typed('{"text": "so dull", "id": "k"}', "--format", "jsonl")
     assert line.startswith("1\tk\t")
     assert len(typed("text,x\nso dull,1\n", "--format", "csv")) == 1
+    assert len(typed('{"text": "so dull"}', "--format", "lines")) == 1
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "so dull"}')))
+    assert run_command(main, ["predict", "--model", str(model), "--input", "-"]) == 2
+    assert capsys.readouterr().err.startswith("error: stdin: its first line is a JSON object (--format jsonl reads ")
 
 
 def test_shards_give_what_one_call_gives(rows_of: Predict) -> None:
