@@ -20,7 +20,6 @@ from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
 from adapler.errors import ArgumentError, DataError
 from adapler.long_texts import choose_encoding, recorded_encoding
-from adapler.outputs import check_output_file
 
 __all__ = ["Totals", "predict_file"]
 
@@ -65,8 +64,6 @@ def predict_file(settings: PredictSettings) -> Totals:
         DataError: not one row can be classified, or a bad row under --strict.
         WorkerError: a process or a cluster has ended.
     """
-    output = settings.writing.output
-    check_output_file(output)
     source = source_of(settings)
     run = _Run(settings, source)
     shards = read_shards(settings, source)

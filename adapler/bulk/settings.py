@@ -14,6 +14,7 @@ from adapler.bulk.store import errors_path
 from adapler.data.texts import STDIN
 from adapler.errors import ArgumentError
 from adapler.long_texts import Policy
+from adapler.outputs import check_output_file
 from adapler.precision import Dtype
 from adapler.training.settings import check_choices, check_numbers, option_name
 
@@ -184,8 +185,6 @@ class PredictSettings:
             if self.removal != "hard":
                 raise ArgumentError(f"{option_name(name)}: --removal {self.removal} drops no tokens")
         source, output = self.files.input, self.writing.output
-        if output is not None and (not output.name or output.is_dir()):
-            raise ArgumentError(f"--output: {output} is a folder, a file is to be written there")
         if bool(self.text) == (source is not None):
             raise ArgumentError("give either texts or --input")
         unread = ("format", "text_column", "pair_column", "id_column", "keep") if self.text else ()
@@ -199,6 +198,7 @@ class PredictSettings:
                     raise ArgumentError(f"{option_name(name)}: only with {needed}")
         if source == STDIN and self.work.engine == "ray":
             raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
+        check_output_file(output)
         if source is not None and output is not None and source != STDIN:
             _check_input_stays(source, output)
 

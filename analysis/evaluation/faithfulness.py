@@ -209,14 +209,11 @@ def version_logits(
 
     forward: (model, batch) -> (B, C); it decides whether the classifier or the AdapLeR model is asked.
     """
-    types = window.token_type_ids
-    # the tokens behind the document's last one, a [SEP] or a query, are in every version
-    behind = len(window) - 1 - int(np.flatnonzero(~window.special)[-1]) if (~window.special).any() else 0
     device = next(model.parameters()).device
     found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
     for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.token_budget):
         batch = collate(
-            [_version(inputs[i], types, behind, name=f"{window.id}~{i}") for i in indices],
+            [_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices],
             pad_token_id=tokenizer.pad_token_id or 0,
             device=device,
             threshold_scale=settings.threshold_scale,
@@ -228,15 +225,18 @@ def version_logits(
     return np.array(found)
 
 
-def version_types(types: NDArray[np.int64], length: int, *, behind: int) -> NDArray[np.int64]:
+def version_types(types: NDArray[np.int64], content: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
     """(length,) token types of a version: what is left of the document is the first segment.
 
-    types: (n,) of the whole input. behind: tokens after the document's last one.
+    types: (n,) of the whole input. content: (n,) the document's tokens; those behind the last one, a [SEP] or a query,
+    are in every version.
     """
+    behind = len(types) - 1 - int(np.flatnonzero(content)[-1]) if content.any() else 0
     return np.concatenate([np.full(length - behind, types[0]), types[len(types) - behind :]])
 
 
-def _version(ids: NDArray[np.int64], types: NDArray[np.int64] | None, behind: int, *, name: str) -> Window:
-    types = None if types is None else version_types(types, len(ids), behind=behind)
+def _version(window: Window, ids: NDArray[np.int64], *, name: str) -> Window:
+    types = window.token_type_ids
+    types = None if types is None else version_types(types, ~window.special, length=len(ids))
     nothing = np.full(len(ids), SPECIAL)
     return Window(name, name, ids, types, nothing, np.zeros(len(ids), dtype=bool))

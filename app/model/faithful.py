@@ -39,7 +39,6 @@ def table(
     }
     ids, types = read["input_ids"], read.get("token_type_ids")
     content = trace.words >= 0
-    behind = len(ids) - 1 - int(np.flatnonzero(content)[-1]) if content.any() else 0
 
     def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         rows = []
@@ -48,7 +47,7 @@ def table(
             for one in chosen:
                 one["attention_mask"] = [1] * len(one["input_ids"])
                 if types is not None:
-                    one["token_type_ids"] = version_types(types, len(one["input_ids"]), behind=behind).tolist()
+                    one["token_type_ids"] = version_types(types, content, length=len(one["input_ids"])).tolist()
             batch = pad_rows(chosen, pad_token_id=tokenizer.pad_token_id, device=model.device)
             rows.append(model(**batch, removal="none").logits.double().softmax(-1).cpu().numpy())
         return np.concatenate(rows)
