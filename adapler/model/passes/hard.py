@@ -111,15 +111,15 @@ def _drop(policy: Policy, view: LayerView, row: _Row, found: _Found, *, scale: f
     scores = policy.score(view)  # (T,)
     bar = scores.new_zeros(len(row.sequence)) if scale == 0 else policy.bar(view, scores, scale=scale)  # (B,)
     found.scores(view.index, row, scores, bar)
-    hidden = view.hidden[None]
     if scale == 0 and fate is None:  # no score is below the bar
-        return hidden
+        return view.hidden[None]
     kept = stays(scores, bar, row=row.packed)
     if fate is not None:
         forced = fate.flatten()[row.place]  # (T,)
         kept = ((kept & (forced >= 0)) | (forced > 0)).index_fill(0, row.segments.first, True)
     chosen = kept.nonzero()[:, 0]
-    return hidden if len(chosen) == len(kept) else hidden.index_select(1, row.select(chosen))
+    hidden = view.hidden if len(chosen) == len(kept) else view.hidden.index_select(0, row.select(chosen))  # (n, D)
+    return hidden[None]
 
 
 def hard_pass(

@@ -55,14 +55,12 @@ class ContextualPredictor(Predictor):
         units, whole = self._read(hidden, row)  # (T, H), (B, H)
         # Where there is no neighbour, the index is that of a row of zeros.
         around = pad(row.weighted(units), (0, 0, 0, 1))  # (T + 1, H)
-        found = row.neighbours(NEIGHBOURS)  # (T, K)
-        scores: list[Tensor] = []
-        for part, owner, near in zip(pieces(units), pieces(row.segments.owner), pieces(found), strict=True):
-            # `index_select` takes rows in half the time of an index, and its gradient in a tenth of `embedding`'s.
-            neighbours = around.index_select(0, near.flatten()).view(-1, near.shape[1] * around.shape[1])  # (t, K H)
-            seen = part + whole.index_select(0, owner) + self.near(neighbours)  # (t, H)
-            scores.append(self.score(self.activation(seen)).squeeze(-1))
-        return joined(scores)  # (T,)
+        near = row.neighbours(NEIGHBOURS)  # (T, K)
+        # `index_select` takes rows in half the time of an index, and its gradient in a tenth of `embedding`'s.
+        neighbours = around.index_select(0, near.flatten()).view(-1, near.shape[1] * around.shape[1])  # (T, K H)
+        seen = units + whole.index_select(0, row.segments.owner) + self.near(neighbours)  # (T, H)
+        scores: Tensor = self.score(self.activation(seen)).squeeze(-1)  # (T,)
+        return scores
 
     def _read(self, hidden: Tensor, row: PackedRow) -> tuple[Tensor, Tensor]:
         """What depends on the states: u (T, H) of each token, and (B, H) of each text's mean.
