@@ -70,7 +70,8 @@ def run(settings: RunSettings) -> pd.DataFrame:
 
     Returns:
         The trade-off: a row for each phi or other budget, with scores and speedups on validation and, where the task
-        has it, test, in float32. Without rows in processes other than the main one.
+        has it, test, in float32, and the model's folder. Without rows in processes other than the main one. The file
+        `tradeoff.csv` has the rows of earlier runs in the same folder too.
 
     Raises:
         ArgumentError, DataError, CheckpointError, TrainingError: see the stages.
@@ -237,14 +238,27 @@ def _evaluate(folder: Path, prepared: Prepared, judge: Callable[..., dict[str, A
         print(f"{title.replace('-', ' ', 1)}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
         row |= {f"{split}_{prepared.metric(split)}": hard["score"], f"{split}_speedup": hard["speedup"]}
-    return row
+    return row | {"model": folder.name}
+
+
+def _with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The rows, after those of earlier runs in this folder with other budgets, whose models are still there."""
+    try:
+        earlier = pd.read_csv(path)
+        names = earlier["model"].astype(str)
+    except (OSError, ValueError, KeyError):  # none yet, no table, or one of a version that did not name the models
+        return table
+    others = [name not in set(table["model"]) and (path.parent / name / RECORD).is_file() for name in names]
+    return pd.concat([earlier[others], table], ignore_index=True) if any(others) else table
 
 
 def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared, *, started: float) -> None:
     mode, output = _mode(settings.objectives[0]), Path(settings.output)
     if settings.other_policy:
         mode = f"-{settings.policies[0].policy}"
-    with replacing(output / f"tradeoff{mode}.csv") as partial:
+    path = output / f"tradeoff{mode}.csv"
+    table = _with_earlier(table, path)
+    with replacing(path) as partial:
         table.to_csv(partial, index=False)
     identity = identity_of(
         "run",
@@ -255,7 +269,8 @@ def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared,
         encoding=prepared.encoding,
     )
     points = "points" if settings.other_policy else "phi"
-    record = record_of(identity, started=started, **{points: table.to_dict("records")})
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    record = record_of(identity, started=started, **{points: rows})
     write_record(output / f"run{mode}.json", record)
     print(table.to_string(index=False))
 

@@ -153,6 +153,14 @@ def test_several_budgets(run_copy: Path, task_folder: Path, tiny_classifier_fold
     assert table["validation_speedup"][0] > table["validation_speedup"][1] > 1
     with pytest.raises(ArgumentError, match=r"^--keep: a value is given twice"):
         main([*words, "--keep", "0.4", "0.4"])
+    # Another budget later, in the same folder: the rows of models that are still there stay.
+    shutil.rmtree(run_copy / table["model"][1])
+    assert main([*words, "--keep", "0.6", "--seed", "42"]) == 0
+    again = pd.read_csv(run_copy / "tradeoff-random_topk.csv")
+    assert again["keep"].tolist() == [0.4, 0.6]
+    pd.testing.assert_series_equal(again.iloc[0], table.iloc[0])
+    points = json.loads((run_copy / "run-random_topk.json").read_text())["points"]
+    assert [(point["model"], point["policy_weight"]) for point in points] == [(name, None) for name in again["model"]]
 
 
 def test_epochs_that_are_asked_for_are_not_replaced_by_steps(
