@@ -93,7 +93,7 @@ class TextSource:
     types: dict[str, str] = field(default_factory=dict)
     _share: Callable[[], float | None] = field(default=lambda: None, repr=False)
     _guessed: bool = field(default=False, repr=False)  # standard input is taken for plain lines
-    _single: bool = field(default=False, repr=False)  # the first row has `text_a` alone: so must all others
+    _single: bool = field(default=False, repr=False)  # the first row has no `text_b`: so must all others
 
     def __post_init__(self) -> None:
         self._guessed = self.path == STDIN and self.format is None
@@ -182,10 +182,15 @@ class TextSource:
                     f"{self.path}: has no column 'text' or 'text_a', only {_listed(columns)}{hint} "
                     "(--text-column names another)"
                 )
-            self.text_column = name
-            if name == "text_a" and self.pair_column is None:
+            if self.pair_column is None:
+                if "text_b" in there and name == "text":
+                    raise DataError(
+                        f"{self.name}: has 'text' and 'text_b' (--text-column text reads the first alone, "
+                        "--pair-column text_b both; by themselves the texts of a pair are 'text_a' and 'text_b')"
+                    )
                 self.pair_column = "text_b" if "text_b" in there else None
                 self._single = self.pair_column is None
+            self.text_column = name
         return True
 
     def _row(self, record: Record) -> TextRow:

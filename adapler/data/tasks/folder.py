@@ -183,6 +183,8 @@ def _find_columns(row: dict[str, Any], where: str) -> tuple[str, ...]:
     if "text_a" in row:
         return ("text_a", "text_b") if "text_b" in row else ("text_a",)
     if "text" in row:
+        if "text_b" in row:
+            raise DataError(f"{where}: has 'text' and 'text_b'; the texts of a pair are 'text_a' and 'text_b'")
         return ("text_a",)
     if "tokens" in row:
         return ("words",)
@@ -225,6 +227,8 @@ def _read_rows(
         identifier = _id_of(row, split, number)
         hashes.append(hash(identifier))
         values = {column: _value_of(row, column, where) for column in columns}
+        if columns == ("text_a",) and row.get("text_b") is not None:
+            raise DataError(f"{where}: has a 'text_b', and the first row has none")
         if unlabelled and row.get("label") is not None:
             raise DataError(f"{where}: has a 'label', and the rows before it have none")
         label = NO_LABEL if unlabelled else _index_of(row, where, indices=indices, labels=labels)

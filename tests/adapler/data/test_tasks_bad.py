@@ -33,6 +33,11 @@ from tests.adapler.data.folders import Rows, task_folder, texts
             [{"text_a": "x", "text_b": "y", "label": 0}, {"text_a": "x", "label": 0}],
             r":2: field 'text_b' must be",
         ),
+        ([{"text": "x", "text_b": "y", "label": 0}], r":1: has 'text' and 'text_b'; the texts of a pair are 'text_a'"),
+        (
+            [{"text_a": "x", "label": 0}, {"text_a": "x", "text_b": "y", "label": 0}],
+            r":2: has a 'text_b', and the first row has none",
+        ),
         ([{"text": ["x"], "label": 0}], r":1: field 'text' must be a string, found \['x'\]"),
         (
             [{"sentence": "x", "label": 0}],

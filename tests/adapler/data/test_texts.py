@@ -34,6 +34,21 @@ def test_a_second_text_that_the_first_row_has_not_makes_a_bad_row(tmp_path: Path
     assert pairs == [None, ("so", "dull"), None, None]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_text_beside_a_second_text_of_another_name_is_not_read_alone(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text('{"text": "fun", "text_b": "dull"}' if path.suffix == ".jsonl" else "text,text_b\nfun,dull\n")
+    with pytest.raises(DataError, match=rf"{name}: has 'text' and 'text_b' \(--text-column text reads the first alone"):
+        list(TextSource(path).rows())
+    (row,) = TextSource(path, text_column="text").rows()
+    assert row.text == "fun"
+    (row,) = TextSource(path, pair_column="text_b").rows()
+    assert row.text == ("fun", "dull")
+    later = tmp_path / "later.jsonl"
+    later.write_text('{"text": "fun"}\n{"text": "fun", "text_b": "dull"}\n')
+    assert [row.text for row in TextSource(later).rows()] == ["fun", None]
+
+
 def test_a_parquet_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array(["fun"]), pa.array(["dull"])], names=["text", "text"]), path)
