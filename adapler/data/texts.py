@@ -117,7 +117,8 @@ class TextSource:
         """Every row, good and bad, in order.
 
         Raises:
-            DataError: no such file, a file that is not of its format, or no column of texts in the header.
+            DataError: no such file, a file that is not of its format, or no column of texts in the header;
+                a `text_b` beside a `text`.
             ArgumentError: a column asked for that is not in the header.
         """
         with self._open() as stream:

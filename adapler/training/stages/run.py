@@ -248,8 +248,8 @@ def _with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         names = earlier["model"].astype(str)
     except (OSError, ValueError, KeyError):  # none yet, no table, or one of a version that did not name the models
         return table
-    others = [name not in set(table["model"]) and (path.parent / name / RECORD).is_file() for name in names]
-    return pd.concat([earlier[others], table], ignore_index=True) if any(others) else table
+    others = ~names.isin(table["model"]) & names.map(lambda name: (path.parent / name / RECORD).is_file())
+    return pd.concat([earlier[others], table], ignore_index=True) if others.any() else table
 
 
 def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared, *, started: float) -> None:
