@@ -15,8 +15,11 @@ from __future__ import annotations
 import errno
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -66,16 +69,42 @@ def is_number(value: Any, *, whole: bool = False) -> bool:
     return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what ends other processes or removes half-written files after Ctrl-C does so after `kill`, too."""
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Within it the first SIGTERM raises _Terminated and a second one ends the process at once."""
+
+    def terminate(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Runs a command's `main` and turns a user's error into one line on stderr.
 
-    Returns `main`'s own exit code, 2 after an error, 130 after Ctrl-C and 141 when the reader of stdout left
-    (`adapler data stats ... | head`).
+    Returns `main`'s own exit code, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM (`kill`) and 141 when the
+    reader of stdout left (`adapler data stats ... | head`).
     """
     try:
-        return main(argv)
+        with _terminating():
+            return main(argv)
     except AdapLeRError as error:
         return _report(str(error))
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

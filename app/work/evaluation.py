@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -72,5 +71,4 @@ def _save(report: RationaleReport, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves the temporary folder on the way out
     sys.exit(run_command(main))

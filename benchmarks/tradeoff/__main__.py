@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from adapler.errors import ArgumentError, run_command
 from benchmarks.tradeoff.plan import Settings, plan, table_of
@@ -129,7 +127,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plan:
         print(table_of(plan(settings, read_records(settings.output)), workers=settings.jobs))
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: the runs are ended, too
     with locked(settings.runs) as lock:
         found = collect_leftovers(settings)
         if found:
@@ -141,10 +138,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -3,6 +3,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +73,27 @@ def test_a_reader_that_left_is_not_an_error(
         stream.write("what Python flushes at exit")
     assert (tmp_path / "stdout").read_text() == "", "it goes nowhere, instead of raising once more"
     assert capsys.readouterr().err == ""
+
+
+def test_kill_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def main(_: Sequence[str] | None) -> int:
+        with replacing(tmp_path / "model") as partial:
+            partial.mkdir()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        return 0
+
+    assert run_command(main) == 143
+    assert capsys.readouterr().err == "terminated\n"
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_run_command_beside_the_main_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(run_command, raising(DataError("no"))).result() == 2
+    assert capsys.readouterr().err == "error: no\n"
 
 
 def test_run_command_passes_arguments_and_code() -> None:
