@@ -114,7 +114,7 @@ def measure(
         metric: "accuracy" or "f1".
         grid: where the curve ends; default Grid().
         token_budget: padded tokens in a batch.
-        timed_single: rows, drawn with the seed, that are timed one by one.
+        timed_single: examples, drawn with the seed, that are timed one by one, each with all its windows.
         level, resamples: of the intervals.
         seed: of all draws.
         say: is called with a line for each scale.
@@ -135,8 +135,9 @@ def measure(
     owners = [str(row["example_id"]) for row in rows]
     gold = dict(zip(owners, (int(row["labels"]) for row in rows), strict=True))
     windows = Counter(owners)  # of each example
-    drawn = np.random.default_rng(seed).permutation(len(rows))[:timed_single]
-    single = [rows[number] for number in drawn]
+    names = list(windows)
+    drawn = {names[number] for number in np.random.default_rng(seed).permutation(len(names))[:timed_single]}
+    single = [row for row, owner in zip(rows, owners, strict=True) if owner in drawn]  # all windows of those drawn
 
     def run_over_rows(**options: Any) -> _Pass:
         start = time.perf_counter()
@@ -155,7 +156,7 @@ def measure(
             score_parts(logits.argmax(-1).numpy(), labels, metric=metric),
             mean[:, 0].numpy() * counts,
             1000 * (middle - start) / len(examples),
-            1000 * (end - middle) / len(single),
+            1000 * (end - middle) / len(drawn),
         )
 
     # The first call also sets things up, so it is not timed.
@@ -208,7 +209,7 @@ def measure(
                 break
             passes[scale] = one = passes[scale].quicker(run_over_rows(removal="hard", threshold_scale=scale))
             say(f"threshold_scale {scale:g}, timed again: {one.milliseconds:.1f} ms a text")
-    return _summarised(none, passes, level=level, resamples=resamples, seed=seed, timed_single=len(single))
+    return _summarised(none, passes, level=level, resamples=resamples, seed=seed, timed_single=len(drawn))
 
 
 def score_parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:

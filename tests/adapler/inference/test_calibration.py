@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from adapler import ArgumentError, DataError
+from adapler.inference import calibration
 from adapler.inference.calibration import CLOSE, Grid, curve_table, measure, ratio_of, score_parts
 from adapler.inference.evaluation import evaluate_rows
 from adapler.inference.metrics import score_predictions
@@ -124,6 +125,20 @@ def test_the_table_has_a_line_for_each_scale() -> None:
     found = quick(tiny_adapler(), many(6), grid=Grid(points=4))
     lines = curve_table(found.none, found.points, metric="accuracy").splitlines()
     assert len(lines) == 2 + len(found.points) and "drop [interval]" in lines[0] and "none" in lines[1]
+
+
+def test_a_text_is_timed_with_all_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = many(12, examples=3)
+    sizes: list[int] = []
+    original = calibration.predict_rows
+
+    def counted(model: Any, rows: Any, **options: Any) -> Any:
+        sizes.append(len(rows) if options.get("token_budget") == 1 else 0)
+        return original(model, rows, **options)
+
+    monkeypatch.setattr(calibration, "predict_rows", counted)
+    found = quick(tiny_adapler(spread=0.1), data, timed_single=2, grid=Grid(points=2))
+    assert set(sizes) == {0, 8} and found.timed_single == 2, "four windows of each of two texts"
 
 
 def test_errors() -> None:
