@@ -120,19 +120,22 @@ def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[st
         hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or is no object.
     """
-    path = _record_of(name_or_path, hub)
+    path = run_path(name_or_path, **hub)
     if path is None:
         return None, {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
-    return path, record if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path}: a JSON object is expected, found {type(record).__name__}")
+    return path, record
 
 
-def _record_of(name_or_path: str | Path, hub: dict[str, Any]) -> Path | None:
+def run_path(name_or_path: str | Path, **hub: Any) -> Path | None:
+    """Where run.json of a model is, for the arguments of `read_run`; None where there is none."""
     if Path(name_or_path).exists():
         path = Path(name_or_path) / (hub.get("subfolder") or "") / RUN
         return path if path.is_file() else None

@@ -24,6 +24,7 @@ class Attached:
         self._hub: dict[str, Any] = {}
         self._checked: tuple[Any, ...] | None = None  # the state of the weights whose checksum was right
         self._told = ""
+        self._read: tuple[Path, int] | None = None  # the file, and when it was written
 
     @classmethod
     def beside(cls, name_or_path: str | Path, **arguments: Any) -> Attached:
@@ -41,12 +42,13 @@ class Attached:
             ArgumentError: there is none, or the model has other weights.
             CheckpointError: it is damaged.
         """
-        if self._calibration is None:
+        if self._calibration is None or self._measured_anew():
             path = self._path()
             if path is None:
                 command = f"adapler calibrate --model {self._name or 'MODEL'} --task TASK"
                 raise ArgumentError(f"no calibration is stored with this model; `{command}` makes one")
-            self._calibration = read_calibration(path)
+            self._calibration, self._checked = read_calibration(path), None
+            self._read = (path, path.stat().st_mtime_ns)
         # Writing into a parameter raises its version, and to replace it changes where it lies. What is written through
         # `.data` raises none: the few numbers beside the backbone's, thresholds above all, are looked at themselves.
         places = tuple((parameter.data_ptr(), parameter._version) for parameter in model.parameters())
@@ -78,6 +80,12 @@ class Attached:
                 if note is not None:
                     print(f"note: {note}", file=sys.stderr)
         return choice.threshold_scale
+
+    def _measured_anew(self) -> bool:
+        """Whether the file that was read is another one now."""
+        if self._read is None or not self._read[0].is_file():
+            return False
+        return self._read[0].stat().st_mtime_ns != self._read[1]
 
     def _path(self) -> Path | None:
         if self._name is None:

@@ -46,9 +46,12 @@ class Calibrated:
         """
         return self.calibration.choose(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
 
-    def announce_scale(self, **target: float) -> float:
-        """The scale of `choose_scale`; what is to be expected of it goes to stderr, once for the same target."""
-        return self._attached.announce(self.choose_scale(**target), machine_of(self))
+    def announce_scale(self, *, runs: Any = None, **target: float) -> float:
+        """The scale of `choose_scale`; what is to be expected of it goes to stderr, once for the same target.
+
+        `runs` is what will compute, where that is a copy in another number format.
+        """
+        return self._attached.announce(self.choose_scale(**target), machine_of(self if runs is None else runs))
 
     def look_for_calibration(self, name_or_path: str | Path, **arguments: Any) -> None:
         """Remember where the model comes from; the calibration there is read when a target is asked for."""

@@ -89,8 +89,7 @@ class Classifier:
         self.model = loaded.for_inference(dtype=job.dtype)
         self.tokenizer = load_tokenizer(job.model, words=False)
         self.tokenizer.truncation_side = "left" if job.encoding.long_documents == "last" else "right"
-        self.limit = max_positions(self.model.backbone.config)
-        job.encoding.length_within(self.limit)  # said before any row is read
+        job.encoding.length_within(max_positions(self.model.backbone.config))  # said before any row is read
         config = self.model.config
         self.labels = [str(config.id2label[index]) for index in range(config.num_labels)]
         self.device, self.dtype = where.type, choose_dtype(job.dtype, where)
@@ -133,7 +132,7 @@ class Classifier:
         if not texts:
             return EncodedTexts([], None)
         columns = list(zip(*texts, strict=True)) if isinstance(texts[0], tuple) else [texts]
-        return encode_texts(columns, self.tokenizer, self.job.encoding, limit=self.limit)
+        return encode_texts(columns, self.tokenizer, self.job.encoding, config=self.model.backbone.config)
 
     @torch.inference_mode()
     def _forward(self, rows: list[dict[str, Any]]) -> _Batch:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, CheckpointError, is_number
 from adapler.files import replacing
+from adapler.long_texts import RUN, read_run
 from adapler.model.configuration import ETA_MAX, ETA_MIN
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
@@ -37,14 +38,24 @@ def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
         adapler.eta.copy_(scaled)
 
 
-def record_of_copy(record: Path, *, threshold_scale: float) -> str:
-    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well."""
-    text = record.read_text(encoding="utf-8")
+def record_of_copy(record: Path, *, threshold_scale: float) -> str | None:
+    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well.
+
+    None where there is no such file.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if not record.is_file():
+        return None
+    _, content = read_run(record.parent)
+    before = content.get("threshold_scale", 1.0)
+    if not is_number(before) or before <= 0:
+        raise CheckpointError(f"{record}: 'threshold_scale' must be a number above 0, found {repr(before)[:80]}")
     if threshold_scale == 1:
-        return text
-    content = json.loads(text)
-    scale = content.get("threshold_scale", 1.0) * threshold_scale
-    return json.dumps({**content, "threshold_scale": scale}, indent=2, ensure_ascii=False) + "\n"
+        return record.read_text(encoding="utf-8")
+    scaled = {**content, "threshold_scale": before * threshold_scale}
+    return json.dumps(scaled, indent=2, ensure_ascii=False) + "\n"
 
 
 def export(
@@ -61,7 +72,11 @@ def export(
     predictors trained anew on the same backbone replace a small file only. `record`, a run.json, is copied if it is
     there, with `threshold_scale` if eta was multiplied by one, and so is the model's calibration, unless the weights
     have changed. Returns the size of the weights in bytes.
+
+    Raises:
+        CheckpointError: the record is damaged.
     """
+    recorded = record_of_copy(record, threshold_scale=threshold_scale)
     shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
     for name, tensor in adapler.state_dict().items():
         of_backbone = name.startswith("backbone.")
@@ -80,9 +95,8 @@ def export(
             save_file(weights, partial / shard, metadata={"format": "pt"})
         (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         tokenizer.save_pretrained(partial)
-        if record.is_file():
-            text = record_of_copy(record, threshold_scale=threshold_scale)
-            (partial / "run.json").write_text(text, encoding="utf-8")
+        if recorded is not None:
+            (partial / RUN).write_text(recorded, encoding="utf-8")
         kept = all(
             torch.equal(shards[index["weight_map"][name]][name].to(tensor.dtype), tensor)
             for name, tensor in adapler.state_dict().items()

@@ -178,9 +178,11 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Save the model, see transformers, and its calibration, unless the weights have changed since."""
+        """Save the model, see transformers, its calibration, unless the weights have changed since, and run.json."""
         super().save_pretrained(save_directory, *args, **kwargs)
-        self.save_calibration(Path(save_directory))
+        if args[0] if args else kwargs.get("is_main_process", True):
+            self.save_calibration(Path(save_directory))
+            self.save_origin(Path(save_directory))
 
     @property
     def removal_policy(self) -> Policy:

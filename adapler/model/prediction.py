@@ -17,7 +17,8 @@ from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.encoding import encode
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
-from adapler.long_texts import Encoding, choose_encoding, recorded_encoding
+from adapler.files import replacing
+from adapler.long_texts import RUN, Encoding, choose_encoding, recorded_encoding, run_path
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.inference_copy import inference_copy
@@ -84,20 +85,20 @@ class EncodedTexts:
     owners: list[int] | None
 
 
-def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Encoding, *, limit: int) -> EncodedTexts:
+def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Encoding, *, config: Any) -> EncodedTexts:
     """Token ids of texts, or of pairs; what is too long is cut, or becomes several windows.
 
     Args:
         columns: the texts; of pairs, the first ones and the second ones.
         tokenizer: a fast one, left as it was.
         encoding: how, see `adapler.long_texts`.
-        limit: the wordpieces that the model reads.
+        config: the backbone's.
 
     Raises:
-        ArgumentError: a length that the model does not have.
+        ArgumentError: a length that the model does not have, or a tokenizer with more wordpieces than it.
         DataError: a pair that leaves no room for windows.
     """
-    length = encoding.length_within(limit)
+    length = encoding.length_within(max_positions(config))
     if encoding.long_documents != "windows":
         side = "left" if encoding.long_documents == "last" else "right"
         if tokenizer.truncation_side != side:
@@ -106,7 +107,9 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         encoded = tokenizer(*map(list, columns), truncation=True, max_length=length)
         names = list(encoded)
         values = zip(*(encoded[name] for name in names), strict=True)
-        return EncodedTexts([dict(zip(names, row, strict=True)) for row in values], None)
+        rows = [dict(zip(names, row, strict=True)) for row in values]
+        _check_ids(rows, config)
+        return EncodedTexts(rows, None)
     from datasets import Dataset  # for windows only: it needs 90 MB
 
     used = ("text_a", "text_b")[: len(columns)]
@@ -120,7 +123,17 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         stride=encoding.stride,
         progress=False,
     )
-    return EncodedTexts(windows.to_list(), list(map(int, windows["example_id"])))
+    rows = windows.to_list()
+    _check_ids(rows, config)
+    return EncodedTexts(rows, list(map(int, windows["example_id"])))
+
+
+def _check_ids(rows: Sequence[dict[str, Any]], config: Any) -> None:
+    highest = max((max(row["input_ids"]) for row in rows), default=0)
+    if highest >= config.vocab_size:
+        raise ArgumentError(
+            f"tokenizer: gives the id {highest}, but the model has {config.vocab_size} wordpieces: it is another one's"
+        )
 
 
 @torch.inference_mode()
@@ -138,11 +151,11 @@ def predict_texts(
     """See AdapLeRForSequenceClassification.predict. Dimensions: n texts, W inputs, C labels, L layers."""
     texts = _listed(texts)
     columns = _columns_of(texts)
-    encoding, limit = encoding or Encoding(), max_positions(model.backbone.config)
-    encoding.length_within(limit)
+    encoding, config = encoding or Encoding(), model.backbone.config
+    encoding.length_within(max_positions(config))
     if not texts:
         return []
-    inputs = encode_texts(columns, tokenizer, encoding, limit=limit)
+    inputs = encode_texts(columns, tokenizer, encoding, config=config)
     rows, owners = inputs.rows, torch.tensor(range(len(texts)) if inputs.owners is None else inputs.owners)
     budget = token_budget_for(model.device) if token_budget is None else token_budget
     order: list[int] = []
@@ -202,11 +215,24 @@ class Predicts:
     announce_scale: Callable[..., float]
     _origin: tuple[str | Path, dict[str, Any]] | None = None  # where it was loaded from
     _recorded: Encoding | None = None  # what run.json there says, once it was read
+    _read = False
 
     def remember_origin(self, name_or_path: str | Path, **arguments: Any) -> None:
         """Where the model comes from, with the arguments of `from_pretrained`; run.json there is read by `encoding`."""
         names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
         self._origin = (name_or_path, {name: arguments[name] for name in names if name in arguments})
+
+    def save_origin(self, folder: Path) -> None:
+        """Copy run.json of where the model comes from beside a saved model, so that both read the same part of a text.
+
+        Without one, another model's that is there is removed: it says how that one was trained.
+        """
+        path = None if self._origin is None else run_path(self._origin[0], **self._origin[1])
+        if path is None:
+            (folder / RUN).unlink(missing_ok=True)
+        elif not (folder / RUN).exists() or not path.samefile(folder / RUN):
+            with replacing(folder / RUN) as partial:
+                partial.write_bytes(path.read_bytes())
 
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
@@ -220,8 +246,8 @@ class Predicts:
             ArgumentError: another policy, or a stride that is negative or without windows.
             CheckpointError: run.json is damaged.
         """
-        if self._origin is not None:
-            self._recorded, self._origin = recorded_encoding(self._origin[0], **self._origin[1]), None
+        if self._origin is not None and not self._read:
+            self._recorded, self._read = recorded_encoding(self._origin[0], **self._origin[1]), True
         return choose_encoding(self._recorded, max_length=max_length, long_documents=long_documents, stride=stride)
 
     def for_inference(self, *, dtype: str = "auto") -> Self:
@@ -268,12 +294,14 @@ class Predicts:
         target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
         if target is not None:
             refuse_beside_target(target[0], options)
-            options["threshold_scale"] = self.announce_scale(**dict([target]))
         if options.get("removal", "hard") not in ("hard", "none"):
             raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
         dtype = options.pop("dtype", None)
-        if dtype is not None:
-            return self.for_inference(dtype=dtype).predict(texts, tokenizer=tokenizer, **options)
+        runs = self if dtype is None else self.for_inference(dtype=dtype)
+        if target is not None:
+            options["threshold_scale"] = self.announce_scale(runs=runs, **dict([target]))
+        if runs is not self:
+            return runs.predict(texts, tokenizer=tokenizer, **options)
         how = {name: options.pop(name, None) for name in ("max_length", "long_documents", "stride")}
         options["encoding"] = self.encoding(**how)
         training = self.training

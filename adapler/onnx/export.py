@@ -60,9 +60,10 @@ def export_onnx(
 
     Raises:
         ArgumentError: a package of the extra `onnx` is missing, or the model's removal policy is not AdapLeR's.
-        CheckpointError: a graph does not give the model's logits; see `compare`.
+        CheckpointError: a graph does not give the model's logits, see `compare`, or the record is damaged.
     """
     _check_packages()
+    recorded = record_of_copy(record, threshold_scale=threshold_scale)
     if adapler.config.policy != "adapler":
         raise ArgumentError(f"--onnx: the policy of this model is {adapler.config.policy!r}; graphs are AdapLeR's only")
     import onnxruntime
@@ -88,13 +89,12 @@ def export_onnx(
                 differences[name] = float(abs(exact - rounded).max())
             sizes[name] = path.stat().st_size
         tokenizer.save_pretrained(partial)
-        description = _description(adapler, int8=int8, record=record)
+        description = _description(adapler, int8=int8, record=json.loads(recorded or "{}"))
         (partial / DESCRIPTION).write_text(
             json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        if record.is_file():
-            text = record_of_copy(record, threshold_scale=threshold_scale)
-            (partial / record.name).write_text(text, encoding="utf-8")
+        if recorded is not None:
+            (partial / record.name).write_text(recorded, encoding="utf-8")
         original.save_calibration(partial)
     return Exported(sizes, differences)
 
@@ -199,17 +199,16 @@ def _texts_to_check(config: Any) -> tuple[list[list[int]], list[list[int]] | Non
     return texts, [[int(place >= length // 2) for place in range(length)] for length in lengths]
 
 
-def _description(adapler: Any, *, int8: bool, record: Path) -> dict[str, Any]:
+def _description(adapler: Any, *, int8: bool, record: dict[str, Any]) -> dict[str, Any]:
     """adapler.json."""
     config = adapler.backbone.config
     types = ["token_type_ids"] if has_token_types(config) else []
-    recorded = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     return {
         "labels": [str(adapler.config.id2label[index]) for index in range(adapler.config.num_labels)],
         "backbone": config.model_type,
         "layers": adapler.num_layers,
         "max_length": families.max_positions(config),
-        "encoding": recorded.get("encoding"),
+        "encoding": record.get("encoding"),
         "precision": "int8" if int8 else "float32",
         "opset": OPSET,
         "graphs": {

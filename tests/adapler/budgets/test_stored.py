@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ def test_it_travels_with_the_model(saved: Path, tmp_path: Path, tiny_tokenizer: 
     assert loaded(saved, dtype=torch.bfloat16).choose_scale(speedup=2).threshold_scale == pytest.approx(1.0)
 
 
+def test_a_file_that_was_measured_anew_is_read_again(saved: Path) -> None:
+    model = loaded(saved)
+    assert model.calibration.none.score != 0.5
+    old = (saved / CALIBRATION).stat().st_mtime_ns
+    content = json.loads((saved / CALIBRATION).read_text())
+    content["none"]["score"] = 0.5
+    (saved / CALIBRATION).write_text(json.dumps(content))
+    os.utime(saved / CALIBRATION, ns=(old + 10**9, old + 10**9))
+    assert model.calibration.none.score == 0.5
+
+
 def test_export_takes_it_along_where_float16_is_exact(tmp_path: Path, tiny_tokenizer: Any) -> None:
     model = tiny_adapler()
     for name in ("rounded", "exact"):
@@ -144,5 +156,7 @@ def test_predict_takes_a_target(saved: Path, tiny_tokenizer: Any, capsys: pytest
     assert capsys.readouterr().err == "", "said once"
     model.predict(TEXTS, tokenizer=tiny_tokenizer, milliseconds=6)
     assert "note: the times were measured on another machine or in another way" in capsys.readouterr().err
+    model.predict(TEXTS, tokenizer=tiny_tokenizer, milliseconds=7, dtype="bfloat16")
+    assert ", bfloat16, " in capsys.readouterr().err, "what the copy computes in, not the model"
     with pytest.raises(ArgumentError, match="^max_drop and threshold_scale: only one"):
         model.predict(TEXTS, tokenizer=tiny_tokenizer, max_drop=0.01, threshold_scale=1.0)

@@ -112,6 +112,21 @@ def test_a_model_without_its_predictors(refuse: Refuse, run_folder: Path, task_f
         assert "model: no weights for 'eta' and 13 more" in refuse(*command, "--model", folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"half', "run.json: cannot be read ("),
+        ("[]", "run.json: a JSON object is expected, found list"),
+        ('{"threshold_scale": "x"}', "run.json: 'threshold_scale' must be a number above 0, found 'x'"),
+    ],
+)
+def test_a_damaged_record_is_not_copied(refuse: Refuse, run_folder: Path, tmp_path: Path, text: str, line: str) -> None:
+    folder = Path(shutil.copytree(run_folder / "phi-0.1-post-hoc", tmp_path / "model"))
+    (folder / "run.json").write_text(text, encoding="utf-8")
+    for options in ([], ["--threshold-scale", "0.9"], ["--onnx"]):
+        assert line in refuse("export", "--model", folder, "--output", "{out}", *options)
+
+
 def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_folder: Path, tmp_path: Path) -> None:
     evaluate = ["evaluate", "--model", run_folder / "phi-0.1-post-hoc", "--output", "{out}", "--task"]
     other = Path(shutil.copytree(task_folder, tmp_path / "other"))

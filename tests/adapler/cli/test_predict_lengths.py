@@ -110,6 +110,23 @@ def test_evaluate_and_calibrate_read_what_training_read(
     assert read("evaluate") == ((32, "truncate", None), longest)
 
 
+def test_a_saved_copy_reads_the_same_part_of_a_text(model: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    trained = AdapLeRForSequenceClassification.from_pretrained(with_encoding(model, tmp_path / "a", WINDOWS))
+    trained.save_pretrained(tmp_path / "b")
+    copy = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "b")
+    text = ["the film is a dull but good plot and the actor is fine"]
+    one, two = (found.predict(text, tokenizer=tokenizer)[0] for found in (trained, copy))
+    assert one == two and one.windows > 1
+    # A model that no record belongs to is not read by that of the model which was in the folder before.
+    trained.backbone.save_pretrained(tmp_path / "c")
+    other = AdapLeRForSequenceClassification.from_backbone(tmp_path / "c")
+    other.save_pretrained(tmp_path / "b")
+    assert not (tmp_path / "b" / "run.json").exists()
+    trained.save_pretrained(tmp_path / "a")
+    assert (tmp_path / "a" / "run.json").is_file(), "saved where it came from"
+
+
 @pytest.mark.parametrize(
     "encoding",
     [

@@ -44,6 +44,14 @@ def test_what_holds_no_texts(texts: Any, message: str, tiny_tokenizer: Any) -> N
         tiny_adapler().predict(texts, tokenizer=tiny_tokenizer)
 
 
+@pytest.mark.parametrize("how", [{}, {"long_documents": "windows", "max_length": 8}])
+def test_another_models_tokenizer(how: dict[str, Any], tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    model.backbone.config.vocab_size = 10
+    with pytest.raises(ArgumentError, match=r"^tokenizer: gives the id \d+, but the model has 10 wordpieces"):
+        model.predict(TEXTS, tokenizer=tiny_tokenizer, **how)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
