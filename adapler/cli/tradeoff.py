@@ -87,7 +87,7 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
             # Post-hoc training leaves the fine-tuned classifier as it was, so without removal it is the reference.
             known = result["none"]["score"] if reference is None and post_hoc else reference
             for hard in result["hard"]:
-                if split == "validation" and hard["threshold_scale"] == 1:
+                if split == "validation" and hard["threshold_scale"] == 1 and not _rescaled(record):
                     continue  # the selected epoch's row
                 figures = {"score": hard["score"], "speedup": hard["speedup"], "reference": known}
                 figures |= {"precision": result.get("precision"), "examples": result.get("examples")}
@@ -95,6 +95,12 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
                 yield {**common, **figures, "metric": result.get("metric", metric)}
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: a record without {error}; another version of this package wrote it") from error
+
+
+def _rescaled(record: dict[str, Any]) -> bool:
+    """Whether the thresholds of the folder's model are others than the selected epoch's."""
+    reached = record.get("reached") or {}
+    return bool(reached.get("factor", 1) != 1 or record.get("threshold_scale", 1) != 1)
 
 
 def _evaluations(path: Path, split: str) -> Iterator[dict[str, Any]]:

@@ -72,6 +72,16 @@ def test_the_table(tmp_path: Path) -> None:
     assert rows.loc["adapler", "speedup_padded"] == 6.0 and rows.loc["adapler", "qualified"] == 2
 
 
+def test_a_drop_is_between_the_same_seeds(tmp_path: Path) -> None:
+    worse = record("finetuned", tested={None: predicted(range(20))}, validation=[candidate(None, 0.9, 1.0)], seed=2)
+    first = [one for one in some_records() if one["seed"] == 1]
+    write(tmp_path / "out", [*first, worse])
+    table = table_rows(read_records(tmp_path / "out"), lambda task: predictions(tmp_path / "out", task))
+    rows = table.set_index("system")
+    assert rows.loc["finetuned", "score"] == pytest.approx(0.725) and rows.loc["adapler", "seeds"] == 1
+    assert rows.loc["adapler", "drop"] == pytest.approx(0.05), ".95 and .9 of seed 1"
+
+
 def test_results_are_written_and_their_numbers_are_those_of_the_records(tmp_path: Path) -> None:
     output = tmp_path / "out"
     write(output, [*some_records(), *some_records(task="mrpc", metric="f1")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from adapler.files import replacing
 from adapler.inference.evaluation import evaluation_table
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.policies.base import training_class
+from adapler.training.policies.settings import PolicySettings
 from adapler.training.records import (
     RECORD,
     identity_of,
@@ -241,15 +242,34 @@ def _evaluate(folder: Path, prepared: Prepared, judge: Callable[..., dict[str, A
     return row | {"model": folder.name}
 
 
+def _training_of(folder: Path) -> dict[str, Any] | None:
+    """How a model was trained but for its budget, by its record; None where there is none."""
+    if not (folder / RECORD).is_file():
+        return None
+    record = read_record(folder)
+    policy = {one.name: record.get(one.name) for one in fields(PolicySettings)} | {"policy_weight": None, "keep": None}
+    objectives = {**record.get("objectives", {}), "phi": None, "target_speedup": None}
+    return {**policy, "objectives": objectives, "settings": {**record["settings"], "device": None}}
+
+
 def _with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The rows, after those of earlier runs in this folder with other budgets, whose models are still there."""
+    """The rows, after those of earlier runs in this folder with other budgets, whose models are still there.
+
+    A model that was trained otherwise in more than its budget is no point of the same trade-off.
+    """
     try:
         earlier = pd.read_csv(path)
         names = earlier["model"].astype(str)
     except (OSError, ValueError, KeyError):  # none yet, no table, or one of a version that did not name the models
         return table
-    others = ~names.isin(table["model"]) & names.map(lambda name: (path.parent / name / RECORD).is_file())
-    return pd.concat([earlier[others], table], ignore_index=True) if others.any() else table
+    here = _training_of(path.parent / table["model"][0])
+    kept = []
+    for name in names:
+        found = _training_of(path.parent / name)
+        kept.append(name not in set(table["model"]) and found == here)
+        if found not in (None, here):
+            print(f"note: {path.name}: without {name}, which was trained with other settings")
+    return pd.concat([earlier[kept], table], ignore_index=True) if any(kept) else table
 
 
 def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared, *, started: float) -> None:

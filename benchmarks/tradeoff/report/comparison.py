@@ -86,7 +86,8 @@ def swap_test(a: Array, b: Array, *, swaps: int = SWAPS, seed: int = 0) -> float
 
 
 def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+    found = list(values)
+    return float(np.mean(found)) if found else math.nan
 
 
 def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.DataFrame) -> dict[str, Any]:
@@ -148,15 +149,22 @@ def faster(point: Operating, how: str) -> float:
 
 
 def table_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
-    """A row for each task, backbone and system; `drop` is the fine-tuned classifier's score minus the system's."""
-    rows = []
-    for (task, _, _), seeds in by_run(records).items():
+    """A row for each task, backbone and system; `drop` is the fine-tuned classifier's score minus the system's.
+
+    Over the seeds that both have; nan where they share none.
+    """
+    rows, scores = [], {}
+    for (task, backbone, system), seeds in by_run(records).items():
         chosen = [chosen_point(points, max_drop=points[0].record["max_drop"]) for points in seeds.values()]
         rows.append(row_of([point for point, _ in chosen], [good for _, good in chosen], predictions(task)))
+        found = (point.test["score"] for point, _ in chosen)
+        scores[task, backbone, system] = dict(zip(seeds, found, strict=True))
+    drops = []
+    for (task, backbone, _), own in scores.items():
+        plain = scores.get((task, backbone, FINETUNED), {})
+        drops.append(_mean(plain[seed] - own[seed] for seed in own if seed in plain))
     table = pd.DataFrame(rows)
-    plain = table[table["system"] == FINETUNED].set_index(["task", "backbone"])["score"]
-    own = pd.MultiIndex.from_frame(table[["task", "backbone"]])
-    table.insert(9, "drop", plain.reindex(own).to_numpy() - table["score"].to_numpy())
+    table.insert(9, "drop", drops)
     return table
 
 

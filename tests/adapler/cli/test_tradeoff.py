@@ -88,6 +88,14 @@ def test_epochs_and_scales_by_hand(tmp_path: Path) -> None:
     assert test["reference"][1] == 0.9
 
 
+@pytest.mark.parametrize("changed", [{"reached": {"factor": 1.6}}, {"threshold_scale": 0.95}])
+def test_rescaled_thresholds_are_not_the_selected_epochs(tmp_path: Path, changed: dict[str, Any]) -> None:
+    run = record(tmp_path / "run", freeze=True, **changed)
+    (run / "config.json").write_text('{"model_type": "adapler"}', encoding="utf-8")
+    evaluation(run / "scales.json", split="validation", none=0.85, s1=0.7)
+    assert tradeoff_table([run])["score"].tolist() == [0.5, 0.75, 0.7], "the model in the folder has a row of its own"
+
+
 def test_a_real_run(run_folder: Path, task_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Path(shutil.copytree(run_folder, tmp_path / "run"))
     evaluate = ["evaluate", "--task", str(task_folder), "--max-length", "16", "--split", "validation"]

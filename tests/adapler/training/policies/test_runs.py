@@ -145,7 +145,9 @@ def test_the_search_moves_r_and_becomes_a_configuration(
     assert list(model.policy.options.lengths) == last and not list(model.policy.parameters())
 
 
-def test_several_budgets(run_copy: Path, task_folder: Path, tiny_classifier_folder: Path) -> None:
+def test_several_budgets(
+    run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = arguments("random_topk", task_folder, tiny_classifier_folder, run_copy)
     assert main([*words, "--keep", "0.4", "0.8", "--seed", "42"]) == 0
     table = pd.read_csv(run_copy / "tradeoff-random_topk.csv")
@@ -161,6 +163,10 @@ def test_several_budgets(run_copy: Path, task_folder: Path, tiny_classifier_fold
     pd.testing.assert_series_equal(again.iloc[0], table.iloc[0])
     points = json.loads((run_copy / "run-random_topk.json").read_text())["points"]
     assert [(point["model"], point["policy_weight"]) for point in points] == [(name, None) for name in again["model"]]
+    # Trained otherwise, they are no points of one trade-off.
+    assert main([*words, "--keep", "0.7", "--batch-size", "4", "--seed", "42"]) == 0
+    assert pd.read_csv(run_copy / "tradeoff-random_topk.csv")["keep"].tolist() == [0.7]
+    assert f"without {again['model'][0]}, which was trained with other settings" in capsys.readouterr().out
 
 
 def test_epochs_that_are_asked_for_are_not_replaced_by_steps(
