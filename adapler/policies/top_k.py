@@ -94,17 +94,17 @@ class RandomTopK(TopK):
         """(T,) in [0, 1): the same for a token whatever else is in the batch."""
         segments, place = view.row.segments, view.row.place
         at = place - place[segments.first][segments.owner]  # (T,) place in the text, from 0
-        return _scrambled(at + _STRIDE * (view.index + 1) + _STRIDE**2 * self.options.seed)
+        return _scrambled(at + _STRIDE * (view.index + 1) + (_STRIDE**2 * self.options.seed & _MASK))
 
 
 _STRIDE = 1_000_003
+_MASK = 0xFFFFFFFF
 
 
 def _scrambled(numbers: Tensor) -> Tensor:
     """Whole numbers to numbers in [0, 1) that look random (the finaliser of MurmurHash3), float32."""
-    mask = 0xFFFFFFFF
-    x = numbers & mask
-    x = ((x ^ (x >> 16)) * 0x85EBCA6B) & mask
-    x = ((x ^ (x >> 13)) * 0xC2B2AE35) & mask
+    x = numbers & _MASK
+    x = ((x ^ (x >> 16)) * 0x85EBCA6B) & _MASK
+    x = ((x ^ (x >> 13)) * 0xC2B2AE35) & _MASK
     x = x ^ (x >> 16)
     return (x >> 8).float() / (1 << 24)

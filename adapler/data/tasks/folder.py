@@ -110,7 +110,7 @@ def _load(
         name=meta.get("name", name),
         labels=labels,
         columns=columns,
-        metric=_metric(meta, labels, tree.where("meta.json")),
+        metric=_metric(meta, labels, name=meta.get("name", name), where=tree.where("meta.json")),
         max_length=meta.get("max_length"),
         notes=notes,
     )
@@ -168,13 +168,17 @@ def _meta_labels(meta: dict[str, Any], where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _metric(meta: dict[str, Any], labels: tuple[str, ...], where: str) -> str:
-    name = meta.get("name", "")
+def _metric(meta: dict[str, Any], labels: tuple[str, ...], *, name: str, where: str) -> str:
     metric = meta.get("metric") or ("f1" if name == "mrpc" else "accuracy")  # as GLUE and the paper report MRPC
     if metric not in METRICS:
         raise DataError(f"{where}: 'metric' must be one of {', '.join(METRICS)}, found {excerpt(metric)}")
     if metric == "f1" and len(labels) != 2:
         raise DataError(f"{where}: 'metric' f1 is for two labels, the task has {len(labels)}")
+    if metric == "f1" and not meta.get("labels") and labels != ("0", "1"):
+        names = " and ".join(map(repr, labels))
+        raise DataError(
+            f"{where}: F1 is of the second label, so 'labels' must name them in order, found none for {names}"
+        )
     return str(metric)
 
 

@@ -83,7 +83,7 @@ def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
         name=corpus.name,
         labels=corpus.labels,
         columns=columns,
-        checksum=corpus.checksum,
+        checksum=corpus.checksum if "val" in corpus.splits else None,  # None: of the splits as they were drawn
         notes=notes,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,8 @@ def train(
     join_processes(device(settings.device))
     if objectives.freeze_backbone and _kind_of(model) == "encoder":
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
+    if _kind_of(model) == "adapler":
+        objectives = _with_predictors_of(model, objectives)
     if teacher is None and _kind_of(model) != "encoder":
         teacher = model
     read = teacher if objectives.distils and not objectives.freeze_backbone else None  # a frozen one teaches itself
@@ -249,6 +251,14 @@ def _kind_of(model: str | Path) -> str:
     if config.model_type == AdapLeRConfig.model_type:
         return "adapler"
     return "classifier" if is_fine_tuned(config) else "encoder"
+
+
+def _with_predictors_of(model: str | Path, objectives: Objectives) -> Objectives:
+    """With the kind and the width of a model's own predictors, where no others are asked for: the record names them."""
+    own = read_config(model)
+    wanted = {name: getattr(objectives, name) for name in ("predictor", "contribution_hidden_size")}
+    asked = {name: value for name, value in wanted.items() if value != getattr(Objectives, name)}
+    return replace(objectives, **{name: getattr(own, name) for name in wanted} | asked)
 
 
 def _start(

@@ -110,6 +110,8 @@ def test_an_eraser_corpus_is_a_task(tmp_path: Path) -> None:
         ("movies", folder),
     ]:
         assert load_task(path, data_dir=data_dir).checksum == task.checksum
+    other = load_task(folder, how=HoldOut(seed=1))
+    assert other.checksum != task.checksum, "another validation split is other data"
 
 
 def test_a_task_with_a_folder_of_notes_is_not_a_corpus(tmp_path: Path) -> None:

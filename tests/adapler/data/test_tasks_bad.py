@@ -97,6 +97,15 @@ def test_bad_meta(tmp_path: Path, meta: str, message: str) -> None:
         load_task(folder)
 
 
+@pytest.mark.parametrize(("name", "meta"), [("pairs", '{"metric": "f1"}'), ("any", '{"name": "mrpc"}'), ("mrpc", "{}")])
+def test_f1_needs_to_know_which_label_it_is_of(tmp_path: Path, name: str, meta: str) -> None:
+    rows = [{**row, "label": ("same", "other")[row["label"]]} for row in texts(20)]
+    folder = task_folder(tmp_path / name, {"train": rows}, None)
+    (folder / "meta.json").write_text(meta)
+    with pytest.raises(DataError, match="'labels' must name them in order, found none for 'other' and 'same'"):
+        load_task(folder)
+
+
 def test_neither_task_nor_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sst3: neither a task \(sst2, mrpc, .*movies\) nor an existing path"):
         load_task("sst3")

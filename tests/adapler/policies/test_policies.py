@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,14 @@ def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     half = AdapLeRForSequenceClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert all(parameter.dtype == torch.float32 for parameter in half.policy.parameters())
     assert run(half, batch).logits.isfinite().all()
+
+
+def test_any_seed_of_the_command_line_draws_tokens() -> None:
+    model, batch, kept = tiny_policy("random_topk", keep=0.5), random_batch([30]), []
+    for seed in (0, 1, 2**32 - 1):
+        model.policy.options = replace(model.policy.options, seed=seed)
+        kept.append(run(model, batch).retention_mask)
+    assert not torch.equal(kept[0], kept[1]) and not torch.equal(kept[1], kept[2])
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.cli.parser import main
@@ -40,6 +41,14 @@ def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: P
     first = json.loads((start / "run.json").read_text())
     assert record["start"] == "adapler" and first["start"] == "classifier" and record["model"] == start.name
     assert record["reference_score"] == json.loads((start / "evaluation-validation.json").read_text())["none"]["score"]
+
+    assert record["objectives"]["predictor"] == "mlp" and record["objectives"]["contribution_hidden_size"] == 32
+    wide = AdapLeRForSequenceClassification.from_backbone(run_folder / "finetuned", predictor="contextual")
+    wide.save_pretrained(tmp_path / "wide")
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "wide")
+    own = [str(tmp_path / "wide") if word == str(start) else word for word in train]
+    assert main([*own, "--output", str(tmp_path / "wider")]) == 0
+    assert json.loads((tmp_path / "wider" / "run.json").read_text())["objectives"]["predictor"] == "contextual"
 
     with pytest.raises(ArgumentError, match="^--contribution-hidden-size: 8, but the predictors of .* have 32$"):
         main([*train, "--contribution-hidden-size", "8", "--output", str(tmp_path / "other")])
