@@ -196,13 +196,19 @@ class _Run:
                     f"--input: {what} those {begin} to {begin + entry.rows - 1} that {name} was made from; "
                     "--restart begins anew"
                 )
+            if self.strict and entry.bad and self.store is not None:
+                raise DataError(self._shown_before(1)[0])
             self._count(entry, share_read=shard.share_read, own=False)
             self.missing = shard.missing
         if self.store is not None and entries:
             self.resumed = self.progress.rows
-            errors = self.store.first_errors(SHOWN_ERRORS) if self.progress.bad else []
-            self.shown = [f"{self._where(row['row'])}: {row['error']}" for row in errors]
+            self.shown = self._shown_before(SHOWN_ERRORS) if self.progress.bad else []
         return shards
+
+    def _shown_before(self, most: int) -> list[str]:
+        """The first rows without a prediction in what an earlier run did."""
+        errors = [] if self.store is None else self.store.first_errors(most)
+        return [f"{self._where(row['row'])}: {row['error']}" for row in errors]
 
     def _checked(self, shards: Iterator[Shard]) -> Iterator[Shard]:
         for shard in shards:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapler.cli.parser import main
-from adapler.errors import run_command
+from adapler.errors import DataError, run_command
 from tests.adapler.bulk.conftest import Stopped, stop_after
 
 Predict = Callable[..., bytes]
@@ -148,3 +148,11 @@ def test_the_notes_of_a_resumed_run_name_all_bad_rows(predict: Predict, capsys: 
     err = capsys.readouterr().err
     assert "16 rows were done by an earlier run" in err and "3 of 61 rows have no prediction" in err
     assert "texts.jsonl:8: not JSON" in err and "texts.jsonl:61: field 'text' must be a string" in err
+
+
+def test_strict_holds_for_what_an_earlier_run_did(predict: Predict) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 2)
+        predict()
+    with pytest.raises(DataError, match="texts.jsonl:8: not JSON"):
+        predict("--strict")
