@@ -41,6 +41,7 @@ from adapler.distributed import device
 from adapler.errors import ArgumentError, run_command
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
+from adapler.outputs import check_output_file
 from adapler.precision import choose_dtype, describe_dtype
 
 PACKED = "packed"
@@ -66,6 +67,26 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--compare-dtypes", action="store_true", help="agreement of bfloat16 with float32 instead of times")
     add("--output", type=Path, help="write everything to this JSON file")
     return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises ArgumentError, before anything is measured."""
+    check_output_file(args.output)
+    for batch in args.batches:
+        if batch != "tokens" and not (batch.isdecimal() and int(batch) > 0):
+            raise ArgumentError(f"--batches: {batch!r} is neither `tokens` nor a whole number of texts above 0")
+    low = {"rounds": 1, "batch_tokens": 1, "rows": 0}
+    for name, least in low.items():
+        if getattr(args, name) < least:
+            raise ArgumentError(f"--{name.replace('_', '-')}: {getattr(args, name)} is not at least {least}")
+    if min(args.threads) < 1:
+        raise ArgumentError(f"--threads: {min(args.threads)} is not at least 1")
+
+
+def save(result: list[dict[str, Any]], output: Path | None) -> None:
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def groups(lengths: list[int], batch: str, *, tokens: int, by_length: bool) -> list[list[int]]:
@@ -240,6 +261,7 @@ def compare_dtypes(model: Any, rows: list[Any], labels: list[int], *, pad: int) 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
+    check(args)
     where = device(args.device)
     tokenizer, task = load_tokenizer(args.model), load_task(args.data)
     if args.split not in task.dataset:
@@ -274,10 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     about | {"device": where.type, "threads": threads, "torch": torch.__version__} | row
                     for row in table
                 ]
-                if args.output is not None:
-                    args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if args.output is not None:
-        args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+                save(result, args.output)
+    save(result, args.output)
     return 0
 
 

@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import torch
 from adapler.backbones import attention
 from adapler.backbones.packing import Segments
 from adapler.distributed import device
+from adapler.errors import run_command
+from adapler.outputs import check_output_file
 
 
 def milliseconds(attend: Any, segments: Segments, *, dtype: torch.dtype, heads: int = 12, size: int = 32) -> float:
@@ -39,12 +42,13 @@ def milliseconds(attend: Any, segments: Segments, *, dtype: torch.dtype, heads: 
     return 1000 * statistics.median(times)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    check_output_file(args.output)
     torch.manual_seed(0)
     where, dtype = device(args.device), getattr(torch, args.dtype)
     found = []
@@ -60,10 +64,11 @@ def main() -> int:
             row = {"device": where.type, "dtype": args.dtype, "sequences": count, "longest": longest}
             found.append(row | {"padded_ms": padded, "packed_ms": loop})
     if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
     with torch.inference_mode():
-        sys.exit(main())
+        sys.exit(run_command(main))

@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rows = json.loads(args.record.read_text(encoding="utf-8"))
         settings = sorted({f"{row['data']} with {row['threads']} threads" for row in rows})
+        if not settings or any(row[name] is None for row in rows for name in ("system", "batch", "dtype", "flops")):
+            raise ValueError("without rows" if not settings else "a row without a value")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArgumentError(f"{args.record}: is not a record of benchmarks/inference.py ({error})") from error
     if len(settings) > 1:  # their points would make one line

@@ -45,6 +45,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import families
 from adapler.distributed import device
 from adapler.errors import run_command
+from adapler.outputs import check_output_file
 from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.settings import Objectives, Routing, Settings, TaskSettings
@@ -181,13 +182,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="write the numbers to this JSON file")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    check_output_file(args.output)
     if args.clock == "cpu" and torch.cuda.is_available():
         parser.error("--clock: cpu time says nothing about a GPU, which does the work here")
     task = TaskSettings(task=args.data, max_length=args.max_length, limit=args.rows)
     trained = AdapLeRForSequenceClassification.from_pretrained(args.model)
     prepared = prepare(task, args.model, splits=("train",), seed=Settings().seed)
     found = [measured(trained, prepared, args, precision=name) for name in dict.fromkeys(args.precision)]
-    if args.output:
+    if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 

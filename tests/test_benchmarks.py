@@ -15,7 +15,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.errors import run_command
-from benchmarks import attribution, inference, onnx_graphs, predict, realised
+from benchmarks import attribution, inference, onnx_graphs, packed_attention, predict, realised, training
 from benchmarks.inference import Ceiling
 from benchmarks.realised import points, realised_figure
 
@@ -58,6 +58,17 @@ def test_what_it_cannot_do_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("main", "arguments", "line"),
     [
+        (
+            inference.main,
+            ["--batches", "abc"],
+            "--batches: 'abc' is neither `tokens` nor a whole number of texts above 0",
+        ),
+        (inference.main, ["--rounds", "0"], "--rounds: 0 is not at least 1"),
+        (inference.main, ["--threads", "0"], "--threads: 0 is not at least 1"),
+        (inference.main, ["--output", "README.md/x.json"], "--output: "),
+        (training.main, ["--output", "README.md/x.json"], "--output: "),
+        (packed_attention.main, ["--output", "README.md/x.json"], "--output: "),
+        (packed_attention.main, ["--device", "foo"], "--device: 'foo' is not one of"),
         (inference.main, ["--split", "dev"], "--split: sample has no split 'dev'; it has train, validation, test"),
         (onnx_graphs.main, ["--split", "dev"], "--split: sample has no split 'dev'; it has train, validation, test"),
         (attribution.main, ["--split", "dev"], "--split: sample has no split 'dev'; it has train, val, test"),
