@@ -69,7 +69,11 @@ def read_to_the_end(trace: Trace) -> set[int]:
 
 
 def changed(before: Trace, after: Trace, origin: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-    """(words of the text that are now read to the end and were not, those that were and now are not), in order."""
+    """(words of the text that are now read to the end and were not, those that were and now are not), in order.
+
+    Words that an edit has pushed behind what the model reads are in neither.
+    """
     old = read_to_the_end(before)
     new = {int(origin[word]) for word in read_to_the_end(after)}
-    return sorted(new - old), sorted(old - new)
+    beyond = {int(word) for word in origin[len(origin) - after.unread_words :]}
+    return sorted(new - old), sorted(old - new - beyond)

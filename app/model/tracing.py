@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
+from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 
 TOKENS = "tokens"
@@ -42,6 +43,7 @@ class Trace:
         flops, plain_flops: of the whole model with removal and without.
         unread_words: words beyond the model's limit.
         limit: most tokens that the model reads.
+        cut_short: whether there is more of the text than that, be it of its last word.
         unit: what is counted: TOKENS, or as `app.model.joining` has made of them.
         tokens: of words and sentences only: the trace that they were joined from.
         groups: of words and sentences only: (n,) the tokens of each, by their index in `tokens`.
@@ -64,6 +66,7 @@ class Trace:
     plain_flops: float
     unread_words: int
     limit: int
+    cut_short: bool = False
     unit: str = TOKENS
     tokens: Trace | None = None
     groups: tuple[tuple[int, ...], ...] = ()
@@ -166,6 +169,7 @@ def trace(
         plain_flops=float(backbone_flops(config, lengths_in)),
         unread_words=len(words) - read,
         limit=read_limit(model, tokenizer),
+        cut_short=cut_short,
     )
 
 
@@ -175,13 +179,22 @@ def encode(
     """(the model's input for one text, as much of it as it reads; the tokenizer's account of it).
 
     The input is the one of an evaluation, see `analysis.documents.alignment`: the query is never cut.
+
+    Raises:
+        ArgumentError: the query alone leaves no room.
     """
+    limit = read_limit(model, tokenizer)
+    if query:
+        own = len(tokenizer(list(query), is_split_into_words=True, add_special_tokens=False)["input_ids"])
+        least = own + tokenizer.num_special_tokens_to_add(pair=True) + 1
+        if least > limit:
+            raise ArgumentError(f"the second text alone is {own} tokens long; of both, the model reads {limit}")
     encoding = tokenizer(
         list(words),
         *([list(query)] if query else []),
         is_split_into_words=True,
         truncation="only_first" if query else True,
-        max_length=read_limit(model, tokenizer),
+        max_length=limit,
         return_offsets_mapping=True,
     )
     names = ("input_ids", "attention_mask", "token_type_ids")
@@ -197,7 +210,7 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     if unknown:
         name = trace.pieces[int(trace.unknown.argmax())]
         notes.append(f"{unknown} of {len(trace)} tokens unknown: the model reads {name} in their place")
-    if 0 < words < FEW_WORDS:
+    if 0 < words < FEW_WORDS and pieces <= MANY_PIECES * words:
         notes.append(f"very short: {words} {'word' if words == 1 else 'words'}; the verdict may mean little")
     elif words and pieces > MANY_PIECES * words:
         notes.append(f"{pieces / words:.1f} wordpieces a word: probably a language that this model was not made for")

@@ -44,12 +44,19 @@ def origin(document: Document | None, *, checkpoint: str, scale: float, dtype: s
     return Origin(checkpoint, scale, dtype, text, date.today().isoformat(), again)
 
 
+def cut(trace: Trace) -> None:
+    """What of a text the model does not read, where it is longer than its input."""
+    if trace.unread_words:
+        st.info(f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen.")
+    elif trace.cut_short:  # no white space in it
+        st.info(f"The model reads {trace.limit} tokens; what the last word has behind them is not seen.")
+
+
 def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float, dtype: str) -> None:
     """The four cards, of what they are, and what makes them doubtful."""
     st.caption(literal(subject(document, checkpoint=checkpoint, scale=scale, dtype=dtype)))
     st.html(cards.verdict(trace, document.label, known=document.labels))
-    if trace.unread_words:  # a single word longer than the model's input
-        st.info(f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen.")
+    cut(trace)
     if notes := reading_notes(trace):
         st.warning(literal(". ".join(note[0].upper() + note[1:] for note in notes) + "."))
 

@@ -104,7 +104,11 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
     with st.expander(f"Verdicts on all {len(found)} lines", key="verdicts-open", on_change="rerun") as place:
         if not place.open:
             return  # as many passes as there are lines
-        table = results.load_verdicts(checkpoint, found, threshold_scale=scale)
+        try:
+            table = results.load_verdicts(checkpoint, found, threshold_scale=scale)
+        except AdapLeRError as error:
+            common.problem(error)
+            return
         judged = table["right"].dropna()
         said = (
             f"{int(judged.sum())} of {len(judged)} labelled lines are right" if len(judged) else "No line has a label"

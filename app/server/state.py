@@ -139,7 +139,8 @@ def link_parameters(titles: Mapping[str, str], *, view: str) -> dict[str, Any]:
     for key in ADDRESS:
         value = state.get(key)
         usual = {"part": 1, "dtype": FORMATS[0]}.get(key)
-        if key not in left_out and value not in (None, False, "", usual):
+        nothing = value is None or value is False or value == ""  # a scale of 0 is something, and equals False
+        if key not in left_out and not nothing and value != usual:
             parameters[key] = value if not isinstance(value, bool) else "true"
     parameters["methods"] = [titles[name] for name in chosen_methods()]
     for key in ("text", "query"):

@@ -183,6 +183,20 @@ def weights_checksum(folder: Path) -> str:
     return _checksum(tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file()))
 
 
+def model_checksum(folder: Path) -> str | None:
+    """The checksum of a checkpoint by which `adapler evaluate` names it in what it writes."""
+    return _model_checksum(
+        folder, tuple((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors")))
+    )
+
+
+@lru_cache(maxsize=64)
+def _model_checksum(folder: Path, _: tuple[tuple[Path, int], ...]) -> str | None:
+    from adapler.training.records import model_checksum  # a second of imports, for one view only
+
+    return model_checksum(folder)
+
+
 @lru_cache(maxsize=64)
 def _checksum(files: tuple[tuple[str, int], ...]) -> str:
     digest = hashlib.sha256()

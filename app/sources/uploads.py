@@ -16,8 +16,9 @@ MAX_MEGABYTES = 2
 MAX_LINES = 200
 LIMITS = (
     f"txt or jsonl, UTF-8, up to {MAX_MEGABYTES} MB; of a jsonl file up to {MAX_LINES} lines, each with `text`, "
-    "`tokens` or a pair `text_a` and `text_b`, and if you like `label`, `query` and `rationale` (0 or 1 for each "
-    "token, or one such list an annotator: a token counts that more than half of them mark)"
+    "`tokens` or a pair `text_a` and `text_b`, and if you like `label`, `query` (read unless all lines have the same) "
+    "and `rationale` (0 or 1 for each token, or one such list an annotator: a token counts that more than half of them "
+    "mark)"
 )
 
 
@@ -46,8 +47,8 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
     if not found:
         raise DataError(f"{name}: holds no lines")
     labels = tuple(sorted({document.label for document in found if document.label is not None}))
-    # The rule of an evaluation: one query for all lines says nothing. A pair's second text always does.
-    shown = len({document.query for document in found}) > 1 or any("text_b" in row for row in rows)
+    # The rule of an evaluation: one query for all of several lines says nothing. A pair's second text always does.
+    shown = len(found) == 1 or len({document.query for document in found}) > 1 or any("text_b" in row for row in rows)
     return tuple(replace(one, labels=labels, query=one.query if shown else "") for one in found)
 
 

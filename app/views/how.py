@@ -69,7 +69,6 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
     token = strip.followed(trace)
     layer = 0 if token is None else int(trace.depth[token])
     n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
-    eta = limit * n / scale if scale else 0.0
     st.header("1. Every token gets a score")
     st.latex(r"s_i = W_2\,\mathrm{act}(W_1 h_i + b_1) + b_2")  # one under the other: both fit on a phone
     st.latex(r"S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
@@ -80,10 +79,12 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
     st.header("2. Tokens below the threshold are dropped")
     st.latex(r"\delta = c\,\frac{\eta}{n}")
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
-    st.markdown(
-        rf"$\eta$ is learned for each layer and $c$ is the threshold scale. At layer {layer}: "
-        rf"$\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$."
-    )
+    learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
+    if scale:
+        eta = limit * n / scale
+        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$.")
+    else:
+        st.markdown(rf"{learned}It is 0 now, so that $\delta = 0$ and every token stays.")
     if token is not None:
         score = float(trace.scores[layer, token])
         word = common.literal(trace.surfaces[token])

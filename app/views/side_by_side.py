@@ -45,14 +45,18 @@ def show(
         persist_state="session",
         help="The left side is what the sidebar has chosen. Words are compared; those that differ are dashed.",
     )
-    if kind == state.BY_SCALE:
-        sides = _scales(checkpoint, document, trace, scale=scale)
-    elif kind == state.BY_CHECKPOINT:
-        sides = _checkpoints(checkpoint, document, trace, scale=scale, name=name, checkpoints=checkpoints)
-    elif kind == state.BY_TEXT:
-        sides = _texts(checkpoint, document, trace, scale=scale, others=others)
-    else:
-        sides = _edited(checkpoint, document, trace, scale=scale)
+    try:
+        if kind == state.BY_SCALE:
+            sides = _scales(checkpoint, document, trace, scale=scale)
+        elif kind == state.BY_CHECKPOINT:
+            sides = _checkpoints(checkpoint, document, trace, scale=scale, name=name, checkpoints=checkpoints)
+        elif kind == state.BY_TEXT:
+            sides = _texts(checkpoint, document, trace, scale=scale, others=others)
+        else:
+            sides = _edited(checkpoint, document, trace, scale=scale)
+    except AdapLeRError as error:  # the text on the right cannot be read
+        common.problem(error)
+        return
     if sides is not None:
         _draw(*sides)
 
@@ -91,12 +95,8 @@ def _checkpoints(
     second = st.selectbox(
         "Checkpoint on the right", names, key="checkpoint2", bind="query-params", persist_state="session"
     )
-    try:
-        there = loading.find_checkpoint(checkpoints, second, dtype=checkpoint.dtype)
-        other = results.load_trace(there, document, threshold_scale=scale)
-    except AdapLeRError as error:
-        common.problem(error)
-        return None
+    there = loading.find_checkpoint(checkpoints, second, dtype=checkpoint.dtype)
+    other = results.load_trace(there, document, threshold_scale=scale)
     if other.unread_words:
         st.caption(f"On the right {other.unread_words} words at the end are beyond what the model reads.")
     return (name, trace), (second, other)

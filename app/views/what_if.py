@@ -119,6 +119,7 @@ def _difference(
         return
     after, edited = results.load_edited(checkpoint, document, tuple(sorted(edits.items())), threshold_scale=scale)
     st.html(cards.before_after(trace, after))
+    common.cut(after)
     gained, lost = editing.changed(trace, after, edited.origin)
     for what, words in (("Now read to the end", gained), ("No longer read to the end", lost)):
         names = ", ".join(document.words[word] for word in words) or "no word"

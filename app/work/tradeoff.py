@@ -18,12 +18,13 @@ import streamlit as st
 from adapler.budgets.stored import CALIBRATION
 from adapler.errors import AdapLeRError
 from app.model.survey import share_interval
-from app.sources.loading import CHECKPOINTS
+from app.sources.loading import CHECKPOINTS, model_checksum
 from app.work import reports
 from app.work.calibrated import Curve
 
 SHOWN = ("measured", "scale", "score", "low", "high", "speedup", "reference", "agreement", "agreement_low",
          "agreement_high", "documents", "metric", "file")  # fmt: skip
+USUAL_LENGTH = 512
 COLUMNS = (*SHOWN, "task", "split")  # which `measured` says in words
 
 
@@ -40,7 +41,7 @@ def curve(
     unread = []
     for path in evaluation_files(name, checkpoints[name], results):
         try:
-            rows += _evaluation(path)
+            rows += _evaluation(path, checkpoints[name])
         except (OSError, ValueError, KeyError, TypeError):
             unread.append(path.name)
     for title, path in found.items():
@@ -71,15 +72,36 @@ def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[P
     return [path for one in folders for path in sorted(one.glob("evaluation*.json"))]
 
 
-def _measured(name: str, split: str, documents: int, dtype: str | None) -> str:
-    """On what, in words; and in which number format, where that is not float32."""
-    return f"{name}, {split}, {documents} documents" + (f", {dtype}" if dtype not in (None, "float32") else "")
+def _measured(
+    name: str, split: str, documents: int, dtype: str | None, *, policy: str | None, length: int | None
+) -> str:
+    """On what, in words; in which number format, where that is not float32; and what of long texts was read, where that
+    is not what 512 wordpieces hold of their beginning."""
+    said = f"{name}, {split}, {documents} documents" + (f", {dtype}" if dtype not in (None, "float32") else "")
+    if policy not in (None, "truncate"):
+        said += f", {policy}"
+    return said + (f", {length} wordpieces" if length not in (None, USUAL_LENGTH) else "")
 
 
-def _evaluation(path: Path) -> list[dict[str, Any]]:
+def _evaluation(path: Path, folder: Path) -> list[dict[str, Any]]:
+    """Rows of a file that `adapler evaluate` wrote; none where it is of another model than the one in `folder`."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: no object")
+    own = path.parent.resolve() == folder.resolve()
+    checksum = content.get("model_checksum")
+    if checksum != model_checksum(folder) and not (own and checksum is None):  # older files do not say it
+        return []
+    encoding = content.get("encoding") or {}
     shared = {
-        "measured": _measured(content["task"], content["split"], content["examples"], content.get("precision")),
+        "measured": _measured(
+            content["task"],
+            content["split"],
+            content["examples"],
+            content.get("precision"),
+            policy=encoding.get("long_documents"),
+            length=encoding.get("max_length"),
+        ),
         "reference": float(content["none"]["score"]),
         "documents": int(content["examples"]),
         "metric": str(content["metric"]),
@@ -107,7 +129,12 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
         return None
     point = {
         "measured": _measured(
-            report.meta["data"]["name"], report.meta["split"], len(report.documents), report.meta.get("dtype")
+            report.meta["data"]["name"],
+            report.meta["split"],
+            len(report.documents),
+            report.meta.get("dtype"),
+            policy=report.meta.get("policy"),
+            length=report.meta.get("max_length"),
         ),
         "scale": float(report.meta.get("threshold_scale", 1.0)),
         "score": report.adapler_accuracy,

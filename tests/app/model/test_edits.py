@@ -57,6 +57,14 @@ def test_words_forced_to_stay_and_to_go(app_model: Any, tiny_tokenizer: Any) -> 
     assert plain.words[first] in gained and plain.words[last] in lost
 
 
+def test_words_pushed_behind_the_input_are_not_called_dropped(app_model: Any, tiny_tokenizer: Any) -> None:
+    words = ("film",) * 38
+    before = trace_of(app_model, tiny_tokenizer, words, threshold_scale=0.0)
+    edited = edits.apply(words, np.zeros(38, dtype=bool), {0: Edit(edits.REPLACE, "a long good film")}, mask=None)
+    after = trace_of(app_model, tiny_tokenizer, edited.words, threshold_scale=0.0)
+    assert after.unread_words == 3 and edits.changed(before, after, edited.origin) == ([], [])
+
+
 def test_faithfulness_of_one_text(app_model: Any, tiny_tokenizer: Any) -> None:
     trace = tracing.trace(app_model, tiny_tokenizer, DOCUMENT.words, rationale=DOCUMENT.rationale)
     found = {name: comparing.compare(app_model, tiny_tokenizer, DOCUMENT, name) for name in ("cp", "rollout")}

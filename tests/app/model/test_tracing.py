@@ -8,6 +8,7 @@ import torch
 
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.errors import ArgumentError
 from adapler.model import flops
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.settings import Settings
@@ -71,6 +72,18 @@ def test_what_is_beyond_the_limit_is_counted(app_model: Any, tiny_tokenizer: Any
     assert (len(got), got.limit, got.unread_words) == (40, 40, 12)
     exact = trace(app_model, tiny_tokenizer, words[:38], rationale=marked[:38])
     assert (len(exact), exact.unread_words) == (40, 0)
+    assert got.cut_short and not exact.cut_short
+
+
+def test_one_word_longer_than_the_input_is_cut(app_model: Any, tiny_tokenizer: Any) -> None:
+    got = _trace(app_model, tiny_tokenizer, ",".join(["good"] * 50))
+    assert (len(got), got.unread_words, got.cut_short) == (40, 0, True)
+    assert not any("very short" in note for note in reading_notes(got)), "38 wordpieces are not few"
+
+
+def test_a_second_text_that_leaves_no_room_is_refused(app_model: Any, tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match="^the second text alone is 39 tokens long; of both, the model reads 40$"):
+        trace(app_model, tiny_tokenizer, ("good",), rationale=np.zeros(1, dtype=bool), query=("film",) * 39)
 
 
 def test_scale_zero_keeps_everything(app_model: Any, tiny_tokenizer: Any) -> None:

@@ -277,6 +277,25 @@ def test_how_it_works_has_the_live_numbers(page: AppTest, app_model: Any, tiny_t
     _, lengths, _ = expected(app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0])
     assert page.dataframe[0].value["tokens that enter"].tolist() == lengths
     assert "aclanthology.org/2022.acl-long.1" in page.caption[0].value
+    assert any("is learned for each layer" in one.value and r"\delta = 1 " in one.value for one in page.markdown)
+    page.session_state["scale"] = 0.0
+    page.run()
+    assert any(r"so that $\delta = 0$ and every token stays" in one.value for one in page.markdown)
+
+
+def test_a_second_text_longer_than_the_input_is_one_line(page: AppTest) -> None:
+    page.session_state["source"] = state.OWN_TEXT
+    page.session_state["view"] = state.SIDES
+    page.session_state["differs"] = state.BY_TEXT
+    page.run()
+    rows = [{"text_a": "a good film", "text_b": "never"}, {"text_a": "a good film", "text_b": "film " * 60}]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    page.file_uploader(key="upload").set_value(("pairs.jsonl", content, "text/plain")).run()
+    page.session_state["verdicts-open"] = True
+    page.run()
+    assert not page.exception
+    said = [plain(one.value) for one in page.error]
+    assert any("the second text alone is 60 tokens long" in one for one in said) and len(said) == 2
 
 
 def test_the_tour_has_five_steps(page: AppTest) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_link_has_the_parameters_and_no_others() -> None:
     address = state.link("http://host:1/app?old=1", {"view": "Budget", "methods": ["a b", "c"]})
     assert address == "http://host:1/app?view=Budget&methods=a+b&methods=c"
+
+
+def test_a_scale_of_nothing_dropped_is_in_the_link(session: Any) -> None:
+    began = session(view="Budget")
+    began.update(source=state.REVIEW, scale=0.0)
+    assert state.link_parameters(defaultdict(str), view="Budget")["scale"] == 0
 
 
 def test_addresses_of_earlier_versions_are_understood(session: Any) -> None:

@@ -20,6 +20,8 @@ def test_pairs_are_read_as_the_package_trains_on_them() -> None:
 def test_one_query_for_all_lines_says_nothing() -> None:
     both = read_upload("x.jsonl", lines({"text": "a", "query": "why"}, {"text": "b", "query": "why"}))
     assert [one.query for one in both] == ["", ""]
+    (alone,) = read_upload("x.jsonl", lines({"text": "a", "query": "why"}))
+    assert alone.query == "why", "of a single line it is what is asked"
     pairs = read_upload("x.jsonl", lines({"text_a": "a", "text_b": "why"}, {"text_a": "b", "text_b": "why"}))
     assert [one.query for one in pairs] == ["why", "why"], "a pair's second text always does"
 

@@ -46,6 +46,23 @@ def test_its_own_evaluations_and_reports(app_checkpoints: Path, app_reports: Pat
     assert table["score"].tolist() == [report.adapler_accuracy] and table["speedup"].tolist() == [report.speedup]
 
 
+def test_another_models_evaluation_is_left_out_and_other_readings_are_no_one_curve(
+    app_checkpoints: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(app_checkpoints / "tiny", tmp_path / "mine"))
+    own = loading.model_checksum(mine)
+    write(mine / "evaluation-other.json", "test", {1.0: 0.1}, model_checksum="f" * 64)
+    windows = {"long_documents": "windows", "max_length": 512}
+    write(mine / "evaluation-test.json", "test", {1.0: 0.8}, model_checksum=own)
+    write(mine / "evaluation-windows.json", "test", {1.0: 0.7}, model_checksum=own, encoding=windows)
+    short = {"long_documents": "truncate", "max_length": 128}
+    write(mine / "evaluation-short.json", "test", {1.0: 0.6}, model_checksum=own, encoding=short)
+    table, unread = tradeoff.curve("mine", checkpoints={"mine": mine}, results=[], found={})
+    measured = dict(zip(table["score"], table["measured"], strict=True))
+    start = "<b>films, test, 7 documents"
+    assert measured == {0.8: start, 0.7: f"{start}, windows", 0.6: f"{start}, 128 wordpieces"} and unread == []
+
+
 def test_results_belong_to_the_checkpoints_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tradeoff, "CHECKPOINTS", tmp_path / "checkpoints")
     write(tmp_path / "results" / "a" / "evaluation-val.json", "val", {1.0: 0.7})
