@@ -76,14 +76,14 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         "evaluate",
         commands.evaluate_command,
         "score and FLOPs speedup of a trained model on a split",
-        "adapler evaluate --model runs/sst2/adapler --task sst2 --split test --threshold-scale 0.5 1 1.5",
+        "adapler evaluate --model runs/sst2/phi-0.0005 --task sst2 --split test --threshold-scale 0.5 1 1.5",
         settings.EvaluateSettings,
     )
     command(
         "calibrate",
         commands.calibrate_command,
         "measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for",
-        "adapler calibrate --model runs/sst2/adapler --task sst2",
+        "adapler calibrate --model runs/sst2/phi-0.0005 --task sst2",
         settings.CalibrateSettings,
     )
     sub = command("predict", predict.run, "classify texts", "")
