@@ -23,6 +23,7 @@ import torch
 from transformers import AttentionInterface
 
 from analysis.documents.windows import Window
+from analysis.evaluation.cache.loaded import loaded_function, loaded_module
 
 ROOT = Path(__file__).resolve().parents[3]  # the folder that holds adapler/ and analysis/
 OURS = ("adapler", "analysis")
@@ -84,18 +85,29 @@ _VOLATILE = ("transformers_version", "output_attentions", "output_hidden_states"
 
 def method_fingerprint(function: Callable[..., Any]) -> str | None:
     """Hash of the code of a scoring method; None for one whose code no file tells: typed into a session, or a
-    function that carries values of its own (a closure). Scores of such a method must not be kept."""
+    function that carries values of its own (a closure). Scores of such a method must not be kept.
+
+    Of a method of somebody's own both the file and what is loaded count: after an edit the key is another one, whether
+    the module was loaded again or still is what it was."""
     if not inspect.isfunction(function) or function.__closure__:
         return None
     file = getattr(sys.modules.get(function.__module__), "__file__", None)
     if file is None or Path(file).resolve() != Path(function.__code__.co_filename).resolve():
         return None
     code = module_fingerprint(function.__module__)
-    return None if code is None else hashlib.sha256(f"{function.__qualname__}\0{code}".encode()).hexdigest()
+    if code is None:
+        return None
+    # a function that was imported by name stays the old one when its module is loaded again
+    loaded = "" if function.__module__.partition(".")[0] in OURS else f"\0{loaded_function(function)}"
+    return hashlib.sha256(f"{function.__qualname__}\0{code}{loaded}".encode()).hexdigest()
 
 
 def module_fingerprint(module: str) -> str | None:
-    """`code_fingerprint` of an imported module; None when it has no file. An installed library is its version."""
+    """Hash of an imported module; None when it has no file. An installed library is its version.
+
+    Of a module of ours it is `code_fingerprint`. One of somebody's own is read anew each time, with those that it
+    imports beside it, and what is loaded of them counts too.
+    """
     if module.partition(".")[0] in OURS:
         return code_fingerprint(module)
     file = getattr(sys.modules.get(module), "__file__", None)
@@ -106,62 +118,67 @@ def module_fingerprint(module: str) -> str | None:
     folder = path.parents[depth]
     if folder.name in _INSTALLED:
         return f"{name} {_version(name.partition('.')[0])}"
-    return code_fingerprint(name, folders=(folder,))
+    texts, libraries, ours = _walk([name], ROOT, folder)
+    lines = [f"{one}\0{texts[one]}\0{loaded_module(module if one == name else one)}\0" for one in sorted(texts)]
+    return _digest([*lines, code_fingerprint(*sorted(ours))], libraries)
 
 
-def code_fingerprint(
-    *modules: str, alone: Iterable[str] = (), root: Path = ROOT, folders: tuple[Path, ...] = ()
-) -> str:
-    """Hash of modules with everything that they import of ours, and of the versions of the libraries they import.
+def code_fingerprint(*modules: str, alone: Iterable[str] = (), root: Path = ROOT) -> str:
+    """Hash of modules of ours with everything that they import of ours, and of the versions of the libraries they
+    import.
 
-    modules: dotted names. alone: modules whose own text counts, but not what they import.
-    root: the folder of our packages; folders: other folders whose modules are followed (those of a method of
-    somebody's own).
+    modules: dotted names. alone: modules whose own text counts, but not what they import. root: the folder of our
+    packages.
     """
-    return _code_fingerprint(tuple(modules), tuple(alone), root, folders)
+    return _code_fingerprint(tuple(modules), tuple(alone), root)
 
 
 @lru_cache(maxsize=256)  # the code that runs is the code that was there when it was imported
-def _code_fingerprint(modules: tuple[str, ...], alone: tuple[str, ...], root: Path, folders: tuple[Path, ...]) -> str:
-    texts, libraries = _walk(modules, root, folders)
+def _code_fingerprint(modules: tuple[str, ...], alone: tuple[str, ...], root: Path) -> str:
+    texts, libraries, _ = _walk(modules, root)
     for name in alone:
-        texts[name] = _plain(_parse(_file_of(name, root, folders)))
-    lines = [f"{name}\0{texts[name]}\0" for name in sorted(texts)]
+        texts[name] = _plain(_parse(_file_of(name, root)))
+    return _digest([f"{name}\0{texts[name]}\0" for name in sorted(texts)], libraries)
+
+
+def _digest(lines: Iterable[str], libraries: set[str]) -> str:
     versions = [f"{name} {_version(name)}" for name in sorted(libraries | {"torch", "transformers"})]
     return hashlib.sha256("".join([*lines, *versions]).encode()).hexdigest()
 
 
-def _walk(modules: Iterable[str], root: Path, folders: tuple[Path, ...]) -> tuple[dict[str, str], set[str]]:
-    """Module -> its code, for these modules and what they import of ours; the libraries that they import."""
+def _walk(modules: Iterable[str], root: Path, folder: Path | None = None) -> tuple[dict[str, str], set[str], set[str]]:
+    """Module -> its code, for these modules and what they import beside them; the libraries that they import; and, of
+    modules in a `folder` of somebody's own, those of ours that they import, which are not followed."""
     texts: dict[str, str] = {}
     libraries: set[str] = set()
+    ours: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name in texts:
             continue
-        file = _file_of(name, root, folders)
+        file = _file_of(name, root, folder)
         tree = _parse(file)
         for base, attribute in _imports(tree, name, is_package=file is not None and file.name == "__init__.py"):
-            inner = f"{base}.{attribute}"
-            if attribute and _file_of(inner, root, folders) is not None:
-                waiting.append(inner)
-            elif _file_of(base, root, folders) is not None:
-                waiting.append(base)
-            elif (top := base.partition(".")[0]) not in sys.stdlib_module_names and top not in OURS:
-                libraries.add(top)
+            names = [f"{base}.{attribute}", base] if attribute else [base]
+            found = next((one for one in names if _file_of(one, root, folder) is not None), None)
+            top = base.partition(".")[0]
+            if found is None:
+                libraries |= {top} - sys.stdlib_module_names - set(OURS)
+            elif folder is not None and top in OURS:
+                ours.add(found)
+            else:
+                waiting.append(found)
         texts[name] = _plain(tree)
-    return texts, libraries
+    return texts, libraries, ours
 
 
-def _file_of(module: str, root: Path, folders: tuple[Path, ...]) -> Path | None:
-    places = (root,) if module.partition(".")[0] in OURS else folders
-    for place in places:
-        stem = place.joinpath(*module.split("."))
-        for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
-            if path.is_file():
-                return path
-    return None
+def _file_of(module: str, root: Path, folder: Path | None = None) -> Path | None:
+    place = root if module.partition(".")[0] in OURS else folder
+    if place is None:
+        return None
+    stem = place.joinpath(*module.split("."))
+    return next((path for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py") if path.is_file()), None)
 
 
 def _parse(file: Path | None) -> ast.Module:
