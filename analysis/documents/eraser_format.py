@@ -14,7 +14,7 @@ that a file of one human against another can be scored like a method.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +150,8 @@ def _prediction(row: Mapping[str, Any], example: Any, where: str) -> Prediction:
         missing = next(docid for docid in lengths if docid not in soft)
         raise DataError(f"{where}: no soft_rationale_predictions for document {missing!r}, others have them")
     scores = np.concatenate([soft[docid] for docid in lengths]) if soft else mask.astype(np.float64)
-    return Prediction(example.id, scores, mask if hard else None, row.get("classification_scores"))
+    # no entry at all is a rationale of no word, and not one whose size is still to be chosen
+    return Prediction(example.id, scores, mask if hard or not soft else None, row.get("classification_scores"))
 
 
 def _predicted(
@@ -187,7 +188,8 @@ def _annotated(groups: Any, lengths: Mapping[str, int], where: str) -> dict[str,
 
 
 def _soft(values: Any, docid: str, n_words: int, where: str) -> NDArray[np.float64]:
-    numbers = isinstance(values, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    most = sys.float_info.max  # an int may be larger
+    numbers = isinstance(values, list) and all(isinstance(v, int | float) and -most <= v <= most for v in values)
     if not numbers:
         raise DataError(f"{where}: soft_rationale_predictions of {docid!r} must be a list of finite numbers")
     if len(values) != n_words:

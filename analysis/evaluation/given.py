@@ -169,7 +169,7 @@ def _layers(prediction: Prediction) -> int:
 def _checked(values: Any, where: str, n_words: int) -> NDArray[np.float64]:
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: scores must be numbers, one a word, or such a row for each layer") from error
     if array.ndim not in (1, 2) or array.shape[-1] != n_words or not array.size:
         raise DataError(f"{where}: scores of shape {array.shape}, must be ({n_words} words,) or (layers, {n_words})")
@@ -195,7 +195,7 @@ def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]
             raise DataError(f"{where}: two scores for one word")
         try:
             scores[layers, places] = part["score"].to_numpy(dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{where}: column 'score' must hold numbers ({error})") from error
         if np.isnan(scores).any():
             layer, word = np.argwhere(np.isnan(scores))[0]

@@ -68,6 +68,16 @@ def test_hard_predictions_and_annotations_are_zeros_and_ones(tmp_path: Path, cor
         np.testing.assert_array_equal(human[example.id].scores, example.rationale())
 
 
+def test_no_entry_is_a_rationale_of_no_word(tmp_path: Path) -> None:
+    for fields in ({"rationales": []}, {"evidences": []}):
+        (tmp_path / "none.jsonl").write_text(json.dumps({"annotation_id": "two", **fields}))
+        read = read_rationales(tmp_path / "none.jsonl", [TWO])["two"]
+        assert read.hard is not None and not read.hard.any() and read.scores.tolist() == [0, 0, 0]
+    soft = [{"docid": name, "soft_rationale_predictions": [1.0] * n} for name, n in TWO.documents]
+    (tmp_path / "soft.jsonl").write_text(json.dumps({"annotation_id": "two", "rationales": soft}))
+    assert read_rationales(tmp_path / "soft.jsonl", [TWO])["two"].hard is None
+
+
 def test_documents_of_an_example_come_from_the_corpus(tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").write_text(
         "".join(json.dumps({"docid": d, "document": t}) + "\n" for d, t in (("x", "a b"), ("y", "c")))
@@ -103,6 +113,7 @@ def rationale(**fields: Any) -> dict[str, Any]:
         (rationale(), ":1: document 'one' has neither soft nor hard"),
         (rationale(soft_rationale_predictions=[1, 2]), ":1: .* of 'one' has 2 numbers, the document 4 words"),
         (rationale(soft_rationale_predictions=[1, 2, 3, float("nan")]), ":1: .* must be a list of finite numbers"),
+        (rationale(soft_rationale_predictions=[1, 2, 3, 10**400]), ":1: .* must be a list of finite numbers"),
         (rationale(soft_rationale_predictions=[1, 2, 3, "x"]), ":1: .* must be a list of finite numbers"),
         (
             rationale(hard_rationale_predictions=[{"start_token": 2, "end_token": 5}]),

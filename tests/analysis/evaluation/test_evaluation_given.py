@@ -273,6 +273,7 @@ def test_scores_as_dicts_and_frames(corpus_folder: Path) -> None:
     for source, message in (
         ({first: [0.1]}, rf"given: document {first}: scores of shape \(1,\), must be \(8 words,\)"),
         ({first: [math.nan] * 8}, f"given: document {first}: scores must be finite, found nan"),
+        ({first: [10**400] * 8}, f"given: document {first}: scores must be numbers"),
         ({"other": [0.1]}, "given: has none of the 2 documents"),
         (frame.drop(columns="score"), "given: the data frame has no column 'score'"),
         (frame[frame["word"] != 2], f"given: document {first}: no score for word 2 in layer 0"),
