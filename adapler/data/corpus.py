@@ -30,6 +30,7 @@ class EraserExample:
         annotators: the spans of each annotator who annotated the text, where the source tells them apart.
         places: the number in the source of each of them, where some annotators in between did not annotate the text;
             empty: 0, 1, 2, ...
+        annotated: False where nobody whose marks count annotated the text, so that having no spans says nothing of it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class EraserExample:
     evidences: tuple[tuple[str, int, int], ...] | None = None
     annotators: tuple[tuple[tuple[int, int], ...], ...] = ()
     places: tuple[int, ...] = ()
+    annotated: bool = True
 
     def rationale(self) -> NDArray[np.bool_]:
         """(n_words,) True where a human marked the word."""

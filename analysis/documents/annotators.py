@@ -52,6 +52,17 @@ def combine(masks: NDArray[np.bool_], rule: str, places: Sequence[int] = ()) -> 
     return masks[numbers.index(number)] if number in numbers else np.zeros(masks.shape[1], dtype=bool)
 
 
+def is_annotated(numbers: Sequence[int], rule: str) -> bool:
+    """Whether a text has marks that count: those of its annotator of that number, else anybody's.
+
+    numbers: of the annotators who annotated the text.
+
+    >>> is_annotated([0, 2], "1"), is_annotated([0, 2], "2"), is_annotated([], "union")
+    (False, True, False)
+    """
+    return int(rule) in numbers if check_rule(rule).isdecimal() else bool(numbers)
+
+
 def check_number(rule: str, examples: Sequence[EraserExample]) -> None:
     """ArgumentError when the rule is the number of an annotator whom no document has: all would be unmarked."""
     if not rule.isdecimal():

@@ -16,6 +16,7 @@ otherwise. `id` and `query` need not be there. A file is one split; a folder may
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +29,16 @@ from numpy.typing import NDArray
 from adapler.data.archive import json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
 from adapler.errors import DataError
-from analysis.documents.annotators import AUTO, MAJORITY, annotator_masks, check_number, check_rule, combine
+from analysis.documents.annotators import (
+    AUTO,
+    MAJORITY,
+    annotator_masks,
+    annotator_numbers,
+    check_number,
+    check_rule,
+    combine,
+    is_annotated,
+)
 from analysis.documents.eraser_format import spans_of
 
 __all__ = ["combined_by", "holds_json_lines", "read_json_lines"]
@@ -50,12 +60,12 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
     annotators: which words count where several people marked a text: majority, union, or one annotator's number, from
         0. auto: the line's own combined list where it has one, else the majority.
     Its other splits come along, for what is measured on them (how long a rationale is, whether queries differ),
-    unless they hold something else, such as texts without tokens: often the training split has no rationales. The
-    checksum is of the split that is asked for.
+    unless they are empty or their first line has no `tokens`: such a split holds something else, as the training split
+    often does. The checksum is of the split that is asked for.
 
-    Raises DataError, with file and line, for a split that is not there and for a line without tokens, with a
-    label outside meta.json's, or with a rationale that does not fit its tokens; ArgumentError for another rule and for
-    a number that no document has.
+    Raises DataError, with file and line, for a split that is not there and, in any split that comes along, for a line
+    without tokens, with a label outside meta.json's, or with a rationale that does not fit its tokens; ArgumentError
+    for another rule and for a number that no document has.
     """
     path = Path(path)
     check_rule(annotators)
@@ -65,26 +75,19 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
     names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
     examples = _read_split(files[split], split, names=names, rule=annotators)
     check_number(annotators, examples)
-    splits = {}
-    for one, file in files.items():
-        try:
-            splits[one] = examples if one == split else _read_split(file, one, names=names, rule=annotators)
-        except DataError:
-            continue
+    splits = {
+        one: examples if one == split else _read_split(file, one, names=names, rule=annotators)
+        for one, file in files.items()
+        if one == split or _has_tokens(file)
+    }
     labels = names or tuple(sorted({example.label for example in examples}))
     name = path.resolve().name if path.is_dir() else path.stem
     return EraserCorpus(name, str(path), _checksum(split, examples), labels, splits)
 
 
 def _read_split(file: Path, split: str, *, names: Sequence[str], rule: str) -> tuple[EraserExample, ...]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     examples: dict[str, EraserExample] = {}
-    for line, row in json_lines(text, str(file)):
+    for line, row in json_lines(_text(file), str(file)):
         example = _example(row, f"{file}:{line}", default_id=f"{split}-{line}", names=names, rule=rule)
         if example.id in examples:
             raise DataError(f"{file}:{line}: id {example.id!r} appears twice")
@@ -92,6 +95,20 @@ def _read_split(file: Path, split: str, *, names: Sequence[str], rule: str) -> t
     if not examples:
         raise DataError(f"{file}: holds no examples")
     return tuple(examples.values())
+
+
+def _has_tokens(file: Path) -> bool:
+    """Whether the first line of a split has the field `tokens`, so that the split is meant for the analysis."""
+    return any("tokens" in row for _, row in itertools.islice(json_lines(_text(file), str(file)), 1))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserCorpus:
@@ -105,7 +122,11 @@ def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserC
     check_number(annotators, corpus.splits[split])
     splits = {
         name: tuple(
-            replace(one, spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))))
+            replace(
+                one,
+                spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))),
+                annotated=is_annotated(annotator_numbers(one), annotators),
+            )
             if one.annotators
             else one
             for one in examples
@@ -163,10 +184,14 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
     masks = _annotators(marks, len(tokens), where)
     numbers = () if masks is None else tuple(number for number, one in enumerate(marks or ()) if one)
     combined = row.get("rationale")
+    if not isinstance(combined, list | None):
+        _mask(combined, len(tokens), where)
     if masks is None or (rule == AUTO and row.get("rationales_raw") and combined and not isinstance(combined[0], list)):
-        mask = read_rationale(row.get("rationale"), len(tokens), where=where)
+        mask = read_rationale(combined, len(tokens), where=where)
+        annotated = bool(combined)
     else:
         mask = combine(masks, rule, numbers)
+        annotated = is_annotated(numbers, rule)
     return EraserExample(
         str(name),
         tuple(tokens),
@@ -175,6 +200,7 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
         query or "",
         annotators=() if masks is None else tuple(tuple(spans_of(one)) for one in masks),
         places=() if numbers == tuple(range(len(numbers))) else numbers,
+        annotated=annotated,
     )
 
 

@@ -85,7 +85,8 @@ class Judge:
         sample           how the documents were chosen; None for the whole split
         selection        size of a hard rationale of k best tokens: density, size, word_density and their source
         chance_by_method of given scores: density and AP of random scores over the documents that have scores
-        eraser_scores    `--protocol eraser`: method -> for each layer what ERASER's scorer prints
+        eraser_scores    `--protocol eraser`: method -> for each layer what ERASER's scorer prints, of the documents
+                         that somebody annotated
         notes            lines that are worth printing above the results
         """
         plan, selection = self.plan, None
@@ -215,8 +216,10 @@ class Judge:
         return {"density": 0.0 if math.isnan(selection.density) else selection.density, "size": selection.size}
 
     def _judge_as_eraser(self, document: int, windows: Sequence[Window], scores: ByMethod) -> None:
-        """Every document counts for ERASER's scorer, also one without a rationale."""
+        """Every document that somebody annotated counts for ERASER's scorer, also one without a rationale."""
         settings, example = self.plan.settings, self.plan.examples[document]
+        if not getattr(example, "annotated", True):
+            return
         for name, rows in scores.items():
             given = self._hards[name].hard(example.id) if name in self._hards else None
             words = word_scores(windows, rows, n_words=len(example.words), aggregation=settings.aggregation)  # (L', W)

@@ -183,3 +183,22 @@ def test_a_number_is_the_same_person_where_another_one_did_not_annotate(tmp_path
     facts = annotator_facts(load_corpus(file).splits["test"], "union")
     assert facts is not None and facts["most"] == 3
     assert facts["each"]["f1"] == pytest.approx([0, 0, (0 + 0.5) / 2])  # in "b" 1 is judged against all words
+
+
+def test_a_text_that_nobody_annotated_is_not_one_where_nothing_is_marked(tmp_path: Path) -> None:
+    rationales = [[[0, 1, 0], [0, 1, 0]], None, [], [None, []], [None, [1, 0, 0]], [0, 0, 0]]
+    rows = [{"id": str(i), "tokens": list("xyz"), "label": 0, "rationale": marks} for i, marks in enumerate(rationales)]
+    file = write(tmp_path / "a.jsonl", rows)
+    expected = {"auto": "045", "majority": "045", "union": "045", "0": "05", "1": "045"}
+    for rule, names in expected.items():
+        for corpus in (load_corpus(file, annotators=rule), load_corpus(load_corpus(file), annotators=rule)):
+            assert [one.id for one in corpus.splits["test"] if one.annotated] == list(names), rule
+        alone = write(tmp_path / "alone.jsonl", [row for row in rows if row["id"] in names])
+        found, fewer = (
+            rationale_eval.evaluate(
+                data=one, methods=[], predictions={row["id"]: [0.1, 0.3, 0.2] for row in rows}, protocol="eraser",
+                metrics=["auprc"], density=0.3, annotators=rule, progress=False,
+            ).meta["eraser_scores"]
+            for one in (file, alone)
+        )  # fmt: skip
+        assert found == fewer, rule

@@ -93,6 +93,8 @@ def test_an_eraser_folder_is_not_one(corpus_folder: Path) -> None:
             {"rationales_raw": {"a": [0, 1, 1]}},
             r":1: field 'rationales_raw' must be a list of 0 and 1 for each annotator",
         ),
+        ({"rationale": 1, "rationales_raw": [[0, 1, 1]]}, r":1: field 'rationale' must be null, a list .* found 1"),
+        ({"rationale": {"a": 1}, "rationales_raw": [[0, 1, 1]]}, r":1: field 'rationale' must be null, .* {'a': 1}"),
     ],
 )
 def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:
@@ -100,6 +102,25 @@ def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     write(tmp_path / "test.jsonl", [ROWS[0] | row])
     with pytest.raises(DataError, match="test.jsonl" + message):
         read_json_lines(tmp_path, split="test")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([ROWS[0], {"id": "b", "tokens": "so dull", "label": 1}], ":2: field 'tokens' must be a list of strings"),
+        ([ROWS[0], {"text": "so dull"}], ":2: field 'tokens' must be a list of strings, found nothing"),
+        ([ROWS[0] | {"rationale": [1]}], ":1: the rationale covers 1 tokens, the text has 3"),
+        (["so dull"], ":1: a JSON object is expected, found str"),
+    ],
+)
+def test_a_bad_row_of_another_split_is_not_passed_over(tmp_path: Path, lines: list[Any], message: str) -> None:
+    """Without the split, the size of rationales would be measured on the evaluated one."""
+    write(tmp_path / "test.jsonl", ROWS)
+    write(tmp_path / "val.jsonl", lines)
+    with pytest.raises(DataError, match=f"val.jsonl{message}"):
+        read_json_lines(tmp_path, split="test")
+    write(tmp_path / "val.jsonl", [])
+    assert list(read_json_lines(tmp_path, split="test").splits) == ["test"]
 
 
 def test_bad_files(tmp_path: Path) -> None:
