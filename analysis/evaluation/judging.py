@@ -67,11 +67,9 @@ class Judge:
         self._examples: dict[int, tuple[ScoredWindow, dict[str, NDArray[np.float32]]]] = {}
         self._diagnostics: dict[str, dict[str, list[float]]] = {}
         self._hards = {one.name: one for one in self.given}
-        settings = plan.settings
-        as_eraser = (
-            settings.protocol == "eraser" and settings.policy == "all-windows" and settings.aggregation != "none"
-        )
-        self._eraser: dict[str, list[EraserScores]] | None = {name: [] for name in self.names} if as_eraser else None
+        self._eraser: dict[str, list[EraserScores]] | None = None
+        if plan.settings.as_eraser:
+            self._eraser = {name: [] for name in self.names}
         for one in self.given:
             if one.layers not in (None, n_layers):
                 raise ArgumentError(
@@ -96,7 +94,12 @@ class Judge:
         notes = [plan.sample, few_documents(scored) if scored else None]
         if plan.accuracy_of:
             notes.append(f"accuracy is of {plan.accuracy_of}")
-        if selection is not None and selection["source"] == plan.split:
+        # a density that is given leaves the mean size measured
+        sized = any(get_metric(name).uses_size for name in self.metrics)
+        sources = {plan.measured.source} if sized else set()
+        if plan.settings.by_density:
+            sources.add(plan.selection.source)
+        if plan.split in sources:
             notes.append(
                 "the size of hard rationales is that of the evaluated split itself: no other split has rationales"
             )

@@ -118,8 +118,18 @@ class Plan:
 
     @cached_property
     def selection(self) -> RationaleSize:
-        """The size of hard rationales: given by `settings.density`, or measured on validation, else on training, and
-        on the evaluated split itself only when the corpus has no other with rationales."""
+        """The size of hard rationales: `measured`, with the density that `settings.density` gives."""
+        given = self.settings.density
+        return (
+            self.measured
+            if given is None
+            else replace(self.measured, density=given, word_density=given, source="given")
+        )
+
+    @cached_property
+    def measured(self) -> RationaleSize:
+        """The size of rationales on validation, else on training, and on the evaluated split itself only when the
+        corpus has no other with rationales."""
         found = None
         for split in ("val", "train"):
             if found is None and split in self._corpus.splits and split != self.split:
@@ -127,8 +137,7 @@ class Plan:
         if found is None:
             own = [np.nan if x is None else x for x in (self.density, self.rationale_size, self.word_density)]
             found = RationaleSize(density=own[0], size=own[1], word_density=own[2], source=self.split)
-        given = self.settings.density
-        return found if given is None else replace(found, density=given, word_density=given, source="given")
+        return found
 
     def _measure(self, split: str) -> RationaleSize | None:
         """From at most MEASURED documents of a split; None when none of them has a rationale."""

@@ -142,6 +142,8 @@ class Settings:
                 raise ArgumentError(f"{name}: got {value}, must be at least {least}")
         if self.density is not None and not 0 < self.density <= 1:
             raise ArgumentError(f"density: got {self.density}, must be over 0 and at most 1")
+        if self.faithfulness_layers == ():
+            raise ArgumentError("faithfulness_layers: got none, at least one is needed")
         if not self.metrics:
             raise ArgumentError("metrics: got none, at least one is needed")
         object.__setattr__(self, "metrics", expand_metrics(self.metrics))
@@ -199,6 +201,17 @@ class Settings:
         """Whether a document without a human rationale is skipped: not where all metrics ask the model alone."""
         return bool(self.plain_metrics) or any(get_metric(name).uses_density for name in self.metrics)
 
+    @property
+    def by_density(self) -> bool:
+        """Whether a metric, or ERASER's own scores, select as many words as `density` says."""
+        metrics = [get_metric(name) for name in self.metrics]
+        return self.as_eraser or any(one.uses_density and not one.uses_size for one in metrics)
+
+    @property
+    def as_eraser(self) -> bool:
+        """Whether ERASER's own scores are computed: they are of words of whole documents."""
+        return self.protocol == "eraser" and self.policy == "all-windows" and self.aggregation != "none"
+
     def check_layers(self, n_layers: int) -> None:
         """ArgumentError for a layer that the model does not have."""
         layers = [("faithfulness_layers", layer) for layer in self.faithfulness_layers or ()]
@@ -213,19 +226,19 @@ class Settings:
 
         adapler: whether there is an AdapLeR model; rationales: whether rationales are written.
         """
-        by_density = any(get_metric(name).uses_density for name in self.metrics) or self.protocol == "eraser"
+        no_faithfulness = "no metric of faithfulness is asked for (--metrics)"
         told = {
             "threshold_scale": (adapler or self.threshold_scale == 1, "there is no AdapLeR model (--adapler)"),
             "rationale_layer": (rationales, "no rationales are written (--rationales)"),
-            "density": (by_density or rationales, "no metric and no rationale is of that size"),
-            "faithfulness_variant": (
-                bool(self.faithfulness_metrics),
-                "no metric of faithfulness is asked for (--metrics)",
-            ),
+            "density": (self.by_density or rationales, "no metric and no rationale is of that size"),
+            "faithfulness_variant": (bool(self.faithfulness_metrics), no_faithfulness),
+            "faithfulness_layers": (bool(self.faithfulness_metrics), no_faithfulness),
         }
         for name, (used, why) in told.items():
-            if getattr(self, name) is not None and not used:
-                raise ArgumentError(f"{name}: got {getattr(self, name)}, but {why}")
+            value = getattr(self, name)
+            if value is not None and not used:
+                got = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+                raise ArgumentError(f"{name}: got {got}, but {why}")
 
     def to_meta(self) -> dict[str, Any]:
         """The fields that a report keeps: all but those that the report states itself (its metrics and methods) and

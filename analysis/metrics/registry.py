@@ -73,7 +73,12 @@ class Metric:
     @property
     def uses_density(self) -> bool:
         """Whether its value depends on the data set's mean density or size of rationales."""
-        return self.level in (DENSITY, HARD, MEAN_SIZE) or self.name.endswith(fa.AT_DENSITY)
+        return self.uses_size or self.level in (DENSITY, HARD) or self.name.endswith(fa.AT_DENSITY)
+
+    @property
+    def uses_size(self) -> bool:
+        """Whether it depends on the mean size, which is measured whatever density is asked for."""
+        return self.level == MEAN_SIZE
 
 
 def metric_names(group: str | None = None) -> tuple[str, ...]:

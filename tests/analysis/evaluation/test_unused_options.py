@@ -26,6 +26,22 @@ from tests.analysis.sample_report import make_report
         ),
         ({"density": 0.3}, "density: got 0.3, but no metric and no rationale is of that size"),
         (
+            {"density": 0.3, "metrics": ["token_f1_at_mean", "token_iou_at_mean"]},
+            "density: got 0.3, but no metric and no rationale is of that size",
+        ),
+        (
+            {"density": 0.3, "protocol": "eraser", "policy": "truncate", "metrics": ["auprc"]},
+            "density: got 0.3, but no metric and no rationale is of that size",
+        ),
+        (
+            {"faithfulness_layers": [0, 2]},
+            "faithfulness_layers: got 0, 2, but no metric of faithfulness is asked for",
+        ),
+        (
+            {"faithfulness_layers": [], "metrics": ["aopc_sufficiency"]},
+            "faithfulness_layers: got none, at least one is needed",
+        ),
+        (
             {"faithfulness_variant": "mask"},
             "faithfulness_variant: got mask, but no metric of faithfulness is asked for",
         ),
@@ -54,6 +70,17 @@ def test_a_method_without_a_value_has_no_best_layer() -> None:
     report = make_report()
     report.values[0] = np.nan
     assert set(best_layers(report)) == set(report.methods[1:])
+
+
+def test_a_given_density_leaves_the_note_on_a_measured_size(corpus_folder: Path) -> None:
+    def notes(*metrics: str, **options: Any) -> list[str]:
+        given: dict[str, Any] = {"predictions": {"given": {"neg_0": np.arange(8.0)}}, "methods": [], "progress": False}
+        report = rationale_eval.evaluate(data=corpus_folder, metrics=metrics, **given, **options)
+        return [note for note in report.meta["notes"] if "evaluated split itself" in note]
+
+    assert len(notes("token_f1_at_mean")) == len(notes("f1_at_density")) == 1
+    assert len(notes("token_f1_at_mean", "f1_at_density", density=0.3)) == 1
+    assert notes("f1_at_density", density=0.3) == []
 
 
 def test_what_something_looks_at_is_not(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
