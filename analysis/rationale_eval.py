@@ -74,7 +74,9 @@ def evaluate(
     given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     if isinstance(rationale_layers, str | Path):
-        rationale_layers = validated_layers(rationale_layers, split=settings.split, checksum=corpus.checksum)
+        rationale_layers = validated_layers(
+            rationale_layers, split=settings.split, data=corpus.name, checksum=corpus.checksum
+        )
     facts = {} if command is None else {"command": command}
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)

@@ -74,16 +74,18 @@ def best_layers(report: ReportData, metric: str = "average_precision") -> dict[s
     return {method: int(row.argmax()) for method, row in best if np.isfinite(row).any()}
 
 
-def validated_layers(path: str | Path, *, split: str, checksum: str) -> dict[str, int]:
+def validated_layers(path: str | Path, *, split: str, data: str, checksum: str) -> dict[str, int]:
     """`best_layers` of a report that was saved of another split than the one whose rationales are to be written.
 
-    path: report.json, or the folder it lies in; split, checksum: of the data that is evaluated.
+    path: report.json, or the folder it lies in; split, data (its name), checksum: of the data that is evaluated. Name
+        or checksum tells a report of that split: another rule for annotators changes the latter, a copy the former.
 
     Raises ArgumentError for a report of that very split, DataError for one that cannot be read.
     """
     file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
     report = ReportData.from_json(file)
-    if report.meta.get("split") == split and report.meta.get("data", {}).get("checksum") == checksum:
+    evaluated = report.meta["data"]
+    if report.meta["split"] == split and (evaluated["name"] == data or evaluated.get("checksum") == checksum):
         raise ArgumentError(
             f"rationale_layers: {path} is a report of {split!r}, the split that is evaluated; its best layers would be "
             "chosen by the answers, give a report of the validation split"

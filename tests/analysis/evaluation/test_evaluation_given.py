@@ -183,6 +183,9 @@ def test_layers_are_chosen_by_the_report_of_another_split(
     test.to_json(tmp_path / "test" / "report.json")
     with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
         run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
+    renamed = Path(shutil.copytree(corpus_folder, tmp_path / "renamed"))
+    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+        run(adapler_folder, renamed, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
     validation = run(adapler_folder, corpus_folder, methods=methods, split="val")
     validation.to_json(tmp_path / "val" / "report.json")
     run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "val")
@@ -192,6 +195,17 @@ def test_layers_are_chosen_by_the_report_of_another_split(
         assert (one / f"{method}.jsonl").read_text() == (out / f"{method}.jsonl").read_text()
     with pytest.raises(ArgumentError, match="rationale_layers: saliency has 7, the model has 0 to 2"):
         run(adapler_folder, corpus_folder, methods=["saliency"], rationales=out, rationale_layers={"saliency": 7})
+
+
+def test_another_rule_for_annotators_makes_no_other_split(adapler_folder: Path, tmp_path: Path) -> None:
+    marks = [[1, 1, 0], [0, 1, 0]]
+    rows = [{"tokens": ["a", "dull", "film"], "label": label, "rationale": marks} for label in ("NEG", "POS")]
+    data = tmp_path / "films.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options: dict[str, Any] = {"methods": ["random"], "metrics": ["average_precision"]}
+    run(adapler_folder, data, annotators="union", **options).to_json(tmp_path / "union" / "report.json")
+    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+        run(adapler_folder, data, rationales=tmp_path / "out", rationale_layers=tmp_path / "union", **options)
 
 
 def hard_file(path: Path, spans: dict[str, list[tuple[int, int]]]) -> Path:
