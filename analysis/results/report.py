@@ -269,6 +269,7 @@ class ReportData:
             if FACTS not in (table.schema.metadata or {}):
                 raise ValueError(f"it has no metadata '{FACTS.decode()}'")
             facts = json.loads(table.schema.metadata[FACTS])
+            seed = int(facts["seed"])
             names = [facts["methods"], range(facts["layers"]), facts["documents"], facts["metrics"]]
             index = pd.MultiIndex.from_product(names, names=["method", "layer", "document", "metric"])
             values = table.to_pandas().set_index(index.names)["value"].reindex(index).to_numpy(dtype=np.float64)
@@ -277,7 +278,7 @@ class ReportData:
         except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
             raise DataError(f"{path}: no documents.parquet of a report ({' '.join(str(error).split())})") from error
         documents = tuple(DocumentRecord.of_id(name) for name in facts["documents"])
-        meta = {"data": {"name": Path(path).parent.name}, "seed": facts["seed"], "layerwise": facts["layerwise"]}
+        meta = {"data": {"name": Path(path).parent.name}, "seed": seed, "layerwise": facts["layerwise"]}
         shape = tuple(len(one) for one in names)
         return cls(tuple(facts["methods"]), tuple(facts["metrics"]), documents, values.reshape(shape), meta)
 

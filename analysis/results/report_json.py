@@ -173,7 +173,11 @@ def _meta(content: dict[str, Any]) -> dict[str, Any]:
     for key in ("titles", "scopes", "layerwise", "missing", "diagnostics", "truncation"):
         if meta.get(key) is not None:
             _need(meta, key, dict, "meta.")
-    for key in ("density", "chance_average_precision", "speedup", "threshold_scale", "seed", "max_length"):
+    if "seed" in meta:  # older versions may not have written it
+        _need(meta, "seed", int, "meta.")
+    if math.isnan(_number(meta.get("threshold_scale", 1.0), "meta.threshold_scale")):
+        raise ArgumentError("meta.threshold_scale: got None, must be a number")
+    for key in ("density", "chance_average_precision", "speedup", "max_length"):
         _number(meta.get(key), f"meta.{key}")
     return meta
 

@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a table a metric; errors are AdapLeRError."""
     arguments = build_parser().parse_args(argv)
     paths = [Path(path) / "report.json" if Path(path).is_dir() else Path(path) for path in arguments.reports]
+    places = [path.resolve() for path in paths]
+    if twice := [given for given, place in zip(arguments.reports, places, strict=True) if places.count(place) > 1]:
+        raise ArgumentError(f"REPORT: {' and '.join(twice)} are one report, each run counts once")
     merged = RationaleReport.merge([RationaleReport.from_json(path) for path in paths])
     there = list(dict.fromkeys(merged["metric"]))
     if unknown := [name for name in arguments.metrics or () if name not in there]:

@@ -9,6 +9,7 @@ import pytest
 from adapler.errors import DataError
 from analysis import loading, rationale_eval
 from analysis.documents.corpora import holds_json_lines, read_json_lines
+from analysis.evaluation import plan
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "tokens": ["so", "dull", "."], "label": 1, "rationale": [0, 1, 1], "text": "ignored"},
@@ -158,3 +159,14 @@ def test_what_is_measured_on_another_split_is_not_measured_on_the_evaluated_one(
     assert report.meta["queries"] is True and not any("no other split" in note for note in report.meta["notes"])
     again = loading.load_corpus(corpus, annotators="union")
     assert [again.splits[split][0].spans for split in ("val", "test")] == [((0, 1), (3, 4)), ((0, 4),)]
+
+
+def test_the_size_of_rationales_is_the_same_for_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MEASURED", 2)  # of eight, each of another size
+    rows = [{"id": str(i), "tokens": ["w"] * 9, "label": 0, "rationale": [1] * i + [0] * (9 - i)} for i in range(1, 9)]
+    for split in ("test", "val"):
+        write(tmp_path / f"{split}.jsonl", rows)
+    given: dict[str, Any] = {"predictions": {"3": list(range(9))}, "methods": [], "progress": False}
+    reports = [rationale_eval.evaluate(data=tmp_path, metrics=["f1_at_density"], seed=i, **given) for i in range(4)]
+    assert len({report.meta["selection"]["size"] for report in reports}) == 1
+    assert (rationale_eval.RationaleReport.merge(reports)["runs"] == 4).all()

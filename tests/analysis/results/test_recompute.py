@@ -142,6 +142,11 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
         ArgumentError, match="^--metrics: 'auprc' is not in the reports, which have average_precision, f"
     ):
         seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--metrics", "fpr", "auprc"])
+    again = str(tmp_path / "b" / ".." / "a" / "report.json")
+    with pytest.raises(
+        ArgumentError, match=rf"^REPORT: {tmp_path / 'a'} and {again} are one report, each run counts once"
+    ):
+        seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), again])
     fewer = replace(one, methods=one.methods[:2], values=one.values[:2])
     fewer.to_json(tmp_path / "c.json")
     assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c.json"), "--metrics", "fpr"]) == 0

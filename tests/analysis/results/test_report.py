@@ -92,6 +92,8 @@ def test_infinities_are_written_and_read(report: RationaleReport) -> None:
         (("values", "cp"), {}, "values.cp.average_precision: is missing"),
         (("meta", "data"), "films", "meta.data: got 'films', must be a mapping"),
         (("meta", "density"), "a lot", "meta.density: got 'a lot', must be a number or null"),
+        (("meta", "seed"), None, "meta.seed: got None, must be a whole number"),
+        (("meta", "threshold_scale"), None, "meta.threshold_scale: got None, must be a number"),
         (("examples", 0, "tokens", 0), 1, r"examples\[0\].tokens: must be texts"),
         (("examples", 0, "scores", "cp", 0, 0), "x", r"examples\[0\].scores.cp: got 'x', must be a number"),
         (("curves", "cp"), 3, r"curves.cp: shape \(\), must be \(4, 101\)"),
