@@ -19,10 +19,9 @@ from matplotlib.patches import Rectangle
 
 from adapler.errors import ArgumentError
 from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, select, styled, text_width, venue
-from analysis.figures.token_scores import FULL_SHADE, pick, ratios, token_text
+from analysis.figures.token_scores import FULL_SHADE, pick, present, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
-from analysis.results.wording import OF_REMOVAL
 
 # the palest shade is not white: white is for tokens that are not there
 SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
@@ -38,9 +37,8 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
     """
     values = ratios(document, method)  # (L, n)
-    if method in OF_REMOVAL and document.retention is not None:
-        gone = np.vstack([np.zeros((1, len(document)), dtype=bool), ~document.retention[:-1]])
-        values = np.where(gone, np.nan, values)
+    if (there := present(document, method)) is not None:
+        values = np.where(there, values, np.nan)
     levels = np.log1p(np.clip(np.abs(values), 0, FULL_SHADE))
     image = ax.imshow(levels, aspect="auto", cmap=SCORES, vmin=0, vmax=math.log1p(FULL_SHADE), interpolation="none")
     ax.grid(False)

@@ -30,8 +30,8 @@ def token_text(token: str) -> str:
 def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
     """(L, n) scores, or (1, n), as multiples of the uniform one; signed scores keep their sign.
 
-    Uniform is a share of all n tokens; for `cp`, whose scores are shared out among the tokens that are still there,
-    one of those.
+    Uniform is a share of all n tokens; for `cp` and `policy`, whose scores are shared out among the tokens that are
+    still there, one of those.
     """
     if method not in document.scores:
         raise ArgumentError(
@@ -40,10 +40,24 @@ def ratios(document: DocumentScores, method: str) -> NDArray[np.float64]:
     scores = document.scores[method].astype(np.float64)
     total = np.abs(scores).sum(axis=1, keepdims=True)
     n_tokens = np.full((len(scores), 1), float(len(document)))
-    if method in OF_REMOVAL and document.retention is not None:
-        n_tokens[1:, 0] = document.retention[:-1].sum(axis=1)
+    if (there := present(document, method)) is not None:
+        n_tokens = there.sum(axis=1, keepdims=True)
     shares = np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
     return np.asarray(shares * n_tokens)
+
+
+def present(document: DocumentScores, method: str) -> NDArray[np.bool_] | None:
+    """(L, n) the tokens among which the scores of a layer are shared out; None for a method that always has all.
+
+    They are those that entered the layer before: the policy that judges them decides which of them enter this one. A
+    policy that decides after a layer's attention judges those that enter it, so that no other has a score there.
+    """
+    if method not in OF_REMOVAL or document.retention is None:
+        return None
+    entered, scores = document.retention, document.scores[method]
+    if method == "policy" and scores.shape == entered.shape and not scores[~entered].any():
+        return entered
+    return np.vstack([np.ones((1, len(document)), dtype=bool), entered[:-1]])
 
 
 def shade(ratio: float) -> float:

@@ -15,7 +15,9 @@ from analysis.metrics.curves import RECALL_GRID
 from analysis.output import tables
 from analysis.output.report import RationaleReport
 from tests.analysis.figures.drawn import lines
-from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_report
+from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_example, make_report
+
+NOTHING_ELSE = {"values": full_report().values[:1], "curves": {}, "curve_errors": {}, "correlations": None}
 
 
 def test_agreement_draws_the_means_bands_and_chance(report: RationaleReport) -> None:
@@ -137,6 +139,21 @@ def test_a_heat_map_does_not_leave_out_a_name_that_is_not_in_the_report() -> Non
     assert [ax.get_title(loc="left") for ax in drawn.axes if ax.get_title(loc="left")] == ["AdapLeR CP"]
     with pytest.raises(ArgumentError, match="^methods: got none, at least one is needed"):
         report.figure("heatmap", methods=[])
+
+
+@pytest.mark.parametrize("place", ["before", "between"])
+def test_a_heat_map_is_white_where_a_policy_judges_nothing(place: str) -> None:
+    document = make_example()
+    assert document.retention is not None
+    entered = document.retention
+    above = np.vstack([np.ones((1, len(document)), dtype=bool), entered[:-1]])
+    judged = above if place == "before" else entered
+    policy = np.where(judged, 1 / judged.sum(1, keepdims=True), 0.0)  # every token has the uniform score
+    drawn = replace(document, scores={"policy": policy})
+    (ax,) = replace(full_report(), methods=("policy",), examples=(drawn,), **NOTHING_ELSE).figure("heatmap").axes[:1]
+    levels = ax.images[0].get_array().filled(np.nan)
+    assert np.array_equal(~np.isnan(levels), judged)
+    np.testing.assert_allclose(levels[judged], np.log1p(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["document", "faithfulness", "precision_recall", "correlation"])
