@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -137,7 +137,7 @@ def read_recipe(path: str | Path, cls: type, *, command: str) -> dict[str, Any]:
     options = {option.name: option for option in options_of(cls)}
     found: dict[str, Any] = {}
     recipe_of = None
-    for line, key, value in _entries(Path(path)):
+    for line, key, value in recipe_entries(Path(path)):
         where = f"{path}:{line}"
         if key in found or (key == "command" and recipe_of is not None):
             raise DataError(f"{where}: {key!r} is there twice")
@@ -154,33 +154,37 @@ def read_recipe(path: str | Path, cls: type, *, command: str) -> dict[str, Any]:
     return found
 
 
-def _entries(path: Path) -> Iterator[tuple[int, str, Any]]:
-    """Line, key and value of a YAML mapping."""
+def recipe_entries(path: Path) -> list[tuple[int, str, Any]]:
+    """Line, key and value of a YAML mapping, also of one whose keys come twice.
+
+    Raises:
+        DataError: no such file, not YAML, a value that is not what its tag or form says, or not a mapping. The message
+            names the file and, where it is known, the line.
+    """
+    entries: list[tuple[int, str, Any]] = []
+    line = None
     try:
-        text = path.read_text(encoding="utf-8")
-        loader = yaml.SafeLoader(text)
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise DataError(f"{path}: a mapping of settings to values is expected")
-        entries = [
-            (
-                key.start_mark.line + 1,
-                loader.construct_object(key, deep=True),
-                loader.construct_object(value, deep=True),
-            )
-            for key, value in node.value
-        ]
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            name, content = (loader.construct_object(one, deep=True) for one in (key, value))
+            entries.append((line, str(name), content))
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such recipe") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    # the loader lets its own errors out: of "2024-13-01", "!!int ''", "!!bool x", "!!timestamp x" each another one
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = path if mark is None else f"{path}:{mark.line + 1}"
-        raise DataError(f"{where}: not YAML ({getattr(error, 'problem', None) or type(error).__name__})") from error
-    yield from ((line, str(key), value) for line, key, value in entries)
+        line = line if mark is None else mark.line + 1
+        reason = getattr(error, "problem", None) or " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path if line is None else f'{path}:{line}'}: not YAML ({reason})") from error
+    return entries
 
 
 def _typed(value: Any, option: Option, *, where: str) -> Any:

@@ -15,9 +15,8 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
-
 from adapler.errors import ArgumentError, DataError
+from adapler.training.recipes import recipe_entries
 from analysis.evaluation.settings import (
     DATA,
     GROUPS_OF_OPTIONS,
@@ -113,23 +112,10 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
     Raises DataError that names the file, the line and the key for anything else.
     """
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(root, yaml.MappingNode):
-        raise DataError(f"{path}: must be a list of `option: value` lines")
     hints = get_type_hints(Inputs) | get_type_hints(Settings)
     content: dict[str, Any] = {}
-    for key_node, value_node in root.value:
-        loader = yaml.SafeLoader("")
-        try:
-            key, value = (loader.construct_object(node, deep=True) for node in (key_node, value_node))
-        except yaml.YAMLError as error:
-            raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-        where = f"{path}, line {key_node.start_mark.line + 1}"
+    for line, key, value in recipe_entries(Path(path)):
+        where = f"{path}:{line}"
         if key not in hints:
             raise DataError(f"{where}: {key!r} is no option, there are {', '.join(hints)}")
         if key in content:

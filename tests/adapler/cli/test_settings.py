@@ -225,6 +225,8 @@ def test_a_recipe_gives_what_the_command_line_leaves_out(tmp_path: Path) -> None
         (("command: train", "command: run"), r"recipe.yaml:2: a recipe of `adapler run`, not of `adapler train`$"),
         (("command: train\n", ""), r"recipe.yaml: has no `command`, which says whose recipe it is: `command: train`$"),
         (("phi: 1e-3", "phi: ["), r"recipe.yaml:\d+: not YAML \("),
+        (("phi: 1e-3", "phi: !!float ''"), r"recipe.yaml:7: not YAML \(string index out of range\)$"),
+        (("phi: 1e-3", "phi: 2024-13-01"), r"recipe.yaml:7: not YAML \(month must be in 1..12"),
         (("task: movies", "task: !!python/object:os.system x"), r"recipe.yaml:3: not YAML \(could not determine"),
         ((RECIPE, "- 1\n"), r"recipe.yaml: a mapping of settings to values is expected$"),
         ((RECIPE, ""), r"recipe.yaml: a mapping of settings to values is expected$"),

@@ -74,16 +74,23 @@ def test_a_recipe_is_overridden_by_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\nmethod: cp\n", r"recipe.yaml, line 2: 'method' is no option, there are adapler, model, data"),
-        ("seed: one\n", "recipe.yaml, line 1: seed: got 'one', must be a whole number"),
-        ("seed: true\n", "line 1: seed: got True, must be a whole number"),
-        ("\nmetrics: auprc\n", "line 2: metrics: got 'auprc', must be a list of texts"),
-        ("seed: 1\nseed: 2\n", "line 2: seed comes twice"),
-        ("queries: maybe\n", "line 1: queries: got 'maybe', must be true or false"),
-        ("[1, 2]\n", "must be a list of `option: value` lines"),
-        ("", "must be a list of `option: value` lines"),
-        ("a: [\n", "recipe.yaml: not valid YAML"),
-        ("seed: !!python/object:os.system {}\n", "recipe.yaml: not valid YAML"),
+        ("seed: 1\nmethod: cp\n", r"recipe.yaml:2: 'method' is no option, there are adapler, model, data"),
+        ("seed: one\n", "recipe.yaml:1: seed: got 'one', must be a whole number"),
+        ("seed: true\n", "recipe.yaml:1: seed: got True, must be a whole number"),
+        ("\nmetrics: auprc\n", "recipe.yaml:2: metrics: got 'auprc', must be a list of texts"),
+        ("seed: 1\nseed: 2\n", "recipe.yaml:2: seed comes twice"),
+        ("queries: maybe\n", "recipe.yaml:1: queries: got 'maybe', must be true or false"),
+        ("[1, 2]\n", "recipe.yaml: a mapping of settings to values is expected"),
+        ("", "recipe.yaml: a mapping of settings to values is expected"),
+        ("a: [\n", "recipe.yaml:2: not YAML"),
+        ("seed: !!python/object:os.system {}\n", r"recipe.yaml:1: not YAML \(could not determine a constructor"),
+        ("seed: 1\nlimit: 2024-13-01\n", r"recipe.yaml:2: not YAML \(month must be in 1..12"),
+        ("[a, b]: 3\n", r"recipe.yaml:1: \"\['a', 'b'\]\" is no option, there are adapler, model, data"),
+        ("{[a]: 1}: 3\n", r"recipe.yaml:1: not YAML \(found unhashable key"),
+        ("limit: !!int foo\n", r"recipe.yaml:1: not YAML \(invalid literal for int\(\)"),
+        ("limit: !!int ''\n", r"recipe.yaml:1: not YAML \(string index out of range"),
+        ("limit: !!bool foo\n", r"recipe.yaml:1: not YAML \('foo'"),
+        ("limit: !!timestamp foo\n", r"recipe.yaml:1: not YAML \("),
     ],
 )
 def test_a_recipe_that_is_wrong(tmp_path: Path, text: str, message: str) -> None:
@@ -91,7 +98,7 @@ def test_a_recipe_that_is_wrong(tmp_path: Path, text: str, message: str) -> None
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_recipe(path)
-    with pytest.raises(DataError, match="none.yaml: No such file"):
+    with pytest.raises(DataError, match="none.yaml: no such recipe"):
         read_recipe(tmp_path / "none.yaml")
 
 
