@@ -5,7 +5,7 @@ D documents; W windows of a chunk of documents
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from analysis.documents.alignment import Account, Alignment, align
 from analysis.documents.units import group, is_judged, unit_labels, why_skipped
 from analysis.documents.windows import Window
 from analysis.documents.words import WordTokens
+from analysis.evaluation.fit import gold_indices, input_length
 from analysis.evaluation.protocols import get_protocol
 from analysis.evaluation.settings import MAX_LENGTH, Settings
 from analysis.metrics import plausibility as pl
@@ -87,7 +88,7 @@ class Plan:
             self.gold = [0] * len(self.examples)
             self.max_length = max(len(example.words) for example in self.examples)
         else:
-            self.gold = _gold_indices(model, corpus, self.examples)
+            self.gold = gold_indices(model, corpus, self.examples)
             self.max_length = input_length(model, settings.max_length)
         self.shortened = settings.max_length is None and self.max_length < MAX_LENGTH
         self.settings = settings = replace(settings, max_length=self.max_length)
@@ -253,55 +254,3 @@ def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
 def _with_query(corpus: Any, wanted: bool | None) -> bool:
     """Whether the model reads the queries: as asked, or where two of the corpus differ, as in training."""
     return queries_differ(corpus) if wanted is None else wanted
-
-
-def _gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
-    """The model's index of each document's label.
-
-    A corpus without names has indices for labels: they are the model's, whatever it calls them. A model without
-    names (LABEL_i) has the corpus's, in their order. NEG stands for negative, in any case.
-    """
-    known = {str(name): int(index) for name, index in model.config.label2id.items()}
-    if not known.keys() & set(corpus.labels):
-        if all(name.isdecimal() for name in corpus.labels):
-            known = {str(index): index for index in sorted(known.values())}
-        elif len(known) == len(corpus.labels) and all(name.startswith("LABEL_") for name in known):
-            known = {name: index for index, name in enumerate(corpus.labels)}
-        else:
-            known |= _abbreviated(known, corpus.labels)
-    for example in examples:
-        if example.label not in known:
-            raise ArgumentError(
-                f"document {example.id}: label {example.label!r} is not among the model's labels, {', '.join(known)}"
-            )
-    return [known[example.label] for example in examples]
-
-
-def _abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
-    """Labels of the corpus that begin, in any case, with just one of the model's names, each with another one."""
-    begins = {label: [name for name in known if label.lower().startswith(name.lower())] for label in labels}
-    if any(len(names) != 1 for names in begins.values()) or len({n for (n,) in begins.values()}) != len(labels):
-        return {}
-    return {label: known[name] for label, (name,) in begins.items()}
-
-
-def input_length(model: Any, wanted: int | None) -> int:
-    """`wanted`, or MAX_LENGTH as far as the model goes; ArgumentError for more than it takes."""
-    positions = _positions(model)
-    if wanted is None:
-        return MAX_LENGTH if positions is None else min(MAX_LENGTH, positions)
-    if positions is not None and wanted > positions:
-        raise ArgumentError(f"max_length: got {wanted}, {type(model).__name__} takes at most {positions} tokens")
-    return wanted
-
-
-def _positions(model: Any) -> int | None:
-    """The longest input that the model takes, None where its configuration says nothing about that."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is None:
-        return None
-    for name, module in model.named_modules():
-        # RoBERTa counts positions from padding_idx + 1
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(positions - module.padding_idx - 1)
-    return int(positions)

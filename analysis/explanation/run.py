@@ -27,7 +27,7 @@ from adapler.policies import ContributionPolicy
 from adapler.precision import choose_dtype
 from analysis import loading
 from analysis.documents.batching import collate
-from analysis.evaluation.plan import input_length
+from analysis.evaluation.fit import input_length
 from analysis.evaluation.settings import MAX_LENGTH
 from analysis.explanation.data import MethodScores
 from analysis.explanation.rationale import word_mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,13 @@ from adapler.model.predictors import predictor_class, predictor_names
 from adapler.precision import DTYPES
 from analysis import loading
 from analysis.documents.alignment import align
+from analysis.documents.windows import Window
+from analysis.evaluation.fit import gold_indices, input_length
 from analysis.metrics.plausibility import expected_average_precision
 from analysis.studies.contribution_targets.comparison import study
 from analysis.studies.contribution_targets.documents import add_averaged, read_documents
+
+MOST_SEED = 2**63 - 1  # that PyTorch takes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,7 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--split", default="val", help="where average precision is measured (default: val)")
     add("--saliency", metavar="DIR", help="what `adapler saliency` wrote: its targets as well")
     add("--limit", type=int, default=400, metavar="N", help="training documents (default: 400)")
-    add("--max-length", type=int, default=512, metavar="N", help="wordpieces of an input (default: 512)")
+    add(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="wordpieces of an input (default: 512, or what the model takes if that is less)",
+    )
     add("--ig-steps", type=int, default=16, metavar="N", help="of integrated gradients; 0: without (default: 16)")
     add("--epochs", type=int, default=10, help="over the training documents (default: 10)")
     add("--learning-rate", type=float, default=5e-3, help="of the predictors (default: 0.005)")
@@ -56,9 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     arguments = build_parser().parse_args(argv)
-    for name in ("limit", "epochs", "hidden"):
-        if getattr(arguments, name) < 1:
-            raise ArgumentError(f"--{name}: {getattr(arguments, name)} is not at least 1")
+    _check_numbers(arguments)
     for name in arguments.predictors:
         predictor_class(name)  # refuses a name that is not known
     classifier, _, tokenizer = loading.load_models(arguments.model, None)
@@ -69,19 +77,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ArgumentError(f"--data: {corpus.name} has no split {missing[0]!r}; it has {', '.join(corpus.splits)}")
     order = np.random.default_rng(arguments.seed).permutation(len(corpus.splits["train"]))[: arguments.limit]
     examples = [corpus.splits["train"][int(i)] for i in order]
-    labels = [classifier.config.label2id[example.label] for example in examples]
-    windows = [align(one, tokenizer, max_length=arguments.max_length).windows[0] for one in examples]
+    labels = gold_indices(classifier, corpus, examples)
+    length = input_length(classifier, arguments.max_length)
+    windows = [align(one, tokenizer, max_length=length).windows[0] for one in examples]
+    scored = _scored(corpus.splits[arguments.split], tokenizer, length)
+    if not scored:
+        raise ArgumentError(
+            f"--split: no document of {arguments.split!r} of {corpus.name} has a rationale, and other words, in view"
+        )
     dtype = loading.choose_format(arguments.dtype, classifier)
     asked: dict[str, Any] = {"mask_token_id": tokenizer.mask_token_id, "dtype": dtype}
     train = read_documents(classifier, windows, labels, ig_steps=arguments.ig_steps, title="train", **asked)
     if arguments.saliency:
         train = add_averaged(train, arguments.saliency)
-    scored = []
-    for example in corpus.splits[arguments.split]:
-        window = align(example, tokenizer, max_length=arguments.max_length).windows[0]
-        inside = window.rationale[~window.special]
-        if inside.any() and not inside.all():
-            scored.append(window)
     validation = read_documents(classifier, scored, None, ig_steps=0, title=arguments.split, **asked)
     frame = study(
         train,
@@ -106,6 +114,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         frame.assign(chance=chance, dtype=dtype).to_csv(partial, index=False, float_format="%.5g", lineterminator="\n")
     print(f"written to {loading.short_path(file)}")
     return 0
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """ArgumentError that names the option for a number out of its range."""
+    for name, least in (("limit", 1), ("epochs", 1), ("hidden", 1), ("ig_steps", 0), ("seed", 0), ("max_length", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {least}")
+    if arguments.seed > MOST_SEED:
+        raise ArgumentError(f"--seed: {arguments.seed} is not at most {MOST_SEED}")
+    if not 0 < arguments.learning_rate < math.inf:
+        raise ArgumentError(f"--learning-rate: {arguments.learning_rate} is not a number over 0")
+
+
+def _scored(examples: Sequence[Any], tokenizer: Any, length: int) -> list[Window]:
+    """The windows in which average precision says something: with a rationale, and with other words."""
+    windows = [align(example, tokenizer, max_length=length).windows[0] for example in examples]
+    contents = [(window, window.rationale[~window.special]) for window in windows]
+    return [window for window, inside in contents if inside.any() and not inside.all()]
 
 
 if __name__ == "__main__":

@@ -115,9 +115,51 @@ def test_the_command_writes_a_row_a_target_and_layer(
     assert "average precision by layer" in printed and "targets-test.csv" in printed.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--limit", 0, "--limit: 0 is not at least 1"),
+        ("--max-length", 0, "--max-length: 0 is not at least 1"),
+        ("--ig-steps", -1, "--ig-steps: -1 is not at least 0"),
+        ("--seed", -1, "--seed: -1 is not at least 0"),
+        ("--seed", 2**64, "--seed: 18446744073709551616 is not at most 9223372036854775807"),
+        ("--learning-rate", -1, "--learning-rate: -1.0 is not a number over 0"),
+        ("--learning-rate", "nan", "--learning-rate: nan is not a number over 0"),
+    ],
+)
+def test_numbers_out_of_range(option: str, value: object, message: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        main([f"{option}={value}"])
+
+
+def test_a_corpus_that_the_model_does_not_fit_is_refused_before_anything_runs(
+    adapler_folder: Path, split_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **options: Any) -> Any:
+        pytest.fail("a document was read")
+
+    monkeypatch.setattr("analysis.studies.contribution_targets.__main__.read_documents", refuse)
+    arguments = ["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "test"]
+    with pytest.raises(ArgumentError, match="^max_length: got 65, BertForSequenceClassification takes at most 64 tok"):
+        main([*arguments, "--max-length", "65"])
+    files = [split_corpus / "train.jsonl", split_corpus / "test.jsonl"]
+    text = files[0].read_text()  # that of both
+    for file in files:
+        file.write_text(text.replace('"NEG"', '"MIXED"'))
+    with pytest.raises(
+        ArgumentError, match="^document neg_.*: label 'MIXED' is not among the model's labels, NEG, POS"
+    ):
+        main(arguments)
+    files[0].write_text(text)
+    unmarked = [line for line in text.splitlines() if '"neg_none"' in line or '"pos_all"' in line]
+    files[1].write_text("\n".join(unmarked) + "\n")
+    with pytest.raises(
+        ArgumentError, match="^--split: no document of 'test' of corpus has a rationale, and other words"
+    ):
+        main(arguments)
+
+
 def test_errors(adapler_folder: Path, split_corpus: Path) -> None:
-    with pytest.raises(ArgumentError, match="--limit: 0 is not at least 1"):
-        main(["--limit", "0"])
     with pytest.raises(ArgumentError, match="^predictor: 'mpl' is not one of contextual, mlp"):
         main(["--predictors", "mpl"])
     with pytest.raises(ArgumentError, match="has no split 'dev'"):

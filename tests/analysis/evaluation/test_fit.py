@@ -1,0 +1,50 @@
+"""Which of the model's labels each label of a corpus is."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis.evaluation.fit import gold_indices
+
+CLASSES = [f"class{i}" for i in range(1, 11)]
+
+
+def found(model: list[str], corpus: list[str]) -> list[int]:
+    config = SimpleNamespace(label2id={name: index for index, name in enumerate(model)})
+    examples = [SimpleNamespace(id=label, label=label) for label in corpus]
+    return gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=tuple(corpus)), examples)
+
+
+@pytest.mark.parametrize(
+    ("model", "corpus", "expected"),
+    [
+        (["NEG", "POS"], ["POS", "NEG"], [1, 0]),
+        (["NEG", "POS"], ["POS", "neg"], [1, 0]),  # one is the same as it stands
+        (CLASSES, [name.upper() for name in CLASSES], list(range(10))),  # one begins another
+        (["NEG", "POS", "MIXED"], ["pos", "Mixed"], [1, 2]),
+        (["a", "A"], ["A", "a"], [1, 0]),  # the case is all that parts them
+        (["NEG", "POS"], ["Positive", "negative"], [1, 0]),
+        (["no", "yes"], ["1", "0"], [1, 0]),
+        (["LABEL_0", "LABEL_1"], ["bad", "good"], [0, 1]),
+    ],
+)
+def test_labels_are_matched_by_name_in_any_case(model: list[str], corpus: list[str], expected: list[int]) -> None:
+    assert found(model, corpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "corpus", "label"),
+    [
+        (["NEG", "POS"], ["POS", "MIXED"], "MIXED"),
+        (["NEG", "POS"], ["POS", "neg", "Neg"], "neg"),
+        (["a", "A", "b"], ["a", "B"], "B"),
+    ],
+)
+def test_a_label_that_could_be_two_or_is_none_of_them_is_refused(
+    model: list[str], corpus: list[str], label: str
+) -> None:
+    with pytest.raises(ArgumentError, match=f"^document {label}: label '{label}' is not among the model's labels, "):
+        found(model, corpus)
