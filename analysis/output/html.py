@@ -22,7 +22,7 @@ from analysis.output import html_tokens
 from analysis.output.tables import cells as cells_of
 from analysis.output.tables import legend, main_metrics, note, reference_of, rows, scopes
 from analysis.results.report import ReportData
-from analysis.results.wording import metric_title, number
+from analysis.results.wording import HOLM_FAMILY, metric_title, number
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
 FIGURE_TITLES = {
@@ -171,7 +171,7 @@ def _comparisons(report: ReportData) -> Iterable[str]:
     yield f"<h2>{escape(report.title(reference))} against the other methods</h2>"
     yield (
         f"<p>{escape(report.title(reference))} minus the other method on the same documents; paired permutation test, "
-        "Holm-adjusted over all cells of the metric. Won: share of documents on which it is better.</p>"
+        f"{HOLM_FAMILY}. Won: share of documents on which it is better.</p>"
     )
     heads = ("Method", "Layer", "Difference", "95 % interval", "p", "p (Holm)", "d<sub>z</sub>", "Won", "n")
     for metric in main_metrics(report):

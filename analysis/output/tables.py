@@ -12,7 +12,7 @@ import pandas as pd
 from adapler.errors import ArgumentError
 from analysis.metrics.registry import metric_names
 from analysis.results.report import ReportData
-from analysis.results.wording import REFERENCE, higher_is_better, metric_title, number
+from analysis.results.wording import HOLM_FAMILY, REFERENCE, higher_is_better, metric_title, number
 
 COLUMNS = 12  # layers side by side in a terminal of 100 columns
 SIGNIFICANT = 0.05  # of Holm-adjusted p
@@ -185,7 +185,7 @@ def legend(report: ReportData) -> str:
         return ""
     return (
         f"* differs from {report.title(reference)} at the same layer: p < .05, paired permutation test over documents, "
-        "Holm-adjusted over all cells of the metric."
+        f"{HOLM_FAMILY}."
     )
 
 

@@ -6,6 +6,8 @@ import math
 
 from analysis.metrics.registry import METRICS
 
+# the family of `analysis.metrics.comparison`
+HOLM_FAMILY = "Holm-adjusted over the metric's cells, random scores and repeated methods left out"
 OF_REMOVAL = ("cp", "policy")  # methods whose dropped tokens are not there any more
 REFERENCE = "cp"  # the method that the others are compared with
 TITLES = {

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 
+from adapler.errors import run_command
+from adapler.plugins import load_plugins
 from analysis.scores import get_method, method_names
 
 HEADER = ("method", "title", "scope", "needs", "cost", "options", "paper")
@@ -29,18 +33,21 @@ def rows() -> list[tuple[str, ...]]:
     return found
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, with the methods of plugins; errors are AdapLeRError."""
     argparse.ArgumentParser(
         prog="python -m analysis.scores",
         description="Print the scoring methods that --methods of analysis.rationale_eval takes; "
         "options go behind the name: 'integrated_gradients(n_steps=20)', 'saliency(target=NEG)'. "
         "Scope: what one layer's score means.",
     ).parse_args(arguments)
+    load_plugins()
     table = [HEADER, *rows()]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADER))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -70,6 +70,9 @@ def test_no_stars_without_something_to_compare() -> None:
     report = make_report()
     alone = replace(report, methods=("cp",), values=report.values[2:3])
     assert tables.plain_comparisons(alone) == "" == tables.legend(alone)
+    assert "Holm-adjusted over the metric's cells, random scores and repeated methods left out." in tables.legend(
+        report
+    )
     assert "*" not in alone.to_markdown(metrics=("fpr",)).replace("**", "")
     other = replace(report, methods=("attention",), values=report.values[:1])
     assert tables.reference_of(other) is None and "rlap" not in other.to_latex()

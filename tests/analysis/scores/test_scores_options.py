@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, run_command
+from adapler.plugins import VARIABLE, load_plugins
 from analysis.scores import Batch, LayerScores, get_method, scoring_method
 from analysis.scores import __main__ as listing
 from analysis.scores import registry as scores_registry
@@ -146,10 +148,32 @@ def test_a_method_of_one_s_own_with_options() -> None:
 
 
 def test_the_listing_has_every_method(capsys: pytest.CaptureFixture[str]) -> None:
-    listing.main([])
+    assert listing.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["method", "title", "scope"] and [line.split()[0] for line in lines[1:]] == list(
         NAMES
     )
     line = next(line for line in lines if line.startswith("integrated_gradients"))
     assert "n_steps=50" in line and "at the input" in line and "https://arxiv.org/abs/1703.01365" in line
+
+
+def test_the_listing_has_the_methods_of_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = '@scoring_method("my_own", paper="none")\ndef my_own(model, batch): ...\n'
+    (tmp_path / "my_own_scores.py").write_text(f"from analysis.scores import scoring_method\n{own}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(scores_registry, "_REGISTRY", dict(scores_registry._REGISTRY))
+    try:
+        for name, code in (("my_own_scores", 0), ("no_such_scores_of_mine", 2)):
+            load_plugins.cache_clear()
+            monkeypatch.setenv(VARIABLE, name)
+            assert run_command(listing.main, []) == code
+    finally:
+        load_plugins.cache_clear()
+    found = capsys.readouterr()
+    assert any(line.startswith("my_own ") for line in found.out.splitlines())
+    assert (
+        found.err.startswith("error: ADAPLER_PLUGINS: 'no_such_scores_of_mine' cannot be")
+        and found.err.count("\n") == 1
+    )
