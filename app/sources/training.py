@@ -90,8 +90,8 @@ def _card(path: Path) -> list[str]:
     try:
         head = re.match(r"---\n(.*?)\n---", path.read_text(encoding="utf-8"), re.DOTALL)
         facts = yaml.safe_load(head[1]) if head else None
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError):
+        return []  # the loader lets its own errors out
     named = facts.get("base_model") if isinstance(facts, dict) else None
     return [one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str) and one]
 
