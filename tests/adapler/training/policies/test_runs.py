@@ -164,7 +164,7 @@ def test_several_budgets(
     points = json.loads((run_copy / "run-random_topk.json").read_text())["points"]
     assert [(point["model"], point["policy_weight"]) for point in points] == [(name, None) for name in again["model"]]
     # Trained otherwise, they are no points of one trade-off.
-    assert main([*words, "--keep", "0.7", "--batch-size", "4", "--seed", "42"]) == 0
+    assert main([*words, "--keep", "0.7", "--policy-epochs", "1", "--seed", "42"]) == 0
     assert pd.read_csv(run_copy / "tradeoff-random_topk.csv")["keep"].tolist() == [0.7]
     assert f"without {again['model'][0]}, which was trained with other settings" in capsys.readouterr().out
 
