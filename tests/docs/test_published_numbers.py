@@ -152,10 +152,12 @@ def test_the_table_of_the_base_size_model() -> None:
     folder = RESULTS.parent / "movies-mpnet"
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
     rows = [cells(line) for line in lines if line.startswith("| ") and line.rstrip().endswith("x |")]
-    splits = [json.loads((folder / f"evaluation-{name}.json").read_text()) for name in ("validation", "test")]
-    expected = [[text for split in splits for text in (short(split["none"]["score"]), "1.00x")]]
-    for validation, test in zip(splits[0]["hard"], splits[1]["hard"], strict=True):
-        expected.append([t for p in (validation, test) for t in (short(p["score"]), f"{p['speedup']:.2f}x")])
+    expected = []
+    for place in (folder, folder / "earlier"):
+        splits = [json.loads((place / f"evaluation-{name}.json").read_text()) for name in ("validation", "test")]
+        expected.append([text for split in splits for text in (short(split["none"]["score"]), "1.00x")])
+        for validation, test in zip(splits[0]["hard"], splits[1]["hard"], strict=True):
+            expected.append([t for p in (validation, test) for t in (short(p["score"]), f"{p['speedup']:.2f}x")])
     assert [row[-4:] for row in rows] == expected
 
 
@@ -288,6 +290,32 @@ def test_the_table_of_the_ceiling(machine: str) -> None:
         columns = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
         expected = [f"{share[*key, 'adapler 1', *one]} ({share[*key, 'ceiling 1', *one]})" for one in columns]
         assert cells(line)[2:] == expected, title
+
+
+def test_the_table_of_forty_whole_reviews() -> None:
+    table = pd.read_csv(RESULTS / "whole-reviews-40" / "layers.csv").sort_values("layer")
+    names = {"decompx": "DecompX, by layer", "attention_gradient": "attention x gradient, by layer"}
+    names |= {"saliency": "saliency, by layer", "cp": "contribution scores, by layer", "occlusion": "occlusion"}
+    names |= {"integrated_gradients": "integrated gradients", "lime(n_samples=500)": "LIME (500 samples)"}
+    lines = PAGE.split("| 40 reviews |")[1].splitlines()
+    for method, name in names.items():
+        [line] = [line for line in lines if line.startswith(f"| {name} |")][:1]
+        for shown, metric in zip(cells(line)[1:], ("auprc", "average_precision"), strict=True):
+            rows = table[(table["method"] == method) & (table["metric"] == metric)]
+            assert shown == " ".join(f"{value:.2f}".removeprefix("0") for value in rows["mean"])
+
+
+def test_the_table_by_layer_of_the_base_size_model() -> None:
+    folder = RESULTS.parent / "movies-mpnet"
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    table = pd.read_csv(folder / "truncate" / "layers.csv").sort_values("layer")
+    metrics = {"AP": "average_precision", "FPR, n = input": "fpr", "FPR, n = present": "fpr_present"}
+    metrics |= {"J, n = input": "j", "TPR at an FPR of 5 %": "tpr_at_fpr_5", "TPR at an FPR of 10 %": "tpr_at_fpr_10"}
+    for name, metric in metrics.items():
+        [line] = [line for line in lines if line.startswith(f"| {name} |")]
+        for shown, method in zip(cells(line)[1:], ("cp", "saliency"), strict=True):
+            rows = table[(table["method"] == method) & (table["metric"] == metric)]
+            assert shown in (" ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"]), "the same"), name
 
 
 def test_the_table_of_whole_reviews() -> None:
