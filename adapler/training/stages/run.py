@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
+from adapler.errors import CheckpointError
 from adapler.files import replacing
 from adapler.inference.evaluation import evaluation_table
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -246,10 +247,13 @@ def _training_of(folder: Path) -> dict[str, Any] | None:
     """How a model was trained but for its budget, by its record; None where there is none."""
     if not (folder / RECORD).is_file():
         return None
-    record = read_record(folder)
+    try:
+        record = read_record(folder)
+    except CheckpointError:  # of an earlier run: this one's table is written all the same
+        return {}
     policy = {one.name: record.get(one.name) for one in fields(PolicySettings)} | {"policy_weight": None, "keep": None}
     objectives = {**record.get("objectives", {}), "phi": None, "target_speedup": None}
-    return {**policy, "objectives": objectives, "settings": {**record["settings"], "device": None}}
+    return {**policy, "objectives": objectives, "settings": {**record.get("settings", {}), "device": None}}
 
 
 def _with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -268,7 +272,7 @@ def _with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         found = _training_of(path.parent / name)
         kept.append(name not in set(table["model"]) and found == here)
         if found not in (None, here):
-            print(f"note: {path.name}: without {name}, which was trained with other settings")
+            print(f"note: {path.name}: without {name}, whose record does not say the same settings")
     return pd.concat([earlier[kept], table], ignore_index=True) if any(kept) else table
 
 

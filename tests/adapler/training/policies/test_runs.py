@@ -166,7 +166,11 @@ def test_several_budgets(
     # Trained otherwise, they are no points of one trade-off.
     assert main([*words, "--keep", "0.7", "--policy-epochs", "1", "--seed", "42"]) == 0
     assert pd.read_csv(run_copy / "tradeoff-random_topk.csv")["keep"].tolist() == [0.7]
-    assert f"without {again['model'][0]}, which was trained with other settings" in capsys.readouterr().out
+    assert f"without {again['model'][0]}, whose record does not say the same settings" in capsys.readouterr().out
+    (run_copy / again["model"][1] / "run.json").write_text("{", encoding="utf-8")
+    table.assign(model=again["model"][1]).to_csv(run_copy / "tradeoff-random_topk.csv", index=False)
+    assert main([*words, "--keep", "0.7", "--policy-epochs", "1", "--seed", "42"]) == 0, "a damaged one ends nothing"
+    assert pd.read_csv(run_copy / "tradeoff-random_topk.csv")["keep"].tolist() == [0.7]
 
 
 def test_epochs_that_are_asked_for_are_not_replaced_by_steps(
