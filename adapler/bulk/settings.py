@@ -179,6 +179,8 @@ class PredictSettings:
             raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
         check_choices(self, removal=Removal, long_documents=Policy, dtype=Dtype)
         check_numbers(self, ("threshold_scale",), low=0)
+        if self.threshold_scale is not None and self.removal != "hard":
+            raise ArgumentError(f"--threshold-scale: --removal {self.removal} drops no tokens")
         for name in self.target.given:
             if self.threshold_scale is not None:
                 raise ArgumentError(f"{option_name(name)} and --threshold-scale: only one of them can be given")

@@ -99,6 +99,9 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         DataError: a pair that leaves no room for windows.
     """
     length = encoding.length_within(max_positions(config))
+    special = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
+    if length <= special:
+        raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")
     if encoding.long_documents != "windows":
         side = "left" if encoding.long_documents == "last" else "right"
         if tokenizer.truncation_side != side:
@@ -296,6 +299,8 @@ class Predicts:
             refuse_beside_target(target[0], options)
         if options.get("removal", "hard") not in ("hard", "none"):
             raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
+        if "threshold_scale" in options and options.get("removal") == "none":
+            raise ArgumentError("threshold_scale: removal='none' drops no tokens")
         dtype = options.pop("dtype", None)
         runs = self if dtype is None else self.for_inference(dtype=dtype)
         if target is not None:

@@ -136,6 +136,8 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
     """
     if settings.limit is not None and split != "train":
         raise ArgumentError(f"--limit: is of training rows, and only {split} is read here")
+    if settings.train_documents is not None and split != "train":
+        raise ArgumentError(f"--train-documents: is of the training split, and only {split} is read here")
     own = settings.train_documents if split == "train" else None
     how = choose_encoding(
         recorded_encoding(model),

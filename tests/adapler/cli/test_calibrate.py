@@ -87,6 +87,7 @@ def test_test_is_only_looked_at(model: Path, task_folder: Path, tmp_path: Path) 
         (["--speedup", "2", "--max-drop", "0.1"], "^--speedup and --max-drop: only one of them can be given"),
         (["--speedup", "2", "--threshold-scale", "1"], "^--speedup and --threshold-scale: only one"),
         (["--speedup", "2", "--removal", "none"], "^--speedup: --removal none drops no tokens"),
+        (["--threshold-scale", "5", "--removal", "none"], "^--threshold-scale: --removal none drops no tokens"),
         (["--milliseconds", "0"], "^--milliseconds: 0.0 is not a number above 0"),
         (["--speedup", "2"], "^no calibration is stored with this model; `adapler calibrate --model "),
     ],
@@ -102,6 +103,10 @@ def test_errors_of_the_others(task_folder: Path, model: Path) -> None:
         main(["evaluate", *words, "--speedup", "2", "--threshold-scale", "1"])
     with pytest.raises(ArgumentError, match="^--max-drop and --milliseconds: only one"):
         main(["evaluate", *words, "--max-drop", "0.1", "--milliseconds", "3"])
+    with pytest.raises(ArgumentError, match="^--train-documents: is of the training split, and only test is read here"):
+        main(["evaluate", *words, "--train-documents", "last"])
+    with pytest.raises(ArgumentError, match="^--epochs: of the fine-tuning in --finetuned; --model is one classifier"):
+        main(["saliency", *words, "--epochs", "7", "--output", "somewhere"])
     with pytest.raises(ArgumentError, match="^--points: 3 is not at least 4"):
         main(["calibrate", *words, "--points", "3"])
     with pytest.raises(ArgumentError, match="^--model: hub/name is not a folder; --output FILE"):

@@ -64,6 +64,8 @@ class SaliencySettings:
     def __post_init__(self) -> None:
         one_of(self, "finetuned", "model")
         check_numbers(self, ("epochs",), low=1)
+        if self.model is not None and self.epochs != type(self).epochs:
+            raise ArgumentError("--epochs: of the fine-tuning in --finetuned; --model is one classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
