@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer_utils import TrainOutput
 
 from adapler.model.inference_copy import InferenceClassifier, end_autocast
 from adapler.training.collator import SamplesByLength
@@ -28,12 +30,27 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
         """The number format that training and evaluation compute in: "bfloat16" or "float32"."""
         return "bfloat16" if self.args.bf16 else "float32"
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
         """transformers' training; the model computes in the format of its weights again when it is over."""
         try:
-            return super().train(*args, **kwargs)
+            if resume_from_checkpoint is not None and self._is_done(Path(resume_from_checkpoint)):
+                return TrainOutput(self.state.global_step, 0.0, {})
+            return super().train(resume_from_checkpoint, **kwargs)
         finally:
             end_autocast(self.model)
+
+    def _is_done(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint has all `max_steps`; then the model gets the best point's weights, as at the end.
+
+        transformers looks at `max_steps` after a step only, so it would go one step beyond them.
+        """
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if not 0 < self.args.max_steps <= state.global_step or state.best_model_checkpoint is None:
+            return False
+        state.best_model_checkpoint = str(checkpoint.parent / Path(state.best_model_checkpoint).name)
+        self.state = state
+        self._load_best_model()
+        return True
 
     def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
         """Autocast around a step: accelerate's is around the model's own forward pass, and misses the packed ones."""

@@ -121,3 +121,37 @@ def test_a_checkpoint_that_was_being_written(task_folder: Path, run_folder: Path
     for file in ("model.safetensors", f"epochs/{last.name}/model.safetensors"):
         straight, cut = (load_file(tmp_path / name / file) for name in ("straight", "cut"))
         assert all(torch.equal(tensor, cut[name]) for name, tensor in straight.items()), file
+
+
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        ("finetune", ["finetune", "--model", "CLASSIFIER", "--resume"]),
+        ("train", ["run", "--classifier", "CLASSIFIER", "--phi", "0.1", "--average-decay", "0.9"]),
+        ("policies.train", ["run", "--classifier", "CLASSIFIER", "--policy", "transkimmer"]),
+    ],
+)
+def test_a_training_by_steps_stopped_after_its_last_one(
+    stage: str, options: list[str], task_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    """No step is added: 5 steps are not a whole number of epochs of 3."""
+    words = [str(run_folder / "finetuned") if word == "CLASSIFIER" else word for word in options]
+    words += ["--task", str(task_folder), "--max-length", "16", "--precision", "float32", "--batch-size", "8"]
+    words += ["--max-steps", "5", "--eval-steps", "2", "--learning-rate", "1e-2", "--output"]
+    assert main([*words, str(tmp_path / "straight")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"adapler.training.stages.{stage}.finish_stage", _interrupt)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                main([*words, str(tmp_path / "cut")])
+    assert main([*words, str(tmp_path / "cut")]) == 0
+    files = [sorted((tmp_path / name).rglob("model.safetensors")) for name in ("straight", "cut")]
+    assert len(files[0]) == len(files[1]) > 0
+    for straight, cut in zip(*files, strict=True):
+        assert straight.read_bytes() == cut.read_bytes(), cut
+        if "epochs" in straight.parts:
+            continue
+        records = [json.loads((path.parent / "run.json").read_text()) for path in (straight, cut)]
+        assert [epoch["step"] for epoch in records[0]["epochs"]] == [2, 4, 5]
+        for name in ("epochs", "selected", "best", "validation"):
+            assert records[0].get(name) == records[1].get(name)
