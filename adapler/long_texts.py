@@ -9,11 +9,13 @@ Only the standard library is imported at once, so that a command can decide it b
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from adapler.errors import ArgumentError, CheckpointError, is_number
+from adapler.files import replacing
 
 Policy = Literal["truncate", "last", "windows"]
 POLICIES: tuple[str, ...] = get_args(Policy)
@@ -94,7 +96,10 @@ def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
     Raises:
         CheckpointError: run.json is damaged.
     """
-    path, record = read_run(name_or_path, **hub)
+    return _encoding_of(*read_run(name_or_path, **hub))
+
+
+def _encoding_of(path: Path | None, record: dict[str, Any]) -> Encoding | None:
     encoding = record.get("encoding")
     if encoding is None or encoding == {}:  # {}: trained on rows that were encoded elsewhere
         return None
@@ -126,12 +131,23 @@ def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[st
     if path is None:
         return None, {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
+        return path, _record_in(path.read_bytes(), path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _record_in(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
     if not isinstance(record, dict):
         raise CheckpointError(f"{path}: a JSON object is expected, found {type(record).__name__}")
-    return path, record
+    return record
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})")
 
 
 def run_path(name_or_path: str | Path, **hub: Any) -> Path | None:
@@ -148,3 +164,54 @@ def run_path(name_or_path: str | Path, **hub: Any) -> Path | None:
     except (OSError, ValueError):  # no such model: loading it says so, in its own words
         return None
     return None if found is None else Path(found)
+
+
+class Origin:
+    """Where a model was loaded from, and run.json there.
+
+    Of a folder it is read at once: later the folder may hold another model, or a relative name mean another folder. On
+    the hub it is asked for when it is needed.
+
+    Args:
+        name_or_path: folder or hub name.
+        arguments: of transformers' `from_pretrained`; those that do not say where files are do not count.
+    """
+
+    def __init__(self, name_or_path: str | Path, **arguments: Any) -> None:
+        names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+        self._name, self._hub = name_or_path, {name: arguments[name] for name in names if name in arguments}
+        self._found: tuple[Path, bytes] | None = None
+        self._looked = False
+        if Path(name_or_path).exists():
+            self._name = Path(name_or_path).resolve()
+            with suppress(OSError):  # it is an error for what needs it, which tries again
+                self._run()
+
+    def _run(self) -> tuple[Path, bytes] | None:
+        """run.json: where it was, and its text."""
+        if not self._looked:
+            path = run_path(self._name, **self._hub)
+            self._found = None if path is None else (path, path.read_bytes())
+            self._looked = True
+        return self._found
+
+    def encoding(self) -> Encoding | None:
+        """What run.json says of the model's training; None where there is none.
+
+        Raises:
+            CheckpointError: it is damaged, or cannot be read.
+        """
+        try:
+            found = self._run()
+        except OSError as error:
+            raise _unreadable(Path(self._name) / RUN, error) from error
+        return None if found is None else _encoding_of(found[0], _record_in(found[1], found[0]))
+
+    def save(self, folder: Path) -> None:
+        """Write run.json into a folder; without one, that of another model does not stay there."""
+        found, path = self._run(), folder / RUN
+        if found is None:
+            path.unlink(missing_ok=True)
+        elif not path.is_file() or path.read_bytes() != found[1]:
+            with replacing(path) as partial:
+                partial.write_bytes(found[1])

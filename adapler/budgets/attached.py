@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adapler.backbones.sources import is_local
 from adapler.budgets.curve import Calibration, Choice, Machine
 from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum, write_calibration
 from adapler.errors import AdapLeRError, ArgumentError
@@ -21,6 +20,7 @@ class Attached:
     def __init__(self, calibration: Calibration | None = None) -> None:
         self._calibration = calibration
         self._name: str | Path | None = None
+        self._folder: Path | None = None  # of a local model, whatever the working directory is later
         self._hub: dict[str, Any] = {}
         self._checked: tuple[Any, ...] | None = None  # the state of the weights whose checksum was right
         self._told = ""
@@ -31,6 +31,8 @@ class Attached:
         """Of a model that was loaded from there, with these arguments of `from_pretrained`."""
         found = cls()
         found._name = name_or_path
+        if Path(name_or_path).is_dir():
+            found._folder = Path(name_or_path).resolve()
         names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
         found._hub = {name: arguments[name] for name in names if name in arguments}
         return found
@@ -90,8 +92,8 @@ class Attached:
     def _path(self) -> Path | None:
         if self._name is None:
             return None
-        if is_local(self._name):
-            path = Path(self._name) / (self._hub.get("subfolder") or "") / CALIBRATION
+        if self._folder is not None:
+            path = self._folder / (self._hub.get("subfolder") or "") / CALIBRATION
             return path if path.is_file() else None
         from transformers.utils import cached_file
 

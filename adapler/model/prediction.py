@@ -17,8 +17,7 @@ from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.encoding import encode
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
-from adapler.files import replacing
-from adapler.long_texts import RUN, Encoding, choose_encoding, recorded_encoding, run_path
+from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.inference_copy import inference_copy
@@ -216,26 +215,21 @@ class Predicts:
     eval: Callable[[], Any]
     train: Callable[[bool], Any]
     announce_scale: Callable[..., float]
-    _origin: tuple[str | Path, dict[str, Any]] | None = None  # where it was loaded from
-    _recorded: Encoding | None = None  # what run.json there says, once it was read
-    _read = False
+    _origin: Origin | None = None  # where it was loaded from
 
     def remember_origin(self, name_or_path: str | Path, **arguments: Any) -> None:
-        """Where the model comes from, with the arguments of `from_pretrained`; run.json there is read by `encoding`."""
-        names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
-        self._origin = (name_or_path, {name: arguments[name] for name in names if name in arguments})
+        """Where the model comes from, with the arguments of `from_pretrained`."""
+        self._origin = Origin(name_or_path, **arguments)
 
     def save_origin(self, folder: Path) -> None:
         """Copy run.json of where the model comes from beside a saved model, so that both read the same part of a text.
 
         Without one, another model's that is there is removed: it says how that one was trained.
         """
-        path = None if self._origin is None else run_path(self._origin[0], **self._origin[1])
-        if path is None:
+        if self._origin is None:
             (folder / RUN).unlink(missing_ok=True)
-        elif not (folder / RUN).exists() or not path.samefile(folder / RUN):
-            with replacing(folder / RUN) as partial:
-                partial.write_bytes(path.read_bytes())
+        else:
+            self._origin.save(folder)
 
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
@@ -249,9 +243,8 @@ class Predicts:
             ArgumentError: another policy, or a stride that is negative or without windows.
             CheckpointError: run.json is damaged.
         """
-        if self._origin is not None and not self._read:
-            self._recorded, self._read = recorded_encoding(self._origin[0], **self._origin[1]), True
-        return choose_encoding(self._recorded, max_length=max_length, long_documents=long_documents, stride=stride)
+        recorded = None if self._origin is None else self._origin.encoding()
+        return choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
 
     def for_inference(self, *, dtype: str = "auto") -> Self:
         """A model in evaluation mode whose layers are in another number format; this one stays as it is.

@@ -140,6 +140,15 @@ def test_a_damaged_one_does_not_keep_the_model_from_loading(saved: Path, tmp_pat
         model.choose_scale(speedup=2)
 
 
+def test_a_relative_name_means_the_folder_that_it_meant(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    model = AdapLeRForSequenceClassification.from_pretrained(saved.name)
+    monkeypatch.chdir("/")
+    assert model.choose_scale(speedup=4).threshold_scale == pytest.approx(2.0)
+
+
 def test_a_model_without_one_names_the_command() -> None:
     with pytest.raises(ArgumentError, match="^no calibration is stored with this model; `adapler calibrate --model"):
         tiny_adapler().choose_scale(speedup=2)

@@ -127,6 +127,25 @@ def test_a_saved_copy_reads_the_same_part_of_a_text(model: Path, tmp_path: Path)
     assert (tmp_path / "a" / "run.json").is_file(), "saved where it came from"
 
 
+def test_a_loaded_model_reads_as_its_own_folder_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a relative name; then the working directory, and what the folder holds, are others."""
+    with_encoding(model, tmp_path / "a", WINDOWS)
+    monkeypatch.chdir(tmp_path)
+    trained = AdapLeRForSequenceClassification.from_pretrained("a")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert trained.encoding().long_documents == "windows"
+    again = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    with_encoding(model, tmp_path / "a", {**WINDOWS, "long_documents": "last"})
+    assert again.encoding().max_length == 6 and again.encoding().long_documents == "windows"
+    shutil.rmtree(tmp_path / "a")
+    again.save_pretrained(tmp_path / "b")
+    assert json.loads((tmp_path / "b" / "run.json").read_text())["encoding"] == WINDOWS
+
+
 @pytest.mark.parametrize(
     "encoding",
     [
