@@ -208,6 +208,11 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
     if isinstance(label, int) and not isinstance(label, bool):
         if names and not 0 <= label < len(names):
             raise DataError(f"{where}: label {label}, meta.json has {len(names)} labels")
+        if names and str(label) in names and names[label] != str(label):
+            raise DataError(
+                f"{where}: label {label} is ambiguous: index {label} is {names[label]!r}, and there is a label called "
+                f"{str(label)!r}; write it as text"
+            )
         return names[label] if names else str(label)
     if not isinstance(label, str) or not label.strip():
         raise DataError(f"{where}: field 'label' must be a name or an index, found {_quoted(label)}")

@@ -262,6 +262,14 @@ def _id_of(row: dict[str, Any], split: str, number: int) -> str:
 def _index_of(row: dict[str, Any], where: str, *, indices: dict[str, int], labels: tuple[str, ...]) -> int:
     label = _label_of(row, where)
     index = indices.get(label, -1) if isinstance(label, str) else label
+    # Names that are numbers in another order, such as "1" and "2": which one a number means cannot be known.
+    if not isinstance(label, str) and indices.get(str(label), label) != label:
+        means = (
+            f"index {label} is {labels[label]!r}, and" if 0 <= label < len(labels) else "there is no such index, but"
+        )
+        raise DataError(
+            f"{where}: label {label} is ambiguous: {means} there is a label called {str(label)!r}; write it as text"
+        )
     if not 0 <= index < len(labels):
         allowed = f"0 to {len(labels) - 1} or {', '.join(labels[:20])}"
         raise DataError(f"{where}: unknown label {label!r}, allowed are {allowed}")

@@ -75,6 +75,29 @@ def test_label_unknown_to_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (1, "label 1 is ambiguous: index 1 is '2', and there is a label called '1'; write it as text"),
+        (3, "label 3 is ambiguous: there is no such index, but there is a label called '3'; write it as text"),
+    ],
+)
+def test_a_number_that_is_an_index_and_another_label(tmp_path: Path, label: int, message: str) -> None:
+    """Of labels that are called by numbers, unless they are their own indices."""
+    train, test = [{"text": "x", "label": name} for name in "123" * 8], [{"text": "x", "label": label}]
+    with pytest.raises(DataError, match=rf"test\.jsonl:1: {message}"):
+        load_task(task_folder(tmp_path / "names", {"train": train, "test": test}, None))
+    with pytest.raises(DataError, match=rf"test\.jsonl:1: {message}"):
+        load_task(task_folder(tmp_path / "meta", {"train": train, "test": test}, {"labels": ["1", "2", "3"]}))
+    test[0]["label"] = str(label)
+    assert (
+        load_task(task_folder(tmp_path / "text", {"train": train, "test": test}, None)).dataset["test"][0]["label"] < 3
+    )
+    train = [{"text": "x", "label": name} for name in "0123" * 8]
+    own = load_task(task_folder(tmp_path / "own", {"train": train, "test": [{"text": "x", "label": label}]}, None))
+    assert own.dataset["test"][0]["label"] == label
+
+
+@pytest.mark.parametrize(
     ("meta", "message"),
     [
         ("{", r"meta\.json:1: not JSON"),

@@ -68,6 +68,14 @@ def test_an_eraser_folder_is_not_one(corpus_folder: Path) -> None:
     assert not holds_json_lines(corpus_folder) and not holds_json_lines(corpus_folder / "none.jsonl")
 
 
+def test_a_number_that_is_an_index_and_another_label_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"labels": ["1", "2"]}))
+    row = {"tokens": ["a", "dull", "film"], "label": 1, "rationale": [0, 1, 0]}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=":1: label 1 is ambiguous: index 1 is '2', and there is a label called '1'"):
+        read_json_lines(tmp_path, split="test")
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
