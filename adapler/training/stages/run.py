@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,10 @@ from typing import Any
 import pandas as pd
 
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
-from adapler.errors import CheckpointError
 from adapler.files import replacing
 from adapler.inference.evaluation import evaluation_table
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.policies.base import training_class
-from adapler.training.policies.settings import PolicySettings
 from adapler.training.records import (
     RECORD,
     identity_of,
@@ -31,6 +29,7 @@ from adapler.training.resume import check_output_folder, finished_record
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
+from adapler.training.stages.policies.table import with_earlier
 from adapler.training.stages.policies.train import evaluate_policy, train_policy
 from adapler.training.stages.predicted import measured_score, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
@@ -243,45 +242,12 @@ def _evaluate(folder: Path, prepared: Prepared, judge: Callable[..., dict[str, A
     return row | {"model": folder.name}
 
 
-def _training_of(folder: Path) -> dict[str, Any] | None:
-    """How a model was trained but for its budget, by its record; None where there is none."""
-    if not (folder / RECORD).is_file():
-        return None
-    try:
-        record = read_record(folder)
-    except CheckpointError:  # of an earlier run: this one's table is written all the same
-        return {}
-    policy = {one.name: record.get(one.name) for one in fields(PolicySettings)} | {"policy_weight": None, "keep": None}
-    objectives = {**record.get("objectives", {}), "phi": None, "target_speedup": None}
-    return {**policy, "objectives": objectives, "settings": {**record.get("settings", {}), "device": None}}
-
-
-def _with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The rows, after those of earlier runs in this folder with other budgets, whose models are still there.
-
-    A model that was trained otherwise in more than its budget is no point of the same trade-off.
-    """
-    try:
-        earlier = pd.read_csv(path)
-        names = earlier["model"].astype(str)
-    except (OSError, ValueError, KeyError):  # none yet, no table, or one of a version that did not name the models
-        return table
-    here = _training_of(path.parent / table["model"][0])
-    kept = []
-    for name in names:
-        found = _training_of(path.parent / name)
-        kept.append(name not in set(table["model"]) and found == here)
-        if found not in (None, here):
-            print(f"note: {path.name}: without {name}, whose record does not say the same settings")
-    return pd.concat([earlier[kept], table], ignore_index=True) if any(kept) else table
-
-
 def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared, *, started: float) -> None:
     mode, output = _mode(settings.objectives[0]), Path(settings.output)
     if settings.other_policy:
         mode = f"-{settings.policies[0].policy}"
     path = output / f"tradeoff{mode}.csv"
-    table = _with_earlier(table, path)
+    table = with_earlier(table, path)
     with replacing(path) as partial:
         table.to_csv(partial, index=False)
     identity = identity_of(

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
 
 from adapler.training.records import write_record
+from adapler.training.stages.policies.table import with_earlier
 
 
 def test_records_are_strict_json(tmp_path: Path) -> None:
@@ -18,3 +23,32 @@ def test_records_are_strict_json(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
     assert record == {"objectives": {"gradient_slope": "inf"}, "losses": [1.5, "nan"]}
     assert float(record["objectives"]["gradient_slope"]) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("start", "classifier"),
+        ("model_checksum", "b"),
+        ("reinit_head", "yes"),
+        ("saliency_checksum", "b"),
+        ("encoding", {"max_length": 32}),
+        ("objectives", {"gamma": 0.5}),
+    ],
+)
+def test_a_table_has_points_of_one_training_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, other: Any
+) -> None:
+    """Budgets may differ; what a model started from may not."""
+    record = {"command": "train", "start": "encoder", "model": "bert", "model_checksum": "a", "reinit_head": "auto"}
+    record |= {"saliency_checksum": "a", "encoding": {"max_length": 16}}
+    for phi, changed in ((0.1, {}), (0.2, {name: other}), (0.3, {})):
+        folder = tmp_path / f"phi-{phi}"
+        folder.mkdir()
+        whole: dict[str, Any] = {"objectives": {"gamma": 0.1}, **record, **changed}
+        whole["objectives"] = {"phi": phi, **whole["objectives"]}
+        (folder / "run.json").write_text(json.dumps(whole))
+    rows = pd.DataFrame({"phi": [0.1, 0.2, 0.3], "model": ["phi-0.1", "phi-0.2", "phi-0.3"]})
+    rows[:2].to_csv(tmp_path / "tradeoff.csv", index=False)
+    assert with_earlier(rows[2:].reset_index(drop=True), tmp_path / "tradeoff.csv")["phi"].tolist() == [0.1, 0.3]
+    assert "without phi-0.2, whose record does not say the same settings" in capsys.readouterr().out
