@@ -41,7 +41,7 @@ UNRECORDED: dict[str, Any] = {
 
 
 def finished_record(
-    output: Path, wanted: Mapping[str, Any], *, resume: bool, keep_epochs: bool
+    output: Path, wanted: Mapping[str, Any], *, resume: bool, keep_epochs: bool, usual: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
     """The record of a stage that finished in this folder; None when none did. Tidies what a killed process left.
 
@@ -50,6 +50,7 @@ def finished_record(
         wanted: what run.json says of a stage: settings, data, model; fields that an older record lacks do not count.
         resume: whether a stage that finished is what the caller asks for.
         keep_epochs: whether a finished stage keeps its checkpoints, where its record does not say.
+        usual: values that null stands for in a record of an older version.
 
     Raises:
         ArgumentError: a stage finished here that is not what is asked for; names the first difference.
@@ -62,7 +63,7 @@ def finished_record(
     if not resume:
         raise ArgumentError(f"--output: {output} holds a finished run; give another folder or remove that one")
     record = read_record(output)
-    different = first_difference(record, as_recorded(_comparable(wanted, finished=True)))
+    different = first_difference(_explicit(record, usual), as_recorded(_comparable(wanted, finished=True)))
     if different is not None:
         name, found, asked = different
         raise ArgumentError(
@@ -75,10 +76,13 @@ def finished_record(
     return record
 
 
-def begin_stage(output: Path, wanted: Mapping[str, Any], *, resume: bool) -> tuple[str | None, bool]:
+def begin_stage(
+    output: Path, wanted: Mapping[str, Any], *, resume: bool, usual: Mapping[str, Any] | None = None
+) -> tuple[str | None, bool]:
     """Write down what is about to be trained, and find the checkpoint to go on from.
 
-    Without `resume`, or when there is no whole checkpoint, what an unfinished training left is removed.
+    Without `resume`, or when there is no whole checkpoint, what an unfinished training left is removed. Arguments are
+    as of `finished_record`.
 
     Returns:
         The checkpoint's folder or None, and whether it is known to be of the same training: an older version of this
@@ -91,7 +95,7 @@ def begin_stage(output: Path, wanted: Mapping[str, Any], *, resume: bool) -> tup
     if is_main():
         known = True
         if resume and last_checkpoint(folder) is not None:
-            known = _compare_stage(folder, wanted)
+            known = _compare_stage(folder, wanted, usual)
         else:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,14 +104,14 @@ def begin_stage(output: Path, wanted: Mapping[str, Any], *, resume: bool) -> tup
     return last_checkpoint(folder) if resume else None, bool(read_json(folder / STAGE)["known"])
 
 
-def _compare_stage(folder: Path, wanted: Mapping[str, Any]) -> bool:
+def _compare_stage(folder: Path, wanted: Mapping[str, Any], usual: Mapping[str, Any] | None) -> bool:
     if not (folder / STAGE).is_file():
         print(
             f"note: {folder} has no {STAGE}, an older version wrote it: whether its settings are the same is not known"
         )
         return False
     stage = read_json(folder / STAGE)
-    different = first_difference(stage, as_recorded(_comparable(wanted, finished=False)))
+    different = first_difference(_explicit(stage, usual), as_recorded(_comparable(wanted, finished=False)))
     if different is not None:
         name, found, asked = different
         raise ArgumentError(
@@ -115,6 +119,11 @@ def _compare_stage(folder: Path, wanted: Mapping[str, Any]) -> bool:
             "go on with the same, give another folder, or remove that one"
         )
     return bool(stage.get("known", True))
+
+
+def _explicit(record: Mapping[str, Any], usual: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A record with the values that null stands for in it."""
+    return {**record, **{name: value for name, value in (usual or {}).items() if record.get(name, value) is None}}
 
 
 def _comparable(wanted: Mapping[str, Any], *, finished: bool) -> dict[str, Any]:

@@ -3,160 +3,36 @@
 A policy that says nothing has the default: one stage of fine-tuning with tokens really removed. Another training is a
 subclass of `PolicyTraining` with the decorator `@policy_training("name")`, the name of its policy.
 
-Dimensions: B batch, N padded length, C labels.
+Dimensions: B batch, L layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import datasets
-import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
-from adapler.data.tasks import Task
 from adapler.distributed import processes
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import evaluate_rows
 from adapler.model import flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.model.outputs import AdapLeROutput
-from adapler.model.passes import hard_pass
-from adapler.policies import Policy, policy_class, policy_names
+from adapler.policies import policy_class, policy_names
 from adapler.policies.top_k import USUAL_KEEP
 from adapler.registry import Registry
 from adapler.training.policies.settings import OURS, PolicySettings
-from adapler.training.settings import Settings
+from adapler.training.policies.stage import Stage as Stage
+from adapler.training.policies.stage import Step as Step
+from adapler.training.policies.stage import Work as Work
 
-Selects = Literal["budget", "score", "last"]
 # Of PolicySettings: what a policy without parameters and losses of its own has no use for.
 OF_PARAMETERS = ("policy_learning_rate", "policy_temperature", "student_cosine")
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a training works with.
-
-    Attributes:
-        task: names, labels, metric.
-        rows: the encoded splits, train and validation.
-        tokenizer: the backbone's.
-        max_length: of the encoded rows, at most.
-        start: where the model starts: a fine-tuned classifier or a pre-trained encoder, hub name or folder.
-        settings: of optimisation. Each stage has its own number of epochs.
-        policy: name, budget and rates; None where its paper's values are meant.
-        load_teacher: loads the fine-tuned classifier, on its device, without gradients, ready for `plain_pass`.
-        reinit_head: of an encoder, see `checkpoints.reinitialise_head`.
-    """
-
-    task: Task
-    rows: datasets.DatasetDict
-    tokenizer: Any
-    max_length: int
-    start: str | Path
-    settings: Settings
-    policy: PolicySettings
-    load_teacher: Callable[[], PreTrainedModel]
-    reinit_head: str = "auto"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One batch of a stage.
-
-    Attributes:
-        model: what a forward pass is asked of (`forward`), so that processes share their gradients.
-        core: the model itself.
-        batch: input_ids, attention_mask, labels, perhaps token_type_ids; and `saliency`, (B, N) or (B, K, N), where the
-            stage's rows have it.
-        progress: share of the stage's steps that lie behind, from 0 to below 1.
-        generator: on the CPU, for draws. Its seed depends on the run's seed and the step alone, so that a training that
-            was stopped goes on with the same draws.
-        taught: (B, C) logits of the fine-tuned classifier, in a stage that distils.
-        taught_states: (B, D) last hidden states that its head reads, likewise.
-    """
-
-    model: Any
-    core: Any
-    batch: Mapping[str, Tensor]
-    progress: float
-    generator: torch.Generator
-    taught: Tensor | None = None
-    taught_states: Tensor | None = None
-
-    def forward(self, **options: Any) -> Any:
-        """The model's output on the batch, labels included; options as of its `forward` (removal)."""
-        return self.model(**{name: value for name, value in self.batch.items() if name != "saliency"}, **options)
-
-    def removed_by(self, policy: Policy) -> AdapLeROutput:
-        """Hard removal of the batch by another policy than the model's, such as one that draws; without a loss."""
-        mask = self.batch["attention_mask"]
-        return hard_pass(
-            self.core.backbone,
-            policy,
-            input_ids=self.batch["input_ids"],
-            mask=mask,
-            positions=families.position_ids(self.core.backbone, mask),
-            token_type_ids=self.batch.get("token_type_ids"),
-            scale=1.0,
-            remove=True,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stage; a subclass has losses of its own. The model of an earlier stage goes on in the next one.
-
-    Attributes:
-        name: of its folder and in the record.
-        epochs: passes over the training set.
-        removal: "soft" (gates), "hard" (tokens really removed; gradients flow through those that stay) or "none".
-        backbone_rate, policy_rate: learning rates of the backbone (with its head) and of the policy's parameters; None:
-            they stay as they are.
-        policy_decay: whether matrices of the policy have weight decay, as those of the backbone.
-        weights: of the losses by name; 1 where it says nothing, 0 for what is only logged.
-        selects: which evaluated point is kept: "budget" (the fastest one whose validation score is at most `max_drop`
-            below the fine-tuned classifier's), "score" (the best score) or "last".
-        distils: whether a step has the teacher's logits.
-    """
-
-    name: str
-    epochs: int
-    removal: Literal["soft", "hard", "none"] = "hard"
-    backbone_rate: float | None
-    policy_rate: float | None = None
-    policy_decay: bool = True
-    weights: Mapping[str, float] = field(default_factory=dict)
-    selects: Selects = "score"
-    distils: bool = False
-
-    def rows(self, model: Any, work: Work) -> datasets.Dataset:
-        """The training rows, asked for once before the first step (again after an interruption).
-
-        What is prepared for each token comes as a column `saliency` of lists, (n,) or (K, n) for each row.
-        """
-        return work.rows["train"]
-
-    def losses(self, step: Step) -> dict[str, Tensor]:
-        """Scalars by name; the weighted sum is trained. Their names are the same in every step."""
-        return {"cross_entropy": step.forward(removal=self.removal).loss.float()}
-
-    def after_step(self, model: Any) -> None:
-        """After each optimiser step, such as to keep parameters in their bounds."""
-
-    def numbers(self, model: Any) -> dict[str, Any]:
-        """What the record says of an evaluated point beside score, speedup and lengths; JSON-ready."""
-        return {}
-
-    def finish(self, model: Any, work: Work) -> None:
-        """What becomes of the selected point's model before it is saved."""
 
 
 class PolicyTraining:
@@ -166,6 +42,7 @@ class PolicyTraining:
         name: of the policy; set by @policy_training.
         usual: names of the stages with their default epochs.
         unused: fields of PolicySettings that it does not read; giving one is an error.
+        usual_temperature: what `--policy-temperature` is by default; None for a training without one.
         one_process: whether its forward passes are not those of `Step.forward`, so that several processes would not
             share their gradients.
         work: what it works with.
@@ -175,6 +52,7 @@ class PolicyTraining:
     name: ClassVar[str] = ""
     usual: ClassVar[Mapping[str, int]] = {"train": 3}
     unused: ClassVar[tuple[str, ...]] = ()
+    usual_temperature: ClassVar[float | None] = None
     one_process: ClassVar[bool] = False
 
     def __init__(self, work: Work) -> None:
@@ -225,18 +103,46 @@ class PolicyTraining:
         return None
 
     @classmethod
+    def usual_rate(cls, task: str, *, learning_rate: float) -> float | None:
+        """The learning rate of the policy's own parameters, where that of the backbone is this; None without any."""
+        return None
+
+    @classmethod
+    def usual_values(cls, policy: str, *, task: str, learning_rate: float) -> dict[str, Any]:
+        """Of fields of PolicySettings: what is meant where none is given."""
+        return {
+            "policy_weight": cls.usual_weight(task),
+            "keep": USUAL_KEEP if policy in policy_names() and _has_keep(policy) else None,
+            "policy_learning_rate": cls.usual_rate(task, learning_rate=learning_rate),
+            "policy_temperature": cls.usual_temperature,
+        }
+
+    @classmethod
     def point(cls, policy: PolicySettings, *, task: str) -> str:
         """The name of a point's folder: the policy and its budget."""
-        if policy.policy in policy_names() and _has_keep(policy.policy):
-            return f"{policy.policy}-keep-{USUAL_KEEP if policy.keep is None else policy.keep:g}"
-        weight = cls.usual_weight(task) if policy.policy_weight is None else policy.policy_weight
+        usual = cls.usual_values(policy.policy, task=task, learning_rate=0.0)
+        if usual["keep"] is not None:
+            return f"{policy.policy}-keep-{usual['keep'] if policy.keep is None else policy.keep:g}"
+        weight = usual["policy_weight"] if policy.policy_weight is None else policy.policy_weight
         return policy.policy if weight is None else f"{policy.policy}-{weight:g}"
+
+    @property
+    def usual_here(self) -> dict[str, Any]:
+        """`usual_values` of this training."""
+        rate = self.work.settings.learning_rate
+        return self.usual_values(self.work.policy.policy, task=self.work.task.name, learning_rate=rate)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The fields of PolicySettings, with what is meant where none is given."""
+        values = asdict(self.work.policy) | {"policy_epochs": list(self.epochs.values())}
+        return values | {name: usual for name, usual in self.usual_here.items() if values[name] is None}
 
     @property
     def weight(self) -> float | None:
         """Of the loss that makes the policy drop."""
-        given = self.work.policy.policy_weight
-        return self.usual_weight(self.work.task.name) if given is None else given
+        weight: float | None = self.chosen["policy_weight"]
+        return weight
 
     def options(self) -> dict[str, Any]:
         """`config.policy_options` of the model before the first stage; default: `keep` and `seed`, if it has them."""

@@ -67,6 +67,7 @@ class DistilBertTraining(PolicyTraining):
 
     usual: ClassVar[Mapping[str, int]] = {"distil": 3}
     unused: ClassVar[tuple[str, ...]] = ("policy_learning_rate",)
+    usual_temperature: ClassVar[float | None] = TEMPERATURE
     one_process: ClassVar[bool] = True
 
     @cached_property
@@ -83,16 +84,15 @@ class DistilBertTraining(PolicyTraining):
 
     def stages(self) -> tuple[Stage, ...]:
         """See the class."""
-        chosen = self.work.policy
         return (
             Distilled(
                 name="distil",
                 epochs=self.epochs["distil"],
                 removal="none",
                 backbone_rate=self.work.settings.learning_rate,
-                weights={"cosine": chosen.student_cosine},
+                weights={"cosine": self.work.policy.student_cosine},
                 distils=True,
-                temperature=TEMPERATURE if chosen.policy_temperature is None else chosen.policy_temperature,
+                temperature=self.chosen["policy_temperature"],
             ),
         )
 

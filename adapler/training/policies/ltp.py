@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from adapler.policies.ltp import LtpOptions
 from adapler.training.policies.base import PolicyTraining, Stage, Step, policy_training
 
 THRESHOLD_RATE = 2e-5
@@ -37,6 +38,7 @@ class LtpTraining(PolicyTraining):
 
     usual: ClassVar[Mapping[str, int]] = {"soft": 1, "hard": 5}
     unused: ClassVar[tuple[str, ...]] = ("student_cosine",)
+    usual_temperature: ClassVar[float | None] = LtpOptions.temperature
 
     @classmethod
     def usual_epochs(cls, task: str) -> Mapping[str, int]:
@@ -47,6 +49,11 @@ class LtpTraining(PolicyTraining):
     def usual_weight(cls, task: str) -> float:
         """lambda."""
         return 0.1
+
+    @classmethod
+    def usual_rate(cls, task: str, *, learning_rate: float) -> float:
+        """Of the thresholds."""
+        return THRESHOLD_RATE
 
     def options(self) -> dict[str, Any]:
         """Thresholds that rise to half the mean score of a token, and the temperature, where one is given.
@@ -61,14 +68,14 @@ class LtpTraining(PolicyTraining):
 
     def stages(self) -> tuple[Stage, ...]:
         """Soft, with everything training; hard, with the thresholds as they are."""
-        rate, own = self.work.settings.learning_rate, self.work.policy.policy_learning_rate
+        rate = self.work.settings.learning_rate
         return (
             SoftThresholds(
                 name="soft",
                 epochs=self.epochs["soft"],
                 removal="soft",
                 backbone_rate=rate,
-                policy_rate=THRESHOLD_RATE if own is None else own,
+                policy_rate=self.chosen["policy_learning_rate"],
                 policy_decay=False,
                 weights={"mean_gates": float(self.weight or 0.0)},
                 selects="last",

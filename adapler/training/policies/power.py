@@ -56,20 +56,25 @@ class PowerTraining(PolicyTraining):
         """lambda."""
         return WEIGHTS.get(task, OTHER_WEIGHT)
 
+    @classmethod
+    def usual_rate(cls, task: str, *, learning_rate: float) -> float:
+        """Of r."""
+        return RATES.get(task, OTHER_RATE)
+
     def options(self) -> dict[str, Any]:
         """Ranks up to the longest text that the task has."""
         return {"longest": self.work.max_length}
 
     def stages(self) -> tuple[Stage, ...]:
         """Search with soft extraction; retraining with tokens really removed."""
-        rate, own = self.work.settings.learning_rate, self.work.policy.policy_learning_rate
+        rate = self.work.settings.learning_rate
         return (
             Search(
                 name="search",
                 epochs=self.epochs["search"],
                 removal="soft",
                 backbone_rate=rate,
-                policy_rate=RATES.get(self.work.task.name, OTHER_RATE) if own is None else own,
+                policy_rate=self.chosen["policy_learning_rate"],
                 policy_decay=False,
                 weights={"mass": float(self.weight or 0.0)},
                 selects="last",

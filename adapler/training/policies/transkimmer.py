@@ -42,16 +42,21 @@ class TranskimmerTraining(PolicyTraining):
         """lambda."""
         return 0.2 if task in LONG else 0.5
 
+    @classmethod
+    def usual_rate(cls, task: str, *, learning_rate: float) -> float:
+        """The backbone's."""
+        return learning_rate
+
     def stages(self) -> tuple[Stage, ...]:
         """One: everything trains at once."""
-        rate, own = self.work.settings.learning_rate, self.work.policy.policy_learning_rate
+        rate = self.work.settings.learning_rate
         return (
             Skimming(
                 name="train",
                 epochs=self.epochs["train"],
                 removal="soft",
                 backbone_rate=rate,
-                policy_rate=rate if own is None else own,
+                policy_rate=self.chosen["policy_learning_rate"],
                 weights={"kept_share": float(self.weight or 0.0)},
                 selects="budget",
             ),

@@ -191,7 +191,7 @@ def _other_points(settings: RunSettings, prepared: Prepared, start: _Start) -> I
         if is_main():
             model = training.load(folder).to(device(settings.settings.device))
             judge = partial(evaluate_policy, training, model, prepared)
-            row = {"policy": policy.policy, "policy_weight": training.weight, "keep": policy.keep}
+            row = {name: training.chosen[name] for name in ("policy", "policy_weight", "keep")}
             yield row | _evaluate(folder, prepared, judge, title=name)
         wait_for_everyone()
 

@@ -114,6 +114,7 @@ class TRBertTraining(PolicyTraining):
 
     usual: ClassVar[Mapping[str, int]] = {"policy": 3, "joint": 3}
     unused: ClassVar[tuple[str, ...]] = ("student_cosine",)
+    usual_temperature: ClassVar[float | None] = 1.0
     one_process: ClassVar[bool] = True
 
     @classmethod
@@ -121,11 +122,15 @@ class TRBertTraining(PolicyTraining):
         """alpha."""
         return ALPHA
 
+    @classmethod
+    def usual_rate(cls, task: str, *, learning_rate: float) -> float:
+        """Of the policy, in both stages."""
+        return POLICY_RATE
+
     def stages(self) -> tuple[Stage, ...]:
         """See the class."""
-        settings, chosen = self.work.settings, self.work.policy
-        rate = POLICY_RATE if chosen.policy_learning_rate is None else chosen.policy_learning_rate
-        temperature = 1.0 if chosen.policy_temperature is None else chosen.policy_temperature
+        settings, chosen = self.work.settings, self.chosen
+        rate, temperature = chosen["policy_learning_rate"], chosen["policy_temperature"]
         logged = {"reward": 0.0, "kept": 0.0}
         alpha = ALPHA if self.weight is None else self.weight
         return (

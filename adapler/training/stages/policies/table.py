@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from adapler.errors import CheckpointError
+from adapler.errors import ArgumentError, CheckpointError
+from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.records import RECORD, read_record
 
@@ -27,10 +28,21 @@ def _training_of(folder: Path) -> dict[str, Any] | None:
         record = read_record(folder)
     except CheckpointError:  # of an earlier run: this one's table is written all the same
         return {}
-    policy = {one.name: record.get(one.name) for one in fields(PolicySettings)} | {"policy_weight": None, "keep": None}
+    policy = {one.name: record.get(one.name) for one in fields(PolicySettings)}
+    policy |= {name: value for name, value in _usual_of(record).items() if policy[name] is None}
+    policy |= {"policy_weight": None, "keep": None}
     objectives = {**record.get("objectives", {}), "phi": None, "target_speedup": None}
     inputs = {name: record.get(name) for name in INPUTS}
     return {**policy, **inputs, "objectives": objectives, "settings": {**record.get("settings", {}), "device": None}}
+
+
+def _usual_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What null stands for in a record of an older version, where its policy is still there."""
+    name, rate = record.get("policy"), record.get("settings", {}).get("learning_rate")
+    try:
+        return training_class(str(name)).usual_values(str(name), task=str(record.get("task")), learning_rate=rate)
+    except ArgumentError:
+        return {}
 
 
 def with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,13 @@ def train_policy(
     identity = identity_of(
         "policy",
         settings,
-        **{**asdict(policy), "policy_weight": training.weight, "policy_epochs": list(training.epochs.values())},
+        **training.chosen,
         **inputs_of(work.task, prepared.encoding, model=start),
         reference_score=reference_score,
         max_drop=max_drop,
         reinit_head=initial_head,
     )
-    done = finished_record(output, identity, resume=True, keep_epochs=True)
+    done = finished_record(output, identity, resume=True, keep_epochs=True, usual=training.usual_here)
     if done is None:
         records, before = [], None
         try:
@@ -125,14 +125,15 @@ def _train_stage(
     max_drop: float,
 ) -> None:
     """One stage into its own folder, from the folder of the stage before."""
-    if finished_record(output, identity, resume=True, keep_epochs=False) is not None:
+    usual = training.usual_here
+    if finished_record(output, identity, resume=True, keep_epochs=False, usual=usual) is not None:
         return
     started, work = time.time(), training.work
     set_seed(work.settings.seed)
     model = training.build() if before is None else training.load(before)
     rows = stage.rows(model, work)
     with epochs_folder(output) as folder:
-        checkpoint, _ = begin_stage(output, identity, resume=True)
+        checkpoint, _ = begin_stage(output, identity, resume=True, usual=usual)
         clock = Clock(started=started, checkpoint=checkpoint)
         rate = stage.backbone_rate or stage.policy_rate or work.settings.learning_rate
         steps = work.settings.max_steps if work.policy.policy_epochs is None else None

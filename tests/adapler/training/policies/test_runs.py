@@ -145,6 +145,32 @@ def test_the_search_moves_r_and_becomes_a_configuration(
     assert list(model.policy.options.lengths) == last and not list(model.policy.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "typed", "row"),
+    [
+        ("cls_topk", {"keep": "0.7"}, {"keep": 0.7}),
+        ("ltp", {"policy-temperature": "0.001", "policy-learning-rate": "2e-5", "policy-weight": "0.1"}, {}),
+    ],
+)
+def test_a_default_is_the_same_run_as_its_value(
+    name: str, typed: dict[str, str], row: dict[str, Any], run_copy: Path, task_folder: Path,
+    tiny_classifier_folder: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(run_copy)]
+    words += ["--policy", name, "--learning-rate", "1e-3", *QUICK, "--policy-epochs", *["2"] * STAGES.get(name, 1)]
+    assert main(words) == 0
+    table = pd.read_csv(run_copy / f"tradeoff-{name}.csv")
+    assert {key: table[key].tolist()[-1] for key in row} == row
+    file = run_copy / table["model"].tolist()[-1] / "run.json"
+    record, written = json.loads(file.read_text()), file.stat().st_mtime_ns
+    again = [*words, *(word for key, value in typed.items() for word in (f"--{key}", value))]
+    assert main(again) == 0 and file.stat().st_mtime_ns == written
+    # Versions before wrote null for what was not given.
+    file.write_text(json.dumps({**record, **{key.replace("-", "_"): None for key in typed}}))
+    assert main(again) == 0 and main(words) == 0
+    assert "does not say the same settings" not in capsys.readouterr().out
+
+
 def test_several_budgets(
     run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
