@@ -148,6 +148,7 @@ def test_what_is_missing_or_wrong(words: list[str], message: str) -> None:
         ("--model m --policy ltp --average-decay 0.9", "--average-decay: only with --policy adapler"),
         ("--model m --policy ltp --logit-distillation 1", "--logit-distillation: only with --policy adapler"),
         ("--model m --policy ltp --target-method decomposition", "--target-method: only with --policy adapler"),
+        ("--classifier c --policy ltp --epochs 2", "--epochs: of fine-tuning, and --classifier is fine-tuned already"),
         ("--classifier c --half", "--half: not with --classifier, which is fine-tuned already"),
         ("--classifier c --finetune-epochs 2", "--finetune-epochs: not with --classifier, which is fine-tuned already"),
         ("--classifier c --saliency-epochs 2", "--saliency-epochs: not with --classifier, which is fine-tuned already"),
