@@ -147,6 +147,7 @@ def test_what_is_missing_or_wrong(words: list[str], message: str) -> None:
         ("--model m --policy ltp --routing local", "--routing: only with --policy adapler"),
         ("--model m --policy ltp --average-decay 0.9", "--average-decay: only with --policy adapler"),
         ("--model m --policy ltp --logit-distillation 1", "--logit-distillation: only with --policy adapler"),
+        ("--model m --policy ltp --saliency-epochs 2", "--saliency-epochs: only with --policy adapler"),
         ("--model m --policy ltp --target-method decomposition", "--target-method: only with --policy adapler"),
         ("--classifier c --policy ltp --epochs 2", "--epochs: of fine-tuning, and --classifier is fine-tuned already"),
         ("--classifier c --half", "--half: not with --classifier, which is fine-tuned already"),

@@ -187,6 +187,8 @@ class RunSettings(NewHead, Rounded):
             for one in fields(settings):
                 if one.name != "max_drop" and getattr(settings, one.name) != one.default:
                     raise ArgumentError(f"{option_name(one.name)}: only with --policy {ADAPLER}")
+        if self.saliency_epochs != type(self).saliency_epochs:
+            raise ArgumentError(f"--saliency-epochs: only with --policy {ADAPLER}")
         if self.classifier is not None and self.settings.epochs != Settings.epochs:
             raise ArgumentError(
                 "--epochs: of fine-tuning, and --classifier is fine-tuned already; give --policy-epochs"
