@@ -11,9 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from adapler.backbones.checkpoints import read_config
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
+from adapler.errors import ArgumentError
 from adapler.files import replacing
 from adapler.inference.evaluation import evaluation_table
+from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.policies.base import training_class
 from adapler.training.records import (
@@ -80,6 +83,13 @@ def run(settings: RunSettings) -> pd.DataFrame:
     started, output = time.time(), Path(settings.output)
     join_processes(device(settings.settings.device))
     check_output_folder(output, replaced=False)
+    if settings.other_policy and settings.classifier is not None:
+        if read_config(settings.classifier).model_type == AdapLeRConfig.model_type:
+            name = settings.policies[0].policy
+            raise ArgumentError(
+                f"--classifier: {settings.classifier} is an AdapLeR model; --policy {name} starts from "
+                "a plain classifier"
+            )
     prepared = prepare(
         settings.task,
         str(settings.classifier or settings.model),

@@ -214,6 +214,14 @@ def test_epochs_that_are_asked_for_are_not_replaced_by_steps(
     assert "stage train: 2 steps into" in capsys.readouterr().out
 
 
+def test_a_policy_starts_from_a_plain_classifier(task_folder: Path, run_copy: Path, tmp_path: Path) -> None:
+    folder = str(run_copy / POLICIES["cls_topk"][1])
+    words = ["run", "--task", str(task_folder), "--classifier", folder, "--output", str(tmp_path / "r")]
+    with pytest.raises(ArgumentError, match=r"^--classifier: .* is an AdapLeR model; --policy ltp starts from a plain"):
+        main([*words, "--policy", "ltp"])
+    assert not (tmp_path / "r").exists()
+
+
 def test_what_cannot_be(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
     words = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(tmp_path / "r")]
     with pytest.raises(ArgumentError, match=r"^--policy: 'nobody' is not one of"):
