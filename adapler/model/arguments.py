@@ -5,6 +5,9 @@ Dimensions: B batch, N padded length.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -17,6 +20,25 @@ def refuse_unsupported(**wanted: bool) -> None:
     """Raises ArgumentError for the first argument of transformers' classifiers that is asked for; AdapLeR has none."""
     for name in (name for name, value in wanted.items() if value):
         raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does")
+
+
+_OF_PREDICT = (
+    *("removal", "threshold_scale", "max_length", "long_documents", "stride"),
+    *("token_budget", "progress", "dtype"),
+)
+
+
+def check_predict_options(options: Mapping[str, Any]) -> None:
+    """Raises ArgumentError for an option that `predict` does not have, or whose value needs no model to be refused."""
+    for name in options:
+        if name not in _OF_PREDICT:
+            raise ArgumentError(f"{name}: not an option of predict, which has {', '.join(_OF_PREDICT)}")
+    if options.get("removal", "hard") not in ("hard", "none"):
+        raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
+    if "threshold_scale" in options and options.get("removal") == "none":
+        raise ArgumentError("threshold_scale: removal='none' drops no tokens")
+    if not isinstance(options.get("progress"), str | None):
+        raise ArgumentError(f"progress: {options['progress']!r} is not a title for the progress bar, or None")
 
 
 def check_arguments(

@@ -18,6 +18,7 @@ from adapler.data.encoding import encode
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
+from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.inference_copy import inference_copy
@@ -290,10 +291,7 @@ class Predicts:
         target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
         if target is not None:
             refuse_beside_target(target[0], options)
-        if options.get("removal", "hard") not in ("hard", "none"):
-            raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
-        if "threshold_scale" in options and options.get("removal") == "none":
-            raise ArgumentError("threshold_scale: removal='none' drops no tokens")
+        check_predict_options(options)
         dtype = options.pop("dtype", None)
         runs = self if dtype is None else self.for_inference(dtype=dtype)
         if target is not None:

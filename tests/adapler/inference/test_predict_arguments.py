@@ -77,3 +77,16 @@ def test_whole_numbers_of_other_kinds(tiny_tokenizer: Any) -> None:
     options = {"token_budget": np.int64(30), "max_length": np.int32(7), "threshold_scale": np.float32(1)}
     assert model.predict(TEXTS, tokenizer=tiny_tokenizer, **options) == model.predict(TEXTS, tokenizer=tiny_tokenizer)
     assert predict_rows(model, rows, pad_token_id=0, threshold_scale=1).lengths_in.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"progress": True}, "^progress: True is not a title for the progress bar, or None$"),
+        ({"batch": 3}, "^batch: not an option of predict, which has removal, threshold_scale, max_length, .*dtype$"),
+        ({"batch": 3, "dtype": "float32"}, "^batch: not an option of predict"),
+    ],
+)
+def test_options_that_predict_does_not_have(options: dict[str, Any], message: str, tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        tiny_adapler().predict(TEXTS, tokenizer=tiny_tokenizer, **options)
