@@ -161,5 +161,6 @@ def evaluation_table(result: dict[str, Any]) -> str:
 
 def _asked(row: dict[str, Any]) -> str:
     """The target that a row was made for, "" when there is none."""
-    kinds = {"asked_speedup": "{:.2f}x", "asked_max_drop": "-{:g}", "asked_milliseconds": "{:g} ms"}
-    return next((form.format(row[name]) for name, form in kinds.items() if name in row), "")
+    kinds = {"asked_speedup": "{:.2f}x", "asked_max_drop": "{:g}", "asked_milliseconds": "{:g} ms"}
+    values = {**row, "asked_max_drop": 0 - row["asked_max_drop"]} if "asked_max_drop" in row else row  # no -0
+    return next((form.format(values[name]) for name, form in kinds.items() if name in row), "")

@@ -65,6 +65,14 @@ def test_equals_one_by_one() -> None:
     assert len(table) == 6 and table[-1].startswith("speedup: FLOPs, every layer whole (the paper's convention); as")
 
 
+@pytest.mark.parametrize(("drop", "shown"), [(0.0, "0"), (0.05, "-0.05")])
+def test_a_drop_that_was_asked_for_is_shown(drop: float, shown: str) -> None:
+    result = evaluate_rows(tiny_adapler(), rows([0, 1, 2, 0, 1]), pad_token_id=0)
+    result["hard"][0]["asked_max_drop"] = drop
+    heads, _, hard, *_ = evaluation_table(result).splitlines()
+    assert hard[heads.index("asked for") : heads.index("asked for") + 9].strip() == shown
+
+
 def test_windows_of_an_example_are_averaged() -> None:
     """Wherever they stand."""
     model, data = tiny_adapler(), rows([0, 2, 1, 0, 2], ["a", "c", "b", "a", "c"])
