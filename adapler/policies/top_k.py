@@ -69,11 +69,17 @@ def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:
 
 @policy("cls_topk")
 class ClsTopK(TopK):
-    """The score is the attention of [CLS] in the same layer, the mean of the heads."""
+    """The score is the attention of [CLS] in the same layer, the mean of the heads.
+
+    Where attention is local, [CLS] gives exactly 0 to tokens outside its window. Without an order among them all would
+    stay as soon as one has to, so of those the earlier ones come first.
+    """
 
     def score(self, view: LayerView) -> Tensor:
-        """(T,) attention of [CLS]; sums to 1 in each sequence."""
-        return view.attention.from_cls
+        """(T,) attention of [CLS]; where that is 0, minus the token's place in its text, from 0."""
+        given, segments, place = view.attention.from_cls, view.row.segments, view.row.place
+        at = place - place[segments.first][segments.owner]
+        return torch.where(given > 0, given, -at.to(given.dtype))
 
 
 @dataclass(frozen=True, kw_only=True)

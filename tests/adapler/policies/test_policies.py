@@ -38,6 +38,17 @@ def test_with_scale_0_it_is_the_backbone(name: str, family: str) -> None:
     assert torch.equal(kept.lengths, torch.tensor(LENGTHS)[:, None].expand(-1, LAYERS))
 
 
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_a_fixed_share_stays_where_attention_is_local(family: str) -> None:
+    """ModernBERT's [CLS] sees four other tokens in layer 1 and gives exactly 0 to the rest; eight are to stay."""
+    model, batch = tiny_policy("cls_topk", family), random_batch([20, 9], pad=padding_of(family))
+    whole = run(model, batch)
+    assert whole.lengths.tolist() == [[20, 12, 8], [9, 6, 4]]
+    alone = run(model, {key: value[:1] for key, value in batch.items()})
+    assert torch.equal(alone.retention_mask[0], whole.retention_mask[0])
+    assert run(model, batch, threshold_scale=0.5).lengths.tolist() == [[20, 20, 20], [9, 9, 9]]
+
+
 @pytest.mark.parametrize("family", sorted(CLASSIFIERS))
 @pytest.mark.parametrize("name", OTHERS)
 def test_batch_mates_order_and_padding_change_nothing(name: str, family: str) -> None:
