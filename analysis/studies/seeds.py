@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from adapler.errors import ArgumentError, run_command
 from analysis.output.report import RationaleReport
@@ -41,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     places = [path.resolve() for path in paths]
     if twice := [given for given, place in zip(arguments.reports, places, strict=True) if places.count(place) > 1]:
         raise ArgumentError(f"REPORT: {' and '.join(twice)} are one report, each run counts once")
-    merged = RationaleReport.merge([RationaleReport.from_json(path) for path in paths])
+    reports = [RationaleReport.from_json(path) for path in paths]
+    merged = RationaleReport.merge(reports)
+    for (one, first), (other, second) in combinations(zip(arguments.reports, reports, strict=True), 2):
+        if np.array_equal(first.values, second.values, equal_nan=True):
+            print(f"note: {one} and {other} have the same values everywhere; is one a copy?", file=sys.stderr)
     there = list(dict.fromkeys(merged["metric"]))
     if unknown := [name for name in arguments.metrics or () if name not in there]:
         raise ArgumentError(f"--metrics: {unknown[0]!r} is not in the reports, which have {', '.join(there)}")

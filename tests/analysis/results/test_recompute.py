@@ -147,6 +147,11 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
         ArgumentError, match=rf"^REPORT: {tmp_path / 'a'} and {again} are one report, each run counts once"
     ):
         seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), again])
+    one.to_json(tmp_path / "copy.json")
+    capsys.readouterr()
+    assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "copy.json")]) == 0
+    note = f"note: {tmp_path / 'a'} and {tmp_path / 'copy.json'} have the same values everywhere; is one a copy?"
+    assert capsys.readouterr().err.splitlines() == [note]
     fewer = replace(one, methods=one.methods[:2], values=one.values[:2])
     fewer.to_json(tmp_path / "c.json")
     assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c.json"), "--metrics", "fpr"]) == 0
