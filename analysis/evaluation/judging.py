@@ -186,7 +186,7 @@ class Judge:
         pictures = []
         for unit, at in _units(windows, settings.policy):
             labels = unit_labels(unit, aggregation=settings.aggregation)
-            if not is_judged(labels, all_rationale=self.plan.all_rationale):
+            if settings.needs_rationale and not is_judged(labels, all_rationale=self.plan.all_rationale):
                 continue
             by_method: dict[str, NDArray[np.float64]] = {}
             for name, rows in scores.items():
@@ -203,7 +203,7 @@ class Judge:
                 by_method[name] = np.stack([layer.scores for layer in one])
                 if metrics:
                     means[name].add(np.array([compute(metrics, layer) for layer in one]))  # (L', K of them)
-            if not labels.all():
+            if labels.any() and not labels.all():
                 pictures.append((labels, by_method))
         self._pictures.add(pictures)
         for name, mean in means.items():

@@ -72,8 +72,8 @@ def run_evaluation(
     meta: facts to keep in the report beside the ones gathered here.
 
     Documents without a rationale token, or without any other, in view are classified, but skipped in the
-    metrics, and counted; where all metrics ask the model alone (faithfulness), none is skipped. Models are left as
-    found. Raises ArgumentError for an unknown split, method or label.
+    metrics, and counted; where no metric compares with a rationale (faithfulness, sparseness), none is skipped.
+    Models are left as found. Raises ArgumentError for an unknown split, method or label.
     """
     settings = settings or Settings()
     if settings.dtype == "auto":

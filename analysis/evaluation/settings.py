@@ -198,8 +198,8 @@ class Settings:
 
     @property
     def needs_rationale(self) -> bool:
-        """Whether a document without a human rationale is skipped: not where all metrics ask the model alone."""
-        return bool(self.plain_metrics) or any(get_metric(name).uses_density for name in self.metrics)
+        """Whether a document without a human rationale is skipped: not where no metric compares with one."""
+        return any(get_metric(name).needs_rationale for name in self.metrics)
 
     @property
     def by_density(self) -> bool:

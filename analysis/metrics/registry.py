@@ -71,6 +71,11 @@ class Metric:
         return inspect.getdoc(self.source) or ""
 
     @property
+    def needs_rationale(self) -> bool:
+        """Whether it compares with a human rationale, or selects as many tokens as one has."""
+        return self.uses_density or self.function is not None and self.group != "sparseness"
+
+    @property
     def uses_density(self) -> bool:
         """Whether its value depends on the data set's mean density or size of rationales."""
         return self.uses_size or self.level in (DENSITY, HARD) or self.name.endswith(fa.AT_DENSITY)

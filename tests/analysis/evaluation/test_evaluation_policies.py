@@ -197,3 +197,14 @@ def test_a_split_without_any_rationale(adapler_folder: Path, tmp_path: Path) -> 
     result = run(adapler_folder, tmp_path / "mine.jsonl")
     assert result.n_skipped == 1 and np.isnan(result.values).all() and result.examples == ()
     assert result.meta["density"] is None and result.accuracy in (0, 1)
+
+
+def test_metrics_that_need_no_rationale_are_of_all_documents(adapler_folder: Path, corpus_folder: Path) -> None:
+    result = run(adapler_folder, corpus_folder, methods=["saliency"], metrics=["sparseness", "aopc_comprehensiveness"])
+    assert result.n_skipped == 0 and not np.isnan(result.values[0]).any()
+    alone = run(adapler_folder, corpus_folder, methods=["saliency"], metrics=["sparseness"])
+    np.testing.assert_array_equal(alone.values[..., 0], result.values[..., 0])
+    beside = run(adapler_folder, corpus_folder, methods=["saliency"], metrics=["sparseness", "fpr"])
+    judged = np.array([document.skipped is None for document in beside.documents])
+    np.testing.assert_array_equal(beside.values[0, :, judged, 0], alone.values[0, :, judged, 0])
+    assert 0 < judged.sum() < len(judged) and np.isnan(beside.values[0, :, ~judged]).all()
