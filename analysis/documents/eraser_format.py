@@ -27,7 +27,7 @@ from adapler.data.archive import json_lines
 from adapler.errors import DataError
 from adapler.files import replacing
 
-__all__ = ["Prediction", "read_rationales", "spans_of", "write_rationales"]
+__all__ = ["Prediction", "Predictions", "read_rationales", "spans_of", "write_rationales"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +109,17 @@ def _faithfulness_fields(without: Mapping[str, float], only: Mapping[str, float]
     }
 
 
-def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Prediction]:
-    """Predictions by annotation id, for those of the examples that the file has; others in it are passed over.
+class Predictions(dict[str, Prediction]):
+    """Predictions by annotation id.
+
+    signed: whether a score in their source is below 0, be it of a document that is not among them.
+    """
+
+    signed = False
+
+
+def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
+    """Predictions for those of the examples that the file has; of others in it only the sign of their scores counts.
 
     Raises DataError, with file and line, for a file that is not there, a line that is no such object, an
     annotation id twice, scores that are not the document's in number or not finite, spans outside it, and a file
@@ -124,7 +133,7 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Pred
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
     known = {example.id: example for example in examples}
-    found: dict[str, Prediction] = {}
+    found, others = Predictions(), False
     for line, row in json_lines(text, str(path)):
         where = f"{path}:{line}"
         name = _identifier(row, "annotation_id", where)
@@ -132,9 +141,20 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> dict[str, Pred
             raise DataError(f"{where}: annotation id {name!r} appears twice")
         if name in known:
             found[name] = _prediction(row, known[name], where)
+        else:
+            others = others or _has_negative(row)
     if not found:
         raise DataError(f"{path}: has none of the {len(known)} documents that are evaluated")
+    found.signed = others or any((one.scores < 0).any() for one in found.values())
     return found
+
+
+def _has_negative(row: Mapping[str, Any]) -> bool:
+    """Whether a line that is not checked otherwise has a score below 0."""
+    rationales = row.get("rationales")
+    parts = [one for one in rationales if isinstance(one, Mapping)] if isinstance(rationales, list) else []
+    scores = [part.get("soft_rationale_predictions") for part in parts]
+    return any(isinstance(value, int | float) and value < 0 for one in scores if isinstance(one, list) for value in one)
 
 
 def _prediction(row: Mapping[str, Any], example: Any, where: str) -> Prediction:

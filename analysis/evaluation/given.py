@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError, DataError
-from analysis.documents.eraser_format import Prediction, read_rationales
+from analysis.documents.eraser_format import Prediction, Predictions, read_rationales
 from analysis.documents.units import WindowScores
 from analysis.documents.windows import AnnotatedDocument, Window
 
@@ -29,15 +29,14 @@ class GivenScores:
     """One more method: scores of words by document id, which need not be there for every document.
 
     predictions: their `scores` are (W,), or (L', W) with the same L' for all documents.
+    signed: whether a score of the source is below 0, be it of a document that is not evaluated: which documents are
+        drawn does not decide how a score is read.
     """
 
     name: str
     title: str
     predictions: Mapping[str, Prediction]
-
-    @property
-    def signed(self) -> bool:
-        return any((one.scores < 0).any() for one in self.predictions.values())
+    signed: bool
 
     @property
     def layers(self) -> int | None:
@@ -88,12 +87,12 @@ def read_given(
     of one name.
     """
     given = [
-        GivenScores(name, name, found)
+        GivenScores(name, name, found, found.signed)
         for name, source in _named(predictions)
         for name, found in _read(source, name, examples)
     ]
     if human is not None:
-        given += [GivenScores(HUMAN, "Human", found) for _, found in _read(human, HUMAN, examples)]
+        given += [GivenScores(HUMAN, "Human", found, found.signed) for _, found in _read(human, HUMAN, examples)]
     names = [one.name for one in given]
     for name in names:
         if names.count(name) > 1:
@@ -116,9 +115,7 @@ def _named(predictions: Any) -> Iterator[tuple[str, Source]]:
             yield (Path(source).stem if isinstance(source, str | Path) else "given"), source
 
 
-def _read(
-    source: Source, name: str, examples: Sequence[AnnotatedDocument]
-) -> Iterator[tuple[str, Mapping[str, Prediction]]]:
+def _read(source: Source, name: str, examples: Sequence[AnnotatedDocument]) -> Iterator[tuple[str, Predictions]]:
     """(method, its predictions); only a data frame can hold several methods."""
     if isinstance(source, str | Path):
         yield name, read_rationales(source, examples)
@@ -141,11 +138,12 @@ def _read(
         raise DataError(f"{name}: scores must be a path, a dict or a data frame, found a {kind}")
 
 
-def _predictions(scores: Mapping[Any, Any], name: str, examples: Sequence[AnnotatedDocument]) -> dict[str, Prediction]:
+def _predictions(scores: Mapping[Any, Any], name: str, examples: Sequence[AnnotatedDocument]) -> Predictions:
     known = {example.id: example for example in examples}
-    found: dict[str, Prediction] = {}
+    found, others = Predictions(), False
     for key, values in scores.items():
         example = known.get(str(key))
+        others = others or example is None and _has_negative(values)
         if example is not None:
             if example.id in found:
                 raise DataError(f"{name}: document {key} comes twice, as a text and as a number")
@@ -159,7 +157,16 @@ def _predictions(scores: Mapping[Any, Any], name: str, examples: Sequence[Annota
             raise DataError(
                 f"{name}: document {identifier} has scores of {number} layers, document {first} of {layers[first]}"
             )
+    found.signed = others or any((one.scores < 0).any() for one in found.values())
     return found
+
+
+def _has_negative(values: Any) -> bool:
+    """Whether scores of a document that is not evaluated, hence not checked, hold one below 0."""
+    try:
+        return bool((np.asarray(values, dtype=np.float64) < 0).any())
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _layers(prediction: Prediction) -> int:

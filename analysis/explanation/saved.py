@@ -50,7 +50,8 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
         raise ArgumentError(f"{where}: a score is NaN or infinite")
     signed = bool((rows < 0).any())
     if rows.shape[1] == n_words:
-        given = GivenScores(name, name, {str(layer): Prediction(str(layer), row) for layer, row in enumerate(rows)})
+        by_layer = {str(layer): Prediction(str(layer), row) for layer, row in enumerate(rows)}
+        given = GivenScores(name, name, by_layer, signed)
         parts = [_by_word(given, str(layer), text) for layer in range(len(rows))]
         scores = np.concatenate(parts)
     else:
