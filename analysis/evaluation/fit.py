@@ -44,11 +44,16 @@ def _in_any_case(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, i
 
 
 def _abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
-    """Labels of the corpus that begin, in any case, with just one of the model's names, each with another one."""
-    begins = {label: [name for name in known if label.lower().startswith(name.lower())] for label in labels}
+    """Labels of the corpus that begin, in any case, with just one of the model's names or it with them, each with
+    another one."""
+    begins = {label: [name for name in known if _one_begins(label.lower(), name.lower())] for label in labels}
     if any(len(names) != 1 for names in begins.values()) or len({n for (n,) in begins.values()}) != len(labels):
         return {}
     return {label: known[name] for label, (name,) in begins.items()}
+
+
+def _one_begins(one: str, other: str) -> bool:
+    return bool(one and other) and (one.startswith(other) or other.startswith(one))
 
 
 def input_length(model: Any, wanted: int | None) -> int:

@@ -27,6 +27,7 @@ def found(model: list[str], corpus: list[str]) -> list[int]:
         (["NEG", "POS", "MIXED"], ["pos", "Mixed"], [1, 2]),
         (["a", "A"], ["A", "a"], [1, 0]),  # the case is all that parts them
         (["NEG", "POS"], ["Positive", "negative"], [1, 0]),
+        (["POSITIVE", "NEGATIVE"], ["NEG", "pos"], [1, 0]),
         (["no", "yes"], ["1", "0"], [1, 0]),
         (["LABEL_0", "LABEL_1"], ["bad", "good"], [0, 1]),
     ],
