@@ -81,7 +81,8 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
     Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier.
     model alone: no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one
     that is loaded beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError
-    for what cannot be loaded, ArgumentError for two models that do not fit and for a device that is not there.
+    for what cannot be loaded, ArgumentError for two models that do not fit, for weights in bfloat16 or float16, and
+    for a device that is not there.
     """
     if model is None and adapler is None:
         if not DEFAULT_ADAPLER.is_dir():
@@ -104,7 +105,9 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         model = reducer.backbone
     if isinstance(model, AdapLeRForSequenceClassification):
         model = model.backbone
+    _check_weights("model", model)
     if reducer is not None:
+        _check_weights("adapler", reducer)
         _check_fit(model, reducer)
     place = given[0] if device == "auto" and given else choose_device(device)
     for one in (model, reducer):
@@ -148,6 +151,14 @@ def _tokenizer(name: str) -> Any:
     if not name:
         raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
     return load_tokenizer(_name(name))
+
+
+def _check_weights(name: str, model: Any) -> None:
+    """ArgumentError for weights in fewer digits than float32: what is computed would be called float32."""
+    low = {p.dtype for p in model.parameters() if p.dtype in (torch.bfloat16, torch.float16)}
+    if low:
+        kind = str(min(low, key=str)).removeprefix("torch.")
+        raise ArgumentError(f"{name}: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed")
 
 
 def _check_fit(model: Any, adapler: Any) -> None:

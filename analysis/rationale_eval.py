@@ -14,12 +14,14 @@ from typing import Any, get_type_hints
 
 from transformers import logging as transformers_logging
 
+from adapler.data.encoding import check_splits_words
 from adapler.data.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
 from analysis import loading
 from analysis.command.console import cache_line, header, listed, why_this_data
 from analysis.command.options import Inputs, build_parser, check_folder, field_texts, parse
+from analysis.documents.annotators import AUTO
 from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.evaluation.given import read_given
@@ -71,15 +73,14 @@ def evaluate(
     """
     settings = Settings.of(**options) if settings is None else settings.with_options(**options)
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
+    if settings.annotators == AUTO:
+        settings = replace(settings, annotators=corpus.annotators)  # of a corpus that was read by another rule
     given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
-    if isinstance(rationale_layers, str | Path):
-        rationale_layers = validated_layers(
-            rationale_layers, split=settings.split, data=corpus.name, checksum=corpus.checksum
-        )
     facts = {} if command is None else {"command": command}
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
+        check_splits_words(tokenizer)
         facts |= _names(model, adapler)
         settings = replace(settings, dtype=loading.choose_format(settings.dtype, classifier))
     else:
@@ -89,6 +90,8 @@ def evaluate(
             raise ArgumentError(f"policy: got {settings.policy!r}, but no model is run, so whole documents are in view")
         classifier, reducer, tokenizer = None, None, WordTokens()
         settings = replace(settings, dtype="float32")
+    if isinstance(rationale_layers, str | Path):
+        rationale_layers = validated_layers(rationale_layers, corpus=corpus, settings=settings, models=facts)
     return RationaleReport.of(
         run_evaluation(
             model=classifier,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,7 @@ class EraserCorpus:
             docs.jsonl share it where no space is doubled and no line is blank.
         labels: names, sorted (NEG, POS).
         splits: the examples by split; its keys are those of train, val, test that exist, in that order.
+        annotators: which of several annotators' words count: majority, union, one's number; auto: as the source says.
     """
 
     name: str
@@ -70,6 +71,7 @@ class EraserCorpus:
     checksum: str
     labels: tuple[str, ...]
     splits: dict[str, tuple[EraserExample, ...]]
+    annotators: str = field(default="auto", compare=False)
 
 
 def queries_differ(corpus: EraserCorpus) -> bool:

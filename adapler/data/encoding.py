@@ -255,11 +255,8 @@ def _check(
         raise ArgumentError(f"columns: {missing[0]!r} is not in the data, which has {', '.join(dataset.column_names)}")
     if not getattr(tokenizer, "is_fast", False):
         raise ArgumentError(f"tokenizer: {type(tokenizer).__name__} is slow, one of the `tokenizers` library is needed")
-    if columns[0] == "words" and _glues_words(tokenizer):
-        raise ArgumentError(
-            f"tokenizer: {type(tokenizer).__name__} glues words together without add_prefix_space=True; "
-            "adapler.data.load_tokenizer sets it"
-        )
+    if columns[0] == "words":
+        check_splits_words(tokenizer)
     room: int = max_length - tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if room < 1:
         raise ArgumentError(f"max_length: {max_length} leaves no room beside {max_length - room} special tokens")
@@ -270,6 +267,18 @@ def _check(
 def _glues_words(tokenizer: Any) -> bool:
     """Whether it is byte-level without a space before each word; transformers 5 does not warn of that any more."""
     return any(not part["add_prefix_space"] for part in _byte_levels(_state(tokenizer)))
+
+
+def check_splits_words(tokenizer: Any) -> None:
+    """Raises ArgumentError for a byte-level tokenizer that puts no space before each word of a list.
+
+    It would glue the words together, another text than a model has learned from.
+    """
+    if _glues_words(tokenizer):
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} glues words together without add_prefix_space=True; "
+            "adapler.data.load_tokenizer sets it"
+        )
 
 
 def _set_prefix_space(tokenizer: Any) -> None:

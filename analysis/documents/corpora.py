@@ -82,7 +82,7 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
     }
     labels = names or tuple(sorted({example.label for example in examples}))
     name = path.resolve().name if path.is_dir() else path.stem
-    return EraserCorpus(name, str(path), _checksum(split, examples), labels, splits)
+    return EraserCorpus(name, str(path), _checksum(split, examples), labels, splits, annotators)
 
 
 def _read_split(file: Path, split: str, *, names: Sequence[str], rule: str) -> tuple[EraserExample, ...]:
@@ -136,7 +136,8 @@ def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserC
     if splits == corpus.splits:
         return corpus
     same = splits[split] == corpus.splits[split]
-    return replace(corpus, splits=splits, checksum=corpus.checksum if same else _checksum(split, splits[split]))
+    checksum = corpus.checksum if same else _checksum(split, splits[split])
+    return replace(corpus, splits=splits, checksum=checksum, annotators=annotators)
 
 
 def _checksum(split: str, examples: Sequence[EraserExample]) -> str:

@@ -6,6 +6,7 @@ L' layers of a method; W words of a document; C classes
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from adapler.data.corpus import EraserCorpus
 from adapler.errors import ArgumentError
 from analysis.documents.eraser_format import Prediction, spans_of, write_rationales
 from analysis.documents.units import word_scores
@@ -23,12 +25,15 @@ from analysis.documents.windows import Window
 from analysis.evaluation.faithfulness import version_logits
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
+from analysis.evaluation.settings import Settings
 from analysis.metrics.eraser_scorer import SpanDocument
 from analysis.metrics.selection import density_size, select_top_k
 from analysis.results.report import ReportData
 from analysis.scores import Batch, ScoringMethod
 from analysis.scores.contribution import adapler_pass
 from analysis.scores.shared.forward import classifier_logits
+
+_OF_SCORES = ("policy", "aggregation", "threshold_scale")  # settings that a method's best layer depends on
 
 
 def write_method_rationales(
@@ -74,22 +79,38 @@ def best_layers(report: ReportData, metric: str = "average_precision") -> dict[s
     return {method: int(row.argmax()) for method, row in best if np.isfinite(row).any()}
 
 
-def validated_layers(path: str | Path, *, split: str, data: str, checksum: str) -> dict[str, int]:
+def validated_layers(
+    path: str | Path, *, corpus: EraserCorpus, settings: Settings, models: Mapping[str, Any]
+) -> dict[str, int]:
     """`best_layers` of a report that was saved of another split than the one whose rationales are to be written.
 
-    path: report.json, or the folder it lies in; split, data (its name), checksum: of the data that is evaluated. Name
-        or checksum tells a report of that split: another rule for annotators changes the latter, a copy the former.
+    What else differs - the corpus, the view of it, the threshold scale - is said on standard error.
 
-    Raises ArgumentError for a report of that very split, DataError for one that cannot be read.
+    path: report.json, or the folder it lies in; corpus, settings: what is evaluated. The corpus' name or checksum tells
+        a report of that split: another rule for annotators changes the latter, a copy the former.
+    models: what the models are called, as in a report's meta; a name that is not there is not compared.
+
+    Raises ArgumentError for a report of that very split or of another model, DataError for one that cannot be read.
     """
     file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
-    report = ReportData.from_json(file)
-    evaluated = report.meta["data"]
-    if report.meta["split"] == split and (evaluated["name"] == data or evaluated.get("checksum") == checksum):
+    meta = (report := ReportData.from_json(file)).meta
+    evaluated = meta["data"]
+    same = evaluated["name"] == corpus.name
+    if meta["split"] == settings.split and (same or evaluated.get("checksum") == corpus.checksum):
         raise ArgumentError(
-            f"rationale_layers: {path} is a report of {split!r}, the split that is evaluated; its best layers would be "
-            "chosen by the answers, give a report of the validation split"
+            f"rationale_layers: {path} is a report of {settings.split!r}, the split that is evaluated; its best layers "
+            "would be chosen by the answers, give a report of the validation split"
         )
+    for name in ("model", "adapler"):
+        if name in models and meta.get(name) != models[name]:
+            raise ArgumentError(
+                f"rationale_layers: {path} is a report of the {name} {meta.get(name)}, and its best layers say nothing "
+                f"of {models[name]}"
+            )
+    ours = {name: getattr(settings, name) for name in _OF_SCORES} | {"data": corpus.name}
+    theirs = {name: meta.get(name) for name in _OF_SCORES} | {"data": evaluated["name"]}
+    if differs := [f"{name} {theirs[name]}, here {ours[name]}" for name in ours if ours[name] != theirs[name]]:
+        print(f"note: rationale_layers: {path} has {'; '.join(differs)}", file=sys.stderr)
     return best_layers(report)
 
 

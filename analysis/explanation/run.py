@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
 from adapler.backbones.targets import class_index, target_weights
-from adapler.data.encoding import load_tokenizer
+from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
 from adapler.policies import ContributionPolicy
 from adapler.precision import choose_dtype
@@ -153,6 +153,8 @@ def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
         if not origin:
             raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
         tokenizer = load_tokenizer(origin, words=words)
+    elif words:
+        check_splits_words(tokenizer)
     classifier, adapler, tokenizer = loading.load_models(
         None if is_adapler else source, source if is_adapler else None, tokenizer, device=device
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import pre_tokenizers
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-from adapler.errors import CheckpointError
+from adapler.errors import ArgumentError, CheckpointError
+from analysis import explain, rationale_eval
 from analysis.loading import load_classifier, load_models
 from tests.analysis.conftest import tiny_bert
 
@@ -83,3 +86,34 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="model.safetensors"):
         load_classifier(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_weights_of_fewer_digits_are_refused(kind: str, tiny_tokenizer: Any, corpus_folder: Path) -> None:
+    """What such a model computes would be reported, and merged, as float32."""
+    model = tiny_bert().to(getattr(torch, kind))
+    message = f"^model: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed$"
+    with pytest.raises(ArgumentError, match=message):
+        rationale_eval.evaluate(model=model, tokenizer=tiny_tokenizer, data=corpus_folder, progress=False)
+    with pytest.raises(ArgumentError, match=message):
+        explain("a dull film", model=model, tokenizer=tiny_tokenizer)
+
+
+def test_a_copy_for_inference_is_refused(reducer: Any, tiny_tokenizer: Any, corpus_folder: Path) -> None:
+    quick = reducer.for_inference(dtype="bfloat16")
+    with pytest.raises(ArgumentError, match="^model: its weights are bfloat16"):
+        rationale_eval.evaluate(adapler=quick, tokenizer=tiny_tokenizer, data=corpus_folder, progress=False)
+    with pytest.raises(ArgumentError, match="^model: its weights are bfloat16"):
+        explain("a dull film", model=quick, tokenizer=tiny_tokenizer)
+
+
+def test_a_tokenizer_that_glues_words_together_is_refused(tiny_tokenizer: Any, corpus_folder: Path) -> None:
+    glues = copy.deepcopy(tiny_tokenizer)
+    glues.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for run in (
+        lambda: rationale_eval.evaluate(model=tiny_bert(), tokenizer=glues, data=corpus_folder, progress=False),
+        lambda: explain(["a", "dull", "film"], model=tiny_bert(), tokenizer=glues),
+    ):
+        with pytest.raises(ArgumentError, match="glues words together without add_prefix_space=True"):
+            run()
+    assert explain("a dull film", model=tiny_bert(), tokenizer=glues, methods=["attention"])  # a string has its spaces

@@ -157,6 +157,20 @@ def test_annotators_are_in_the_report_and_on_the_screen(classifier: Any, tiny_to
     assert "annotators 2 a document, union; one of them against the others" in header(report)
 
 
+def test_a_corpus_is_reported_under_the_rule_it_was_read_by(tmp_path: Path) -> None:
+    marks = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]]  # of the majority one word, of all together three
+    file = write(tmp_path / "a.jsonl", [{"tokens": list("abcd"), "label": 0, "rationale": marks}])
+    saved = {"given": {load_corpus(file).splits["test"][0].id: [0.4, 0.3, 0.2, 0.1]}}
+    options: dict[str, Any] = {"methods": [], "predictions": saved, "metrics": ["tpr"], "progress": False}
+    asked = rationale_eval.evaluate(data=file, annotators="union", **options)
+    for corpus in (load_corpus(file, annotators="union"), load_corpus(load_corpus(file), annotators="union")):
+        report = rationale_eval.evaluate(data=corpus, **options)
+        assert report.meta["annotators"] == report.meta["people"]["rule"] == "union"
+        assert report.meta["people"] == asked.meta["people"] and (report.values == asked.values).all()
+        other = rationale_eval.evaluate(data=corpus, annotators="majority", **options)
+        assert other.meta["people"]["rule"] == "majority" and other.meta["density"] == 0.25
+
+
 def test_a_corpus_that_was_read_already_is_combined_again(tmp_path: Path, corpus_folder: Path) -> None:
     rows = [{"tokens": list("abcd"), "label": 0, "rationale": THREE}, {"tokens": ["e"], "label": 0, "rationale": [1]}]
     file = write(tmp_path / "a.jsonl", rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from analysis import loading
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
 from analysis.evaluation.given import read_given
-from analysis.evaluation.rationale_files import best_layers
 from analysis.metrics import plausibility as pl
 from analysis.scores import get_method
 from tests.analysis.evaluation.test_evaluation import run, value
@@ -166,46 +164,32 @@ def test_rationales_can_be_evaluated_again(adapler_folder: Path, corpus_folder: 
         assert row["comprehensiveness_classification_scores"] != row["classification_scores"]
 
 
-def test_nobody_chose_a_layer(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="rationale_layer: which layer's rationales of 'saliency'"):
-        run(adapler_folder, corpus_folder, methods=["saliency"], rationales=tmp_path / "out")
-    layers = best_layers(run(adapler_folder, corpus_folder, methods=["saliency", "random"]))
-    assert set(layers) == {"saliency", "random"} and all(0 <= layer < 3 for layer in layers.values())
-
-
-def test_layers_are_chosen_by_the_report_of_another_split(
-    adapler_folder: Path, corpus_folder: Path, tmp_path: Path
+@pytest.mark.parametrize("form", ["dict", "frame", "file"])
+def test_documents_that_are_not_drawn_decide_on_the_sign_too(
+    form: str, adapler_folder: Path, corpus_folder: Path, tmp_path: Path
 ) -> None:
-    corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
-    shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
-    out, methods = tmp_path / "out", ["saliency", "random"]
-    test = run(adapler_folder, corpus_folder, methods=methods)
-    test.to_json(tmp_path / "test" / "report.json")
-    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
-        run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
-    renamed = Path(shutil.copytree(corpus_folder, tmp_path / "renamed"))
-    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
-        run(adapler_folder, renamed, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
-    validation = run(adapler_folder, corpus_folder, methods=methods, split="val")
-    validation.to_json(tmp_path / "val" / "report.json")
-    run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "val")
-    for method, layer in best_layers(validation).items():
-        one = tmp_path / f"{method}-{layer}"
-        run(adapler_folder, corpus_folder, methods=[method], rationales=one, rationale_layer=layer)
-        assert (one / f"{method}.jsonl").read_text() == (out / f"{method}.jsonl").read_text()
-    with pytest.raises(ArgumentError, match="rationale_layers: saliency has 7, the model has 0 to 2"):
-        run(adapler_folder, corpus_folder, methods=["saliency"], rationales=out, rationale_layers={"saliency": 7})
+    every = read_corpus(corpus_folder).splits["test"]
+    scores = {one.id: np.full(len(one.words), 0.5) for one in every}
+    scores[every[-1].id][0] = -1
+    source: Any = scores
+    if form == "frame":
+        source = pd.DataFrame([{"document": k, "score": v} for k, values in scores.items() for v in values])
+    elif form == "file":
+        source = _written(tmp_path / "given.jsonl", scores)
+    (given,) = read_given({"given": source} if form != "file" else source, None, every[:2])
+    assert given.signed and set(given.predictions) == {every[0].id, every[1].id}
+    scores[every[-1].id][0] = 1
+    (given,) = read_given({"given": scores}, None, every[:2])
+    assert not given.signed
 
 
-def test_another_rule_for_annotators_makes_no_other_split(adapler_folder: Path, tmp_path: Path) -> None:
-    marks = [[1, 1, 0], [0, 1, 0]]
-    rows = [{"tokens": ["a", "dull", "film"], "label": label, "rationale": marks} for label in ("NEG", "POS")]
-    data = tmp_path / "films.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options: dict[str, Any] = {"methods": ["random"], "metrics": ["average_precision"]}
-    run(adapler_folder, data, annotators="union", **options).to_json(tmp_path / "union" / "report.json")
-    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
-        run(adapler_folder, data, rationales=tmp_path / "out", rationale_layers=tmp_path / "union", **options)
+def _written(path: Path, scores: dict[str, Any]) -> Path:
+    rows = [
+        {"annotation_id": k, "rationales": [{"docid": k, "soft_rationale_predictions": list(v)}]}
+        for k, v in scores.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def hard_file(path: Path, spans: dict[str, list[tuple[int, int]]]) -> Path:

@@ -1,0 +1,75 @@
+"""At which layer a method's rationales are written: one that is named, or the best one of another split's report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.errors import ArgumentError
+from analysis import rationale_eval
+from analysis.evaluation.rationale_files import best_layers
+from tests.analysis.evaluation.test_evaluation import run
+
+
+def test_nobody_chose_a_layer(adapler_folder: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="rationale_layer: which layer's rationales of 'saliency'"):
+        run(adapler_folder, corpus_folder, methods=["saliency"], rationales=tmp_path / "out")
+    layers = best_layers(run(adapler_folder, corpus_folder, methods=["saliency", "random"]))
+    assert set(layers) == {"saliency", "random"} and all(0 <= layer < 3 for layer in layers.values())
+
+
+def test_layers_are_chosen_by_the_report_of_another_split(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
+    shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
+    out, methods = tmp_path / "out", ["saliency", "random"]
+    test = run(adapler_folder, corpus_folder, methods=methods)
+    test.to_json(tmp_path / "test" / "report.json")
+    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+        run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
+    renamed = Path(shutil.copytree(corpus_folder, tmp_path / "renamed"))
+    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+        run(adapler_folder, renamed, methods=methods, rationales=out, rationale_layers=tmp_path / "test")
+    validation = run(adapler_folder, corpus_folder, methods=methods, split="val")
+    validation.to_json(tmp_path / "val" / "report.json")
+    run(adapler_folder, corpus_folder, methods=methods, rationales=out, rationale_layers=tmp_path / "val")
+    for method, layer in best_layers(validation).items():
+        one = tmp_path / f"{method}-{layer}"
+        run(adapler_folder, corpus_folder, methods=[method], rationales=one, rationale_layer=layer)
+        assert (one / f"{method}.jsonl").read_text() == (out / f"{method}.jsonl").read_text()
+    with pytest.raises(ArgumentError, match="rationale_layers: saliency has 7, the model has 0 to 2"):
+        run(adapler_folder, corpus_folder, methods=["saliency"], rationales=out, rationale_layers={"saliency": 7})
+
+
+def test_layers_of_another_model_are_refused_and_other_settings_said(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
+    shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
+    evaluated = {"data": corpus_folder, "methods": ["saliency"], "metrics": ["average_precision"], "progress": False}
+    for name, options in (("other", {"model": adapler_folder.parent / "plain"}), ("sum", {"aggregation": "sum"})):
+        rationale_eval.evaluate(**{"adapler": adapler_folder} | evaluated | options, split="val").to_json(
+            tmp_path / name / "report.json"
+        )
+    writes = evaluated | {"adapler": adapler_folder, "rationales": tmp_path / "out"}
+    with pytest.raises(ArgumentError, match="other is a report of the model .*plain, and its best layers say nothing"):
+        rationale_eval.evaluate(**writes, rationale_layers=tmp_path / "other")
+    capsys.readouterr()
+    rationale_eval.evaluate(**writes, rationale_layers=tmp_path / "sum")
+    assert capsys.readouterr().err.endswith("sum has aggregation sum, here none\n")
+
+
+def test_another_rule_for_annotators_makes_no_other_split(adapler_folder: Path, tmp_path: Path) -> None:
+    marks = [[1, 1, 0], [0, 1, 0]]
+    rows = [{"tokens": ["a", "dull", "film"], "label": label, "rationale": marks} for label in ("NEG", "POS")]
+    data = tmp_path / "films.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options: dict[str, Any] = {"methods": ["random"], "metrics": ["average_precision"]}
+    run(adapler_folder, data, annotators="union", **options).to_json(tmp_path / "union" / "report.json")
+    with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
+        run(adapler_folder, data, rationales=tmp_path / "out", rationale_layers=tmp_path / "union", **options)
