@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
-from tests.docs.test_published_numbers import RESULTS, SPEEDS, at_speeds, cells, row_of, short
+from tests.docs.test_published_numbers import README, RESULTS, SPEEDS, at_speeds, cells, row_of, short
 
 
 @pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp", "windows", "saliency"])
@@ -21,10 +23,22 @@ def test_the_table_of_full_training() -> None:
     page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
     lines = [line for line in page.split("## Full training")[1].splitlines() if line.startswith("| ")][2:]
     for number, line in enumerate(lines):
-        row, split = ("full", "full-distillation")[number // 2], ("validation", "test")[number % 2]
-        [values] = at_speeds("full.csv", row, split, speeds=SPEEDS)
-        assert cells(line)[1:] == [short(value) for value in values]
-    assert len(lines) == 4
+        row, split = ("full", "full-first", "full-distillation")[number // 2], ("validation", "test")[number % 2]
+        values = at_speeds("full.csv", row, split, speeds=SPEEDS)
+        assert cells(line)[1:] == row_of(len(values), values)
+    assert len(lines) == 6
+
+
+def test_full_training_on_the_first_page() -> None:
+    text = re.sub(r"\s+", " ", README)
+    means = {}
+    for split in ("validation", "test"):
+        columns = list(zip(*at_speeds("full.csv", "full", split, speeds=(4.0, 6.0)), strict=True))
+        means[split] = [(short(sum(c) / len(c)), short(min(c)), short(max(c))) for c in columns]
+    four, six = (f"{mean} ({low} to {high})" for mean, low, high in means["test"])
+    assert (
+        f"{four} at 4x and {six} at 6x on test, {means['validation'][0][0]} and {means['validation'][1][0]} on" in text
+    )
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -35,20 +49,22 @@ def test_the_table_of_what_helps_together(split: str) -> None:
     assert cells(line)[1:] == row_of(len(values), values)
 
 
-def test_every_seed_has_both_splits() -> None:
-    table = pd.read_csv(RESULTS / "predictors" / "combined.csv")
-    assert table.groupby(["seed", "split"]).size().nunique() == 1
+@pytest.mark.parametrize("file", ["combined.csv", "full.csv"])
+def test_every_seed_has_both_splits(file: str) -> None:
+    table = pd.read_csv(RESULTS / "predictors" / file)
+    assert table.groupby(["row", "seed", "split"]).size().nunique() == 1
 
 
-def test_the_table_of_three_seeds() -> None:
-    page = (RESULTS / "README.md").read_text(encoding="utf-8").split("| three seeds, by layer")[1].split("\n\n")[0]
+@pytest.mark.parametrize(("title", "prefix"), [("three seeds", ""), ("three seeds of full training", "full-")])
+def test_the_tables_of_three_seeds(title: str, prefix: str) -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8").split(f"| {title}, by layer")[1].split("\n\n")[0]
     metrics = {"AP": "average_precision", "FPR, n = input": "fpr", "FPR, n = present": "fpr_present"}
     metrics |= {"TPR at an FPR of 5 %": "tpr_at_fpr_5", "TPR at an FPR of 10 %": "tpr_at_fpr_10"}
     files = {"first 512 wordpieces": "truncate", "rationale windows": "rationale-windows"}
     lines = [cells(line) for line in page.splitlines()[2:]]
     for title, *shown in lines:
         metric, _, view = title.rpartition(", ")
-        table = pd.read_csv(RESULTS / "seeds" / f"{files[view]}.csv").sort_values("layer")
+        table = pd.read_csv(RESULTS / "seeds" / f"{prefix}{files[view]}.csv").sort_values("layer")
         for method, values in zip(("cp", "saliency"), shown, strict=True):
             rows = table[(table["method"] == method) & (table["metric"] == metrics[metric])]
             assert values.split(" (")[0] == " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
