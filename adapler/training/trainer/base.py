@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 from transformers import Trainer, TrainerState
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from adapler.model.inference_copy import InferenceClassifier, end_autocast
 from adapler.training.collator import SamplesByLength
@@ -30,12 +30,13 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
         """The number format that training and evaluation compute in: "bfloat16" or "float32"."""
         return "bfloat16" if self.args.bf16 else "float32"
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """transformers' training; the model computes in the format of its weights again when it is over."""
+        last = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
         try:
-            if resume_from_checkpoint is not None and self._is_done(Path(resume_from_checkpoint)):
+            if last and self._is_done(Path(last)):
                 return TrainOutput(self.state.global_step, 0.0, {})
-            return super().train(resume_from_checkpoint, **kwargs)
+            return super().train(last or resume_from_checkpoint, **kwargs)
         finally:
             end_autocast(self.model)
 

@@ -67,7 +67,9 @@ def test_an_evaluation_is_that_of_the_saved_weights(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("command", [["finetune", "--packed"], ["run", "--policy", "distilbert"]])
+@pytest.mark.parametrize(
+    "command", [["finetune", "--packed", "--epochs"], ["run", "--policy", "distilbert", "--policy-epochs"]]
+)
 def test_packed_passes_learn_in_the_precision_asked_for(
     command: list[str],
     precision: str,
@@ -87,7 +89,7 @@ def test_packed_passes_learn_in_the_precision_asked_for(
     monkeypatch.setattr(families, "run_layer", watched)
     model = ["--classifier" if command[0] == "run" else "--model", str(tiny_classifier_folder)]
     options = ["--task", str(task_folder), "--max-length", "16", "--batch-size", "8", "--precision", precision]
-    assert main([*command, *model, *options, "--epochs", "1", "--output", str(tmp_path / "out")]) == 0
+    assert main([*command, "1", *model, *options, "--output", str(tmp_path / "out")]) == 0
     assert set(learnt) == {precision == "bfloat16"}
 
 
