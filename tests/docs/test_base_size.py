@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from tests.docs.test_published_numbers import RESULTS, cells, short
+from tests.docs.test_published_numbers import README, RESULTS, cells, short
+
+METRICS = {
+    "AP": "average_precision",
+    "FPR, n = input": "fpr",
+    "FPR, n = present": "fpr_present",
+    "J, n = input": "j",
+    "TPR at an FPR of 5 %": "tpr_at_fpr_5",
+    "TPR at an FPR of 10 %": "tpr_at_fpr_10",
+}
 
 
 def test_the_table_of_the_base_size_model() -> None:
     folder = RESULTS.parent / "movies-mpnet"
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
-    rows = [cells(line) for line in lines if line.startswith("| ") and line.rstrip().endswith("x |")]
+    rows = [cells(line) for line in lines if re.match(r"\| .*\.\d+x \|$", line)]
     expected = []
     for place in (folder, folder / "earlier"):
         splits = [json.loads((place / f"evaluation-{name}.json").read_text()) for name in ("validation", "test")]
@@ -26,10 +38,37 @@ def test_the_table_by_layer_of_the_base_size_model() -> None:
     folder = RESULTS.parent / "movies-mpnet"
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
     table = pd.read_csv(folder / "truncate" / "layers.csv").sort_values("layer")
-    metrics = {"AP": "average_precision", "FPR, n = input": "fpr", "FPR, n = present": "fpr_present"}
-    metrics |= {"J, n = input": "j", "TPR at an FPR of 5 %": "tpr_at_fpr_5", "TPR at an FPR of 10 %": "tpr_at_fpr_10"}
-    for name, metric in metrics.items():
+    for name, metric in METRICS.items():
         [line] = [line for line in lines if line.startswith(f"| {name} |")]
         for shown, method in zip(cells(line)[1:], ("cp", "saliency"), strict=True):
             rows = table[(table["method"] == method) & (table["metric"] == metric)]
             assert shown in (" ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"]), "the same"), name
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_three_seeds_at_equal_speed(split: str) -> None:
+    folder = RESULTS.parent / "movies-mpnet"
+    scales = pd.read_csv(folder / "seeds" / "scales.csv")
+    curves = [one.sort_values("speedup") for _, one in scales[scales["split"] == split].groupby("seed")]
+    shown = []
+    for speed in (3, 4, 6, 8):
+        found = [float(np.interp(np.log(speed), np.log(one["speedup"]), one["accuracy"])) for one in curves]
+        shown.append(f"{short(float(np.mean(found)))} ({short(min(found))}-{short(max(found))})")
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in lines if line.startswith(f"| {split}, three seeds |")]
+    assert len(curves) == 3 and cells(line)[1:] == shown
+    if split == "test":
+        three, four, six = (value.replace("-", " to ") for value in shown[:3])
+        assert f"{three} on test at 3x, {four} at 4x and {six} at 6x" in " ".join(README.split())
+
+
+def test_three_seeds_by_layer() -> None:
+    folder = RESULTS.parent / "movies-mpnet"
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    table = pd.read_csv(folder / "seeds" / "truncate.csv").sort_values("layer")
+    for name, metric in METRICS.items():
+        [line] = [line for line in lines if line.startswith(f"| {name}, three seeds |")]
+        for shown, method in zip(cells(line)[1:], ("cp", "saliency"), strict=True):
+            rows = table[(table["method"] == method) & (table["metric"] == metric)]
+            means = " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
+            assert shown.split(" (±")[0] in (means, "the same") and (rows["runs"] == 3).all(), name
