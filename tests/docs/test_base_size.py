@@ -34,15 +34,21 @@ def test_the_table_of_the_base_size_model() -> None:
     assert [row[-4:] for row in rows] == expected
 
 
-def test_the_table_by_layer_of_the_base_size_model() -> None:
+@pytest.mark.parametrize(("file", "suffix"), [("truncate/layers.csv", ""), ("seeds/truncate.csv", ", three seeds")])
+def test_the_tables_by_layer(file: str, suffix: str) -> None:
     folder = RESULTS.parent / "movies-mpnet"
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
-    table = pd.read_csv(folder / "truncate" / "layers.csv").sort_values("layer")
+    table = pd.read_csv(folder / file).sort_values("layer")
+    above = ["", ""]
     for name, metric in METRICS.items():
-        [line] = [line for line in lines if line.startswith(f"| {name} |")]
-        for shown, method in zip(cells(line)[1:], ("cp", "saliency"), strict=True):
+        [line] = [line for line in lines if line.startswith(f"| {name}{suffix} |")]
+        for column, method in enumerate(("cp", "saliency")):
             rows = table[(table["method"] == method) & (table["metric"] == metric)]
-            assert shown in (" ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"]), "the same"), name
+            means = " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
+            shown = cells(line)[1 + column].split(" (±")[0]
+            assert means == (above[column] if shown == "the same" else shown), name
+            assert not suffix or (rows["runs"] == 3).all()
+            above[column] = means
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -60,15 +66,3 @@ def test_three_seeds_at_equal_speed(split: str) -> None:
     if split == "test":
         three, four, six = (value.replace("-", " to ") for value in shown[:3])
         assert f"{three} on test at 3x, {four} at 4x and {six} at 6x" in " ".join(README.split())
-
-
-def test_three_seeds_by_layer() -> None:
-    folder = RESULTS.parent / "movies-mpnet"
-    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
-    table = pd.read_csv(folder / "seeds" / "truncate.csv").sort_values("layer")
-    for name, metric in METRICS.items():
-        [line] = [line for line in lines if line.startswith(f"| {name}, three seeds |")]
-        for shown, method in zip(cells(line)[1:], ("cp", "saliency"), strict=True):
-            rows = table[(table["method"] == method) & (table["metric"] == metric)]
-            means = " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
-            assert shown.split(" (±")[0] in (means, "the same") and (rows["runs"] == 3).all(), name

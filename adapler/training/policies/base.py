@@ -27,9 +27,7 @@ from adapler.policies import policy_class, policy_names
 from adapler.policies.top_k import USUAL_KEEP
 from adapler.registry import Registry
 from adapler.training.policies.settings import OURS, PolicySettings
-from adapler.training.policies.stage import Stage as Stage
-from adapler.training.policies.stage import Step as Step
-from adapler.training.policies.stage import Work as Work
+from adapler.training.policies.stage import Stage, Work
 
 # Of PolicySettings: what a policy without parameters and losses of its own has no use for.
 OF_PARAMETERS = ("policy_learning_rate", "policy_temperature", "student_cosine")

@@ -27,7 +27,8 @@ from adapler.inference.predict import predict_dataset
 from adapler.model.flops import Convention, backbone_flops
 from adapler.model.passes import plain_pass
 from adapler.training.losses import logit_distillation
-from adapler.training.policies.base import PolicyTraining, Stage, Step, policy_training
+from adapler.training.policies.base import PolicyTraining, policy_training
+from adapler.training.policies.stage import Stage, Step
 
 TEMPERATURE = 2.0
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)

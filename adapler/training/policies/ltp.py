@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from adapler.policies.ltp import LtpOptions
-from adapler.training.policies.base import PolicyTraining, Stage, Step, policy_training
+from adapler.training.policies.base import PolicyTraining, policy_training
+from adapler.training.policies.stage import Stage, Step
 
 THRESHOLD_RATE = 2e-5
 START = 0.5  # of the mean score 1 / n of a token, at the mean length n

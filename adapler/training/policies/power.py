@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from adapler.policies.power import Power
-from adapler.training.policies.base import PolicyTraining, Stage, Step, Work, policy_training
+from adapler.training.policies.base import PolicyTraining, policy_training
+from adapler.training.policies.stage import Stage, Step, Work
 
 # The paper's lambda and learning rate of r, for the tasks of its table that are ours; the last is for all others.
 WEIGHTS = {"mrpc": 3e-3, "sst2": 2e-4, "qnli": 1.5e-4, "mnli": 1e-4}

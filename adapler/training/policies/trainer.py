@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
 from adapler.model.passes import plain_pass
-from adapler.training.policies.base import PolicyTraining, Stage, Step
+from adapler.training.policies.base import PolicyTraining
+from adapler.training.policies.stage import Stage, Step
 from adapler.training.trainer.base import StageTrainer
 from adapler.training.trainer.evaluation import point_metrics
 from adapler.training.trainer.guards import StepNumbers

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from adapler.training.policies.base import PolicyTraining, Stage, Step, policy_training
+from adapler.training.policies.base import PolicyTraining, policy_training
+from adapler.training.policies.stage import Stage, Step
 
 LONG = ("imdb", "movies")  # tasks of long texts, whose weight in the paper (20News, Yelp) is smaller
 SMALL = ("mrpc",)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from adapler.policies.trbert import points
 from adapler.training.arguments import use_bfloat16
-from adapler.training.policies.base import PolicyTraining, Stage, Step, Work, policy_training
+from adapler.training.policies.base import PolicyTraining, policy_training
+from adapler.training.policies.stage import Stage, Step, Work
 from adapler.training.policies.trbert.guide import with_guide
 from adapler.training.policies.trbert.losses import (
     cross_entropies,

@@ -19,8 +19,9 @@ from adapler.backbones import families
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
-from adapler.training.policies.base import PolicyTraining, Stage, Work, training_class
+from adapler.training.policies.base import PolicyTraining, training_class
 from adapler.training.policies.settings import PolicySettings
+from adapler.training.policies.stage import Stage, Work
 from adapler.training.policies.trainer import PolicyTrainer
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
 from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record

@@ -19,8 +19,8 @@ from adapler.backbones import families
 from adapler.backbones.checkpoints import load_classifier
 from adapler.cli.parser import main
 from adapler.model.flops import backbone_flops
-from adapler.training.policies.base import Step
 from adapler.training.policies.distilbert import DistilBertTraining, Distilled, student_speedup
+from adapler.training.policies.stage import Step
 from adapler.training.policies.trainer import PolicyTrainer
 from tests.adapler.training.common import QUICK
 from tests.adapler.training.policies.test_trbert_stages import work

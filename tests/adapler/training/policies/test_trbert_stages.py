@@ -10,8 +10,9 @@ import torch
 
 from adapler.backbones.attribution.guide import removal_guide
 from adapler.errors import ArgumentError
-from adapler.training.policies.base import Step, Work, training_class
+from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
+from adapler.training.policies.stage import Step, Work
 from adapler.training.policies.trbert.guide import with_guide
 from adapler.training.policies.trbert.training import Drawn, TRBertTraining
 from adapler.training.settings import Settings
