@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
 def record(name: str) -> Any:
@@ -20,13 +21,14 @@ def cells(line: str) -> list[str]:
     return [cell.strip(" *") for cell in line.strip().strip("|").split("|")]
 
 
-def test_the_turns_on_the_machine_with_matrix_units() -> None:
+@pytest.mark.parametrize(("machine", "suffix"), [("EPYC", ""), ("AMX", "-amx")])
+def test_the_turns_of_reviews_in_batches(machine: str, suffix: str) -> None:
     rows = {
         (row["system"], row["dtype"], row["threads"]): row
-        for row in record("inference-ceiling-amx.json")
+        for row in record(f"inference-ceiling{suffix}.json")
         if (row["data"], row["batch"]) == ("movies", "tokens")
     }
-    table = PAGE[PAGE.index("| AMX, reviews in batches") :]
+    table = PAGE[PAGE.index(f"| {machine}, reviews in batches | dtype |") :]
     titles = {"sorted": "transformers, sorted by length", "packed": "packed, no removal"}
     for system, title in {**titles, "adapler 0": "AdapLeR, scale 0", "adapler 1": "AdapLeR, scale 1"}.items():
         for dtype in ("float32", "bfloat16"):
@@ -35,7 +37,29 @@ def test_the_turns_on_the_machine_with_matrix_units() -> None:
             shown = [" / ".join(f"{row['ms']['median']:.1f}" for row in both)]
             for base in ("sorted float32", f"sorted {dtype}", f"packed {dtype}"):
                 shown.append(" / ".join(f"{row.get(f'over {base}', {'median': 1})['median']:.2f}x" for row in both))
-            assert cells(line)[2:] == shown
+            assert [cell.replace("*", "") for cell in cells(line)[2:]] == shown
+
+
+def test_what_the_front_page_says_of_speed() -> None:
+    found = record("inference-ceiling.json")
+    rows = {
+        (row["batch"], row["system"], row["dtype"], row["threads"]): row for row in found if row["data"] == "movies"
+    }
+    ours, theirs = rows["tokens", "adapler 1", "bfloat16", 2], rows["tokens", "sorted", "float32", 2]
+    assert f"a review takes {ours['ms']['median']:.1f} ms in batches" in README
+    exact, rough = (ours[f"over sorted {dtype}"]["median"] for dtype in ("float32", "bfloat16"))
+    length, paper = theirs["ms"]["median"], ours["flops"]["paper"]
+    assert f"sorted by length {length:.1f} ({exact:.0f}x; FLOPs {paper:.2f}x;" in README
+    assert f"{exact:.0f}x over transformers' padded float32 model" in README
+    assert f"sorted by length, {rough:.1f}x over the same model in bfloat16, at {paper:.1f}x fewer FLOPs" in README
+
+    def shares(system: str) -> str:
+        one_by_one = [rows["1", system, dtype, threads] for dtype in ("float32", "bfloat16") for threads in (1, 2)]
+        values = [row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"] for row in one_by_one]
+        return f"{min(values):.2f} to {max(values):.2f}".replace("0.", ".")
+
+    for shown in (f"One by one {shares('adapler 1')} of the FLOPs", f"few tokens, give {shares('ceiling 1')}."):
+        assert shown in README
 
 
 @pytest.mark.parametrize("run", ["again", "third"])
@@ -60,6 +84,14 @@ def test_the_later_runs_on_the_machine_with_matrix_units(run: str) -> None:
     over = [rows["movies", "tokens", "adapler 1", "bfloat16", threads]["over sorted float32"] for threads in (1, 2)]
     one, two = (f"{ratio['median']:.1f}x [{ratio['min']:.1f}, {ratio['max']:.1f}]" for ratio in over)
     assert f"There it was {one} and {two} over" in PAGE
+
+
+def test_the_labels_of_both_formats_without_matrix_units() -> None:
+    same = [(round(row["same label"] * row["texts"]), row["texts"]) for row in record("formats.json")]
+    test, sentences, *rest = same
+    assert f"there it was {test[0]} of the {test[1]} reviews" in PAGE and f"and {sentences[0]:,} sentences;" in PAGE
+    all_reviews, agreeing = (sum(pair[place] for pair in [test, *rest]) for place in (1, 0))
+    assert f"of all {all_reviews:,} reviews, those of training and validation too, {agreeing:,}." in PAGE
 
 
 @pytest.mark.parametrize(("place", "texts"), [(0, "198 of the 199"), (1, "1,819 of SST-2's 1,821")])

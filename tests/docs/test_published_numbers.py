@@ -220,21 +220,6 @@ def test_the_training_epochs_of_the_page_on_performance() -> None:
                 assert shown == [ratio, f"{low}-{high}", flops]
 
 
-def test_the_turns_of_the_page_on_performance() -> None:
-    rows = json.loads((ROOT / "results" / "performance" / "inference-epyc.json").read_text())
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    table = text[text.index("inference-epyc.json") :]
-    for name, system in (("AdapLeR, scale 1", "adapler 1"), ("AdapLeR, scale 0", "adapler 0")):
-        for dtype in ("float32", "bfloat16"):
-            line = next(line for line in table.splitlines() if line.startswith(f"| {name} | {dtype} |"))
-            row = next(one for one in rows if one["system"] == system and one["dtype"] == dtype)
-            shown = [cell.replace("*", "").split(" [")[0] for cell in cells(line)[2:]]
-            ratios = [
-                row[f"over {base}"]["median"] for base in ("sorted float32", f"sorted {dtype}", f"packed {dtype}")
-            ]
-            assert shown == [f"{row['ms']['median']:.1f}", *(f"{ratio:.2f}x" for ratio in ratios)]
-
-
 def test_the_table_of_faithfulness_on_short_texts() -> None:
     folder = ROOT / "results" / "faithfulness"
     page = (folder / "README.md").read_text(encoding="utf-8")
