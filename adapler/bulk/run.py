@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from adapler.bulk.progress import Progress
 from adapler.bulk.reading import Shard, read_shards, source_of
 from adapler.bulk.rows import Writer, write_parquet
 from adapler.bulk.settings import PredictSettings
-from adapler.bulk.state import earlier_state, state_of
+from adapler.bulk.state import state_of
 from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
 from adapler.errors import ArgumentError, DataError
@@ -172,7 +171,7 @@ class _Run:
             header = Writer(job, engine.hello.labels).header()
             restart = self.settings.writing.restart
             state = state_of(job, engine.hello, self.settings)
-            self.store = Store(output, state=state, earlier=partial(earlier_state, job), header=header, restart=restart)
+            self.store = Store(output, state=state, header=header, restart=restart)
         self.progress.restart_clock()
         left = self._skip_done(shards)
         for finished in engine.results(self._checked(left)):

@@ -13,10 +13,11 @@ from adapler.bulk.reading import SHARD_CHARACTERS
 from adapler.bulk.settings import PredictSettings
 from adapler.files import sha256_of
 
-__all__ = ["earlier_state", "state_of"]
+__all__ = ["state_of"]
 
-_NOT_OF_THE_MODEL = ("run.json", "calibration.json", "trainer_state.json")
-_EVALUATIONS = "evaluation*.json"  # `adapler run` and `adapler evaluate` write them beside a model
+# `adapler run`, `evaluate` and `calibrate` write them beside a model. What run.json and calibration.json give,
+# defaults, is in the state.
+_NOT_OF_THE_MODEL = ("run.json", "calibration.json", "trainer_state.json", "evaluation*.json")
 
 
 def state_of(job: Job, hello: Hello, settings: PredictSettings) -> dict[str, Any]:
@@ -42,12 +43,7 @@ def state_of(job: Job, hello: Hello, settings: PredictSettings) -> dict[str, Any
     }
 
 
-def earlier_state(job: Job) -> dict[str, Any]:
-    """What versions before wrote for the same: they took evaluations for files of the model."""
-    return {"model": _fingerprint(job.model, passed=_NOT_OF_THE_MODEL)}
-
-
-def _fingerprint(model: str, *, passed: tuple[str, ...] = (*_NOT_OF_THE_MODEL, _EVALUATIONS)) -> str:
+def _fingerprint(model: str) -> str:
     """sha256 over a model's configuration, weights and tokenizer: every file that its results come from."""
     folder = Path(model)
     if not folder.is_dir():
@@ -56,8 +52,7 @@ def _fingerprint(model: str, *, passed: tuple[str, ...] = (*_NOT_OF_THE_MODEL, _
         folder = Path(str(cached_file(model, "config.json"))).parent
     parts = []
     for path in sorted(folder.iterdir()):
-        # run.json and calibration.json give defaults; what was made of them is in the state.
         known = path.suffix in (".json", ".safetensors", ".txt", ".model")
-        if known and not any(fnmatch(path.name, name) for name in passed):
+        if known and not any(fnmatch(path.name, name) for name in _NOT_OF_THE_MODEL):
             parts.append(f"{path.name} {sha256_of(path)}\n")
     return sha256("".join(parts).encode()).hexdigest()

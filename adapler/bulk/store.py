@@ -69,7 +69,6 @@ class Store:
         *,
         state: Mapping[str, Any],
         header: bytes,
-        earlier: Callable[[], Mapping[str, Any]] = dict,
         restart: bool = False,
     ) -> None:
         """Begin a work folder, or go on with one.
@@ -78,7 +77,6 @@ class Store:
             output: the file that is to be made.
             state: what decides its bytes; values as JSON has them.
             header: what stands before the first shard.
-            earlier: gives values that versions before wrote for the same state; asked for where one differs.
             restart: begin anew whatever is there.
 
         Raises:
@@ -98,7 +96,7 @@ class Store:
             if restart or not (self.folder / "state.json").is_file():
                 self._begin(state, header)
             else:
-                self._check_state(state, earlier)
+                self._check_state(state)
                 self._go_on(len(header))
             self._rows = None if self.ended else (self.folder / "rows").open("r+b")
             self._errors = None if self.ended else (self.folder / "errors").open("r+b")
@@ -128,7 +126,7 @@ class Store:
             _write(stream, (json.dumps(dict(state), indent=2, ensure_ascii=False) + "\n").encode())
         _sync_folder(self.folder)
 
-    def _check_state(self, state: Mapping[str, Any], earlier: Callable[[], Mapping[str, Any]]) -> None:
+    def _check_state(self, state: Mapping[str, Any]) -> None:
         path = self.folder / "state.json"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -136,7 +134,7 @@ class Store:
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path}: damaged; --restart begins anew") from error
         for name, value in json.loads(json.dumps(dict(state))).items():
-            if items.get(name) != value and items.get(name) != earlier().get(name, value):
+            if items.get(name) != value:
                 raise ArgumentError(
                     f"--output: {self.folder.name} was begun with {name} {_shown(items.get(name))}, now it is "
                     f"{_shown(value)}; --restart begins anew"

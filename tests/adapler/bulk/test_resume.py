@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from adapler.bulk.state import _NOT_OF_THE_MODEL, _fingerprint
 from adapler.cli.parser import main
 from adapler.errors import DataError, run_command
 from tests.adapler.bulk.conftest import Stopped, stop_after
@@ -124,18 +123,12 @@ def test_going_on_with_something_else_is_refused(
     predict("--threshold-scale", "0.5", "--restart")
 
 
-@pytest.mark.parametrize("begun", ["now", "by a version before"])
-def test_evaluations_are_no_part_of_the_model(begun: str, predict: Predict, model: Path, tmp_path: Path) -> None:
-    """Versions before counted those that were there when the output was begun."""
+def test_evaluations_are_no_part_of_the_model(predict: Predict, model: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(model, tmp_path / "model"))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        if begun != "now":
-            (other / "evaluation-test.json").write_text("{}")
-            patch.setattr(_fingerprint, "__kwdefaults__", {"passed": _NOT_OF_THE_MODEL})
         stop_after(patch, 2)
         predict("--model", other)
-    if begun == "now":
-        (other / "evaluation-mine.json").write_text("{}")
+    (other / "evaluation-mine.json").write_text("{}")
     assert predict("--model", other) == predict(output="whole.jsonl")
 
 
