@@ -21,14 +21,13 @@ def cells(line: str) -> list[str]:
     return [cell.strip(" *") for cell in line.strip().strip("|").split("|")]
 
 
-@pytest.mark.parametrize(("machine", "suffix"), [("EPYC", ""), ("AMX", "-amx")])
-def test_the_turns_of_reviews_in_batches(machine: str, suffix: str) -> None:
+def test_the_turns_of_reviews_in_batches() -> None:
     rows = {
         (row["system"], row["dtype"], row["threads"]): row
-        for row in record(f"inference-ceiling{suffix}.json")
+        for row in record("inference-ceiling.json")
         if (row["data"], row["batch"]) == ("movies", "tokens")
     }
-    table = PAGE[PAGE.index(f"| {machine}, reviews in batches | dtype |") :]
+    table = PAGE[PAGE.index("| EPYC, reviews in batches | dtype |") :]
     titles = {"sorted": "transformers, sorted by length", "packed": "packed, no removal"}
     for system, title in {**titles, "adapler 0": "AdapLeR, scale 0", "adapler 1": "AdapLeR, scale 1"}.items():
         for dtype in ("float32", "bfloat16"):
@@ -62,28 +61,43 @@ def test_what_the_front_page_says_of_speed() -> None:
         assert shown in README
 
 
-@pytest.mark.parametrize("run", ["again", "third"])
-def test_the_later_runs_on_the_machine_with_matrix_units(run: str) -> None:
-    rows = {
-        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row
-        for row in record(f"inference-ceiling-amx-{run}.json")
-    }
+def test_the_three_days_with_matrix_units() -> None:
+    days = [
+        {(row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row for row in record(file)}
+        for file in (f"inference-ceiling-amx{day}.json" for day in ("", "-again", "-third"))
+    ]
+    text = PAGE[PAGE.index("**With matrix units (AMX)") : PAGE.index("**Faster thresholds.**")]
 
-    def share(*place: Any) -> str:
-        row = rows[place]
-        return f"{row[f'over packed {place[3]}']['median'] / row['flops']['executed']:.2f}".removeprefix("0")
+    def share(row: Any) -> str:
+        kept = row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"]
+        return f"{kept:.2f}".removeprefix("0")
 
     of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
-    for title, place in {**of, **({"reviews one by one": ("movies", "1")} if run == "again" else {})}.items():
-        line = next(line for line in PAGE.splitlines() if line.startswith(f"| {title}, AMX, {run} |"))
+    for title, place in {**of, "reviews one by one": ("movies", "1")}.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {title}, AMX |"))
         assert cells(line)[2:] == [
-            f"{share(*place, 'adapler 1', dtype, threads)} ({share(*place, 'ceiling 1', dtype, threads)})"
-            for dtype in ("float32", "bfloat16")
-            for threads in (1, 2)
+            ", ".join(
+                f"{share(day[*place, 'adapler 1', *how])} ({share(day[*place, 'ceiling 1', *how])})"
+                for day in days
+                if (*place, "adapler 1", *how) in day
+            )
+            for how in ((dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2))
         ]
-    over = [rows["movies", "tokens", "adapler 1", "bfloat16", threads]["over sorted float32"] for threads in (1, 2)]
-    one, two = (f"{ratio['median']:.1f}x [{ratio['min']:.1f}, {ratio['max']:.1f}]" for ratio in over)
-    assert f"There it was {one} and {two} over" in PAGE
+
+    def over(system: str, base: str) -> list[str]:
+        """On one and on two threads: what it is over a base on each day, in bfloat16."""
+        rows = [[day["movies", "tokens", system, "bfloat16", threads] for day in days] for threads in (1, 2)]
+        return [", ".join(f"{row[f'over {base}']['median']:.1f}x" for row in each) for each in rows]
+
+    one, two = over("adapler 1", "sorted float32")
+    assert f"are {one} as fast on one thread and {two} on two." in text
+    one, two = over("adapler 1", "sorted bfloat16")
+    alone_one, alone_two = over("ceiling 1", "sorted bfloat16")
+    assert f"{one} and {two} at 5.0x fewer FLOPs (the layers alone {alone_one} and {alone_two};" in text
+    ours, alone = (days[2]["movies", "tokens", system, "bfloat16", 2] for system in ("adapler 1", "ceiling 1"))
+    exact, rough = (ours[f"over sorted {dtype}"]["median"] for dtype in ("float32", "bfloat16"))
+    assert f"With AMX in bfloat16: {exact:.0f}x and {rough:.1f}x; there {share(ours)} of the FLOPs" in README
+    assert f"({share(alone)} in the layers alone)" in README
 
 
 def test_the_labels_of_both_formats_without_matrix_units() -> None:

@@ -243,10 +243,8 @@ def at_speeds(file: str, row: str, split: str, *, speeds: tuple[float, ...]) -> 
     return [np.interp(np.log(speeds), np.log(curve["speedup"]), curve["accuracy"]).tolist() for curve in curves]
 
 
-@pytest.mark.parametrize("machine", ["", "AMX"])
-def test_the_table_of_the_ceiling(machine: str) -> None:
-    file = "inference-ceiling-amx.json" if machine else "inference-ceiling.json"
-    rows = json.loads((ROOT / "results" / "performance" / file).read_text())
+def test_the_table_of_the_ceiling() -> None:
+    rows = json.loads((ROOT / "results" / "performance" / "inference-ceiling.json").read_text())
     share = {
         (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): f"{ratio:.2f}".removeprefix("0")
         for row in rows
@@ -257,11 +255,10 @@ def test_the_table_of_the_ceiling(machine: str) -> None:
     kinds = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
     kinds |= {"reviews one by one": ("movies", "1")}
     for kind, key in kinds.items():
-        title = f"{kind}, {machine}" if machine else kind
-        [line] = [line for line in page.splitlines() if line.startswith(f"| {title} |")]
+        [line] = [line for line in page.splitlines() if line.startswith(f"| {kind} |")]
         columns = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
         expected = [f"{share[*key, 'adapler 1', *one]} ({share[*key, 'ceiling 1', *one]})" for one in columns]
-        assert cells(line)[2:] == expected, title
+        assert cells(line)[2:] == expected, kind
 
 
 def test_the_table_of_forty_whole_reviews() -> None:
