@@ -98,11 +98,12 @@ LOOKS: dict[str, dict[str, Any]] = {
     "human": {"color": "0.1", "marker": "*", "linestyle": "-", "linewidth": 1.0, "markersize": 6.5, "zorder": 4},
     "integrated_gradients": {"color": "#000000", "marker": "P", "linestyle": DASHES["dashdotdot"]},
 }
+# None of them is nearly black, as the line of chance is
 _SPARE = [
     {"color": color, "marker": marker, "linestyle": DASHES[dash]}
     for (dash, marker), color in zip(
         product(("dashed", "dotted", "dashdot", "long"), ("P", "h", "<", ">", "d", "p")),
-        ("#56B4E9", "#000000", "#7A5C00", "#009E73", "#0072B2", "#882255", "#E69F00", "#CC79A7") * 3,
+        ("#56B4E9", "#7B4FC9", "#7A5C00", "#009E73", "#0072B2", "#882255", "#E69F00", "#CC79A7") * 3,
         strict=True,
     )
 ]

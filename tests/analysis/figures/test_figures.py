@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontManager
 from PIL import Image
@@ -109,6 +110,8 @@ def test_every_method_looks_different(report: RationaleReport) -> None:
     looks = {(look["color"], look["marker"], str(look["linestyle"])) for look in chosen.values()}
     grey = {(look["marker"], str(look["linestyle"])) for look in chosen.values()}
     assert len(looks) == len(grey) == len(names), "two methods look the same in grey print"
+    dark = [name for name in names if name not in style.LOOKS and sum(to_rgb(chosen[name]["color"])) < 0.75]
+    assert not dark, "as dark as the line of chance"
     assert style.looks(["integrated_gradients(n_steps=20)"]).popitem()[1] == style.LOOKS["integrated_gradients"]
 
 
