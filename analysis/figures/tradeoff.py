@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,13 @@ from analysis.figures.style import PaperFigure, literal, styled, venue
 
 COLUMNS = ("mode", "phi", "epoch", "scale", "accuracy", "speedup", "reference")
 SCORES = {"accuracy": "Accuracy", "f1": "F1"}
-_LOOKS = (
-    {"color": "#D55E00", "marker": "o"},
-    {"color": "#0072B2", "marker": "s"},
-    {"color": "#009E73", "marker": "^"},
-    {"color": "#CC79A7", "marker": "D"},
-)
+_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#7A5C00", "#882255", "#E69F00")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 POINT: dict[str, Any] = {"linestyle": "none", "markersize": 3.2, "alpha": 0.75, "markeredgewidth": 0, "zorder": 3}
 # the best score at a speedup of at least x is that of the next point to the right
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 0.7, "marker": "", "zorder": 2}
-REFERENCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "zorder": 1}
+REFERENCE: dict[str, Any] = {"linewidth": 0.8, "zorder": 1}
+_GREYS = ("0.25", "0.6", "0.8")  # of a plain classifier's scores on several splits
 
 
 def read_tradeoff(path: str | Path) -> pd.DataFrame:
@@ -106,7 +102,8 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
     shown on, so they are not what a new run would reach. Across: the plain classifier's score, and one point below it.
     """
     series = _series(table)
-    for (name, rows), look in zip(series.items(), cycle(_LOOKS)):
+    for index, (name, rows) in enumerate(series.items()):
+        look = _look(index)
         speedup, score = rows["speedup"].to_numpy(float), 100 * rows["accuracy"].to_numpy(float)
         error = 100 * standard_errors(rows)
         if not np.isnan(error).all():
@@ -127,6 +124,12 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def _look(index: int) -> dict[str, str]:
+    """Colour and marker of a series; 64 series have 64 pairs of them."""
+    n = len(_COLORS)
+    return {"color": _COLORS[index % n], "marker": _MARKERS[(index + index // n) % n]}
+
+
 def _splits(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(table["split"].dropna())) if "split" in table.columns else []
 
@@ -145,9 +148,10 @@ def _draw_references(table: pd.DataFrame, ax: Axes) -> None:
     known = pd.DataFrame({"split": split, "reference": table["reference"]}).dropna().drop_duplicates()
     for index, (on, reference) in enumerate(known.itertuples(index=False, name=None)):
         where = f", {literal(on)}" if on else ""
-        ax.axhline(100 * reference, linestyle="-", label=f"plain classifier{where}", **REFERENCE)
+        look = {**REFERENCE, "color": _GREYS[index % len(_GREYS)]}
+        ax.axhline(100 * reference, linestyle="-", label=f"plain classifier{where}", **look)
         below = "one point below" if index == 0 else "_nolegend_"
-        ax.axhline(100 * reference - 1, linestyle=(0, (6, 2)), label=below, **REFERENCE)
+        ax.axhline(100 * reference - 1, linestyle=(0, (6, 2)), label=below, **look)
     if len(known):
         low, high = ax.get_ylim()
         ax.set_ylim(min(low, 100 * known["reference"].min() - 1.6), max(high, 100 * known["reference"].max() + 0.4))

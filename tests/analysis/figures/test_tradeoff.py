@@ -61,6 +61,16 @@ def test_tradeoff_names_metric_and_split_and_averages_no_references(csv: Path) -
         figures.read_tradeoff(csv)
 
 
+def test_every_series_of_a_tradeoff_looks_different(csv: Path) -> None:
+    rows = [f"mode {i},1,1,1,.8{i},2,.{88 + i % 2},{split}" for i in range(5) for split in ("validation", "test")]
+    csv.write_text("\n".join(["mode,phi,epoch,scale,accuracy,speedup,reference,split", *rows]))
+    (ax,) = figures.tradeoff_figure(csv).axes
+    series = {name: line for name, line in lines(ax).items() if name.startswith("mode ")}
+    assert len({(line.get_color(), line.get_marker()) for line in series.values()}) == len(series) == 10
+    references = [line for name, line in lines(ax).items() if name.startswith("plain classifier")]
+    assert len({line.get_color() for line in references}) == len(references) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
