@@ -36,6 +36,7 @@ FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Su
 NORMAL_95 = 1.96  # standard errors on either side of a mean
 DIVERGING = "RdBu"  # white at 0
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
+NAMED_CELL = 0.135  # inches; the names under smaller cells, at 45 degrees, would overlap
 
 
 def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> None:
@@ -78,7 +79,7 @@ def precision_recall_figure(
         raise ArgumentError("figure 'precision_recall': the report has no precision-recall curves")
     layers = some_layers(report.n_layers, 3) if layers is None else layers
     width = venue(style).text if len(layers) > 1 else venue(style).column
-    figure, axes = _row_of_panels(len(layers), size=(width, 2.25))
+    figure, axes = _panels(len(layers), size=(width, 2.25), columns=len(layers))
     for ax, layer in zip(axes, layers, strict=True):
         plot_precision_recall(report, layer, ax, methods=methods)
         if ax is not axes[0]:
@@ -223,7 +224,10 @@ def correlation_figure(
     methods: Sequence[str] | None = None,
     style: str = "acl",
 ) -> Figure:
-    """Which methods rank the tokens alike, at `layers`, or at the first and the last one with two methods or more."""
+    """Which methods rank the tokens alike, at `layers`, or at the first and the last one with two methods or more.
+
+    The layers stand side by side, or below each other where so many methods' names would overlap.
+    """
     if layers is None:
         known = correlation_layers(report, methods)
         if not known:
@@ -231,14 +235,23 @@ def correlation_figure(
         layers = [known[i] for i in some_layers(len(known), 2)]
     width = venue(style).text
     names = max(text_width(label(report, method), 7) for method in select(report, methods)) / 72  # inches
+    count = len(select(report, methods))
+
+    def side_of(panels: int) -> float:
+        """Inches of a panel where so many stand side by side."""
+        return min(0.4 * count, max(1.2, (width - 0.75 - panels * (names + 0.15)) / panels))
+
     panels = max(1, len(layers))
-    side = min(0.4 * len(select(report, methods)), max(1.2, (width - 0.75 - panels * (names + 0.15)) / panels))
+    side = side_of(panels)
+    if panels > 1 and side < NAMED_CELL * count:
+        panels, side = 1, min(NAMED_CELL * count, side_of(1))  # below each other
     height = side + 0.72 * names + 0.45  # the names under the panels are at 45 degrees
-    figure, axes = _row_of_panels(len(layers), size=(width if panels > 1 else side + names + 0.95, height))
+    size = (width if panels > 1 else min(width, side + names + 0.95), height)
+    figure, axes = _panels(len(layers), size=size, columns=panels)
     figure.set_layout_engine("compressed")
     for ax, layer in zip(axes, layers, strict=True):
         image = plot_correlation(report, layer, ax, methods=methods)
-        if ax is not axes[0] and _names(ax) == _names(axes[0]):
+        if panels > 1 and ax is not axes[0] and _names(ax) == _names(axes[0]):
             ax.set_yticklabels([])
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, aspect=25)
     bar.outline.set_visible(False)
@@ -252,8 +265,10 @@ def _names(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.get_xticklabels()]
 
 
-def _row_of_panels(n_panels: int, *, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def _panels(n_panels: int, *, size: tuple[float, float], columns: int) -> tuple[Figure, list[Axes]]:
+    """size: of one row, in inches."""
     if n_panels == 0:
         raise ArgumentError("layers: got none, at least one is needed")
-    figure = PaperFigure(figsize=size, layout="constrained")
-    return figure, figure.subplots(1, n_panels, squeeze=False)[0].tolist()
+    n_rows = n_panels // columns
+    figure = PaperFigure(figsize=(size[0], size[1] * n_rows), layout="constrained")
+    return figure, figure.subplots(n_rows, columns, squeeze=False).ravel().tolist()

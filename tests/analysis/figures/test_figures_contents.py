@@ -89,6 +89,21 @@ def test_correlation_leaves_out_methods_without_one(report: RationaleReport) -> 
     assert [text.get_text() for text in last.get_yticklabels()] == [report.title(name) for name in METHODS]
 
 
+def test_names_of_many_methods_do_not_overlap_beside_a_correlation() -> None:
+    names, rng = tuple(f"integrated_gradients_{i}" for i in range(19)), np.random.default_rng(0)
+    correlations = np.stack([np.corrcoef(rng.random((19, 9))) for _ in range(4)])
+    values = np.zeros((19, *make_report().values.shape[1:]))
+    report = replace(make_report(), methods=names, values=values, correlations=correlations)
+    figure = report.figure("correlation")
+    figure.draw_without_rendering()
+    first, last = figure.axes[:2]
+    assert last.get_position().y1 < first.get_position().y0, "below each other"
+    for ax in (first, last):
+        boxes = [text.get_window_extent() for text in ax.get_yticklabels()]
+        assert all(above.y0 >= below.y1 for above, below in zip(boxes, boxes[1:], strict=False))
+    assert report.figure("correlation", methods=names[:4]).get_size_inches()[0] == style.VENUES["acl"].text
+
+
 def test_lengths_are_means_over_documents() -> None:
     (ax,) = make_report().figure("lengths").axes
     assert [list(line.get_ydata()) for line in ax.get_lines()][1] == [20, 19, 18, 17]
