@@ -32,7 +32,8 @@ _FIRST = ("cp", "saliency", "attention", "rollout")  # the paper's methods, whic
 
 
 def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
-    """Size of each token's score at each layer; white: not there any more; black marks above: the rationale.
+    """Size of each token's score at each layer, whatever its sign; white: not there any more; black marks above: the
+    rationale.
 
     Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
     """
@@ -116,7 +117,8 @@ def heatmap_figure(
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
     ticks = [0, 1, 2, 4, FULL_SHADE]
     bar.set_ticks([math.log1p(t) for t in ticks], labels=["0", "1", "2", "4", f"≥{FULL_SHADE}"])
-    bar.set_label("Score / uniform score")
+    signed = any((document.scores[method] < 0).any() for method in methods)
+    bar.set_label("|Score| / uniform score" if signed else "Score / uniform score")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     return figure

@@ -116,6 +116,8 @@ def test_the_heat_map_is_blank_where_a_token_is_gone() -> None:
     marks = figure.axes[0].collections[0].get_paths()
     assert len(marks) == 3  # un, forgettable, film
     assert figure.axes[1].images[0].get_array().shape == (1, 10)
+    assert figure.axes[-1].get_ylabel() == "|Score| / uniform score", "lime's scores have a sign, which is not drawn"
+    assert full_report().figure("heatmap", methods=("cp",)).axes[-1].get_ylabel() == "Score / uniform score"
 
 
 def test_the_heat_map_shows_the_tokens_where_there_are_few() -> None:
