@@ -182,12 +182,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parts = [header(report), tables.plain(report), tables.plain_comparisons(report), plain_eraser(report)]
     result = "\n\n".join(part for part in parts if part)
-    print(result)
-    paths = report.save(output, progress=True)
-    with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
-        subject = _subject(inputs, settings, data, loading.public_path)
-        partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")
-    paths.append(output / "summary.txt")
+    try:
+        print(result, flush=True)
+    finally:  # also when the reader of the tables has left (`| head`)
+        paths = report.save(output, progress=True)
+        with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
+            subject = _subject(inputs, settings, data, loading.public_path)
+            partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")
+        paths.append(output / "summary.txt")
     seconds = time.perf_counter() - started
     print(f"\n{cache_line(report)}{seconds:.0f} s; written to {loading.short_path(output)}/: {listed(paths, output)}")
     if inputs.rationales:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,25 @@ def test_a_second_run_takes_scores_from_the_cache(
     assert "cache      100 % of the model's outputs were there already" in capsys.readouterr().out
     assert command(*options, "--no-cache", "--cache", tmp_path) == 2
     assert "--no-cache: cannot be given together with --cache" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_report_is_written_when_the_reader_of_the_tables_has_left(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(io.StringIO):
+        """As a pipe to `head -1`: the first line is read, nothing after it."""
+
+        def write(self, text: str) -> int:
+            if "Average precision" in text:
+                raise BrokenPipeError
+            return super().write(text)
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    options = ["--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--methods", "cp"]
+    with pytest.raises(BrokenPipeError):
+        rationale_eval.main([*map(str, options), "--output", str(tmp_path / "out")])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.json", "summary.txt"]
 
 
 @pytest.mark.usefixtures("quick")
