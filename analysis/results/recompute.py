@@ -123,10 +123,14 @@ def _cell(report: ReportData, method: str, layer: int, metric: str, reference: s
     if reference is not None and reference not in report.methods:
         raise ArgumentError(f"--reference: got {reference!r}, the report has {', '.join(report.methods)}")
     reference = REFERENCE if reference is None else reference
+    for name, value, there in (("method", method, report.methods), ("metric", metric, report.metrics)):
+        if value not in there:
+            raise ArgumentError(f"--{name}: got {value!r}, the report has {', '.join(there)}")
     summary = report.summary()
     found = summary[(summary["method"] == method) & (summary["layer"] == layer) & (summary["metric"] == metric)]
     if found.empty:
-        raise ArgumentError(f"no cell of method {method!r}, layer {layer}, metric {metric!r} in {report!r}")
+        layers = f"0 to {report.n_layers - 1}" if report.is_layerwise(method) else "0 only, it is at the input"
+        raise ArgumentError(f"--layer: got {layer}, {method!r} has {layers}")
     cell = found.iloc[0]
     lines = [
         f"{method}, layer {layer}, {metric}: mean {number(cell['mean'])}, 95 % interval {number(cell['low'])} to "

@@ -52,8 +52,13 @@ def test_one_cell_with_its_test(folder: Path, capsys: pytest.CaptureFixture[str]
     assert recompute.main([str(folder), "--method", "saliency", "--layer", "3", "--metric", "tpr"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("saliency, layer 3, tpr: mean .") and "cp minus saliency: " in printed
-    with pytest.raises(ArgumentError, match="no cell of method 'lrp', layer 0, metric 'average_precision'"):
-        recompute.main([str(folder), "--method", "lrp"])
+    for option, value, message in (
+        ("--method", "lrp", "--method: got 'lrp', the report has attention, saliency, cp, "),
+        ("--metric", "f1", "--metric: got 'f1', the report has average_precision, "),
+        ("--layer", "4", "--layer: got 4, 'saliency' has 0 to 3"),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{message}"):
+            recompute.main([str(folder), "--method", "saliency", option, value])
 
 
 def test_an_option_of_one_cell_needs_its_method(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
