@@ -87,16 +87,19 @@ def summary_table(report: ReportData) -> str:
 def _facts(report: ReportData) -> str:
     scored = len(report.documents) - report.n_skipped
     lost = report.meta.get("truncation") or {}
-    units = "tokens" if report.meta.get("aggregation", "none") == "none" else "words"
+    no_model = report.meta.get("tokens") == "words"
+    units = "words" if no_model or report.meta.get("aggregation", "none") != "none" else "tokens"
     facts = [
         ("Documents", f"{scored}", f"scored; {report.n_skipped} skipped"),
         ("Rationale density", number(report.meta.get("density")), f"of the {units} in view"),
         ("AP at chance", number(report.meta.get("chance_average_precision")), "random scores"),
-        ("Accuracy", number(report.accuracy), "fine-tuned classifier"),
     ]
+    if not no_model:
+        facts.append(("Accuracy", number(report.accuracy), "fine-tuned classifier"))
     if lost.get("rationale_words"):
         seen = 1 - lost["rationale_words_lost"] / lost["rationale_words"]
-        facts.insert(1, ("Rationale in view", f"{seen:.0%}", f"policy {report.meta['policy']}"))
+        view = "whole documents" if no_model else f"policy {report.meta['policy']}"
+        facts.insert(1, ("Rationale in view", f"{seen:.0%}", view))
     if report.adapler_accuracy is not None:
         facts.append(("AdapLeR accuracy", number(report.adapler_accuracy), f"same label on {number(report.agreement)}"))
     if report.speedup is not None:

@@ -106,6 +106,14 @@ def test_a_report_without_extras_has_a_page(tmp_path: Path) -> None:
     parsed(text)
 
 
+def test_the_page_of_saved_scores_tells_of_no_model() -> None:
+    report = make_report(with_adapler=False)
+    facts = {"tokens": "words", "truncation": {"rationale_words": 4, "rationale_words_lost": 0}}
+    page = replace(report, meta=report.meta | facts).to_html()
+    assert "whole documents</small>" in page and "of the words in view" in page
+    assert "fine-tuned classifier" not in page and "policy truncate</small>" not in page
+
+
 def test_tokens_are_shaded_underlined_and_pale_once_dropped() -> None:
     document = DocumentScores(
         id="x",
