@@ -192,9 +192,9 @@ class _Run:
             name = "" if self.store is None else self.store.folder.name
             begin = self.progress.rows + 1
             if shard is None or shard.digest != entry.digest:
-                what = "the input ends before" if shard is None else "the input has other rows than"
+                what = "ends before" if shard is None else "differs in"
                 raise ArgumentError(
-                    f"--input: {what} those {begin} to {begin + entry.rows - 1} that {name} was made from; "
+                    f"--input: the input {what} rows {begin} to {begin + entry.rows - 1}, which {name} was made from; "
                     "--restart begins anew"
                 )
             if self.strict and entry.bad and self.store is not None:

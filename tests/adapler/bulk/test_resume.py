@@ -116,10 +116,14 @@ def test_going_on_with_something_else_is_refused(
     assert "was begun with model" in refused(folder=other)
     changed = tmp_path / "changed.jsonl"
     changed.write_text(texts.read_text().replace('"n12"', '"n12b"'))
-    assert "the input has other rows than those 9 to 16 that out.jsonl.partial was made from" in refused(source=changed)
+    assert "the input differs in rows 9 to 16, which out.jsonl.partial was made from; --restart" in refused(
+        source=changed
+    )
     short = tmp_path / "short.jsonl"
     short.write_text("".join(texts.read_text().splitlines(keepends=True)[:8]))
-    assert "the input ends before those 9 to 16" in refused(source=short)
+    assert "the input ends before rows 9 to 16, which out.jsonl.partial was made from; --restart" in refused(
+        source=short
+    )
     predict("--threshold-scale", "0.5", "--restart")
 
 
