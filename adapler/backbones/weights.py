@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ LOADING_ERRORS = (
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong while weights were read."""
     line = (str(error).strip().splitlines() or [""])[0]
+    # safetensors says of a file without permission to read it that it is not there.
+    named = line.partition("No such file or directory: ")[2]
+    if isinstance(error, FileNotFoundError) and named and os.path.exists(named):
+        return f"the weights cannot be read (no permission to read {named})"
     return f"the weights cannot be read ({type(error).__name__}: {line})"
 
 

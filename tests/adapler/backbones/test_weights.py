@@ -14,12 +14,22 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification
 
 from adapler.backbones.families import encoder_of
+from adapler.backbones.weights import reason_of
 from tests.adapler.backbones.folders import load, one_line, wrap
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import LAYERS, WIDTH, tiny_adapler, tiny_classifier
 
 PREDICTOR = "contribution_predictors.0.dense.weight"
 QUERY = "backbone.bert.encoder.layer.0.attention.self.query.weight"
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    """Of both safetensors says the same, with another cause; root may read everything, so the error is made here."""
+    path = tmp_path / "model.safetensors"
+    missing = FileNotFoundError(f"No such file or directory: {path}")
+    assert reason_of(missing) == f"the weights cannot be read (FileNotFoundError: {missing})"
+    path.touch()
+    assert reason_of(missing) == f"the weights cannot be read (no permission to read {path})"
 
 
 @pytest.fixture(scope="module")
