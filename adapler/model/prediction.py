@@ -95,10 +95,12 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         config: the backbone's.
 
     Raises:
-        ArgumentError: a length that the model does not have, or a tokenizer with more wordpieces than it.
+        ArgumentError: a length that the model does not have, no tokenizer, or one with more wordpieces than it.
         DataError: a pair that leaves no room for windows.
     """
     length = encoding.length_within(max_positions(config))
+    if not callable(tokenizer):
+        raise ArgumentError(f"tokenizer: found {type(tokenizer).__name__}; AutoTokenizer.from_pretrained loads one")
     special = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if length <= special:
         raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")

@@ -44,6 +44,13 @@ def test_what_holds_no_texts(texts: Any, message: str, tiny_tokenizer: Any) -> N
         tiny_adapler().predict(texts, tokenizer=tiny_tokenizer)
 
 
+@pytest.mark.parametrize("tokenizer", ["runs/model", None])
+def test_what_is_no_tokenizer(tokenizer: Any) -> None:
+    found = type(tokenizer).__name__
+    with pytest.raises(ArgumentError, match=f"^tokenizer: found {found}; AutoTokenizer.from_pretrained loads one$"):
+        tiny_adapler().predict(TEXTS, tokenizer=tokenizer)
+
+
 @pytest.mark.parametrize("how", [{}, {"long_documents": "windows", "max_length": 8}])
 def test_another_models_tokenizer(how: dict[str, Any], tiny_tokenizer: Any) -> None:
     model = tiny_adapler()
