@@ -69,9 +69,8 @@ def _controls(document: Document, word: int | None, history: History) -> None:
         persist_state="session",
         help="Keep always and Drop at once overrule its score: it stays at every layer, or goes before the first.",
     )
-    text = ""
     if kind == editing.REPLACE:
-        text = str(st.text_input("Replace it by", key="with", max_chars=200, persist_state="session") or "")
+        st.text_input("Replace it by", key="with", max_chars=200, persist_state="session")
     chosen = "no word is chosen" if word is None else f"chosen: {document.words[word]}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -79,13 +78,24 @@ def _controls(document: Document, word: int | None, history: History) -> None:
             key="apply",
             type="primary",
             disabled=word is None,
-            on_click=_apply,
-            args=[word, Edit(str(kind), " ".join(text.split()))],
+            on_click=_edit,
+            args=[word],
         )
         st.button("Undo", key="undo", disabled=len(history) < 2, on_click=_undo)
         st.button("Redo", key="redo", disabled=not st.session_state.undone, on_click=_redo)
         st.button("Start over", key="reset", disabled=not history[-1], on_click=_apply, args=[None, None])
         st.caption(common.literal(chosen))
+
+
+def _edit(word: int) -> None:
+    """What the controls say now: a replacement that is typed arrives together with the click on Apply, later than what
+    was drawn. Nothing in the word's place deletes it."""
+    kind = str(st.session_state.what)
+    text = " ".join(str(st.session_state.get("with") or "").split()[: editing.MOST_WORDS])
+    if kind != editing.REPLACE:
+        _apply(word, Edit(kind))
+    else:
+        _apply(word, Edit(kind, text) if text else Edit(editing.DELETE))
 
 
 def _apply(word: int | None, edit: Edit | None) -> None:

@@ -256,14 +256,17 @@ def test_what_if(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     page.button(key="apply").click().run()
     assert not page.exception and any("Delete: not" in plain(one.value) for one in page.caption)
     page.button_group(key="what").set_value("Replace").run()
-    page.text_input(key="with").set_value("very fun").run()
-    page.button(key="apply").click().run()
+    page.text_input(key="with").set_value("very fun")
+    page.button(key="apply").click().run()  # whoever types and clicks at once: both arrive together
     assert any("Replace: not \N{RIGHTWARDS ARROW} very fun" in plain(one.value) for one in page.caption)
     assert "is very fun good" in text_played(page, 1)
     page.button(key="undo").click().run()
     assert any("Delete: not" in plain(one.value) for one in page.caption)
     page.button(key="redo").click().run()
     assert any("Replace: not" in plain(one.value) for one in page.caption)
+    page.text_input(key="with").set_value("")
+    page.button(key="apply").click().run()
+    assert any("Delete: not" in plain(one.value) for one in page.caption), "by nothing"
     page.button(key="reset").click().run()
     assert not page.exception and page.button(key="reset").disabled
     page.selectbox(key="document").set_value("pos_1").run()
