@@ -146,6 +146,9 @@ def trace(
     lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()
     present, after = torch.cat([lengths_in, lengths[0, :-1]]), lengths[0]  # (L,) each
     scores, bars = hard.contribution_scores[0], hard.bars[0].clamp(min=0)  # minus infinity where nothing is decided
+    best = scores.index_fill(1, scores.new_zeros(1, dtype=torch.long), 0.0).amax(1)  # (L,) without [CLS]
+    # infinity where [CLS] alone stays, which JSON has no number for: what no token reaches is the same
+    bars = bars.where(bars.isfinite(), torch.nextafter(best, torch.full_like(best, torch.inf)))
     if model.removal_policy.place == "between":
         # What is decided after a layer's attention says who enters the next layer.
         scores, bars = (torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for one in (scores, bars))

@@ -53,6 +53,17 @@ def test_a_trace_says_who_enters_each_layer_and_why(other: Any, tiny_tokenizer: 
         assert found.lengths.tolist() == [12, 6, 4]
 
 
+@pytest.mark.parametrize("other", ["cls_topk", "power", "random_topk"], indirect=True)
+def test_a_scale_that_leaves_cls_alone_is_drawn(other: Any, tiny_tokenizer: Any) -> None:
+    words = tuple(TEXT.split())
+    marked = np.zeros(len(words), dtype=np.bool_)
+    found = tracing.trace(other, tiny_tokenizer, words, rationale=marked, threshold_scale=50.0)
+    assert found.lengths.tolist()[-2:] == [1, 1]
+    assert np.isfinite(found.thresholds).all(), "JSON, which the browser reads, has no infinity"
+    before = np.vstack([np.ones((1, len(found)), dtype=np.bool_), found.enters[:-1]])
+    assert (found.scores < found.thresholds[:, None])[before & ~found.enters].all()
+
+
 def test_its_scores_stand_where_those_of_adapler_would(other: Any, tiny_tokenizer: Any) -> None:
     document = Document("x", TEXT)
     found = comparing.compare(other, tiny_tokenizer, document, "cp")
