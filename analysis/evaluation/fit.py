@@ -26,7 +26,7 @@ def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
         elif len(known) == len(corpus.labels) and all(name.startswith("LABEL_") for name in known):
             known = {name: index for index, name in enumerate(corpus.labels)}
         else:
-            known |= _abbreviated(known, corpus.labels)
+            known |= abbreviated(known, corpus.labels)
     for example in examples:
         if example.label not in known:
             raise ArgumentError(
@@ -43,9 +43,12 @@ def _in_any_case(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, i
     return {label: names[label.lower()] for label in labels} if names.keys() >= {one.lower() for one in labels} else {}
 
 
-def _abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
-    """Labels of the corpus that begin, in any case, with just one of the model's names or it with them, each with
-    another one."""
+def abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
+    """Labels of a corpus that begin, in any case, with just one of the model's names or it with them, each with
+    another one: label -> the model's index. Nothing where one of the labels does not.
+
+    known: the model's name -> index.
+    """
     begins = {label: [name for name in known if _one_begins(label.lower(), name.lower())] for label in labels}
     if any(len(names) != 1 for names in begins.values()) or len({n for (n,) in begins.values()}) != len(labels):
         return {}

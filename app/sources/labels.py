@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.evaluation.fit import abbreviated
+
 
 @dataclass(frozen=True)
 class Gold:
@@ -19,13 +21,14 @@ class Gold:
 
 
 def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gold:
-    """The class that a label means, by the rule of the package: by name in any case, else by number.
+    """The class that a label means, by the rule of an evaluation: by name in any case, by a name that it begins with
+    or that begins with it (NEG, negative), else by number.
 
     Args:
         label: as the text's corpus or file has it. A whole number and LABEL_3 are numbers of a class.
         names: the model's classes, in their order.
-        known: all labels of the corpus or file, in their order. They are numbered in this order where none of them
-            is a name of the model's and there are as many of both.
+        known: all labels of the corpus or file, in their order. They are numbered in this order where the model's
+            classes have no names (LABEL_3) and there are as many of both.
     """
     lower = [name.lower() for name in names]
     if label.lower() in lower:
@@ -34,7 +37,8 @@ def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gol
     if number.isascii() and number.isdigit():
         index = int(number)
         return Gold(index, by_number=True) if index < len(names) else Gold(None)
-    strangers = not {one.lower() for one in known} & set(lower)
-    if strangers and len(known) == len(names) and label in known:
+    if len(known) == len(names) and label in known and all(name.startswith("label_") for name in lower):
         return Gold(list(known).index(label), by_number=True)
-    return Gold(None)
+    if {one.lower() for one in known} & set(lower):
+        return Gold(None)
+    return Gold(abbreviated({name: index for index, name in enumerate(names)}, known or [label]).get(label))

@@ -228,8 +228,8 @@ def test_a_probability_is_never_certainty(probability: float, shown: str) -> Non
         ("pos", (), "gold label pos: right"),
         ("NEG", (), "gold label NEG: wrong"),
         ("1", (), "gold label 1 (POS by number): right"),
-        ("joy", ("anger", "joy"), "gold label joy (POS by number): right"),
-        ("positive", (), "gold label positive is none of this model's (NEG, POS)"),
+        ("joy", ("anger", "joy"), "gold label joy is none of this model's (NEG, POS)"),
+        ("positive", (), "gold label positive: right"),
     ],
 )
 def test_the_verdict_is_judged_by_the_class_that_the_label_means(gold: str, known: Any, said: str) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from analysis.evaluation.fit import gold_indices
 from app.sources.labels import Gold, match
 
 NAMES = ("NEG", "POS")
@@ -20,14 +22,26 @@ NAMES = ("NEG", "POS")
         ("2", NAMES, (), Gold(None)),
         ("LABEL_1", NAMES, (), Gold(1, by_number=True)),
         ("POS", ("LABEL_0", "LABEL_1"), NAMES, Gold(1, by_number=True)),
-        ("POS", ("anger", "joy"), NAMES, Gold(1, by_number=True)),
+        ("POS", ("anger", "joy"), NAMES, Gold(None)),
         ("POS", ("anger", "joy", "fear"), NAMES, Gold(None)),
-        ("positive", NAMES, ("negative", "positive"), Gold(1, by_number=True)),
-        ("positive", NAMES, ("positive",), Gold(None)),
+        ("positive", NAMES, ("negative", "positive"), Gold(1)),
+        ("positive", NAMES, ("positive",), Gold(1)),
+        ("positive", ("POS", "NEG"), ("negative", "positive"), Gold(0)),
+        ("NEG", ("positive", "negative"), NAMES, Gold(1)),
+        ("neg", ("positive", "negative"), (), Gold(1)),
+        ("neg", ("negative", "negligible"), ("neg", "pos"), Gold(None)),
         ("1", ("1", "0"), (), Gold(0)),
         ("\u00b2", NAMES, (), Gold(None)),
         ("", NAMES, (), Gold(None)),
     ],
 )
-def test_labels_are_matched_by_name_and_else_by_number(label: str, names: Any, known: Any, expected: Gold) -> None:
+def test_labels_are_matched_as_an_evaluation_does(label: str, names: Any, known: Any, expected: Gold) -> None:
     assert match(label, names, known=known) == expected
+
+
+@pytest.mark.parametrize("names", [("positive", "negative"), ("pos", "neg"), ("LABEL_0", "LABEL_1")])
+def test_an_evaluation_has_the_same_classes(names: tuple[str, str]) -> None:
+    examples = [SimpleNamespace(id=label, label=label) for label in NAMES]
+    config = SimpleNamespace(label2id={name: index for index, name in enumerate(names)})
+    wanted = gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=NAMES), examples)
+    assert [match(label, names, known=NAMES).index for label in NAMES] == wanted
