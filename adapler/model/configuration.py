@@ -75,13 +75,13 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         if not ETA_MIN <= self.eta_init <= ETA_MAX:
             raise ArgumentError(f"eta_init: {self.eta_init} is not in [{ETA_MIN}, {ETA_MAX}]")
         if backbone is not None:
-            # One truth for the labels: the backbone's, unless the caller names others.
-            if not kwargs.keys() & {"id2label", "num_labels"}:
+            # One truth for the labels: the backbone's, unless the caller, or a config.json, names others.
+            if self.id2label is None and "num_labels" not in kwargs:
                 kwargs["id2label"] = dict(backbone.id2label)
-                kwargs["label2id"] = dict(backbone.label2id or {})
         super().__post_init__(**kwargs)
         if backbone is not None:
-            backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id or {})
+            self.label2id = {name: number for number, name in self.id2label.items()}
+            backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id)
 
     @property
     def _backbone(self) -> Any:

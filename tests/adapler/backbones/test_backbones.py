@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,6 +215,18 @@ def test_config_has_one_truth_for_the_labels() -> None:
     assert config.id2label == {0: "a", 1: "b", 2: "c"} and config.num_labels == 3
     config = AdapLeRConfig(backbone_config=backbone, num_labels=2)
     assert config.num_labels == 2 and config.backbone_config.num_labels == 2
+    config = AdapLeRConfig(backbone_config=backbone, id2label={0: "x", 1: "y"})
+    assert config.label2id == config.backbone_config.label2id == {"x": 0, "y": 1}
+
+
+def test_names_that_labels_were_given_outlive_a_save(tmp_path: Path) -> None:
+    model = tiny_adapler()
+    names = {number: f"name {number}" for number in range(model.config.num_labels)}
+    model.config.id2label = dict(names)
+    model.save_pretrained(tmp_path)
+    config = AdapLeRForSequenceClassification.from_pretrained(tmp_path).config
+    assert config.id2label == config.backbone_config.id2label == names
+    assert config.label2id == {name: number for number, name in names.items()}
 
 
 def test_model_needs_a_backbone_config() -> None:
