@@ -83,8 +83,19 @@ def begin(methods: Mapping[str, str]) -> None:
         state.methods = chosen[:MAX_METHODS]
     known = {*methods, *methods.values()}
     state.lost += [_asked("method", name) for name in (*named, *asked.get("methods", ())) if name not in known]
+    for key in ("scale", "scale2"):
+        if key in one and not _is_scale(one[key]):
+            state.lost.append(_asked("threshold scale", one[key]))
     if "long" in one:
         state.lost.append("a text that was too long for an address")
+
+
+def _is_scale(text: str) -> bool:
+    """Whether a slider takes it: of any other, Streamlit keeps the default without a word."""
+    try:
+        return 0 <= float(text) <= MAX_SCALE
+    except ValueError:
+        return False
 
 
 def found(key: str, options: Collection[Any]) -> None:
@@ -119,7 +130,7 @@ def lost() -> list[str]:
     Call it where the menus of the sidebar are drawn.
     """
     state = st.session_state
-    shown = tuple(state.get(key) for key in ("view", "source", *NAMED))
+    shown = tuple(state.get(key) for key in ("view", "source", "scale", *NAMED))
     if state.setdefault("opened", shown) != shown:
         state.lost = []
     return list(state.lost)

@@ -112,14 +112,14 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         st.caption(f"{len(table)} of {len(report.documents) - report.n_skipped} documents")
     names = table["document"].tolist()
     corpus = reports.corpus_of(report, corpora)
-    opens = corpus is not None and origin.checkpoint is not None
+    opens = corpus is not None and origin.checkpoint is not None and origin.scale <= state.MAX_SCALE
     # callbacks run before the next run of the page, while the menus can still be set; the document is shown with the
     # model and the scale that the table is of
     target = {
         "corpus": corpus,
         "split": origin.split,
         "checkpoint": origin.checkpoint,
-        "scale": min(origin.scale, state.MAX_SCALE),
+        "scale": origin.scale,
         "dtype": origin.dtype,
     }
     st.dataframe(
@@ -139,6 +139,11 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         st.caption("This report's corpus is not in the menu, so its documents cannot be opened.")
     elif origin.checkpoint is None:
         st.caption("This report's checkpoint is not in the menu, so its documents cannot be opened.")
+    elif not opens:
+        st.caption(
+            f"This report's threshold scale, {origin.scale:g}, is above the page's {state.MAX_SCALE:g}, so its "
+            "documents cannot be opened."
+        )
     elif names:
         state.fit("open", names)
         left, right = st.columns([4, 1], vertical_alignment="bottom")

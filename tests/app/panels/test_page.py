@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,18 @@ print(*map(config.get_option, ("global.minCachedMessageSize", "server.maxUploadS
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     assert float(printed[0]) > 1e9
     assert printed[1:] == [str(uploads.MAX_MEGABYTES), "False", "localhost", "none", "True"]
+
+
+def test_a_report_of_a_scale_that_the_page_does_not_have_opens_nothing(
+    page: AppTest, app_reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """At another scale its documents have other numbers than the report."""
+    report = json.loads((app_reports / "films" / "report.json").read_text(encoding="utf-8"))
+    report["meta"]["threshold_scale"] = 3.0
+    (tmp_path / "high").mkdir()
+    (tmp_path / "high" / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path) if word == str(app_reports) else word for word in sys.argv])
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert not page.exception and "open-document" not in {one.key for one in page.button}
+    assert any("threshold scale, 3, is above the page's 2" in one.value for one in page.caption)

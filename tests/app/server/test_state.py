@@ -68,6 +68,14 @@ def test_what_is_not_here_is_said(session: Any) -> None:
     assert state.lost() == ["a text that was too long for an address"]
 
 
+@pytest.mark.parametrize(("asked", "said"), [("3", "3"), ("-1", "-1"), ("nan", "nan"), ("2", None), ("0", None)])
+def test_a_scale_that_no_slider_has_is_said(session: Any, asked: str, said: str | None) -> None:
+    began = session(scale=asked)
+    assert state.lost() == ([] if said is None else [f"threshold scale {said}"])
+    began.scale = 0.5
+    assert state.lost() == [], "another one has been chosen since"
+
+
 def test_a_name_that_another_menu_does_not_have_is_forgotten(session: Any) -> None:
     began = session()
     began.document = "of_another_corpus"
