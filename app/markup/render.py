@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from app.markup.terms import term
 from app.model.joining import SENTENCES
-from app.model.tracing import QUERY, SPECIAL, Trace
+from app.model.tracing import ADAPLER, QUERY, SPECIAL, Trace
 
 STYLE = Path(__file__).parent / "static" / "style.css"
 # Characters that reorder what stands around them; U+200E, U+200F and U+061C only concern their neighbours.
@@ -99,10 +99,12 @@ def legend(trace: Trace, *, sides: bool = False) -> str:
     """What the signs mean, of those that the text has; `sides`: it stands beside another one."""
     counted = trace.unit if trace.tokens is None else f"{trace.unit} and special tokens"
     one = trace.unit.removesuffix("s")
+    own = trace.policy == ADAPLER
+    score = term("contribution score") if own else f"the score of <code>{escape(trace.policy)}</code>"
     return legend_of(
-        f"enters the {term('layer')}, shaded by {term('contribution score')}: {shades()} ({term('n')}: the {counted} "
+        f"enters the {term('layer')}, shaded by {score}: {shades()} ({term('n') if own else 'n'}: the {counted} "
         "present when the layer decides)",
-        f'<s class="cut">dropped</s> just before it, below the {term("threshold")}',
+        f'<s class="cut">dropped</s> just before it, below the {term("threshold") if own else "bar"}',
         '<span class="gone">gone</span> since an earlier layer',
         *([f"a {one} has the sum of its wordpieces' scores, and goes with the last of them"] if trace.tokens else []),
         *(['<span class="apart">dashed</span>: not so on the other side, or not there at all'] if sides else []),

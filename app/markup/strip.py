@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 
 from app.markup import render
 from app.markup.terms import term
-from app.model.tracing import Trace
+from app.model.tracing import ADAPLER, Trace
 
 LEAST_LETTERS = 3
 CLEAR = 0.9  # of the threshold: rounded, the two numbers differ
@@ -44,10 +46,22 @@ def strip(trace: Trace) -> str:
     steps = "".join(_step(trace, token, layer) for layer in range(int(trace.depth[token]) + 1))
     return (
         f'<section class="al-strip" aria-label="One word on its way"><p><b>Follow \N{LEFT DOUBLE QUOTATION MARK}{word}'
-        f"\N{RIGHT DOUBLE QUOTATION MARK}.</b> Before each {term('layer')} a small network gives every "
-        f"{term('token')} that is left a {term('contribution score', 'score')}, in multiples of {term('n', '1/n')}. "
-        f"Below the layer's {term('threshold')} it is {term('dropped')}, and no later layer reads it.</p>"
+        f"\N{RIGHT DOUBLE QUOTATION MARK}.</b> Before each {term('layer')} {_judge(trace)} "
+        f"it is {term('dropped')}, and no later layer reads it.</p>"
         f"<ol>{steps}</ol></section>"
+    )
+
+
+def _judge(trace: Trace) -> str:
+    """Who gives a score, and below what; words whose meaning is AdapLeR's are terms for AdapLeR only."""
+    if trace.policy != ADAPLER:
+        return (
+            f"the policy <code>{escape(trace.policy)}</code> gives every {term('token')} that is left a score, here in "
+            "multiples of 1/n, where n tokens are left. Below the layer's bar"
+        )
+    return (
+        f"a small network gives every {term('token')} that is left a {term('contribution score', 'score')}, in "
+        f"multiples of {term('n', '1/n')}. Below the layer's {term('threshold')}"
     )
 
 

@@ -17,6 +17,7 @@ from adapler.backbones.families import max_positions
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 
+ADAPLER = "adapler"  # the policy that all others stand beside
 TOKENS = "tokens"
 SPECIAL = -1  # the word index of a token that the tokenizer added
 FEW_WORDS = 5  # a shorter text says too little
@@ -44,6 +45,7 @@ class Trace:
         unread_words: words beyond the model's limit.
         limit: most tokens that the model reads.
         cut_short: whether there is more of the text than that, be it of its last word.
+        policy: what has decided, by the name of `adapler.policies`.
         unit: what is counted: TOKENS, or as `app.model.joining` has made of them.
         tokens: of words and sentences only: the trace that they were joined from.
         groups: of words and sentences only: (n,) the tokens of each, by their index in `tokens`.
@@ -67,6 +69,7 @@ class Trace:
     unread_words: int
     limit: int
     cut_short: bool = False
+    policy: str = ADAPLER
     unit: str = TOKENS
     tokens: Trace | None = None
     groups: tuple[tuple[int, ...], ...] = ()
@@ -173,6 +176,7 @@ def trace(
         unread_words=len(words) - read,
         limit=read_limit(model, tokenizer),
         cut_short=cut_short,
+        policy=config.policy,
     )
 
 

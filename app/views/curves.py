@@ -13,6 +13,8 @@ from app.model import curves
 from app.model.comparing import Comparison
 from app.model.tracing import Trace
 
+HEIGHT = 340  # with the legend: a lower plot cuts the titles of its axis
+
 
 def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
     """trace: of tokens."""
@@ -43,14 +45,12 @@ def _agreement(table: Any, title: str) -> Any:
         shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=shown), legend=legend),
         tooltip=["method:N", "layer:O", alt.Tooltip("value:Q", format=".3f", title=title), "n:Q"],
     )
-    return alt.layer(base.mark_line(opacity=0.6), base.mark_point(filled=True, size=50, opacity=1)).properties(
-        height=260
-    )
+    return _drawn(base)
 
 
 def _drawn(base: Any) -> Any:
     points = base.mark_point(filled=True, size=50, opacity=1)
-    return alt.layer(base.mark_line(opacity=0.6), points).properties(height=260)
+    return alt.layer(base.mark_line(opacity=0.6), points).properties(height=HEIGHT)
 
 
 def _alive(trace: Trace) -> Any:
@@ -68,6 +68,4 @@ def _alive(trace: Trace) -> Any:
         ),
         tooltip=["tokens:N", "layer:O", alt.Tooltip("share:Q", format=".0%"), "count:Q"],
     )
-    return alt.layer(base.mark_line(opacity=0.6), base.mark_point(filled=True, size=50, opacity=1)).properties(
-        height=260
-    )
+    return _drawn(base)

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.markup import strip
 from app.markup.terms import TERMS
-from app.model.tracing import Trace
+from app.model.tracing import ADAPLER, Trace
 from app.panels import common
 
 PAPER = "https://aclanthology.org/2022.acl-long.1"
@@ -54,9 +54,9 @@ def paper() -> str:
     return f"[{TITLE}]({PAPER}), Modarressi, Mohebbi and Pilehvar, ACL 2022"
 
 
-def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
+def show(trace: Trace, *, scale: float, policy: str = ADAPLER) -> None:
     """trace: of tokens; policy: what drops them in this checkpoint."""
-    if policy != "adapler":
+    if policy != ADAPLER:
         st.info(
             f"This checkpoint drops tokens by another policy, `{policy}`: the numbers of sections 2 and 3 are its own "
             "scores and bars, the equations those of AdapLeR. Every policy's equations are in the documentation."
@@ -80,7 +80,9 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
     st.latex(r"\delta = c\,\frac{\eta}{n}")
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
     learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
-    if scale:
+    if policy != ADAPLER:
+        st.markdown(rf"{learned}The bar of `{policy}` at layer {layer} is {limit:.4f}.")
+    elif scale:
         eta = limit * n / scale
         st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$.")
     else:
@@ -114,9 +116,5 @@ def show(trace: Trace, *, scale: float, policy: str = "adapler") -> None:
         rf"${trace.speedup:.2f}$ times fewer."
     )
     st.header("The words of this page")
-    st.dataframe(
-        pd.DataFrame({"word": TERMS.keys(), "meaning": TERMS.values()}),
-        hide_index=True,
-        height="content",
-        column_config={"meaning": st.column_config.TextColumn(width="large")},
-    )
+    # not a data frame, which cuts a sentence that is wider than its column
+    st.markdown("\n".join(f"- **{common.literal(word)}**: {common.literal(said)}" for word, said in TERMS.items()))

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
+from app.markup import render, strip
 from app.model import comparing, tracing
 from app.server import state
 from app.sources.documents import Document
@@ -68,6 +69,14 @@ def test_its_scores_stand_where_those_of_adapler_would(other: Any, tiny_tokenize
     document = Document("x", TEXT)
     found = comparing.compare(other, tiny_tokenizer, document, "cp")
     assert found.title == "Removal policy" and found.retained is not None
+
+
+def test_its_scores_are_not_called_those_of_adapler(other: Any, tiny_tokenizer: Any) -> None:
+    words = tuple(TEXT.split())
+    found = tracing.trace(other, tiny_tokenizer, words, rationale=np.zeros(len(words), dtype=np.bool_))
+    said = render.legend(found) + strip.strip(found)
+    assert f"<code>{other.config.policy}</code>" in said
+    assert "contribution score" not in said and "small network" not in said and "learned" not in said
 
 
 def test_all_of_them_are_here() -> None:
