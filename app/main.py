@@ -133,6 +133,7 @@ if talks:
     layers.talk(trace)
     st.stop()
 common.verdict(trace, document, checkpoint=name, scale=scale, dtype=checkpoint.dtype)
+common.read_otherwise(checkpoint, tokens=len(trace) if len(parts) == 1 else limit)
 
 if view == state.COMPARE:
     compare.show(checkpoint, document, trace, scale=scale)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.errors import ArgumentError
+from adapler.errors import AdapLeRError, ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 
 ADAPLER = "adapler"  # the policy that all others stand beside
@@ -228,6 +228,30 @@ def read_limit(model: Any, tokenizer: Any) -> int:
     """Most tokens that the model reads, special ones included; RoBERTa's first position comes after padding's."""
     config = model.backbone.config
     return int(min(max_positions(config), tokenizer.model_max_length))
+
+
+def read_otherwise(model: Any, tokenizer: Any, *, tokens: int) -> str:
+    """What of a text as long as this `adapler predict` reads, where it is not what the page does; "" where it is.
+
+    tokens: of the text, special ones included; as many as `read_limit` stand for more, too.
+    """
+    try:
+        how = model.encoding()
+    except AdapLeRError:  # run.json is damaged, which the commands say
+        return ""
+    limit = read_limit(model, tokenizer)
+    length = min(how.max_length or limit, limit)
+    if (length, how.long_documents) == (limit, "truncate") or (tokens <= length and tokens < limit):
+        return ""
+    what = {
+        "truncate": f"the first {length} tokens",
+        "last": f"the last {length} tokens",
+        "windows": f"windows of {length} tokens, over whose logits it takes the mean",
+    }[how.long_documents]
+    return (
+        f"Of a text longer than {length} tokens, adapler predict reads {what} with this model, as in its training; "
+        f"this page reads the first {limit}, or those of the part that is chosen: the verdict may be another."
+    )
 
 
 def _word_indices(encoding: Any) -> NDArray[np.int64]:

@@ -9,10 +9,11 @@ import streamlit as st
 
 from app.markup import cards, render
 from app.markup.export import Origin
-from app.model import comparing
+from app.model import comparing, tracing
 from app.model.tracing import Trace, reading_notes
 from app.server import state
 from app.sources.documents import Document
+from app.sources.loading import Checkpoint
 
 
 def problem(error: Exception | str) -> None:
@@ -50,6 +51,12 @@ def cut(trace: Trace) -> None:
         st.info(f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen.")
     elif trace.cut_short:  # no white space in it
         st.info(f"The model reads {trace.limit} tokens; what the last word has behind them is not seen.")
+
+
+def read_otherwise(checkpoint: Checkpoint, *, tokens: int) -> None:
+    """A note where `adapler predict` reads another part of a text of so many tokens, see `tracing.read_otherwise`."""
+    if said := tracing.read_otherwise(checkpoint.exact, checkpoint.tokenizer, tokens=tokens):
+        st.info(literal(said))
 
 
 def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float, dtype: str) -> None:

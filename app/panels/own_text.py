@@ -109,6 +109,7 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
         except AdapLeRError as error:
             common.problem(error)
             return
+        common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
         judged = table["right"].dropna()
         said = (
             f"{int(judged.sum())} of {len(judged)} labelled lines are right" if len(judged) else "No line has a label"

@@ -146,6 +146,7 @@ def _documents(checkpoint: Checkpoint, corpus: EraserCorpus, *, name: str, title
         return
     table = survey.table()
     st.html(_totals(survey, table))
+    common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
     target = {"corpus": title, "split": split, "checkpoint": name, "scale": scale}
     changed = table[table["changed"]].sort_values("probability without", ascending=False)
     st.markdown(f"**Removal changes the verdict on {len(changed)} of {len(table)} documents**")

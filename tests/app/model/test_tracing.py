@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from adapler import AdapLeRForSequenceClassification
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError
@@ -13,7 +17,7 @@ from adapler.model import flops
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.settings import Settings
 from app.model.joining import join_words
-from app.model.tracing import SPECIAL, _surfaces, read_limit, reading_notes, trace
+from app.model.tracing import SPECIAL, _surfaces, read_limit, read_otherwise, reading_notes, trace
 from app.sources import documents
 from tests.app.conftest import DOCUMENTS
 from tests.conftest import VOCABULARY, WORDS, tiny_adapler
@@ -107,6 +111,28 @@ def test_limit_of_roberta_leaves_out_its_padding_positions(tiny_tokenizer: Any) 
     assert read_limit(tiny_adapler("roberta"), Long()) == 38
     assert read_limit(tiny_adapler("bert"), Long()) == 40
     assert VOCABULARY and tiny_tokenizer.model_max_length == 40
+
+
+@pytest.mark.parametrize(
+    ("length", "policy", "tokens", "said"),
+    [
+        (16, "truncate", 17, "reads the first 16 tokens with this model"),
+        (16, "truncate", 16, ""),
+        (40, "last", 40, "reads the last 40 tokens"),
+        (40, "last", 39, ""),
+        (40, "windows", 40, "windows of 40 tokens"),
+        (512, "truncate", 40, ""),
+    ],
+)
+def test_a_model_that_was_trained_on_another_part_of_a_text_is_told(
+    app_checkpoints: Path, tiny_tokenizer: Any, tmp_path: Path, length: int, policy: str, tokens: int, said: str
+) -> None:
+    shutil.copytree(app_checkpoints / "tiny", tmp_path / "tiny")
+    run = {"encoding": {"max_length": length, "long_documents": policy, "stride": None}}
+    (tmp_path / "tiny" / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    model = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "tiny")
+    told = read_otherwise(model, tiny_tokenizer, tokens=tokens)
+    assert said in told and bool(said) == bool(told)
 
 
 def test_byte_level_tokens_of_one_character_show_it_once() -> None:
