@@ -12,6 +12,7 @@ Every message is one line: the file, line or argument, what was found, what is a
 
 from __future__ import annotations
 
+import argparse
 import errno
 import math
 import os
@@ -21,12 +22,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = [
     "AdapLeRError",
     "ArgumentError",
     "CheckpointError",
+    "CommandParser",
     "DataError",
     "TrainingError",
     "WorkerError",
@@ -60,6 +62,14 @@ class TrainingError(AdapLeRError, RuntimeError):
 
 class WorkerError(AdapLeRError, RuntimeError):
     """A process or a cluster that should do a part of the work has ended."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse, whose errors are one line like all others, without the list of all options that argparse prints."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with status 2."""
+        self.exit(2, f"error: {' '.join(message.split())}; {self.prog} --help lists what there is\n")
 
 
 def is_number(value: Any, *, whole: bool = False) -> bool:

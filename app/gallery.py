@@ -23,7 +23,7 @@ from pathlib import Path
 
 import adapler
 from adapler.data.eraser import read_corpus
-from adapler.errors import ArgumentError, DataError, run_command
+from adapler.errors import ArgumentError, CommandParser, DataError, run_command
 from adapler.files import replacing
 from analysis.scores import get_method
 from app.markup import cards, pages, render, render_methods, strip
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m app.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")

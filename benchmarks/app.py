@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from adapler.errors import run_command
+from adapler.errors import CommandParser, run_command
 from tests.app.e2e.browser import (
     PATIENCE,
     AppPage,
@@ -65,7 +65,7 @@ STOPWATCH = """done => {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default=None, help="a name of the app's menu; default: the one it opens on")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--interactions", type=int, default=200, help="for memory; 0 skips it")

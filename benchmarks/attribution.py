@@ -23,7 +23,7 @@ import torch
 from captum.attr import LayerActivation, LayerGradientXActivation
 
 from adapler.backbones.families import encoder_of, layers_of
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.model.batching import batches_by_length
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
@@ -89,7 +89,7 @@ def captum(model: Any, reducer: Any, batch: Batch, names: tuple[str, ...]) -> Sc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapler", type=Path, default=DEFAULT_ADAPLER)
     parser.add_argument("--data", default=default_data())
     parser.add_argument("--split", default="test")

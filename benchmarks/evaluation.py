@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from adapler.errors import run_command
+from adapler.errors import CommandParser, run_command
 from adapler.model.batching import batches_by_length
 from analysis import loading
 from analysis.documents.batching import collate
@@ -93,7 +93,7 @@ def memory(data: Path, split: str, max_length: int, sizes: Sequence[int]) -> Non
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=loading.DEFAULT_DATA[-1])
     parser.add_argument("--split", default="test")
     parser.add_argument("--max-length", type=int, default=512)

@@ -38,7 +38,7 @@ from adapler.backbones.pieces import pieces
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.distributed import device
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
 from adapler.outputs import check_output_file
@@ -49,7 +49,7 @@ CONVENTIONS: tuple[Convention, ...] = ("paper", "executed")
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", type=Path, default=Path("checkpoints/movies-minilm"))
     add("--data", default="data/eraser/sample", help="a task's name or folder, or a corpus in ERASER layout")

@@ -24,7 +24,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.inference.predict import predict_rows
 from adapler.model.batching import batches_by_length
 from adapler.onnx.checking import run_graph
@@ -34,7 +34,7 @@ BASE = "torch float32"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("checkpoints/movies-minilm"))
     parser.add_argument("--task", default="data/eraser/sample")
     parser.add_argument("--split", default="test")

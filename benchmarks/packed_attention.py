@@ -23,7 +23,7 @@ import torch
 from adapler.backbones import attention
 from adapler.backbones.packing import Segments
 from adapler.distributed import device
-from adapler.errors import run_command
+from adapler.errors import CommandParser, run_command
 from adapler.outputs import check_output_file
 
 
@@ -43,7 +43,7 @@ def milliseconds(attend: Any, segments: Segments, *, dtype: torch.dtype, heads: 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, auto (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")

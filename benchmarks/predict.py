@@ -28,11 +28,11 @@ from typing import Any
 
 import psutil
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="checkpoints/movies-minilm")
     parser.add_argument("--texts", type=Path, required=True, help="a .jsonl with `text`")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])

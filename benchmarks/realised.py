@@ -19,7 +19,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from analysis.figures import save_figure
 from analysis.figures.style import DASHES, styled
 from benchmarks.tradeoff.report.figures import speedup_axis
@@ -70,7 +70,7 @@ def realised_figure(rows: Sequence[dict[str, Any]], *, style: str = "acl") -> Fi
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path, help="what benchmarks/inference.py --output wrote")
     parser.add_argument("--output", type=Path, required=True, help="of the figure, without suffix")
     parser.add_argument("--style", default="acl")

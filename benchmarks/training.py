@@ -44,7 +44,7 @@ from transformers import PrinterCallback, Trainer, set_seed
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import families
 from adapler.distributed import device
-from adapler.errors import run_command
+from adapler.errors import CommandParser, run_command
 from adapler.outputs import check_output_file
 from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
@@ -167,7 +167,7 @@ def flops_of(make: Callable[[], Trainer]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("checkpoints/movies-minilm"), help="a trained AdapLeR model")
     parser.add_argument("--data", default="data/eraser/sample", help="task folder, or corpus in ERASER layout")
     parser.add_argument("--max-length", type=int, default=256)

@@ -13,7 +13,7 @@ from typing import Any
 from adapler.cli import commands, predict
 from adapler.cli.options import add_options
 from adapler.distributed import is_main
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.training.stages import settings
 
 # Commands that several processes do together; of the others, one process does all and the rest have nothing to do.
@@ -32,7 +32,7 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
     Args:
         with_data: whether the options of `adapler data` are there; its readers take seconds to import.
     """
-    parser = argparse.ArgumentParser(prog="adapler", description="Train and use classifiers that drop tokens.")
+    parser = CommandParser(prog="adapler", description="Train and use classifiers that drop tokens.")
     found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str, example: str, cls: type | None = None) -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, CommandParser, DataError
 from adapler.training.recipes import recipe_entries
 from analysis.evaluation.settings import (
     DATA,
@@ -78,7 +78,7 @@ class Inputs:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options: `--config`, and one for each field of `Inputs` and `Settings`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.rationale_eval",
         description="Attribution scores against human rationales: agreement of each method at each layer.",
         epilog=EXAMPLE,

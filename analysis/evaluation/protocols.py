@@ -6,12 +6,11 @@ comparable, not even where a metric has the same name.
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
 from analysis.metrics.registry import get_metric
 from analysis.metrics.unit import FERRET_K
@@ -176,7 +175,7 @@ def markdown_table() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.evaluation.protocols",
         description="How the evaluation protocols differ.",
         epilog="example: python -m analysis.evaluation.protocols --markdown > protocols.md",

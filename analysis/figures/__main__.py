@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from analysis import figures
 from analysis.results.report import ReportData
 
@@ -20,7 +20,7 @@ REPORT is the output folder of analysis.rationale_eval, or its report.json.
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.figures",
         description="All figures of a report as PDF (fonts embedded), PNG (300 dpi) and SVG.",
         epilog=EXAMPLE,

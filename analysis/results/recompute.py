@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from adapler.errors import ArgumentError, DataError, run_command
+from adapler.errors import ArgumentError, CommandParser, DataError, run_command
 from analysis.results.report import ReportData
 from analysis.results.wording import REFERENCE, number
 
@@ -29,7 +29,7 @@ EXAMPLE = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.results.recompute",
         description="Compute the intervals of layers.csv again from the values of every document, and compare.",
         epilog=EXAMPLE,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from adapler.errors import run_command
+from adapler.errors import CommandParser, run_command
 from adapler.plugins import load_plugins
 from analysis.scores import get_method, method_names
 
@@ -35,7 +34,7 @@ def rows() -> list[tuple[str, ...]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, with the methods of plugins; errors are AdapLeRError."""
-    argparse.ArgumentParser(
+    CommandParser(
         prog="python -m analysis.scores",
         description="Print the scoring methods that --methods of analysis.rationale_eval takes; "
         "options go behind the name: 'integrated_gradients(n_steps=20)', 'saliency(target=NEG)'. "

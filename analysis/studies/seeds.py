@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from analysis.output.report import RationaleReport
 from analysis.results.report import write_text
 from analysis.results.wording import number
@@ -23,7 +23,7 @@ SHOWN = ("average_precision", "fpr", "fpr_present")
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.studies.seeds",
         description="Mean and standard deviation (n - 1) over several reports of the same evaluation.",
         epilog=EXAMPLE,

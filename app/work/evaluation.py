@@ -7,7 +7,6 @@ the page knows whose numbers it shows. The folder is written whole or not at all
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.precision import DTYPES
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.output.report import RationaleReport
@@ -25,7 +24,7 @@ from app.sources.loading import public_name, weights_checksum
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
-    parser = argparse.ArgumentParser(prog="python -m app.work.evaluation", description=__doc__)
+    parser = CommandParser(prog="python -m app.work.evaluation", description=__doc__)
     for name in ("--adapler", "--data", "--output"):
         parser.add_argument(name, type=Path, required=True)
     for name in ("--checkpoint", "--corpus", "--split"):

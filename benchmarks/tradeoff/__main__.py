@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from benchmarks.tradeoff.plan import Settings, plan, table_of
 from benchmarks.tradeoff.records import read_records
 from benchmarks.tradeoff.report.tables import write_results
@@ -27,7 +27,7 @@ became of their weights in --runs.
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options; defaults that Settings has are its own."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m benchmarks.tradeoff",
         description="The speed-performance table and its curves: trains, chooses on validation, reads test, reports.",
         epilog=EXAMPLE,

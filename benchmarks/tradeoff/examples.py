@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.training.records import read_record
@@ -196,7 +196,7 @@ def examples_figure(examples: Sequence[Example], *, style: str = "acl") -> Figur
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m benchmarks.tradeoff.examples",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,6 +15,7 @@ from adapler.errors import (
     AdapLeRError,
     ArgumentError,
     CheckpointError,
+    CommandParser,
     DataError,
     TrainingError,
     run_command,
@@ -56,6 +57,16 @@ def test_run_command_reports_one_line(
     assert run_command(raising(error)) == code
     out = capsys.readouterr()
     assert (out.out, out.err) == ("", line)
+
+
+def test_options_that_there_are_not_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = CommandParser(prog="adapler predict")
+    parser.add_argument("--dtype", choices=["auto", "float32"])
+    for words, message in ((["--dtype", "half"], "argument --dtype: invalid choice: 'half'"), (["--x"], "--x")):
+        with pytest.raises(SystemExit) as end:
+            parser.parse_args(words)
+        [line] = capsys.readouterr().err.splitlines()
+        assert end.value.code == 2 and message in line and "adapler predict --help" in line
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), OSError(errno.EBADF, "a bug too"), ValueError("bug")])

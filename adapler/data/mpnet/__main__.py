@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from adapler.data.mpnet.packaged import packaged_mpnet
-from adapler.errors import run_command
+from adapler.errors import CommandParser, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the folder, for use in a command line."""
-    parser = argparse.ArgumentParser(prog="python -m adapler.data.mpnet", description=__doc__)
+    parser = CommandParser(prog="python -m adapler.data.mpnet", description=__doc__)
     parser.add_argument("--output", metavar="DIR", help="the folder (default: in ~/.cache/adapler/encoders)")
     print(packaged_mpnet(parser.parse_args(argv).output))
     return 0

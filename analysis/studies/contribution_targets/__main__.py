@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from adapler.errors import ArgumentError, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.model.predictors import predictor_class, predictor_names
 from adapler.precision import DTYPES
@@ -28,7 +28,7 @@ MOST_SEED = 2**63 - 1  # that PyTorch takes
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.studies.contribution_targets",
         description="Which predictor and which training target rank human rationales best.",
         epilog="example:\n  python -m analysis.studies.contribution_targets --data data/eraser/movies --limit 400",
