@@ -190,6 +190,8 @@ def recipe_entries(path: Path) -> list[tuple[int, str, Any]]:
 def _typed(value: Any, option: Option, *, where: str) -> Any:
     if option.several:
         values = value if isinstance(value, list) else [value]
+        if not values:
+            raise DataError(f"{where}: {option.name} is an empty list, allowed: one value or several")
         return tuple(_typed(one, replace(option, several=False), where=where) for one in values)
     if value is None and option.default is None:
         return None

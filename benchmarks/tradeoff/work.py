@@ -119,10 +119,11 @@ def training_command(job: Job, settings: Settings, *, budget: float | None) -> l
     if settings.limit is not None:
         words += ["--limit", str(settings.limit)]
     if settings.epochs is not None:
-        words += ["--epochs", str(settings.epochs)]
         if system.command == "run":
             words += ["--finetune-epochs", str(settings.epochs)]
-        if system.policy is not None:
+        if system.policy is None:
+            words += ["--epochs", str(settings.epochs)]
+        else:
             stages = epochs_of(job.task, system, job.recipe, asked=1)
             words += ["--policy-epochs", *[str(settings.epochs)] * stages]
     return words

@@ -150,6 +150,9 @@ def test_what_is_missing_or_wrong(words: list[str], message: str) -> None:
         ("--model m --policy ltp --saliency-epochs 2", "--saliency-epochs: only with --policy adapler"),
         ("--model m --policy ltp --target-method decomposition", "--target-method: only with --policy adapler"),
         ("--classifier c --policy ltp --epochs 2", "--epochs: of fine-tuning, and --classifier is fine-tuned already"),
+        ("--model m --finetune-epochs 2 --policy ltp --epochs 3", "--epochs: of fine-tuning, which --finetune-epochs"),
+        ("--classifier c --policy ltp --policy-epochs 1 2 --max-steps 3", "--max-steps: of fine-tuning, and --class"),
+        ("--model m --policy ltp --finetune-epochs 2 --policy-epochs 1 2 --max-steps 3", "--max-steps: of fine-tuning"),
         ("--classifier c --half", "--half: not with --classifier, which is fine-tuned already"),
         ("--classifier c --finetune-epochs 2", "--finetune-epochs: not with --classifier, which is fine-tuned already"),
         ("--classifier c --saliency-epochs 2", "--saliency-epochs: not with --classifier, which is fine-tuned already"),
@@ -165,6 +168,7 @@ def test_what_a_run_would_not_read_is_refused(words: str, message: str) -> None:
     assert str(caught.value).startswith(message)
     settings_of(*run, "--model", "m", "--policy", "ltp", "--max-drop", "0.02", "--start", "pretrained")
     settings_of(*run, "--classifier", "c", "--start", "finetuned", "--reinit-head", "no")
+    settings_of(*run, "--model", "m", "--policy", "ltp", "--policy-epochs", "1", "2", "--max-steps", "3")
 
 
 def test_settings_check_themselves_in_python_too() -> None:
@@ -250,6 +254,12 @@ def test_recipes_that_are_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(AdapLeRError, match="bytes.yaml"):
         settings_of("train", "--config", str(tmp_path / "bytes.yaml"))
+
+
+def test_an_empty_list_is_refused_where_it_stands(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "command: run\ntask: movies\nmodel: m\noutput: o\npolicy: ltp\npolicy_weight: []\n")
+    with pytest.raises(DataError, match=r"recipe.yaml:6: policy_weight is an empty list, allowed: one value or sev"):
+        settings_of("run", "--config", str(path))
 
 
 RECIPES = [p for p in sorted((ROOT / "configs").rglob("*.yaml")) if p.parent.name != "rationales"]  # the analysis' own

@@ -189,10 +189,14 @@ class RunSettings(NewHead, Rounded):
                     raise ArgumentError(f"{option_name(one.name)}: only with --policy {ADAPLER}")
         if self.saliency_epochs != type(self).saliency_epochs:
             raise ArgumentError(f"--saliency-epochs: only with --policy {ADAPLER}")
-        if self.classifier is not None and self.settings.epochs != Settings.epochs:
-            raise ArgumentError(
-                "--epochs: of fine-tuning, and --classifier is fine-tuned already; give --policy-epochs"
-            )
+        if self.classifier is None and self.finetune_epochs is None:
+            return
+        # Nothing is left of fine-tuning that --epochs or --max-steps could say.
+        done = "which --finetune-epochs says" if self.classifier is None else "and --classifier is fine-tuned already"
+        if self.settings.epochs != Settings.epochs:
+            raise ArgumentError(f"--epochs: of fine-tuning, {done}; give --policy-epochs")
+        if self.settings.max_steps is not None and self.policies[0].policy_epochs is not None:
+            raise ArgumentError(f"--max-steps: of fine-tuning, {done}, and of stages, which --policy-epochs says")
 
     @property
     def other_policy(self) -> bool:

@@ -203,14 +203,20 @@ def test_epochs_that_are_asked_for_are_not_replaced_by_steps(
     task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*arguments("cls_topk", task_folder, tiny_classifier_folder, tmp_path / "run"), "--max-steps", "2"]
-    assert main([*words, "--finetune-epochs", "1"]) == 0
-    folders = (tmp_path / "run" / "finetuned", tmp_path / "run" / POLICIES["cls_topk"][1])
-    records = [json.loads((folder / "run.json").read_text()) for folder in folders]
-    assert [record["epochs"][-1]["step"] for record in records] == [3, 6], "an epoch has 3 steps"
+    point = POLICIES["cls_topk"][1]
+
+    def steps(output: Path) -> list[int]:
+        records = [json.loads((output / folder / "run.json").read_text()) for folder in ("finetuned", point)]
+        return [record["epochs"][-1]["step"] for record in records]
+
+    assert main(words) == 0
+    assert steps(tmp_path / "run") == [2, 6], "an epoch has 3 steps"
     assert "stage train: 2 epochs into" in capsys.readouterr().out
-    number = words.index("--policy-epochs")
-    by_steps = [*words[:number], *words[number + 2 :], "--output", str(tmp_path / "steps")]
-    assert main(by_steps) == 0
+    for name in ("--policy-epochs", "--epochs"):
+        number = words.index(name)
+        words = [*words[:number], *words[number + 2 :]]
+    assert main([*words, "--finetune-epochs", "1", "--output", str(tmp_path / "steps")]) == 0
+    assert steps(tmp_path / "steps") == [3, 2]
     assert "stage train: 2 steps into" in capsys.readouterr().out
 
 
