@@ -98,8 +98,8 @@ def inputs_of(task: Task, encoding: Mapping[str, Any] | None, *, model: str | Pa
     """What a training starts from, for its identity: the data, how they were encoded, and the model."""
     return {
         "task": task.name,
+        "encoding": dict(encoding or {}),  # before the checksum: another --validation-share makes other rows
         "data_checksum": task.checksum,
-        "encoding": dict(encoding or {}),
         "labels": list(task.labels),
         "metric": task.metric,
         "model": model_name(model),

@@ -132,6 +132,7 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
         validation split that is not training's.
 
     Raises:
+        ArgumentError: the split has no labels; other splits need none.
         ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
     """
     if settings.limit is not None and split != "train":
@@ -157,7 +158,10 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
                 f"; --validation-share {asked.share} with seed {asked.seed} draws other rows than training did "
                 f"({held_out.share} with seed {held_out.seed}): the model may have learned from some of them"
             )
-    return prepare(settings, model, splits=(split,), seed=seed, held_out=held_out), note
+    prepared = prepare(settings, model, splits=(split,), seed=seed, unlabelled=True, held_out=held_out)
+    if split in prepared.task.unlabelled:
+        raise ArgumentError(f"--split: {split} of {prepared.task.name} has no labels, and a score needs them")
+    return prepared, note
 
 
 def _held_out_in_training(model: str | Path) -> HoldOut | None:

@@ -96,8 +96,8 @@ def saliency_identity(
         "saliency",
         execution,
         task=prepared.task.name,
-        data_checksum=prepared.task.checksum,
         encoding=prepared.encoding,
+        data_checksum=prepared.task.checksum,
         targets=asdict(targets),
         models=[{"model": model_name(name), "model_checksum": model_checksum(name)} for name in classifiers],
     )

@@ -58,6 +58,8 @@ def test_a_run_on_texts_alone(
     evaluated = json.loads((folder / "evaluation-validation.json").read_text())
     assert evaluated["none"]["score"] == 1.0 and evaluated["metric"] == "agreement"
     assert evaluated["hard"][0]["score"] == evaluated["hard"][0]["agreement"]
+    with pytest.raises(ArgumentError, match=r"with encoding.validation_share 0.25, not 0.5"):
+        main([*command, "--validation-share", "0.5"])
     assert (tmp_path / "run" / "tradeoff-post-hoc.csv").read_text().startswith("phi,qualified,seconds,validation_agree")
     assert main(command) == 0 and "training AdapLeR" not in capsys.readouterr().out
 
@@ -105,6 +107,11 @@ def test_stages_on_texts_alone(task_folder: Path, tiny_classifier_folder: Path, 
     assert main([*train, "--freeze-backbone"]) == 0
     record = json.loads((tmp_path / "model" / "run.json").read_text())
     assert record["metric"] == "accuracy" and record["encoding"]["predicted_labels"] == ["train"]
+    judge = ["evaluate", "--model", str(tmp_path / "model"), "--task", str(tmp_path / "task"), "--dtype", "float32"]
+    assert main([*judge, "--split", "validation", "--output", str(tmp_path / "judged.json")]) == 0
+    assert json.loads((tmp_path / "judged.json").read_text())["hard"][0]["score"] == record["validation"]["accuracy"]
+    with pytest.raises(ArgumentError, match="^--split: train of task has no labels, and a score needs them$"):
+        main([*judge, "--split", "train"])
 
 
 def test_what_is_refused(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
