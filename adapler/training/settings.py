@@ -270,7 +270,7 @@ class TaskSettings:
     {train,validation,test}.jsonl, or a folder or .tar.gz in ERASER layout"""
 
     data_dir: Path | None = None
-    """where the task `movies` lies (default: data/eraser/movies)"""
+    """of a task with a name: the folder that holds DATA_DIR/NAME (default: data/eraser for movies, else the hub)"""
 
     max_length: int | None = None
     """longest input in wordpieces (default: the task's; `evaluate` and `calibrate`: as in training, see run.json)"""

@@ -12,7 +12,7 @@ from adapler.data.tasks.folder import load_file, load_folder
 from adapler.data.tasks.hub import HUB_TASKS, load_hub
 from adapler.data.tasks.schema import HoldOut, Task, add_validation, build_task, in_label_order
 from adapler.data.tasks.tables import features_of, write_rows
-from adapler.errors import DataError
+from adapler.errors import ArgumentError, DataError
 
 __all__ = ["TASKS", "Task", "corpus_path", "in_label_order", "load_task", "task_of_corpus"]
 
@@ -34,23 +34,27 @@ def load_task(
         name_or_path: one of TASKS, or a path. A path is an ERASER corpus (folder or archive), a folder with
             train.jsonl, or a single .jsonl file (see `adapler.data.tasks.folder`). A folder that is called like a
             task is reached as ./NAME.
-        data_dir: where the task "movies" lies (default data/eraser); for another name of TASKS, DATA_DIR/NAME is
-            taken where there is such a folder. All other names come from the hub.
+        data_dir: for a name of TASKS: the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
+            and the others come from the hub.
         labels: names of the classes of a task whose training rows have no label; None: such a task is refused.
         how: how a validation split is drawn from train where the task has none.
 
     Raises:
-        ArgumentError: a share is asked for and the task has a validation split.
+        ArgumentError: a share is asked for and the task has a validation split, or `data_dir` beside a path.
         DataError: nothing is there, or what is there cannot be used; it names the file and the line.
     """
     name = os.fspath(name_or_path)
     if name == "movies":
         return _load_path(_movies(Path("data/eraser" if data_dir is None else data_dir)), labels=labels, how=how)
     if name in TASKS:
-        local = None if data_dir is None else Path(data_dir) / name
-        if local is not None and local.is_dir():
-            return _load_path(local, labels=labels, how=how)
-        return load_hub(name, how=how)
+        if data_dir is None:
+            return load_hub(name, how=how)
+        local = Path(data_dir) / name
+        if not local.is_dir():
+            raise DataError(f"{local}: no such folder; without --data-dir the task {name} comes from the hub")
+        return _load_path(local, labels=labels, how=how)
+    if data_dir is not None:
+        raise ArgumentError(f"--data-dir: of a task with a name ({', '.join(TASKS)}), and {name} is none")
     path = Path(name)
     if not path.exists():
         known = ", ".join(TASKS)

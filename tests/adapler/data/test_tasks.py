@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from adapler.data.tasks import TASKS, in_label_order, load_task
 from adapler.data.tasks.schema import HoldOut, default_max_length, hold_out
+from adapler.errors import ArgumentError, DataError
 from tests.adapler.data.corpora import files_of, pack, row, write
 from tests.adapler.data.folders import LABELS, lines, task_folder, texts
 
@@ -120,9 +121,13 @@ def test_a_task_with_a_folder_of_notes_is_not_a_corpus(tmp_path: Path) -> None:
     assert load_task(tmp_path).columns == ("text_a",)
 
 
-def test_a_name_is_looked_up_in_data_dir_first(tmp_path: Path) -> None:
+def test_with_data_dir_a_name_is_looked_up_there_alone(tmp_path: Path) -> None:
     task_folder(tmp_path / "sst2", {"train": texts(20)})
     assert load_task("sst2", data_dir=tmp_path).max_length == 64
+    with pytest.raises(DataError, match="mrpc: no such folder; without --data-dir the task mrpc comes from the hub$"):
+        load_task("mrpc", data_dir=tmp_path)
+    with pytest.raises(ArgumentError, match=r"^--data-dir: of a task with a name \(sst2, .*and .* is none$"):
+        load_task(tmp_path / "sst2", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
