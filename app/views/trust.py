@@ -84,13 +84,14 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
     if point is None or measured is None:
         return ""
     whose = f"on {measured.examples} documents, {measured.split}"
-    below = "below" if point.drop >= 0 else "above"
+    sign, below = (100, "below") if point.drop >= 0 else (-100, "above")
+    low, high = sorted(sign * end for end in point.drop_interval)  # in points, as the drop itself
     rows = (
         (measured.metric.capitalize(), f"{point.score:.3f}", f"{_between(point.score_interval, 3)} {whose}"),
         (
             term("removal", "Removal costs"),
-            f"{100 * abs(point.drop):.1f} points {below}",
-            f"{measured.none.score:.3f} without it; {_between(point.drop_interval, 3)}",
+            f"{sign * point.drop:.1f} points {below}",
+            f"{measured.none.score:.3f} without it; {_between((low, high), 1)} points {below}",
         ),
         (term("FLOPs", "Speedup"), f"{point.speedup:.2f}x", f"fewer FLOPs, {_between(point.speedup_interval, 2)}"),
         (

@@ -55,6 +55,7 @@ def test_what_is_measured_stands_at_the_slider(
     said = Reader(bodies(page, "al-cards")[0]).text
     assert "0.800" in said and "0.700 to 0.900 on 50 documents, validation" in said
     assert "10.0 points below" in said and "2.50x" in said and "4 ms" in said
+    assert "0.900 without it; 0.0 to 20.0 points below" in said, "the interval in the unit of the drop"
     assert len(page.get("vega_lite_chart")) == 3, "nothing says how often both verdicts agree"
     page.slider(key="scale").set_value(1.5).run()
     assert "0.600" in Reader(bodies(page, "al-cards")[0]).text
