@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.outputs import check_output_folder
 from benchmarks.tradeoff.plan import Settings, plan, table_of
-from benchmarks.tradeoff.records import read_records
+from benchmarks.tradeoff.records import Key, check_max_drop, read_records
 from benchmarks.tradeoff.report.tables import write_results
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
 from benchmarks.tradeoff.work import collect_leftovers, locked, work
@@ -57,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--limit", type=int, metavar="N", help="training rows, for a quick run; needs an --output of its own")
     add("--epochs", type=int, metavar="N", help="of every training, for a quick run; needs an --output of its own")
     add("--delete-weights", action="store_true", help="of a point that has its record; shared classifiers stay")
-    add("--max-drop", type=float, default=Settings.max_drop, help="allowed on validation (default: .01)")
+    add("--max-drop", type=float, help=f"allowed on validation (default: {Settings.max_drop:g})")
     add("--timed", type=int, default=Settings.timed, metavar="N", help="test texts timed in batches (default: 256)")
     add("--timed-single", type=int, default=Settings.timed_single, metavar="N", help="and one by one (default: 50)")
     add("--rounds", type=int, default=Settings.rounds, metavar="N", help="of timing (default: 5)")
@@ -80,8 +81,12 @@ def settings_of(args: argparse.Namespace) -> Settings:
         value = getattr(args, name)
         if value is not None and value < low:
             raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {low}")
-    if not 0 <= args.max_drop < 1:
-        raise ArgumentError(f"--max-drop: {args.max_drop:g} is not in [0, 1)")
+    max_drop = Settings.max_drop if args.max_drop is None else args.max_drop
+    if not 0 <= max_drop < 1:
+        raise ArgumentError(f"--max-drop: {max_drop:g} is not in [0, 1)")
+    wrong = [seed for seed in args.seeds if not 0 <= seed < 2**32]
+    if wrong:
+        raise ArgumentError(f"--seeds: {wrong[0]} is not between 0 and {2**32 - 1}")
     unknown = [task for task in args.tasks if task not in TASKS]
     if unknown:
         raise ArgumentError(f"--tasks: {unknown[0]!r} is not one of {', '.join(TASKS)}")
@@ -92,7 +97,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
             raise ArgumentError(f"--data: {entry!r} is not TASK=PATH, TASK one of {', '.join(TASKS)}")
         data[task] = path
     name = args.backbone_name or Path(args.backbone).name
-    if not name or "/" in name:
+    if name in ("", ".", "..") or "/" in name:
         raise ArgumentError(f"--backbone-name: {name!r} is no name of a folder")
     return Settings(
         tasks=tuple(dict.fromkeys(args.tasks)),
@@ -112,7 +117,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         timed=args.timed,
         timed_single=args.timed_single,
         rounds=args.rounds,
-        max_drop=args.max_drop,
+        max_drop=max_drop,
         delete_weights=args.delete_weights,
     )
 
@@ -124,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _report(args)
         return 0
     settings = settings_of(args)
+    check_output_folder(settings.output, replaced=False)
     if args.plan:
         print(table_of(plan(settings, read_records(settings.output)), workers=settings.jobs))
         return 0
@@ -141,6 +147,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> None:
+    if args.max_drop is not None:  # the scales that were timed were chosen with the records' own
+        for record in read_records(args.output):
+            check_max_drop(record, args.max_drop, path=Key.of(record).path(args.output))
     for stem in dict.fromkeys(path.with_suffix("") for path in write_results(args.output, style=args.style)):
         print(f"{stem}.*")
 

@@ -84,7 +84,7 @@ class TaskFacts:
     """What the plan knows of a task's rows.
 
     Attributes:
-        data: what `--task` gets.
+        data: what `--task` gets. checksum: of its rows.
         coverage: whether it is the whole data set.
         rows: examples by split.
         lengths: their mean length in wordpieces, by split.
@@ -92,6 +92,7 @@ class TaskFacts:
     """
 
     data: str
+    checksum: str
     coverage: str
     rows: Mapping[str, int]
     lengths: Mapping[str, float]
@@ -161,7 +162,7 @@ def facts_of(task: str, settings: Settings) -> TaskFacts:
         lengths[split] = statistics.mean(each)
         flops[split] = rows[split] * float(backbone_flops(config, each).mean())
     full = {split: rows[split] if split != "train" else len(loaded.dataset[split]) for split in ("train", "test")}
-    return TaskFacts(data, coverage(task, data, full, limit=settings.limit), rows, lengths, flops)
+    return TaskFacts(data, loaded.checksum, coverage(task, data, full, limit=settings.limit), rows, lengths, flops)
 
 
 def epochs_of(task: str, system: System, recipe: Recipe, *, asked: int | None = None) -> int:
@@ -225,7 +226,7 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
     Fine-tuning is planned for all runs that something is left of.
 
     Raises:
-        ArgumentError, DataError: of a system, a task, a recipe, or a record of a quick run.
+        ArgumentError, DataError: of a system, a task, a recipe, or a record of a quick run or of other rows.
     """
     datasets.disable_progress_bars()  # a bar for each sample that is tokenised says nothing
     rates = Rates(records, backbone=settings.name)
@@ -234,6 +235,7 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
     totals: dict[str, float] = {}
     for task in settings.tasks:
         facts = facts_of(task, settings)
+        _check_rows(task, facts, settings, records)
         recipes = {system.name: read_system_recipe(settings.configs, task, system) for system in systems}
         for number, seed in enumerate(settings.seeds):
             for system in systems:
@@ -259,6 +261,14 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
         return settings.seeds.index(job.seed), totals[job.task], job.task, late, job.minutes, job.system.name
 
     return sorted(jobs, key=order)
+
+
+def _check_rows(task: str, facts: TaskFacts, settings: Settings, records: Iterable[Mapping[str, Any]]) -> None:
+    """ArgumentError where a record of the task, whose scores would stand beside the new ones, is of other rows."""
+    for record in records:
+        if record["task"] == task and record.get("data_checksum", facts.checksum) != facts.checksum:
+            path = Key.of(record).path(settings.output)
+            raise ArgumentError(f"--data: {facts.data} holds other rows than {path} is of; use another --output")
 
 
 def missing(settings: Settings, task: str, system: System, *, seed: int, recipe: Recipe) -> tuple[float | None, ...]:

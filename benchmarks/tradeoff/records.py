@@ -172,7 +172,13 @@ def check_same(
         if found != wanted:
             option = f"--{name.replace('_', '-')}"
             raise ArgumentError(f"{option}: {wanted} is asked for, {path} is of {found}; use another --output")
-    if max_drop is not None and record.get("max_drop", max_drop) != max_drop:
+    if max_drop is not None:
+        check_max_drop(record, max_drop, path=path)
+
+
+def check_max_drop(record: Mapping[str, Any], max_drop: float, *, path: Path) -> None:
+    """ArgumentError for a record whose scale was chosen with another `--max-drop`."""
+    if record.get("max_drop", max_drop) != max_drop:
         raise ArgumentError(
             f"--max-drop: {max_drop:g} is asked for, {path} is of {record['max_drop']:g}; use another --output"
         )

@@ -36,10 +36,14 @@ def locked(runs: Path) -> Iterator[int]:
     """A lock on the folder of all runs; yields its file descriptor, which children inherit.
 
     Raises:
-        ArgumentError: another benchmark, or what one left running, has it.
+        ArgumentError: it cannot be written, or another benchmark, or what one left running, has it.
     """
-    runs.mkdir(parents=True, exist_ok=True)
-    with (runs / ".lock").open("w") as stream:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        stream = (runs / ".lock").open("w")
+    except OSError as error:
+        raise ArgumentError(f"--runs: {runs} cannot be a folder to write in ({error.strerror})") from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -28,6 +28,7 @@ from benchmarks.tradeoff.data import coverage, data_of
 from benchmarks.tradeoff.records import predictions
 from benchmarks.tradeoff.systems import system_of
 from benchmarks.tradeoff.work import Children, locked
+from tests.benchmarks.stand_ins import some_records, write
 from tests.conftest import WORDS
 from tests.test_layering import ROOT
 
@@ -224,6 +225,9 @@ def test_further_seeds_for_short_runs_only(place: list[str], capsys: pytest.Capt
         (["--data", "x=y"], "--data: 'x=y' is not TASK=PATH"),
         (["--max-drop", "2"], r"--max-drop: 2 is not in \[0, 1\)"),
         (["--backbone-name", "a/b"], "--backbone-name: 'a/b' is no name of a folder"),
+        (["--backbone-name", ".."], "--backbone-name: '..' is no name of a folder"),
+        (["--seeds", "1", "-1"], "--seeds: -1 is not between 0 and 4294967295"),
+        (["--output", __file__], "--output: .* cannot be a folder, .* is a file"),
         (["--tasks", "mrpc"], "data: no mrpc, and not one folder mrpc_*"),
         (["--systems", "power"], "power.yaml: no recipe for power on sst2"),
     ],
@@ -231,6 +235,23 @@ def test_further_seeds_for_short_runs_only(place: list[str], capsys: pytest.Capt
 def test_bad_input_is_one_line(place: list[str], words: list[str], message: str) -> None:
     with pytest.raises(AdapLeRError, match=message):
         main([*place, *words, "--plan"])
+
+
+def test_a_folder_of_runs_that_is_a_file_is_one_line(place: list[str]) -> None:
+    with pytest.raises(ArgumentError, match=r"^--runs: .* cannot be a folder to write in \(File exists\)"):
+        main([*place, "--systems", "finetuned", "--runs", __file__])
+
+
+def test_what_was_run_on_other_rows_or_with_another_drop_needs_an_output_of_its_own(
+    place: list[str], tmp_path: Path
+) -> None:
+    """A subset's training rows may have the whole task's test, which the predictions are checked by."""
+    write(tmp_path / "out", [one | {"data_checksum": "of other rows"} for one in some_records()])
+    with pytest.raises(ArgumentError, match=r"^--data: .*sst2 holds other rows than .*seed-1.json is of; use another"):
+        main([*place, "--systems", "adapler", "--plan"])
+    with pytest.raises(ArgumentError, match=r"^--max-drop: 0.05 is asked for, .*seed-1.json is of 0.01"):
+        main(["--report", "--output", str(tmp_path / "out"), "--max-drop", "0.05"])
+    assert not (tmp_path / "out" / "table.csv").exists()
 
 
 def test_where_a_task_lies(tmp_path: Path) -> None:

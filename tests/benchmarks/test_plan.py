@@ -15,6 +15,7 @@ from tests.test_layering import ROOT
 
 FACTS = TaskFacts(
     data="d",
+    checksum="c",
     coverage="subset",
     rows={"train": 10, "validation": 2, "test": 2},
     lengths={"train": 9.0},

@@ -134,6 +134,9 @@ def test_without_a_system_to_compare_there_is_a_table_without_tests(tmp_path: Pa
     assert len(pd.read_csv(tmp_path / "out" / "tests.csv")) == 0  # with its columns
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert "Against AdapLeR" not in text and "| AdapLeR |" in text
+    write(tmp_path / "out", [one | {"backbone": "other"} for one in some_records()])
+    write_results(tmp_path / "out")
+    assert (tmp_path / "out" / "table.md").read_text(encoding="utf-8").count("Against AdapLeR") == 1, "of one backbone"
 
 
 def test_bands_reach_from_the_lowest_to_the_highest_seed(tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def markdown(table: pd.DataFrame, tests: pd.DataFrame, *, drop: float) -> str:
             lines.append(_line([system_of(system).title, *cells]))
         for (task, coverage), part in rows.groupby(["task", "coverage"], sort=False):
             lines += ["", *_task_table(str(task), str(coverage), as_json(part))]
-        if len(tests):
-            lines += ["", *_tests_table(as_json(tests[tests["backbone"] == backbone]))]
+        if len(own_tests := tests[tests["backbone"] == backbone]):
+            lines += ["", *_tests_table(as_json(own_tests))]
         lines.append("")
     return "\n".join(lines)
 
