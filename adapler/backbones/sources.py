@@ -154,6 +154,9 @@ def _check_fields(fields: Any) -> None:
         value = fields.get(name, {})
         if not (isinstance(value, dict) or (value is None and name != "backbone_config")):
             raise ArgumentError(f"{name}: {value!r} is not a mapping")
+    for number, name in (fields.get("id2label") or {}).items():
+        if not isinstance(name, str | int | float):
+            raise ArgumentError(f"id2label: label {number} is {name!r}, no name")
     names = fields.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ArgumentError(f"architectures: {names!r} is not a list of names")

@@ -152,6 +152,7 @@ def test_names_that_the_hub_does_not_allow(hub: Any) -> None:
         ({"dtype": "float99"}, "cannot read its config.json: dtype: 'float99' is not the name of a torch dtype"),
         ({"architectures": 5}, "cannot read its config.json: architectures: 5 is not a list of names"),
         ({"id2label": "NEG"}, "cannot read its config.json: id2label: 'NEG' is not a mapping"),
+        ({"id2label": {"0": ["NEG"]}}, r"cannot read its config.json: id2label: label 0 is \['NEG'\], no name"),
         ({"model_type": ["bert"]}, r"cannot read its config.json: model_type: \['bert'\] is not known to transformers"),
         ({"num_hidden_layers": -1}, "its config.json: num_hidden_layers: -1 is not a whole number of at least 1"),
         ({"num_attention_heads": 3}, "its config.json: num_attention_heads: 3 does not divide hidden_size, 16"),
