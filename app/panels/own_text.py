@@ -54,7 +54,7 @@ def write_text() -> Document | None:
     with right:
         file = st.file_uploader(
             "Or a file of your own",
-            type=["txt", "jsonl"],
+            type=list(uploads.SUFFIXES),
             key="upload",
             max_upload_size=uploads.MAX_MEGABYTES,
             help=uploads.LIMITS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 from adapler.data.archive import json_lines
@@ -12,6 +13,7 @@ from analysis.documents.corpora import read_rationale
 from analysis.documents.eraser_format import spans_of
 from app.sources.documents import Document
 
+SUFFIXES = (".txt", ".jsonl")
 MAX_MEGABYTES = 2
 MAX_LINES = 200
 LIMITS = (
@@ -27,13 +29,16 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
 
     Raises DataError, one line that names the file and what is wrong, for whatever cannot be read.
     """
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"{name}: found {f'a {suffix} file' if suffix else 'no suffix'}; .txt or .jsonl is read")
     if len(content) > MAX_MEGABYTES * 1_000_000:
         raise DataError(f"{name}: {len(content) / 1e6:.1f} MB, at most {MAX_MEGABYTES} MB are read")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    if not name.lower().endswith(".jsonl"):
+    if suffix == ".txt":
         if not text.split():
             raise DataError(f"{name}: no text in it")
         return (Document(name, text),)
@@ -54,7 +59,7 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
 
 def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     tokens, text, label = row.get("tokens"), row.get("text"), row.get("label")
-    query = row.get("query", "")
+    query = "" if row.get("query") is None else row["query"]
     if "text_a" in row or "text_b" in row:  # a pair, as the package trains on
         text, query = row.get("text_a"), row.get("text_b")
         if not isinstance(text, str) or not isinstance(query, str):
@@ -62,7 +67,8 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     if tokens is not None and not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
         raise DataError(f"{where}: field 'tokens' must be a list of strings")
     if tokens is None and not isinstance(text, str):
-        raise DataError(f"{where}: needs a field 'text' (a string) or 'tokens' (a list of strings)")
+        found = ", ".join(map(repr, row)) or "no field"
+        raise DataError(f"{where}: needs a field 'text' (a string) or 'tokens' (a list of strings), found {found:.100}")
     words = str(text).split() if tokens is None else tokens
     if any(word.split() != [word] for word in words):
         raise DataError(f"{where}: a token is empty or has white space in it")

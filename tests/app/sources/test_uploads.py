@@ -29,3 +29,19 @@ def test_one_query_for_all_lines_says_nothing() -> None:
 def test_half_a_pair_is_refused() -> None:
     with pytest.raises(DataError, match="x.jsonl:1: a pair needs the fields 'text_a' and 'text_b', both strings"):
         read_upload("x.jsonl", lines({"text_a": "a good film"}))
+
+
+@pytest.mark.parametrize(("name", "found"), [("a.csv", "a .csv file"), ("a.json", "a .json file"), ("a", "no suffix")])
+def test_a_file_of_another_kind_is_no_text(name: str, found: str) -> None:
+    with pytest.raises(DataError, match=f"^{name}: found {found}; .txt or .jsonl is read$"):
+        read_upload(name, b"text,label\ngood film,1\n")
+
+
+def test_a_line_without_a_text_says_what_it_has() -> None:
+    with pytest.raises(DataError, match="x.jsonl:1: needs a field 'text' .*, found 'sentence', 'label'$"):
+        read_upload("x.jsonl", lines({"sentence": "a good film", "label": 1}))
+
+
+def test_a_query_of_null_is_none() -> None:
+    (one,) = read_upload("x.jsonl", lines({"text": "a good film", "query": None, "label": None, "rationale": None}))
+    assert one.query == ""
