@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.data.archive import ARCHIVE_SUFFIXES
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
@@ -56,7 +57,7 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
     """What stands after `--` in `streamlit run app/main.py -- USAGE`.
 
     Raises:
-        ArgumentError: an unknown argument, or a path that is not there.
+        ArgumentError: an unknown argument, a path that is not there, or data that are no corpus.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for name in OPTIONS:
@@ -66,6 +67,11 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
         for path in paths:
             if not path.exists():
                 raise ArgumentError(f"--{name}: {path}: no such file or folder")
+            if name == "data" and not holds_corpus(path):
+                raise ArgumentError(
+                    f"--data: {path}: not a corpus in ERASER layout: a folder with docs/ or docs.jsonl, or an archive "
+                    f"({', '.join(ARCHIVE_SUFFIXES)}) of one"
+                )
     return Arguments(**{name: tuple(found[name]) for name in OPTIONS})
 
 

@@ -13,6 +13,7 @@ from app.sources import loading
 
 
 def test_arguments(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
     folder = str(tmp_path)
     given = ["--checkpoints", folder, "--reports", folder, "--data", folder, "--data", folder, "--tradeoff", folder]
     got = loading.read_arguments(given)
@@ -22,6 +23,9 @@ def test_arguments(tmp_path: Path) -> None:
         loading.read_arguments(["--check", "x"])
     with pytest.raises(ArgumentError, match="--data: .*nowhere: no such file or folder"):
         loading.read_arguments(["--data", str(tmp_path / "nowhere")])
+    (tmp_path / "rows.jsonl").write_text('{"tokens": ["a"], "label": "POS"}')
+    with pytest.raises(ArgumentError, match="--data: .*rows.jsonl: not a corpus in ERASER layout: a folder with docs/"):
+        loading.read_arguments(["--data", str(tmp_path / "rows.jsonl")])
 
 
 def test_menu_lists_adapler_models_only(app_checkpoints: Path, tmp_path: Path) -> None:
