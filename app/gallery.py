@@ -37,6 +37,7 @@ from app.sources import documents, loading, uploads
 from app.sources.documents import Document
 
 RECORD = "gallery.json"  # what tells a gallery from any other folder
+DATA, SPLIT = next(iter(loading.CORPORA.values())), "test"
 FIRST = 6  # documents of the corpus where none is named
 DOT = " \N{MIDDLE DOT} "
 
@@ -120,9 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--texts", type=Path, metavar="FILE", help=uploads.LIMITS)
     parser.add_argument("--documents", nargs="+", default=[], metavar="ID",
                         help=f"of the corpus; without any text, the first {FIRST}")  # fmt: skip
-    parser.add_argument("--data", type=Path, default=next(iter(loading.CORPORA.values())),
-                        help="corpus in ERASER layout; default: the embedded sample")  # fmt: skip
-    parser.add_argument("--split", default="test", help="of the corpus; default test")
+    parser.add_argument("--data", type=Path, help="corpus in ERASER layout; default: the embedded sample")
+    parser.add_argument("--split", help=f"of the corpus; default {SPLIT}")
     parser.add_argument("--methods", nargs="*", default=[], metavar="METHOD",
                         help="scoring methods to compare; `python -m analysis.scores` lists them")  # fmt: skip
     parser.add_argument("--title", default="AdapLeR, layer by layer", help="of the index page")
@@ -147,7 +147,10 @@ def _texts(asked: argparse.Namespace) -> list[Document]:
             raise DataError(f"--texts: {asked.texts}: cannot be read ({error.strerror})") from error
         found += uploads.read_upload(asked.texts.name, content)
     if asked.documents or not found:
-        found += _of_corpus(asked.data, asked.split, asked.documents)
+        return found + _of_corpus(asked.data or DATA, asked.split or SPLIT, asked.documents)
+    for option in ("data", "split"):
+        if (value := getattr(asked, option)) is not None:
+            raise ArgumentError(f"--{option}: {value} is not read beside --text and --texts without --documents")
     return found
 
 
@@ -254,7 +257,7 @@ def _command(asked: argparse.Namespace) -> str:
     if asked.texts is not None:
         words += ["--texts", _named(asked.texts)]
     if asked.documents or not (asked.text or asked.texts):
-        words += ["--data", _named(asked.data), "--split", asked.split]
+        words += ["--data", _named(asked.data or DATA), "--split", asked.split or SPLIT]
         words += ["--documents", *asked.documents] if asked.documents else []
     words += ["--methods", *asked.methods] if asked.methods else []
     return shlex.join([*words, "--title", asked.title, "--output", asked.output.name])

@@ -103,6 +103,7 @@ def test_a_gallery_is_replaced_and_nothing_else(app_checkpoints: Path, tmp_path:
         (["--threshold-scale", "-1"], ArgumentError, "--threshold-scale: -1"),
         (["--methods", "salience"], ArgumentError, "salience"),
         (["--texts", "nowhere.jsonl"], DataError, "--texts: nowhere.jsonl: cannot be read"),
+        (["--text", "dull"], ArgumentError, "tiny-films is not read beside --text and --texts without --documents"),
     ],
 )
 def test_what_cannot_be_shown_is_said(
