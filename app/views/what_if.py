@@ -67,7 +67,7 @@ def _controls(document: Document, word: int | None, history: History) -> None:
         key="what",
         required=True,
         persist_state="session",
-        help="Keep always and Drop at once overrule its score: it stays at every layer, or goes before the first.",
+        help="Keep always and Drop at once overrule its score: it stays at every layer, or is among the first to go.",
     )
     if kind == editing.REPLACE:
         st.text_input("Replace it by", key="with", max_chars=200, persist_state="session")
