@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adapler.distributed import is_main, wait_for_everyone
+from adapler.distributed import from_main, is_main, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.outputs import check_output_file as check_output_file
 from adapler.outputs import check_output_folder as check_output_folder
@@ -57,8 +57,8 @@ def finished_record(
     """
     if is_main():
         _clear_leftovers(output)
-    wait_for_everyone()
-    if not (output / RECORD).is_file():
+    # The main process looks: another one may come late, when the main one has written the record already.
+    if not from_main((output / RECORD).is_file):
         return None
     if not resume:
         raise ArgumentError(f"--output: {output} holds a finished run; give another folder or remove that one")

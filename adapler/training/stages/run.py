@@ -155,7 +155,7 @@ def _measured(settings: RunSettings, prepared: Prepared) -> _Start:
         score = measured_score(classifier, prepared, execution=execution)
         folder.mkdir(parents=True, exist_ok=True)
         write_record(folder / RECORD, record_of(identity, started=started, best=score))
-    wait_for_everyone()  # also for a process that came late and found the record written
+    wait_for_everyone()
     record = read_record(folder)
     return _Start(
         model=classifier,

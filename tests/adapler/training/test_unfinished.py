@@ -267,3 +267,12 @@ def test_a_finished_stage_of_other_data_is_not_taken(tmp_path: Path, name: str) 
     other = wanted | {"seed": 1, name: {"max_length": 8} if name == "encoding" else "other"}
     with pytest.raises(ArgumentError, match=f"holds a finished run with {name}"):
         finished_record(tmp_path, other, resume=True, keep_epochs=True)
+
+
+def test_a_process_that_comes_late_hears_from_the_main_one_whether_a_stage_has_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main one may have written the record in between; on its own the late one would wait once more than it."""
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.setattr("adapler.training.resume.from_main", lambda look: False)
+    assert finished_record(tmp_path, {}, resume=True, keep_epochs=True) is None
