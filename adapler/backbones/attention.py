@@ -50,7 +50,8 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     if query.is_cuda:
         attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
         return attend(query, key, value, segments=segments, scale=scale)
-    rows = [torch.split(x, [count * size for count, size in segments.runs], dim=2) for x in (query, key, value)]
+    sizes = [count * size for count, size in segments.runs]
+    rows = [(x,) if len(sizes) == 1 else torch.split(x, sizes, dim=2) for x in (query, key, value)]
     found, start = [], 0
     for q, k, v, run in zip(*rows, segments.runs, strict=True):
         width = stretched(run[1], query)

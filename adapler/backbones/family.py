@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -74,6 +75,14 @@ class Family:
     attention_output: Callable[[Any, Tensor, Tensor], Tensor] = _bert_attention_output
     feed_forward: Callable[[Any, Tensor], Tensor] = _bert_feed_forward
 
+    def _layers(self, encoder: Any) -> Any:
+        """The encoder's layers. `attrgetter` takes a third of `get_submodule`'s time, and every layer asks."""
+        return attrgetter(self.layers)(encoder)
+
+    def _projections(self, layer: Any) -> tuple[Any, Any, Any]:
+        """A layer's query, key and value."""
+        return attrgetter(*self.projections)(layer)
+
     def check(self, config: Any) -> None:
         """Raises ArgumentError for a configuration that this family cannot run; most run all of them."""
 
@@ -91,7 +100,7 @@ class Family:
         Returns:
             Shape of hidden.
         """
-        layer = encoder.get_submodule(self.layers)[index]
+        layer = self._layers(encoder)[index]
         plain = attention.keys() == {"segments"} and encoder.config._attn_implementation == ATTENTION
         if plain and computes_in_pieces(hidden) and self._is_plain(encoder, layer):
             return self._packed_layer(encoder, layer, hidden, segments=attention["segments"])
@@ -101,7 +110,7 @@ class Family:
     def _packed_layer(self, encoder: Any, layer: Any, hidden: Tensor, *, segments: Segments) -> Tensor:
         """A layer on a packed row, (1, T, D), without gradients: the numbers of transformers' own layer."""
         by_head = (encoder.config.num_attention_heads, -1)
-        projections = [layer.get_submodule(path) for path in self.projections]
+        projections = self._projections(layer)
         query, key, value = (
             torch.unflatten(part, -1, by_head).transpose(1, 2)
             for part in in_pieces(lambda states: tuple(project(states) for project in projections), hidden)
@@ -129,10 +138,10 @@ class Family:
         Returns:
             (1, T, D), what the feed-forward network reads; the attention received.
         """
-        layer = encoder.get_submodule(self.layers)[index]
+        layer = self._layers(encoder)[index]
         by_head = (encoder.config.num_attention_heads, -1)
         query, key, value = (
-            layer.get_submodule(path)(hidden).unflatten(-1, by_head).transpose(1, 2) for path in self.projections
+            project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in self._projections(layer)
         )  # (1, H, T, E)
         context, received = received_attention(
             query, key, value, segments=segments, scale=query.shape[-1] ** -0.5, **self.pairwise(encoder, positions)
@@ -148,7 +157,7 @@ class Family:
 
     def feed_forward_half(self, encoder: Any, index: int, states: Tensor) -> Tensor:
         """The rest of the layer after `attention_half`: (1, n, D) -> (1, n, D), each token alone."""
-        layer = encoder.get_submodule(self.layers)[index]
+        layer = self._layers(encoder)[index]
         if not computes_in_pieces(states):
             return self.feed_forward(layer, states)
         return in_pieces(lambda part: (self.feed_forward(layer, part),), states)[0]
@@ -177,12 +186,12 @@ class Family:
         Returns:
             (1, B, D).
         """
-        layers = encoder.get_submodule(self.layers)
+        layers = self._layers(encoder)
         layer, first = layers[len(layers) - 1], segments.first
         if self.runs_last_layer_whole or not self._is_plain(encoder, layer):
             attention = {"segments": segments} if key_bias is None else {"segments": segments, "key_bias": key_bias}
             return self.layer(encoder, len(layers) - 1, hidden, positions=positions, **attention)[:, first]
-        query, key, value = (layer.get_submodule(path) for path in self.projections)
+        query, key, value = self._projections(layer)
         states = hidden.index_select(1, first)  # (1, B, D)
         by_head = (encoder.config.num_attention_heads, -1)
         # What depends on the number of texts and tokens is in float32 at least on a CPU: see pieces.GRAIN.
@@ -201,9 +210,8 @@ class Family:
 
     def _is_plain(self, encoder: Any, layer: Any) -> bool:
         """Whether a layer is as transformers built it: dense projections, nothing hooked in, no attention dropout."""
-        projections = (layer.get_submodule(path) for path in self.projections)
         return (
-            all(type(one) is nn.Linear and one.bias is not None for one in projections)
+            all(type(one) is nn.Linear and one.bias is not None for one in self._projections(layer))
             and not _is_hooked(layer)
             and not (layer.training and getattr(encoder.config, self.attention_dropout))
         )

@@ -53,10 +53,18 @@ class Segments:
         """(B + 1,) long: sequence b is the tokens bounds[b]:bounds[b + 1]."""
         return pad(self.lengths.cumsum(0), (1, 0))
 
+    @property
+    def single(self) -> bool:
+        """Whether it is known that there is one sequence, which takes fewer operations: a text alone waits for them.
+
+        Not while a graph is exported, which is for any number of sequences.
+        """
+        return not torch.compiler.is_exporting() and self.lengths.shape[0] == 1
+
     @cached_property
     def first(self) -> Tensor:
         """(B,) long: position of each sequence's first token, [CLS]."""
-        return self.bounds[:-1]
+        return torch.zeros_like(self.lengths) if self.single else self.bounds[:-1]
 
     @cached_property
     def owner(self) -> Tensor:
@@ -80,10 +88,17 @@ class Segments:
         return torch.arange(width, device=self.lengths.device) < self.lengths[:, None]
 
     def select(self, index: Tensor) -> Segments:
-        """The segments that are left when only the tokens at `index`, in their order, stay; (n,) or (T,) bool."""
-        owner = self.owner[index]  # (n,)
+        """The segments that are left when only the tokens at `index`, (n,) long, stay, in their order."""
+        if self.single:
+            owner = self.owner[: index.shape[0]]  # (n,)
+            return Segments(torch.full_like(self.lengths, index.shape[0]), owners=owner, bound=self.bound)
+        owner = self.owner.index_select(0, index)  # (n,)
         lengths = torch.zeros_like(self.lengths).index_add_(0, owner, torch.ones_like(owner))
         return Segments(lengths, owners=owner, bound=self.bound)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """What each sequence has, (B, ...), for each of its tokens: (T, ...); of a single one (1, ...), as it is."""
+        return values if self.single else values.index_select(0, self.owner)
 
     def by_length(self) -> tuple[Segments, Tensor, Tensor]:
         """The same sequences, longest first, so that equally long ones are neighbours.
@@ -125,6 +140,8 @@ def from_padded(padded: Tensor, segments: Segments) -> Tensor:
 def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
     """Softmax of (T,) scores within each sequence."""
     if computes_in_pieces(scores):  # a call for each run of equally long sequences takes less than eight for all tokens
+        if len(segments.runs) == 1:
+            return scores.view(segments.runs[0]).softmax(-1).view(-1)
         runs = torch.split(scores, [count * size for count, size in segments.runs])
         parts = [part.view(run).softmax(-1).view(-1) for part, run in zip(runs, segments.runs, strict=True)]
         return joined(parts)

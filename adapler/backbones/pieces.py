@@ -54,15 +54,17 @@ def in_pieces(function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tup
     """
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows[0].dtype
     half = dtype in (torch.bfloat16, torch.float16)
+    whole = rows[0].shape[1] <= ROWS  # as a text alone is; a slice that is everything takes its time too
     found = []
-    for start in range(0, rows[0].shape[1], ROWS):
-        parts = [row[:, start : start + ROWS] for row in rows]
+    for parts in (rows,) if whole else zip(*(torch.split(row, ROWS, dim=1) for row in rows), strict=True):
         size = parts[0].shape[1]
         zeros = -size % (FINE_GRAIN if size <= FEW else GRAIN) if half else 0
-        if zeros:
-            parts = [torch.cat([part, part.new_zeros(1, zeros, *part.shape[2:])], dim=1) for part in parts]
-        found.append(tuple(out[:, :size] for out in function(*parts)))
-    return tuple(joined(parts, dim=1) for parts in zip(*found, strict=True))
+        if not zeros:
+            found.append(function(*parts))
+            continue
+        longer = (torch.cat([part, part.new_zeros(1, zeros, *part.shape[2:])], dim=1) for part in parts)
+        found.append(tuple(out[:, :size] for out in function(*longer)))
+    return found[0] if whole else tuple(joined(parts, dim=1) for parts in zip(*found, strict=True))
 
 
 def sdpa(

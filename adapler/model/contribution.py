@@ -35,19 +35,20 @@ def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:
     return scale * eta / lengths
 
 
-def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor) -> Tensor:
+def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor | None = None) -> Tensor:
     """Hard removal: which of the present tokens stay. [CLS] always does (AdapLeR, section 3.2).
 
     Args:
         scores: contribution scores of present tokens, any shape; compared in float32 or better.
         delta: thresholds, broadcastable to scores.
-        is_cls: bool, shape of scores.
+        is_cls: bool, shape of scores. None: the caller sees to [CLS].
 
     Returns:
         bool, shape of scores; True = the token enters the layer.
     """
     exact = torch.promote_types(scores.dtype, torch.float32)
-    return (scores.to(exact) >= delta.to(exact)) | is_cls
+    reached = scores.to(exact) >= delta.to(exact)
+    return reached if is_cls is None else reached | is_cls
 
 
 def soft_removal(

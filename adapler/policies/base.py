@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from adapler.backbones.received import Received
@@ -178,5 +177,5 @@ def stays(scores: Tensor, bar: Tensor, *, row: PackedRow) -> Tensor:
         bar: (B,).
         row: of the tokens.
     """
-    is_cls = torch.zeros_like(scores, dtype=torch.bool).index_fill(0, row.segments.first, True)
-    return retention(scores, bar[row.segments.owner], is_cls=is_cls)
+    reached = retention(scores, row.segments.spread(bar))
+    return reached.index_fill_(0, row.segments.first, True)

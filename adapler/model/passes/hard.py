@@ -54,7 +54,7 @@ class _Row:
         """Leave only the tokens at `kept`, (n,); gives them in the order that the row has now."""
         segments, self.sequence, moved = _grouped(self.segments.select(kept), self.sequence)
         kept = kept if moved is None else kept[moved]
-        self.packed, self.positions = self.packed.select(kept, segments), self.positions[:, kept]
+        self.packed, self.positions = self.packed.select(kept, segments), self.positions.index_select(1, kept)
         return kept
 
 
@@ -80,20 +80,25 @@ class _Found:
         """Note the scores (T,) that a layer's tokens were judged by, and the bar (B,)."""
         self._read.append(row.place + index * self.shape.numel())
         self._scores.append(scores.to(self.dtype))
-        self._bars[index] = (row.sequence, bar.detach().to(self.dtype))
+        self._bars[index] = (row.sequence, bar.to(self.dtype))
+
+    def _bars_by_row(self, batch: int) -> Tensor:
+        """(B, L) the bars; -inf in layers that drop nothing."""
+        never = torch.full((batch,), -torch.inf, dtype=self.dtype, device=self.device)
+        found = [self._bars.get(index, (self._sequences[index], never)) for index in range(self.layers)]
+        sequences, bars = (torch.stack(each).detach() for each in zip(*found, strict=True))  # (L, B) each
+        return torch.zeros_like(bars).scatter(1, sequences, bars).T
 
     def output(self, logits: Tensor, *, removed: bool) -> AdapLeROutput:
         """The output, with logits (B, C) in the batch's order."""
         batch, width = self.shape
-        scores = bars = None
+        scores: Tensor | None = None
+        bars: Tensor | None = None
         if removed:
             scores = logits.new_zeros(self.layers * batch * width, dtype=self.dtype)
-            bars = logits.new_full((self.layers, batch), -torch.inf, dtype=self.dtype)
-            for index, (sequences, bar) in self._bars.items():
-                bars[index].scatter_(0, sequences, bar)
             if self._scores:
                 scores = scores.index_copy(0, torch.cat(self._read), torch.cat(self._scores))
-            scores, bars = scores.view(self.layers, batch, width).transpose(0, 1), bars.T
+            scores, bars = scores.view(self.layers, batch, width).transpose(0, 1), self._bars_by_row(batch)
         entered = torch.zeros(self.layers * batch * width, dtype=torch.bool, device=self.device)
         entered[torch.cat(self._entered)] = True
         sequences, lengths = torch.stack(self._sequences), torch.stack(self._lengths)  # (L, B) each

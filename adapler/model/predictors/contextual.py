@@ -58,7 +58,7 @@ class ContextualPredictor(Predictor):
         near = row.neighbours(NEIGHBOURS)  # (T, K)
         # `index_select` takes rows in half the time of an index, and its gradient in a tenth of `embedding`'s.
         neighbours = around.index_select(0, near.flatten()).view(-1, near.shape[1] * around.shape[1])  # (T, K H)
-        seen = units + whole.index_select(0, row.segments.owner) + self.near(neighbours)  # (T, H)
+        seen = units + row.segments.spread(whole) + self.near(neighbours)  # (T, H)
         scores: Tensor = self.score(self.activation(seen)).squeeze(-1)  # (T,)
         return scores
 

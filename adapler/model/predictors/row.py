@@ -48,12 +48,14 @@ class PackedRow:
 
     def select(self, kept: Tensor, segments: Segments) -> PackedRow:
         """The row of the tokens at `kept`, (n,) long, which lie in `segments`; it knows the same neighbours."""
-        row = PackedRow(segments, self.place[kept], None if self.presence is None else self.presence[kept])
+        presence = None if self.presence is None else self.presence.index_select(0, kept)
+        row = PackedRow(segments, self.place.index_select(0, kept), presence)
         if self._found:
             left = kept.shape[0]
             number = kept.new_full((self.place.shape[0] + 1,), left)  # of each token in the new row; of none: n
             number.index_copy_(0, kept, torch.arange(left, device=kept.device))
-            row._found.update((distances, number[found[kept]]) for distances, found in self._found.items())
+            for distances, found in self._found.items():
+                row._found[distances] = number.take(found.index_select(0, kept))  # (n, K)
         return row
 
     def weighted(self, values: Tensor) -> Tensor:
@@ -112,8 +114,7 @@ class Means:
         self._total = like.new_zeros(segments.lengths.shape[0], like.shape[1], dtype=exact)  # (B, W)
         self._owners = iter(pieces(segments.owner))
         self._presences = None if row.presence is None else iter(pieces(row.presence))
-        count = segments.lengths if row.presence is None else segment_sum(row.presence, segments)
-        self._count = count.to(exact)  # (B,)
+        self._count = segments.lengths if row.presence is None else segment_sum(row.presence, segments)  # (B,)
 
     def add(self, values: Tensor) -> None:
         """Take the next of the `pieces` of the values, (t, W)."""

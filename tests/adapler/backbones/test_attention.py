@@ -262,8 +262,6 @@ def test_segments_by_hand() -> None:
     assert segments.first.tolist() == [0, 2, 3]
     assert segments.owner.tolist() == [0, 0, 1, 2, 2, 2]
     assert segments.mask.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
-    keep = torch.tensor([True, False, True, True, False, True])
-    assert segments.select(keep).sizes == [1, 1, 2]
 
 
 def test_padding_by_hand() -> None:

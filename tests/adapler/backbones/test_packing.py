@@ -24,12 +24,19 @@ def test_longest_first_by_hand() -> None:
     assert moved.tolist() == [1, 2, 3, 6, 7, 8, 4, 5, 0]
 
 
-def test_select_takes_positions_or_a_mask() -> None:
+def test_what_is_left_when_some_tokens_stay() -> None:
     segments = Segments(torch.tensor([2, 1, 3]), bound=9)
     left = segments.select(torch.tensor([0, 2, 3, 5]))
     assert left.sizes == [1, 1, 2] and left.owner.tolist() == [0, 1, 2, 2] and left.bound == 9
-    mask = torch.tensor([True, False, True, True, False, True])
-    assert segments.select(mask).sizes == left.sizes
+    alone = Segments(torch.tensor([4]), bound=9).select(torch.tensor([0, 3]))
+    assert alone.sizes == [2] and alone.owner.tolist() == [0, 0] and alone.bound == 9
+    assert alone.first.tolist() == [0] and left.first.tolist() == [0, 1, 2]
+
+
+def test_what_a_sequence_has_for_each_of_its_tokens() -> None:
+    values = torch.tensor([[1.0], [2.0], [3.0]])
+    assert Segments(torch.tensor([2, 1, 3])).spread(values)[:, 0].tolist() == [1, 1, 2, 3, 3, 3]
+    assert (torch.zeros(4, 1) + Segments(torch.tensor([4])).spread(values[:1])).tolist() == [[1.0]] * 4
 
 
 def test_a_wider_padded_form() -> None:
