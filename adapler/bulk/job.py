@@ -21,7 +21,8 @@ class Job:
         format: of the output: jsonl, csv, parquet, or screen.
         columns: what is written of each row.
         keep: columns of the input that are copied.
-        types: of columns of a Parquet file, their Arrow types; "id" stands for the id column, whatever its name.
+        types: of the kept columns of a Parquet file, their Arrow types.
+        id_type: of the id column, whatever its name, the same.
         numbered: whether the rows have ids (on the screen).
     """
 
@@ -35,6 +36,7 @@ class Job:
     columns: tuple[str, ...]
     keep: tuple[str, ...] = ()
     types: dict[str, str] = field(default_factory=dict)
+    id_type: str = "string"
     numbered: bool = True
 
 

@@ -128,9 +128,8 @@ class Writer:
 
         types = {"row": "int64", "error": "string", **_RESULTS}
         types |= dict.fromkeys(map(_probability, self.labels), "double")
-        for name, column in {"id": "id", **self.kept}.items():
-            own = self.job.types.get(name, "string")
-            types[column] = own if own in _NUMBERS else "string"
+        own = {"id": self.job.id_type, **{column: self.job.types.get(name) for name, column in self.kept.items()}}
+        types |= {column: kind if kind in _NUMBERS else "string" for column, kind in own.items()}
         lists = {"list<int32>": pa.list_(pa.int32()), "list<string>": pa.list_(pa.string())}
         return pa.schema(
             [(name, lists.get(types[name]) or pa.type_for_alias(types[name])) for name in self._flat_names()]

@@ -85,8 +85,7 @@ def predict_file(settings: PredictSettings) -> Totals:
 
 def _job(settings: PredictSettings, source: TextSource | None) -> Job:
     output, keep = settings.writing.output, settings.files.keep
-    types = {} if source is None else dict(source.types)
-    types["id"] = types.get(settings.files.id_column or "id", "string")
+    types = {} if source is None else source.types
     return Job(
         model=settings.model,
         removal=settings.removal,
@@ -102,7 +101,8 @@ def _job(settings: PredictSettings, source: TextSource | None) -> Job:
         format="screen" if output is None else output.suffix.lower().removeprefix("."),
         columns=SCREEN_COLUMNS if output is None else settings.writing.output_columns,
         keep=keep,
-        types={name: kind for name, kind in types.items() if name in ("id", *keep)},
+        types={name: kind for name, kind in types.items() if name in keep},
+        id_type=types.get(settings.files.id_column or "id", "string"),
         numbered=source is not None,
     )
 

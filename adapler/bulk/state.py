@@ -37,6 +37,7 @@ def state_of(job: Job, hello: Hello, settings: PredictSettings) -> dict[str, Any
         "keep": list(files.keep),
         "columns": {"text": files.text_column, "pair": files.pair_column, "id": files.id_column},
         "types": job.types,
+        "id_type": job.id_type,
         "shard_rows": settings.work.shard_rows,
         "shard_characters": SHARD_CHARACTERS,
         "versions": {name: version(name) for name in ("adapler", "torch", "transformers", "tokenizers", "pyarrow")},

@@ -60,6 +60,14 @@ def test_columns_of_parquet_keep_their_types(predict: Callable[..., Path], tmp_p
     assert table["input_score"].to_pylist() == [0.5, None] and table["when"].to_pylist() == ["x", "y"]
 
 
+def test_the_column_id_can_be_kept_beside_another_id(predict: Callable[..., Path], tmp_path: Path) -> None:
+    source = tmp_path / "i.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "key": pa.array([7, 8]), "text": ["a film", "fun"]}), source)
+    table = pq.read_table(predict(source, "o.parquet", "--id-column", "key", "--keep", "id"))
+    assert table["id"].to_pylist() == [7, 8] and table["input_id"].to_pylist() == ["a", "b"]
+    assert pq.read_table(predict(source, "p.parquet", "--keep", "id"))["input_id"].to_pylist() == ["a", "b"]
+
+
 def test_the_side_file_has_the_bad_rows(predict: Callable[..., Path], texts: Path, tmp_path: Path) -> None:
     predict(texts, "o.csv")
     bad = [json.loads(line) for line in (tmp_path / "o.errors.jsonl").read_text().splitlines()]
