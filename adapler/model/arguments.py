@@ -46,6 +46,7 @@ def check_arguments(
     input_ids: Tensor | None,
     attention_mask: Tensor | None,
     *,
+    token_type_ids: Tensor | None,
     removal: str,
     threshold_scale: float,
 ) -> tuple[Tensor, Tensor]:
@@ -60,13 +61,15 @@ def check_arguments(
         raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
     if not (is_number(threshold_scale) and threshold_scale >= 0):
         raise ArgumentError(f"threshold_scale: {threshold_scale!r} is not a number of at least 0")
-    if input_ids.dim() != 2:
-        raise ArgumentError(f"input_ids: shape {tuple(input_ids.shape)} is not (batch, length)")
+    if input_ids.dim() != 2 or not input_ids.numel():
+        raise ArgumentError(f"input_ids: shape {tuple(input_ids.shape)} is not (batch, length), each at least 1")
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    if mask.shape != input_ids.shape:
-        raise ArgumentError(
-            f"attention_mask: shape {tuple(mask.shape)} is not that of input_ids, {tuple(input_ids.shape)}"
-        )
+    # Tokens are picked by their place in the batch: of another shape they would get the types of others.
+    for name, values in (("attention_mask", mask), ("token_type_ids", token_type_ids)):
+        if values is not None and values.shape != input_ids.shape:
+            raise ArgumentError(
+                f"{name}: shape {tuple(values.shape)} is not that of input_ids, {tuple(input_ids.shape)}"
+            )
     implementation = families.family_of(backbone.config).implementation
     if backbone.config._attn_implementation != implementation:
         raise ArgumentError(

@@ -262,7 +262,12 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         )
         removal = ("soft" if self.training else "hard") if removal is None else removal
         input_ids, mask = check_arguments(
-            self.backbone, input_ids, attention_mask, removal=removal, threshold_scale=threshold_scale
+            self.backbone,
+            input_ids,
+            attention_mask,
+            token_type_ids=token_type_ids,
+            removal=removal,
+            threshold_scale=threshold_scale,
         )
         if fate is not None and (removal != "hard" or fate.shape != input_ids.shape):
             found = f"shape {tuple(fate.shape)}, removal {removal!r}"

@@ -101,6 +101,11 @@ def test_tuples_on_request() -> None:
         ({"output_attentions": True}, "^output_attentions: AdapLeR does not support it"),
         ({"output_hidden_states": True}, "^output_hidden_states: AdapLeR does not support it"),
         ({"input_ids": None}, "^input_ids: missing$"),
+        (
+            {"input_ids": torch.ones(0, 6).long()},
+            r"^input_ids: shape \(0, 6\) is not \(batch, length\), each at least 1",
+        ),
+        ({"token_type_ids": torch.ones(2, 9).long()}, r"^token_type_ids: shape \(2, 9\) is not that of input_ids, "),
         ({"position_ids": torch.ones(3, 6).long()}, r"^position_ids: shape \(3, 6\) is not that of input_ids"),
         ({"position_ids": torch.full((1, 6), 40)}, "^position_ids: outside 0 to 39, the positions that the backbone"),
         ({"position_ids": torch.full((1, 6), -1)}, "^position_ids: outside 0 to 39"),
