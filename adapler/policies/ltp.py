@@ -9,7 +9,6 @@ Dimensions: B sequences, T tokens of a packed row, L layers.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 from adapler.policies.base import Fades, LayerView, Place, Policy, policy
 
 LOWEST = 1e-5  # of a threshold
@@ -36,7 +35,7 @@ class LtpOptions:
     def __post_init__(self) -> None:
         for name in ("theta_final", "temperature"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
+            if not is_number(value) or not value > 0:
                 raise ArgumentError(f"{name}: {value!r} is not a number above 0")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 from adapler.policies.base import Fades, LayerView, policy
 from adapler.policies.top_k import TopK
 
@@ -33,13 +33,14 @@ class PowerOptions:
     """tokens of the longest text in the search"""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.longest, int) or self.longest < 1:
+        if not is_number(self.longest, whole=True) or self.longest < 1:
             raise ArgumentError(f"longest: {self.longest!r} is not a whole number of at least 1")
         if self.lengths is None:
             return
-        object.__setattr__(self, "lengths", tuple(self.lengths))  # a list, where it was read from JSON
-        if not all(isinstance(k, int) and k >= 1 for k in self.lengths):
-            raise ArgumentError(f"lengths: {list(self.lengths)} are not whole numbers of at least 1")
+        lengths = self.lengths if isinstance(self.lengths, tuple | list) else ()
+        if not lengths or not all(is_number(k, whole=True) and k >= 1 for k in lengths):
+            raise ArgumentError(f"lengths: {self.lengths!r} is not a list of whole numbers of at least 1")
+        object.__setattr__(self, "lengths", tuple(lengths))  # a list, where it was read from JSON
         if list(self.lengths) != sorted(self.lengths, reverse=True):
             raise ArgumentError(f"lengths: {list(self.lengths)} grow")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.packing import Segments, to_padded
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 from adapler.policies.base import LayerView, Place, Policy, policy
 
 USUAL_KEEP = 0.7
@@ -26,7 +26,7 @@ class KeepOptions:
     """share of the tokens present that stays in each layer, above 0 and at most 1; [CLS] is one of them"""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.keep, int | float) or not 0 < self.keep <= 1:
+        if not is_number(self.keep) or not 0 < self.keep <= 1:
             raise ArgumentError(f"keep: {self.keep!r} is not above 0 and at most 1")
 
 
@@ -88,6 +88,11 @@ class RandomOptions(KeepOptions):
 
     seed: int = 0
     """another number drops other tokens"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not is_number(self.seed, whole=True):
+            raise ArgumentError(f"seed: {self.seed!r} is not a whole number")
 
 
 @policy("random_topk")

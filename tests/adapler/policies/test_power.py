@@ -63,7 +63,7 @@ def test_the_search_multiplies_by_rank_and_its_configuration_never_grows() -> No
 def test_options_that_cannot_be() -> None:
     with pytest.raises(ArgumentError, match=r"^lengths: \[3, 5, 5\] grow"):
         AdapLeRConfig(policy="power", policy_options={"lengths": [3, 5, 5]})
-    with pytest.raises(ArgumentError, match=r"^lengths: \[3, 0\] are not whole numbers of at least 1"):
+    with pytest.raises(ArgumentError, match=r"^lengths: \[3, 0\] is not a list of whole numbers of at least 1"):
         AdapLeRConfig(policy="power", policy_options={"lengths": [3, 0]})
     with pytest.raises(ArgumentError, match=r"^lengths: 2 numbers, the model has 3 layers"):
         tiny_policy("power", lengths=[3, 2])
