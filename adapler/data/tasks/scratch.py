@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import platform
 import shutil
 import uuid
 from functools import cache
@@ -28,7 +29,7 @@ def _folder(process: int) -> Path:
     above = Path(os.environ.get("ADAPLER_CACHE") or Path.home() / ".cache" / "adapler") / "rows"
     above.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(above)
-    folder = above / f"{process}-{uuid.uuid4().hex[:8]}"
+    folder = above / f"{process}@{platform.node()}-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
     atexit.register(_remove, folder, process)
     return folder
@@ -40,10 +41,11 @@ def _remove(folder: Path, process: int) -> None:
 
 
 def _clear_leftovers(above: Path) -> None:
-    """Remove what processes left that were killed."""
+    """Remove what processes of this machine left that were killed. Machines may share the folder, as in a cluster, and
+    of another one's processes it is not known whether they are alive. Older versions did not write the machine down."""
     for path in above.iterdir():
-        number = path.name.partition("-")[0]
-        if number.isdigit() and not _is_alive(int(number)):
+        number, _, machine = path.name.rpartition("-")[0].partition("@")
+        if machine in ("", platform.node()) and number.isdigit() and not _is_alive(int(number)):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -157,3 +157,18 @@ def test_nothing_stays(tmp_path: Path) -> None:
     assert killed.returncode == -9 and len(list((tmp_path / "rows").iterdir())) == 1
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     assert list((tmp_path / "rows").iterdir()) == []
+
+
+def test_files_of_another_machine_stay(small_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines of a cluster share a home directory, and a process of one is not to be seen on another."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr("platform.node", lambda: "node-1")
+    theirs = scratch._folder(ended.pid)
+    monkeypatch.setattr("platform.node", lambda: "node-2")
+    ours = scratch._folder(os.getpid())
+    assert theirs.is_dir() and ours.is_dir()
+    scratch._folder.cache_clear()
+    monkeypatch.setattr("platform.node", lambda: "node-1")
+    scratch._folder(os.getpid())
+    assert not theirs.exists() and ours.is_dir()
