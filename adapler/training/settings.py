@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from adapler.errors import ArgumentError
 from adapler.long_texts import Policy
@@ -21,11 +21,9 @@ from adapler.precision import Dtype
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
 POST_HOC_LEARNING_RATE = 3e-3
 
-Precision = Literal["auto", "float32", "bfloat16"]
 # A larger target is a typing error: on texts of 500 tokens all but [CLS] would have to go in the first layers.
 MOST_SPEEDUP = 100.0
 
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 Routing = Literal["exact", "local"]
 SlopeSchedule = Literal["epochs", "steps"]
 ReportTo = Literal["none", "tensorboard", "wandb"]
@@ -84,12 +82,12 @@ class OnDevice:
 class Execution(OnDevice):
     """How a command computes that trains, or reads gradients."""
 
-    precision: Precision = "auto"
+    precision: Dtype = "auto"
     """bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 where the machine has units for it"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices(self, precision=Precision)
+        check_choices(self, precision=Dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
