@@ -30,6 +30,7 @@ import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from adapler.errors import CommandParser, run_command
+from adapler.training.settings import check_numbers
 from tests.app.e2e.browser import (
     PATIENCE,
     AppPage,
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--questions", action="store_true", help="also: seconds to the answers of docs/how-to/app.md")
     parser.add_argument("--sessions", type=int, default=10, help="for memory; 0 skips them")
     args = parser.parse_args(argv)
+    check_numbers(args, ("repeats",), low=1)
+    check_numbers(args, ("interactions", "sessions"), low=0)
     if (executable := find_chromium()) is None:
         parser.error("no chromium on the path")
     query = f"?checkpoint={args.checkpoint}" if args.checkpoint else ""

@@ -24,7 +24,10 @@ from captum.attr import LayerActivation, LayerGradientXActivation
 
 from adapler.backbones.families import encoder_of, layers_of
 from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.files import replacing
 from adapler.model.batching import batches_by_length
+from adapler.outputs import check_output_file
+from adapler.training.settings import check_numbers
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
 from analysis.loading import DEFAULT_ADAPLER, default_data, load_corpus, load_models
@@ -101,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="write the numbers as JSON")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
+    check_numbers(args, ("documents", "max_length", "batch_tokens", "rounds", "threads"), low=1)
+    check_output_file(args.output)
     torch.set_num_threads(args.threads)
     model, reducer, tokenizer = load_models(None, args.adapler, device=args.device)
     model.eval()
@@ -155,7 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             {"methods": list(names), "side": side, "device": model.device.type, "seconds": values}
             for (names, side), values in seconds.items()
         ]
-        args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        with replacing(args.output) as partial:
+            partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"captum takes {total:.2f} times as long for all four (wanted: at least L/2 = {n_layers / 2:g})")
     print(f"largest difference between the two sides' scores: {worst:.1e}")
     return 0 if total >= n_layers / 2 and worst < 1e-5 else 1

@@ -25,8 +25,9 @@ from typing import Any
 
 import torch
 
-from adapler.errors import CommandParser, run_command
+from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.model.batching import batches_by_length
+from adapler.training.settings import check_numbers
 from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation import run as evaluation
@@ -102,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", type=int, nargs="+", metavar="N", help="measure peak memory instead")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    check_numbers(arguments, ("max_length", "limit", "repeats"), low=1)
+    if arguments.memory and min(arguments.memory) < 1:
+        raise ArgumentError(f"--memory: {min(arguments.memory)} is not at least 1")
     if arguments.peak:
         model, adapler, tokenizer = loading.load_models(None, None)
         evaluation.run_evaluation(

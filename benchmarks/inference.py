@@ -263,7 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     check(args)
     where = device(args.device)
-    tokenizer, task = load_tokenizer(args.model), load_task(args.data)
+    task = load_task(args.data)
+    tokenizer = load_tokenizer(args.model, words=task.is_split_into_words)
     if args.split not in task.dataset:
         raise ArgumentError(f"--split: {task.name} has no split {args.split!r}; it has {', '.join(task.dataset)}")
     pad = tokenizer.pad_token_id

@@ -25,10 +25,13 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.files import replacing
 from adapler.inference.predict import predict_rows
 from adapler.model.batching import batches_by_length
 from adapler.onnx.checking import run_graph
 from adapler.onnx.export import ONE, PACKED, export_onnx
+from adapler.outputs import check_output_file
+from adapler.training.settings import check_numbers
 
 BASE = "torch float32"
 
@@ -46,9 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args(argv)
+    check_numbers(args, ("rows", "batch_tokens", "repeats", "threads"), low=1)
+    check_output_file(args.output)
     torch.set_num_threads(args.threads)
     model = AdapLeRForSequenceClassification.from_pretrained(args.model)
-    tokenizer, task = load_tokenizer(args.model), load_task(args.task)
+    task = load_task(args.task)
+    tokenizer = load_tokenizer(args.model, words=task.is_split_into_words)
     if args.split not in task.dataset:
         raise ArgumentError(f"--split: {task.name} has no split {args.split!r}; it has {', '.join(task.dataset)}")
     rows = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=args.max_length)
@@ -103,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
     if args.output is not None:
         settings = {"texts": len(rows), "threads": args.threads, "threshold_scale": scale, "repeats": args.repeats}
-        args.output.write_text(json.dumps({**settings, "graphs": figures}, indent=2) + "\n", encoding="utf-8")
+        with replacing(args.output) as partial:
+            partial.write_text(json.dumps({**settings, "graphs": figures}, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -29,6 +29,9 @@ from typing import Any
 import psutil
 
 from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.files import replacing
+from adapler.outputs import check_output_file
+from adapler.training.settings import check_numbers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.texts.is_file():
         raise ArgumentError(f"--texts: {args.texts} is not a file")
+    for name, values in (("rows", args.rows), ("processes", args.processes)):
+        if min(values) < 1:
+            raise ArgumentError(f"--{name}: {min(values)} is not at least 1")
+    check_numbers(args, ("kills", "ray"), low=0)
+    check_output_file(args.output)
     found: list[dict[str, Any]] = []
     print(
         f"{'rows':>9} {'engine':>6} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'rss MB':>8}  bytes"
@@ -74,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found.append(row)
                 print_row(row)
                 if args.output is not None:
-                    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+                    with replacing(args.output) as partial:
+                        partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     bad = [row for row in found if not row["same_bytes_as_first"]]
     if bad:
         print(f"other bytes: {bad}", file=sys.stderr)

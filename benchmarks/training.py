@@ -48,7 +48,7 @@ from adapler.errors import CommandParser, run_command
 from adapler.outputs import check_output_file
 from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
-from adapler.training.settings import Objectives, Routing, Settings, TaskSettings
+from adapler.training.settings import Objectives, Routing, Settings, TaskSettings, check_numbers
 from adapler.training.stages.finetune import FinetuneTrainer, PackedFinetuneTrainer
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.trainer import AdapLeRTrainer
@@ -181,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help="write the numbers to this JSON file")
     args = parser.parse_args(argv)
+    check_numbers(args, ("rows", "batch_size", "rounds", "threads"), low=1)
     torch.set_num_threads(args.threads)
     check_output_file(args.output)
     if args.clock == "cpu" and torch.cuda.is_available():

@@ -15,7 +15,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.errors import run_command
-from benchmarks import attribution, inference, onnx_graphs, packed_attention, predict, realised, training
+from benchmarks import attribution, evaluation, inference, onnx_graphs, packed_attention, predict, realised, training
 from benchmarks.inference import Ceiling
 from benchmarks.realised import points, realised_figure
 
@@ -65,7 +65,15 @@ def test_what_it_cannot_do_is_one_line(tmp_path: Path) -> None:
         ),
         (inference.main, ["--rounds", "0"], "--rounds: 0 is not at least 1"),
         (inference.main, ["--threads", "0"], "--threads: 0 is not at least 1"),
+        (training.main, ["--rounds", "0"], "--rounds: 0 is not at least 1"),
+        (attribution.main, ["--rounds", "0"], "--rounds: 0 is not at least 1"),
+        (onnx_graphs.main, ["--repeats", "0"], "--repeats: 0 is not at least 1"),
+        (evaluation.main, ["--repeats", "0"], "--repeats: 0 is not at least 1"),
+        (evaluation.main, ["--memory", "50", "0"], "--memory: 0 is not at least 1"),
+        (predict.main, ["--texts", "data/eraser/sample/train.jsonl", "--rows", "0"], "--rows: 0 is not at least 1"),
         (inference.main, ["--output", "README.md/x.json"], "--output: "),
+        (attribution.main, ["--output", "README.md/x.json"], "--output: "),
+        (onnx_graphs.main, ["--output", "README.md/x.json"], "--output: "),
         (training.main, ["--output", "README.md/x.json"], "--output: "),
         (packed_attention.main, ["--output", "README.md/x.json"], "--output: "),
         (packed_attention.main, ["--device", "foo"], "--device: 'foo' is not one of"),

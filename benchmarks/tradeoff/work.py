@@ -195,7 +195,7 @@ def _share_classifier(job: Job, settings: Settings, children: Children, log: Pat
     if not (shared / "run.json").is_file():
         system = system_of(FINETUNED)
         recipe = read_system_recipe(settings.configs, job.task, system)
-        first = Job(job.task, system, job.seed, (None,), recipe, job.facts, job.folder, 0.0, False)
+        first = Job(job.task, system, job.seed, (None,), recipe, job.facts, job.folder, 0.0, job.source)
         if children.call(training_command(first, settings, budget=None), log=log):
             raise _Failed(f"{job.title}: {_last_line(log)} (see {log})")
     own = run_folder(job.folder, job.system) / FINETUNED
