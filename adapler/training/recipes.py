@@ -196,12 +196,10 @@ def _typed(value: Any, option: Option, *, where: str) -> Any:
     if value is None and option.default is None:
         return None
     kind = option.kind
-    if kind is float and (isinstance(value, int | float) and not isinstance(value, bool)):
-        return float(value)
-    if kind is float and isinstance(value, str):  # YAML takes 1e-3 for text; it wants 1.0e-3
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)
-        except ValueError:
+            return float(value)  # YAML takes 1e-3 for text; it wants 1.0e-3
+        except (ValueError, OverflowError):  # no number, or a whole one of hundreds of digits
             pass
     if option.choices and isinstance(value, bool):  # YAML takes yes and no for true and false
         value = "yes" if value else "no"
@@ -212,7 +210,7 @@ def _typed(value: Any, option: Option, *, where: str) -> Any:
     wanted = ", ".join(option.choices) or {
         bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"
     }[kind]  # fmt: skip
-    raise DataError(f"{where}: {option.name} is {value!r}, allowed: {wanted}")
+    raise DataError(f"{where}: {option.name} is {repr(value)[:80]}, allowed: {wanted}")
 
 
 def _group_of(hint: Any) -> tuple[type | None, bool]:

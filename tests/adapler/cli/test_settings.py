@@ -223,6 +223,7 @@ def test_a_recipe_gives_what_the_command_line_leaves_out(tmp_path: Path) -> None
         (("phi: 1e-3", "fi: 1e-3"), r"recipe.yaml:7: 'fi' is no setting of `adapler train`, which takes resume, .*phi"),
         (("phi: 1e-3", "phi: high"), r"recipe.yaml:7: phi is 'high', allowed: a number$"),
         (("phi: 1e-3", "phi: [1e-3]"), r"recipe.yaml:7: phi is \['1e-3'\], allowed: a number$"),
+        (("phi: 1e-3", f"phi: {10**400}"), r"recipe.yaml:7: phi is 10{79}, allowed: a number$"),
         (("phi: 1e-3", "epochs: 2.5"), r"recipe.yaml:7: epochs is 2.5, allowed: a whole number$"),
         (("phi: 1e-3", "epochs: true"), r"recipe.yaml:7: epochs is True, allowed: a whole number$"),
         (("true", "maybe"), r"recipe.yaml:9: freeze_backbone is 'maybe', allowed: true or false$"),

@@ -12,7 +12,7 @@ from adapler.errors import CheckpointError
 
 def test_prints_a_folder_with_verified_weights(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip(encoder.PACKAGE)
-    assert encoder.main() == 0
+    assert encoder.main([]) == 0
     folder = Path(capsys.readouterr().out.strip())
     assert (folder / "model.safetensors").is_file() and (folder / "config.json").is_file()
 
@@ -28,3 +28,9 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(encoder, "PACKAGE", "no_such_package")
     with pytest.raises(CheckpointError, match=r"adapler\[demo\]"):
         encoder.packaged_minilm()
+
+
+def test_other_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        encoder.main(["--output", "folder"])
+    assert capsys.readouterr().err.startswith("error: unrecognized arguments: --output folder")
