@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 from analysis.explanation.data import ExplanationData, MethodScores
 from analysis.figures.document import document_height, plot_document
 from analysis.figures.heatmap import heatmap_figure
@@ -38,6 +38,8 @@ def draw(
         raise ArgumentError("plot: this explanation has no methods")
     if layer is None:
         return heatmap_figure(_report(data, chosen), methods=[method.name for method in chosen], style=style)
+    if not is_number(layer, whole=True):
+        raise ArgumentError(f"layer: got {layer!r}, must be a whole number")
     for method in chosen:
         if method.layerwise and not 0 <= layer < len(method.scores):
             raise ArgumentError(f"layer: got {layer}, {method.name!r} has 0 to {len(method.scores) - 1}")

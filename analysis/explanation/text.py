@@ -51,7 +51,8 @@ class _Document:
 def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
     """(the text as a string or as words, the second text of a pair or "").
 
-    Raises ArgumentError for an empty text, and for anything but a string, a pair (text, query) or a list of words.
+    Raises ArgumentError for an empty text, for a list of texts, and for anything but a string, a pair (text, query) or
+    a list of words.
 
     >>> split_source("so dull .")
     ('so dull .', '')
@@ -79,6 +80,11 @@ def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
         raise ArgumentError("text: has no words")
     if blank := [index for index, word in enumerate(text) if not word.strip()]:
         raise ArgumentError(f"text: word {blank[0]} is empty or white space")
+    if all(len(word.split()) > 1 for word in text):  # texts, which would be read as one text of that many words
+        raise ArgumentError(
+            f"text: a list is one text, word by word, and every word of this one holds white space ({text[0][:40]!r}); "
+            "give one text, as a string"
+        )
     return tuple(text), query
 
 

@@ -151,6 +151,8 @@ def test_a_long_text_is_drawn_as_an_excerpt(reducer: Any, tiny_tokenizer: Any) -
 def test_layers_and_methods_that_are_not_there(e: Explanation) -> None:
     with pytest.raises(ArgumentError, match="layer: got 3, 'cp' has 0 to 2"):
         e.plot(layer=3)
+    with pytest.raises(ArgumentError, match="layer: got 1.0, must be a whole number"):
+        e.plot(layer=1.0)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="methods: 'lime' is not in this explanation, which has cp, saliency"):
         e.plot(methods="lime")
 

@@ -93,6 +93,12 @@ def test_without_a_tokenizer_tokens_are_words() -> None:
         read_text(("so dull", "why ?"), None, max_length=512)
 
 
+def test_a_list_of_texts_is_not_one_text() -> None:
+    with pytest.raises(ArgumentError, match="^text: a list is one text, word by word, and .*'so dull'.*as a string$"):
+        explain(["so dull", "a fine film"])
+    assert read_text(["New York", "dull"], None, max_length=512).words == ("New York", "dull")
+
+
 def test_what_cannot_be_read(tiny_tokenizer: Any) -> None:
     with pytest.raises(ArgumentError, match="gives no wordpiece"):
         read_text("\u200b\x07", tiny_tokenizer, max_length=8)
