@@ -229,9 +229,11 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(given)}: only one of them can be asked for")
     for name, value in given.items():
-        if not (is_number(value) and (value >= 0 if name == "max_drop" else value > 0)):
-            least = "of at least 0" if name == "max_drop" else "above 0"
-            raise ArgumentError(f"{name}: {value!r} is not a number {least}")
+        if name == "max_drop":  # scores go from 0 to 1, and 5 would allow any loss
+            if not (is_number(value) and 0 <= value <= 1):
+                raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
+        elif not (is_number(value) and value > 0):
+            raise ArgumentError(f"{name}: {value!r} is not a number above 0")
         return name, value
     return None
 

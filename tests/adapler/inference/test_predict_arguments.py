@@ -70,7 +70,7 @@ def test_another_models_tokenizer(how: dict[str, Any], tiny_tokenizer: Any) -> N
         *(("max_length", value, "not between 3 and the model's 40") for value in ("7", 7.5)),
         *(("stride", value, "must be at least 0, and long_documents windows") for value in ("2", 2.5, -1)),
         *((name, "2", "not a number above 0") for name in ("speedup", "milliseconds")),
-        ("max_drop", "0.1", "not a number of at least 0"),
+        ("max_drop", "0.1", r"not a number from 0 to 1 \(a drop of one point is 0.01\)"),
     ],
 )
 def test_options_that_are_no_numbers(name: str, value: Any, allowed: str, tiny_tokenizer: Any) -> None:
