@@ -134,13 +134,14 @@ def evaluate_rows(
 
 
 def evaluation_table(result: dict[str, Any]) -> str:
-    """The result of evaluate_rows as text."""
+    """The result of evaluate_rows as text. A score that is itself an agreement stands there once."""
     metric = result["metric"]
     asked = any(_asked(row) for row in result["hard"])
+    beside = metric != "agreement"
     lines = [
         f"{'removal':<12}{'scale':>7}{metric:>11}{'asked for' if asked else '':>10}"
-        f"{'speedup':>10}{'agreement':>11}  mean tokens entering each layer",
-        f"{'none':<12}{'':>7}{result['none']['score']:>11.4f}{'':>10}{'1.00x':>10}{'':>11}",
+        f"{'speedup':>10}{'  agreement' if beside else ''}  mean tokens entering each layer",
+        f"{'none':<12}{'':>7}{result['none']['score']:>11.4f}{'':>10}{'1.00x':>10}",
     ]
     if not asked:
         lines = [line[:30] + line[40:] for line in lines]
@@ -150,7 +151,8 @@ def evaluation_table(result: dict[str, Any]) -> str:
             f"{'hard':<12}{row['threshold_scale']:>7.4g}{row['score']:>11.4f}"
             + (f"{_asked(row):>10}" if asked else "")
             + f"{row['speedup']:>9.2f}x"
-            f"{row['agreement']:>11.3f}  {row['lengths_in']:.0f} -> {lengths}"
+            + (f"{row['agreement']:>11.3f}" if beside else "")
+            + f"  {row['lengths_in']:.0f} -> {lengths}"
         )
     executed = ", ".join(f"{row['speedup_executed']:.2f}x" for row in result["hard"])
     lines.append(

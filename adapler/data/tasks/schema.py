@@ -222,12 +222,14 @@ def add_validation(
             raise ArgumentError(f"--validation-share: {where} has a validation split of its own")
         return []
     how = HoldOut() if how is None else how
-    held = hold_out(labels_of(splits["train"]), how)
+    labels = labels_of(splits["train"])
+    held = hold_out(labels, how)
     if not held.any():
         raise DataError(f"{where}: too few rows ({len(held)}) to hold out a validation split, give one")
     splits["train"], splits["validation"] = split_rows(splits["train"], held)
     why = "" if missing is None else f" (no {missing})"
-    return [f"validation: {held.sum()} of the {len(held)} rows of train, stratified, seed {how.seed}{why}"]
+    drawn = "at random" if NO_LABEL in labels[:1] else "stratified"
+    return [f"validation: {held.sum()} of the {len(held)} rows of train, {drawn}, seed {how.seed}{why}"]
 
 
 def _checksum(splits: Mapping[str, Dataset]) -> str:

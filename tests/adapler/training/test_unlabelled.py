@@ -49,6 +49,10 @@ def test_a_run_on_texts_alone(
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "no test split" in said and "validation agreement 1.0000" in said and "accuracy" not in said
+    assert "6 of the 24 rows of train, at random" in said, "no label's share can be kept"
+    assert [line.split() for line in said.splitlines() if line.startswith("removal ")] == [
+        ["removal", "scale", "agreement", "speedup", *"mean tokens entering each layer".split()]
+    ], "one column of agreement"
     folder = tmp_path / "run" / "phi-0.1-post-hoc"
     record = json.loads((folder / "run.json").read_text())
     assert record["metric"] == "agreement" and record["reference_score"] == 1.0
