@@ -59,6 +59,14 @@ EXAMPLE = (
 ADDRESS = ("view", "checkpoint", "dtype", "source", "corpus", "split", "document", "part", "scale", "show", "units",
            "methods", "differs", "scale2", "checkpoint2", "document2", "text", "query", "talk")  # fmt: skip
 NAMED = ("checkpoint", "corpus", "split", "document")  # what a server may not have
+FIXED = {
+    "view": (*VIEWS, OWN_VIEW),
+    "dtype": FORMATS,
+    "source": SOURCES,
+    "show": SHOWS,
+    "units": UNITS,
+    "differs": DIFFERENCES,
+}  # menus that are the same on every server
 
 
 def begin(methods: Mapping[str, str]) -> None:
@@ -83,6 +91,7 @@ def begin(methods: Mapping[str, str]) -> None:
         state.methods = chosen[:MAX_METHODS]
     known = {*methods, *methods.values()}
     state.lost += [_asked("method", name) for name in (*named, *asked.get("methods", ())) if name not in known]
+    state.lost += [_asked(key, one[key]) for key, options in FIXED.items() if key in one and one[key] not in options]
     for key in ("scale", "scale2"):
         if key in one and not _is_scale(one[key]):
             state.lost.append(_asked("threshold scale", one[key]))
@@ -130,7 +139,8 @@ def lost() -> list[str]:
     Call it where the menus of the sidebar are drawn.
     """
     state = st.session_state
-    shown = tuple(state.get(key) for key in ("view", "source", "scale", *NAMED))
+    file = getattr(state.get("upload"), "file_id", None)
+    shown = (file, *(state.get(key) for key in ("view", "source", "scale", "text", "query", *NAMED)))
     if state.setdefault("opened", shown) != shown:
         state.lost = []
     return list(state.lost)
@@ -155,7 +165,7 @@ def link_parameters(titles: Mapping[str, str], *, view: str) -> dict[str, Any]:
             parameters[key] = value if not isinstance(value, bool) else "true"
     parameters["methods"] = [titles[name] for name in chosen_methods()]
     for key in ("text", "query"):
-        if not fits_address(key):
+        if not fits_address(key) or state.get("upload") is not None:  # a file is shown, and not the text beside it
             parameters.pop(key, None)
     if layer := st.query_params.get("layer"):
         parameters["layer"] = layer

@@ -48,6 +48,13 @@ def test_a_scale_of_nothing_dropped_is_in_the_link(session: Any) -> None:
     assert state.link_parameters(defaultdict(str), view="Budget")["scale"] == 0
 
 
+def test_a_link_beside_a_file_has_no_text_that_is_not_shown(session: Any) -> None:
+    session().update(source=state.OWN_TEXT, text="typed before", query="and asked", upload=None)
+    assert state.link_parameters(defaultdict(str), view="Budget").keys() >= {"text", "query"}
+    st.session_state.upload = object()
+    assert not state.link_parameters(defaultdict(str), view="Budget").keys() & {"text", "query"}
+
+
 def test_addresses_of_earlier_versions_are_understood(session: Any) -> None:
     assert session(view="Your text").source == state.OWN_TEXT
     assert session(text="<b>dull</b>").source == state.OWN_TEXT
@@ -64,8 +71,14 @@ def test_what_is_not_here_is_said(session: Any) -> None:
     assert state.lost() == ["method magic", "checkpoint bert-large", "a corpus of another name"]
     began.document = "y.txt"
     assert state.lost() == [], "something else has been chosen since"
+    session(view="Nope", dtype="float8", source="foo", show=state.NUMBERS, units="Bar", differs=state.BY_TEXT)
+    assert state.lost() == ["view Nope", "dtype float8", "source foo", "units Bar"]
     session(text="short", long="1")
     assert state.lost() == ["a text that was too long for an address"]
+    began = session(source=state.OWN_TEXT, long="1")
+    assert state.lost() == ["a text that was too long for an address"]
+    began.text = "typed since"
+    assert state.lost() == [], "another text has been written since"
 
 
 @pytest.mark.parametrize(("asked", "said"), [("3", "3"), ("-1", "-1"), ("nan", "nan"), ("2", None), ("0", None)])
