@@ -21,7 +21,7 @@ ADAPLER = "adapler"  # the policy that all others stand beside
 TOKENS = "tokens"
 SPECIAL = -1  # the word index of a token that the tokenizer added
 FEW_WORDS = 5  # a shorter text says too little
-MANY_PIECES = 1.7  # wordpieces a word; English reviews have up to 1.2, French 1.8 with an English vocabulary
+MANY_PIECES = 1.7  # wordpieces a word, punctuation not counted; English reviews have up to 1.3, German some 2.2
 QUERY = -2  # that of the query's first word; the second is -3, and so on
 
 
@@ -212,15 +212,21 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     """What makes the verdict on this text doubtful: unknown tokens, very few words, or a tokenizer made for another
     language; empty where nothing does. `trace` has tokens, not whole words."""
     content = trace.words >= 0
-    words, pieces, unknown = len(np.unique(trace.words[content])), int(content.sum()), int(trace.unknown.sum())
+    # a mark behind a word is a wordpiece in every language
+    spelled = content & np.array([any(map(str.isalnum, surface)) for surface in trace.surfaces])  # (n,)
+    words, unknown = len(np.unique(trace.words[content])), int(trace.unknown.sum())
+    pieces = float(spelled.sum()) / max(1, len(np.unique(trace.words[spelled])))  # a word
     notes = []
     if unknown:
         name = trace.pieces[int(trace.unknown.argmax())]
         notes.append(f"{unknown} of {len(trace)} tokens unknown: the model reads {name} in their place")
-    if 0 < words < FEW_WORDS and pieces <= MANY_PIECES * words:
+    if pieces > MANY_PIECES:
+        notes.append(
+            f"{pieces:.1f} wordpieces a word, punctuation not counted: probably a language that this model was not "
+            "made for"
+        )
+    elif 0 < words < FEW_WORDS:
         notes.append(f"very short: {words} {'word' if words == 1 else 'words'}; the verdict may mean little")
-    elif words and pieces > MANY_PIECES * words:
-        notes.append(f"{pieces / words:.1f} wordpieces a word: probably a language that this model was not made for")
     return tuple(notes)
 
 

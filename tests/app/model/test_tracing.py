@@ -203,7 +203,10 @@ def test_a_query_is_shown_as_it_is_written(app_model: Any, tiny_tokenizer: Any) 
         ("good", ("very short: 1 word; the verdict may mean little",)),
         ("the film is Ünknown to me", ("3 of 8 tokens unknown: the model reads [UNK] in their place",)),
         ("good,bad good,bad good,bad good,bad good,bad",
-         ("3.0 wordpieces a word: probably a language that this model was not made for",)),
+         ("2.0 wordpieces a word, punctuation not counted: probably a language that this model was not made for",)),
+        ("the film, the plot, the ending, the actor,", ()),
+        ("good,,,", ("very short: 1 word; the verdict may mean little",)),
+        (",,, ,", ("very short: 2 words; the verdict may mean little",)),
     ],
 )  # fmt: skip
 def test_doubtful_texts_are_told(app_model: Any, tiny_tokenizer: Any, text: str, notes: tuple[str, ...]) -> None:
