@@ -162,7 +162,8 @@ elif view == state.BUDGET:
 elif view == state.TAKE_AWAY:
     take_away.show(checkpoint, document, trace, scale=scale, name=name)
 elif view == state.HOW:
-    how.show(trace, scale=scale, policy=checkpoint.model.config.policy)
+    config = checkpoint.model.config
+    how.show(trace, scale=scale, policy=config.policy, predictor=config.predictor)
 else:
     # a word of one's own text is looked for in the first corpus
     title = next(iter(corpora), None) if own else corpus_name

@@ -24,7 +24,7 @@ def verdict(trace: Trace, gold: str | None, *, known: Sequence[str] = ()) -> str
             f"{escape(trace.label)} {percent(float(trace.probabilities.max()))}",
             _judged(trace, gold, known),
         ),
-        (term("FLOPs", "Compute"), cheaper(trace.speedup), _flops(trace.flops, trace.plain_flops)),
+        (term("FLOPs", "Compute"), cheaper(trace.speedup), flops(trace.flops, trace.plain_flops)),
         (term("token", "Tokens"), f"{trace.lengths[-1]} of {len(trace)} tokens", "reach the last layer"),
         (
             term("removal", "Without removal"),
@@ -116,11 +116,12 @@ def timing(measured: Timing | None) -> str:
 
 def _range(milliseconds: Sequence[float]) -> str:
     low, high = min(milliseconds), max(milliseconds)
-    return f"{_short(median(milliseconds))} ms ({_short(low)} to {_short(high)})"
+    return f"{short(median(milliseconds))} ms ({short(low)} to {short(high)})"
 
 
-def _short(milliseconds: float) -> str:
-    return f"{milliseconds:.0f}" if milliseconds >= 10 else f"{milliseconds:.1f}"
+def short(milliseconds: float) -> str:
+    """As many digits as tell 12 from 13, 1.2 from 1.3, 0.12 from 0.13."""
+    return f"{milliseconds:.{0 if milliseconds >= 10 else 1 if milliseconds >= 1 else 2}f}"
 
 
 def _judged(trace: Trace, gold: str | None, known: Sequence[str]) -> str:
@@ -135,16 +136,17 @@ def _judged(trace: Trace, gold: str | None, known: Sequence[str]) -> str:
     return f"gold label {escape(gold)}{meant}: {'right' if name == trace.label else 'wrong'}"
 
 
-def _flops_of(flops: float) -> str:
-    unit, size = _unit(flops)
-    return f"{flops / size:.2f} {unit}FLOPs"
+def _flops_of(count: float) -> str:
+    name, size = unit(count)
+    return f"{count / size:.2f} {name}FLOPs"
 
 
-def _unit(flops: float) -> tuple[str, float]:
-    return next(((u, s) for u, s in (("G", 1e9), ("M", 1e6)) if flops >= s), ("k", 1e3))
+def unit(count: float) -> tuple[str, float]:
+    """The letter that stands before FLOPs, and how many one of them is."""
+    return next(((name, size) for name, size in (("G", 1e9), ("M", 1e6)) if count >= size), ("k", 1e3))
 
 
-def _flops(flops: float, plain: float) -> str:
+def flops(removal: float, plain: float) -> str:
     """Both counts in the unit that suits the larger."""
-    unit, size = _unit(plain)
-    return f"{flops / size:.2f} instead of {plain / size:.2f} {unit}FLOPs"
+    name, size = unit(plain)
+    return f"{removal / size:.2f} instead of {plain / size:.2f} {name}FLOPs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.markup import strip
+from app.markup import cards, strip
 from app.markup.terms import TERMS
 from app.model.tracing import ADAPLER, Trace
 from app.panels import common
@@ -54,8 +54,21 @@ def paper() -> str:
     return f"[{TITLE}]({PAPER}), Modarressi, Mohebbi and Pilehvar, ACL 2022"
 
 
-def show(trace: Trace, *, scale: float, policy: str = ADAPLER) -> None:
-    """trace: of tokens; policy: what drops them in this checkpoint."""
+def _predictor(name: str) -> tuple[str, str]:
+    """What a checkpoint's predictor adds to the paper's equation, and who reads what, in words."""
+    alone = (
+        "A Contribution Predictor, two small matrices, reads the state $h_i$ of each of the $n$ tokens that are left."
+    )
+    if name == "contextual":
+        return "+ r_i", (
+            f"{alone} This checkpoint's is not the paper's: $r_i$ is what it adds of the text around the token, the "
+            "mean of the tokens that are left and the two neighbours on either side. The paper's has no $r_i$."
+        )
+    return "", alone if name == "mlp" else f"{alone} This checkpoint's predictor is another one, `{name}`."
+
+
+def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = "mlp") -> None:
+    """trace: of tokens; policy: what drops them in this checkpoint; predictor: what scores them, if it is AdapLeR's."""
     if policy != ADAPLER:
         st.info(
             f"This checkpoint drops tokens by another policy, `{policy}`: the numbers of sections 2 and 3 are its own "
@@ -70,12 +83,10 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER) -> None:
     layer = 0 if token is None else int(trace.depth[token])
     n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
     st.header("1. Every token gets a score")
-    st.latex(r"s_i = W_2\,\mathrm{act}(W_1 h_i + b_1) + b_2")  # one under the other: both fit on a phone
+    around, reads = _predictor(predictor if policy == ADAPLER else "mlp")
+    st.latex(rf"s_i = W_2\,\mathrm{{act}}(W_1 h_i {around} + b_1) + b_2")  # one under the other: both fit on a phone
     st.latex(r"S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
-    st.markdown(
-        f"A Contribution Predictor, two small matrices, reads the state $h_i$ of each of the $n$ tokens that are left. "
-        f"At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$."
-    )
+    st.markdown(f"{reads} At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$.")
     st.header("2. Tokens below the threshold are dropped")
     st.latex(r"\delta = c\,\frac{\eta}{n}")
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
@@ -95,6 +106,7 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER) -> None:
             "[CLS] is never dropped, as the classifier reads its last state."
         )
     st.header("3. Fewer tokens, less to compute")
+    unit, size = cards.unit(trace.layer_flops.max())
     table = pd.DataFrame(
         {
             "layer": range(trace.layers),
@@ -102,19 +114,17 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER) -> None:
             "threshold": trace.thresholds,
             "times 1/n": trace.thresholds * trace.present,
             "tokens that enter": trace.lengths,
-            "MFLOPs": trace.layer_flops / 1e6,
+            f"{unit}FLOPs": trace.layer_flops / size,
         }
     )
     columns = {
         "threshold": st.column_config.NumberColumn(format="%.5f"),
         "times 1/n": st.column_config.NumberColumn(format="%.2f"),
-        "MFLOPs": st.column_config.NumberColumn(format="%.0f"),
+        f"{unit}FLOPs": st.column_config.NumberColumn(format="%.2f"),
     }
     st.dataframe(table, hide_index=True, column_config=columns, height="content")
-    st.markdown(
-        rf"In all ${trace.plain_flops / 1e9:.2f}$ GFLOPs without removal, ${trace.flops / 1e9:.2f}$ with it: "
-        rf"${trace.speedup:.2f}$ times fewer."
-    )
+    ratio = f"${trace.speedup:.2f}$ times fewer" if trace.speedup >= 1 else f"${1 / trace.speedup:.2f}$ times as many"
+    st.markdown(f"In all {cards.flops(trace.flops, trace.plain_flops)}: {ratio}.")
     st.header("The words of this page")
     # not a data frame, which cuts a sentence that is wider than its column
     st.markdown("\n".join(f"- **{common.literal(word)}**: {common.literal(said)}" for word, said in TERMS.items()))

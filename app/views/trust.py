@@ -83,7 +83,7 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
     point, measured = curve.at(scale), curve.calibration
     if point is None or measured is None:
         return ""
-    whose = f"on {measured.examples} documents, {measured.split}"
+    whose = f"on {measured.examples} documents, {measured.split}{curve.dtype()}"
     sign, below = (100, "below") if point.drop >= 0 else (-100, "above")
     low, high = sorted(sign * end for end in point.drop_interval)  # in points, as the drop itself
     rows = (
@@ -96,8 +96,9 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
         (term("FLOPs", "Speedup"), f"{point.speedup:.2f}x", f"fewer FLOPs, {_between(point.speedup_interval, 2)}"),
         (
             "Time of a text",
-            f"{point.milliseconds:.0f} ms",
-            f"in batches, {measured.none.milliseconds:.0f} ms without removal, on the machine that measured it",
+            f"{cards.short(point.milliseconds)} ms",
+            f"in batches, {cards.short(measured.none.milliseconds)} ms without removal, on the machine that measured "
+            "it",
         ),
     )
     return cards.facts(rows)

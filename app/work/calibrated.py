@@ -29,7 +29,12 @@ class Curve:
     def measured(self) -> str:
         """On what, in words."""
         one = self.calibration
-        return "" if one is None else f"{one.task}, {one.split}, {one.examples} documents (calibration)"
+        return "" if one is None else f"{one.task}, {one.split}, {one.examples} documents{self.dtype()} (calibration)"
+
+    def dtype(self) -> str:
+        """The number format of the measurement, which the page's model need not have: ", bfloat16"; "" for float32."""
+        dtype = "float32" if self.calibration is None else self.calibration.machine.dtype
+        return "" if dtype == "float32" else f", {dtype}"
 
     def frame(self) -> pd.DataFrame:
         """A row for each measured scale: measured, scale, score, low, high, speedup, speedup_low, speedup_high,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from adapler.budgets.stored import weights_checksum, write_calibration
 from app.model import survey
 from app.server import state
 from app.sources.documents import Document
+from app.views import trust
 from app.work import surveys
+from app.work.calibrated import Curve
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import Reader
 from tests.app.pages import bodies
@@ -45,6 +48,15 @@ def with_calibration(page: AppTest, monkeypatch: pytest.MonkeyPatch, folder: Pat
     page.session_state["checkpoint"] = "measured"
 
 
+def test_a_calibration_in_another_number_format_says_so(app_model: Any) -> None:
+    """The page's own is float32 until another is chosen, and its captions say so."""
+    measured = calibration(app_model)
+    assert "bfloat16" not in Curve(measured).measured()
+    other = Curve(replace(measured, machine=replace(measured.machine, dtype="bfloat16")))
+    assert other.measured() == "films, validation, 50 documents, bfloat16 (calibration)"
+    assert "50 documents, validation, bfloat16" in trust._expected(other, 1.0)
+
+
 def test_what_is_measured_stands_at_the_slider(
     page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_checkpoints: Path, app_model: Any
 ) -> None:
@@ -54,7 +66,7 @@ def test_what_is_measured_stands_at_the_slider(
     assert not page.exception
     said = Reader(bodies(page, "al-cards")[0]).text
     assert "0.800" in said and "0.700 to 0.900 on 50 documents, validation" in said
-    assert "10.0 points below" in said and "2.50x" in said and "4 ms" in said
+    assert "10.0 points below" in said and "2.50x" in said and "4.0 ms" in said
     assert "0.900 without it; 0.0 to 20.0 points below" in said, "the interval in the unit of the drop"
     assert len(page.get("vega_lite_chart")) == 3, "nothing says how often both verdicts agree"
     page.slider(key="scale").set_value(1.5).run()

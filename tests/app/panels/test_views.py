@@ -281,6 +281,8 @@ def test_how_it_works_has_the_live_numbers(page: AppTest, app_model: Any, tiny_t
     assert page.dataframe[0].value["tokens that enter"].tolist() == lengths
     assert "aclanthology.org/2022.acl-long.1" in page.caption[0].value
     assert any("is learned for each layer" in one.value and r"\delta = 1 " in one.value for one in page.markdown)
+    assert any("In all " in one.value and " kFLOPs: $" in one.value for one in page.markdown), "not 0.00 GFLOPs"
+    assert not any("r_i" in one.value for one in page.get("latex")), "the paper's predictor"
     assert any("- **FPR**" in one.value and "lower is better" in plain(one.value) for one in page.markdown)
     page.session_state["scale"] = 0.0
     page.run()
