@@ -13,7 +13,7 @@ from app.markup import player, render
 from app.markup.terms import term
 from app.model.comparing import Comparison
 from app.model.joining import SENTENCES
-from app.model.tracing import Trace
+from app.model.tracing import ADAPLER, Trace
 
 DOT = " \N{MIDDLE DOT} "
 # What one layer's score is about, see `ScoringMethod.scope`.
@@ -51,7 +51,10 @@ def legend(trace: Trace, *, signed: bool) -> str:
 def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
     """A method for the player, see `app.markup.player.layers_panel`. `trace`: of tokens, or of whole words: a word has
     the sum of its wordpieces' scores, and is selected where one of them is; n stays the number of tokens. Of sentences,
-    too, but none is selected, and n is their number."""
+    too, but none is selected, and n is their number.
+
+    Thresholds are AdapLeR's only: another policy's bars are for its own scores, and those shown here are shared out, so
+    that a layer's add up to 1."""
     scores = one.scores.astype(np.float64)
     selected, present = one.selected, one.present
     if trace.tokens is not None:
@@ -70,7 +73,9 @@ def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
         "total": player.rounded(np.where(total > 0, total, 1.0)),
         "depth": None if one.retained is None else trace.depth.tolist(),
         "layers": trace.layers,
-        "thresholds": None if one.retained is None else player.rounded(trace.thresholds),
+        "thresholds": player.rounded(trace.thresholds)
+        if one.retained is not None and trace.policy == ADAPLER
+        else None,
         "selected": None if selected is None else selected.astype(int).tolist(),
     }
 

@@ -20,7 +20,7 @@ from app.sources.documents import Document
 
 BATCH = 16
 SHARE = 20  # % of the content tokens
-KEPT = "Only the tokens that AdapLeR keeps to the end"
+KEPT = "Only the tokens that the model keeps to the end"
 
 
 @torch.inference_mode()
@@ -29,7 +29,8 @@ def table(
 ) -> tuple[pd.DataFrame, float, str]:
     """(a row for each method: method, tokens, comprehensiveness, sufficiency, and both AOPCs; p of the whole text;
     the class that it is of). The class is the one that the model without removal predicts, which is the model that is
-    asked, for all methods; a method's scores are those of layer 0, where every token still has one.
+    asked, for all methods; a method's scores are those of layer 0, where every token still has one. A policy that
+    decides nothing there has none: what follows from them is not defined.
 
     The last row feeds the tokens that `trace` (of tokens) keeps to the end once more: only its sufficiency is defined.
     """
@@ -59,16 +60,15 @@ def table(
     perturbed = PerturbedDocument(ids, content, "delete", None)
     kept = trace.enters[-1][content]
     whole, only = predict([ids, perturbed.keeping(kept)])[:, target]
-    rows = [
-        {
-            "method": one.title,
-            "tokens": int(np.ceil(SHARE * content.sum() / 100)),
-            "comprehensiveness": row[f"comprehensiveness_{SHARE}"],
-            "sufficiency": row[f"sufficiency_{SHARE}"],
-            "AOPC comprehensiveness": row["aopc_comprehensiveness"],
-            "AOPC sufficiency": row["aopc_sufficiency"],
-        }
-        for one, row in zip(found.values(), judged, strict=True)
-    ]
+    rows: list[dict[str, Any]] = []
+    for one, row, own in zip(found.values(), judged, scores, strict=True):
+        rows.append({"method": one.title, "tokens": int(np.ceil(SHARE * content.sum() / 100))})
+        if own.any():
+            rows[-1] |= {
+                "comprehensiveness": row[f"comprehensiveness_{SHARE}"],
+                "sufficiency": row[f"sufficiency_{SHARE}"],
+                "AOPC comprehensiveness": row["aopc_comprehensiveness"],
+                "AOPC sufficiency": row["aopc_sufficiency"],
+            }
     rows.append({"method": KEPT, "tokens": int(kept.sum()), "sufficiency": float(whole - only)})
     return pd.DataFrame(rows), float(whole), trace.full_label

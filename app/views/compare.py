@@ -56,7 +56,8 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
         return
     if checkpoint.dtype != "float32":
         st.caption(
-            f"Methods that score the model without removal are in float32; AdapLeR's own is in {checkpoint.dtype}."
+            "Methods that score the model without removal are in float32; the scores by which tokens are dropped are "
+            f"in {checkpoint.dtype}."
         )
     found: dict[str, Comparison] = {}
     for name in chosen:

@@ -29,8 +29,8 @@ def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
     if not table.empty:
         right.altair_chart(_agreement(table[table["metric"] == "TPR"], "TPR at 1/n"))
     st.caption(
-        "n of FPR and TPR: the tokens present at the layer for AdapLeR's own scores, all tokens of the input for the "
-        "other methods. Signed scores have neither."
+        "n of FPR and TPR: the tokens present at the layer for the scores by which tokens are dropped, all tokens of "
+        "the input for the other methods. Signed scores have neither."
     )
 
 
@@ -54,8 +54,10 @@ def _drawn(base: Any) -> Any:
 
 
 def _alive(trace: Trace) -> Any:
-    shown = [curves.EVIDENCE, curves.OTHERS]
-    base = alt.Chart(curves.alive(trace)).encode(
+    table = curves.alive(trace)
+    colours = {curves.EVIDENCE: colors.GOLD, curves.OTHERS: colors.LINES[0]}
+    shown = [name for name in colours if name in set(table["tokens"])]
+    base = alt.Chart(table).encode(
         x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
         y=alt.Y(
             "share:Q", title="share of tokens that enter", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")
@@ -63,7 +65,7 @@ def _alive(trace: Trace) -> Any:
         color=alt.Color(
             "tokens:N",
             title=None,
-            scale=alt.Scale(domain=shown, range=[colors.GOLD, colors.LINES[0]]),
+            scale=alt.Scale(domain=shown, range=[colours[name] for name in shown]),
             legend=alt.Legend(orient="bottom"),
         ),
         tooltip=["tokens:N", "layer:O", alt.Tooltip("share:Q", format=".0%"), "count:Q"],

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
-from app.markup import render, strip
-from app.model import comparing, tracing
+from app.markup import render, render_methods, strip
+from app.model import comparing, faithful, tracing
 from app.server import state
 from app.sources.documents import Document
 from tests.app.pages import played
@@ -79,6 +79,25 @@ def test_its_scores_are_not_called_those_of_adapler(other: Any, tiny_tokenizer: 
     assert "contribution score" not in said and "small network" not in said and "learned" not in said
 
 
+def test_no_bar_stands_beside_scores_that_it_is_not_for(other: Any, tiny_tokenizer: Any) -> None:
+    """Those of the comparison add up to 1, and are of the layer in which the policy decides."""
+    document = Document("x", TEXT)
+    found = tracing.trace(other, tiny_tokenizer, document.words, rationale=document.rationale)
+    panel = render_methods.panel(found, comparing.compare(other, tiny_tokenizer, document, "cp"))
+    assert panel["thresholds"] is None and panel["depth"] == found.depth.tolist()
+
+
+@pytest.mark.parametrize("other", ["trbert"], indirect=True)
+def test_nothing_follows_from_scores_that_there_are_not(other: Any, tiny_tokenizer: Any) -> None:
+    """TR-BERT decides nothing before layer 0: an order of its tokens there would be one of chance."""
+    document = Document("x", TEXT)
+    found = tracing.trace(other, tiny_tokenizer, document.words, rationale=document.rationale)
+    methods = {name: comparing.compare(other, tiny_tokenizer, document, name) for name in ("cp", "rollout")}
+    table, _, _ = faithful.table(other, tiny_tokenizer, document, found, methods)
+    assert table["comprehensiveness"].isna().tolist() == [True, False, True]
+    assert not any("AdapLeR" in name for name in table["method"])
+
+
 def test_all_of_them_are_here() -> None:
     assert sorted(OPTIONS) == sorted(set(policy_names()) - {"adapler"})
 
@@ -96,3 +115,17 @@ def test_every_view_runs(
     assert not page.exception and page.session_state["checkpoint"] == other.config.policy
     if view == state.LAYERS:
         assert played(page)["tokens"]
+
+
+def test_another_predictor_than_the_papers_is_told(
+    page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_classifier_folder: Path, tiny_tokenizer: Any
+) -> None:
+    model = AdapLeRForSequenceClassification.from_backbone(tiny_classifier_folder, predictor="contextual")
+    model.save_pretrained(tmp_path / "ours")
+    tiny_tokenizer.save_pretrained(tmp_path / "ours")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--checkpoints", str(tmp_path)])
+    page.session_state["view"], page.session_state["checkpoint"] = state.HOW, "ours"
+    page.run()
+    assert not page.exception
+    assert any("+ r_i" in one.value for one in page.get("latex"))
+    assert any("two neighbours on either side" in one.value for one in page.markdown)
