@@ -22,6 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: light-dark(#
   color: light-dark(#31333f, #fafafa); }
 main { max-width: 82rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
+p { overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 0.75rem; }
 a { color: light-dark(#0057a8, #6cb6ff); }
 nav { display: flex; flex-wrap: wrap; gap: 0 1.5rem; margin-bottom: 1rem; }
