@@ -71,6 +71,13 @@ class CommandParser(argparse.ArgumentParser):
         """Ends the process with status 2."""
         self.exit(2, f"error: {' '.join(message.split())}; {self.prog} --help lists what there is\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Ends the process for an option that there is not: a sub-command names itself, not the command above it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
 
 def is_number(value: Any, *, whole: bool = False) -> bool:
     """Whether an argument is a finite number, or a whole one; True and False are none."""

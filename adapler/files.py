@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapler.errors import ArgumentError, DataError
@@ -65,6 +65,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem[:40]}.{token}{path.suffix[:40]}")
     try:
         yield temporary
+        _open_to_readers(temporary)
         if path.exists() and path.is_dir() != temporary.is_dir():
             kinds = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
             raise ArgumentError(f"{path}: is {kinds[0]}, {kinds[1]} is to be written there")
@@ -74,6 +75,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Give weights in a folder the permissions that its other files have.
+
+    safetensors makes files that nobody but their owner may read. A folder's own permissions follow the umask.
+    """
+    if folder.is_dir():
+        allowed = folder.stat().st_mode & 0o666
+        for path in folder.rglob("*.safetensors"):
+            if not path.is_symlink() and path.stat().st_mode & 0o777 == 0o600:
+                with suppress(PermissionError):  # a file of somebody else that was in the folder before
+                    path.chmod(allowed)
 
 
 def _beginning(path: Path) -> str:

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from adapler.errors import (
     AdapLeRError,
@@ -67,6 +69,11 @@ def test_options_that_there_are_not_are_one_line(capsys: pytest.CaptureFixture[s
             parser.parse_args(words)
         [line] = capsys.readouterr().err.splitlines()
         assert end.value.code == 2 and message in line and "adapler predict --help" in line
+    above = CommandParser(prog="adapler")
+    above.add_subparsers().add_parser("run")
+    with pytest.raises(SystemExit):
+        above.parse_args(["run", "--x"])
+    assert capsys.readouterr().err == "error: unrecognized arguments: --x; adapler run --help lists what there is\n"
 
 
 @pytest.mark.parametrize("error", [KeyError("bug"), OSError(errno.EBADF, "a bug too"), ValueError("bug")])
@@ -133,6 +140,16 @@ def test_replacing_a_folder_whole(tmp_path: Path) -> None:
         (temporary / "new").write_text("new")
     assert [file.name for file in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_follow_the_umask_as_other_files_do(tmp_path: Path) -> None:
+    with replacing(tmp_path / "model") as temporary:
+        (temporary / "epochs").mkdir(parents=True)
+        (temporary / "config.json").touch()
+        for name in ("model.safetensors", "epochs/model.safetensors"):
+            save_file({"a": torch.zeros(1)}, temporary / name)
+    modes = {file.stat().st_mode for file in (tmp_path / "model").rglob("*") if file.is_file()}
+    assert modes == {(tmp_path / "model" / "config.json").stat().st_mode}
 
 
 def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
