@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from adapler.errors import ArgumentError
@@ -52,8 +52,12 @@ class Registry(Generic[Base]):
             load_plugins()
         return self.classes.get(name)
 
-    def get(self, name: str) -> type[Base]:
+    def get(self, name: str, *, others: Iterable[str] = ()) -> type[Base]:
         """The class of a name, plugins included.
+
+        Args:
+            name: of the class.
+            others: what else the caller would have taken, for the message.
 
         Raises:
             ArgumentError: none has this name; says which there are.
@@ -61,7 +65,7 @@ class Registry(Generic[Base]):
         found = self.find(name)
         if found is None:
             raise ArgumentError(
-                f"{self.kind}: {name!r} is not one of {', '.join(self.names())}; "
+                f"{self.kind}: {name!r} is not one of {', '.join(sorted({*self.names(), *others}))}; "
                 f"the module of one's own {self.kind} has to be imported first, or named in ADAPLER_PLUGINS"
             )
         return found

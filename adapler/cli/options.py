@@ -50,12 +50,17 @@ def chosen(args: argparse.Namespace) -> Any:
     """The settings that a command line stands for: typed options, else the recipe's, else the defaults.
 
     Raises:
-        ArgumentError, DataError: see `settings_from` and `read_recipe`.
+        ArgumentError, DataError: see `settings_from`, `read_recipe` and the settings' own `check_given`.
     """
     cls: type = args.settings_class
     names = {option.name: option for option in options_of(cls)}
-    values = {} if args.config is None else read_recipe(args.config, cls, command=args.command)
-    for name, value in vars(args).items():
-        if name in names and not (names[name].positional and not value):
-            values[name] = tuple(value) if names[name].several else value
-    return settings_from(cls, values)
+    recipe = {} if args.config is None else read_recipe(args.config, cls, command=args.command)
+    typed = {
+        name: tuple(value) if names[name].several else value
+        for name, value in vars(args).items()
+        if name in names and not (names[name].positional and not value)
+    }
+    settings: Any = settings_from(cls, recipe | typed)
+    if hasattr(settings, "check_given"):
+        settings.check_given(name for name in names if (name in recipe) != (name in typed))  # both: one is taken back
+    return settings

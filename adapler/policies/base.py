@@ -9,7 +9,7 @@ Dimensions: B sequences, T tokens of a packed row, D hidden size, L layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -145,13 +145,9 @@ def policy_names() -> list[str]:
     return POLICIES.names()
 
 
-def policy_class(name: str) -> type[Policy]:
-    """The policy of a name.
-
-    Raises:
-        ArgumentError: none has this name; says which there are.
-    """
-    return POLICIES.get(name)
+def policy_class(name: str, *, others: Iterable[str] = ()) -> type[Policy]:
+    """The policy of a name; arguments and errors as of `Registry.get`."""
+    return POLICIES.get(name, others=others)
 
 
 def options_of(kind: type[Policy], values: dict[str, Any] | None) -> Any:

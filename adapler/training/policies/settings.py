@@ -61,6 +61,6 @@ class PolicySettings:
             from adapler.policies import policy_class
 
             try:
-                policy_class(self.policy)
+                policy_class(self.policy, others=OURS)  # distilbert removes nothing, and is no policy of a model
             except ArgumentError as error:
                 raise ArgumentError(f"--{error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from adapler.training.stages.settings.shared import NewHead, Resumable, Rounded,
 from adapler.training.target_settings import TargetSettings
 
 Start = Literal["pretrained", "finetuned"]
+# Of RunSettings: what a classifier that is fine-tuned already has no use for.
+OF_FINETUNING = ("finetune_epochs", "finetune_learning_rate", "finetune_packed", "saliency_epochs", "half")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,11 @@ class SaliencySettings:
     def __post_init__(self) -> None:
         one_of(self, "finetuned", "model")
         check_numbers(self, ("epochs",), low=1)
-        if self.model is not None and self.epochs != type(self).epochs:
+        self.check_given(["epochs"] if self.epochs != type(self).epochs else [])
+
+    def check_given(self, names: Iterable[str]) -> None:
+        """Refuse what is not read beside --model, see `RunSettings.check_given`."""
+        if self.model is not None and "epochs" in names:
             raise ArgumentError("--epochs: of the fine-tuning in --finetuned; --model is one classifier")
 
 
@@ -140,8 +147,9 @@ class RunSettings(NewHead, Rounded):
 
     def __post_init__(self) -> None:
         one_of(self, "model", "classifier")
-        self._check_classifier()
         self._check_policies()
+        self.check_given(self._changed())
+        self._check_classifier()
         check_numbers(self, ("finetune_epochs", "saliency_epochs"), low=1)
         check_numbers(self, ("finetune_learning_rate",), low=0, strict=True)
         check_choices(self, start=Start)
@@ -155,12 +163,32 @@ class RunSettings(NewHead, Rounded):
             name = "--phi" if targets == {None} else "--target-speedup"
             raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
 
+    def check_given(self, names: Iterable[str]) -> None:
+        """Refuse what this run would not read.
+
+        Args:
+            names: of settings that somebody gave, those whose value is the default too.
+
+        Raises:
+            ArgumentError: for the first of them that is not read.
+        """
+        of_adapler = {one.name for cls in (Objectives, TargetSettings) for one in fields(cls)} - {"max_drop"}
+        of_policies = {one.name for one in fields(PolicySettings)} - {"policy"}
+        for name in names:
+            if self.classifier is not None and name in OF_FINETUNING:
+                raise ArgumentError(f"{option_name(name)}: not with --classifier, which is fine-tuned already")
+            if self.other_policy and name in {*of_adapler, "saliency_epochs"}:
+                raise ArgumentError(f"{option_name(name)}: only with --policy {ADAPLER}")
+            if not self.other_policy and name in of_policies:
+                raise ArgumentError(f"{option_name(name)}: not of --policy {ADAPLER}, whose budget is --phi")
+
+    def _changed(self) -> list[str]:
+        """Names of the settings, and of those in groups, that are not their defaults."""
+        groups: tuple[Any, ...] = (self, self.targets, *self.objectives[:1], self.policies[0])
+        return [one.name for group in groups for one in fields(group) if getattr(group, one.name) != one.default]
+
     def _check_classifier(self) -> None:
-        """Raises ArgumentError for fine-tuning, or a start, that a fine-tuned classifier does not have."""
-        of_finetuning = ("finetune_epochs", "finetune_learning_rate", "finetune_packed", "saliency_epochs", "half")
-        for one in fields(self) if self.classifier is not None else ():
-            if one.name in of_finetuning and getattr(self, one.name) != one.default:
-                raise ArgumentError(f"{option_name(one.name)}: not with --classifier, which is fine-tuned already")
+        """Raises ArgumentError for a start that a fine-tuned classifier does not have."""
         if self.classifier is not None and self.reinit_head == "yes":
             raise ArgumentError("--reinit-head: yes, but --classifier keeps its head")
         frozen = any(one.freeze_backbone for one in self.objectives)
@@ -169,26 +197,16 @@ class RunSettings(NewHead, Rounded):
             raise ArgumentError(f"--start: pretrained, but {name} starts from the fine-tuned classifier")
 
     def _check_policies(self) -> None:
-        names, first = {one.policy for one in self.policies}, self.objectives[:1]
+        names = {one.policy for one in self.policies}
         if len(names) != 1:
             raise ArgumentError(f"--policy: one at a time, {', '.join(sorted(names)) or 'none'} given")
         if len(set(self.policies)) < len(self.policies):
             name = "--keep" if self.policies[0].keep is not None else "--policy-weight"
             raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
         if not self.other_policy:
-            given = [one.name for one in fields(PolicySettings) if getattr(self.policies[0], one.name) != one.default]
-            if given:
-                raise ArgumentError(f"{option_name(given[0])}: not of --policy {ADAPLER}, whose budget is --phi")
             return
         if len(self.objectives) > 1:
             raise ArgumentError(f"--phi: several values only with --policy {ADAPLER}")
-        groups: tuple[Objectives | TargetSettings, ...] = (*first, self.targets)
-        for settings in groups:
-            for one in fields(settings):
-                if one.name != "max_drop" and getattr(settings, one.name) != one.default:
-                    raise ArgumentError(f"{option_name(one.name)}: only with --policy {ADAPLER}")
-        if self.saliency_epochs != type(self).saliency_epochs:
-            raise ArgumentError(f"--saliency-epochs: only with --policy {ADAPLER}")
         if self.classifier is None and self.finetune_epochs is None:
             return
         # Nothing is left of fine-tuning that --epochs or --max-steps could say.
