@@ -83,6 +83,8 @@ def few_documents(n: int) -> str | None:
     """
     if n >= FEW:
         return None
+    if n == 1:
+        return "1 document has no interval: the limits that are given are its own value"
     return (
         f"intervals of {n} documents (fewer than {FEW}) are too narrow: read them as a lower bound of the uncertainty"
     )

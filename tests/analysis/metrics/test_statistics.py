@@ -67,6 +67,7 @@ def test_an_interval_does_not_depend_on_its_neighbours() -> None:
 
 def test_few_documents_are_said() -> None:
     assert statistics.few_documents(20) is None and "6 documents" in str(statistics.few_documents(6))
+    assert str(statistics.few_documents(1)).startswith("1 document has no interval")
 
 
 @pytest.mark.parametrize(("options", "message"), [({"level": 1.0}, "level: got 1.0"), ({"resamples": 0}, "resamples")])
