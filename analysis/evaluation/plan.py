@@ -178,6 +178,12 @@ class Plan:
             return None
         return f"random sample of {len(self.examples)} of {whole} documents, labels balanced, seed {self.settings.seed}"
 
+    @property
+    def why_none_is_scored(self) -> str:
+        """Why every document is skipped, and what that makes of the values; of a plan that scores none."""
+        reasons = sorted({str(outline.skipped) for outline in self.outlines})
+        return f"no document is scored, so that every value is undefined: {' or '.join(reasons)}"
+
     def __len__(self) -> int:
         return len(self.examples)
 

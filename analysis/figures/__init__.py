@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -73,9 +74,9 @@ _KINDS: dict[str, Callable[..., Figure]] = {
 def kinds(report: ReportData) -> tuple[str, ...]:
     """The figures that this report has results for."""
     has = {
-        "agreement": bool(report.metrics),
+        "agreement": bool(np.isfinite(report.values).any()),
         "lengths": report.mean_lengths is not None,
-        "precision_recall": bool(report.curves),
+        "precision_recall": any(np.isfinite(curve).any() for curve in report.curves.values()),
         "correlation": bool(correlation_layers(report)),
         "faithfulness": bool(faithfulness_kinds(report) and faithfulness_layers(report)),
         "document": any(example.scores for example in report.examples),

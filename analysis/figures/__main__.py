@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # both are read before anything is written
     table = figures.read_tradeoff(arguments.tradeoff) if arguments.tradeoff else None
     report = ReportData.from_json(source)
+    if not figures.kinds(report) and table is None:
+        raise ArgumentError(f"{source}: nothing to draw, no value of any document is defined")
     paths = figures.save_all(report, output, style=arguments.style, methods=arguments.methods)
     if table is not None:
         paths += figures.save_figure(figures.tradeoff_figure(table, style=arguments.style), output / "tradeoff")

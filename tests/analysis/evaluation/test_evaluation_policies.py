@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from adapler.data.eraser import EraserCorpus, EraserExample, read_corpus
-from analysis import loading, rationale_eval
+from adapler.errors import ArgumentError
+from analysis import figures, loading, rationale_eval
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
 from analysis.evaluation.accumulation import RunningMean
+from analysis.figures.__main__ import main as draw_all
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
 from analysis.scores import get_method
@@ -208,3 +210,17 @@ def test_metrics_that_need_no_rationale_are_of_all_documents(adapler_folder: Pat
     judged = np.array([document.skipped is None for document in beside.documents])
     np.testing.assert_array_equal(beside.values[0, :, judged, 0], alone.values[0, :, judged, 0])
     assert 0 < judged.sum() < len(judged) and np.isnan(beside.values[0, :, ~judged]).all()
+
+
+def test_a_split_without_rationales_is_said_and_not_drawn(adapler_folder: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "unmarked.jsonl"
+    rows = [{"tokens": ["rain", "film"], "label": "NEG"}, {"tokens": ["film"], "label": "NEG", "rationale": [1]}]
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = rationale_eval.evaluate(
+        model=adapler_folder.parent / "plain", data=corpus, methods=["attention", "saliency"], progress=False
+    )
+    reasons = "no rationale in view or nothing but rationale in view"
+    assert report.meta["notes"] == [f"no document is scored, so that every value is undefined: {reasons}"]
+    assert report.n_skipped == 2 and figures.kinds(report) == ()
+    with pytest.raises(ArgumentError, match="nothing to draw"):
+        draw_all([str(report.save(tmp_path / "report")[0])])
