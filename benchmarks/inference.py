@@ -33,10 +33,11 @@ from torch.nn.functional import linear
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import families
+from adapler.backbones.checkpoints import read_config
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import pieces
 from adapler.data.encoding import encode, load_tokenizer
-from adapler.data.tasks import load_task
+from adapler.data.tasks import in_label_order, load_task
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
@@ -268,6 +269,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.split not in task.dataset:
         raise ArgumentError(f"--split: {task.name} has no split {args.split!r}; it has {', '.join(task.dataset)}")
     pad = tokenizer.pad_token_id
+    if args.compare_dtypes:  # the only thing that reads labels
+        config = read_config(args.model)
+        task = in_label_order(task, [str(config.id2label[index]) for index in range(config.num_labels)])
     result: list[dict[str, Any]] = []
     for length in args.lengths:
         encoded = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=length)

@@ -73,8 +73,9 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
     found = exact or [index for index, label in names.items() if label.casefold() == text.casefold()]
     if len(found) == 1:
         return found[0]
-    if not found and text.isdecimal() and int(text) < n_classes:
-        return int(text)
+    numbers = [str(index) for index in range(n_classes)]  # compared as text: Python reads no number of 5000 digits
+    if not found and text in numbers:
+        return numbers.index(text)
     listed = ", ".join(f"{names.get(index, '?')} ({index})" for index in range(n_classes))
     because = "is the name of several classes" if found else "is no class of this model"
     raise ArgumentError(

@@ -35,8 +35,9 @@ def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gol
         return Gold(lower.index(label.lower()))
     number = label.lower().removeprefix("label_")
     if number.isascii() and number.isdigit():
-        index = int(number)
-        return Gold(index, by_number=True) if index < len(names) else Gold(None)
+        numbers = [str(index) for index in range(len(names))]  # as text: Python reads no number of 5000 digits
+        plain = number.lstrip("0") or "0"
+        return Gold(numbers.index(plain), by_number=True) if plain in numbers else Gold(None)
     if len(known) == len(names) and label in known and all(name.startswith("label_") for name in lower):
         return Gold(list(known).index(label), by_number=True)
     if {one.lower() for one in known} & set(lower):

@@ -16,6 +16,7 @@ from typing import Any
 import datasets
 
 from adapler.backbones.checkpoints import read_config
+from adapler.backbones.families import max_positions
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError
@@ -156,7 +157,7 @@ def facts_of(task: str, settings: Settings) -> TaskFacts:
             dataset.select(range(0, len(dataset), step)),
             tokenizer,
             columns=loaded.columns,
-            max_length=min(loaded.max_length, config.max_position_embeddings),
+            max_length=min(loaded.max_length, max_positions(config)),
         )
         each = [len(ids) for ids in sample["input_ids"]]
         lengths[split] = statistics.mean(each)

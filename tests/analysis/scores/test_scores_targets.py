@@ -59,6 +59,7 @@ def test_the_other_class_stays_when_the_input_changes() -> None:
         ("contrast:bad", "'bad' is no class of this model"),
         (3, "3 is no class of this model"),
         (-1, "-1 is no class of this model"),
+        ("1" * 5000, "is no class of this model"),
         ("gold", "needs the gold labels"),
     ],
 )
