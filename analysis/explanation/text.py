@@ -48,6 +48,15 @@ class _Document:
         return np.zeros(len(self.words), dtype=np.bool_)
 
 
+def word_count(words: Sequence[str]) -> str:
+    """How many words there are, in words.
+
+    >>> word_count(["dull"]), word_count(["so", "dull"])
+    ('1 word', '2 words')
+    """
+    return f"{len(words)} word{'' if len(words) == 1 else 's'}"
+
+
 def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
     """(the text as a string or as words, the second text of a pair or "").
 

@@ -105,6 +105,11 @@ def test_a_long_text_has_a_page_of_moderate_size(reducer: Any, tiny_tokenizer: A
     assert len(words._repr_html_()) < 100_000 and "title=" not in words._repr_html_()
 
 
+def test_one_word_is_not_words() -> None:
+    one = explain(["dull"], methods=[], scores={"mine": [1.0]})
+    assert "n = 1 tokens, 1 word: dull" in repr(one) and "1 word, n = 1" in one._repr_html_()
+
+
 def test_the_terminal_shows_a_short_table(e: Explanation) -> None:
     lines = repr(e).splitlines()
     assert len(lines) == 3 + len(e.methods) and max(map(len, lines)) < 160
