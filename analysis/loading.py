@@ -119,6 +119,13 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
     return model, reducer, tokenizer
 
 
+def is_adapler(model: Any) -> bool:
+    """Whether an object, a folder or a hub name is an AdapLeR model. Raises CheckpointError where there is none."""
+    if isinstance(model, str | os.PathLike):
+        return bool(read_config(_name(model)).model_type == "adapler")
+    return isinstance(model, AdapLeRForSequenceClassification)
+
+
 def load_classifier(name: str) -> Any:
     """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone.
 
@@ -126,7 +133,7 @@ def load_classifier(name: str) -> Any:
         CheckpointError: an encoder without a trained classification head, a regression or a multi-label classifier,
             or weights that are missing or not finite.
     """
-    if read_config(name).model_type == "adapler":
+    if is_adapler(name):
         return AdapLeRForSequenceClassification.from_pretrained(name).backbone
     return load_any_classifier(name)
 

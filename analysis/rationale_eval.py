@@ -35,6 +35,9 @@ from analysis.output.report import RationaleReport
 
 __all__ = ["Settings", "build_parser", "evaluate", "header", "main"]
 
+OF_BACKBONE = (
+    "note: model: an AdapLeR checkpoint, of which the backbone is evaluated; --adapler adds its removal and cp"
+)
 NEXT_STEPS = "next: streamlit run app/main.py   (the same scores, document by document)"
 
 
@@ -81,6 +84,8 @@ def evaluate(
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
         check_splits_words(tokenizer)
+        if adapler is None and loading.is_adapler(model):
+            print(OF_BACKBONE, file=sys.stderr)
         facts |= _names(model, adapler)
         settings = replace(settings, dtype=loading.choose_format(settings.dtype, classifier))
     else:

@@ -41,9 +41,18 @@ from analysis.documents.annotators import (
 )
 from analysis.documents.eraser_format import spans_of
 
-__all__ = ["combined_by", "holds_json_lines", "read_json_lines"]
+__all__ = ["combined_by", "holds_json_lines", "read_json_lines", "split_name"]
 
 _FILES = {"train": ("train",), "val": ("val", "validation", "dev"), "test": ("test",)}
+
+
+def split_name(name: str) -> str:
+    """The split that a name means; training and the names of files say "validation" or "dev" where ERASER says "val".
+
+    >>> split_name("validation"), split_name("test"), split_name("mine")
+    ('val', 'test', 'mine')
+    """
+    return next((split for split, stems in _FILES.items() if name in stems), name)
 
 
 def holds_json_lines(path: str | Path) -> bool:

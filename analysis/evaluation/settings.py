@@ -18,6 +18,7 @@ from adapler.precision import DTYPES
 from analysis.documents.aggregation import AGGREGATIONS, check_aggregation
 from analysis.documents.alignment import POLICIES
 from analysis.documents.annotators import check_rule
+from analysis.documents.corpora import split_name
 from analysis.evaluation.protocols import PROTOCOLS, get_protocol
 from analysis.metrics.faithfulness import VARIANTS, FaithfulnessSettings
 from analysis.metrics.registry import GROUPS, get_metric, metric_names
@@ -54,7 +55,7 @@ class Settings:
     """
 
     split: str = option("test", DATA, metavar="NAME")
-    """the split that is evaluated"""
+    """the split that is evaluated; validation and dev are val"""
 
     limit: int | None = option(None, DATA, metavar="N")
     """a random sample of N documents of the split, labels balanced"""
@@ -128,6 +129,7 @@ class Settings:
         for name, hint in get_type_hints(type(self)).items():
             if not is_of_type(getattr(self, name), hint):
                 raise ArgumentError(f"{name}: got {getattr(self, name)!r}, must be {type_in_words(hint)}")
+        object.__setattr__(self, "split", split_name(self.split))
         check_rule(self.annotators)
         if self.policy not in POLICIES:
             raise ArgumentError(f"policy: got {self.policy!r}, allowed are {', '.join(POLICIES)}")

@@ -116,7 +116,7 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--adapler", "{tmp}/none"), "none: no such model folder"),
         (("--model", "{tmp}/none"), "none: no such model folder"),
         (("--data", "{tmp}/none"), "none: no such file or folder"),
-        (("--split", "dev"), "split: got 'dev', films has test"),
+        (("--split", "dev"), "split: got 'val', films has test"),
         (("--methods", "limes"), "method 'limes' is not known; the registry has alti, attention"),
         (("--metrics", "auc"), "metric: got 'auc', allowed are average_precision"),
         (("--predictions", "{tmp}/none.jsonl"), "none.jsonl: No such file"),
@@ -207,6 +207,21 @@ def test_the_report_is_written_when_the_reader_of_the_tables_has_left(
     with pytest.raises(BrokenPipeError):
         rationale_eval.main([*map(str, options), "--output", str(tmp_path / "out")])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.json", "summary.txt"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("option", "noted"), [("--model", True), ("--adapler", False)])
+def test_a_checkpoint_given_as_the_model_is_said_to_lose_its_removal(
+    adapler_folder: Path,
+    corpus_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    noted: bool,
+) -> None:
+    options = ("--data", corpus_folder, "--max-length", 24, "--methods", "random", "--output", tmp_path / "out")
+    assert command(option, adapler_folder, *options) == 0
+    assert ("--adapler adds its removal and cp" in capsys.readouterr().err) == noted
 
 
 @pytest.mark.usefixtures("quick")

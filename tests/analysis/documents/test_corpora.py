@@ -46,6 +46,14 @@ def test_validation_is_val_and_a_file_is_the_split_asked_for(tmp_path: Path) -> 
     assert list(read_json_lines(file, split="test").splits) == ["test"]
 
 
+@pytest.mark.parametrize("split", ["val", "validation", "dev"])
+def test_an_evaluation_takes_the_name_of_the_file_for_the_split(tmp_path: Path, split: str) -> None:
+    write(tmp_path / "validation.jsonl", ROWS)
+    mine = {"a": [0.1, 0.5, 0.4]}
+    report = rationale_eval.evaluate(data=tmp_path, split=split, predictions={"mine": mine}, methods=[], progress=False)
+    assert report.meta["split"] == "val" and [one.id for one in report.documents] == ["a", "val-2"]
+
+
 @pytest.mark.parametrize(
     ("votes", "spans"),
     [
