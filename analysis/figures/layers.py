@@ -124,12 +124,12 @@ def agreement_figure(
     """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with J = TPR - FPR beside
     them, since selecting nothing has a perfect FPR.
 
-    panels: metrics of the report; default: AP, FPR where 1/n is of the tokens of the input and of those present at
-    the layer, and J; the first four metrics of a report with one of these at most. One panel of few methods is drawn
-    a column wide.
+    panels: metrics of the report; default: AP, FPR where 1/n is of the tokens of the input and (if any method drops
+    tokens) of those present at the layer, and J; the first four metrics of a report with one of these at most. One
+    panel of few methods is drawn a column wide.
     """
     if panels is None:
-        panels = [metric for metric in PANELS if metric in report.metrics]
+        panels = [metric for metric in PANELS if metric in report.metrics and not report.is_repeated(metric)]
         if len(panels) < 2:  # agreement was not what the report is about
             panels = [*panels, *(metric for metric in report.metrics if metric not in panels)][: len(PANELS)]
     if not panels:

@@ -41,11 +41,13 @@ class Row:
 def main_metrics(report: ReportData) -> tuple[str, ...]:
     """The report's metrics without the variants of a selection and the single bins of a faithfulness curve.
 
-    FPR, TPR and J at 1/n are shown with both n, the tokens of the input and the tokens present at the layer: the order
-    of the methods can change between them.
+    FPR, TPR and J at 1/n are shown with both n, the tokens of the input and the tokens present at the layer, where a
+    method drops tokens: the order of the methods can change between them.
     """
 
     def is_detail(metric: str) -> bool:
+        if report.is_repeated(metric):
+            return True
         if metric in ("fpr_present", "tpr_present", "j_present") or metric.startswith(AT_EQUAL_FPR):
             return False
         bin_of_a_curve = metric in metric_names("faithfulness") and metric.rpartition("_")[2].isdigit()

@@ -129,6 +129,14 @@ class ReportData:
         """False for a method with a meaning at the input only, such as integrated gradients or a human."""
         return bool(self.meta.get("layerwise", {}).get(method, True))
 
+    def is_repeated(self, metric: str) -> bool:
+        """Whether a metric at n = tokens present is there at n = tokens of the input, too, and all such pairs are the
+        same: no method dropped tokens."""
+        place = {name: k for k, name in enumerate(self.metrics)}
+        twins = {name: twin for name in place if (twin := name.removesuffix("_present")) != name and twin in place}
+        pairs = [(self.values[..., place[name]], self.values[..., place[twin]]) for name, twin in twins.items()]
+        return metric in twins and all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+
     def to_frame(self) -> pd.DataFrame:
         """Tidy, one value a row: method, layer (0-based), document, metric, value; no undefined ones."""
         index = pd.MultiIndex.from_product(

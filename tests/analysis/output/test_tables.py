@@ -97,6 +97,12 @@ def test_a_method_at_the_input_is_marked_as_such() -> None:
 def test_main_metrics_leave_out_variants_and_single_bins() -> None:
     both = ("fpr", "tpr", "j", "fpr_present", "tpr_present", "j_present")
     assert tables.main_metrics(full_report()) == ("average_precision", *both), "FPR is shown with both n"
+    report = full_report()
+    same = report.values.copy()
+    for name in ("fpr", "tpr", "j"):
+        same[..., report.metrics.index(f"{name}_present")] = same[..., report.metrics.index(name)]
+    nothing_dropped = replace(report, values=same)
+    assert tables.main_metrics(nothing_dropped) == ("average_precision", "fpr", "tpr", "j"), "each number once"
     report = make_report()
     only = replace(report, metrics=("fpr_content",), values=report.values[..., :1])
     assert tables.main_metrics(only) == ("fpr_content",)
