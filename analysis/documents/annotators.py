@@ -91,6 +91,37 @@ def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
     return masks
 
 
+def krippendorff_alpha(documents: Sequence[NDArray[np.bool_]]) -> float | None:
+    """Krippendorff's alpha of marks, nominal: 1 where annotators always agree, 0 where they do as by chance.
+
+        alpha = 1 - (n - 1) sum_w 2 m_w u_w / (a_w - 1) / (2 M U)
+
+    m_w and u_w annotators marked word w and did not, a_w = m_w + u_w; M and U are their sums over all words, n = M + U.
+
+    Args:
+        documents: (A, W) of each, where A and W may differ; words with one annotator do not count.
+
+    Returns:
+        None where all marks are the same, so that chance cannot be told from agreement, and where nobody is beside
+        another.
+
+    Source: Krippendorff, Content Analysis (2004), 11.3.
+
+    >>> krippendorff_alpha([np.array([[1, 0, 0], [1, 0, 1]], dtype=bool)])
+    0.4444444444444444
+    """
+    several = [masks for masks in documents if len(masks) > 1]
+    if not several:
+        return None
+    marked = np.concatenate([masks.sum(0) for masks in several]).astype(float)  # (words,)
+    unmarked = np.concatenate([(~masks).sum(0) for masks in several]).astype(float)
+    pairs, total = float(2 * marked.sum() * unmarked.sum()), float(marked.sum() + unmarked.sum())
+    if not pairs:
+        return None
+    observed = float((2 * marked * unmarked / (marked + unmarked - 1)).sum())
+    return 1 - (total - 1) * observed / pairs
+
+
 def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any] | None:
     """What a report says of the annotators; None where no document tells them apart.
 
@@ -101,6 +132,7 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
         sees. A value is left out where the others marked nothing or everything.
         Marks of 0 and 1 have ties, so that their average precision is below that of a ranking as good: compare F1 with
         a method's `f1_at_k` instead.
+    alpha: see krippendorff_alpha.
     each: the same means, one for every annotator by place; the place is a person only where the source keeps it so.
     """
     several = [example for example in examples if len(example.annotators) > 1]
@@ -122,6 +154,7 @@ def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, A
         "documents": len(several),
         "fewest": min(len(example.annotators) for example in several),
         "most": most,
+        "alpha": krippendorff_alpha([annotator_masks(example) for example in several]),
         "ceiling": {name: _mean([_mean(row) for row in values]) for name, values in found.items()},
         "each": {name: [_mean(column) for column in values.T] for name, values in found.items()},
     }

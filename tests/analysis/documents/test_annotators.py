@@ -14,7 +14,7 @@ from adapler.data.corpus import EraserExample
 from adapler.errors import ArgumentError, DataError
 from analysis import rationale_eval
 from analysis.command.console import header
-from analysis.documents.annotators import annotator_facts, annotator_masks, combine
+from analysis.documents.annotators import annotator_facts, annotator_masks, combine, krippendorff_alpha
 from analysis.documents.corpora import read_json_lines
 from analysis.documents.eraser_format import spans_of
 from analysis.loading import load_corpus
@@ -136,6 +136,15 @@ def test_the_ceiling_leaves_one_annotator_out(rule: str) -> None:
     assert facts["ceiling"] == pytest.approx({name: float(np.mean(values)) for name, values in expected.items()})
     assert len(facts["each"]["f1"]) == 6
     assert annotator_facts([example_of("one", [[1, 0]])], rule) is None
+
+
+def test_alpha_is_that_of_the_package_krippendorff() -> None:
+    rng = np.random.default_rng(5)
+    masks = [rng.random((people, words)) < share for people, words, share in ((3, 8, 0.2), (6, 5, 0.5), (2, 9, 0.7))]
+    assert krippendorff_alpha(masks) == pytest.approx(0.10975232198142393, abs=1e-12)
+    assert krippendorff_alpha([*masks, masks[0][:1]]) == krippendorff_alpha(masks)  # one annotator agrees with nobody
+    assert krippendorff_alpha([masks[0][:1].repeat(4, axis=0)]) == 1
+    assert krippendorff_alpha([np.zeros((3, 4), dtype=bool)]) is None and krippendorff_alpha([masks[0][:1]]) is None
 
 
 def test_annotators_are_in_the_report_and_on_the_screen(classifier: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
