@@ -51,14 +51,14 @@ class Origin:
 
 def layer_table(trace: Trace) -> pd.DataFrame:
     """A row a layer: tokens (or words) that enter it, those present before, those dropped in between, the threshold
-    of a wordpiece, and FLOPs, which are of tokens in both cases."""
+    of a wordpiece (none where nothing is decided), and FLOPs, which are of tokens in both cases."""
     return pd.DataFrame(
         {
             "layer": range(trace.layers),
             trace.unit: trace.lengths,
             "present": trace.present,
             "dropped": trace.present - trace.lengths,
-            "threshold": trace.thresholds,
+            "threshold": trace.known_thresholds,
             "FLOPs share": trace.layer_flops / trace.layer_flops.sum(),
             "speedup": trace.plain_layer_flops / trace.layer_flops,
         }
@@ -67,10 +67,11 @@ def layer_table(trace: Trace) -> pd.DataFrame:
 
 def token_table(trace: Trace) -> pd.DataFrame:
     """Tidy: a row for each layer and token. Special tokens and a query's have no word; a token that was dropped
-    before has no score."""
+    before has no score, and nobody has one where nothing is decided."""
     layers, size = trace.layers, len(trace)
     words = pd.array([int(word) if word >= 0 else None for word in trace.words], dtype="Int64")
     present = np.vstack([np.ones((1, size), dtype=bool), trace.enters[:-1]])
+    decided = ~np.isnan(trace.known_thresholds)[:, None]  # (L, 1)
     return pd.DataFrame(
         {
             "layer": np.repeat(np.arange(layers), size),
@@ -79,8 +80,8 @@ def token_table(trace: Trace) -> pd.DataFrame:
             "token": np.tile(np.array(trace.pieces, dtype=object), layers),
             "rationale": np.tile(trace.gold, layers),
             "present": present.ravel(),
-            "score": np.where(present, trace.scores, np.nan).ravel(),
-            "threshold": np.repeat(trace.thresholds, size),
+            "score": np.where(present & decided, trace.scores, np.nan).ravel(),
+            "threshold": np.repeat(trace.known_thresholds, size),
             "enters": trace.enters.ravel(),
         }
     )

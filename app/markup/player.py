@@ -52,7 +52,7 @@ def layers_panel(trace: Trace) -> dict[str, Any]:
 
     A panel has: title ("": none is shown) and notes (R lists of lines); scores (R, n); n (R,), the n of 1/n; total
     (R,), the sum of the scores' sizes; depth (n,), layers that a token enters, None where nothing is dropped; layers;
-    thresholds (L,) or None; selected (R, n) or None.
+    thresholds (L,) or None; undecided, the layers before which nothing is decided; selected (R, n) or None.
     """
     return {
         "title": "",
@@ -63,6 +63,7 @@ def layers_panel(trace: Trace) -> dict[str, Any]:
         "depth": trace.depth.tolist(),
         "layers": trace.layers,
         "thresholds": rounded(trace.thresholds),
+        "undecided": list(trace.undecided),
         "selected": None,
     }
 

@@ -183,6 +183,10 @@ def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
     if depth < layer:
         yield f"dropped before layer {depth}"
         return
+    if layer in trace.undecided:
+        yield "nothing is decided here"
+        yield "never dropped" if depth == trace.layers else f"dropped before layer {depth}"
+        return
     score, n = float(trace.scores[layer, token]), int(trace.present[layer])
     yield f"score {score:.4f} = {score * n:.2f}/n, n = {n}"
     several = trace.tokens is not None and len(trace.groups[token]) > 1

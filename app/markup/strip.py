@@ -66,6 +66,8 @@ def _judge(trace: Trace) -> str:
 
 
 def _step(trace: Trace, token: int, layer: int) -> str:
+    if layer in trace.undecided:
+        return f'<li><span class="al-what">Layer {layer}</span> nothing is decided: <b>kept</b></li>'
     n = int(trace.present[layer])
     score, limit = float(trace.scores[layer, token]) * n, float(trace.thresholds[layer]) * n
     kept = bool(trace.enters[layer, token])

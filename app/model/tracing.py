@@ -39,6 +39,7 @@ class Trace:
             0 where the token was dropped before.
         enters: (L, n) bool, the token enters the layer.
         thresholds: (L,) score below which layer l drops a token.
+        undecided: layers before which the policy decides nothing: scores and thresholds of them are 0 and say nothing.
         labels: names, and probabilities (C,) of them with removal and without.
         layer_flops: (L,) of each layer with its predictor; plain_layer_flops is the same layer on the whole text.
         flops, plain_flops: of the whole model with removal and without.
@@ -69,6 +70,7 @@ class Trace:
     unread_words: int
     limit: int
     cut_short: bool = False
+    undecided: tuple[int, ...] = ()
     policy: str = ADAPLER
     unit: str = TOKENS
     tokens: Trace | None = None
@@ -90,6 +92,11 @@ class Trace:
     def present(self) -> NDArray[np.int64]:
         """(L,) the n of 1/n: tokens that each layer's predictor reads, those that entered the layer before."""
         return np.concatenate([[len(self)], self.lengths[:-1]])
+
+    @property
+    def known_thresholds(self) -> NDArray[np.float64]:
+        """(L,) `thresholds`, NaN where nothing is decided."""
+        return np.where(np.isin(np.arange(self.layers), self.undecided), np.nan, self.thresholds)
 
     @property
     def depth(self) -> NDArray[np.int64]:
@@ -148,13 +155,15 @@ def trace(
 
     lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()
     present, after = torch.cat([lengths_in, lengths[0, :-1]]), lengths[0]  # (L,) each
-    scores, bars = hard.contribution_scores[0], hard.bars[0].clamp(min=0)  # minus infinity where nothing is decided
+    scores, bars = hard.contribution_scores[0], hard.bars[0]
+    decides = ~bars.isneginf()  # (L,)
+    bars = bars.clamp(min=0)
     best = scores.index_fill(1, scores.new_zeros(1, dtype=torch.long), 0.0).amax(1)  # (L,) without [CLS]
     # infinity where [CLS] alone stays, which JSON has no number for: what no token reaches is the same
     bars = bars.where(bars.isfinite(), torch.nextafter(best, torch.full_like(best, torch.inf)))
     if model.removal_policy.place == "between":
         # What is decided after a layer's attention says who enters the next layer.
-        scores, bars = (torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for one in (scores, bars))
+        scores, bars, decides = (torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for one in (scores, bars, decides))
         present, after = after, torch.cat([after[1:], after[-1:]])
     config = model.config
     return Trace(
@@ -176,6 +185,7 @@ def trace(
         unread_words=len(words) - read,
         limit=read_limit(model, tokenizer),
         cut_short=cut_short,
+        undecided=tuple(layer for layer, decided in enumerate(decides.tolist()) if not decided),
         policy=config.policy,
     )
 

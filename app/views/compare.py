@@ -10,11 +10,12 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.scores import ScoringMethod, get_method
+from analysis.scores.policy import scores_of_removal
 from app.markup import player as drawing
 from app.markup import render_methods
 from app.model import comparing
 from app.model.comparing import Comparison
-from app.model.tracing import Trace
+from app.model.tracing import ADAPLER, Trace
 from app.panels import common, player
 from app.server import state
 from app.sources.documents import Document
@@ -54,6 +55,8 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     if not chosen:
         st.info("No method is chosen.")
         return
+    if trace.policy != ADAPLER:
+        st.caption(_of_another_policy(checkpoint, policy=trace.policy))
     if checkpoint.dtype != "float32":
         st.caption(
             "Methods that score the model without removal are in float32; the scores by which tokens are dropped are "
@@ -74,6 +77,22 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
         player.token_table(drawn, found, token)
     st.html(render_methods.legend(drawn, signed=any(one.signed for one in found.values())))
     curves.show(trace, found)
+
+
+def _of_another_policy(checkpoint: Checkpoint, *, policy: str) -> str:
+    """Whose scores stand for AdapLeR's, and of which layer they are."""
+    titles = comparing.titles()
+    listed, shown = titles["cp"], titles[scores_of_removal(checkpoint.exact)]
+    said = (
+        f"This checkpoint drops tokens by another policy, `{policy}`: *{listed}* among the methods stands for the "
+        f"policy's own scores, *{shown}* on the card."
+    )
+    if checkpoint.exact.removal_policy.place != "between":
+        return said
+    return (
+        f"{said} It decides after a layer's attention: its scores at layer *l* say which tokens layer *l* + 1 reads, "
+        f"and stand at *l* + 1 in *{state.LAYERS}*."
+    )
 
 
 def _score(

@@ -80,7 +80,8 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
         f"keeps to the end is what it needed. The method is that of {paper()}."
     )
     token = strip.followed(trace)
-    layer = 0 if token is None else int(trace.depth[token])
+    decided = [layer for layer in range(trace.layers) if layer not in trace.undecided]
+    layer = next(iter(decided), 0) if token is None else int(trace.depth[token])
     n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
     st.header("1. Every token gets a score")
     around, reads = _predictor(predictor if policy == ADAPLER else "mlp")
@@ -111,8 +112,8 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
         {
             "layer": range(trace.layers),
             "n (tokens scored)": trace.present,
-            "threshold": trace.thresholds,
-            "times 1/n": trace.thresholds * trace.present,
+            "threshold": trace.known_thresholds,
+            "times 1/n": trace.known_thresholds * trace.present,
             "tokens that enter": trace.lengths,
             f"{unit}FLOPs": trace.layer_flops / size,
         }

@@ -40,6 +40,7 @@ const tip = (panel, layer, token) => {
     const is = facts(panel), parts = [panel.tokens[token].name];
     if (panel.tokens[token].flags & UNKNOWN) parts.push("not in the vocabulary");
     if (is.depth(token) < layer) return [...parts, fate(panel, token)].join(" | ");
+    if (panel.undecided?.includes(layer)) return [...parts, "nothing is decided here", fate(panel, token)].join(" | ");
     const n = panel.n[is.row(layer)];
     parts.push(`score ${is.score(layer, token).toFixed(4)} = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`);
     const pieces = panel.pieces[token], sentence = pieces && panel.unit === "sentences";
@@ -163,16 +164,18 @@ const detailsOf = (panel, token, on) => {
     said.append(make("b", "", name), sentence ? lasts(pieces, depth, last) : depth > last
         ? (panel.tokens[token].flags & SPECIAL && token === 0
             ? " is never dropped: the classifier reads its last state."
-            : ` is read by all ${panel.layers} layers. At the last one it scores ${value(last)}, and the threshold is ${limit(last)}.`)
+            : ` is read by all ${panel.layers} layers.` + (panel.undecided?.includes(last) ? ""
+                : ` At the last one it scores ${value(last)}, and the threshold is ${limit(last)}.`))
         : `${depth ? ` is read up to layer ${depth - 1} and` : " is"} dropped before layer ${depth}: `
             + (pieces ? "all its wordpieces score" : `it scores ${value(depth)},`)
             + ` less than the threshold ${limit(depth)}.`);
     const table = make("table"), rows = [["layer"], ["score"], ["times 1/n"], [sentence ? "wordpieces kept" : "threshold"], ["rank"], ["fate"]];
     for (let layer = 0; layer <= Math.min(last, depth); layer++) {
         const here = depth > layer ? "kept" : "dropped";
-        [layer, is.score(layer, token).toFixed(4), is.ratio(layer, token).toFixed(2),
+        const cells = panel.undecided?.includes(layer) ? [layer, "", "", "", "", "nothing is decided"] : [layer, is.score(layer, token).toFixed(4), is.ratio(layer, token).toFixed(2),
             sentence ? `${alive(pieces, layer)} of ${pieces.length}` : panel.thresholds[layer].toFixed(4), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
-        ].forEach((cell, row) => rows[row].push(cell));
+        ];
+        cells.forEach((cell, row) => rows[row].push(cell));
     }
     const body = make("tbody");
     rows.forEach((cells, number) => {

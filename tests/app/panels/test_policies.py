@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
-from app.markup import render, render_methods, strip
+from app.markup import export, render, render_methods, strip
+from app.markup import player as drawing
 from app.model import comparing, faithful, tracing
 from app.server import state
 from app.sources.documents import Document
@@ -96,6 +97,35 @@ def test_nothing_follows_from_scores_that_there_are_not(other: Any, tiny_tokeniz
     table, _, _ = faithful.table(other, tiny_tokenizer, document, found, methods)
     assert table["comprehensiveness"].isna().tolist() == [True, False, True]
     assert not any("AdapLeR" in name for name in table["method"])
+
+
+@pytest.mark.parametrize("other", ["ltp", "power", "trbert"], indirect=True)
+def test_where_nothing_is_decided_there_is_no_score_and_no_bar(other: Any, tiny_tokenizer: Any) -> None:
+    document = Document("x", TEXT)
+    found = tracing.trace(other, tiny_tokenizer, document.words, rationale=document.rationale)
+    assert 0 in found.undecided and found.enters[0].all()
+    told = strip.strip(found)
+    assert told or other.config.policy != "power"
+    assert not told or "Layer 0</span> nothing is decided: <b>kept</b>" in told
+    assert "nothing is decided" in render.layer_row(found, 0) and "score 0.0" not in render.layer_row(found, 0)
+    assert drawing.layers_panel(found)["undecided"] == list(found.undecided)
+    table, tokens = export.layer_table(found), export.token_table(found)
+    assert table["threshold"].isna().tolist() == [layer in found.undecided for layer in range(found.layers)]
+    assert tokens[tokens["layer"] == 0][["score", "threshold"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("other", ["power", "transkimmer"], indirect=True)
+def test_a_comparison_says_whose_scores_they_are_and_of_which_layer(
+    other: Any, page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
+) -> None:
+    folder = str(tmp_path / "checkpoints")
+    monkeypatch.setattr(sys, "argv", [folder if word == str(app_checkpoints) else word for word in sys.argv])
+    page.session_state["checkpoint"] = name = other.config.policy
+    page.session_state["view"] = state.COMPARE
+    page.run()
+    said = next(one.value for one in page.caption if "another policy" in one.value)
+    assert f"`{name}`" in said and "AdapLeR CP" in said and "Removal policy" in said
+    assert ("layer *l* + 1" in said) == (name == "power")
 
 
 def test_all_of_them_are_here() -> None:
