@@ -69,9 +69,8 @@ talks = choosing.choose_talk()
 how.tour()
 if name is not None:
     own_text.about_model(checkpoints, name)
-if lost := state.lost():
-    asked = ", ".join(lost)
-    st.warning(common.literal(f"The address asks for what is not here: {asked}. Shown is something else."))
+notice = st.empty()
+common.lost(notice)
 
 if view == state.CORPUS:
     found = reports.list_reports(report_folders)
@@ -128,6 +127,7 @@ except AdapLeRError as error:
 own_text.verdicts(checkpoint, scale=scale, name=name)
 limit = read_limit(checkpoint.model, checkpoint.tokenizer)
 document = choosing.choose_part(document, parts, limit=limit)
+common.lost(notice)  # the part too
 trace = results.load_trace(checkpoint, document, threshold_scale=scale)
 if talks:
     layers.talk(trace)

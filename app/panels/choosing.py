@@ -137,6 +137,7 @@ def _talk_changed() -> None:
 
 def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: int) -> Document:
     """The part of a long document that is looked at; a short one is its own only part."""
+    state.part_of(len(parts))
     if len(parts) == 1:
         return document
     marked = document.rationale

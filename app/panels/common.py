@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from typing import Any
 
 import streamlit as st
 
@@ -24,6 +25,13 @@ def problem(error: Exception | str) -> None:
 def literal(text: str) -> str:
     """Text in Markdown that shows as it is."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def lost(place: Any) -> None:
+    """What the page's address asks for and is not here, in `place`."""
+    if found := state.lost():
+        asked = ", ".join(found)
+        place.warning(literal(f"The address asks for what is not here: {asked}. Shown is something else."))
 
 
 def subject(document: Document, *, checkpoint: str, scale: float, dtype: str) -> str:

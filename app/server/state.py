@@ -90,11 +90,20 @@ def begin(methods: Mapping[str, str]) -> None:
     if chosen := [name for name in named if name in methods]:
         state.methods = chosen[:MAX_METHODS]
     known = {*methods, *methods.values()}
+    titled = {title: name for name, title in methods.items()}
+    if chosen := [titled[title] for title in asked.get("methods", ()) if title in titled]:
+        state.methods = chosen[:MAX_METHODS]  # other views go by it too, where its menu is not drawn
+    for key in ("units", "show", "differs"):
+        if one.get(key) in FIXED[key]:
+            state[key] = one[key]
     state.lost += [_asked("method", name) for name in (*named, *asked.get("methods", ())) if name not in known]
     state.lost += [_asked(key, one[key]) for key, options in FIXED.items() if key in one and one[key] not in options]
     for key in ("scale", "scale2"):
         if key in one and not _is_scale(one[key]):
             state.lost.append(_asked("threshold scale", one[key]))
+    for key, good in (("talk", _is_flag), ("part", _is_part)):
+        if key in one and not good(one[key]):
+            lose(key)
     if "long" in one:
         state.lost.append("a text that was too long for an address")
 
@@ -105,6 +114,37 @@ def _is_scale(text: str) -> bool:
         return 0 <= float(text) <= MAX_SCALE
     except ValueError:
         return False
+
+
+def _is_flag(text: str) -> bool:
+    return text.lower() in ("true", "false")
+
+
+def _is_part(text: str) -> bool:
+    try:
+        return float(text) >= 1 and float(text).is_integer()
+    except ValueError:
+        return False
+
+
+def lose(key: str) -> None:
+    """What a session's address asks for with `key` is not here: it is said, and goes out of the address, where no
+    widget is bound to it yet."""
+    state = st.session_state
+    state.lost.append(_asked(key, state.asked.pop(key)))
+    st.query_params.pop(key, None)
+
+
+def part_of(parts: int) -> None:
+    """To be called when it is known of how many parts the text is: in a session's first run, a part that it does not
+    have is lost."""
+    asked = st.session_state.asked.get("part")
+    if asked is None:
+        return
+    if float(asked) > parts:
+        lose("part")
+    else:
+        del st.session_state.asked["part"]
 
 
 def found(key: str, options: Collection[Any]) -> None:
@@ -143,6 +183,7 @@ def lost() -> list[str]:
     shown = (file, *(state.get(key) for key in ("view", "source", "scale", "text", "query", *NAMED)))
     if state.setdefault("opened", shown) != shown:
         state.lost = []
+        state.asked.pop("part", None)  # of the text that was opened
     return list(state.lost)
 
 

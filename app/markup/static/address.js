@@ -5,6 +5,13 @@
 (() => {
     if (window.alAddress) return; // once a tab, whatever reruns
     const PLACE = ["view", "source", "corpus", "split", "document", "part", "checkpoint"];
+    // Streamlit takes a setting out of the address while its control is not drawn. Where it belongs to other views than
+    // the one that is shown, it stays, as the session remembers it too: a reload finds it.
+    const LAYERS = "Layer by layer", COMPARE = "Compare methods", SIDES = "Side by side"; // as in app/server/state.py
+    const DRAWN = {show: [LAYERS], units: [LAYERS, COMPARE], methods: [COMPARE], differs: [SIDES], scale2: [SIDES],
+        checkpoint2: [SIDES], document2: [SIDES]};
+    const isDrawn = (name, url) => DRAWN[name].includes(url.searchParams.get("view") ?? LAYERS)
+        && url.searchParams.get("talk") !== "true";
     const LONGEST = 1500; // characters of a text, ADDRESS_CHARACTERS in app/server/state.py
     const address = window.alAddress = {layer: null};
     const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
@@ -16,6 +23,10 @@
         const here = new URL(location.href), next = new URL(to ?? here, here);
         if (address.layer !== null) {
             if (address.layer) next.searchParams.set("layer", address.layer); else next.searchParams.delete("layer");
+        }
+        for (const name of Object.keys(DRAWN)) {
+            if (isDrawn(name, next) || next.searchParams.has(name)) continue;
+            for (const value of here.searchParams.getAll(name)) next.searchParams.append(name, value);
         }
         const text = next.searchParams.get("text");
         if (text !== null && text.length > LONGEST) {

@@ -29,6 +29,13 @@ def test_damaged_checkpoint(visit: Visit) -> None:
     expect(app.page.get_by_test_id("stAlert").filter(has_text="damaged")).to_have_count(0)
 
 
+def test_a_part_that_there_is_not_and_a_switch_that_is_none(visit: Visit) -> None:
+    for asked, said in (("part=7", "part 7"), ("part=abc", "part abc"), ("talk=maybe", "talk maybe")):
+        app = visit(f"?{asked}&scale=0.7")
+        expect(app.page.get_by_test_id("stAlert").first).to_contain_text(said)
+        expect(app.page).to_have_url(re.compile(r"\?scale=0\.7(&layer=0)?$"))
+
+
 def test_torn_report(visit: Visit) -> None:
     app = visit(f"?view={quote(VIEWS['corpus'])}")
     app.choose("report", "torn")

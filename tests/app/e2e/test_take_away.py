@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from playwright.sync_api import expect
 
@@ -129,6 +130,24 @@ def test_the_address_is_the_state(visit: Visit) -> None:
     app.settle()
     app.page.go_forward()
     app.shows("posS_076.txt")
+
+
+def test_settings_of_other_views_stay_in_the_address(visit: Visit) -> None:
+    app = visit("?units=Words&scale=0.7&methods=Rollout")
+    app.show("take-away")
+    assert parse_qs(urlsplit(app.page.url).query) == {
+        "view": [VIEWS["take-away"]], "units": ["Words"], "scale": ["0.7"], "methods": ["Rollout"], "layer": ["0"]
+    }  # fmt: skip
+    saved = save(app, "save-csv")[1].decode()
+    assert ",words," in saved.splitlines()[0]
+    app.page.reload()
+    expect(app.widget("save-csv")).to_be_visible()
+    assert save(app.settle(), "save-csv")[1].decode() == saved
+    app.show("layers")
+    app.pick("units", state.WORDPIECES)
+    expect(app.page).not_to_have_url(re.compile("units="))
+    app.settle().show("take-away")
+    assert "units=" not in app.page.url
 
 
 def test_an_own_text_is_found_again(visit: Visit) -> None:

@@ -89,6 +89,24 @@ def test_a_scale_that_no_slider_has_is_said(session: Any, asked: str, said: str 
     assert state.lost() == [], "another one has been chosen since"
 
 
+def test_what_is_no_part_and_no_switch_is_said_and_goes_out_of_the_address(session: Any) -> None:
+    session(part="abc", talk="maybe")
+    assert state.lost() == ["talk maybe", "part abc"] and not st.query_params
+    session(part="2", talk="true")
+    state.part_of(3)
+    assert state.lost() == [] and set(st.query_params) == {"part", "talk"}
+    session(part="7")
+    state.part_of(1)
+    assert state.lost() == ["part 7"] and not st.query_params
+    state.part_of(1)
+    assert state.lost() == ["part 7"], "it is said once"
+
+
+def test_settings_hold_in_views_without_their_menus(session: Any) -> None:
+    began = session(view=state.TAKE_AWAY, units=state.WORDS, methods=["Rollout", "AdapLeR CP"], show="Nothing")
+    assert began.units == state.WORDS and state.chosen_methods() == ["rollout", "cp"] and "show" not in began
+
+
 def test_a_name_that_another_menu_does_not_have_is_forgotten(session: Any) -> None:
     began = session()
     began.document = "of_another_corpus"
