@@ -74,7 +74,7 @@ common.lost(notice)
 
 if view == state.CORPUS:
     found = reports.list_reports(report_folders)
-    corpus.show(found, corpora, checkpoints, chosen=name)
+    corpus.show(found, corpora, checkpoints, chosen=name, makes=name is not None and not own)
     if name is not None and not own:
         evaluating.show(
             checkpoint=name,

@@ -21,9 +21,15 @@ KEPT: dict[str, Any] = {"persist_state": "session"}  # menus outlive a look at a
 
 
 def show(
-    found: Mapping[str, Path], corpora: Mapping[str, Path], checkpoints: Mapping[str, Path], *, chosen: str | None
+    found: Mapping[str, Path],
+    corpora: Mapping[str, Path],
+    checkpoints: Mapping[str, Path],
+    *,
+    chosen: str | None,
+    makes: bool,
 ) -> None:
-    """found: the menu of reports; chosen: the checkpoint of the sidebar, by its name in `checkpoints`."""
+    """found: the menu of reports; chosen: the checkpoint of the sidebar, by its name in `checkpoints`; makes: whether
+    a report can be made below."""
     if (made := st.session_state.pop("report_made", None)) in found:
         st.session_state.report = made
     if found:
@@ -40,7 +46,8 @@ def show(
             _figure(report, key=reports.key_of(found[name]))
             _documents(report, corpora, origin)
     else:
-        st.info("There is no report in reports/ or results/ yet: make one below.")
+        how = "make one below" if makes else "to make one, choose a checkpoint and *A review* at the side"
+        st.info(f"There is no report in reports/ or results/ yet: {how}.")
 
 
 def _facts(report: RationaleReport, origin: reports.Origin) -> None:
@@ -92,7 +99,8 @@ def _figure(report: RationaleReport, *, key: str) -> None:
 
 def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: reports.Origin) -> None:
     st.header("Documents")
-    metrics = [metric for metric in report.metrics if not metric.startswith(("aopc", "loo"))]
+    telling = [metric for metric in report.metrics if not metric.startswith(("aopc", "loo"))]
+    metrics = telling or list(report.metrics)
     preferred = sorted(report.methods, key=lambda method: method not in ("cp", "saliency"))
     preferred.sort(key=lambda method: method != "cp")
     for key, options in (("metric", metrics), ("method", preferred), ("other", preferred[1:] + preferred[:1])):

@@ -12,6 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import app as app_package
+from adapler.data.eraser import read_corpus
+from analysis.evaluation.run import run_evaluation
+from analysis.evaluation.settings import Settings
 from app.server import state
 from app.sources import uploads
 from tests.app.conftest import DOCUMENTS
@@ -168,6 +171,33 @@ print(*map(config.get_option, ("global.minCachedMessageSize", "server.maxUploadS
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     assert float(printed[0]) > 1e9
     assert printed[1:] == [str(uploads.MAX_MEGABYTES), "False", "localhost", "none", "True"]
+
+
+def test_a_report_of_one_metric_that_is_a_mean_is_listed_by_it(
+    page: AppTest, app_reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_model: Any,
+    tiny_tokenizer: Any, app_corpus: Path,
+) -> None:  # fmt: skip
+    settings = Settings(max_length=40, methods=("cp",), metrics=("aopc_comprehensiveness",))
+    report = run_evaluation(
+        model=app_model.backbone, adapler=app_model, tokenizer=tiny_tokenizer, corpus=read_corpus(app_corpus),
+        settings=settings, progress=False,
+    )  # fmt: skip
+    report.to_json(tmp_path / "means" / "report.json")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path) if word == str(app_reports) else word for word in sys.argv])
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert not page.exception and page.selectbox(key="metric").value == "aopc_comprehensiveness"
+
+
+def test_without_a_report_it_is_said_how_to_make_one(
+    page: AppTest, app_reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(tmp_path) if word == str(app_reports) else word for word in sys.argv])
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert "make one below" in page.info[0].value and "evaluate" in {one.key for one in page.button}
+    page.radio(key="source").set_value(state.OWN_TEXT).run()
+    assert "*A review*" in page.info[0].value and "evaluate" not in {one.key for one in page.button}
 
 
 def test_a_report_of_a_scale_that_the_page_does_not_have_opens_nothing(
