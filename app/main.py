@@ -69,6 +69,9 @@ talks = choosing.choose_talk()
 how.tour()
 if name is not None:
     own_text.about_model(checkpoints, name)
+for folder in arguments.checkpoints:
+    if not loading.list_checkpoints([folder]):
+        st.warning(common.literal(f"{folder.resolve().name}: {loading.NO_MODEL}"))
 notice = st.empty()
 common.lost(notice)
 

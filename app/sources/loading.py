@@ -35,6 +35,10 @@ CORPORA = {
     "ERASER Movie Reviews": ROOT / "data" / "eraser" / "movies",
 }
 OPTIONS = ("checkpoints", "reports", "data", "tradeoff")
+NO_MODEL = (
+    "named with --checkpoints, holds no AdapLeR model, nor does a folder up to two levels below. A plain classifier, "
+    "as --policy distilbert trains one, drops no tokens: there is nothing to show of it."
+)
 USAGE = "--checkpoints DIR --reports DIR --data DIR_OR_TAR --tradeoff DIR"
 
 

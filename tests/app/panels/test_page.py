@@ -18,7 +18,7 @@ from analysis.evaluation.settings import Settings
 from app.server import state
 from app.sources import uploads
 from tests.app.conftest import DOCUMENTS
-from tests.app.pages import bodies, check, expected, lengths_shown, marked, played, shown, text_played
+from tests.app.pages import bodies, check, expected, lengths_shown, marked, plain, played, shown, text_played
 
 
 def test_opens_on_the_first_document(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
@@ -187,6 +187,17 @@ def test_a_report_of_one_metric_that_is_a_mean_is_listed_by_it(
     page.session_state["view"] = state.CORPUS
     page.run()
     assert not page.exception and page.selectbox(key="metric").value == "aopc_comprehensiveness"
+
+
+def test_a_folder_without_a_model_is_said(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, tiny_classifier_folder: Path, app_checkpoints: Path
+) -> None:
+    page.run()
+    assert not page.warning
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--checkpoints", str(tiny_classifier_folder)])
+    page.run()
+    assert not page.exception and page.selectbox(key="checkpoint").value == "tiny"
+    assert f"{tiny_classifier_folder.name}: named with --checkpoints" in plain(page.warning[0].value)
 
 
 def test_without_a_report_it_is_said_how_to_make_one(
