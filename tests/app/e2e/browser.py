@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, TimeoutError, expect
 
 from app.server import state
 
@@ -162,10 +162,20 @@ class AppPage:
         expect(self.page.locator('[data-testid="stMain"]')).to_contain_text(text)
 
     def choose(self, key: str, option: str) -> None:
-        """An option of a select box, found by its name: a long list is drawn in part."""
-        self.widget(key).locator("input").first.click()
-        self.widget(key).locator("input").first.fill(option)
-        self.page.get_by_role("option", name=option, exact=True).first.click()
+        """An option of a select box, found by its name: a long list is drawn in part. A run of the page that ends
+        meanwhile, as when a job does, closes the list: then it is opened again."""
+        found = self.page.get_by_role("option", name=option, exact=True).first
+        until = time.monotonic() + PATIENCE
+        while True:
+            self.widget(key).locator("input").first.click()
+            self.widget(key).locator("input").first.fill(option)
+            try:
+                found.click(timeout=10_000)
+                return
+            except TimeoutError:
+                if time.monotonic() > until:
+                    raise
+                self.page.keyboard.press("Escape")
 
     def pick(self, key: str, option: str) -> None:
         """A segment of a segmented control, or a radio button."""
