@@ -65,12 +65,14 @@ def plot_document(
     n_lines: int = 3,
     start: int | None = None,
     key: bool = False,
+    unit: str = "tokens",
 ) -> None:
     """An excerpt at each layer: shades for the scores, gold rationale underlined, dropped tokens pale.
 
     ax: its size on paper decides what fits; the height needed is `document_height`.
     start: the word that the excerpt begins with, see `passage.excerpt`.
     key: a line below that says what shade, paleness and underline mean.
+    unit: what the document's tokens are called, in the plural, where each is something larger.
     Tokens are dropped for `cp` only; the other methods score a model that keeps all of them.
 
     Raises ArgumentError for a method or layer that the document has no scores of, and for such a word.
@@ -89,7 +91,7 @@ def plot_document(
         top = row * _row_height(_lines_used(placed))
         base = top + FIRST_BASE
         dropped = None if kept is None else ~kept[layer].astype(bool)
-        _write_label(ax, base, f"Layer {layer}" if len(values) > 1 else "Input", dropped)
+        _write_label(ax, base, f"Layer {layer}" if len(values) > 1 else "Input", dropped, unit=unit)
         _write_dots(ax, base, placed, cut=is_cut(document, placed))
         _write_tokens(ax, base, document, placed, values[layer], dropped, marks)
         if row:
@@ -113,11 +115,12 @@ def _layers_to_draw(document: DocumentScores, method: str, layers: Sequence[int]
     return shown
 
 
-def _write_label(ax: Axes, base: float, name: str, dropped: NDArray[np.bool_] | None) -> None:
+def _write_label(ax: Axes, base: float, name: str, dropped: NDArray[np.bool_] | None, *, unit: str) -> None:
     ax.text(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", **TEXT)
     if dropped is not None:
         count = int((~dropped).sum())
-        ax.text(0, base + LINE, f"{count} {'token' if count == 1 else 'tokens'}", size=TEXT_SIZE, color=FAINT, **TEXT)
+        said = f"{count} {unit.removesuffix('s') if count == 1 else unit}"
+        ax.text(0, base + LINE, said, size=TEXT_SIZE, color=FAINT, **TEXT)
 
 
 def _write_line(ax: Axes, top: float, width: float) -> None:
@@ -222,10 +225,11 @@ def document_figure(
     n_lines: int = 3,
     start: int | None = None,
     key: bool = False,
+    unit: str = "tokens",
     style: str = "acl",
 ) -> Figure:
-    """An example of the report as text, layer by layer; the paper's qualitative figure. For `start` and `key` see
-    `plot_document`."""
+    """An example of the report as text, layer by layer; the paper's qualitative figure. For `start`, `key` and
+    `unit` see `plot_document`."""
     document = pick(report, example)
     method = main_method(document) if method is None else method
     shown = _layers_to_draw(document, method, layers)
@@ -233,5 +237,5 @@ def document_figure(
     placed = excerpt(document, width=72 * width - LABEL - margin(), n_lines=n_lines, start=start)
     figure = PaperFigure(figsize=(width, document_height(len(shown), _lines_used(placed), key=key)))
     ax = figure.add_axes((0, 0, 1, 1))
-    plot_document(document, ax, method=method, layers=shown, n_lines=n_lines, start=start, key=key)
+    plot_document(document, ax, method=method, layers=shown, n_lines=n_lines, start=start, key=key, unit=unit)
     return figure

@@ -189,6 +189,7 @@ def _figure(trace: Trace, document: Document, layout: Layout) -> Figure:
 
     return document_figure(
         _report(record(trace, document)),
+        unit=trace.unit,
         n_lines=layout.lines,
         layers=layout.layers,
         start=layout.start,

@@ -138,11 +138,13 @@ def test_settings_of_other_views_stay_in_the_address(visit: Visit) -> None:
     assert parse_qs(urlsplit(app.page.url).query) == {
         "view": [VIEWS["take-away"]], "units": ["Words"], "scale": ["0.7"], "methods": ["Rollout"], "layer": ["0"]
     }  # fmt: skip
-    saved = save(app, "save-csv")[1].decode()
-    assert ",words," in saved.splitlines()[0]
-    app.page.reload()
-    expect(app.widget("save-csv")).to_be_visible()
-    assert save(app.settle(), "save-csv")[1].decode() == saved
+    tables = []
+    for _ in range(2):
+        expect(app.widget("save-csv")).to_be_visible()
+        rows = csv.DictReader(io.StringIO(save(app.settle(), "save-csv")[1].decode()))
+        tables.append([(row["scale"], row["words"]) for row in rows])
+        app.page.reload()
+    assert tables[0] == tables[1]
     app.show("layers")
     app.pick("units", state.WORDPIECES)
     expect(app.page).not_to_have_url(re.compile("units="))

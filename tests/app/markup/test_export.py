@@ -13,6 +13,7 @@ from PIL import Image
 from app.markup import export
 from app.markup.export import Origin
 from app.model import tracing
+from app.model.joining import join_words
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import HOSTILE, Reader, make_trace
@@ -84,6 +85,13 @@ def test_figures_say_what_made_them() -> None:
         and "scale 0.5 \N{MIDDLE DOT} bfloat16" in ORIGIN.line()
         and ORIGIN.again in ORIGIN.line()
     )
+
+
+def test_a_figure_of_words_counts_words() -> None:
+    trace = make_trace(["a", "fine", "film"], [3, 1, 2])
+    for one, said in ((trace, "5 tokens"), (join_words(trace), "5 words")):
+        drawn = export._figure(one, Document("x", "a fine film"), export.Layout(2, (0,)))
+        assert said in {text.get_text() for text in drawn.axes[0].texts}
 
 
 def test_a_passage_may_begin_with_any_sentence() -> None:
