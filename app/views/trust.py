@@ -61,6 +61,7 @@ def _whole_splits(
         st.html(said)
     if curve.calibration is None:
         why = loading.without_path(curve.why, checkpoints[name], name)
+        why = why.partition("; `adapler calibrate")[0]  # its command has a menu's name now, which is no folder
         st.info(
             common.literal(f"{why[:1].upper()}{why[1:]}.")
             + " `adapler calibrate --model FOLDER --task TASK` measures accuracy, speed and their intervals over the "

@@ -82,6 +82,7 @@ def test_without_a_calibration_the_page_says_how_to_make_one(page: AppTest, app_
     said = page.info[0].value
     assert "calibration is stored with this model" in said and "adapler calibrate --model FOLDER" in said
     assert str(app_checkpoints) not in said
+    assert said.count("adapler calibrate") == 1, "a menu's name is no folder to give to the command"
     assert page.dataframe[0].value["file"].tolist() == ["films"], "the report of this checkpoint is its only point"
 
 
