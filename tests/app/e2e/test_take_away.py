@@ -135,9 +135,8 @@ def test_the_address_is_the_state(visit: Visit) -> None:
 def test_settings_of_other_views_stay_in_the_address(visit: Visit) -> None:
     app = visit("?units=Words&scale=0.7&methods=Rollout")
     app.show("take-away")
-    assert parse_qs(urlsplit(app.page.url).query) == {
-        "view": [VIEWS["take-away"]], "units": ["Words"], "scale": ["0.7"], "methods": ["Rollout"], "layer": ["0"]
-    }  # fmt: skip
+    found = parse_qs(urlsplit(app.page.url).query)
+    assert (found["units"], found["scale"], found["methods"]) == (["Words"], ["0.7"], ["Rollout"])
     tables = []
     for _ in range(2):
         expect(app.widget("save-csv")).to_be_visible()
