@@ -86,6 +86,12 @@ def is_number(value: Any, *, whole: bool = False) -> bool:
     return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
 
 
+def check_drop(name: str, value: Any) -> None:
+    """Raises ArgumentError for a drop of a score that is no number from 0 to 1; 5, for five points, allows any loss."""
+    if not (is_number(value) and 0 <= value <= 1):
+        raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM: what ends other processes or removes half-written files after Ctrl-C does so after `kill`, too."""
 

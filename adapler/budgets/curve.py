@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adapler.errors import ArgumentError, is_number
+from adapler.errors import ArgumentError, check_drop, is_number
 
 Interval = tuple[float, float]
 ROUNDING = 1e-3  # of an end of the curve: it is shown with four digits
@@ -229,9 +229,8 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
     if len(given) > 1:
         raise ArgumentError(f"{' and '.join(given)}: only one of them can be asked for")
     for name, value in given.items():
-        if name == "max_drop":  # scores go from 0 to 1, and 5 would allow any loss
-            if not (is_number(value) and 0 <= value <= 1):
-                raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
+        if name == "max_drop":
+            check_drop(name, value)
         elif not (is_number(value) and value > 0):
             raise ArgumentError(f"{name}: {value!r} is not a number above 0")
         return name, value

@@ -12,7 +12,7 @@ from typing import Literal
 
 from adapler.bulk.store import errors_path
 from adapler.data.texts import STDIN
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, check_drop
 from adapler.long_texts import Policy
 from adapler.outputs import check_output_file
 from adapler.precision import Dtype
@@ -126,7 +126,8 @@ class Target:
 
     def __post_init__(self) -> None:
         check_numbers(self, ("speedup", "milliseconds"), low=0, strict=True)
-        check_numbers(self, ("max_drop",), low=0)
+        if self.max_drop is not None:
+            check_drop("--max-drop", self.max_drop)
         if len(self.given) > 1:
             raise ArgumentError(f"{' and '.join(map(option_name, self.given))}: only one of them can be given")
 

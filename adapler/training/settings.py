@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, check_drop
 from adapler.long_texts import Policy
 from adapler.precision import Dtype
 
@@ -194,7 +194,8 @@ class Objectives:
     bit"""
 
     max_drop: float = 0.01
-    """how far below the fine-tuned classifier's validation score an epoch may be and still qualify"""
+    """how far below the fine-tuned classifier's validation score an epoch may be and still qualify, from 0 to 1: one
+    point is 0.01"""
 
     target_speedup: float | None = field(default=None, metadata={"several": True})
     """train to this speedup in FLOPs, such as 4: phi is the start only and is changed in every step. Of the evaluated
@@ -219,7 +220,8 @@ class Objectives:
     """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("gamma", "phi", "eta_learning_rate", "max_drop", "predictor_learning_rate"), low=0)
+        check_numbers(self, ("gamma", "phi", "eta_learning_rate", "predictor_learning_rate"), low=0)
+        check_drop("--max-drop", self.max_drop)
         check_numbers(self, ("logit_distillation", "state_distillation"), low=0)
         check_numbers(self, ("distillation_temperature",), low=0, strict=True)
         if self.distillation_temperature != type(self).distillation_temperature and not self.logit_distillation:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.errors import ArgumentError, CommandParser, check_drop, run_command
 from adapler.outputs import check_output_folder
 from benchmarks.tradeoff.plan import Settings, plan, table_of
 from benchmarks.tradeoff.records import Key, check_max_drop, read_records
@@ -82,8 +82,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         if value is not None and value < low:
             raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {low}")
     max_drop = Settings.max_drop if args.max_drop is None else args.max_drop
-    if not 0 <= max_drop < 1:
-        raise ArgumentError(f"--max-drop: {max_drop:g} is not in [0, 1)")
+    check_drop("--max-drop", max_drop)
     wrong = [seed for seed in args.seeds if not 0 <= seed < 2**32]
     if wrong:
         raise ArgumentError(f"--seeds: {wrong[0]} is not between 0 and {2**32 - 1}")

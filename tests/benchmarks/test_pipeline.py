@@ -223,7 +223,7 @@ def test_further_seeds_for_short_runs_only(place: list[str], capsys: pytest.Capt
         (["--systems", "x"], "--systems: 'x' is not one of finetuned"),
         (["--jobs", "0"], "--jobs: 0 is not at least 1"),
         (["--data", "x=y"], "--data: 'x=y' is not TASK=PATH"),
-        (["--max-drop", "2"], r"--max-drop: 2 is not in \[0, 1\)"),
+        (["--max-drop", "2"], "--max-drop: 2.0 is not a number from 0 to 1"),
         (["--backbone-name", "a/b"], "--backbone-name: 'a/b' is no name of a folder"),
         (["--backbone-name", ".."], "--backbone-name: '..' is no name of a folder"),
         (["--seeds", "1", "-1"], "--seeds: -1 is not between 0 and 4294967295"),

@@ -38,6 +38,7 @@ INPUTS_AND_OUTPUTS = {"model", "finetuned", "saliency", "output", "runs", "split
 # Passes over the training set, best epochs to average; scales to evaluate, the one of an exported copy; what a
 # selection allows, what is asked of a calibration.
 TWO_MEANINGS = {"epochs", "threshold_scale", "max_drop"}
+NO_DROP = "is not a number from 0 to 1 (a drop of one point is 0.01)"
 
 
 def actions(command: str) -> list[argparse.Action]:
@@ -130,6 +131,10 @@ def test_options_become_settings() -> None:
         (["run", "--task", "t", "--output", "o", "--model", "m", "--phi", "1", "1"], "--phi: a value is given twice"),
         (["evaluate", "--task", "t", "--model", "m", "--token-budget", "0"], "--token-budget: 0 is not at least 1"),
         (["evaluate", "--task", "t", "--model", "m", "--threshold-scale", "-1"], "--threshold-scale: -1.0 is not a"),
+        (["evaluate", "--task", "t", "--model", "m", "--max-drop", "0.1", "5"], f"--max-drop: 5.0 {NO_DROP}"),
+        (["calibrate", "--task", "t", "--model", "m", "--most-drop", "15"], f"--most-drop: 15.0 {NO_DROP}"),
+        (["predict", "--model", "m", "--max-drop", "5", "text"], f"--max-drop: 5.0 {NO_DROP}"),
+        (["run", "--task", "t", "--model", "m", "--output", "o", "--max-drop", "5"], f"--max-drop: 5.0 {NO_DROP}"),
         (["evaluate", "--task", "t", "--model", "m", "--device", "gpu"], "--device: 'gpu' is not one of auto, cpu"),
         (["saliency", "--task", "t", "--model", "m", "--output", "o", "--seed", "-1"], "--seed: -1 is not between 0"),
     ],

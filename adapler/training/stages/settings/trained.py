@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, check_drop
 from adapler.training.settings import Inference, TaskSettings, check_choices, check_numbers
 from adapler.training.stages.settings.shared import Batched, RecordedSplit
 
@@ -55,6 +55,8 @@ class EvaluateSettings(Batched):
         given = [name for name, values in choices.items() if values is not None]
         if len(given) > 1:
             raise ArgumentError(f"{' and '.join(given[:2])}: only one of them can be given")
+        for drop in self.max_drop or ():
+            check_drop("--max-drop", drop)
         for scale in self.threshold_scale or ():
             if not 0 <= scale < math.inf:
                 raise ArgumentError(f"--threshold-scale: {scale} is not a number of at least 0")
@@ -83,7 +85,7 @@ class CalibrateSettings(Batched):
     """the curve ends with the first threshold scale at this FLOPs speedup or above"""
 
     most_drop: float = 0.15
-    """or with the first one whose score is so much below the score without removal"""
+    """or with the first one whose score is so much below the score without removal, from 0 to 1"""
 
     points: int = 24
     """threshold scales to measure, at most"""
@@ -107,6 +109,7 @@ class CalibrateSettings(Batched):
         check_numbers(self, ("points",), low=4)
         check_numbers(self, ("most_speedup",), low=1, strict=True)
         check_numbers(self, ("most_drop",), low=0, strict=True)
+        check_drop("--most-drop", self.most_drop)
         check_numbers(self, ("level",), low=0, strict=True, below=1)
 
 
