@@ -132,14 +132,17 @@ def read_recipe(path: str | Path, cls: type, *, command: str) -> dict[str, Any]:
 
     Raises:
         DataError: no such file, not YAML, not a mapping, a key that the command does not take or that is there
-            twice, a value of another type, or a run.json. The message names the file, the line and what is allowed.
+            twice, a value of another type, or a record of what a command did. The message names the file, the line and
+            what is allowed.
     """
     options = {option.name: option for option in options_of(cls)}
     found: dict[str, Any] = {}
     recipe_of = None
     entries = recipe_entries(Path(path))
-    if {"settings", "versions"} <= {key for _, key, _ in entries}:  # JSON is YAML
-        raise DataError(f"{path}: the record of what a command did, not a recipe; its `arguments` say what was typed")
+    keys = {key for _, key, _ in entries}
+    if keys & {"versions", "data_checksum"}:  # of run.json, an evaluation or a calibration; JSON is YAML
+        typed = "; its `arguments` say what was typed" if "arguments" in keys else ""
+        raise DataError(f"{path}: the record of what a command did, not a recipe{typed}")
     for line, key, value in entries:
         where = f"{path}:{line}"
         if key in found or (key == "command" and recipe_of is not None):

@@ -56,3 +56,12 @@ def test_a_record_is_no_recipe(command: str, tmp_path: Path) -> None:
         DataError, match="run.json: the record of what a command did, not a recipe; its `arguments` say"
     ):
         settings_of(f"run --config {path}")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_what_was_measured_is_no_recipe(command: str, tmp_path: Path) -> None:
+    """evaluation-test.json and calibration.json, which lie beside run.json."""
+    path = tmp_path / "evaluation-test.json"
+    path.write_text(json.dumps({"metric": "accuracy", "task": "tiny", "data_checksum": "a"}), encoding="utf-8")
+    with pytest.raises(DataError, match="evaluation-test.json: the record of what a command did, not a recipe$"):
+        settings_of(f"{command} --config {path}")
