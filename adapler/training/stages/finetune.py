@@ -153,8 +153,9 @@ def finetune(
             train_dataset=encoded["train"],
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
-            callbacks=[StopWhenNotFinite(), clock, *keeping, *report_callbacks(settings, output)],
+            callbacks=[StopWhenNotFinite(), *keeping, *report_callbacks(settings, output)],
         )
+        trainer.clock = clock
         trainer.train(resume_from_checkpoint=checkpoint)
     wait_for_everyone()  # every process has read the best epoch's checkpoint by now
     if is_main():

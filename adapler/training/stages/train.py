@@ -214,8 +214,9 @@ def train(
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
             teacher=None if read is None else load_fine_tuned(read, task, execution=settings),
-            callbacks=[StopWhenNotFinite(), clock, *report_callbacks(settings, output)],
+            callbacks=[StopWhenNotFinite(), *report_callbacks(settings, output)],
         )
+        trainer.clock = clock
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = epochs_of(trainer.state.log_history, precision=identity["precision"])
     chosen = max(epochs, key=lambda epoch: epoch["selection"])

@@ -10,8 +10,10 @@ from torch import nn
 from transformers import Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
+from adapler.distributed import is_main
 from adapler.model.inference_copy import InferenceClassifier, end_autocast
 from adapler.training.collator import SamplesByLength
+from adapler.training.trainer.clock import Clock
 
 
 class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
@@ -21,8 +23,12 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
     is not what inference rounds. So an evaluation makes a copy of the weights that the model has then (a running
     average, where that has taken their place) in the same format, see `for_inference`, and asks that. Several processes
     make a copy each.
+
+    Attributes:
+        clock: what its checkpoints keep the time in; None: they keep none.
     """
 
+    clock: Clock | None = None
     _evaluated: nn.Module | None = None
 
     @property
@@ -52,6 +58,16 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
         self.state = state
         self._load_best_model()
         return True
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """transformers' saving of the weights, and the seconds so far.
+
+        A callback would come too late: a checkpoint is whole once it has the trainer's state, see `last_checkpoint`,
+        and callbacks are called after that. One that was killed in between would have no time.
+        """
+        super()._save(output_dir, state_dict)
+        if self.clock is not None and self.is_in_train and is_main():  # transformers asks every process
+            self.clock.save(Path(output_dir or self.args.output_dir))
 
     def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
         """Autocast around a step: accelerate's is around the model's own forward pass, and misses the packed ones."""

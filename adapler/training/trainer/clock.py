@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
-
-from transformers import TrainerCallback
-
-from adapler.distributed import is_main
 
 CLOCK = "seconds.json"  # in a checkpoint
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]
+class Clock:
     """Keeps the seconds of a training in its checkpoints. What was lost in a stop is not counted, what is redone is.
 
     Attributes:
@@ -29,11 +24,9 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         """
         self.started = started - (0.0 if checkpoint is None else _seconds(Path(checkpoint)))
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the seconds so far."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if is_main() and folder.is_dir():
-            (folder / CLOCK).write_text(json.dumps({"seconds": time.time() - self.started}), encoding="utf-8")
+    def save(self, folder: Path) -> None:
+        """Write the seconds so far into a checkpoint."""
+        (folder / CLOCK).write_text(json.dumps({"seconds": time.time() - self.started}), encoding="utf-8")
 
 
 def _seconds(checkpoint: Path) -> float:

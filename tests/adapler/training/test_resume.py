@@ -123,6 +123,24 @@ def test_a_checkpoint_that_was_being_written(task_folder: Path, run_folder: Path
         assert all(torch.equal(tensor, cut[name]) for name, tensor in straight.items()), file
 
 
+def test_a_checkpoint_that_counts_has_the_time(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
+    """Killed right after the trainer's state was written, which makes a checkpoint whole, before any callback."""
+    words = ["--task", str(task_folder), "--max-length", "16", "--precision", "float32", "--batch-size", "8"]
+    commands = {
+        "finetune": ["finetune", "--model", str(run_folder / "finetuned")],
+        "phi-0.1": ["run", "--classifier", str(run_folder / "finetuned"), "--phi", "0.1", "--average-decay", "0.9"],
+        "transkimmer-0.5": ["run", "--classifier", str(run_folder / "finetuned"), "--policy", "transkimmer"],
+    }
+    for name, command in commands.items():
+        output = tmp_path / name
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("transformers.trainer_callback.CallbackHandler.on_save", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                main([*command, *words, "--output", str(output)])
+        (epochs,) = output.rglob("epochs")
+        assert 0 < json.loads((Path(str(last_checkpoint(epochs))) / CLOCK).read_text())["seconds"] < 600
+
+
 @pytest.mark.parametrize(
     ("stage", "options"),
     [

@@ -162,8 +162,9 @@ def _train_stage(
             train_dataset=rows,
             eval_dataset=work.rows["validation"],
             data_collator=PaddingCollator(work.tokenizer),
-            callbacks=[StopWhenNotFinite(), clock, *report_callbacks(work.settings, output)],
+            callbacks=[StopWhenNotFinite(), *report_callbacks(work.settings, output)],
         )
+        trainer.clock = clock
         trainer.train(resume_from_checkpoint=checkpoint)
     wait_for_everyone()
     if is_main():
