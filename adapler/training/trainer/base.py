@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn import functional
 from transformers import Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
@@ -76,16 +78,30 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
         return self.accelerator.autocast()  # type: ignore[no-any-return]
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """transformers' evaluation, of a copy for inference."""
+        """transformers' evaluation, of a copy for inference, with the mean cross-entropy of the rows as its loss.
+
+        transformers takes the mean of batches, and with several processes the last batches hold rows a second time,
+        which fill them up.
+        """
         self._evaluated = for_evaluation(self.model, dtype=self.dtype)
         try:
-            return super().evaluation_loop(*args, **kwargs)
+            result = super().evaluation_loop(*args, **kwargs)
         finally:
             self._evaluated = None
+        if result.predictions is not None and result.label_ids is not None:
+            name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
+            result.metrics[name] = _mean_cross_entropy(result.predictions, result.label_ids)
+        return result
 
     def prediction_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """One batch of an evaluation; the copy takes the model's place."""
         return super().prediction_step(model if self._evaluated is None else self._evaluated, *args, **kwargs)
+
+
+def _mean_cross_entropy(predictions: Any, labels: Any) -> float:
+    """Of logits (B, C), alone or the first of several outputs, with labels (B,)."""
+    logits = predictions[0] if isinstance(predictions, tuple) else predictions
+    return float(functional.cross_entropy(torch.as_tensor(logits).float(), torch.as_tensor(labels)))
 
 
 def for_evaluation(model: Any, *, dtype: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 
 from adapler import TrainingError
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
@@ -250,3 +250,22 @@ def test_the_selected_epoch_is_what_the_model_holds(tmp_path: Path, tiny_tokeniz
     best = max(history, key=lambda entry: entry["eval_selection"])
     assert [round(float(eta), 4) for eta in one.core.eta.detach()] == best["eval_eta"]
     shutil.rmtree(tmp_path)
+
+
+def test_the_evaluation_loss_is_of_the_rows(
+    tmp_path: Path, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers' own counts rows twice that fill up the last batches of several processes."""
+    evaluate = Trainer.evaluation_loop
+
+    def with_rows_counted_twice(*args: Any, **kwargs: Any) -> Any:
+        result = evaluate(*args, **kwargs)
+        result.metrics["eval_loss"] += 1.0
+        return result
+
+    monkeypatch.setattr(Trainer, "evaluation_loop", with_rows_counted_twice)
+    one = trainer(tmp_path, tiny_tokenizer)
+    batch = one.data_collator([{k: v for k, v in row.items() if k != "saliency"} for row in rows()])
+    with torch.no_grad():
+        loss = float(tiny_adapler(eta=0.5)(**batch, removal="hard").loss)
+    assert one.evaluate()["eval_loss"] == pytest.approx(loss, abs=1e-6)
