@@ -58,7 +58,9 @@ def train_command(args: argparse.Namespace) -> int:
 
 
 def _report_selected(record: dict[str, Any], output: Path) -> None:
-    epoch, metric, target = record["selected"], record["metric"], record["objectives"].get("target_speedup")
+    from adapler.training.selection import shortfall
+
+    epoch, metric = record["selected"], record["metric"]
     print(
         f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
         f"(fine-tuned {record['reference_score']:.4f}), speedup {epoch['speedup']:.2f}x; model in {output}"
@@ -69,12 +71,8 @@ def _report_selected(record: dict[str, Any], output: Path) -> None:
     if "validation" in record:
         exact = record["validation"]
         print(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
-    if record["qualified"]:
-        return
-    if target is None:
-        print("no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept")
-    else:
-        print(f"{target:g}x is out of reach of these thresholds: the nearest speedup was kept")
+    if missed := shortfall(record):
+        print(missed)
 
 
 def evaluate_command(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ NEAR_TARGET = 0.1  # how far from a target speedup a point may be, as a share of
 def is_near(gain: float, target: float) -> bool:
     """Whether a speedup is within 10 % of a target, up to a rounding error."""
     return abs(gain - target) <= (NEAR_TARGET + 1e-9) * target
+
+
+def shortfall(record: Mapping[str, Any]) -> str:
+    """What the record of a trained model says that it did not reach; empty where it is all that was asked for."""
+    if record["qualified"]:
+        return ""
+    target = record.get("objectives", {}).get("target_speedup")
+    if target is None:
+        return "no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept"
+    return f"{target:g}x is out of reach of these thresholds: the nearest speedup was kept"
 
 
 def selection_value(

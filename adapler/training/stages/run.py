@@ -29,6 +29,7 @@ from adapler.training.records import (
     write_record,
 )
 from adapler.training.resume import check_output_folder, finished_record
+from adapler.training.selection import shortfall
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
 from adapler.training.stages.finetune import best_epochs, finetune, reference_score
@@ -243,6 +244,8 @@ def _evaluate(folder: Path, prepared: Prepared, judge: Callable[..., dict[str, A
     """All splits but train, in float32, written into the model's folder; returns what the trade-off table says."""
     record = read_record(folder)
     row: dict[str, Any] = {"qualified": record["qualified"], "seconds": record["seconds"]}
+    if missed := shortfall(record):
+        print(f"{title.replace('-', ' ', 1)}: {missed}")
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
         result = judge(split=split)
         write_record(folder / f"evaluation-{split}.json", result | {"model_checksum": model_checksum(folder)})

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import LIVE_WEIGHTS, WeightAverage
@@ -39,6 +40,8 @@ class CheckpointTrainer(StageTrainer):
         with self._averaged():
             super()._save(output_dir, None if self.average is not None else state_dict)
         folder = Path(output_dir or self.args.output_dir)
+        if not is_main():  # transformers calls this in every process
+            return
         if self.average is not None and self.is_in_train:
             self.average.save_live(folder)
         if self.controller is not None and self.is_in_train:
