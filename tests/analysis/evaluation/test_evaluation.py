@@ -171,7 +171,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "dev"}, "split: got 'dev', films has test"),
+        ({"split": "dev"}, "split: got 'val', films has test"),
         ({"methods": ["limes"]}, "method 'limes' is not known"),
         ({"methods": []}, "methods: got none"),
         ({"dtype": "int8"}, "dtype: got 'int8', allowed are auto, float32, bfloat16"),
