@@ -216,6 +216,10 @@ class AppPage:
         """The Stop and Cancel buttons of the server's queue of evaluations."""
         return self.page.locator('[class*="st-key-stop-job-"]')
 
+    def jobs_end(self) -> None:
+        """Wait until the queue of evaluations is empty: ten documents take 40 s on a slow core, or twice that."""
+        expect(self.jobs()).to_have_count(0, timeout=2 * PATIENCE * 1000)
+
     def read_all(self) -> None:
         """Let the server read the whole split, unless somebody has done so before."""
         button = self.widget("survey").locator("button")

@@ -76,7 +76,7 @@ def test_a_second_report_does_not_take_the_place_of_the_first(
         app.settle()
         app.widget("evaluate").locator("button").click()
         expect(app.jobs()).to_be_visible()
-        expect(app.jobs()).to_have_count(0)
+        app.jobs_end()
         assert len(new_reports()) == number
     first, second = new_reports()
     assert "first-10" in first and first in second and first != second
@@ -124,7 +124,7 @@ def test_progress_of_an_evaluation_moves(visit: Visit, new_reports: Callable[[],
     )
     app.widget("evaluate").locator("button").click()
     expect(app.jobs()).to_be_visible()
-    expect(app.jobs()).to_have_count(0)
+    app.jobs_end()
     told = app.page.evaluate("[...told]")
     assert len(new_reports()) == 1
     assert len({found[1] for one in told if (found := re.search(r"(\d+) ?%", one))} - {"0", "100"}) >= 3, " ".join(
