@@ -136,3 +136,9 @@ def test_what_stands_in_an_address_is_bound() -> None:
     )
     bound = set(re.findall(r'key="(\w+)"[^)]*?bind="query-params"', text))
     assert bound == set(state.ADDRESS)
+
+
+def test_the_script_of_the_address_knows_the_views_by_their_names() -> None:
+    source = (Path(state.__file__).parents[1] / "markup" / "static" / "address.js").read_text(encoding="utf-8")
+    found = dict(re.findall(r'(LAYERS|COMPARE|SIDES) = "([^"]+)"', source))
+    assert found == {"LAYERS": state.LAYERS, "COMPARE": state.COMPARE, "SIDES": state.SIDES}
