@@ -185,7 +185,7 @@ def _pages(checkpoint: loading.Checkpoint, document: Document, methods: Sequence
             threshold_scale=scale,
         )
         found = {}
-        for name in methods:
+        for name in comparing.distinct(model, methods):
             method_scale = scale if "adapler" in get_method(name).needs else 1.0  # the others see no removal
             found[name] = comparing.compare(model, tokenizer, part, name, threshold_scale=method_scale)
         made.append(Page("", part, f"part {number} of {len(ranges)}" if len(ranges) > 1 else "", read, found))

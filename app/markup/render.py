@@ -95,21 +95,42 @@ def shades() -> str:
     )
 
 
-def legend(trace: Trace, *, sides: bool = False) -> str:
-    """What the signs mean, of those that the text has; `sides`: it stands beside another one."""
+def legend(trace: Trace, other: Trace | None = None) -> str:
+    """What the signs mean, of those that the text has; other: the trace on the right of it, where there is one, in the
+    same unit."""
     counted = trace.unit if trace.tokens is None else f"{trace.unit} and special tokens"
     one = trace.unit.removesuffix("s")
-    own = trace.policy == ADAPLER
-    score = term("contribution score") if own else f"the score of <code>{escape(trace.policy)}</code>"
+    shown = [trace] if other is None else [trace, other]
+    own = all(side.policy == ADAPLER for side in shown)
+    score, limit = _of_sides([_score_of(side) for side in shown]), _of_sides([_limit_of(side) for side in shown])
     return legend_of(
         f"enters the {term('layer')}, shaded by {score}: {shades()} ({term('n') if own else 'n'}: the {counted} "
         "present when the layer decides)",
-        f'<s class="cut">dropped</s> just before it, below the {term("threshold") if own else "bar"}',
+        f'<s class="cut">dropped</s> just before it, below the {limit}',
         '<span class="gone">gone</span> since an earlier layer',
         *([f"a {one} has the sum of its wordpieces' scores, and goes with the last of them"] if trace.tokens else []),
-        *(['<span class="apart">dashed</span>: not so on the other side, or not there at all'] if sides else []),
-        *signs_of_the_text(trace),
+        *(
+            ['<span class="apart">dashed</span>: not so on the other side, or not there at all']
+            if other is not None
+            else []
+        ),
+        *signs_of_the_text(*shown),
     )
+
+
+def _score_of(trace: Trace) -> str:
+    return (
+        term("contribution score") if trace.policy == ADAPLER else f"the score of <code>{escape(trace.policy)}</code>"
+    )
+
+
+def _limit_of(trace: Trace) -> str:
+    return term("threshold") if trace.policy == ADAPLER else "bar"
+
+
+def _of_sides(said: Sequence[str]) -> str:
+    """What holds on the left and on the right, once where it is the same."""
+    return said[0] if len(set(said)) == 1 else f"{said[0]} on the left, {said[1]} on the right"
 
 
 def legend_of(*parts: str) -> str:
@@ -117,20 +138,21 @@ def legend_of(*parts: str) -> str:
     return '<div class="al-text al-legend">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
 
 
-def signs_of_the_text(trace: Trace) -> list[str]:
-    """The legend's parts on rationale, unknown tokens and query, where there are any."""
-    parts = []
-    if trace.gold.any():
+def signs_of_the_text(trace: Trace, *others: Trace) -> list[str]:
+    """The legend's parts on rationale, unknown tokens and query, where there are any in one of the texts."""
+    shown, parts = (trace, *others), []
+    if any(one.gold.any() for one in shown):
         parts.append(
             '<u class="gold">marked</u> as '
             + term("evidence")
             + " by the annotator (of several: by more than half of them)"
             + (", on more than half of the sentence" if trace.unit == SENTENCES else "")
         )
-    if trace.unknown.any():
-        name = escape(trace.pieces[int(trace.unknown.argmax())] if trace.tokens is None else "the unknown token")
+    if unknown := [one for one in shown if one.unknown.any()]:
+        first = unknown[0]
+        name = escape(first.pieces[int(first.unknown.argmax())] if first.tokens is None else "the unknown token")
         parts.append(f'<span class="unk">word</span> not in the vocabulary: the model reads {name}')
-    if (trace.words <= QUERY).any():
+    if any((one.words <= QUERY).any() for one in shown):
         parts.append("after the text: the query, which is read with it and never judged")
     return parts
 

@@ -79,6 +79,17 @@ def titles() -> dict[str, str]:
     return {name: get_method(name).title for name in names()}
 
 
+def stands_for(adapler: Any, method: str) -> str:
+    """The method that is computed: of a model with another policy, "cp" is that policy's own scores."""
+    return scores_of_removal(adapler) if method == "cp" else method
+
+
+def distinct(adapler: Any, methods: Sequence[str]) -> list[str]:
+    """The methods in their order, without those whose scores another one before them stands for."""
+    computed = [stands_for(adapler, method) for method in methods]
+    return [method for place, method in enumerate(methods) if computed[place] not in computed[:place]]
+
+
 def is_dear(method: ScoringMethod) -> bool:
     """Whether it takes more passes than can be counted on one hand: its cost then starts with a letter, as in
     `n_samples forwards`."""
@@ -138,7 +149,7 @@ def compare(
     that; methods that score the model without removal are in float32, since rounding changes them visibly.
     Raises ArgumentError for an unknown method, and for one that needs a gold label where there is none.
     """
-    method = scores_of_removal(model) if method == "cp" else method  # of another policy: its own scores
+    method = stands_for(model, method)
     chosen = get_method(method)
     gold = gold_index(model, document)
     if chosen.needs_labels and gold is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.scores import ScoringMethod, get_method
-from analysis.scores.policy import scores_of_removal
 from app.markup import player as drawing
 from app.markup import render_methods
 from app.model import comparing
@@ -56,14 +55,14 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
         st.info("No method is chosen.")
         return
     if trace.policy != ADAPLER:
-        st.caption(_of_another_policy(checkpoint, policy=trace.policy))
+        st.caption(_of_another_policy(checkpoint, chosen, policy=trace.policy))
     if checkpoint.dtype != "float32":
         st.caption(
             "Methods that score the model without removal are in float32; the scores by which tokens are dropped are "
             f"in {checkpoint.dtype}."
         )
     found: dict[str, Comparison] = {}
-    for name in chosen:
+    for name in comparing.distinct(checkpoint.exact, chosen):
         one = _score(checkpoint, document, trace, get_method(name), scale=scale)
         if one is not None:
             found[name] = one
@@ -79,14 +78,16 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     curves.show(trace, found)
 
 
-def _of_another_policy(checkpoint: Checkpoint, *, policy: str) -> str:
+def _of_another_policy(checkpoint: Checkpoint, chosen: Sequence[str], *, policy: str) -> str:
     """Whose scores stand for AdapLeR's, and of which layer they are."""
-    titles = comparing.titles()
-    listed, shown = titles["cp"], titles[scores_of_removal(checkpoint.exact)]
+    titles, own = comparing.titles(), comparing.stands_for(checkpoint.exact, "cp")
+    listed, shown = titles["cp"], titles[own]
     said = (
         f"This checkpoint drops tokens by another policy, `{policy}`: *{listed}* among the methods stands for the "
         f"policy's own scores, *{shown}* on the card."
     )
+    if {"cp", own} <= set(chosen):
+        said += " Both are chosen, and are one card."
     if checkpoint.exact.removal_policy.place != "between":
         return said
     return (

@@ -154,7 +154,7 @@ def _draw(left: Side, right: Side) -> None:
         for one, another, title, match in ((first, second, name, there), (second, first, other_name, back))
     ]
     player.show(drawing.beside(*panels, first, second), key="player-sides")
-    st.html(render.legend(first, sides=True))
+    st.html(render.legend(first, second))
     st.html(cards.before_after(trace, other, names=(name, other_name)))
     for title, one, another, match in ((name, first, second, there), (other_name, second, first, back)):
         words = ", ".join(aligning.read_only_here(one, another, match)) or "no word"

@@ -65,9 +65,9 @@ def load_comparison(
 def load_comparisons(
     checkpoint: Checkpoint, document: Document, methods: Sequence[str], *, threshold_scale: float
 ) -> dict[str, comparing.Comparison]:
-    """By name, those of the methods that take few passes and can be computed for this document."""
+    """By name, those of the methods that take few passes and can be computed for this document, each once."""
     found = {}
-    for name in methods:
+    for name in comparing.distinct(checkpoint.exact, methods):
         method = get_method(name)
         if comparing.is_dear(method):
             continue

@@ -213,6 +213,18 @@ def test_unknown_tokens_and_a_query_are_marked() -> None:
     assert "vocabulary" not in plain and "query" not in plain and "evidence" not in plain
 
 
+def test_a_legend_of_two_sides_is_of_both() -> None:
+    marks = {"gold": np.array([False, True, False]), "unknown": np.array([False, True, False])}
+    left, right = make_trace(["good"], [3]), make_trace(["bad"], [3], policy="power", **marks)
+    for one, other in ((left, right), (right, left)):
+        legend = Reader(render.legend(one, other)).text
+        assert "evidence" in legend and "not in the vocabulary" in legend and "dashed" in legend
+    legend = Reader(render.legend(left, right)).text
+    assert "shaded by contribution score on the left, the score of power on the right:" in legend
+    assert "below the threshold on the left, bar on the right" in legend
+    assert "on the left" not in Reader(render.legend(left, left)).text
+
+
 @pytest.mark.parametrize(
     ("probability", "shown"),
     [(0.5, "50%"), (0.984, "98%"), (0.9862, "98.6%"), (0.9985, "99.9%"), (0.9993, "99.9%"), (0.9996, "&gt;99.9%"),

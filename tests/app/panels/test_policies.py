@@ -128,6 +128,24 @@ def test_a_comparison_says_whose_scores_they_are_and_of_which_layer(
     assert ("layer *l* + 1" in said) == (name == "power")
 
 
+@pytest.mark.parametrize("other", ["power"], indirect=True)
+def test_two_names_of_the_same_scores_are_one_card(
+    other: Any, page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
+) -> None:
+    folder = str(tmp_path / "checkpoints")
+    monkeypatch.setattr(sys, "argv", [folder if word == str(app_checkpoints) else word for word in sys.argv])
+    page.session_state["checkpoint"], page.session_state["view"] = "power", state.COMPARE
+    page.session_state["methods"] = ["cp", "saliency", "policy"]
+    page.run()
+    assert [panel["title"] for panel in played(page)["panels"]] == ["Removal policy", "Saliency"]
+    assert any("Both are chosen, and are one card." in one.value for one in page.caption)
+    assert comparing.distinct(other, ["policy", "saliency", "cp"]) == ["policy", "saliency"]
+
+
+def test_adaplers_scores_keep_both_their_names(app_model: Any) -> None:
+    assert comparing.distinct(app_model, ["cp", "policy"]) == ["cp", "policy"]
+
+
 def test_all_of_them_are_here() -> None:
     assert sorted(OPTIONS) == sorted(set(policy_names()) - {"adapler"})
 
