@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.markup import render
-from app.model.tracing import SPECIAL, Trace
+from app.model.tracing import ADAPLER, SPECIAL, Trace
 
 ONE, ALL = "one", "all"
 DIGITS = 9  # of a score: more than a float32 holds
@@ -48,18 +48,20 @@ def identity(trace: Trace) -> str:
 
 
 def layers_panel(trace: Trace) -> dict[str, Any]:
-    """AdapLeR's own scores.
+    """The scores by which tokens are dropped.
 
     A panel has: title ("": none is shown) and notes (R lists of lines); scores (R, n); n (R,), the n of 1/n; total
     (R,), the sum of the scores' sizes; depth (n,), layers that a token enters, None where nothing is dropped; layers;
-    thresholds (L,) or None; undecided, the layers before which nothing is decided; selected (R, n) or None.
+    thresholds (L,) or None; undecided, the layers before which nothing is decided; selected (R, n) or None; raw:
+    scores are said as they are and not in multiples of 1/n, as those of another policy than AdapLeR's.
     """
     return {
         "title": "",
         "notes": [],
         "scores": rounded(trace.scores),
         "n": trace.present.tolist(),
-        "total": [1.0] * trace.layers,
+        "total": rounded(trace.totals),
+        "raw": trace.policy != ADAPLER,
         "depth": trace.depth.tolist(),
         "layers": trace.layers,
         "thresholds": rounded(trace.thresholds),

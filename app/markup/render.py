@@ -87,11 +87,11 @@ def layer_head(trace: Trace, layer: int) -> str:
     )
 
 
-def shades() -> str:
-    """Samples of the shades, with the scores that have them."""
+def shades(unit: str = "/n") -> str:
+    """Samples of the shades, with the scores that have them. unit: what stands behind a number."""
     return "".join(
-        f'<span class="on" style="--a:{shade(ratio):.2f}">&nbsp;{name}&nbsp;</span>'
-        for ratio, name in ((0, "0"), (1, "1/n"), (3, "3/n"), (FULL_SHADE, f"{FULL_SHADE}/n"))
+        f'<span class="on" style="--a:{shade(ratio):.2f}">&nbsp;{ratio}{unit if ratio else ""}&nbsp;</span>'
+        for ratio in (0, 1, 3, FULL_SHADE)
     )
 
 
@@ -103,9 +103,12 @@ def legend(trace: Trace, other: Trace | None = None) -> str:
     shown = [trace] if other is None else [trace, other]
     own = all(side.policy == ADAPLER for side in shown)
     score, limit = _of_sides([_score_of(side) for side in shown]), _of_sides([_limit_of(side) for side in shown])
+    if own:
+        scale = f"{shades()} ({term('n')}: the {counted} present when the layer decides)"
+    else:  # scores of another policy do not add up to 1: of AdapLeR's, on the other side, 1/n is the mean
+        scale = f"{shades('')} times the mean of the {counted} present when the layer decides"
     return legend_of(
-        f"enters the {term('layer')}, shaded by {score}: {shades()} ({term('n') if own else 'n'}: the {counted} "
-        "present when the layer decides)",
+        f"enters the {term('layer')}, shaded by {score}: {scale}",
         f'<s class="cut">dropped</s> just before it, below the {limit}',
         '<span class="gone">gone</span> since an earlier layer',
         *([f"a {one} has the sum of its wordpieces' scores, and goes with the last of them"] if trace.tokens else []),
@@ -180,7 +183,7 @@ def space_before(words: NDArray[np.int64], token: int) -> bool:
 
 def _token(trace: Trace, token: int, layer: int) -> str:
     kind = state(trace, token, layer)
-    ratio = trace.scores[layer, token] * trace.present[layer] if kind == "on" else None
+    ratio = trace.ratios[layer, token] if kind == "on" else None
     return element(trace, token, kind=kind, facts=" | ".join(_facts(trace, token, layer)), ratio=ratio)
 
 
@@ -210,7 +213,8 @@ def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
         yield "never dropped" if depth == trace.layers else f"dropped before layer {depth}"
         return
     score, n = float(trace.scores[layer, token]), int(trace.present[layer])
-    yield f"score {score:.4f} = {score * n:.2f}/n, n = {n}"
+    own = trace.policy == ADAPLER
+    yield f"score {_exact(trace, score)}" + (f" = {score * n:.2f}/n, n = {n}" if own else "")
     several = trace.tokens is not None and len(trace.groups[token]) > 1
     if trace.tokens is not None and several:
         group = trace.groups[token]
@@ -220,15 +224,20 @@ def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
         else:
             yield "kept while one of its wordpieces is: " + ", ".join(_pieces(trace.tokens, group, layer))
     if not (several and trace.unit == SENTENCES):
-        yield f"threshold {trace.thresholds[layer]:.4f}"
+        yield f"{'threshold' if own else 'bar'} {_exact(trace, trace.thresholds[layer])}"
     yield "never dropped" if depth == trace.layers else f"dropped before layer {depth}"
+
+
+def _exact(trace: Trace, value: float) -> str:
+    """Scores of another policy than AdapLeR's do not add up to 1, and may be small: they are said as they are."""
+    return f"{value:.4f}" if trace.policy == ADAPLER else f"{value:.4g}"
 
 
 def _pieces(tokens: Trace, group: Sequence[int], layer: int) -> Iterator[str]:
     """Each wordpiece of a word with its own score, which is what the threshold is compared with."""
     for token in group:
         depth = int(tokens.depth[token])
-        value = f"{tokens.scores[layer, token]:.4f}" if depth >= layer else f"dropped before layer {depth}"
+        value = _exact(tokens, tokens.scores[layer, token]) if depth >= layer else f"dropped before layer {depth}"
         yield f"{visible_piece(tokens.pieces[token])} {value}"
 
 

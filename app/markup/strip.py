@@ -56,8 +56,8 @@ def _judge(trace: Trace) -> str:
     """Who gives a score, and below what; words whose meaning is AdapLeR's are terms for AdapLeR only."""
     if trace.policy != ADAPLER:
         return (
-            f"the policy <code>{escape(trace.policy)}</code> gives every {term('token')} that is left a score, here in "
-            "multiples of 1/n, where n tokens are left. Below the layer's bar"
+            f"the policy <code>{escape(trace.policy)}</code> gives every {term('token')} that is left a score. Below "
+            "the layer's bar"
         )
     return (
         f"a small network gives every {term('token')} that is left a {term('contribution score', 'score')}, in "
@@ -69,12 +69,14 @@ def _step(trace: Trace, token: int, layer: int) -> str:
     if layer in trace.undecided:
         return f'<li><span class="al-what">Layer {layer}</span> nothing is decided: <b>kept</b></li>'
     n = int(trace.present[layer])
-    score, limit = float(trace.scores[layer, token]) * n, float(trace.thresholds[layer]) * n
+    score, limit = float(trace.scores[layer, token]), float(trace.thresholds[layer])
+    own = trace.policy == ADAPLER
+    said, bar = (f"{one * n:.2f}/n" if own else f"{one:.4g}" for one in (score, limit))
     kept = bool(trace.enters[layer, token])
     sign = "\N{GREATER-THAN OR EQUAL TO}" if kept else "&lt;"
-    tint = f' style="--a:{render.shade(score):.2f}"' if kept else ""
+    tint = f' style="--a:{render.shade(float(trace.ratios[layer, token])):.2f}"' if kept else ""
     fate = "kept" if kept else "dropped"
     return (
         f'<li><span class="al-what">Layer {layer}</span> <span class="{"on" if kept else "cut"}"{tint}>'
-        f"{score:.2f}/n</span> {sign} {limit:.2f}/n: <b>{fate}</b></li>"
+        f"{said}</span> {sign} {bar}: <b>{fate}</b></li>"
     )

@@ -94,6 +94,17 @@ class Trace:
         return np.concatenate([[len(self)], self.lengths[:-1]])
 
     @property
+    def totals(self) -> NDArray[np.float64]:
+        """(L,) what the scores of each layer add up to: 1 for AdapLeR's, and where nothing is decided."""
+        sums = np.ones(self.layers) if self.policy == ADAPLER else self.scores.sum(1)
+        return np.where(sums > 0, sums, 1.0)
+
+    @property
+    def ratios(self) -> NDArray[np.float64]:
+        """(L, n) the scores as multiples of the mean of those that a layer decides about, AdapLeR's of 1/n."""
+        return self.scores * (self.present / self.totals)[:, None]
+
+    @property
     def known_thresholds(self) -> NDArray[np.float64]:
         """(L,) `thresholds`, NaN where nothing is decided."""
         return np.where(np.isin(np.arange(self.layers), self.undecided), np.nan, self.thresholds)

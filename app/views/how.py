@@ -113,7 +113,7 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
             "layer": range(trace.layers),
             "n (tokens scored)": trace.present,
             "threshold": trace.known_thresholds,
-            "times 1/n": trace.known_thresholds * trace.present,
+            **({"times 1/n": trace.known_thresholds * trace.present} if policy == ADAPLER else {}),
             "tokens that enter": trace.lengths,
             f"{unit}FLOPs": trace.layer_flops / size,
         }

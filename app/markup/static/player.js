@@ -13,6 +13,9 @@ const make = (tag, name = "", text = null) => {
     return one;
 };
 const shade = ratio => 0.06 + 0.66 * Math.min(1, Math.log1p(Math.max(0, ratio)) / Math.log1p(FULL));
+// Scores of another policy than AdapLeR's do not add up to 1, and may be small: they are said as they are.
+const exact = (panel, value) => panel.raw ? String(Number(value.toPrecision(4))) : value.toFixed(4);
+const barOf = panel => panel.raw ? "bar" : "threshold";
 const plural = (count, unit) => `${count} ${count === 1 ? unit.replace(/s$/, "") : unit}`;
 
 // What a panel says of a token at a layer.
@@ -42,15 +45,16 @@ const tip = (panel, layer, token) => {
     if (is.depth(token) < layer) return [...parts, fate(panel, token)].join(" | ");
     if (panel.undecided?.includes(layer)) return [...parts, "nothing is decided here", fate(panel, token)].join(" | ");
     const n = panel.n[is.row(layer)];
-    parts.push(`score ${is.score(layer, token).toFixed(4)} = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`);
+    const ratio = panel.raw ? "" : ` = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`;
+    parts.push(`score ${exact(panel, is.score(layer, token))}${ratio}`);
     const pieces = panel.pieces[token], sentence = pieces && panel.unit === "sentences";
     if (pieces && panel.thresholds !== null && sentence) {
         parts.push(`${alive(pieces, layer)} of its ${pieces.length} wordpieces kept`);
     } else if (pieces && panel.thresholds !== null) {
         parts.push("kept while one of its wordpieces is: " + pieces.map(one => `${one.name} ` + (one.depth < layer
-            ? `dropped before layer ${one.depth}` : one.scores[layer].toFixed(4))).join(", "));
+            ? `dropped before layer ${one.depth}` : exact(panel, one.scores[layer]))).join(", "));
     }
-    if (panel.thresholds !== null && !sentence) parts.push(`threshold ${panel.thresholds[layer].toFixed(4)}`);
+    if (panel.thresholds !== null && !sentence) parts.push(`${barOf(panel)} ${exact(panel, panel.thresholds[layer])}`);
     if (panel.depth !== null) parts.push(fate(panel, token));
     return parts.join(" | ");
 };
@@ -157,23 +161,23 @@ const detailsOf = (panel, token, on) => {
     close.addEventListener("click", () => on.pick(null));
     const said = make("p");
     said.setAttribute("role", "status");
-    const value = layer => `${is.ratio(layer, token).toFixed(2)}/n`;
-    const limit = layer => `${(panel.thresholds[layer] * panel.n[layer]).toFixed(2)}/n`;
+    const size = (value, layer) => panel.raw ? exact(panel, value) : `${(value * panel.n[layer]).toFixed(2)}/n`;
+    const value = layer => size(is.score(layer, token), layer), limit = layer => size(panel.thresholds[layer], layer);
     const pieces = panel.pieces[token], sentence = pieces && panel.unit === "sentences";
     if (panel.side) said.append(`${panel.title}: `);
     said.append(make("b", "", name), sentence ? lasts(pieces, depth, last) : depth > last
         ? (panel.tokens[token].flags & SPECIAL && token === 0
             ? " is never dropped: the classifier reads its last state."
             : ` is read by all ${panel.layers} layers.` + (panel.undecided?.includes(last) ? ""
-                : ` At the last one it scores ${value(last)}, and the threshold is ${limit(last)}.`))
+                : ` At the last one it scores ${value(last)}, and the ${barOf(panel)} is ${limit(last)}.`))
         : `${depth ? ` is read up to layer ${depth - 1} and` : " is"} dropped before layer ${depth}: `
             + (pieces ? "all its wordpieces score" : `it scores ${value(depth)},`)
-            + ` less than the threshold ${limit(depth)}.`);
-    const table = make("table"), rows = [["layer"], ["score"], ["times 1/n"], [sentence ? "wordpieces kept" : "threshold"], ["rank"], ["fate"]];
+            + ` less than the ${barOf(panel)} ${limit(depth)}.`);
+    const table = make("table"), rows = [["layer"], ["score"], [panel.raw ? "times the mean" : "times 1/n"], [sentence ? "wordpieces kept" : barOf(panel)], ["rank"], ["fate"]];
     for (let layer = 0; layer <= Math.min(last, depth); layer++) {
         const here = depth > layer ? "kept" : "dropped";
-        const cells = panel.undecided?.includes(layer) ? [layer, "", "", "", "", "nothing is decided"] : [layer, is.score(layer, token).toFixed(4), is.ratio(layer, token).toFixed(2),
-            sentence ? `${alive(pieces, layer)} of ${pieces.length}` : panel.thresholds[layer].toFixed(4), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
+        const cells = panel.undecided?.includes(layer) ? [layer, "", "", "", "", "nothing is decided"] : [layer, exact(panel, is.score(layer, token)), is.ratio(layer, token).toFixed(2),
+            sentence ? `${alive(pieces, layer)} of ${pieces.length}` : exact(panel, panel.thresholds[layer]), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
         ];
         cells.forEach((cell, row) => rows[row].push(cell));
     }

@@ -88,6 +88,21 @@ def test_no_bar_stands_beside_scores_that_it_is_not_for(other: Any, tiny_tokeniz
     assert panel["thresholds"] is None and panel["depth"] == found.depth.tolist()
 
 
+def test_scores_that_do_not_add_up_to_1_are_no_multiples_of_1_n(other: Any, tiny_tokenizer: Any) -> None:
+    """A token with the mean score has the shade of 1/n; the score itself is said beside the policy's bar."""
+    words = tuple(TEXT.split())
+    found = tracing.trace(other, tiny_tokenizer, words, rationale=np.zeros(len(words), dtype=np.bool_))
+    for layer in set(range(found.layers)) - set(found.undecided):
+        assert found.ratios[layer].sum() == pytest.approx(found.present[layer])
+    told = (
+        render.legend(found) + strip.strip(found) + "".join(render.layer_row(found, at) for at in range(found.layers))
+    )
+    assert "/n" not in told.replace("</", "<") and "times the mean of the tokens present" in told
+    assert "threshold" not in told and "| bar 0" in told
+    panel = drawing.layers_panel(found)
+    assert panel["raw"] and panel["total"] == pytest.approx(found.totals.tolist())
+
+
 @pytest.mark.parametrize("other", ["trbert"], indirect=True)
 def test_nothing_follows_from_scores_that_there_are_not(other: Any, tiny_tokenizer: Any) -> None:
     """TR-BERT decides nothing before layer 0: an order of its tokens there would be one of chance."""
