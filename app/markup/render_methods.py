@@ -115,6 +115,8 @@ def _diagnostic(name: str, value: float) -> str:
 
 def _judgement(one: Comparison, layer: int) -> str:
     """This document's numbers at the layer."""
+    if not one.is_scored(layer):
+        return "nothing is decided at this layer: no token has a score"
     row, parts = one.row(layer), []
     precision, fpr, tpr = one.metrics[row]
     if one.unjudged is not None:

@@ -67,6 +67,10 @@ class Comparison:
         """Which row of the arrays stands for a layer of the model."""
         return layer if self.layerwise else 0
 
+    def is_scored(self, layer: int) -> bool:
+        """False where a removal policy decides nothing, and gives 0 to every token."""
+        return self.retained is None or bool(self.scores[self.row(layer)].any())
+
 
 def names() -> tuple[str, ...]:
     """Every registered method: those of the paper first."""
@@ -119,14 +123,14 @@ def passes_of(method: ScoringMethod, *, tokens: int, layers: int) -> int:
 
 def rank_table(found: Mapping[str, Comparison], group: Sequence[int], *, layers: int) -> pd.DataFrame:
     """A row for each method: its title, and for each layer the rank of a token among those that share out the
-    layer's scores, 1 for the highest; of several tokens, a word's, the best one's. <NA> where none of them is present.
-    """
+    layer's scores, 1 for the highest; of several tokens, a word's, the best one's. <NA> where none of them is
+    present, or none is scored."""
     rows = []
     for one in found.values():
         row: dict[str, Any] = {"method": one.title}
         for layer in range(layers):
             at = one.row(layer)
-            there = [token for token in group if one.present[at, token]]
+            there = [token for token in group if one.present[at, token] and one.is_scored(layer)]
             scores = one.scores[at][one.present[at]]
             best = max((float(one.scores[at, token]) for token in there), default=None)
             row[f"layer {layer}"] = None if best is None else f"{1 + int((scores > best).sum())} of {len(scores)}"
@@ -171,6 +175,7 @@ def compare(
     judged = explained.metrics(metrics=METRICS)
     content = ~explained.window.special
     selected = found.selected(present=True)
+    decided = found.scores.any(1) if found.present is not None else np.ones(len(found.scores), dtype=np.bool_)  # (L',)
     return Comparison(
         title=found.title,
         scope=found.scope,
@@ -181,7 +186,7 @@ def compare(
         selected=None if selected is None else selected & content,
         retained=None if found.present is None else explained.kept,
         layerwise=found.layerwise,
-        metrics=judged[list(METRICS)].to_numpy(dtype=np.float64),
+        metrics=np.where(decided[:, None], judged[list(METRICS)].to_numpy(dtype=np.float64), np.nan),
         unjudged=_unjudged(explained),
         chance=float(judged["chance"].iloc[0]),
         diagnostics=found.diagnostics,

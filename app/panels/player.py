@@ -80,7 +80,7 @@ def token_table(drawn: Trace, found: Mapping[str, Comparison], token: int) -> No
     st.dataframe(comparing.rank_table(found, group, layers=drawn.layers), hide_index=True)
     st.caption(
         "Its rank among the tokens that share out a layer's scores, 1 for the highest score; of a word, its best "
-        "wordpiece's. Empty: it had been dropped before."
+        "wordpiece's. Empty: it had been dropped before, or the layer decides nothing."
     )
 
 

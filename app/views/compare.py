@@ -55,7 +55,7 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
         st.info("No method is chosen.")
         return
     if trace.policy != ADAPLER:
-        st.caption(_of_another_policy(checkpoint, chosen, policy=trace.policy))
+        st.caption(of_another_policy(checkpoint, chosen, policy=trace.policy))
     if checkpoint.dtype != "float32":
         st.caption(
             "Methods that score the model without removal are in float32; the scores by which tokens are dropped are "
@@ -78,13 +78,13 @@ def _show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: fl
     curves.show(trace, found)
 
 
-def _of_another_policy(checkpoint: Checkpoint, chosen: Sequence[str], *, policy: str) -> str:
+def of_another_policy(checkpoint: Checkpoint, chosen: Sequence[str], *, policy: str) -> str:
     """Whose scores stand for AdapLeR's, and of which layer they are."""
     titles, own = comparing.titles(), comparing.stands_for(checkpoint.exact, "cp")
     listed, shown = titles["cp"], titles[own]
     said = (
         f"This checkpoint drops tokens by another policy, `{policy}`: *{listed}* among the methods stands for the "
-        f"policy's own scores, *{shown}* on the card."
+        f"policy's own scores, called *{shown}*."
     )
     if {"cp", own} <= set(chosen):
         said += " Both are chosen, and are one card."

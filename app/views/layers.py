@@ -7,12 +7,12 @@ import streamlit as st
 from app.markup import cards, export, render, strip
 from app.markup import player as drawing
 from app.model import joining
-from app.model.tracing import Trace
+from app.model.tracing import ADAPLER, Trace
 from app.panels import choosing, common, elsewhere, player
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
-from app.views import what_if
+from app.views import compare, what_if
 from app.work import results
 
 
@@ -64,6 +64,8 @@ def _text(
     if token is not None:
         found = results.load_comparisons(checkpoint, document, state.chosen_methods(), threshold_scale=scale)
         player.token_table(drawn, found, token)
+        if "cp" in found and drawn.policy != ADAPLER:
+            st.caption(compare.of_another_policy(checkpoint, list(found), policy=drawn.policy))
         word = int(drawn.words[token])
         if word < 0:
             return

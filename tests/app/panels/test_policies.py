@@ -109,6 +109,10 @@ def test_nothing_follows_from_scores_that_there_are_not(other: Any, tiny_tokeniz
     document = Document("x", TEXT)
     found = tracing.trace(other, tiny_tokenizer, document.words, rationale=document.rationale)
     methods = {name: comparing.compare(other, tiny_tokenizer, document, name) for name in ("cp", "rollout")}
+    ranks = comparing.rank_table(methods, [3], layers=found.layers)
+    assert ranks["layer 0"].isna().tolist() == [True, False], "of equal scores none is the first"
+    assert "nothing is decided at this layer" in render_methods.notes(methods["cp"], 0)[-1]
+    assert np.isnan(methods["cp"].metrics[0]).all()
     table, _, _ = faithful.table(other, tiny_tokenizer, document, found, methods)
     assert table["comprehensiveness"].isna().tolist() == [True, False, True]
     assert not any("AdapLeR" in name for name in table["method"])
