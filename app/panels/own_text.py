@@ -33,7 +33,7 @@ def write_text() -> Document | None:
             value=state.EXAMPLE,
             height=110,
             key="text",
-            bind="query-params" if state.fits_address("text") else None,
+            bind="query-params" if state.bind_text("text") else None,
             persist_state="session",
             help=f"Up to {MAX_CHARACTERS:,} characters. This server's model reads it; the text and what is computed "
             "from it stay in the server's memory until your session ends, soon after the page is closed. "
@@ -45,7 +45,7 @@ def write_text() -> Document | None:
         query = st.text_input(
             "A second text, for models of pairs",
             key="query",
-            bind="query-params" if state.fits_address("query") else None,
+            bind="query-params" if state.bind_text("query") else None,
             persist_state="session",
             help="A question or a hypothesis, read behind the text as its second part. Leave it empty for one text.",
             placeholder="None",

@@ -163,6 +163,22 @@ def fits_address(key: str) -> bool:
     return len(st.session_state.get(key) or "") <= ADDRESS_CHARACTERS
 
 
+def bind_text(key: str) -> bool:
+    """Whether a text is bound to the address in this run, see `fits_address`; to be called before its widget is drawn.
+
+    The browser writes a text into the address when it changes while it is bound: of one that comes after a text that
+    was too long it would know nothing, so that is written here, while nothing is bound yet.
+    """
+    state, fits = st.session_state, fits_address(key)
+    if fits and f"{key} was long" in state:
+        del state[f"{key} was long"]
+        if state.get(key):
+            st.query_params[key] = state[key]
+    elif not fits:
+        state[f"{key} was long"] = True
+    return fits
+
+
 def chosen_methods() -> list[str]:
     """Those of the comparison, whether it has been looked at or not."""
     return list(st.session_state.get("methods", DEFAULT_METHODS))

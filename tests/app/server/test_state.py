@@ -55,6 +55,19 @@ def test_a_link_beside_a_file_has_no_text_that_is_not_shown(session: Any) -> Non
     assert not state.link_parameters(defaultdict(str), view="Budget").keys() & {"text", "query"}
 
 
+def test_a_text_after_one_that_was_too_long_stands_in_the_address(session: Any) -> None:
+    """The browser has heard nothing of it: it changed while it was not bound."""
+    began = session(source=state.OWN_TEXT)
+    began["text"] = "a joy"
+    assert state.bind_text("text") and "text" not in st.query_params
+    began["text"] = "long " * state.ADDRESS_CHARACTERS
+    assert not state.bind_text("text") and "text" not in st.query_params
+    began["text"] = "dull"
+    assert state.bind_text("text") and st.query_params["text"] == "dull"
+    began["text"] = "dull, typed while it is bound"
+    assert state.bind_text("text") and st.query_params["text"] == "dull"
+
+
 def test_addresses_of_earlier_versions_are_understood(session: Any) -> None:
     assert session(view="Your text").source == state.OWN_TEXT
     assert session(text="<b>dull</b>").source == state.OWN_TEXT
