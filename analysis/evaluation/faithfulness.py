@@ -181,6 +181,7 @@ class Perturbation:
             "code": code_fingerprint(*_CODE, alone=[__name__]),
             "scores": hashlib.sha256(np.ascontiguousarray(given.scores).tobytes()).hexdigest(),
             "shape": given.scores.shape,
+            "of_words": given.of_words,  # under "sum" these are not summed again
             "words": hashlib.sha256(np.ascontiguousarray(window.words).tobytes()).hexdigest(),
             "target": target,
             "model": self.fingerprint,

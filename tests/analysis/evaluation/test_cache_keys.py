@@ -16,7 +16,7 @@ import torch
 
 from analysis.documents.alignment import align
 from analysis.documents.units import WindowScores
-from analysis.documents.windows import Window
+from analysis.documents.windows import SPECIAL, Window
 from analysis.evaluation import faithfulness, scoring
 from analysis.evaluation.cache import ScoreCache, entries, fingerprints
 from analysis.evaluation.cache.entries import adapler_entry
@@ -278,6 +278,31 @@ def test_the_code_is_in_every_key(
     for module in (entries, faithfulness):
         monkeypatch.setattr(module, "code_fingerprint", lambda *modules, **options: "other code")
     assert {name for name, key in keys().items() if key != first[name]} == set(first)
+
+
+def test_scores_of_words_are_not_taken_for_those_of_wordpieces(
+    reducer: Any, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """The same numbers, summed over a word's pieces or each the whole word's already, order other words first."""
+    (window,) = align(Document("d", GOOD, [1]), tiny_tokenizer).windows
+    words = np.where(window.special, SPECIAL, np.minimum(np.arange(len(window)), 4))  # the last word is of many pieces
+    window = replace(window, words=words)
+    scores = np.linspace(2, 1, len(window), dtype=np.float32)[None].repeat(3, axis=0)
+    settings = Settings(metrics=("aopc_comprehensiveness",), aggregation="sum")
+
+    def values(cache: Path | None, *, of_words: bool) -> np.ndarray:
+        judge = faithfulness.Perturbation(
+            model=reducer.backbone,
+            tokenizer=tiny_tokenizer,
+            settings=settings,
+            cache=ScoreCache(cache),
+            fingerprint="model",
+        )
+        return judge.values(window, 0, {"mine": WindowScores(scores, of_words=of_words)})["mine"]
+
+    alone = [values(None, of_words=one) for one in (False, True)]
+    assert not np.array_equal(*alone)
+    assert all(np.array_equal(values(tmp_path, of_words=one), alone[one]) for one in (False, True))
 
 
 @pytest.mark.parametrize("name", ["logits", "lengths", "retention"])
