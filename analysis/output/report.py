@@ -51,8 +51,8 @@ class RationaleReport(ReportData):
         """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
-        reports of other data, split, documents, policy, protocol, aggregation, metrics, dtype or one of OF_EVALUATION
-        than the first one's.
+        reports of other data, split, documents, tokens, policy, protocol, aggregation, metrics, dtype or one of
+        OF_EVALUATION than the first one's.
         """
         for report in reports[1:]:
             for name in ("data", "split", "policy", "protocol", "aggregation", "max_length"):
@@ -72,6 +72,11 @@ class RationaleReport(ReportData):
                 raise ArgumentError(
                     "reports: the documents differ (with --limit each seed draws its own); such runs cannot be merged"
                 )
+            sizes = {one.id: (one.tokens, one.rationale_tokens) for one in reports[0].documents}
+            other = [one.id for one in report.documents if (one.tokens, one.rationale_tokens) != sizes[one.id]]
+            if other:  # another tokenizer, or what another version of it does
+                share = f"{len(other)} of {len(sizes)} documents have"
+                raise ArgumentError(f"reports: {other[0]} has other tokens ({share}); such runs cannot be merged")
             if report.metrics != reports[0].metrics or report.n_layers != reports[0].n_layers:
                 raise ArgumentError("reports: metrics or layers differ; such runs cannot be merged")
         return merge_runs([report.summary() for report in reports])

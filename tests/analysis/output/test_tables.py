@@ -187,6 +187,11 @@ def test_runs_of_other_documents_or_sizes_are_not_merged(report: RationaleReport
     renamed = tuple(replace(one, id=f"other {one.id}") for one in report.documents)
     with pytest.raises(ArgumentError, match="^reports: the documents differ "):
         RationaleReport.merge([report, replace(report, documents=renamed)])
+    cut = (replace(report.documents[0], tokens=report.documents[0].tokens + 1), *report.documents[1:])
+    with pytest.raises(
+        ArgumentError, match=rf"^reports: {cut[0].id} has other tokens \(1 of {len(cut)} documents have\)"
+    ):
+        RationaleReport.merge([report, replace(report, documents=cut)])
     sized = [replace(report, meta={**report.meta, "selection": {"density": one}}) for one in (0.05, 0.5)]
     with pytest.raises(ArgumentError, match="^reports: selection differs"):
         RationaleReport.merge(sized)
