@@ -225,7 +225,10 @@ def add_validation(
     labels = labels_of(splits["train"])
     held = hold_out(labels, how)
     if not held.any():
-        raise DataError(f"{where}: too few rows ({len(held)}) to hold out a validation split, give one")
+        raise DataError(
+            f"{where}: too few rows ({len(held)}) to hold any out for validation; a label must have at least two rows, "
+            f"or the task a {missing or 'validation split'} of its own"
+        )
     splits["train"], splits["validation"] = split_rows(splits["train"], held)
     why = "" if missing is None else f" (no {missing})"
     drawn = "at random" if NO_LABEL in labels[:1] else "stratified"

@@ -45,7 +45,7 @@ from tests.adapler.data.folders import Rows, task_folder, texts
         ),
         ([{"text": "x", "label": 0, "id": "a"}] * 2, r":2: id 'a' appears twice"),
         ([{"text": "\ud800", "label": 0}], r":1: holds half of a surrogate pair"),
-        ([{"text": "x", "label": 0}], r"train\.jsonl: too few rows \(1\) to hold out a validation split"),
+        ([{"text": "x", "label": 0}], r"train\.jsonl: too few rows \(1\) to hold any out.* two rows"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, train: Rows | str, message: str) -> None:
