@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from adapler.errors import ArgumentError
 
 Option = bool | int | float | str
+_TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a word"}  # as messages name them
 
 _SPEC = re.compile(r"\s*([\w.-]+)\s*\((.*)\)\s*", re.DOTALL)
 _ITEM = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*('[^']*'|"[^"]*"|[^'"(),=\[\]{}*]+?)\s*(?:,|$)""")
@@ -71,7 +72,7 @@ def check_option(method: str, function: Callable[..., Any], option: str, value: 
         if part is float and type(value) is int:
             return float(value)
     choices = [str(one) for part in parts if get_origin(part) is Literal for one in get_args(part)]
-    types = [f"a {part.__name__}" for part in parts if get_origin(part) is not Literal]
+    types = [_TYPES[part] for part in parts if get_origin(part) is not Literal]
     where = f"method {method!r}: {option} got {value!r}"
     if not types:
         raise ArgumentError(f"{where}, allowed are {', '.join(choices)}")
