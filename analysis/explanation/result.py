@@ -14,7 +14,7 @@ from adapler.errors import ArgumentError
 from adapler.files import replacing
 from analysis.explanation import drawing, page
 from analysis.explanation.data import ExplanationData, MethodScores
-from analysis.explanation.text import word_count
+from analysis.explanation.text import token_count, word_count
 from analysis.figures import FORMATS, STYLE
 from analysis.figures.token_scores import token_text
 
@@ -76,7 +76,10 @@ class Explanation(ExplanationData):
 
     def __repr__(self) -> str:
         """What the model answers, and for each method the tokens with the highest scores of its last layer."""
-        lines = [self._answer(), f"n = {self.n} tokens, {word_count(self.words)}: {_shortened(' '.join(self.words))}"]
+        lines = [
+            self._answer(),
+            f"n = {token_count(self.n)}, {word_count(self.words)}: {_shortened(' '.join(self.words))}",
+        ]
         if self.note:
             lines.append(f"note: {self.note}")
         rows = [("method", "layers", "a score is about", "highest at the last layer")]

@@ -54,7 +54,20 @@ def word_count(words: Sequence[str]) -> str:
     >>> word_count(["dull"]), word_count(["so", "dull"])
     ('1 word', '2 words')
     """
-    return f"{len(words)} word{'' if len(words) == 1 else 's'}"
+    return _counted(len(words), "word")
+
+
+def token_count(n: int) -> str:
+    """How many tokens there are, in words.
+
+    >>> token_count(1), token_count(12)
+    ('1 token', '12 tokens')
+    """
+    return _counted(n, "token")
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:

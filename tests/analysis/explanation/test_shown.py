@@ -107,7 +107,7 @@ def test_a_long_text_has_a_page_of_moderate_size(reducer: Any, tiny_tokenizer: A
 
 def test_one_word_is_not_words() -> None:
     one = explain(["dull"], methods=[], scores={"mine": [1.0]})
-    assert "n = 1 tokens, 1 word: dull" in repr(one) and "1 word, n = 1" in one._repr_html_()
+    assert "n = 1 token, 1 word: dull" in repr(one) and "1 word, n = 1 token with" in one._repr_html_()
 
 
 def test_the_terminal_shows_a_short_table(e: Explanation) -> None:
