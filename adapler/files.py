@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapler.errors import ArgumentError, DataError
 
-__all__ = ["check_replaceable", "replacing", "sha256_of"]
+__all__ = ["check_replaceable", "leftovers_of", "replacing", "sha256_of", "temporary_beside", "visible"]
 
 _CHUNK = 1 << 20  # bytes
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # this machine, in the names of temporaries
+_ASIDE = ".old"  # ends the name of a folder that makes room for a new one
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -44,14 +48,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The block creates a file or a folder at the yielded path (nothing is there yet; it keeps the suffix of
     `path`, since many writers choose their format by it). After an error the temporary is removed and `path`
-    is as before. An existing file or folder is replaced whole: what only the old folder held is gone.
+    is as before. An existing file or folder is replaced whole: what only the old folder held is gone. Of a link, what
+    it leads to is replaced, and the temporary lies beside that. What processes that were killed in here left of the
+    same path is removed at the end.
 
     Raises:
         ArgumentError: a folder would replace a file or a file a folder; a folder that holds the working directory,
-            the home directory or a git repository would be replaced; a path that cannot be, since its name is too
-            long or no folder can be made there.
+            the home directory or a git repository, or a device, would be replaced; a path that cannot be, since its
+            name is too long or no folder can be made there.
     """
-    path = Path(path).absolute()
+    path = Path(os.path.realpath(path))
     try:
         check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +66,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise ArgumentError(f"{path}: cannot be written, {path.parent} is not a folder") from error
     except OSError as error:
         raise ArgumentError(f"{_beginning(path)}: cannot be written ({error.strerror})") from error
-    token = secrets.token_hex(4)
-    # Of a long name the beginning, so that the temporary name is not too long where the name itself is not.
-    temporary = path.with_name(f".{path.stem[:40]}.{token}{path.suffix[:40]}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         _open_to_readers(temporary)
@@ -70,11 +74,55 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             kinds = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
             raise ArgumentError(f"{path}: is {kinds[0]}, {kinds[1]} is to be written there")
         if path.is_dir():
-            _swap_folders(temporary, path, path.with_name(f".{path.stem[:40]}.{token}.old"))
+            _swap_folders(temporary, path, temporary_beside(path, suffix=_ASIDE))
         else:
             os.replace(temporary, path)
+        _remove_leftovers(path)
     finally:
         _remove(temporary)
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Sorted, without those whose name begins with a dot: Path.glob finds temporaries, too."""
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def temporary_beside(path: Path, *, suffix: str | None = None) -> Path:
+    """A new hidden name beside `path`, which says what process made it; `suffix`: instead of that of `path`."""
+    token = f"{_HOST}{os.getpid():08x}{secrets.token_hex(2)}"
+    # Of a long name the beginning, so that the temporary name is not too long where the name itself is not.
+    return path.with_name(f".{path.stem[:40]}.{token}{path.suffix[:40] if suffix is None else suffix}")
+
+
+def leftovers_of(path: Path) -> tuple[list[Path], list[Path]]:
+    """The temporaries of `path` that lie beside it, and the folders that stepped aside for one, whoever made them."""
+    token = "[0-9a-f]{16}|[0-9a-f]{8}"  # the short one: of older versions
+    stem, suffix = re.escape(path.stem[:40]), re.escape(path.suffix[:40])
+    beside = sorted(path.parent.iterdir())
+    new = [other for other in beside if re.fullmatch(rf"\.{stem}\.({token}){suffix}", other.name)]
+    aside = [other for other in beside if re.fullmatch(rf"\.{stem}\.({token}){re.escape(_ASIDE)}", other.name)]
+    return new, aside
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove those of processes of this machine that were killed; another process may be writing the same path."""
+    with suppress(PermissionError):  # a folder whose names nobody may list
+        for other in (one for found in leftovers_of(path) for one in found):
+            made = re.search(rf"\.{_HOST}([0-9a-f]{{8}})[0-9a-f]{{4}}(\.|$)", other.name)
+            if made is not None and not _is_running(int(made[1], 16)):
+                _remove(other)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # there is no question without a harm elsewhere
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _open_to_readers(folder: Path) -> None:
@@ -108,8 +156,10 @@ def _swap_folders(new: Path, path: Path, aside: Path) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raises ArgumentError for a folder that holds the working directory, the home directory or a git repository."""
+    """Raises ArgumentError for a device, and a folder that holds the working or home directory or is a repository."""
     if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ArgumentError(f"{path}: is a device or a pipe, and would be replaced; choose another name")
         return
     real = path.resolve()
     for precious, what in ((Path.cwd(), "the working directory"), (Path.home(), "the home directory")):

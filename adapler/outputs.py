@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
-from adapler.files import check_replaceable
+from adapler.files import check_replaceable, temporary_beside
 
 __all__ = ["check_output_file", "check_output_folder"]
 
@@ -25,8 +25,7 @@ def check_output_folder(path: Path, *, replaced: bool = True, former: Sequence[s
     Raises:
         ArgumentError: it, or a part of it, is a file or cannot be made, or it holds what must not be replaced.
     """
-    path = Path(path).absolute()
-    path = path.resolve() if os.path.isdir(path) else path  # Path.is_dir raises for names that are too long
+    path = Path(os.path.realpath(path))
     for part in (path, *path.parents):
         if os.path.lexists(part):
             if not part.is_dir():
@@ -53,15 +52,17 @@ def check_output_file(path: Path | None) -> None:
     """Check, before long work, that a file of this name can be written; None is nothing to write.
 
     Raises:
-        ArgumentError: it is a folder, lies in a file, or cannot be made.
+        ArgumentError: it is a folder, a device or a pipe, lies in a file, or cannot be made.
     """
     if path is not None:
         if os.path.isdir(path):
             raise ArgumentError(f"--output: {path} is a folder, a file is to be written there")
-        parent = Path(path).absolute().parent
-        if not os.path.isdir(parent):
-            check_output_folder(parent)
-        _probe(Path(path).absolute(), is_folder=False)
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ArgumentError(f"--output: {path} is a device or a pipe, a file is to be written there")
+        path = Path(os.path.realpath(path))
+        if not os.path.isdir(path.parent):
+            check_output_folder(path.parent)
+        _probe(path, is_folder=False)
 
 
 def _check_name(path: Path) -> None:
@@ -76,7 +77,7 @@ def _probe(path: Path, *, is_folder: bool) -> None:
     """Make what `replacing` will make, and remove it again."""
     if not is_main():
         return
-    probe = path.with_name(f".{path.stem[:40]}.{os.getpid():08x}{path.suffix[:40]}")
+    probe = temporary_beside(path)
     made = [part for part in path.parents if not os.path.lexists(part)]
     try:
         _check_name(path)

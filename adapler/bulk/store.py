@@ -33,7 +33,8 @@ _END = {"end": True}
 
 
 def errors_path(output: Path) -> Path:
-    """Where the bad rows go: out.errors.jsonl beside out.jsonl."""
+    """Where the bad rows go: out.errors.jsonl beside out.jsonl, and beside what a link leads to."""
+    output = Path(os.path.realpath(output)) if output.is_symlink() else output
     return output.with_name(f"{output.stem}.errors.jsonl")
 
 
@@ -84,7 +85,7 @@ class Store:
                 the message names the difference.
             DataError: a damaged folder.
         """
-        self.output = output.absolute()
+        self.output = Path(os.path.realpath(output))  # of a link, what it leads to is written
         self.folder = self.output.with_name(f"{self.output.name}.partial")
         self.entries: list[Entry] = []
         self.ended = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 
 from adapler.distributed import from_main, is_main, wait_for_everyone
 from adapler.errors import ArgumentError
+from adapler.files import leftovers_of
 from adapler.outputs import check_output_file as check_output_file
 from adapler.outputs import check_output_folder as check_output_folder
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
@@ -205,16 +205,14 @@ def what_is_kept(folder: str | Path) -> str:
 
 def _clear_leftovers(output: Path) -> None:
     """Finish or remove what a process killed inside `finish_stage` left beside `output`."""
+    output = output.resolve()
     if not output.parent.is_dir():
         return
-    token = "[0-9a-f]{8}"
-    stem, suffix = re.escape(output.stem[:40]), re.escape(output.suffix[:40])
-    for path in sorted(output.parent.iterdir()):
-        if re.fullmatch(rf"\.{stem}\.{token}{suffix}", path.name) and path.is_dir():
-            if not output.exists() and (path / RECORD).is_file():
-                os.replace(path, output)  # the old folder was already moved away
-            else:
-                shutil.rmtree(path, ignore_errors=True)
-    for path in sorted(output.parent.iterdir()):
-        if re.fullmatch(rf"\.{stem}\.{token}\.old", path.name) and path.is_dir():
+    new, aside = leftovers_of(output)
+    for path in (path for path in new if path.is_dir()):
+        if not output.exists() and (path / RECORD).is_file():
+            os.replace(path, output)  # the old folder was already moved away
+        else:
             shutil.rmtree(path, ignore_errors=True)
+    for path in (path for path in aside if path.is_dir()):
+        shutil.rmtree(path, ignore_errors=True)

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from adapler.errors import (
     run_command,
 )
 from adapler.files import replacing, sha256_of
+from adapler.outputs import check_output_file
 
 
 @pytest.mark.parametrize(
@@ -213,6 +216,65 @@ def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArgumentError, match=r"cannot be written \(") as caught, replacing(tmp_path / name) as temporary:
         temporary.write_text("x")
     assert len(str(caught.value)) < 400 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_replacing_writes_what_a_link_leads_to(tmp_path: Path, there: bool) -> None:
+    target, link = tmp_path / "disk" / "report.json", tmp_path / "report.json"
+    link.symlink_to(target)
+    if there:
+        target.parent.mkdir()
+        target.write_text("old")
+    with replacing(link) as temporary:
+        assert temporary.parent == target.parent
+        temporary.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new" and list(target.parent.iterdir()) == [target]
+
+
+def test_replacing_a_folder_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "model").mkdir(parents=True)
+    (tmp_path / "model").symlink_to(tmp_path / "disk" / "model")
+    with replacing(tmp_path / "model") as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert (tmp_path / "model").is_symlink() and [p.name for p in (tmp_path / "disk" / "model").iterdir()] == ["new"]
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["model"]
+
+
+KILLED = """
+import os, signal, sys
+from adapler.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    {}
+    print(temporary, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("made", ["temporary.write_text('half')", "temporary.mkdir()"])
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "table.csv"
+    killed = subprocess.run([sys.executable, "-c", KILLED.format(made), str(path)], stdout=subprocess.PIPE, text=True)
+    left = Path(killed.stdout.strip())
+    assert left.exists() and not path.exists()
+    others = [tmp_path / name for name in (".table.0123abcd.csv", ".other" + left.name.removeprefix(".table"))]
+    for other in others:  # of another version or program, and of another file
+        other.touch()
+    with replacing(path) as running:
+        running.touch()
+        with replacing(path) as temporary:
+            temporary.write_text("whole")
+        assert running.exists()  # its process is alive
+    assert sorted(tmp_path.iterdir()) == sorted([*others, path])
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArgumentError, match="is a device or a pipe"), replacing(tmp_path / "pipe") as temporary:
+        temporary.touch()
+    with pytest.raises(ArgumentError, match="--output: .* is a device or a pipe, a file is to be written there"):
+        check_output_file(tmp_path / "pipe")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_replacing_refuses_precious_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,19 @@ def test_two_columns_of_one_name_are_refused(
     assert predict(f"o{suffix}", "--keep", "label", "label") == 0, "it is only said twice"
 
 
+@pytest.mark.parametrize("name", ["o.jsonl", "o.parquet"])
+def test_an_output_that_is_a_link_is_written_through(predict: Callable[..., int], tmp_path: Path, name: str) -> None:
+    with (tmp_path / "in.jsonl").open("a") as stream:
+        stream.write("{}\n")  # a bad row
+    target = tmp_path / "disk" / f"there-{name}"
+    (tmp_path / name).symlink_to(target)
+    for _ in range(2):  # a link to nothing, and to a file
+        assert predict(name) == 0
+        assert (tmp_path / name).is_symlink() and b"error" in target.read_bytes()
+        found = sorted(path.name for path in target.parent.iterdir())
+        assert found == sorted([target.name, f"there-{Path(name).stem}.errors.jsonl"])
+
+
 def test_an_output_column_is_given_once() -> None:
     with pytest.raises(ArgumentError, match="^--output-columns: 'label' is there twice, give each column once$"):
         OutputFile(output_columns=("label", "score", "label"))
