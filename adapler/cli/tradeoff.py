@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from adapler.errors import ArgumentError, CheckpointError
+from adapler.files import visible
 from adapler.training.records import check_evaluation, check_record, model_checksum, read_json
 
 __all__ = ["COLUMNS", "tradeoff_table"]
@@ -52,7 +53,9 @@ def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> 
 
 def _records(run: Path) -> list[Path]:
     """The run.json of each AdapLeR training in or below a run."""
-    candidates = [run] if run.is_file() else [run / "run.json", *sorted(run.glob("*/run.json"))]
+    candidates = (
+        [run] if run.is_file() else [run / "run.json", *(folder / "run.json" for folder in visible(run.glob("*")))]
+    )
     found = [path for path in candidates if path.is_file() and read_json(path).get("command") == "train"]
     if not found:
         what = "is not the record" if run.is_file() else "holds no record (run.json)"
@@ -107,7 +110,7 @@ def _evaluations(path: Path, split: str) -> Iterator[dict[str, Any]]:
     """Evaluation files of a run's folder on a split; a copied record has none."""
     if path.name != "run.json":
         return
-    for file in sorted(path.parent.glob("*.json")):
+    for file in visible(path.parent.glob("*.json")):
         result = read_json(file) if file.name != "run.json" and not file.name.startswith("tokenizer") else {}
         if {"none", "hard"} <= result.keys() and result.get("split", file.stem.rpartition("-")[2]) == split:
             check_evaluation(result, where=file)

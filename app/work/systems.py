@@ -18,6 +18,7 @@ import pandas as pd
 import streamlit as st
 
 from adapler.errors import DataError
+from adapler.files import visible
 from app.sources.loading import public_name
 from app.sources.training import Training, same_encoder
 
@@ -204,7 +205,7 @@ class _Facts:
 def _facts(folder: Path, backbone: str, task: str) -> _Facts:
     records = []
     if Path(backbone).name == backbone and Path(task).name == task:  # a CSV leads nowhere else
-        for path in sorted((folder / "records" / backbone / task).glob("*.json")):
+        for path in visible((folder / "records" / backbone / task).glob("*.json")):
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError, RecursionError):

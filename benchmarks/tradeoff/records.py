@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from adapler.errors import ArgumentError, DataError
-from adapler.files import replacing
+from adapler.files import replacing, visible
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff.checks import check_point
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
@@ -123,7 +123,10 @@ def predictions(output: Path, task: str, *, records: Sequence[Mapping[str, Any]]
         key = Key.of(record)
         for column in (key.column(test["scale"]) for test in record["test"]):
             if column not in table:
-                raise DataError(f"{path}: no column {column!r}, but {key.path(output)} was tested there")
+                raise DataError(
+                    f"{path}: no column {column!r}, but {key.path(output)} was tested there; remove that record, and "
+                    "the point is measured anew"
+                )
     return table
 
 
@@ -144,7 +147,7 @@ def read_records(output: Path) -> list[dict[str, Any]]:
         CheckpointError: one that is no JSON object. DataError: one that lacks a field, see `check_point`.
     """
     found = []
-    for path in sorted((output / "records").rglob("*.json")):
+    for path in visible((output / "records").rglob("*.json")):
         record = read_json(path)
         check_point(record, path=path)
         found.append(record)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.files import visible
 from adapler.training.records import RECORD, read_json, read_record
 
 FINETUNED = "finetuned"
@@ -173,7 +174,7 @@ def point_folder(run: Path, system: System, budget: float | None) -> Path:
         read_record(folder / FINETUNED)
         return folder / FINETUNED
     found = []
-    for path in sorted(folder.glob(f"*/{RECORD}")):
+    for path in (one / RECORD for one in visible(folder.glob("*")) if (one / RECORD).is_file()):
         record = read_json(path)
         if path.parent.name not in _NO_POINTS and is_point(record, system, budget):
             found.append(path.parent)

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from adapler.errors import ArgumentError, DataError
+from adapler.files import temporary_beside
 from adapler.inference.calibration import score_parts
 from analysis.metrics.statistics import paired_permutation_test
 from benchmarks.tradeoff.records import Key, check_same, predictions, predictions_file, read_records
@@ -254,9 +255,12 @@ def test_damaged_predictions_are_one_line(tmp_path: Path) -> None:
     write(output, some_records())
     path = predictions_file(output, "sst2")
     whole, table = path.read_bytes(), pd.read_parquet(path)
-    for names in (["tiny/power-0.001-seed-2@1"], ["label"]):
+    for names, what in (
+        (["tiny/power-0.001-seed-2@1"], ", but .*seed-2.json was tested there; remove that"),
+        (["label"], ""),
+    ):
         table.drop(columns=names).to_parquet(path)
-        with pytest.raises(DataError, match=f"sst2.parquet: no column '{names[0]}'"):
+        with pytest.raises(DataError, match=f"sst2.parquet: no column '{names[0]}'{what}"):
             write_results(output)
     for content in (whole[: len(whole) // 2], b""):
         path.write_bytes(content)
@@ -292,6 +296,10 @@ def test_records_are_taken_in_predictions_first(tmp_path: Path, monkeypatch: pyt
             write(output, [one])
     assert read_records(output) == []
     write(output, [one])
+    path = Key.of(one).path(output)
+    for content in (path.read_text(), "{"):  # of a benchmark that is killed, or writes it now
+        temporary_beside(path).write_text(content)
+    assert len(read_records(output)) == 1
     write(output, [one])
     table = predictions(output, "sst2")
     assert list(table.columns) == ["example_id", "label", "tiny/adapler-0.01-seed-1@1"]

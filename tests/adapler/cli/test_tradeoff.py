@@ -52,7 +52,10 @@ def test_epochs_and_scales_by_hand(tmp_path: Path) -> None:
     evaluation(post_hoc / "other.json", split="test", none=0.9, s1=0.65)
     evaluation(full / "test.json", split="test", none=0.7, s1=0.66)
     (post_hoc / "config.json").write_text('{"model_type": "adapler"}', encoding="utf-8")
+    (post_hoc / ".calibration.0123456789abcdef.json").touch()  # what killed processes left
+    record(tmp_path / ".post.0123456789abcdef")
     table = tradeoff_table([full, post_hoc])
+    assert len(tradeoff_table([tmp_path])) == len(table)
     assert tuple(table.columns) == COLUMNS
     first = {
         "mode": "full",
