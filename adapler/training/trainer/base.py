@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
 from transformers import Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from adapler.distributed import is_main
+from adapler.errors import TrainingError
 from adapler.model.inference_copy import InferenceClassifier, end_autocast
 from adapler.training.collator import SamplesByLength
+from adapler.training.resume import what_is_kept
 from adapler.training.trainer.clock import Clock
 
 
@@ -47,6 +51,23 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
             return super().train(last or resume_from_checkpoint, **kwargs)
         finally:
             end_autocast(self.model)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """transformers' checkpoint.
+
+        Raises:
+            TrainingError: it cannot be written. torch and safetensors say so with errors of their own, no OSError.
+        """
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (RuntimeError, SafetensorError) as error:
+            if isinstance(error, RuntimeError) and not re.search("inline_container|iostream", str(error)):
+                raise
+            folder, said = self.args.output_dir, " ".join(str(error).split())
+            raise TrainingError(
+                f"{folder}: the checkpoint of step {self.state.global_step} cannot be written, the disk may be full "
+                f"({said:.80}); {what_is_kept(folder)}"
+            ) from error
 
     def _is_done(self, checkpoint: Path) -> bool:
         """Whether a checkpoint has all `max_steps`; then the model gets the best point's weights, as at the end.

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
+from transformers import Trainer
 
+from adapler.errors import TrainingError
 from adapler.training.records import write_record
 from adapler.training.stages.policies.table import with_earlier
+from adapler.training.trainer.base import StageTrainer
 
 
 def test_records_are_strict_json(tmp_path: Path) -> None:
@@ -52,3 +57,27 @@ def test_a_table_has_points_of_one_training_only(
     rows[:2].to_csv(tmp_path / "tradeoff.csv", index=False)
     assert with_earlier(rows[2:].reset_index(drop=True), tmp_path / "tradeoff.csv")["phi"].tolist() == [0.1, 0.3]
     assert "without phi-0.2, whose record does not say the same settings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 55488 vs 55376\nframe #0"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_checkpoint_on_a_full_disk_is_one_line(error: Exception, tmp_path: Path, monkeypatch: Any) -> None:
+    def failing(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", failing)
+    trainer = StageTrainer.__new__(StageTrainer)
+    trainer.args, trainer.state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=7)
+    with pytest.raises(
+        TrainingError, match="of step 7 cannot be written, the disk may be full .*no checkpoint"
+    ) as found:
+        trainer._save_checkpoint(None, None)
+    assert "\n" not in str(found.value)
+    error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="^a bug$"):
+        trainer._save_checkpoint(None, None)
