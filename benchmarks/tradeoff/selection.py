@@ -1,4 +1,5 @@
-"""What is chosen on validation, and only there: a scale of each point, a point of each system, and AdapLeR's rival.
+"""What is chosen on validation, and only there: a scale of each point, a point of each system, one at a speedup that is
+asked for, and AdapLeR's rival.
 
 An operating point is a trained point at one of the threshold scales that were read on test: the scale that it was
 trained at, and the one that validation chose.
@@ -14,6 +15,8 @@ from typing import Any
 from benchmarks.tradeoff.records import Key
 
 NEAR = 1.1  # two speedups are called equal up to this factor
+ALMOST = 0.99  # of a speedup that is asked for is enough: half of the layers are 1.999x, since the head is not halved
+USELESS = 0.15  # of the score: nobody wants what is so far below the classifier
 _SLACK = 1e-9  # .865 - .855 is not to fail for a rounding error
 
 
@@ -40,6 +43,11 @@ class Operating:
     def column(self) -> str:
         """Of its test predictions."""
         return self.key.column(self.test["scale"])
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether it is at most USELESS below the classifier, on validation."""
+        return bool(self.validation["score"] >= self.record["reference"] - USELESS - _SLACK)
 
     @property
     def is_trained(self) -> bool:
@@ -95,6 +103,14 @@ def rival(points: Iterable[Operating], speedup: float) -> Operating:
     if near:
         return max(near, key=lambda point: (point.validation["score"], point.validation["speedup"]))
     return min(ordered, key=distance)
+
+
+def at_least(points: Iterable[Operating], speedup: float) -> Operating | None:
+    """A system where a speedup is asked for: of its points at least as fast on validation (up to ALMOST), the one with
+    the best validation score, of equal ones the fastest; None if it has none.
+    """
+    fast = [point for point in points if point.validation["speedup"] >= ALMOST * speedup]
+    return max(fast, key=lambda point: (point.validation["score"], point.validation["speedup"]), default=None)
 
 
 def by_run(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[int, list[Operating]]]:

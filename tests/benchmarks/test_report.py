@@ -89,7 +89,16 @@ def test_results_are_written_and_their_numbers_are_those_of_the_records(tmp_path
     paths = write_results(output)
     names = {path.name for path in paths}
     figures = {f"tiny-{kind}.{suffix}" for kind in ("scores", "times") for suffix in ("pdf", "png", "svg")}
-    assert names == {"table.csv", "curves.csv", "tests.csv", "table.json", "table.md", "table.tex", *figures}
+    assert names == {
+        "table.csv",
+        "levels.csv",
+        "curves.csv",
+        "tests.csv",
+        "table.json",
+        "table.md",
+        "table.tex",
+        *figures,
+    }
     tests = pd.read_csv(output / "tests.csv").set_index(["task", "system"])
     one = tests.loc[("sst2", "power")]
     assert {*tests.reset_index().columns} == {*TESTS}
@@ -103,6 +112,7 @@ def test_results_are_written_and_their_numbers_are_those_of_the_records(tmp_path
     text = (output / "table.md").read_text(encoding="utf-8")
     assert "| AdapLeR | 90.0 (3.00x) |" in text and "SST-2 (subset), accuracy | MRPC (subset), F1" in text
     assert "| SST-2 | PoWER-BERT | 2 | 82.5 | 92.5 | -10.0 [" in text
+    assert "| AdapLeR | .61 / .45 | .61 / .45 |" in text, "2.0x and 1.5x of 3.3x"
     tex = (output / "table.tex").read_text(encoding="utf-8")
     assert r"{AdapLeR} & 90.0 & 3.00$\times$" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1

@@ -1,7 +1,7 @@
 """Rows of the table with their intervals, and paired tests of each system against AdapLeR at the nearest speedup.
 
-Dimensions: S seeds, E test examples, R resamples. The parts of a score, (S, E, 2), are a numerator and a denominator
-for each example; a score is the ratio of their sums (accuracy and F1 alike).
+Dimensions: S seeds, E test examples, K kinds of them, R resamples. The parts of a score, (S, E, 2), are a numerator and
+a denominator for each example; a score is the ratio of their sums (accuracy and F1 alike).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from adapler.errors import DataError
 from adapler.inference.calibration import ratio_of, score_parts
-from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
-from benchmarks.tradeoff.selection import Operating, by_run, chosen_point, rival
+from analysis.metrics.statistics import holm
+from benchmarks.tradeoff.selection import NEAR, Operating, by_run, chosen_point, rival
 from benchmarks.tradeoff.systems import FINETUNED, system_of
 
 RESAMPLES = 2000
@@ -27,7 +27,6 @@ TESTS = (  # columns of paired_tests
     *("task", "system", "backbone", "seeds", "metric", "score", "adapler_score", "difference", "low", "high", "p"),
     *("speedup", "adapler_speedup", "equal_speed", "against", "p_holm"),
 )
-_AT_ONCE = 100  # resamples in memory
 
 Array = NDArray[np.float64]
 Predictions = Callable[[str], pd.DataFrame]  # a task's test predictions
@@ -47,22 +46,52 @@ def mean_score(parts: Array) -> float:
 def bootstrap(parts: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of the mean score: test examples are drawn, the same for all seeds, and seeds where there are
     several."""
-    seeds, examples, _ = parts.shape
+    seeds = parts.shape[0]
     random = np.random.default_rng(seed)
-    drawn: list[Array] = []
-    for begin in range(0, resamples, _AT_ONCE):
-        number = min(_AT_ONCE, resamples - begin)
-        counts = random.multinomial(examples, np.full(examples, 1 / examples), size=number)  # (R, E)
-        sums = np.einsum("re,sej->rsj", counts.astype(np.float64), parts, optimize=True)  # (R, S, 2)
-        weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=number)  # (R, S)
-        drawn.append((ratio_of(sums) * weights).sum(1) / seeds)
+    scores = _resampled_scores(parts, random, resamples=resamples)  # (R, S)
+    weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)  # (R, S)
+    return _percentiles((scores * weights).sum(1) / seeds)
+
+
+def _resampled_scores(parts: Array, random: np.random.Generator, *, resamples: int) -> Array:
+    """(R, S): each seed's score on examples that are drawn with replacement, the same for all seeds."""
+    kinds, counts = _kinds(parts)
+    drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=resamples)  # (R, K)
+    return ratio_of(np.einsum("rk,skj->rsj", drawn.astype(np.float64), kinds))
+
+
+def _kinds(parts: Array) -> tuple[Array, NDArray[np.int64]]:
+    """(S, K, 2) and (K,): the different examples and how many there are of each.
+
+    Outcomes are few, right or wrong in each seed, and how many of a kind a resample holds is all that a score needs.
+    """
+    seeds, examples, two = parts.shape
+    rows = parts.transpose(1, 0, 2).reshape(examples, seeds * two)
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    return kinds.reshape(-1, seeds, two).transpose(1, 0, 2), counts
+
+
+def _percentiles(values: Array) -> tuple[float, float]:
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
+    low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)
 
 
+def difference_interval(a: Array, b: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of the difference of two mean scores, over test examples.
+
+    Args:
+        a, b: (S, E, 2).
+        resamples: draws.
+        seed: of them.
+    """
+    random = np.random.default_rng(seed)
+    scores = _resampled_scores(np.concatenate([a, b]), random, resamples=resamples)  # (R, 2S)
+    return _percentiles(scores[:, : len(a)].mean(1) - scores[:, len(a) :].mean(1))
+
+
 def swap_test(a: Array, b: Array, *, swaps: int = SWAPS, seed: int = 0) -> float:
-    """Two-sided p of a difference of scores that are no means, such as F1, by approximate randomisation (Noreen, 1989).
+    """Two-sided p of a difference of scores, means or not (F1), by approximate randomisation (Noreen, 1989).
 
     In each draw every example's outputs are swapped between the two systems, or not, with equal chance, in all seeds
     alike. Of accuracies it is the paired permutation test.
@@ -73,15 +102,12 @@ def swap_test(a: Array, b: Array, *, swaps: int = SWAPS, seed: int = 0) -> float
         seed: of them.
     """
     observed = abs(mean_score(a) - mean_score(b)) - 1e-12
-    difference, total_a, total_b = b - a, a.sum(1), b.sum(1)
-    random = np.random.default_rng(seed)
-    extreme = 0
-    for begin in range(0, swaps, _AT_ONCE):
-        number = min(_AT_ONCE, swaps - begin)
-        swapped = random.integers(0, 2, (number, a.shape[1])).astype(np.float64)  # (R, E)
-        moved = np.einsum("re,sej->rsj", swapped, difference, optimize=True)  # (R, S, 2)
-        drawn = (ratio_of(total_a + moved) - ratio_of(total_b - moved)).mean(1)
-        extreme += int((np.abs(drawn) >= observed).sum())
+    kinds, counts = _kinds(np.concatenate([a, b]))  # (2S, K, 2)
+    difference = kinds[len(a) :] - kinds[: len(a)]  # (S, K, 2)
+    swapped = np.random.default_rng(seed).binomial(counts, 0.5, size=(swaps, len(counts))).astype(np.float64)
+    moved = np.einsum("rk,skj->rsj", swapped, difference)  # (R, S, 2)
+    drawn = (ratio_of(a.sum(1) + moved) - ratio_of(b.sum(1) - moved)).mean(1)
+    extreme = int((np.abs(drawn) >= observed).sum())
     return (extreme + 1) / (swaps + 1)
 
 
@@ -198,11 +224,24 @@ def curve_rows(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def difference_of(own: Sequence[Operating], ours: Sequence[Operating], table: pd.DataFrame) -> dict[str, float]:
+    """`difference` of two systems' scores (the first minus the second), `low` and `high` of its interval over test
+    examples, `p` of the paired test.
+
+    Args:
+        own, ours: a point for each seed, the same seeds in both.
+        table: the task's test predictions.
+    """
+    a, b = parts_of(own, table), parts_of(ours, table)
+    low, high = difference_interval(a, b)
+    return {"difference": mean_score(a) - mean_score(b), "low": low, "high": high, "p": swap_test(a, b)}
+
+
 def paired_tests(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
     """Each system's chosen point against AdapLeR (in whichever of its options) at the nearest speedup.
 
     Columns: `difference` is the system's score minus AdapLeR's, with its interval over test examples; `p` of a paired
-    test over test examples whose outputs are averaged over the seeds that both have; `p_holm` adjusts it for the
+    test (`swap_test`) over test examples and the seeds that both have; `p_holm` adjusts it for the
     systems of the same task and backbone. `equal_speed`: whether AdapLeR has a point within 10 % of the speedup, on
     validation.
     """
@@ -234,45 +273,20 @@ def _compare(
     """One row of paired_tests; the arguments have an entry for each common seed."""
     own = [chosen_point(points, max_drop=points[0].record["max_drop"])[0] for points in theirs]
     ours = [rival(points, one.validation["speedup"]) for points, one in zip(family, own, strict=True)]
-    a, b = parts_of(own, table), parts_of(ours, table)
-    first = own[0].record
-    if first["metric"] == "f1":
-        p = swap_test(a, b)
-        low, high = _difference_interval(a, b)
-    else:
-        each = (a[..., 0] - b[..., 0]).mean(0)  # (E,)
-        p = float(paired_permutation_test(a[..., 0].mean(0), b[..., 0].mean(0)))
-        interval = bootstrap_intervals(each)
-        low, high = float(interval.low), float(interval.high)
     speeds = [(one.validation["speedup"], other.validation["speedup"]) for one, other in zip(own, ours, strict=True)]
+    first = own[0].record
+    found = difference_of(own, ours, table)
     return {
         "task": first["task"],
         "system": first["system"],
         "backbone": first["backbone"],
         "seeds": len(own),
         "metric": first["metric"],
-        "score": mean_score(a),
-        "adapler_score": mean_score(b),
-        "difference": mean_score(a) - mean_score(b),
-        "low": low,
-        "high": high,
-        "p": p,
+        "score": mean_score(parts_of(own, table)),
+        "adapler_score": mean_score(parts_of(ours, table)),
+        **found,
         "speedup": _mean(one.test["speedup"] for one in own),
         "adapler_speedup": _mean(one.test["speedup"] for one in ours),
-        "equal_speed": all(max(pair) / min(pair) <= 1.1 + 1e-9 for pair in speeds),
+        "equal_speed": all(max(pair) / min(pair) <= NEAR + 1e-9 for pair in speeds),
         "against": " ".join(one.column.partition("/")[2] for one in ours),
     }
-
-
-def _difference_interval(a: Array, b: Array, *, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of a difference of scores, over test examples."""
-    random = np.random.default_rng(seed)
-    drawn: list[Array] = []
-    for begin in range(0, RESAMPLES, _AT_ONCE):
-        number = min(_AT_ONCE, RESAMPLES - begin)
-        counts = random.multinomial(a.shape[1], np.full(a.shape[1], 1 / a.shape[1]), size=number).astype(np.float64)
-        scores = [ratio_of(np.einsum("re,sej->rsj", counts, parts, optimize=True)).mean(1) for parts in (a, b)]
-        drawn.append(scores[0] - scores[1])
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
-    return float(low), float(high)

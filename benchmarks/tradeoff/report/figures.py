@@ -15,12 +15,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from analysis.figures import save_figure
 from analysis.figures.style import DASHES, PaperFigure, literal, styled, venue
 from benchmarks.tradeoff.data import METRICS, task_title
+from benchmarks.tradeoff.selection import USELESS
 from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, system_of
 
 COLUMNS = 3  # panels side by side
 PANEL = 1.75  # inches, a panel's height
 LONG = 24  # letters; four columns of the legend have no room for a longer name
-USELESS = 0.15  # of the score: nobody wants what is so far below the classifier
 LOOKS: dict[str, dict[str, Any]] = {
     "adapler": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 1.8, "zorder": 6},
     "adapler-post-hoc": {"color": "#E69F00", "marker": "h", "linestyle": DASHES["dashed"], "zorder": 5},

@@ -16,7 +16,9 @@ from benchmarks.tradeoff.data import METRICS, TASK_TITLES, task_title
 from benchmarks.tradeoff.records import predictions, read_records
 from benchmarks.tradeoff.report.comparison import curve_rows, paired_tests, table_rows
 from benchmarks.tradeoff.report.figures import save_figures
-from benchmarks.tradeoff.systems import system_of
+from benchmarks.tradeoff.report.levels import ANY, ASKED, best_other, level_rows
+from benchmarks.tradeoff.selection import USELESS
+from benchmarks.tradeoff.systems import FINETUNED, system_of
 
 NOTE = """\
 Score: mean over seeds on test, in percent. In brackets: 95 % percentile bootstrap over test examples, and over seeds
@@ -28,6 +30,17 @@ Milliseconds a text, and how many times faster than the packed backbone that too
 rounds; where the load is above the benchmark's own processes, the machine did other work too. Epochs and minutes: all
 training from the encoder on, without the search for settings.
 """
+ASKED_NOTE = """\
+Of each system, of its points at least so fast on validation, the one that is best there; its score on test, and its
+FLOPs speedup (paper). AdapLeR: over all its options. Best other: of the other systems the one whose point is best on
+validation. Bold: better than the other of the two, p < .05 after Holm over the task's systems at that speed. `-`: no
+point so fast, or none within {useless:g} (of 100) of the classifier on validation. In the tables of the tasks + and
+- mark systems that are better and worse than AdapLeR at that speed, by the same test. `levels.csv` has all of it.
+"""
+KEPT_NOTE = """\
+Measured speedup as a share of the executed FLOPs speedup, of the points in the first table: in batches / one by one.
+"""
+SIGNIFICANT = 0.05
 
 
 def write_results(output: Path, *, style: str = "acl") -> list[Path]:
@@ -48,15 +61,18 @@ def write_results(output: Path, *, style: str = "acl") -> list[Path]:
         return read[task]
 
     table, curves, tests = table_rows(records, of_task), curve_rows(records), paired_tests(records, of_task)
+    levels = level_rows(records, of_task)
     drops = sorted({float(record["max_drop"]) for record in records})
     if len(drops) > 1:
         names = " and ".join(f"{drop:g}" for drop in drops)
         raise DataError(f"{output}: records of --max-drop {names}, but a table is of one; use an --output for each")
     paths = [write_csv(output / "table.csv", table), write_csv(output / "curves.csv", curves)]
     paths.append(write_csv(output / "tests.csv", tests))
-    content = {"table": as_json(table), "tests": as_json(tests), "curves": as_json(curves)}
+    paths.append(write_csv(output / "levels.csv", levels))
+    frames = {"table": table, "levels": levels, "tests": tests, "curves": curves}
+    content = {name: as_json(frame) for name, frame in frames.items()}
     paths.append(write_text(output / "table.json", json.dumps(content, indent=1) + "\n"))
-    paths.append(write_text(output / "table.md", markdown(table, tests, drop=100 * drops[0])))
+    paths.append(write_text(output / "table.md", markdown(table, levels, tests, drop=100 * drops[0])))
     paths.append(write_text(output / "table.tex", latex(table)))
     return paths + save_figures(table, curves, output, style=style)
 
@@ -79,8 +95,9 @@ def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def markdown(table: pd.DataFrame, tests: pd.DataFrame, *, drop: float) -> str:
-    """Score and speedup of all systems and tasks, one block a backbone; then a table a task, with everything."""
+def markdown(table: pd.DataFrame, levels: pd.DataFrame, tests: pd.DataFrame, *, drop: float) -> str:
+    """Score and speedup of all systems and tasks, one block a backbone; the same where a speedup is asked for; then a
+    table a task, with everything."""
     lines = [NOTE.format(drop=drop)]
     for backbone, rows in table.groupby("backbone", sort=False):
         tasks = list(dict.fromkeys(zip(rows["task"], rows["coverage"], rows["metric"], strict=True)))
@@ -90,8 +107,15 @@ def markdown(table: pd.DataFrame, tests: pd.DataFrame, *, drop: float) -> str:
             own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
             cells = [_cell(own[task]) if task in own else "" for task, _, _ in tasks]
             lines.append(_line([system_of(system).title, *cells]))
+        own_levels = levels[levels["backbone"] == backbone]
+        if len(own_levels):
+            lines += ["", *_asked_table(own_levels, rows)]
+        if len(faster := rows[rows["system"] != FINETUNED]):
+            lines += ["", *_kept_table(faster)]
         for (task, coverage), part in rows.groupby(["task", "coverage"], sort=False):
             lines += ["", *_task_table(str(task), str(coverage), as_json(part))]
+            if len(reached := own_levels[own_levels["task"] == task]):
+                lines += ["", *_task_levels(reached)]
         if len(own_tests := tests[tests["backbone"] == backbone]):
             lines += ["", *_tests_table(as_json(own_tests))]
         lines.append("")
@@ -128,6 +152,86 @@ def _task_table(task: str, coverage: str, rows: Sequence[Mapping[str, Any]]) -> 
         cells += [f"{row['epochs']:.1f}", f"{row['minutes']:.1f}", row["budget"], row["scale"]]
         lines.append(_line(cells))
     return lines
+
+
+def _kept_table(rows: pd.DataFrame) -> list[str]:
+    """How much of its FLOPs speedup each system keeps on the clock.
+
+    Args:
+        rows: of table_rows, of one backbone, without the plain classifier.
+    """
+    tasks = list(dict.fromkeys(rows["task"]))
+    heads = ["system", *(TASK_TITLES.get(task, task) for task in tasks)]
+    lines = ["### What becomes time", "", KEPT_NOTE, _line(heads), _line(["---"] * len(heads))]
+    for system in dict.fromkeys(rows["system"]):
+        own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
+        lines.append(_line([system_of(system).title, *(_kept(own[task]) if task in own else "" for task in tasks)]))
+    return lines
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    shares = (row[name] / row["speedup_executed"] for name in ("faster", "faster_one"))
+    return " / ".join(f"{share:.2f}".removeprefix("0") for share in shares)
+
+
+def _asked_table(levels: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """AdapLeR and the best other system of each task at each of ASKED.
+
+    Args:
+        levels: of level_rows, of one backbone.
+        rows: of table_rows, of the same.
+    """
+    heads = ["task", "backbone", "system", *(f"{asked:g}x" for asked in ASKED)]
+    lines = ["### Where a speedup is asked for", "", ASKED_NOTE.format(useless=100 * USELESS)]
+    lines += [_line(heads), _line(["---"] * len(heads))]
+    plain = {row["task"]: f"{100 * row['score']:.1f}" for row in as_json(rows[rows["system"] == FINETUNED])}
+    for (task, coverage), _ in rows.groupby(["task", "coverage"], sort=False):
+        own = levels[levels["task"] == task]
+        if own.empty:
+            continue
+        family = {row["asked"]: row for row in as_json(own[own["system"] == ANY])}
+        others = {asked: best_other(own, asked) for asked in ASKED}
+        ours, theirs = [], []
+        for asked in ASKED:
+            sign = _sign(others[asked])
+            ours.append(_bold(_level(family.get(asked)), sign == "-"))
+            theirs.append(_bold(_level(others[asked], named=True), sign == "+"))
+        lines.append(_line([task_title(str(task), str(coverage)), plain.get(task, ""), "AdapLeR", *ours]))
+        lines.append(_line(["", "", "best other", *theirs]))
+    return lines
+
+
+def _task_levels(levels: pd.DataFrame) -> list[str]:
+    """All systems of a task at each of ASKED; AdapLeR over all options where there are several."""
+    heads = ["where a speedup is asked for", *(f"{asked:g}x" for asked in ASKED)]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    options = [name for name in levels["system"].unique() if system_of(name).is_family and name != ANY]
+    for system in levels["system"].unique():
+        if system == ANY and len(options) < 2:
+            continue
+        own = {row["asked"]: row for row in as_json(levels[levels["system"] == system])}
+        cells = [_level(own.get(asked)) + _sign(own.get(asked)) for asked in ASKED]
+        lines.append(_line([system_of(system).title, *cells]))
+    return lines
+
+
+def _level(row: Mapping[str, Any] | None, *, named: bool = False) -> str:
+    """`84.8 (6.41x)`, or `86.9 LTP (2.72x)`; `-` where a system has no useful point so fast."""
+    if row is None or not row["useful"]:
+        return "-"
+    name = f" {system_of(row['system']).title}" if named else ""
+    return f"{100 * row['score']:.1f}{name} ({row['speedup']:.2f}x)"
+
+
+def _sign(row: Mapping[str, Any] | None) -> str:
+    """+ or - where a useful system is better or worse than AdapLeR."""
+    if row is None or not row["useful"] or row["p_holm"] is None or not row["p_holm"] < SIGNIFICANT:
+        return ""
+    return "+" if row["difference"] > 0 else "-"
+
+
+def _bold(text: str, wanted: bool) -> str:
+    return f"**{text}**" if wanted else text
 
 
 def _tests_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
