@@ -62,10 +62,10 @@ def with_any_option(
 def level_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
     """A row for each task, backbone, system and speedup asked for, where all seeds of the system have a point so fast.
 
-    Columns: `useful` is false where a seed's point is more than USELESS below the classifier on validation; `speedup` and
-    `speedup_executed` are those on test; `point` the chosen ones, one a seed. `difference` is the score minus that of
-    ANY where the same is asked for, over the seeds that both have, with its interval over test examples and the p of a
-    paired test; `p_holm` adjusts it for the other systems of the same task, backbone and speedup. Of AdapLeR's own
+    Columns: `useful` is false where a seed's point is more than USELESS below the classifier on validation; `speedup`
+    and `speedup_executed` are those on test; `point` the chosen ones, one a seed. `difference` is the score minus that
+    of ANY where the same is asked for, over the seeds that both have, with its interval over test examples and the p of
+    a paired test; `p_holm` adjusts it for the other systems of the same task, backbone and speedup. Of AdapLeR's own
     options these are nan.
     """
     runs = with_any_option(by_run(records))

@@ -181,7 +181,7 @@ def _asked_table(levels: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
         levels: of level_rows, of one backbone.
         rows: of table_rows, of the same.
     """
-    heads = ["task", "backbone", "system", *(f"{asked:g}x" for asked in ASKED)]
+    heads = ["task", "classifier", "system", *(f"{asked:g}x" for asked in ASKED)]
     lines = ["### Where a speedup is asked for", "", ASKED_NOTE.format(useless=100 * USELESS)]
     lines += [_line(heads), _line(["---"] * len(heads))]
     plain = {row["task"]: f"{100 * row['score']:.1f}" for row in as_json(rows[rows["system"] == FINETUNED])}
