@@ -49,10 +49,11 @@ def main() -> int:
     args = parser.parse_args()
     if (executable := find_chromium()) is None:
         parser.error("no chromium on the path")
+    args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         (folder / "reports").mkdir()
-        if "corpus" in args.only:  # it takes minutes
+        if {"corpus", "trust"} & {*args.only}:  # the views with a report in them; it takes minutes
             sample_report(folder / "reports" / "sample-test")
         browser = launch(playwright, executable)
         with serve(folder, arguments=["--reports", str(folder / "reports")]) as server:
