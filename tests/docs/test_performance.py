@@ -66,7 +66,7 @@ def test_the_three_days_with_matrix_units() -> None:
         {(row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row for row in record(file)}
         for file in (f"inference-ceiling-amx{day}.json" for day in ("", "-again", "-third"))
     ]
-    text = PAGE[PAGE.index("**With matrix units (AMX)") : PAGE.index("**Faster thresholds.**")]
+    text = PAGE[PAGE.index("### With matrix units (AMX)") : PAGE.index("### Faster thresholds")]
 
     def share(row: Any) -> str:
         kept = row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"]
@@ -197,7 +197,7 @@ def test_the_figure_of_faster_thresholds() -> None:
         for row in record("realised-amx.json")
         if row["system"].startswith("adapler ")
     }
-    text = PAGE[PAGE.index("**Faster thresholds.**") : PAGE.index("**Lengths and batches.**")]
+    text = PAGE[PAGE.index("### Faster thresholds") : PAGE.index("### Lengths and batches")]
     batches = [
         f"{share['tokens', 'float32', f'adapler {scale}']:.2f}".removeprefix("0") for scale in (0, 0.5, 0.75, 1, 1.25)
     ]
