@@ -100,11 +100,39 @@ def test_the_table_of_targets() -> None:
     assert written == measured and len(measured) == 14
 
 
-def test_the_false_positive_rates_of_the_first_page() -> None:
-    ours = [by_layer(folder, "cp", "fpr_present") for folder in ("truncate", "full-truncate")]
-    saliency = by_layer("truncate", "saliency", "fpr_present")
-    text = re.sub(r"\s+", " ", README)
-    assert f"{ours[0]} (embedded) and {ours[1]} (fully trained) against {saliency}." in text
+FIRST_PAGE = {
+    "average precision: contribution scores, embedded model": ("truncate", "cp", "average_precision"),
+    "average precision: saliency": ("truncate", "saliency", "average_precision"),
+    "average precision: [CLS] attention": ("truncate", "attention", "average_precision"),
+    "FPR at 1/n: contribution scores, embedded model": ("truncate", "cp", "fpr_present"),
+    "FPR at 1/n: contribution scores, fully trained model": ("full-truncate", "cp", "fpr_present"),
+    "FPR at 1/n: saliency": ("truncate", "saliency", "fpr_present"),
+    "TPR at an FPR of 5 %: contribution scores, embedded model": ("equal-fpr", "cp", "tpr_at_fpr_5"),
+    "TPR at an FPR of 5 %: saliency": ("equal-fpr", "saliency", "tpr_at_fpr_5"),
+}
+RANKED = {
+    "our predictor and target": ("contextual", "contrastive decomposition, the layer's own input"),
+    "the paper's predictor and target": ("mlp", "saliency, embedding output (paper)"),
+    "saliency itself": ("", "saliency itself (no predictor)"),
+}
+
+
+def on_the_first_page(name: str) -> list[str]:
+    [line] = [line for line in README.splitlines() if line.startswith(f"| {name} |")]
+    return cells(line)[1:]
+
+
+@pytest.mark.parametrize("name", FIRST_PAGE)
+def test_the_agreement_on_the_first_page(name: str) -> None:
+    assert " ".join(on_the_first_page(name)) == by_layer(*FIRST_PAGE[name])
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_the_targets_on_the_first_page(name: str) -> None:
+    table = pd.read_csv(ROOT / "results" / "contribution-targets" / "targets-val.csv", keep_default_na=False)
+    predictor, target = RANKED[name]
+    rows = table[(table["predictor"] == predictor) & (table["target"] == target)].sort_values("layer")
+    assert on_the_first_page(name) == [short(value) for value in rows["average_precision"]][:6]
 
 
 SPEEDS = (3.0, 4.0, 6.0, 8.0, 12.0)
@@ -150,13 +178,12 @@ def test_the_table_of_all_reviews(split: str, row: str, file: str) -> None:
 
 def test_the_accuracies_at_equal_speed_of_the_first_page() -> None:
     text = re.sub(r"\s+", " ", README)
-    for name, predictor, target in (("target", "mlp", "saliency"), ("ours", "contextual", "decomposition")):
-        values = accuracies("test", predictor, target)[1]
-        means = [short(float(np.mean(column))) for column in list(zip(*values, strict=True))[1:]]
-        assert f"{name} {', '.join(means[:-1])} and {means[-1]}" in text
+    for name, predictor, target in (("the paper's", "mlp", "saliency"), ("ours", "contextual", "decomposition")):
+        means = np.mean(accuracies("test", predictor, target)[1], axis=0)
+        assert f"| 400 reviews | {name} | {' | '.join(map(short, means[1:]))} |" in README
     seeds = accuracies("test", "contextual", "decomposition", file="all-reviews.csv")[1]
     at = {speed: [short(f(c)) for f in (np.mean, min, max)] for speed, c in zip(SPEEDS, np.array(seeds).T, strict=True)}
-    assert f"All 1600 reviews: {', '.join(at[s][0] for s in SPEEDS[1:-1])} and {at[12][0]}" in text
+    assert f"| all 1600 reviews | ours | {' | '.join(at[speed][0] for speed in SPEEDS[1:])} |" in README
     four, six = at[4], at[6]
     assert f"{four[0]} ({four[1]} to {four[2]}) at 4x and {six[0]} ({six[1]} to {six[2]}) at 6x" in text
 
