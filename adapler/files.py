@@ -14,7 +14,7 @@ from pathlib import Path
 
 from adapler.errors import ArgumentError, DataError
 
-__all__ = ["check_replaceable", "leftovers_of", "replacing", "sha256_of", "temporary_beside", "visible"]
+__all__ = ["check_replaceable", "is_running", "leftovers_of", "replacing", "sha256_of", "temporary_beside", "visible"]
 
 _CHUNK = 1 << 20  # bytes
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # this machine, in the names of temporaries
@@ -109,11 +109,12 @@ def _remove_leftovers(path: Path) -> None:
     with suppress(PermissionError):  # a folder whose names nobody may list
         for other in (one for found in leftovers_of(path) for one in found):
             made = re.search(rf"\.{_HOST}([0-9a-f]{{8}})[0-9a-f]{{4}}(\.|$)", other.name)
-            if made is not None and not _is_running(int(made[1], 16)):
+            if made is not None and not is_running(int(made[1], 16)):
                 _remove(other)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
     if os.name != "posix":  # there is no question without a harm elsewhere
         return True
     try:

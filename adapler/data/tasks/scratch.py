@@ -14,6 +14,8 @@ import uuid
 from functools import cache
 from pathlib import Path
 
+from adapler.files import is_running
+
 __all__ = ["IN_MEMORY_ROWS", "scratch_file"]
 
 IN_MEMORY_ROWS = 20_000  # data sets of more rows are kept on disk
@@ -45,15 +47,5 @@ def _clear_leftovers(above: Path) -> None:
     of another one's processes it is not known whether they are alive. Older versions did not write the machine down."""
     for path in above.iterdir():
         number, _, machine = path.name.rpartition("-")[0].partition("@")
-        if machine in ("", platform.node()) and number.isdigit() and not _is_alive(int(number)):
+        if machine in ("", platform.node()) and number.isdigit() and not is_running(int(number)):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
