@@ -66,6 +66,7 @@ class AdapLeRTrainer(CheckpointTrainer):
         super().__init__(model=model, args=args, **kwargs)
         self.add_callback(StepGuard(self._check_step))
         self.numbers = StepNumbers()
+        self._last_slope = math.nan
         decay = self.objectives.average_decay
         self.average = WeightAverage(model, decay=decay) if decay else None
         if self.average is not None:
@@ -157,11 +158,12 @@ class AdapLeRTrainer(CheckpointTrainer):
     def _losses(self, model: nn.Module, inputs: dict[str, Any], *, probe: Tensor) -> dict[str, Tensor]:
         """The losses of a batch, scalars."""
         batch = {name: value for name, value in inputs.items() if name != "saliency"}
+        self._last_slope = self.slope
         with self.compute_loss_context_manager():
             output = model(
                 **batch,
                 removal="soft",
-                slope=self.slope,
+                slope=self._last_slope,
                 gradient_slope=self.objectives.gradient_slope,
                 probe=probe,
                 local_losses=self.objectives.routing == "local",
@@ -212,9 +214,9 @@ class AdapLeRTrainer(CheckpointTrainer):
         return total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the means of the losses and gradient norms since the last log, the slope, and phi."""
+        """Adds the means of losses and gradient norms since the last log, and the slope and phi of the last step."""
         if "loss" in logs:
-            logs = {**logs, **self.numbers.means(), "slope": self.slope}
+            logs = {**logs, **self.numbers.means(), "slope": self._last_slope}  # `slope` is the next step's by now
             if self.controller is not None:
                 logs |= {"phi": self.controller.phi, "estimated_speedup": self.controller.speedup}
         super().log(logs, *args, **kwargs)

@@ -117,6 +117,8 @@ def test_slope_grows_by_epoch(tmp_path: Path, tiny_tokenizer: Any, bound: float 
     one.add_callback(Watch())
     one.train()
     assert seen == [slope for slope in slopes for _ in range(4)]
+    logged = [row["slope"] for row in one.state.log_history if "slope" in row]
+    assert logged == seen, "the last step of an epoch says its own slope, not the next epoch's"
 
 
 @pytest.mark.parametrize("freeze", [False, True])
