@@ -87,8 +87,9 @@ def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
     named: list[tuple[str, Path]] = []
     for folder in folders:
         for config in sorted(path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}config.json")):
-            if _may_be_adapler(config):
-                inside = config.parent.relative_to(folder)
+            inside = config.parent.relative_to(folder)
+            # A hidden folder is what a killed training or export left of one.
+            if not any(part.startswith(".") for part in inside.parts) and _may_be_adapler(config):
                 named.append((inside.as_posix() if inside.parts else folder.resolve().name, config.parent))
     found = told_apart(named)
     return {name: found[name] for name in sorted(found, key=lambda name: name != DEFAULT_CHECKPOINT)}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_menu_lists_adapler_models_only(app_checkpoints: Path, tmp_path: Path) -
     names = list(loading.list_checkpoints([app_checkpoints, tmp_path]))
     assert names == ["movies-minilm", "damaged", "tiny"], "the default comes first, an unreadable one is listed"
     assert loading.list_checkpoints([tmp_path / "nowhere"]) == {}
+
+
+def test_a_half_written_folder_of_a_killed_process_is_no_checkpoint(app_checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(app_checkpoints / "tiny", tmp_path / "run" / "phi-1")
+    for left in (".run.0123456789abcdef", "run/.phi-1.0123456789abcdef.old"):
+        shutil.copytree(app_checkpoints / "tiny", tmp_path / left)
+    assert loading.list_checkpoints([tmp_path]) == {"run/phi-1": tmp_path / "run" / "phi-1"}
+    hidden = tmp_path / ".run.0123456789abcdef"
+    assert list(loading.list_checkpoints([hidden])) == [hidden.name], "one that is named is meant"
 
 
 def test_equal_names_in_two_folders_are_told_apart(app_checkpoints: Path) -> None:
