@@ -10,10 +10,10 @@ from pathlib import Path
 from adapler.errors import ArgumentError, CommandParser, check_drop, run_command
 from adapler.outputs import check_output_folder
 from benchmarks.tradeoff.plan import Settings, plan, table_of
-from benchmarks.tradeoff.records import Key, check_max_drop, read_records
+from benchmarks.tradeoff.records import Key, check_max_drop, check_predictions, read_records
 from benchmarks.tradeoff.report.tables import write_results
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
-from benchmarks.tradeoff.work import collect_leftovers, locked, work
+from benchmarks.tradeoff.work import collect_leftovers, locked, remove_weights, work
 
 EXAMPLE = """examples:
   python -m benchmarks.tradeoff --backbone "$(python -m adapler.data.minilm)" --backbone-name minilm-l6 \\
@@ -136,7 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = collect_leftovers(settings)
         if found:
             print(f"{found} points were measured before and are taken in")
-        jobs = plan(settings, read_records(settings.output))
+        records = read_records(settings.output)
+        check_predictions(settings.output, records)
+        jobs = plan(settings, records)
+        removed = remove_weights(settings, records) if settings.delete_weights else 0
+        if removed:
+            print(f"the weights of {removed} points that have their records are removed")
         print(table_of(jobs, workers=settings.jobs), flush=True)
         failed = work(jobs, settings, lock=lock, say=lambda line: print(line, flush=True))
     _report(args)

@@ -130,6 +130,16 @@ def predictions(output: Path, task: str, *, records: Sequence[Mapping[str, Any]]
     return table
 
 
+def check_predictions(output: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Look, before anything is trained, for what the report will need of the records' predictions.
+
+    Raises:
+        DataError: see `predictions`.
+    """
+    for task in dict.fromkeys(record["task"] for record in records):
+        predictions(output, task, records=[record for record in records if record["task"] == task])
+
+
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)

@@ -15,19 +15,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from adapler.errors import AdapLeRError, ArgumentError
+from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff.plan import Job, Settings, epochs_of
 from benchmarks.tradeoff.records import Key, collect
 from benchmarks.tradeoff.systems import FINETUNED, point_folder, read_system_recipe, run_folder, system_of
 
 POINTS = "points"  # folder of a run: what is measured, before it is collected
+_REMOVED = ".removed"  # ends the name of a folder that is being removed
 _TERMINATE_WAIT = 20  # seconds that a process gets to end by itself
 
 
@@ -180,7 +182,7 @@ def work_on(job: Job, settings: Settings, children: Children, take: Callable[[Pa
         else:
             take(points / f"{key.name}.point.json")
             if settings.delete_weights and job.system.name != FINETUNED:
-                shutil.rmtree(point_folder(job.folder, job.system, budget))
+                _remove(point_folder(job.folder, job.system, budget))
     if failed:
         raise _Failed(f"{job.task}, {'; '.join(failed)} (see {log})")
 
@@ -222,6 +224,36 @@ def collect_leftovers(settings: Settings) -> int:
             path.unlink()
             number += 1
     return number
+
+
+def remove_weights(settings: Settings, records: Iterable[Mapping[str, Any]]) -> int:
+    """Remove what a benchmark with `delete_weights` left that was killed after a record; returns the number of points.
+
+    Of the tasks, systems and seeds that were asked for.
+    """
+    number = 0
+    for path in (settings.runs / settings.name).rglob(f".*{_REMOVED}"):
+        shutil.rmtree(path)
+    for record in records:
+        key = Key.of(record)
+        asked = key.task in settings.tasks and key.system in settings.systems and key.seed in settings.seeds
+        if not asked or key.backbone != settings.name or key.system == FINETUNED:
+            continue
+        run = settings.runs / key.backbone / key.task / f"seed-{key.seed}"
+        try:
+            folder = point_folder(run, system_of(key.system), key.budget)
+        except CheckpointError:  # it is gone, as it should be
+            continue
+        _remove(folder)
+        number += 1
+    return number
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, which is whole or has another name: half of a point would be taken for one, or for none."""
+    gone = folder.with_name(f".{folder.name}{_REMOVED}")
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def work(jobs: Sequence[Job], settings: Settings, *, lock: int, say: Callable[[str], None] = print) -> list[str]:
