@@ -50,7 +50,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     `path`, since many writers choose their format by it). After an error the temporary is removed and `path`
     is as before. An existing file or folder is replaced whole: what only the old folder held is gone. Of a link, what
     it leads to is replaced, and the temporary lies beside that. What processes that were killed in here left of the
-    same path is removed at the end.
+    same path is removed at the end; but first, where nothing is at `path`, the old folder that one of them had
+    moved aside gets its name again.
 
     Raises:
         ArgumentError: a folder would replace a file or a file a folder; a folder that holds the working directory,
@@ -66,6 +67,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise ArgumentError(f"{path}: cannot be written, {path.parent} is not a folder") from error
     except OSError as error:
         raise ArgumentError(f"{_beginning(path)}: cannot be written ({error.strerror})") from error
+    _put_back(path)
     temporary = temporary_beside(path)
     try:
         yield temporary
@@ -108,9 +110,23 @@ def _remove_leftovers(path: Path) -> None:
     """Remove those of processes of this machine that were killed; another process may be writing the same path."""
     with suppress(PermissionError):  # a folder whose names nobody may list
         for other in (one for found in leftovers_of(path) for one in found):
-            made = re.search(rf"\.{_HOST}([0-9a-f]{{8}})[0-9a-f]{{4}}(\.|$)", other.name)
-            if made is not None and not is_running(int(made[1], 16)):
+            if _was_killed(other):
                 _remove(other)
+
+
+def _put_back(path: Path) -> None:
+    """Give the old folder of a process that was killed between its two renames its name again."""
+    with suppress(PermissionError):
+        for aside in [] if os.path.lexists(path) else leftovers_of(path)[1]:
+            if _was_killed(aside):
+                os.replace(aside, path)
+                return
+
+
+def _was_killed(temporary: Path) -> bool:
+    """Whether a process of this machine made it that does not run any more."""
+    made = re.search(rf"\.{_HOST}([0-9a-f]{{8}})[0-9a-f]{{4}}(\.|$)", temporary.name)
+    return made is not None and not is_running(int(made[1], 16))
 
 
 def is_running(process: int) -> bool:
