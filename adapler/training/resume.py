@@ -27,6 +27,7 @@ from adapler.training.target_settings import TargetSettings
 
 EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated point
 STAGE = "stage.json"  # in that: what is being trained
+WHERE = ("device", "workers")  # settings that change no weight: rows and their order do not depend on the workers
 # Settings that older versions did not have, and what those versions did.
 UNRECORDED: dict[str, Any] = {
     "packed": False,
@@ -127,8 +128,8 @@ def _explicit(record: Mapping[str, Any], usual: Mapping[str, Any] | None) -> dic
 
 
 def _comparable(wanted: Mapping[str, Any], *, finished: bool) -> dict[str, Any]:
-    """Without what may differ: the device; in a finished run also what `auto` precision meant on that machine."""
-    settings = {name: value for name, value in wanted.get("settings", {}).items() if name != "device"}
+    """Without what may differ: where it runs; in a finished run also what `auto` precision meant on that machine."""
+    settings = {name: value for name, value in wanted.get("settings", {}).items() if name not in WHERE}
     kept = {name: value for name, value in wanted.items() if name != "settings"}
     if finished:
         kept.pop("precision", None)

@@ -90,7 +90,23 @@ def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_toke
         main([*run, "--finetune-packed"])
     with pytest.raises(ArgumentError, match="finetuned holds a finished run with model_checksum"):
         main(command(task_folder, other, output))
-    assert main([*run, "--device", "cpu"]) == 0, "the device is no setting that counts"
+    assert main([*run, "--device", "cpu", "--workers", "2"]) == 0, "they are no settings that count"
+
+
+def test_a_killed_fine_tuning_goes_on_with_other_workers(
+    task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    """To the same weights: rows, their order and dropout do not depend on the processes that prepare batches."""
+    base = ["finetune", "--task", str(task_folder), "--model", str(tiny_classifier_folder), *BASE, "--eval-steps", "2"]
+    assert main([*base, "--output", str(tmp_path / "straight")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        stopping(FinetuneTrainer, patch, after=4)
+        with pytest.raises(KeyboardInterrupt):
+            main([*base, "--output", str(tmp_path / "killed")])
+    assert last_checkpoint(tmp_path / "killed" / "epochs") is not None
+    assert main([*base, "--output", str(tmp_path / "killed"), "--workers", "1", "--resume"]) == 0
+    straight, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert all(torch.equal(tensor, killed[name]) for name, tensor in straight.items())
 
 
 def test_the_columns_that_are_read_belong_to_a_run(task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from adapler.errors import ArgumentError, CheckpointError
 from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.records import RECORD, read_record
+from adapler.training.resume import WHERE
 
 # Of a record: what a training started from.
 INPUTS = (
@@ -33,7 +34,8 @@ def _training_of(folder: Path) -> dict[str, Any] | None:
     policy |= {"policy_weight": None, "keep": None}
     objectives = {**record.get("objectives", {}), "phi": None, "target_speedup": None}
     inputs = {name: record.get(name) for name in INPUTS}
-    return {**policy, **inputs, "objectives": objectives, "settings": {**record.get("settings", {}), "device": None}}
+    settings = {**record.get("settings", {}), **dict.fromkeys(WHERE)}
+    return {**policy, **inputs, "objectives": objectives, "settings": settings}
 
 
 def _usual_of(record: dict[str, Any]) -> dict[str, Any]:
