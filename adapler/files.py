@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -80,6 +81,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             os.replace(temporary, path)
         _remove_leftovers(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:  # a write does not say to where
+            error.filename = str(path)
+        raise
     finally:
         _remove(temporary)
 

@@ -1,7 +1,8 @@
-"""A folder whose replacement was killed between its two renames."""
+"""A folder whose replacement was killed between its two renames, and a disk that is full."""
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -47,3 +48,8 @@ def test_the_old_folder_gets_its_name_again_before_the_next_write(killed: Path) 
 def test_who_reads_it_is_told_where_it_is(killed: Path) -> None:
     with pytest.raises(CheckpointError, match="model: no such model folder; a process was killed .*old is the old one"):
         is_local(killed)
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device: '.*table.csv'"), replacing(tmp_path / "table.csv"):
+        raise OSError(errno.ENOSPC, "No space left on device")
