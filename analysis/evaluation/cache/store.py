@@ -1,22 +1,22 @@
 """Arrays on disk under a key: one SQLite file in one folder.
 
-Each entry is an .npz without pickle. Entries are written in one transaction: a run that is killed leaves all of
-them or none, and the next run goes on from there. Several processes and threads can use one folder at a time.
+Each entry is an .npz without pickle, behind its SHA-256: an archive whose list of arrays is damaged can still be read,
+with fewer of them. Entries are written in one transaction: a run that is killed leaves all of them or none, and the
+next run goes on from there. Several processes and threads can use one folder at a time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import sqlite3
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
@@ -25,6 +25,7 @@ VARIABLE = "ADAPLER_CACHE"
 FILE = "scores.sqlite"
 _WAIT = 60.0  # seconds that a process waits for another one that is writing
 _AT_ONCE = 500  # keys of one query
+_DIGEST = hashlib.sha256().digest_size  # bytes before an entry's archive
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -135,13 +136,20 @@ def _errors(path: Path) -> Iterator[None]:
 def _pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy types **kwds as allow_pickle too
-    return stream.getvalue()
+    return _digest(stream.getvalue()) + stream.getvalue()
 
 
 def _unpack(content: bytes) -> Arrays | None:
-    try:
-        with io.BytesIO(content) as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            return {name: loaded[name] for name in loaded.files} if isinstance(loaded, NpzFile) else None
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
+    digest, archive = content[:_DIGEST], content[_DIGEST:]
+    if digest != _digest(archive):
         return None  # damaged: it is computed and written again
+    try:
+        with io.BytesIO(archive) as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            return {name: loaded[name] for name in loaded.files}
+    except ValueError:
+        return None  # pickled objects: not written here
+
+
+def _digest(archive: bytes) -> bytes:
+    return hashlib.sha256(archive).digest()

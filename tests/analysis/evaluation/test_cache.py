@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -186,6 +187,20 @@ def test_damaged_entries_are_computed_again(run: Any, tmp_path: Path) -> None:
     assert run().run_facts["computed"] == 0  # and the damaged entries were replaced
 
 
+def test_no_flipped_bit_of_an_entry_gives_other_arrays_or_an_error(tmp_path: Path) -> None:
+    """An archive's own checksums cover its arrays, not the list of them: without `present` all tokens would be."""
+    cache = ScoreCache(tmp_path)
+    cache.save("abc", {"scores": np.zeros((1, 2), dtype=np.float32), "present": np.ones((1, 2), dtype=bool)})
+    with closing(sqlite3.connect(tmp_path / "scores.sqlite")) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        ((whole,),) = connection.execute("SELECT arrays FROM entries")
+        for place in range(len(whole)):
+            flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+            connection.execute("UPDATE entries SET arrays = ?", (flipped,))
+            connection.commit()
+            assert cache.load("abc") is None
+
+
 def test_entries_that_do_not_fit_are_computed_again(run: Any, tmp_path: Path) -> None:
     """An archive that can be read, under the right key, with arrays of another window's shape."""
     whole, folder = run(cache=None), tmp_path / "cache"
@@ -293,7 +308,8 @@ def test_no_pickle_is_ever_read(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path)
     cache.save("abc", {"x": np.zeros(1)})
     np.savez(tmp_path / "pickled.npz", x=np.array([{"an": "object"}], dtype=object))
-    damage(tmp_path, "abc", (tmp_path / "pickled.npz").read_bytes())
+    pickled = (tmp_path / "pickled.npz").read_bytes()
+    damage(tmp_path, "abc", hashlib.sha256(pickled).digest() + pickled)
     assert cache.load("abc") is None
     cache.hits = cache.misses = 0
     assert cache.load("abd") is None
