@@ -21,6 +21,7 @@ from analysis.documents.units import WindowScores
 from analysis.documents.windows import AnnotatedDocument, Window
 
 HUMAN = "human"  # the method of `human`
+_LARGE, _BITS = 2.0**960, 64  # scores from _LARGE on lose _BITS of their exponent: 2^64 of them still have a sum
 Source = str | Path | Mapping[str, Any] | pd.DataFrame
 
 
@@ -54,6 +55,8 @@ class GivenScores:
         if document not in self.predictions:
             return None
         by_word = np.atleast_2d(self.predictions[document].scores)  # (L', W)
+        if not self.signed and by_word.max(initial=0) > _LARGE:
+            by_word = np.ldexp(by_word, -_BITS)
         rows = [np.where(window.special, 0.0, by_word[:, window.words]) for window in windows]  # (L', n) each
         if self.signed:
             return tuple(WindowScores(row, None, True, of_words=True) for row in rows)

@@ -114,3 +114,21 @@ def test_a_document_that_is_there_as_a_number_and_as_a_text(tmp_path: Path) -> N
     file.write_text('{"id": 1, "tokens": ["a", "b"], "label": 0, "rationale": [0, 1]}\n')
     with pytest.raises(DataError, match="^given: document 1 comes twice, as a text and as a number"):
         rationale_eval.evaluate(data=file, predictions={1: [0, 1], "1": [1, 0]}, methods=[], progress=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_whose_sum_is_no_float_are_read_like_smaller_ones(corpus_folder: Path) -> None:
+    """Else all of them would be shares of infinity, hence 0, and the method would select nothing."""
+    examples = read_corpus(corpus_folder).splits["test"]
+    rng = np.random.default_rng(0)
+    small = {example.id: rng.random(len(example.words)) for example in examples}
+    small[examples[0].id][:] = 1.0
+    large = {name: np.ldexp(scores, 1023) for name, scores in small.items()}
+    options: dict[str, Any] = {"methods": [], "metrics": ["average_precision", "tpr", "fpr"], "progress": False}
+    for policy in ("truncate", "all-windows"):
+        one, other = (
+            rationale_eval.evaluate(data=corpus_folder, predictions={"mine": scores}, policy=policy, **options)
+            for scores in (small, large)
+        )
+        np.testing.assert_array_equal(one.values, other.values)
+        assert np.nanmax(one.values) == 1
