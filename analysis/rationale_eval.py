@@ -187,10 +187,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parts = [header(report), tables.plain(report), tables.plain_comparisons(report), plain_eraser(report)]
     result = "\n\n".join(part for part in parts if part)
+    has_reader = False
     try:
         print(result, flush=True)
-    finally:  # also when the reader of the tables has left (`| head`)
-        paths = report.save(output, progress=True)
+        has_reader = True
+    finally:  # also when the reader of the tables has left (`| head`), who may be that of the bars (`2>&1 | head`)
+        paths = report.save(output, progress=has_reader)
         with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
             subject = _subject(inputs, settings, data, loading.public_path)
             partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No tables and figures, which take seconds to draw, and no bar that tells of them."""
+    """No tables and figures, which take seconds to draw, and no bar that tells of them but for its first letter."""
 
     def save(report: RationaleReport, directory: str | Path, *, progress: bool) -> list[Path]:
+        if progress:
+            print(end="w", file=sys.stderr)
         path = Path(directory) / "report.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         report.to_json(path)
@@ -195,14 +198,19 @@ def test_the_report_is_written_when_the_reader_of_the_tables_has_left(
     adapler_folder: Path, corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Gone(io.StringIO):
-        """As a pipe to `head -1`: the first line is read, nothing after it."""
+        """As a pipe to `2>&1 | head -1`: what comes first is read, nothing after it."""
+
+        has_left = False
 
         def write(self, text: str) -> int:
-            if "Average precision" in text:
+            self.has_left = self.has_left or "Average precision" in text
+            if self.has_left:
                 raise BrokenPipeError
             return super().write(text)
 
-    monkeypatch.setattr("sys.stdout", Gone())
+    pipe = Gone()
+    monkeypatch.setattr("sys.stdout", pipe)
+    monkeypatch.setattr("sys.stderr", pipe)
     options = ["--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--methods", "cp"]
     with pytest.raises(BrokenPipeError):
         rationale_eval.main([*map(str, options), "--output", str(tmp_path / "out")])
