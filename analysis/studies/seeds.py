@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -19,6 +19,7 @@ EXAMPLE = """example:
   python -m analysis.studies.seeds reports/seed-1 reports/seed-2 reports/seed-3 --output reports/seeds.csv
 """
 SHOWN = ("average_precision", "fpr", "fpr_present")
+SOFTWARE = ("adapler", "torch", "transformers")  # of a report's versions, those that move a score
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     there = list(dict.fromkeys(merged["metric"]))
     if unknown := [name for name in arguments.metrics or () if name not in there]:
         raise ArgumentError(f"--metrics: {unknown[0]!r} is not in the reports, which have {', '.join(there)}")
+    for note in _other_machines(reports):
+        print(f"note: {note}, so the spread is not that of the seeds alone", file=sys.stderr)
+    if arguments.output:  # before the tables: one that cannot be written is said first
+        write_text(merged.to_csv(index=False, lineterminator="\n"), arguments.output)
     for metric in arguments.metrics or [name for name in SHOWN if name in there] or there:
         part = merged[merged["metric"] == metric]
         print(f"{metric}: mean ± standard deviation over {len(paths)} runs")
@@ -60,9 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             fewer = sorted({int(row.runs) for row in rows.itertuples()} - {len(paths)})
             remark = f"  (of {' or '.join(map(str, fewer))} runs)" if fewer else ""
             print(f"  {method!s:<24}" + "  ".join(cells) + remark)
-    if arguments.output:
-        write_text(merged.to_csv(index=False, lineterminator="\n"), arguments.output)
     return 0
+
+
+def _other_machines(reports: Sequence[RationaleReport]) -> Iterator[str]:
+    """What differs between the reports that a seed does not change: the device, and SOFTWARE as far as they say it."""
+    facts = [report.meta.get("versions", {}) | {"device": report.meta.get("device")} for report in reports]
+    for name in ("device", *SOFTWARE):
+        found = list(dict.fromkeys(str(one[name]) for one in facts if one.get(name) is not None))
+        if len(found) > 1:
+            yield f"reports were made with {name} {' and '.join(found)}"
 
 
 if __name__ == "__main__":

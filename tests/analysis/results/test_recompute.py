@@ -162,9 +162,34 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
     assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c.json"), "--metrics", "fpr"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["cp"].endswith("  (of 2 runs)") and not lines["saliency"].endswith("runs)")
+    with pytest.raises(ArgumentError, match="is a folder, a file is to be written there"):
+        seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "a")])
+    assert capsys.readouterr().out == ""
     elsewhere = replace(one, meta=one.meta | {"split": "val"})
     with pytest.raises(ArgumentError, match="reports: split differs, 'test' and 'val'"):
         RationaleReport.merge([one, elsewhere])
+
+
+def test_reports_of_other_software_and_devices_are_merged_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = make_report()
+    made_with: list[dict[str, Any]] = [
+        {"versions": {"torch": "2.12.0", "python": "3.11.1"}, "device": "cpu"},
+        {"versions": {"torch": "2.13.0", "python": "3.12.1"}, "device": "cuda"},
+        {"versions": {"torch": "2.12.0"}},  # one that does not say its device
+    ]
+    folders = []
+    for place, meta in enumerate(made_with):
+        replace(one, values=one.values + 0.01 * place, meta=one.meta | meta).to_json(tmp_path / f"{place}.json")
+        folders.append(str(tmp_path / f"{place}.json"))
+    assert seeds.main(folders) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "note: reports were made with device cpu and cuda, so the spread is not that of the seeds alone",
+        "note: reports were made with torch 2.12.0 and 2.13.0, so the spread is not that of the seeds alone",
+    ]
+    assert seeds.main(folders[:1] + folders[2:]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
