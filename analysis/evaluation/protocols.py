@@ -91,8 +91,10 @@ PROTOCOLS: dict[str, Protocol] = {
             source="ERASER (DeYoung et al., 2020) and its official scorer",
             note="AUPRC is the trapezoid, which flatters ties. token_f1 and iou_f1 are means over documents; micro "
             "and macro as the scorer prints them, annotated spans counted as they stand in the files: eraser_scores in "
-            "the report. Documents whose every word is rationale count, but not in AP and ROC-AUC, as in the scorer. "
-            "ERASER leaves the way from "
+            "the report. The scorer counts one set of words: where words tie for the last places, as dropped ones do, "
+            "eraser_scores takes one random order of the seed, token_f1 the mean over all of them, so its instance "
+            "macro F1 differs a little from token_f1. Documents whose every word is rationale count, but not in AP and "
+            "ROC-AUC, as in the scorer. ERASER leaves the way from "
             "wordpieces to words open: a word counts as its best wordpiece. Faithfulness takes away wordpieces, not "
             "words; its AOPC is the mean over the bins, as in the scorer (the paper's formula divides by one more).",
             all_rationale=True,
