@@ -122,8 +122,8 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
     """Predictions for those of the examples that the file has; of others in it only the sign of their scores counts.
 
     Raises DataError, with file and line, for a file that is not there, a line that is no such object, an
-    annotation id twice, scores that are not the document's in number or not finite, spans outside it, and a file
-    that has none of the examples.
+    annotation id twice, scores that are not the document's in number or not finite, spans outside it, soft scores of
+    some of the examples and hard rationales alone of others, and a file that has none of the examples.
     """
     path = Path(path)
     try:
@@ -134,6 +134,7 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
     known = {example.id: example for example in examples}
     found, others = Predictions(), False
+    first: dict[bool, str] = {}  # whether scores are soft -> where the first such line is
     for line, row in json_lines(text, str(path)):
         where = f"{path}:{line}"
         name = _identifier(row, "annotation_id", where)
@@ -141,12 +142,27 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
             raise DataError(f"{where}: annotation id {name!r} appears twice")
         if name in known:
             found[name] = _prediction(row, known[name], where)
+            if (soft := _is_soft(row)) is not None:
+                first.setdefault(soft, f"line {line}")
+            if len(first) == 2:  # no metric of a ranking means the same for both
+                raise DataError(
+                    f"{path}: has soft_rationale_predictions in {first[True]} and hard rationales alone in "
+                    f"{first[False]}, the documents of a method must have one kind"
+                )
         else:
             others = others or _has_negative(row)
     if not found:
         raise DataError(f"{path}: has none of the {len(known)} documents that are evaluated")
     found.signed = others or any((one.scores < 0).any() for one in found.values())
     return found
+
+
+def _is_soft(row: Mapping[str, Any]) -> bool | None:
+    """Whether a checked line has scores, and no hard rationale alone; None without any entry, as of no word."""
+    parts = row.get("rationales", row.get("evidences"))
+    if not parts:
+        return None
+    return "rationales" in row and any(part.get("soft_rationale_predictions") is not None for part in parts)
 
 
 def _has_negative(row: Mapping[str, Any]) -> bool:

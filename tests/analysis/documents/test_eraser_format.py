@@ -159,6 +159,22 @@ def test_soft_for_some_documents_only(tmp_path: Path) -> None:
         read_rationales(tmp_path / "half.jsonl", [TWO])
 
 
+def test_soft_for_some_examples_only(tmp_path: Path) -> None:
+    """A ranking of scores and one of zeros and ones have no mean; an example without an entry goes with both."""
+    soft = [{"docid": "one", "soft_rationale_predictions": [1, 2, 3, 4]}]
+    hard = [{"docid": "x", "hard_rationale_predictions": [{"start_token": 0, "end_token": 1}]}]
+    rows = [{"annotation_id": "one", "rationales": soft}, {"annotation_id": "two", "rationales": hard}]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(
+        DataError, match="mixed.jsonl: has soft.* in line 1 and hard rationales alone in line 2, the doc"
+    ):
+        read_rationales(tmp_path / "mixed.jsonl", [ONE, TWO])
+    assert set(read_rationales(tmp_path / "mixed.jsonl", [ONE])) == {"one"}, "of the examples that are asked for"
+    rows[1]["rationales"] = []
+    (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert set(read_rationales(tmp_path / "mixed.jsonl", [ONE, TWO])) == {"one", "two"}
+
+
 def test_spans() -> None:
     generator = np.random.default_rng(0)
     for _ in range(50):
