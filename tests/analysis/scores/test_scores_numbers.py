@@ -63,7 +63,7 @@ def test_weights_of_another_precision(name: str, dtype: torch.dtype) -> None:
 def test_the_number_of_samples_grows_with_the_text() -> None:
     assert [samples_for("auto", n) for n in (2, 8, 128, 510)] == [128, 2064, 2304, 3068]
     assert samples_for(77, 510) == 77
-    with pytest.raises(ArgumentError, match="n_samples got 'many', must be a int or 'auto'"):
+    with pytest.raises(ArgumentError, match="n_samples got 'many', must be a whole number or 'auto'"):
         get_method("lime(n_samples=many)")
 
 
