@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.tradeoff.records import Key
+from benchmarks.tradeoff.systems import system_of
 
 NEAR = 1.1  # two speedups are called equal up to this factor
 ALMOST = 0.99  # of a speedup that is asked for is enough: half of the layers are 1.999x, since the head is not halved
@@ -53,6 +54,10 @@ class Operating:
     def is_trained(self) -> bool:
         """Whether it is at the scale that training ended with."""
         return self.test["scale"] in (None, 1.0)
+
+
+Seeds = dict[int, list[Operating]]  # seed -> operating points
+Runs = dict[tuple[str, str, str], Seeds]  # (task, backbone, system) -> those of each seed
 
 
 def choose(candidates: Sequence[Mapping[str, Any]], *, reference: float, max_drop: float) -> tuple[int, bool]:
@@ -113,10 +118,25 @@ def at_least(points: Iterable[Operating], speedup: float) -> Operating | None:
     return max(fast, key=lambda point: (point.validation["score"], point.validation["speedup"]), default=None)
 
 
-def by_run(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[int, list[Operating]]]:
+def by_run(records: Iterable[Mapping[str, Any]]) -> Runs:
     """(task, backbone, system) -> seed -> operating points."""
-    found: dict[tuple[str, str, str], dict[int, list[Operating]]] = {}
+    found: Runs = {}
     for record in records:
         name = (record["task"], record["backbone"], record["system"])
         found.setdefault(name, {}).setdefault(record["seed"], []).extend(operating_points(record))
+    return found
+
+
+def family_of(runs: Runs, task: str, backbone: str) -> Seeds:
+    """seed -> AdapLeR's operating points, in all its options, of a task and backbone; empty without one.
+
+    Args:
+        runs: of by_run.
+        task, backbone: of the points.
+    """
+    found: Seeds = {}
+    for (of_task, of_backbone, system), seeds in runs.items():
+        if (of_task, of_backbone) == (task, backbone) and system_of(system).is_family:
+            for seed, points in seeds.items():
+                found.setdefault(seed, []).extend(points)
     return found

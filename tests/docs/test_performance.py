@@ -228,3 +228,18 @@ def test_the_goals_and_where_they_are_reached() -> None:
             assert f"{dtype} {one}, {two}" in nothing[column]
     one, two = found("inference-ceiling-amx.json", "ceiling 1", "bfloat16", "sorted bfloat16")
     assert f"the layers alone: {one:.1f}x, {two:.1f}x" in second[1]
+
+
+def test_reviews_one_by_one_on_a_third_machine() -> None:
+    rows = json.loads((ROOT / "results" / "performance" / "inference-one-by-one-avx512.json").read_text())
+    by = {(row["system"], row["threads"]): row for row in rows}
+
+    def share(system: str, threads: int) -> str:
+        row = by[system, threads]
+        return f"{row['over packed float32']['median'] / row['flops']['executed']:.2f}".removeprefix("0")
+
+    one, two = (f"{share('adapler 1', n)} ({share('ceiling 1', n)})" for n in (1, 2))
+    text = " ".join(PAGE.split())
+    assert f"-avx512.json`): {one} on one thread and {two} on two" in text
+    ours, alone = (by[system, 1]["ms"]["median"] for system in ("adapler 1", "ceiling 1"))
+    assert f"a review takes {ours:.0f} ms, {alone:.0f} in the layers alone" in text

@@ -14,7 +14,7 @@ def lines_of(name: str) -> list[str]:
     return [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
 
 
-@pytest.mark.parametrize(("page", "start", "least"), [("README.md", "| task | classifier |", 18), (None, "", 80)])
+@pytest.mark.parametrize(("page", "start", "least"), [("README.md", "| task | classifier |", 20), (None, "", 80)])
 def test_tables_are_the_benchmark_s(page: str | None, start: str, least: int) -> None:
     written = (RESULTS / "table.md").read_text(encoding="utf-8").splitlines()
     known = {line.replace("| where a speedup is asked for | ", FIRST) for line in written}

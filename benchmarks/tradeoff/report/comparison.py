@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from adapler.errors import DataError
 from adapler.inference.calibration import ratio_of, score_parts
 from analysis.metrics.statistics import holm
-from benchmarks.tradeoff.selection import NEAR, Operating, by_run, chosen_point, rival
+from benchmarks.tradeoff.selection import NEAR, Operating, by_run, chosen_point, family_of, rival
 from benchmarks.tradeoff.systems import FINETUNED, system_of
 
 RESAMPLES = 2000
@@ -250,11 +250,7 @@ def paired_tests(records: Sequence[Mapping[str, Any]], predictions: Predictions)
     for (task, backbone, system), seeds in runs.items():
         if system == FINETUNED or system_of(system).is_family:
             continue
-        family: dict[int, list[Operating]] = {}
-        for (other_task, other_backbone, other), found in runs.items():
-            if (other_task, other_backbone) == (task, backbone) and system_of(other).is_family:
-                for seed, points in found.items():
-                    family.setdefault(seed, []).extend(points)
+        family = family_of(runs, task, backbone)
         common = sorted(seeds.keys() & family.keys())
         if common:
             rows.append(

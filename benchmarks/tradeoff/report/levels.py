@@ -13,48 +13,23 @@ import pandas as pd
 
 from analysis.metrics.statistics import holm
 from benchmarks.tradeoff.report.comparison import Predictions, bootstrap, difference_of, mean_score, parts_of
-from benchmarks.tradeoff.selection import Operating, at_least, by_run
+from benchmarks.tradeoff.selection import Operating, Runs, Seeds, at_least, by_run, family_of
 from benchmarks.tradeoff.systems import FAMILY, FINETUNED, system_of
 
 ASKED = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # FLOPs speedups, the paper's convention
 ANY = f"{FAMILY}-any-option"  # AdapLeR in whichever of its options is best on validation at the speedup
 LEVELS = (  # columns of level_rows
-    *("task", "system", "backbone", "asked", "seeds", "metric", "validation_score", "useful", "score"),
-    *(
-        "low",
-        "high",
-        "speedup",
-        "speedup_executed",
-        "point",
-        "difference",
-        "difference_low",
-        "difference_high",
-        "p",
-        "p_holm",
-    ),
+    *("task", "system", "backbone", "asked", "seeds", "metric", "validation_score", "useful", "score", "low", "high"),
+    *("speedup", "speedup_executed", "point", "difference", "difference_low", "difference_high", "p", "p_holm"),
 )
 
-Seeds = Mapping[int, Sequence[Operating]]
 
-
-def with_any_option(
-    runs: Mapping[tuple[str, str, str], dict[int, list[Operating]]],
-) -> dict[tuple[str, str, str], dict[int, list[Operating]]]:
-    """(task, backbone, system) -> seed -> points, without the plain classifiers.
-
-    ANY stands behind the systems of each task and backbone that has AdapLeR.
-    """
-    found: dict[tuple[str, str, str], dict[int, list[Operating]]] = {}
+def with_any_option(runs: Runs) -> Runs:
+    """The runs without the plain classifiers, and with ANY behind the systems of each task that has AdapLeR."""
+    found: Runs = {}
     for task, backbone in dict.fromkeys(name[:2] for name in runs):
-        family: dict[int, list[Operating]] = {}
-        for name, seeds in runs.items():
-            if name[:2] != (task, backbone) or name[2] == FINETUNED:
-                continue
-            found[name] = seeds
-            if system_of(name[2]).is_family:
-                for seed, points in seeds.items():
-                    family.setdefault(seed, []).extend(points)
-        if family:
+        found |= {name: seeds for name, seeds in runs.items() if name[:2] == (task, backbone) and name[2] != FINETUNED}
+        if family := family_of(runs, task, backbone):
             found[task, backbone, ANY] = family
     return found
 
