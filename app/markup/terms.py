@@ -31,6 +31,8 @@ TERMS = {
     "signed": "A signed score may be negative: the token then speaks against the prediction.",
 }
 
+OF_ADAPLER = ("Contribution Predictor", "contribution score", "threshold")  # other policies have none
+
 
 def term(name: str, shown: str | None = None) -> str:
     """HTML: the word, which says what it means under the mouse, a finger or the keyboard's focus."""

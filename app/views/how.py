@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from adapler.policies import policy_class
 from app.markup import cards, strip
-from app.markup.terms import TERMS
+from app.markup.equations import RULES
+from app.markup.terms import OF_ADAPLER, TERMS
 from app.model.tracing import ADAPLER, Trace
 from app.panels import common
 
@@ -24,6 +26,8 @@ TOUR = (
     ("Your turn", "Choose *Your own text* at the side, in every view. The address of the page holds what you see: "
      "copy it to show it to somebody."),
 )  # fmt: skip
+
+SCORED, JUDGED = "1. Every token gets a score", "2. Tokens below the threshold are dropped"
 
 
 def tour() -> None:
@@ -67,59 +71,89 @@ def _predictor(name: str) -> tuple[str, str]:
     return "", alone if name == "mlp" else f"{alone} This checkpoint's predictor is another one, `{name}`."
 
 
-def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = "mlp") -> None:
-    """trace: of tokens; policy: what drops them in this checkpoint; predictor: what scores them, if it is AdapLeR's."""
-    if policy != ADAPLER:
-        st.info(
-            f"This checkpoint drops tokens by another policy, `{policy}`: the numbers of sections 2 and 3 are its own "
-            "scores and bars, the equations those of AdapLeR. Every policy's equations are in the documentation."
-        )
-    st.markdown(
-        "A BERT reads every token of a text at every layer, also those that say nothing about the answer. **AdapLeR** "
-        "(adaptive length reduction) drops tokens on the way, before each layer, and so has less to compute. What it "
-        f"keeps to the end is what it needed. The method is that of {paper()}."
-    )
-    token = strip.followed(trace)
-    decided = [layer for layer in range(trace.layers) if layer not in trace.undecided]
-    layer = next(iter(decided), 0) if token is None else int(trace.depth[token])
+def _adapler(trace: Trace, layer: int, *, scale: float, predictor: str) -> None:
     n, limit = int(trace.present[layer]), float(trace.thresholds[layer])
-    st.header("1. Every token gets a score")
-    around, reads = _predictor(predictor if policy == ADAPLER else "mlp")
+    st.header(SCORED)
+    around, reads = _predictor(predictor)
     st.latex(rf"s_i = W_2\,\mathrm{{act}}(W_1 h_i {around} + b_1) + b_2")  # one under the other: both fit on a phone
     st.latex(r"S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
     st.markdown(f"{reads} At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$.")
-    st.header("2. Tokens below the threshold are dropped")
+    st.header(JUDGED)
     st.latex(r"\delta = c\,\frac{\eta}{n}")
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
     learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
-    if policy != ADAPLER:
-        st.markdown(rf"{learned}The bar of `{policy}` at layer {layer} is {limit:.4f}.")
-    elif scale:
+    if scale:
         eta = limit * n / scale
         st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$.")
     else:
         st.markdown(rf"{learned}It is 0 now, so that $\delta = 0$ and every token stays.")
+
+
+def _other(trace: Trace, layer: int, *, scale: float, policy: str) -> None:
+    """Of a policy that somebody wrote for themselves, the numbers alone are known."""
+    rule = RULES.get(policy)
+    whose = "its equations are not known here" if rule is None else rule.paper or "a control, to measure others by"
+    st.info(f"This checkpoint drops tokens by another policy than AdapLeR's, `{policy}`: {whose}.")
+    st.header(SCORED)
+    for equation in rule.score if rule else ():
+        st.latex(equation)
+    if rule:
+        st.markdown(rule.reads)
+    if policy_class(policy).place == "between":
+        st.markdown(
+            "It decides after a layer's attention: what layer $l$ drops is gone from layer $l + 1$ on, and this page "
+            "shows its scores and its bar there."
+        )
+    st.header(JUDGED)
+    for equation in rule.bar if rule else ():
+        st.latex(equation)
+    st.markdown(
+        f"$c$ is the threshold scale. At layer {layer} of this text $n = {trace.present[layer]}$, and the bar is "
+        f"${trace.thresholds[layer]:.4g}$."
+        if scale
+        else "$c$ is the threshold scale. It is 0 now, so that every token stays."
+    )
+
+
+def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = "mlp") -> None:
+    """trace: of tokens; policy: what drops them in this checkpoint; predictor: what scores them, if it is AdapLeR's."""
+    method = "**AdapLeR** (adaptive length reduction)" if policy == ADAPLER else "A model with a removal policy"
+    whose = f" The method is that of {paper()}." if policy == ADAPLER else ""
+    st.markdown(
+        "A BERT reads every token of a text at every layer, also those that say nothing about the answer. "
+        f"{method} drops tokens on the way, and so has less to compute. What it keeps to the end is what it "
+        f"needed.{whose}"
+    )
+    token = strip.followed(trace)
+    decided = [layer for layer in range(trace.layers) if layer not in trace.undecided]
+    layer = next(iter(decided), 0) if token is None else int(trace.depth[token])
+    if policy == ADAPLER:
+        _adapler(trace, layer, scale=scale, predictor=predictor)
+    else:
+        _other(trace, layer, scale=scale, policy=policy)
     if token is not None:
-        score = float(trace.scores[layer, token])
+        letter, digits = ("S", ".4f") if policy == ADAPLER else ("s", ".4g")
+        score, limit = (f"{one[layer]:{digits}}" for one in (trace.scores[:, token], trace.thresholds))
         word = common.literal(trace.surfaces[token])
         st.markdown(
-            rf"The word **{word}** scores $S = {score:.4f}$ there, and ${score:.4f} < {limit:.4f}$: dropped. "
+            rf"The word **{word}** scores ${letter} = {score}$ there, and ${score} < {limit}$: dropped. "
             "[CLS] is never dropped, as the classifier reads its last state."
         )
     st.header("3. Fewer tokens, less to compute")
     unit, size = cards.unit(trace.layer_flops.max())
+    bar = "threshold" if policy == ADAPLER else "bar"
     table = pd.DataFrame(
         {
             "layer": range(trace.layers),
             "n (tokens scored)": trace.present,
-            "threshold": trace.known_thresholds,
+            bar: trace.known_thresholds,
             **({"times 1/n": trace.known_thresholds * trace.present} if policy == ADAPLER else {}),
             "tokens that enter": trace.lengths,
             f"{unit}FLOPs": trace.layer_flops / size,
         }
     )
     columns = {
-        "threshold": st.column_config.NumberColumn(format="%.5f"),
+        bar: st.column_config.NumberColumn(format="%.5f"),
         "times 1/n": st.column_config.NumberColumn(format="%.2f"),
         f"{unit}FLOPs": st.column_config.NumberColumn(format="%.2f"),
     }
@@ -128,4 +162,5 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     st.markdown(f"In all {cards.flops(trace.flops, trace.plain_flops)}: {ratio}.")
     st.header("The words of this page")
     # not a data frame, which cuts a sentence that is wider than its column
-    st.markdown("\n".join(f"- **{common.literal(word)}**: {common.literal(said)}" for word, said in TERMS.items()))
+    shown = {word: said for word, said in TERMS.items() if policy == ADAPLER or word not in OF_ADAPLER}
+    st.markdown("\n".join(f"- **{common.literal(word)}**: {common.literal(said)}" for word, said in shown.items()))

@@ -14,6 +14,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
 from app.markup import export, render, render_methods, strip
 from app.markup import player as drawing
+from app.markup.equations import RULES
 from app.model import comparing, faithful, tracing
 from app.server import state
 from app.sources.documents import Document
@@ -167,6 +168,23 @@ def test_adaplers_scores_keep_both_their_names(app_model: Any) -> None:
 
 def test_all_of_them_are_here() -> None:
     assert sorted(OPTIONS) == sorted(set(policy_names()) - {"adapler"})
+    assert sorted(RULES) == sorted(OPTIONS), "How it works explains each"
+
+
+def test_how_it_works_has_the_policys_own_equations(
+    other: Any, page: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
+) -> None:
+    folder = str(tmp_path / "checkpoints")
+    monkeypatch.setattr(sys, "argv", [folder if word == str(app_checkpoints) else word for word in sys.argv])
+    page.session_state["checkpoint"], page.session_state["view"] = name, _ = other.config.policy, state.HOW
+    page.run()
+    assert not page.exception
+    shown = [one.value.strip().strip("$").strip() for one in page.get("latex")]
+    assert shown == [*RULES[name].score, *RULES[name].bar]
+    said = " ".join(one.value for one in page.markdown)
+    assert "Contribution" not in said and "\\eta" not in said
+    assert ("decides after a layer's attention" in said) == (name not in ("transkimmer", "trbert"))
+    assert "bar" in page.dataframe[0].value
 
 
 @pytest.mark.parametrize("other", ["power", "transkimmer"], indirect=True)
