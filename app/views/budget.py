@@ -82,7 +82,9 @@ def _speed_chart(table: pd.DataFrame, scale: float) -> Any:
         tooltip=[alt.Tooltip("scale:Q"), alt.Tooltip("speedup:Q", format=".2f"), alt.Tooltip("tokens:Q")],
     )
     points = base.mark_point(size=45, filled=True, opacity=1, color=LOOKS[0][1])
-    return alt.layer(_marker(scale), base.mark_line(color=LOOKS[0][1], opacity=0.5), points).properties(height=170)
+    return alt.layer(_marker(scale), base.mark_line(color=LOOKS[0][1], opacity=0.5), points).properties(
+        height=170, description="Line: FLOPs speedup of this text over the threshold scale"
+    )
 
 
 def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
@@ -115,5 +117,7 @@ def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
         ],
     )
     return alt.layer(_marker(scale), base.mark_line(color="#c96f00", opacity=0.5), points).properties(
-        height=300, padding={"top": 12}
+        height=300,
+        padding={"top": 12},
+        description=f"Line: probability of {label} for this text over the threshold scale",
     )

@@ -45,12 +45,13 @@ def _agreement(table: Any, title: str) -> Any:
         shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=shown), legend=legend),
         tooltip=["method:N", "layer:O", alt.Tooltip("value:Q", format=".3f", title=title), "n:Q"],
     )
-    return _drawn(base)
+    return _drawn(base, said=f"Lines: {title} at each layer, of {', '.join(shown)}")
 
 
-def _drawn(base: Any) -> Any:
+def _drawn(base: Any, *, said: str) -> Any:
+    """said: what a screen reader calls the chart."""
     points = base.mark_point(filled=True, size=50, opacity=1)
-    return alt.layer(base.mark_line(opacity=0.6), points).properties(height=HEIGHT)
+    return alt.layer(base.mark_line(opacity=0.6), points).properties(height=HEIGHT, description=said)
 
 
 def _alive(trace: Trace) -> Any:
@@ -70,4 +71,4 @@ def _alive(trace: Trace) -> Any:
         ),
         tooltip=["tokens:N", "layer:O", alt.Tooltip("share:Q", format=".0%"), "count:Q"],
     )
-    return _drawn(base)
+    return _drawn(base, said=f"Lines: share of tokens that enter each layer, of {' and '.join(shown)}")

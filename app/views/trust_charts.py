@@ -67,7 +67,7 @@ def against_speedup(table: pd.DataFrame, calibration: pd.DataFrame, scale: float
         layers.insert(
             0, alt.Chart(plain).mark_rule(strokeDash=[2, 3], opacity=0.6, aria=False).encode(y=y, color=_color(both))
         )
-    return alt.layer(*layers).properties(height=HEIGHT)
+    return alt.layer(*layers).properties(height=HEIGHT, description=f"Lines: {metric} with removal over FLOPs speedup")
 
 
 def _over_scale(
@@ -104,7 +104,8 @@ def _over_scale(
         .mark_rule(color="gray", strokeDash=[4, 3], aria=False)
         .encode(x="scale:Q")
     )
-    return alt.layer(band, bars, now, lines, points).properties(height=HEIGHT)
+    said = f"Lines: {title} over the threshold scale"
+    return alt.layer(band, bars, now, lines, points).properties(height=HEIGHT, description=said)
 
 
 def _both(table: pd.DataFrame, calibration: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections import OrderedDict
@@ -122,3 +123,15 @@ def test_own_text_has_no_split_to_read(page: AppTest) -> None:
     page.session_state["source"] = state.OWN_TEXT
     page.run()
     assert not page.exception and "Choose *A review*" in page.info[-1].value
+
+
+@pytest.mark.parametrize("view", [state.COMPARE, state.BUDGET, state.TRUST])
+def test_every_chart_has_a_name_of_its_own(
+    page: AppTest, view: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_checkpoints: Path, app_model: Any
+) -> None:
+    """A screen reader says it; Vega makes it the label of the chart."""
+    with_calibration(page, monkeypatch, tmp_path, app_checkpoints, app_model)
+    page.session_state["view"] = view
+    page.run()
+    names = [json.loads(one.proto.spec)["description"] for one in page.get("vega_lite_chart")]
+    assert len(names) >= 2 and len(set(names)) == len(names)
