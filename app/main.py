@@ -150,6 +150,7 @@ elif view == state.SIDES:
         checkpoints=checkpoints,
         others=choosing.texts(None if own else loading.find_corpus(corpora, corpus_name)),
     )
+    common.lost(notice)  # what stands on the right too
 elif view == state.WHAT_IF:
     what_if.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:

@@ -16,7 +16,7 @@ from app.panels import player
 from app.server import state
 from app.work import surveys
 from tests.app.conftest import DOCUMENTS
-from tests.app.pages import lengths_shown, played
+from tests.app.pages import lengths_shown, plain, played
 
 
 def text_of(panel: dict[str, Any]) -> str:
@@ -25,6 +25,13 @@ def text_of(panel: dict[str, Any]) -> str:
 
 def marks(panel: dict[str, Any], layer: int) -> list[str]:
     return [token["text"] for token, mark in zip(panel["tokens"], panel["marks"][layer], strict=True) if mark]
+
+
+@pytest.mark.parametrize(("differs", "key"), [(state.BY_CHECKPOINT, "checkpoint2"), (state.BY_TEXT, "document2")])
+def test_a_right_side_that_there_is_not_is_said(page: AppTest, differs: str, key: str) -> None:
+    page.query_params.update({"view": state.SIDES, "differs": differs, key: "nowhere"})
+    page.run()
+    assert any(f"{key} nowhere" in plain(one.value) for one in page.warning)
 
 
 def test_two_scales_of_one_text(page: AppTest) -> None:
