@@ -86,14 +86,17 @@ const textOf = (panel, on) => {
             if (panel.tokens[token].flags & UNKNOWN) names.push("unk");
             const apart = Boolean(panel.marks?.[layer][token]);
             if (apart) names.push("apart");
-            if (kind === "on" && panel.selected?.[is.row(layer)][token]) names.push("sel");
+            const selected = kind === "on" && Boolean(panel.selected?.[is.row(layer)][token]);
+            if (selected) names.push("sel");
             if (ratio < 0) names.push("neg");
             if (token === picked) names.push("pick");
             span.className = names.join(" ");
             span.style.setProperty("--a", (kind === "on" ? shade(Math.abs(ratio)) : 0).toFixed(2));
             const said = tip(panel, layer, token) + (apart ? " | differs from the other side" : "");
             span.title = said;
-            span.setAttribute("aria-label", `${panel.tokens[token].text}: ${said}`);
+            // Whoever does not see lines is told of them.
+            const seen = (selected ? " | selected" : "") + (panel.tokens[token].flags & GOLD ? " | marked as evidence" : "");
+            span.setAttribute("aria-label", `${panel.tokens[token].text}: ${said}${seen}`);
             span.setAttribute("aria-pressed", String(token === picked));
         });
     };
@@ -116,6 +119,14 @@ const textOf = (panel, on) => {
         event.stopPropagation();
     });
     return {box, paint};
+};
+
+// What a layer leaves, for who hears the page.
+const counts = (panel, asked) => {
+    const layer = Math.min(asked, panel.layers - 1), left = panel.depth.filter(depth => depth > layer).length;
+    const gone = panel.depth.filter(depth => depth === layer).length;
+    return `; ${panel.title ? `${panel.title}: ` : ""}${left} of ${plural(panel.tokens.length, panel.unit)}, `
+        + `${gone || "none"} dropped here`;
 };
 
 // One layer's head and text.
@@ -159,8 +170,7 @@ const detailsOf = (panel, token, on) => {
     close.type = "button";
     close.setAttribute("aria-label", "Close");
     close.addEventListener("click", () => on.pick(null));
-    const said = make("p");
-    said.setAttribute("role", "status");
+    const said = make("p", "al-said");
     const size = (value, layer) => panel.raw ? exact(panel, value) : `${(value * panel.n[layer]).toFixed(2)}/n`;
     const value = layer => size(is.score(layer, token), layer), limit = layer => size(panel.thresholds[layer], layer);
     const pieces = panel.pieces[token], sentence = pieces && panel.unit === "sentences";
@@ -231,7 +241,8 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
         one.addEventListener("click", () => { stop(); on.step(step); });
         return one;
     };
-    const shown = make("output", "al-at");
+    const shown = make("output", "al-at"), at = make("span"), counted = make("span", "al-unseen");
+    shown.append(at, counted);
     play.type = "button";
     Object.assign(slider, {type: "range", min: 0, max: last, step: 1});
     slider.setAttribute("aria-label", "Layer");
@@ -276,6 +287,9 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
     const place = make("div", all ? "al-grid" : data.panels[0]?.title ? "al-methods" : "al-large");
     place.append(...rows.map(row => row.section));
     const detail = make("div", "al-details");
+    // A live region has to be there before its text: what comes into the page together with its text is not read out.
+    const live = make("div", "al-unseen");
+    live.setAttribute("role", "status");
     const told = sides ? panels : panels.filter(panel => panel.thresholds !== null).slice(0, 1);
     const explained = () => told.map(panel => [panel, pickedOn(panels.indexOf(panel))]).filter(([, token]) => token !== null);
 
@@ -283,15 +297,18 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
         rows.forEach((row, number) => row.paint(all ? number : kept.layer, pickedOn(all ? 0 : number)));
         slider.value = kept.layer;
         slider.setAttribute("aria-valuetext", `Layer ${kept.layer} of 0 to ${last}`);
-        shown.textContent = `Layer ${kept.layer} of 0\u2013${last}`;
+        at.textContent = `Layer ${kept.layer} of 0\u2013${last}`;
+        counted.textContent = panels.filter(panel => panel.depth !== null).map(panel => counts(panel, kept.layer)).join("");
         play.textContent = timer === null ? "\u25b6 Play" : "\u25a0 Stop";
         const close = {pick: pickOn(kept.side ?? 0)};
         detail.replaceChildren(...explained().map(([panel, token]) => detailsOf(panel, token, close)));
+        const told = [...detail.querySelectorAll(".al-said")].map(one => one.textContent).join(" ");
+        if (live.textContent !== told) live.textContent = told;
         address()?.show(kept.layer);
     };
     root.classList.toggle("al-talk", Boolean(data.talk));
     if (!same || !root.firstChild) {
-        root.replaceChildren(...(all || last === 0 ? [] : [controls]), place, detail);
+        root.replaceChildren(...(all || last === 0 ? [] : [controls]), place, detail, live);
         root.live?.stop();
         root.live = {stop: () => clearInterval(timer), toggle, on, leave: () => setTriggerValue("leave", true)};
         draw();
@@ -300,6 +317,7 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
         const typing = event.target.closest?.("input, textarea, select, button, [role=button], [role=slider]");
         if (!data.talk || (typing && !typing.closest(".al-player")) || event.ctrlKey || event.metaKey) return;
         const live = root.live;
+        if (event.key === " " && event.target.closest?.(".al-step, .al-close")) return; // a button's own key
         if (event.key === " ") live.toggle();
         else if (event.key === "ArrowRight" || event.key === "PageDown") live.on.step(1);
         else if (event.key === "ArrowLeft" || event.key === "PageUp") live.on.step(-1);

@@ -122,7 +122,11 @@ def test_a_token_tells_its_way(visit: Visit) -> None:
     word = token.inner_text()
     token.click()
     detail = app.page.locator(".al-detail")
-    expect(detail.get_by_role("status")).to_contain_text("dropped before layer 0")
+    live = app.player().get_by_role("status")
+    expect(live.last).to_contain_text("dropped before layer 0")
+    assert re.search(r"^Layer 0 of 0–5; \d+ of \d+ tokens, \d+ dropped here$", live.first.text_content() or "")
+    marked = app.large().locator("u.gold [data-token]").first
+    assert (marked.get_attribute("aria-label") or "").endswith("marked as evidence")
     assert word in detail.inner_text() and "rank" in detail.inner_text()
     app.shows("under every method")
     expect(app.page.get_by_test_id("stDataFrame").first).to_be_visible()
@@ -133,7 +137,7 @@ def test_a_token_tells_its_way(visit: Visit) -> None:
     app.page.keyboard.press("ArrowRight")
     app.page.keyboard.press("ArrowLeft")
     app.page.keyboard.press("Enter")
-    expect(detail.get_by_role("status")).to_contain_text("[CLS] is never dropped")
+    expect(live.last).to_contain_text("[CLS] is never dropped")
 
 
 def test_talk_mode(visit: Visit) -> None:
@@ -150,6 +154,10 @@ def test_talk_mode(visit: Visit) -> None:
     app.shows_layer(0)
     app.page.keyboard.press("Space")
     app.shows_layer(app.layers() - 1)
+    app.player().get_by_role("button", name="Previous layer").focus()
+    app.page.keyboard.press("Space")
+    app.shows_layer(app.layers() - 2)
+    expect(app.player().locator(".al-play")).to_contain_text("Play")
     app.page.keyboard.press("Escape")
     expect(app.page.locator(".al-cards")).to_be_visible()
     assert "talk" not in app.page.url
