@@ -139,3 +139,11 @@ def test_a_dear_method_is_run_from_its_own_card(visit: Visit) -> None:
     box, place = button.bounding_box(), card.bounding_box()
     assert box is not None and place is not None
     assert place["height"] < 200 and place["y"] <= box["y"] <= place["y"] + place["height"]
+
+
+@pytest.mark.parametrize("screen", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])
+def test_nothing_lies_on_a_heading(visit: Visit, screen: dict[str, int]) -> None:
+    app = visit(at("how"), viewport=screen)
+    heading = app.page.get_by_role("heading", name="3. Fewer tokens").bounding_box()
+    table = app.page.get_by_test_id("stDataFrame").first.bounding_box()
+    assert heading and table and heading["y"] + heading["height"] <= table["y"]
