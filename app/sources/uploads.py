@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from adapler.data.archive import json_lines
+from adapler.data.archive import excerpt, json_lines
 from adapler.errors import DataError
 from analysis.documents.corpora import read_rationale
 from analysis.documents.eraser_format import spans_of
@@ -62,11 +62,17 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     query = "" if row.get("query") is None else row["query"]
     if "text_a" in row or "text_b" in row:  # a pair, as the package trains on
         text, query = row.get("text_a"), row.get("text_b")
-        if not isinstance(text, str) or not isinstance(query, str):
-            raise DataError(f"{where}: a pair needs the fields 'text_a' and 'text_b', both strings")
+        for field, value in (("text_a", text), ("text_b", query)):
+            if not isinstance(value, str):
+                raise DataError(
+                    f"{where}: a pair needs the fields 'text_a' and 'text_b', both strings; "
+                    f"{field!r} is {excerpt(value)}"
+                )
     if tokens is not None and not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
-        raise DataError(f"{where}: field 'tokens' must be a list of strings")
-    if tokens is None and not isinstance(text, str):
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {excerpt(tokens)}")
+    if tokens is None and "text" in row and not isinstance(text, str):
+        raise DataError(f"{where}: field 'text' must be a string, found {excerpt(text)}")
+    if tokens is None and text is None:
         found = ", ".join(map(repr, row)) or "no field"
         raise DataError(f"{where}: needs a field 'text' (a string) or 'tokens' (a list of strings), found {found:.100}")
     words = str(text).split() if tokens is None else tokens
@@ -75,9 +81,9 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     if not words:
         raise DataError(f"{where}: no text in it")
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int) or not str(label).strip()):
-        raise DataError(f"{where}: field 'label' must be a name or a whole number, found {str(label)[:40]!r}")
+        raise DataError(f"{where}: field 'label' must be a name or a whole number, found {excerpt(label)}")
     if not isinstance(query, str):
-        raise DataError(f"{where}: field 'query' must be a string")
+        raise DataError(f"{where}: field 'query' must be a string, found {excerpt(query)}")
     mask = read_rationale(row.get("rationale"), len(words), where=where)
     name = row.get("id")
     return Document(
