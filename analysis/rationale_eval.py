@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -55,6 +55,7 @@ def evaluate(
     settings: Settings | None = None,
     progress: bool = True,
     command: str | None = None,
+    begin: Callable[[], object] | None = None,
     **options: Any,
 ) -> RationaleReport:
     """Compare attribution scores with human rationales, layer by layer.
@@ -71,6 +72,7 @@ def evaluate(
     cache: a folder where scores are kept for the next run, True for the default one; None or False: none.
     settings: how; the options below override its fields one by one, None leaves a field as it is.
     progress: show bars; command: what was typed, for the report.
+    begin: is called once, when all arguments are checked and nothing is scored yet.
 
     Raises AdapLeRError (one line) for whatever is wrong with an argument, a checkpoint or the data.
     """
@@ -81,13 +83,16 @@ def evaluate(
     given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     facts = {} if command is None else {"command": command}
+    notes = []  # printed when nothing is wrong, so that an error stands alone
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
         check_splits_words(tokenizer)
         if adapler is None and loading.is_adapler(model):
-            print(OF_BACKBONE, file=sys.stderr)
+            notes.append(OF_BACKBONE)
         facts |= _names(model, adapler)
-        settings = replace(settings, dtype=loading.choose_format(settings.dtype, classifier))
+        dtype, remark = loading.decide_format(settings.dtype, classifier)
+        notes += [remark] if remark else []
+        settings = replace(settings, dtype=dtype)
     else:
         if settings.max_length is not None:
             raise ArgumentError("max_length: no model is run, so whole documents are in view; leave it out")
@@ -97,6 +102,12 @@ def evaluate(
         settings = replace(settings, dtype="float32")
     if isinstance(rationale_layers, str | Path):
         rationale_layers = validated_layers(rationale_layers, corpus=corpus, settings=settings, models=facts)
+
+    def start() -> None:
+        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+        if begin is not None:
+            begin()
+
     return RationaleReport.of(
         run_evaluation(
             model=classifier,
@@ -110,6 +121,7 @@ def evaluate(
             rationale_layers=rationale_layers,
             meta=facts,
             progress=progress,
+            begin=start,
         )
     )
 
@@ -164,6 +176,7 @@ def _names(model: Any, adapler: Any) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     inputs, settings = parse(argv)
+    cache, remark = _cache(inputs)
     _silence_libraries()
     started = time.perf_counter()
     data = Path(inputs.data) if inputs.data else loading.default_data()
@@ -172,7 +185,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_folder("--output", output)
     if inputs.rationales:
         check_folder("--rationales", Path(inputs.rationales))
-    print(_subject(inputs, settings, data, loading.short_path), flush=True)
+
+    def begin() -> None:  # not before all is checked: an error stands alone
+        if remark:
+            print(remark, file=sys.stderr)
+        print(_subject(inputs, settings, data, loading.short_path), flush=True)
+
     report = evaluate(
         model=inputs.model,
         adapler=inputs.adapler,
@@ -182,8 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         human=inputs.human,
         rationales=inputs.rationales,
         rationale_layers=inputs.rationale_layers,
-        cache=_cache(inputs),
+        cache=cache,
         command=public_command(sys.argv[1:] if argv is None else argv),
+        begin=begin,
     )
     parts = [header(report), tables.plain(report), tables.plain_comparisons(report), plain_eraser(report)]
     result = "\n\n".join(part for part in parts if part)
@@ -230,19 +249,19 @@ def _subject(inputs: Inputs, settings: Settings, data: Path, name: Any) -> str:
     )
 
 
-def _cache(inputs: Inputs) -> str | Path | None:
-    """The folder of the cache. A default one that cannot be written (a read-only home) is no reason to stop."""
+def _cache(inputs: Inputs) -> tuple[str | Path | None, str | None]:
+    """The folder of the cache, and a note. A default one that cannot be written (a read-only home) is no reason to
+    stop."""
     if inputs.no_cache:
         if inputs.cache:
             raise ArgumentError("--no-cache: cannot be given together with --cache")
-        return None
+        return None, None
     if inputs.cache:
-        return inputs.cache
+        return inputs.cache, None
     try:
-        return ScoreCache(default_folder()).folder
+        return ScoreCache(default_folder()).folder, None
     except ArgumentError as error:
-        print(f"note: {error}; going on without", file=sys.stderr)
-        return None
+        return None, f"note: {error}; going on without"
 
 
 def _silence_libraries() -> None:

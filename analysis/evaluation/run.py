@@ -60,6 +60,7 @@ def run_evaluation(
     rationale_layers: Mapping[str, int] | None = None,
     meta: dict[str, Any] | None = None,
     progress: bool = True,
+    begin: Callable[[], object] = lambda: None,
 ) -> ReportData:
     """Score every document of a split with every method, and compare with its rationale, layer by layer.
 
@@ -70,6 +71,7 @@ def run_evaluation(
     rationales: a folder for every method's rationales in ERASER's format, at `settings.rationale_layer`, or at
         `rationale_layers`, one a method, as `rationale_files.best_layers` makes it from a validation report.
     meta: facts to keep in the report beside the ones gathered here.
+    begin: is called once, when all arguments are checked and nothing is scored yet.
 
     Documents without a rationale token, or without any other, in view are classified, but skipped in the
     metrics, and counted; where no metric compares with a rationale (faithfulness, sparseness), none is skipped.
@@ -114,6 +116,7 @@ def run_evaluation(
         judge = Judge(plan, chosen, given, n_layers=n_layers, perturbation=perturbation, tokenizer=tokenizer)
         outcome = _Outcome(plan, model, adapler, n_layers)
         n_windows = sum(outline.windows for outline in plan.outlines)
+        begin()
         with (
             tqdm(total=n_windows, desc=f"scoring {settings.split}", unit="window", disable=not progress) as bar,
             tqdm(

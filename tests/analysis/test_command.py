@@ -125,6 +125,7 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--predictions", "{tmp}/none.jsonl"), "none.jsonl: No such file"),
         (("--human", "{tmp}/file"), "file: has none of the 6 documents that are evaluated"),
         (("--cache", "{tmp}/file"), "cache: .*file cannot be a folder"),
+        (("--rationale-layer", "1"), "rationale_layer: got 1, but no rationales are written"),
         (("--rationales", "{tmp}/file"), "--rationales: .*file is a file, must be a folder"),
         (("--faithfulness-layers", "7"), "faithfulness_layers: got 7, the model has layers 0 to 2"),
         (("--examples", "-1"), "examples: got -1, must be at least 0"),
@@ -151,8 +152,10 @@ def test_bad_input_is_one_line(
     if filled[0] == "--model":
         del base["--adapler"]
     assert command(*(item for pair in base.items() for item in pair)) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert error[-1].startswith("error: ") and re.search(message, error[-1]), error
+    printed = capsys.readouterr()
+    (error,) = printed.err.strip().splitlines()
+    assert error.startswith("error: ") and re.search(message, error), error
+    assert printed.out == "", "nothing before all is checked"
     assert not (tmp_path / "out").exists()
 
 
@@ -190,7 +193,7 @@ def test_a_second_run_takes_scores_from_the_cache(
     assert command(*options, "--output", tmp_path / "c", "--metrics", "roc_auc", "average_precision") == 0
     assert "cache      100 % of the model's outputs were there already" in capsys.readouterr().out
     assert command(*options, "--no-cache", "--cache", tmp_path) == 2
-    assert "--no-cache: cannot be given together with --cache" in capsys.readouterr().err
+    assert capsys.readouterr() == ("", "error: --no-cache: cannot be given together with --cache\n")
 
 
 @pytest.mark.usefixtures("quick")

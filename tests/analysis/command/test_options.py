@@ -25,7 +25,13 @@ def test_every_setting_is_declared_once() -> None:
     options = {action.dest for action in build_parser()._actions} - {"help", "config"}
     assert options == SETTINGS | INPUTS
     keywords = set(inspect.signature(rationale_eval.evaluate).parameters)
-    assert keywords == SETTINGS | INPUTS - {"output", "no_cache"} | {"tokenizer", "settings", "progress", "command"}
+    assert keywords == SETTINGS | INPUTS - {"output", "no_cache"} | {
+        "tokenizer",
+        "settings",
+        "progress",
+        "command",
+        "begin",
+    }
     for name in SETTINGS:
         assert f"\n        {name}: " in str(rationale_eval.evaluate.__doc__)
 
