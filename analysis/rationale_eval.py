@@ -150,9 +150,10 @@ def _with_all_options() -> None:
         for one in fields(Settings)
     ]
     evaluate.__signature__ = signature.replace(parameters=[*inputs, *more])  # type: ignore[attr-defined]
-    texts = "\n".join(f"        {name}: {text}" for name, text in field_texts(Settings).items())
-    head, raises = str(evaluate.__doc__).split("    Raises", 1)
-    evaluate.__doc__ = f"{head}    Options:\n{texts}\n\n    Raises{raises}"
+    texts = "\n".join(f"    {name}: {text}" for name, text in field_texts(Settings).items())
+    # without its indentation, which Python itself takes away from 3.13 on
+    head, raises, rest = (inspect.getdoc(evaluate) or "").partition("Raises")
+    evaluate.__doc__ = f"{head}Options:\n{texts}\n\n{raises}{rest}"
 
 
 _with_all_options()

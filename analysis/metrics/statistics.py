@@ -144,6 +144,12 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted.reshape(values.shape)
 
 
+def _rounded_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """BCa counts the resamples whose mean is below that of the sample, and those that tie with it by half. Without the
+    last digits, where the order of a sum decides, a tie is one however many rows are computed at once."""
+    return np.asarray(np.round(values.mean(axis), 12))
+
+
 def _interval(
     values: NDArray[np.float64], level: float, resamples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -156,7 +162,7 @@ def _interval(
         warnings.simplefilter("ignore")  # of rows without a BCa interval; they are NaN and dealt with below
         result = bootstrap(
             (values[varied],),
-            np.mean,
+            _rounded_mean,
             axis=-1,
             n_resamples=resamples,
             confidence_level=level,

@@ -33,7 +33,7 @@ def test_every_setting_is_declared_once() -> None:
         "begin",
     }
     for name in SETTINGS:
-        assert f"\n        {name}: " in str(rationale_eval.evaluate.__doc__)
+        assert f"\n    {name}: " in str(rationale_eval.evaluate.__doc__)
 
 
 def test_every_field_has_a_text_and_every_option_a_help() -> None:

@@ -65,6 +65,13 @@ def test_an_interval_does_not_depend_on_its_neighbours() -> None:
     assert [together.low[17], together.high[17]] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_resamples_that_tie_with_the_mean_tie_whatever_is_computed_beside_them(seed: int) -> None:
+    values = np.random.default_rng(seed).choice([0.1, 0.2, 0.3, 0.7], 8)
+    alone, together = bootstrap_intervals(values), bootstrap_intervals([values, values, values[::-1]])
+    assert (alone.low, alone.high) == (together.low[0], together.high[0])
+
+
 def test_few_documents_are_said() -> None:
     assert statistics.few_documents(20) is None and "6 documents" in str(statistics.few_documents(6))
     assert str(statistics.few_documents(1)).startswith("1 document has no interval")
