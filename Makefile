@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo train-sample test test-slow check docs pictures clean
+.PHONY: demo train-sample test test-slow test-oldest check docs pictures clean
 .DEFAULT_GOAL := demo
 
 # uv where it is there, pip otherwise; both end in the same virtual environment.
@@ -37,6 +37,12 @@ test: .venv/installed  ## the tests that need nothing but this folder, in under 
 test-slow: .venv/installed  ## a browser (where chromium is), the real data (where it is), whole pipelines and several processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or browser"
 
+# With Python 3.11: the oldest numpy knows no newer one. A newer pyparsing warns of an older matplotlib.
+test-oldest:  ## the same with the oldest versions that pyproject.toml allows; needs uv
+	@uv venv -q --allow-existing --python $(PYTHON) .venv-oldest
+	@uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct -e '.[dev]'
+	@OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W default -m "not slow and not browser"
+
 check: .venv/installed
 	@$(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
@@ -47,4 +53,4 @@ pictures: .venv/installed  ## docs/ again: the app's views and the animation, fr
 	@$(BIN)/python docs/screenshots.py && $(BIN)/python docs/animate.py
 
 clean:
-	rm -rf .venv reports runs site
+	rm -rf .venv .venv-oldest reports runs site
