@@ -166,11 +166,14 @@ def _quantise(path: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    graph = onnx.load(path).graph
+    model = onnx.load(path)
+    graph = model.graph
     constant = {one.name for one in graph.initializer}
     matrices = [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in constant]
     exact = path.with_suffix(".float32")
-    path.rename(exact)
+    # Versions of onnxruntime up to 1.30 transpose matrices and leave the shapes that are noted of them as they were.
+    del graph.value_info[:]
+    onnx.save(model, exact)
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # it advises to preprocess the graph, which the exporter has done
     try:
