@@ -7,8 +7,7 @@ import streamlit as st
 
 from adapler.policies import policy_class
 from app.markup import cards, strip
-from app.markup.equations import RULES
-from app.markup.terms import OF_ADAPLER, TERMS
+from app.markup.terms import OF_ADAPLER, RULES, TERMS
 from app.model.tracing import ADAPLER, Trace
 from app.panels import common
 

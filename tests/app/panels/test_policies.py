@@ -14,7 +14,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
 from app.markup import export, render, render_methods, strip
 from app.markup import player as drawing
-from app.markup.equations import RULES
+from app.markup.terms import RULES
 from app.model import comparing, faithful, tracing
 from app.server import state
 from app.sources.documents import Document
