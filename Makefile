@@ -37,7 +37,7 @@ test: .venv/installed  ## the tests that need nothing but this folder, in under 
 test-slow: .venv/installed  ## a browser (where chromium is), the real data (where it is), whole pipelines and several processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or browser"
 
-# With Python 3.11: the oldest numpy knows no newer one. A newer pyparsing warns of an older matplotlib.
+# With Python 3.11, for which all of them have wheels. A newer pyparsing warns of an older matplotlib.
 test-oldest:  ## the same with the oldest versions that pyproject.toml allows; needs uv
 	@uv venv -q --allow-existing --python $(PYTHON) .venv-oldest
 	@uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct -e '.[dev]'

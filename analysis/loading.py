@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def decide_format(dtype: str, model: Any) -> tuple[str, str | None]:
+def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
     """The number format that "auto", "float32" or "bfloat16" means where a model is, and a note unless it is float32.
 
     Everything here goes through this. The default is float32 and not "auto": published numbers are in it, and a score
@@ -72,14 +71,6 @@ def decide_format(dtype: str, model: Any) -> tuple[str, str | None]:
     device = next(model.parameters()).device
     note = None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
     return choose_dtype(dtype, device), note
-
-
-def choose_format(dtype: str, model: Any) -> str:
-    """The number format of `decide_format`, whose note is printed."""
-    chosen, note = decide_format(dtype, model)
-    if note:
-        print(note, file=sys.stderr)
-    return chosen
 
 
 def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:

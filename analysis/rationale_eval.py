@@ -90,7 +90,7 @@ def evaluate(
         if adapler is None and loading.is_adapler(model):
             notes.append(OF_BACKBONE)
         facts |= _names(model, adapler)
-        dtype, remark = loading.decide_format(settings.dtype, classifier)
+        dtype, remark = loading.choose_format(settings.dtype, classifier)
         notes += [remark] if remark else []
         settings = replace(settings, dtype=dtype)
     else:
@@ -104,7 +104,8 @@ def evaluate(
         rationale_layers = validated_layers(rationale_layers, corpus=corpus, settings=settings, models=facts)
 
     def start() -> None:
-        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+        for note in notes:
+            print(note, file=sys.stderr)
         if begin is not None:
             begin()
 

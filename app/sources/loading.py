@@ -166,7 +166,8 @@ def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
     return read_checkpoint(Path(folder), stamp=stamp)
 
 
-@st.cache_resource(max_entries=3, show_spinner=False, hash_funcs=HASH_CHECKPOINT)
+# By the model itself, which the result keeps alive: one that was forgotten and read anew has another.
+@st.cache_resource(max_entries=3, show_spinner=False, hash_funcs={Checkpoint: lambda checkpoint: id(checkpoint.model)})
 def _in_format(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
     """The same in another format: weights of the layers are copied, all others are shared."""
     with checkpoint.lock:

@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ArgumentError(
             f"--split: no document of {arguments.split!r} of {corpus.name} has a rationale, and other words, in view"
         )
-    dtype = loading.choose_format(arguments.dtype, classifier)
+    dtype, note = loading.choose_format(arguments.dtype, classifier)
+    if note:
+        print(note, file=sys.stderr)
     asked: dict[str, Any] = {"mask_token_id": tokenizer.mask_token_id, "dtype": dtype}
     train = read_documents(classifier, windows, labels, ig_steps=arguments.ig_steps, title="train", **asked)
     if arguments.saliency:

@@ -93,6 +93,7 @@ def test_auto_asks_the_device(
         explain("a dull film .", model=adapler_folder, dtype="half")
 
 
-def test_choose_format_is_silent_about_the_default(reducer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert loading.choose_format("float32", reducer) == "float32"
-    assert capsys.readouterr().err == ""
+def test_choose_format_has_a_note_about_all_but_the_default(reducer: Any) -> None:
+    assert loading.choose_format("float32", reducer) == ("float32", None)
+    chosen, note = loading.choose_format("bfloat16", reducer)
+    assert chosen == "bfloat16" and note and note.startswith("note: ")

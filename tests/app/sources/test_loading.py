@@ -64,7 +64,6 @@ def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Pat
 
 
 def test_a_checkpoint_in_another_format(app_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loading._in_format.clear()  # of a model that an earlier test had, and that is forgotten since
     menu = loading.list_checkpoints([app_checkpoints])
     exact, fast = (loading.find_checkpoint(menu, "tiny", dtype=dtype) for dtype in ("float32", "bfloat16"))
     assert exact is loading.find_checkpoint(menu, "tiny") and exact.exact is exact.model
@@ -76,6 +75,9 @@ def test_a_checkpoint_in_another_format(app_checkpoints: Path, monkeypatch: pyte
     for has, expected in ((True, fast), (False, exact)):
         monkeypatch.setattr(precision, "has_bfloat16", lambda device, has=has: has)
         assert loading.find_checkpoint(menu, "tiny", dtype="auto") is expected
+    loading._load_checkpoint.clear()  # as after three others
+    again, faster = (loading.find_checkpoint(menu, "tiny", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert again is not exact and faster.exact is again.model and faster.lock is again.lock
 
 
 def test_damaged_checkpoint(app_checkpoints: Path) -> None:
