@@ -176,7 +176,7 @@ def _read_split(
 def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], where: str) -> EraserExample:
     annotation_id = _identifier(row, "annotation_id", where)
     label = _text(row, "classification", where)
-    query = row.get("query")
+    query = _query(row, where)
     evidences = _evidences(row, where)
     marking = [evidence for evidence in evidences if evidence[1] != evidence[2]]
     docids = _docids(row, annotation_id, [docid for docid, _, _ in marking], documents, where)
@@ -194,7 +194,6 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
                 f"{where}: evidence [{start}, {end}) is out of range, document {docid!r} has {length} words"
             )
         spans.append((offsets[docid] + start, offsets[docid] + end))
-    query = query if isinstance(query, str) else ""
     lengths = tuple((docid, len(documents[docid])) for docid in docids)
     known = tuple(evidence for evidence in evidences if 0 <= evidence[1] <= dict(lengths).get(evidence[0], -1))
     return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths, known)
@@ -253,6 +252,13 @@ def _text(row: dict[str, Any], field: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: field {field!r} must be a string with text, found {excerpt(value)}")
     return value
+
+
+def _query(row: dict[str, Any], where: str) -> str:
+    value = row.get("query")
+    if not isinstance(value, str | None):
+        raise DataError(f"{where}: field 'query' must be a text or null, found {excerpt(value)}")
+    return value or ""
 
 
 def _identifier(row: dict[str, Any], field: str, where: str) -> str:

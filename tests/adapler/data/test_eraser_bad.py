@@ -49,6 +49,10 @@ from tests.adapler.data.corpora import (
         (broken(annotation_id="n", docids="neg_1"), r":3: field 'docids' must be null or a list"),
         (broken(annotation_id="n", docids=["nowhere"]), r":3: document 'nowhere' is missing"),
         (broken(annotation_id="empty", evidences=[]), r":3: document 'empty' is empty"),
+        (
+            broken(annotation_id="n", query=["is", "it"]),
+            r":3: field 'query' must be a text or null, found \['is', 'it'\]",
+        ),
         (broken(annotation_id="n", query="\ud800"), r":3: holds half of a surrogate pair"),
     ],
 )
