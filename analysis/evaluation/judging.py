@@ -76,8 +76,8 @@ class Judge:
                     f"predictions: {one.name!r} has scores of {one.layers} layers, the model {n_layers}"
                 )
 
-    def meta(self) -> dict[str, Any]:
-        """What a report says about the judging, beside the settings.
+    def meta(self, *, rationales: bool = False) -> dict[str, Any]:
+        """What a report says about the judging, beside the settings; rationales: whether they are written, too.
 
         accuracy_of      what the accuracy is of when it is not of documents; None otherwise
         sample           how the documents were chosen; None for the whole split
@@ -97,7 +97,7 @@ class Judge:
         # a density that is given leaves the mean size measured
         sized = any(get_metric(name).uses_size for name in self.metrics)
         sources = {plan.measured.source} if sized else set()
-        if plan.settings.by_density:
+        if plan.settings.by_density or rationales:
             sources.add(plan.selection.source)
         if plan.split in sources:
             notes.append(

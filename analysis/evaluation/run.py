@@ -137,7 +137,7 @@ def run_evaluation(
             documents=records,
             values=judge.values,
             meta=_meta(plan, corpus, judge)
-            | judge.meta()
+            | judge.meta(rationales=bool(rationales))
             | {"model": _name(model), "adapler": _name(adapler)}
             | ({} if model is None else {"device": next(model.parameters()).device.type})
             | ({} if adapler is None else {"speedup": outcome.speedup})

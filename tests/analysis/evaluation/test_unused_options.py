@@ -92,3 +92,13 @@ def test_what_something_looks_at_is_not(adapler_folder: Path, corpus_folder: Pat
     folder = tmp_path / "out"
     rationale_eval.evaluate(adapler=adapler_folder, density=0.3, rationales=folder, rationale_layer=1, **options)
     assert [path.name for path in folder.iterdir()] == ["random.jsonl"]
+
+
+def test_written_rationales_of_the_size_of_the_evaluated_split_are_noted(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"adapler": adapler_folder, "data": corpus_folder, "methods": ["random"]}
+    options |= {"metrics": ["average_precision"], "progress": False, "rationale_layer": 1}
+    for density, times in ((None, 1), (0.3, 0)):
+        report = rationale_eval.evaluate(**options, rationales=tmp_path / "out", density=density)
+        assert sum("evaluated split itself" in note for note in report.meta["notes"]) == times
