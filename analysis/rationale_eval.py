@@ -26,7 +26,7 @@ from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.evaluation.given import read_given
 from analysis.evaluation.plan import documents_of
-from analysis.evaluation.rationale_files import validated_layers
+from analysis.evaluation.rationale_files import check_layers_chosen, validated_layers
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from analysis.output import tables
@@ -77,6 +77,7 @@ def evaluate(
     Raises AdapLeRError (one line) for whatever is wrong with an argument, a checkpoint or the data.
     """
     settings = Settings.of(**options) if settings is None else settings.with_options(**options)
+    check_layers_chosen(settings, rationales=rationales, rationale_layers=rationale_layers)
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     if settings.annotators == AUTO:
         settings = replace(settings, annotators=corpus.annotators)  # of a corpus that was read by another rule

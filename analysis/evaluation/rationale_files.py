@@ -102,7 +102,7 @@ def validated_layers(
             "would be chosen by the answers, give a report of the validation split"
         )
     for name in ("model", "adapler"):
-        if name in models and meta.get(name) != models[name]:
+        if name in models and not _may_be_same(str(meta.get(name)), models[name]):
             raise ArgumentError(
                 f"rationale_layers: {path} is a report of the {name} {meta.get(name)}, and its best layers say nothing "
                 f"of {models[name]}"
@@ -112,6 +112,25 @@ def validated_layers(
     if differs := [f"{name} {theirs[name]}, here {ours[name]}" for name in ours if ours[name] != theirs[name]]:
         print(f"note: rationale_layers: {path} has {'; '.join(differs)}", file=sys.stderr)
     return best_layers(report)
+
+
+def check_layers_chosen(settings: Settings, *, rationales: object, rationale_layers: object) -> None:
+    """ArgumentError for layers one a method beside one for all methods, or where no rationales are written."""
+    if rationale_layers is not None and (settings.rationale_layer is not None or not rationales):
+        why = "rationale_layer names one, too" if rationales else "no rationales are written (--rationales)"
+        raise ArgumentError(f"rationale_layers: got layers, but {why}")
+
+
+def _may_be_same(first: str, second: str) -> bool:
+    """Whether two models' names in reports can mean one folder: a report made outside it has its last part only.
+
+    >>> _may_be_same("backbone of tiny", "backbone of runs/tiny"), _may_be_same("a/tiny", "b/tiny")
+    (True, False)
+    """
+    of = "backbone of "
+    ours, theirs = (name.removeprefix(of).split("/") for name in (first, second))
+    known = min(len(ours), len(theirs))
+    return first.startswith(of) == second.startswith(of) and ours[-known:] == theirs[-known:]
 
 
 def layer_of(method: ScoringMethod, layers: int | Mapping[str, int] | None) -> int:

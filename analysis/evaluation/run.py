@@ -32,7 +32,7 @@ from analysis.evaluation.faithfulness import Perturbation
 from analysis.evaluation.given import GivenScores
 from analysis.evaluation.judging import Judge
 from analysis.evaluation.plan import Plan
-from analysis.evaluation.rationale_files import layer_of, write_method_rationales
+from analysis.evaluation.rationale_files import check_layers_chosen, layer_of, write_method_rationales
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import Settings
 from analysis.loading import public_path
@@ -81,9 +81,7 @@ def run_evaluation(
     if settings.dtype == "auto":
         raise ArgumentError("dtype: got 'auto', must be decided here: float32 or bfloat16")
     chosen = _methods(settings.methods, adapler, [one.name for one in given])
-    if rationale_layers is not None and (settings.rationale_layer is not None or not rationales):
-        why = "rationale_layer names one, too" if rationales else "no rationales are written (--rationales)"
-        raise ArgumentError(f"rationale_layers: got layers, but {why}")
+    check_layers_chosen(settings, rationales=rationales, rationale_layers=rationale_layers)
     if rationales and not chosen:
         raise ArgumentError("rationales: are written of methods that a model computes, and there is none (--methods)")
     n_layers = max([1, *(one.layers or 1 for one in given)]) if model is None else int(model.config.num_hidden_layers)

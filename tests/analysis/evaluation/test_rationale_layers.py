@@ -12,6 +12,7 @@ import pytest
 from adapler.errors import ArgumentError
 from analysis import rationale_eval
 from analysis.evaluation.rationale_files import best_layers
+from analysis.results.report import ReportData
 from tests.analysis.evaluation.test_evaluation import run
 
 
@@ -73,3 +74,29 @@ def test_another_rule_for_annotators_makes_no_other_split(adapler_folder: Path, 
     run(adapler_folder, data, annotators="union", **options).to_json(tmp_path / "union" / "report.json")
     with pytest.raises(ArgumentError, match="is a report of 'test', the split that is evaluated"):
         run(adapler_folder, data, rationales=tmp_path / "out", rationale_layers=tmp_path / "union", **options)
+
+
+def test_a_report_that_was_made_in_another_working_directory(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
+    shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
+    options: dict[str, Any] = {"adapler": adapler_folder, "data": corpus_folder, "methods": ["random"]}
+    options |= {"metrics": ["average_precision"], "progress": False}
+    monkeypatch.chdir(tmp_path)
+    rationale_eval.evaluate(**options, split="val").to_json(tmp_path / "val" / "report.json")
+    monkeypatch.chdir(adapler_folder.parent.parent)
+    rationale_eval.evaluate(**options, rationales=tmp_path / "out", rationale_layers=tmp_path / "val")
+    assert (tmp_path / "out" / "random.jsonl").is_file()
+    report = ReportData.from_json(tmp_path / "val" / "report.json")
+    report.meta["adapler"] = f"others/{report.meta['adapler']}"
+    report.to_json(tmp_path / "val" / "report.json")
+    with pytest.raises(ArgumentError, match="is a report of the adapler others/"):
+        rationale_eval.evaluate(**options, rationales=tmp_path / "out", rationale_layers=tmp_path / "val")
+
+
+def test_two_choices_of_layers_are_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="^rationale_layers: got layers, but rationale_layer names one, too"):
+        rationale_eval.evaluate(
+            data=tmp_path / "nowhere", rationales=tmp_path, rationale_layer=1, rationale_layers=tmp_path / "nowhere"
+        )
