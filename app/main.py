@@ -132,6 +132,9 @@ limit = read_limit(checkpoint.model, checkpoint.tokenizer)
 document = choosing.choose_part(document, parts, limit=limit)
 common.lost(notice)  # the part too
 trace = results.load_trace(checkpoint, document, threshold_scale=scale)
+if view != state.SIDES or talks:  # there the right side may have more layers
+    state.layer_of(trace.layers)
+    common.lost(notice)
 if talks:
     layers.talk(trace)
     st.stop()
@@ -150,7 +153,7 @@ elif view == state.SIDES:
         checkpoints=checkpoints,
         others=choosing.texts(None if own else loading.find_corpus(corpora, corpus_name)),
     )
-    common.lost(notice)  # what stands on the right too
+    common.lost(notice)  # what stands on the right too, and the layer
 elif view == state.WHAT_IF:
     what_if.show(checkpoint, document, trace, scale=scale)
 elif view == state.BUDGET:

@@ -101,7 +101,7 @@ def begin(methods: Mapping[str, str]) -> None:
     for key in ("scale", "scale2"):
         if key in one and not _is_scale(one[key]):
             state.lost.append(_asked("threshold scale", one[key]))
-    for key, good in (("talk", _is_flag), ("part", _is_part)):
+    for key, good in (("talk", _is_flag), ("part", _is_part), ("layer", _is_layer)):
         if key in one and not good(one[key]):
             lose(key)
     if "long" in one:
@@ -121,8 +121,16 @@ def _is_flag(text: str) -> bool:
 
 
 def _is_part(text: str) -> bool:
+    return _is_whole(text, least=1)
+
+
+def _is_layer(text: str) -> bool:
+    return _is_whole(text, least=0)
+
+
+def _is_whole(text: str, *, least: int) -> bool:
     try:
-        return float(text) >= 1 and float(text).is_integer()
+        return float(text) >= least and float(text).is_integer()
     except ValueError:
         return False
 
@@ -138,13 +146,22 @@ def lose(key: str) -> None:
 def part_of(parts: int) -> None:
     """To be called when it is known of how many parts the text is: in a session's first run, a part that it does not
     have is lost."""
-    asked = st.session_state.asked.get("part")
+    _within("part", last=parts)
+
+
+def layer_of(layers: int) -> None:
+    """As `part_of`, when it is known how many layers there are."""
+    _within("layer", last=layers - 1)
+
+
+def _within(key: str, *, last: int) -> None:
+    asked = st.session_state.asked.get(key)
     if asked is None:
         return
-    if float(asked) > parts:
-        lose("part")
+    if float(asked) > last:
+        lose(key)
     else:
-        del st.session_state.asked["part"]
+        del st.session_state.asked[key]
 
 
 def found(key: str, options: Collection[Any]) -> None:
@@ -199,7 +216,8 @@ def lost() -> list[str]:
     shown = (file, *(state.get(key) for key in ("view", "source", "scale", "text", "query", *NAMED)))
     if state.setdefault("opened", shown) != shown:
         state.lost = []
-        state.asked.pop("part", None)  # of the text that was opened
+        for key in ("part", "layer"):  # of the text that was opened
+            state.asked.pop(key, None)
     return list(state.lost)
 
 

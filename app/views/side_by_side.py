@@ -148,6 +148,7 @@ def _draw(left: Side, right: Side) -> None:
     """Both sides under one slider, what differs in numbers, and the words that only one of them reads to the end."""
     (name, trace), (other_name, other) = left, right
     first, second = join_words(trace), join_words(other)
+    state.layer_of(max(first.layers, second.layers))
     there, back = aligning.align(first, second)
     panels = [
         drawing.side_panel(one, title=title, match=match, marks=aligning.differs(one, another, match))

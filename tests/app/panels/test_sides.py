@@ -34,6 +34,12 @@ def test_a_right_side_that_there_is_not_is_said(page: AppTest, differs: str, key
     assert any(f"{key} nowhere" in plain(one.value) for one in page.warning)
 
 
+def test_a_layer_that_neither_side_has_is_said(page: AppTest) -> None:
+    page.query_params.update({"view": state.SIDES, "layer": "99"})
+    page.run()
+    assert any("layer 99" in plain(one.value) for one in page.warning)
+
+
 def test_two_scales_of_one_text(page: AppTest) -> None:
     page.session_state["view"] = state.SIDES
     page.run()

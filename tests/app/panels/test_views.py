@@ -167,6 +167,7 @@ def test_a_link_with_nonsense_opens_the_page(page: AppTest) -> None:
     assert page.selectbox(key="document").value == "neg_1"
     notice = page.warning[0].value.replace("\\", "")
     assert "a corpus of another name" in notice and "split x" in notice and "a document of another name" in notice
+    assert "layer 99" in notice
     page.selectbox(key="document").set_value("pos_1").run()
     assert not page.warning, "it has been seen, and something else is chosen"
 

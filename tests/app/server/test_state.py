@@ -115,6 +115,24 @@ def test_what_is_no_part_and_no_switch_is_said_and_goes_out_of_the_address(sessi
     assert state.lost() == ["part 7"], "it is said once"
 
 
+def test_a_layer_that_the_model_does_not_have_is_said(session: Any) -> None:
+    for asked in ("abc", "-1", "1.5"):
+        session(layer=asked)
+        assert state.lost() == [f"layer {asked}"] and not st.query_params
+    session(layer="5")
+    state.layer_of(6)
+    assert state.lost() == [] and set(st.query_params) == {"layer"}
+    session(layer="6")
+    state.layer_of(6)
+    assert state.lost() == ["layer 6"] and not st.query_params
+    began = session(layer="99")
+    assert state.lost() == []
+    began.document = "y.txt"
+    state.lost()
+    state.layer_of(6)
+    assert state.lost() == [], "another text has been chosen before any layer was shown"
+
+
 def test_settings_hold_in_views_without_their_menus(session: Any) -> None:
     began = session(view=state.TAKE_AWAY, units=state.WORDS, methods=["Rollout", "AdapLeR CP"], show="Nothing")
     assert began.units == state.WORDS and state.chosen_methods() == ["rollout", "cp"] and "show" not in began
