@@ -72,6 +72,10 @@ if name is not None:
 for folder in arguments.checkpoints:
     if not loading.list_checkpoints([folder]):
         st.warning(common.literal(f"{folder.resolve().name}: {loading.NO_MODEL}"))
+if view in (state.CORPUS, state.TRUST):
+    for folder in arguments.reports:
+        if not reports.list_reports([folder]):
+            st.warning(common.literal(f"{folder.resolve().name}: {reports.NO_REPORT}"))
 notice = st.empty()
 common.lost(notice)
 

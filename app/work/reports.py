@@ -24,6 +24,10 @@ from app.server.state import BEST, DISAGREEMENT
 from app.sources.loading import ROOT, find_corpus, told_apart, weights_checksum, without_path
 
 NAME = "report.json"
+NO_REPORT = (
+    f"named with --reports, holds no {NAME}, nor does a folder up to two levels below: nothing of it is in the menu. "
+    "`adapler evaluate --output DIR` writes one."
+)
 FIGURES = {
     "agreement": "Agreement by layer",
     "lengths": "Tokens left by layer",

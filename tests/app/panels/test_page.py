@@ -200,6 +200,21 @@ def test_a_folder_without_a_model_is_said(
     assert f"{tiny_classifier_folder.name}: named with --checkpoints" in plain(page.warning[0].value)
 
 
+@pytest.mark.parametrize("view", [state.CORPUS, state.TRUST])
+def test_a_folder_without_a_report_is_said(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, view: str
+) -> None:
+    page.session_state["view"] = view
+    page.run()
+    assert not page.warning
+    (tmp_path / "none yet").mkdir()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--reports", str(tmp_path / "none yet")])
+    page.run()
+    assert not page.exception
+    said = plain(page.warning[0].value)
+    assert said.startswith("none yet: named with --reports") and str(tmp_path) not in said
+
+
 def test_without_a_report_it_is_said_how_to_make_one(
     page: AppTest, app_reports: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
