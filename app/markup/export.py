@@ -181,7 +181,18 @@ def figure(trace: Trace, document: Document, *, kind: str, layout: Layout, origi
 
 def preview(trace: Trace, document: Document, *, layout: Layout) -> str:
     """The same figure as HTML."""
-    return pictures.picture(partial(_figure, trace, document, layout), "The figure")
+    return pictures.picture(partial(_figure, trace, document, layout), _said(trace, document, layout))
+
+
+def _said(trace: Trace, document: Document, layout: Layout) -> str:
+    """What the figure shows, for who does not see it."""
+    layers = range(trace.layers) if layout.layers is None else layout.layers
+    rows = "; ".join(f"layer {layer}, {trace.lengths[layer]} of {len(trace)} {trace.unit}" for layer in layers)
+    marked = ", the evidence is underlined" if trace.gold.any() else ""
+    return (
+        f"A passage of {document.name} before each of these layers, with what enters it: {rows}. The stronger the "
+        f"shade, the higher the score; what is dropped is faint{marked}."
+    )
 
 
 def _figure(trace: Trace, document: Document, layout: Layout) -> Figure:

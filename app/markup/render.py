@@ -43,7 +43,7 @@ def visible(text: str) -> str:
 
 
 def state(trace: Trace, token: int, layer: int) -> str:
-    """on: the token enters the layer; cut: this layer's predictor drops it; gone: it was dropped before."""
+    """on: the token enters the layer; cut: it is dropped just before; gone: it was dropped before."""
     depth = int(trace.depth[token])
     return "on" if depth > layer else "cut" if depth == layer else "gone"
 

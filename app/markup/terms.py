@@ -16,11 +16,12 @@ TERMS = {
     "each token matters for the answer.",
     "contribution score": "The contribution score is a token's share of importance before a layer: the scores of the "
     "tokens that are left add up to 1.",
-    "n": "n is the number of tokens that a layer's predictor reads: 1/n is the score that each would have if all "
+    "n": "n is the number of tokens that are left when a layer decides: 1/n is the score that each would have if all "
     "mattered alike.",
     "threshold": "The threshold of a layer is the score below which a token is dropped: \u03b7/n, where \u03b7 was "
     "learned and is at most 1.",
-    "threshold scale": "The threshold scale multiplies every threshold: above 1 more tokens are dropped, 0 keeps all.",
+    "threshold scale": "The threshold scale raises or lowers what a score has to reach in every layer: above 1 more "
+    "tokens are dropped, 0 keeps all.",
     "dropped": "A dropped token is read by no later layer; it never comes back.",
     "verdict": "The verdict is the class with the highest probability, in the model that drops tokens.",
     "removal": "Without removal the same model reads all tokens at every layer; this is its verdict then.",
@@ -98,7 +99,7 @@ RULES = {
     ),
     "trbert": Rule(
         "Ye et al., NAACL 2021",
-        (r"s_i = \mathrm{sigmoid}(w \cdot \mathrm{GELU}(W h_i + b) + a)",),
+        (r"s_i = \mathrm{sigmoid}(w \cdot \mathrm{GELU}(W h_i + b_1) + b_2)",),
         (r"\text{token } i \text{ is dropped if } s_i < c / 2",),
         "A small network before layer 1, and one before the layer in the middle, read the token's state $h_i$. The "
         "score is the probability that it is kept. Other layers decide nothing.",

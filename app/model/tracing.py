@@ -41,7 +41,7 @@ class Trace:
         thresholds: (L,) score below which layer l drops a token.
         undecided: layers before which the policy decides nothing: scores and thresholds of them are 0 and say nothing.
         labels: names, and probabilities (C,) of them with removal and without.
-        layer_flops: (L,) of each layer with its predictor; plain_layer_flops is the same layer on the whole text.
+        layer_flops: (L,) of each layer with what decides in it; plain_layer_flops is the same layer on the whole text.
         flops, plain_flops: of the whole model with removal and without.
         unread_words: words beyond the model's limit.
         limit: most tokens that the model reads.
@@ -90,7 +90,7 @@ class Trace:
 
     @property
     def present(self) -> NDArray[np.int64]:
-        """(L,) the n of 1/n: tokens that each layer's predictor reads, those that entered the layer before."""
+        """(L,) the n of 1/n: tokens of which some are dropped before each layer, those that entered the one before."""
         return np.concatenate([[len(self)], self.lengths[:-1]])
 
     @property

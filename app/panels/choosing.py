@@ -109,7 +109,8 @@ def choose_scale(*, large: bool) -> float:
             value=1.0,
             step=0.05,
             key="scale",
-            help="Multiplies every layer's threshold: 1 is the model as trained, less keeps more tokens, 0 keeps all.",
+            help="Multiplies every layer's threshold: 1 is the model as trained, less keeps more tokens, 0 keeps all. "
+            "Of a policy that keeps a number of tokens it divides this number.",
             bind="query-params",
         )
     )

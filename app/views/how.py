@@ -26,7 +26,8 @@ TOUR = (
      "copy it to show it to somebody."),
 )  # fmt: skip
 
-SCORED, JUDGED = "1. Every token gets a score", "2. Tokens below the threshold are dropped"
+SCORED = "1. Every token gets a score"
+JUDGED = "2. Tokens below the {} are dropped"
 
 
 def tour() -> None:
@@ -77,7 +78,7 @@ def _adapler(trace: Trace, layer: int, *, scale: float, predictor: str) -> None:
     st.latex(rf"s_i = W_2\,\mathrm{{act}}(W_1 h_i {around} + b_1) + b_2")  # one under the other: both fit on a phone
     st.latex(r"S_i = \frac{e^{s_i}}{\sum_j e^{s_j}}")
     st.markdown(f"{reads} At layer {layer} of this text $n = {n}$, so that $1/n = {1 / n:.4f}$.")
-    st.header(JUDGED)
+    st.header(JUDGED.format("threshold"))
     st.latex(r"\delta = c\,\frac{\eta}{n}")
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
     learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
@@ -103,7 +104,7 @@ def _other(trace: Trace, layer: int, *, scale: float, policy: str) -> None:
             "It decides after a layer's attention: what layer $l$ drops is gone from layer $l + 1$ on, and this page "
             "shows its scores and its bar there."
         )
-    st.header(JUDGED)
+    st.header(JUDGED.format("bar"))
     for equation in rule.bar if rule else ():
         st.latex(equation)
     st.markdown(

@@ -79,22 +79,27 @@ def _text(
 
 def numbers(trace: Trace) -> None:
     """The table of the layers, and how many tokens are left, as bars."""
+    own = trace.policy == ADAPLER
+    what = "its predictor" if own else "what decides in it"
     left, right = st.columns([3, 2])
     with left:
         st.dataframe(
             export.layer_table(trace),
             hide_index=True,
             column_config={
-                "present": st.column_config.NumberColumn(help="The n of 1/n: what the layer's predictor reads."),
+                "present": st.column_config.NumberColumn(
+                    help=f"Those {trace.unit} that are left when it is decided which of them enter the layer."
+                ),
                 "threshold": st.column_config.NumberColumn(
+                    "threshold" if own else "bar",
                     format="%.5f",
                     help="A wordpiece with a lower score is dropped, and a word with the last of its wordpieces.",
                 ),
                 "FLOPs share": st.column_config.NumberColumn(
-                    format="percent", help="Of all encoder layers with their predictors."
+                    format="percent", help=f"Of all encoder layers with {what}."
                 ),
                 "speedup": st.column_config.NumberColumn(
-                    format="%.1fx", help="The same layer on the whole text, divided by this layer and its predictor."
+                    format="%.1fx", help=f"The same layer on the whole text, divided by this layer with {what}."
                 ),
             },
         )

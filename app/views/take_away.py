@@ -10,7 +10,7 @@ from adapler.errors import AdapLeRError
 from app.markup import animation, export
 from app.markup.export import Origin
 from app.model import comparing, joining
-from app.model.tracing import Trace
+from app.model.tracing import ADAPLER, Trace
 from app.panels import common, player
 from app.server import state
 from app.sources.documents import Document
@@ -34,9 +34,10 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
         common.problem(error)
     else:
         st.html(preview)
+        uniform = "1/n" if trace.policy == ADAPLER else "the mean, which the key calls 1/n"
         st.caption(
-            "The darker a token, the higher its score, from 0 to 8 times 1/n; dropped tokens are pale, the human "
-            "rationale is underlined."
+            f"The stronger a token's shade, the higher its score, from 0 to 8 times {uniform}; dropped tokens are "
+            "faint, the human rationale is underlined."
         )
         with st.container(horizontal=True):
             for kind, mime in export.MIME.items():

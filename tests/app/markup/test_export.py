@@ -94,6 +94,14 @@ def test_a_figure_of_words_counts_words() -> None:
         assert said in {text.get_text() for text in drawn.axes[0].texts}
 
 
+def test_a_figure_is_told_to_who_does_not_see_it() -> None:
+    trace = make_trace(["one", "two"], [3, 0])
+    said = export.preview(trace, Document("a <b>.txt", "one two"), layout=export.Layout(2, (0,)))
+    length = "layer 0, 3 of 4 tokens"
+    assert f'alt="A passage of a &lt;b&gt;.txt before each of these layers, with what enters it: {length}.' in said
+    assert "is faint" in said and "underlined" not in said, "nothing is marked"
+
+
 def test_a_passage_may_begin_with_any_sentence() -> None:
     words = ["a", "slow", "start", ".", "then", "it", "flies", "!", "...", "great"]
     trace = make_trace(words, [3] * len(words))

@@ -188,6 +188,26 @@ def test_how_it_works_has_the_policys_own_equations(
 
 
 @pytest.mark.parametrize("other", ["power", "transkimmer"], indirect=True)
+@pytest.mark.parametrize("view", [state.LAYERS, state.TAKE_AWAY, state.HOW])
+def test_nothing_is_said_of_a_predictor_that_it_does_not_have(
+    other: Any, page: AppTest, view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
+) -> None:
+    folder = str(tmp_path / "checkpoints")
+    monkeypatch.setattr(sys, "argv", [folder if word == str(app_checkpoints) else word for word in sys.argv])
+    page.session_state["checkpoint"], page.session_state["view"] = other.config.policy, view
+    page.session_state["show"] = state.NUMBERS
+    page.run()
+    assert not page.exception
+    texts = [one.value for one in (*page.markdown, *page.caption, *page.header)]
+    said = " ".join(
+        [*texts, *(one.proto.columns for one in page.dataframe), *(one.body for one in page.get("html")[1:])]
+    )
+    assert "predictor" not in said.lower() and "below the threshold" not in said
+    assert view != state.LAYERS or '"label": "bar"' in said
+    assert view != state.TAKE_AWAY or "8 times the mean" in said
+
+
+@pytest.mark.parametrize("other", ["power", "transkimmer"], indirect=True)
 @pytest.mark.parametrize("view", state.VIEWS)
 def test_every_view_runs(
     other: Any, page: AppTest, view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path
