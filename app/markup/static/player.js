@@ -92,14 +92,22 @@ const textOf = (panel, on) => {
             if (token === picked) names.push("pick");
             span.className = names.join(" ");
             span.style.setProperty("--a", (kind === "on" ? shade(Math.abs(ratio)) : 0).toFixed(2));
+            const {text, name, flags} = panel.tokens[token], same = text.toLowerCase() === name.toLowerCase();
             const said = tip(panel, layer, token) + (apart ? " | differs from the other side" : "");
-            span.title = said;
+            span.dataset.tip = said;
+            if (span.title) span.title = said;
             // Whoever does not see lines is told of them.
-            const seen = (selected ? " | selected" : "") + (panel.tokens[token].flags & GOLD ? " | marked as evidence" : "");
-            span.setAttribute("aria-label", `${panel.tokens[token].text}: ${said}${seen}`);
+            const seen = (selected ? " | selected" : "") + (flags & GOLD ? " | marked as evidence" : "");
+            span.setAttribute("aria-label", (same ? "" : `${text}: `) + said + seen);
             span.setAttribute("aria-pressed", String(token === picked));
         });
     };
+    // A title is there only under the mouse: a screen reader would read it after the name, which says the same.
+    box.addEventListener("pointerover", event => {
+        const span = event.target.closest("[data-token]");
+        if (span) span.title = span.dataset.tip;
+    });
+    box.addEventListener("pointerout", event => event.target.closest("[data-token]")?.removeAttribute("title"));
     box.addEventListener("click", event => {
         const span = event.target.closest("[data-token]");
         if (span) on.pick(Number(span.dataset.token));

@@ -126,7 +126,13 @@ def test_a_token_tells_its_way(visit: Visit) -> None:
     expect(live.last).to_contain_text("dropped before layer 0")
     assert re.search(r"^Layer 0 of 0–5; \d+ of \d+ tokens, \d+ dropped here$", live.first.text_content() or "")
     marked = app.large().locator("u.gold [data-token]").first
-    assert (marked.get_attribute("aria-label") or "").endswith("marked as evidence")
+    name, shown = marked.get_attribute("aria-label") or "", marked.inner_text()
+    assert name.endswith("marked as evidence")
+    assert name.startswith(f"{shown} | "), "the word once, where the wordpiece is no other"
+    marked.hover()
+    assert name.startswith(marked.get_attribute("title") or "none")
+    app.page.mouse.move(0, 0)
+    assert marked.get_attribute("title") is None, "a screen reader would read it behind the name"
     assert word in detail.inner_text() and "rank" in detail.inner_text()
     app.shows("under every method")
     expect(app.page.get_by_test_id("stDataFrame").first).to_be_visible()
@@ -166,7 +172,7 @@ def test_talk_mode(visit: Visit) -> None:
 def test_hover_and_signs_beside_colour(visit: Visit) -> None:
     app = visit(ONE)
     token = app.large().locator(".on").nth(3)
-    title = token.get_attribute("title") or ""
+    title = token.get_attribute("aria-label") or ""
     assert re.search(r"score .*threshold .*(never dropped|dropped before layer)", title)
     for layer in (1, 2):
         app.slide("layer", "ArrowRight")
@@ -193,7 +199,7 @@ def test_pieces_joined_to_sentences(visit: Visit) -> None:
     expect(app.large()).to_contain_text("sentences")
     expect(app.large().locator(".gone").first).to_be_visible()
     kept = app.large().locator(".on", has_text="the").first
-    assert re.search(r"sentence \d+ \| score .* of its \d+ wordpieces kept", kept.get_attribute("title") or "")
+    assert re.search(r"sentence \d+ \| score .* of its \d+ wordpieces kept", kept.get_attribute("aria-label") or "")
     assert 5 < sentences.count() < 40
     kept.click()
     detail = app.page.locator(".al-detail")
