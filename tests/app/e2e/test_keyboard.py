@@ -21,6 +21,16 @@ LISTEN = """() => {
     return [...new Set(there.map(keyOf))].filter(Boolean);
 }"""
 MISSED = "wanted => wanted.filter(key => !window.reached.has(key))"
+# Whether a line is drawn around what has the focus, or around what stands for it; a menu or a text has a border instead.
+SEEN = """() => {
+    const one = document.activeElement;
+    if (one === document.body || one.matches("input[type=text], textarea, iframe")) return "";
+    for (let box = one, up = 0; box && up < 4; box = box.parentElement, up++) {
+        const look = getComputedStyle(box), size = box.getBoundingClientRect();
+        if (look.outlineStyle === "solid" && parseFloat(look.outlineWidth) >= 1.5 && size.width > 4) return "";
+    }
+    return one.outerHTML.slice(0, 200);
+}"""
 ROUND = 60  # presses between two looks
 ROUNDS = 6
 
@@ -41,3 +51,13 @@ def test_tab_reaches_every_widget(visit: Visit, view: str) -> None:
         if not missed:
             break
     assert not missed
+
+
+@pytest.mark.parametrize("view", ["layers", "compare"])
+def test_what_has_the_focus_is_seen(visit: Visit, view: str) -> None:
+    app = visit() if view == "layers" else visit().show(view)
+    unseen = set()
+    for _ in range(ROUND):
+        app.page.keyboard.press("Tab")
+        unseen.add(app.page.evaluate(SEEN))
+    assert unseen == {""}
