@@ -197,8 +197,8 @@ def chart(drawn: pd.DataFrame, scale: float, *, metric: str) -> Any:
         base = alt.Chart(rows).encode(x=x, color=color)
         if (rows["seeds"] > 1).any():
             ends = {"y": alt.Y("low:Q", scale=_scores(table)), "y2": "high:Q"}
-            layers.append(base.mark_rule(opacity=0.5, aria=False).encode(**ends))
-        layers.append(base.mark_line(strokeWidth=width, opacity=0.75).encode(y=y, order=_order(rows)))
+            layers.append(base.mark_rule(aria=False).encode(**ends))
+        layers.append(base.mark_line(strokeWidth=width).encode(y=y, order=_order(rows)))
         layers.append(base.mark_point(filled=True, size=size, opacity=1).encode(y=y, shape=shape, tooltip=told))
     if table["now"].any():
         ring = alt.Chart(table[table["now"]]).mark_point(size=320, strokeWidth=2, shape="circle", aria=False)

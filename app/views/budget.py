@@ -82,7 +82,7 @@ def _speed_chart(table: pd.DataFrame, scale: float) -> Any:
         tooltip=[alt.Tooltip("scale:Q"), alt.Tooltip("speedup:Q", format=".2f"), alt.Tooltip("tokens:Q")],
     )
     points = base.mark_point(size=45, filled=True, opacity=1, color=LOOKS[0][1])
-    return alt.layer(_marker(scale), base.mark_line(color=LOOKS[0][1], opacity=0.5), points).properties(
+    return alt.layer(_marker(scale), base.mark_line(color=LOOKS[0][1]), points).properties(
         height=170, description="Line: FLOPs speedup of this text over the threshold scale"
     )
 
@@ -116,7 +116,7 @@ def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
             alt.Tooltip("label:N", title="verdict"),
         ],
     )
-    return alt.layer(_marker(scale), base.mark_line(color="#c96f00", opacity=0.5), points).properties(
+    return alt.layer(_marker(scale), base.mark_line(color="#c96f00"), points).properties(
         height=300,
         padding={"top": 12},
         description=f"Line: probability of {label} for this text over the threshold scale",

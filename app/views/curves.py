@@ -51,7 +51,7 @@ def _agreement(table: Any, title: str) -> Any:
 def _drawn(base: Any, *, said: str) -> Any:
     """said: what a screen reader calls the chart."""
     points = base.mark_point(filled=True, size=50, opacity=1)
-    return alt.layer(base.mark_line(opacity=0.6), points).properties(height=HEIGHT, description=said)
+    return alt.layer(base.mark_line(), points).properties(height=HEIGHT, description=said)
 
 
 def _alive(trace: Trace) -> Any:

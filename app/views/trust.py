@@ -126,8 +126,8 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
     said = "Bands and bars are 95 % intervals: bootstrap for the calibration, Wilson's for the others."
     st.caption(
         common.literal(
-            f"Checkpoint {name}. {said} The dashed line is the slider's scale; in the last chart, a ring. A split of "
-            "200 documents leaves several points open."
+            f"Checkpoint {name}. {said} The dashed line is the slider's scale; in the last chart, a ring, and dotted "
+            f"lines are the {metric} without removal. A split of 200 documents leaves several points open."
         )
     )
     with st.expander("The numbers", key="measured"):

@@ -60,13 +60,11 @@ def against_speedup(table: pd.DataFrame, calibration: pd.DataFrame, scale: float
     )
     points = base.mark_point(size=40, opacity=1, filled=True).encode(shape=_shape(both), tooltip=_told(both))
     ring = base.transform_filter("datum.now").mark_point(size=220, strokeWidth=2, shape="circle")
-    layers = [base.mark_line(opacity=0.5).encode(order="scale:Q"), points, ring]
+    layers = [base.mark_line().encode(order="scale:Q"), points, ring]
     plain = both.dropna(subset=["reference"]).drop_duplicates(["measured", "reference"])
     if not plain.empty:
         y = alt.Y("reference:Q", scale=_fits(both, ("score", "reference")))
-        layers.insert(
-            0, alt.Chart(plain).mark_rule(strokeDash=[2, 3], opacity=0.6, aria=False).encode(y=y, color=_color(both))
-        )
+        layers.insert(0, alt.Chart(plain).mark_rule(strokeDash=[2, 3], aria=False).encode(y=y, color=_color(both)))
     return alt.layer(*layers).properties(height=HEIGHT, description=f"Lines: {metric} with removal over FLOPs speedup")
 
 
@@ -95,9 +93,9 @@ def _over_scale(
     y = alt.Y(f"{value}:Q", title=title, axis=axis, scale=_fits(both, fields))
     ends = {"y": alt.Y(f"{low}:Q", title=title, axis=axis, scale=_fits(both, fields)), "y2": f"{high}:Q"}
     band = base.transform_filter("datum.banded").mark_area(opacity=0.15, line=False, aria=False).encode(**ends)
-    bars = base.transform_filter("!datum.banded").mark_rule(strokeWidth=1.5, opacity=0.7, aria=False).encode(**ends)
+    bars = base.transform_filter("!datum.banded").mark_rule(strokeWidth=1.5, aria=False).encode(**ends)
     shown = base.transform_filter(f"isValid(datum['{value}'])")
-    lines = shown.mark_line(opacity=0.6).encode(y=y, order="scale:Q")
+    lines = shown.mark_line().encode(y=y, order="scale:Q")
     points = shown.mark_point(filled=True, size=45, opacity=1).encode(y=y, shape=_shape(both), tooltip=_told(both))
     now = (
         alt.Chart(pd.DataFrame({"scale": [scale]}))

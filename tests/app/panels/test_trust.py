@@ -133,5 +133,9 @@ def test_every_chart_has_a_name_of_its_own(
     with_calibration(page, monkeypatch, tmp_path, app_checkpoints, app_model)
     page.session_state["view"] = view
     page.run()
-    names = [json.loads(one.proto.spec)["description"] for one in page.get("vega_lite_chart")]
+    charts = [json.loads(one.proto.spec) for one in page.get("vega_lite_chart")]
+    names = [chart["description"] for chart in charts]
     assert len(names) >= 2 and len(set(names)) == len(names)
+    for chart in charts:
+        for mark in (layer["mark"] for layer in chart["layer"]):
+            assert mark["type"] == "area" or mark.get("opacity", 1) == 1, "half through, a line is too pale to see"
