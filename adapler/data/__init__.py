@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapler.data.corpus import EraserCorpus, EraserExample, merge_spans, queries_differ
+    from adapler.data.corpus import EraserCorpus, EraserExample, merge_spans, misquoted_note, queries_differ
     from adapler.data.download import download_movies, install_archive
     from adapler.data.encoding import encode, load_tokenizer
     from adapler.data.eraser import read_corpus
@@ -34,6 +34,7 @@ __all__ = [
     "load_task",
     "load_tokenizer",
     "merge_spans",
+    "misquoted_note",
     "queries_differ",
     "read_corpus",
     "task_of_corpus",
@@ -56,6 +57,7 @@ _HOMES = {
     "load_task": "adapler.data.tasks",
     "load_tokenizer": "adapler.data.encoding",
     "merge_spans": "adapler.data.corpus",
+    "misquoted_note": "adapler.data.corpus",
     "queries_differ": "adapler.data.corpus",
     "read_corpus": "adapler.data.eraser",
     "task_of_corpus": "adapler.data.tasks",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adapler.data.corpus import misquoted_note
 from adapler.data.download import download_movies, install_archive
 from adapler.data.eraser import read_corpus
 from adapler.data.statistics import Leak, corpus_statistics, find_leaks, find_shared
@@ -99,6 +100,8 @@ def _check(args: argparse.Namespace) -> int:
             bare = [example.id for example in examples if not example.spans]
             if bare:
                 notes += (f"{split}: {len(bare)} without evidence ({', '.join(bare[:3])})",)
+            if (misquoted := misquoted_note(corpus, split)) is not None:
+                notes += (misquoted,)
     else:
         task = load_task(args.path)
         counts = {split: len(rows) for split, rows in task.dataset.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EraserCorpus", "EraserExample", "merge_spans", "queries_differ"]
+__all__ = ["EraserCorpus", "EraserExample", "merge_spans", "misquoted_note", "queries_differ"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class EraserExample:
         places: the number in the source of each of them, where some annotators in between did not annotate the text;
             empty: 0, 1, 2, ...
         annotated: False where nobody whose marks count annotated the text, so that having no spans says nothing of it.
+        misquoted: of each evidence that quotes a text which is not the words of its range, both.
     """
 
     id: str
@@ -43,6 +44,7 @@ class EraserExample:
     annotators: tuple[tuple[tuple[int, int], ...], ...] = ()
     places: tuple[int, ...] = ()
     annotated: bool = True
+    misquoted: tuple[str, ...] = field(default=(), compare=False)
 
     def rationale(self) -> NDArray[np.bool_]:
         """(n_words,) True where a human marked the word."""
@@ -81,6 +83,18 @@ def queries_differ(corpus: EraserCorpus) -> bool:
     a model. Where queries differ, as in MultiRC and BoolQ, the label cannot be told without them.
     """
     return len({example.query for examples in corpus.splits.values() for example in examples}) > 1
+
+
+def misquoted_note(corpus: EraserCorpus, split: str) -> str | None:
+    """What to say of a split whose evidences quote other texts than the words of their ranges; None if none does."""
+    wrong = [(example.id, found) for example in corpus.splits[split] for found in example.misquoted]
+    if not wrong:
+        return None
+    total = sum(len(example.evidences or ()) for example in corpus.splits[split])
+    return (
+        f"{split}: {len(wrong)} of {total} evidences quote another text than the words of their range, so either "
+        f"may be wrong; the ranges count. First: {wrong[0][0]}, {wrong[0][1]}"
+    )
 
 
 def merge_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

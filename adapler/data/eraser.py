@@ -4,7 +4,8 @@
     NAME/docs/DOCID                 one document a file, or NAME/docs.jsonl with docid and document
 
 Documents are tokenised by white space already, one sentence a line. An evidence is the half-open range
-[start_token, end_token) of words of its document. Words are found by index, never by searching for the text.
+[start_token, end_token) of words of its document. Words are found by index, never by searching for the text; where
+an evidence quotes another text than those words, the example says so (`misquoted`): it may be counted otherwise.
 Ids that are numbers (BoolQ has them) become strings. An empty range is an error unless its text is empty too: the
 real test split of the movies has 20 of those, which mark nothing.
 
@@ -177,7 +178,7 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
     annotation_id = _identifier(row, "annotation_id", where)
     label = _text(row, "classification", where)
     query = _query(row, where)
-    evidences = _evidences(row, where)
+    evidences, texts = _evidences(row, where)
     marking = [evidence for evidence in evidences if evidence[1] != evidence[2]]
     docids = _docids(row, annotation_id, [docid for docid, _, _ in marking], documents, where)
 
@@ -196,11 +197,23 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
         spans.append((offsets[docid] + start, offsets[docid] + end))
     lengths = tuple((docid, len(documents[docid])) for docid in docids)
     known = tuple(evidence for evidence in evidences if 0 <= evidence[1] <= dict(lengths).get(evidence[0], -1))
-    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths, known)
+    wrong = tuple(
+        difference
+        for (docid, start, end), text in zip(evidences, texts, strict=True)
+        if docid in documents and (difference := _misquoted(documents[docid][start:end], text, start=start))
+    )
+    return EraserExample(annotation_id, words, label, merge_spans(spans), query, lengths, known, misquoted=wrong)
 
 
-def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
-    """(document, start, end) of every evidence. Many groups of one say the same as one group of many.
+def _misquoted(words: tuple[str, ...], text: object, *, start: int) -> str:
+    """How the words of an evidence differ from the text that it quotes; "" where they do not, but for white space."""
+    if not isinstance(text, str) or not text.strip() or "".join(words) == "".join(text.split()):
+        return ""
+    return f"[{start}, {start + len(words)}) is {excerpt(' '.join(words))}, its text {excerpt(text)}"
+
+
+def _evidences(row: dict[str, Any], where: str) -> tuple[list[tuple[str, int, int]], list[object]]:
+    """(document, start, end) of every evidence and the text of each. Many groups of one are one group of many.
 
     20 evidences of the movies' test split are [n, n) with the text "": annotations of nothing. Any other empty one is
     an error.
@@ -208,7 +221,8 @@ def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
     groups = row.get("evidences")
     if not isinstance(groups, list):
         raise DataError(f"{where}: field 'evidences' must be a list of groups, found {excerpt(groups)}")
-    found = []
+    found: list[tuple[str, int, int]] = []
+    texts: list[object] = []
     for group in groups:
         if not isinstance(group, list):
             raise DataError(f"{where}: each group in 'evidences' must be a list, found {excerpt(group)}")
@@ -220,7 +234,8 @@ def _evidences(row: dict[str, Any], where: str) -> list[tuple[str, int, int]]:
             if start == end and evidence.get("text") != "":
                 raise DataError(f"{where}: evidence [{start}, {end}) is out of range: it is empty, and its text is not")
             found.append((docid, start, end))
-    return found
+            texts.append(evidence.get("text"))
+    return found, texts
 
 
 def _docids(

@@ -91,7 +91,7 @@ class Judge:
         if any(get_metric(name).uses_density for name in self.metrics) or self._eraser is not None:
             selection = asdict(plan.selection) | {"split": plan.split}
         scored = sum(outline.skipped is None for outline in plan.outlines)
-        notes = [plan.sample, few_documents(scored) if scored else plan.why_none_is_scored]
+        notes = [plan.sample, few_documents(scored) if scored else plan.why_none_is_scored, plan.misquoted]
         if plan.accuracy_of:
             notes.append(f"accuracy is of {plan.accuracy_of}")
         # a density that is given leaves the mean size measured

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data import balanced_indices, queries_differ
+from adapler.data import balanced_indices, misquoted_note, queries_differ
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import Account, Alignment, align
 from analysis.documents.units import group, is_judged, unit_labels, why_skipped
@@ -68,6 +68,7 @@ class Plan:
     settings                  with the length of an input filled in, where none was asked for
     shortened                 whether that length is the model's, which takes less than MAX_LENGTH
     all_rationale             whether documents (windows) are judged whose every token is rationale, as ERASER does
+    misquoted                 what to say of evidences that quote other texts than their words; None without any
     density                   mean share of rationale units (wordpieces, or words) over the scored documents
     rationale_size            mean number of rationale units over the scored documents
     word_density              the same share over the words of the whole documents
@@ -84,6 +85,7 @@ class Plan:
         self.examples = documents_of(corpus, split, settings.limit, seed=settings.seed)
         self.all_rationale = get_protocol(settings.protocol).all_rationale
         self.with_query = _with_query(corpus, settings.queries)
+        self.misquoted = misquoted_note(corpus, split)
         if model is None:
             self.gold = [0] * len(self.examples)
             self.max_length = max(len(example.words) for example in self.examples)

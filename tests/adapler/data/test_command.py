@@ -54,6 +54,18 @@ def test_check_tells_counts_leaks_and_missing_evidence(tmp_path: Path, output: O
     assert code == 0 and "1 examples are in two splits:\n  train neg_1 and val neg_1 have the same id" in out
 
 
+def test_check_tells_of_evidences_that_quote_another_text(tmp_path: Path, output: Output) -> None:
+    """Ranges that a user's own converter counted from 1, or with another tokenizer, are in range and wrong."""
+    good = [evidence("neg_1", 1, 3, text="dull  film"), evidence("neg_1", 5, 7, text=""), evidence("neg_1", 0, 1)]
+    shifted = [evidence("pos_1", 1, 3, text="what a"), evidence("pos_1", 2, 3, text="joy")]
+    splits = {"train": [row("neg_1", "NEG", good)], "test": [row("pos_1", "NEG", shifted)]}
+    code, out, err = output("check", write(tmp_path / "mine", files_of(splits)))
+    assert (code, err) == (0, "") and out.splitlines()[1:-1] == [
+        "note: test: 1 of 2 evidences quote another text than the words of their range, so either may be wrong; "
+        "the ranges count. First: pos_1, [1, 3) is 'a joy', its text 'what a'"
+    ]
+
+
 def test_a_task_of_text(tmp_path: Path, output: Output) -> None:
     train = [{"text": f"t {n}", "label": n % 2} for n in range(20)]
     write(
