@@ -22,6 +22,7 @@ from analysis.metrics.plausibility import expected_average_precision, select_uni
 from analysis.metrics.registry import compute, get_metric
 from analysis.results.records import DocumentScores
 
+STR = pd.StringDtype(na_value=np.nan)  # pandas 3 calls it "str", before it numpy's is, which writes None as a word
 METRICS = ("average_precision", "fpr", "tpr", "j")
 
 
@@ -183,10 +184,10 @@ class ExplanationData:
         return pd.DataFrame(
             {
                 "position": np.tile(np.arange(self.n), n_layers),
-                "method": pd.array([method.name if method else ""] * scores.size, dtype="str"),
+                "method": pd.array([method.name if method else ""] * scores.size, dtype=STR),
                 "layer": np.repeat(np.arange(n_layers), self.n),
-                "token": pd.array(list(self.tokens) * n_layers, dtype="str"),
-                "word": pd.array(list(words) * n_layers, dtype="str"),
+                "token": pd.array(list(self.tokens) * n_layers, dtype=STR),
+                "word": pd.array(list(words) * n_layers, dtype=STR),
                 "score": scores.ravel(),
                 "threshold": np.repeat(thresholds, self.n),
                 "kept": pd.array(kept, dtype="boolean"),

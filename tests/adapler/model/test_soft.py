@@ -183,7 +183,8 @@ def test_physical_removal_changes_nothing(family: str, slope: float, monkeypatch
     (fast, fast_grads), (slow, slow_grads) = results
     assert widths[0] < widths[1] == 20 + 13 + 17 + 3  # it did remove some
     assert_close(fast.logits, slow.logits, atol=3e-5, rtol=0)
-    assert_close(fast.contribution_scores, slow.contribution_scores, atol=1e-5, rtol=0)
+    # what is gone has exactly 0 in the one, and in the other e^-15 times what its score is above the others
+    assert_close(fast.contribution_scores, slow.contribution_scores, atol=5e-5, rtol=0)
     assert_close(fast.lengths, slow.lengths, atol=1e-5, rtol=0)
     assert torch.equal(fast.retention_mask, slow.retention_mask)
     assert fast_grads.keys() == slow_grads.keys()

@@ -21,7 +21,7 @@ LISTEN = """() => {
     return [...new Set(there.map(keyOf))].filter(Boolean);
 }"""
 MISSED = "wanted => wanted.filter(key => !window.reached.has(key))"
-# Whether a line is drawn around what has the focus, or around what stands for it; a menu or a text has a border instead.
+# Whether a line is drawn around what has the focus, or what stands for it; a menu or a text has a border instead.
 SEEN = """() => {
     const one = document.activeElement;
     if (one === document.body || one.matches("input[type=text], textarea, iframe")) return "";

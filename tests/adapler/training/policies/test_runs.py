@@ -59,7 +59,7 @@ def test_a_whole_run(
 ) -> None:
     words, folder = arguments(name, task_folder, tiny_classifier_folder, run_copy), run_copy / POLICIES[name][1]
     assert main(words) == 0
-    table = pd.read_csv(run_copy / f"tradeoff-{name}.csv")
+    table = pd.read_csv(run_copy / f"tradeoff-{name}.csv", float_precision="round_trip")
     assert table["policy"].tolist() == [name] and table["test_speedup"][0] > 1
     record = json.loads((folder / "run.json").read_text())
     assert record["command"] == "policy" and record["policy"] == name and len(record["stages"]) == STAGES.get(name, 1)
