@@ -53,7 +53,7 @@ def with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     A model that was trained otherwise in more than its budget is no point of the same trade-off.
     """
     try:
-        earlier = pd.read_csv(path, float_precision="round_trip")  # it is written again
+        earlier = pd.read_csv(path)
         names = earlier["model"].astype(str)
     except (OSError, ValueError, KeyError):  # none yet, no table, or one of a version that did not name the models
         return table

@@ -59,14 +59,16 @@ def test_a_whole_run(
 ) -> None:
     words, folder = arguments(name, task_folder, tiny_classifier_folder, run_copy), run_copy / POLICIES[name][1]
     assert main(words) == 0
-    table = pd.read_csv(run_copy / f"tradeoff-{name}.csv", float_precision="round_trip")
+    table = pd.read_csv(run_copy / f"tradeoff-{name}.csv")
     assert table["policy"].tolist() == [name] and table["test_speedup"][0] > 1
     record = json.loads((folder / "run.json").read_text())
     assert record["command"] == "policy" and record["policy"] == name and len(record["stages"]) == STAGES.get(name, 1)
     assert len(record["epochs"]) == 2 and record["selected"] in record["epochs"] and record["seconds"] > 0
     for split in ("validation", "test"):
         evaluation = json.loads((folder / f"evaluation-{split}.json").read_text())
-        assert evaluation["split"] == split and evaluation["hard"][0]["speedup"] == table[f"{split}_speedup"][0]
+        # pandas before 3 reads another last digit
+        assert evaluation["split"] == split
+        assert evaluation["hard"][0]["speedup"] == pytest.approx(table[f"{split}_speedup"][0], rel=1e-14)
     assert not (folder / "stages").exists() and not (folder / "epochs").exists()
     model = AdapLeRForSequenceClassification.from_pretrained(folder)
     assert model.config.policy == name and model.policy.options.__class__.__name__.endswith("Options")
