@@ -26,7 +26,7 @@ from app.sources.loading import ROOT, find_corpus, told_apart, weights_checksum,
 NAME = "report.json"
 NO_REPORT = (
     f"named with --reports, holds no {NAME}, nor does a folder up to two levels below: nothing of it is in the menu. "
-    "`adapler evaluate --output DIR` writes one."
+    "`python -m analysis.rationale_eval --output DIR` writes one."
 )
 FIGURES = {
     "agreement": "Agreement by layer",

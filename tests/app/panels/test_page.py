@@ -213,6 +213,7 @@ def test_a_folder_without_a_report_is_said(
     assert not page.exception
     said = plain(page.warning[0].value)
     assert said.startswith("none yet: named with --reports") and str(tmp_path) not in said
+    assert "analysis.rationale_eval --output DIR" in said, "which writes report.json, as adapler evaluate does not"
 
 
 def test_without_a_report_it_is_said_how_to_make_one(
