@@ -20,6 +20,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,10 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
         raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")
     if not isinstance(query, str | None):
         raise DataError(f"{where}: field 'query' must be a text or null, found {_quoted(query)}")
+    if "rationale" not in row and (misspelt := get_close_matches("rationale", row, n=1, cutoff=0.8)):
+        raise DataError(
+            f"{where}: no field 'rationale', found {misspelt[0]!r}; null says that nobody annotated the text"
+        )
     raw = row.get("rationales_raw")
     if raw and (not isinstance(raw, list) or not all(isinstance(one, list | None) for one in raw)):
         raise DataError(

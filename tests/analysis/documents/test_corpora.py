@@ -121,6 +121,15 @@ def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:
         read_json_lines(tmp_path, split="test")
 
 
+def test_a_misspelt_rationale_is_not_none(tmp_path: Path) -> None:
+    row = {"tokens": ["so", "dull"], "label": "NEG", "rationales": [0, 1]}
+    with pytest.raises(DataError, match="test.jsonl:1: no field 'rationale', found 'rationales'; null says"):
+        read_json_lines(write(tmp_path / "test.jsonl", [row]), split="test")
+    bare = {name: value for name, value in row.items() if name != "rationales"}
+    (example,) = read_json_lines(write(tmp_path / "test.jsonl", [bare]), split="test").splits["test"]
+    assert not example.annotated
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
