@@ -87,6 +87,7 @@ ROOMS = (
     "adapler/training/trainer",
     "adapler/training/policies",
     "adapler/training/stages",
+    "adapler/card",
     "adapler/bulk",
     "adapler/cli",
     "adapler/__main__.py",

@@ -7,6 +7,7 @@ AdapLeRError. What a command needs is imported when it runs, so that `adapler --
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,18 @@ def _export_onnx(settings: Any, model: Any, tokenizer: Any) -> int:
     for name, size in written.sizes.items():
         difference = written.differences[name]
         print(f"{settings.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
+    return 0
+
+
+def card_command(args: argparse.Namespace) -> int:
+    """`adapler card`."""
+    settings = chosen(args)
+    from adapler.card.text import write_card
+
+    path, notes = write_card(settings)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{path}; read it, and say under Limits what the model is not for")
     return 0
 
 

@@ -97,6 +97,13 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         settings.ExportSettings,
     )
     command(
+        "card",
+        commands.card_command,
+        "write a model card, README.md, from what was recorded and measured of a model",
+        "adapler card --model runs/sst2/phi-0.0005 --license apache-2.0 --language en",
+        settings.CardSettings,
+    )
+    command(
         "tradeoff",
         commands.tradeoff_command,
         "collect score and speedup of several runs, epoch by epoch, into one CSV",

@@ -22,7 +22,7 @@ from adapler.files import replacing, sha256_of
 from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
 
-RECORD = "run.json"
+RECORD, CARD = "run.json", "README.md"
 
 
 # Writing

@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from adapler.card.origin import Training, same_encoder
 from adapler.errors import DataError
 from adapler.files import visible
 from app.sources.loading import public_name
-from app.sources.training import Training, same_encoder
 
 NAME = "curves.csv"
 FINETUNED = "finetuned"  # the classifier without removal

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from adapler.files import replacing
-from adapler.training.records import RECORD, write_record
+from adapler.training.records import CARD, RECORD, write_record
 from adapler.training.resume import EPOCHS, STAGE
 from adapler.training.schedule import CONTROLLER_STATE
 
@@ -37,6 +38,8 @@ def finish_stage(
         keep_states: whether the optimiser's and the random generators' states in them stay too.
     """
     output = output.resolve()  # of a link, what it leads to is replaced
+    if (output / RECORD).exists() and (output / CARD).exists():
+        print(f"note: {output / CARD} stays, and may be of the model that was there before", file=sys.stderr)
     with replacing(output) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)

@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": of_commands.EvaluateSettings,
     "calibrate": of_commands.CalibrateSettings,
     "export": of_commands.ExportSettings,
+    "card": of_commands.CardSettings,
     "tradeoff": of_commands.TradeoffSettings,
 }
 # What a command reads and writes is named alike and means something else in each.

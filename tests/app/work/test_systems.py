@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from adapler.card.origin import Training
 from adapler.errors import DataError
 from app.sources import loading
-from app.sources.training import Training
 from app.work import systems
 from app.work.systems import Systems
 

@@ -12,6 +12,7 @@ from adapler.training.policies.settings import PolicySettings
 from adapler.training.settings import Execution, Inference, Objectives, Settings, TaskSettings
 from adapler.training.stages.settings.trained import (
     CalibrateSettings,
+    CardSettings,
     EvaluateSettings,
     ExportSettings,
     TradeoffSettings,
@@ -21,6 +22,7 @@ from adapler.training.target_settings import TargetSettings
 
 __all__ = [
     "CalibrateSettings",
+    "CardSettings",
     "EvaluateSettings",
     "Execution",
     "Inference",

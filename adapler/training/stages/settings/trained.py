@@ -1,4 +1,4 @@
-"""The settings of the commands that take a trained model: evaluate, calibrate, export, and tradeoff, of several."""
+"""The settings of the commands that take trained models: evaluate, calibrate, export, card and tradeoff."""
 
 from __future__ import annotations
 
@@ -143,6 +143,29 @@ class ExportSettings:
             raise ArgumentError(
                 f"--output: {self.output} holds the model itself and would be replaced whole, choose another folder"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardSettings:
+    """`adapler card`."""
+
+    model: Path
+    """folder of an AdapLeR model; the card is its README.md"""
+
+    base_model: str | None = None
+    """the pre-trained encoder's name on the hub (default: what the records say)"""
+
+    license: str | None = None
+    """of the weights, as the hub spells it, such as apache-2.0"""
+
+    language: tuple[str, ...] | None = None
+    """of the texts, such as en"""
+
+    name: str | None = None
+    """the title (default: the folder's name)"""
+
+    overwrite: bool = False
+    """replace a README.md that is there"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.sources import loading, training
-from app.sources.training import Training, read_training, same_encoder
+from adapler.card import origin
+from adapler.card.origin import Training, read_training, same_encoder
+from app.sources import loading
 
 
 def write(path: Path, content: Any) -> None:
@@ -44,9 +45,9 @@ def test_the_classifier_beside_it_names_the_encoder(tmp_path: Path) -> None:
     assert read_training(point) == Training("films", "d", ("mini",), "c"), "the benchmark's folders are named so"
     write(point.parent / "finetuned" / "run.json", {"model": "org/big-bert", "model_checksum": "e"})
     assert read_training(point).encoders == ("org/big-bert", "mini")
-    packaged = training._packaged_minilm()
+    packaged = origin._packaged_minilm()
     write(point.parent / "finetuned" / "run.json", {"model": "model", "model_checksum": packaged})
-    assert read_training(point).encoders == (training.MINILM, "mini"), "its folder's name says nothing"
+    assert read_training(point).encoders == (origin.MINILM, "mini"), "its folder's name says nothing"
 
 
 def test_card_and_configuration_name_it(tmp_path: Path) -> None:

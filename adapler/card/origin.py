@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from adapler.data import minilm
+from adapler.training.records import CARD, RECORD
 
-RECORD, CARD = "run.json", "README.md"
-MINILM = "all-MiniLM-L6-v2"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 # Folders that the commands name themselves, and the packaged encoder's: any encoder may lie in one called so.
 NO_NAMES = ("model", "finetuned", "classifier", "encoder")
 

@@ -1,0 +1,245 @@
+"""The model card: `README.md` beside a model, as the Hugging Face hub shows it. Every number in it was measured."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from adapler.budgets.curve import Calibration
+from adapler.card.facts import Facts, read_facts
+from adapler.errors import ArgumentError
+from adapler.files import replacing
+from adapler.policies import ContributionPolicy, policy_class
+from adapler.training.records import CARD
+from adapler.training.stages.settings import CardSettings
+
+PAPER = "https://aclanthology.org/2022.acl-long.1"
+PIPELINE = "text-classification"
+# Of a recorded command that can be typed again.
+PROGRAMS, COMMANDS = ("adapler", "__main__.py"), ("run", "train", "finetune")
+
+_READ = {
+    "truncate": "the beginning of a longer text is read",
+    "last": "the end of a longer text is read",
+    "windows": "a longer text is read in overlapping windows, whose logits are averaged",
+}
+
+
+def write_card(settings: CardSettings) -> tuple[Path, tuple[str, ...]]:
+    """The command `adapler card`: writes README.md into the model's folder.
+
+    Returns:
+        Its path, and the notes of `read_facts`.
+
+    Raises:
+        ArgumentError: the model is no folder, or there is a card that nobody said is to be replaced.
+        CheckpointError: see `read_facts`.
+    """
+    if not settings.model.is_dir():
+        raise ArgumentError(f"--model: {settings.model} is not a folder; the card is written into the model's own")
+    path = settings.model / CARD
+    if path.exists() and not settings.overwrite:
+        raise ArgumentError(f"--model: {path} is there already; --overwrite replaces it, with what was written by hand")
+    facts = read_facts(settings.model)
+    card = model_card(
+        facts, base_model=settings.base_model, license=settings.license, language=settings.language, name=settings.name
+    )
+    with replacing(path) as partial:
+        partial.write_text(str(card) + "\n", encoding="utf-8")
+    return path, facts.notes
+
+
+def model_card(
+    facts: Facts,
+    *,
+    base_model: str | None = None,
+    license: str | None = None,
+    language: Sequence[str] | None = None,
+    name: str | None = None,
+) -> ModelCard:
+    """The card of a model; what is not known is not said.
+
+    Args:
+        facts: see `read_facts`.
+        base_model: the pre-trained encoder's name on the hub; default: what the facts say, if it is such a name.
+        license, language: for the head of the card, as the hub spells them ("apache-2.0", "en").
+        name: the model's, for the title; default: its folder's.
+    """
+    name = name or facts.name
+    encoder = base_model or next((one for one in facts.encoders if one.count("/") == 1), None)
+    metrics = sorted({result["metric"] for result in facts.evaluations if "metric" in result})
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=PIPELINE,
+        base_model=encoder,
+        license=license,
+        language=list(language) if language else None,
+        tags=["adapler", "token-dropping"],
+        metrics=metrics or None,
+        model_name=name,
+        eval_results=list(_results(facts)) or None,
+    )
+    parts = [
+        f"# {name}",
+        _what(facts, encoder or next(iter(facts.encoders), None)),
+        _scores(facts.evaluations),
+        "" if facts.calibration is None else _curve(facts.calibration),
+        _use(facts),
+        _training(facts.record) if facts.record else "",
+        _limits(facts.record),
+    ]
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n" + "\n\n".join(part for part in parts if part))
+
+
+def _results(facts: Facts) -> Iterable[EvalResult]:
+    """The scores at the model's own thresholds, as the hub lists them."""
+    for result in facts.evaluations:
+        for row in result["hard"]:
+            if row["threshold_scale"] == 1 and "task" in result and "metric" in result:
+                yield EvalResult(
+                    task_type=PIPELINE,
+                    dataset_type=result["task"],
+                    dataset_name=result["task"],
+                    dataset_split=result["split"],
+                    metric_type=result["metric"],
+                    metric_value=round(row["score"], 4),
+                )
+
+
+def _what(facts: Facts, encoder: str | None) -> str:
+    config: Any = facts.config
+    size = f"{config.num_hidden_layers} layers, {config.hidden_size} wide"
+    made = f", from {encoder}" if encoder else ""
+    if config.policy == ContributionPolicy.name:
+        how = f"by [AdapLeR]({PAPER})'s Contribution Predictors (`{config.predictor}`)"
+    else:
+        rule = inspect.cleandoc(policy_class(config.policy).__doc__ or "").split("\n\n")[0]
+        how = f"by the removal policy `{config.policy}`. {rule}"
+    backbone = f"`{config.backbone_config.model_type}`, {size}{made}"
+    return (
+        f"A text classifier that drops tokens layer by layer, {how.rstrip('.')}. The backbone is {backbone}. "
+        f'Labels: {", ".join(config.id2label.values())}. `removal="none"` is the classifier without removal, '
+        '`removal="hard"` drops the tokens.'
+    )
+
+
+def _scores(evaluations: Sequence[dict[str, Any]]) -> str:
+    """One line a split and threshold scale."""
+    if not evaluations:
+        return ""
+    rows = []
+    for result in evaluations:
+        where = f"{result.get('task', '')}, {result['split']} ({result.get('examples', '?')})"
+        metric, precision = result.get("metric", "score"), result.get("precision", "")
+        rows.append([where, metric, precision, "none", "", f"{result['none']['score']:.3f}", "1.00x", ""])
+        for row in result["hard"]:
+            lengths = " ".join(f"{number:.0f}" for number in row.get("lengths", ()))
+            tokens = f"{row['lengths_in']:.0f}: {lengths}" if "lengths_in" in row else lengths
+            score, speedup = f"{row['score']:.3f}", f"{row['speedup']:.2f}x"
+            rows.append([where, metric, precision, "hard", f"{row['threshold_scale']:g}", score, speedup, tokens])
+    head = [
+        "split (examples)",
+        "metric",
+        "in",
+        "removal",
+        "scale",
+        "score",
+        "FLOPs speedup",
+        "tokens: entering each layer",
+    ]
+    return (
+        "## Scores\n\n"
+        + _table(head, rows)
+        + "\n\nSpeedup: matrix products of the backbone over those of this model, on true "
+        "lengths, every layer whole. The scale is `threshold_scale`, a factor on every threshold."
+    )
+
+
+def _curve(curve: Calibration) -> str:
+    rows = [
+        [
+            f"{point.threshold_scale:g}",
+            f"{point.score:.3f} [{point.score_interval[0]:.3f}, {point.score_interval[1]:.3f}]",
+            f"{point.speedup:.2f}x",
+            f"{point.milliseconds:.1f}",
+            f"{point.milliseconds_single:.1f}",
+        ]
+        for point in curve.points
+    ]
+    none = curve.none
+    without = f"{none.score:.3f} [{none.score_interval[0]:.3f}, {none.score_interval[1]:.3f}]"
+    rows.insert(0, ["none", without, "1.00x", f"{none.milliseconds:.1f}", f"{none.milliseconds_single:.1f}"])
+    score = f"{curve.metric} [{curve.level:.0%} interval]"
+    measured = f"{curve.split} of {curve.task} ({curve.examples} examples), on {curve.machine}"
+    return (
+        f"## Speed on demand\n\nMeasured on {measured}:\n\n"
+        + _table(["scale", score, "FLOPs speedup", "ms a text in batches", "ms a text alone"], rows)
+        + "\n\n`predict(..., speedup=4)`, `max_drop=` or `milliseconds=` picks the scale from this curve."
+    )
+
+
+def _use(facts: Facts) -> str:
+    text = (
+        '("a text", "its second text")' if len(facts.record.get("encoding", {}).get("columns", ())) == 2 else '"a text"'
+    )
+    return f"""## Use
+
+```python
+from transformers import AutoTokenizer
+from adapler import AdapLeRForSequenceClassification
+
+folder = "{facts.name}"  # this folder, or its name on the hub
+model = AdapLeRForSequenceClassification.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+
+result = model.predict([{text}], tokenizer=tokenizer)[0]
+result.label, result.score, result.speedup, result.lengths  # lengths: tokens that enter each layer
+```
+
+It needs the package `adapler`. For many rows: `adapler predict --model FOLDER --input FILE --output FILE`."""
+
+
+def _training(record: dict[str, Any]) -> str:
+    settings, rows, metric = record.get("settings", {}), record.get("rows", {}), record.get("metric")
+    facts = [
+        ("task", record.get("task")),
+        ("rows", ", ".join(f"{number} {split}" for split, number in rows.items())),
+        ("checksum of the data", str(record.get("data_checksum", ""))[:16]),
+        ("seed", settings.get("seed")),
+        ("classifier before, on validation", record.get("reference_score")),
+        ("precision", record.get("precision")),
+        ("minutes", round(record["seconds"] / 60, 1) if isinstance(record.get("seconds"), int | float) else None),
+        ("versions", ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())),
+    ]
+    chosen = record.get("selected", {})
+    if metric in chosen and "epoch" in chosen:
+        facts.append(("epoch kept", f"{chosen['epoch']:g}, {metric} {chosen[metric]:.3f} on validation"))
+    if isinstance(record.get("threshold_scale"), int | float):
+        facts.append(("thresholds multiplied afterwards by", f"{record['threshold_scale']:g}"))
+    words = [str(word) for word in record.get("arguments", ())]
+    typed = len(words) > 1 and words[0] in PROGRAMS and words[1] in COMMANDS  # else another program's
+    command = f"\n\n```sh\nadapler {shlex.join(words[1:])}\n```" if typed else ""
+    listed = "\n".join(f"* {title}: {value}" for title, value in facts if value not in (None, ""))
+    return f"## Training\n\n{listed}{command}\n\n`run.json` has all settings and every evaluated epoch."
+
+
+def _limits(record: dict[str, Any]) -> str:
+    encoding = record.get("encoding", {})
+    lines = []
+    if isinstance(encoding.get("max_length"), int):
+        read = _READ.get(str(encoding.get("long_documents")))
+        lines.append(f"* At most {encoding['max_length']} tokens are read at once{f'; {read}' if read else ''}.")
+    if record:
+        lines.append("* One training, one seed: another seed gives another model and other scores.")
+    ask = "<!-- What the texts are, whose, and in which language; what the model is not for. -->"
+    return "\n\n".join(["## Limits", ask, *(["\n".join(lines)] if lines else [])])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
