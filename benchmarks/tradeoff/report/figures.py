@@ -121,7 +121,8 @@ def speedup_axis(ax: Axes, axis: str, values: Sequence[float]) -> None:
     if high / low < 5:  # few powers of two: the values between them as well
         ticks = sorted({*ticks, *(1.5 * tick for tick in ticks)})
     getattr(ax, f"set_{axis}scale")("log", base=2)
-    getattr(ax, f"set_{axis}lim")(low / 1.03, high * 1.06)
+    room = max(1.04, (high / low) ** 0.04)  # for the markers at both ends
+    getattr(ax, f"set_{axis}lim")(low / room, high * room)
     own = getattr(ax, f"{axis}axis")
     own.set_major_locator(FixedLocator(ticks))
     own.set_minor_locator(NullLocator())
