@@ -15,11 +15,14 @@ from transformers import PreTrainedModel
 from adapler.backbones import families
 from adapler.errors import ArgumentError, is_number
 
+IGNORED = -100  # the label of a row that does not count in the loss
+
 
 def refuse_unsupported(**wanted: bool) -> None:
     """Raises ArgumentError for the first argument of transformers' classifiers that is asked for; AdapLeR has none."""
     for name in (name for name, value in wanted.items() if value):
-        raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does")
+        after = " after its set_attn_implementation('eager')" if name == "output_attentions" else ""
+        raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does{after}")
 
 
 _OF_PREDICT = (
@@ -41,6 +44,39 @@ def check_predict_options(options: Mapping[str, Any]) -> None:
         raise ArgumentError(f"progress: {options['progress']!r} is not a title for the progress bar, or None")
 
 
+def _check_whole_numbers(name: str, values: Any) -> None:
+    """Raises ArgumentError for what is no tensor of whole numbers."""
+    if not isinstance(values, Tensor):
+        raise ArgumentError(f"{name}: found {type(values).__name__}, a tensor is needed")
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ArgumentError(f"{name}: found {values.dtype}, whole numbers are needed")
+
+
+def _check_range(name: str, values: Tensor, count: int, what: str) -> None:
+    """Raises ArgumentError for a number that is none of `count` things; not on a GPU, whose work it would wait for."""
+    if values.device.type != "cpu" or not values.numel():
+        return
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < 0 or highest >= count:
+        found = lowest if lowest < 0 else highest
+        raise ArgumentError(f"{name}: {found} is not between 0 and {count - 1}; the model has {count} {what}")
+
+
+def checked_labels(labels: Any, logits: Tensor) -> Tensor:
+    """(B,) class indices of logits (B, C); IGNORED is that of a row that does not count, as in transformers.
+
+    Raises:
+        ArgumentError: no whole numbers, not one a row, or on a CPU one that is no class.
+    """
+    _check_whole_numbers("labels", labels)
+    if labels.numel() != len(logits):
+        raise ArgumentError(f"labels: shape {tuple(labels.shape)} is not ({len(logits)},), one class index a row")
+    indices: Tensor = labels.reshape(-1).long()  # (B,)
+    if indices.device.type == "cpu":
+        _check_range("labels", indices[indices != IGNORED], logits.shape[1], "labels")
+    return indices
+
+
 def check_arguments(
     backbone: PreTrainedModel,
     input_ids: Tensor | None,
@@ -57,6 +93,7 @@ def check_arguments(
     """
     if input_ids is None:
         raise ArgumentError("input_ids: missing")
+    _check_whole_numbers("input_ids", input_ids)
     if removal not in ("none", "soft", "hard"):
         raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
     if not (is_number(threshold_scale) and threshold_scale >= 0):
@@ -70,6 +107,11 @@ def check_arguments(
             raise ArgumentError(
                 f"{name}: shape {tuple(values.shape)} is not that of input_ids, {tuple(input_ids.shape)}"
             )
+    _check_range("input_ids", input_ids, backbone.get_input_embeddings().num_embeddings, "wordpieces")
+    types = getattr(families.encoder_of(backbone).embeddings, "token_type_embeddings", None)
+    if token_type_ids is not None and types is not None:
+        _check_whole_numbers("token_type_ids", token_type_ids)
+        _check_range("token_type_ids", token_type_ids, types.num_embeddings, "types")
     implementation = families.family_of(backbone.config).implementation
     if backbone.config._attn_implementation != implementation:
         raise ArgumentError(

@@ -37,6 +37,8 @@ def load_whole(from_pretrained: Callable[..., Any], name_or_path: Any, *args: An
                 f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
                 "AdapLeRForSequenceClassification.from_backbone builds AdapLeR on top of it"
             )
+    if "torch_dtype" in kwargs:  # its name before transformers 5, which still takes it
+        kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
     kwargs.setdefault("dtype", torch.float32)
     kwargs.setdefault("use_safetensors", True)
     informed = kwargs.pop("output_loading_info", False)

@@ -22,10 +22,10 @@ from adapler.backbones import families
 from adapler.backbones.checkpoints import load_classifier
 from adapler.budgets.calibrated import Calibrated
 from adapler.errors import ArgumentError
-from adapler.model.arguments import check_arguments, checked_positions, refuse_unsupported
+from adapler.model.arguments import check_arguments, checked_labels, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.loading import load_whole
-from adapler.model.outputs import AdapLeROutput
+from adapler.model.outputs import AdapLeROutput, with_loss
 from adapler.model.passes import gated_pass, hard_pass, soft_pass
 from adapler.model.prediction import Predicts
 from adapler.model.predictors import Predictor, predictor_class
@@ -165,7 +165,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         Args:
             name_or_path: folder or hub name.
             args, kwargs: as of transformers' `from_pretrained`: subfolder, revision, token, cache_dir,
-                local_files_only, dtype and others.
+                local_files_only, dtype and others. `attn_implementation` changes nothing: see `adapler.backbones`.
 
         Raises:
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
@@ -190,6 +190,12 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         if self.config.policy != ContributionPolicy.name:
             return self.policy
         return ContributionPolicy(cast(Sequence[nn.Module], self.contribution_predictors), self.eta)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """The backbone's, see transformers; the configuration, which is saved with the weights, has the number too."""
+        embeddings = self.backbone.resize_token_embeddings(*args, **kwargs)
+        self.config.backbone_config.vocab_size = self.backbone.config.vocab_size
+        return cast(nn.Module, embeddings)
 
     def clamp_eta(self) -> None:
         """Keep eta in [0.01, 1] and theta positive, in place; called after each optimiser step."""
@@ -232,7 +238,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             input_ids: (B, N).
             attention_mask: (B, N), 1 for real tokens; each row's first real token is [CLS]. Default: all real.
             token_type_ids: (B, N), for backbones that have them.
-            labels: (B,) class indices; gives `loss`.
+            labels: (B,) class indices, -100 for rows that do not count; gives `loss`.
             position_ids: (B, N) or (1, N), the position of each token. Default: counted from [CLS].
             removal: "none" (the backbone alone), "soft" (training) or "hard" (tokens are really removed).
                 Default: soft in training mode, hard in evaluation mode.
@@ -244,14 +250,14 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
             local_losses: scores and lengths have no gradient in hidden states (soft mode only); see soft_pass.
             inputs_embeds, output_attentions, output_hidden_states: not supported; tokens that were dropped have
-                neither attention nor hidden states. `model.backbone` takes all three.
+                neither. `model.backbone` takes all three, the second after its `set_attn_implementation("eager")`.
             return_dict: False returns a tuple of the output's fields that are not None, in their order.
 
         Returns:
             AdapLeROutput.
 
         Raises:
-            ArgumentError: an argument has a wrong value or shape, or is not supported.
+            ArgumentError: a wrong value or shape, or not supported. (Ids and labels out of range, on a GPU: CUDA's.)
         """
         refuse_unsupported(
             inputs_embeds=inputs_embeds is not None,
@@ -301,10 +307,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
                 local_losses=local_losses,
             )
         if labels is not None:
-            logits = cast(Tensor, output.logits)
-            exact = torch.promote_types(logits.dtype, torch.float32)
-            loss = nn.functional.cross_entropy(logits.to(exact), labels.view(-1))
-            output = AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
+            output = with_loss(output, checked_labels(labels, cast(Tensor, output.logits)))
         as_object = self.config.return_dict if return_dict is None else return_dict
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 
@@ -39,3 +41,10 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     log_scores: Tensor | None = None
     log_presence: Tensor | None = None
     head_states: Tensor | None = None
+
+
+def with_loss(output: AdapLeROutput, labels: Tensor) -> AdapLeROutput:
+    """The output with the cross-entropy of its logits with labels (B,), in float32 or better."""
+    logits = cast(Tensor, output.logits)
+    loss = nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+    return AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers

@@ -17,7 +17,7 @@ from transformers import (
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from tests.adapler.backbones.folders import load, wrap
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
-from tests.conftest import LAYERS, WIDTH, random_batch, tiny_adapler, tiny_classifier
+from tests.conftest import LAYERS, VOCABULARY, WIDTH, random_batch, tiny_adapler, tiny_classifier
 
 
 def realigned(model: Any) -> Any:
@@ -107,6 +107,26 @@ def test_another_dtype_on_request_leaves_the_thresholds_exact(dtype: torch.dtype
         expected = scores >= exact.eta[0] / n
         expected[0] = True
         assert torch.equal(kept[row, :n], expected)
+
+
+def test_the_dtype_by_its_former_name(adapler_folder: Path) -> None:
+    def dtypes(**options: Any) -> tuple[torch.dtype, torch.dtype]:
+        model = AdapLeRForSequenceClassification.from_pretrained(adapler_folder, **options)
+        return model.backbone.classifier.weight.dtype, model.eta.dtype
+
+    assert dtypes(torch_dtype=torch.bfloat16) == (torch.bfloat16, torch.float32)
+    assert dtypes(torch_dtype="bfloat16") == (torch.bfloat16, torch.float32)
+    assert dtypes(dtype="float32", torch_dtype="bfloat16") == (torch.float32, torch.float32)
+
+
+def test_more_wordpieces_are_saved_and_loaded(tmp_path: Path) -> None:
+    model = tiny_adapler()
+    model.resize_token_embeddings(VOCABULARY + 4)
+    assert model.config.backbone_config.vocab_size == model.backbone.config.vocab_size == VOCABULARY + 4
+    model.save_pretrained(tmp_path)
+    batch = {"input_ids": torch.tensor([[2, 9, VOCABULARY + 3]])}
+    loaded = AdapLeRForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
 
 
 def test_bfloat16_keeps_nearly_the_same_tokens(adapler_folder: Path) -> None:

@@ -109,11 +109,39 @@ def test_tuples_on_request() -> None:
         ({"position_ids": torch.ones(3, 6).long()}, r"^position_ids: shape \(3, 6\) is not that of input_ids"),
         ({"position_ids": torch.full((1, 6), 40)}, "^position_ids: outside 0 to 39, the positions that the backbone"),
         ({"position_ids": torch.full((1, 6), -1)}, "^position_ids: outside 0 to 39"),
+        ({"input_ids": [[2, 3]]}, "^input_ids: found list, a tensor is needed$"),
+        ({"input_ids": torch.ones(2, 6)}, r"^input_ids: found torch.float32, whole numbers are needed$"),
+        ({"input_ids": torch.full((2, 6), 60)}, "^input_ids: 60 is not between 0 and 59; the model has 60 wordpieces$"),
+        ({"input_ids": torch.full((2, 6), -1)}, "^input_ids: -1 is not between 0 and 59"),
+        ({"token_type_ids": torch.full((2, 6), 2)}, "^token_type_ids: 2 is not between 0 and 1; the model has 2 types"),
+        ({"labels": [0, 1]}, "^labels: found list, a tensor is needed$"),
+        ({"labels": torch.tensor([0.0, 1.0])}, "^labels: found torch.float32, whole numbers are needed$"),
+        ({"labels": torch.tensor([0, 1, 2])}, r"^labels: shape \(3,\) is not \(2,\), one class index a row$"),
+        ({"labels": torch.tensor([0, 3])}, "^labels: 3 is not between 0 and 2; the model has 3 labels$"),
     ],
 )
 def test_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         tiny_adapler()(**{**random_batch([6, 6]), **arguments})
+
+
+@torch.no_grad()
+def test_labels_of_other_kinds() -> None:
+    model, batch = tiny_adapler(), random_batch([6, 4])
+    logits = model(**batch).logits
+    for labels in (torch.tensor([[2], [1]]), torch.tensor([2, 1], dtype=torch.int32)):
+        assert model(**batch, labels=labels).loss == torch.nn.functional.cross_entropy(logits, torch.tensor([2, 1]))
+    ignored = model(**batch, labels=torch.tensor([2, -100])).loss
+    assert ignored == torch.nn.functional.cross_entropy(logits[:1], torch.tensor([2]))
+
+
+@torch.no_grad()
+def test_attentions_are_where_the_message_says() -> None:
+    model, batch = tiny_adapler(), random_batch([6, 4])
+    with pytest.raises(ArgumentError, match=r"model.backbone does after its set_attn_implementation\('eager'\)$"):
+        model(**batch, output_attentions=True)
+    model.backbone.set_attn_implementation("eager")
+    assert [one.shape for one in model.backbone(**batch, output_attentions=True).attentions] == [(2, 2, 6, 6)] * LAYERS
 
 
 def test_false_asks_for_nothing_and_the_configuration_asks_too() -> None:
