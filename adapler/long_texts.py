@@ -44,7 +44,7 @@ class Encoding:
         if self.max_length is None:
             return limit
         if not (is_number(self.max_length, whole=True) and 3 <= self.max_length <= limit):
-            raise ArgumentError(f"max_length: {self.max_length!r} is not between 3 and the model's {limit}")
+            raise ArgumentError(f"max_length: {self.max_length!r} is not a whole number from 3 to the model's {limit}")
         return self.max_length
 
 

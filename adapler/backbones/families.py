@@ -152,7 +152,7 @@ def check_task(config: Any) -> None:
         config: of a classifier, plain or AdapLeR.
 
     Raises:
-        ArgumentError: `problem_type` is another one, or there are fewer than two labels.
+        ArgumentError: `problem_type` is another one, there are fewer than two labels, or see `label_names`.
     """
     problem = getattr(config, "problem_type", None)
     if problem not in (None, SINGLE_LABEL):
@@ -162,6 +162,28 @@ def check_task(config: Any) -> None:
             f"num_labels: {config.num_labels} is not at least 2; AdapLeR needs a classifier, "
             "a head with one output is a regression"
         )
+    label_names(config)
+
+
+def label_names(config: Any) -> list[str]:
+    """The names of the labels, by their numbers.
+
+    Args:
+        config: of a classifier, plain or AdapLeR.
+
+    Raises:
+        ArgumentError: `id2label` does not name the labels from 0 on, each by a name of its own.
+    """
+    names = {int(number): str(name) for number, name in config.id2label.items()}
+    count = getattr(config, "backbone_config", config).num_labels
+    if sorted(names) != list(range(count)):
+        listed = ", ".join(map(str, sorted(names)))
+        raise ArgumentError(f"id2label: has names for the labels {listed}; the classifier's are 0 to {count - 1}")
+    first: dict[str, int] = {}
+    for number, name in sorted(names.items()):
+        if first.setdefault(name, number) != number:
+            raise ArgumentError(f"id2label: labels {first[name]} and {number} are both called {name!r}")
+    return [names[number] for number in range(count)]
 
 
 def first_position(config: Any) -> int:

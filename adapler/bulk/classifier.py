@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.families import max_positions
+from adapler.backbones.families import label_names, max_positions
 from adapler.bulk.job import Job
 from adapler.data.encoding import load_tokenizer
 from adapler.data.texts import TextRow
@@ -90,8 +90,7 @@ class Classifier:
         self.tokenizer = load_tokenizer(job.model, words=False)
         self.tokenizer.truncation_side = "left" if job.encoding.long_documents == "last" else "right"
         job.encoding.length_within(max_positions(self.model.backbone.config))  # said before any row is read
-        config = self.model.config
-        self.labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+        self.labels = label_names(self.model.config)
         self.device, self.dtype = where.type, choose_dtype(job.dtype, where)
         self.notes = (describe_dtype(job.dtype, where),)
         self._threads_before = torch.get_num_threads()
@@ -138,7 +137,8 @@ class Classifier:
     def _forward(self, rows: list[dict[str, Any]]) -> _Batch:
         """Logits (B, C), lengths (B, L), and where asked for the layers that each token entered."""
         inputs = pad_rows(rows, pad_token_id=self.tokenizer.pad_token_id, device=self.model.device)
-        output = self.model(**inputs, removal=self.job.removal, threshold_scale=self.job.threshold_scale)
+        how = {"removal": self.job.removal, "threshold_scale": self.job.threshold_scale}
+        output = self.model(**inputs, **how, return_dict=True)
         depth = None
         if "layers" in self.job.columns:
             counts = output.retention_mask.sum(1).tolist()  # (B, N)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
-from adapler.model.inference_copy import InferenceClassifier
+from adapler.model.inference_copy import InferenceClassifier, evaluating
 
 CHUNK = 16_384  # rows of a large data set that are in memory at a time
 
@@ -64,22 +64,19 @@ def predict_rows(
     order: list[int] = []
     logits: list[Tensor] = []
     lengths: list[Tensor] = []
-    training = model.training
-    model.eval()
-    try:
-        with tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
-            for batch in batches_by_length(lengths_in, token_budget=budget):
-                inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=model.device)
-                output = model(**inputs, **arguments)
-                per_layer = getattr(output, "lengths", None)
-                if per_layer is None:
-                    per_layer = inputs["attention_mask"].sum(1, keepdim=True).expand(-1, model.config.num_hidden_layers)
-                order += batch
-                logits.append(output.logits.float().cpu())  # one transfer for the whole batch
-                lengths.append(per_layer.cpu())
-                bar.update(len(batch))
-    finally:
-        model.train(training)
+    if isinstance(model, PreTrainedModel):
+        arguments = {"return_dict": True, **arguments}  # whatever its configuration says
+    with evaluating(model), tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
+        for batch in batches_by_length(lengths_in, token_budget=budget):
+            inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=model.device)
+            output = model(**inputs, **arguments)
+            per_layer = getattr(output, "lengths", None)
+            if per_layer is None:
+                per_layer = inputs["attention_mask"].sum(1, keepdim=True).expand(-1, model.config.num_hidden_layers)
+            order += batch
+            logits.append(output.logits.float().cpu())  # one transfer for the whole batch
+            lengths.append(per_layer.cpu())
+            bar.update(len(batch))
     place = torch.tensor(order).argsort()  # (n,) where each row is in the order of the batches
     return Predictions(
         logits=torch.cat(logits)[place], lengths_in=torch.tensor(lengths_in), lengths=torch.cat(lengths)[place]

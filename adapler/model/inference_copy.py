@@ -6,6 +6,8 @@ Dimensions: B batch, N padded length, C labels.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,6 +27,21 @@ def end_autocast(model: nn.Module) -> None:
     """
     for name in ("forward", "_original_forward"):
         vars(model).pop(name, None)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
+
+    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode.
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def inference_copy(model: Any, *, dtype: str) -> Any:

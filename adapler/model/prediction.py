@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from adapler.backbones.families import max_positions
+from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
+from adapler.data.archive import excerpt
 from adapler.data.encoding import encode
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
@@ -21,7 +22,7 @@ from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
 from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import adapler_flops, backbone_flops
-from adapler.model.inference_copy import inference_copy
+from adapler.model.inference_copy import evaluating, inference_copy
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _columns_of(texts: Sequence[Any]) -> list[list[str]]:
     for number, row in enumerate(rows):
         name = f"texts: number {number} (counted from 0)"
         if not isinstance(row, tuple | list) or len(row) not in (1, 2) or any(not isinstance(x, str) for x in row):
-            raise ArgumentError(f"{name} is neither a string nor a pair of strings")
+            raise ArgumentError(f"{name} is neither a string nor a pair of strings, but {excerpt(row)}")
         if len(row) != len(rows[0]):
             raise ArgumentError(f"{name} differs in kind from number 0; give strings only or pairs only")
         if any(not part.strip() for part in row):
@@ -95,12 +96,14 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         config: the backbone's.
 
     Raises:
-        ArgumentError: a length that the model does not have, no tokenizer, or one with more wordpieces than it.
+        ArgumentError: a length that the model does not have, no tokenizer, or one of another model or without padding.
         DataError: a pair that leaves no room for windows.
     """
     length = encoding.length_within(max_positions(config))
     if not callable(tokenizer):
         raise ArgumentError(f"tokenizer: found {type(tokenizer).__name__}; AutoTokenizer.from_pretrained loads one")
+    if tokenizer.pad_token_id is None:
+        raise ArgumentError("tokenizer: has no padding token; `tokenizer.pad_token = ...` names one")
     special = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if length <= special:
         raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")
@@ -156,7 +159,7 @@ def predict_texts(
     """See AdapLeRForSequenceClassification.predict. Dimensions: n texts, W inputs, C labels, L layers."""
     texts = _listed(texts)
     columns = _columns_of(texts)
-    encoding, config = encoding or Encoding(), model.backbone.config
+    encoding, config, names = encoding or Encoding(), model.backbone.config, label_names(model.config)
     encoding.length_within(max_positions(config))
     if not texts:
         return []
@@ -169,7 +172,7 @@ def predict_texts(
     with tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
         for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget):
             padded = pad_rows([rows[row] for row in batch], pad_token_id=tokenizer.pad_token_id, device=model.device)
-            output = model(**padded, removal=removal, threshold_scale=threshold_scale)
+            output = model(**padded, removal=removal, threshold_scale=threshold_scale, return_dict=True)
             # Each of these is one transfer for the whole batch.
             logits.append(output.logits.float().cpu())
             lengths.append(output.lengths.cpu())
@@ -190,7 +193,7 @@ def predict_texts(
     windows = of_texts(torch.ones_like(owners))  # (n,)
     shares = (of_texts(torch.cat(logits)[place]) / windows[:, None]).softmax(-1).tolist()  # (n, C)
     gains, left = (of_texts(plain) / of_texts(spent)).tolist(), of_texts(by_layer).tolist()
-    names, results, first = model.config.id2label, [], 0
+    results, first = [], 0
     for number, count in enumerate(windows.tolist()):
         mine = range(first, first + count)
         first += count
@@ -214,9 +217,6 @@ def predict_texts(
 class Predicts:
     """A base class of AdapLeRForSequenceClassification: from texts to labels, in evaluation mode."""
 
-    training: bool
-    eval: Callable[[], Any]
-    train: Callable[[bool], Any]
     announce_scale: Callable[..., float]
     _origin: Origin | None = None  # where it was loaded from
 
@@ -302,9 +302,5 @@ class Predicts:
             return runs.predict(texts, tokenizer=tokenizer, **options)
         how = {name: options.pop(name, None) for name in ("max_length", "long_documents", "stride")}
         options["encoding"] = self.encoding(**how)
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(cast(nn.Module, self)):
             return predict_texts(self, texts, tokenizer=tokenizer, **options)
-        finally:
-            self.train(training)

@@ -207,7 +207,7 @@ def _description(adapler: Any, *, int8: bool, record: dict[str, Any]) -> dict[st
     config = adapler.backbone.config
     types = ["token_type_ids"] if has_token_types(config) else []
     return {
-        "labels": [str(adapler.config.id2label[index]) for index in range(adapler.config.num_labels)],
+        "labels": families.label_names(adapler.config),
         "backbone": config.model_type,
         "layers": adapler.num_layers,
         "max_length": families.max_positions(config),

@@ -12,6 +12,7 @@ import datasets
 from transformers import PreTrainedModel
 
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
+from adapler.backbones.families import label_names
 from adapler.data.tasks import Task
 from adapler.data.tasks.tables import with_column
 from adapler.distributed import device, from_main, is_main
@@ -35,7 +36,7 @@ def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> Pr
     config = read_config(name)
     if not is_fine_tuned(config):
         raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
-    own = [str(config.id2label[index]) for index in range(config.num_labels)]
+    own = label_names(config)
     lower, wanted = [label.lower() for label in own], [label.lower() for label in task.labels]
     if lower != wanted and sorted(lower) == sorted(wanted):
         raise ArgumentError(

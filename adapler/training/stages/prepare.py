@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
-from adapler.backbones.families import max_positions
+from adapler.backbones.families import label_names, max_positions
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.sampling import balanced_sample
 from adapler.data.tasks import Task, in_label_order, load_task
@@ -81,7 +81,7 @@ def prepare(
     if settings.stride is not None and "windows" not in (settings.long_documents, settings.train_documents):
         raise ArgumentError("--stride: is of windows; --long-documents windows or --train-documents windows makes them")
     config = read_config(model)
-    names = [str(config.id2label[index]) for index in range(config.num_labels)] if is_fine_tuned(config) else None
+    names = label_names(config) if is_fine_tuned(config) else None
     how = held_out if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
     allowed = names if unlabelled else None
     task = load_task(settings.task, data_dir=settings.data_dir, labels=allowed, how=how)

@@ -159,6 +159,11 @@ def test_names_that_the_hub_does_not_allow(hub: Any) -> None:
         ({"hidden_dropout_prob": 1.5}, r"its config.json: hidden_dropout_prob: 1.5 is not in \[0, 1\]"),
         ({"layer_norm_eps": float("nan")}, "its config.json: layer_norm_eps: nan is not a finite number"),
         ({"pad_token_id": 999}, "its config.json: pad_token_id: 999 is not an id of the vocabulary"),
+        (
+            {"id2label": {"0": "x", "2": "y"}},
+            "its config.json: id2label: has names for the labels 0, 2; the classifier's are 0 to 1$",
+        ),
+        ({"id2label": {"0": "x", "1": "x"}}, "its config.json: id2label: labels 0 and 1 are both called 'x'$"),
         ({"num_labels": 1, "id2label": {"0": "x"}, "label2id": {"x": 0}}, "its config.json: num_labels: 1 is not at"),
         ({"problem_type": "regression"}, "its config.json: problem_type: 'regression' is not supported"),
         ({"problem_type": "multi_label_classification"}, "its config.json: problem_type: 'multi_label_classification'"),

@@ -87,7 +87,7 @@ def test_a_worker_says_what_a_user_did_wrong(
 ) -> None:
     arguments = ["predict", "--model", model, "--input", texts, "--output", tmp_path / "o.jsonl", "--processes", "2"]
     assert run_command(main, [str(word) for word in (*arguments, "--max-length", "999")]) == 2
-    assert "error: max_length: 999 is not between 3 and the model's 40" in capsys.readouterr().err
+    assert "error: max_length: 999 is not a whole number from 3 to the model's 40" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,5 +124,5 @@ def test_an_actor_says_what_a_user_did_wrong(model: Path, texts: Path, tmp_path:
     done = on_ray("--model", model, "--input", texts, "--output", tmp_path / "o.jsonl", "--max-length", "999")
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "logging.cc" not in line]
-    assert lines == ["error: max_length: 999 is not between 3 and the model's 40"]
+    assert lines == ["error: max_length: 999 is not a whole number from 3 to the model's 40"]
     assert list(tmp_path.iterdir()) == []

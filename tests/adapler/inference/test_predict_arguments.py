@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from adapler.errors import ArgumentError
 from adapler.inference.predict import predict_rows
@@ -31,7 +34,9 @@ def test_texts_in_any_container(hold: Any, texts: list[Any], tiny_tokenizer: Any
         ({"text": "fun"}, "^texts: found dict; give a list of strings or of pairs$"),
         (None, "^texts: found NoneType; give a list of strings or of pairs$"),
         (np.array("fun"), "^texts: one string; give a list of strings or of pairs$"),
-        (np.array([1.5]), r"^texts: number 0 \(counted from 0\) is neither a string nor a pair of strings$"),
+        (np.array([1.5]), r"^texts: number 0 \(counted from 0\) is neither a string nor a pair of strings, but 1.5$"),
+        (["fun", None], "neither a string nor a pair of strings, but nothing$"),
+        ([{"text": "fun"}], r"neither a string nor a pair of strings, but {'text': 'fun'}$"),
         (
             ["fun", "bad \ud83d"],
             r"^texts: number 1 \(counted from 0\) holds half of a surrogate pair, which is not text$",
@@ -51,6 +56,13 @@ def test_what_is_no_tokenizer(tokenizer: Any) -> None:
         tiny_adapler().predict(TEXTS, tokenizer=tokenizer)
 
 
+def test_a_tokenizer_without_padding(tiny_tokenizer: Any) -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.pad_token = None
+    with pytest.raises(ArgumentError, match="^tokenizer: has no padding token; `tokenizer.pad_token = ...` names one$"):
+        tiny_adapler().predict(TEXTS, tokenizer=tokenizer)
+
+
 @pytest.mark.parametrize("how", [{}, {"long_documents": "windows", "max_length": 8}])
 def test_another_models_tokenizer(how: dict[str, Any], tiny_tokenizer: Any) -> None:
     model = tiny_adapler()
@@ -67,7 +79,7 @@ def test_another_models_tokenizer(how: dict[str, Any], tiny_tokenizer: Any) -> N
             for value in (None, "1", float("inf"), float("nan"))
         ),
         *(("token_budget", value, "not a whole number of at least 1") for value in ("30", 1.5)),
-        *(("max_length", value, "not between 3 and the model's 40") for value in ("7", 7.5)),
+        *(("max_length", value, "not a whole number from 3 to the model's 40") for value in ("7", 7.5)),
         *(("stride", value, "must be at least 0, and long_documents windows") for value in ("2", 2.5, -1)),
         *((name, "2", "not a number above 0") for name in ("speedup", "milliseconds")),
         ("max_drop", "0.1", r"not a number from 0 to 1 \(a drop of one point is 0.01\)"),
@@ -97,3 +109,36 @@ def test_whole_numbers_of_other_kinds(tiny_tokenizer: Any) -> None:
 def test_options_that_predict_does_not_have(options: dict[str, Any], message: str, tiny_tokenizer: Any) -> None:
     with pytest.raises(ArgumentError, match=message):
         tiny_adapler().predict(TEXTS, tokenizer=tiny_tokenizer, **options)
+
+
+@pytest.mark.parametrize("text", ["a great film", ""])
+def test_every_part_is_in_the_mode_that_it_was_in(text: str, tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    model.train()
+    model.backbone.bert.eval()  # frozen, without its dropout
+    before = [module.training for module in model.modules()]
+    with suppress(ArgumentError):
+        model.predict([text], tokenizer=tiny_tokenizer)
+    assert [module.training for module in model.modules()] == before
+    predict_rows(model, [{"input_ids": [3, 5], "attention_mask": [1, 1]}], pad_token_id=0)
+    assert [module.training for module in model.modules()] == before
+
+
+def test_a_configuration_that_asks_for_tuples(tiny_tokenizer: Any) -> None:
+    model, rows = tiny_adapler(), [{"input_ids": [3, 5], "attention_mask": [1, 1]}]
+    expected = model.predict(TEXTS, tokenizer=tiny_tokenizer)
+    logits = predict_rows(model, rows, pad_token_id=0).logits
+    model.config.return_dict = False
+    assert model.predict(TEXTS, tokenizer=tiny_tokenizer) == expected
+    assert torch.equal(predict_rows(model, rows, pad_token_id=0).logits, logits)
+
+
+def test_names_that_a_configuration_was_given(tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    for names in ({0: 0, 1: 1, 2: 2}, {"0": "0", "1": "1", "2": "2"}):
+        model.config.id2label = names
+        (first, _) = model.predict(TEXTS, tokenizer=tiny_tokenizer)
+        assert list(first.probabilities) == ["0", "1", "2"] and first.probabilities[first.label] == first.score
+    model.config.id2label = {0: "a", 1: "b"}
+    with pytest.raises(ArgumentError, match="^id2label: has names for the labels 0, 1; the classifier's are 0 to 2$"):
+        model.predict(TEXTS, tokenizer=tiny_tokenizer)
