@@ -10,14 +10,68 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments, real_lengths, segment_sum
+from adapler.backbones.packing import segment_sum
 from adapler.model.outputs import AdapLeROutput
-from adapler.model.predictors import PackedRow
+from adapler.model.passes.packed import Embedded, embedded
+from adapler.model.predictors.row import PackedRow, exact_dtype
 from adapler.policies import LayerView, Policy
 
 # The attention weight that a closed gate leaves, as a share. Not 0, and no bound either: log m has no derivative at 0,
 # and a bound has 0 there, so that a token once skimmed would never hear from the classifier again.
 CLOSED = 1e-6
+
+
+def _gates(policy: Policy, view: LayerView) -> Tensor:
+    """(T,) the gates of a layer's tokens, 1 for [CLS]."""
+    return policy.gate(view, policy.score(view)).index_fill(0, view.row.segments.first, 1.0)
+
+
+def _fading_before(backbone: PreTrainedModel, policy: Policy, batch: Embedded) -> tuple[Tensor, list[Tensor]]:
+    """A policy that decides before a layer: see gated_pass.
+
+    Returns:
+        (1, B, D) what the head reads; (B,) soft lengths of each layer.
+    """
+    segments, at, hidden = batch.segments, batch.positions, batch.hidden
+    row, layers = PackedRow(segments, batch.place), len(families.layers_of(backbone))
+    presence = torch.ones_like(batch.place, dtype=exact_dtype(hidden))  # (T,)
+    soft_lengths = []
+    for index in range(layers):
+        if policy.decides(index, layers=layers):
+            presence = presence * _gates(policy, LayerView(index, hidden[0], row))
+        soft_lengths.append(segment_sum(presence, segments))
+        bias = (CLOSED + (1 - CLOSED) * presence).log()[None]  # (1, T)
+        if index == layers - 1:
+            hidden = families.run_last_layer(backbone, hidden, positions=at, segments=segments, key_bias=bias)
+        else:
+            new = families.run_layer(backbone, index, hidden, positions=at, segments=segments, key_bias=bias)
+            there = presence[None, :, None].to(new.dtype)
+            hidden = there * new + (1 - there) * hidden
+    return hidden, soft_lengths
+
+
+def _fading_between(backbone: PreTrainedModel, policy: Policy, batch: Embedded) -> tuple[Tensor, list[Tensor]]:
+    """A policy that decides between a layer's halves, and never in the last layer: see gated_pass.
+
+    Returns:
+        As of `_fading_before`.
+    """
+    segments, at, hidden = batch.segments, batch.positions, batch.hidden
+    row, layers = PackedRow(segments, batch.place), len(families.layers_of(backbone))
+    whole = torch.ones_like(batch.place, dtype=exact_dtype(hidden))  # (T,)
+    left, soft_lengths = segments.lengths.to(whole.dtype), []  # (B,)
+    for index in range(layers - 1):
+        states, received = families.run_attention_half(backbone, index, hidden, positions=at, segments=segments)
+        decides = policy.decides(index, layers=layers)
+        gate = _gates(policy, LayerView(index, states[0], row, received)) if decides else whole
+        left = segment_sum(gate, segments)
+        soft_lengths.append(left)
+        there = gate[None, :, None].to(states.dtype)
+        states = states * there if policy.fades == "feed_forward" else states
+        hidden = families.run_feed_forward_half(backbone, index, states)
+        hidden = hidden * there if policy.fades == "output" else hidden
+    soft_lengths.append(left)  # the last layer drops nothing
+    return families.run_last_layer(backbone, hidden, positions=at, segments=segments), soft_lengths
 
 
 def gated_pass(
@@ -45,51 +99,9 @@ def gated_pass(
     Raises:
         ArgumentError: a row without a real token, or a policy without soft removal.
     """
-    real = mask.bool()  # (B, N)
-    lengths, width = real_lengths(real), input_ids.shape[1]
-    place = real.flatten().nonzero()[:, 0]  # (T,)
-    segments = Segments(lengths, owners=place // width, bound=width)
-    row, layers = PackedRow(segments, place), len(families.layers_of(backbone))
-    at = positions.expand_as(input_ids).flatten()[place][None]  # (1, T)
-    hidden = families.embed(
-        backbone,
-        input_ids[real][None],
-        positions=at,
-        token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
-    )  # (1, T, D)
-    is_cls = torch.zeros_like(place, dtype=torch.bool).index_fill(0, segments.first, True)
-    presence = torch.ones_like(place, dtype=torch.promote_types(hidden.dtype, torch.float32))  # (T,)
-    soft_lengths = []
-
-    def gates(view: LayerView) -> Tensor:
-        return policy.gate(view, policy.score(view)).masked_fill(is_cls, 1.0)  # (T,)
-
-    for index in range(layers):
-        decides, last = policy.decides(index, layers=layers), index == layers - 1
-        if policy.place == "before":
-            if decides:
-                presence = presence * gates(LayerView(index, hidden[0], row))
-            soft_lengths.append(segment_sum(presence, segments))
-            bias = (CLOSED + (1 - CLOSED) * presence).log()[None]  # (1, T)
-            if last:
-                hidden = families.run_last_layer(
-                    backbone, hidden=hidden, positions=at, segments=segments, key_bias=bias
-                )  # (1, B, D)
-            else:
-                new = families.run_layer(backbone, index, hidden, positions=at, segments=segments, key_bias=bias)
-                there = presence[None, :, None].to(new.dtype)
-                hidden = there * new + (1 - there) * hidden
-        elif last:
-            soft_lengths.append(soft_lengths[-1] if soft_lengths else lengths.to(presence.dtype))
-            hidden = families.run_last_layer(backbone, hidden=hidden, positions=at, segments=segments)  # (1, B, D)
-        else:
-            states, received = families.run_attention_half(backbone, index, hidden, positions=at, segments=segments)
-            gate = gates(LayerView(index, states[0], row, received)) if decides else torch.ones_like(presence)
-            soft_lengths.append(segment_sum(gate, segments))
-            there = gate[None, :, None].to(states.dtype)
-            states = states * there if policy.fades == "feed_forward" else states
-            hidden = families.run_feed_forward_half(backbone, index, states)
-            hidden = hidden * there if policy.fades == "output" else hidden
+    batch = embedded(backbone, input_ids=input_ids, mask=mask, positions=positions, token_type_ids=token_type_ids)
+    fading = _fading_before if policy.place == "before" else _fading_between
+    hidden, soft_lengths = fading(backbone, policy, batch)  # (1, B, D)
     return AdapLeROutput(
         logits=families.head(backbone, hidden[0]), lengths=torch.stack(soft_lengths, dim=1), head_states=hidden[0]
     )

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from adapler.backbones import families
 from adapler.backbones.packing import Segments, real_lengths
 from adapler.model.outputs import AdapLeROutput
-from adapler.model.predictors import PackedRow
+from adapler.model.predictors.row import PackedRow, exact_dtype
 from adapler.policies import LayerView, Policy, stays
 
 
@@ -165,8 +165,7 @@ def hard_pass(
         positions=row.positions,
         token_type_ids=None if token_type_ids is None else token_type_ids.flatten()[row.place][None],
     )  # (1, T, D)
-    exact = torch.promote_types(hidden.dtype, torch.float32)  # the precision of scores
-    found = _Found(layers, like=input_ids, dtype=exact)
+    found = _Found(layers, like=input_ids, dtype=exact_dtype(hidden))
 
     for index in range(layers):
         decides = remove and policy.decides(index, layers=layers)

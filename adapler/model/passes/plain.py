@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments, real_lengths
+from adapler.model.passes.packed import embedded
 
 
 def plain_pass(
@@ -25,16 +25,10 @@ def plain_pass(
     Returns:
         Logits (B, C), and the last hidden states that the head reads (B, D): those of [CLS], or their pooled mean.
     """
-    real, layers = mask.bool(), len(families.layers_of(backbone))  # (B, N)
-    segments = Segments(real_lengths(real), bound=input_ids.shape[1])
-    positions = families.position_ids(backbone, mask)[real][None]  # (1, T)
-    hidden = families.embed(
-        backbone,
-        input_ids[real][None],
-        positions=positions,
-        token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
-    )  # (1, T, D)
-    for index in range(layers - 1):
-        hidden = families.run_layer(backbone, index, hidden, positions=positions, segments=segments)
-    states = families.run_last_layer(backbone, hidden=hidden, positions=positions, segments=segments)[0]  # (B, D)
+    positions = families.position_ids(backbone, mask)  # (B, N)
+    batch = embedded(backbone, input_ids=input_ids, mask=mask, positions=positions, token_type_ids=token_type_ids)
+    hidden, at, segments = batch.hidden, batch.positions, batch.segments
+    for index in range(len(families.layers_of(backbone)) - 1):
+        hidden = families.run_layer(backbone, index, hidden, positions=at, segments=segments)
+    states = families.run_last_layer(backbone, hidden, positions=at, segments=segments)[0]  # (B, D)
     return families.head(backbone, states), states

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.backbones.packing import Segments, real_lengths, segment_log_softmax, segment_sum
+from adapler.backbones.packing import Segments, segment_log_softmax, segment_sum
 from adapler.model.contribution import MASKED, retention, soft_removal, threshold
 from adapler.model.outputs import AdapLeROutput
-from adapler.model.predictors import PackedRow
+from adapler.model.passes.packed import embedded
+from adapler.model.predictors.row import PackedRow, exact_dtype
 
 # exp(-15) of an attention weight: a token below this presence cannot matter any more in soft mode.
 GONE = -15.0
@@ -107,19 +108,9 @@ def soft_pass(
     Raises:
         ArgumentError: a row without a real token.
     """
-    real = mask.bool()  # (B, N)
-    lengths = real_lengths(real)
-    width = input_ids.shape[1]
-    place = real.flatten().nonzero()[:, 0]  # (T,) position of each packed token in the padded batch
-    segments = Segments(lengths, owners=place // width, bound=width)
-    positions = positions.expand_as(input_ids).flatten()[place][None]  # (1, T)
-    hidden = families.embed(
-        backbone,
-        input_ids[real][None],
-        positions=positions,
-        token_type_ids=None if token_type_ids is None else token_type_ids[real][None],
-    )  # (1, T, D)
-    exact = torch.promote_types(hidden.dtype, torch.float32)
+    batch = embedded(backbone, input_ids=input_ids, mask=mask, positions=positions, token_type_ids=token_type_ids)
+    segments, place, positions, hidden = batch.segments, batch.place, batch.positions, batch.hidden
+    exact = exact_dtype(hidden)
     removal = partial(soft_removal, slope=slope, beta=beta, gradient_slope=gradient_slope)
     presence = _Presence(place, dtype=exact, removal=removal)
     counted = _Presence(place, dtype=exact, removal=removal) if local_losses else presence  # what the lengths count
