@@ -1,6 +1,6 @@
 """A model's curve over threshold scales: score, FLOPs and time, measured on the rows of a split.
 
-Dimensions: E examples, R resamples, S threshold scales.
+Dimensions: C classes, E examples, R resamples, S threshold scales.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from adapler.budgets.curve import Baseline, Interval, Point
 from adapler.errors import ArgumentError, DataError
 from adapler.inference.evaluation import by_example
-from adapler.inference.predict import predict_rows
+from adapler.inference.passes import Array, Pass, ratio_of, resampled, score_parts
+from adapler.inference.predict import Predictions, predict_rows
 from adapler.model.batching import TOKEN_BUDGET
 from adapler.model.flops import adapler_flops, backbone_flops
 
@@ -25,11 +26,7 @@ FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for
 EVERYTHING = 1e6  # a scale at which all that can be dropped is
 CLOSE = 1.2  # two neighbouring speedups are no further apart, or another scale is measured between them
-SLOWER = 1.1  # times a smaller scale, which drops less: then something else slowed the pass, and it is timed again
 TIMED_AGAIN = 2  # at most
-DRAWN_AT_ONCE = 1 << 24  # numbers of a block of resamples
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,33 +56,154 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """One run over the rows: sums for the score, FLOPs of each example, time."""
+class _Rows:
+    """What a model is run over: the rows of a split, whose they are, and which are timed one by one."""
 
-    parts: Array  # (E, 2) numerator and denominator of the score
-    flops: Array  # (E,)
-    milliseconds: float
-    milliseconds_single: float
+    model: Any
+    rows: Sequence[dict[str, Any]]
+    pad_token_id: int
+    token_budget: int
+    metric: str
+    owners: list[str]  # the example of each row
+    gold: NDArray[np.int64]  # (E,) in order of appearance
+    windows: NDArray[np.int64]  # (E,)
+    single: list[dict[str, Any]]  # all windows of the examples that are timed one by one
+    timed_single: int  # how many examples these are
+
+    def predicted(self, rows: Sequence[dict[str, Any]], **options: Any) -> Predictions:
+        """What the model says of rows; options as of predict_rows."""
+        return predict_rows(self.model, rows, pad_token_id=self.pad_token_id, **options)
+
+    def run(self, **options: Any) -> Pass:
+        """One pass, `options` being the model's."""
+        start = time.perf_counter()
+        found = self.predicted(self.rows, token_budget=self.token_budget, **options)
+        middle = time.perf_counter()
+        self.predicted(self.single, token_budget=1, **options)
+        end = time.perf_counter()
+        _, logits = by_example(found.logits, self.owners)  # (E, C)
+        spent = backbone_flops(self.model.config, found.lengths_in)
+        if options["removal"] == "hard":
+            spent = adapler_flops(self.model.config, found.lengths_in, found.lengths)
+        _, mean = by_example(spent[:, None].double(), self.owners)
+        return Pass(
+            parts=score_parts(logits.argmax(-1).numpy(), self.gold, metric=self.metric),
+            flops=mean[:, 0].numpy() * self.windows,
+            milliseconds=1000 * (middle - start) / len(self.windows),
+            milliseconds_single=1000 * (end - middle) / self.timed_single,
+        )
+
+    def least_flops(self) -> float:
+        """Of a pass that drops all that can be dropped."""
+        options: dict[str, Any] = {"removal": "hard", "threshold_scale": EVERYTHING}
+        found = self.predicted(self.rows, token_budget=self.token_budget, **options)
+        return float(adapler_flops(self.model.config, found.lengths_in, found.lengths).sum())
+
+
+class _Curve:
+    """The pass without removal, and those at the scales that are measured so far."""
+
+    def __init__(self, rows: _Rows, grid: Grid, say: Callable[[str], None]) -> None:
+        self._rows, self._grid, self._say = rows, grid, say
+        rows.predicted(rows.single[:1], removal="hard")  # the first call also sets things up, so it is not timed
+        self.none = rows.run(removal="none")
+        self.passes: dict[float, Pass] = {}
+        say(f"removal none: {rows.metric} {self.none.score:.4f}, {self.none.milliseconds:.1f} ms a text")
+
+    def speedup(self, scale: float) -> float:
+        return float(self.none.flops.sum() / self.passes[scale].flops.sum())
+
+    def add(self, scale: float) -> None:
+        self.passes[scale] = one = self._rows.run(removal="hard", threshold_scale=scale)
+        self._say(
+            f"threshold_scale {scale:g}: {self._rows.metric} {one.score:.4f}, {self.speedup(scale):.2f}x fewer FLOPs, "
+            f"{one.milliseconds:.1f} ms a text"
+        )
 
     @property
-    def score(self) -> float:
-        """Accuracy, or F1."""
-        return float(ratio_of(self.parts.sum(0)))
+    def has_room(self) -> bool:
+        return len(self.passes) < self._grid.points
 
-    def quicker(self, other: _Pass) -> _Pass:
-        """The same pass with the shorter of both times."""
-        return replace(
-            self,
-            milliseconds=min(self.milliseconds, other.milliseconds),
-            milliseconds_single=min(self.milliseconds_single, other.milliseconds_single),
-        )
+    def _ended(self, scale: float) -> bool:
+        drop = self.none.score - self.passes[scale].score
+        return self.speedup(scale) >= self._grid.most_speedup or drop >= self._grid.most_drop
 
-    def slowed(self, smaller: Sequence[_Pass]) -> bool:
-        """Whether it took longer than a pass that drops less, in batches or one by one."""
-        return any(
-            self.milliseconds > SLOWER * one.milliseconds or self.milliseconds_single > SLOWER * one.milliseconds_single
-            for one in smaller
+    def find_end(self) -> None:
+        """Add the first scales, and ever larger ones until the curve ends, or nothing is left to drop."""
+        for scale in FIRST_SCALES:
+            self.add(scale)
+        last, fastest = FIRST_SCALES[-1], 0.0  # not known yet
+        while not self._ended(last) and self.has_room:
+            before, last = last, float(f"{last * GROWTH:.4g}")
+            self.add(last)
+            if self.speedup(last) < 1.01 * self.speedup(before):
+                fastest = fastest or float(self.none.flops.sum() / self._rows.least_flops())
+                if self.speedup(last) > fastest / 1.01:
+                    break
+
+    def fill_gaps(self) -> None:
+        """Add scales between neighbours whose speedups are far apart, the furthest first."""
+        while self.has_room:
+            scales = sorted(self.passes)
+            gaps = [self.speedup(high) / self.speedup(low) for low, high in zip(scales, scales[1:], strict=False)]
+            widest = int(np.argmax(gaps))
+            middle = float(f"{(scales[widest] + scales[widest + 1]) / 2:.4g}")
+            if gaps[widest] <= CLOSE or middle in self.passes:
+                break
+            self.add(middle)
+
+    def time_again(self) -> None:
+        """Repeat the passes that something else has slowed."""
+        self.none = self.none.quicker(self._rows.run(removal="none"))  # it may also be slow because it was the first
+        scales = sorted(self.passes)
+        for number, scale in enumerate(scales):
+            for _ in range(TIMED_AGAIN):
+                if not self.passes[scale].slowed([self.none, *(self.passes[one] for one in scales[:number])]):
+                    break
+                repeated = self._rows.run(removal="hard", threshold_scale=scale)
+                self.passes[scale] = one = self.passes[scale].quicker(repeated)
+                self._say(f"threshold_scale {scale:g}, timed again: {one.milliseconds:.1f} ms a text")
+
+
+def _summarised(
+    none: Pass, passes: dict[float, Pass], *, level: float, resamples: int, seed: int, timed_single: int
+) -> Measured:
+    scales = sorted(passes)
+    drawn = resampled([none, *(passes[scale] for scale in scales)], resamples=resamples, seed=seed)  # (R, 1 + S, 3)
+    scores, flops = ratio_of(drawn[..., :2]), drawn[..., 2]  # (R, 1 + S)
+    tail = 100 * (1 - level) / 2
+
+    def interval(values: Array) -> Interval:
+        low, high = np.percentile(values, [tail, 100 - tail])
+        return float(low), float(high)
+
+    points = tuple(
+        Point(
+            threshold_scale=scale,
+            score=passes[scale].score,
+            score_interval=interval(scores[:, number]),
+            drop=none.score - passes[scale].score,
+            drop_interval=interval(scores[:, 0] - scores[:, number]),
+            speedup=float(none.flops.sum() / passes[scale].flops.sum()),
+            speedup_interval=interval(flops[:, 0] / flops[:, number]),
+            milliseconds=passes[scale].milliseconds,
+            milliseconds_single=passes[scale].milliseconds_single,
         )
+        for number, scale in enumerate(scales, start=1)
+    )
+    by_scale = np.stack([passes[scale].flops for scale in scales])  # (S, E)
+    return Measured(
+        none=Baseline(
+            score=none.score,
+            score_interval=interval(scores[:, 0]),
+            milliseconds=none.milliseconds,
+            milliseconds_single=none.milliseconds_single,
+        ),
+        points=points,
+        examples=len(none.flops),
+        timed_single=timed_single,
+        slower_texts=float((np.diff(by_scale, axis=0) > 0).mean()),
+    )
 
 
 def measure(
@@ -123,6 +241,35 @@ def measure(
         ArgumentError: no rows, or another metric.
         DataError: labels outside the model's.
     """
+    _check(model, rows, metric=metric)
+    owners = [str(row["example_id"]) for row in rows]
+    gold = dict(zip(owners, (int(row["labels"]) for row in rows), strict=True))
+    names = list(gold)
+    drawn = {names[number] for number in np.random.default_rng(seed).permutation(len(names))[:timed_single]}
+    windows = Counter(owners)
+    curve = _Curve(
+        _Rows(
+            model=model,
+            rows=rows,
+            pad_token_id=pad_token_id,
+            token_budget=token_budget,
+            metric=metric,
+            owners=owners,
+            gold=np.array(list(gold.values())),
+            windows=np.array([windows[name] for name in names]),
+            single=[row for row, owner in zip(rows, owners, strict=True) if owner in drawn],
+            timed_single=len(drawn),
+        ),
+        grid or Grid(),
+        say,
+    )
+    curve.find_end()
+    curve.fill_gaps()
+    curve.time_again()
+    return _summarised(curve.none, curve.passes, level=level, resamples=resamples, seed=seed, timed_single=len(drawn))
+
+
+def _check(model: Any, rows: Sequence[dict[str, Any]], *, metric: str) -> None:
     if not rows:
         raise ArgumentError("rows: nothing to calibrate on")
     if metric not in ("accuracy", "f1"):
@@ -131,149 +278,6 @@ def measure(
     strange = [row["labels"] for row in rows if not 0 <= row["labels"] < classes]
     if strange:
         raise DataError(f"labels: {strange[0]} found, but the model has {classes} labels, 0 to {classes - 1}")
-    grid = grid or Grid()
-    owners = [str(row["example_id"]) for row in rows]
-    gold = dict(zip(owners, (int(row["labels"]) for row in rows), strict=True))
-    windows = Counter(owners)  # of each example
-    names = list(windows)
-    drawn = {names[number] for number in np.random.default_rng(seed).permutation(len(names))[:timed_single]}
-    single = [row for row, owner in zip(rows, owners, strict=True) if owner in drawn]  # all windows of those drawn
-
-    def run_over_rows(**options: Any) -> _Pass:
-        start = time.perf_counter()
-        found = predict_rows(model, rows, pad_token_id=pad_token_id, token_budget=token_budget, **options)
-        middle = time.perf_counter()
-        predict_rows(model, single, pad_token_id=pad_token_id, token_budget=1, **options)
-        end = time.perf_counter()
-        examples, logits = by_example(found.logits, owners)  # (E, C)
-        spent = backbone_flops(model.config, found.lengths_in)
-        if options["removal"] == "hard":
-            spent = adapler_flops(model.config, found.lengths_in, found.lengths)
-        _, mean = by_example(spent[:, None].double(), owners)
-        counts = np.array([windows[one] for one in examples])  # (E,)
-        labels = np.array([gold[one] for one in examples])
-        return _Pass(
-            score_parts(logits.argmax(-1).numpy(), labels, metric=metric),
-            mean[:, 0].numpy() * counts,
-            1000 * (middle - start) / len(examples),
-            1000 * (end - middle) / len(drawn),
-        )
-
-    # The first call also sets things up, so it is not timed.
-    predict_rows(model, single[:1], pad_token_id=pad_token_id, removal="hard")
-    none = run_over_rows(removal="none")
-    say(f"removal none: {metric} {none.score:.4f}, {none.milliseconds:.1f} ms a text")
-    passes: dict[float, _Pass] = {}
-
-    def speedup(scale: float) -> float:
-        return float(none.flops.sum() / passes[scale].flops.sum())
-
-    def add(scale: float) -> None:
-        passes[scale] = one = run_over_rows(removal="hard", threshold_scale=scale)
-        say(
-            f"threshold_scale {scale:g}: {metric} {one.score:.4f}, {speedup(scale):.2f}x fewer FLOPs, "
-            f"{one.milliseconds:.1f} ms a text"
-        )
-
-    def ended(scale: float) -> bool:
-        return speedup(scale) >= grid.most_speedup or none.score - passes[scale].score >= grid.most_drop
-
-    def fastest_speedup() -> float:
-        options: dict[str, Any] = {"removal": "hard", "threshold_scale": EVERYTHING, "token_budget": token_budget}
-        found = predict_rows(model, rows, pad_token_id=pad_token_id, **options)
-        return float(none.flops.sum() / adapler_flops(model.config, found.lengths_in, found.lengths).sum())
-
-    for scale in FIRST_SCALES:
-        add(scale)
-    last, fastest = FIRST_SCALES[-1], 0.0  # not known yet
-    while not ended(last) and len(passes) < grid.points:
-        before, last = last, float(f"{last * GROWTH:.4g}")
-        add(last)
-        if speedup(last) < 1.01 * speedup(before):
-            fastest = fastest or fastest_speedup()
-            if speedup(last) > fastest / 1.01:
-                break  # nothing is left to drop
-    while len(passes) < grid.points:
-        scales = sorted(passes)
-        gaps = [speedup(high) / speedup(low) for low, high in zip(scales, scales[1:], strict=False)]
-        widest = int(np.argmax(gaps))
-        middle = float(f"{(scales[widest] + scales[widest + 1]) / 2:.4g}")
-        if gaps[widest] <= CLOSE or middle in passes:
-            break
-        add(middle)
-    none = none.quicker(run_over_rows(removal="none"))  # the first pass may also be slow because it is the first
-    scales = sorted(passes)
-    for number, scale in enumerate(scales):
-        for _ in range(TIMED_AGAIN):
-            if not passes[scale].slowed([none, *(passes[one] for one in scales[:number])]):
-                break
-            passes[scale] = one = passes[scale].quicker(run_over_rows(removal="hard", threshold_scale=scale))
-            say(f"threshold_scale {scale:g}, timed again: {one.milliseconds:.1f} ms a text")
-    return _summarised(none, passes, level=level, resamples=resamples, seed=seed, timed_single=len(drawn))
-
-
-def score_parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:
-    """(E, 2): what is summed over examples; the ratio of the two sums is the score, accuracy or F1 of label 1."""
-    if metric == "accuracy":
-        return np.stack([predicted == gold, np.ones(len(gold))], axis=1).astype(float)
-    hit, said, true = (predicted == 1) & (gold == 1), predicted == 1, gold == 1
-    return np.stack([2.0 * hit, said.astype(float) + true], axis=1)  # F1 = 2 tp / (2 tp + fp + fn)
-
-
-def ratio_of(sums: Array) -> Array:
-    """(..., 2) -> (...); 0 where nothing is counted, as the F1 of no positives."""
-    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros_like(sums[..., 0]), where=sums[..., 1] != 0)
-
-
-def _summarised(
-    none: _Pass, passes: dict[float, _Pass], *, level: float, resamples: int, seed: int, timed_single: int
-) -> Measured:
-    scales = sorted(passes)
-    everything = [none, *(passes[scale] for scale in scales)]
-    examples = len(none.flops)
-    columns = np.concatenate([np.concatenate([one.parts, one.flops[:, None]], axis=1) for one in everything], axis=1)
-    random = np.random.default_rng(seed)
-    block = max(1, min(resamples, DRAWN_AT_ONCE // examples))
-    sums = []
-    for begin in range(0, resamples, block):
-        number = min(block, resamples - begin)
-        counts = random.multinomial(examples, np.full(examples, 1 / examples), size=number)  # (R, E)
-        sums.append(counts @ columns)
-    drawn = np.concatenate(sums).reshape(resamples, len(everything), 3)  # (R, 1 + S, 3)
-    scores, flops = ratio_of(drawn[..., :2]), drawn[..., 2]  # (R, 1 + S)
-    tail = 100 * (1 - level) / 2
-
-    def interval(values: Array) -> Interval:
-        low, high = np.percentile(values, [tail, 100 - tail])
-        return float(low), float(high)
-
-    points = tuple(
-        Point(
-            threshold_scale=scale,
-            score=passes[scale].score,
-            score_interval=interval(scores[:, number]),
-            drop=none.score - passes[scale].score,
-            drop_interval=interval(scores[:, 0] - scores[:, number]),
-            speedup=float(none.flops.sum() / passes[scale].flops.sum()),
-            speedup_interval=interval(flops[:, 0] / flops[:, number]),
-            milliseconds=passes[scale].milliseconds,
-            milliseconds_single=passes[scale].milliseconds_single,
-        )
-        for number, scale in enumerate(scales, start=1)
-    )
-    by_scale = np.stack([passes[scale].flops for scale in scales])  # (S, E)
-    return Measured(
-        none=Baseline(
-            score=none.score,
-            score_interval=interval(scores[:, 0]),
-            milliseconds=none.milliseconds,
-            milliseconds_single=none.milliseconds_single,
-        ),
-        points=points,
-        examples=examples,
-        timed_single=timed_single,
-        slower_texts=float((np.diff(by_scale, axis=0) > 0).mean()),
-    )
 
 
 def curve_table(none: Baseline, points: Sequence[Point], *, metric: str) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from adapler.errors import DataError
-from adapler.inference.calibration import ratio_of, score_parts
+from adapler.inference.passes import ratio_of, score_parts
 from analysis.metrics.statistics import holm
 from benchmarks.tradeoff.selection import NEAR, Operating, by_run, chosen_point, family_of, rival
 from benchmarks.tradeoff.systems import FINETUNED, system_of
