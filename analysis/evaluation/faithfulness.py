@@ -96,52 +96,39 @@ class Perturbation:
     def _compute(
         self, window: Window, target: int, methods: Mapping[str, WindowScores]
     ) -> dict[str, NDArray[np.float64]]:
-        if not methods:
-            return {}
-        content, settings = ~window.special, self.how
-        words = None if self.settings.aggregation == "none" else window.words[content]
-        predict = self._predictor(window)
-        places = [(name, layer) for name, given in methods.items() for layer in self._layers(given)]
-        rows = np.array([self._row(window, methods[name], layer) for name, layer in places])  # (S, n_c)
-        usable = [int((row > 0).sum()) if settings.positive_only else None for row in rows]
-        mask_id = self.tokenizer.mask_token_id
-        asked = [name for name in self.metrics if name not in (LOO, *SOFT)]
-        judged: list[dict[str, float]] = [{} for _ in places]
-        if asked and places:
-            judged = faithfulness_rows(
-                predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id, words=words
-            )
-        for name in set(self.metrics) & set(NORMALISED) if places else ():
-            limits = {
-                count: aopc_bounds(
-                    predict,
-                    window.input_ids,
-                    content,
-                    kind=NORMALISED[name],
-                    target=target,
-                    settings=settings,
-                    mask_id=mask_id,
-                    usable=count,
-                )
-                for count in set(usable)
-            }
-            judged = [
-                one | {name: normalised_aopc(one[f"aopc_{NORMALISED[name]}"], *limits[count])}
-                for one, count in zip(judged, usable, strict=True)
-            ]
-        if set(self.metrics) & set(SOFT) and places:
-            soft = soft_rows(
-                predict, window.input_ids, content, rows, target=target, settings=settings, mask_id=mask_id
-            )
-            judged = [one | more for one, more in zip(judged, soft, strict=True)]
-        if LOO in self.metrics and places:
-            variant = settings.variant
-            drops = leave_one_out(predict, window.input_ids, content, target=target, variant=variant, mask_id=mask_id)
-            judged = [one | {LOO: loo_kendall(drops, row)} for one, row in zip(judged, rows, strict=True)]
         values = {name: np.full((len(given.scores), len(self.metrics)), np.nan) for name, given in methods.items()}
-        for (name, layer), one in zip(places, judged, strict=True):
-            values[name][layer] = [one[metric] for metric in self.metrics]
+        places = [(name, layer) for name, given in methods.items() for layer in self._layers(given)]
+        if places:
+            rows = np.array([self._row(window, methods[name], layer) for name, layer in places])  # (S, n_c)
+            for (name, layer), one in zip(places, self._judged(window, target, rows), strict=True):
+                values[name][layer] = [one[metric] for metric in self.metrics]
         return values
+
+    def _judged(self, window: Window, target: int, rows: NDArray[np.float64]) -> list[dict[str, float]]:
+        """Metric -> value for each of S score rows (S, n_c)."""
+        ids, content, wanted = window.input_ids, ~window.special, set(self.metrics)
+        predict, mask_id = self._predictor(window), self.tokenizer.mask_token_id
+        how: dict[str, Any] = {"target": target, "settings": self.how, "mask_id": mask_id}
+        judged: list[dict[str, float]] = [{} for _ in rows]
+        if wanted - {LOO, *SOFT}:
+            words = None if self.settings.aggregation == "none" else window.words[content]
+            judged = faithfulness_rows(predict, ids, content, rows, words=words, **how)
+        for name in wanted & set(NORMALISED):
+            kind, positive_only = NORMALISED[name], self.how.positive_only
+            usable = [int((row > 0).sum()) if positive_only else None for row in rows]
+            limits = {
+                count: aopc_bounds(predict, ids, content, kind=kind, usable=count, **how) for count in set(usable)
+            }
+            for one, count in zip(judged, usable, strict=True):
+                one[name] = normalised_aopc(one[f"aopc_{kind}"], *limits[count])
+        if wanted & set(SOFT):
+            for one, more in zip(judged, soft_rows(predict, ids, content, rows, **how), strict=True):
+                one |= more
+        if LOO in wanted:
+            drops = leave_one_out(predict, ids, content, target=target, variant=self.how.variant, mask_id=mask_id)
+            for one, row in zip(judged, rows, strict=True):
+                one[LOO] = loo_kendall(drops, row)
+        return judged
 
     def _layers(self, given: WindowScores) -> Sequence[int]:
         chosen = self.settings.faithfulness_layers
