@@ -44,7 +44,7 @@ from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
 from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.predicted import is_score_here, load_fine_tuned, measured_score, with_predicted_labels
-from adapler.training.stages.prepare import prepare
+from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.reach import reach_target
 from adapler.training.stages.settings import TrainSettings
 from adapler.training.stages.targets import (
@@ -56,6 +56,16 @@ from adapler.training.stages.targets import (
 )
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
 from adapler.training.trainer.clock import Clock
+
+
+def _judge(settings: TrainSettings, prepared: Prepared, *, start: str, score: float | None) -> str | None:
+    """The classifier whose validation score is measured here; None where the one that is known is of the same rows."""
+    if "validation" in prepared.predicted:
+        return start  # a recorded score is no agreement
+    recorded = settings.finetuned if settings.reference_score is None else None
+    if recorded is not None and not is_score_here(read_record(recorded), prepared):
+        return str(recorded)  # its own score is of other rows, or of other parts of them
+    return start if score is None else None
 
 
 def run_train(settings: TrainSettings) -> dict[str, Any]:
@@ -85,13 +95,7 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
     )
     check_same_part(settings.saliency, prepared.encoded["train"], encoding=prepared.encoding)
     prepared = with_predicted_labels(prepared, start, execution=settings.settings)
-    judge = start
-    if "validation" in prepared.predicted:
-        score = None  # a recorded score is no agreement
-    elif score is not None and settings.reference_score is None and settings.finetuned is not None:
-        if not is_score_here(read_record(settings.finetuned), prepared):
-            score, judge = None, str(settings.finetuned)  # of other rows, or of other parts of them
-    if score is None:
+    if (judge := _judge(settings, prepared, start=start, score=score)) is not None:
         score = from_main(lambda: measured_score(judge, prepared, execution=settings.settings))
         precision = precision_name(settings.settings.precision)
     return train(
