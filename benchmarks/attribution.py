@@ -36,6 +36,7 @@ from analysis.scores.attention.rollout import roll_out
 from analysis.scores.shared.forward import working_copy
 
 METHODS = ("attention", "rollout", "saliency", "cp")
+WANTED = (*((name,) for name in METHODS), METHODS)  # what is timed: each method, then all four
 Scores = dict[str, torch.Tensor]  # method -> (B, L, N)
 
 
@@ -91,6 +92,35 @@ def captum(model: Any, reducer: Any, batch: Batch, names: tuple[str, ...]) -> Sc
     return found
 
 
+def measured(
+    model: Any, reducer: Any, batches: Callable[[], list[Batch]], *, rounds: int
+) -> tuple[dict[tuple[tuple[str, ...], str], list[float]], float]:
+    """Both sides in turn, several rounds.
+
+    Returns:
+        (methods, side) -> seconds of each round; the largest difference between the two sides' scores, NaN if any is.
+    """
+    sides: dict[str, Callable[..., Scores]] = {"ours": ours, "captum": captum}
+    seconds: dict[tuple[tuple[str, ...], str], list[float]] = {}
+    worst = 0.0
+    for round_ in range(rounds + 1):
+        for names in WANTED:
+            scores: dict[str, list[Scores]] = {}
+            for side, compute in sides.items():
+                chosen = batches()
+                start = time.perf_counter()
+                scores[side] = [compute(model, reducer, batch, names) for batch in chosen]
+                if model.device.type == "cuda":
+                    torch.cuda.synchronize()
+                if round_ > 0:  # the first round warms up
+                    seconds.setdefault((names, side), []).append(time.perf_counter() - start)
+            for mine, theirs in zip(scores["ours"], scores["captum"], strict=True):
+                for name, values in theirs.items():
+                    difference = float((values - mine[name]).abs().max())
+                    worst = difference if difference != difference else max(worst, difference)  # NaN must show
+    return seconds, worst
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapler", type=Path, default=DEFAULT_ADAPLER)
@@ -127,26 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{type(model).__name__}, {n_layers} layers; {len(windows)} documents, "
         f"{sum(map(len, windows))} tokens, {args.threads} threads, median of {args.rounds} rounds"
     )
-    sides: dict[str, Callable[..., Scores]] = {"ours": ours, "captum": captum}
-    wanted = [(name,) for name in METHODS] + [METHODS]
-    seconds: dict[tuple[tuple[str, ...], str], list[float]] = {}
-    worst = 0.0
-    for round_ in range(args.rounds + 1):
-        for names in wanted:
-            scores: dict[str, list[Scores]] = {}
-            for side, compute in sides.items():
-                chosen = batches()
-                start = time.perf_counter()
-                scores[side] = [compute(model, reducer, batch, names) for batch in chosen]
-                if model.device.type == "cuda":
-                    torch.cuda.synchronize()
-                if round_ > 0:  # the first round warms up
-                    seconds.setdefault((names, side), []).append(time.perf_counter() - start)
-            for mine, theirs in zip(scores["ours"], scores["captum"], strict=True):
-                for name, values in theirs.items():
-                    difference = float((values - mine[name]).abs().max())
-                    worst = difference if difference != difference else max(worst, difference)  # NaN must show
-    for names in wanted:
+    seconds, worst = measured(model, reducer, batches, rounds=args.rounds)
+    for names in WANTED:
         mine, theirs = seconds[names, "ours"], seconds[names, "captum"]
         ratios = [there / here for here, there in zip(mine, theirs, strict=True)]
         print(
@@ -154,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{statistics.median(theirs):7.3f} s   {statistics.median(ratios):5.2f}x "
             f"[{min(ratios):.2f}, {max(ratios):.2f}]"
         )
-    total = statistics.median(ratios)
+    total = statistics.median(ratios)  # of all four, the last of WANTED
     if args.output is not None:
         found = [
             {"methods": list(names), "side": side, "device": model.device.type, "seconds": values}

@@ -25,9 +25,9 @@ ATTENTION = "adapler_onnx"
 MOST_TOKENS = 1 << 24
 
 
-def _bounded(size: Any, *, least: int = 1) -> None:
+def _bounded(size: Any) -> None:
     """Tells the exporter in which range a size lies that depends on the data."""
-    torch._check(size >= least)  # type: ignore[no-untyped-call]
+    torch._check(size >= 1)  # type: ignore[no-untyped-call]
     torch._check(size <= MOST_TOKENS)  # type: ignore[no-untyped-call]
 
 
