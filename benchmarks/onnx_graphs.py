@@ -16,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import torch
@@ -34,6 +36,73 @@ from adapler.outputs import check_output_file
 from adapler.training.settings import check_numbers
 
 BASE = "torch float32"
+
+
+def labels_of_torch(
+    model: AdapLeRForSequenceClassification,
+    rows: Sequence[dict[str, Any]],
+    *,
+    dtype: torch.dtype,
+    pad: int,
+    token_budget: int,
+    scale: float,
+) -> list[int]:
+    """The label of each row by PyTorch's hard pass."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found = predict_rows(
+            model, rows, pad_token_id=pad, token_budget=token_budget, removal="hard", threshold_scale=scale
+        )
+    return [int(label) for label in found.logits.argmax(-1)]
+
+
+def session_of(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def labels_of_onnx(
+    session: onnxruntime.InferenceSession, rows: Sequence[dict[str, Any]], *, token_budget: int, scale: float
+) -> list[int]:
+    """The label of each row by a graph."""
+    labels = [0] * len(rows)
+    for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=token_budget):
+        types = [rows[k].get("token_type_ids") or [0] * len(rows[k]["input_ids"]) for k in batch]
+        logits, _ = run_graph(session, [rows[k]["input_ids"] for k in batch], types=types, scale=scale)
+        for k, label in zip(batch, logits.argmax(-1), strict=True):
+            labels[k] = int(label)
+    return labels
+
+
+def measured(systems: dict[str, Callable[[], list[int]]], *, texts: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Each system in turn, several rounds; ratios are taken within a round."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    labels: dict[str, list[int]] = {}
+    for round_ in range(repeats + 1):
+        for name, run in systems.items():
+            start = time.perf_counter()
+            labels[name] = run()
+            if round_ > 0:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    found = {}
+    for name in systems:
+        ratios = [base / own for base, own in zip(seconds[BASE], seconds[name], strict=True)]
+        found[name] = {
+            "milliseconds": 1000 * statistics.median(seconds[name]) / texts,
+            "ratio": statistics.median(ratios),
+            "least": min(ratios),
+            "most": max(ratios),
+            "agreement": sum(a == b for a, b in zip(labels[name], labels[BASE], strict=True)) / texts,
+        }
+    return found
+
+
+def print_figures(figures: dict[str, dict[str, float]]) -> None:
+    for system, found in figures.items():
+        print(
+            f"  {system:<15} {found['milliseconds']:8.2f} ms a text   {found['ratio']:5.2f}x of {BASE} "
+            f"[{found['least']:.2f}, {found['most']:.2f}]   same label on {found['agreement']:.3f}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,70 +140,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 record=args.model / "run.json",
             )  # fmt: skip
         for name, budget in ((ONE, 1), (PACKED, args.batch_tokens)):
-
-            def in_torch(dtype: torch.dtype, budget: int = budget) -> list[int]:
-                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-                    out = predict_rows(
-                        model, rows, pad_token_id=tokenizer.pad_token_id, token_budget=budget, removal="hard",
-                        threshold_scale=scale,
-                    )  # fmt: skip
-                return [int(label) for label in out.logits.argmax(-1)]
-
-            def in_onnx(session: onnxruntime.InferenceSession, budget: int = budget) -> list[int]:
-                labels = [0] * len(rows)
-                for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget):
-                    types = [rows[k].get("token_type_ids") or [0] * len(rows[k]["input_ids"]) for k in batch]
-                    logits, _ = run_graph(session, [rows[k]["input_ids"] for k in batch], types=types, scale=scale)
-                    for k, label in zip(batch, logits.argmax(-1), strict=True):
-                        labels[k] = int(label)
-                return labels
-
+            torch_labels = partial(
+                labels_of_torch, model, rows, pad=tokenizer.pad_token_id, token_budget=budget, scale=scale
+            )
             systems: dict[str, Callable[[], list[int]]] = {
-                BASE: lambda run=in_torch: run(torch.float32),
-                "torch bfloat16": lambda run=in_torch: run(torch.bfloat16),
+                BASE: partial(torch_labels, dtype=torch.float32),
+                "torch bfloat16": partial(torch_labels, dtype=torch.bfloat16),
             }
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = args.threads
             for kind in ("float32", "int8"):
-                session = onnxruntime.InferenceSession(
-                    Path(folder) / kind / name, options, providers=["CPUExecutionProvider"]
-                )
-                systems[f"onnx {kind}"] = lambda session=session, run=in_onnx: run(session)
-            figures[name] = _measured(systems, texts=len(rows), repeats=args.repeats)
+                session = session_of(Path(folder) / kind / name, threads=args.threads)
+                systems[f"onnx {kind}"] = partial(labels_of_onnx, session, rows, token_budget=budget, scale=scale)
+            figures[name] = measured(systems, texts=len(rows), repeats=args.repeats)
             print("one by one" if budget == 1 else f"packed, batches of {budget} tokens")
-            for system, found in figures[name].items():
-                print(
-                    f"  {system:<15} {found['milliseconds']:8.2f} ms a text   {found['ratio']:5.2f}x of {BASE} "
-                    f"[{found['least']:.2f}, {found['most']:.2f}]   same label on {found['agreement']:.3f}"
-                )
+            print_figures(figures[name])
     if args.output is not None:
         settings = {"texts": len(rows), "threads": args.threads, "threshold_scale": scale, "repeats": args.repeats}
-        with replacing(args.output) as partial:
-            partial.write_text(json.dumps({**settings, "graphs": figures}, indent=2) + "\n", encoding="utf-8")
+        with replacing(args.output) as temporary:
+            temporary.write_text(json.dumps({**settings, "graphs": figures}, indent=2) + "\n", encoding="utf-8")
     return 0
-
-
-def _measured(systems: dict[str, Callable[[], list[int]]], *, texts: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Each system in turn, several rounds; ratios are taken within a round."""
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    labels: dict[str, list[int]] = {}
-    for round_ in range(repeats + 1):
-        for name, run in systems.items():
-            start = time.perf_counter()
-            labels[name] = run()
-            if round_ > 0:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    found = {}
-    for name in systems:
-        ratios = [base / own for base, own in zip(seconds[BASE], seconds[name], strict=True)]
-        found[name] = {
-            "milliseconds": 1000 * statistics.median(seconds[name]) / texts,
-            "ratio": statistics.median(ratios),
-            "least": min(ratios),
-            "most": max(ratios),
-            "agreement": sum(a == b for a, b in zip(labels[name], labels[BASE], strict=True)) / texts,
-        }
-    return found
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from adapler.backbones import families
 from adapler.distributed import device
 from adapler.errors import CommandParser, run_command
 from adapler.outputs import check_output_file
-from adapler.training.arguments import AdapLeRTrainingArguments, OneDeviceArguments, precision_name, training_arguments
+from adapler.training.arguments import AdapLeRTrainingArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.settings import Objectives, Routing, Settings, TaskSettings, check_numbers
 from adapler.training.stages.finetune import FinetuneTrainer, PackedFinetuneTrainer
@@ -77,14 +77,10 @@ def trainers(
     """A maker of a fresh trainer for each kind of training; the first is the baseline."""
     rows = prepared.encoded["train"]
     generator = np.random.default_rng(settings.seed)
-    saliency = [
-        generator.dirichlet(np.ones(len(ids))).tolist() for ids in rows["input_ids"]
-    ]  # any: the cost is the same
+    # Any targets will do: the cost is the same.
+    saliency = [generator.dirichlet(np.ones(len(ids))).tolist() for ids in rows["input_ids"]]
     with_targets = datasets.Dataset.from_dict({**rows.to_dict(), "saliency": saliency})
-    common = {
-        "data_collator": PaddingCollator(prepared.tokenizer),
-        "eval_dataset": None,
-    }
+    collator = PaddingCollator(prepared.tokenizer)
     quiet = {
         "eval_strategy": "no",
         "save_strategy": "no",
@@ -93,10 +89,8 @@ def trainers(
         "logging_strategy": "no",
     }
 
-    def arguments(kind: Any, **extra: Any) -> Any:
-        made = (
-            training_arguments(settings, folder, kind=kind, **extra) if kind else training_arguments(settings, folder)
-        )
+    def arguments(**extra: Any) -> Any:
+        made = training_arguments(settings, folder, **extra)
         for name, value in quiet.items():
             setattr(made, name, value)
         return made
@@ -112,9 +106,9 @@ def trainers(
         return (PackedFinetuneTrainer if packed else FinetuneTrainer)(
             model=model,
             metric="accuracy",
-            args=arguments(OneDeviceArguments),
+            args=arguments(),
             train_dataset=rows,
-            **common,
+            data_collator=collator,
         )
 
     def adapler(*, last: bool, post_hoc: bool, routing: Routing) -> Trainer:
@@ -127,9 +121,9 @@ def trainers(
         objectives = Objectives(freeze_backbone=post_hoc, routing=routing, max_slope=None if last else FIRST_SLOPE)
         return AdapLeRTrainer(
             model,
-            arguments(AdapLeRTrainingArguments, objectives=objectives, metric_for_best_model="selection"),
+            arguments(kind=AdapLeRTrainingArguments, objectives=objectives, metric_for_best_model="selection"),
             train_dataset=with_targets,
-            **common,
+            data_collator=collator,
         )
 
     kinds: dict[str, Callable[[], Trainer]] = {

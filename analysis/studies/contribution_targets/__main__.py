@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.model.predictors import predictor_class, predictor_names
+from adapler.outputs import check_output_file
 from adapler.precision import DTYPES
 from analysis import loading
 from analysis.documents.alignment import align
@@ -63,10 +65,54 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """ArgumentError that names the option for a number out of its range."""
+    for name, least in (("limit", 1), ("epochs", 1), ("hidden", 1), ("ig_steps", 0), ("seed", 0), ("max_length", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {least}")
+    if arguments.seed > MOST_SEED:
+        raise ArgumentError(f"--seed: {arguments.seed} is not at most {MOST_SEED}")
+    if not 0 < arguments.learning_rate < math.inf:
+        raise ArgumentError(f"--learning-rate: {arguments.learning_rate} is not a number over 0")
+
+
+def _drawn(documents: Sequence[Any], limit: int, *, seed: int) -> list[Any]:
+    """So many documents in a random order."""
+    order = np.random.default_rng(seed).permutation(len(documents))[:limit]
+    return [documents[int(i)] for i in order]
+
+
+def _windows(documents: Sequence[Any], tokenizer: Any, *, length: int) -> list[Window]:
+    """The first window of each."""
+    return [align(one, tokenizer, max_length=length).windows[0] for one in documents]
+
+
+def _says_something(window: Window) -> bool:
+    """Whether average precision does: with a rationale in view, and with other words."""
+    inside = window.rationale[~window.special]
+    return bool(inside.any() and not inside.all())
+
+
+def _chance(windows: Sequence[Window]) -> float:
+    """Average precision that a random order has."""
+    content = [window.rationale[~window.special] for window in windows]
+    return float(np.mean([expected_average_precision(int(one.sum()), len(one)) for one in content]))
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """A row for each predictor and target, in the order of the study."""
+    table = frame.pivot(index=["predictor", "target"], columns="layer", values="average_precision")
+    rows = frame[["predictor", "target"]].drop_duplicates().itertuples(index=False, name=None)
+    return table.loc[list(rows)].to_string(float_format=lambda value: f"{value:.3f}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     arguments = build_parser().parse_args(argv)
     _check_numbers(arguments)
+    file = Path(arguments.output) / f"targets-{arguments.split}.csv"
+    check_output_file(file)
     for name in arguments.predictors:
         predictor_class(name)  # refuses a name that is not known
     classifier, _, tokenizer = loading.load_models(arguments.model, None)
@@ -75,12 +121,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [split for split in ("train", arguments.split) if split not in corpus.splits]
     if missing:
         raise ArgumentError(f"--data: {corpus.name} has no split {missing[0]!r}; it has {', '.join(corpus.splits)}")
-    order = np.random.default_rng(arguments.seed).permutation(len(corpus.splits["train"]))[: arguments.limit]
-    examples = [corpus.splits["train"][int(i)] for i in order]
+    examples = _drawn(corpus.splits["train"], arguments.limit, seed=arguments.seed)
     labels = gold_indices(classifier, corpus, examples)
     length = input_length(classifier, arguments.max_length)
-    windows = [align(one, tokenizer, max_length=length).windows[0] for one in examples]
-    scored = _scored(corpus.splits[arguments.split], tokenizer, length)
+    windows = _windows(examples, tokenizer, length=length)
+    scored = [one for one in _windows(corpus.splits[arguments.split], tokenizer, length=length) if _says_something(one)]
     if not scored:
         raise ArgumentError(
             f"--split: no document of {arguments.split!r} of {corpus.name} has a rationale, and other words, in view"
@@ -102,39 +147,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         hidden=arguments.hidden,
         seed=arguments.seed,
     )
-    content = [window.rationale[~window.special] for window in scored]
-    chance = float(np.mean([expected_average_precision(int(one.sum()), len(one)) for one in content]))
+    chance = _chance(scored)
     print(f"{corpus.name}, {arguments.split}, {len(scored)} documents, {len(train)} to train on; chance {chance:.3f}")
     print("average precision by layer, and of the mean over layers")
-    table = frame.pivot(index=["predictor", "target"], columns="layer", values="average_precision")
-    rows = frame[["predictor", "target"]].drop_duplicates().itertuples(index=False, name=None)
-    print(table.loc[list(rows)].to_string(float_format=lambda value: f"{value:.3f}"))
-    output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
-    file = output / f"targets-{arguments.split}.csv"
+    print(_table(frame))
     with replacing(file) as partial:
         frame.assign(chance=chance, dtype=dtype).to_csv(partial, index=False, float_format="%.5g", lineterminator="\n")
     print(f"written to {loading.short_path(file)}")
     return 0
-
-
-def _check_numbers(arguments: argparse.Namespace) -> None:
-    """ArgumentError that names the option for a number out of its range."""
-    for name, least in (("limit", 1), ("epochs", 1), ("hidden", 1), ("ig_steps", 0), ("seed", 0), ("max_length", 1)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {least}")
-    if arguments.seed > MOST_SEED:
-        raise ArgumentError(f"--seed: {arguments.seed} is not at most {MOST_SEED}")
-    if not 0 < arguments.learning_rate < math.inf:
-        raise ArgumentError(f"--learning-rate: {arguments.learning_rate} is not a number over 0")
-
-
-def _scored(examples: Sequence[Any], tokenizer: Any, length: int) -> list[Window]:
-    """The windows in which average precision says something: with a rationale, and with other words."""
-    windows = [align(example, tokenizer, max_length=length).windows[0] for example in examples]
-    contents = [(window, window.rationale[~window.special]) for window in windows]
-    return [window for window, inside in contents if inside.any() and not inside.all()]
 
 
 if __name__ == "__main__":

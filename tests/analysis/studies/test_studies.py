@@ -159,6 +159,12 @@ def test_a_corpus_that_the_model_does_not_fit_is_refused_before_anything_runs(
         main(arguments)
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ArgumentError, match="^--output: .*taken cannot be a folder, .*taken is a file$"):
+        main(["--model", "none", "--output", str(tmp_path / "taken")])
+
+
 def test_errors(adapler_folder: Path, split_corpus: Path) -> None:
     with pytest.raises(ArgumentError, match="^predictor: 'mpl' is not one of contextual, mlp"):
         main(["--predictors", "mpl"])
