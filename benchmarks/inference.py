@@ -40,6 +40,7 @@ from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import in_label_order, load_task
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.files import replacing
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
 from adapler.outputs import check_output_file
@@ -86,8 +87,8 @@ def check(args: argparse.Namespace) -> None:
 
 def save(result: list[dict[str, Any]], output: Path | None) -> None:
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        with replacing(output) as partial:
+            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def groups(lengths: list[int], batch: str, *, tokens: int, by_length: bool) -> list[list[int]]:

@@ -24,6 +24,7 @@ from adapler.backbones import attention
 from adapler.backbones.packing import Segments
 from adapler.distributed import device
 from adapler.errors import CommandParser, run_command
+from adapler.files import replacing
 from adapler.outputs import check_output_file
 
 
@@ -64,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             row = {"device": where.type, "dtype": args.dtype, "sequences": count, "longest": longest}
             found.append(row | {"padded_ms": padded, "packed_ms": loop})
     if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        with replacing(args.output) as partial:
+            partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

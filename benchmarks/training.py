@@ -45,6 +45,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import families
 from adapler.distributed import device
 from adapler.errors import CommandParser, run_command
+from adapler.files import replacing
 from adapler.outputs import check_output_file
 from adapler.training.arguments import AdapLeRTrainingArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
@@ -185,8 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepared = prepare(task, args.model, splits=("train",), seed=Settings().seed)
     found = [measured(trained, prepared, args, precision=name) for name in dict.fromkeys(args.precision)]
     if args.output is not None:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        with replacing(args.output) as partial:
+            partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
