@@ -72,9 +72,8 @@ class Judge:
             self._eraser = {name: [] for name in self.names}
         for one in self.given:
             if one.layers not in (None, n_layers):
-                raise ArgumentError(
-                    f"predictions: {one.name!r} has scores of {one.layers} layers, the model {n_layers}"
-                )
+                found = f"{one.name!r} has scores of {one.layers} layers"
+                raise ArgumentError(f"predictions: {found}; the model, or another of them, has {n_layers}")
 
     def meta(self, *, rationales: bool = False) -> dict[str, Any]:
         """What a report says about the judging, beside the settings; rationales: whether they are written, too.

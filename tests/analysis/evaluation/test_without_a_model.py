@@ -132,3 +132,13 @@ def test_scores_whose_sum_is_no_float_are_read_like_smaller_ones(corpus_folder: 
         )
         np.testing.assert_array_equal(one.values, other.values)
         assert np.nanmax(one.values) == 1
+
+
+def test_sources_of_other_numbers_of_layers_are_told_apart(corpus_folder: Path) -> None:
+    sizes = {one.id: len(one.words) for one in read_corpus(corpus_folder).splits["test"]}
+    sources = {
+        name: {document: np.ones((layers, words)) for document, words in sizes.items()}
+        for name, layers in {"two": 2, "three": 3}.items()
+    }
+    with pytest.raises(ArgumentError, match="'two' has scores of 2 layers; the model, or another of them, has 3$"):
+        rationale_eval.evaluate(data=corpus_folder, predictions=sources, methods=[], progress=False)
