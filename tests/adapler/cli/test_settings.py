@@ -23,17 +23,8 @@ from adapler.training.stages import settings as of_commands
 from adapler.training.stages.settings import EvaluateSettings, FinetuneSettings, RunSettings, TrainSettings
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = {
-    "run": of_commands.RunSettings,
-    "finetune": of_commands.FinetuneSettings,
-    "saliency": of_commands.SaliencySettings,
-    "train": of_commands.TrainSettings,
-    "evaluate": of_commands.EvaluateSettings,
-    "calibrate": of_commands.CalibrateSettings,
-    "export": of_commands.ExportSettings,
-    "card": of_commands.CardSettings,
-    "tradeoff": of_commands.TradeoffSettings,
-}
+NAMES = ("run", "finetune", "saliency", "train", "evaluate", "calibrate", "export", "card", "tradeoff")
+COMMANDS = {name: getattr(of_commands, f"{name.capitalize()}Settings") for name in NAMES}
 # What a command reads and writes is named alike and means something else in each.
 INPUTS_AND_OUTPUTS = {"model", "finetuned", "saliency", "output", "runs", "split", "classifier"}
 # Passes over the training set, best epochs to average; scales to evaluate, the one of an exported copy; what a
