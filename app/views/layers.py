@@ -62,18 +62,16 @@ def _text(
     choosing.leave_fragment()
     token = player.show(drawing.drawn(drawn, [drawing.layers_panel(drawn)], mode=mode), key="player")
     if token is not None:
+        word, sentence = int(drawn.words[token]), drawn.unit == joining.SENTENCES
+        if word >= 0:  # above the table, which takes time and would push it away under the mouse
+            said = "this sentence" if sentence else document.words[word]
+            label = common.literal(f"What happens without {said}?")
+            st.button(label, key="without", on_click=what_if.start, args=[document, joining.words_of(drawn, token)])
         found = results.load_comparisons(checkpoint, document, state.chosen_methods(), threshold_scale=scale)
         player.token_table(drawn, found, token)
         if "cp" in found and drawn.policy != ADAPLER:
             st.caption(compare.of_another_policy(checkpoint, list(found), policy=drawn.policy))
-        word = int(drawn.words[token])
-        if word < 0:
-            return
-        sentence = drawn.unit == joining.SENTENCES
-        said = "this sentence" if sentence else document.words[word]
-        label = common.literal(f"What happens without {said}?")
-        st.button(label, key="without", on_click=what_if.start, args=[document, joining.words_of(drawn, token)])
-        if place is not None and not sentence:
+        if word >= 0 and place is not None and not sentence:
             elsewhere.show(checkpoint, document.words[word], place, shown=document, layers=drawn.layers)
 
 
