@@ -27,7 +27,7 @@ class Facts:
         name: the folder's.
         config: the model's.
         record: run.json, empty where there is none.
-        evaluations: what `adapler evaluate` and `adapler run` wrote into the folder, by file name.
+        evaluations: what `adapler evaluate` and `adapler run` wrote into the folder, by split.
         calibration: what `adapler calibrate` stored, or None.
         encoders: names of the pre-trained encoder, the surest first.
         notes: what is missing or was left out, a line each.

@@ -10,7 +10,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from adapler.budgets.curve import Calibration
+from adapler.backbones.families import label_names
+from adapler.budgets.curve import Baseline, Calibration, Point
 from adapler.card.facts import Facts, read_facts
 from adapler.errors import ArgumentError
 from adapler.files import replacing
@@ -123,7 +124,7 @@ def _what(facts: Facts, encoder: str | None) -> str:
     backbone = f"`{config.backbone_config.model_type}`, {size}{made}"
     return (
         f"A text classifier that drops tokens layer by layer, {how.rstrip('.')}. The backbone is {backbone}. "
-        f'Labels: {", ".join(config.id2label.values())}. `removal="none"` is the classifier without removal, '
+        f'Labels: {", ".join(label_names(config))}. `removal="none"` is the classifier without removal, '
         '`removal="hard"` drops the tokens.'
     )
 
@@ -161,19 +162,13 @@ def _scores(evaluations: Sequence[dict[str, Any]]) -> str:
 
 
 def _curve(curve: Calibration) -> str:
-    rows = [
-        [
-            f"{point.threshold_scale:g}",
-            f"{point.score:.3f} [{point.score_interval[0]:.3f}, {point.score_interval[1]:.3f}]",
-            f"{point.speedup:.2f}x",
-            f"{point.milliseconds:.1f}",
-            f"{point.milliseconds_single:.1f}",
-        ]
-        for point in curve.points
-    ]
-    none = curve.none
-    without = f"{none.score:.3f} [{none.score_interval[0]:.3f}, {none.score_interval[1]:.3f}]"
-    rows.insert(0, ["none", without, "1.00x", f"{none.milliseconds:.1f}", f"{none.milliseconds_single:.1f}"])
+    def row(scale: str, one: Baseline | Point, speedup: float) -> list[str]:
+        low, high = one.score_interval
+        times = [f"{one.milliseconds:.1f}", f"{one.milliseconds_single:.1f}"]
+        return [scale, f"{one.score:.3f} [{low:.3f}, {high:.3f}]", f"{speedup:.2f}x", *times]
+
+    points = [row(f"{point.threshold_scale:g}", point, point.speedup) for point in curve.points]
+    rows = [row("none", curve.none, 1.0), *points]
     score = f"{curve.metric} [{curve.level:.0%} interval]"
     measured = f"{curve.split} of {curve.task} ({curve.examples} examples), on {curve.machine}"
     return (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from transformers import AutoTokenizer
 
 from adapler.card.facts import read_facts
 from adapler.card.text import model_card
@@ -15,6 +16,7 @@ from adapler.cli.parser import main
 from adapler.errors import ArgumentError, CheckpointError, run_command
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import write_record
+from adapler.training.stages.finish import finish_stage
 
 
 @pytest.fixture
@@ -98,6 +100,18 @@ def test_a_card_is_not_overwritten_unasked(trained: Path, capsys: pytest.Capture
     assert (trained / "README.md").read_text(encoding="utf-8") == "by hand"
     assert main(["card", "--model", str(trained), "--overwrite"]) == 0
     assert "# mine\n" in (trained / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_training_says_that_a_card_of_the_model_before_stays(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, tokenizer = AdapLeRForSequenceClassification.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
+    finish_stage(model, tokenizer, trained, record={}, keep_epochs=False)
+    assert "README.md" not in capsys.readouterr().err
+    (trained / "README.md").write_text("# before\n", encoding="utf-8")
+    finish_stage(model, tokenizer, trained, record={}, keep_epochs=False)
+    assert "README.md stays, and may be of the model that was there before" in capsys.readouterr().err
+    assert (trained / "README.md").read_text(encoding="utf-8") == "# before\n"
 
 
 def test_bad_models(tmp_path: Path, tiny_classifier_folder: Path) -> None:
