@@ -19,7 +19,7 @@ from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import computes_in_pieces, in_pieces
 from adapler.backbones.positional import modernbert, mpnet
-from adapler.backbones.received import Received
+from adapler.backbones.received import Reads, Received
 from adapler.errors import ArgumentError
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
@@ -264,15 +264,16 @@ def run_layer(
 
 
 def run_attention_half(
-    classifier: PreTrainedModel, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments
+    classifier: PreTrainedModel, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
 ) -> tuple[Tensor, Received]:
-    """(1, T, D) -> (1, T, D), a layer up to its feed-forward network, and what each token received.
+    """(1, T, D) -> (1, T, D), a layer up to its feed-forward network, and what each token received, if it is read.
 
     Raises:
         ArgumentError: a family whose layers cannot be taken apart here.
     """
     family = family_of(classifier.config)
-    return family.attention_half(encoder_of(classifier), index, hidden, positions=positions, segments=segments)
+    encoder = encoder_of(classifier)
+    return family.attention_half(encoder, index, hidden, positions=positions, segments=segments, reads=reads)
 
 
 def run_feed_forward_half(classifier: PreTrainedModel, index: int, states: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import computes_in_pieces, in_pieces
-from adapler.backbones.received import Received, received_attention
+from adapler.backbones.received import Reads, Received, received_attention
 
 
 def _bert_attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
@@ -109,15 +109,21 @@ class Family:
 
     def _packed_layer(self, encoder: Any, layer: Any, hidden: Tensor, *, segments: Segments) -> Tensor:
         """A layer on a packed row, (1, T, D), without gradients: the numbers of transformers' own layer."""
-        by_head = (encoder.config.num_attention_heads, -1)
-        projections = self._projections(layer)
-        query, key, value = (
-            torch.unflatten(part, -1, by_head).transpose(1, 2)
-            for part in in_pieces(lambda states: tuple(project(states) for project in projections), hidden)
-        )  # (1, H, T, E)
+        query, key, value = self._by_head(encoder, layer, hidden)
         scale = query.shape[-1] ** -0.5
         context = packed_attention(query, key, value, segments=segments, scale=scale)  # (1, H, T, E)
         return self._after_attention(layer, context.transpose(1, 2).flatten(2), hidden)
+
+    def _by_head(self, encoder: Any, layer: Any, hidden: Tensor) -> list[Tensor]:
+        """A layer's query, key and value, each (1, H, T, E), in pieces where that pays."""
+        projections = self._projections(layer)
+
+        def project(states: Tensor) -> tuple[Tensor, ...]:
+            return tuple(one(states) for one in projections)
+
+        projected = in_pieces(project, hidden) if computes_in_pieces(hidden) else project(hidden)
+        by_head = (encoder.config.num_attention_heads, -1)
+        return [torch.unflatten(part, -1, by_head).transpose(1, 2) for part in projected]
 
     def _after_attention(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
         """A layer from what its heads give, in pieces where that pays; all (1, n, D)."""
@@ -128,25 +134,28 @@ class Family:
         return in_pieces(rest, context, states)[0] if computes_in_pieces(states) else rest(context, states)[0]
 
     def attention_half(
-        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments
+        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
     ) -> tuple[Tensor, Received]:
         """A layer up to its feed-forward network, and the attention that each token received.
 
         Args:
             encoder, index, hidden, positions, segments: see `layer`; hidden is a packed row (1, T, D).
+            reads: what is wanted of the attention, see `received_attention`.
 
         Returns:
             (1, T, D), what the feed-forward network reads; the attention received.
         """
         layer = self._layers(encoder)[index]
-        by_head = (encoder.config.num_attention_heads, -1)
-        query, key, value = (
-            project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in self._projections(layer)
-        )  # (1, H, T, E)
-        context, received = received_attention(
-            query, key, value, segments=segments, scale=query.shape[-1] ** -0.5, **self.pairwise(encoder, positions)
-        )
-        return self.attention_output(layer, context.transpose(1, 2).flatten(2), hidden), received
+        query, key, value = self._by_head(encoder, layer, hidden)  # (1, H, T, E)
+        options = {"scale": query.shape[-1] ** -0.5, "reads": reads, **self.pairwise(encoder, positions)}
+        context, received = received_attention(query, key, value, segments=segments, **options)
+
+        def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
+            return (self.attention_output(layer, context, states),)
+
+        mixed = context.transpose(1, 2).flatten(2)  # (1, T, D)
+        output = in_pieces(rest, mixed, hidden) if computes_in_pieces(hidden) else rest(mixed, hidden)
+        return output[0], received
 
     def hold_pairwise(self, encoder: Any) -> None:
         """Stop training what the attention adds to each pair of tokens: a mask with a gradient has no fast kernel."""

@@ -1,37 +1,66 @@
 """Attention that is looked at: what the heads give, and how much attention each token received.
 
-Fused kernels never hold the attention weights, so here they are computed explicitly, which is slower.
+Fused kernels never hold the attention weights, so what is read of them is computed explicitly, which is slower.
 
-Dimensions: B sequences, H heads, T packed tokens, n tokens of one sequence, E head size.
+Dimensions: B sequences, b of a group, H heads, h of a block, T packed tokens, t of a group, n tokens of one sequence,
+E head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from adapler.backbones.attention import packed_attention
 from adapler.backbones.packing import Segments
+from adapler.backbones.pieces import joined
+from adapler.errors import ArgumentError
 
-# Attention weights that are held at once where no gradient is asked for (64 MB in float32).
-MOST_WEIGHTS = 1 << 24
+Reads = Literal["all", "cls", "nothing"]
+"""What is read of a layer's attention weights: all of them, those of [CLS]'s query, or none."""
+
+# Attention weights that are held at once (4 MB in float32): more of them leave the processor's cache between two steps,
+# and take twice as long. One head of one sequence is never split.
+MOST_WEIGHTS = 1 << 20
 
 
-@dataclass(frozen=True)
 class Received:
     """Attention weights of a layer, the mean of its heads. They depend on a sequence's own tokens only.
 
-    Attributes:
-        total: (T,) the sum over all queries of the token's sequence; sums to n in each sequence.
-        own: (T,) what a token gives to itself.
-        from_cls: (T,) what [CLS] gives; sums to 1 in each sequence.
+    Args:
+        total, own, from_cls: see the properties, each (T,); None where it was not read.
     """
 
-    total: Tensor
-    own: Tensor
-    from_cls: Tensor
+    def __init__(self, *, total: Tensor | None = None, own: Tensor | None = None, from_cls: Tensor | None = None):
+        self._total, self._own, self._from_cls = total, own, from_cls
+
+    @property
+    def total(self) -> Tensor:
+        """(T,) the sum over all queries of the token's sequence; sums to n in each sequence.
+
+        Raises:
+            ArgumentError: the policy does not read it, see `Policy.reads`.
+        """
+        return _read(self._total, 'reads = "all"')
+
+    @property
+    def own(self) -> Tensor:
+        """(T,) what a token gives to itself; errors as of `total`."""
+        return _read(self._own, 'reads = "all"')
+
+    @property
+    def from_cls(self) -> Tensor:
+        """(T,) what [CLS] gives; sums to 1 in each sequence; errors as of `total`."""
+        return _read(self._from_cls, 'reads = "all" or "cls"')
+
+
+def _read(found: Tensor | None, declared: str) -> Tensor:
+    if found is None:
+        raise ArgumentError(f"policy: this attention is known only to a policy with {declared}")
+    return found
 
 
 def received_attention(
@@ -41,6 +70,7 @@ def received_attention(
     *,
     segments: Segments,
     scale: float,
+    reads: Reads,
     term: Callable[[Tensor], Tensor] | None = None,
     positions: Tensor | None = None,
 ) -> tuple[Tensor, Received]:
@@ -50,37 +80,85 @@ def received_attention(
         query, key, value: (1, H, T, E).
         segments: where the sequences begin and end.
         scale: factor on q . k.
+        reads: what is wanted of the weights. With a term they are computed all the same.
         term: for each pair of tokens, see `positional.pairwise`; needs positions.
         positions: (1, T), the tokens' positions in the input.
 
     Returns:
         (1, H, T, E), and the attention received, in float32 or better.
     """
-    contexts, parts, begin = [], [], 0
-    for count, size in _groups(segments, heads=query.shape[1]):
-        end = begin + count * size
-        q, k, v = (
-            torch.unflatten(x[0, :, begin:end], 1, (count, size)).transpose(0, 1) for x in (query, key, value)
-        )  # (b, H, n, E)
-        logits = (q * scale) @ k.mT  # (b, H, n, n)
+    if term is None and reads != "all":
+        context = packed_attention(query, key, value, segments=segments, scale=scale)
+        from_cls = _from_cls(query, key, segments=segments, scale=scale) if reads == "cls" else None
+        return context, Received(from_cls=from_cls)
+    contexts, parts = [], []
+    for begin, count, size in _groups(segments, heads=query.shape[1]):
+        q, k, v = (_sequences(x, begin, count=count, size=size) for x in (query, key, value))  # (b, H, n, E)
+        bias = None
         if term is not None and positions is not None:
-            at = positions[0, begin:end].view(count, size)
-            logits = logits + term(at[:, None, :] - at[:, :, None]).to(logits.dtype)
-        weights = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
-        contexts.append((weights.to(v.dtype) @ v).transpose(1, 2).flatten(0, 1))  # (t, H, E)
-        mean = weights.mean(1)  # (b, n, n)
-        parts.append(
-            torch.stack([mean.sum(1), mean.diagonal(dim1=1, dim2=2), mean[:, 0]], dim=-1).flatten(0, 1)
-        )  # (t, 3)
-        begin = end
-    total, own, from_cls = torch.cat(parts).unbind(-1)
-    return torch.cat(contexts).transpose(0, 1)[None], Received(total, own, from_cls)
+            at = positions[0, begin : begin + count * size].view(count, size)
+            bias = term(at[:, None, :] - at[:, :, None])  # (b, H or 1, n, n)
+        context, part = _attend(q * scale, k, v, bias=bias)
+        contexts.append(context.transpose(1, 2).flatten(0, 1))  # (t, H, E)
+        parts.append(part.flatten(0, 1))  # (t, 3)
+    total, own, from_cls = joined(parts).unbind(-1)
+    return joined(contexts).transpose(0, 1)[None], Received(total=total, own=own, from_cls=from_cls)
 
 
-def _groups(segments: Segments, *, heads: int) -> list[tuple[int, int]]:
-    """(sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
-    found = []
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Attention within sequences of one length, a block of heads at a time.
+
+    Args:
+        query, key, value: (b, H, n, E).
+        bias: added to the logits, (b, H or 1, n, n).
+
+    Returns:
+        (b, H, n, E), and `total`, `own` and `from_cls`, (b, n, 3).
+    """
+    batch, heads, size, _ = query.shape
+    block = max(1, min(heads, MOST_WEIGHTS // (batch * size * size)))
+    contexts, totals, own, from_cls = [], [], [], []
+    for start in range(0, heads, block):
+        end = min(start + block, heads)
+        logits = query[:, start:end] @ key[:, start:end].mT  # (b, h, n, n)
+        if bias is not None:
+            logits = logits + (bias if bias.shape[1] == 1 else bias[:, start:end]).to(logits.dtype)
+        weights = _softmax(logits)
+        contexts.append(weights.to(value.dtype) @ value[:, start:end])
+        totals.append(weights.sum((1, 2)))  # (b, n) each
+        own.append(weights.diagonal(dim1=2, dim2=3).sum(1))
+        from_cls.append(weights[:, :, 0].sum(1))
+    received = torch.stack([sum(each[1:], each[0]) / heads for each in (totals, own, from_cls)], dim=-1)  # (b, n, 3)
+    return joined(contexts, dim=1), received
+
+
+def _from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Tensor:
+    """(T,) what [CLS] gives each token of its sequence, the mean of the heads."""
+    first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
+    found, begin, sequence = [], 0, 0
+    for count, size in segments.runs:
+        keys = _sequences(key, begin, count=count, size=size)  # (b, H, n, E)
+        cls = first[0, :, sequence : sequence + count].transpose(0, 1)  # (b, H, E)
+        found.append(_softmax(keys @ cls[..., None], dim=2).mean(1).flatten())  # (t,)
+        begin, sequence = begin + count * size, sequence + count
+    return joined(found)
+
+
+def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
+    """In float32 or better."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim)
+
+
+def _sequences(row: Tensor, begin: int, *, count: int, size: int) -> Tensor:
+    """Neighbours that are equally long: (1, H, T, E) -> (b, H, n, E)."""
+    return torch.unflatten(row[0, :, begin : begin + count * size], 1, (count, size)).transpose(0, 1)
+
+
+def _groups(segments: Segments, *, heads: int) -> Iterator[tuple[int, int, int]]:
+    """(first token, sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
+    begin = 0
     for count, size in segments.runs:
         most = max(1, MOST_WEIGHTS // (heads * size * size))
-        found += [(min(most, count - start), size) for start in range(0, count, most)]
-    return found
+        for start in range(0, count, most):
+            yield begin + start * size, min(most, count - start), size
+        begin += count * size

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from adapler.backbones.received import Received
+from adapler.backbones.received import Reads, Received
 from adapler.errors import ArgumentError
 from adapler.model.contribution import retention
 from adapler.model.predictors.registry import Cost
@@ -34,7 +34,8 @@ class LayerView:
         index: of the layer, from 0.
         hidden: (T, D) the tokens' states: at the layer's input, or after its attention for a policy "between".
         row: where the sequences begin and end, and where their tokens stood in the input.
-        received: the attention that each token got in this layer; None for a policy that decides before it.
+        received: the attention that each token got in this layer, as far as the policy reads it; None for a policy
+            that decides before it.
     """
 
     index: int
@@ -69,6 +70,8 @@ class Policy(nn.Module, ABC):
         name: in the registry; set by @policy.
         place: "before" a layer's attention, or "between" its attention and its feed-forward network. A policy
             "between" does nothing in the last layer, which runs for [CLS] only.
+        reads: what a policy "between" reads of its layer's attention: "all" that each token received, "cls" for what
+            [CLS] gives, or "nothing". The less it reads, the faster the layer: fused kernels hold no weights.
         fades: what a token's gate multiplies in soft training (`gate`): its weight in the attention of others, with its
             state carried past the layer; the input of the feed-forward network; or the layer's output.
         Options: numbers of the policy, a frozen dataclass with defaults; `config.policy_options` holds them.
@@ -80,6 +83,7 @@ class Policy(nn.Module, ABC):
 
     name: ClassVar[str]
     place: ClassVar[Place] = "before"
+    reads: ClassVar[Reads] = "all"
     fades: ClassVar[Fades] = "attention"
     Options: ClassVar[type] = NoOptions
 

@@ -6,13 +6,15 @@ Dimensions: B sequences, T tokens of a packed row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from adapler.backbones.packing import Segments, to_padded
+from adapler.backbones.received import Reads
 from adapler.errors import ArgumentError, is_number
+from adapler.model.predictors.registry import Cost
 from adapler.policies.base import LayerView, Place, Policy, policy
 
 USUAL_KEEP = 0.7
@@ -75,11 +77,18 @@ class ClsTopK(TopK):
     stay as soon as one has to, so of those the earlier ones come first.
     """
 
+    reads: ClassVar[Reads] = "cls"
+
     def score(self, view: LayerView) -> Tensor:
         """(T,) attention of [CLS]; where that is 0, minus the token's place in its text, from 0."""
         given, segments, place = view.attention.from_cls, view.row.segments, view.row.place
         at = place - place[segments.first][segments.owner]
         return torch.where(given > 0, given, -at.to(given.dtype))
+
+    @classmethod
+    def cost(cls, config: Any, index: int) -> Cost:
+        """Of [CLS]'s query with every key, once more: the layer's own product is inside a fused kernel."""
+        return Cost(token=2.0 * config.hidden_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +108,7 @@ class RandomOptions(KeepOptions):
 class RandomTopK(TopK):
     """The score is a random number that the seed, the layer and the token's place in its text decide."""
 
+    reads: ClassVar[Reads] = "nothing"
     Options: ClassVar[type] = RandomOptions
 
     def score(self, view: LayerView) -> Tensor:

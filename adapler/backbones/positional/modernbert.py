@@ -19,7 +19,7 @@ from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_
 from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
 from adapler.backbones.positional.pairwise import window
-from adapler.backbones.received import Received, received_attention
+from adapler.backbones.received import Reads, Received, received_attention
 
 
 def feed_forward(layer: Any, states: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class ModernBert(Family):
         return output
 
     def attention_half(
-        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments
+        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
     ) -> tuple[Tensor, Received]:
         """See Family.attention_half."""
         layer = encoder.layers[index]
@@ -55,9 +55,8 @@ class ModernBert(Family):
         query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
         query, key = apply_rotary_pos_emb(query, key, *encoder.rotary_emb(hidden, positions, layer.attention_type))
         term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)
-        context, received = received_attention(
-            query, key, value, segments=segments, scale=part.head_dim**-0.5, term=term, positions=positions
-        )
+        options = {"scale": part.head_dim**-0.5, "reads": reads, "term": term, "positions": positions}
+        context, received = received_attention(query, key, value, segments=segments, **options)
         return hidden + part.out_drop(part.Wo(context.transpose(1, 2).flatten(2))), received
 
     def last_layer(

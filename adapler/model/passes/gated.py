@@ -61,8 +61,10 @@ def _fading_between(backbone: PreTrainedModel, policy: Policy, batch: Embedded) 
     whole = torch.ones_like(batch.place, dtype=exact_dtype(hidden))  # (T,)
     left, soft_lengths = segments.lengths.to(whole.dtype), []  # (B,)
     for index in range(layers - 1):
-        states, received = families.run_attention_half(backbone, index, hidden, positions=at, segments=segments)
         decides = policy.decides(index, layers=layers)
+        states, received = families.run_attention_half(
+            backbone, index, hidden, positions=at, segments=segments, reads=policy.reads if decides else "nothing"
+        )
         gate = _gates(policy, LayerView(index, states[0], row, received)) if decides else whole
         left = segment_sum(gate, segments)
         soft_lengths.append(left)

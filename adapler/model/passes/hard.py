@@ -177,7 +177,7 @@ def hard_pass(
             hidden = run(backbone, hidden=hidden, positions=row.positions, segments=row.segments)  # (1, B, D)
         elif decides and policy.place == "between":
             states, received = families.run_attention_half(
-                backbone, index, hidden, positions=row.positions, segments=row.segments
+                backbone, index, hidden, positions=row.positions, segments=row.segments, reads=policy.reads
             )  # (1, T, D)
             view = LayerView(index, states[0], row.packed, received)
             states = _drop(policy, view, row, found, scale=scale, fate=fate)
