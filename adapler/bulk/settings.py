@@ -62,7 +62,7 @@ class OutputFile:
 
     output: Path | None = None
     """write a .jsonl, .csv or .parquet; without it, lines on the screen. Bad rows are also written to a file beside it,
-    NAME.errors.jsonl. Until the end, what is done lies in NAME.SUFFIX.partial: the same command goes on there"""
+    NAME.SUFFIX.errors.jsonl. Until the end, what is done lies in NAME.SUFFIX.partial: the same command goes on there"""
 
     output_columns: tuple[Column, ...] = ("label", "score", "probabilities", "speedup")
     """what is written of each row, beside its number, its id, --keep and its error. length: wordpieces of the input;
@@ -201,7 +201,8 @@ class PredictSettings:
                     raise ArgumentError(f"{option_name(name)}: only with {needed}")
         if source == STDIN and self.work.engine == "ray":
             raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
-        check_output_file(output)
+        for path in () if output is None else (output, errors_path(output)):
+            check_output_file(path)
         if source is not None and output is not None and source != STDIN:
             _check_input_stays(source, output)
 

@@ -33,9 +33,12 @@ _END = {"end": True}
 
 
 def errors_path(output: Path) -> Path:
-    """Where the bad rows go: out.errors.jsonl beside out.jsonl, and beside what a link leads to."""
+    """Where the bad rows go: out.csv.errors.jsonl beside out.csv, and beside what a link leads to.
+
+    The whole name counts, so that out.csv and out.jsonl have a file each.
+    """
     output = Path(os.path.realpath(output)) if output.is_symlink() else output
-    return output.with_name(f"{output.stem}.errors.jsonl")
+    return output.with_name(f"{output.name}.errors.jsonl")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
         path = tmp_path / "out.jsonl"
         arguments = ["predict", "--model", model, "--input", texts, "--output", path, "--shard-rows", "8", *options]
         assert main(list(map(str, arguments))) == 0
-        return path.read_bytes(), (tmp_path / "out.errors.jsonl").read_bytes()
+        return path.read_bytes(), (tmp_path / "out.jsonl.errors.jsonl").read_bytes()
 
     return call
 
@@ -115,7 +115,7 @@ def test_ray_ends_what_another_engine_began(predict: Predict, model: Path, texts
     output = tmp_path / "out.jsonl"
     done = on_ray("--model", model, "--input", texts, "--output", output, "--shard-rows", "8", "--threads", "1")
     assert done.returncode == 0, done.stderr
-    assert (output.read_bytes(), (tmp_path / "out.errors.jsonl").read_bytes()) == one
+    assert (output.read_bytes(), (tmp_path / "out.jsonl.errors.jsonl").read_bytes()) == one
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_an_output_that_is_a_link_is_written_through(predict: Callable[..., int]
         assert predict(name) == 0
         assert (tmp_path / name).is_symlink() and b"error" in target.read_bytes()
         found = sorted(path.name for path in target.parent.iterdir())
-        assert found == sorted([target.name, f"there-{Path(name).stem}.errors.jsonl"])
+        assert found == sorted([target.name, f"{target.name}.errors.jsonl"])
 
 
 def test_an_output_column_is_given_once() -> None:
@@ -75,12 +75,37 @@ def test_an_output_column_is_given_once() -> None:
 
 
 def test_the_bad_rows_never_replace_the_input(tmp_path: Path) -> None:
-    source, link = tmp_path / "lab.errors.jsonl", tmp_path / "link.jsonl"
+    source, link = tmp_path / "lab.csv.errors.jsonl", tmp_path / "link.jsonl"
     source.write_text('{"text": "fun"}\n')
     link.symlink_to(source)
-    message = r"the bad rows of .*lab.csv go to .*lab.errors.jsonl, which is the input; .* such as .*/lab-again.csv$"
+    message = (
+        r"the bad rows of .*lab.csv go to .*lab.csv.errors.jsonl, which is the input; .* such as .*/lab-again.csv$"
+    )
     for path in (source, link):
         with pytest.raises(ArgumentError, match="^--output: " + message):
             PredictSettings(model="m", files=Files(input=path), writing=OutputFile(output=tmp_path / "lab.csv"))
     again = OutputFile(output=tmp_path / "lab-again.csv")
     assert PredictSettings(model="m", files=Files(input=source), writing=again).writing is again
+
+
+def test_outputs_that_differ_in_their_suffix_have_their_own_bad_rows(
+    predict: Callable[..., int], tmp_path: Path
+) -> None:
+    good = (tmp_path / "in.jsonl").read_text()
+    for name, bad in (("o.csv", '{"text": " "}\n'), ("o.jsonl", "{}\n"), ("o.parquet", "")):
+        (tmp_path / "in.jsonl").write_text(good + bad)
+        assert predict(name) == 0
+    found = {path.name: path.read_text() for path in tmp_path.glob("*.errors.jsonl")}
+    assert sorted(found) == ["o.csv.errors.jsonl", "o.jsonl.errors.jsonl"]
+    assert "blank" in found["o.csv.errors.jsonl"] and "has no 'text'" in found["o.jsonl.errors.jsonl"]
+
+
+def test_bad_rows_that_could_not_be_written_are_told_before_work(
+    predict: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o.csv.errors.jsonl").mkdir()
+    for name, why in (("o.csv", "is a folder"), ("n" * 241 + ".csv", "name too long")):
+        assert predict(name) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{name}.errors.jsonl" in line and why in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "o.csv.errors.jsonl"]

@@ -53,14 +53,14 @@ def predict(model: Path, texts: Path, tmp_path: Path) -> Predict:
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_killed_runs_end_with_the_bytes_of_one(predict: Predict, tmp_path: Path, suffix: str) -> None:
     whole = predict("--keep", "stars", output=f"whole.{suffix}")
-    errors = (tmp_path / "whole.errors.jsonl").read_bytes()
+    errors = (tmp_path / f"whole.{suffix}.errors.jsonl").read_bytes()
     for shards in (1, 4, 7):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
             stop_after(patch, shards)
             predict("--keep", "stars", output=f"out.{suffix}")
     assert not (tmp_path / f"out.{suffix}").exists()
     assert predict("--keep", "stars", output=f"out.{suffix}") == whole
-    assert (tmp_path / "out.errors.jsonl").read_bytes() == errors
+    assert (tmp_path / f"out.{suffix}.errors.jsonl").read_bytes() == errors
 
 
 @pytest.mark.slow

@@ -70,13 +70,13 @@ def test_the_column_id_can_be_kept_beside_another_id(predict: Callable[..., Path
 
 def test_the_side_file_has_the_bad_rows(predict: Callable[..., Path], texts: Path, tmp_path: Path) -> None:
     predict(texts, "o.csv")
-    bad = [json.loads(line) for line in (tmp_path / "o.errors.jsonl").read_text().splitlines()]
+    bad = [json.loads(line) for line in (tmp_path / "o.csv.errors.jsonl").read_text().splitlines()]
     assert [(row["row"], row["id"]) for row in bad] == [(8, None), (21, "empty"), (61, None)]
     assert bad[0]["raw"] == '{"te' and json.loads(bad[1]["raw"]) == {"id": "empty", "text": " "}
     table = tmp_path / "t.csv"
     table.write_bytes(b'id,text\n1,fun\n2,so,dull\n3,"so "dull\n4,\xff\n')
     predict(table, "t.jsonl")
-    bad = [json.loads(line) for line in (tmp_path / "t.errors.jsonl").read_text().splitlines()]
+    bad = [json.loads(line) for line in (tmp_path / "t.jsonl.errors.jsonl").read_text().splitlines()]
     assert [row["raw"] for row in bad] == ["2,so,dull", '3,"so "dull', "4,\\xff"]
 
 

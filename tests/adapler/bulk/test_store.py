@@ -74,8 +74,8 @@ def test_killed_at_every_step(tmp_path: Path, suffix: str) -> None:
             assert output.read_bytes() == expected, "an output is whole or not there"
         work(output)
         assert output.read_bytes() == expected, step
-        assert (folder / "out.errors.jsonl").read_bytes() == ERRORS
-        assert sorted(p.name for p in folder.iterdir()) == sorted([output.name, "out.errors.jsonl"]), step
+        assert (bad := folder / f"{output.name}.errors.jsonl").read_bytes() == ERRORS
+        assert sorted(p.name for p in folder.iterdir()) == sorted([output.name, bad.name]), step
         shutil.rmtree(folder)
         if not died:
             break
@@ -145,7 +145,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 
 def test_errors_of_an_earlier_output_do_not_stay(tmp_path: Path) -> None:
-    (tmp_path / "out.errors.jsonl").write_text("old")
+    (tmp_path / "out.jsonl.errors.jsonl").write_text("old")
     store = Store(tmp_path / "out.jsonl", state=STATE, header=b"")
     store.append(b"good\n", b"", digest="0", rows=1, bad=0, tokens=1)
     store.finish()
