@@ -156,7 +156,7 @@ def test_bad_input_is_one_line(
     (error,) = printed.err.strip().splitlines()
     assert error.startswith("error: ") and re.search(message, error), error
     assert printed.out == "", "nothing before all is checked"
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
 
 
 def test_missing_embedded_checkpoint(

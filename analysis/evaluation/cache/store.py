@@ -12,7 +12,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ def default_folder() -> Path:
 class ScoreCache:
     """A folder with one file of entries, or nothing at all (folder None), and a count of what came out of it.
 
+    The folder is made when something is written: whoever asks for a cache may be wrong about something else.
+
     hits, misses: entries found and not found.
 
     Raises ArgumentError when the folder is a file or cannot be written.
@@ -50,12 +52,21 @@ class ScoreCache:
         self.folder = None if folder is None else Path(folder).expanduser()
         self.hits = self.misses = 0
         if self.folder is not None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ArgumentError(f"cache: {self.folder} cannot be a folder ({error.strerror})") from error
-            if not os.access(self.folder, os.W_OK | os.X_OK):
-                raise ArgumentError(f"cache: {self.folder} cannot be written")
+            new = [part for part in (self.folder, *self.folder.parents) if not os.path.lexists(part)]
+            self._make_folder()
+            for part in new:  # the innermost first
+                with suppress(OSError):  # another process has put something in
+                    part.rmdir()
+
+    def _make_folder(self) -> None:
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(f"cache: {self.folder} cannot be a folder ({error.strerror})") from error
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise ArgumentError(f"cache: {self.folder} cannot be written")
 
     def load(self, key: str) -> Arrays | None:
         """The arrays under a key; None when there are none, or they are damaged."""
@@ -82,6 +93,7 @@ class ScoreCache:
         """Write the arrays of several keys, all of them or none. Raises ArgumentError when the disk is full."""
         if self.folder is None or not entries:
             return
+        self._make_folder()
         path = self.folder / FILE
         rows = [(key, _pack(arrays)) for key, arrays in entries.items()]
         with _errors(path):
