@@ -10,6 +10,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
+from adapler.budgets.stored import weights_checksum
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
@@ -115,6 +116,13 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         origin = getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
         tokenizer = _tokenizer(str(named or origin))
     return model, reducer, tokenizer
+
+
+def checksums(model: Any, adapler: Any) -> dict[str, str]:
+    """sha256 of the weights of a classifier and of an AdapLeR model, or None: in a report, other folders of one name
+    are told apart by them."""
+    models = {"model": model, "adapler": adapler}
+    return {name: weights_checksum(one) for name, one in models.items() if one is not None}
 
 
 def is_adapler(model: Any) -> bool:

@@ -83,14 +83,14 @@ def evaluate(
         settings = replace(settings, annotators=corpus.annotators)  # of a corpus that was read by another rule
     given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
-    facts = {} if command is None else {"command": command}
+    facts: dict[str, Any] = {} if command is None else {"command": command}
     notes = []  # printed when nothing is wrong, so that an error stands alone
     if needs_model(settings, model, adapler, tokenizer, rationales=rationales, has_given=bool(given)):
         classifier, reducer, tokenizer = loading.load_models(model, adapler, tokenizer, device=settings.device)
         check_splits_words(tokenizer)
         if adapler is None and loading.is_adapler(model):
             notes.append(OF_BACKBONE)
-        facts |= _names(model, adapler)
+        facts |= _names(model, adapler) | {"checksums": loading.checksums(classifier, reducer)}
         dtype, remark = loading.choose_format(settings.dtype, classifier)
         notes += [remark] if remark else []
         settings = replace(settings, dtype=dtype)

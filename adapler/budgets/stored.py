@@ -20,14 +20,15 @@ CALIBRATION = "calibration.json"
 
 
 def weights_checksum(model: Any, *, backbone: bool = True) -> str:
-    """sha256 over a model's weights as they are now, or over all but the backbone's: names, shapes and values.
+    """sha256 over a model's weights as they are now, or over all but the backbone's: names, shapes and values. A plain
+    classifier has one, too.
 
     The numbers of its policy, where the configuration holds some (such as the share that a control keeps), count too.
     Two things do not count: how the weights are stored, and theta, which has no effect at inference. The backbone's are
     rounded to bfloat16 first, so that the same model in bfloat16 has the same checksum.
     """
     digest = hashlib.sha256()
-    if options := model.config.policy_options:
+    if options := getattr(model.config, "policy_options", None):
         digest.update(json.dumps([model.config.policy, options], sort_keys=True).encode())
     for name, parameter in model.named_parameters():
         if name == "theta" or (not backbone and name.startswith("backbone.")):

@@ -88,7 +88,8 @@ def validated_layers(
 
     path: report.json, or the folder it lies in; corpus, settings: what is evaluated. The corpus' name or checksum tells
         a report of that split: another rule for annotators changes the latter, a copy the former.
-    models: what the models are called, as in a report's meta; a name that is not there is not compared.
+    models: of the models, as in a report's meta, the names and the `checksums`. A name is compared where one of the two
+        has no checksum (older reports have none), and where it is there.
 
     Raises ArgumentError for a report of that very split or of another model, DataError for one that cannot be read.
     """
@@ -102,10 +103,12 @@ def validated_layers(
             "would be chosen by the answers, give a report of the validation split"
         )
     for name in ("model", "adapler"):
-        if name in models and not _may_be_same(str(meta.get(name)), models[name]):
+        if not _is_same(name, meta, models):
+            here = models.get(name, f"the {name} that is evaluated")
+            other = ", whose weights are others" if here == meta.get(name) else ""
             raise ArgumentError(
                 f"rationale_layers: {path} is a report of the {name} {meta.get(name)}, and its best layers say nothing "
-                f"of {models[name]}"
+                f"of {here}{other}"
             )
     ours = {name: getattr(settings, name) for name in _OF_SCORES} | {"data": corpus.name}
     theirs = {name: meta.get(name) for name in _OF_SCORES} | {"data": evaluated["name"]}
@@ -119,6 +122,14 @@ def check_layers_chosen(settings: Settings, *, rationales: object, rationale_lay
     if rationale_layers is not None and (settings.rationale_layer is not None or not rationales):
         why = "rationale_layer names one, too" if rationales else "no rationales are written (--rationales)"
         raise ArgumentError(f"rationale_layers: got layers, but {why}")
+
+
+def _is_same(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether the "model" or "adapler" of two reports' meta is one: by its weights, or else by what it is called."""
+    sums = [one.get("checksums", {}).get(name) for one in (first, second)]
+    if all(sums):
+        return bool(sums[0] == sums[1])
+    return name not in second or _may_be_same(str(first.get(name)), second[name])
 
 
 def _may_be_same(first: str, second: str) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from adapler import AdapLeRForSequenceClassification
 from adapler.errors import ArgumentError
 from analysis import rationale_eval
 from analysis.evaluation.rationale_files import best_layers
@@ -53,7 +55,11 @@ def test_layers_of_another_model_are_refused_and_other_settings_said(
     corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
     shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
     evaluated = {"data": corpus_folder, "methods": ["saliency"], "metrics": ["average_precision"], "progress": False}
-    for name, options in (("other", {"model": adapler_folder.parent / "plain"}), ("sum", {"aggregation": "sum"})):
+    model = AdapLeRForSequenceClassification.from_pretrained(adapler_folder).backbone
+    with torch.no_grad():
+        model.classifier.bias.add_(1)
+    model.save_pretrained(tmp_path / "plain")
+    for name, options in (("other", {"model": tmp_path / "plain"}), ("sum", {"aggregation": "sum"})):
         rationale_eval.evaluate(**{"adapler": adapler_folder} | evaluated | options, split="val").to_json(
             tmp_path / name / "report.json"
         )
@@ -89,10 +95,34 @@ def test_a_report_that_was_made_in_another_working_directory(
     rationale_eval.evaluate(**options, rationales=tmp_path / "out", rationale_layers=tmp_path / "val")
     assert (tmp_path / "out" / "random.jsonl").is_file()
     report = ReportData.from_json(tmp_path / "val" / "report.json")
+    del report.meta["checksums"]  # as of an older version: its name alone tells the model
     report.meta["adapler"] = f"others/{report.meta['adapler']}"
     report.to_json(tmp_path / "val" / "report.json")
     with pytest.raises(ArgumentError, match="is a report of the adapler others/"):
         rationale_eval.evaluate(**options, rationales=tmp_path / "out", rationale_layers=tmp_path / "val")
+
+
+def test_models_in_folders_of_one_name_are_told_apart_by_their_weights(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    corpus_folder = Path(shutil.copytree(corpus_folder, tmp_path / "corpus"))
+    shutil.copy(corpus_folder / "test.jsonl", corpus_folder / "val.jsonl")
+    model = AdapLeRForSequenceClassification.from_pretrained(adapler_folder)
+    with torch.no_grad():
+        model.eta.mul_(0.5)
+    other = Path(shutil.copytree(adapler_folder, tmp_path / "elsewhere" / adapler_folder.name))
+    model.save_pretrained(other)
+    options: dict[str, Any] = {"data": corpus_folder, "methods": ["random"], "metrics": ["average_precision"]}
+    options |= {"progress": False}
+    rationale_eval.evaluate(**options, adapler=adapler_folder, split="val").to_json(tmp_path / "val" / "report.json")
+    writes = options | {"rationales": tmp_path / "out", "rationale_layers": tmp_path / "val"}
+    with pytest.raises(
+        ArgumentError, match="a report of the adapler (.*), and .* nothing of \\1, whose weights are oth"
+    ):
+        rationale_eval.evaluate(**writes, adapler=other)
+    moved = shutil.copytree(adapler_folder, tmp_path / "moved")
+    rationale_eval.evaluate(**writes, adapler=moved)
+    assert (tmp_path / "out" / "random.jsonl").is_file()
 
 
 def test_two_choices_of_layers_are_told_before_anything_is_read(tmp_path: Path) -> None:
