@@ -77,7 +77,7 @@ def _stats(args: argparse.Namespace) -> int:
         name, checksum, rows = corpus.name, corpus.checksum, corpus_statistics(corpus)
     else:
         task = load_task(args.path)
-        name, checksum, rows, notes = task.name, task.checksum, _task_statistics(task), task.notes
+        name, checksum, rows, notes = task.name, task.checksum, _task_statistics(task), _notes(task)
     if args.json:
         print(json.dumps({"name": name, "checksum": checksum, "splits": rows, "notes": list(notes)}, indent=1))
         return 0
@@ -106,12 +106,20 @@ def _check(args: argparse.Namespace) -> int:
         task = load_task(args.path)
         counts = {split: len(rows) for split, rows in task.dataset.items()}
         leaks = find_shared({split: _identified(task, split) for split in task.dataset})
-        name, labels, notes = task.name, task.labels, task.notes
+        name, labels, notes = task.name, task.labels, _notes(task)
     print(f"{name}: {', '.join(f'{n} {split}' for split, n in counts.items())}; labels {', '.join(labels)}")
     for note in notes:
         print(f"note: {note}")
     _print_leaks(leaks)
     return 0
+
+
+def _notes(task: Task) -> tuple[str, ...]:
+    """What to say of a task that is not a corpus in ERASER layout."""
+    if task.columns[0] != "words":
+        return task.notes
+    taken = "rows with tokens are read as a task to train on; their rationales, if any, are what the analysis reads"
+    return (*task.notes, f"{taken} (python -m analysis.rationale_eval --data)")
 
 
 def _print_leaks(leaks: Sequence[Leak]) -> None:

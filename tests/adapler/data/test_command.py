@@ -115,3 +115,14 @@ def test_stats_and_check_of_annotated_documents(tmp_path: Path, output: Output) 
         assert (code, train["documents"], train["words_max"]) == (0, 18, 2 if name == "plain" else 4)
         code, out, _ = output("check", folder)
         assert code == 0 and "have the same text" in out
+
+
+def test_a_file_with_rationales_is_said_to_be_read_as_a_task(tmp_path: Path, output: Output) -> None:
+    """The analysis reads such a file by itself as one split, which is not what is printed here."""
+    rows = [{"tokens": ["so", word], "label": label, "rationale": [0, 1]} for word, label in (("dull", 0), ("fun", 1))]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows * 4), encoding="utf-8")
+    for action in ("check", "stats"):
+        code, out, _ = output(action, path)
+        (line,) = [line for line in out.splitlines() if "rationales" in line]
+        assert code == 0 and line.startswith("note: rows with tokens are read as a task to train on; their rationales")
