@@ -21,6 +21,7 @@ from torch import Tensor
 from adapler.backbones.families import label_names, max_positions
 from adapler.bulk.job import Job
 from adapler.data.encoding import load_tokenizer
+from adapler.data.text_formats import RAW, gives_wordpieces
 from adapler.data.texts import TextRow
 from adapler.distributed import device
 from adapler.errors import DataError
@@ -109,9 +110,9 @@ class Classifier:
 
         A row that turns out to be bad here comes back with an `error`.
         """
+        shard = [self._checked(row) for row in shard]
         places = [place for place, row in enumerate(shard) if row.error is None]
         texts = [shard[place].text for place in places]
-        shard = list(shard)
         try:
             inputs = self._encoded(texts)
         except DataError:  # a pair that leaves no room for windows: only its own row suffers
@@ -119,13 +120,20 @@ class Classifier:
                 try:
                     self._encoded([text])
                 except DataError as error:
-                    shard[place] = replace(shard[place], error=str(error).partition(": ")[2], raw=repr(text)[:1000])
+                    shard[place] = replace(shard[place], error=str(error).partition(": ")[2], raw=repr(text)[:RAW])
             places = [place for place in places if shard[place].error is None]
             inputs = self._encoded([shard[place].text for place in places])
         lengths = [len(row["input_ids"]) for row in inputs.rows]
         batches = list(batches_by_length(lengths, token_budget=BATCH_TOKENS))
         work = [self._pool.submit(self._forward, [inputs.rows[row] for row in batch]) for batch in batches]
         return lambda: (shard, self._gathered(places, inputs, batches, work))
+
+    def _checked(self, row: TextRow) -> TextRow:
+        """The row, which is bad when the tokenizer sees nothing in one of its texts."""
+        texts = row.text if isinstance(row.text, tuple) else () if row.text is None else (row.text,)
+        if row.error is not None or all(gives_wordpieces(text, self.tokenizer) for text in texts):
+            return row
+        return replace(row, error="blank: the text gives no wordpieces", raw=repr(row.text)[:RAW])
 
     def _encoded(self, texts: Sequence[Any]) -> EncodedTexts:
         if not texts:

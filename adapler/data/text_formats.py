@@ -19,7 +19,10 @@ from typing import Any
 
 from adapler.errors import DataError
 
-__all__ = ["RAW", "ParquetRows", "Record", "is_text", "json_object", "read_json_lines", "read_lines", "table_records"]
+__all__ = [
+    *("RAW", "ParquetRows", "Record", "gives_wordpieces", "is_text", "json_object", "read_json_lines", "read_lines"),
+    "table_records",
+]
 
 RAW = 1000  # characters of a bad row that are kept, to show it
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field; the module's own limit is 131072
@@ -51,6 +54,15 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def gives_wordpieces(text: str, tokenizer: Any) -> bool:
+    """Whether a tokenizer sees anything in a text. Some see nothing in zero-width spaces or lone accents: to a model,
+    such a text is an empty one.
+
+    A letter or a digit is a wordpiece to all of them, the unknown one at least, so most texts are not asked for.
+    """
+    return any(map(str.isalnum, text)) or bool(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def json_object(text: str) -> dict[str, Any]:

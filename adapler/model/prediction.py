@@ -16,7 +16,7 @@ from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.archive import excerpt
 from adapler.data.encoding import encode
-from adapler.data.text_formats import is_text
+from adapler.data.text_formats import gives_wordpieces, is_text
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
 from adapler.model.arguments import check_predict_options
@@ -164,6 +164,9 @@ def predict_texts(
     if not texts:
         return []
     inputs = encode_texts(columns, tokenizer, encoding, config=config)
+    for number, parts in enumerate(zip(*columns, strict=True)):
+        if not all(gives_wordpieces(part, tokenizer) for part in parts):
+            raise ArgumentError(f"texts: number {number} (counted from 0) gives no wordpieces, as an empty one")
     rows, owners = inputs.rows, torch.tensor(range(len(texts)) if inputs.owners is None else inputs.owners)
     budget = token_budget_for(model.device) if token_budget is None else token_budget
     order: list[int] = []

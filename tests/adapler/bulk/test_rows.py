@@ -111,3 +111,19 @@ def test_what_would_not_be_read_is_refused(
 ) -> None:
     assert run_command(main, ["predict", "--model", str(model), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_text_without_wordpieces_is_a_blank_one(
+    predict: Callable[..., Path], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.jsonl"
+    texts = [("fun", "\u200b\u200b"), ("fun", "!"), ("\u200b", "fun"), ("fun", "fun")]
+    source.write_text("".join(json.dumps({"text_a": one, "text_b": other}) + "\n" for one, other in texts))
+    found = [json.loads(line)["error"] for line in predict(source, "o.jsonl").read_text().splitlines()]
+    assert found == ["blank: the text gives no wordpieces", None, "blank: the text gives no wordpieces", None]
+    bad = (tmp_path / "o.jsonl.errors.jsonl").read_text().splitlines()
+    assert [json.loads(row)["row"] for row in bad] == [1, 3]
+    capsys.readouterr()
+    for given in (["--input", str(source), "--strict"], ["\u200b"]):
+        assert run_command(main, ["predict", "--model", str(model), *given]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].endswith("1: blank: the text gives no wordpieces")

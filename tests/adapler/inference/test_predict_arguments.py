@@ -41,6 +41,8 @@ def test_texts_in_any_container(hold: Any, texts: list[Any], tiny_tokenizer: Any
             ["fun", "bad \ud83d"],
             r"^texts: number 1 \(counted from 0\) holds half of a surrogate pair, which is not text$",
         ),
+        (["fun", "\u200b \u200b"], r"^texts: number 1 \(counted from 0\) gives no wordpieces, as an empty one$"),
+        ([("fun", "\u0301")], r"^texts: number 0 \(counted from 0\) gives no wordpieces"),
         ([("fun", "\udc00")], r"^texts: number 0 \(counted from 0\) holds half of a surrogate pair"),
     ],
 )
