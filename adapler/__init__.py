@@ -61,7 +61,7 @@ def _is_the_command() -> bool:
     return Path(sys.argv[0]).stem == "adapler" or ("-m", "adapler") in zip(words, words[1:], strict=False)
 
 
-# transformers' Auto classes know AdapLeR after `import adapler`, which loads torch and transformers. The command does
-# without, so that `adapler --help` answers at once; it imports the model when it needs it.
+# transformers' Auto classes and `pipeline` know AdapLeR after `import adapler`, which loads torch and transformers. The
+# command does without, so that `adapler --help` answers at once; it imports the model when it needs it.
 if not _is_the_command():
-    import_module("adapler.model.modeling")
+    import_module("adapler.inference.pipeline")

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
+from adapler.errors import ArgumentError
 from tests.adapler.backbones.folders import load, wrap
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.conftest import LAYERS, VOCABULARY, WIDTH, random_batch, tiny_adapler, tiny_classifier
@@ -66,6 +67,23 @@ def test_pipeline(tiny_classifier_folder: Path, tiny_tokenizer: Any) -> None:
     for result, prediction in zip(results, model.predict(texts, tokenizer=tiny_tokenizer), strict=True):
         assert result["label"] == prediction.label in ("NEG", "POS")
         assert result["score"] == pytest.approx(prediction.score, abs=1e-5)
+
+
+def test_pipeline_takes_the_arguments_of_the_model(tiny_tokenizer: Any) -> None:
+    model, text = tiny_adapler(eta=0.9), "never boring but very dull the plot"
+    classify = pipeline("text-classification", model=model, tokenizer=tiny_tokenizer)
+    for given in ({"threshold_scale": 20}, {"removal": "none"}):
+        (expected,) = model.predict([text], tokenizer=tiny_tokenizer, **given)
+        made = pipeline("text-classification", model=model, tokenizer=tiny_tokenizer, **given)
+        for (result,) in (classify(text, **given), made(text)):
+            assert result["score"] == pytest.approx(expected.score, abs=1e-6)
+        assert expected.score != pytest.approx(classify(text)[0]["score"], abs=1e-6)
+    with pytest.raises(ArgumentError, match="^threshold_scale: -1 is not a number of at least 0$"):
+        classify(text, threshold_scale=-1)
+    with pytest.raises(ArgumentError, match="^speedup: not an option of the pipeline, which has removal and threshold"):
+        classify(text, speedup=4)
+    plain = pipeline("text-classification", model=model.backbone, tokenizer=tiny_tokenizer)
+    assert plain(text, threshold_scale=20) == plain(text), "of another model, transformers' own ways"
 
 
 def test_no_local_path_is_saved(tiny_classifier_folder: Path, tmp_path: Path) -> None:
