@@ -200,6 +200,9 @@ def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]
         for column, numbers in (("layer", layers), (index, places)):
             if not all(isinstance(number, int | np.integer) and number >= 0 for number in numbers):
                 raise DataError(f"{where}: column {column!r} must hold whole numbers from 0")
+            if (most := int(np.max(numbers))) >= len(part):  # one below it has no row; it may be far too many
+                missing = min(set(range(len(part))).difference(map(int, numbers)))
+                raise DataError(f"{where}: no score for {column} {missing}, and one for {column} {most}")
         scores = np.full((int(np.max(layers)) + 1, int(np.max(places)) + 1), math.nan)
         if len(set(zip(layers.tolist(), places.tolist(), strict=True))) < len(part):
             raise DataError(f"{where}: two scores for one word")

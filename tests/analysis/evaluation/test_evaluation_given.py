@@ -277,6 +277,8 @@ def test_scores_as_dicts_and_frames(corpus_folder: Path) -> None:
         ({"other": [0.1]}, "given: has none of the 2 documents"),
         (frame.drop(columns="score"), "given: the data frame has no column 'score'"),
         (frame[frame["word"] != 2], f"given: document {first}: no score for word 2 in layer 0"),
+        (frame.replace({"word": {7: 10**12}}), f"document {first}: no score for word 7, and one for word {10**12}"),
+        (frame.replace({"layer": {1: 10**12}}), f"document {first}: no score for layer 1, and one for layer {10**12}"),
     ):
         with pytest.raises(DataError, match=message):
             read_given(source, None, examples)
