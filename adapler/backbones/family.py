@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import computes_in_pieces, in_pieces
-from adapler.backbones.received import Reads, Received, received_attention
+from adapler.backbones.received import Reads, Received, received_attention, received_from_cls
 
 
 def _bert_attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
@@ -32,6 +32,23 @@ def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks) or any(
         _is_hooked(part) for part in module._modules.values() if part is not None
     )
+
+
+def attention_and_received(
+    query: Tensor, key: Tensor, value: Tensor, *, reads: Reads, **options: Any
+) -> tuple[Tensor, Received]:
+    """What the heads give, (1, H, T, E), and what is read of their weights.
+
+    Args:
+        query, key, value: (1, H, T, E).
+        reads: the less it is, the faster: a fused kernel holds no weights. With a term all are computed all the same.
+        options: of `received_attention`.
+    """
+    if reads == "all" or options.get("term") is not None:
+        return received_attention(query, key, value, **options)
+    options = {name: options[name] for name in ("segments", "scale")}
+    context = packed_attention(query, key, value, **options)
+    return context, received_from_cls(query, key, **options) if reads == "cls" else Received()
 
 
 @dataclass(frozen=True)
@@ -140,15 +157,15 @@ class Family:
 
         Args:
             encoder, index, hidden, positions, segments: see `layer`; hidden is a packed row (1, T, D).
-            reads: what is wanted of the attention, see `received_attention`.
+            reads: what is wanted of the attention, see `attention_and_received`.
 
         Returns:
             (1, T, D), what the feed-forward network reads; the attention received.
         """
         layer = self._layers(encoder)[index]
         query, key, value = self._by_head(encoder, layer, hidden)  # (1, H, T, E)
-        options = {"scale": query.shape[-1] ** -0.5, "reads": reads, **self.pairwise(encoder, positions)}
-        context, received = received_attention(query, key, value, segments=segments, **options)
+        options = {"segments": segments, "scale": query.shape[-1] ** -0.5, **self.pairwise(encoder, positions)}
+        context, received = attention_and_received(query, key, value, reads=reads, **options)
 
         def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
             return (self.attention_output(layer, context, states),)

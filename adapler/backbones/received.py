@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adapler.backbones.attention import packed_attention
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import joined
 from adapler.errors import ArgumentError
@@ -25,6 +24,12 @@ Reads = Literal["all", "cls", "nothing"]
 # Attention weights that are held at once (4 MB in float32): more of them leave the processor's cache between two steps,
 # and take twice as long. One head of one sequence is never split.
 MOST_WEIGHTS = 1 << 20
+
+
+def _read(found: Tensor | None, declared: str) -> Tensor:
+    if found is None:
+        raise ArgumentError(f"policy: this attention is known only to a policy with {declared}")
+    return found
 
 
 class Received:
@@ -57,52 +62,24 @@ class Received:
         return _read(self._from_cls, 'reads = "all" or "cls"')
 
 
-def _read(found: Tensor | None, declared: str) -> Tensor:
-    if found is None:
-        raise ArgumentError(f"policy: this attention is known only to a policy with {declared}")
-    return found
+def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
+    """In float32 or better."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim)
 
 
-def received_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    segments: Segments,
-    scale: float,
-    reads: Reads,
-    term: Callable[[Tensor], Tensor] | None = None,
-    positions: Tensor | None = None,
-) -> tuple[Tensor, Received]:
-    """`packed_attention`, and what each token received. Differentiable in everything.
+def _sequences(row: Tensor, begin: int, *, count: int, size: int) -> Tensor:
+    """Neighbours that are equally long: (1, H, T, E) -> (b, H, n, E)."""
+    return torch.unflatten(row[0, :, begin : begin + count * size], 1, (count, size)).transpose(0, 1)
 
-    Args:
-        query, key, value: (1, H, T, E).
-        segments: where the sequences begin and end.
-        scale: factor on q . k.
-        reads: what is wanted of the weights. With a term they are computed all the same.
-        term: for each pair of tokens, see `positional.pairwise`; needs positions.
-        positions: (1, T), the tokens' positions in the input.
 
-    Returns:
-        (1, H, T, E), and the attention received, in float32 or better.
-    """
-    if term is None and reads != "all":
-        context = packed_attention(query, key, value, segments=segments, scale=scale)
-        from_cls = _from_cls(query, key, segments=segments, scale=scale) if reads == "cls" else None
-        return context, Received(from_cls=from_cls)
-    contexts, parts = [], []
-    for begin, count, size in _groups(segments, heads=query.shape[1]):
-        q, k, v = (_sequences(x, begin, count=count, size=size) for x in (query, key, value))  # (b, H, n, E)
-        bias = None
-        if term is not None and positions is not None:
-            at = positions[0, begin : begin + count * size].view(count, size)
-            bias = term(at[:, None, :] - at[:, :, None])  # (b, H or 1, n, n)
-        context, part = _attend(q * scale, k, v, bias=bias)
-        contexts.append(context.transpose(1, 2).flatten(0, 1))  # (t, H, E)
-        parts.append(part.flatten(0, 1))  # (t, 3)
-    total, own, from_cls = joined(parts).unbind(-1)
-    return joined(contexts).transpose(0, 1)[None], Received(total=total, own=own, from_cls=from_cls)
+def _groups(segments: Segments, *, heads: int) -> Iterator[tuple[int, int, int]]:
+    """(first token, sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
+    begin = 0
+    for count, size in segments.runs:
+        most = max(1, MOST_WEIGHTS // (heads * size * size))
+        for start in range(0, count, most):
+            yield begin + start * size, min(most, count - start), size
+        begin += count * size
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -132,8 +109,44 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -
     return joined(contexts, dim=1), received
 
 
-def _from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Tensor:
-    """(T,) what [CLS] gives each token of its sequence, the mean of the heads."""
+def received_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    segments: Segments,
+    scale: float,
+    term: Callable[[Tensor], Tensor] | None = None,
+    positions: Tensor | None = None,
+) -> tuple[Tensor, Received]:
+    """`packed_attention` and all that each token received. Differentiable in everything.
+
+    Args:
+        query, key, value: (1, H, T, E).
+        segments: where the sequences begin and end.
+        scale: factor on q . k.
+        term: for each pair of tokens, see `positional.pairwise`; needs positions.
+        positions: (1, T), the tokens' positions in the input.
+
+    Returns:
+        (1, H, T, E), and the attention received, in float32 or better.
+    """
+    contexts, parts = [], []
+    for begin, count, size in _groups(segments, heads=query.shape[1]):
+        q, k, v = (_sequences(x, begin, count=count, size=size) for x in (query, key, value))  # (b, H, n, E)
+        bias = None
+        if term is not None and positions is not None:
+            at = positions[0, begin : begin + count * size].view(count, size)
+            bias = term(at[:, None, :] - at[:, :, None])  # (b, H or 1, n, n)
+        context, part = _attend(q * scale, k, v, bias=bias)
+        contexts.append(context.transpose(1, 2).flatten(0, 1))  # (t, H, E)
+        parts.append(part.flatten(0, 1))  # (t, 3)
+    total, own, from_cls = joined(parts).unbind(-1)
+    return joined(contexts).transpose(0, 1)[None], Received(total=total, own=own, from_cls=from_cls)
+
+
+def received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Received:
+    """What [CLS] gives each token of its sequence; arguments as of `received_attention`."""
     first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
     found, begin, sequence = [], 0, 0
     for count, size in segments.runs:
@@ -141,24 +154,4 @@ def _from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -
         cls = first[0, :, sequence : sequence + count].transpose(0, 1)  # (b, H, E)
         found.append(_softmax(keys @ cls[..., None], dim=2).mean(1).flatten())  # (t,)
         begin, sequence = begin + count * size, sequence + count
-    return joined(found)
-
-
-def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
-    """In float32 or better."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim)
-
-
-def _sequences(row: Tensor, begin: int, *, count: int, size: int) -> Tensor:
-    """Neighbours that are equally long: (1, H, T, E) -> (b, H, n, E)."""
-    return torch.unflatten(row[0, :, begin : begin + count * size], 1, (count, size)).transpose(0, 1)
-
-
-def _groups(segments: Segments, *, heads: int) -> Iterator[tuple[int, int, int]]:
-    """(first token, sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
-    begin = 0
-    for count, size in segments.runs:
-        most = max(1, MOST_WEIGHTS // (heads * size * size))
-        for start in range(0, count, most):
-            yield begin + start * size, min(most, count - start), size
-        begin += count * size
+    return Received(from_cls=joined(found))

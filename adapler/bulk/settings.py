@@ -201,8 +201,9 @@ class PredictSettings:
                     raise ArgumentError(f"{option_name(name)}: only with {needed}")
         if source == STDIN and self.work.engine == "ray":
             raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
-        for path in () if output is None else (output, errors_path(output)):
-            check_output_file(path)
+        check_output_file(output)
+        if output is not None:
+            check_output_file(errors_path(output))
         if source is not None and output is not None and source != STDIN:
             _check_input_stays(source, output)
 

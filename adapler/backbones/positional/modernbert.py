@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from adapler.backbones.family import Family
+from adapler.backbones.family import Family, attention_and_received
 from adapler.backbones.packing import Segments
 from adapler.backbones.positional.pairwise import window
-from adapler.backbones.received import Reads, Received, received_attention
+from adapler.backbones.received import Reads, Received
 
 
 def feed_forward(layer: Any, states: Tensor) -> Tensor:
@@ -55,8 +55,8 @@ class ModernBert(Family):
         query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
         query, key = apply_rotary_pos_emb(query, key, *encoder.rotary_emb(hidden, positions, layer.attention_type))
         term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)
-        options = {"scale": part.head_dim**-0.5, "reads": reads, "term": term, "positions": positions}
-        context, received = received_attention(query, key, value, segments=segments, **options)
+        options = {"segments": segments, "scale": part.head_dim**-0.5, "term": term, "positions": positions}
+        context, received = attention_and_received(query, key, value, reads=reads, **options)
         return hidden + part.out_drop(part.Wo(context.transpose(1, 2).flatten(2))), received
 
     def last_layer(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from adapler.backbones import received as module
+from adapler.backbones.family import attention_and_received
 from adapler.backbones.packing import Segments
-from adapler.backbones.received import Received, received_attention
+from adapler.backbones.received import Received
 from adapler.errors import ArgumentError
 from adapler.policies import LayerView, policy_class
 from tests.adapler.policies.policy_models import tiny_policy
@@ -49,7 +50,7 @@ def test_received_is_what_the_weights_say(most: int, biased: bool, monkeypatch: 
     context, total, own, from_cls = written_out(query, key, value, term)
     arguments = {"segments": segments, "scale": SCALE, "term": term, "positions": positions}
     for reads in ("all", "cls", "nothing"):
-        given, found = received_attention(query, key, value, reads=reads, **arguments)
+        given, found = attention_and_received(query, key, value, reads=reads, **arguments)
         torch.testing.assert_close(given, context)
         if reads == "all":
             torch.testing.assert_close(found.total, total)
@@ -64,7 +65,9 @@ def test_a_split_does_not_change_the_gradient(monkeypatch: pytest.MonkeyPatch) -
     gradients = []
     for most in SPLITS.values():
         monkeypatch.setattr(module, "MOST_WEIGHTS", most)
-        context, found = received_attention(*leaves, segments=Segments(torch.tensor(SIZES)), scale=SCALE, reads="all")
+        context, found = attention_and_received(
+            *leaves, segments=Segments(torch.tensor(SIZES)), scale=SCALE, reads="all"
+        )
         loss = context.square().sum() + (found.total - found.own).square().sum() + found.from_cls.square().sum()
         gradients.append(torch.autograd.grad(loss, leaves))
     for other in gradients[1:]:
