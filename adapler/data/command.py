@@ -126,7 +126,7 @@ def _print_leaks(leaks: Sequence[Leak]) -> None:
     if not leaks:
         print("no example is in two splits")
         return
-    print(f"{len(leaks)} examples are in two splits:")
+    print("1 example is in two splits:" if len(leaks) == 1 else f"{len(leaks)} examples are in two splits:")
     for leak in leaks[:_SHOWN_LEAKS]:
         print(f"  {leak}")
     if len(leaks) > _SHOWN_LEAKS:

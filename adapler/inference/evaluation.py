@@ -138,18 +138,19 @@ def evaluation_table(result: dict[str, Any]) -> str:
     metric = result["metric"]
     asked = any(_asked(row) for row in result["hard"])
     beside = metric != "agreement"
+    scales = [f"{row['threshold_scale']:.4g}" for row in result["hard"]]
+    width = max(7, *(len(scale) + 1 for scale in scales))  # a scale that a target found may be .0001665
+    target = 10 if asked else 0
     lines = [
-        f"{'removal':<12}{'scale':>7}{metric:>11}{'asked for' if asked else '':>10}"
+        f"{'removal':<12}{'scale':>{width}}{metric:>11}{'asked for' if asked else '':>{target}}"
         f"{'speedup':>10}{'  agreement' if beside else ''}  mean tokens entering each layer",
-        f"{'none':<12}{'':>7}{result['none']['score']:>11.4f}{'':>10}{'1.00x':>10}",
+        f"{'none':<12}{'':>{width}}{result['none']['score']:>11.4f}{'':>{target}}{'1.00x':>10}",
     ]
-    if not asked:
-        lines = [line[:30] + line[40:] for line in lines]
-    for row in result["hard"]:
+    for row, scale in zip(result["hard"], scales, strict=True):
         lengths = " ".join(f"{n:.0f}" for n in row["lengths"])
         lines.append(
-            f"{'hard':<12}{row['threshold_scale']:>7.4g}{row['score']:>11.4f}"
-            + (f"{_asked(row):>10}" if asked else "")
+            f"{'hard':<12}{scale:>{width}}{row['score']:>11.4f}"
+            + f"{_asked(row):>{target}}"
             + f"{row['speedup']:>9.2f}x"
             + (f"{row['agreement']:>11.3f}" if beside else "")
             + f"  {row['lengths_in']:.0f} -> {lengths}"

@@ -51,7 +51,7 @@ def test_check_tells_counts_leaks_and_missing_evidence(tmp_path: Path, output: O
     ]
     splits = {"train": [row("neg_1", "NEG")], "val": [row("neg_1", "NEG", [evidence("neg_1", 0, 1)])]}
     code, out, _ = output("check", write(tmp_path / "leaky", files_of(splits)))
-    assert code == 0 and "1 examples are in two splits:\n  train neg_1 and val neg_1 have the same id" in out
+    assert code == 0 and "1 example is in two splits:\n  train neg_1 and val neg_1 have the same id" in out
 
 
 def test_check_tells_of_evidences_that_quote_another_text(tmp_path: Path, output: Output) -> None:

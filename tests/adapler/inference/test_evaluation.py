@@ -73,6 +73,18 @@ def test_a_drop_that_was_asked_for_is_shown(drop: float, shown: str) -> None:
     assert hard[heads.index("asked for") : heads.index("asked for") + 9].strip() == shown
 
 
+def test_columns_stand_below_their_names_whatever_the_scale() -> None:
+    """A budget may find a scale of many digits."""
+    model = tiny_adapler()
+    for scales in ([1.0, 0.5], [0.0001665, 1.0]):
+        result = evaluate_rows(model, rows([0, 1, 2, 0, 1]), pad_token_id=0, threshold_scales=scales)
+        heads, *values = evaluation_table(result).splitlines()[:-1]
+        for name in ("scale", "accuracy", "speedup"):
+            end = heads.index(name) + len(name)
+            assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in values[1:])
+        assert len(heads[: heads.index("  mean tokens")]) == len(values[1][: values[1].index("  7 ->")])
+
+
 def test_windows_of_an_example_are_averaged() -> None:
     """Wherever they stand."""
     model, data = tiny_adapler(), rows([0, 2, 1, 0, 2], ["a", "c", "b", "a", "c"])
