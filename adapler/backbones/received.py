@@ -22,7 +22,7 @@ Reads = Literal["all", "cls", "nothing"]
 """What is read of a layer's attention weights: all of them, those of [CLS]'s query, or none."""
 
 # Attention weights that are held at once (4 MB in float32): more of them leave the processor's cache between two steps,
-# and take twice as long. One head of one sequence is never split.
+# which takes longer. One head of one sequence is never split.
 MOST_WEIGHTS = 1 << 20
 
 
