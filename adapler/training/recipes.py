@@ -9,6 +9,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -45,20 +46,23 @@ class Option:
     positional: str | None
 
 
+@cache
+def _own_docstrings(cls: type) -> Mapping[str, str]:
+    """The docstring under each field that a dataclass itself declares; read once, for reading source takes long."""
+    found: dict[str, str] = {}
+    body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(cls))).body[0]
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for one, following in zip(statements, statements[1:], strict=False):
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+            text = following.value if isinstance(following, ast.Expr) else None
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found[one.target.id] = " ".join(text.value.split())
+    return found
+
+
 def field_docstrings(cls: type) -> dict[str, str]:
     """The docstring under each field of a dataclass and of its bases, white space collapsed."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not is_dataclass(base):
-            continue
-        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
-        statements = body.body if isinstance(body, ast.ClassDef) else []
-        for one, following in zip(statements, statements[1:], strict=False):
-            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
-                text = following.value if isinstance(following, ast.Expr) else None
-                if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                    found[one.target.id] = " ".join(text.value.split())
-    return found
+    return dict(item for base in reversed(cls.__mro__) if is_dataclass(base) for item in _own_docstrings(base).items())
 
 
 def options_of(cls: type) -> list[Option]:
