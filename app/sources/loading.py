@@ -24,6 +24,7 @@ from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype
+from analysis.loading import checksums
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -189,10 +190,29 @@ def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
         raise CheckpointError(f"{folder}: cannot be loaded ({reason:.160})") from error
 
 
+def adapler_checksum(folder: Path) -> str | None:
+    """The checksum of a checkpoint by which a report of `analysis.rationale_eval` names it in its `checksums`; None of
+    a damaged one. It is of the weights as they are loaded: the first time takes as long as to load them."""
+    return _adapler_checksum(folder, _stamped(folder))
+
+
+@lru_cache(maxsize=64)
+def _adapler_checksum(folder: Path, _: tuple[tuple[str, int], ...]) -> str | None:
+    try:
+        return checksums(None, read_checkpoint(folder).model)["adapler"]
+    except CheckpointError:
+        return None
+
+
 def weights_checksum(folder: Path) -> str:
     """sha256 of a checkpoint's weights and configuration, its first 16 digits. A damaged folder has one too."""
+    return _checksum(_stamped(folder))
+
+
+def _stamped(folder: Path) -> tuple[tuple[str, int], ...]:
+    """A checkpoint's files, and when each was written."""
     files = (*sorted(folder.glob("*.safetensors")), folder / "config.json")
-    return _checksum(tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file()))
+    return tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file())
 
 
 def model_checksum(folder: Path) -> str | None:

@@ -1,8 +1,7 @@
 """The evaluation that the Corpus view starts, as a process: `python -m app.work.evaluation`.
 
-As `python -m analysis.rationale_eval`, with two differences for a page whose reports are handed on: the report names
-checkpoint and corpus as the menus do, without a path of the server, and holds the checksum of the weights, by which
-the page knows whose numbers it shows. The folder is written whole or not at all.
+As `python -m analysis.rationale_eval`, with one difference for a page whose reports are handed on: the report names
+checkpoint and corpus as the menus do, without a path of the server. The folder is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from adapler.precision import DTYPES
 from analysis.evaluation.cache import ScoreCache, default_folder
 from analysis.output.report import RationaleReport
 from analysis.rationale_eval import evaluate
-from app.sources.loading import public_name, weights_checksum
+from app.sources.loading import public_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command += [] if report.meta["dtype"] == "float32" else ["--dtype", report.meta["dtype"]]
     command += [] if asked.limit is None else ["--limit", str(asked.limit)]
     names = {"adapler": adapler, "model": f"backbone of {adapler}", "command": shlex.join(command)}
-    _save(replace(report, meta={**report.meta, **names, "weights": weights_checksum(asked.adapler)}), asked.output)
+    _save(replace(report, meta={**report.meta, **names}), asked.output)
     return 0
 
 

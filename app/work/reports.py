@@ -21,7 +21,7 @@ from analysis.results.wording import higher_is_better
 from app.markup import pictures
 from app.server import locks
 from app.server.state import BEST, DISAGREEMENT
-from app.sources.loading import ROOT, find_corpus, told_apart, weights_checksum, without_path
+from app.sources.loading import ROOT, adapler_checksum, find_corpus, told_apart, weights_checksum, without_path
 
 NAME = "report.json"
 NO_REPORT = (
@@ -87,7 +87,7 @@ def _load(path: str, stamp: int) -> RationaleReport:
     return RationaleReport.from_json(Path(path))
 
 
-ORIGIN = ("adapler", "model", "weights", "data", "split", "policy", "threshold_scale", "queries", "dtype")
+ORIGIN = ("adapler", "model", "checksums", "weights", "data", "split", "policy", "threshold_scale", "queries", "dtype")
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,22 @@ def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origi
 
 
 def _checkpoint_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> str | None:
-    """By the weights' checksum where the report has one, else by the folder that was named."""
+    """By the weights' checksum where the report has one, else by the folder that was named.
+
+    It is in `checksums`; of earlier reports that this page has made, one of the files is in `weights`.
+    """
     named = meta.get("adapler")
     if named is None:
         return None
     path = (ROOT / str(named)).resolve()
     by_folder = [name for name, folder in checkpoints.items() if folder.resolve() == path]
-    if (weights := meta.get("weights")) is None:
+    checksum, wanted = adapler_checksum, (meta.get("checksums") or {}).get("adapler")
+    if wanted is None:
+        checksum, wanted = weights_checksum, meta.get("weights")
+    if wanted is None:
         return by_folder[0] if by_folder else None
     order = dict.fromkeys((*by_folder, *(name for name in checkpoints if name == named), *checkpoints))
-    return next((name for name in order if weights_checksum(checkpoints[name]) == weights), None)
+    return next((name for name in order if checksum(checkpoints[name]) == wanted), None)
 
 
 def kinds(report: RationaleReport) -> tuple[str, ...]:

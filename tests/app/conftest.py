@@ -18,6 +18,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.data.eraser import read_corpus
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
+from analysis.loading import checksums
 from app.sources import loading
 from tests.conftest import WORDS
 
@@ -89,9 +90,9 @@ def app_reports(
         progress=False,
     )
     folder = tmp_path_factory.mktemp("reports")
-    # as `app.work.evaluation` names it: without this the page cannot know a checkpoint outside the repository
-    weights = loading.weights_checksum(Path(app_model.name_or_path))
-    replace(report, meta={**report.meta, "weights": weights}).to_json(folder / "films" / "report.json")
+    # as `evaluate` writes it: without this the page cannot know a checkpoint outside the repository
+    meta = {**report.meta, "checksums": checksums(app_model.backbone, app_model)}
+    replace(report, meta=meta).to_json(folder / "films" / "report.json")
     return folder
 
 

@@ -36,6 +36,7 @@ def test_its_report_has_checksum_and_names_but_no_path(
         "python -m analysis.rationale_eval --adapler 'my tiny' --data films --split test "
         "--threshold-scale 0.5 --limit 2"
     )
+    assert "weights" not in report.meta, "the library's checksums say whose numbers these are"
     origin = reports.origin_of(report.meta, {"damaged": app_checkpoints / "damaged", "b": app_checkpoints / "tiny"})
     assert origin.checkpoint == "b" and origin.scale == 0.5 and origin.dtype == "float32"
     for file in ("report.json", "report.html"):

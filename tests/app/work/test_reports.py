@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from adapler import AdapLeRForSequenceClassification
 from adapler.errors import DataError
 from analysis.output.report import RationaleReport
 from app.server import state
@@ -81,13 +83,22 @@ def test_a_report_knows_its_checkpoint(app_reports: Path, app_checkpoints: Path,
     older = {name: value for name, value in report.meta.items() if name != "dtype"}
     assert reports.origin_of(older, menu).dtype == "float32"
     copied = shutil.copytree(app_checkpoints / "tiny", tmp_path / "elsewhere")
-    named = {name: value for name, value in report.meta.items() if name != "weights"}
+    named = {name: value for name, value in report.meta.items() if name != "checksums"}
     assert reports.origin_of(named, menu).checkpoint is None, "an equal name is not enough"
     by_folder = {**named, "adapler": str(app_checkpoints / "tiny")}
     assert reports.origin_of(by_folder, menu).checkpoint == "tiny"
     assert reports.origin_of(by_folder, {"tiny": copied}).checkpoint is None
-    by_weights = {**report.meta, "adapler": "tiny", "weights": loading.weights_checksum(copied)}
+    by_weights = {**report.meta, "adapler": "tiny"}
     assert reports.origin_of(by_weights, {"mine": copied}).checkpoint == "mine", "equal weights are"
+    in_its_place = shutil.copytree(app_checkpoints / "tiny", tmp_path / "tiny")
+    model = AdapLeRForSequenceClassification.from_pretrained(in_its_place)
+    with torch.no_grad():
+        model.eta.fill_(0.6)
+    model.save_pretrained(in_its_place)
+    trained_anew = {**report.meta, "adapler": str(in_its_place)}
+    assert reports.origin_of(trained_anew, {"tiny": in_its_place}).checkpoint is None, "its weights are others"
+    by_weights = {**named, "adapler": "tiny", "weights": loading.weights_checksum(copied)}  # of an earlier version
+    assert reports.origin_of(by_weights, {"mine": copied}).checkpoint == "mine"
     config = copied / "config.json"
     config.write_text(config.read_text(encoding="utf-8") + " ", encoding="utf-8")
     assert reports.origin_of(by_weights, {"tiny": copied}).checkpoint is None, "it was written anew since"
