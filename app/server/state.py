@@ -213,10 +213,13 @@ def lost() -> list[str]:
     """
     state = st.session_state
     file = getattr(state.get("upload"), "file_id", None)
-    shown = (file, *(state.get(key) for key in ("view", "source", "scale", "text", "query", *NAMED)))
-    if state.setdefault("opened", shown) != shown:
+    text = (file, *(state.get(key) for key in ("source", "text", "query", *NAMED)))
+    shown = (text, state.get("view"), state.get("scale"))
+    opened, state.opened = state.setdefault("opened", shown), shown
+    if opened != shown:
         state.lost = []
-        for key in ("part", "layer"):  # of the text that was opened
+    if opened[0] != text:
+        for key in ("part", "layer"):  # of the text that was opened; a view without a text has not looked for them
             state.asked.pop(key, None)
     return list(state.lost)
 

@@ -125,6 +125,14 @@ def test_a_layer_that_the_model_does_not_have_is_said(session: Any) -> None:
     session(layer="6")
     state.layer_of(6)
     assert state.lost() == ["layer 6"] and not st.query_params
+    began = session(layer="99", view=state.TRUST)
+    assert state.lost() == [], "no layer is shown there"
+    began.view = state.LAYERS
+    assert state.lost() == []
+    state.layer_of(6)
+    assert state.lost() == ["layer 99"] and "layer" not in st.query_params
+    began.view = state.BUDGET
+    assert state.lost() == [], "another view has been chosen since"
     began = session(layer="99")
     assert state.lost() == []
     began.document = "y.txt"
