@@ -21,6 +21,7 @@ ADAPLER = "adapler"  # the policy that all others stand beside
 TOKENS = "tokens"
 SPECIAL = -1  # the word index of a token that the tokenizer added
 FEW_WORDS = 5  # a shorter text says too little
+ENOUGH_PIECES = 8  # of fewer, one rare word decides how many there are a word
 MANY_PIECES = 1.7  # wordpieces a word, punctuation not counted; English reviews have up to 1.3, German some 2.2
 QUERY = -2  # that of the query's first word; the second is -3, and so on
 
@@ -241,7 +242,7 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     if unknown:
         name = trace.pieces[int(trace.unknown.argmax())]
         notes.append(f"{unknown} of {len(trace)} tokens unknown: the model reads {name} in their place")
-    if pieces > MANY_PIECES:
+    if pieces > MANY_PIECES and spelled.sum() >= ENOUGH_PIECES:
         notes.append(
             f"{pieces:.1f} wordpieces a word, punctuation not counted: probably a language that this model was not "
             "made for"

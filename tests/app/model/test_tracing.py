@@ -201,6 +201,7 @@ def test_a_query_is_shown_as_it_is_written(app_model: Any, tiny_tokenizer: Any) 
     [
         ("the film was not good and never fun", ()),
         ("good", ("very short: 1 word; the verdict may mean little",)),
+        ("good,bad", ("very short: 1 word; the verdict may mean little",)),  # as one rare word of two wordpieces
         ("the film is Ünknown to me", ("3 of 8 tokens unknown: the model reads [UNK] in their place",)),
         ("good,bad good,bad good,bad good,bad good,bad",
          ("2.0 wordpieces a word, punctuation not counted: probably a language that this model was not made for",)),
