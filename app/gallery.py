@@ -172,7 +172,10 @@ def _some(names: Sequence[str]) -> str:
 def _pages(checkpoint: loading.Checkpoint, document: Document, methods: Sequence[str], *, scale: float) -> list[Page]:
     """A page for each part of the text that the model can read whole."""
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    ranges = documents.parts_of(document, tokenizer, limit=read_limit(model, tokenizer))
+    try:
+        ranges = documents.parts_of(document, tokenizer, limit=read_limit(model, tokenizer))
+    except ArgumentError as error:
+        raise ArgumentError(f"{document.name}: {error}") from error
     made = []
     for number, (start, end) in enumerate(ranges, 1):
         part = document.part(start, end) if len(ranges) > 1 else document

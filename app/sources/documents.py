@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 
 MAX_CHARACTERS = 20_000
@@ -110,12 +111,11 @@ def parts_of(document: Document, tokenizer: Any, *, limit: int) -> tuple[tuple[i
     """Ranges of words, one after the other, each of which the model can read whole; one where all fit.
 
     Raises:
-        ArgumentError: the query leaves no room for the text.
+        ArgumentError: the tokenizer sees nothing in the text, or the query leaves no room for it.
     """
-    whole = ((0, len(document.words)),)
     pieces = tokenizer(list(document.words), is_split_into_words=True, add_special_tokens=False, verbose=False)
     if not pieces["input_ids"]:
-        return whole
+        raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")
     windows = align(
         document.example(), tokenizer, max_length=limit, policy="all-windows", with_query=bool(document.query)
     ).windows

@@ -98,6 +98,7 @@ def test_a_gallery_is_replaced_and_nothing_else(app_checkpoints: Path, tmp_path:
     ("options", "error", "said"),
     [
         (["--text", " "], ArgumentError, "--text: the text number 1 has no word"),
+        (["--text", "\u200b", "--documents", "neg_1"], ArgumentError, "text 1: the text gives no wordpieces"),
         (["--documents", "neg_9"], ArgumentError, "neg_9 is not in test of tiny-films, which has neg_1, pos_1, long_1"),
         (["--split", "dev"], ArgumentError, "--split: dev is none of train, test"),
         (["--threshold-scale", "-1"], ArgumentError, "--threshold-scale: -1"),
