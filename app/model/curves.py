@@ -10,7 +10,7 @@ from app.model.comparing import METRICS, Comparison
 from app.model.tracing import Trace
 
 NAMES = dict(zip(METRICS, ("AP", "FPR", "TPR"), strict=True))
-EVIDENCE, OTHERS = "evidence", "other words' tokens"
+EVIDENCE, OTHERS, TEXT = "evidence", "other words' tokens", "the text's tokens"
 
 
 def agreement(found: Mapping[str, Comparison], *, layers: int) -> pd.DataFrame:
@@ -32,11 +32,12 @@ def agreement(found: Mapping[str, Comparison], *, layers: int) -> pd.DataFrame:
 
 
 def alive(trace: Trace) -> pd.DataFrame:
-    """Tidy: layer, tokens (EVIDENCE or OTHERS), share of them that enters the layer, count. `trace` has tokens; special
-    ones and those of a query are neither. Without a rationale there is no EVIDENCE."""
+    """Tidy: layer, tokens (EVIDENCE or OTHERS; TEXT without a rationale), share of them that enters the layer, count.
+    `trace` has tokens; special ones and those of a query are none of these."""
     content = trace.words >= 0
     rows = []
-    for name, chosen in ((EVIDENCE, content & trace.gold), (OTHERS, content & ~trace.gold)):
+    evidence, others = content & trace.gold, content & ~trace.gold
+    for name, chosen in ((EVIDENCE, evidence), (OTHERS if evidence.any() else TEXT, others)):
         if not chosen.any():
             continue
         for layer in range(trace.layers):

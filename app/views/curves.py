@@ -28,10 +28,10 @@ def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
     left.altair_chart(_alive(trace))
     if not table.empty:
         right.altair_chart(_agreement(table[table["metric"] == "TPR"], "TPR at 1/n"))
-    st.caption(
-        "n of FPR and TPR: the tokens present at the layer for the scores by which tokens are dropped, all tokens of "
-        "the input for the other methods. Signed scores have neither."
-    )
+        st.caption(
+            "n of FPR and TPR: the tokens present at the layer for the scores by which tokens are dropped, all tokens "
+            "of the input for the other methods. Signed scores have neither."
+        )
 
 
 def _agreement(table: Any, title: str) -> Any:
@@ -56,7 +56,7 @@ def _drawn(base: Any, *, said: str) -> Any:
 
 def _alive(trace: Trace) -> Any:
     table = curves.alive(trace)
-    colours = {curves.EVIDENCE: colors.GOLD, curves.OTHERS: colors.LINES[0]}
+    colours = {curves.EVIDENCE: colors.GOLD, curves.OTHERS: colors.LINES[0], curves.TEXT: colors.LINES[0]}
     shown = [name for name in colours if name in set(table["tokens"])]
     base = alt.Chart(table).encode(
         x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
