@@ -18,6 +18,7 @@ from adapler.data.encoding import check_splits_words
 from adapler.data.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
+from adapler.plugins import load_plugins
 from analysis import loading
 from analysis.command.console import cache_line, header, listed, why_this_data
 from analysis.command.options import Inputs, build_parser, check_folder, field_texts, parse
@@ -179,6 +180,7 @@ def _names(model: Any, adapler: Any) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     inputs, settings = parse(argv)
+    load_plugins()
     cache, remark = _cache(inputs)
     _silence_libraries()
     started = time.perf_counter()

@@ -14,6 +14,7 @@ from adapler.cli import commands, predict
 from adapler.cli.options import add_options
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.plugins import load_plugins
 from adapler.training.stages import settings
 
 # Commands that several processes do together; of the others, one process does all and the rest have nothing to do.
@@ -130,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(with_data="data" in words[:1]).parse_args(words)
     if args.command not in SHARED and not is_main():
         return 0
+    load_plugins()  # a misspelt module is told of now, and not when a name is looked up
     import transformers
 
     transformers.logging.set_verbosity_error()

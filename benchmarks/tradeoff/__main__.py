@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adapler.errors import ArgumentError, CommandParser, check_drop, run_command
 from adapler.outputs import check_output_folder
+from adapler.plugins import load_plugins
 from benchmarks.tradeoff.plan import Settings, plan, table_of
 from benchmarks.tradeoff.records import Key, check_max_drop, check_predictions, read_records
 from benchmarks.tradeoff.report.tables import write_results
@@ -124,6 +125,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError. Returns 1 when a run failed."""
     args = build_parser().parse_args(argv)
+    load_plugins()
     if args.report:
         _report(args)
         return 0

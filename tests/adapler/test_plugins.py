@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from adapler.errors import ArgumentError
+from adapler.cli.parser import main as cli_main
+from adapler.errors import ArgumentError, run_command
 from adapler.model.predictors import predictor_class, registry
 from adapler.plugins import VARIABLE, load_plugins
+from analysis.rationale_eval import main as evaluation_main
 
 OWN = '''
 from adapler.model.predictors import ContributionPredictor, predictor
@@ -56,6 +58,16 @@ def test_a_module_that_is_not_there_or_broken(anew: None, tmp_path: Path, monkey
     monkeypatch.setenv(VARIABLE, "my_broken_module")
     with pytest.raises(ArgumentError, match=r"^ADAPLER_PLUGINS: 'my_broken_module' cannot be imported \(division by"):
         predictor_class("mine")
+
+
+def test_a_command_tells_of_a_module_that_is_not_there_before_it_begins(
+    anew: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "no_such_module_of_mine")
+    for main, words in ((cli_main, ["data", "stats", "nowhere"]), (evaluation_main, ["--data", "nowhere"])):
+        assert run_command(main, words) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("error: ADAPLER_PLUGINS: 'no_such_module_of_mine' cannot") and line.count("\n") == 1
 
 
 @pytest.mark.slow
