@@ -42,9 +42,10 @@ def _check_former(path: Path, former: Sequence[str]) -> None:
     """Raises ArgumentError for a folder that is neither empty nor an earlier output."""
     found = sorted(os.listdir(path)) if os.path.isdir(path) else []
     if found and not set(found).intersection(former):
+        more = ", ..." if found[1:] else ""
         raise ArgumentError(
-            f"--output: {path} would be replaced whole, and holds {found[0]!r} but no {' or '.join(former)} of an "
-            "earlier output; choose another folder"
+            f"--output: {path} would be replaced whole, and what it holds ({found[0]!r}{more}) is no earlier output of "
+            "this command; choose another folder"
         )
 
 

@@ -34,8 +34,8 @@ def mine(tmp_path: Path) -> Path:
 def test_export_leaves_other_files(options: list[str], refuse: Refuse, saved: Path, mine: Path) -> None:
     line = refuse("export", *options, "--model", saved, "--output", mine)
     assert line.endswith(
-        "mine would be replaced whole, and holds 'thesis.txt' but no model.safetensors.index.json or adapler.json of "
-        "an earlier output; choose another folder"
+        "mine would be replaced whole, and what it holds ('thesis.txt') is no earlier output of this command; choose "
+        "another folder"
     )
     assert (mine / "thesis.txt").read_text() == "three years"
 
@@ -43,7 +43,7 @@ def test_export_leaves_other_files(options: list[str], refuse: Refuse, saved: Pa
 def test_export_leaves_models_that_no_export_made(refuse: Refuse, saved: Path, tmp_path: Path) -> None:
     trained = shutil.copytree(saved, tmp_path / "trained")
     line = refuse("export", "--model", saved, "--output", trained)
-    assert "trained would be replaced whole, and holds 'config.json' but no" in line
+    assert "trained would be replaced whole, and what it holds ('config.json', ...) is no earlier output" in line
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"model_type": "bert"}')
@@ -59,7 +59,7 @@ def test_export_goes_over_an_empty_folder_and_its_own_output(saved: Path, tmp_pa
         assert main(["export", "--model", str(saved), "--output", str(tmp_path / "half")]) == 0
     assert (tmp_path / "half" / "model.safetensors.index.json").is_file()
     check_output_folder(tmp_path / "half", former=("config.json",))
-    with pytest.raises(ArgumentError, match=r"holds 'config.json' but no adapler.json of an earlier output"):
+    with pytest.raises(ArgumentError, match=r"what it holds \('config.json', ...\) is no earlier output"):
         check_output_folder(tmp_path / "half", former=("adapler.json",))
 
 
@@ -76,5 +76,5 @@ def test_export_leaves_the_model(place: Callable[[Path], Path], refuse: Refuse, 
 def test_saliency_leaves_other_files(refuse: Refuse, saved: Path, mine: Path) -> None:
     for folder, name in ((mine, "thesis.txt"), (saved, "config.json")):
         line = refuse("saliency", "--task", "sst2", "--model", saved, "--output", folder)
-        assert f"would be replaced whole, and holds '{name}' but no dataset_info.json of an earlier output" in line
+        assert f"would be replaced whole, and what it holds ('{name}'" in line and "no earlier output of this" in line
     assert (mine / "thesis.txt").read_text() == "three years"
