@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
+from adapler.data.text_formats import refuse_blank
 from adapler.errors import ArgumentError, CheckpointError, DataError
 
 if TYPE_CHECKING:  # 50 MB in memory, which a worker of `adapler predict` does not need
@@ -67,6 +68,7 @@ def encode(
     stride: int | None = None,
     workers: int = 0,
     progress: bool = True,
+    blank: bool = True,
 ) -> Dataset:
     """Token ids of every row, special tokens included, without padding.
 
@@ -91,6 +93,7 @@ def encode(
         stride: tokens by which windows overlap. By default 128, or a quarter of what fits when that is less.
         workers: processes that tokenise a data set of more than IN_MEMORY_ROWS rows; 0 and 1: this one.
         progress: show a progress bar.
+        blank: whether a text may give no wordpieces (a query always may).
 
     Returns:
         Columns id (with windows "ID#k", k from 0), example_id, input_ids, attention_mask, token_type_ids (if the
@@ -100,7 +103,7 @@ def encode(
     Raises:
         ArgumentError: an argument outside what is allowed.
         DataError: a row longer than `max_length` whose query, or whose first text of two under "windows", leaves
-            no room for the rest.
+            no room for the rest; a row without wordpieces where there may be none.
     """
     _check(dataset, tokenizer, columns, max_length=max_length, policy=policy, stride=stride)
     tokenizer = copy.deepcopy(tokenizer)  # truncation settings are state of the tokenizer
@@ -108,6 +111,9 @@ def encode(
     layout = _Layout(tokenizer, columns, max_length=max_length, windows=policy == "windows", stride=stride)
 
     def encode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for column in () if blank else columns:
+            if column != "query":
+                refuse_blank(batch["id"], batch[column], tokenizer)
         encoded = layout.encode(batch)  # the inputs of each row
         owners = [row for row, inputs in enumerate(encoded) for _ in inputs]
         numbers = [number for inputs in encoded for number in range(len(inputs))]

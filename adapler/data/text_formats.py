@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from adapler.errors import DataError
 
 __all__ = [
     *("RAW", "ParquetRows", "Record", "gives_wordpieces", "is_text", "json_object", "read_json_lines", "read_lines"),
-    "table_records",
+    *("refuse_blank", "table_records"),
 ]
 
 RAW = 1000  # characters of a bad row that are kept, to show it
@@ -63,6 +63,14 @@ def gives_wordpieces(text: str, tokenizer: Any) -> bool:
     A letter or a digit is a wordpiece to all of them, the unknown one at least, so most texts are not asked for.
     """
     return any(map(str.isalnum, text)) or bool(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def refuse_blank(ids: Iterable[str], texts: Iterable[str | Sequence[str]], tokenizer: Any) -> None:
+    """Raises DataError for the first text, or list of words, that gives no wordpieces; it names the example."""
+    for identifier, text in zip(ids, texts, strict=True):
+        joined = text if isinstance(text, str) else " ".join(text)
+        if not gives_wordpieces(joined, tokenizer):
+            raise DataError(f"example {identifier!r}: its text {joined[:20]!a} gives no wordpieces, as an empty one")
 
 
 def json_object(text: str) -> dict[str, Any]:

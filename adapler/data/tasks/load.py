@@ -62,6 +62,11 @@ def load_task(
     return _load_path(path, labels=labels, how=how)
 
 
+def is_of_hub(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a task's rows come from the hub."""
+    return data_dir is None and os.fspath(name_or_path) in HUB_TASKS
+
+
 def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
     """An ERASER corpus as a task, without its rationales (read the corpus itself for those).
 

@@ -13,9 +13,10 @@ from adapler.backbones.families import label_names, max_positions
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.sampling import balanced_sample
 from adapler.data.tasks import Task, in_label_order, load_task
+from adapler.data.tasks.load import is_of_hub
 from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from adapler.long_texts import choose_encoding, read_run, recorded_encoding
 from adapler.training.settings import TaskSettings
 
@@ -100,15 +101,19 @@ def prepare(
         rows = task.dataset[split]
         if split == "train" and settings.limit is not None:
             rows = balanced_sample(rows, settings.limit, seed=seed)
-        encoded[split] = encode(
-            rows,
-            tokenizer,
-            columns=task.columns,
-            max_length=max_length,
-            policy=(settings.train_documents if split == "train" else None) or policy,
-            stride=settings.stride,
-            workers=workers,
-        )
+        try:
+            encoded[split] = encode(
+                rows,
+                tokenizer,
+                columns=task.columns,
+                max_length=max_length,
+                policy=(settings.train_documents if split == "train" else None) or policy,
+                stride=settings.stride,
+                workers=workers,
+                blank=is_of_hub(settings.task, settings.data_dir),  # whose rows nobody here can mend
+            )
+        except DataError as error:
+            raise DataError(f"{settings.task}, {split}: {error}") from error
     recorded = ("long_documents", "train_documents", "stride", "limit", "validation_share")
     encoding = {name: value for name, value in asdict(settings).items() if name in recorded}
     return Prepared(

@@ -30,6 +30,10 @@ from tests.adapler.training.common import QUICK
         ({"test": [*GOOD, {"text": "a", "label": 5}]}, r"test.jsonl:9: unknown label 5"),
         ({"train": [{"text": "a"}]}, r"train.jsonl:1: has no 'label', its fields are 'text'"),
         ({"validation": [{"text": " \n ", "label": 0}]}, r"validation.jsonl:1: field 'text' is empty"),
+        (
+            {"validation": [*GOOD, {"text": "\u200b", "label": 0}]},
+            r"/task, validation: example 'validation-8': its text '\u200b' gives no",
+        ),
         ({"train": [{**line, "label": i % 3} for i, line in enumerate(GOOD)]}, r"num_labels: 3 asked for"),
     ],
 )

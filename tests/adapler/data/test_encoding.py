@@ -220,3 +220,13 @@ def test_a_pair_that_fits_to_the_token_is_one_window(bert_tokenizer: Any) -> Non
     options = {"columns": ("text_a", "text_b"), "max_length": 8, "policy": "windows", "stride": 2}
     rows = list(encode(pairs(("a b c", "w0 w1")), bert_tokenizer, **options))
     assert [row["input_ids"] for row in rows] == [[CLS, A, B, C, SEP, W, W + 1, SEP]]
+
+
+@pytest.mark.parametrize("blank", ["\u200b", "\u200b \u200d", "\u0301"])
+def test_a_row_without_wordpieces_is_refused_where_there_may_be_none(bert_tokenizer: Any, blank: str) -> None:
+    for data, columns in ((words("a b", blank), ("words",)), (pairs(("a", "b"), ("a", blank)), ("text_a", "text_b"))):
+        assert encode(data, bert_tokenizer, columns=columns, max_length=9).num_rows == 2
+        with pytest.raises(DataError, match=r"^example '.1': its text '\\u.* gives no wordpieces, as an empty one$"):
+            encode(data, bert_tokenizer, columns=columns, max_length=9, blank=False)
+    asked = words("a").add_column("query", [""])
+    assert encode(asked, bert_tokenizer, columns=("words", "query"), max_length=9, blank=False).num_rows == 1
