@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,9 @@ def load_folder(path: Path, *, labels: Sequence[str] | None = None, how: HoldOut
     files: dict[str, str] = {}
     notes = []
     for split, stems in _FILES.items():
-        there = [f"{stem}.jsonl" for stem in stems if f"{stem}.jsonl" in tree.files]
+        there = [f"{stem}.jsonl" for stem in stems if os.path.lexists(path / f"{stem}.jsonl")]
+        if unread := [name for name in there if name not in tree.files]:
+            raise DataError(f"{path / unread[0]}: is no file, but a folder or a link that leads nowhere")
         if there:
             files[split] = there[0]
         if there[1:]:

@@ -143,3 +143,15 @@ def test_movies_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="^data/eraser/movies: no such folder; `adapler data download` puts"):
         load_task("movies")
+
+
+def test_a_split_that_is_no_file(tmp_path: Path) -> None:
+    """A part of train must not take the place of a validation split that somebody meant to give."""
+    folder = task_folder(tmp_path, {"train": texts(20)})
+    (folder / "dev.jsonl").symlink_to("moved-away.jsonl")
+    with pytest.raises(DataError, match=r"/dev.jsonl: is no file, but a folder or a link that leads nowhere$"):
+        load_task(folder)
+    (folder / "dev.jsonl").unlink()
+    (folder / "validation.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"/validation.jsonl: is no file, but a folder or"):
+        load_task(folder)
