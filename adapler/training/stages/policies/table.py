@@ -20,6 +20,10 @@ INPUTS = (
     *("start", "model", "model_checksum", "reinit_head", "teacher_checksum"),
 )
 
+# Numbers as they were written: before 3.1 pandas may change their last digit, and from there on it warns of the option.
+_OLD_PANDAS = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _OLD_PANDAS else {}
+
 
 def _training_of(folder: Path) -> dict[str, Any] | None:
     """How a model was trained but for its budget, by its record; None where there is none."""
@@ -53,7 +57,7 @@ def with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     A model that was trained otherwise in more than its budget is no point of the same trade-off.
     """
     try:
-        earlier = pd.read_csv(path)
+        earlier = pd.read_csv(path, **_EXACT)
         names = earlier["model"].astype(str)
     except (OSError, ValueError, KeyError):  # none yet, no table, or one of a version that did not name the models
         return table
