@@ -32,6 +32,7 @@ __all__ = [
     "DataError",
     "TrainingError",
     "WorkerError",
+    "counted",
     "is_number",
     "run_command",
 ]
@@ -84,6 +85,15 @@ def is_number(value: Any, *, whole: bool = False) -> bool:
     if isinstance(value, bool):
         return False
     return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """How many there are, in the words of a message; the plural is in s.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def check_drop(name: str, value: Any) -> None:

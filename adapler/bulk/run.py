@@ -18,7 +18,7 @@ from adapler.bulk.settings import PredictSettings
 from adapler.bulk.state import state_of
 from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, DataError, counted
 from adapler.long_texts import choose_encoding, recorded_encoding
 
 __all__ = ["Totals", "predict_file"]
@@ -253,17 +253,19 @@ class _Run:
             self.store.discard()
             return
         done = sum(entry.rows for entry in self.store.entries)
-        print(f"note: {done} rows are done; the same command goes on ({self.store.folder})", file=sys.stderr)
+        so_far = f"{counted(done, 'row')} {'is' if done == 1 else 'are'} done"
+        print(f"note: {so_far}; the same command goes on ({self.store.folder})", file=sys.stderr)
         self.store.close()
 
     def notes(self) -> Iterator[str]:
         if self.resumed:
-            yield f"{self.resumed} rows were done by an earlier run"
+            yield f"{counted(self.resumed, 'row')} {'was' if self.resumed == 1 else 'were'} done by an earlier run"
         if self.progress.bad:
             yield from self.shown
             output = self.settings.writing.output
             where = "" if output is None else f" (see `error` in the output, and {errors_path(output)})"
-            yield f"{self.progress.bad} of {self.progress.rows} rows have no prediction{where}"
+            have = "has" if self.progress.bad == 1 else "have"
+            yield f"{self.progress.bad} of {self.progress.rows} rows {have} no prediction{where}"
         for name in self.missing:
             yield f"column {name!r} is in no row"
 

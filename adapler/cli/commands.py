@@ -13,7 +13,7 @@ from typing import Any
 
 from adapler.cli.options import chosen
 from adapler.distributed import is_main
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from adapler.files import replacing
 
 
@@ -43,7 +43,7 @@ def saliency_command(args: argparse.Namespace) -> int:
     from adapler.training.stages.saliency import run_saliency
 
     record = run_saliency(settings)
-    print(f"saliency of {record['rows']['train']} rows in {settings.output}")
+    print(f"saliency of {counted(record['rows']['train'], 'row')} in {settings.output}")
     return 0
 
 
@@ -83,7 +83,7 @@ def evaluate_command(args: argparse.Namespace) -> int:
     from adapler.training.stages.evaluate import run_evaluate
 
     result = run_evaluate(settings)
-    print(f"{result['task']}, {result['split']}: {result['examples']} examples, in {result['precision']}")
+    print(f"{result['task']}, {result['split']}: {counted(result['examples'], 'example')}, in {result['precision']}")
     print(evaluation_table(result))
     return 0
 
@@ -95,7 +95,7 @@ def calibrate_command(args: argparse.Namespace) -> int:
     from adapler.training.stages.calibrate import run_calibrate
 
     curve, path = run_calibrate(settings)
-    print(f"{curve.task}, {curve.split}: {curve.examples} examples; {curve.machine}")
+    print(f"{curve.task}, {curve.split}: {counted(curve.examples, 'example')}; {curve.machine}")
     print(curve_table(curve.none, curve.points, metric=curve.metric))
     print(f"{100 * curve.slower_texts:.2g} % of single steps to the next scale cost a text more FLOPs; curve in {path}")
     return 0
@@ -180,5 +180,6 @@ def tradeoff_command(args: argparse.Namespace) -> int:
     table = tradeoff_table(settings.runs, split=settings.split)
     with replacing(settings.output) as partial:
         table.to_csv(partial, index=False)
-    print(f"{len(table)} rows of {table['run'].nunique()} runs in {settings.output}")
+    rows, runs = counted(len(table), "row"), counted(table["run"].nunique(), "run")
+    print(f"{rows} of {runs} in {settings.output}")
     return 0

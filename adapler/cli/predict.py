@@ -6,6 +6,7 @@ import argparse
 
 from adapler.bulk.settings import PredictSettings
 from adapler.cli.options import add_options, chosen
+from adapler.errors import counted
 
 __all__ = ["add_arguments", "run"]
 
@@ -31,5 +32,6 @@ def run(args: argparse.Namespace) -> int:
 
     totals = predict_file(settings)
     if settings.writing.output is not None:
-        print(f"{totals.rows - totals.bad} predictions in {settings.writing.output}; {totals.speed}")
+        made = counted(totals.rows - totals.bad, "prediction")
+        print(f"{made} in {settings.writing.output}; {totals.speed}")
     return 0

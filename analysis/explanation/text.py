@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from analysis.documents.alignment import align
 from analysis.documents.windows import SPECIAL, Window, words_of
 from analysis.documents.words import WordTokens
@@ -54,7 +54,7 @@ def word_count(words: Sequence[str]) -> str:
     >>> word_count(["dull"]), word_count(["so", "dull"])
     ('1 word', '2 words')
     """
-    return _counted(len(words), "word")
+    return counted(len(words), "word")
 
 
 def token_count(n: int) -> str:
@@ -63,11 +63,7 @@ def token_count(n: int) -> str:
     >>> token_count(1), token_count(12)
     ('1 token', '12 tokens')
     """
-    return _counted(n, "token")
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    return counted(n, "token")
 
 
 def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:

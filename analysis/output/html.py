@@ -17,6 +17,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from adapler.errors import counted
 from analysis import figures
 from analysis.output import html_tokens
 from analysis.output.tables import cells as cells_of
@@ -73,7 +74,7 @@ def summary_table(report: ReportData) -> str:
     scored = len(report.documents) - report.n_skipped
     name = f"{report.meta['data']['name']} {report.meta.get('split', '')}"
     heads = "".join(f"<th>{layer}</th>" for layer in range(report.n_layers))
-    parts = [f"<p><b>{escape(name)}</b>, {scored} documents scored, {report.n_skipped} skipped</p>"]
+    parts = [f"<p><b>{escape(name)}</b>, {counted(scored, 'document')} scored, {report.n_skipped} skipped</p>"]
     for metric in main_metrics(report)[:2]:
         lines = []
         for method, means in cells_of(report, metric).items():

@@ -12,6 +12,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from adapler.errors import counted
 from analysis.figures.token_scores import FULL_SHADE, main_method, ratios, shade, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -46,7 +47,9 @@ def examples(report: ReportData) -> Iterable[str]:
 def _labels(document: DocumentScores) -> str:
     labels = (("gold label", document.label), ("prediction", document.prediction))
     facts = [f"{name} {visible(value)}" for name, value in labels if value is not None]
-    return "; ".join([*facts, f"{len(document)} tokens, {int(document.rationale.sum())} of them in the rationale"])
+    return "; ".join(
+        [*facts, f"{counted(len(document), 'token')}, {int(document.rationale.sum())} of them in the rationale"]
+    )
 
 
 def grid(document: DocumentScores, method: str) -> str:
@@ -56,7 +59,7 @@ def grid(document: DocumentScores, method: str) -> str:
     layers = []
     for layer, row in enumerate(values):
         enters = None if kept is None else kept[layer]
-        count = "" if enters is None else f"<small>{int(enters.sum())} tokens</small>"
+        count = "" if enters is None else f"<small>{counted(int(enters.sum()), 'token')}</small>"
         name = f"Layer {layer}" if len(values) > 1 else "Input"
         layers.append(f'<div class="layer"><div>{name}{count}</div><p>{text(document, row, enters)}</p></div>')
     return f'<div class="grid">{"".join(layers)}</div>'

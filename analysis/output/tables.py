@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from analysis.metrics.registry import metric_names
 from analysis.results.report import ReportData
 from analysis.results.wording import HOLM_FAMILY, REFERENCE, higher_is_better, metric_title, number
@@ -215,7 +215,7 @@ def note(report: ReportData) -> str:
         extra += f", computed in {meta['dtype']}"
     return (
         f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
-        f"{scored} documents ({report.n_skipped} skipped), {view}{extra}; "
+        f"{counted(scored, 'document')} ({report.n_skipped} skipped), {view}{extra}; "
         f"rationale density {number(meta['density'])}, average precision at chance "
         f"{number(meta['chance_average_precision'])}."
         + "".join(f" {remark[:1].upper()}{remark[1:]}." for remark in meta.get("notes", ()))

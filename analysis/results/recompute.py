@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from adapler.errors import ArgumentError, CommandParser, DataError, run_command
+from adapler.errors import ArgumentError, CommandParser, DataError, counted, run_command
 from analysis.results.report import ReportData
 from analysis.results.wording import REFERENCE, number
 
@@ -112,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     published = read_published(folder / "layers.csv")
     wrong = differences(report, published)
     if wrong.empty:
-        print(f"{folder}: all {len(published)} cells of layers.csv follow from {len(report.documents)} documents")
+        documents = counted(len(report.documents), "document")
+        print(f"{folder}: all {len(published)} cells of layers.csv follow from {documents}")
         return 0
     print(f"{folder}: {len(wrong)} of {len(published)} cells of layers.csv do not follow from the documents, such as")
     print(wrong.head(10).to_string(index=False))
@@ -134,7 +135,7 @@ def _cell(report: ReportData, method: str, layer: int, metric: str, reference: s
     cell = found.iloc[0]
     lines = [
         f"{method}, layer {layer}, {metric}: mean {number(cell['mean'])}, 95 % interval {number(cell['low'])} to "
-        f"{number(cell['high'])}, {cell['n']} documents"
+        f"{number(cell['high'])}, {counted(cell['n'], 'document')}"
     ]
     if method != reference and reference in report.methods:
         tests = report.comparisons(reference, metric)

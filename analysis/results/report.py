@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, DataError, counted
 from adapler.files import replacing
 from analysis.metrics.comparison import compare
 from analysis.metrics.curves import RECALL_GRID
@@ -295,8 +295,8 @@ class ReportData:
         data = self.meta.get("data", {}).get("name", "?")
         scored = len(self.documents) - self.n_skipped
         return (
-            f"<{type(self).__name__}: {data} {self.meta.get('split', '')}, {scored} documents scored, "
-            f"{self.n_skipped} skipped, {self.n_layers} layers\n"
+            f"<{type(self).__name__}: {data} {self.meta.get('split', '')}, "
+            f"{counted(scored, 'document')} scored, {self.n_skipped} skipped, {counted(self.n_layers, 'layer')}\n"
             f"  methods {_few(self.methods)}; metrics {_few(self.metrics)}>"
         )
 

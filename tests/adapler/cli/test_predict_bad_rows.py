@@ -34,6 +34,9 @@ def test_bad_rows_are_reported_and_end_nothing(rows_of: Predict, capsys: pytest.
     assert "2 predictions in" in written.out
     assert "r.jsonl:2: not JSON" in written.err and "r.jsonl:9: not UTF-8 (byte 10)" in written.err
     assert "8 of 10 rows have no prediction" in written.err
+    rows_of("s.txt", b"so dull\n \n")
+    one = capsys.readouterr()
+    assert "1 prediction in" in one.out and "1 of 2 rows has no prediction" in one.err
     assert "column 'nowhere' is in no row" in written.err
 
 
