@@ -77,14 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ArgumentError(f"--threshold-scale: {asked.threshold_scale:g} is not a number of at least 0")
     for method in asked.methods:
         get_method(method)  # raises for an unknown one before anything is computed
+    checkpoint = loading.read_checkpoint(asked.model)
     origin = Origin(
         checkpoint=_named(asked.model),
-        weights=loading.weights_checksum(asked.model),
+        weights=checkpoint.weights,
         scale=asked.threshold_scale,
         made=date.today().isoformat(),
         command=_command(asked),
     )
-    checkpoint = loading.read_checkpoint(asked.model)
     made = [page for one in _texts(asked) for page in _pages(checkpoint, one, asked.methods, scale=origin.scale)]
     made = [
         Page(

@@ -43,6 +43,7 @@ except AdapLeRError as error:
     common.problem(error)
     st.stop()
 
+st.session_state.command = loading.command(arguments)  # for whoever takes a file away
 checkpoint_folders = (*arguments.checkpoints, loading.CHECKPOINTS)
 checkpoints = loading.list_checkpoints(checkpoint_folders)
 corpora = loading.list_corpora(arguments.data)

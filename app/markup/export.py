@@ -29,6 +29,7 @@ class Origin:
 
     Attributes:
         checkpoint: its name in the menu.
+        weights: their checksum, which tells it from others of its name.
         scale: the threshold scale.
         dtype: the number format that the model computed in.
         text: where the text comes from, and its name.
@@ -37,6 +38,7 @@ class Origin:
     """
 
     checkpoint: str
+    weights: str
     scale: float
     dtype: str
     text: str
@@ -45,7 +47,8 @@ class Origin:
 
     def line(self) -> str:
         """All of it, plain text."""
-        parts = (f"checkpoint {self.checkpoint}", f"threshold scale {self.scale:g}", self.dtype, self.text, self.made)
+        whose = f"checkpoint {self.checkpoint} (weights {self.weights})"
+        parts = (whose, f"threshold scale {self.scale:g}", self.dtype, self.text, self.made)
         return " \N{MIDDLE DOT} ".join((*(part for part in parts if part), f"to make it again: {self.again}"))
 
 
@@ -95,9 +98,7 @@ def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin
     """
     facts: dict[str, Any] = {
         "document": document.name,
-        "checkpoint": origin.checkpoint,
-        "scale": origin.scale,
-        "dtype": origin.dtype,
+        **_whose(origin),
         "gold": document.label,
         "prediction": trace.label,
     }
@@ -106,8 +107,16 @@ def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin
 
 def rows_csv(table: pd.DataFrame, *, origin: Origin) -> bytes:
     """A table of many documents, as `csv`."""
-    facts = {"checkpoint": origin.checkpoint, "scale": origin.scale, "dtype": origin.dtype}
-    return _written(table, facts, origin)
+    return _written(table, _whose(origin), origin)
+
+
+def _whose(origin: Origin) -> dict[str, Any]:
+    return {
+        "checkpoint": origin.checkpoint,
+        "weights": origin.weights,
+        "scale": origin.scale,
+        "dtype": origin.dtype,
+    }
 
 
 def _written(table: pd.DataFrame, facts: dict[str, Any], origin: Origin) -> bytes:

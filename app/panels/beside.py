@@ -110,7 +110,7 @@ def _charted(
             partial(
                 export.rows_csv,
                 listed.assign(split=split, metric=metric, file=_files(mine, found, table)),
-                origin=common.origin(None, checkpoint=name, scale=scale, dtype=checkpoint.dtype),
+                origin=common.origin(None, checkpoint, name=name, scale=scale),
             ),
             file_name="curves.csv",
             mime="text/csv",

@@ -41,16 +41,17 @@ def subject(document: Document, *, checkpoint: str, scale: float, dtype: str) ->
     return " \N{MIDDLE DOT} ".join([*parts, "with its query"] if document.query else parts)
 
 
-def origin(document: Document | None, *, checkpoint: str, scale: float, dtype: str) -> Origin:
-    """What made a file that is taken away from this page now. document: None for a table of several."""
+def origin(document: Document | None, checkpoint: Checkpoint, *, name: str, scale: float) -> Origin:
+    """What made a file that is taken away from this page now. document: None for a table of several; name: of the
+    checkpoint in the menu."""
     address = state.link("", state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS)))
-    again = f"streamlit run app/main.py, and open {address}"
+    again = f"{st.session_state.command}, and open {address}"
     if st.session_state.source == state.OWN_TEXT and not (
         state.fits_address("text") and st.session_state.get("upload") is None
     ):
         again += " with the same text, which is no part of the address"
     text = "" if document is None else f"{document.source}: {document.name}" if document.source else document.name
-    return Origin(checkpoint, scale, dtype, text, date.today().isoformat(), again)
+    return Origin(name, checkpoint.weights, scale, checkpoint.dtype, text, date.today().isoformat(), again)
 
 
 def cut(trace: Trace) -> None:

@@ -133,7 +133,7 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
             partial(
                 export.rows_csv,
                 table,
-                origin=common.origin(None, checkpoint=name, scale=scale, dtype=checkpoint.dtype),
+                origin=common.origin(None, checkpoint, name=name, scale=scale),
             ),
             file_name="verdicts.csv",
             mime="text/csv",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
 from typing import Any, NoReturn
@@ -35,12 +36,12 @@ CORPORA = {
     "Sample: invented films": ROOT / "data" / "eraser" / "sample",
     "ERASER Movie Reviews": ROOT / "data" / "eraser" / "movies",
 }
-OPTIONS = ("checkpoints", "reports", "data", "tradeoff")
+OPTIONS = {"checkpoints": "DIR", "reports": "DIR", "data": "DIR_OR_TAR", "tradeoff": "DIR"}
 NO_MODEL = (
     "named with --checkpoints, holds no AdapLeR model, nor does a folder up to two levels below. A plain classifier, "
     "as --policy distilbert trains one, drops no tokens: there is nothing to show of it."
 )
-USAGE = "--checkpoints DIR --reports DIR --data DIR_OR_TAR --tradeoff DIR"
+USAGE = " ".join(f"--{name} {value}" for name, value in OPTIONS.items())
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,13 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
                     f"({', '.join(ARCHIVE_SUFFIXES)}) of one"
                 )
     return Arguments(**{name: tuple(found[name]) for name in OPTIONS})
+
+
+def command(arguments: Arguments) -> str:
+    """What starts the page with these arguments, with DIR for a folder that `public_name` does not name."""
+    given = [(name, path) for name in OPTIONS for path in getattr(arguments, name)]
+    words = [word for name, path in given for word in (f"--{name}", shlex.quote(public_name(path, OPTIONS[name])))]
+    return " ".join(["streamlit run app/main.py", *(["--"] if words else []), *words])
 
 
 def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
@@ -136,6 +144,12 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if self.exact is None:
             object.__setattr__(self, "exact", self.model)
+
+    @cached_property
+    def weights(self) -> str:
+        """The first 16 digits of the checksum by which a report names the checkpoint, see `adapler_checksum`; the same
+        in every number format."""
+        return f"sha256:{checksums(None, self.exact)['adapler'][:16]}"
 
 
 HASH_CHECKPOINT: dict[Any, Any] = {Checkpoint: lambda checkpoint: checkpoint.key}  # for st.cache_data

@@ -25,7 +25,7 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     """name: of the checkpoint in the menu."""
     drawn = player.in_units(trace, most=joining.WORDS)
     stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
-    origin = common.origin(document, checkpoint=name, scale=scale, dtype=checkpoint.dtype)
+    origin = common.origin(document, checkpoint, name=name, scale=scale)
     st.header("Figure for a paper")
     layout = _layout(drawn, document)
     try:
@@ -54,7 +54,8 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     st.caption(
         "Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file. Text that a "
         "spreadsheet would run as a formula has an apostrophe before it. Each file, and each figure in its properties, "
-        "says checkpoint, scale, number format, date and how to have it again."
+        "says checkpoint with the weights' checksum, scale, number "
+        "format, date and how to have it again."
     )
     scores = partial(export.csv, export.token_table(trace), trace, document, origin=origin)
     numbers = partial(export.csv, export.layer_table(drawn), trace, document, origin=origin)

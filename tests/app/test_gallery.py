@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from adapler.errors import ArgumentError, DataError
+from analysis.loading import checksums
 from app import gallery
 from app.model import tracing
 from tests.app.conftest import DOCUMENTS
@@ -50,6 +51,7 @@ def test_pages_hold_the_numbers_of_the_model(
         text = unescape((tmp_path / "out" / file).read_text(encoding="utf-8"))
         assert record["command"] in text and record["made"] in text and record["weights"] in text
         assert str(tmp_path) not in text and str(app_corpus.parent) not in text, "no folder of the machine"
+    assert record["weights"] == f"sha256:{checksums(None, app_model)['adapler'][:16]}", "as a report has it"
     assert record["command"].startswith("python -m app.gallery --model tiny --threshold-scale 0.5 --data tiny-films ")
 
 

@@ -22,7 +22,7 @@ DOCUMENT = Document("mine", "a Dull film")
 
 
 def test_gif_has_a_frame_for_each_layer() -> None:
-    origin = export.Origin("tiny", 1.0, "float32", "mine", "2031-02-03", "streamlit run app/main.py")
+    origin = export.Origin("tiny", "sha256:0f1e", 1.0, "float32", "mine", "2031-02-03", "streamlit run app/main.py")
     made = Image.open(io.BytesIO(animation.animation(TRACE, DOCUMENT, "gif", origin=origin)))
     assert made.info["comment"].decode() == origin.line()
     assert made.n_frames == TRACE.layers and made.info["loop"] == 0

@@ -19,8 +19,9 @@ from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import HOSTILE, Reader, make_trace
 
 ORIGIN = Origin(
-    "tiny", 0.5, "bfloat16", "films: neg_1", "2031-02-03", "streamlit run app/main.py, and open ?view=Take+away"
-)
+    "tiny", "sha256:0f1e", 0.5, "bfloat16", "films: neg_1", "2031-02-03",
+    "streamlit run app/main.py, and open ?view=Take+away",
+)  # fmt: skip
 
 
 def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
@@ -29,8 +30,8 @@ def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
     trace = tracing.trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale)
     made = export.csv(export.token_table(trace), trace, document, origin=ORIGIN)
     table = pd.read_csv(io.BytesIO(made), keep_default_na=False)
-    assert table.loc[0, ["document", "checkpoint", "scale", "dtype", "gold", "prediction"]].tolist() == [
-        "neg_1", "tiny", 0.5, "bfloat16", "NEG", trace.label,
+    assert table.loc[0, ["document", "checkpoint", "weights", "scale", "dtype", "gold", "prediction"]].tolist() == [
+        "neg_1", "tiny", "sha256:0f1e", 0.5, "bfloat16", "NEG", trace.label,
     ]  # fmt: skip
     assert set(table["made"]) == {"2031-02-03"} and set(table["again"]) == {ORIGIN.again}
     assert len(table) == trace.layers * len(trace)
@@ -50,14 +51,17 @@ def test_formulas_are_guarded() -> None:
     assert list(pd.read_csv(io.BytesIO(made))["token"][:8]) == [
         "[CLS]", "'=1+1", "=", "--", "-5", "'@SUM(A1)", "===", "[SEP]",
     ]  # fmt: skip
-    assert b"\n'@x,'-cmd,0.5,bfloat16,,POS,0,0" in made
+    assert b"\n'@x,'-cmd,sha256:0f1e,0.5,bfloat16,,POS,0,0" in made
 
 
 def test_the_page_of_the_grid_stands_alone() -> None:
     trace = make_trace(HOSTILE, [index % 4 for index in range(len(HOSTILE))])
     document = Document("<script>alert(1)</script>", "x", "<b>")
     page = export.html_page(trace, document, origin=replace(ORIGIN, checkpoint="<b>tiny</b>")).decode()
-    assert "checkpoint &lt;b&gt;tiny&lt;/b&gt; \N{MIDDLE DOT} threshold scale 0.5" in page and "2031-02-03" in page
+    assert (
+        "checkpoint &lt;b&gt;tiny&lt;/b&gt; (weights sha256:0f1e) \N{MIDDLE DOT} threshold scale 0.5" in page
+        and "2031-02-03" in page
+    )
     read = Reader(re.sub(r"<meta [^>]*>", "", page))
     tags = {tag for tag, _ in read.elements}
     assert "script" not in tags and "img" not in tags and "link" not in tags

@@ -9,9 +9,12 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from analysis.loading import checksums
+from app.markup.export import Origin
 from app.model import comparing, tracing
 from app.panels import common
 from app.server import state
+from app.sources import loading
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 from tests.app.pages import check, plain, played
@@ -60,17 +63,35 @@ def test_methods_without_removal_stay_in_float32(app_model: Any, tiny_tokenizer:
     assert np.array_equal(rough, trace.scores.astype(np.float32)), "both views show the same"
 
 
-def test_files_and_links_say_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_links_say_the_format(app_model: Any, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class State(dict[str, Any]):
         __getattr__ = dict.__getitem__
 
     monkeypatch.setattr(st, "query_params", {})
+    checkpoint = loading.Checkpoint(
+        app_model.for_inference(dtype="bfloat16"), tiny_tokenizer, "x", "bfloat16", app_model
+    )
     for dtype, stands in (("float32", False), ("bfloat16", True), ("auto", True)):
-        session = State(source=state.REVIEW, view=state.LAYERS, checkpoint="tiny", dtype=dtype, scale=1.0)
+        session = State(source=state.REVIEW, view=state.LAYERS, checkpoint="tiny", dtype=dtype, scale=1.0, command="x")
         monkeypatch.setattr(st, "session_state", session)
         assert (
             state.link_parameters({name: name for name in state.DEFAULT_METHODS}, view="Trust").get("dtype") == dtype
         ) is stands
-        said = common.origin(None, checkpoint="tiny", scale=1.0, dtype="bfloat16")
+        said = common.origin(None, checkpoint, name="tiny", scale=1.0)
         assert "threshold scale 1 \N{MIDDLE DOT} bfloat16" in said.line()
         assert (f"dtype={dtype}" in said.again) is stands
+
+
+def test_a_file_says_whose_weights_and_how_to_start_the_page(
+    page: AppTest, app_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(common, "Origin", lambda *facts: made.append(Origin(*facts)) or made[-1])
+    page.session_state["view"] = state.TAKE_AWAY
+    page.run()
+    page.selectbox(key="dtype").set_value("bfloat16").run()
+    assert not page.exception and {origin.dtype for origin in made} == {"float32", "bfloat16"}
+    for origin in made:
+        assert origin.weights == f"sha256:{checksums(None, app_model)['adapler'][:16]}", "in both formats, as a report"
+        said = "streamlit run app/main.py -- --checkpoints DIR --reports DIR --data DIR_OR_TAR, and open ?view="
+        assert origin.again.startswith(said), "the folders of the server are not named"

@@ -24,6 +24,10 @@ def test_arguments(tmp_path: Path) -> None:
         loading.read_arguments(["--check", "x"])
     with pytest.raises(ArgumentError, match="--data: .*nowhere: no such file or folder"):
         loading.read_arguments(["--data", str(tmp_path / "nowhere")])
+    assert loading.command(loading.Arguments()) == "streamlit run app/main.py"
+    inside = loading.Arguments((loading.CHECKPOINTS,), data=(tmp_path,))
+    said = "streamlit run app/main.py -- --checkpoints checkpoints --data DIR_OR_TAR"
+    assert loading.command(inside) == said, "no folder outside the repository is named"
     (tmp_path / "rows.jsonl").write_text('{"tokens": ["a"], "label": "POS"}')
     with pytest.raises(ArgumentError, match="--data: .*rows.jsonl: not a corpus in ERASER layout: a folder with docs/"):
         loading.read_arguments(["--data", str(tmp_path / "rows.jsonl")])
