@@ -16,15 +16,29 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from adapler.errors import ArgumentError
 from adapler.model.batching import pad_rows
 from adapler.model.flops import speedup
-from app.model.tracing import encode
+from app.model.tracing import check_readable, encode, read_limit
 from app.sources import labels
 from app.sources.documents import Document
 
 BATCH = 8  # documents of similar length: whoever waits for the model waits for one batch
 LEVEL = 0.95  # of intervals
 CONTEXT = 5  # words on either side
+TABLE = (
+    "document",
+    "label",
+    "verdict",
+    "probability",
+    "right",
+    "without removal",
+    "probability without",
+    "changed",
+    "tokens",
+    "last layer",
+    "FLOPs speedup",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +65,11 @@ class Reading:
 
 @torch.inference_mode()
 def read(model: Any, tokenizer: Any, found: Sequence[Document], *, threshold_scale: float = 1.0) -> list[Reading]:
-    """One batch, in the order of `found`. model: AdapLeRForSequenceClassification in evaluation mode."""
+    """One batch, in the order of `found`. model: AdapLeRForSequenceClassification in evaluation mode.
+
+    Raises:
+        ArgumentError: as `tracing.check_readable`, of the first that it refuses.
+    """
     encoded = [encode(model, tokenizer, document.words, document.query_words) for document in found]
     rows = [{name: values[0].tolist() for name, values in batch.items()} for batch, _ in encoded]
     batch = pad_rows(rows, pad_token_id=tokenizer.pad_token_id, device=model.device)
@@ -99,19 +117,23 @@ def _right(document: Document, verdict: int, names: Sequence[str]) -> bool | Non
 
 
 class Survey:
-    """All documents, read batch by batch: whoever asks goes on where the one before has stopped."""
+    """All documents, read batch by batch: whoever asks goes on where the one before has stopped.
+
+    refused: those that `tracing.check_readable` refuses, which have no reading: their number -> why.
+    """
 
     def __init__(self, documents: Sequence[Document], *, threshold_scale: float) -> None:
         self.documents, self.threshold_scale = tuple(documents), threshold_scale
         self._readings: list[Reading | None] = [None] * len(self.documents)
+        self.refused: dict[int, str] = {}
         order = sorted(range(len(self.documents)), key=lambda number: len(self.documents[number].words))
         self._waiting = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         self._lock = Lock()
 
     @property
     def done(self) -> int:
-        """Documents that have been read."""
-        return sum(reading is not None for reading in self._readings)
+        """Documents that have been read or refused."""
+        return len(self.refused) + sum(reading is not None for reading in self._readings)
 
     @property
     def finished(self) -> bool:
@@ -123,11 +145,19 @@ class Survey:
             if not self._waiting:
                 return
             chosen = self._waiting[-1]
-            found = [self.documents[number] for number in chosen]
-            for number, reading in zip(
-                chosen, read(model, tokenizer, found, threshold_scale=self.threshold_scale), strict=True
-            ):
-                self._readings[number] = reading
+            limit = read_limit(model, tokenizer)
+            for number in chosen:
+                document = self.documents[number]
+                try:
+                    check_readable(tokenizer, document.words, document.query_words, limit=limit)
+                except ArgumentError as error:
+                    self.refused[number] = str(error)
+            kept = [number for number in chosen if number not in self.refused]
+            if kept:
+                found = [self.documents[number] for number in kept]
+                made = read(model, tokenizer, found, threshold_scale=self.threshold_scale)
+                for number, reading in zip(kept, made, strict=True):
+                    self._readings[number] = reading
             self._waiting.pop()
 
     @property
@@ -137,25 +167,26 @@ class Survey:
         return [(document, reading) for document, reading in pairs if reading is not None]
 
     def table(self) -> pd.DataFrame:
-        """A row a document: document, label, verdict, probability, right (<NA> where the label says nothing), without
-        removal, its probability, changed, tokens, last layer, FLOPs speedup."""
-        rows = [
-            {
-                "document": document.name,
-                "label": document.label,
-                "verdict": one.verdict,
-                "probability": one.probability,
-                "right": one.right,
-                "without removal": one.full_verdict,
-                "probability without": one.full_probability,
-                "changed": one.verdict != one.full_verdict,
-                "tokens": one.tokens,
-                "last layer": one.last,
-                "FLOPs speedup": one.speedup,
-            }
-            for document, one in self.readings
-        ]
-        return pd.DataFrame(rows).astype({"right": "boolean"}) if rows else pd.DataFrame()
+        """TABLE, a row for each document that has been read, its number the index; right: <NA> where the label says
+        nothing; changed: by removal."""
+        rows = {
+            number: (
+                self.documents[number].name,
+                self.documents[number].label,
+                one.verdict,
+                one.probability,
+                one.right,
+                one.full_verdict,
+                one.full_probability,
+                one.verdict != one.full_verdict,
+                one.tokens,
+                one.last,
+                one.speedup,
+            )
+            for number, one in enumerate(self._readings)
+            if one is not None
+        }
+        return pd.DataFrame(list(rows.values()), index=list(rows), columns=list(TABLE)).astype({"right": "boolean"})
 
     def occurrences(self, word: str) -> pd.DataFrame:
         """Where a word stands, in any case: document, label, verdict, at (its number, from 1), context, survives (the

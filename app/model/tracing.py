@@ -14,15 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.errors import AdapLeRError, ArgumentError
+from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 
 ADAPLER = "adapler"  # the policy that all others stand beside
 TOKENS = "tokens"
 SPECIAL = -1  # the word index of a token that the tokenizer added
-FEW_WORDS = 5  # a shorter text says too little
-ENOUGH_PIECES = 8  # of fewer, one rare word decides how many there are a word
-MANY_PIECES = 1.7  # wordpieces a word, punctuation not counted; English reviews have up to 1.3, German some 2.2
 QUERY = -2  # that of the query's first word; the second is -3, and so on
 
 
@@ -149,6 +146,9 @@ def trace(
         query: words of the second segment; none for a text alone.
         threshold_scale: factor on every threshold; 0 keeps all tokens.
         fate: (len(words),) 1 for words that stay whatever they score, -1 for those that go at once, else 0.
+
+    Raises:
+        ArgumentError: as `check_readable`.
     """
     batch, encoding = encode(model, tokenizer, words, query)
     index = _word_indices(encoding)  # (n,)
@@ -202,6 +202,22 @@ def trace(
     )
 
 
+def check_readable(tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...] = (), *, limit: int) -> None:
+    """Whether a model can say anything about this text. limit: most tokens that it reads.
+
+    Raises:
+        ArgumentError: the tokenizer sees nothing in the text, or the query alone leaves no room for it.
+    """
+
+    def pieces(of: tuple[str, ...]) -> int:
+        return len(tokenizer(list(of), is_split_into_words=True, add_special_tokens=False, verbose=False)["input_ids"])
+
+    if not pieces(words):
+        raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")
+    if query and (own := pieces(query)) + tokenizer.num_special_tokens_to_add(pair=True) + 1 > limit:
+        raise ArgumentError(f"the second text alone is {own} tokens long; of both, the model reads {limit}")
+
+
 def encode(
     model: Any, tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...] = ()
 ) -> tuple[dict[str, torch.Tensor], Any]:
@@ -210,14 +226,10 @@ def encode(
     The input is the one of an evaluation, see `analysis.documents.alignment`: the query is never cut.
 
     Raises:
-        ArgumentError: the query alone leaves no room.
+        ArgumentError: as `check_readable`.
     """
     limit = read_limit(model, tokenizer)
-    if query:
-        own = len(tokenizer(list(query), is_split_into_words=True, add_special_tokens=False)["input_ids"])
-        least = own + tokenizer.num_special_tokens_to_add(pair=True) + 1
-        if least > limit:
-            raise ArgumentError(f"the second text alone is {own} tokens long; of both, the model reads {limit}")
+    check_readable(tokenizer, words, query, limit=limit)
     encoding = tokenizer(
         list(words),
         *([list(query)] if query else []),
@@ -230,56 +242,10 @@ def encode(
     return {name: torch.tensor([encoding[name]], device=model.device) for name in names if name in encoding}, encoding
 
 
-def reading_notes(trace: Trace) -> tuple[str, ...]:
-    """What makes the verdict on this text doubtful: unknown tokens, very few words, or a tokenizer made for another
-    language; empty where nothing does. `trace` has tokens, not whole words."""
-    content = trace.words >= 0
-    # a mark behind a word is a wordpiece in every language
-    spelled = content & np.array([any(map(str.isalnum, surface)) for surface in trace.surfaces])  # (n,)
-    words, unknown = len(np.unique(trace.words[content])), int(trace.unknown.sum())
-    pieces = float(spelled.sum()) / max(1, len(np.unique(trace.words[spelled])))  # a word
-    notes = []
-    if unknown:
-        name = trace.pieces[int(trace.unknown.argmax())]
-        notes.append(f"{unknown} of {len(trace)} tokens unknown: the model reads {name} in their place")
-    if pieces > MANY_PIECES and spelled.sum() >= ENOUGH_PIECES:
-        notes.append(
-            f"{pieces:.1f} wordpieces a word, punctuation not counted: probably a language that this model was not "
-            "made for"
-        )
-    elif 0 < words < FEW_WORDS:
-        notes.append(f"very short: {words} {'word' if words == 1 else 'words'}; the verdict may mean little")
-    return tuple(notes)
-
-
 def read_limit(model: Any, tokenizer: Any) -> int:
     """Most tokens that the model reads, special ones included; RoBERTa's first position comes after padding's."""
     config = model.backbone.config
     return int(min(max_positions(config), tokenizer.model_max_length))
-
-
-def read_otherwise(model: Any, tokenizer: Any, *, tokens: int) -> str:
-    """What of a text as long as this `adapler predict` reads, where it is not what the page does; "" where it is.
-
-    tokens: of the text, special ones included; as many as `read_limit` stand for more, too.
-    """
-    try:
-        how = model.encoding()
-    except AdapLeRError:  # run.json is damaged, which the commands say
-        return ""
-    limit = read_limit(model, tokenizer)
-    length = min(how.max_length or limit, limit)
-    if (length, how.long_documents) == (limit, "truncate") or (tokens <= length and tokens < limit):
-        return ""
-    what = {
-        "truncate": f"the first {length} tokens",
-        "last": f"the last {length} tokens",
-        "windows": f"windows of {length} tokens, over whose logits it takes the mean",
-    }[how.long_documents]
-    return (
-        f"Of a text longer than {length} tokens, adapler predict reads {what} with this model, as in its training; "
-        f"this page reads the first {limit}, or those of the part that is chosen: the verdict may be another."
-    )
 
 
 def _word_indices(encoding: Any) -> NDArray[np.int64]:

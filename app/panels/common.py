@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
@@ -10,11 +11,13 @@ import streamlit as st
 
 from app.markup import cards, render
 from app.markup.export import Origin
-from app.model import comparing, tracing
-from app.model.tracing import Trace, reading_notes
+from app.model import comparing, notes
+from app.model.tracing import Trace
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
+
+MOST_NAMED = 3  # texts in a note
 
 
 def problem(error: Exception | str) -> None:
@@ -63,9 +66,17 @@ def cut(trace: Trace) -> None:
 
 
 def read_otherwise(checkpoint: Checkpoint, *, tokens: int) -> None:
-    """A note where `adapler predict` reads another part of a text of so many tokens, see `tracing.read_otherwise`."""
-    if said := tracing.read_otherwise(checkpoint.exact, checkpoint.tokenizer, tokens=tokens):
+    """A note where `adapler predict` reads another part of a text of so many tokens, see `notes.read_otherwise`."""
+    if said := notes.read_otherwise(checkpoint.exact, checkpoint.tokenizer, tokens=tokens):
         st.info(literal(said))
+
+
+def refused(found: Iterable[tuple[str, str]], *, of: int) -> None:
+    """A note on the texts that the model cannot read, each with why, of so many: numbers are of the others."""
+    said = [f"{name} ({why})" for name, why in found]
+    if said:
+        more = f", and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+        st.warning(literal(f"No verdict on {len(said)} of {of}: {', '.join(said[:MOST_NAMED])}{more}."))
 
 
 def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float, dtype: str) -> None:
@@ -73,8 +84,8 @@ def verdict(trace: Trace, document: Document, *, checkpoint: str, scale: float, 
     st.caption(literal(subject(document, checkpoint=checkpoint, scale=scale, dtype=dtype)))
     st.html(cards.verdict(trace, document.label, known=document.labels))
     cut(trace)
-    if notes := reading_notes(trace):
-        st.warning(literal(". ".join(note[0].upper() + note[1:] for note in notes) + "."))
+    if said := notes.reading_notes(trace):
+        st.warning(literal(". ".join(note[0].upper() + note[1:] for note in said) + "."))
 
 
 def text_alone(document: Document) -> None:

@@ -47,7 +47,7 @@ def show(checkpoint: Checkpoint, word: str, place: Place, *, shown: Document, la
     table = survey.occurrences(word)
     here = shown.name if shown.source == f"{place.title}, {split}" else None
     table = table[table["document"] != here]
-    st.caption(common.literal(_said(table, documents=len(survey.documents) - (here is not None), layers=layers)))
+    st.caption(common.literal(_said(table, documents=len(survey.readings) - (here is not None), layers=layers)))
     if table.empty:
         return
     target = {"corpus": place.title, "split": split, "checkpoint": place.checkpoint, "scale": place.scale}

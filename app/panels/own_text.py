@@ -104,17 +104,16 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
     with st.expander(f"Verdicts on all {len(found)} lines", key="verdicts-open", on_change="rerun") as place:
         if not place.open:
             return  # as many passes as there are lines
-        try:
-            table = results.load_verdicts(checkpoint, found, threshold_scale=scale)
-        except AdapLeRError as error:
-            common.problem(error)
-            return
+        table = results.load_verdicts(checkpoint, found, threshold_scale=scale)
+        if "error" in table:
+            common.refused(table.set_index("line")["error"].dropna().items(), of=len(table))
         common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
         judged = table["right"].dropna()
         said = (
             f"{int(judged.sum())} of {len(judged)} labelled lines are right" if len(judged) else "No line has a label"
         )
-        flips = int((table["verdict"] != table["without removal"]).sum())
+        read = table.dropna(subset="verdict")
+        flips = int((read["verdict"] != read["without removal"]).sum())
         st.caption(f"{said}; removal changes the verdict on {flips}. Click a column to sort, a row's box to show it.")
         st.dataframe(
             table,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
-from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
+from app.model.tracing import check_readable
 
 MAX_CHARACTERS = 20_000
 
@@ -111,11 +111,9 @@ def parts_of(document: Document, tokenizer: Any, *, limit: int) -> tuple[tuple[i
     """Ranges of words, one after the other, each of which the model can read whole; one where all fit.
 
     Raises:
-        ArgumentError: the tokenizer sees nothing in the text, or the query leaves no room for it.
+        ArgumentError: as `tracing.check_readable`.
     """
-    pieces = tokenizer(list(document.words), is_split_into_words=True, add_special_tokens=False, verbose=False)
-    if not pieces["input_ids"]:
-        raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")
+    check_readable(tokenizer, document.words, document.query_words, limit=limit)
     windows = align(
         document.example(), tokenizer, max_length=limit, policy="all-windows", with_query=bool(document.query)
     ).windows

@@ -148,6 +148,12 @@ def _documents(checkpoint: Checkpoint, corpus: EraserCorpus, *, name: str, title
     if not surveying.finished(checkpoint, survey, what=f"{title}, {split}"):
         return
     table = survey.table()
+    common.refused(
+        ((survey.documents[number].name, why) for number, why in sorted(survey.refused.items())),
+        of=len(survey.documents),
+    )
+    if table.empty:
+        return
     st.html(_totals(survey, table))
     common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
     target = {"corpus": title, "split": split, "checkpoint": name, "scale": scale}

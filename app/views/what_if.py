@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from adapler.errors import AdapLeRError
 from app.markup import cards
 from app.markup import player as drawing
 from app.model import edits as editing
@@ -127,7 +128,11 @@ def _difference(
     if not editing.apply(document.words, document.rationale, edits, mask=checkpoint.tokenizer.mask_token).words:
         st.info("No word is left.")
         return
-    after, edited = results.load_edited(checkpoint, document, tuple(sorted(edits.items())), threshold_scale=scale)
+    try:
+        after, edited = results.load_edited(checkpoint, document, tuple(sorted(edits.items())), threshold_scale=scale)
+    except AdapLeRError as error:  # what is left gives no wordpieces
+        common.problem(error)
+        return
     st.html(cards.before_after(trace, after))
     common.cut(after)
     gained, lost = editing.changed(trace, after, edited.origin)

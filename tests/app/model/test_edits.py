@@ -11,6 +11,7 @@ from app.model.edits import Edit
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 
+EMPTY = "the text gives no wordpieces: to the model it is an empty one"
 TEXT, LABEL, SPAN = DOCUMENTS["pos_1"]
 DOCUMENT = Document("pos_1", TEXT, LABEL, (SPAN,), labels=("NEG", "POS"))
 
@@ -92,6 +93,17 @@ def test_verdicts_on_many_texts_are_those_of_each(app_model: Any, tiny_tokenizer
         assert table["FLOPs speedup"].iloc[row] == pytest.approx(alone.speedup, rel=1e-6)
         assert table["without removal"].iloc[row] == alone.full_label
     assert pd.isna(table["right"].iloc[3]) and table["right"].iloc[0] == (table["verdict"].iloc[0] == "NEG")
+
+
+def test_a_text_without_wordpieces_has_no_verdict(app_model: Any, tiny_tokenizer: Any) -> None:
+    texts = ["a great film", "\u200b", "dull"]
+    table = verdicts.table(app_model, tiny_tokenizer, [Document(f"line {n}", text) for n, text in enumerate(texts)])
+    assert table["line"].tolist() == ["line 0", "line 1", "line 2"], "a row that is clicked is the line of its number"
+    assert table["text"].tolist() == texts and table["tokens"].tolist()[::2] == [5, 3]
+    assert table.loc[1, ["verdict", "probability", "tokens", "without removal"]].isna().all()
+    assert table["error"].dropna().to_dict() == {1: EMPTY}
+    assert "error" not in verdicts.table(app_model, tiny_tokenizer, [Document("x", "dull")])
+    assert len(verdicts.table(app_model, tiny_tokenizer, [Document("x", "\u200b")])) == 1
 
 
 def test_faithfulness_of_a_pair_is_of_both_segments(app_model: Any, tiny_tokenizer: Any) -> None:

@@ -13,6 +13,7 @@ from app.model.survey import Survey
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 
+EMPTY = "the text gives no wordpieces: to the model it is an empty one"
 FOUND = [Document(name, text, label, (span,)) for name, (text, label, span) in DOCUMENTS.items()]
 
 
@@ -42,6 +43,20 @@ def test_a_survey_goes_on(app_model: Any, tiny_tokenizer: Any, monkeypatch: pyte
     table = whole.table()
     assert whole.finished and table["document"].tolist() == list(DOCUMENTS), "in the order of the documents"
     assert (table["changed"] == (table["verdict"] != table["without removal"])).all()
+
+
+def test_a_document_that_cannot_be_read_has_no_verdict(
+    app_model: Any, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "BATCH", 1)
+    blank, long = Document("blank", "\u200b \u200b"), Document("long", "good film", query="film " * 39)
+    whole = Survey([blank, FOUND[0], long], threshold_scale=1.0)
+    while not whole.finished:
+        whole.advance(app_model, tiny_tokenizer)
+    assert whole.table()["document"].tolist() == ["neg_1"] and whole.table().index.tolist() == [1]
+    assert sorted(whole.refused) == [0, 2]
+    assert whole.refused[0] == EMPTY and whole.refused[2].startswith("the second text alone is 39 tokens")
+    assert whole.table()["tokens"].dtype == np.int64
 
 
 def test_where_a_word_stands(app_model: Any, tiny_tokenizer: Any) -> None:

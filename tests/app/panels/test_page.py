@@ -15,8 +15,10 @@ import app as app_package
 from adapler.data.eraser import read_corpus
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
+from app.model.edits import REPLACE, Edit
 from app.server import state
 from app.sources import uploads
+from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 from tests.app.pages import bodies, check, expected, lengths_shown, marked, plain, played, shown, text_played
 
@@ -83,6 +85,14 @@ def test_words_that_the_tokenizer_sees_nothing_in(page: AppTest) -> None:
     page.text_area(key="text").set_value("\u200b").run()
     assert not page.exception and "gives no wordpieces" in page.error[0].value
     assert not page.get("bidi_component") and not bodies(page, "al-cards"), "a verdict on nothing is none"
+    edits = [{}, {1: Edit(REPLACE, "\u200b")}]
+    page.text_area(key="text").set_value("\u200b film").run()
+    document = Document("own text", "\u200b film")
+    for key, value in {"view": state.WHAT_IF, "edits_of": document, "edits": edits, "undone": []}.items():
+        page.session_state[key] = value
+    page.run()
+    assert not page.exception and "gives no wordpieces" in page.error[0].value
+    assert len(bodies(page, "al-cards")) == 1, "of the text alone"
 
 
 def test_very_long_text_is_cut_with_a_note(page: AppTest) -> None:

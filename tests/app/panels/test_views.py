@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from app.panels import player
@@ -196,8 +197,8 @@ def test_a_report_of_an_unknown_checkpoint_opens_nothing(
 ) -> None:
     other = tmp_path / "others" / "other"
     shutil.copytree(app_checkpoints / "tiny", other)
-    with (other / "config.json").open("a", encoding="utf-8") as config:
-        config.write(" ")  # another checkpoint: equal weights would be known under any name
+    weights = load_file(other / "model.safetensors")  # others: equal ones would be known under any name
+    save_file({**weights, "eta": weights["eta"] + 0.1}, other / "model.safetensors", metadata={"format": "pt"})
     monkeypatch.setattr(sys, "argv", [str(other) if str(app_checkpoints) == one else one for one in sys.argv])
     page.session_state["checkpoint"] = "other"
     page.session_state["view"] = state.CORPUS
@@ -302,7 +303,8 @@ def test_a_second_text_longer_than_the_input_is_one_line(page: AppTest) -> None:
     page.run()
     assert not page.exception
     said = [plain(one.value) for one in page.error]
-    assert any("the second text alone is 60 tokens long" in one for one in said) and len(said) == 2
+    assert said == ["the second text alone is 60 tokens long; of both, the model reads 40"], "on the right"
+    assert "No verdict on 1 of 2: line 2 (the second text alone is 60" in plain(page.warning[0].value)
 
 
 def test_the_tour_has_five_steps(page: AppTest) -> None:
