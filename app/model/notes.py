@@ -15,8 +15,8 @@ MANY_PIECES = 1.7  # wordpieces a word, punctuation not counted; English reviews
 
 
 def reading_notes(trace: Trace) -> tuple[str, ...]:
-    """What makes the verdict on this text doubtful: unknown tokens, very few words, or a tokenizer made for another
-    language; empty where nothing does. `trace` has tokens, not whole words."""
+    """What makes the verdict on this text doubtful: unknown tokens, special ones that the text names, very few words,
+    or a tokenizer made for another language; empty where nothing does. `trace` has tokens, not whole words."""
     content = trace.words >= 0
     # a mark behind a word is a wordpiece in every language
     spelled = content & np.array([any(map(str.isalnum, surface)) for surface in trace.surfaces])  # (n,)
@@ -26,6 +26,9 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     if unknown:
         name = trace.pieces[int(trace.unknown.argmax())]
         notes.append(f"{unknown} of {len(trace)} tokens unknown: the model reads {name} in their place")
+    if trace.typed is not None and trace.typed.any():
+        names = dict.fromkeys(trace.pieces[token] for token in np.flatnonzero(trace.typed))
+        notes.append(f"the text has {', '.join(names)}: the model reads its own special token there, and not a word")
     if pieces > MANY_PIECES and spelled.sum() >= ENOUGH_PIECES:
         notes.append(
             f"{pieces:.1f} wordpieces a word, punctuation not counted: probably a language that this model was not "

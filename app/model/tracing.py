@@ -37,6 +37,7 @@ class Trace:
             0 where the token was dropped before.
         enters: (L, n) bool, the token enters the layer.
         thresholds: (L,) score below which layer l drops a token.
+        typed: (n,) bool, a word of the text that is the name of a special token, and is read as that token.
         undecided: layers before which the policy decides nothing: scores and thresholds of them are 0 and say nothing.
         labels: names, and probabilities (C,) of them with removal and without.
         layer_flops: (L,) of each layer with what decides in it; plain_layer_flops is the same layer on the whole text.
@@ -68,6 +69,7 @@ class Trace:
     unread_words: int
     limit: int
     cut_short: bool = False
+    typed: NDArray[np.bool_] | None = None
     undecided: tuple[int, ...] = ()
     policy: str = ADAPLER
     unit: str = TOKENS
@@ -177,13 +179,13 @@ def trace(
         # What is decided after a layer's attention says who enters the next layer.
         scores, bars, decides = (torch.cat([torch.zeros_like(one[:1]), one[:-1]]) for one in (scores, bars, decides))
         present, after = after, torch.cat([after[1:], after[-1:]])
-    config = model.config
+    config, ids = model.config, batch["input_ids"][0].cpu().numpy()
     return Trace(
         pieces=tuple(encoding.tokens()),
         surfaces=_surfaces(words, index, encoding["offset_mapping"], query=query),
         words=index,
         gold=gold,
-        unknown=(batch["input_ids"][0].cpu().numpy() == tokenizer.unk_token_id) & (index != SPECIAL),
+        unknown=(ids == tokenizer.unk_token_id) & (index != SPECIAL),
         scores=scores.double().cpu().numpy(),
         enters=hard.retention_mask[0].cpu().numpy(),
         thresholds=bars.double().cpu().numpy(),
@@ -197,6 +199,7 @@ def trace(
         unread_words=len(words) - read,
         limit=read_limit(model, tokenizer),
         cut_short=cut_short,
+        typed=np.isin(ids, tokenizer.all_special_ids) & (ids != tokenizer.unk_token_id) & (index != SPECIAL),
         undecided=tuple(layer for layer, decided in enumerate(decides.tolist()) if not decided),
         policy=config.policy,
     )

@@ -207,6 +207,8 @@ def test_a_query_is_shown_as_it_is_written(app_model: Any, tiny_tokenizer: Any) 
         ("good,bad good,bad good,bad good,bad good,bad",
          ("2.0 wordpieces a word, punctuation not counted: probably a language that this model was not made for",)),
         ("the film, the plot, the ending, the actor,", ()),
+        ("never [MASK] the film [SEP] fun [MASK]",
+         ("the text has [MASK], [SEP]: the model reads its own special token there, and not a word",)),
         ("good,,,", ("very short: 1 word; the verdict may mean little",)),
         (",,, ,", ("very short: 2 words; the verdict may mean little",)),
     ],
