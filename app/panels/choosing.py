@@ -108,6 +108,7 @@ def choose_scale(*, large: bool) -> float:
             state.MAX_SCALE,
             value=1.0,
             step=0.05,
+            format=state.SCALE_FORMAT,
             key="scale",
             help="Multiplies every layer's threshold: 1 is the model as trained, less keeps more tokens, 0 keeps all. "
             "Of a policy that keeps a number of tokens it divides this number.",

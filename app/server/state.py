@@ -50,6 +50,7 @@ DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")
 MAX_METHODS = 6
 FORMATS = ("float32", "bfloat16", "auto")  # number formats of a model, the default first
 MAX_SCALE = 2.0
+SCALE_FORMAT = "%.6g"  # as everything else on the page says it: an address or a report may have a scale between steps
 ADDRESS_CHARACTERS = 1500  # of a text: longer addresses are cut by mail programs and proxies
 EXAMPLE = (
     "The first half hour is slow , and the plot could be told on a postcard . Then the two sisters meet on the ferry , "

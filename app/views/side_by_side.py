@@ -45,6 +45,9 @@ def show(
         persist_state="session",
         help="The left side is what the sidebar has chosen. Words are compared; those that differ are dashed.",
     )
+    # whatever differs: an address that asks for a difference that there is not may ask for these too
+    state.found("checkpoint2", [one for one in checkpoints if one != name])
+    state.found("document2", {one.name for one in others if one.name != document.name})
     try:
         if kind == state.BY_SCALE:
             sides = _scales(checkpoint, document, trace, scale=scale)
@@ -69,6 +72,7 @@ def _scales(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: 
             state.MAX_SCALE,
             value=0.5,
             step=0.05,
+            format=state.SCALE_FORMAT,
             key="scale2",
             bind="query-params",
             persist_state="session",
@@ -91,7 +95,6 @@ def _checkpoints(
     if not names:
         st.info("There is no other checkpoint: name a folder with `streamlit run app/main.py -- --checkpoints DIR`.")
         return None
-    state.found("checkpoint2", names)
     second = st.selectbox(
         "Checkpoint on the right", names, key="checkpoint2", bind="query-params", persist_state="session"
     )
@@ -109,7 +112,6 @@ def _texts(
     if not found:
         st.info("There is no other text: choose a review at the side.")
         return None
-    state.found("document2", found)
     second = found[
         st.selectbox("Text on the right", list(found), key="document2", bind="query-params", persist_state="session")
     ]

@@ -27,6 +27,7 @@ def test_opens_on_the_first_document(page: AppTest, app_model: Any, tiny_tokeniz
     page.run()
     check(page, app_model, tiny_tokenizer, DOCUMENTS["neg_1"][0])
     assert "gold label NEG" in shown(page)
+    assert page.slider(key="scale").proto.format == "%.6g", "0.333 of an address or a report is not called 0.33"
     assert marked(page) == ["not", "good"]
     assert not page.info
 

@@ -27,7 +27,9 @@ def marks(panel: dict[str, Any], layer: int) -> list[str]:
     return [token["text"] for token, mark in zip(panel["tokens"], panel["marks"][layer], strict=True) if mark]
 
 
-@pytest.mark.parametrize(("differs", "key"), [(state.BY_CHECKPOINT, "checkpoint2"), (state.BY_TEXT, "document2")])
+@pytest.mark.parametrize(
+    ("differs", "key"), [(state.BY_CHECKPOINT, "checkpoint2"), (state.BY_TEXT, "document2"), ("foo", "checkpoint2")]
+)
 def test_a_right_side_that_there_is_not_is_said(page: AppTest, differs: str, key: str) -> None:
     page.query_params.update({"view": state.SIDES, "differs": differs, key: "nowhere"})
     page.run()
@@ -44,6 +46,7 @@ def test_two_scales_of_one_text(page: AppTest) -> None:
     page.session_state["view"] = state.SIDES
     page.run()
     assert not page.exception
+    assert page.slider(key="scale2").proto.format == "%.6g", "a scale between two steps is said as it is computed with"
     page.slider(key="scale2").set_value(0.0).run()
     left, right = played(page)["panels"]
     assert (left["title"], right["title"]) == ("Scale 1", "Scale 0") and text_of(left) == text_of(right)
