@@ -15,7 +15,16 @@ from pathlib import Path
 
 from adapler.errors import ArgumentError, DataError
 
-__all__ = ["check_replaceable", "is_running", "leftovers_of", "replacing", "sha256_of", "temporary_beside", "visible"]
+__all__ = [
+    "check_replaceable",
+    "is_running",
+    "leftovers_of",
+    "locked_file",
+    "replacing",
+    "sha256_of",
+    "temporary_beside",
+    "visible",
+]
 
 _CHUNK = 1 << 20  # bytes
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # this machine, in the names of temporaries
@@ -87,6 +96,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
+
+
+def locked_file(path: Path) -> int:
+    """Open a file, which is made where there is none, and lock it; returns its handle.
+
+    The lock lasts until the handle is closed in each process that has it, or they end, in whatever way. On systems
+    (Windows) and file systems without such locks nothing is locked, and nobody is refused.
+
+    Raises:
+        BlockingIOError: it is locked already.
+        OSError: it cannot be opened.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise
+        except (ImportError, OSError):
+            return handle
+        with suppress(FileNotFoundError):  # who had the lock may have removed the file since it was opened here
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:

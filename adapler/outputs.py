@@ -1,17 +1,17 @@
-"""Checks, before long work, that what is to be written at its end can be written."""
+"""Checks, before long work, that what is to be written at its end can be written, and by nobody else meanwhile."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
-from adapler.files import check_replaceable, temporary_beside
+from adapler.files import check_replaceable, locked_file, temporary_beside
 
-__all__ = ["check_output_file", "check_output_folder"]
+__all__ = ["check_output_file", "check_output_folder", "claimed_folder"]
 
 
 def check_output_folder(path: Path, *, replaced: bool = True, former: Sequence[str] = ()) -> None:
@@ -47,6 +47,45 @@ def _check_former(path: Path, former: Sequence[str]) -> None:
             f"--output: {path} would be replaced whole, and what it holds ({found[0]!r}{more}) is no earlier output of "
             "this command; choose another folder"
         )
+
+
+@contextmanager
+def claimed_folder(path: Path, *, replaced: bool = True) -> Iterator[None]:
+    """Check a training's folder, see `check_output_folder`, and keep other trainings out of it until the block ends.
+
+    The lock is a hidden file beside the folder, which may be replaced whole. A process that was killed may leave the
+    file, but no lock. Of the processes of one launcher the main one has it.
+
+    Raises:
+        ArgumentError: see check_output_folder; or another process trains into the folder.
+    """
+    check_output_folder(path, replaced=replaced)
+    if not is_main():
+        yield
+        return
+    path = Path(os.path.realpath(path))
+    lock, handle = path.with_name(f".{path.name}.lock"), None
+    made = [part for part in path.parents if not os.path.lexists(part)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # the name may be too long, or the file somebody else's: then without a lock
+            handle = _claim(lock, path)
+        yield
+    finally:
+        if handle is not None:
+            with suppress(OSError):
+                lock.unlink()  # before others can lock it: they see that it is gone, and make one anew
+            os.close(handle)
+        _remove_empty(made)
+
+
+def _claim(lock: Path, path: Path) -> int:
+    try:
+        return locked_file(lock)
+    except BlockingIOError as error:
+        raise ArgumentError(
+            f"--output: {path} is in use by another process; wait for it, or choose another folder"
+        ) from error
 
 
 def check_output_file(path: Path | None) -> None:
@@ -93,6 +132,11 @@ def _probe(path: Path, *, is_folder: bool) -> None:
         what = "a folder" if is_folder else "written"
         raise ArgumentError(f"--output: {path} cannot be {what} ({error.strerror})") from error
     finally:
-        for part in made:  # the innermost first
-            with suppress(OSError):
-                part.rmdir()
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those that are empty; the innermost come first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.errors import ArgumentError, DataError
-from adapler.files import replacing
+from adapler.files import locked_file, replacing
 
 __all__ = ["Entry", "Store", "errors_path"]
 
@@ -273,17 +273,10 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _locked(path: Path, folder: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass  # Windows: two runs on one output are not noticed
-    except OSError as error:
-        os.close(handle)
+        return locked_file(path)
+    except BlockingIOError as error:
         raise ArgumentError(f"--output: {folder} is being written by another run") from error
-    return handle
 
 
 def _shown(value: Any) -> str:

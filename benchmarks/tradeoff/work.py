@@ -7,7 +7,6 @@ lock on the folder of all runs, so that a second benchmark cannot start beside o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
+from adapler.files import locked_file
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff.plan import Job, Settings, epochs_of
 from benchmarks.tradeoff.records import Key, collect
@@ -42,15 +42,15 @@ def locked(runs: Path) -> Iterator[int]:
     """
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        stream = (runs / ".lock").open("w")
+        handle = locked_file(runs / ".lock")
+    except BlockingIOError as error:
+        raise ArgumentError(f"--runs: {runs} is in use by another benchmark, or by a run that one left") from error
     except OSError as error:
         raise ArgumentError(f"--runs: {runs} cannot be a folder to write in ({error.strerror})") from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArgumentError(f"--runs: {runs} is in use by another benchmark, or by a run that one left") from error
-        yield stream.fileno()
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 @dataclass

@@ -29,7 +29,7 @@ from adapler.training.records import epochs_of, identity_of, inputs_of, read_rec
 from adapler.training.resume import (
     EPOCHS,
     begin_stage,
-    check_output_folder,
+    claimed_folder,
     epochs_folder,
     finished_record,
     what_is_kept,
@@ -47,27 +47,27 @@ KEPT = 3  # the best points that saliency is averaged over, unless more are aske
 
 def run_finetune(settings: FinetuneSettings) -> dict[str, Any]:
     """The command `adapler finetune`; returns its record."""
-    check_output_folder(settings.output)
-    prepared = prepare(
-        settings.task,
-        settings.model,
-        splits=("train", "validation"),
-        seed=settings.settings.seed,
-        workers=settings.settings.workers,
-    )
-    return finetune(
-        prepared.task,
-        prepared.encoded,
-        model=settings.model,
-        tokenizer=prepared.tokenizer,
-        output=settings.output,
-        settings=settings.settings,
-        reinit_head=settings.reinit_head,
-        resume=settings.resume,
-        half=settings.half,
-        packed=settings.packed,
-        encoding=prepared.encoding,
-    )
+    with claimed_folder(settings.output):
+        prepared = prepare(
+            settings.task,
+            settings.model,
+            splits=("train", "validation"),
+            seed=settings.settings.seed,
+            workers=settings.settings.workers,
+        )
+        return finetune(
+            prepared.task,
+            prepared.encoded,
+            model=settings.model,
+            tokenizer=prepared.tokenizer,
+            output=settings.output,
+            settings=settings.settings,
+            reinit_head=settings.reinit_head,
+            resume=settings.resume,
+            half=settings.half,
+            packed=settings.packed,
+            encoding=prepared.encoding,
+        )
 
 
 def finetune(

@@ -28,7 +28,7 @@ from adapler.training.records import (
     record_of,
     write_record,
 )
-from adapler.training.resume import check_output_folder, finished_record
+from adapler.training.resume import claimed_folder, finished_record
 from adapler.training.selection import shortfall
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate
@@ -83,34 +83,34 @@ def run(settings: RunSettings) -> pd.DataFrame:
     """
     started, output = time.time(), Path(settings.output)
     join_processes(device(settings.settings.device))
-    check_output_folder(output, replaced=False)
-    if settings.other_policy and settings.classifier is not None:
-        if read_config(settings.classifier).model_type == AdapLeRConfig.model_type:
-            name = settings.policies[0].policy
-            raise ArgumentError(
-                f"--classifier: {settings.classifier} is an AdapLeR model; --policy {name} starts from "
-                "a plain classifier"
-            )
-    prepared = prepare(
-        settings.task,
-        str(settings.classifier or settings.model),
-        splits=("train", "validation"),
-        optional=("test",),
-        seed=settings.settings.seed,
-        unlabelled=settings.classifier is not None and settings.objectives[0].freeze_backbone,
-        workers=settings.settings.workers,
-    )
-    if is_main() and "test" not in prepared.encoded:
-        print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
-    if settings.classifier is not None:
-        prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
-    for policy in settings.policies if settings.other_policy else ():
-        training_class(policy.policy).check(policy, task=prepared.task.name)
-    start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
-    table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))
-    if is_main():
-        _write_table(table, settings, prepared, started=started)
-    return table
+    with claimed_folder(output, replaced=False):
+        if settings.other_policy and settings.classifier is not None:
+            if read_config(settings.classifier).model_type == AdapLeRConfig.model_type:
+                name = settings.policies[0].policy
+                raise ArgumentError(
+                    f"--classifier: {settings.classifier} is an AdapLeR model; --policy {name} starts from "
+                    "a plain classifier"
+                )
+        prepared = prepare(
+            settings.task,
+            str(settings.classifier or settings.model),
+            splits=("train", "validation"),
+            optional=("test",),
+            seed=settings.settings.seed,
+            unlabelled=settings.classifier is not None and settings.objectives[0].freeze_backbone,
+            workers=settings.settings.workers,
+        )
+        if is_main() and "test" not in prepared.encoded:
+            print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
+        if settings.classifier is not None:
+            prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
+        for policy in settings.policies if settings.other_policy else ():
+            training_class(policy.policy).check(policy, task=prepared.task.name)
+        start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
+        table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))
+        if is_main():
+            _write_table(table, settings, prepared, started=started)
+        return table
 
 
 def _finetuned(settings: RunSettings, prepared: Prepared) -> _Start:

@@ -38,7 +38,7 @@ from adapler.training.records import (
     read_record,
     record_of,
 )
-from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
+from adapler.training.resume import begin_stage, claimed_folder, epochs_folder, finished_record
 from adapler.training.selection import is_near
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score
@@ -78,43 +78,43 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
     if settings.reinit_head == "yes" and _kind_of(start) != "encoder":
         raise ArgumentError(f"--reinit-head: yes, but training keeps the head of {start}, a fine-tuned classifier")
     join_processes(device(settings.settings.device))
-    check_output_folder(settings.output)
-    targets = load_targets(settings.saliency)
-    score, precision = settings.reference_score, None
-    if score is None and settings.finetuned is not None:
-        score, precision = finetuned_score(settings.finetuned)
-    if score is None and not is_fine_tuned(read_config(start)):
-        raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
-    prepared = prepare(
-        settings.task,
-        start,
-        splits=("train", "validation"),
-        seed=settings.settings.seed,
-        unlabelled=settings.objectives.freeze_backbone,
-        workers=settings.settings.workers,
-    )
-    check_same_part(settings.saliency, prepared.encoded["train"], encoding=prepared.encoding)
-    prepared = with_predicted_labels(prepared, start, execution=settings.settings)
-    if (judge := _judge(settings, prepared, start=start, score=score)) is not None:
-        score = from_main(lambda: measured_score(judge, prepared, execution=settings.settings))
-        precision = precision_name(settings.settings.precision)
-    return train(
-        prepared.scored_task(),
-        prepared.encoded,
-        model=start,
-        tokenizer=prepared.tokenizer,
-        saliency=targets,
-        output=settings.output,
-        settings=settings.settings,
-        objectives=settings.objectives,
-        reference_score=score,
-        reference_precision=precision,
-        initial_head=settings.reinit_head,
-        teacher=settings.finetuned,
-        resume=settings.resume,
-        keep_epochs=settings.keep_epochs,
-        encoding=prepared.encoding,
-    )
+    with claimed_folder(settings.output):
+        targets = load_targets(settings.saliency)
+        score, precision = settings.reference_score, None
+        if score is None and settings.finetuned is not None:
+            score, precision = finetuned_score(settings.finetuned)
+        if score is None and not is_fine_tuned(read_config(start)):
+            raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
+        prepared = prepare(
+            settings.task,
+            start,
+            splits=("train", "validation"),
+            seed=settings.settings.seed,
+            unlabelled=settings.objectives.freeze_backbone,
+            workers=settings.settings.workers,
+        )
+        check_same_part(settings.saliency, prepared.encoded["train"], encoding=prepared.encoding)
+        prepared = with_predicted_labels(prepared, start, execution=settings.settings)
+        if (judge := _judge(settings, prepared, start=start, score=score)) is not None:
+            score = from_main(lambda: measured_score(judge, prepared, execution=settings.settings))
+            precision = precision_name(settings.settings.precision)
+        return train(
+            prepared.scored_task(),
+            prepared.encoded,
+            model=start,
+            tokenizer=prepared.tokenizer,
+            saliency=targets,
+            output=settings.output,
+            settings=settings.settings,
+            objectives=settings.objectives,
+            reference_score=score,
+            reference_precision=precision,
+            initial_head=settings.reinit_head,
+            teacher=settings.finetuned,
+            resume=settings.resume,
+            keep_epochs=settings.keep_epochs,
+            encoding=prepared.encoding,
+        )
 
 
 def train(

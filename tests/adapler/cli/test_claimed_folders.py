@@ -1,0 +1,96 @@
+"""A folder that a training writes into is its own for as long as it runs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapler.errors import ArgumentError
+from adapler.files import locked_file
+from adapler.outputs import claimed_folder
+from tests.adapler.cli.refusals import Refuse
+from tests.adapler.training.common import QUICK
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from adapler.outputs import claimed_folder
+with claimed_folder(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("command", ["finetune", "run", "train"])
+def test_a_second_training_is_refused(
+    command: str, refuse: Refuse, task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ["--task", task_folder, "--model", tiny_classifier_folder, "--output", out, *QUICK]
+    if command == "train":
+        options += ["--saliency", tmp_path / "saliency", "--reference-score", "0.5"]
+    (tmp_path / "link").symlink_to(out)
+    with claimed_folder(tmp_path / "link"):
+        line = refuse(command, *options)
+    assert line.endswith("out is in use by another process; wait for it, or choose another folder")
+    assert not out.exists()
+
+
+def test_the_lock_goes_with_its_training(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "out"
+    with pytest.raises(KeyboardInterrupt), claimed_folder(out):
+        assert [path.name for path in out.parent.iterdir()] == [".out.lock"]
+        raise KeyboardInterrupt
+    assert not out.parent.exists(), "what was made for the lock is left"
+    assert subprocess.run([sys.executable, "-c", KILLED, str(out)]).returncode == -signal.SIGKILL
+    with claimed_folder(out), claimed_folder(tmp_path / "runs" / "other"):
+        out.mkdir()
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_the_processes_of_one_launcher_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with claimed_folder(tmp_path / "out"):
+        monkeypatch.setenv("RANK", "1")
+        with claimed_folder(tmp_path / "out"):
+            pass
+        monkeypatch.setenv("RANK", "0")
+        with pytest.raises(ArgumentError, match="in use"), claimed_folder(tmp_path / "out"):
+            pass
+
+
+def test_nobody_is_refused_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*args: Any) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    for module in (None, type(sys)("fcntl")):
+        if module is not None:
+            module.flock, module.LOCK_EX, module.LOCK_NB = unsupported, 2, 4  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "fcntl", module)
+        with claimed_folder(tmp_path / "out"), claimed_folder(tmp_path / "out"):
+            pass
+        long = tmp_path / ("x" * 252)  # too long a name for a lock beside it
+        with claimed_folder(long), claimed_folder(long):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_on_a_file_that_its_holder_removes_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, path = [], tmp_path / "lock"
+    real = os.open
+
+    def removed_at_first(*args: Any) -> int:
+        opened.append(real(*args))
+        if len(opened) == 1:
+            path.unlink()
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", removed_at_first)
+    handle = locked_file(path)
+    assert os.path.samestat(os.fstat(handle), path.stat()) and len(opened) == 2
+    os.close(handle)
