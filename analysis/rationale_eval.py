@@ -16,6 +16,7 @@ from transformers import logging as transformers_logging
 
 from adapler.data.encoding import check_splits_words
 from adapler.data.eraser import EraserCorpus
+from adapler.distributed import is_main
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
 from adapler.plugins import load_plugins
@@ -180,6 +181,8 @@ def _names(model: Any, adapler: Any) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     inputs, settings = parse(argv)
+    if not is_main():  # of several processes of a launcher one evaluates
+        return 0
     load_plugins()
     cache, remark = _cache(inputs)
     _silence_libraries()

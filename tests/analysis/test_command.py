@@ -269,3 +269,11 @@ def test_everything_at_once(
     assert not report.is_layerwise("human") and not report.is_layerwise("occlusion")
     written = sorted(path.name for path in (tmp_path / "rationales").iterdir())
     assert written == ["cp.jsonl", "occlusion.jsonl", "saliency.jsonl"]
+
+
+def test_of_the_processes_of_a_launcher_one_evaluates(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert command("--output", tmp_path / "out") == 0
+    assert capsys.readouterr().out == "" and not (tmp_path / "out").exists()
