@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adapler.errors import ArgumentError, check_drop, is_number
+from adapler.errors import ArgumentError, check_drop, counted, is_number
 
 Interval = tuple[float, float]
 ROUNDING = 1e-3  # of an end of the curve: it is shown with four digits
@@ -69,7 +69,7 @@ class Machine:
     threads: int
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.dtype}, {self.threads} threads"
+        return f"{self.device}, {self.dtype}, {counted(self.threads, 'thread')}"
 
 
 @dataclass(frozen=True, kw_only=True)

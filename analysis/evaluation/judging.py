@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from analysis.documents.units import (
     WindowScores,
     group,
@@ -72,7 +72,7 @@ class Judge:
             self._eraser = {name: [] for name in self.names}
         for one in self.given:
             if one.layers not in (None, n_layers):
-                found = f"{one.name!r} has scores of {one.layers} layers"
+                found = f"{one.name!r} has scores of {counted(one.layers, 'layer')}"
                 raise ArgumentError(f"predictions: {found}; the model, or another of them, has {n_layers}")
 
     def meta(self, *, rationales: bool = False) -> dict[str, Any]:

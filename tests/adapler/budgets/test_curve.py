@@ -45,7 +45,7 @@ def test_what_is_expected() -> None:
         "speedup 2.82843: threshold_scale 1.5; expected: 2.83x fewer FLOPs (2.72 to 2.93), "
         "accuracy 0.890 (0.840 to 0.940), 0.010 below that without removal (-0.010 to 0.030), "
         "4.5 ms a text in batches, 9 ms one by one; 95 % intervals, measured on 50 examples of reviews, validation "
-        "(a processor, float32, 1 threads)"
+        "(a processor, float32, 1 thread)"
     )
 
 
@@ -103,7 +103,7 @@ def test_times_of_another_machine() -> None:
     assert choice.other_machine(MACHINE) is None
     for change in ({"device": "another"}, {"dtype": "bfloat16"}, {"threads": 2}):
         note = choice.other_machine(replace(MACHINE, **change))
-        assert note is not None and "a processor, float32, 1 threads" in note
+        assert note is not None and "a processor, float32, 1 thread" in note
     assert calibration().choose(speedup=3.0).other_machine(Machine(device="x", dtype="y", threads=9)) is None
 
 
