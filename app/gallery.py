@@ -31,9 +31,9 @@ from app.markup import player as drawing
 from app.model import comparing
 from app.model.comparing import Comparison
 from app.model.joining import join_words
-from app.model.notes import reading_notes
 from app.model.tracing import Trace, read_limit, trace
 from app.panels.common import subject
+from app.panels.notes import reading_notes
 from app.sources import documents, loading, uploads
 from app.sources.documents import Document
 

@@ -19,9 +19,9 @@ from scipy.stats import binomtest
 from adapler.errors import ArgumentError
 from adapler.model.batching import pad_rows
 from adapler.model.flops import speedup
-from app.model.tracing import check_readable, encode, read_limit
+from app.model.tracing import encode, read_limit
 from app.sources import labels
-from app.sources.documents import Document
+from app.sources.documents import Document, check_readable
 
 BATCH = 8  # documents of similar length: whoever waits for the model waits for one batch
 LEVEL = 0.95  # of intervals
@@ -68,7 +68,7 @@ def read(model: Any, tokenizer: Any, found: Sequence[Document], *, threshold_sca
     """One batch, in the order of `found`. model: AdapLeRForSequenceClassification in evaluation mode.
 
     Raises:
-        ArgumentError: as `tracing.check_readable`, of the first that it refuses.
+        ArgumentError: as `documents.check_readable`, of the first that it refuses.
     """
     encoded = [encode(model, tokenizer, document.words, document.query_words) for document in found]
     rows = [{name: values[0].tolist() for name, values in batch.items()} for batch, _ in encoded]
@@ -119,7 +119,7 @@ def _right(document: Document, verdict: int, names: Sequence[str]) -> bool | Non
 class Survey:
     """All documents, read batch by batch: whoever asks goes on where the one before has stopped.
 
-    refused: those that `tracing.check_readable` refuses, which have no reading: their number -> why.
+    refused: those that `documents.check_readable` refuses, which have no reading: their number -> why.
     """
 
     def __init__(self, documents: Sequence[Document], *, threshold_scale: float) -> None:

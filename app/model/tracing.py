@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
+from app.sources.documents import check_readable
 
 ADAPLER = "adapler"  # the policy that all others stand beside
 TOKENS = "tokens"
@@ -150,7 +150,7 @@ def trace(
         fate: (len(words),) 1 for words that stay whatever they score, -1 for those that go at once, else 0.
 
     Raises:
-        ArgumentError: as `check_readable`.
+        ArgumentError: as `documents.check_readable`.
     """
     batch, encoding = encode(model, tokenizer, words, query)
     index = _word_indices(encoding)  # (n,)
@@ -205,22 +205,6 @@ def trace(
     )
 
 
-def check_readable(tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...] = (), *, limit: int) -> None:
-    """Whether a model can say anything about this text. limit: most tokens that it reads.
-
-    Raises:
-        ArgumentError: the tokenizer sees nothing in the text, or the query alone leaves no room for it.
-    """
-
-    def pieces(of: tuple[str, ...]) -> int:
-        return len(tokenizer(list(of), is_split_into_words=True, add_special_tokens=False, verbose=False)["input_ids"])
-
-    if not pieces(words):
-        raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")
-    if query and (own := pieces(query)) + tokenizer.num_special_tokens_to_add(pair=True) + 1 > limit:
-        raise ArgumentError(f"the second text alone is {own} tokens long; of both, the model reads {limit}")
-
-
 def encode(
     model: Any, tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...] = ()
 ) -> tuple[dict[str, torch.Tensor], Any]:
@@ -229,7 +213,7 @@ def encode(
     The input is the one of an evaluation, see `analysis.documents.alignment`: the query is never cut.
 
     Raises:
-        ArgumentError: as `check_readable`.
+        ArgumentError: as `documents.check_readable`.
     """
     limit = read_limit(model, tokenizer)
     check_readable(tokenizer, words, query, limit=limit)

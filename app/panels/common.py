@@ -11,8 +11,9 @@ import streamlit as st
 
 from app.markup import cards, render
 from app.markup.export import Origin
-from app.model import comparing, notes
+from app.model import comparing
 from app.model.tracing import Trace
+from app.panels import notes
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
-from app.model.tracing import check_readable
 
 MAX_CHARACTERS = 20_000
 
@@ -107,11 +107,27 @@ def rationale_of(words: int, spans: tuple[tuple[int, int], ...]) -> NDArray[np.b
     return mask
 
 
+def check_readable(tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...] = (), *, limit: int) -> None:
+    """Whether a model can say anything about this text. limit: most tokens that it reads.
+
+    Raises:
+        ArgumentError: the tokenizer sees nothing in the text, or the query alone leaves no room for it.
+    """
+
+    def pieces(of: tuple[str, ...]) -> int:
+        return len(tokenizer(list(of), is_split_into_words=True, add_special_tokens=False, verbose=False)["input_ids"])
+
+    if not pieces(words):
+        raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")
+    if query and (own := pieces(query)) + tokenizer.num_special_tokens_to_add(pair=True) + 1 > limit:
+        raise ArgumentError(f"the second text alone is {own} tokens long; of both, the model reads {limit}")
+
+
 def parts_of(document: Document, tokenizer: Any, *, limit: int) -> tuple[tuple[int, int], ...]:
     """Ranges of words, one after the other, each of which the model can read whole; one where all fit.
 
     Raises:
-        ArgumentError: as `tracing.check_readable`.
+        ArgumentError: as `check_readable`.
     """
     check_readable(tokenizer, document.words, document.query_words, limit=limit)
     windows = align(

@@ -54,8 +54,7 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     st.caption(
         "Every token's score, threshold and fate; the numbers of the layers; all layers as one HTML file. Text that a "
         "spreadsheet would run as a formula has an apostrophe before it. Each file, and each figure in its properties, "
-        "says checkpoint with the weights' checksum, scale, number "
-        "format, date and how to have it again."
+        "says checkpoint with the weights' checksum, scale, number format, date and how to have it again."
     )
     scores = partial(export.csv, export.token_table(trace), trace, document, origin=origin)
     numbers = partial(export.csv, export.layer_table(drawn), trace, document, origin=origin)

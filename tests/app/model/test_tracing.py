@@ -17,8 +17,8 @@ from adapler.model import flops
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.settings import Settings
 from app.model.joining import join_words
-from app.model.notes import read_otherwise, reading_notes
 from app.model.tracing import SPECIAL, _surfaces, read_limit, trace
+from app.panels.notes import read_otherwise, reading_notes
 from app.sources import documents
 from tests.app.conftest import DOCUMENTS
 from tests.conftest import VOCABULARY, WORDS, tiny_adapler
