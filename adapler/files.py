@@ -17,6 +17,7 @@ from adapler.errors import ArgumentError, DataError
 
 __all__ = [
     "check_replaceable",
+    "is_locked",
     "is_running",
     "leftovers_of",
     "locked_file",
@@ -123,6 +124,25 @@ def locked_file(path: Path) -> int:
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle
         os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another handle, in whatever process, has a file by `locked_file`; False where that locks nothing."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    finally:
+        os.close(handle)
+    return False
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:

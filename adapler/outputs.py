@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
-from adapler.files import check_replaceable, locked_file, temporary_beside
+from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside
 
 __all__ = ["check_output_file", "check_output_folder", "claimed_folder"]
 
@@ -57,14 +57,16 @@ def claimed_folder(path: Path, *, replaced: bool = True) -> Iterator[None]:
     file, but no lock. Of the processes of one launcher the main one has it.
 
     Raises:
-        ArgumentError: see check_output_folder; or another process trains into the folder.
+        ArgumentError: see check_output_folder; or another process trains into the folder, one above it or one right
+            below it.
     """
     check_output_folder(path, replaced=replaced)
     if not is_main():
         yield
         return
     path = Path(os.path.realpath(path))
-    lock, handle = path.with_name(f".{path.name}.lock"), None
+    _check_around(path)
+    lock, handle = _lock_of(path), None
     made = [part for part in path.parents if not os.path.lexists(part)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,13 +81,29 @@ def claimed_folder(path: Path, *, replaced: bool = True) -> Iterator[None]:
         _remove_empty(made)
 
 
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _check_around(path: Path) -> None:
+    """ArgumentError for a folder in one that is in use, as a run's stages are, or with one that would go with it."""
+    for part in path.parents[:-1]:  # the root has no name
+        if is_locked(_lock_of(part)):
+            raise _in_use(path, f"lies in {part}, which is")
+    for lock in path.glob(".*.lock"):
+        if is_locked(lock):
+            raise _in_use(path, f"has {lock.name[1 : -len('.lock')]}/ in it, which is")
+
+
 def _claim(lock: Path, path: Path) -> int:
     try:
         return locked_file(lock)
     except BlockingIOError as error:
-        raise ArgumentError(
-            f"--output: {path} is in use by another process; wait for it, or choose another folder"
-        ) from error
+        raise _in_use(path, "is") from error
+
+
+def _in_use(path: Path, what: str) -> ArgumentError:
+    return ArgumentError(f"--output: {path} {what} in use by another process; wait for it, or choose another folder")
 
 
 def check_output_file(path: Path | None) -> None:

@@ -54,6 +54,20 @@ def test_the_lock_goes_with_its_training(tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_a_folder_in_use_is_so_with_what_lies_in_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with claimed_folder(run, replaced=False):
+        for stage in (run / "finetuned", run / "policy" / "0.1"):
+            with pytest.raises(ArgumentError, match="lies in .*run, which is in use"), claimed_folder(stage):
+                pass
+    with claimed_folder(run / "finetuned"):
+        with pytest.raises(ArgumentError, match="run has finetuned/ in it, which is in use"), claimed_folder(run):
+            pass
+        (run / ".left.lock").touch()  # of a process that was killed
+    with claimed_folder(run), claimed_folder(tmp_path / "run2" / "finetuned"):
+        pass
+
+
 def test_the_processes_of_one_launcher_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with claimed_folder(tmp_path / "out"):
         monkeypatch.setenv("RANK", "1")
