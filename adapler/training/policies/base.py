@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
 from adapler.distributed import processes
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from adapler.inference.evaluation import evaluate_rows
 from adapler.model import flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -84,10 +84,8 @@ class PolicyTraining:
         """
         given, usual = policy.policy_epochs, cls.usual_epochs(task)
         if given is not None and len(given) != len(usual):
-            raise ArgumentError(
-                f"--policy-epochs: {len(given)} values, the stages of {policy.policy!r} are "
-                f"{len(usual)}: {', '.join(usual)}"
-            )
+            stages = f"{counted(len(usual), 'stage')}: {', '.join(usual)}"
+            raise ArgumentError(f"--policy-epochs: {counted(len(given), 'value')}, {policy.policy!r} has {stages}")
         return dict(zip(usual, given or usual.values(), strict=True))
 
     @classmethod

@@ -275,7 +275,7 @@ def _write_table(table: pd.DataFrame, settings: RunSettings, prepared: Prepared,
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     record = record_of(identity, started=started, **{points: rows})
     write_record(output / f"run{mode}.json", record)
-    print(table.to_string(index=False))
+    print(table.dropna(axis="columns", how="all").to_string(index=False))
 
 
 def _execution(settings: RunSettings) -> Execution:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, set_seed
 
 from adapler.backbones import families
 from adapler.distributed import is_main, wait_for_everyone
+from adapler.errors import counted
 from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.policies.base import PolicyTraining, training_class
@@ -140,7 +141,7 @@ def _train_stage(
         steps = work.settings.max_steps if work.policy.policy_epochs is None else None
         of_stage = replace(work.settings, epochs=stage.epochs, max_steps=steps, learning_rate=rate)
         if is_main():
-            long = f"{stage.epochs} epochs" if steps is None else f"{steps} steps"
+            long = counted(stage.epochs, "epoch") if steps is None else counted(steps, "step")
             print(f"{work.policy.policy}, stage {stage.name}: {long} into {output}")
         set_seed(work.settings.seed)
         trainer = PolicyTrainer(

@@ -194,7 +194,10 @@ def test_several_budgets(
     # Trained otherwise, they are no points of one trade-off.
     assert main([*words, "--keep", "0.7", "--policy-epochs", "1", "--seed", "42"]) == 0
     assert pd.read_csv(run_copy / "tradeoff-random_topk.csv")["keep"].tolist() == [0.7]
-    assert f"without {again['model'][0]}, whose record does not say the same settings" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"without {again['model'][0]}, whose record does not say the same settings" in printed
+    assert "stage train: 1 epoch into" in printed
+    assert "policy_weight" not in printed and "NaN" not in printed, "a column that no row has"
     (run_copy / again["model"][1] / "run.json").write_text("{", encoding="utf-8")
     table.assign(model=again["model"][1]).to_csv(run_copy / "tradeoff-random_topk.csv", index=False)
     assert main([*words, "--keep", "0.7", "--policy-epochs", "1", "--seed", "42"]) == 0, "a damaged one ends nothing"
@@ -236,7 +239,7 @@ def test_what_cannot_be(task_folder: Path, tiny_classifier_folder: Path, tmp_pat
         main([*words, "--policy", "nobody"])
     with pytest.raises(ArgumentError, match=r"^--freeze-backbone: only with --policy adapler"):
         main([*words, "--policy", "ltp", "--freeze-backbone"])
-    with pytest.raises(ArgumentError, match=r"^--policy-epochs: 1 values, .* 'power' are 2: search, retrain"):
+    with pytest.raises(ArgumentError, match=r"^--policy-epochs: 1 value, 'power' has 2 stages: search, retrain"):
         main([*words, *QUICK, "--policy", "power", "--policy-epochs", "1"])
     with pytest.raises(ArgumentError, match=r"^--keep: the policy 'ltp' has none"):
         main([*words, *QUICK, "--policy", "ltp", "--keep", "0.5"])

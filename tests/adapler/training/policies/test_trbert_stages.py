@@ -127,7 +127,6 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("bad", [(1,), (1, 2, 3)])
 def test_as_many_numbers_of_epochs_as_stages(bad: tuple[int, ...]) -> None:
-    with pytest.raises(
-        ArgumentError, match=rf"^--policy-epochs: {len(bad)} values, the stages of 'trbert' are 2: policy"
-    ):
+    found = "1 value" if len(bad) == 1 else "3 values"
+    with pytest.raises(ArgumentError, match=rf"^--policy-epochs: {found}, 'trbert' has 2 stages: policy"):
         TRBertTraining(work(policy_epochs=bad))
