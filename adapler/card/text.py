@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from adapler.budgets.curve import Baseline, Calibration, Point
 from adapler.card.facts import Facts, read_facts
 from adapler.errors import ArgumentError
 from adapler.files import replacing
-from adapler.policies import ContributionPolicy, policy_class
+from adapler.policies import ContributionPolicy, TopK, options_of, policy_class
 from adapler.training.records import CARD
 from adapler.training.stages.settings import CardSettings
 
@@ -88,7 +89,7 @@ def model_card(
     parts = [
         f"# {name}",
         _what(facts, encoder or next(iter(facts.encoders), None)),
-        _scores(facts.evaluations),
+        _scores(facts),
         "" if facts.calibration is None else _curve(facts.calibration),
         _use(facts),
         _training(facts.record) if facts.record else "",
@@ -119,8 +120,12 @@ def _what(facts: Facts, encoder: str | None) -> str:
     if config.policy == ContributionPolicy.name:
         how = f"by [AdapLeR]({PAPER})'s Contribution Predictors (`{config.predictor}`)"
     else:
-        rule = inspect.cleandoc(policy_class(config.policy).__doc__ or "").split("\n\n")[0]
-        how = f"by the removal policy `{config.policy}`. {rule}"
+        kind = policy_class(config.policy)
+        rule = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+        # Only those of fixed lengths say what the model does; others' say where training started.
+        options = asdict(options_of(kind, config.policy_options)) if issubclass(kind, TopK) else {}
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items())
+        how = f"by the removal policy `{config.policy}`{f' ({chosen})' if chosen else ''}. {rule}"
     backbone = f"`{config.backbone_config.model_type}`, {size}{made}"
     return (
         f"A text classifier that drops tokens layer by layer, {how.rstrip('.')}. The backbone is {backbone}. "
@@ -129,12 +134,14 @@ def _what(facts: Facts, encoder: str | None) -> str:
     )
 
 
-def _scores(evaluations: Sequence[dict[str, Any]]) -> str:
+def _scores(facts: Facts) -> str:
     """One line a split and threshold scale."""
-    if not evaluations:
+    if not facts.evaluations:
         return ""
+    by_number = issubclass(policy_class(facts.config.policy), TopK)
+    scale = "which divides the number of tokens that stay" if by_number else "a factor on every threshold"
     rows = []
-    for result in evaluations:
+    for result in facts.evaluations:
         where = f"{result.get('task', '')}, {result['split']} ({result.get('examples', '?')})"
         metric, precision = result.get("metric", "score"), result.get("precision", "")
         rows.append([where, metric, precision, "none", "", f"{result['none']['score']:.3f}", "1.00x", ""])
@@ -157,7 +164,7 @@ def _scores(evaluations: Sequence[dict[str, Any]]) -> str:
         "## Scores\n\n"
         + _table(head, rows)
         + "\n\nSpeedup: matrix products of the backbone over those of this model, on true "
-        "lengths, every layer whole. The scale is `threshold_scale`, a factor on every threshold."
+        f"lengths, every layer whole. The scale is `threshold_scale`, {scale}."
     )
 
 
@@ -174,7 +181,7 @@ def _curve(curve: Calibration) -> str:
     return (
         f"## Speed on demand\n\nMeasured on {measured}:\n\n"
         + _table(["scale", score, "FLOPs speedup", "ms a text in batches", "ms a text alone"], rows)
-        + "\n\n`predict(..., speedup=4)`, `max_drop=` or `milliseconds=` picks the scale from this curve."
+        + "\n\n`predict(..., speedup=)`, `max_drop=` or `milliseconds=` picks the scale from this curve."
     )
 
 

@@ -41,8 +41,9 @@ class LtpOptions:
 
 @policy("ltp")
 class LearnedThresholds(Policy):
-    """After a layer's attention: s_i = mean over heads and over the text's queries of the attention on i.
+    """After a layer's attention a token stays where the attention that it received is at least a learned threshold.
 
+    s_i = mean over heads and over the text's queries of the attention on i
     theta^l = max(1e-5, theta_final * l / L + delta^l), delta learned; a token stays where s >= theta^l
     gate = sigmoid((s - theta^l) / T), a factor on the layer's output
     """

@@ -71,7 +71,7 @@ def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:
 
 @policy("cls_topk")
 class ClsTopK(TopK):
-    """The score is the attention of [CLS] in the same layer, the mean of the heads.
+    """After a layer's attention the tokens stay to which [CLS] attends most in it, on the mean of the heads.
 
     Where attention is local, [CLS] gives exactly 0 to tokens outside its window. Without an order among them all would
     stay as soon as one has to, so of those the earlier ones come first.
@@ -106,7 +106,7 @@ class RandomOptions(KeepOptions):
 
 @policy("random_topk")
 class RandomTopK(TopK):
-    """The score is a random number that the seed, the layer and the token's place in its text decide."""
+    """After a layer's attention random tokens stay, which the seed, the layer and their places in the text decide."""
 
     reads: ClassVar[Reads] = "nothing"
     Options: ClassVar[type] = RandomOptions

@@ -68,6 +68,7 @@ def test_a_calibration_stands_in_it_unless_it_is_of_other_weights(trained: Path,
     assert facts.calibration is not None
     point = facts.calibration.points[-1]
     assert f"| {point.threshold_scale:g} | {point.score:.3f} [" in str(model_card(facts))
+    assert "speedup=4" not in str(model_card(facts)), "what this curve may not reach"
     model = AdapLeRForSequenceClassification.from_pretrained(trained)
     model.eta.data[:] = 0.3
     kept = (trained / "calibration.json").read_bytes()
@@ -88,9 +89,24 @@ def test_a_model_without_a_record_has_a_card_that_says_less(trained: Path) -> No
 
 
 def test_another_policy_is_called_by_its_name_and_rule(tiny_classifier_folder: Path, tmp_path: Path) -> None:
-    AdapLeRForSequenceClassification.from_backbone(tiny_classifier_folder, policy="cls_topk").save_pretrained(tmp_path)
+    AdapLeRForSequenceClassification.from_backbone(
+        tiny_classifier_folder, policy="cls_topk", policy_options={"keep": 0.6}
+    ).save_pretrained(tmp_path)
     text = str(model_card(read_facts(tmp_path)))
-    assert "by the removal policy `cls_topk`. The score is the attention of [CLS]" in text and "AdapLeR]" not in text
+    assert (
+        "by the removal policy `cls_topk` (keep 0.6). After a layer's attention the tokens stay to which [CLS]" in text
+    )
+    assert "AdapLeR]" not in text
+
+
+@pytest.mark.parametrize(
+    ("policy", "scale"),
+    [("adapler", "a factor on every threshold"), ("cls_topk", "which divides the number of tokens that stay")],
+)
+def test_the_scale_is_said_as_the_policy_takes_it(policy: str, scale: str, trained: Path) -> None:
+    facts = read_facts(trained)
+    facts.config.policy, facts.config.predictor = policy, None if policy != "adapler" else facts.config.predictor
+    assert f"The scale is `threshold_scale`, {scale}." in str(model_card(facts))
 
 
 def test_a_card_is_not_overwritten_unasked(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
