@@ -148,14 +148,20 @@ def layer_of(method: ScoringMethod, layers: int | Mapping[str, int] | None) -> i
     """The layer of a method's written rationales. Raises ArgumentError where nobody has chosen one."""
     if not method.layerwise:
         return 0
-    chosen = layers.get(method.key) if isinstance(layers, Mapping) else layers
-    if chosen is None:
+    if isinstance(layers, Mapping):
+        if (chosen := layers.get(method.key)) is None:
+            raise ArgumentError(
+                f"rationale_layers: none for {method.key!r}, they name {', '.join(layers) or 'nothing'}; evaluate it "
+                "on the validation split, too"
+            )
+        return chosen
+    if layers is None:
         raise ArgumentError(
             f"rationale_layer: which layer's rationales of {method.key!r}? Name one (--rationale-layer), or a "
             "report of the validation split (--rationale-layers); the best one on the split that is evaluated would be "
             "chosen by its answers"
         )
-    return chosen
+    return layers
 
 
 def file_name(method: str) -> str:

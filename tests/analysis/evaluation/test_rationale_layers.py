@@ -45,6 +45,8 @@ def test_layers_are_chosen_by_the_report_of_another_split(
         one = tmp_path / f"{method}-{layer}"
         run(adapler_folder, corpus_folder, methods=[method], rationales=one, rationale_layer=layer)
         assert (one / f"{method}.jsonl").read_text() == (out / f"{method}.jsonl").read_text()
+    with pytest.raises(ArgumentError, match="^rationale_layers: none for 'attention', they name saliency, random; "):
+        run(adapler_folder, corpus_folder, methods=["attention"], rationales=out, rationale_layers=tmp_path / "val")
     with pytest.raises(ArgumentError, match="rationale_layers: saliency has 7, the model has 0 to 2"):
         run(adapler_folder, corpus_folder, methods=["saliency"], rationales=out, rationale_layers={"saliency": 7})
 
