@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from analysis import figures
 from analysis.metrics.comparison import merge_runs
 from analysis.output import markup
@@ -47,38 +47,17 @@ class RationaleReport(ReportData):
         )
 
     @staticmethod
-    def merge(reports: Sequence[ReportData]) -> pd.DataFrame:
+    def merge(reports: Sequence[ReportData], *, names: Sequence[str] = ()) -> pd.DataFrame:
         """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
         reports of other data, split, documents, tokens, policy, protocol, aggregation, metrics, dtype or one of
-        OF_EVALUATION than the first one's.
+        OF_EVALUATION than the first one's; names: of the reports, for its message.
         """
-        for report in reports[1:]:
-            for name in ("data", "split", "policy", "protocol", "aggregation", "max_length"):
-                ours, theirs = reports[0].meta.get(name), report.meta.get(name)
-                if ours != theirs:
-                    raise ArgumentError(f"reports: {name} differs, {ours!r} and {theirs!r}; such runs cannot be merged")
-            for name in OF_EVALUATION:  # older reports do not say all of them
-                ours, theirs = reports[0].meta.get(name), report.meta.get(name)
-                if name in reports[0].meta and name in report.meta and ours != theirs:
-                    raise ArgumentError(f"reports: {name} differs, {ours!r} and {theirs!r}; such runs cannot be merged")
-            formats = [one.meta.get("dtype", "float32") for one in (reports[0], report)]  # older ones do not say it
-            if formats[0] != formats[1]:
-                raise ArgumentError(
-                    f"reports: dtype differs, {formats[0]} and {formats[1]}; such runs cannot be merged"
-                )
-            if {one.id for one in report.documents} != {one.id for one in reports[0].documents}:
-                raise ArgumentError(
-                    "reports: the documents differ (with --limit each seed draws its own); such runs cannot be merged"
-                )
-            sizes = {one.id: (one.tokens, one.rationale_tokens) for one in reports[0].documents}
-            other = [one.id for one in report.documents if (one.tokens, one.rationale_tokens) != sizes[one.id]]
-            if other:  # another tokenizer, or what another version of it does
-                share = f"{len(other)} of {len(sizes)} documents have"
-                raise ArgumentError(f"reports: {other[0]} has other tokens ({share}); such runs cannot be merged")
-            if report.metrics != reports[0].metrics or report.n_layers != reports[0].n_layers:
-                raise ArgumentError("reports: metrics or layers differ; such runs cannot be merged")
+        for number, report in enumerate(reports[1:], start=1):
+            if why := _difference(reports[0], report):
+                which = f" {names[0]} and {names[number]}:" if names else ""
+                raise ArgumentError(f"reports:{which} {why}; such runs cannot be merged")
         return merge_runs([report.summary() for report in reports])
 
     def _repr_html_(self) -> str:
@@ -123,3 +102,24 @@ class RationaleReport(ReportData):
         drawn = figures.save_all(self, folder / "figures", track=track)
         figures.remove_others(folder / "figures", drawn)
         return [folder / name for name in writers] + drawn
+
+
+def _difference(one: ReportData, other: ReportData) -> str | None:
+    """Why two reports are not of the same evaluation; None if they are."""
+    for name in ("data", "split", "policy", "protocol", "aggregation", "max_length", *OF_EVALUATION):
+        ours, theirs = one.meta.get(name), other.meta.get(name)
+        said = name not in OF_EVALUATION or (name in one.meta and name in other.meta)  # older reports do not say all
+        if said and ours != theirs:
+            return f"{name} differs, {ours!r} and {theirs!r}"
+    formats = [report.meta.get("dtype", "float32") for report in (one, other)]  # older ones do not say it
+    if formats[0] != formats[1]:
+        return f"dtype differs, {formats[0]} and {formats[1]}"
+    sizes = {document.id: (document.tokens, document.rationale_tokens) for document in one.documents}
+    if {document.id for document in other.documents} != set(sizes):
+        return "the documents differ (with --limit each seed draws its own)"
+    changed = [each.id for each in other.documents if (each.tokens, each.rationale_tokens) != sizes[each.id]]
+    if changed:  # another tokenizer, or what another version of it does
+        return f"{changed[0]} has other tokens ({len(changed)} of {counted(len(sizes), 'document')} have)"
+    if other.metrics != one.metrics or other.n_layers != one.n_layers:
+        return "metrics or layers differ"
+    return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapler.errors import ArgumentError, CommandParser, run_command
+from adapler.errors import ArgumentError, CommandParser, counted, run_command
 from analysis.output.report import RationaleReport
 from analysis.results.report import write_text
 from analysis.results.wording import number
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if twice := [given for given, place in zip(arguments.reports, places, strict=True) if places.count(place) > 1]:
         raise ArgumentError(f"REPORT: {' and '.join(twice)} are one report, each run counts once")
     reports = [RationaleReport.from_json(path) for path in paths]
-    merged = RationaleReport.merge(reports)
+    merged = RationaleReport.merge(reports, names=arguments.reports)
     for (one, first), (other, second) in combinations(zip(arguments.reports, reports, strict=True), 2):
         if np.array_equal(first.values, second.values, equal_nan=True):
             print(f"note: {one} and {other} have the same values everywhere; is one a copy?", file=sys.stderr)
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_text(merged.to_csv(index=False, lineterminator="\n"), arguments.output)
     for metric in arguments.metrics or [name for name in SHOWN if name in there] or there:
         part = merged[merged["metric"] == metric]
-        print(f"{metric}: mean ± standard deviation over {len(paths)} runs")
+        print(f"{metric}: mean ± standard deviation over {counted(len(paths), 'run')}")
         for method, rows in part.groupby("method", sort=False):
             cells = [f"{number(row.mean)} ± {number(row.sd)}" for row in rows.itertuples()]
             fewer = sorted({int(row.runs) for row in rows.itertuples()} - {len(paths)})

@@ -142,6 +142,7 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
         report.to_json(tmp_path / name / "report.json")
     assert seeds.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "m.csv")]) == 0
     assert "over 2 runs" in capsys.readouterr().out
+    assert seeds.main([str(tmp_path / "a")]) == 0 and "over 1 run\n" in capsys.readouterr().out
     assert (tmp_path / "m.csv").read_text().startswith("method,layer,metric,mean,sd,min,max,runs")
     with pytest.raises(
         ArgumentError, match="^--metrics: 'auprc' is not in the reports, which have average_precision, f"
@@ -168,6 +169,10 @@ def test_reports_of_several_seeds_are_merged(tmp_path: Path, capsys: pytest.Capt
     elsewhere = replace(one, meta=one.meta | {"split": "val"})
     with pytest.raises(ArgumentError, match="reports: split differs, 'test' and 'val'"):
         RationaleReport.merge([one, elsewhere])
+    elsewhere.to_json(tmp_path / "val.json")
+    paths = [str(tmp_path / name) for name in ("a", "b", "val.json")]
+    with pytest.raises(ArgumentError, match=f"^reports: {paths[0]} and {paths[2]}: split differs, 'test' and 'val'; "):
+        seeds.main(paths)
 
 
 def test_reports_of_other_software_and_devices_are_merged_with_a_note(
