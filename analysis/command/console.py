@@ -97,13 +97,14 @@ def _annotators(report: ReportData) -> list[str]:
     if not people:
         return []
     many = str(people["most"]) if people["fewest"] == people["most"] else f"{people['fewest']} to {people['most']}"
+    rule = f"number {people['rule']} counts" if people["rule"].isdecimal() else people["rule"]
     alpha = people.get("alpha")  # older reports have none
     reached = ", ".join(
         f"{short} {number(math.nan if people['ceiling'][name] is None else people['ceiling'][name])}"
         for name, short in (("average_precision", "AP"), ("f1", "F1"), ("iou", "IOU"))
     )
     return [
-        f"annotators {many} a document, {people['rule']}; one of them against the others (words, whole documents): "
+        f"annotators {many} a document, {rule}; one of them against the others (words, whole documents): "
         f"{reached}; Krippendorff's alpha {number(math.nan if alpha is None else alpha)}"
     ]
 

@@ -110,7 +110,7 @@ def save_all(
     """
     drawings = _drawings(report, style=style, methods=methods)
     paths: list[Path] = []
-    for name in track(list(drawings)):
+    for name in track(list(drawings)) if drawings else ():  # no bar of nothing
         kind, options = drawings[name]
         paths += save_figure(draw(report, kind, **options), Path(folder) / name)
     return paths

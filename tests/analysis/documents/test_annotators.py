@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,8 @@ def test_annotators_are_in_the_report_and_on_the_screen(classifier: Any, tiny_to
     assert report.meta["people"]["rule"] == "union" and report.meta["annotators"] == "union"
     assert [record.label for record in report.documents] == ["NEG", "POS"]
     assert "annotators 2 a document, union; one of them against the others" in header(report)
+    of_one = replace(report, meta=report.meta | {"people": report.meta["people"] | {"rule": "1"}})
+    assert "annotators 2 a document, number 1 counts; one of them" in header(of_one)
 
 
 def test_a_corpus_is_reported_under_the_rule_it_was_read_by(tmp_path: Path) -> None:

@@ -212,7 +212,9 @@ def test_metrics_that_need_no_rationale_are_of_all_documents(adapler_folder: Pat
     assert 0 < judged.sum() < len(judged) and np.isnan(beside.values[0, :, ~judged]).all()
 
 
-def test_a_split_without_rationales_is_said_and_not_drawn(adapler_folder: Path, tmp_path: Path) -> None:
+def test_a_split_without_rationales_is_said_and_not_drawn(
+    adapler_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus = tmp_path / "unmarked.jsonl"
     rows = [{"tokens": ["rain", "film"], "label": "NEG"}, {"tokens": ["film"], "label": "NEG", "rationale": [1]}]
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -223,4 +225,5 @@ def test_a_split_without_rationales_is_said_and_not_drawn(adapler_folder: Path, 
     assert report.meta["notes"] == [f"no document is scored, so that every value is undefined: {reasons}"]
     assert report.n_skipped == 2 and figures.kinds(report) == ()
     with pytest.raises(ArgumentError, match="nothing to draw"):
-        draw_all([str(report.save(tmp_path / "report")[0])])
+        draw_all([str(report.save(tmp_path / "report", progress=True)[0])])
+    assert "drawing" not in capsys.readouterr().err, "a bar of no figures"
