@@ -27,11 +27,13 @@ def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
             known = {name: index for index, name in enumerate(corpus.labels)}
         else:
             known |= abbreviated(known, corpus.labels)
-    for example in examples:
-        if example.label not in known:
-            raise ArgumentError(
-                f"document {example.id}: label {example.label!r} is not among the model's labels, {', '.join(known)}"
-            )
+    if unknown := [example for example in examples if example.label not in known]:
+        # One label that is like none of the model's undoes the match of all; that one is named.
+        unlike = (one for one in unknown if not any(_one_begins(one.label.lower(), name.lower()) for name in known))
+        example = next(unlike, unknown[0])
+        raise ArgumentError(
+            f"document {example.id}: label {example.label!r} is not among the model's labels, {', '.join(known)}"
+        )
     return [known[example.label] for example in examples]
 
 

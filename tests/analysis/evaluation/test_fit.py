@@ -40,6 +40,7 @@ def test_labels_are_matched_by_name_in_any_case(model: list[str], corpus: list[s
     ("model", "corpus", "label"),
     [
         (["NEG", "POS"], ["POS", "MIXED"], "MIXED"),
+        (["NEG", "POS"], ["negative", "pos", "mixed"], "mixed"),
         (["NEG", "POS"], ["POS", "neg", "Neg"], "neg"),
         (["a", "A", "b"], ["a", "B"], "B"),
     ],
