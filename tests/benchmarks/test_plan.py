@@ -40,7 +40,7 @@ def test_epochs_of_all_stages_are_counted_as_a_record_counts_them() -> None:
     assert epochs_of("qnli", system_of("cls_topk"), recipe(policy_epochs=[2])) == 2
     assert epochs_of("qnli", system_of("cls_topk"), recipe(policy_epochs=2)) == 2
     assert epochs_of("qnli", power, recipe(policy_epochs=[3, 4]), asked=1) == 2, "one of each stage"
-    with pytest.raises(ArgumentError, match="^--policy-epochs: 1 values, the stages of 'power' are 2"):
+    with pytest.raises(ArgumentError, match="^--policy-epochs: 1 value, 'power' has 2 stages: search, retrain"):
         epochs_of("qnli", power, recipe(policy_epochs=[3]))
 
 
