@@ -12,8 +12,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from adapler.errors import counted
 from analysis.explanation.data import ExplanationData, MethodScores
-from analysis.explanation.text import token_count, word_count
 from analysis.figures.token_scores import FULL_SHADE, ratios, shade, token_text
 from analysis.output.html_tokens import STEPS, visible
 
@@ -79,7 +79,7 @@ def _head(data: ExplanationData) -> Iterator[str]:
         facts.append(f"gold label {visible(data.gold)}")
     facts += [visible(data.model)] if data.model else []
     facts += [f"in {data.dtype}"] if data.dtype not in (None, "float32") else []
-    facts.append(f"{word_count(data.words)}, n = {token_count(data.n)} with the special ones")
+    facts.append(f"{counted(len(data.words), 'word')}, n = {counted(data.n, 'token')} with the special ones")
     yield f'<p class="facts">{" &middot; ".join(facts)}</p>'
     if data.note:
         yield f'<p class="note">{visible(data.note)}</p>'

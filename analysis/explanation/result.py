@@ -10,11 +10,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, counted
 from adapler.files import replacing
 from analysis.explanation import drawing, page
 from analysis.explanation.data import ExplanationData, MethodScores
-from analysis.explanation.text import token_count, word_count
 from analysis.figures import FORMATS, STYLE
 from analysis.figures.token_scores import token_text
 
@@ -78,7 +77,7 @@ class Explanation(ExplanationData):
         """What the model answers, and for each method the tokens with the highest scores of its last layer."""
         lines = [
             self._answer(),
-            f"n = {token_count(self.n)}, {word_count(self.words)}: {_shortened(' '.join(self.words))}",
+            f"n = {counted(self.n, 'token')}, {counted(len(self.words), 'word')}: {_shortened(' '.join(self.words))}",
         ]
         if self.note:
             lines.append(f"note: {self.note}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.errors import ArgumentError, counted
+from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 from analysis.documents.windows import SPECIAL, Window, words_of
 from analysis.documents.words import WordTokens
@@ -46,24 +46,6 @@ class _Document:
 
     def rationale(self) -> NDArray[np.bool_]:
         return np.zeros(len(self.words), dtype=np.bool_)
-
-
-def word_count(words: Sequence[str]) -> str:
-    """How many words there are, in words.
-
-    >>> word_count(["dull"]), word_count(["so", "dull"])
-    ('1 word', '2 words')
-    """
-    return counted(len(words), "word")
-
-
-def token_count(n: int) -> str:
-    """How many tokens there are, in words.
-
-    >>> token_count(1), token_count(12)
-    ('1 token', '12 tokens')
-    """
-    return counted(n, "token")
 
 
 def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adapler.errors import AdapLeRError
+from adapler.errors import AdapLeRError, counted
 from app.model.tracing import Trace, read_limit
 
 FEW_WORDS = 5  # a shorter text says too little
@@ -35,7 +35,7 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
             "made for"
         )
     elif 0 < words < FEW_WORDS:
-        notes.append(f"very short: {words} {'word' if words == 1 else 'words'}; the verdict may mean little")
+        notes.append(f"very short: {counted(words, 'word')}; the verdict may mean little")
     return tuple(notes)
 
 
