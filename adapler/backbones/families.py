@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.family import Family
 from adapler.backbones.packing import Segments
-from adapler.backbones.pieces import computes_in_pieces, in_pieces
+from adapler.backbones.pieces import computes_in_pieces, in_pieces, narrowed, states_dtype
 from adapler.backbones.positional import modernbert, mpnet
 from adapler.backbones.received import Reads, Received
 from adapler.errors import ArgumentError
@@ -44,7 +44,7 @@ def _distilbert_attention_output(layer: Any, context: Tensor, states: Tensor) ->
 
 
 def _distilbert_feed_forward(layer: Any, states: Tensor) -> Tensor:
-    return layer.output_layer_norm(layer.ffn(states) + states)  # type: ignore[no-any-return]
+    return layer.output_layer_norm(layer.ffn(narrowed(states, layer.ffn.lin1)) + states)  # type: ignore[no-any-return]
 
 
 _BERT = Family("bert", "encoder.layer", _bert_head, "bert.pooler.dense")
@@ -226,11 +226,6 @@ def pooler_of(classifier: PreTrainedModel) -> nn.Linear:
     return pooler
 
 
-def layers_dtype(classifier: PreTrainedModel) -> torch.dtype:
-    """The number format of the layers' weights; embeddings and head may have another (see for_inference)."""
-    return next(layers_of(classifier).parameters()).dtype
-
-
 def head(classifier: PreTrainedModel, cls: Tensor) -> Tensor:
     """Logits (B, C) from [CLS]'s last hidden states (B, D), through the backbone's own head, in the head's format."""
     dtype = getattr(pooler_of(classifier).weight, "dtype", cls.dtype)  # int8 layers have a method of that name
@@ -297,8 +292,8 @@ def run_last_layer(
 def embed(
     classifier: PreTrainedModel, input_ids: Tensor, *, positions: Tensor, token_type_ids: Tensor | None
 ) -> Tensor:
-    """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the layers' number format."""
-    encoder, dtype = encoder_of(classifier), layers_dtype(classifier)
+    """h^0: (B, N) ids -> (B, N, D), the input of the first layer, in the format of its states."""
+    encoder, dtype = encoder_of(classifier), states_dtype(layers_of(classifier)[0])
     arguments = {"input_ids": input_ids}
     if family_of(classifier.config).position_embeddings:
         arguments["position_ids"] = positions

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adapler.backbones.attention import ATTENTION, cls_attention, packed_attention
 from adapler.backbones.packing import Segments
-from adapler.backbones.pieces import computes_in_pieces, in_pieces
+from adapler.backbones.pieces import computes_in_pieces, in_pieces, narrowed, own_formats, products_dtype
 from adapler.backbones.received import Reads, Received, received_attention, received_from_cls
 
 
@@ -24,7 +24,8 @@ def _bert_attention_output(layer: Any, context: Tensor, states: Tensor) -> Tenso
 
 
 def _bert_feed_forward(layer: Any, states: Tensor) -> Tensor:
-    return layer.feed_forward_chunk(states)  # type: ignore[no-any-return]
+    between = layer.intermediate(narrowed(states, layer.intermediate.dense))
+    return layer.output(between, states)  # type: ignore[no-any-return]
 
 
 def _is_hooked(module: nn.Module) -> bool:
@@ -121,7 +122,8 @@ class Family:
         plain = attention.keys() == {"segments"} and encoder.config._attn_implementation == ATTENTION
         if plain and computes_in_pieces(hidden) and self._is_plain(encoder, layer):
             return self._packed_layer(encoder, layer, hidden, segments=attention["segments"])
-        output: Tensor = layer(hidden, attention_mask=None, **attention)
+        with own_formats(layer, hidden):
+            output: Tensor = layer(hidden, attention_mask=None, **attention)
         return output
 
     def _packed_layer(self, encoder: Any, layer: Any, hidden: Tensor, *, segments: Segments) -> Tensor:
@@ -136,9 +138,11 @@ class Family:
         projections = self._projections(layer)
 
         def project(states: Tensor) -> tuple[Tensor, ...]:
-            return tuple(one(states) for one in projections)
+            read = narrowed(states, projections[0])
+            return tuple(one(read) for one in projections)
 
-        projected = in_pieces(project, hidden) if computes_in_pieces(hidden) else project(hidden)
+        pieced = computes_in_pieces(hidden)
+        projected = in_pieces(project, hidden, dtype=products_dtype(layer)) if pieced else project(hidden)
         by_head = (encoder.config.num_attention_heads, -1)
         return [torch.unflatten(part, -1, by_head).transpose(1, 2) for part in projected]
 
@@ -186,7 +190,7 @@ class Family:
         layer = self._layers(encoder)[index]
         if not computes_in_pieces(states):
             return self.feed_forward(layer, states)
-        return in_pieces(lambda part: (self.feed_forward(layer, part),), states)[0]
+        return in_pieces(lambda part: (self.feed_forward(layer, part),), states, dtype=products_dtype(layer))[0]
 
     @property
     def runs_last_layer_whole(self) -> bool:
@@ -223,13 +227,14 @@ class Family:
         # What depends on the number of texts and tokens is in float32 at least on a CPU: see pieces.GRAIN.
         exact = torch.promote_types(hidden.dtype, torch.float32)
         small = exact if computes_in_pieces(hidden) else hidden.dtype
-        projected = in_pieces(lambda part: (query(part),), states)[0] if computes_in_pieces(states) else query(states)
+        read = narrowed(states, query)
+        projected = in_pieces(lambda part: (query(part),), read)[0] if computes_in_pieces(read) else query(read)
         queries = torch.unflatten(projected[0], 1, by_head).to(small)  # (B, H, E)
         queries = queries * queries.shape[-1] ** -0.5
         folded = torch.einsum("bhe,hed->bhd", queries, key.weight.to(small).unflatten(0, by_head))  # (B, H, D)
         mixed = cls_attention(folded, hidden.to(small), segments=segments, key_bias=key_bias)  # (B, H, D)
         context = torch.einsum("bhd,hed->bhe", mixed, value.weight.to(small).unflatten(0, by_head))  # (B, H, E)
-        context = context.to(hidden.dtype).flatten(1) + value.bias  # (B, D)
+        context = narrowed(context.to(hidden.dtype), value).flatten(1) + value.bias  # (B, D)
         if key.bias.requires_grad:  # its gradient is 0, and training in several processes waits for every gradient
             context = context + 0 * key.bias
         return self._after_attention(layer, context[None], states)

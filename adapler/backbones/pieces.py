@@ -1,14 +1,19 @@
 """Work on a CPU a thousand tokens at a time, so that what lies between two steps stays in the processor's cache.
 
+And number formats: which products of a layer are computed in which.
+
 Dimensions: T packed tokens, t tokens of a piece, B batch, H heads, N length, E head size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 # Tokens that a CPU computes at once where no token looks at another: what lies between two steps stays in its cache.
@@ -24,6 +29,33 @@ SHORT = 160
 # SDPA in half precision on a CPU takes keys in vectors of VECTOR, and those left over one by one: 31 keys take twice as
 # long as 32. From TAIL left over, a longer sequence with masked keys is faster (1.1 to 2.7 times).
 VECTOR, TAIL = 16, 8
+HALF = (torch.bfloat16, torch.float16)
+
+
+def narrowed(states: Tensor, dense: Any) -> Tensor:
+    """States as a dense layer reads them: in its format where that is half precision, else as they are.
+
+    In an inference copy on a CPU the products are in half precision and all else, the states too, in float32.
+    """
+    weight = dense.weight  # of an int8 layer a method
+    return states.to(weight.dtype) if isinstance(weight, Tensor) and weight.dtype in HALF else states
+
+
+def states_dtype(layer: nn.Module) -> torch.dtype:
+    """The number format of what goes from layer to layer: the widest of a layer's parameters."""
+    return reduce(torch.promote_types, {parameter.dtype for parameter in layer.parameters()})
+
+
+def products_dtype(layer: nn.Module) -> torch.dtype:
+    """The number format of a layer's matrix products."""
+    found = (part.weight.dtype for part in layer.modules() if isinstance(part, nn.Linear))
+    return next(found, torch.float32)  # int8 layers are no nn.Linear
+
+
+def own_formats(layer: nn.Module, states: Tensor) -> AbstractContextManager[Any]:
+    """Within it transformers' own code runs a layer whose products are in another format than its states."""
+    products = products_dtype(layer)
+    return nullcontext() if products == states.dtype else torch.autocast(states.device.type, products)
 
 
 def computes_in_pieces(tensor: Tensor) -> bool:
@@ -42,18 +74,21 @@ def joined(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
-def in_pieces(function: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tuple[Tensor, ...]:
+def in_pieces(
+    function: Callable[..., tuple[Tensor, ...]], *rows: Tensor, dtype: torch.dtype | None = None
+) -> tuple[Tensor, ...]:
     """A function that treats every token alone, on `ROWS` tokens at a time.
 
     Args:
         function: tensors (1, t, ...) -> tensors (1, t, ...), for any t.
         rows: its arguments, each (1, T, ...).
+        dtype: the format of its products; default: that of the first argument. Autocast comes before both.
 
     Returns:
         What it gives for all tokens, each (1, T, ...).
     """
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows[0].dtype
-    half = dtype in (torch.bfloat16, torch.float16)
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else dtype or rows[0].dtype
+    half = dtype in HALF
     whole = rows[0].shape[1] <= ROWS  # as a text alone is; a slice that is everything takes its time too
     found = []
     for parts in (rows,) if whole else zip(*(torch.split(row, ROWS, dim=1) for row in rows), strict=True):
@@ -94,12 +129,12 @@ def stretched(size: int, query: Tensor) -> int:
 
     Only where no gradient is asked for. It depends on nothing but the sequence, and so does the result.
     """
-    half = query.dtype in (torch.bfloat16, torch.float16)
+    half = query.dtype in HALF
     return size + -size % VECTOR if half and computes_in_pieces(query) and size % VECTOR >= TAIL else size
 
 
 def computes_in_float32(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether attention of these, each (B, H, N, E), is computed in float32 although they are in half precision."""
-    if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16) or query.shape[-2] >= SHORT:
+    if query.device.type != "cpu" or query.dtype not in HALF or query.shape[-2] >= SHORT:
         return False
     return query.requires_grad or key.requires_grad or value.requires_grad

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from adapler.backbones import families
+from adapler.backbones.pieces import HALF
 from adapler.model.passes import plain_pass
 from adapler.precision import choose_dtype
 
@@ -45,17 +46,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def inference_copy(model: Any, *, dtype: str) -> Any:
-    """See AdapLeRForSequenceClassification.for_inference; of a plain classifier of a supported family, the same."""
+    """See AdapLeRForSequenceClassification.for_inference; of a plain classifier of a supported family, the same.
+
+    In half precision on a CPU only the layers' products are in it: their norms, and with them the states that go from
+    layer to layer, stay in float32, where a layer takes as long and half of the error is gone. A GPU's kernel for norms
+    wants its input in the format of its weights, so there whole layers are in half precision.
+    """
     chosen = getattr(torch, choose_dtype(dtype, model.device))
     layers = families.layers_of(getattr(model, "backbone", model))
-    if all(parameter.dtype == chosen for parameter in layers.parameters()):
+    mixed = chosen in HALF and model.device.type == "cpu"
+    parts = [part for part in layers.modules() if isinstance(part, nn.Linear)] if mixed else layers
+    found = [parameter for part in parts for parameter in part.parameters()]
+    if all(parameter.dtype == chosen for parameter in found):
         return _copied(model, {})
-    converted = {id(p): nn.Parameter(p.detach().to(chosen), requires_grad=False) for p in layers.parameters()}
-    return _copied(model, converted)
+    return _copied(model, {id(p): nn.Parameter(p.detach().to(chosen), requires_grad=False) for p in found})
 
 
 class InferenceClassifier(nn.Module):
-    """A plain classifier's inference copy: real tokens packed, layers in a number format, all else in float32.
+    """A plain classifier's inference copy: real tokens packed, layers in a number format (see `inference_copy`).
 
     AdapLeR's `for_inference` with `removal="none"` computes the same.
 

@@ -255,7 +255,8 @@ class Predicts:
     def for_inference(self, *, dtype: str = "auto") -> Self:
         """A model in evaluation mode whose layers are in another number format; this one stays as it is.
 
-        Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied.
+        Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied;
+        so do, on a CPU, the layers' norms, and the states between layers are then in float32.
         Make it anew when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
 
         Args:

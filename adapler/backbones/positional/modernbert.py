@@ -18,13 +18,14 @@ from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_
 
 from adapler.backbones.family import Family, attention_and_received
 from adapler.backbones.packing import Segments
+from adapler.backbones.pieces import narrowed, own_formats
 from adapler.backbones.positional.pairwise import window
 from adapler.backbones.received import Reads, Received
 
 
 def feed_forward(layer: Any, states: Tensor) -> Tensor:
     """(1, n, D) -> (1, n, D), the second half of a layer."""
-    return states + layer.mlp(layer.mlp_norm(states))  # type: ignore[no-any-return]
+    return states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))  # type: ignore[no-any-return]
 
 
 def head(classifier: Any, pooled: Tensor) -> Tensor:
@@ -40,9 +41,10 @@ class ModernBert(Family):
         """See Family.layer."""
         layer = encoder.layers[index]
         rotary = encoder.rotary_emb(hidden, positions, layer.attention_type)
-        output: Tensor = layer(
-            hidden, attention_mask=None, position_embeddings=rotary, positions=positions, **attention
-        )
+        with own_formats(layer, hidden):
+            output: Tensor = layer(
+                hidden, attention_mask=None, position_embeddings=rotary, positions=positions, **attention
+            )
         return output
 
     def attention_half(
@@ -51,7 +53,8 @@ class ModernBert(Family):
         """See Family.attention_half."""
         layer = encoder.layers[index]
         part, reach = layer.attn, layer.attn.sliding_window
-        projected = part.Wqkv(layer.attn_norm(hidden)).unflatten(-1, (3, -1, part.head_dim))  # (1, T, 3, H, E)
+        read = narrowed(layer.attn_norm(hidden), part.Wqkv)
+        projected = part.Wqkv(read).unflatten(-1, (3, -1, part.head_dim))  # (1, T, 3, H, E)
         query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
         query, key = apply_rotary_pos_emb(query, key, *encoder.rotary_emb(hidden, positions, layer.attention_type))
         term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)

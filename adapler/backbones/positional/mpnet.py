@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.family import Family
+from adapler.backbones.pieces import narrowed
 from adapler.backbones.positional.pairwise import pairwise_attention
 from adapler.errors import ArgumentError
 
@@ -63,9 +64,9 @@ class MPNet(Family):
 def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
     """One layer of transformers' MPNetEncoder: (B, n, D) -> (B, n, D)."""
     parts = layer.attention.attn
-    by_head = (parts.num_attention_heads, parts.attention_head_size)
+    read, by_head = narrowed(hidden, parts.q), (parts.num_attention_heads, parts.attention_head_size)
     query, key, value = (
-        project(hidden).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
+        project(read).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
     )  # (B, H, N, E)
     mixed = pairwise_attention(
         query,
@@ -89,7 +90,8 @@ def attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
 
 def feed_forward(layer: Any, states: Tensor) -> Tensor:
     """(B, n, D) -> (B, n, D), the second half of a layer."""
-    return layer.output(layer.intermediate(states), states)  # type: ignore[no-any-return]
+    between = layer.intermediate(narrowed(states, layer.intermediate.dense))
+    return layer.output(between, states)  # type: ignore[no-any-return]
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ def test_rows_of_half_precision_come_in_few_numbers() -> None:
     pieces.in_pieces(double, torch.randn(1, pieces.FEW + 1, WIDTH, dtype=torch.bfloat16))
     assert seen == [pieces.FEW + pieces.GRAIN]
     seen.clear()
+    pieces.in_pieces(double, torch.randn(1, 5, WIDTH), dtype=torch.bfloat16)
+    assert seen == [16], "the format of the products counts, not that of the states"
+    seen.clear()
     pieces.in_pieces(double, torch.randn(1, 2 * pieces.ROWS + 7, WIDTH))
     assert seen == [pieces.ROWS, pieces.ROWS, 7]
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
+from adapler.backbones import families
+from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import random_batch, tiny_adapler
@@ -18,12 +21,13 @@ def batch_for(family: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_layers_are_in_bfloat16_and_nothing_else(family: str) -> None:
+def test_products_of_layers_are_in_bfloat16_and_nothing_else(family: str) -> None:
     model = tiny_adapler(family).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     fast = model.for_inference(dtype="bfloat16")
     for name, parameter in fast.named_parameters():
-        inside = ".layer." in name or ".layers." in name
+        product = isinstance(fast.get_submodule(name.rpartition(".")[0]), nn.Linear)
+        inside = product and (".layer." in name or ".layers." in name)
         assert parameter.dtype == (torch.bfloat16 if inside else torch.float32), name
         assert not parameter.requires_grad
         if not inside:
@@ -46,8 +50,41 @@ def test_results_are_close(family: str, removal: Any) -> None:
     assert float((out.retention_mask != expected.retention_mask).float().mean()) <= 0.05
     if removal == "hard":
         assert out.contribution_scores.dtype == torch.float32
-        # layer 0 reads the embeddings, which bfloat16 rounds once
-        assert_close(out.contribution_scores[:, 0], expected.contribution_scores[:, 0], atol=0.02, rtol=0.05)
+        # layer 0 reads the embeddings, which are in float32
+        assert_close(out.contribution_scores[:, 0], expected.contribution_scores[:, 0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("removal", ["none", "hard", "soft"])
+def test_transformers_own_layers_run_a_copy_too(family: str, removal: Any) -> None:
+    """As they do where something is hooked into a layer, and in soft removal."""
+    model, batch = tiny_adapler(family), batch_for(family)
+    fast = model.for_inference(dtype="bfloat16")
+    with torch.no_grad():
+        expected = fast(**batch, removal=removal)
+        for layer in families.layers_of(fast.backbone):
+            layer.register_forward_hook(lambda *_: None)
+        out = fast(**batch, removal=removal)
+    assert_close(out.logits, expected.logits, atol=0.05, rtol=0.02)
+    if removal != "soft":
+        assert_close(out.logits, model(**batch, removal=removal).logits, atol=0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_states_between_layers_keep_their_digits(family: str) -> None:
+    """Half the error of bfloat16 would be in them: each layer would round them anew."""
+    model, batch = tiny_adapler(family), batch_for(family)
+    fast = model.for_inference(dtype="bfloat16")
+    ids = batch["input_ids"][:1]
+    positions = torch.arange(ids.shape[1])[None] + families.first_position(model.backbone.config)
+    segments = Segments(torch.tensor([ids.shape[1]]))
+    with torch.no_grad():
+        hidden = families.embed(fast.backbone, ids, positions=positions, token_type_ids=None)
+        states = families.run_layer(fast.backbone, 0, hidden, positions=positions, segments=segments)
+        expected = families.run_layer(model.backbone, 0, hidden, positions=positions, segments=segments)
+    assert hidden.dtype == states.dtype == torch.float32
+    assert_close(states, expected, atol=0.02, rtol=0.02)
+    assert not torch.equal(states, states.bfloat16().float())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
