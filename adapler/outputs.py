@@ -50,8 +50,8 @@ def _check_former(path: Path, former: Sequence[str]) -> None:
 
 
 @contextmanager
-def claimed_folder(path: Path, *, replaced: bool = True) -> Iterator[None]:
-    """Check a training's folder, see `check_output_folder`, and keep other trainings out of it until the block ends.
+def claimed_folder(path: Path, *, replaced: bool = True, former: Sequence[str] = ()) -> Iterator[None]:
+    """Check a training's folder, see `check_output_folder`, and keep other commands out of it until the block ends.
 
     The lock is a hidden file beside the folder, which may be replaced whole. A process that was killed may leave the
     file, but no lock. Of the processes of one launcher the main one has it.
@@ -60,7 +60,7 @@ def claimed_folder(path: Path, *, replaced: bool = True) -> Iterator[None]:
         ArgumentError: see check_output_folder; or another process trains into the folder, one above it or one right
             below it.
     """
-    check_output_folder(path, replaced=replaced)
+    check_output_folder(path, replaced=replaced, former=former)
     if not is_main():
         yield
         return

@@ -33,13 +33,14 @@ from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from analysis.output import tables
 from analysis.output.eraser_table import plain_eraser
-from analysis.output.report import RationaleReport
+from analysis.output.report import FIGURES, WRITERS, RationaleReport
 
 __all__ = ["Settings", "build_parser", "evaluate", "header", "main"]
 
 OF_BACKBONE = (
     "note: model: an AdapLeR checkpoint, of which the backbone is evaluated; --adapler adds its removal and cp"
 )
+SUMMARY = "summary.txt"  # in the output's folder: the tables as they were printed
 NEXT_STEPS = "next: streamlit run app/main.py   (the same scores, document by document)"
 
 
@@ -190,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = Path(inputs.data) if inputs.data else loading.default_data()
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     output = Path(inputs.output or f"reports/{corpus.name}-{settings.split}")
-    check_folder("--output", output)
+    check_folder("--output", output, files=(*WRITERS, SUMMARY), folders=[FIGURES])
     if inputs.rationales:
         check_folder("--rationales", Path(inputs.rationales))
 
@@ -220,10 +221,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         has_reader = True
     finally:  # also when the reader of the tables has left (`| head`), who may be that of the bars (`2>&1 | head`)
         paths = report.save(output, progress=has_reader)
-        with replacing(output / "summary.txt") as partial:  # what was printed, to look at again
+        with replacing(output / SUMMARY) as partial:  # what was printed, to look at again
             subject = _subject(inputs, settings, data, loading.public_path)
             partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")
-        paths.append(output / "summary.txt")
+        paths.append(output / SUMMARY)
     seconds = time.perf_counter() - started
     print(f"\n{cache_line(report)}{seconds:.0f} s; written to {loading.short_path(output)}/: {listed(paths, output)}")
     if inputs.rationales:

@@ -10,7 +10,7 @@ import argparse
 import ast
 import inspect
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -188,7 +188,14 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def check_folder(name: str, folder: Path) -> None:
-    """Raises ArgumentError when `folder`, or a folder above it, is a file."""
-    if file := next((path for path in (folder, *folder.parents) if path.is_file()), None):
+def check_folder(name: str, folder: Path, *, files: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
+    """Check, before long work, that files can be written into a folder.
+
+    Raises:
+        ArgumentError: `folder`, a folder above it, or one of `folders` in it, is a file; or one of `files` is a folder.
+    """
+    inside = (folder / one for one in folders)
+    if file := next((path for path in (folder, *folder.parents, *inside) if path.is_file()), None):
         raise ArgumentError(f"{name}: {file} is a file, must be a folder")
+    if taken := next((folder / one for one in files if (folder / one).is_dir()), None):
+        raise ArgumentError(f"{name}: {taken} is a folder, a file is to be written there")

@@ -87,21 +87,24 @@ class RationaleReport(ReportData):
         figures/, and that this one has none of (of a further example, of an AdapLeR model), are removed.
         """
         folder = Path(directory)
-        writers: dict[str, Callable[[Path], object]] = {
-            "report.json": self.to_json,
-            "layers.csv": self.to_csv,
-            "documents.parquet": self.to_parquet,
-            "table.tex": self.to_latex,
-            "table.md": self.to_markdown,
-            "report.html": self.to_html,
-        }
         track = partial(tqdm, disable=not progress)
-        for name in track(list(writers), desc="writing the report", unit="file"):
-            writers[name](folder / name)
+        for name in track(list(WRITERS), desc="writing the report", unit="file"):
+            WRITERS[name](self, folder / name)
         track = partial(track, desc="drawing the figures", unit="figure")
-        drawn = figures.save_all(self, folder / "figures", track=track)
-        figures.remove_others(folder / "figures", drawn)
-        return [folder / name for name in writers] + drawn
+        drawn = figures.save_all(self, folder / FIGURES, track=track)
+        figures.remove_others(folder / FIGURES, drawn)
+        return [folder / name for name in WRITERS] + drawn
+
+
+WRITERS: dict[str, Callable[[RationaleReport, Path], object]] = {  # the files of a saved report
+    "report.json": RationaleReport.to_json,
+    "layers.csv": RationaleReport.to_csv,
+    "documents.parquet": RationaleReport.to_parquet,
+    "table.tex": RationaleReport.to_latex,
+    "table.md": RationaleReport.to_markdown,
+    "report.html": RationaleReport.to_html,
+}
+FIGURES = "figures"  # and the folder of its figures
 
 
 def _difference(one: ReportData, other: ReportData) -> str | None:

@@ -132,6 +132,8 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--max-length", "1"), "max_length: got 1, must be at least 3"),
         (("--output", "{tmp}/file"), "--output: .*file is a file, must be a folder"),
         (("--output", "{tmp}/file/deeper"), "--output: .*file is a file, must be a folder"),
+        (("--output", "{tmp}/other"), "--output: .*report.html is a folder, a file is to be written there"),
+        (("--output", "{tmp}/third"), "--output: .*figures is a file, must be a folder"),
         (("--adapler", "{plain}"), "holds a 'bert' model, not 'adapler'"),
     ],
 )
@@ -146,6 +148,9 @@ def test_bad_input_is_one_line(
     import re
 
     (tmp_path / "file").write_text("")
+    (tmp_path / "other" / "report.html").mkdir(parents=True)
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "figures").write_text("")
     filled = [option.format(tmp=tmp_path, plain=adapler_folder.parent / "plain") for option in options]
     base = {"--adapler": adapler_folder, "--data": corpus_folder, "--output": tmp_path / "out"}
     base[filled[0]] = filled[1]

@@ -27,7 +27,7 @@ from adapler.inference.predict import CHUNK
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
-from adapler.training.resume import check_output_folder
+from adapler.training.resume import claimed_folder
 from adapler.training.settings import Execution
 from adapler.training.stages.finetune import best_epochs
 from adapler.training.stages.predicted import load_fine_tuned, with_predicted_labels
@@ -41,17 +41,19 @@ _SHARES = datasets.List(datasets.Value("float32"))
 
 def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
     """The command `adapler saliency`; returns its record."""
-    check_output_folder(settings.output, former=("dataset_info.json",))
-    if settings.finetuned is not None:
-        sources: list[str | Path] = list(best_epochs(settings.finetuned, most=settings.epochs))
-    else:
-        sources = [str(settings.model)]
-    classifier = settings.finetuned or str(settings.model)
-    prepared = prepare(
-        settings.task, classifier, splits=("train",), seed=settings.execution.seed, unlabelled=True, workers=0
-    )
-    prepared = with_predicted_labels(prepared, classifier, execution=settings.execution)
-    return saliency(prepared, sources, targets=settings.targets, output=settings.output, execution=settings.execution)
+    with claimed_folder(settings.output, former=("dataset_info.json",)):
+        if settings.finetuned is not None:
+            sources: list[str | Path] = list(best_epochs(settings.finetuned, most=settings.epochs))
+        else:
+            sources = [str(settings.model)]
+        classifier = settings.finetuned or str(settings.model)
+        prepared = prepare(
+            settings.task, classifier, splits=("train",), seed=settings.execution.seed, unlabelled=True, workers=0
+        )
+        prepared = with_predicted_labels(prepared, classifier, execution=settings.execution)
+        return saliency(
+            prepared, sources, targets=settings.targets, output=settings.output, execution=settings.execution
+        )
 
 
 def saliency(
