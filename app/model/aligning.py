@@ -20,10 +20,10 @@ def align(first: Trace, second: Trace) -> tuple[NDArray[np.int64], NDArray[np.in
 
     Special tokens are the same at the ends whatever a tokenizer calls them.
     """
-    sides = [_names(trace) for trace in (first, second)]
+    matcher = SequenceMatcher(None, _names(first), _names(second), autojunk=False)
     there = np.full(len(first), NOWHERE, dtype=np.int64)
     back = np.full(len(second), NOWHERE, dtype=np.int64)
-    for start, other, size in SequenceMatcher(None, *sides, autojunk=False).get_matching_blocks():
+    for start, other, size in matcher.get_matching_blocks():
         there[start : start + size] = np.arange(other, other + size)
         back[other : other + size] = np.arange(start, start + size)
     return there, back

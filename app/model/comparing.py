@@ -175,13 +175,14 @@ def compare(
     judged = explained.metrics(metrics=METRICS)
     content = ~explained.window.special
     selected = found.selected(present=True)
-    decided = found.scores.any(1) if found.present is not None else np.ones(len(found.scores), dtype=np.bool_)  # (L',)
+    present = np.ones(found.scores.shape, dtype=np.bool_) if found.present is None else found.present  # (L', N)
+    decided = np.any(found.scores != 0, axis=1) | (found.present is None)  # (L',)
     return Comparison(
         title=found.title,
         scope=found.scope,
         target=found.target,
         scores=found.scores,
-        present=np.ones(found.scores.shape, dtype=np.bool_) if found.present is None else found.present,
+        present=present,
         content=content,
         selected=None if selected is None else selected & content,
         retained=None if found.present is None else explained.kept,

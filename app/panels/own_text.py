@@ -106,7 +106,8 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
             return  # as many passes as there are lines
         table = results.load_verdicts(checkpoint, found, threshold_scale=scale)
         if "error" in table:
-            common.refused(table.set_index("line")["error"].dropna().items(), of=len(table))
+            failed = table.dropna(subset=["error"])
+            common.refused(zip(failed["line"], failed["error"], strict=True), of=len(table))
         common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
         judged = table["right"].dropna()
         said = (

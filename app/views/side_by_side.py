@@ -48,6 +48,7 @@ def show(
     # whatever differs: an address that asks for a difference that there is not may ask for these too
     state.found("checkpoint2", [one for one in checkpoints if one != name])
     state.found("document2", {one.name for one in others if one.name != document.name})
+    sides: tuple[Side, Side] | None
     try:
         if kind == state.BY_SCALE:
             sides = _scales(checkpoint, document, trace, scale=scale)
@@ -152,11 +153,11 @@ def _draw(left: Side, right: Side) -> None:
     first, second = join_words(trace), join_words(other)
     state.layer_of(max(first.layers, second.layers))
     there, back = aligning.align(first, second)
-    panels = [
+    left_panel, right_panel = (
         drawing.side_panel(one, title=title, match=match, marks=aligning.differs(one, another, match))
         for one, another, title, match in ((first, second, name, there), (second, first, other_name, back))
-    ]
-    player.show(drawing.beside(*panels, first, second), key="player-sides")
+    )
+    player.show(drawing.beside(left_panel, right_panel, first, second), key="player-sides")
     st.html(render.legend(first, second))
     st.html(cards.before_after(trace, other, names=(name, other_name)))
     for title, one, another, match in ((name, first, second, there), (other_name, second, first, back)):

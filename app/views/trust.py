@@ -137,7 +137,7 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
             "reference": number("without", format="%.3f"),
             "speedup": number(format="%.2fx"),
         }
-        columns |= {one: number(format="%.3f") for one in table if one.endswith(("low", "high", "agreement"))}
+        columns |= {one: number(format="%.3f") for one in map(str, table) if one.endswith(("low", "high", "agreement"))}
         st.dataframe(table[list(tradeoff.SHOWN)], hide_index=True, column_config=columns)
 
 

@@ -149,7 +149,7 @@ def _faithfulness(checkpoint: Checkpoint, document: Document, *, scale: float) -
             return  # ten passes a method
         methods = tuple(state.chosen_methods())
         table, whole, label = results.load_faithfulness(checkpoint, document, methods, threshold_scale=scale)
-        measures = list(table.select_dtypes("number"))
+        measures = [str(name) for name in table.select_dtypes("number")]
         table = table.assign(**{name: table[name].round(3) + 0.0 for name in measures})  # + 0.0: no -0.000
         numbers = st.column_config.NumberColumn(format="%.3f")
         st.dataframe(
