@@ -53,9 +53,10 @@ def products_dtype(layer: nn.Module) -> torch.dtype:
 
 
 def own_formats(layer: nn.Module, states: Tensor) -> AbstractContextManager[Any]:
-    """Within it transformers' own code runs a layer whose products are in another format than its states."""
+    """Within it transformers' own code runs a layer whose products are in half precision and its states are not."""
     products = products_dtype(layer)
-    return nullcontext() if products == states.dtype else torch.autocast(states.device.type, products)
+    mixed = products in HALF and states.dtype not in HALF
+    return torch.autocast(states.device.type, products) if mixed else nullcontext()
 
 
 def computes_in_pieces(tensor: Tensor) -> bool:

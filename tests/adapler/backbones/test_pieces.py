@@ -71,6 +71,19 @@ def test_rows_of_half_precision_come_in_few_numbers() -> None:
     assert seen == [pieces.ROWS, pieces.ROWS, 7]
 
 
+def test_only_a_layer_of_two_formats_runs_under_autocast() -> None:
+    """Autocast to float32 is none: entering it would end the one that a training is in."""
+    states, layer = torch.randn(1, 3, WIDTH), torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH))
+    with torch.autocast("cpu", torch.bfloat16), pieces.own_formats(layer, states.bfloat16()):
+        assert layer(states).dtype == torch.bfloat16
+    with pieces.own_formats(layer, states):
+        assert layer(states).dtype == torch.float32
+    with pieces.own_formats(layer.bfloat16(), states):
+        assert layer(states).dtype == torch.bfloat16
+    with pieces.own_formats(layer, states.bfloat16()):
+        assert not torch.is_autocast_enabled("cpu")
+
+
 def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "ROWS", 2)
     classifier = tiny_adapler("bert").backbone
