@@ -321,14 +321,14 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
         root.live = {stop: () => clearInterval(timer), toggle, on, leave: () => setTriggerValue("leave", true)};
         draw();
     }
+    const steps = {ArrowRight: 1, PageDown: 1, ArrowLeft: -1, PageUp: -1, End: last, Home: -last}; // in talk mode
     const keys = event => {
         const typing = event.target.closest?.("input, textarea, select, button, [role=button], [role=slider]");
         if (!data.talk || (typing && !typing.closest(".al-player")) || event.ctrlKey || event.metaKey) return;
         const live = root.live;
         if (event.key === " " && event.target.closest?.(".al-step, .al-close")) return; // a button's own key
         if (event.key === " ") live.toggle();
-        else if (event.key === "ArrowRight" || event.key === "PageDown") live.on.step(1);
-        else if (event.key === "ArrowLeft" || event.key === "PageUp") live.on.step(-1);
+        else if (event.key in steps) live.on.step(steps[event.key]);
         else if (event.key === "Escape") live.leave();
         else return;
         event.preventDefault();
