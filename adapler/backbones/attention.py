@@ -22,7 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.backbones.pieces import computes_in_float32, joined, sdpa, stretched
+from adapler.backbones.pieces import HALF, computes_in_float32, joined, sdpa, stretched
 from adapler.backbones.positional.pairwise import pairwise_attention, window
 from adapler.errors import ArgumentError
 from adapler.precision import AMPERE
@@ -142,7 +142,7 @@ def _attend(query: Tensor, states: Tensor, *, bias: Tensor | None = None, mask: 
 
 def _has_flash(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether `varlen_attn` runs on this CUDA device in this precision."""
-    return dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(device) >= AMPERE
+    return dtype in HALF and torch.cuda.get_device_capability(device) >= AMPERE
 
 
 def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
@@ -159,7 +159,7 @@ def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Se
 @lru_cache(maxsize=8)
 def _note_padding(dtype: torch.dtype, device: torch.device) -> None:
     """Says once that half precision runs on the slower of the two ways."""
-    if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
+    if device.type == "cuda" and dtype in HALF:
         major, minor = torch.cuda.get_device_capability(device)
         warnings.warn(
             f"this GPU has compute capability {major}.{minor}; below 8.0 attention pads sequences, which is slower",
