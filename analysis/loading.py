@@ -10,6 +10,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
+from adapler.backbones.pieces import HALF
 from adapler.budgets.stored import weights_checksum
 from adapler.data.encoding import load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
@@ -168,7 +169,7 @@ def _tokenizer(name: str) -> Any:
 
 def _check_weights(name: str, model: Any) -> None:
     """ArgumentError for weights in fewer digits than float32: what is computed would be called float32."""
-    low = {p.dtype for p in model.parameters() if p.dtype in (torch.bfloat16, torch.float16)}
+    low = {p.dtype for p in model.parameters() if p.dtype in HALF}
     if low:
         kind = str(min(low, key=str)).removeprefix("torch.")
         raise ArgumentError(f"{name}: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed")
