@@ -49,8 +49,8 @@ def inference_copy(model: Any, *, dtype: str) -> Any:
     """See AdapLeRForSequenceClassification.for_inference; of a plain classifier of a supported family, the same.
 
     In half precision on a CPU only the layers' products are in it: their norms, and with them the states that go from
-    layer to layer, stay in float32, where a layer takes as long and half of the error is gone. A GPU's kernel for norms
-    wants its input in the format of its weights, so there whole layers are in half precision.
+    layer to layer, stay in float32: half of the error is gone, and with AVX512-BF16 a layer takes as long. A GPU's
+    kernel for norms wants its input in the format of its weights, so there whole layers are in half precision.
     """
     chosen = getattr(torch, choose_dtype(dtype, model.device))
     layers = families.layers_of(getattr(model, "backbone", model))
