@@ -4,7 +4,7 @@
     metrics/NAME.md       a page for each function behind registered metrics, from its docstring
     reference/*.md        public names with signature and docstring; every command with its --help
     contributing.md       and changelog.md, from the repository's root
-    images/               pictures that lie elsewhere in the repository
+    results/              its pages and their figures, where they are in the repository
     <!-- protocols -->    in a page: the table of the evaluation protocols
 
 Nothing of it is committed. docs/generate/ makes them.
@@ -12,6 +12,7 @@ Nothing of it is committed. docs/generate/ makes them.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,26 @@ from docs.generate.methods import method_pages  # noqa: E402
 from docs.generate.metrics import metric_families, metric_pages  # noqa: E402
 from docs.generate.reference import command_page, protocol_sections, reference_pages  # noqa: E402
 
-IMAGES = {
-    "images/agreement.png": "results/movies-minilm/agreement.png",
-    "images/realised.png": "results/performance/realised.png",
+# Page of the site -> file. Not called README.md there, which would be the first page of a section.
+RESULTS = {
+    path.relative_to(ROOT).with_name("report.md").as_posix(): path.relative_to(ROOT).as_posix()
+    for path in sorted((ROOT / "results").rglob("README.md"))
 }
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([^):]+\.png)\)")
+
+
+def pictures() -> set[str]:
+    """The figures of results/ that its pages and those of docs/ show."""
+    shown = set()
+    for page in [*(ROOT / name for name in RESULTS.values()), *(ROOT / "docs").rglob("*.md")]:
+        for name in _PICTURE.findall(page.read_text(encoding="utf-8")):
+            shown.add((page.parent / name).resolve().relative_to(ROOT).as_posix())
+    return {name for name in shown if name.startswith("results/")}
 
 
 def pages() -> dict[str, str]:
     """Every generated page: its place in the site -> Markdown."""
-    files = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+    files = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"} | RESULTS
     texts = {page: (ROOT / name).read_text(encoding="utf-8") for page, name in files.items()}
     made = method_pages() | metric_pages() | reference_pages() | texts
     made["reference/commands.md"] = command_page()
@@ -55,15 +67,17 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, text in pages().items():
         files.append(File.generated(config, name, content=text))
-    for name, source in IMAGES.items():
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / source)))
+    for name in sorted(pictures()):
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in what a page asks for; links that hold in the repository become those of the site."""
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Fill in what a page asks for; turn links of the repository into those of the site, where docs/ is the root."""
     if "<!-- protocols -->" in markdown:
         markdown = markdown.replace("<!-- protocols -->", protocol_sections())
-    for name, source in IMAGES.items():
-        markdown = markdown.replace(f"(../{source})", f"({name})")
+    if page.file.src_uri in RESULTS:
+        return markdown.replace("../docs/", "../").replace("README.md", "report.md")
+    markdown = re.sub(r"\]\(\.\./((?:\.\./)*results/[^)]*?)README\.md", r"](\1report.md", markdown)
+    markdown = re.sub(r"\]\(\.\./((?:\.\./)*results/[^)]*\.png)", r"](\1", markdown)
     return markdown.replace("(../../CONTRIBUTING.md", "(../contributing.md")

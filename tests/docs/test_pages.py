@@ -91,6 +91,7 @@ def test_every_page_is_in_the_navigation() -> None:
     written = {path.relative_to(PAGES).as_posix() for path in PAGES.rglob("*.md")}
     made = {"methods/index.md", "metrics/index.md", "contributing.md", "changelog.md"}
     made |= {"reference/adapler.md", "reference/analysis.md", "reference/commands.md"}
+    made |= {path.relative_to(ROOT).with_name("report.md").as_posix() for path in (ROOT / "results").rglob("README.md")}
     assert sorted(listed) == sorted(written | made)
 
 
