@@ -8,7 +8,7 @@ kind of record says elsewhere is read there and nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,20 +75,35 @@ _ALL = (
 SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
 
 
+def _known(name: str) -> System | None:
+    """The system of this name, or the one that NAME-VARIANT is a variant of."""
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    bases = (known for known in SYSTEMS if known != FINETUNED and name.startswith(f"{known}-") and name != f"{known}-")
+    longest = max(bases, key=len, default=None)
+    return None if longest is None else SYSTEMS[longest]
+
+
 def system_of(name: str) -> System:
     """A system by its name; `NAME-ANYTHING` is a variant of NAME with a recipe of its own.
 
     Raises:
         ArgumentError: none of that name.
     """
-    if name in SYSTEMS:
-        return SYSTEMS[name]
-    for known in sorted(SYSTEMS, key=len, reverse=True):
-        rest = name.removeprefix(f"{known}-")
-        if rest != name and rest and known != FINETUNED:
-            found = SYSTEMS[known]
-            return replace(found, name=name, title=f"{found.title}, {rest.replace('-', ' ')}", variant=True)
-    raise ArgumentError(f"--systems: {name!r} is not one of {', '.join(SYSTEMS)}, and no NAME-VARIANT of one")
+    found = _known(name)
+    if found is None:
+        raise ArgumentError(f"--systems: {name!r} is not one of {', '.join(SYSTEMS)}, and no NAME-VARIANT of one")
+    if found.name == name:
+        return found
+    variant = name.removeprefix(f"{found.name}-").replace("-", " ")
+    return replace(found, name=name, title=f"{found.title}, {variant}", variant=True)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Each name once, in the order of SYSTEMS; variants after the system that they vary."""
+    places = {name: place for place, name in enumerate(SYSTEMS)}
+    known = {name: _known(name) for name in names}
+    return sorted(known, key=lambda name: (places[found.name] if (found := known[name]) else len(places), name))
 
 
 @dataclass(frozen=True)

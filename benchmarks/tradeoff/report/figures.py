@@ -16,7 +16,7 @@ from analysis.figures import save_figure
 from analysis.figures.style import DASHES, PaperFigure, literal, styled, venue
 from benchmarks.tradeoff.data import METRICS, task_title
 from benchmarks.tradeoff.selection import USELESS
-from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, system_of
+from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, in_order, system_of
 
 COLUMNS = 3  # panels side by side
 PANEL = 1.75  # inches, a panel's height
@@ -175,7 +175,7 @@ def _legend(figure: Figure, axes: Sequence[Axes], names: Sequence[str], extra: S
 @styled
 def scores_figure(curves: pd.DataFrame, table: pd.DataFrame, *, style: str = "acl") -> Figure:
     """Score against FLOPs speedup of one backbone, one panel a task."""
-    tasks, systems = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["system"]))
+    tasks, systems = list(dict.fromkeys(table["task"])), in_order(table["system"])
     styles, names = looks(systems), _names(systems)
     columns = _legend_columns(names, panels=len(tasks))
     figure, axes = _grid(len(tasks), style=style, legend_rows=math.ceil((len(systems) + 1) / columns))
@@ -201,7 +201,7 @@ def plot_times(rows: pd.DataFrame, measured: str, ax: Axes) -> None:
         speedup_axis(ax, axis, values)
     ends = ax.get_xlim()
     ax.plot(ends, ends, color="0.4", linewidth=0.7, zorder=1)
-    for system, look in looks(list(dict.fromkeys(rows["system"]))).items():
+    for system, look in looks(in_order(rows["system"])).items():
         if system == FINETUNED:
             continue
         own = rows[rows["system"] == system]
@@ -212,7 +212,7 @@ def plot_times(rows: pd.DataFrame, measured: str, ax: Axes) -> None:
 @styled
 def times_figure(table: pd.DataFrame, *, style: str = "acl") -> Figure:
     """Measured against FLOPs speedup of one backbone: in batches, and one by one."""
-    systems = list(dict.fromkeys(table["system"]))
+    systems = in_order(table["system"])
     names = _names(systems)
     columns = _legend_columns(names, panels=2)
     figure, axes = _grid(2, style=style, legend_rows=math.ceil(len(systems) / columns) + 3)

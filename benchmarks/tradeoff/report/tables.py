@@ -18,7 +18,7 @@ from benchmarks.tradeoff.report.comparison import curve_rows, paired_tests, tabl
 from benchmarks.tradeoff.report.figures import save_figures
 from benchmarks.tradeoff.report.levels import ANY, ASKED, best_other, level_rows
 from benchmarks.tradeoff.selection import USELESS
-from benchmarks.tradeoff.systems import FINETUNED, system_of
+from benchmarks.tradeoff.systems import FINETUNED, in_order, system_of
 
 NOTE = """\
 Score: mean over seeds on test, in percent. In brackets: 95 % percentile bootstrap over test examples, and over seeds
@@ -103,7 +103,7 @@ def markdown(table: pd.DataFrame, levels: pd.DataFrame, tests: pd.DataFrame, *, 
         tasks = list(dict.fromkeys(zip(rows["task"], rows["coverage"], rows["metric"], strict=True)))
         heads = [f"{task_title(task, coverage)}, {METRICS[metric]}" for task, coverage, metric in tasks]
         lines += [f"## {backbone}", "", _line(["system", *heads]), _line(["---"] * (1 + len(heads)))]
-        for system in dict.fromkeys(rows["system"]):
+        for system in in_order(rows["system"]):
             own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
             cells = [_cell(own[task]) if task in own else "" for task, _, _ in tasks]
             lines.append(_line([system_of(system).title, *cells]))
@@ -163,7 +163,7 @@ def _kept_table(rows: pd.DataFrame) -> list[str]:
     tasks = list(dict.fromkeys(rows["task"]))
     heads = ["system", *(TASK_TITLES.get(task, task) for task in tasks)]
     lines = ["### What becomes time", "", KEPT_NOTE, _line(heads), _line(["---"] * len(heads))]
-    for system in dict.fromkeys(rows["system"]):
+    for system in in_order(rows["system"]):
         own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
         lines.append(_line([system_of(system).title, *(_kept(own[task]) if task in own else "" for task in tasks)]))
     return lines
@@ -285,7 +285,7 @@ def latex(table: pd.DataFrame) -> str:
             + r" \\",
             "".join(rf"\cmidrule(lr){{{2 * n + 2}-{2 * n + 3}}}" for n in range(len(tasks))),
         ]
-        for system in dict.fromkeys(rows["system"]):
+        for system in in_order(rows["system"]):
             own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
             cells = [
                 rf"{100 * own[task]['score']:.1f}{_mark(own[task])} & {own[task]['speedup']:.2f}$\times$"
