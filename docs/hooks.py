@@ -78,6 +78,6 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         markdown = markdown.replace("<!-- protocols -->", protocol_sections())
     if page.file.src_uri in RESULTS:
         return markdown.replace("../docs/", "../").replace("README.md", "report.md")
-    markdown = re.sub(r"\]\(\.\./((?:\.\./)*results/[^)]*?)README\.md", r"](\1report.md", markdown)
-    markdown = re.sub(r"\]\(\.\./((?:\.\./)*results/[^)]*\.png)", r"](\1", markdown)
+    links = r"\]\(\.\./((?:\.\./)*results/[^)]*)"
+    markdown = re.sub(links, lambda link: "](" + link[1].replace("README.md", "report.md"), markdown)
     return markdown.replace("(../../CONTRIBUTING.md", "(../contributing.md")

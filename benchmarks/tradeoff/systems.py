@@ -75,13 +75,14 @@ _ALL = (
 SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
 
 
-def _known(name: str) -> System | None:
+def _base(name: str) -> System:
     """The system of this name, or the one that NAME-VARIANT is a variant of."""
     if name in SYSTEMS:
         return SYSTEMS[name]
-    bases = (known for known in SYSTEMS if known != FINETUNED and name.startswith(f"{known}-") and name != f"{known}-")
-    longest = max(bases, key=len, default=None)
-    return None if longest is None else SYSTEMS[longest]
+    bases = [known for known in SYSTEMS if known != FINETUNED and name.startswith(f"{known}-") and name != f"{known}-"]
+    if not bases:
+        raise ArgumentError(f"--systems: {name!r} is not one of {', '.join(SYSTEMS)}, and no NAME-VARIANT of one")
+    return SYSTEMS[max(bases, key=len)]
 
 
 def system_of(name: str) -> System:
@@ -90,9 +91,7 @@ def system_of(name: str) -> System:
     Raises:
         ArgumentError: none of that name.
     """
-    found = _known(name)
-    if found is None:
-        raise ArgumentError(f"--systems: {name!r} is not one of {', '.join(SYSTEMS)}, and no NAME-VARIANT of one")
+    found = _base(name)
     if found.name == name:
         return found
     variant = name.removeprefix(f"{found.name}-").replace("-", " ")
@@ -101,9 +100,7 @@ def system_of(name: str) -> System:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Each name once, in the order of SYSTEMS; variants after the system that they vary."""
-    places = {name: place for place, name in enumerate(SYSTEMS)}
-    known = {name: _known(name) for name in names}
-    return sorted(known, key=lambda name: (places[found.name] if (found := known[name]) else len(places), name))
+    return sorted(set(names), key=lambda name: (_ALL.index(_base(name)), name))
 
 
 @dataclass(frozen=True)

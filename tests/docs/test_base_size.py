@@ -58,6 +58,20 @@ def test_the_tables_by_layer(file: str, suffix: str) -> None:
             above[column] = means
 
 
+def test_the_scores_without_removal() -> None:
+    folder = RESULTS.parent / "movies-mpnet"
+    page = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    none = {}
+    for file in ("full", "post-hoc"):
+        rows = pd.read_csv(
+            folder / "seeds" / f"{file}-scales.csv", dtype={"threshold_scale": str}, keep_default_na=False
+        )
+        none[file] = rows[rows["threshold_scale"] == "none"].groupby("split", sort=False)["accuracy"].agg(list)
+    assert "the trained backbones have {}, {} and {} on test".format(*map(short, none["full"]["test"])) in page
+    [validation], [test] = none["post-hoc"]["validation"], none["post-hoc"]["test"]
+    assert f"({short(validation)} on validation, {short(test)} on test, float32" in page
+
+
 @pytest.mark.parametrize(
     ("file", "row", "seeds"),
     [
