@@ -76,7 +76,7 @@ SYSTEMS: Mapping[str, System] = {system.name: system for system in _ALL}
 
 
 def _base(name: str) -> System:
-    """The system of this name, or the one that NAME-VARIANT is a variant of."""
+    """The system of this name, or the one that NAME-VARIANT is a variant of; raises as `system_of`."""
     if name in SYSTEMS:
         return SYSTEMS[name]
     bases = [known for known in SYSTEMS if known != FINETUNED and name.startswith(f"{known}-") and name != f"{known}-"]
