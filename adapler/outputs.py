@@ -13,6 +13,8 @@ from adapler.files import check_replaceable, is_locked, locked_file, temporary_b
 
 __all__ = ["check_output_file", "check_output_folder", "claimed_folder"]
 
+_DEEP = 4  # levels of a folder in which others' trainings are looked for; a whole disk is not walked
+
 
 def check_output_folder(path: Path, *, replaced: bool = True, former: Sequence[str] = ()) -> None:
     """Check, before long work, that a folder of this name can be made and, where it is to be, be replaced whole.
@@ -57,8 +59,8 @@ def claimed_folder(path: Path, *, replaced: bool = True, former: Sequence[str] =
     file, but no lock. Of the processes of one launcher the main one has it.
 
     Raises:
-        ArgumentError: see check_output_folder; or another process trains into the folder, one above it or one right
-            below it.
+        ArgumentError: see check_output_folder; or another process trains into the folder, one above it or one at
+            most four levels below it.
     """
     check_output_folder(path, replaced=replaced, former=former)
     if not is_main():
@@ -90,9 +92,11 @@ def _check_around(path: Path) -> None:
     for part in path.parents[:-1]:  # the root has no name
         if is_locked(_lock_of(part)):
             raise _in_use(path, f"lies in {part}, which is")
-    for lock in path.glob(".*.lock"):
-        if is_locked(lock):
-            raise _in_use(path, f"has {lock.name[1 : -len('.lock')]}/ in it, which is")
+    for depth in range(_DEEP):
+        for lock in path.glob("*/" * depth + ".*.lock"):
+            if is_locked(lock):
+                inner = lock.relative_to(path).with_name(lock.name[1 : -len(".lock")])
+                raise _in_use(path, f"has {inner.as_posix()}/ in it, which is")
 
 
 def _claim(lock: Path, path: Path) -> int:

@@ -61,10 +61,11 @@ def test_a_folder_in_use_is_so_with_what_lies_in_it(tmp_path: Path) -> None:
         for stage in (run / "finetuned", run / "policy" / "0.1"):
             with pytest.raises(ArgumentError, match="lies in .*run, which is in use"), claimed_folder(stage):
                 pass
-    with claimed_folder(run / "finetuned"):
-        with pytest.raises(ArgumentError, match="run has finetuned/ in it, which is in use"), claimed_folder(run):
-            pass
-        (run / ".left.lock").touch()  # of a process that was killed
+    for inner in ("finetuned", "movies/seed-42/finetuned"):
+        with claimed_folder(run / inner):
+            with pytest.raises(ArgumentError, match=f"run has {inner}/ in it, which is in use"), claimed_folder(run):
+                pass
+            (run / ".left.lock").touch()  # of a process that was killed
     with claimed_folder(run), claimed_folder(tmp_path / "run2" / "finetuned"):
         pass
 
