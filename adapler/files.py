@@ -24,10 +24,12 @@ __all__ = [
     "replacing",
     "sha256_of",
     "temporary_beside",
+    "unlock",
     "visible",
 ]
 
 _CHUNK = 1 << 20  # bytes
+_LOCKS: set[int] = set()  # handles of this process's locks
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # this machine, in the names of temporaries
 _ASIDE = ".old"  # ends the name of a folder that makes room for a new one
 
@@ -102,8 +104,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def locked_file(path: Path) -> int:
     """Open a file, which is made where there is none, and lock it; returns its handle.
 
-    The lock lasts until the handle is closed in each process that has it, or they end, in whatever way. On systems
-    (Windows) and file systems without such locks nothing is locked, and nobody is refused.
+    The lock lasts until `unlock`, or until this process ends, in whatever way: processes forked from it, such as those
+    that load data, do not hold it, and may outlive it. On systems (Windows) and file systems without such locks nothing
+    is locked, and nobody is refused.
 
     Raises:
         BlockingIOError: it is locked already.
@@ -122,8 +125,25 @@ def locked_file(path: Path) -> int:
             return handle
         with suppress(FileNotFoundError):  # who had the lock may have removed the file since it was opened here
             if os.path.samestat(os.fstat(handle), os.stat(path)):
+                _LOCKS.add(handle)
                 return handle
         os.close(handle)
+
+
+def unlock(handle: int) -> None:
+    """Close what `locked_file` returned."""
+    _LOCKS.discard(handle)
+    os.close(handle)
+
+
+def _let_go() -> None:
+    """In a process that was just forked: its parent alone has the locks."""
+    while _LOCKS:
+        os.close(_LOCKS.pop())
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def is_locked(path: Path) -> bool:

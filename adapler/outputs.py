@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
-from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside
+from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside, unlock
 
 __all__ = ["check_output_file", "check_output_folder", "claimed_folder"]
 
@@ -79,7 +79,7 @@ def claimed_folder(path: Path, *, replaced: bool = True, former: Sequence[str] =
         if handle is not None:
             with suppress(OSError):
                 lock.unlink()  # before others can lock it: they see that it is gone, and make one anew
-            os.close(handle)
+            unlock(handle)
         _remove_empty(made)
 
 

@@ -194,7 +194,7 @@ class PredictSettings:
         for group, names, needed in (
             (self.files, unread, "--input"),
             (self.files, ("keep",) if output is None else (), "--output"),
-            (self.writing, ("output_columns",) if output is None else (), "--output"),
+            (self.writing, ("output_columns", "restart") if output is None else (), "--output"),
         ):
             for name in names:
                 if getattr(group, name) != getattr(type(group), name):

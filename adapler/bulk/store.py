@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.errors import ArgumentError, DataError
-from adapler.files import locked_file, replacing
+from adapler.files import locked_file, replacing, unlock
 
 __all__ = ["Entry", "Store", "errors_path"]
 
@@ -107,7 +107,7 @@ class Store:
             self._journal = (self.folder / "journal").open("r+b")
             self._cut_off(len(header))
         except BaseException:
-            os.close(self._lock)
+            unlock(self._lock)
             raise
 
     def _check_ours(self) -> None:
@@ -234,7 +234,7 @@ class Store:
         """Lets another run go on here."""
         self._close_files()
         if self._lock >= 0:
-            os.close(self._lock)
+            unlock(self._lock)
             self._lock = -1
 
     def _close_files(self) -> None:

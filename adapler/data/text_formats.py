@@ -152,11 +152,18 @@ def table_records(stream: Iterable[bytes], where: str, *, tabs: bool) -> tuple[l
     try:
         header = next(reader, [])
     except csv.Error as error:
-        raise DataError(f"{where}: its header cannot be read ({error})") from error
+        raise DataError(f"{where}: its header cannot be read ({_reason(error)})") from error
+    if not is_text("".join(header)):
+        raise DataError(f"{where}: its header is not UTF-8")
     _check_once(header, where)
     if not header:
         raise DataError(f"{where}: has no header")
     return header, _table_rows(reader, lines, header)
+
+
+def _reason(error: csv.Error) -> str:
+    """What is wrong with a row. Of a lone carriage return the module speaks of opening files otherwise."""
+    return "a carriage return that ends no line and is not in quotes" if "new-line" in str(error) else str(error)
 
 
 def _check_once(columns: list[str], where: str) -> None:
@@ -208,7 +215,7 @@ def _table_rows(reader: Any, lines: _TextLines, header: list[str]) -> Iterator[R
             number += 1
             # A quote that is never closed swallows all lines to the end.
             where = f"line {begin}" if reader.line_num <= begin else f"lines {begin} to {reader.line_num}"
-            yield Record(number, None, f"{where}: {error}", lines.raw())
+            yield Record(number, None, f"{where}: {_reason(error)}", lines.raw())
             continue
         if not values and len(header) > 1:
             continue  # a blank line between two rows

@@ -34,6 +34,7 @@ __all__ = ["FORMATS", "STDIN", "TextRow", "TextSource", "shards"]
 FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 STDIN = Path("-")
 
+_GZIP = b"\x1f\x8b"  # how such a file begins
 _FORMAT_OF_SUFFIX = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -155,6 +156,9 @@ class TextSource:
         with stream:
             size = os.fstat(stream.fileno()).st_size
             if size:  # a pipe has none
+                if stream.read(len(_GZIP)) == _GZIP:
+                    raise DataError(f"{self.path}: is compressed (gzip), give it uncompressed")
+                stream.seek(0)
                 self._share = lambda: min(1.0, stream.tell() / size) if not stream.closed else 1.0
             yield stream
 
@@ -213,7 +217,7 @@ class TextSource:
             texts = [fields.get(name) for name in names]
             if error is None:
                 text = texts[0] if len(texts) == 1 else (str(texts[0]), str(texts[1]))
-        raw = None if error is None else json.dumps(fields, ensure_ascii=False, default=str)[:RAW]
+        raw = None if error is None else json.dumps(fields, ensure_ascii=False, default=_as_text)[:RAW]
         return TextRow(record.number, _storable(identifier), text, kept, error, raw)
 
 
@@ -272,12 +276,17 @@ def _fault(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _storable(value: Any) -> Any:
-    """A value as JSON has it: numbers that are none become None, dates and the like become text, within lists too."""
+    """A value as JSON has it: numbers that are none become None; bytes, dates and the like text, within lists too."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple | dict):  # there and back, as fast as JSON is, and no deeper than it goes
-        return json.loads(json.dumps(value, default=str), parse_constant=lambda name: None)
-    return value if value is None or isinstance(value, str | int) else str(value)
+        return json.loads(json.dumps(value, default=_as_text), parse_constant=lambda name: None)
+    return value if value is None or isinstance(value, str | int) else _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    """Bytes as the UTF-8 that they are, what is not UTF-8 in them as \\xNN; all else as Python prints it."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -58,7 +58,8 @@ def shortfall(record: Mapping[str, Any]) -> str:
     target = record.get("objectives", {}).get("target_speedup")
     if target is None:
         return "no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept"
-    return f"{target:g}x is out of reach of these thresholds: the nearest speedup was kept"
+    nearest = record.get("reached", record["selected"])["speedup"]
+    return f"{target:g}x was not found: the nearest speedup, {nearest:.2f}x, was kept"
 
 
 def selection_value(

@@ -236,6 +236,8 @@ class Objectives:
                 )
             if self.phi == 0:
                 raise ArgumentError("--phi: 0 is no start for --target-speedup, which multiplies it")
+            if self.max_drop != type(self).max_drop:
+                raise ArgumentError("--max-drop: has no effect with --target-speedup, whose points qualify by speedup")
         check_choices(self, slope_schedule=SlopeSchedule, routing=Routing)
         if self.predictor not in OUR_PREDICTORS:
             from adapler.model.predictors import predictor_class

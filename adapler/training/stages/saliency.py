@@ -33,7 +33,7 @@ from adapler.training.stages.finetune import best_epochs
 from adapler.training.stages.predicted import load_fine_tuned, with_predicted_labels
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.settings import SaliencySettings
-from adapler.training.stages.targets import save_targets
+from adapler.training.stages.targets import save_targets, with_origin
 from adapler.training.target_settings import TargetSettings
 
 _SHARES = datasets.List(datasets.Value("float32"))
@@ -86,6 +86,7 @@ def saliency(
     )
     identity = saliency_identity(prepared, classifiers, targets=targets, execution=execution)
     record = record_of(identity, started=started, rows={"train": made.num_rows})
+    made = with_origin(made, prepared.encoded["train"], labels="train" not in prepared.predicted)
     save_targets(made, output, record=record)
     return record
 

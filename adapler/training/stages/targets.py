@@ -1,25 +1,29 @@
 """Targets on disk: stored by example id, joined to encoded rows by it.
 
 The column is called saliency, which is the paper's target, whatever they were made of. A row's target is a list of n
-numbers, one a token, or L such lists, one a layer.
+numbers, one a token, or L such lists, one a layer. The columns `tokens` (a checksum) and `label` say what row it was
+made of; targets of elsewhere may lack them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
 from adapler.errors import DataError
 from adapler.files import replacing
 from adapler.training.records import RECORD, read_record, write_record
+
+MADE_OF = {"tokens": "string", "label": "int64"}  # columns of what a target was made of, and their types
 
 
 def save_targets(targets: datasets.Dataset, path: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
@@ -57,7 +61,8 @@ def load_targets(path: str | Path) -> datasets.Dataset:
         contents = None if isinstance(targets, datasets.DatasetDict) else targets.with_format("arrow")[:]
     except Exception as error:  # whatever `datasets` and pyarrow raise for files that are cut, mixed or made up
         raise DataError(f"{path}: damaged saliency targets; `adapler saliency` writes them anew") from error
-    if not isinstance(targets, datasets.Dataset) or set(targets.column_names) != {"id", "saliency"}:
+    needed, known = {"id", "saliency"}, {"id", "saliency", *MADE_OF}
+    if not isinstance(targets, datasets.Dataset) or not needed <= set(targets.column_names) <= known:
         raise DataError(f"{path}: holds something else than saliency targets (columns id, saliency)")
     _check_targets(contents, path)
     return targets
@@ -77,6 +82,8 @@ def _check_targets(contents: Any, path: str | Path) -> None:
         wrong = "rows have different numbers of layers, or a layer's tokens are missing"
     elif not all(_are_weights(_numbers(chunk)) for chunk in saliency.chunks):
         wrong = "a saliency is not a number of at least 0"
+    elif any(name in contents.column_names and str(contents[name].type) != kind for name, kind in MADE_OF.items()):
+        wrong = "its rows' checksums or labels are of another type"
     if wrong is not None:
         raise DataError(f"{path}: damaged saliency targets ({wrong}); `adapler saliency` writes them anew")
 
@@ -136,7 +143,7 @@ def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datase
     """Join targets to encoded rows by id, never by row order; neither is read into Python lists.
 
     Raises:
-        DataError: a row without a target, or with one of another number of tokens.
+        DataError: a row without a target, or with one of another number of tokens, of other tokens or another label.
     """
     ids, names = _column(dataset, "id"), _column(targets, "id")
     found = pc.index_in(ids, value_set=names.combine_chunks())  # row of each id in `targets`
@@ -152,6 +159,14 @@ def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datase
             f"saliency: example {ids[row].as_py()!r} has {tokens[row]} tokens, its target {lengths[row]}; "
             "targets come from another tokenizer or maximum length"
         )
+    for name, ours in _made_of(dataset, [one for one in MADE_OF if one in targets.column_names]).items():
+        theirs = _column(targets, name).take(pa.array(place))
+        if (row := pc.index(pc.not_equal(theirs, ours), True).as_py()) >= 0:
+            what = {"tokens": "another text", "label": "another label"}[name]
+            raise DataError(
+                f"saliency: the target of example {ids[row].as_py()!r} was made of {what} than it has here; compute "
+                "targets on this training set"
+            )
     if not np.array_equal(place, np.arange(len(targets))):
         targets = _flat(targets.select(place.tolist()))
     return datasets.concatenate_datasets([_flat(dataset), targets.select_columns(["saliency"])], axis=1)
@@ -161,6 +176,31 @@ def layers_of_targets(targets: datasets.Dataset) -> int | None:
     """For how many layers each row has a target of its own; None: one target for all layers."""
     column = _column(targets, "saliency")
     return pc.list_value_length(column)[0].as_py() if len(column) and _is_list(column.type.value_type) else None
+
+
+def with_origin(targets: datasets.Dataset, rows: datasets.Dataset, *, labels: bool = True) -> datasets.Dataset:
+    """Targets that say of what they were made.
+
+    Args:
+        targets: columns id and saliency, in the order of the rows.
+        rows: with id, input_ids and labels.
+        labels: whether the labels are the data's, not predictions, which may differ on another machine.
+    """
+    names = list(MADE_OF) if labels else ["tokens"]
+    features = datasets.Features({name: datasets.Value(MADE_OF[name]) for name in names})
+    origin = datasets.Dataset(pa.table(_made_of(rows, names)), fingerprint=uuid.uuid4().hex).cast(features)
+    return datasets.concatenate_datasets([_flat(targets), origin], axis=1)
+
+
+def _made_of(rows: datasets.Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """The columns of MADE_OF for encoded rows, as Arrow has them."""
+    found: dict[str, Any] = {}
+    if "tokens" in names:
+        ids = (row.values.to_numpy().astype("<i4") for row in _column(rows, "input_ids"))
+        found["tokens"] = pa.array([hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in ids], type="string")
+    if "label" in names:
+        found["label"] = _column(rows, "labels").cast(MADE_OF["label"])
+    return found
 
 
 def _lengths(saliency: Any) -> Any:

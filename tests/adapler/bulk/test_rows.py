@@ -104,6 +104,7 @@ def test_unknown_columns_are_refused(model: Path, texts: Path, capsys: pytest.Ca
         (["good film", "--text-column", "review"], "--text-column: only with --input"),
         (["--input", "r.csv", "--keep", "stars"], "--keep: only with --output"),
         (["--input", "r.csv", "--output-columns", "tokens"], "--output-columns: only with --output"),
+        (["good film", "--restart"], "--restart: only with --output"),
     ],
 )
 def test_what_would_not_be_read_is_refused(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from adapler.errors import ArgumentError
-from adapler.files import locked_file
+from adapler.files import locked_file, unlock
 from adapler.outputs import claimed_folder
 from tests.adapler.cli.refusals import Refuse
 from tests.adapler.training.common import QUICK
@@ -24,6 +24,18 @@ from pathlib import Path
 from adapler.outputs import claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+# As with --workers: a process that loads data outlives by some seconds the training that forked it.
+OUTLIVED = """
+import os, signal, sys, time
+from pathlib import Path
+from adapler.outputs import claimed_folder
+with claimed_folder(Path(sys.argv[1])):
+    if child := os.fork():
+        print(child, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
 """
 
 
@@ -53,6 +65,18 @@ def test_the_lock_goes_with_its_training(tmp_path: Path) -> None:
     with claimed_folder(out), claimed_folder(tmp_path / "runs" / "other"):
         out.mkdir()
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_who_outlives_a_training_does_not_hold_its_folder(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", OUTLIVED, str(tmp_path / "out")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert process.wait() == -signal.SIGKILL
+            with claimed_folder(tmp_path / "out"):
+                os.kill(child, 0)  # it is still there
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_folder_in_use_is_so_with_what_lies_in_it(tmp_path: Path) -> None:
@@ -109,4 +133,4 @@ def test_a_lock_on_a_file_that_its_holder_removes_is_none(tmp_path: Path, monkey
     monkeypatch.setattr(os, "open", removed_at_first)
     handle = locked_file(path)
     assert os.path.samestat(os.fstat(handle), path.stat()) and len(opened) == 2
-    os.close(handle)
+    unlock(handle)

@@ -109,6 +109,9 @@ def test_options_become_settings() -> None:
     assert tradeoff.runs == (Path("a"), Path("b"))
 
 
+TRAINED = ["--task", "t", "--output", "o", "--model", "m"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -121,6 +124,8 @@ def test_options_become_settings() -> None:
         ),
         (["tradeoff", "--output", "o"], "RUN: needed, and not given"),
         (["run", "--task", "t", "--output", "o", "--model", "m", "--phi", "1", "1"], "--phi: a value is given twice"),
+        (["run", *TRAINED, "--phi", "0.0005000001", "0.0005000002"], "--phi: a value is given twice, to six digits"),
+        (["run", *TRAINED, "--target-speedup", "2", "--max-drop", "0.5"], "--max-drop: has no effect with --target-s"),
         (["evaluate", "--task", "t", "--model", "m", "--token-budget", "0"], "--token-budget: 0 is not at least 1"),
         (["evaluate", "--task", "t", "--model", "m", "--threshold-scale", "-1"], "--threshold-scale: -1.0 is not a"),
         (["evaluate", "--task", "t", "--model", "m", "--max-drop", "0.1", "5"], f"--max-drop: 5.0 {NO_DROP}"),

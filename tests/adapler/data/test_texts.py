@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import gzip
 import json
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def test_nested_values_are_handed_on_as_json_has_them(tmp_path: Path) -> None:
     kept = {
         "struct": [{"day": day, "share": float("nan"), "price": decimal.Decimal("1.50"), "n": 7}],
         "list": [[day, None]],
-        "bytes": [[b"\xff"]],
+        "bytes": [[b"\xff", "\u00e9".encode()]],
+        "binary": [b"007"],
         "map": pa.array([[("a", float("inf")), ("b", 0.1)]], pa.map_(pa.string(), pa.float64())),
     }
     pq.write_table(pa.table({"text": ["fun"], **kept}), path)
@@ -69,10 +71,40 @@ def test_nested_values_are_handed_on_as_json_has_them(tmp_path: Path) -> None:
     assert row.kept == {
         "struct": {"day": "2020-01-02", "share": None, "price": "1.50", "n": 7},
         "list": ["2020-01-02", None],
-        "bytes": ["b'\\xff'"],
+        "bytes": ["\\xff", "\u00e9"],
+        "binary": "007",
         "map": [["a", None], ["b", 0.1]],
     }
     json.dumps(row.kept, allow_nan=False)
     (tmp_path / "nan.jsonl").write_text('{"text": "fun", "x": {"y": [NaN, -Infinity, 1e2]}}')
     (row,) = TextSource(tmp_path / "nan.jsonl", keep=("x",)).rows()
     assert row.kept == {"x": {"y": [None, None, 100.0]}}
+
+
+def test_an_id_of_bytes_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "binary.parquet"
+    pq.write_table(pa.table({"text": ["fun"], "id": [b"r1"]}), path)
+    assert [row.id for row in TextSource(path).rows()] == ["r1"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])
+def test_a_compressed_file_is_called_so(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"text\nfun\n"))
+    with pytest.raises(DataError, match=rf"{name}: is compressed \(gzip\), give it uncompressed$"):
+        list(TextSource(tmp_path / name).rows())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text\nfun\n".encode("utf-16"), "a.csv: its header is not UTF-8"),
+        (
+            b"text\rfun\r",
+            r"a.csv: its header cannot be read \(a carriage return that ends no line and is not in quotes\)",
+        ),
+    ],
+)
+def test_a_table_whose_header_is_no_text(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"{message}$"):
+        list(TextSource(tmp_path / "a.csv").rows())

@@ -14,12 +14,14 @@ from adapler.errors import ArgumentError, DataError
 from adapler.training.collator import PaddingCollator
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import (
+    MADE_OF,
     add_saliency,
     check_same_part,
     layers_of_targets,
     load_targets,
     save_targets,
     targets_checksum,
+    with_origin,
 )
 from adapler.training.target_settings import TargetMethod, TargetSettings
 from tests.adapler.inference.test_inference import TEXTS
@@ -165,6 +167,26 @@ def test_join_errors(rows: datasets.Dataset) -> None:
     other = targets.map(lambda row: {"saliency": row["saliency"][:-1]} if row["id"] == "t1" else row)
     with pytest.raises(DataError, match="^saliency: example 't1' has 6 tokens, its target 5; targets come from"):
         add_saliency(rows, other)
+
+
+def test_targets_of_other_rows_of_the_same_ids(rows: datasets.Dataset, tmp_path: Path) -> None:
+    """An edited text of as many tokens, or a label that was set right, makes targets of something else."""
+    save_targets(with_origin(marked(rows), rows), tmp_path / "targets")
+    targets = load_targets(tmp_path / "targets")
+    assert set(targets.column_names) == {"id", "saliency", *MADE_OF}
+    assert targets_checksum(targets) == targets_checksum(marked(rows))
+    assert add_saliency(rows.select([4, 2]), targets)["id"][:] == ["t4", "t2"]
+    edited = rows.map(lambda row: {"input_ids": row["input_ids"][::-1]} if row["id"] == "t3" else {})
+    with pytest.raises(DataError, match="^saliency: the target of example 't3' was made of another text than it has"):
+        add_saliency(edited.select([1, 3]), targets)
+    relabelled = rows.map(lambda row: {"labels": 1 - row["labels"]} if row["id"] == "t1" else {})
+    with pytest.raises(DataError, match="^saliency: the target of example 't1' was made of another label than it has"):
+        add_saliency(relabelled, targets)
+    add_saliency(relabelled, with_origin(marked(rows), rows, labels=False))  # made of predictions
+    damaged = with_origin(marked(rows), rows).cast_column("label", datasets.Value("string"))
+    save_targets(damaged, tmp_path / "damaged")
+    with pytest.raises(DataError, match="checksums or labels are of another type"):
+        load_targets(tmp_path / "damaged")
 
 
 def test_targets_of_another_part_of_long_texts(rows: datasets.Dataset, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,13 @@ from adapler.training.target_settings import TargetSettings
 Start = Literal["pretrained", "finetuned"]
 # Of RunSettings: what a classifier that is fine-tuned already has no use for.
 OF_FINETUNING = ("finetune_epochs", "finetune_learning_rate", "finetune_packed", "saliency_epochs", "half")
+
+
+def _check_folders(option: str, values: Sequence[float | None]) -> None:
+    """Raises ArgumentError for two models of a run that would go into one folder, which is called after the value."""
+    names = ["" if value is None else f"{value:g}" for value in values]
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"{option}: a value is given twice, to six digits; each has a folder of its own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +166,8 @@ class RunSettings(NewHead, Rounded):
         targets = {objectives.target_speedup for objectives in self.objectives}
         if len(phis) > 1 and targets != {None}:
             raise ArgumentError("--phi: one value only with --target-speedup, which starts from it and changes it")
-        if max(len(phis), len(targets)) < len(self.objectives):
-            name = "--phi" if targets == {None} else "--target-speedup"
-            raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
+        budget = "phi" if targets == {None} else "target_speedup"
+        _check_folders(option_name(budget), [getattr(one, budget) for one in self.objectives])
 
     def check_given(self, names: Iterable[str]) -> None:
         """Refuse what this run would not read.
@@ -200,9 +206,8 @@ class RunSettings(NewHead, Rounded):
         names = {one.policy for one in self.policies}
         if len(names) != 1:
             raise ArgumentError(f"--policy: one at a time, {', '.join(sorted(names)) or 'none'} given")
-        if len(set(self.policies)) < len(self.policies):
-            name = "--keep" if self.policies[0].keep is not None else "--policy-weight"
-            raise ArgumentError(f"{name}: a value is given twice; each has a folder of its own")
+        budget = "policy_weight" if self.policies[0].keep is None else "keep"
+        _check_folders(option_name(budget), [getattr(one, budget) for one in self.policies])
         if not self.other_policy:
             return
         if len(self.objectives) > 1:
