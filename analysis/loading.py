@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -20,9 +22,24 @@ from adapler.precision import choose_dtype, describe_dtype
 from analysis.documents.annotators import AUTO
 from analysis.documents.corpora import combined_by, holds_json_lines, read_json_lines
 
+P = ParamSpec("P")
+R = TypeVar("R")
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"
 DEFAULT_DATA = (ROOT / "data" / "eraser" / "movies", ROOT / "data" / "eraser" / "sample")
+
+
+def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, for callers in `torch.inference_mode` too: methods take gradients, which it forbids."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def short_path(path: str | Path) -> str:
@@ -149,6 +166,8 @@ def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", 
     """A corpus, or the one at a path: in ERASER layout, or JSON lines, of which `split` must be there; None is the
     default data. annotators: see `read_json_lines`; of a corpus, its words are combined again."""
     path = default_data() if data is None else data
+    if not isinstance(path, EraserCorpus | str | os.PathLike):
+        raise ArgumentError(f"data: got a {type(path).__name__}, must be a corpus, a folder or a file")
     if not isinstance(path, EraserCorpus) and holds_json_lines(path):
         return read_json_lines(path, split=split, annotators=annotators)
     corpus = path if isinstance(path, EraserCorpus) else read_corpus(path)

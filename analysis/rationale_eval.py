@@ -44,6 +44,7 @@ SUMMARY = "summary.txt"  # in the output's folder: the tables as they were print
 NEXT_STEPS = "next: streamlit run app/main.py   (the same scores, document by document)"
 
 
+@loading.outside_inference_mode
 def evaluate(
     *,
     model: Any = None,
@@ -79,12 +80,17 @@ def evaluate(
 
     Raises AdapLeRError (one line) for whatever is wrong with an argument, a checkpoint or the data.
     """
+    if settings is not None and not isinstance(settings, Settings):
+        raise ArgumentError(
+            f"settings: got a {type(settings).__name__}, must be Settings; options have names of their own"
+        )
     settings = Settings.of(**options) if settings is None else settings.with_options(**options)
     check_layers_chosen(settings, rationales=rationales, rationale_layers=rationale_layers)
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     if settings.annotators == AUTO:
         settings = replace(settings, annotators=corpus.annotators)  # of a corpus that was read by another rule
-    given = read_given(predictions, human, documents_of(corpus, settings.split, settings.limit, seed=settings.seed))
+    documents = documents_of(corpus, settings.split, settings.limit, seed=settings.seed)
+    given = read_given(() if predictions is None else predictions, human, documents)
     store = ScoreCache(None if cache in (None, False) else default_folder() if cache is True else str(cache))
     facts: dict[str, Any] = {} if command is None else {"command": command}
     notes = []  # printed when nothing is wrong, so that an error stands alone

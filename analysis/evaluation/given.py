@@ -6,7 +6,7 @@ L' layers that the scores have, 1 for those with a meaning at the input only; W 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from adapler.errors import ArgumentError, DataError
 from analysis.documents.eraser_format import Prediction, Predictions, read_rationales
 from analysis.documents.units import WindowScores
+from analysis.documents.values import by_index
 from analysis.documents.windows import AnnotatedDocument, Window
 
 HUMAN = "human"  # the method of `human`
@@ -79,7 +80,7 @@ def read_given(
 
     predictions: one source or several. A source is
         * the path of a file in ERASER's format; the method is named after the file,
-        * a dict {document id: scores of its words, (W,) or (layers, W)},
+        * a dict {document id: scores of its words, (W,) or (layers, W)}; a pandas Series goes by its index,
         * a data frame with the columns document and score, and if need be word (or token: the word's index; without
           it the rows are in order), layer and method.
         A source gets a name in {name: source} or (name, source); otherwise dicts and frames are called "given".
@@ -99,7 +100,9 @@ def read_given(
     names = [one.name for one in given]
     for name in names:
         if names.count(name) > 1:
-            raise ArgumentError(f"predictions: two files are named {name!r}, a method's name")
+            raise ArgumentError(
+                f"predictions: two sources are named {name!r}, a method's name; {{name: source}} names them"
+            )
     return tuple(given)
 
 
@@ -110,12 +113,27 @@ def _named(predictions: Any) -> Iterator[tuple[str, Source]]:
     ):
         yield from ((str(name), source) for name, source in predictions.items())
         return
-    several = [predictions] if isinstance(predictions, str | Path | Mapping | pd.DataFrame) else predictions
-    for source in several:
-        if isinstance(source, tuple):
-            yield source
-        else:
+    alone = isinstance(predictions, str | Path | Mapping | pd.DataFrame) or _is_named(predictions)
+    if not alone and not isinstance(predictions, Iterable):
+        kind = type(predictions).__name__
+        raise ArgumentError(f"predictions: got a {kind}, must be a path, a dict, a data frame, or a list of them")
+    for source in [predictions] if alone else predictions:
+        if not isinstance(source, tuple):
             yield (Path(source).stem if isinstance(source, str | Path) else "given"), source
+        elif len(source) == 2:
+            yield str(source[0]), source[1]
+        else:
+            raise ArgumentError(f"predictions: a tuple must be (name, source), got one of {len(source)} values")
+
+
+def _is_named(predictions: Any) -> bool:
+    """Whether it is one (name, source); of two paths each is a source."""
+    return (
+        isinstance(predictions, tuple)
+        and len(predictions) == 2
+        and isinstance(predictions[0], str)
+        and isinstance(predictions[1], Mapping | pd.DataFrame)
+    )
 
 
 def _read(source: Source, name: str, examples: Sequence[AnnotatedDocument]) -> Iterator[tuple[str, Predictions]]:
@@ -177,6 +195,7 @@ def _layers(prediction: Prediction) -> int:
 
 
 def _checked(values: Any, where: str, n_words: int) -> NDArray[np.float64]:
+    values = by_index(values, where, error=DataError)
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:

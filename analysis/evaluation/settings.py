@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from adapler.errors import ArgumentError
+import numpy as np
+
+from adapler.errors import ArgumentError, is_number
 from adapler.precision import DTYPES
 from analysis.documents.aggregation import AGGREGATIONS, check_aggregation
 from analysis.documents.alignment import POLICIES
@@ -174,11 +176,11 @@ class Settings:
         known = {one.name: one for one in fields(self)}
         if unknown := [name for name in options if name not in known]:
             raise ArgumentError(f"{unknown[0]}: no such option, there are {', '.join(known)}")
-        given = {name: value for name, value in options.items() if value is not None}
+        given = {name: _plain(value) for name, value in options.items() if value is not None}
         hints = get_type_hints(type(self))
         for name, value in given.items():
             if isinstance(value, Sequence) and not isinstance(value, str) and _holds_tuple(hints[name]):
-                given[name] = tuple(value)
+                given[name] = _plain(tuple(value))
         fresh: dict[str, Any] = dict.fromkeys(OF_PROTOCOL) if "protocol" in given else {}
         return replace(self, **(fresh | given))
 
@@ -271,9 +273,15 @@ def is_of_type(value: Any, hint: Any) -> bool:
     if hint is Any:
         return True
     if hint in (int, float):
-        numbers = (int,) if hint is int else (int, float)
-        return isinstance(value, numbers) and not isinstance(value, bool)
+        return is_number(value, whole=hint is int) or isinstance(value, float) and hint is float
     return isinstance(value, hint)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python has it, within a tuple too: records are JSON."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def type_in_words(hint: Any) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.documents.units import WindowScores, layer_units, unit_labels, why_skipped
+from analysis.documents.values import listed
 from analysis.documents.windows import Window
 from analysis.explanation.rationale import word_mask
 from analysis.metrics.plausibility import expected_average_precision, select_uniform
@@ -153,7 +154,7 @@ class ExplanationData:
 
     def chosen(self, methods: Sequence[str] | str | None = None) -> tuple[MethodScores, ...]:
         """The methods of these names, default all. Raises ArgumentError for a name that is not there."""
-        names = tuple(self.methods) if methods is None else (methods,) if isinstance(methods, str) else tuple(methods)
+        names = tuple(self.methods) if methods is None else tuple(listed("methods", methods))
         for name in names:
             if name not in self.methods:
                 known = ", ".join(self.methods)
@@ -164,7 +165,7 @@ class ExplanationData:
         """One row for each method, layer and token.
 
         Columns: position (of the token in the input, from 0), method, layer (from 0; 0 too for a method with a
-        meaning at the input only), token, word (None for a special token), score, threshold (the score below which
+        meaning at the input only), token, word (missing for a special token), score, threshold (the score below which
         AdapLeR drops the token; AdapLeR's own scores only, else NaN), kept (whether the token enters that layer of
         the AdapLeR model; <NA> without one, and for a method with a meaning at the input only).
         """
@@ -212,7 +213,7 @@ class ExplanationData:
         self,
         rationale: Sequence[Any] | NDArray[Any] | None = None,
         *,
-        metrics: Sequence[str] = METRICS,
+        metrics: Sequence[str] | str = METRICS,
         aggregation: str = "none",
     ) -> pd.DataFrame:
         """Agreement of every method and layer with a human rationale, as `rationale_eval.evaluate` computes it.
@@ -231,7 +232,7 @@ class ExplanationData:
         """
         window = self._marked(rationale)
         labels = unit_labels([window], aggregation=aggregation)
-        names = [_single_text_metric(name) for name in metrics]
+        names = [_single_text_metric(name) for name in listed("metrics", metrics)]
         judged = why_skipped([labels]) is None
         chance = expected_average_precision(int(labels.sum()), len(labels)) if judged else np.nan
         rows = []

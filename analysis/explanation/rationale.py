@@ -9,19 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
+from analysis.documents.values import by_index
 
 
 def word_mask(rationale: Sequence[Any] | NDArray[Any], n_words: int) -> NDArray[np.bool_]:
     """(n_words,) bool, True for the marked words.
 
     rationale: 0 or 1 (False or True) for each word; or spans `(start, end)` of words, the end not included; or the
-        indices of the marked words, each once. A list of 0 and 1 that is as long as the text is always the first.
+        indices of the marked words, each once. A list of 0 and 1 that is as long as the text is always the first. A
+        pandas Series goes by its index.
 
     Raises ArgumentError for anything else, and for a span or an index outside the text.
 
     >>> word_mask([0, 1, 1, 0], 4).tolist(), word_mask([(1, 3)], 4).tolist(), word_mask([1, 2], 4).tolist()
     ([False, True, True, False], [False, True, True, False], [False, True, True, False])
     """
+    rationale = by_index(rationale, "rationale")
     try:
         values = np.asarray(rationale)
     except ValueError:  # rows of different length

@@ -9,7 +9,7 @@ need of the model (its attention weights, its gradients, AdapLeR's pass) is comp
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
-from adapler.backbones.targets import class_index, target_weights
+from adapler.backbones.targets import target_weights
 from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
 from adapler.policies import ContributionPolicy
@@ -29,6 +29,7 @@ from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.fit import input_length
 from analysis.evaluation.settings import MAX_LENGTH
+from analysis.explanation.arguments import Method, check_arguments, check_classifier, gold_index, listed_methods
 from analysis.explanation.data import MethodScores
 from analysis.explanation.rationale import word_mask
 from analysis.explanation.result import Explanation
@@ -41,7 +42,6 @@ from analysis.scores.shared.forward import classifier_logits
 from analysis.scores.shared.precision import in_format, run_format
 
 DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only, see scores_of_removal
-Method = str | ScoringMethod | Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ class _Subject:
         return tuple(str(config.id2label[index]) for index in range(config.num_labels))
 
 
+@loading.outside_inference_mode
 def run(
     text: Source,
     *,
@@ -79,9 +80,10 @@ def run(
     name: str = "text",
 ) -> Explanation:
     """See `analysis.explain`."""
-    if not (threshold_scale >= 0 and np.isfinite(threshold_scale)):
-        raise ArgumentError(f"threshold_scale: got {threshold_scale}, must be a number of at least 0")
-    wanted = _listed(methods)
+    check_arguments(
+        threshold_scale=threshold_scale, seed=seed, max_length=max_length, device=device, name=name, scores=scores
+    )
+    wanted = listed_methods(methods)
     saved = dict(scores or {})
     if wanted == [] and not saved:
         raise ArgumentError("methods: got none, and no scores either; at least one is needed")
@@ -92,18 +94,20 @@ def run(
         subject = _load(model, tokenizer, words=not is_string, device=device)
     if subject.adapler is None and threshold_scale != 1:
         raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
+    if subject.classifier is not None and str(target) in ("gold", "contrast:gold") and gold is None:
+        raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
     chosen = _methods(wanted, subject)
     if clash := [key for key in saved if key in chosen]:
         raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
     read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
-    gold_index = None if gold is None else _gold_index(gold, subject.labels)
+    gold_label = None if gold is None else gold_index(gold, subject.labels)
     marked = None if rationale is None else word_mask(rationale, len(read.words))
     facts: dict[str, Any] = {}
     found: dict[str, MethodScores] = {}
     if subject.classifier is not None:
         dtype = choose_dtype(dtype, next(subject.classifier.parameters()).device)  # the result says what it is
         subject = replace(subject, adapler=in_format(subject.adapler, dtype))
-        batch = _batch(read, subject, gold_index, seed=seed, threshold_scale=threshold_scale)
+        batch = _batch(read, subject, gold_label, seed=seed, threshold_scale=threshold_scale)
         targeted = {key: _with_target(method, target) for key, method in chosen.items()}
         with run_format(dtype, batch.input_ids.device):
             results = {key: _score(method, batch, subject) for key, method in targeted.items()}
@@ -112,7 +116,7 @@ def run(
         # whether any method has a target or not, the result says what it is
         target_weights(str(target), logits, labels=batch.labels, id2label=dict(enumerate(subject.labels)))
         for key, method in targeted.items():
-            described = _described(method, subject.labels, logits, gold_index)
+            described = _described(method, subject.labels, logits, gold_label)
             found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
     found |= {key: saved_method(key, values, read) for key, values in saved.items()}
     notes = [read.note, _unknown(read, subject.tokenizer), facts.pop("note", "")]
@@ -125,17 +129,11 @@ def run(
         methods=found,
         labels=subject.labels,
         target=str(target),
-        gold=None if gold_index is None else subject.labels[gold_index] if subject.labels else str(gold),
+        gold=None if gold_label is None else subject.labels[gold_label] if subject.labels else str(gold),
         rationale=marked,
         note="; ".join(note for note in notes if note),
         **facts,
     )
-
-
-def _listed(methods: Sequence[Method] | Method | None) -> list[Method] | None:
-    if methods is None:
-        return None
-    return [methods] if isinstance(methods, str | ScoringMethod) or callable(methods) else list(methods)
 
 
 def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
@@ -147,7 +145,7 @@ def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
     else:
         is_adapler = isinstance(source, AdapLeRForSequenceClassification)
         if not is_adapler:
-            _check_classifier(source)
+            check_classifier(source)
         origin = str(getattr(source, "name_or_path", "") or "")
     if tokenizer is None:
         if not origin:
@@ -164,16 +162,6 @@ def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
 def _public_name(origin: str) -> str:
     """A model's name as a file may show it to others: a hub name, or a folder without what lies above it."""
     return Path(origin).absolute().name if Path(origin).is_dir() else origin
-
-
-def _check_classifier(model: Any) -> None:
-    """ArgumentError for what is no sequence classifier; a class of one's own is taken at its word."""
-    classes = [one.__name__ for one in type(model).__mro__]
-    own = not type(model).__module__.startswith("transformers.")
-    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
-        raise ArgumentError(f"model: got a {type(model).__name__}, must be a model, a folder or a hub name")
-    if not own and not any(one.endswith("ForSequenceClassification") for one in classes):
-        raise ArgumentError(f"model: {type(model).__name__} is no classifier, need a ...ForSequenceClassification")
 
 
 def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, ScoringMethod]:
@@ -234,15 +222,6 @@ def _described(method: ScoringMethod, labels: Sequence[str], logits: torch.Tenso
     weights = target_weights(option, logits, labels=truth, id2label=dict(enumerate(labels)))[0]
     name = labels[int(weights.argmax())]
     return f"{name} minus {labels[int(weights.argmin())]}" if bool((weights < 0).any()) else name
-
-
-def _gold_index(gold: str | int, labels: Sequence[str]) -> int:
-    """The gold class's index. Raises ArgumentError that names the classes."""
-    try:
-        return class_index(gold, dict(enumerate(labels)), len(labels))
-    except ArgumentError as error:
-        listed = ", ".join(f"{label} ({index})" for index, label in enumerate(labels)) or "not known without a model"
-        raise ArgumentError(f"gold: got {gold!r}, the model's classes are {listed}") from error
 
 
 def _score(method: ScoringMethod, batch: Batch, subject: _Subject) -> LayerScores:

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.documents.eraser_format import Prediction
+from analysis.documents.values import by_index
 from analysis.evaluation.given import GivenScores
 from analysis.explanation.data import MethodScores
 from analysis.explanation.text import Text
@@ -24,7 +26,8 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
     """Saved scores as a method called `name`.
 
     values: (W,) or (L', W), a score for each word; (n,) or (L', n), a score for each token, special ones included;
-        or a dictionary from words, by index or by name, to scores: the others score 0.
+        or a dictionary from words, by index or by name, to scores: the others score 0. A pandas Series goes by its
+        index: as numbers in that order where it is 0 to its length, else as a dictionary.
 
     A word's score is every one of its tokens'. Scores of which none is negative become shares of the input that sum
     to 1, as the scores of a method; others are signed and stay as they are.
@@ -34,6 +37,7 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
     """
     where = f"scores: {name!r}"
     n_words, n_tokens = len(text.words), len(text.tokens)
+    values = _of_series(values, where)
     array = _from_mapping(values, text.words, where) if isinstance(values, Mapping) else _numbers(values, where)
     rows = array[None] if array.ndim == 1 else array  # (L', W) or (L', n)
     if rows.ndim != 2 or rows.shape[1] not in (n_words, n_tokens) or not len(rows):
@@ -68,6 +72,17 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
         layerwise=array.ndim == 2,
         of_words=rows.shape[1] == n_words,
     )
+
+
+def _of_series(values: SavedScores, where: str) -> SavedScores:
+    if not isinstance(values, pd.Series):
+        return values
+    if not values.index.is_unique:
+        raise ArgumentError(
+            f"{where}: the index of the Series names {str(values.index[values.index.duplicated()][0])!r} twice"
+        )
+    ordered = set(values.index) == set(range(len(values)))
+    return by_index(values, where) if ordered else values.to_dict()
 
 
 def _by_word(given: GivenScores, row: str, text: Text) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 from analysis.documents.windows import SPECIAL, Window, words_of
@@ -68,9 +69,11 @@ def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
         text, query = text
         if not query.strip():
             raise ArgumentError("text: the second text of the pair is empty")
+        _check_text(query)
     if isinstance(text, str):
         if not text.strip():
             raise ArgumentError("text: is empty or white space")
+        _check_text(text)
         return text, query
     if not isinstance(text, list | tuple) or not all(isinstance(word, str) for word in text):
         raise ArgumentError(
@@ -78,6 +81,7 @@ def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
         )
     if not text:
         raise ArgumentError("text: has no words")
+    _check_text(" ".join(text))
     if blank := [index for index, word in enumerate(text) if not word.strip()]:
         raise ArgumentError(f"text: word {blank[0]} is empty or white space")
     if all(len(word.split()) > 1 for word in text):  # texts, which would be read as one text of that many words
@@ -86,6 +90,11 @@ def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
             "give one text, as a string"
         )
     return tuple(text), query
+
+
+def _check_text(text: str) -> None:
+    if not is_text(text):
+        raise ArgumentError("text: holds half of a surrogate pair, which is not text")
 
 
 def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "text") -> Text:
@@ -131,9 +140,16 @@ def _plain(text: str, query: str, tokenizer: Any, max_length: int, name: str) ->
             "a fast tokenizer (is_fast) is needed"
         )
     room = max_length - _overhead(tokenizer, query)
+    if room < 1 and query:
+        pieces = max_length - room - int(tokenizer.num_special_tokens_to_add(pair=True))
+        raise ArgumentError(
+            f"max_length: {max_length} tokens are read, and the second text of the pair has {pieces} wordpieces, which "
+            "leaves none for the first"
+        )
     if room < 1:
-        because = "with this second text" if query else "with this tokenizer"
-        raise ArgumentError(f"max_length: got {max_length}, must be at least {max_length - room + 1} {because}")
+        raise ArgumentError(
+            f"max_length: got {max_length}, must be at least {max_length - room + 1} with this tokenizer"
+        )
     encoding = tokenizer(
         text,
         *([query] if query else []),
@@ -168,7 +184,9 @@ def _overhead(tokenizer: Any, query: str) -> int:
     """Wordpieces of an input that are not the text's."""
     if not query:
         return int(tokenizer.num_special_tokens_to_add())
-    pieces = tokenizer(query, add_special_tokens=False)["input_ids"]
+    pieces = tokenizer(query, add_special_tokens=False, verbose=False)["input_ids"]  # its length is for us to judge
+    if not pieces:
+        raise ArgumentError("text: the second text of the pair gives no wordpiece")
     return int(tokenizer.num_special_tokens_to_add(pair=True)) + len(pieces)
 
 

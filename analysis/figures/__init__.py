@@ -6,6 +6,7 @@ python -m analysis.figures reports/sample-test --style acl
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -86,12 +87,15 @@ def kinds(report: ReportData) -> tuple[str, ...]:
 
 
 def draw(report: ReportData, kind: str, **options: Any) -> Figure:
-    """The figure of that kind; ArgumentError lists the kinds there are.
+    """The figure of that kind; ArgumentError lists the kinds there are, or the options of this one.
 
-    Every kind takes style="acl" | "neurips" and, where it has several methods or layers, methods=... and layers=...
+    Every kind takes style="acl" | "neurips"; most take methods=..., and those that show some layers only, layers=...
     """
     if kind not in _KINDS:
         raise ArgumentError(f"figure {kind!r} is not known, there are {', '.join(_KINDS)}")
+    known = list(inspect.signature(_KINDS[kind]).parameters)[1:]
+    if unknown := [name for name in options if name not in known]:
+        raise ArgumentError(f"figure {kind!r} has no option {unknown[0]!r}, but {', '.join(known)}")
     return _KINDS[kind](report, **options)
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
+from analysis.documents.values import listed
 from analysis.figures.style import (
     LOOKS,
     STYLE,
@@ -117,7 +118,7 @@ def _axis_title(metric: str) -> str:
 def agreement_figure(
     report: ReportData,
     *,
-    panels: Sequence[str] | None = None,
+    panels: Sequence[str] | str | None = None,
     methods: Sequence[str] | None = None,
     style: str = "acl",
 ) -> Figure:
@@ -128,7 +129,9 @@ def agreement_figure(
     tokens) of those present at the layer, and J; the first four metrics of a report with one of these at most. One
     panel of few methods is drawn a column wide.
     """
-    if panels is None:
+    if panels is not None:
+        panels = listed("panels", panels)
+    else:
         panels = [metric for metric in PANELS if metric in report.metrics and not report.is_repeated(metric)]
         if len(panels) < 2:  # agreement was not what the report is about
             panels = [*panels, *(metric for metric in report.metrics if metric not in panels)][: len(PANELS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.documents.values import listed
 from analysis.output.eraser_table import HEADING, eraser_cells
 from analysis.output.tables import legend, main_metrics, note, rows, scopes
 from analysis.results.report import ReportData
@@ -13,14 +14,14 @@ from analysis.results.wording import metric_title, number
 WIDE = 12  # layers; more of them get two decimals and small print, to fit the text width of a paper
 
 
-def markdown(report: ReportData, metrics: Sequence[str] | None = None) -> str:
+def markdown(report: ReportData, metrics: Sequence[str] | str | None = None) -> str:
     """One table a metric, the best of a layer in bold, with a line on what it was computed from."""
     lines = [note(report)]
     if marks := legend(report):
         lines += ["", escape_markdown(marks)]
     if said := scopes(report):
         lines += ["", escape_markdown(said)]
-    for metric in metrics or main_metrics(report):
+    for metric in listed("metrics", metrics or main_metrics(report)):
         heads = [str(layer) for layer in range(report.n_layers)]
         lines += ["", f"**{metric_title(metric)}**", "", "| layer | " + " | ".join(heads) + " |"]
         lines.append("|---|" + "---:|" * report.n_layers)
@@ -43,7 +44,7 @@ def markdown(report: ReportData, metrics: Sequence[str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(report: ReportData, metrics: Sequence[str] | None = None) -> str:
+def latex(report: ReportData, metrics: Sequence[str] | str | None = None) -> str:
     """A `table*` with one block a metric, the best of a layer in bold; needs the package booktabs."""
     wide = report.n_layers > WIDE
     columns = report.n_layers + 1
@@ -54,7 +55,7 @@ def latex(report: ReportData, metrics: Sequence[str] | None = None) -> str:
     lines.append(rf"\begin{{tabular}}{{l{'r' * report.n_layers}}}")
     lines += [r"\toprule", rf"Layer & {heads} \\"]
     bold = False
-    for metric in metrics or main_metrics(report):
+    for metric in listed("metrics", metrics or main_metrics(report)):
         title = escape(metric_title(metric))
         lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{title}}}}} \\"]
         for row in rows(report, metric):

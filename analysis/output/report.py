@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -47,13 +48,15 @@ class RationaleReport(ReportData):
         )
 
     @staticmethod
-    def merge(reports: Sequence[ReportData], *, names: Sequence[str] = ()) -> pd.DataFrame:
+    def merge(reports: Iterable[ReportData], *, names: Sequence[str] = ()) -> pd.DataFrame:
         """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
         reports of other data, split, documents, tokens, policy, protocol, aggregation, metrics, dtype or one of
-        OF_EVALUATION than the first one's; names: of the reports, for its message.
+        OF_EVALUATION than the first one's, and for a method that has nothing for other documents than there (saved
+        scores need not have all); names: of the reports, for its message.
         """
+        reports = list(reports)
         for number, report in enumerate(reports[1:], start=1):
             if why := _difference(reports[0], report):
                 which = f" {names[0]} and {names[number]}:" if names else ""
@@ -64,11 +67,11 @@ class RationaleReport(ReportData):
         """In a notebook: the first metrics' tables, and what they were computed from."""
         return summary_table(self)
 
-    def to_latex(self, path: str | Path | None = None, *, metrics: tuple[str, ...] | None = None) -> str:
+    def to_latex(self, path: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
         """Method x layer as a table, one block a metric, ready to paste; needs the package booktabs."""
         return write_text(markup.latex(self, metrics), path)
 
-    def to_markdown(self, path: str | Path | None = None, *, metrics: tuple[str, ...] | None = None) -> str:
+    def to_markdown(self, path: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
         """Method x layer as Markdown, one table a metric."""
         return write_text(markup.markdown(self, metrics), path)
 
@@ -125,4 +128,15 @@ def _difference(one: ReportData, other: ReportData) -> str | None:
         return f"{changed[0]} has other tokens ({len(changed)} of {counted(len(sizes), 'document')} have)"
     if other.metrics != one.metrics or other.n_layers != one.n_layers:
         return "metrics or layers differ"
+    for method in set(one.methods) & set(other.methods):
+        ours, theirs = _without(one, method), _without(other, method)
+        if ours != theirs:
+            return f"{method} has no value for {counted(len(ours), 'document')} in one and {len(theirs)} in the other"
     return None
+
+
+def _without(report: ReportData, method: str) -> set[str]:
+    """The documents of which a method has no value in any metric and layer."""
+    values = report.values[report.methods.index(method)]  # (L, D, K)
+    empty = np.isnan(values).all(axis=(0, 2)).tolist()
+    return {document.id for document, nothing in zip(report.documents, empty, strict=True) if nothing}

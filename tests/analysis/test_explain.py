@@ -234,6 +234,14 @@ def test_the_model_is_left_as_found(classifier: Any, tiny_tokenizer: Any) -> Non
     assert all(torch.equal(before[name], value) for name, value in classifier.state_dict().items())
 
 
+def test_inference_mode_is_left_for_what_needs_gradients(classifier: Any, tiny_tokenizer: Any) -> None:
+    options = {"model": classifier, "tokenizer": tiny_tokenizer, "methods": "saliency"}
+    expected = explain(GOOD, **options).scores["saliency"]
+    with torch.inference_mode():
+        np.testing.assert_array_equal(explain(GOOD, **options).scores["saliency"], expected)
+        assert torch.is_inference_mode_enabled()
+
+
 def test_methods_share_the_model_s_passes(reducer: Any, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     whole = BertForSequenceClassification.forward
@@ -263,6 +271,13 @@ def test_methods_share_the_model_s_passes(reducer: Any, tiny_tokenizer: Any, mon
         ({"gold": "neutral"}, r"gold: got 'neutral', the model's classes are NEG \(0\), POS \(1\)"),
         ({"gold": 2}, "gold: got 2, the model's classes are"),
         ({"threshold_scale": -1}, "threshold_scale: got -1"),
+        ({"threshold_scale": "1"}, "threshold_scale: got '1', must be a number of at least 0"),
+        ({"max_length": 5.0}, "max_length: got 5.0, must be a whole number of at least 1"),
+        ({"seed": -1}, "seed: got -1, must be a whole number of at least 0"),
+        ({"seed": None}, "seed: got None, must be a whole number"),
+        ({"name": None}, "name: got None, must be a text"),
+        ({"device": None}, "device: got None, must be a text"),
+        ({"scores": "x"}, "scores: got a str, must be a dictionary"),
         ({"rationale": [0, 1]}, "rationale: word 1 is not among"),
         ({"model": "no/such/folder"}, "no/such/folder: no such model folder"),
         ({"model": 3}, "model: got a int, must be a model, a folder or a hub name"),

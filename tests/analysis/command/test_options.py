@@ -6,6 +6,7 @@ import inspect
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adapler.errors import ArgumentError, DataError
@@ -116,11 +117,24 @@ def test_a_recipe_that_is_wrong(tmp_path: Path, text: str, message: str) -> None
         ({"seed": True}, "seed: got True, must be a whole number"),
         ({"metrics": "auprc"}, "metrics: got 'auprc', must be a list of texts"),
         ({"device": "abacus"}, "device: 'abacus' cannot be used here"),
+        ({"settings": {"limit": 3}}, "settings: got a dict, must be Settings"),
+        ({"predictions": 5}, "predictions: got a int, must be a path, a dict"),
     ],
 )
 def test_keywords_that_are_wrong(corpus_folder: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         rationale_eval.evaluate(data=corpus_folder, progress=False, **options)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    settings = Settings.of(limit=np.int64(3), threshold_scale=np.float32(0.5), faithfulness_layers=[np.int64(0), 1])
+    found = (settings.limit, settings.threshold_scale, *settings.faithfulness_layers)
+    assert found == (3, 0.5, 0, 1) and {type(one) for one in found} == {int, float}
+
+
+def test_data_that_is_none() -> None:
+    with pytest.raises(ArgumentError, match="^data: got a int, must be a corpus, a folder or a file$"):
+        rationale_eval.evaluate(data=5)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "rationales").glob("*.yaml")), ids=lambda path: path.stem)

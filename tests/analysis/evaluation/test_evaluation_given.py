@@ -42,7 +42,7 @@ def test_a_perfect_human_and_its_ceiling(adapler_folder: Path, corpus_folder: Pa
     assert result.meta["missing"] == {"crowd": 4, "human": 0}
     rows = result.to_frame()
     assert set(rows[rows["method"] == "crowd"]["document"]) == {"neg_0", "neg_1"}
-    with pytest.raises(ArgumentError, match="predictions: two files are named 'human'"):
+    with pytest.raises(ArgumentError, match="predictions: two sources are named 'human'"):
         run(
             adapler_folder,
             corpus_folder,
@@ -269,8 +269,22 @@ def test_scores_as_dicts_and_frames(corpus_folder: Path) -> None:
         np.testing.assert_array_equal(three.predictions[name].scores, rows)
     (alone,) = read_given(words, None, examples)
     assert alone.name == "given" and read_given(frame.assign(method="a"), None, examples)[0].name == "a"
+    shuffled = {name: pd.Series(row).sample(frac=1, random_state=1) for name, row in words.items()}
+    (series,) = read_given(("mine", shuffled), None, examples)
+    assert series.name == "mine"
+    for name, row in words.items():
+        np.testing.assert_array_equal(series.predictions[name].scores, row)
     first = examples[0].id
+    for wrong, message in (
+        (5, "predictions: got a int, must be a path, a dict, a data frame, or a list of them"),
+        ([("a", words, 3)], r"predictions: a tuple must be \(name, source\), got one of 3 values"),
+        ([words, words], "two sources are named 'given', a method's name; {name: source} names them"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            read_given(wrong, None, examples)  # type: ignore[arg-type]
     for source, message in (
+        ({first: pd.Series(words[first])[:-1]}, r"scores of shape \(7,\), must be \(8 words,\)"),
+        ({first: pd.Series(words[first], index=range(1, 9))}, f"document {first}: a Series goes by its index, which"),
         ({first: [0.1]}, rf"given: document {first}: scores of shape \(1,\), must be \(8 words,\)"),
         ({first: [math.nan] * 8}, f"given: document {first}: scores must be finite, found nan"),
         ({first: [10**400] * 8}, f"given: document {first}: scores must be numbers"),

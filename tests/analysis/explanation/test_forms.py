@@ -25,6 +25,7 @@ from tests.analysis.conftest import BAD, GOOD
         np.array([0, 1, 1, 0, 1]),
         np.array([0.0, 1.0, 1.0, 0.0, 1.0]),
         pd.Series([0, 1, 1, 0, 1]),
+        pd.Series([1, 0, 1, 1, 0], index=[4, 3, 2, 1, 0]),
         [(1, 3), (4, 5)],
         np.array([[1, 3], [4, 5]]),
         [1, 2, 4],
@@ -54,6 +55,8 @@ def test_nothing_marked() -> None:
         (["dull"], "must be 0 or 1 for each of the 5 words"),
         ([[1, 2, 3]], "must be 0 or 1 for each of the 5 words"),
         ([(1, 2), (3,)], "must be 0 or 1 for each of the 5 words"),
+        (pd.Series([1, 1], index=[1, 4]), "a Series goes by its index, which must be 0 to 1, and this one's is not"),
+        (pd.Series([0, 1, 1, 0, 1], index=list("abcde")), "a Series goes by its index, which must be 0 to 4"),
     ],
 )
 def test_a_rationale_that_does_not_fit(rationale: Any, message: str) -> None:
@@ -64,6 +67,9 @@ def test_a_rationale_that_does_not_fit(rationale: Any, message: str) -> None:
 def test_metrics_take_the_rationale_that_was_given(classifier: Any, tiny_tokenizer: Any) -> None:
     e = explain(BAD, model=classifier, tokenizer=tiny_tokenizer, methods="attention", rationale=[(1, 4)])
     pd.testing.assert_frame_equal(e.metrics(), e.metrics([1, 2, 3]))
+    pd.testing.assert_frame_equal(e.metrics(metrics="fpr"), e.metrics(metrics=["fpr"]))
+    with pytest.raises(ArgumentError, match="^metrics: got 3, must be a name or a list of names$"):
+        e.metrics(metrics=3)
     assert list(e.metrics().columns) == [
         "method",
         "layer",
@@ -150,11 +156,32 @@ def test_saved_scores_of_words_tokens_and_layers(classifier: Any, tiny_tokenizer
         ({"a": 1, "awful": 2}, "scores: 'mine': the word 'awful' is not in the text"),
         ({8: 1}, "scores: 'mine': 8 is no word, nor one of the indices 0 to 7"),
         ({0: "high"}, "scores: 'mine': 'high' is no number"),
+        (pd.Series([1.0, 2.0], index=[3, 3]), "scores: 'mine': the index of the Series names '3' twice"),
     ],
 )
 def test_saved_scores_that_do_not_fit(values: Any, message: str, classifier: Any, tiny_tokenizer: Any) -> None:
     with pytest.raises(ArgumentError, match=message):
         explain(BAD, model=classifier, tokenizer=tiny_tokenizer, methods=[], scores={"mine": values})
+
+
+def test_a_series_goes_by_its_index(classifier: Any, tiny_tokenizer: Any) -> None:
+    by_word = pd.Series(np.arange(1.0, 9.0))
+    e = explain(
+        BAD,
+        model=classifier,
+        tokenizer=tiny_tokenizer,
+        methods=[],
+        scores={
+            "list": by_word.tolist(),
+            "series": by_word,
+            "sorted": by_word.sort_values(ascending=False),
+            "filtered": by_word[[5, 2]],
+            "indices": {2: 3.0, 5: 6.0},
+        },
+    )
+    np.testing.assert_array_equal(e.scores["series"], e.scores["list"])
+    np.testing.assert_array_equal(e.scores["sorted"], e.scores["list"])
+    np.testing.assert_array_equal(e.scores["filtered"], e.scores["indices"])
 
 
 def test_a_word_that_occurs_twice_has_no_name(classifier: Any, tiny_tokenizer: Any) -> None:

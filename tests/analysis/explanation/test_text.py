@@ -82,7 +82,9 @@ def test_only_the_first_text_of_a_pair_is_cut(tiny_tokenizer: Any) -> None:
     for first in ("rain " * 20, ["rain"] * 20):
         read = read_text((first, "the plot"), tiny_tokenizer, max_length=12)
         assert read.tokens[-3:] == ("the", "plot", "[SEP]") and "13 of its 20 words are left out" in read.note
-        with pytest.raises(ArgumentError, match="max_length: got 4, must be at least 6 with"):
+        with pytest.raises(
+            ArgumentError, match="^max_length: (got 4, must be at least 6 with|4 tokens are read, and .* has 2)"
+        ):
             read_text((first, "the plot"), tiny_tokenizer, max_length=4)
 
 
@@ -106,6 +108,13 @@ def test_what_cannot_be_read(tiny_tokenizer: Any) -> None:
         read_text("dull", tiny_tokenizer, max_length=2)
     with pytest.raises(ArgumentError, match="cannot say where in the text"):
         read_text("dull", object(), max_length=8)
+    with pytest.raises(ArgumentError, match="^max_length: 8 tokens are read, and the second text of the pair has 6 "):
+        read_text(("dull", "film " * 6), tiny_tokenizer, max_length=8)
+    with pytest.raises(ArgumentError, match="the second text of the pair gives no wordpiece"):
+        read_text(("dull", "\u200b"), tiny_tokenizer, max_length=8)
+    for half in ("a \ud800", ["a", "\ud800"], ("a", "\ud800")):
+        with pytest.raises(ArgumentError, match="^text: holds half of a surrogate pair, which is not text$"):
+            read_text(half, tiny_tokenizer, max_length=8)
 
 
 def test_a_word_without_a_wordpiece_is_not_lost(tiny_tokenizer: Any) -> None:
@@ -123,7 +132,8 @@ def test_examples(name: str) -> None:
     ("options", "message"),
     [
         ({"methods": ["attention"], "target": "NEGATIVE"}, "target: 'NEGATIVE' is no class of this model"),
-        ({"methods": ["attention"], "target": "gold"}, "target: "),
+        ({"methods": ["attention"], "target": "gold"}, "target: got 'gold', and no gold= says which class that is"),
+        ({"methods": ["saliency"], "target": "contrast:gold"}, "target: got 'contrast:gold', and no gold= says"),
         ({"methods": ["saliency"], "threshold_scale": 0.5}, "threshold_scale: got 0.5, but there is no AdapLeR model"),
         ({"model": None, "methods": [], "scores": {"mine": [1, 2, 3]}, "max_length": 2}, "max_length: no model is run"),
     ],

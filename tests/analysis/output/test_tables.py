@@ -195,3 +195,10 @@ def test_runs_of_other_documents_or_sizes_are_not_merged(report: RationaleReport
     sized = [replace(report, meta={**report.meta, "selection": {"density": one}}) for one in (0.05, 0.5)]
     with pytest.raises(ArgumentError, match="^reports: selection differs"):
         RationaleReport.merge(sized)
+    values = report.values.copy()
+    values[1, :, 0] = np.nan  # saved scores of all documents but one
+    fewer = replace(report, values=values)
+    message = f"^reports: {report.methods[1]} has no value for [0-9]+ documents? in one and [0-9]+ in the other"
+    with pytest.raises(ArgumentError, match=message):
+        RationaleReport.merge(iter([report, fewer]))
+    assert RationaleReport.merge(iter([fewer, fewer]))["runs"].max() == 2
