@@ -187,8 +187,7 @@ def with_origin(targets: datasets.Dataset, rows: datasets.Dataset, *, labels: bo
         labels: whether the labels are the data's, not predictions, which may differ on another machine.
     """
     names = list(MADE_OF) if labels else ["tokens"]
-    features = datasets.Features({name: datasets.Value(MADE_OF[name]) for name in names})
-    origin = datasets.Dataset(pa.table(_made_of(rows, names)), fingerprint=uuid.uuid4().hex).cast(features)
+    origin = datasets.Dataset(pa.table(_made_of(rows, names)), fingerprint=uuid.uuid4().hex)
     return datasets.concatenate_datasets([_flat(targets), origin], axis=1)
 
 
