@@ -86,7 +86,8 @@ def saliency(
     )
     identity = saliency_identity(prepared, classifiers, targets=targets, execution=execution)
     record = record_of(identity, started=started, rows={"train": made.num_rows})
-    made = with_origin(made, prepared.encoded["train"], labels="train" not in prepared.predicted)
+    labels = () if "train" in prepared.predicted else prepared.task.labels
+    made = with_origin(made, prepared.encoded["train"], labels=labels)
     save_targets(made, output, record=record)
     return record
 

@@ -1,8 +1,8 @@
 """Targets on disk: stored by example id, joined to encoded rows by it.
 
 The column is called saliency, which is the paper's target, whatever they were made of. A row's target is a list of n
-numbers, one a token, or L such lists, one a layer. The columns `tokens` (a checksum) and `label` say what row it was
-made of; targets of elsewhere may lack them.
+numbers, one a token, or L such lists, one a layer. The columns `tokens` (a checksum) and `label` (a name: not
+every model numbers labels alike) say what row it was made of; targets of elsewhere may lack them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adapler.errors import DataError
 from adapler.files import replacing
 from adapler.training.records import RECORD, read_record, write_record
 
-MADE_OF = {"tokens": "string", "label": "int64"}  # columns of what a target was made of, and their types
+MADE_OF = ("tokens", "label")  # columns of what a target was made of, texts
 
 
 def save_targets(targets: datasets.Dataset, path: str | Path, *, record: Mapping[str, Any] | None = None) -> None:
@@ -82,8 +82,8 @@ def _check_targets(contents: Any, path: str | Path) -> None:
         wrong = "rows have different numbers of layers, or a layer's tokens are missing"
     elif not all(_are_weights(_numbers(chunk)) for chunk in saliency.chunks):
         wrong = "a saliency is not a number of at least 0"
-    elif any(name in contents.column_names and str(contents[name].type) != kind for name, kind in MADE_OF.items()):
-        wrong = "its rows' checksums or labels are of another type"
+    elif any(name in contents.column_names and str(contents[name].type) != "string" for name in MADE_OF):
+        wrong = "its rows' checksums or labels are no texts"
     if wrong is not None:
         raise DataError(f"{path}: damaged saliency targets ({wrong}); `adapler saliency` writes them anew")
 
@@ -139,8 +139,15 @@ def _part_read(encoding: Mapping[str, Any]) -> str:
     return f"windows, stride {'by length' if stride is None else stride}"
 
 
-def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datasets.Dataset:
+def add_saliency(
+    dataset: datasets.Dataset, targets: datasets.Dataset, *, labels: Sequence[str] = ()
+) -> datasets.Dataset:
     """Join targets to encoded rows by id, never by row order; neither is read into Python lists.
+
+    Args:
+        dataset: encoded rows.
+        targets: of load_targets.
+        labels: names of the rows' labels; none where those are predictions, which may be others on another machine.
 
     Raises:
         DataError: a row without a target, or with one of another number of tokens, of other tokens or another label.
@@ -159,9 +166,11 @@ def add_saliency(dataset: datasets.Dataset, targets: datasets.Dataset) -> datase
             f"saliency: example {ids[row].as_py()!r} has {tokens[row]} tokens, its target {lengths[row]}; "
             "targets come from another tokenizer or maximum length"
         )
-    for name, ours in _made_of(dataset, [one for one in MADE_OF if one in targets.column_names]).items():
+    known = [name for name in MADE_OF if name in targets.column_names]
+    made_of = _made_of(dataset, labels) if known else {}
+    for name in [one for one in known if one in made_of]:
         theirs = _column(targets, name).take(pa.array(place))
-        if (row := pc.index(pc.not_equal(theirs, ours), True).as_py()) >= 0:
+        if (row := pc.index(pc.not_equal(theirs, made_of[name]), True).as_py()) >= 0:
             what = {"tokens": "another text", "label": "another label"}[name]
             raise DataError(
                 f"saliency: the target of example {ids[row].as_py()!r} was made of {what} than it has here; compute "
@@ -178,27 +187,26 @@ def layers_of_targets(targets: datasets.Dataset) -> int | None:
     return pc.list_value_length(column)[0].as_py() if len(column) and _is_list(column.type.value_type) else None
 
 
-def with_origin(targets: datasets.Dataset, rows: datasets.Dataset, *, labels: bool = True) -> datasets.Dataset:
+def with_origin(targets: datasets.Dataset, rows: datasets.Dataset, *, labels: Sequence[str] = ()) -> datasets.Dataset:
     """Targets that say of what they were made.
 
     Args:
         targets: columns id and saliency, in the order of the rows.
         rows: with id, input_ids and labels.
-        labels: whether the labels are the data's, not predictions, which may differ on another machine.
+        labels: as of add_saliency.
     """
-    names = list(MADE_OF) if labels else ["tokens"]
-    origin = datasets.Dataset(pa.table(_made_of(rows, names)), fingerprint=uuid.uuid4().hex)
+    origin = datasets.Dataset(pa.table(_made_of(rows, labels)), fingerprint=uuid.uuid4().hex)
     return datasets.concatenate_datasets([_flat(targets), origin], axis=1)
 
 
-def _made_of(rows: datasets.Dataset, names: Sequence[str]) -> dict[str, Any]:
-    """The columns of MADE_OF for encoded rows, as Arrow has them."""
-    found: dict[str, Any] = {}
-    if "tokens" in names:
-        ids = (row.values.to_numpy().astype("<i4") for row in _column(rows, "input_ids"))
-        found["tokens"] = pa.array([hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in ids], type="string")
-    if "label" in names:
-        found["label"] = _column(rows, "labels").cast(MADE_OF["label"])
+def _made_of(rows: datasets.Dataset, labels: Sequence[str]) -> dict[str, Any]:
+    """The columns of MADE_OF for encoded rows, as Arrow has them; without `label` where no labels are named."""
+    ids = (row.values.to_numpy().astype("<i4") for row in _column(rows, "input_ids"))
+    found = {"tokens": pa.array([hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in ids], type="string")}
+    if labels:
+        found["label"] = pa.array([label.lower() for label in labels], type="string").take(
+            _column(rows, "labels").combine_chunks()
+        )
     return found
 
 

@@ -193,9 +193,8 @@ def train(
     adapler = _start(model, task, objectives=objectives, initial_head=initial_head)
     if (layers := layers_of_targets(saliency)) not in (None, adapler.num_layers):
         raise ArgumentError(f"saliency: targets of {layers} layers, the model has {adapler.num_layers}")
-    if "label" in saliency.column_names and "train" in (encoding or {}).get("predicted_labels", ()):
-        saliency = saliency.remove_columns("label")  # predictions take the labels' place, and may be others elsewhere
-    train_rows = add_saliency(encoded["train"], saliency)
+    predicted = "train" in (encoding or {}).get("predicted_labels", ())
+    train_rows = add_saliency(encoded["train"], saliency, labels=() if predicted else task.labels)
     with epochs_folder(output) as folder:
         checkpoint, known = begin_stage(output, identity, resume=resume)
         clock = Clock(started=started, checkpoint=checkpoint)

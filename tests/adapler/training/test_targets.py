@@ -171,7 +171,8 @@ def test_join_errors(rows: datasets.Dataset) -> None:
 
 def test_targets_of_other_rows_of_the_same_ids(rows: datasets.Dataset, tmp_path: Path) -> None:
     """An edited text of as many tokens, or a label that was set right, makes targets of something else."""
-    save_targets(with_origin(marked(rows), rows), tmp_path / "targets")
+    names = ("no", "so so", "yes")
+    save_targets(with_origin(marked(rows), rows, labels=names), tmp_path / "targets")
     targets = load_targets(tmp_path / "targets")
     assert set(targets.column_names) == {"id", "saliency", *MADE_OF}
     assert targets_checksum(targets) == targets_checksum(marked(rows))
@@ -181,11 +182,14 @@ def test_targets_of_other_rows_of_the_same_ids(rows: datasets.Dataset, tmp_path:
         add_saliency(edited.select([1, 3]), targets)
     relabelled = rows.map(lambda row: {"labels": 1 - row["labels"]} if row["id"] == "t1" else {})
     with pytest.raises(DataError, match="^saliency: the target of example 't1' was made of another label than it has"):
-        add_saliency(relabelled, targets)
-    add_saliency(relabelled, with_origin(marked(rows), rows, labels=False))  # made of predictions
-    damaged = with_origin(marked(rows), rows).cast_column("label", datasets.Value("string"))
+        add_saliency(relabelled, targets, labels=names)
+    add_saliency(relabelled, targets)  # whose labels are predictions
+    add_saliency(relabelled, with_origin(marked(rows), rows), labels=names)  # made of predictions
+    numbered = rows.map(lambda row: {"labels": 2 - row["labels"]})  # a model with its labels in another order
+    add_saliency(numbered, targets, labels=names[::-1])
+    damaged = targets.remove_columns("label").add_column("label", [0] * len(targets))
     save_targets(damaged, tmp_path / "damaged")
-    with pytest.raises(DataError, match="checksums or labels are of another type"):
+    with pytest.raises(DataError, match="checksums or labels are no texts"):
         load_targets(tmp_path / "damaged")
 
 
