@@ -22,7 +22,7 @@ def by_index(values: Any, where: str, *, error: type[AdapLeRError] = ArgumentErr
     Raises:
         error: for another index, or one that names a number twice; `where` says whose.
     """
-    if not isinstance(values, pd.Series):
+    if not isinstance(values, pd.Series) or values.empty:
         return values
     ordered = values.sort_index() if values.index.is_unique and pd.api.types.is_integer_dtype(values.index) else None
     if ordered is None or not np.array_equal(ordered.index, np.arange(len(values))):

@@ -128,10 +128,10 @@ def _difference(one: ReportData, other: ReportData) -> str | None:
         return f"{changed[0]} has other tokens ({len(changed)} of {counted(len(sizes), 'document')} have)"
     if other.metrics != one.metrics or other.n_layers != one.n_layers:
         return "metrics or layers differ"
-    for method in set(one.methods) & set(other.methods):
-        ours, theirs = _without(one, method), _without(other, method)
-        if ours != theirs:
-            return f"{method} has no value for {counted(len(ours), 'document')} in one and {len(theirs)} in the other"
+    for method in [name for name in one.methods if name in other.methods]:
+        if differing := sorted(_without(one, method) ^ _without(other, method)):
+            number = counted(len(differing), "such document")
+            return f"{method} has no value for {differing[0]} in one of them, and some in the other ({number})"
     return None
 
 

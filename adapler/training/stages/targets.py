@@ -166,11 +166,11 @@ def add_saliency(
             f"saliency: example {ids[row].as_py()!r} has {tokens[row]} tokens, its target {lengths[row]}; "
             "targets come from another tokenizer or maximum length"
         )
-    known = [name for name in MADE_OF if name in targets.column_names]
-    made_of = _made_of(dataset, labels) if known else {}
-    for name in [one for one in known if one in made_of]:
+    for name, ours in _made_of(dataset, labels).items():
+        if name not in targets.column_names:
+            continue
         theirs = _column(targets, name).take(pa.array(place))
-        if (row := pc.index(pc.not_equal(theirs, made_of[name]), True).as_py()) >= 0:
+        if (row := pc.index(pc.not_equal(theirs, ours), True).as_py()) >= 0:
             what = {"tokens": "another text", "label": "another label"}[name]
             raise DataError(
                 f"saliency: the target of example {ids[row].as_py()!r} was made of {what} than it has here; compute "

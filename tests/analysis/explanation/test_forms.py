@@ -39,6 +39,7 @@ def test_forms_of_a_rationale(rationale: Any) -> None:
 
 def test_nothing_marked() -> None:
     assert not word_mask([], 3).any() and not word_mask([0, 0, 0], 3).any()
+    assert not word_mask(pd.Series([], dtype=object), 3).any()
 
 
 @pytest.mark.parametrize(
