@@ -155,7 +155,7 @@ def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_t
     if mode == "no" or (mode == "auto" and (trained or spread >= healthy / 2)):
         return False
     last = [module for module in classifier.modules() if isinstance(module, torch.nn.Linear)][-1]
-    for layer in {pooler, last}:
+    for layer in dict.fromkeys((pooler, last)):  # in a fixed order: each draws from the seeded generator
         layer.weight.normal_(std=healthy)
         if layer.bias is not None:  # ModernBERT's pooler has none
             layer.bias.zero_()

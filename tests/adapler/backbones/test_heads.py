@@ -119,3 +119,15 @@ def test_a_trained_head_is_never_replaced_by_itself(family: str, tmp_path: Path)
 def test_reinitialise_head_errors() -> None:
     with pytest.raises(ArgumentError, match="^reinit-head: 'maybe' is not one of 'auto', 'yes', 'no'$"):
         reinitialise_head(tiny_classifier(), mode="maybe")
+
+
+@pytest.mark.parametrize("times", range(4))
+def test_a_new_head_is_drawn_in_a_fixed_order(times: int) -> None:
+    """The pooler first: where the order is that of addresses in memory, a seed gives one of two heads."""
+    classifier = tiny_classifier()
+    width = pooler_of(classifier).in_features
+    torch.manual_seed(3)
+    drawn = [torch.empty(rows, width).normal_(std=width**-0.5) for rows in (width, classifier.num_labels)]
+    torch.manual_seed(3)
+    assert reinitialise_head(classifier, mode="yes")
+    assert torch.equal(pooler_of(classifier).weight, drawn[0]) and torch.equal(classifier.classifier.weight, drawn[1])
