@@ -8,7 +8,8 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
 
 RECORD, CARD = "run.json", "README.md"
+_SETTINGS = ("config.json", "tokenizer.json", "tokenizer_config.json")  # what a model says besides its weights
 
 
 # Writing
@@ -70,15 +72,31 @@ def model_checksum(name_or_path: str | Path) -> str | None:
     """
     folder = Path(name_or_path)
     if folder.is_dir():
-        files = sorted(folder.glob("*.safetensors"))
-    else:
-        from transformers.utils import cached_file
+        return _checksum(sorted(folder.glob("*.safetensors")))
+    return _checksum(_fetched(name_or_path, ("model.safetensors",)))  # of shards, the name has to do
 
-        try:
-            found = cached_file(str(name_or_path), "model.safetensors")
-        except (OSError, ValueError):  # none, shards, or no network: the name has to do
-            return None
-        files = [] if found is None else [Path(found)]
+
+def settings_checksum(name_or_path: str | Path) -> str | None:
+    """sha256 over what a model's folder says besides its weights: its configuration and its tokenizer. None when there
+    is nothing of it."""
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return _checksum([folder / name for name in _SETTINGS if (folder / name).is_file()])
+    return _checksum(_fetched(name_or_path, _SETTINGS))
+
+
+def _fetched(name: str | Path, files: Iterable[str]) -> list[Path]:
+    """Those of a hub model's files that there are; without a network, those that are at hand."""
+    from transformers.utils import cached_file
+
+    found = []
+    for file in files:
+        with suppress(OSError, ValueError):
+            found.append(cached_file(str(name), file))
+    return [Path(path) for path in found if path is not None]
+
+
+def _checksum(files: Sequence[Path]) -> str | None:
     if not files:
         return None
     return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()
@@ -104,6 +122,7 @@ def inputs_of(task: Task, encoding: Mapping[str, Any] | None, *, model: str | Pa
         "metric": task.metric,
         "model": model_name(model),
         "model_checksum": model_checksum(model),
+        "model_settings_checksum": settings_checksum(model),
     }
 
 
@@ -180,7 +199,7 @@ def check_record(record: Mapping[str, Any], *, where: Path) -> None:
         check.of_type(record, name, str)
     for name in ("settings", "objectives", "encoding", "rows", "selected", "versions", "validation"):
         check.of_type(record, name, dict)
-    for name in ("epochs", "labels"):
+    for name in ("epochs", "labels", "arguments"):
         check.of_type(record, name, list)
     check.of_type(record, "qualified", bool)
     for name in ("best", "reference_score"):
@@ -212,8 +231,9 @@ def check_evaluation(result: Mapping[str, Any], *, where: Path) -> None:
     """
     check = _Checker(where)
     check.choice(result, "split", ("train", "validation", "test"))
-    check.of_type(result, "none", dict)
-    check.of_type(result, "hard", list)
+    check.of_type(result, "encoding", dict)
+    check.of_type(result, "none", dict, needed=True)
+    check.of_type(result, "hard", list, needed=True)
     check.number(result["none"], "score", prefix="none.", most=1, needed=True)
     for number, row in enumerate(result["hard"]):
         prefix = f"hard[{number}]."
@@ -222,6 +242,10 @@ def check_evaluation(result: Mapping[str, Any], *, where: Path) -> None:
         check.number(row, "threshold_scale", prefix=prefix, needed=True)
         check.number(row, "score", prefix=prefix, most=1, needed=True)
         check.number(row, "speedup", prefix=prefix, above=True, needed=True)
+        check.number(row, "lengths_in", prefix=prefix)
+        check.of_type(row, "lengths", list, prefix=prefix)
+        for place, length in enumerate(row.get("lengths", ())):
+            check.number({"": length}, "", prefix=f"{prefix}lengths[{place}]")
 
 
 def _is_number(value: Any) -> bool:
@@ -237,10 +261,12 @@ class _Checker:
     def refuse(self, name: str, value: Any, allowed: str) -> None:
         raise CheckpointError(f"{self.where}: {name!r} is {repr(value)[:60]}, not {allowed}")
 
-    def of_type(self, values: Mapping[str, Any], name: str, expected: type, *, prefix: str = "") -> None:
+    def of_type(
+        self, values: Mapping[str, Any], name: str, expected: type, *, prefix: str = "", needed: bool = False
+    ) -> None:
         names = {str: "text", dict: "an object", list: "a list", bool: "true or false"}
-        if name in values and not isinstance(values[name], expected):
-            self.refuse(prefix + name, values[name], names[expected])
+        if (needed or name in values) and not isinstance(values.get(name), expected):
+            self.refuse(prefix + name, values.get(name), names[expected])
 
     def choice(self, values: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> None:
         if name in values and values[name] not in allowed:

@@ -131,7 +131,10 @@ def finetune(
     classifier = load_classifier(model, labels=list(task.labels))
     if settings.gradient_checkpointing and not classifier.supports_gradient_checkpointing:
         kind = classifier.config.model_type
-        raise ArgumentError(f"--gradient-checkpointing: transformers' {kind} has none; fine-tune without it")
+        raise ArgumentError(
+            f"--gradient-checkpointing: transformers' {kind} has none; fine-tune without it (`adapler finetune`, whose "
+            "result `adapler run --classifier` takes)"
+        )
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
     if packed:

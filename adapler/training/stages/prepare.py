@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.compute as pc
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.backbones.families import label_names, max_positions
@@ -16,7 +17,7 @@ from adapler.data.tasks import Task, in_label_order, load_task
 from adapler.data.tasks.load import is_of_hub
 from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.long_texts import choose_encoding, read_run, recorded_encoding
 from adapler.training.settings import TaskSettings
 
@@ -93,6 +94,8 @@ def prepare(
         task = in_label_order(task, names)
     max_length = _max_length(settings.max_length, config, task=task, model=model)
     tokenizer = load_tokenizer(model, words=task.is_split_into_words)
+    if tokenizer.pad_token_id is None:
+        raise CheckpointError(f"{model}: its tokenizer has no padding token, and texts of a batch need one")
     if is_main():
         for note in task.notes:
             print(f"note: {note}")
@@ -114,6 +117,7 @@ def prepare(
             )
         except DataError as error:
             raise DataError(f"{settings.task}, {split}: {error}") from error
+        _check_inputs(encoded[split], getattr(config, "backbone_config", config), model=model)
     recorded = ("long_documents", "train_documents", "stride", "limit", "validation_share")
     encoding = {name: value for name, value in asdict(settings).items() if name in recorded}
     return Prepared(
@@ -137,7 +141,8 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
         validation split that is not training's.
 
     Raises:
-        ArgumentError: the split has no labels; other splits need none.
+        ArgumentError: the split has no labels; other splits need none. It has single texts and the model learned from
+            pairs, or the reverse.
         ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
     """
     if settings.limit is not None and split != "train":
@@ -164,9 +169,34 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
                 f"({held_out.share} with seed {held_out.seed}): the model may have learned from some of them"
             )
     prepared = prepare(settings, model, splits=(split,), seed=seed, unlabelled=True, held_out=held_out)
+    _check_columns(prepared.task, model)
     if split in prepared.task.unlabelled:
         raise ArgumentError(f"--split: {split} of {prepared.task.name} has no labels, and a score needs them")
     return prepared, note
+
+
+def _check_columns(task: Task, model: str | Path) -> None:
+    """ArgumentError for single texts where the model learned from pairs, and the reverse, as run.json says."""
+    _, record = read_run(model)
+    encoding = record.get("encoding")
+    learned = encoding.get("columns") if isinstance(encoding, dict) else None
+    if isinstance(learned, list) and learned and len(learned) != len(task.columns):
+        raise ArgumentError(
+            f"--task: {task.name} has {' and '.join(task.columns)} in each row, and {model} learned from "
+            f"{' and '.join(map(str, learned))} (run.json); a query that is the same in all rows is not read"
+        )
+
+
+def _check_inputs(rows: datasets.Dataset, config: Any, *, model: str | Path) -> None:
+    """CheckpointError for a tokenizer that gives a model ids or types that it has no embedding for."""
+    limits = {"input_ids": "vocab_size", "token_type_ids": "type_vocab_size"}
+    for name, limit in limits.items():
+        size = getattr(config, limit, None)
+        if name not in rows.column_names or not size:
+            continue
+        most = pc.max(pc.list_flatten(rows.with_format("arrow")[:][name])).as_py()
+        if most is not None and most >= size:
+            raise CheckpointError(f"{model}: its tokenizer gives {name} up to {most}, its {limit} is {size}")
 
 
 def _held_out_in_training(model: str | Path) -> HoldOut | None:

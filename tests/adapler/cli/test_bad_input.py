@@ -240,7 +240,9 @@ def test_plain_text_is_tokenised_as_the_model_does(tmp_path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
     from tests.conftest import tiny_classifier
 
-    tiny_classifier(num_labels=2).save_pretrained(tmp_path / "model")
+    classifier = tiny_classifier(num_labels=2)
+    classifier.resize_token_embeddings(len(vocabulary))
+    classifier.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     folder = task(tmp_path / "task")
     prepared = prepare(TaskSettings(task=str(folder), max_length=40), tmp_path / "model", splits=("test",), seed=0)

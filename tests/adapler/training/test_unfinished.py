@@ -78,6 +78,16 @@ def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_toke
     ):
         with pytest.raises(ArgumentError, match=f"epochs holds an unfinished training with {difference}"):
             main(changed)
+    for file, before, after in (
+        ("config.json", '"use_cache": true', '"use_cache": false'),
+        ("tokenizer.json", '"great"', '"greet"'),
+    ):
+        known = (start / file).read_text()
+        assert before in known
+        (start / file).write_text(known.replace(before, after))
+        with pytest.raises(ArgumentError, match="epochs holds an unfinished training with model_settings_checksum"):
+            main(run)
+        (start / file).write_text(known)
     assert last_checkpoint(epochs) == str(epochs / "checkpoint-3"), "what is there stays"
 
     steps: list[int] = []
