@@ -9,8 +9,9 @@ Only the standard library is imported at once, so that a command can decide it b
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -46,6 +47,17 @@ class Encoding:
         if not (is_number(self.max_length, whole=True) and 3 <= self.max_length <= limit):
             raise ArgumentError(f"max_length: {self.max_length!r} is not a whole number from 3 to the model's {limit}")
         return self.max_length
+
+
+def reading(encoding: Mapping[str, Any] | Encoding) -> str | None:
+    """Which part of a text is read, in a few words that are the same for the same part; None where a record's
+    `encoding` does not say."""
+    said = asdict(encoding) if isinstance(encoding, Encoding) else encoding
+    length, policy, stride = (said.get(name) for name in ("max_length", "long_documents", "stride"))
+    if length is None or policy is None:
+        return None
+    overlap = f", stride {stride}" if policy == "windows" and stride is not None else ""
+    return f"max_length {length}, longer texts: {policy}{overlap}"
 
 
 def choose_encoding(

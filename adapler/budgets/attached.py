@@ -23,7 +23,7 @@ class Attached:
         self._folder: Path | None = None  # of a local model, whatever the working directory is later
         self._hub: dict[str, Any] = {}
         self._checked: tuple[Any, ...] | None = None  # the state of the weights whose checksum was right
-        self._told = ""
+        self._told: list[str] = []
         self._read: tuple[Path, int] | None = None  # the file, and when it was written
 
     @classmethod
@@ -74,13 +74,13 @@ class Attached:
             return
         write_calibration(folder / CALIBRATION, calibration)
 
-    def announce(self, choice: Choice, here: Machine) -> float:
+    def announce(self, choice: Choice, here: Machine, *, read: str | None) -> float:
         """The scale of a choice; what is to be expected goes to stderr, once for calls that ask for the same."""
-        if str(choice) != self._told:
-            self._told = str(choice)
-            for note in (str(choice), choice.other_machine(here)):
-                if note is not None:
-                    print(f"note: {note}", file=sys.stderr)
+        notes = [note for note in (str(choice), choice.other_machine(here), choice.other_reading(read)) if note]
+        if notes != self._told:
+            self._told = notes
+            for note in notes:
+                print(f"note: {note}", file=sys.stderr)
         return choice.threshold_scale
 
     def _measured_anew(self) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adapler.backbones.families import max_positions
 from adapler.budgets.attached import Attached
 from adapler.budgets.curve import Calibration, Choice
 from adapler.budgets.machine import machine_of
+from adapler.long_texts import Encoding, reading
 
 
 class Calibrated:
@@ -46,12 +49,15 @@ class Calibrated:
         """
         return self.calibration.choose(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
 
-    def announce_scale(self, *, runs: Any = None, **target: float) -> float:
+    def announce_scale(self, *, encoding: Encoding, runs: Any = None, **target: float) -> float:
         """The scale of `choose_scale`; what is to be expected of it goes to stderr, once for the same target.
 
-        `runs` is what will compute, where that is a copy in another number format.
+        `encoding` is how texts will be read, `runs` what will compute, where that is a copy in another number format.
         """
-        return self._attached.announce(self.choose_scale(**target), machine_of(self if runs is None else runs))
+        choice, runs = self.choose_scale(**target), self if runs is None else runs
+        limit = max_positions(runs.backbone.config)
+        read = reading(replace(encoding, max_length=encoding.length_within(limit)))
+        return self._attached.announce(choice, machine_of(runs), read=read)
 
     def look_for_calibration(self, name_or_path: str | Path, **arguments: Any) -> None:
         """Remember where the model comes from; the calibration there is read when a target is asked for."""

@@ -19,7 +19,7 @@ from adapler.bulk.state import state_of
 from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
 from adapler.errors import ArgumentError, DataError, counted
-from adapler.long_texts import choose_encoding, recorded_encoding
+from adapler.long_texts import Encoding, choose_encoding, recorded_encoding
 
 __all__ = ["Totals", "predict_file"]
 
@@ -86,16 +86,17 @@ def predict_file(settings: PredictSettings) -> Totals:
 def _job(settings: PredictSettings, source: TextSource | None) -> Job:
     output, keep = settings.writing.output, settings.files.keep
     types = {} if source is None else source.types
+    encoding = choose_encoding(
+        recorded_encoding(settings.model),
+        max_length=settings.max_length,
+        long_documents=settings.long_documents,
+        stride=settings.stride,
+    )
     return Job(
         model=settings.model,
         removal=settings.removal,
-        threshold_scale=threshold_scale_of(settings),
-        encoding=choose_encoding(
-            recorded_encoding(settings.model),
-            max_length=settings.max_length,
-            long_documents=settings.long_documents,
-            stride=settings.stride,
-        ),
+        threshold_scale=_threshold_scale(settings, encoding),
+        encoding=encoding,
         device=settings.device,
         dtype=settings.dtype,
         format="screen" if output is None else output.suffix.lower().removeprefix("."),
@@ -107,7 +108,7 @@ def _job(settings: PredictSettings, source: TextSource | None) -> Job:
     )
 
 
-def threshold_scale_of(settings: PredictSettings) -> float:
+def _threshold_scale(settings: PredictSettings, encoding: Encoding) -> float:
     """The scale, settled once, before work begins: from here on it is a number, and it is in the state."""
     if not settings.target.given:
         return 1.0 if settings.threshold_scale is None else settings.threshold_scale
@@ -118,7 +119,7 @@ def threshold_scale_of(settings: PredictSettings) -> float:
     model = model.for_inference(dtype=settings.dtype)
     if settings.writing.quiet:
         return float(model.choose_scale(**settings.target.given).threshold_scale)
-    return float(model.announce_scale(**settings.target.given))
+    return float(model.announce_scale(encoding=encoding, **settings.target.given))
 
 
 def _engine(job: Job, settings: PredictSettings) -> Engine:
@@ -155,6 +156,7 @@ class _Run:
         self.progress = Progress(quiet=settings.writing.quiet)
         self.store: Store | None = None
         self.resumed = 0
+        self.refused = False  # what an earlier run did, for this input
         self.shown: list[str] = []
         self.missing: tuple[str, ...] = ()
 
@@ -192,12 +194,14 @@ class _Run:
             name = "" if self.store is None else self.store.folder.name
             begin = self.progress.rows + 1
             if shard is None or shard.digest != entry.digest:
+                self.refused = True
                 what = "ends before" if shard is None else "differs in"
                 raise ArgumentError(
                     f"--input: the input {what} rows {begin} to {begin + entry.rows - 1}, which {name} was made from; "
                     "--restart begins anew"
                 )
             if self.strict and entry.bad and self.store is not None:
+                self.refused = True
                 raise DataError(self._shown_before(1)[0])
             self._count(entry, share_read=shard.share_read, own=False)
             self.missing = shard.missing
@@ -252,9 +256,10 @@ class _Run:
         if not self.store.entries:
             self.store.discard()
             return
-        done = sum(entry.rows for entry in self.store.entries)
-        so_far = f"{counted(done, 'row')} {'is' if done == 1 else 'are'} done"
-        print(f"note: {so_far}; the same command goes on ({self.store.folder})", file=sys.stderr)
+        if not self.refused:  # then the same command would be refused again
+            done = sum(entry.rows for entry in self.store.entries)
+            so_far = f"{counted(done, 'row')} {'is' if done == 1 else 'are'} done"
+            print(f"note: {so_far}; the same command goes on ({self.store.folder})", file=sys.stderr)
         self.store.close()
 
     def notes(self) -> Iterator[str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapler.backbones.families import max_positions
 from adapler.budgets.curve import Calibration
 from adapler.budgets.stored import CALIBRATION
 from adapler.card.origin import read_training
 from adapler.data.tasks.schema import SPLITS
 from adapler.errors import ArgumentError
 from adapler.files import visible
+from adapler.long_texts import Encoding, reading
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import RECORD, check_evaluation, model_checksum, read_json, read_record
@@ -40,6 +43,12 @@ class Facts:
     calibration: Calibration | None
     encoders: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def otherwise(self, encoding: Mapping[str, Any]) -> str:
+        """Which part of long texts a measurement read, where it is not the one that training did; else nothing."""
+        longest = reading(Encoding(max_length=max_positions(self.config.backbone_config)))
+        there, ours = reading(encoding), reading(self.record.get("encoding", {})) or longest
+        return there if there is not None and there != ours else ""
 
 
 def read_facts(folder: Path) -> Facts:

@@ -90,7 +90,7 @@ def model_card(
         f"# {name}",
         _what(facts, encoder or next(iter(facts.encoders), None)),
         _scores(facts),
-        "" if facts.calibration is None else _curve(facts.calibration),
+        "" if facts.calibration is None else _curve(facts.calibration, how=facts.otherwise(facts.calibration.encoding)),
         _use(facts),
         _training(facts.record) if facts.record else "",
         _limits(facts.record),
@@ -99,8 +99,10 @@ def model_card(
 
 
 def _results(facts: Facts) -> Iterable[EvalResult]:
-    """The scores at the model's own thresholds, as the hub lists them."""
+    """The scores at the model's own thresholds, as the hub lists them, of texts that were read as in training."""
     for result in facts.evaluations:
+        if facts.otherwise(result.get("encoding", {})):
+            continue
         for row in result["hard"]:
             if row["threshold_scale"] == 1 and "task" in result and "metric" in result:
                 yield EvalResult(
@@ -142,7 +144,8 @@ def _scores(facts: Facts) -> str:
     scale = "which divides the number of tokens that stay" if by_number else "a factor on every threshold"
     rows = []
     for result in facts.evaluations:
-        where = f"{result.get('task', '')}, {result['split']} ({result.get('examples', '?')})"
+        split = f"{result['split']} ({result.get('examples', '?')})"
+        where = _joined(result.get("task", ""), split, facts.otherwise(result.get("encoding", {})))
         metric, precision = result.get("metric", "score"), result.get("precision", "")
         rows.append([where, metric, precision, "none", "", f"{result['none']['score']:.3f}", "1.00x", ""])
         for row in result["hard"]:
@@ -168,7 +171,7 @@ def _scores(facts: Facts) -> str:
     )
 
 
-def _curve(curve: Calibration) -> str:
+def _curve(curve: Calibration, *, how: str) -> str:
     def row(scale: str, one: Baseline | Point, speedup: float) -> list[str]:
         low, high = one.score_interval
         times = [f"{one.milliseconds:.1f}", f"{one.milliseconds_single:.1f}"]
@@ -177,7 +180,7 @@ def _curve(curve: Calibration) -> str:
     points = [row(f"{point.threshold_scale:g}", point, point.speedup) for point in curve.points]
     rows = [row("none", curve.none, 1.0), *points]
     score = f"{curve.metric} [{curve.level:.0%} interval]"
-    measured = f"{curve.split} of {curve.task} ({curve.examples} examples), on {curve.machine}"
+    measured = _joined(f"{curve.split} of {curve.task} ({curve.examples} examples)", how, f"on {curve.machine}")
     return (
         f"## Speed on demand\n\nMeasured on {measured}:\n\n"
         + _table(["scale", score, "FLOPs speedup", "ms a text in batches", "ms a text alone"], rows)
@@ -240,6 +243,10 @@ def _limits(record: dict[str, Any]) -> str:
         lines.append("* One training, one seed: another seed gives another model and other scores.")
     ask = "<!-- What the texts are, whose, and in which language; what the model is not for. -->"
     return "\n\n".join(["## Limits", ask, *(["\n".join(lines)] if lines else [])])
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -299,12 +299,13 @@ class Predicts:
             refuse_beside_target(target[0], options)
         check_predict_options(options)
         dtype = options.pop("dtype", None)
-        runs = self if dtype is None else self.for_inference(dtype=dtype)
-        if target is not None:
-            options["threshold_scale"] = self.announce_scale(runs=runs, **dict([target]))
-        if runs is not self:
-            return runs.predict(texts, tokenizer=tokenizer, **options)
         how = {name: options.pop(name, None) for name in ("max_length", "long_documents", "stride")}
-        options["encoding"] = self.encoding(**how)
+        runs = self if dtype is None else self.for_inference(dtype=dtype)
+        encoding = self.encoding(**how)
+        if target is not None:
+            options["threshold_scale"] = self.announce_scale(runs=runs, encoding=encoding, **dict([target]))
+        if runs is not self:
+            return runs.predict(texts, tokenizer=tokenizer, **how, **options)
+        options["encoding"] = encoding
         with evaluating(cast(nn.Module, self)):
             return predict_texts(self, texts, tokenizer=tokenizer, **options)

@@ -8,6 +8,7 @@ from typing import Any
 from adapler.distributed import device
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import evaluate_rows
+from adapler.long_texts import reading
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.training.records import model_checksum, write_record
@@ -32,6 +33,8 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     choices = [model.choose_scale(**target) for target in settings.targets]
     for choice in choices:
         print(f"note: {choice}", file=sys.stderr)
+    for note in {choice.other_reading(reading(prepared.encoding)) for choice in choices} - {None}:
+        print(f"note: {note}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
     print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     result = evaluate(

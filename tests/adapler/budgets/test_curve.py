@@ -9,6 +9,7 @@ import pytest
 
 from adapler import ArgumentError
 from adapler.budgets.curve import Machine, one_target, refuse_beside_target
+from adapler.long_texts import Encoding, reading
 from tests.adapler.budgets.curves import MACHINE, calibration, point
 
 
@@ -143,3 +144,17 @@ def test_an_estimate_lies_in_its_interval() -> None:
         assert found.drop_interval[0] <= found.drop <= found.drop_interval[1]
         assert found.score_interval[0] <= found.score <= found.score_interval[1]
         assert found.speedup_interval[0] <= found.speedup <= found.speedup_interval[1]
+
+
+def test_another_part_of_long_texts_is_said() -> None:
+    measured = {"max_length": 512, "long_documents": "truncate", "stride": 64, "columns": ["text"]}
+    choice = calibration(encoding=measured).choose(speedup=2.0)
+    assert choice.other_reading(reading(measured)) is None
+    assert choice.other_reading(reading(Encoding(max_length=512, stride=9))) is None, "a stride is of windows"
+    for here in (Encoding(max_length=64), Encoding(512, "last"), Encoding(512, "windows", 64)):
+        note = choice.other_reading(reading(here))
+        assert note == (
+            "the curve was measured with max_length 512, longer texts: truncate; with "
+            f"{reading(here)}, as here, speed and score are others"
+        )
+    assert calibration(encoding={}).choose(speedup=2.0).other_reading(reading(measured)) is None

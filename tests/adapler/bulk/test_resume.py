@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapler.cli.parser import main
-from adapler.errors import DataError, run_command
+from adapler.errors import ArgumentError, DataError, run_command
 from tests.adapler.bulk.conftest import Stopped, stop_after
 
 Predict = Callable[..., bytes]
@@ -169,3 +169,17 @@ def test_strict_holds_for_what_an_earlier_run_did(predict: Predict) -> None:
         predict()
     with pytest.raises(DataError, match="texts.jsonl:8: not JSON"):
         predict("--strict")
+
+
+def test_a_refused_run_does_not_say_that_the_same_command_goes_on(
+    predict: Predict, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(shutil.copy(texts, tmp_path / "mine.jsonl"))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_after(patch, 2)
+        predict(source=source)
+    assert "the same command goes on" in capsys.readouterr().err
+    source.write_text(source.read_text().replace('"n0"', '"another"'))
+    with pytest.raises(ArgumentError, match="the input differs in rows 1 to 8"):
+        predict(source=source)
+    assert "goes on" not in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -136,3 +137,36 @@ def test_bad_models(tmp_path: Path, tiny_classifier_folder: Path) -> None:
     with pytest.raises((ArgumentError, CheckpointError)):
         main(["card", "--model", str(shutil.copytree(tiny_classifier_folder, tmp_path / "plain"))])
     assert not (tmp_path / "plain" / "README.md").exists()
+
+
+def test_an_evaluation_of_another_part_of_the_texts_is_told_apart(trained: Path) -> None:
+    path = trained / "evaluation-test.json"
+    result = json.loads(path.read_text())
+    encoding = result["encoding"] | {"max_length": 5}
+    write_record(trained / "evaluation-short.json", result | {"encoding": encoding})
+    card = model_card(read_facts(trained))
+    assert [one.dataset_split for one in card.data.eval_results or ()] == ["validation", "test"]
+    (row,) = result["hard"]
+    lines = [line for line in str(card).splitlines() if "tiny, test (" in line and f"| {row['score']:.3f} |" in line]
+    assert sum("), max_length 5, longer texts: truncate |" in line for line in lines) == len(lines) / 2 > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("evaluation-notes.json", {}, "'none' is None, not an object"),
+        ("evaluation-notes.json", {"none": {"score": 1}}, "'hard' is None, not a list"),
+        ("evaluation-test.json", {"lengths": 5}, r"'hard\[0\].lengths' is 5, not a list"),
+        ("evaluation-test.json", {"lengths": ["x"]}, r"'hard\[0\].lengths\[0\]' is 'x', not a number of at least 0"),
+        ("run.json", {"arguments": None}, "'arguments' is None, not a list"),
+    ],
+)
+def test_a_damaged_record_is_one_line(file: str, content: dict[str, Any], message: str, trained: Path) -> None:
+    path = trained / file
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    if "lengths" in content:
+        known["hard"][0] |= content
+        content = {}
+    write_record(path, known | content)
+    with pytest.raises(CheckpointError, match=f"{file}: {message}$"):
+        read_facts(trained)
