@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 # System errors that say something about the user's disk, not about this program.
-_DISK_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+_DISK_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG})
 
 
 class AdapLeRError(Exception):
@@ -148,7 +148,8 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        where = "" if error.filename is None else f"{error.filename}: "
+        name = "" if error.filename is None else str(error.filename)
+        where = f"{name[:100]}...{name[-40:]}: " if len(name) > 200 else f"{name}: " if name else ""
         return _report(f"{where}{error.strerror}")
 
 

@@ -10,6 +10,7 @@ Dimensions: n texts, W inputs (more than n with windows), L layers, C labels.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -120,7 +121,7 @@ class Classifier:
                 try:
                     self._encoded([text])
                 except DataError as error:
-                    shard[place] = replace(shard[place], error=str(error).partition(": ")[2], raw=repr(text)[:RAW])
+                    shard[place] = replace(shard[place], error=str(error).partition(": ")[2], raw=_raw(text))
             places = [place for place in places if shard[place].error is None]
             inputs = self._encoded([shard[place].text for place in places])
         lengths = [len(row["input_ids"]) for row in inputs.rows]
@@ -133,7 +134,7 @@ class Classifier:
         texts = row.text if isinstance(row.text, tuple) else () if row.text is None else (row.text,)
         if row.error is not None or all(gives_wordpieces(text, self.tokenizer) for text in texts):
             return row
-        return replace(row, error="blank: the text gives no wordpieces", raw=repr(row.text)[:RAW])
+        return replace(row, error="blank: the text gives no wordpieces", raw=_raw(row.text))
 
     def _encoded(self, texts: Sequence[Any]) -> EncodedTexts:
         if not texts:
@@ -194,6 +195,11 @@ class Classifier:
             tokens=tokens,
             layers=layers,
         )
+
+
+def _raw(text: str | tuple[str, str] | None) -> str:
+    """What the side file holds of a text that the model cannot read: itself, or a pair as JSON."""
+    return (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False))[:RAW]
 
 
 def _of_texts(values: list[list[Any]], inputs: EncodedTexts) -> list[list[Any]]:

@@ -32,6 +32,7 @@ FIELDS = ("row", "id", "label", "score", "probabilities", "speedup", "length", "
           "error")  # fmt: skip
 
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double", "bool")
+_INFINITIES = (float("inf"), float("-inf"))
 _ROW_GROUP = 1 << 16  # rows
 _RESULTS = {
     "label": "string", "score": "double", "speedup": "double", "length": "int32", "windows": "int32",
@@ -42,7 +43,7 @@ _RESULTS = {
 def errors_of(shard: Sequence[TextRow]) -> bytes:
     """The bad rows of a shard for the side file: number, id, reason, and what the file holds."""
     bad = ({"row": row.number, "id": row.id, "error": row.error, "raw": row.raw} for row in shard if row.error)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in bad).encode()
+    return "".join(map(_json_line, bad)).encode()
 
 
 class Writer:
@@ -76,7 +77,7 @@ class Writer:
         found = dict(zip(results.places, self._found(results), strict=True))
         rows = [self._row(row, found.get(place)) for place, row in enumerate(shard)]
         if self.job.format == "jsonl":
-            return "".join([json.dumps(row, ensure_ascii=False) + "\n" for row in rows]).encode()
+            return "".join(map(_json_line, rows)).encode()
         if self.job.format == "csv":
             names = self._flat_names()
             return self._csv([[_cell(row.get(name)) for name in names] for row in map(self._flat, rows)])
@@ -157,6 +158,12 @@ class Writer:
         before = f"{row['windows']} windows" if self.job.encoding.long_documents == "windows" else row["length"]
         lengths = " ".join(map(str, row["lengths"]))
         return f"{begin}{row['label']}\t{row['score']:.4f}\t{row['speedup']:.2f}x\t{before} -> {lengths}"
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """A row as JSON, which has no infinities: they become null."""
+    finite = {name: None if value in _INFINITIES else value for name, value in row.items()}
+    return json.dumps(finite, ensure_ascii=False) + "\n"
 
 
 def _probability(label: str) -> str:

@@ -276,9 +276,10 @@ def _fault(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _storable(value: Any) -> Any:
-    """A value as JSON has it: numbers that are none become None; bytes, dates and the like text, within lists too."""
+    """A value that a file can hold: bytes, dates and the like become text, within lists too, NaN None. Within lists so
+    do infinities, which JSON does not have."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value
     if isinstance(value, list | tuple | dict):  # there and back, as fast as JSON is, and no deeper than it goes
         return json.loads(json.dumps(value, default=_as_text), parse_constant=lambda name: None)
     return value if value is None or isinstance(value, str | int) else _as_text(value)

@@ -124,6 +124,7 @@ def test_a_text_without_wordpieces_is_a_blank_one(
     assert found == ["blank: the text gives no wordpieces", None, "blank: the text gives no wordpieces", None]
     bad = (tmp_path / "o.jsonl.errors.jsonl").read_text().splitlines()
     assert [json.loads(row)["row"] for row in bad] == [1, 3]
+    assert [json.loads(json.loads(row)["raw"]) for row in bad] == [list(texts[0]), list(texts[2])]
     capsys.readouterr()
     for given in (["--input", str(source), "--strict"], ["\u200b"]):
         assert run_command(main, ["predict", "--model", str(model), *given]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,14 @@ def test_memory_does_not_grow_with_rows(model: Path, tmp_path: Path, monkeypatch
     options = ["--input", str(tmp_path / "r.txt"), "--output", str(tmp_path / "o.jsonl"), "--shard-rows", "2"]
     assert main(["predict", "--model", str(model), *options]) == 0
     assert events == "start 1,start 3,written 2,start 5,written 4,start 7,written 6,written 7".split(",")
+
+
+def test_infinities_are_kept_where_the_output_has_them(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pd.DataFrame({"text": ["fun", "so dull"], "x": [float("inf"), 1.5]}).to_parquet(path)
+    for name in ("out.parquet", "out.jsonl", "out.csv"):
+        files = ["--input", str(path), "--output", str(tmp_path / name), "--keep", "x"]
+        assert main(["predict", "--model", str(model), *files]) == 0
+    assert pd.read_parquet(tmp_path / "out.parquet")["x"].tolist() == [float("inf"), 1.5]
+    assert pd.read_csv(tmp_path / "out.csv")["x"].tolist() == [float("inf"), 1.5]
+    assert [json.loads(line)["x"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [None, 1.5]

@@ -108,3 +108,9 @@ def test_a_table_whose_header_is_no_text(content: bytes, message: str, tmp_path:
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=f"{message}$"):
         list(TextSource(tmp_path / "a.csv").rows())
+
+
+def test_infinities_stay_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"text": ["fun"] * 3, "x": [float("inf"), float("-inf"), float("nan")]}), path)
+    assert [row.kept["x"] for row in TextSource(path, keep=("x",)).rows()] == [float("inf"), float("-inf"), None]
