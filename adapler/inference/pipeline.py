@@ -7,13 +7,14 @@ from typing import Any
 from transformers.pipelines import PIPELINE_REGISTRY, TextClassificationPipeline
 
 from adapler.errors import ArgumentError
+from adapler.model.arguments import check_predict_options
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
 __all__ = ["AdapLeRPipeline", "register"]
 
 _TASK = "text-classification"
 _OF_FORWARD = ("removal", "threshold_scale")
-_OF_PREDICT = ("speedup", "max_drop", "milliseconds", "long_documents")
+_OF_PREDICT = ("speedup", "max_drop", "milliseconds", "long_documents", "stride", "dtype", "token_budget", "progress")
 
 
 class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # transformers' pipelines carry no types
@@ -32,6 +33,7 @@ class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # tran
                     "takes it"
                 )
             given = {name: options.pop(name) for name in _OF_FORWARD if name in options}
+            check_predict_options(given)
         of_tokenizer, of_model, of_result = super()._sanitize_parameters(**options)
         return of_tokenizer, {**of_model, **given}, of_result
 

@@ -24,6 +24,8 @@ from adapler.onnx.graph import ATTENTION, OneText, PackedTexts
 
 __all__ = ["DESCRIPTION", "ONE", "OPSET", "PACKED", "Exported", "export_onnx"]
 
+# Relative or rotary positions, as MPNet's and ModernBERT's, are not in the graphs.
+BACKBONES = ("bert", "roberta", "xlm-roberta", "camembert", "ernie", "electra", "distilbert")
 OPSET = 20  # the first with GELU as one operator
 ONE, PACKED, DESCRIPTION = "one.onnx", "packed.onnx", "adapler.json"
 CHECKED_SCALES = (0.0, 1.0, 1e6)  # nothing is dropped; as trained; everything but [CLS]
@@ -55,14 +57,20 @@ def export_onnx(
         int8: store the backbone's matrices as int8 (dynamic quantisation: activations are quantised as they come).
             The Contribution Predictors and the head stay float32.
         record: a run.json, whose `encoding` goes into adapler.json, and which is copied, if it is there. The model's
-            calibration is copied too: speedups hold for the graphs, times are PyTorch's.
+            calibration is copied too, but with int8: speedups hold for the graphs, times are PyTorch's.
         threshold_scale: by which eta was multiplied, for the copy of the record.
 
     Raises:
-        ArgumentError: a package of the extra `onnx` is missing, or the model's removal policy is not AdapLeR's.
+        ArgumentError: a package of the extra `onnx` is missing, the model's backbone is none of BACKBONES, or its
+            removal policy is not AdapLeR's.
         CheckpointError: a graph does not give the model's logits, see `compare`, or the record is damaged.
     """
     _check_packages()
+    if adapler.backbone.config.model_type not in BACKBONES:
+        raise ArgumentError(
+            f"--onnx: the backbone of this model is {adapler.backbone.config.model_type!r}; graphs are of "
+            f"{', '.join(BACKBONES)} only"
+        )
     recorded = record_of_copy(record, threshold_scale=threshold_scale)
     if adapler.config.policy != "adapler":
         raise ArgumentError(f"--onnx: the policy of this model is {adapler.config.policy!r}; graphs are AdapLeR's only")
@@ -95,7 +103,8 @@ def export_onnx(
         )
         if recorded is not None:
             (partial / record.name).write_text(recorded, encoding="utf-8")
-        original.save_calibration(partial)
+        if not int8:  # which is another model: other scores
+            original.save_calibration(partial)
     return Exported(sizes, differences)
 
 

@@ -82,6 +82,11 @@ def test_pipeline_takes_the_arguments_of_the_model(tiny_tokenizer: Any) -> None:
         classify(text, threshold_scale=-1)
     with pytest.raises(ArgumentError, match="^speedup: not an option of the pipeline, which has removal and threshold"):
         classify(text, speedup=4)
+    for given in ({"dtype": "auto"}, {"stride": 4}, {"token_budget": 9}, {"progress": "x"}):
+        with pytest.raises(ArgumentError, match=f"^{next(iter(given))}: not an option of the pipeline"):
+            classify(text, **given)
+    with pytest.raises(ArgumentError, match="^threshold_scale: removal='none' drops no tokens$"):
+        classify(text, removal="none", threshold_scale=2)
     plain = pipeline("text-classification", model=model.backbone, tokenizer=tiny_tokenizer)
     assert plain(text, threshold_scale=20) == plain(text), "of another model, transformers' own ways"
 

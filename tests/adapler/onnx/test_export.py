@@ -139,6 +139,13 @@ def test_every_family(family: str, tmp_path: Path) -> None:
         assert compare(model, session, drawn([2, 19, 38]), scale=scale, where=family).logits < 1e-5
 
 
+@pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+def test_a_backbone_that_no_graph_is_of_is_refused(family: str, tmp_path: Path) -> None:
+    message = f"^--onnx: the backbone of this model is '{family}'; graphs are of bert, roberta, "
+    with pytest.raises(ArgumentError, match=message):
+        export_onnx(shallow(family), tmp_path / "out", tokenizer=None, record=tmp_path / "run.json")
+
+
 @pytest.mark.parametrize("name", [ONE, PACKED])
 def test_a_predictor_that_sees_the_text_around(name: str, tmp_path: Path) -> None:
     """Two layers at least: in the second one some neighbours have been dropped. Its matrices stay exact in int8."""
@@ -232,6 +239,11 @@ def test_a_calibration_goes_along(saved: Path, tmp_path: Path, monkeypatch: pyte
     model.calibration = calibration(model_checksum=weights_checksum(model))
     export_onnx(model, tmp_path / "out", tokenizer=AutoTokenizer.from_pretrained(saved), record=saved / "run.json")
     assert read_calibration(tmp_path / "out" / CALIBRATION) == model.calibration
+    monkeypatch.setattr(module, "_quantise", lambda path: None)
+    monkeypatch.setattr(module, "run_graph", lambda *_, **__: (np.zeros(1), None))
+    options = {"tokenizer": AutoTokenizer.from_pretrained(saved), "record": saved / "run.json"}
+    export_onnx(model, tmp_path / "rounded", int8=True, **options)
+    assert not (tmp_path / "rounded" / CALIBRATION).exists(), "its scores are those of other weights"
     command = ["export", "--onnx", "--model", str(saved), "--output", str(tmp_path / "scaled")]
     assert main([*command, "--threshold-scale", "0.5"]) == 0
     assert json.loads((tmp_path / "scaled" / "run.json").read_text())["threshold_scale"] == 0.5
