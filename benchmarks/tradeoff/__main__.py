@@ -11,7 +11,7 @@ from adapler.errors import ArgumentError, CommandParser, check_drop, run_command
 from adapler.outputs import check_output_folder
 from adapler.plugins import load_plugins
 from benchmarks.tradeoff.plan import Settings, plan, table_of
-from benchmarks.tradeoff.records import Key, check_max_drop, check_predictions, read_records
+from benchmarks.tradeoff.records import Key, check_max_drop, check_predictions, read_records, starting_points
 from benchmarks.tradeoff.report.tables import write_results
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
 from benchmarks.tradeoff.work import collect_leftovers, locked, remove_weights, work
@@ -158,6 +158,8 @@ def _report(args: argparse.Namespace) -> None:
             check_max_drop(record, args.max_drop, path=Key.of(record).path(args.output))
     for stem in dict.fromkeys(path.with_suffix("") for path in write_results(args.output, style=args.style)):
         print(f"{stem}.*")
+    for line in starting_points(read_records(args.output)):
+        print(f"note: {line}")
 
 
 if __name__ == "__main__":

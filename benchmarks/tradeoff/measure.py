@@ -172,6 +172,8 @@ def measure_point(job: Mapping[str, Any], system: System, prepared: Prepared) ->
         "encoding": prepared.encoding,
         "data_checksum": prepared.task.checksum,
         "model_checksum": model_checksum(folder),
+        "classifier_checksum": model_checksum(classifier),
+        "encoder_checksum": finetuned.get("model_checksum"),
         "machine": {**machine, "jobs": job["jobs"]},
         "versions": versions(),
         PREDICTIONS: {"example_ids": ids, "labels": gold, "predicted": [predicted for _, predicted in read]},
@@ -187,7 +189,7 @@ def prepare_run(job: Mapping[str, Any], system: System) -> Prepared:
     folder = run_folder(Path(job["folder"]), system) / FINETUNED
     record = read_record(folder)
     encoding = record["encoding"]
-    names = ("max_length", "long_documents", "train_documents", "stride", "validation_share")
+    names = ("max_length", "long_documents", "train_documents", "stride")
     settings = TaskSettings(task=job["data"], **{name: encoding[name] for name in names if name in encoding})
     prepared = prepare(settings, folder, splits=SPLITS, seed=job["seed"])
     if prepared.task.checksum != record["data_checksum"]:

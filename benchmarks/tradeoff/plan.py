@@ -23,10 +23,10 @@ from adapler.errors import ArgumentError
 from adapler.model.flops import backbone_flops
 from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
-from adapler.training.records import read_json
+from adapler.training.records import model_checksum, read_json
 from adapler.training.settings import Settings as Training
 from benchmarks.tradeoff.data import coverage, data_of
-from benchmarks.tradeoff.records import Key, check_same
+from benchmarks.tradeoff.records import Key, check_encoder, check_rows, check_same
 from benchmarks.tradeoff.systems import FINETUNED, Recipe, System, read_system_recipe, system_of
 
 SAMPLED = 200  # rows of a split whose lengths are measured
@@ -227,16 +227,20 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
     Fine-tuning is planned for all runs that something is left of.
 
     Raises:
-        ArgumentError, DataError: of a system, a task, a recipe, or a record of a quick run or of other rows.
+        ArgumentError, DataError: of a system, a task, a recipe, or a record of a quick run, other rows or another
+            encoder.
     """
     datasets.disable_progress_bars()  # a bar for each sample that is tokenised says nothing
     rates = Rates(records, backbone=settings.name)
     systems = [system_of(name) for name in dict.fromkeys((FINETUNED, *settings.systems))]
+    encoder = model_checksum(settings.backbone)
     jobs: list[Job] = []
     totals: dict[str, float] = {}
     for task in settings.tasks:
         facts = facts_of(task, settings)
-        _check_rows(task, facts, settings, records)
+        of_task = [record for record in records if record["task"] == task]
+        check_rows(of_task, facts.checksum, data=facts.data, output=settings.output)
+        check_encoder([record for record in of_task if record["backbone"] == settings.name], encoder, settings.output)
         recipes = {system.name: read_system_recipe(settings.configs, task, system) for system in systems}
         for number, seed in enumerate(settings.seeds):
             for system in systems:
@@ -262,14 +266,6 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
         return settings.seeds.index(job.seed), totals[job.task], job.task, late, job.minutes, job.system.name
 
     return sorted(jobs, key=order)
-
-
-def _check_rows(task: str, facts: TaskFacts, settings: Settings, records: Iterable[Mapping[str, Any]]) -> None:
-    """ArgumentError where a record of the task, whose scores would stand beside the new ones, is of other rows."""
-    for record in records:
-        if record["task"] == task and record.get("data_checksum", facts.checksum) != facts.checksum:
-            path = Key.of(record).path(settings.output)
-            raise ArgumentError(f"--data: {facts.data} holds other rows than {path} is of; use another --output")
 
 
 def missing(settings: Settings, task: str, system: System, *, seed: int, recipe: Recipe) -> tuple[float | None, ...]:

@@ -8,7 +8,7 @@ A record is written last and whole, so that a point with a record is finished, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,3 +195,36 @@ def check_max_drop(record: Mapping[str, Any], max_drop: float, *, path: Path) ->
         raise ArgumentError(
             f"--max-drop: {max_drop:g} is asked for, {path} is of {record['max_drop']:g}; use another --output"
         )
+
+
+def check_rows(records: Iterable[Mapping[str, Any]], checksum: str, *, data: str, output: Path) -> None:
+    """ArgumentError for a record whose scores would stand beside new ones and is of other rows than `data` holds."""
+    for record in records:
+        if record.get("data_checksum", checksum) != checksum:
+            path = Key.of(record).path(output)
+            raise ArgumentError(f"--data: {data} holds other rows than {path} is of; use another --output")
+
+
+def check_encoder(records: Iterable[Mapping[str, Any]], checksum: str | None, output: Path) -> None:
+    """ArgumentError for a record of another encoder that is called the same; older records do not say of which."""
+    for record in records:
+        found = record.get("encoder_checksum")
+        if None not in (found, checksum) and found != checksum:
+            raise ArgumentError(
+                f"--backbone: another encoder than that of {Key.of(record).path(output)}; give another --backbone-name"
+            )
+
+
+def starting_points(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each task, backbone and seed whose points start from several classifiers, as far as records say."""
+    found: dict[tuple[str, str, int], dict[str, int]] = {}
+    for record in records:
+        if (checksum := record.get("classifier_checksum")) is not None:
+            counts = found.setdefault((record["task"], record["backbone"], record["seed"]), {})
+            counts[checksum] = counts.get(checksum, 0) + 1
+    return [
+        f"{task}, {backbone}, seed {seed}: the points start from {len(counts)} classifiers of one recipe "
+        f"({', '.join(map(str, counts.values()))} points), which differ by their training"
+        for (task, backbone, seed), counts in found.items()
+        if len(counts) > 1
+    ]

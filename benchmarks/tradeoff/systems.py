@@ -126,7 +126,8 @@ def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
     """The recipe of a system on a task.
 
     Raises:
-        DataError: no such file, not a mapping, of another command, or without a value for the budget.
+        DataError: no such file, not a mapping, of another command, without a value for the budget, or with a validation
+            split that is drawn from train.
     """
     path = folder / task / f"{system.name}.yaml"
     try:
@@ -137,6 +138,8 @@ def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
         raise DataError(f"{path}: not YAML") from error
     if not isinstance(content, dict) or content.get("command") != system.command:
         raise DataError(f"{path}: must be a mapping with `command: {system.command}`")
+    if content.get("validation_share") is not None:
+        raise DataError(f"{path}: validation_share draws other rows for each seed; give the task a validation split")
     left_out = {"command", "task", "output", "model", system.budget}
     options = {str(key): value for key, value in content.items() if key not in left_out}
     if system.budget is None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from benchmarks.tradeoff.plan import RATE, Job, Rates, Settings, TaskFacts, epochs_of, facts_of, table_of
+from benchmarks.tradeoff.records import check_encoder, starting_points
 from benchmarks.tradeoff.systems import Recipe, cost_of, read_system_recipe, system_of
 from benchmarks.tradeoff.work import training_command
 from tests.test_layering import ROOT
@@ -104,3 +105,28 @@ def test_a_backbone_that_is_an_adapler_model_is_refused() -> None:
     )
     with pytest.raises(ArgumentError, match="^--backbone: .*movies-minilm is an AdapLeR model"):
         facts_of("mrpc", given)
+
+
+def test_a_record_of_another_encoder_of_the_same_name_is_refused() -> None:
+    one = {"backbone": "tiny", "task": "sst2", "system": "power", "seed": 1, "budget": 0.5}
+    for found, asked in ((None, "a"), ("a", None), ("a", "a")):
+        check_encoder([one | {"encoder_checksum": found}, one], asked, Path("out"))
+    path = "out/records/tiny/sst2/power-0.5-seed-1.json"
+    with pytest.raises(ArgumentError, match=f"^--backbone: another encoder than that of {path}; give another "):
+        check_encoder([one | {"encoder_checksum": "a"}], "b", Path("out"))
+
+
+def test_points_of_several_classifiers_are_said() -> None:
+    one = {"task": "sst2", "backbone": "tiny", "seed": 1}
+    records = [one | {"classifier_checksum": name} for name in ("a", "a", "b", None)]
+    assert starting_points([*records[:2], one]) == [] == starting_points([records[0], records[2] | {"seed": 2}])
+    (line,) = starting_points(records)
+    assert line.startswith("sst2, tiny, seed 1: the points start from 2 classifiers of one recipe (2, 1 points)")
+
+
+def test_a_validation_split_that_each_seed_draws_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sst2" / "finetuned.yaml"
+    path.parent.mkdir()
+    path.write_text("command: finetune\nvalidation_share: 0.2\n")
+    with pytest.raises(DataError, match="finetuned.yaml: validation_share draws other rows for each seed"):
+        read_system_recipe(tmp_path, "sst2", system_of("finetuned"))
