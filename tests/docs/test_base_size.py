@@ -41,6 +41,8 @@ def test_the_table_of_the_base_size_model() -> None:
         ("seeds/truncate.csv", ", three seeds"),
         ("full-truncate/layers.csv", ", full training"),
         ("seeds/full-truncate.csv", ", full training, three seeds"),
+        ("seeds/full-windows.csv", ", windows, full training, three seeds"),
+        ("seeds/full-whole.csv", ", whole reviews, full training, three seeds"),
     ],
 )
 def test_the_tables_by_layer(file: str, suffix: str) -> None:
@@ -52,7 +54,7 @@ def test_the_tables_by_layer(file: str, suffix: str) -> None:
         [line] = [line for line in lines if line.startswith(f"| {name}{suffix} |")]
         for column, method in enumerate(("cp", "saliency")):
             rows = table[(table["method"] == method) & (table["metric"] == metric)]
-            means = " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
+            means = " ".join(f"{mean:.2f}".removeprefix("0").replace("-0.", "-.") for mean in rows["mean"])
             shown = cells(line)[1 + column].split(" (±")[0]
             assert means == (above[column] if shown == "the same" else shown), name
             assert "three seeds" not in suffix or (rows["runs"] == 3).all()
@@ -100,3 +102,17 @@ def test_accuracies_at_equal_speed(split: str, file: str, row: str, seeds: int) 
         said["full-scales"] = f"{four} at 4x, {six} at 6x and {eight} at 8x"
         for page in (README, SUMMARY):
             assert said[file] in " ".join(page.split())
+
+
+def test_the_areas_on_whole_reviews() -> None:
+    folder = RESULTS.parent / "movies-mpnet"
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    table = pd.read_csv(folder / "seeds" / "full-whole.csv").sort_values("layer")
+    start = lines.index("| by layer, 0 to 11, MPNet | area under precision-recall | average precision |")
+    titles = {"DecompX": "decompx", "saliency": "saliency", "contribution scores, three seeds": "cp"}
+    titles |= {"attention x gradient": "attention_gradient", "[CLS] attention": "attention", "rollout": "rollout"}
+    titles["random (chance .320)"] = "random"
+    for line, (title, method) in zip(lines[start + 2 :], titles.items(), strict=False):
+        rows = table[table["method"] == method]
+        means = [rows[rows["metric"] == metric]["mean"] for metric in ("auprc", "average_precision")]
+        assert cells(line) == [title, *(" ".join(f"{mean:.2f}".removeprefix("0") for mean in one) for one in means)]
