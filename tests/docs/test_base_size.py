@@ -43,6 +43,9 @@ def test_the_table_of_the_base_size_model() -> None:
         ("seeds/full-truncate.csv", ", full training, three seeds"),
         ("seeds/full-windows.csv", ", windows, full training, three seeds"),
         ("seeds/full-whole.csv", ", whole reviews, full training, three seeds"),
+        ("seeds/post-hoc-truncate.csv", ", post hoc on this classifier, three seeds"),
+        ("seeds/post-hoc-windows.csv", ", windows, post hoc, three seeds"),
+        ("seeds/post-hoc-whole.csv", ", whole reviews, post hoc, three seeds"),
     ],
 )
 def test_the_tables_by_layer(file: str, suffix: str) -> None:
@@ -107,12 +110,14 @@ def test_accuracies_at_equal_speed(split: str, file: str, row: str, seeds: int) 
 def test_the_areas_on_whole_reviews() -> None:
     folder = RESULTS.parent / "movies-mpnet"
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
-    table = pd.read_csv(folder / "seeds" / "full-whole.csv").sort_values("layer")
     start = lines.index("| by layer, 0 to 11, MPNet | area under precision-recall | average precision |")
-    titles = {"DecompX": "decompx", "saliency": "saliency", "contribution scores, three seeds": "cp"}
-    titles |= {"attention x gradient": "attention_gradient", "[CLS] attention": "attention", "rollout": "rollout"}
-    titles["random (chance .320)"] = "random"
-    for line, (title, method) in zip(lines[start + 2 :], titles.items(), strict=False):
+    full = {"DecompX": "decompx", "saliency": "saliency", "contribution scores, full training": "cp"}
+    others = {"attention x gradient": "attention_gradient", "[CLS] attention": "attention", "rollout": "rollout"}
+    wanted = [("full", title, method) for title, method in full.items()]
+    wanted.append(("post-hoc", "contribution scores, post hoc", "cp"))
+    wanted += [("full", title, method) for title, method in (others | {"random (chance .320)": "random"}).items()]
+    for line, (kind, title, method) in zip(lines[start + 2 :], wanted, strict=False):
+        table = pd.read_csv(folder / "seeds" / f"{kind}-whole.csv").sort_values("layer")
         rows = table[table["method"] == method]
         means = [rows[rows["metric"] == metric]["mean"] for metric in ("auprc", "average_precision")]
         assert cells(line) == [title, *(" ".join(f"{mean:.2f}".removeprefix("0") for mean in one) for one in means)]
