@@ -148,9 +148,14 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        name = "" if error.filename is None else str(error.filename)
-        where = f"{name[:100]}...{name[-40:]}: " if len(name) > 200 else f"{name}: " if name else ""
+        where = "" if error.filename is None else f"{shortened(error.filename)}: "
         return _report(f"{where}{error.strerror}")
+
+
+def shortened(path: object) -> str:
+    """The path, or of a very long one what fits a line."""
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:100]}...{text[-40:]}"
 
 
 def _report(message: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, DataError, shortened
 
 __all__ = [
     "check_replaceable",
@@ -79,7 +79,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except (FileExistsError, NotADirectoryError) as error:
         raise ArgumentError(f"{path}: cannot be written, {path.parent} is not a folder") from error
     except OSError as error:
-        raise ArgumentError(f"{_beginning(path)}: cannot be written ({error.strerror})") from error
+        raise ArgumentError(f"{shortened(path)}: cannot be written ({error.strerror})") from error
     _put_back(path)
     temporary = temporary_beside(path)
     try:
@@ -234,12 +234,6 @@ def _open_to_readers(folder: Path) -> None:
             if not path.is_symlink() and path.stat().st_mode & 0o777 == 0o600:
                 with suppress(PermissionError):  # a file of somebody else that was in the folder before
                     path.chmod(allowed)
-
-
-def _beginning(path: Path) -> str:
-    """The path, or of a very long one what fits a line."""
-    text = str(path)
-    return text if len(text) <= 200 else f"{text[:100]}...{text[-40:]}"
 
 
 def _swap_folders(new: Path, path: Path, aside: Path) -> None:

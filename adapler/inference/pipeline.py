@@ -7,14 +7,15 @@ from typing import Any
 from transformers.pipelines import PIPELINE_REGISTRY, TextClassificationPipeline
 
 from adapler.errors import ArgumentError
-from adapler.model.arguments import check_predict_options
+from adapler.model.arguments import OF_PREDICT, check_predict_options
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
 __all__ = ["AdapLeRPipeline", "register"]
 
 _TASK = "text-classification"
 _OF_FORWARD = ("removal", "threshold_scale")
-_OF_PREDICT = ("speedup", "max_drop", "milliseconds", "long_documents", "stride", "dtype", "token_budget", "progress")
+_OF_TOKENIZER = ("max_length",)  # as transformers' pipeline has it
+_OF_PREDICT = ("speedup", "max_drop", "milliseconds", *OF_PREDICT)
 
 
 class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # transformers' pipelines carry no types
@@ -27,7 +28,9 @@ class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # tran
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         given = {}
         if isinstance(self.model, AdapLeRForSequenceClassification):
-            if wrong := [name for name in _OF_PREDICT if name in options]:
+            if wrong := [
+                name for name in _OF_PREDICT if name in options and name not in (*_OF_FORWARD, *_OF_TOKENIZER)
+            ]:
                 raise ArgumentError(
                     f"{wrong[0]}: not an option of the pipeline, which has {' and '.join(_OF_FORWARD)}; model.predict "
                     "takes it"

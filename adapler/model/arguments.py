@@ -25,7 +25,7 @@ def refuse_unsupported(**wanted: bool) -> None:
         raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does{after}")
 
 
-_OF_PREDICT = (
+OF_PREDICT = (
     *("removal", "threshold_scale", "max_length", "long_documents", "stride"),
     *("token_budget", "progress", "dtype"),
 )
@@ -34,8 +34,8 @@ _OF_PREDICT = (
 def check_predict_options(options: Mapping[str, Any]) -> None:
     """Raises ArgumentError for an option that `predict` does not have, or whose value needs no model to be refused."""
     for name in options:
-        if name not in _OF_PREDICT:
-            raise ArgumentError(f"{name}: not an option of predict, which has {', '.join(_OF_PREDICT)}")
+        if name not in OF_PREDICT:
+            raise ArgumentError(f"{name}: not an option of predict, which has {', '.join(OF_PREDICT)}")
     if options.get("removal", "hard") not in ("hard", "none"):
         raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
     if "threshold_scale" in options and options.get("removal") == "none":

@@ -118,6 +118,9 @@ def test_from_nothing_to_the_table(
 
     # The same numbers as the library's own evaluation of the same model on the same rows.
     record = read_json(output / "records" / "tiny" / "sst2" / "adapler-0.1-seed-42.json")
+    other = read_json(output / "records" / "tiny" / "sst2" / "finetuned-seed-42.json")
+    assert record["classifier_checksum"] == other["model_checksum"] != record["model_checksum"]
+    assert record["encoder_checksum"] == other["encoder_checksum"] is not None
     folder = tmp_path / "runs" / "tiny" / "sst2" / "seed-42" / "phi-0.1"
     own = json.loads((folder / "evaluation-test.json").read_text())["hard"][0]
     test = record["test"][0]

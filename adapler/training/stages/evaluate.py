@@ -33,7 +33,7 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     choices = [model.choose_scale(**target) for target in settings.targets]
     for choice in choices:
         print(f"note: {choice}", file=sys.stderr)
-    for note in {choice.other_reading(reading(prepared.encoding)) for choice in choices} - {None}:
+    if choices and (note := choices[0].other_reading(reading(prepared.encoding))) is not None:  # of one curve, all
         print(f"note: {note}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
     print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)

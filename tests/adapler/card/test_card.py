@@ -157,7 +157,7 @@ def test_an_evaluation_of_another_part_of_the_texts_is_told_apart(trained: Path)
         ("evaluation-notes.json", {}, "'none' is None, not an object"),
         ("evaluation-notes.json", {"none": {"score": 1}}, "'hard' is None, not a list"),
         ("evaluation-test.json", {"lengths": 5}, r"'hard\[0\].lengths' is 5, not a list"),
-        ("evaluation-test.json", {"lengths": ["x"]}, r"'hard\[0\].lengths\[0\]' is 'x', not a number of at least 0"),
+        ("evaluation-test.json", {"lengths": ["x"]}, r"'hard\[0\].lengths' is \['x'\], not a list of numbers"),
         ("run.json", {"arguments": None}, "'arguments' is None, not a list"),
     ],
 )
