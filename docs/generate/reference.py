@@ -31,6 +31,7 @@ COMMANDS = (
     "analysis.evaluation.protocols",
     "analysis.results.recompute",
     "analysis.studies.seeds",
+    "analysis.studies.ahead",
     "analysis.studies.contribution_targets",
 )
 

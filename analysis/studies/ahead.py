@@ -1,0 +1,105 @@
+"""The command `python -m analysis.studies.ahead`: in which layers every seed of a method is above all of another's."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from adapler.errors import ArgumentError, CommandParser, run_command
+from analysis.results.wording import metric_title
+
+EXAMPLE = """example:
+  python -m analysis.studies.seeds reports/seed-1 reports/seed-2 reports/seed-3 --output reports/seeds.csv
+  python -m analysis.studies.ahead "post hoc=reports/seeds.csv" --over saliency attention
+"""
+COLUMNS = ("method", "layer", "metric", "min", "max")  # of `analysis.studies.seeds`, those that are read
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = CommandParser(
+        prog="python -m analysis.studies.ahead",
+        description="In which layers the lowest run of a method is above the highest of another one, and the other way "
+        "round, as a table in Markdown. Layers where runs of both lie among each other are named in neither.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="[NAME=]CSV", help="made by `analysis.studies.seeds --output`")
+    parser.add_argument("--method", default="cp", metavar="NAME", help="(default: cp)")
+    parser.add_argument("--over", nargs="+", default=["saliency"], metavar="NAME", help="others (default: saliency)")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="(default: all of the first file)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; errors are AdapLeRError."""
+    arguments = build_parser().parse_args(argv)
+    tables = {}
+    for given in arguments.files:
+        name, _, path = given.rpartition("=")
+        if (name or path) in tables:
+            raise ArgumentError(f"{name or path}: two tables have this name; NAME=CSV gives another one")
+        tables[name or path] = read(path)
+    metrics = arguments.metrics or list(dict.fromkeys(next(iter(tables.values()))["metric"]))
+    heads = ["", f"{arguments.method} against", *(metric_title(metric) for metric in metrics)]
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    for name, table in tables.items():
+        for other in arguments.over:
+            cells = [said(table, arguments.method, other, metric=metric, where=name) for metric in metrics]
+            print("| " + " | ".join([name, other, *cells]) + " |")
+    return 0
+
+
+def read(path: str) -> pd.DataFrame:
+    """The table of several runs.
+
+    Raises:
+        ArgumentError: it cannot be read, or is no such table.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors of a table are ValueErrors
+        raise ArgumentError(f"{path}: cannot be read as CSV ({error})") from error
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise ArgumentError(
+            f"{path}: has no column {missing[0]!r}; `analysis.studies.seeds --output` writes such files"
+        )
+    return table
+
+
+def said(table: pd.DataFrame, method: str, other: str, *, metric: str, where: str) -> str:
+    """A cell: `above 0-2; below 5`. Of a method that scores the input only, its one value stands against all layers.
+
+    Raises:
+        ArgumentError: the table does not have the metric, or has nothing of a method for it.
+    """
+    part = table[table["metric"] == metric]
+    if part.empty:
+        raise ArgumentError(f"--metrics: {where} has no {metric!r}, but {', '.join(dict.fromkeys(table['metric']))}")
+    for name in (method, other):
+        if name not in set(part["method"]):
+            raise ArgumentError(f"{where}: has no method {name!r}, but {', '.join(dict.fromkeys(part['method']))}")
+    mine, its = (part[part["method"] == name].set_index("layer")[["min", "max"]] for name in (method, other))
+    layers = mine.index if len(its) == 1 else its.index if len(mine) == 1 else mine.index.intersection(its.index)
+    mine, its = (
+        one.reindex(layers) if len(one) > 1 else pd.concat([one] * len(layers)).set_axis(layers) for one in (mine, its)
+    )
+    above = [int(layer) for layer in layers if mine["min"][layer] > its["max"][layer]]
+    below = [int(layer) for layer in layers if mine["max"][layer] < its["min"][layer]]
+    texts = [f"{word} {ranges(found)}" for word, found in (("above", above), ("below", below)) if found]
+    return "; ".join(texts) or "neither"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Increasing whole numbers in short: `0-2, 5`."""
+    runs = (list(run) for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]))
+    ends = ((run[0][1], run[-1][1]) for run in runs)
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ends)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
