@@ -10,8 +10,8 @@ padded batches in input order); `sorted`, the same on batches sorted by length; 
 AdapLeR's packed path without removal. Over padded batches alone, AdapLeR would be credited with the removal of padding.
 `ceiling 1` is the most that dropping tokens could give on this machine with these kernels: the packed layers on as many
 tokens as AdapLeR at scale 1 keeps, without predictors, without choosing or moving a token, without scores.
-`ceiling 0` is the packed backbone with the least that predictors in float32 do beside it: each layer's states in
-float32, read by one product.
+`least 1` is the same with the least that predictors in float32 do beside it: what enters a layer is read by one product
+in float32 before any of it is dropped, and what stays is copied. `ceiling 0` is that at scale 0, where all stay.
 `--compare-dtypes` measures no time: it says how often labels and kept tokens differ between bfloat16 and float32.
 """
 
@@ -65,7 +65,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--dtype", nargs="+", default=["auto"], help="auto, float32, bfloat16, or several of them")
     add("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     add("--rounds", type=int, default=5, help="rounds that count, after one that warms up (default: 5)")
-    add("--ceiling", action="store_true", help="also the layers alone on as many tokens as each scale keeps")
+    add("--ceiling", action="store_true", help="also the layers alone on the tokens that each scale keeps")
     add("--compare-dtypes", action="store_true", help="agreement of bfloat16 with float32 instead of times")
     add("--output", type=Path, help="write everything to this JSON file")
     return parser.parse_args(argv)
@@ -118,12 +118,14 @@ class Ceiling:
     Each layer takes the first tokens of the row, as many as AdapLeR kept there, with the lengths of its sequences known
     before. What is missing here from the speedup that the FLOPs promise, the kernels lose on fewer tokens.
 
-    At scale 0 all tokens stay, and each layer's states are converted to float32 and multiplied by a matrix as wide as a
-    predictor's first one. No predictor in float32 does less.
+    Args:
+        reads: with the least that choosing costs: before tokens leave, the states are converted to float32 and
+            multiplied by a matrix as wide as a predictor's first one, and the states of those that stay are copied. No
+            predictor in float32 does less.
     """
 
-    def __init__(self, model: Any, *, scale: float) -> None:
-        self.model, self.scale = model, scale
+    def __init__(self, model: Any, *, scale: float, reads: bool) -> None:
+        self.model, self.scale, self.reads = model, scale, reads
         self.device, self.config = model.device, model.config
         self.units = torch.zeros(self.config.contribution_hidden_size, self.config.hidden_size, device=self.device)
         self.kept: dict[bytes, list[Segments]] = {}  # by batch: the sequences that enter each layer
@@ -143,14 +145,17 @@ class Ceiling:
         ids = batch["input_ids"].flatten()[place][None]
         hidden = families.embed(backbone, ids, positions=positions, token_type_ids=None)  # (1, T, D)
         for index, segments in enumerate(kept):
-            if not self.scale:
+            stay = len(segments.owner)
+            at = positions[:, :stay]
+            if self.reads:
                 for part in pieces(hidden[0]):
                     linear(part.float(), self.units)
-            at = positions[:, : len(segments.owner)]
+                if stay < hidden.shape[1]:
+                    hidden = hidden.index_select(1, torch.arange(stay, device=self.device))
             run = partial(families.run_layer, backbone, index)
             if index == len(kept) - 1:
                 run = partial(families.run_last_layer, backbone)
-            hidden = run(hidden[:, : at.shape[1]], positions=at, segments=segments)
+            hidden = run(hidden[:, :stay], positions=at, segments=segments)
         return families.head(backbone, hidden[0])  # (B, C)
 
 
@@ -174,7 +179,9 @@ def systems(
         for scale in scales:
             yield f"adapler {scale:g}", dtype, fast, {"removal": "hard", "threshold_scale": scale}
             if ceiling:
-                yield f"ceiling {scale:g}", dtype, Ceiling(fast, scale=scale), {}
+                yield f"ceiling {scale:g}", dtype, Ceiling(fast, scale=scale, reads=not scale), {}
+            if ceiling and scale:
+                yield f"least {scale:g}", dtype, Ceiling(fast, scale=scale, reads=True), {}
 
 
 def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: str, pad: int) -> list[dict[str, Any]]:
@@ -205,7 +212,7 @@ def measure(named: list[Any], rows: list[Any], args: argparse.Namespace, batch: 
             entered = torch.cat([out.lengths.cpu() for out in outputs[number]])
             lengths_in = torch.tensor([lengths[row] for group in orders[number] for row in group])
             flops = {kind: speedup(model.config, lengths_in, entered, convention=kind) for kind in CONVENTIONS}
-        elif name.startswith("ceiling"):  # of the model before it, whose tokens it takes
+        elif name.startswith(("ceiling", "least")):  # of the model before it, whose tokens it takes
             flops = table[-1]["flops"]
         row: dict[str, Any] = {"system": name, "dtype": dtype, "batch": batch, "flops": flops}
         row["ms"] = spread([1000 * one / len(rows) for one in seconds[number]])

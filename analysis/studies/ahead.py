@@ -10,7 +10,7 @@ from itertools import groupby
 import pandas as pd
 
 from adapler.errors import ArgumentError, CommandParser, run_command
-from analysis.results.wording import metric_title
+from analysis.metrics.registry import METRICS
 
 EXAMPLE = """example:
   python -m analysis.studies.seeds reports/seed-1 reports/seed-2 reports/seed-3 --output reports/seeds.csv
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ArgumentError(f"{name or path}: two tables have this name; NAME=CSV gives another one")
         tables[name or path] = read(path)
     metrics = arguments.metrics or list(dict.fromkeys(next(iter(tables.values()))["metric"]))
-    heads = ["", f"{arguments.method} against", *(metric_title(metric) for metric in metrics)]
+    heads = ["", f"{arguments.method} against", *(METRICS[name].title if name in METRICS else name for name in metrics)]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for name, table in tables.items():
         for other in arguments.over:

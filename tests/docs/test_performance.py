@@ -64,6 +64,27 @@ def test_what_of_the_flops_becomes_time() -> None:
         ]
 
 
+def test_what_is_left_with_the_least_that_choosing_costs() -> None:
+    rows = {
+        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row
+        for row in record("inference-least.json")
+    }
+
+    def share(*which: Any) -> str:
+        row = rows[which]
+        return f"{row['over packed ' + row['dtype']]['median'] / row['flops']['executed']:.2f}".removeprefix("0")
+
+    formats = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
+    of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
+    for title, place in {**of, "reviews one by one": ("movies", "1")}.items():
+        line = next(line for line in PAGE.splitlines() if line.startswith(f"| {title}, least |"))
+        systems = [[share(*place, system, *how) for system in ("adapler 1", "ceiling 1", "least 1")] for how in formats]
+        assert cells(line)[2:] == [f"{ours} ({alone}; {least})" for ours, alone, least in systems]
+    for base, said in (("float32", "9.5x and 9.0x"), ("bfloat16", "5.5x and 5.4x")):
+        found = [rows["movies", "tokens", "adapler 1", "bfloat16", n][f"over sorted {base}"]["median"] for n in (1, 2)]
+        assert " and ".join(f"{value:.1f}x" for value in found) == said and said in PAGE
+
+
 def test_what_the_front_page_says_of_speed() -> None:
     found = record("inference-ceiling.json")
     rows = {

@@ -31,7 +31,7 @@ def test_layers_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     file = table(tmp_path / "seeds.csv")
     assert ahead.main([f"three seeds={file}", "--over", "saliency", "gradient"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("|  | cp against | FPR (selected at 1/n")
+    assert lines[0] == "|  | cp against | FPR (1/n) |"
     # in layer 1 the highest run of one is the lowest of the other: neither
     assert lines[2:] == [
         "| three seeds | saliency | above 0, 3; below 2 |",
