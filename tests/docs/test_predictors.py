@@ -1,4 +1,4 @@
-"""The tables of what parts of the training bring, and of three seeds, are what their records hold."""
+"""The tables of what parts of the training bring are what their records hold."""
 
 from __future__ import annotations
 
@@ -53,20 +53,3 @@ def test_the_table_of_what_helps_together(split: str) -> None:
 def test_every_seed_has_both_splits(file: str) -> None:
     table = pd.read_csv(RESULTS / "predictors" / file)
     assert table.groupby(["row", "seed", "split"]).size().nunique() == 1
-
-
-@pytest.mark.parametrize(("title", "prefix"), [("three seeds", ""), ("three seeds of full training", "full-")])
-def test_the_tables_of_three_seeds(title: str, prefix: str) -> None:
-    page = (RESULTS / "README.md").read_text(encoding="utf-8").split(f"| {title}, by layer")[1].split("\n\n")[0]
-    metrics = {"AP": "average_precision", "FPR, n = input": "fpr", "FPR, n = present": "fpr_present"}
-    metrics |= {"TPR at an FPR of 5 %": "tpr_at_fpr_5", "TPR at an FPR of 10 %": "tpr_at_fpr_10"}
-    files = {"first 512 wordpieces": "truncate", "rationale windows": "rationale-windows"}
-    lines = [cells(line) for line in page.splitlines()[2:]]
-    for title, *shown in lines:
-        metric, _, view = title.rpartition(", ")
-        table = pd.read_csv(RESULTS / "seeds" / f"{prefix}{files[view]}.csv").sort_values("layer")
-        for method, values in zip(("cp", "saliency"), shown, strict=True):
-            rows = table[(table["method"] == method) & (table["metric"] == metrics[metric])]
-            assert values.split(" (")[0] == " ".join(f"{mean:.2f}".removeprefix("0") for mean in rows["mean"])
-            assert (rows["runs"] == 3).all()
-    assert len(lines) >= 5
