@@ -23,10 +23,11 @@ def test_the_table_of_full_training() -> None:
     page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
     lines = [line for line in page.split("## Full training")[1].splitlines() if line.startswith("| ")][2:]
     for number, line in enumerate(lines):
-        row, split = ("full", "full-first", "full-distillation")[number // 2], ("validation", "test")[number % 2]
+        row = ("full", "full-again", "full-first", "full-distillation")[number // 2]
+        split = ("validation", "test")[number % 2]
         values = at_speeds("full.csv", row, split, speeds=SPEEDS)
         assert cells(line)[1:] == row_of(len(values), values)
-    assert len(lines) == 6
+    assert len(lines) == 8
 
 
 def test_full_training_in_the_summary() -> None:
@@ -42,10 +43,11 @@ def test_full_training_in_the_summary() -> None:
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_the_table_of_what_helps_together(split: str) -> None:
+@pytest.mark.parametrize(("row", "title"), [("combined", "together"), ("combined-again", "together, again")])
+def test_the_table_of_what_helps_together(split: str, row: str, title: str) -> None:
     page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
-    [line] = [line for line in page.splitlines() if line.startswith(f"| {split}, together |")]
-    values = at_speeds("combined.csv", "combined", split, speeds=SPEEDS)
+    [line] = [line for line in page.splitlines() if line.startswith(f"| {split}, {title} |")]
+    values = at_speeds("combined.csv", row, split, speeds=SPEEDS)
     assert cells(line)[1:] == row_of(len(values), values)
 
 
