@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from adapler.errors import ArgumentError, CommandParser, run_command
 from analysis.metrics.registry import METRICS
@@ -46,11 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables[name or path] = read(path)
     metrics = arguments.metrics or list(dict.fromkeys(next(iter(tables.values()))["metric"]))
     heads = ["", f"{arguments.method} against", *(METRICS[name].title if name in METRICS else name for name in metrics)]
-    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    lines = [heads, ["---"] * len(heads)]
     for name, table in tables.items():
         for other in arguments.over:
             cells = [said(table, arguments.method, other, metric=metric, where=name) for metric in metrics]
-            print("| " + " | ".join([name, other, *cells]) + " |")
+            lines.append([name, other, *cells])
+    print("\n".join("| " + " | ".join(line) + " |" for line in lines))
     return 0
 
 
@@ -68,11 +70,18 @@ def read(path: str) -> pd.DataFrame:
         raise ArgumentError(
             f"{path}: has no column {missing[0]!r}; `analysis.studies.seeds --output` writes such files"
         )
+    for name in ("layer", "min", "max"):
+        if not is_numeric_dtype(table[name]):
+            raise ArgumentError(f"{path}: column {name!r} must hold numbers")
+    if table.duplicated(["method", "layer", "metric"]).any():
+        raise ArgumentError(f"{path}: has a method's value of one layer and metric twice; is it two tables in one?")
     return table
 
 
 def said(table: pd.DataFrame, method: str, other: str, *, metric: str, where: str) -> str:
     """A cell: `above 0-2; below 5`. Of a method that scores the input only, its one value stands against all layers.
+
+    `neither` where there is no such layer, `-` where the metric is not defined for a method, as FPR for signed scores.
 
     Raises:
         ArgumentError: the table does not have the metric, or has nothing of a method for it.
@@ -83,15 +92,18 @@ def said(table: pd.DataFrame, method: str, other: str, *, metric: str, where: st
     for name in (method, other):
         if name not in set(part["method"]):
             raise ArgumentError(f"{where}: has no method {name!r}, but {', '.join(dict.fromkeys(part['method']))}")
-    mine, its = (part[part["method"] == name].set_index("layer")[["min", "max"]] for name in (method, other))
+    mine, its = (runs_of(part, name) for name in (method, other))
     layers = mine.index if len(its) == 1 else its.index if len(mine) == 1 else mine.index.intersection(its.index)
-    mine, its = (
-        one.reindex(layers) if len(one) > 1 else pd.concat([one] * len(layers)).set_axis(layers) for one in (mine, its)
-    )
-    above = [int(layer) for layer in layers if mine["min"][layer] > its["max"][layer]]
-    below = [int(layer) for layer in layers if mine["max"][layer] < its["min"][layer]]
-    texts = [f"{word} {ranges(found)}" for word, found in (("above", above), ("below", below)) if found]
-    return "; ".join(texts) or "neither"
+    mine, its = (one.reindex(layers, method="ffill") if len(one) == 1 else one.loc[layers] for one in (mine, its))
+    if mine.isna().all(axis=None) or its.isna().all(axis=None):
+        return "-"
+    found = {"above": layers[mine["min"] > its["max"]], "below": layers[mine["max"] < its["min"]]}
+    return "; ".join(f"{word} {ranges(where.tolist())}" for word, where in found.items() if len(where)) or "neither"
+
+
+def runs_of(part: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The lowest and the highest run of each layer, by layer."""
+    return part[part["method"] == method].set_index("layer")[["min", "max"]].sort_index()
 
 
 def ranges(numbers: Sequence[int]) -> str:

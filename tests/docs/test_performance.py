@@ -21,6 +21,12 @@ def cells(line: str) -> list[str]:
     return [cell.strip(" *") for cell in line.strip().strip("|").split("|")]
 
 
+def share(row: Any) -> str:
+    """What of the executed FLOPs speedup over the packed backbone becomes time."""
+    kept = row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"]
+    return f"{kept:.2f}".removeprefix("0")
+
+
 def test_the_turns_of_reviews_in_batches() -> None:
     rows = {
         (row["system"], row["dtype"], row["threads"]): row
@@ -45,10 +51,6 @@ def test_what_of_the_flops_becomes_time() -> None:
         for row in record("inference-ceiling.json")
     }
 
-    def share(*which: Any) -> str:
-        row = rows[which]
-        return f"{row['over packed ' + row['dtype']]['median'] / row['flops']['executed']:.2f}".removeprefix("0")
-
     table = PAGE[PAGE.index("| | goal | float32, 1 thread |") :].split("\n\n")[0].splitlines()[2:]
     places = {
         "reviews in batches": ("movies", "tokens"),
@@ -60,7 +62,7 @@ def test_what_of_the_flops_becomes_time() -> None:
         place = places[cells(line)[0]]
         formats = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
         assert cells(line)[2:] == [
-            f"{share(*place, 'adapler 1', *how)} ({share(*place, 'ceiling 1', *how)})" for how in formats
+            f"{share(rows[*place, 'adapler 1', *how])} ({share(rows[*place, 'ceiling 1', *how])})" for how in formats
         ]
 
 
@@ -70,15 +72,13 @@ def test_what_is_left_with_the_least_that_choosing_costs() -> None:
         for row in record("inference-least.json")
     }
 
-    def share(*which: Any) -> str:
-        row = rows[which]
-        return f"{row['over packed ' + row['dtype']]['median'] / row['flops']['executed']:.2f}".removeprefix("0")
-
     formats = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
     of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
     for title, place in {**of, "reviews one by one": ("movies", "1")}.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| {title}, least |"))
-        systems = [[share(*place, system, *how) for system in ("adapler 1", "ceiling 1", "least 1")] for how in formats]
+        systems = [
+            [share(rows[*place, system, *how]) for system in ("adapler 1", "ceiling 1", "least 1")] for how in formats
+        ]
         assert cells(line)[2:] == [f"{ours} ({alone}; {least})" for ours, alone, least in systems]
     for base, said in (("float32", "9.5x and 9.0x"), ("bfloat16", "5.5x and 5.4x")):
         found = [rows["movies", "tokens", "adapler 1", "bfloat16", n][f"over sorted {base}"]["median"] for n in (1, 2)]
@@ -113,10 +113,6 @@ def test_the_three_days_with_matrix_units() -> None:
         for file in (f"inference-ceiling-amx{day}.json" for day in ("", "-again", "-third"))
     ]
     text = PAGE[PAGE.index("### With matrix units (AMX)") : PAGE.index("### Faster thresholds")]
-
-    def share(row: Any) -> str:
-        kept = row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"]
-        return f"{kept:.2f}".removeprefix("0")
 
     of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
     for title, place in {**of, "reviews one by one": ("movies", "1")}.items():

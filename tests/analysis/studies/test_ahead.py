@@ -41,6 +41,13 @@ def test_layers_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines()[-1] == f"| {file} | cp | above 2; below 0-1, 3 |"
 
 
+def test_a_metric_that_is_not_defined_is_no_tie(tmp_path: Path) -> None:
+    found = ahead.read(str(table(tmp_path / "seeds.csv")))
+    found.loc[found["method"] == "saliency", ["min", "max"]] = float("nan")
+    assert ahead.said(found, "cp", "saliency", metric="fpr", where="") == "-"
+    assert ahead.said(found.iloc[::-1], "cp", "gradient", metric="fpr", where="") == "above 0-1, 3; below 2"
+
+
 def test_neither_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ahead.main([str(table(tmp_path / "seeds.csv")), "--over", "cp"])
     assert capsys.readouterr().out.splitlines()[-1].endswith("| cp | neither |")
@@ -67,5 +74,13 @@ def test_what_is_no_such_table_is_one_line(tmp_path: Path) -> None:
         ahead.main([f"a={file}", "--metrics", "tpr"])
     with pytest.raises(ArgumentError, match="a: has no method 'rollout', but cp, saliency, gradient"):
         ahead.main([f"a={file}", "--over", "rollout"])
+    words = pd.read_csv(file).assign(max="high")
+    words.to_csv(tmp_path / "words.csv")
+    with pytest.raises(ArgumentError, match=r"words\.csv: column 'max' must hold numbers"):
+        ahead.main([str(tmp_path / "words.csv")])
+    twice = pd.read_csv(file)
+    pd.concat([twice, twice]).to_csv(tmp_path / "twice.csv")
+    with pytest.raises(ArgumentError, match=r"twice\.csv: has a method's value of one layer and metric twice"):
+        ahead.main([str(tmp_path / "twice.csv")])
     with pytest.raises(ArgumentError, match=r"^a: two tables have this name"):
         ahead.main([f"a={file}", f"a={table(tmp_path / 'other.csv')}"])
