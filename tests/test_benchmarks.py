@@ -117,9 +117,13 @@ def test_the_ceiling_is_the_packed_backbone_where_nothing_is_dropped() -> None:
     batch = {"input_ids": ids, "attention_mask": mask}
     with torch.inference_mode():
         whole = model(**batch, removal="none").logits
-        torch.testing.assert_close(Ceiling(model, scale=0)(**batch), whole)
-        fewer = Ceiling(model, scale=1)
-        fewer(**batch)
+        for reads in (False, True):
+            torch.testing.assert_close(Ceiling(model, scale=0, reads=reads)(**batch), whole)
+        fewer = Ceiling(model, scale=1, reads=False)
+        alone = fewer(**batch)
+        # reading the states, and copying those that stay, changes nothing
+        torch.testing.assert_close(Ceiling(model, scale=1, reads=True)(**batch), alone)
+        assert not torch.allclose(alone, whole)
         lengths = model(**batch, removal="hard").lengths  # (B, L)
     [kept] = fewer.kept.values()
     assert [one.sizes for one in kept] == [sorted(column, reverse=True) for column in lengths.T.tolist()]
