@@ -42,6 +42,19 @@ def test_full_training_in_the_summary() -> None:
     )
 
 
+def test_the_runs_on_two_machines_in_the_summary() -> None:
+    text = re.sub(r"\s+", " ", SUMMARY)
+
+    def means(file: str, row: str) -> list[str]:
+        columns = zip(*at_speeds(file, row, "test", speeds=(4.0, 6.0)), strict=True)
+        return [short(sum(column) / len(column)) for column in columns]
+
+    (four, six), (four_again, six_again) = (means("combined.csv", row) for row in ("combined", "combined-again"))
+    assert f"{four} and {four_again} at 4x and {six} and {six_again} at 6x" in text
+    four, six = means("full.csv", "full-again")
+    assert four == six and f"on another machine {four} at both" in text
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize(("row", "title"), [("combined", "together"), ("combined-again", "together, again")])
 def test_the_table_of_what_helps_together(split: str, row: str, title: str) -> None:
