@@ -109,11 +109,11 @@ def test_results_are_written_and_their_numbers_are_those_of_the_records(tmp_path
     gold, theirs = np.array(GOLD), np.array(predicted(range(7)))
     assert tests.loc[("mrpc", "power"), "score"] == pytest.approx(f1_score(gold, theirs), abs=1e-6)
     text = (output / "table.md").read_text(encoding="utf-8")
-    assert "| AdapLeR | 90.0 (3.00x) |" in text and "SST-2 (subset), accuracy | MRPC (subset), F1" in text
+    assert "| AdapLeR | 90.0 (3.00x; 2) |" in text and "SST-2 (subset), accuracy | MRPC (subset), F1" in text
     assert "| SST-2 | PoWER-BERT | 2 | 82.5 | 92.5 | -10.0 [" in text
     assert "| AdapLeR | .61 / .45 | .61 / .45 |" in text, "2.0x and 1.5x of 3.3x"
     tex = (output / "table.tex").read_text(encoding="utf-8")
-    assert r"{AdapLeR} & 90.0 & 3.00$\times$" in tex
+    assert r"{AdapLeR} & 90.0\textsuperscript{2} & 3.00$\times$" in tex
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
     assert len(json.loads((output / "table.json").read_text())["curves"]) == 2 * 2 * 5
     before = {path: path.read_bytes() for path in paths}

@@ -21,14 +21,15 @@ from benchmarks.tradeoff.selection import USELESS
 from benchmarks.tradeoff.systems import FINETUNED, in_order, system_of
 
 NOTE = """\
-Score: mean over seeds on test, in percent. In brackets: 95 % percentile bootstrap over test examples, and over seeds
-too where there are several. The point of each system was chosen on validation: the most FLOPs saved at a score at most
-{drop:g} (of 100) below the fine-tuned classifier's, else the best score (marked *: so in at least one seed). Speedups
-are FLOPs of the fine-tuned backbone over those of the system: `paper` on true lengths, every layer whole; `executed` as
-this library computes both; `padded` with the backbone padded to the longest input, as much of the literature counts.
-Milliseconds a text, and how many times faster than the packed backbone that took turns with the system: medians over
-rounds; where the load is above the benchmark's own processes, the machine did other work too. Epochs and minutes: all
-training from the encoder on, without the search for settings.
+Score: mean over seeds on test, in percent; `; 3` behind a speedup says of how many seeds, where there are several. In
+brackets: 95 % percentile bootstrap over test examples, and over seeds too where there are several. The point of each
+system was chosen on validation: the most FLOPs saved at a score at most {drop:g} (of 100) below the fine-tuned
+classifier's, else the best score (marked *: so in at least one seed). Speedups are FLOPs of the fine-tuned backbone
+over those of the system: `paper` on true lengths, every layer whole; `executed` as this library computes both; `padded`
+with the backbone padded to the longest input, as much of the literature counts. Milliseconds a text, and how many times
+faster than the packed backbone that took turns with the system: medians over rounds; where the load is above the
+benchmark's own processes, the machine did other work too. Epochs and minutes: all training from the encoder on, without
+the search for settings.
 """
 ASKED_NOTE = """\
 Of each system, of its points at least so fast on validation, the one that is best there; its score on test, and its
@@ -127,7 +128,13 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['score']:.1f}{_mark(row)} ({row['speedup']:.2f}x)"
+    return f"{100 * row['score']:.1f}{_mark(row)} {_speed(row)}"
+
+
+def _speed(row: Mapping[str, Any]) -> str:
+    """`(3.00x)`, with the number of seeds where there are several: `(3.00x; 2)`."""
+    seeds = "" if row["seeds"] == 1 else f"; {row['seeds']}"
+    return f"({row['speedup']:.2f}x{seeds})"
 
 
 def _mark(row: Mapping[str, Any]) -> str:
@@ -220,7 +227,7 @@ def _level(row: Mapping[str, Any] | None, *, named: bool = False) -> str:
     if row is None or not row["useful"]:
         return "-"
     name = f" {system_of(row['system']).title}" if named else ""
-    return f"{100 * row['score']:.1f}{name} ({row['speedup']:.2f}x)"
+    return f"{100 * row['score']:.1f}{name} {_speed(row)}"
 
 
 def _sign(row: Mapping[str, Any] | None) -> str:
@@ -273,7 +280,7 @@ def latex(table: pd.DataFrame) -> str:
         tasks = list(dict.fromkeys(zip(rows["task"], rows["coverage"], rows["metric"], strict=True)))
         lines = [
             f"% {backbone}: score in percent and speedup in FLOPs on true lengths; *: not within the allowed drop on "
-            "validation",
+            "validation; raised: seeds, where there are several",
             r"\resizebox{\textwidth}{!}{%",
             rf"\begin{{tabular}}{{l{'rr' * len(tasks)}}}",
             r"\toprule",
@@ -288,7 +295,8 @@ def latex(table: pd.DataFrame) -> str:
         for system in in_order(rows["system"]):
             own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
             cells = [
-                rf"{100 * own[task]['score']:.1f}{_mark(own[task])} & {own[task]['speedup']:.2f}$\times$"
+                rf"{100 * own[task]['score']:.1f}{_mark(own[task])}{_raised(own[task])} & "
+                rf"{own[task]['speedup']:.2f}$\times$"
                 if task in own
                 else "-- & --"
                 for task, _, _ in tasks
@@ -297,6 +305,10 @@ def latex(table: pd.DataFrame) -> str:
             lines.append(" & ".join([f"{{{_escaped(system_of(system).title)}}}", *cells]) + r" \\")
         blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}}"]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _raised(row: Mapping[str, Any]) -> str:
+    return "" if row["seeds"] == 1 else rf"\textsuperscript{{{row['seeds']}}}"
 
 
 def _escaped(text: str) -> str:
