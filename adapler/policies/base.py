@@ -8,6 +8,7 @@ Dimensions: B sequences, T tokens of a packed row, D hidden size, L layers.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -74,6 +75,8 @@ class Policy(nn.Module, ABC):
             [CLS] gives, or "nothing". The less it reads, the faster the layer: fused kernels hold no weights.
         fades: what a token's gate multiplies in soft training (`gate`): its weight in the attention of others, with its
             state carried past the layer; the input of the feed-forward network; or the layer's output.
+        last_scale: the threshold scale at which its bar is the highest score there can be, so that hardly a token
+            stays: 2 for a probability that has to reach half the scale; infinite where scores have no such end.
         Options: numbers of the policy, a frozen dataclass with defaults; `config.policy_options` holds them.
         options: those of this model.
 
@@ -85,6 +88,7 @@ class Policy(nn.Module, ABC):
     place: ClassVar[Place] = "before"
     reads: ClassVar[Reads] = "all"
     fades: ClassVar[Fades] = "attention"
+    last_scale: ClassVar[float] = math.inf
     Options: ClassVar[type] = NoOptions
 
     def __init__(self, config: Any) -> None:

@@ -69,6 +69,8 @@ class Transkimmer(Policy):
     (straight-through). In evaluation mode the gate is p >= 1/2, the same as hard removal.
     """
 
+    last_scale = 2.0
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.predictors = nn.ModuleList(SkimPredictor(config.hidden_size) for _ in range(config.num_hidden_layers))

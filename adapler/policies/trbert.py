@@ -35,6 +35,8 @@ class TRBert(Policy):
     them.
     """
 
+    last_scale = 1 / KEEPS
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         if config.num_hidden_layers < FEWEST_LAYERS:

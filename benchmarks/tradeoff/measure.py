@@ -9,6 +9,7 @@ Dimensions: E examples, L layers, n rows.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from adapler.inference.evaluation import by_example
 from adapler.inference.metrics import score_predictions
 from adapler.inference.predict import Predictions, predict_dataset
 from adapler.model.flops import Convention, adapler_flops, backbone_flops
+from adapler.policies import policy_class
 from adapler.training.records import model_checksum, read_json, read_record, versions, write_record
 from adapler.training.settings import TaskSettings
 from adapler.training.stages.prepare import Prepared, prepare
@@ -35,6 +37,9 @@ from benchmarks.tradeoff.timing import measure_times
 
 # Threshold scales that validation chooses from; of equally good ones the first: that of training stays if it can.
 SCALES = (1.0, 0.5, 0.75, 1.25, 1.5, 2.0)
+# Of the scale at which a policy's scores end (2 for a probability), in place of the scales from there on: odds of 9 and
+# 19, where a bar of 1 leaves nothing.
+BEFORE_THE_END = (0.9, 0.95)
 SPLITS = ("validation", "test")
 
 
@@ -99,6 +104,13 @@ class Baseline:
         }
 
 
+def scales_of(config: Any) -> tuple[float, ...]:
+    """The threshold scales that a model with this configuration is read at."""
+    last = policy_class(config.policy).last_scale
+    ends = () if math.isinf(last) else tuple(round(share * last, 3) for share in BEFORE_THE_END)
+    return (*(scale for scale in SCALES if scale < last), *ends)
+
+
 def read_split(
     model: Model, rows: datasets.Dataset, *, scale: float | None, pad: int, metric: str, baseline: Baseline
 ) -> tuple[dict[str, Any], list[int]]:
@@ -133,7 +145,7 @@ def measure_point(job: Mapping[str, Any], system: System, prepared: Prepared) ->
     model = Model.load(folder)
     splits = [prepared.encoded[split] for split in SPLITS]
     options: dict[str, Any] = {"pad": pad, "metric": metric, "baseline": baseline}
-    scales: Sequence[float | None] = SCALES if model.removes else (None,)
+    scales: Sequence[float | None] = scales_of(model.model.config) if model.removes else (None,)
     validation = [read_split(model, splits[0], scale=scale, **options)[0] for scale in scales]
     reference = float(finetuned["validation"][metric])
     place, qualified = choose(validation, reference=reference, max_drop=job["max_drop"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from adapler.errors import ArgumentError, DataError
+from adapler.policies import policy_class, policy_names
+from benchmarks.tradeoff.measure import scales_of
 from benchmarks.tradeoff.plan import Settings, missing
 from benchmarks.tradeoff.report.tables import write_results
 from benchmarks.tradeoff.selection import choose, chosen_point, operating_points, rival
@@ -22,6 +26,15 @@ def test_the_fastest_that_keeps_the_score() -> None:
     assert choose(some, reference=0.95, max_drop=0.01) == (0, False)  # none qualifies: the best score
     level = [candidate(1.0, 0.8, 2.0), candidate(2.0, 0.8, 3.0)]
     assert choose(level, reference=0.95, max_drop=0.01) == (1, False)  # of equal scores the fastest
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_scales_end_below_a_bar_that_nothing_reaches(name: str) -> None:
+    """A probability can be 1 at most: where half the scale is its bar, scale 2 is the end and no point of a curve."""
+    scales, last = scales_of(SimpleNamespace(policy=name)), policy_class(name).last_scale
+    assert scales[0] == 1.0 and len(set(scales)) == len(scales)
+    assert last == {"trbert": 2.0, "transkimmer": 2.0}.get(name, math.inf)
+    assert scales[5:] == ((2.0,) if math.isinf(last) else (1.8, 1.9))
 
 
 def of(budget: float, validation: list[Any], scales: list[float]) -> dict[str, Any]:

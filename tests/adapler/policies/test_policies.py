@@ -38,6 +38,16 @@ def test_with_scale_0_it_is_the_backbone(name: str, family: str) -> None:
     assert torch.equal(kept.lengths, torch.tensor(LENGTHS)[:, None].expand(-1, LAYERS))
 
 
+@pytest.mark.parametrize("name", ["trbert", "transkimmer"])
+def test_at_its_last_scale_nothing_but_cls_stays(name: str) -> None:
+    model, batch, last = tiny_policy(name), random_batch(LENGTHS), policy_class(name).last_scale
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.mul_(0.2)  # logits of some hundred would be probabilities of 1
+    assert run(model, batch, threshold_scale=last).lengths[:, -1].tolist() == [1] * len(LENGTHS)
+    assert run(model, batch).lengths[:, -1].sum() > len(LENGTHS)
+
+
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
 def test_a_fixed_share_stays_where_attention_is_local(family: str) -> None:
     """ModernBERT's [CLS] sees four other tokens in layer 1 and gives exactly 0 to the rest; eight are to stay."""
