@@ -43,7 +43,7 @@ class LtpOptions:
 class LearnedThresholds(Policy):
     """After a layer's attention a token stays where the attention that it received is at least a learned threshold.
 
-    s_i = mean over heads and over the text's queries of the attention on i
+    s_i = mean over heads and over the text's queries that are left of the attention on i
     theta^l = max(1e-5, theta_final * l / L + delta^l), delta learned; a token stays where s >= theta^l
     gate = sigmoid((s - theta^l) / T), a factor on the layer's output
     """

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapler.errors import ArgumentError, CommandParser, check_drop, run_command
+from adapler.errors import ArgumentError, CommandParser, check_drop, is_number, run_command
 from adapler.outputs import check_output_folder
 from adapler.plugins import load_plugins
 from benchmarks.tradeoff.plan import Settings, plan, table_of
@@ -82,6 +82,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
         value = getattr(args, name)
         if value is not None and value < low:
             raise ArgumentError(f"--{name.replace('_', '-')}: {value} is not at least {low}")
+    below = args.further_seeds_below
+    if below is not None and not (is_number(below) and below >= 0):
+        raise ArgumentError(f"--further-seeds-below: {below} is not a number of at least 0")
     max_drop = Settings.max_drop if args.max_drop is None else args.max_drop
     check_drop("--max-drop", max_drop)
     wrong = [seed for seed in args.seeds if not 0 <= seed < 2**32]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from adapler.errors import ArgumentError
 from adapler.model.flops import backbone_flops
 from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
-from adapler.training.records import model_checksum, read_json
+from adapler.training.records import RECORD, model_checksum, read_json
 from adapler.training.settings import Settings as Training
 from benchmarks.tradeoff.data import coverage, data_of
 from benchmarks.tradeoff.records import Key, check_encoder, check_rows, check_same
@@ -175,13 +175,12 @@ def epochs_of(task: str, system: System, recipe: Recipe, *, asked: int | None = 
         asked: epochs of every training, or of every stage of one, in place of the recipe's.
 
     Raises:
-        ArgumentError: `policy_epochs` for more or fewer stages than the policy's training has.
+        ArgumentError: `policy_epochs` for more or fewer stages than the policy's training has. DataError: see
+            `Recipe.epochs`.
     """
     if system.policy is None:
-        return asked or int(recipe.number("epochs", default=Training.epochs))
-    given = recipe.options.get("policy_epochs")
-    stages = None if given is None else tuple(given) if isinstance(given, list) else (int(given),)
-    policy = PolicySettings(policy=system.policy, policy_epochs=stages)
+        return asked or sum(recipe.epochs("epochs") or (Training.epochs,))
+    policy = PolicySettings(policy=system.policy, policy_epochs=recipe.epochs("policy_epochs"))
     epochs = training_class(system.policy).stage_epochs(policy, task=task)
     return asked * len(epochs) if asked else sum(epochs.values())
 
@@ -224,7 +223,8 @@ class Rates:
 def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
     """The jobs that are left, in order: first seeds first, of those cheap tasks first, of a task fine-tuning first,
     then the cheap systems. So there is a whole table with one seed before there is a second seed of anything.
-    Fine-tuning is planned for all runs that something is left of.
+    Fine-tuning is planned for all runs that something is left of, and where its record is there but its weights are
+    not, its minutes are those of the run that makes it anew, the first in the folder.
 
     Raises:
         ArgumentError, DataError: of a system, a task, a recipe, or a record of a quick run, other rows or another
@@ -235,6 +235,8 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
     systems = [system_of(name) for name in dict.fromkeys((FINETUNED, *settings.systems))]
     encoder = model_checksum(settings.backbone)
     jobs: list[Job] = []
+    if_needed: set[Path] = set()  # folders whose classifier nobody asked for
+    again: dict[Path, float] = {}  # minutes of a classifier that has a record and no weights
     totals: dict[str, float] = {}
     for task in settings.tasks:
         facts = facts_of(task, settings)
@@ -249,23 +251,27 @@ def plan(settings: Settings, records: Sequence[Mapping[str, Any]]) -> list[Job]:
                 whole = rates.minutes(system, facts, points=len(recipe.budgets), epochs=epochs)
                 totals[task] = totals.get(task, 0.0) + (whole if number == 0 else 0.0)
                 limit = settings.further_seeds_below
-                if number and limit is not None and whole > limit:
+                long = bool(number) and limit is not None and whole > limit
+                if long and system.name != FINETUNED:
                     continue
                 left = missing(settings, task, system, seed=seed, recipe=recipe)
+                folder = settings.runs / settings.name / task / f"seed-{seed}"
                 if not left:
+                    if system.name == FINETUNED and not (folder / FINETUNED / RECORD).is_file():
+                        again[folder] = whole
                     continue
                 minutes = rates.minutes(system, facts, points=len(left), epochs=epochs)
-                folder = settings.runs / settings.name / task / f"seed-{seed}"
                 jobs.append(Job(task, system, seed, left, recipe, facts, folder, minutes, rates.source(system)))
+                if long or FINETUNED not in settings.systems:
+                    if_needed.add(folder)
     needed = {job.folder for job in jobs if job.system.name != FINETUNED}
-    asked = FINETUNED in settings.systems
-    jobs = [job for job in jobs if asked or job.system.name != FINETUNED or job.folder in needed]
+    jobs = [job for job in jobs if job.system.name != FINETUNED or job.folder in needed or job.folder not in if_needed]
 
     def order(job: Job) -> tuple[Any, ...]:
         late = job.system.name != FINETUNED
         return settings.seeds.index(job.seed), totals[job.task], job.task, late, job.minutes, job.system.name
 
-    return sorted(jobs, key=order)
+    return [replace(job, minutes=job.minutes + again.pop(job.folder, 0.0)) for job in sorted(jobs, key=order)]
 
 
 def missing(settings: Settings, task: str, system: System, *, seed: int, recipe: Recipe) -> tuple[float | None, ...]:

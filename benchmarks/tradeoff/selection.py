@@ -8,6 +8,7 @@ trained at, and the one that validation chose.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,17 +119,44 @@ def at_least(points: Iterable[Operating], speedup: float) -> Operating | None:
     return max(fast, key=lambda point: (point.validation["score"], point.validation["speedup"]), default=None)
 
 
+def whole_seeds(points: Mapping[int, Iterable[Operating]]) -> list[int]:
+    """The seeds that count: those with the most trained points, where several have other ones the set that most of them
+    have. A mean over seeds that lack a budget or an option would be one of other things in each.
+
+    Args:
+        points: of each seed, of one system or of AdapLeR in all its options.
+    """
+    trained = {seed: frozenset((one.key.system, one.key.budget) for one in own) for seed, own in points.items()}
+    count = Counter(trained.values())
+    best = max(count, key=lambda one: (len(one), count[one], -min(s for s, own in trained.items() if own == one)))
+    return sorted(seed for seed, own in trained.items() if own == best)
+
+
 def by_run(records: Iterable[Mapping[str, Any]]) -> Runs:
-    """(task, backbone, system) -> seed -> operating points."""
+    """(task, backbone, system) -> seed, in order -> operating points; seeds that lack some are left out, see
+    `whole_seeds`."""
     found: Runs = {}
     for record in records:
         name = (record["task"], record["backbone"], record["system"])
         found.setdefault(name, {}).setdefault(record["seed"], []).extend(operating_points(record))
-    return found
+    return {name: {seed: seeds[seed] for seed in whole_seeds(seeds)} for name, seeds in found.items()}
+
+
+def left_out(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The points that `by_run` leaves out, by the names of their records."""
+    known = list(records)
+    runs = by_run(known)
+    return [
+        f"{record['backbone']}/{record['task']}/{Key.of(record).name}"
+        for record in known
+        if record["seed"] not in runs[record["task"], record["backbone"], record["system"]]
+    ]
 
 
 def family_of(runs: Runs, task: str, backbone: str) -> Seeds:
     """seed -> AdapLeR's operating points, in all its options, of a task and backbone; empty without one.
+
+    Of the seeds that have all of its options (`whole_seeds`).
 
     Args:
         runs: of by_run.
@@ -139,4 +167,4 @@ def family_of(runs: Runs, task: str, backbone: str) -> Seeds:
         if (of_task, of_backbone) == (task, backbone) and system_of(system).is_family:
             for seed, points in seeds.items():
                 found.setdefault(seed, []).extend(points)
-    return found
+    return {seed: found[seed] for seed in whole_seeds(found)} if found else {}

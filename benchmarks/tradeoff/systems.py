@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.errors import ArgumentError, CheckpointError, DataError, is_number
 from adapler.files import visible
 from adapler.training.records import RECORD, read_json, read_record
 
@@ -117,9 +117,19 @@ class Recipe:
     options: Mapping[str, Any]
     budgets: tuple[float | None, ...]
 
-    def number(self, *names: str, default: float) -> float:
-        """The first of the options that the recipe has."""
-        return float(next((self.options[name] for name in names if self.options.get(name) is not None), default))
+    def epochs(self, name: str) -> tuple[int, ...] | None:
+        """An option that is a number of epochs, or a list with one for each stage; None if the recipe has none.
+
+        Raises:
+            DataError: not whole numbers of at least 1.
+        """
+        given = self.options.get(name)
+        values = given if isinstance(given, list) else [given]
+        if given is not None and not (values and all(is_number(value, whole=True) and value >= 1 for value in values)):
+            raise DataError(
+                f"{self.path}: {name} is {given!r}, must be a whole number of at least 1, or a list of them"
+            )
+        return None if given is None else tuple(values)
 
 
 def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
@@ -147,12 +157,14 @@ def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
     given = content.get(system.budget)
     values = given if isinstance(given, list) else [given]
     try:
-        budgets = tuple(float(value) for value in values)
+        budgets = tuple(math.nan if isinstance(value, bool) else float(value) for value in values)
     except (TypeError, ValueError):
+        budgets = ()
+    if not budgets or not all(0 < budget < math.inf for budget in budgets):
         found = f"{system.budget} is {given!r}"
-        raise DataError(f"{path}: {found}, must be a number or a list of numbers, a point of the curve each") from None
-    if len(set(budgets)) < len(budgets):
-        raise DataError(f"{path}: {system.budget} has a value twice")
+        raise DataError(f"{path}: {found}, must be a number above 0 or a list of them, a point of the curve each")
+    if len({f"{budget:g}" for budget in budgets}) < len(budgets):  # records are named so
+        raise DataError(f"{path}: {system.budget} has a value twice, or two that agree to six digits")
     return Recipe(path, options, budgets)
 
 

@@ -13,7 +13,7 @@ from analysis.metrics.statistics import paired_permutation_test
 from benchmarks.tradeoff.records import predictions, read_records
 from benchmarks.tradeoff.report.levels import ANY, ASKED, LEVELS, best_other, level_rows
 from benchmarks.tradeoff.report.tables import write_results
-from benchmarks.tradeoff.selection import at_least, operating_points
+from benchmarks.tradeoff.selection import at_least, by_run, family_of, left_out, operating_points
 from tests.benchmarks.stand_ins import GOLD, candidate, predicted, record, write
 
 
@@ -99,3 +99,81 @@ def test_the_tables(tmp_path: Path) -> None:
     assert "| PoWER-BERT | 70.0 (2.10x)- | 70.0 (2.10x)- | - | - | - | - |" in text
     assert "| AdapLeR, any option | 92.5 (1.70x) |" in text
     assert len(pd.read_csv(output / "levels.csv")) == 17
+
+
+def of_seeds(
+    system: str, points: dict[float, tuple[float, float, int]], *seeds: int, **more: Any
+) -> list[dict[str, Any]]:
+    return [curve(system, points, seed=seed, **more) for seed in seeds]
+
+
+def test_a_system_counts_in_the_seeds_that_have_all_of_its_points(tmp_path: Path) -> None:
+    """A second seed of one budget would else take the cells away that the first seed's other budget has."""
+    slow, fast = {1.0: (0.89, 2.0, 2)}, {1.0: (0.85, 4.0, 4)}
+    records = [
+        *of_seeds("power", slow, 3, 1, 2, budget=0.1),
+        *of_seeds("power", fast, 1, budget=0.5),
+        *of_seeds("ltp", slow, 3, 1, 2),
+    ]
+    runs = by_run(records)
+    assert {name: list(seeds) for (_, _, name), seeds in runs.items()} == {"power": [1], "ltp": [1, 2, 3]}
+    names = ["tiny/sst2/power-0.1-seed-3", "tiny/sst2/power-0.1-seed-2"]
+    assert left_out(records) == names and left_out(of_seeds("ltp", slow, 3, 1)) == []
+    write(
+        tmp_path, [record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)]), *records]
+    )
+    rows = level_rows(read_records(tmp_path), lambda task: predictions(tmp_path, task)).set_index(["system", "asked"])
+    assert rows.loc[("power", 4.0), "seeds"] == 1 and rows.loc[("ltp", 2.0), "seeds"] == 3
+    write_results(tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert f"lack other points of the same system: {', '.join(sorted(names))}." in text
+    assert "| LTP | 95.0 (2.00x; 3) | 95.0 (2.00x; 3) | - |" in text
+
+
+def test_adapler_over_its_options_counts_in_the_seeds_that_have_all_of_them() -> None:
+    """Else one seed would choose among two options and the next have one only."""
+    records = [
+        *of_seeds("adapler", {1.0: (0.88, 1.6, 2)}, 1, 2),
+        *of_seeds("adapler-post-hoc", {1.0: (0.89, 1.7, 3)}, 2, 3),
+    ]
+    family = family_of(by_run(records), "sst2", "tiny")
+    assert {seed: [one.key.system for one in points] for seed, points in family.items()} == {
+        2: ["adapler", "adapler-post-hoc"]
+    }
+    alone = [*of_seeds("power", {1.0: (0.8, 2.0, 2)}, 2, budget=0.1), *of_seeds("power", {1.0: (0.8, 2.0, 2)}, 1)]
+    assert list(by_run([one | {"budget": 0.1 * one["seed"]} for one in alone])["sst2", "tiny", "power"]) == [1], (
+        "no seed has both budgets: the first"
+    )
+
+
+def test_a_sign_stands_between_two_scores_of_the_same_seeds(tmp_path: Path) -> None:
+    """AdapLeR is better in the seed that both have, and its mean over two seeds is worse: no sign says either."""
+    plain = [candidate(None, 0.9, 1.0)]
+    records = [
+        *(record("finetuned", tested={None: predicted([])}, validation=plain, seed=seed) for seed in (1, 2)),
+        *of_seeds("adapler", {1.0: (0.89, 2.0, 2)}, 1),
+        *of_seeds("adapler", {1.0: (0.89, 6.0, 30)}, 2),
+        *of_seeds("power", {1.0: (0.88, 2.0, 14)}, 1),
+        *of_seeds("ltp", {1.0: (0.70, 2.0, 2)}, 1, 2),
+    ]
+    write(tmp_path, records)
+    write_results(tmp_path)
+    rows = pd.read_csv(tmp_path / "levels.csv").set_index(["system", "asked"])
+    power, ours = rows.loc[("power", 2.0)], rows.loc[(ANY, 2.0)]
+    assert power["p_holm"] < 0.05 and power["difference"] < 0 < power["score"] - ours["score"]
+    assert not power["same_seeds"] and rows.loc[("ltp", 2.0), "same_seeds"]
+    assert ours["speedup"] == pytest.approx(3.0), "two texts of cost 1/2 and 1/6 cost 1/3 each"
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| PoWER-BERT | 65.0 (2.00x) | 65.0 (2.00x) |" in text
+    assert "| best other | 65.0 PoWER-BERT (2.00x) | 65.0 PoWER-BERT (2.00x) |" in text and "**" not in text
+
+
+def test_no_sign_where_one_of_both_has_no_useful_point(tmp_path: Path) -> None:
+    plain = record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)])
+    lost, good = curve("adapler", {1.0: (0.70, 2.0, 30)}), curve("power", {1.0: (0.88, 2.0, 1)})
+    write(tmp_path, [plain, lost, good])
+    write_results(tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert pd.read_csv(tmp_path / "levels.csv")["p_holm"].min() < 0.001
+    assert "| AdapLeR | - | - | - |" in text and "best other | 97.5 PoWER-BERT (2.00x) |" in text
+    assert "| PoWER-BERT | 97.5 (2.00x) | 97.5 (2.00x) | - |" in text

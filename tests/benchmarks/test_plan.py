@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapler.errors import ArgumentError, DataError
-from benchmarks.tradeoff.plan import RATE, Job, Rates, Settings, TaskFacts, epochs_of, facts_of, table_of
-from benchmarks.tradeoff.records import check_encoder, starting_points
+from benchmarks.tradeoff.__main__ import build_parser, settings_of
+from benchmarks.tradeoff.plan import RATE, Job, Rates, Settings, TaskFacts, epochs_of, facts_of, plan, table_of
+from benchmarks.tradeoff.records import check_encoder, read_records, starting_points
 from benchmarks.tradeoff.systems import Recipe, cost_of, read_system_recipe, system_of
 from benchmarks.tradeoff.work import training_command
+from tests.benchmarks import stand_ins
+from tests.benchmarks.stand_ins import candidate, predicted
 from tests.test_layering import ROOT
 
 FACTS = TaskFacts(
@@ -130,3 +134,52 @@ def test_a_validation_split_that_each_seed_draws_is_refused(tmp_path: Path) -> N
     path.write_text("command: finetune\nvalidation_share: 0.2\n")
     with pytest.raises(DataError, match="finetuned.yaml: validation_share draws other rows for each seed"):
         read_system_recipe(tmp_path, "sst2", system_of("finetuned"))
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a task whose classifier and random tokens have recipes."""
+    monkeypatch.setattr("benchmarks.tradeoff.plan.facts_of", lambda *_: FACTS)
+    monkeypatch.setattr("benchmarks.tradeoff.plan.model_checksum", lambda _: None)
+    folder = tmp_path / "configs" / "sst2"
+    folder.mkdir(parents=True)
+    (folder / "finetuned.yaml").write_text("command: finetune\nepochs: 5\n", encoding="utf-8")
+    (folder / "random_topk.yaml").write_text("command: run\npolicy_epochs: 1\nkeep: 0.7\n", encoding="utf-8")
+    places = {"configs": tmp_path / "configs", "output": tmp_path / "out", "runs": tmp_path / "runs"}
+    return Settings(("sst2",), ("random_topk",), (1, 2), backbone="b", name="tiny", **places)
+
+
+def test_a_classifier_that_is_gone_is_part_of_the_plan(asked: Settings) -> None:
+    """Its record is there, its weights are not, so the first run of its folder makes it anew."""
+    settings = replace(asked, systems=("finetuned", "random_topk"), seeds=(1,))
+    plain = stand_ins.record("finetuned", tested={None: predicted([])}, validation=[candidate(None, 0.9, 1.0)])
+    stand_ins.write(settings.output, [plain | {"data_checksum": "c"}])
+    records = read_records(settings.output)
+    (gone,) = plan(settings, records)
+    weights = settings.runs / "tiny" / "sst2" / "seed-1" / "finetuned" / "run.json"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("{}", encoding="utf-8")
+    (there,) = plan(settings, records)
+    assert gone.system.name == there.system.name == "random_topk"
+    rates = Rates(records, backbone="tiny")
+    assert gone.minutes - there.minutes == pytest.approx(
+        rates.minutes(system_of("finetuned"), FACTS, points=1, epochs=5)
+    )
+
+
+def test_a_short_run_of_a_further_seed_brings_its_classifier_along(asked: Settings) -> None:
+    """The classifier takes longer than the limit, and the run needs it; alone it is not run."""
+    for systems in (("random_topk",), ("finetuned", "random_topk")):
+        jobs = plan(replace(asked, systems=systems, further_seeds_below=3.0), [])
+        assert [(job.system.name, job.seed) for job in jobs] == [
+            *(("finetuned", 1), ("random_topk", 1), ("finetuned", 2), ("random_topk", 2))
+        ]
+        assert jobs[2].minutes > 3.0 > jobs[3].minutes
+    alone = plan(replace(asked, systems=("finetuned",), further_seeds_below=3.0), [])
+    assert [job.seed for job in alone] == [1]
+
+
+@pytest.mark.parametrize("minutes", ["nan", "-3", "inf"])
+def test_a_limit_that_is_no_number_of_minutes_is_refused(minutes: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^--further-seeds-below: {float(minutes)} is not a number of at least 0"):
+        settings_of(build_parser().parse_args(["--backbone", "b", "--further-seeds-below", minutes]))

@@ -77,3 +77,16 @@ def test_a_variant_looks_the_same_on_every_task() -> None:
     ]
     assert len(panels) == 5 and len(set(colors[0].values())) == len(colors[0]) == 2
     assert all(color == colors[0][name] for panel in colors for name, color in panel.items())
+
+
+def test_a_curve_joins_means_over_the_same_seeds() -> None:
+    """One seed was read at scale 2 and two at scale 1.9: neither is joined to what all three have."""
+    rows = [
+        {"seed": seed, "scale": scale, "score": score, "speedup": speed, "validation_score": 0.9 - 0.1 * scale}
+        for seed, last in ((1, 2.0), (2, 1.9), (3, 1.9))
+        for scale, score, speed in ((1.0, 0.8 + seed / 100, 2.0 * seed), (last, 0.7, 20.0))
+    ]
+    curves = pd.DataFrame(rows).assign(task="sst2", backbone="tiny", system="trbert", budget=0.1)
+    found = means_over_seeds(curves.assign(validation_speedup=curves["speedup"]))
+    assert found[["scale", "seeds"]].values.tolist() == [[1.0, 3]]
+    assert found["speedup"].item() == pytest.approx(3 / (1 / 2 + 1 / 4 + 1 / 6)), "harmonic"

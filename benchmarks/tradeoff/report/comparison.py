@@ -23,6 +23,7 @@ from benchmarks.tradeoff.systems import FINETUNED, system_of
 RESAMPLES = 2000
 SWAPS = 9999
 LEVEL = 0.95
+SPEEDUPS = ("speedup", "speedup_executed", "speedup_padded")
 TESTS = (  # columns of paired_tests
     *("task", "system", "backbone", "seeds", "metric", "score", "adapler_score", "difference", "low", "high", "p"),
     *("speedup", "adapler_speedup", "equal_speed", "against", "p_holm"),
@@ -116,6 +117,11 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
+def mean_speedup(values: Iterable[float]) -> float:
+    """Over seeds: how many times less all of them spend together, the harmonic mean; nan of none."""
+    return 1 / _mean(1 / value for value in values)
+
+
 def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.DataFrame) -> dict[str, Any]:
     """The row of a system on a task, of its chosen operating points, one a seed.
 
@@ -146,11 +152,11 @@ def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.Dat
         "interval_over": "examples" if len(points) == 1 else "seeds and examples",
         "validation_score": _mean(one.validation["score"] for one in points),
         "qualified": sum(qualified),
-        **{name: _mean(test[name] for test in tests) for name in ("speedup", "speedup_executed", "speedup_padded")},
+        **{name: mean_speedup(test[name] for test in tests) for name in SPEEDUPS},
         "milliseconds": _mean(time["batches"]["milliseconds"] for time in times),
-        "faster": _mean(time["batches"]["ratio"] for time in times),
+        "faster": mean_speedup(time["batches"]["ratio"] for time in times),
         "milliseconds_one": _mean(time["single"]["milliseconds"] for time in times),
-        "faster_one": _mean(time["single"]["ratio"] for time in times),
+        "faster_one": mean_speedup(time["single"]["ratio"] for time in times),
         "backbone_milliseconds": _mean(time["batches"]["backbone"] for time in times),
         "backbone_milliseconds_one": _mean(time["single"]["backbone"] for time in times),
         "load": max(one.record["machine"]["load_after"] for one in points),
@@ -215,7 +221,7 @@ def curve_rows(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                         "metric": one.record["metric"],
                         "validation_score": one.validation["score"],
                         "validation_speedup": one.validation["speedup"],
-                        **{name: one.test[name] for name in ("score", "speedup", "speedup_executed", "speedup_padded")},
+                        **{name: one.test[name] for name in ("score", *SPEEDUPS)},
                         "faster": faster(one, "batches"),
                         "faster_one": faster(one, "single"),
                         "minutes": one.record["cost"]["minutes"],
@@ -281,8 +287,14 @@ def _compare(
         "score": mean_score(parts_of(own, table)),
         "adapler_score": mean_score(parts_of(ours, table)),
         **found,
-        "speedup": _mean(one.test["speedup"] for one in own),
-        "adapler_speedup": _mean(one.test["speedup"] for one in ours),
+        "speedup": mean_speedup(one.test["speedup"] for one in own),
+        "adapler_speedup": mean_speedup(one.test["speedup"] for one in ours),
         "equal_speed": all(max(pair) / min(pair) <= NEAR + 1e-9 for pair in speeds),
         "against": " ".join(one.column.partition("/")[2] for one in ours),
     }
+
+
+def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows; None where a number is not defined."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from analysis.figures import save_figure
 from analysis.figures.style import DASHES, PaperFigure, literal, styled, venue
 from benchmarks.tradeoff.data import METRICS, task_title
+from benchmarks.tradeoff.report.comparison import mean_speedup
 from benchmarks.tradeoff.selection import USELESS
 from benchmarks.tradeoff.systems import FINETUNED, SYSTEMS, in_order, system_of
 
@@ -54,21 +56,25 @@ def means_over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
     """The curve of each system: mean, lowest and highest score over seeds, and mean speedup, a row for each task,
     backbone, system, budget and threshold scale, by speedup.
 
-    Only what validation would choose at some speed: a row is left out where the same system has another that is faster
+    Of the budgets and scales that all of a system's seeds were read at, for a line joins means over the same seeds. And
+    only what validation would choose at some speed: a row is left out where the same system has another that is faster
     and scores higher on validation, or where it scores more than USELESS below the fine-tuned classifier there.
     """
     rows = curves.copy()
+    rows["of_system"] = rows.groupby(["task", "backbone", "system"], sort=False)["seed"].transform("nunique")
     rows[["budget", "scale"]] = rows[["budget", "scale"]].astype(float).fillna(0.0)
     groups = rows.groupby(["task", "backbone", "system", "budget", "scale"], sort=False)
     found = groups.agg(
         score=("score", "mean"),
         low=("score", "min"),
         high=("score", "max"),
-        speedup=("speedup", "mean"),
+        speedup=("speedup", mean_speedup),
         seeds=("seed", "nunique"),
+        of_system=("of_system", "first"),
         validation_score=("validation_score", "mean"),
-        validation_speedup=("validation_speedup", "mean"),
+        validation_speedup=("validation_speedup", mean_speedup),
     ).reset_index()
+    found = found[found["seeds"] == found["of_system"]]
     plain = found[found["system"] == FINETUNED].set_index(["task", "backbone"])["validation_score"]
     keys = pd.MultiIndex.from_frame(found[["task", "backbone"]])
     least = plain.reindex(keys).fillna(0.0).to_numpy() - USELESS
@@ -106,7 +112,8 @@ def plot_scores(curves: pd.DataFrame, table: pd.DataFrame, ax: Axes, *, styles: 
         if len(rows) > 1:
             ax.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0, zorder=1)
         elif (rows["seeds"] > 1).any():  # a band of one point is a bar
-            ax.errorbar(x, y, yerr=[y - low, high - y], fmt="none", ecolor=look["color"], elinewidth=0.8, zorder=1)
+            reach = np.maximum(0, [y - low, high - y])  # the mean of equal scores can be a last digit off them
+            ax.errorbar(x, y, yerr=reach, fmt="none", ecolor=look["color"], elinewidth=0.8, zorder=1)
         chosen = table[table["system"] == system]
         ax.plot(chosen["speedup"], 100 * chosen["score"], **RING, markeredgecolor=look["color"], clip_on=False)
     speedup_axis(ax, "x", [*means["speedup"], *table["speedup"]])

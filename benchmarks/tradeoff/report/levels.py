@@ -12,15 +12,23 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics.statistics import holm
-from benchmarks.tradeoff.report.comparison import Predictions, bootstrap, difference_of, mean_score, parts_of
+from benchmarks.tradeoff.report.comparison import (
+    Predictions,
+    bootstrap,
+    difference_of,
+    mean_score,
+    mean_speedup,
+    parts_of,
+)
 from benchmarks.tradeoff.selection import Operating, Runs, Seeds, at_least, by_run, family_of
 from benchmarks.tradeoff.systems import FAMILY, FINETUNED, system_of
 
 ASKED = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # FLOPs speedups, the paper's convention
 ANY = f"{FAMILY}-any-option"  # AdapLeR in whichever of its options is best on validation at the speedup
 LEVELS = (  # columns of level_rows
-    *("task", "system", "backbone", "asked", "seeds", "metric", "validation_score", "useful", "score", "low", "high"),
-    *("speedup", "speedup_executed", "point", "difference", "difference_low", "difference_high", "p", "p_holm"),
+    *("task", "system", "backbone", "asked", "seeds", "metric", "validation_score", "validation_speedup", "useful"),
+    *("score", "low", "high", "speedup", "speedup_executed", "point", "same_seeds"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm"),
 )
 
 
@@ -40,8 +48,9 @@ def level_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -
     Columns: `useful` is false where a seed's point is more than USELESS below the classifier on validation; `speedup`
     and `speedup_executed` are those on test; `point` the chosen ones, one a seed. `difference` is the score minus that
     of ANY where the same is asked for, over the seeds that both have, with its interval over test examples and the p of
-    a paired test; `p_holm` adjusts it for the other systems of the same task, backbone and speedup. Of AdapLeR's own
-    options these are nan.
+    a paired test; `p_holm` adjusts it for the other systems of the same task, backbone and speedup. `same_seeds`: these
+    are all seeds of both, so that it is the difference of the two rows' scores. Of AdapLeR's own options these are nan
+    and false.
     """
     runs = with_any_option(by_run(records))
     rows: list[dict[str, Any]] = []
@@ -89,11 +98,13 @@ def _row(
         "seeds": len(points),
         "metric": first["metric"],
         "validation_score": float(np.mean([point.validation["score"] for point in points])),
+        "validation_speedup": mean_speedup(point.validation["speedup"] for point in points),
         "useful": all(point.is_useful for point in points),
         "score": mean_score(parts),
         "low": low,
         "high": high,
-        **{name: float(np.mean([point.test[name] for point in points])) for name in ("speedup", "speedup_executed")},
+        **{name: mean_speedup(point.test[name] for point in points) for name in ("speedup", "speedup_executed")},
+        "same_seeds": own.keys() == family.keys(),
         "point": " ".join(point.column.partition("/")[2] for point in points),
         "difference": against.get("difference", np.nan),
         "difference_low": against.get("low", np.nan),
@@ -111,5 +122,5 @@ def best_other(rows: pd.DataFrame, asked: float) -> Mapping[str, Any] | None:
     """
     useful = rows[(rows["asked"] == asked) & rows["useful"]].to_dict("records")
     others = [row for row in useful if not system_of(row["system"]).is_family]
-    best = max(others, key=lambda row: (row["validation_score"], row["speedup"]), default=None)
+    best = max(others, key=lambda row: (row["validation_score"], row["validation_speedup"]), default=None)
     return None if best is None else {str(name): value for name, value in best.items()}

@@ -1,4 +1,4 @@
-"""The results folder's tables: CSV, JSON, Markdown and LaTeX, all from the records beside them."""
+"""The results folder's tables: CSV, JSON and Markdown (LaTeX: `latex`), all from the records beside them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from adapler.errors import DataError
 from adapler.files import replacing
 from benchmarks.tradeoff.data import METRICS, TASK_TITLES, task_title
 from benchmarks.tradeoff.records import predictions, read_records
-from benchmarks.tradeoff.report.comparison import curve_rows, paired_tests, table_rows
+from benchmarks.tradeoff.report.comparison import as_json, curve_rows, paired_tests, table_rows
 from benchmarks.tradeoff.report.figures import save_figures
+from benchmarks.tradeoff.report.latex import latex, star
 from benchmarks.tradeoff.report.levels import ANY, ASKED, best_other, level_rows
-from benchmarks.tradeoff.selection import USELESS
+from benchmarks.tradeoff.selection import USELESS, left_out
 from benchmarks.tradeoff.systems import FINETUNED, in_order, system_of
 
 NOTE = """\
@@ -34,9 +35,10 @@ the search for settings.
 ASKED_NOTE = """\
 Of each system, of its points at least so fast on validation, the one that is best there; its score on test, and its
 FLOPs speedup (paper). AdapLeR: over all its options. Best other: of the other systems the one whose point is best on
-validation. Bold: better than the other of the two, p < .05 after Holm over the task's systems at that speed. `-`: no
-point so fast, or none within {useless:g} (of 100) of the classifier on validation. In the tables of the tasks + and
-- mark systems that are better and worse than AdapLeR at that speed, by the same test. `levels.csv` has all of it.
+validation. Bold: better than the other of the two, p < .05 after Holm over the task's systems at that speed, where both
+have a point and the same seeds. `-`: in one of the seeds no point so fast, or none within {useless:g} (of 100) of the
+classifier on validation. In the tables of the tasks + and - mark systems that are better and worse than AdapLeR at that
+speed, by the same test. `levels.csv` has all of it.
 """
 KEPT_NOTE = """\
 Measured speedup as a share of the executed FLOPs speedup, of the points in the first table: in batches / one by one.
@@ -73,7 +75,8 @@ def write_results(output: Path, *, style: str = "acl") -> list[Path]:
     frames = {"table": table, "levels": levels, "tests": tests, "curves": curves}
     content = {name: as_json(frame) for name, frame in frames.items()}
     paths.append(write_text(output / "table.json", json.dumps(content, indent=1) + "\n"))
-    paths.append(write_text(output / "table.md", markdown(table, levels, tests, drop=100 * drops[0])))
+    text = markdown(table, levels, tests, drop=100 * drops[0], left=left_out(records))
+    paths.append(write_text(output / "table.md", text))
     paths.append(write_text(output / "table.tex", latex(table)))
     return paths + save_figures(table, curves, output, style=style)
 
@@ -90,16 +93,20 @@ def write_csv(path: Path, table: pd.DataFrame) -> Path:
     return write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
-def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows; None where a number is not defined."""
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
-
-
-def markdown(table: pd.DataFrame, levels: pd.DataFrame, tests: pd.DataFrame, *, drop: float) -> str:
+def markdown(
+    table: pd.DataFrame, levels: pd.DataFrame, tests: pd.DataFrame, *, drop: float, left: Sequence[str]
+) -> str:
     """Score and speedup of all systems and tasks, one block a backbone; the same where a speedup is asked for; then a
-    table a task, with everything."""
+    table a task, with everything.
+
+    Args:
+        table, levels, tests: of their modules.
+        drop: allowed on validation, of 100.
+        left: of left_out.
+    """
     lines = [NOTE.format(drop=drop)]
+    if left:
+        lines += [f"Left out, since their seeds lack other points of the same system: {', '.join(left)}.", ""]
     for backbone, rows in table.groupby("backbone", sort=False):
         tasks = list(dict.fromkeys(zip(rows["task"], rows["coverage"], rows["metric"], strict=True)))
         heads = [f"{task_title(task, coverage)}, {METRICS[metric]}" for task, coverage, metric in tasks]
@@ -128,18 +135,13 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['score']:.1f}{_mark(row)} {_speed(row)}"
+    return f"{100 * row['score']:.1f}{star(row)} {_speed(row)}"
 
 
 def _speed(row: Mapping[str, Any]) -> str:
     """`(3.00x)`, with the number of seeds where there are several: `(3.00x; 2)`."""
     seeds = "" if row["seeds"] == 1 else f"; {row['seeds']}"
     return f"({row['speedup']:.2f}x{seeds})"
-
-
-def _mark(row: Mapping[str, Any]) -> str:
-    """A star for a system that is not within the allowed drop on validation, in at least one seed."""
-    return "" if row["qualified"] == row["seeds"] else "*"
 
 
 def _task_table(task: str, coverage: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -152,7 +154,7 @@ def _task_table(task: str, coverage: str, rows: Sequence[Mapping[str, Any]]) -> 
     lines = [title, "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
         interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-        cells = [system_of(row["system"]).title, str(row["seeds"]), f"{100 * row['score']:.1f}{_mark(row)} {interval}"]
+        cells = [system_of(row["system"]).title, str(row["seeds"]), f"{100 * row['score']:.1f}{star(row)} {interval}"]
         cells += [f"{row[name]:.2f}x" for name in ("speedup", "speedup_executed", "speedup_padded")]
         cells += [f"{row['milliseconds']:.2f}", f"{row['faster']:.2f}x"]
         cells += [f"{row['milliseconds_one']:.2f}", f"{row['faster_one']:.2f}x", f"{row['load']:.1f}"]
@@ -200,7 +202,7 @@ def _asked_table(levels: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
         others = {asked: best_other(own, asked) for asked in ASKED}
         ours, theirs = [], []
         for asked in ASKED:
-            sign = _sign(others[asked])
+            sign = _sign(others[asked], family.get(asked))
             ours.append(_bold(_level(family.get(asked)), sign == "-"))
             theirs.append(_bold(_level(others[asked], named=True), sign == "+"))
         lines.append(_line([task_title(str(task), str(coverage)), plain.get(task, ""), "AdapLeR", *ours]))
@@ -213,11 +215,12 @@ def _task_levels(levels: pd.DataFrame) -> list[str]:
     heads = ["where a speedup is asked for", *(f"{asked:g}x" for asked in ASKED)]
     lines = [_line(heads), _line(["---"] * len(heads))]
     options = [name for name in levels["system"].unique() if system_of(name).is_family and name != ANY]
+    family = {row["asked"]: row for row in as_json(levels[levels["system"] == ANY])}
     for system in levels["system"].unique():
         if system == ANY and len(options) < 2:
             continue
         own = {row["asked"]: row for row in as_json(levels[levels["system"] == system])}
-        cells = [_level(own.get(asked)) + _sign(own.get(asked)) for asked in ASKED]
+        cells = [_level(own.get(asked)) + _sign(own.get(asked), family.get(asked)) for asked in ASKED]
         lines.append(_line([system_of(system).title, *cells]))
     return lines
 
@@ -230,9 +233,11 @@ def _level(row: Mapping[str, Any] | None, *, named: bool = False) -> str:
     return f"{100 * row['score']:.1f}{name} {_speed(row)}"
 
 
-def _sign(row: Mapping[str, Any] | None) -> str:
-    """+ or - where a useful system is better or worse than AdapLeR."""
-    if row is None or not row["useful"] or row["p_holm"] is None or not row["p_holm"] < SIGNIFICANT:
+def _sign(row: Mapping[str, Any] | None, ours: Mapping[str, Any] | None) -> str:
+    """+ or - where a system is better or worse than AdapLeR, both are useful, and both cells are of the same seeds."""
+    if row is None or ours is None or not (row["useful"] and ours["useful"] and row["same_seeds"]):
+        return ""
+    if row["p_holm"] is None or not row["p_holm"] < SIGNIFICANT:
         return ""
     return "+" if row["difference"] > 0 else "-"
 
@@ -271,45 +276,3 @@ def _tests_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _p(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else "<.001" if value < 0.001 else f"{value:.3f}".lstrip("0")
-
-
-def latex(table: pd.DataFrame) -> str:
-    """A booktabs table a backbone: systems by tasks, score and FLOPs speedup; needs booktabs and graphicx."""
-    blocks = []
-    for backbone, rows in table.groupby("backbone", sort=False):
-        tasks = list(dict.fromkeys(zip(rows["task"], rows["coverage"], rows["metric"], strict=True)))
-        lines = [
-            f"% {backbone}: score in percent and speedup in FLOPs on true lengths; *: not within the allowed drop on "
-            "validation; raised: seeds, where there are several",
-            r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'rr' * len(tasks)}}}",
-            r"\toprule",
-            "System"
-            + "".join(
-                rf" & \multicolumn{{2}}{{c}}{{{_escaped(task_title(task, coverage))}, {METRICS[metric]}}}"
-                for task, coverage, metric in tasks
-            )
-            + r" \\",
-            "".join(rf"\cmidrule(lr){{{2 * n + 2}-{2 * n + 3}}}" for n in range(len(tasks))),
-        ]
-        for system in in_order(rows["system"]):
-            own = {row["task"]: row for row in as_json(rows[rows["system"] == system])}
-            cells = [
-                rf"{100 * own[task]['score']:.1f}{_mark(own[task])}{_raised(own[task])} & "
-                rf"{own[task]['speedup']:.2f}$\times$"
-                if task in own
-                else "-- & --"
-                for task, _, _ in tasks
-            ]
-            # In braces, since a row that begins with a bracket would be an argument of the line break before it.
-            lines.append(" & ".join([f"{{{_escaped(system_of(system).title)}}}", *cells]) + r" \\")
-        blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}}"]))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _raised(row: Mapping[str, Any]) -> str:
-    return "" if row["seeds"] == 1 else rf"\textsuperscript{{{row['seeds']}}}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", r"\&").replace("_", r"\_").replace("%", r"\%")
