@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from transformers import BertConfig
 
+from adapler import AdapLeRConfig
+from adapler.model.flops import adapler_flops, backbone_flops
 from tests.test_layering import ROOT
 
 RESULTS = ROOT / "results" / "tradeoff"
@@ -32,3 +36,26 @@ def test_tables_are_the_benchmark_s(page: str) -> None:
         lines = lines[first : first + least]
     assert len(lines) >= least
     assert [line for line in lines if line not in known] == []
+
+
+SIZES = {6: {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}, 12: {}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "whole", "layers", "said"),
+    [
+        ("ltp", 2, 6, "LTP is 3.9x to 4.2x"),
+        ("trbert", 1, 6, "TR-BERT 5.0x to 5.9x"),
+        ("ltp", 2, 12, "6.8x to 8.5x, and"),
+        ("trbert", 1, 12, "and 8.3x to 11.7x"),
+    ],
+)
+def test_where_curves_have_to_end(policy: str, whole: int, layers: int, said: str) -> None:
+    """One token is left from the first decision on; `whole` layers have all of them."""
+    config = AdapLeRConfig(backbone_config=BertConfig(**SIZES[layers]).to_dict(), policy=policy)
+    lengths = torch.tensor([25, 53, 266, 497])
+    left = torch.ones(4, layers)
+    left[:, :whole] = lengths[:, None]
+    found = backbone_flops(config, lengths) / adapler_flops(config, lengths, left)
+    assert f"{float(found.min()):.1f}x to {float(found.max()):.1f}x" in said
+    assert said in (RESULTS / "README.md").read_text(encoding="utf-8").replace("\n  ", " ")
