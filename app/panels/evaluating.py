@@ -11,7 +11,12 @@ from app.sources import loading
 from app.work import jobs
 
 SECONDS_PER_LOOK = 1.0
-LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
+LIMITS = {  # not the first ones: a corpus may come sorted by label
+    "a sample of 25, labels balanced": 25,
+    "a sample of 10, labels balanced": 10,
+    "a sample of 100, labels balanced": 100,
+    "all": None,
+}
 
 
 def show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, dtype: str) -> None:

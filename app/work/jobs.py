@@ -189,7 +189,7 @@ def evaluate(
     adapler, data: folders, and the names that the menus give them: checkpoint, corpus. dtype: "auto" asks the device
     that the evaluation runs on.
     """
-    parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"first {limit}"])]
+    parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"sample {limit}"])]
     parts += [] if dtype == "float32" else [dtype]
     name = unused_name(report_name(*parts))
     command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]

@@ -73,11 +73,11 @@ def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[P
 
 
 def _measured(
-    name: str, split: str, documents: int, dtype: str | None, *, policy: str | None, length: int | None
+    name: str, split: str, documents: str, dtype: str | None, *, policy: str | None, length: int | None
 ) -> str:
-    """On what, in words; in which number format, where that is not float32; and what of long texts was read, where that
-    is not what 512 wordpieces hold of their beginning."""
-    said = f"{name}, {split}, {documents} documents" + (f", {dtype}" if dtype not in (None, "float32") else "")
+    """On what, in words: of which documents; in which number format, where that is not float32; and what of long texts
+    was read, where that is not what 512 wordpieces hold of their beginning."""
+    said = f"{name}, {split}, {documents}" + (f", {dtype}" if dtype not in (None, "float32") else "")
     if policy not in (None, "truncate"):
         said += f", {policy}"
     return said + (f", {length} wordpieces" if length not in (None, USUAL_LENGTH) else "")
@@ -97,7 +97,7 @@ def _evaluation(path: Path, folder: Path) -> list[dict[str, Any]]:
         "measured": _measured(
             content["task"],
             content["split"],
-            content["examples"],
+            f"{content['examples']} documents",
             content.get("precision"),
             policy=encoding.get("long_documents"),
             length=encoding.get("max_length"),
@@ -131,7 +131,7 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
         "measured": _measured(
             report.meta["data"]["name"],
             report.meta["split"],
-            len(report.documents),
+            report.meta.get("sample") or f"{len(report.documents)} documents",
             report.meta.get("dtype"),
             policy=report.meta.get("policy"),
             length=report.meta.get("max_length"),

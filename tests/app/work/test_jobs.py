@@ -103,8 +103,8 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
     names = [Path(command[command.index("--output") + 1]).name for command in commands]
     assert names == [
         "app-a-b-Sample-films-test-scale-0.5",
-        "app-a-b-Sample-films-test-scale-0.5-first-10",
-        "app-a-b-Sample-films-test-scale-0.5-first-10-2",
+        "app-a-b-Sample-films-test-scale-0.5-sample-10",
+        "app-a-b-Sample-films-test-scale-0.5-sample-10-2",
     ], "no report is overwritten"
     jobs.evaluate(**{**asked, "dtype": "auto"}, limit=None)
     assert commands[-1][commands[-1].index("--dtype") + 1] == "auto"
