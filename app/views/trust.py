@@ -85,6 +85,8 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
     if point is None or measured is None:
         return ""
     whose = f"on {measured.examples} documents, {measured.split}{curve.dtype()}"
+    ends = curve.between(scale)
+    how = "" if ends is None else f"; between scales {ends[0]:g} and {ends[1]:g}, interpolated"
     sign, below = (100, "below") if point.drop >= 0 else (-100, "above")
     low, high = sorted(sign * end for end in point.drop_interval)  # in points, as the drop itself
     rows = (
@@ -102,7 +104,7 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
             "it",
         ),
     )
-    return cards.facts(rows)
+    return cards.facts([(what, value, note + how) for what, value, note in rows])
 
 
 def _between(interval: tuple[float, float], digits: int) -> str:

@@ -70,8 +70,12 @@ def test_what_is_measured_stands_at_the_slider(
     assert "10.0 points below" in said and "2.50x" in said and "4.0 ms" in said
     assert "0.900 without it; 0.0 to 20.0 points below" in said, "the interval in the unit of the drop"
     assert len(page.get("vega_lite_chart")) == 3, "nothing says how often both verdicts agree"
+    assert "interpolated" not in said
     page.slider(key="scale").set_value(1.5).run()
     assert "0.600" in Reader(bodies(page, "al-cards")[0]).text
+    page.slider(key="scale").set_value(1.2).run()
+    said = Reader(bodies(page, "al-cards")[0]).text
+    assert said.count("between scales 1 and 1.5, interpolated") == 4, "no card is of a measurement"
     page.slider(key="scale").set_value(2.0).run()
     assert not page.exception and not bodies(page, "al-cards"), "nothing is measured there"
 
