@@ -71,7 +71,10 @@ def show(
         said.insert(0, f"Not read, as they are damaged or of another version: {', '.join(unread)}.")
     if own or found is not None:
         _charted(checkpoint, own, found, name=name, scale=scale, metric=metric or (found.metric if found else "score"))
-    if not own:
+    what = [*([curve.measured()] if curve.calibration else []), *measured["measured"].unique()]
+    if not own and what:
+        said.insert(0, f"Measured of this checkpoint: {'; '.join(what)}. Drawn is test or validation of {task} only.")
+    elif not own:
         st.caption(
             "Nothing is measured of this checkpoint on whole splits: `adapler calibrate --model FOLDER --task TASK` "
             "or `adapler evaluate` does so."

@@ -107,6 +107,17 @@ def test_nothing_is_measured_and_no_folder(
     assert "No other systems: `python -m benchmarks.tradeoff` measures them" in said
 
 
+def test_what_is_measured_elsewhere_is_not_nothing(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, measured: Path
+) -> None:
+    (measured / "run.json").write_text('{"task": "news"}', encoding="utf-8")
+    opened(page, monkeypatch, checkpoint=measured)
+    said = captions(page)
+    assert len(page.get("vega_lite_chart")) == 2 and "Nothing is measured" not in said
+    assert "Measured of this checkpoint: films, validation, 50 documents (calibration)." in said
+    assert "Drawn is test or validation of news only." in said
+
+
 def test_a_system_has_one_look() -> None:
     first = beside.looks([beside.OWN, "power", "adapler-b", "adapler-a"])
     assert first["power"] == beside.looks(["power"])["power"] == beside.LOOKS["power"]
