@@ -127,9 +127,13 @@ def _link() -> None:
     if st.session_state.source == state.OWN_TEXT:
         if st.session_state.get("upload") is not None:
             st.info("The link does not hold your file: it shows the page with these settings.")
-        elif len(st.session_state.text) > state.ADDRESS_CHARACTERS:
-            st.info("Your text is too long for a link: it shows the page with these settings, without the text.")
-        else:
+        elif missing := state.too_long():
+            are = "is" if len(missing) == 1 else "are"
+            st.info(
+                f"Your {' and '.join(missing)} {are} too long for a link: it shows the page with these settings, "
+                f"without the {' and the '.join(missing)}."
+            )
+        if st.session_state.get("upload") is None and state.fits_address("text"):
             st.caption("Your text stands in the link: whoever has it, and servers on its way, can read it.")
     st.caption("It restores document, layer, view, methods, scale and checkpoint, as the page's own address does.")
     parameters = state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS))
