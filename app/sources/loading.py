@@ -172,8 +172,7 @@ def find_checkpoint(found: Mapping[str, Path], name: str, *, dtype: str = "float
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The model in a folder. Raises CheckpointError."""
-    stamps = [path.stat().st_mtime_ns for path in folder.glob("*.safetensors")]
-    return _load_checkpoint(str(folder), max(stamps, default=0))  # a model trained anew is loaded anew
+    return _load_checkpoint(str(folder), hash(_stamped(folder, "tokenizer*.json")))  # one written anew is loaded anew
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
@@ -223,9 +222,9 @@ def weights_checksum(folder: Path) -> str:
     return _checksum(_stamped(folder))
 
 
-def _stamped(folder: Path) -> tuple[tuple[str, int], ...]:
-    """A checkpoint's files, and when each was written."""
-    files = (*sorted(folder.glob("*.safetensors")), folder / "config.json")
+def _stamped(folder: Path, *more: str) -> tuple[tuple[str, int], ...]:
+    """A checkpoint's weights and configuration, and its files of `more` patterns, and when each was written."""
+    files = (path for pattern in ("*.safetensors", "config.json", *more) for path in sorted(folder.glob(pattern)))
     return tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file())
 
 
@@ -281,6 +280,6 @@ def without_path(error: Exception | str, path: Path, name: str) -> str:
 def _may_be_adapler(config: Path) -> bool:
     try:
         read = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(read, dict) and read.get("model_type", "adapler") == "adapler"
