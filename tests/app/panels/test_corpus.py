@@ -32,6 +32,14 @@ def reported(page: AppTest, app_reports: Path, monkeypatch: pytest.MonkeyPatch, 
     return write
 
 
+@pytest.mark.parametrize("view", [state.CORPUS, state.TRUST])
+def test_checksums_of_another_form_say_nothing(page: AppTest, reported: Reported, view: str) -> None:
+    reported(checksums="0f1e")
+    page.session_state["view"] = view
+    page.run()
+    assert not page.exception and not page.error
+
+
 def test_a_sample_is_no_whole_split(page: AppTest, reported: Reported) -> None:
     sample = "random sample of 3 of 9 documents, labels balanced, seed 42"
     reported(sample=sample)
