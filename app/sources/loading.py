@@ -195,7 +195,14 @@ def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
     """The model in a folder, read anew; `stamp` becomes part of its key. Raises CheckpointError."""
     try:
         model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
-        return Checkpoint(model, load_tokenizer(folder), f"{folder}:{stamp}")
+        tokenizer = load_tokenizer(folder)
+        highest, size = max(tokenizer.get_vocab().values()), model.backbone.get_input_embeddings().num_embeddings
+        if highest >= size:  # some text would end in an error, in whatever view it is looked at
+            raise CheckpointError(
+                f"{folder}: its tokenizer gives ids up to {highest}, but the model has {size} wordpieces: it is "
+                "another model's"
+            )
+        return Checkpoint(model, tokenizer, f"{folder}:{stamp}")
     except AdapLeRError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files end in errors of safetensors, json, tokenizers, torch ...

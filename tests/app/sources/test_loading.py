@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_damaged_checkpoint(app_checkpoints: Path) -> None:
     with pytest.raises(CheckpointError, match="^damaged") as caught:
         loading.find_checkpoint(loading.list_checkpoints([app_checkpoints]), "damaged")
     assert str(app_checkpoints) not in str(caught.value)
+
+
+def test_a_tokenizer_of_another_model(app_checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(app_checkpoints / "tiny", tmp_path / "mixed")
+    content = json.loads((tmp_path / "mixed" / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["vocab"]["film"] = 5000
+    (tmp_path / "mixed" / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match="^mixed: its tokenizer gives ids up to 5000, but the model has"
+    ) as caught:
+        loading.find_checkpoint(loading.list_checkpoints([tmp_path]), "mixed")
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_corpora(app_corpus: Path, tmp_path: Path) -> None:
