@@ -126,10 +126,12 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
             st.caption("No agreement with the classifier is measured: `python -m adapler evaluate` does so.")
         st.altair_chart(trust_charts.against_speedup(table, curve.frame(), scale, metric=metric))
     said = "Bands and bars are 95 % intervals: bootstrap for the calibration, Wilson's for the others."
+    measured = (*table["scale"], *curve.frame()["scale"])
+    ring = "a ring is that scale, and " if any(abs(one - scale) < calibrated.SAME for one in measured) else ""
     st.caption(
         common.literal(
-            f"Checkpoint {name}. {said} The dashed line is the slider's scale; in the last chart, a ring, and dotted "
-            f"lines are the {metric} without removal. A split of 200 documents leaves several points open."
+            f"Checkpoint {name}. {said} The dashed line is the slider's scale. In the last chart {ring}dotted lines "
+            f"are the {metric} without removal. A split of 200 documents leaves several points open."
         )
     )
     with st.expander("The numbers", key="measured"):

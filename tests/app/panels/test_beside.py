@@ -73,8 +73,9 @@ def test_beside_other_systems(
     assert table["speedup"].tolist()[:3] == [1.0, 2.5, 4.0] and table["score"].tolist()[:3] == [0.9, 0.8, 0.6]
     assert table["drawn"].sum() == len(table) - 2
     assert any(one.proto.label == "Curves as CSV" for one in page.get("download_button"))
-    page.slider(key="scale").set_value(1.5).run()
-    assert not page.exception and len(page.get("vega_lite_chart")) == 3
+    assert "The ring is the slider's scale." in said
+    page.slider(key="scale").set_value(1.45).run()
+    assert not page.exception and len(page.get("vega_lite_chart")) == 3 and "The ring is" not in captions(page)
 
 
 def test_alone_where_nothing_matches(
@@ -146,5 +147,7 @@ def test_the_chart_has_tooltips_and_a_ring_at_the_slider() -> None:
     assert names == {"system", "score", "FLOPs speedup", "threshold scale", "budget", "seeds"}
     drawn = [values for values in spec["datasets"].values() if len(values) == 1 and values[0]["now"]]
     assert len(drawn) == 1 and drawn[0][0]["scale"] == "1", "the ring is on this checkpoint's line"
+    near = json.loads(beside.chart(pd.DataFrame(rows), 1.02, metric="accuracy").to_json())
+    assert len(near["layer"]) == len(spec["layer"]) - 1, "what was measured near the slider is not at it"
     widths = [layer["mark"].get("strokeWidth") for layer in spec["layer"] if layer["mark"]["type"] == "line"]
     assert widths == [1.5, 3.5]
