@@ -7,7 +7,6 @@ from pathlib import Path
 import streamlit as st
 
 from app.panels import common
-from app.sources import loading
 from app.work import jobs
 
 SECONDS_PER_LOOK = 1.0
@@ -41,7 +40,7 @@ def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str
     if ended := [job for job in _seen() if job.code is not None]:
         st.session_state.jobs = queue
         for job in ended:
-            _end(job, hidden={adapler: checkpoint, data: corpus})
+            _end(job)
         st.rerun()  # the whole page, whose menu has the new report
     st.session_state.jobs = queue
     for message in st.session_state.get("failed", []):
@@ -105,14 +104,11 @@ def _row(job: jobs.Job, *, before: int) -> None:
         st.rerun()
 
 
-def _end(job: jobs.Job, *, hidden: dict[Path, str]) -> None:
-    """What remains of a job. hidden: folders of this machine, and what the page calls them."""
+def _end(job: jobs.Job) -> None:
+    """What remains of a job."""
     own = job.number in st.session_state.get("own_jobs", [])
     if job.code == 0:
         if own and job.kind == jobs.EVALUATION:
             st.session_state.report_made = job.name
     elif not job.stopped:
-        message = job.message
-        for folder, name in hidden.items():
-            message = loading.without_path(message, folder, name)
-        st.session_state.failed = [*st.session_state.get("failed", []), f"{job.name}: {message}"]
+        st.session_state.failed = [*st.session_state.get("failed", []), f"{job.name}: {job.message}"]
