@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 
@@ -27,6 +27,7 @@ from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataErr
 from adapler.precision import choose_dtype
 from analysis.loading import checksums
 
+Named = TypeVar("Named")
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
 REPORTS = (ROOT / "reports", ROOT / "results")
@@ -111,15 +112,15 @@ def list_corpora(named: Sequence[Path]) -> dict[str, Path]:
     return told_apart((titles.get(path, path.name), path) for path in paths)
 
 
-def told_apart(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """A menu: name -> path; the second of equal names is called `name (2)`."""
-    found: dict[str, Path] = {}
-    for name, path in named:
+def told_apart(named: Iterable[tuple[str, Named]]) -> dict[str, Named]:
+    """A menu: name -> what is called so, in its order; the second of equal names is called `name (2)`."""
+    found: dict[str, Named] = {}
+    for name, one in named:
         unique, count = name, 1
         while unique in found:
             count += 1
             unique = f"{name} ({count})"
-        found[unique] = path
+        found[unique] = one
     return found
 
 

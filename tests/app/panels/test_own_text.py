@@ -18,6 +18,13 @@ def upload(page: AppTest, *rows: dict[str, str]) -> None:
     assert not page.exception
 
 
+def test_lines_of_equal_names_stand_side_by_side(page: AppTest) -> None:
+    page.session_state["view"] = state.SIDES
+    page.session_state["differs"] = state.BY_TEXT
+    upload(page, {"id": "a", "text": "a good film"}, {"id": "a", "text": "a dull film"})
+    assert page.selectbox(key="document2").options == ["a (2)"]
+
+
 def test_lines_that_are_cut_are_counted(page: AppTest) -> None:
     page.session_state["verdicts-open"] = True
     upload(page, {"text": "good film " * 40}, {"text": "\u200b"}, {"text": "a dull film"})
