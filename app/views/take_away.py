@@ -106,7 +106,8 @@ def _animation(drawn: Trace, document: Document, stem: str, *, origin: Origin) -
     st.header("Animation")
     can_film = animation.encoder() is not None
     st.caption(
-        "What Play shows, a layer after the other, for slides."
+        f"What Play shows, a layer after the other, for slides; of a text of more than {animation.LINES} lines, "
+        "a passage."
         + ("" if can_film else " An MP4 needs ffmpeg on the server's path, or `pip install imageio-ffmpeg`.")
     )
     with st.container(horizontal=True):
