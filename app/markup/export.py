@@ -46,10 +46,10 @@ class Origin:
     again: str
 
     def line(self) -> str:
-        """All of it, plain text."""
+        """All of it, plain text without control characters, which XML has no way to write."""
         whose = f"checkpoint {self.checkpoint} (weights {self.weights})"
         parts = (whose, f"threshold scale {self.scale:g}", self.dtype, self.text, self.made)
-        return " \N{MIDDLE DOT} ".join((*(part for part in parts if part), f"to make it again: {self.again}"))
+        return render.seen(" \N{MIDDLE DOT} ".join((*filter(None, parts), f"to make it again: {self.again}")))
 
 
 def layer_table(trace: Trace) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import io
 import re
 from dataclasses import replace
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,12 @@ def test_figures_say_what_made_them() -> None:
         and "scale 0.5 \N{MIDDLE DOT} bfloat16" in ORIGIN.line()
         and ORIGIN.again in ORIGIN.line()
     )
+
+
+def test_a_control_character_in_a_name_breaks_no_file() -> None:
+    trace, document = make_trace(["one"], [3]), Document("a\x01b", "one")
+    made = export.figure(trace, document, kind="svg", layout=export.Layout(2), origin=replace(ORIGIN, text="a\x01b"))
+    assert "a[U+0001]b" in "".join(fromstring(made).itertext())
 
 
 def test_a_figure_of_words_counts_words() -> None:
