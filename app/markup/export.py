@@ -91,13 +91,15 @@ def token_table(trace: Trace) -> pd.DataFrame:
 
 
 def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin) -> bytes:
-    """The table with whose numbers they are in its first columns, and how to have it again in the last.
+    """The table with whose numbers they are in its first columns, and how to have it again in the last. Words are
+    counted from 0 in the part of a longer text that `excerpt`, a column of such a part alone, says.
 
     Text that a spreadsheet would take for a formula is kept from being one by an apostrophe; signs alone, "--" say,
     and numbers are left as they are.
     """
     facts: dict[str, Any] = {
         "document": document.name,
+        **({"excerpt": document.excerpt} if document.excerpt else {}),
         **_whose(origin),
         "gold": document.label,
         "prediction": trace.label,

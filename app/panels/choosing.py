@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: 
     gold = int(marked[start:end].sum())
     evidence = f", {gold} of them marked as evidence" if gold else ""
     st.caption(f"Part {part} of {len(parts)}: words {start + 1} to {end}{evidence}")
-    return document.part(start, end)
+    return replace(document.part(start, end), excerpt=f"part {part} of {len(parts)}, words {start + 1} to {end}")
 
 
 def go_to(view: str) -> None:

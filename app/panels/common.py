@@ -55,6 +55,8 @@ def origin(document: Document | None, checkpoint: Checkpoint, *, name: str, scal
         are = "is" if len(missing) == 1 else "are"
         again += f" with the same {' and '.join(missing)}, which {are} no part of the address"
     text = "" if document is None else f"{document.source}: {document.name}" if document.source else document.name
+    if document is not None and document.excerpt:
+        text += f", {document.excerpt}"
     return Origin(name, checkpoint.weights, scale, checkpoint.dtype, text, date.today().isoformat(), again)
 
 

@@ -24,7 +24,9 @@ BY_ITSELF = "the most evidence"
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
     """name: of the checkpoint in the menu."""
     drawn = player.in_units(trace, most=joining.WORDS)
-    stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
+    stem = _plain(document.name)[:60] or "document"
+    if document.excerpt:
+        stem += f"-{_plain(document.excerpt.partition(',')[0])}"
     origin = common.origin(document, checkpoint, name=name, scale=scale)
     st.header("Figure for a paper")
     layout = _layout(drawn, document)
@@ -72,6 +74,11 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
             mime = f"text/{file.rpartition('.')[2]}"
             st.download_button(label, data, file_name=f"{stem}-{file}", mime=mime, key=key, on_click="ignore")
     _link()
+
+
+def _plain(name: str) -> str:
+    """As a file may be called."""
+    return "".join(char if char.isalnum() and char.isascii() else "_" for char in name)
 
 
 def _layout(drawn: Trace, document: Document) -> export.Layout:

@@ -46,6 +46,14 @@ def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
     assert table["word"].iloc[:3].tolist() == ["", "0", "1"], "whole numbers, and none for a special token"
 
 
+def test_a_part_of_a_longer_text_says_which() -> None:
+    trace = make_trace(["one", "two"], [3, 0])
+    for excerpt in ("part 2 of 3, words 39 to 40", ""):
+        made = export.csv(export.layer_table(trace), trace, Document("x", "one two", excerpt=excerpt), origin=ORIGIN)
+        table = pd.read_csv(io.BytesIO(made))
+        assert set(table["excerpt"] if excerpt else table["document"]) == {excerpt or "x"}
+
+
 def test_formulas_are_guarded() -> None:
     trace = make_trace(["=1+1", "=", "--", "-5", "@SUM(A1)", "==="], [3] * 6)
     made = export.csv(export.token_table(trace), trace, Document("@x", "x"), origin=replace(ORIGIN, checkpoint="-cmd"))

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from app.markup.export import Origin
 from app.panels import common
 from app.server import state
+from tests.app.conftest import DOCUMENTS
 
 
 @pytest.fixture
@@ -24,6 +25,17 @@ def origins(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> list[Origin]:
     monkeypatch.setattr(common, "Origin", note)
     page.session_state["view"] = state.TAKE_AWAY
     return made
+
+
+def test_a_part_of_a_long_text_says_which(page: AppTest, origins: list[Origin]) -> None:
+    page.session_state["document"] = "long_1"
+    page.run()
+    page.slider(key="part").set_value(2).run()
+    assert not page.exception
+    words = len(DOCUMENTS["long_1"][0].split())
+    assert origins[-1].text == f"tiny-films, test: long_1, part 2 of 2, words 39 to {words}"
+    page.selectbox(key="document").set_value("pos_1").run()
+    assert origins[-1].text == "tiny-films, test: pos_1"
 
 
 def test_a_second_text_that_is_too_long_for_an_address_is_missed(page: AppTest, origins: list[Origin]) -> None:
