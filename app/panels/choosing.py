@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from adapler.data.eraser import EraserCorpus
+from app.panels import common
 from app.server import state
 from app.sources import documents
 from app.sources.documents import Document
@@ -87,7 +88,7 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
         f"Document ({len(examples)})", list(examples), key="document", on_change=_text_changed, bind="query-params"
     )
     example = examples[chosen]
-    st.sidebar.caption(f"{len(example.words)} words, label {example.label}")
+    st.sidebar.caption(common.literal(f"{len(example.words)} words, label {example.label}"))
     return documents.of_split(corpus, split, title=title, only=example)[0]
 
 

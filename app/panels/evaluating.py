@@ -48,7 +48,8 @@ def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str
     for before, job in enumerate(queue):
         _row(job, before=before)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit", persist_state="session")
+    label = common.literal(f"Documents of {corpus}, {split}")
+    limit = left.selectbox(label, list(LIMITS), key="limit", persist_state="session")
     if right.button("Evaluate", key="evaluate", width="stretch"):
         _start(
             checkpoint=checkpoint,
