@@ -90,12 +90,16 @@ def begin(methods: Mapping[str, str]) -> None:
     if "text" in one and "source" not in one:
         state.source = OWN_TEXT
     named = dict.fromkeys(asked.get("method", ()))
-    if chosen := [name for name in named if name in methods]:
-        state.methods = chosen[:MAX_METHODS]
     known = {*methods, *methods.values()}
     titled = {title: name for name, title in methods.items()}
-    if chosen := [titled[title] for title in asked.get("methods", ()) if title in titled]:
-        state.methods = chosen[:MAX_METHODS]  # other views go by it too, where its menu is not drawn
+    for chosen in (
+        [name for name in named if name in methods],
+        [titled[title] for title in dict.fromkeys(asked.get("methods", ())) if title in titled],
+    ):
+        if chosen:
+            state.methods = chosen[:MAX_METHODS]  # other views go by it too, where its menu is not drawn
+            beyond = [methods[name] for name in chosen[MAX_METHODS:]]
+            state.lost += [f"method {title}, beyond the {MAX_METHODS} that are compared" for title in beyond]
     for key in ("units", "show", "differs"):
         if one.get(key) in FIXED[key]:
             state[key] = one[key]

@@ -153,6 +153,16 @@ def test_settings_hold_in_views_without_their_menus(session: Any) -> None:
     assert began.units == state.WORDS and state.chosen_methods() == ["rollout", "cp"] and "show" not in began
 
 
+def test_more_methods_than_are_compared_are_said(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_METHODS", 2)
+    for asked in (
+        {"methods": ["Rollout", "AdapLeR CP", "Rollout", "Saliency"]},
+        {"method": ["rollout", "cp", "saliency"]},
+    ):
+        assert session(**asked).methods == ["rollout", "cp"]
+        assert state.lost() == ["method Saliency, beyond the 2 that are compared"]
+
+
 def test_a_name_that_another_menu_does_not_have_is_forgotten(session: Any) -> None:
     began = session()
     began.document = "of_another_corpus"
