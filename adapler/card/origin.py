@@ -18,6 +18,13 @@ from adapler.training.records import CARD, RECORD
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 # Folders that the commands name themselves, and the packaged encoder's: any encoder may lie in one called so.
 NO_NAMES = ("model", "finetuned", "classifier", "encoder")
+# What published results call an encoder in short, in their own spelling: microsoft/mpnet-base is another one. No word
+# of a name can be left out by a rule, as every family has relatives: ms-marco-MiniLM-L6-v2, bert-base-chinese.
+SHORT = {
+    "MiniLM-L6": (MINILM, minilm.PACKAGE),
+    "minilm-l6": (MINILM, minilm.PACKAGE),
+    "MPNet-base": ("all-mpnet-base-v2",),
+}
 
 
 @dataclass(frozen=True)
@@ -28,48 +35,56 @@ class Training:
     data      the checksum of its rows
     encoders  names of the pre-trained encoder, the surest first
     started   the checksum of the model that training began with: a fine-tuned classifier or the encoder
+    encoder   the checksum of the pre-trained encoder, as records of other trainings from it have it
     """
 
     task: str | None = None
     data: str | None = None
     encoders: tuple[str, ...] = ()
     started: str | None = None
+    encoder: str | None = None
 
 
 def read_training(folder: Path) -> Training:
     """What run.json in a folder, the records around it and its model card say; a damaged file says nothing."""
-    record = _object(folder / RECORD)
+    record, first = _object(folder / RECORD), _first_record(folder.resolve())
     return Training(
         task=_text(record, "task"),
         data=_text(record, "data_checksum"),
-        encoders=tuple(dict.fromkeys(_encoders(folder.resolve(), record))),
+        encoders=tuple(dict.fromkeys(_encoders(folder.resolve(), first))),
         started=_text(record, "model_checksum"),
+        encoder=_text(first, "model_checksum"),
     )
 
 
-def same_encoder(one: str, other: str) -> bool:
-    """Whether two names mean one encoder: the same words, or two or more words of one that stand in the other, as
-    MiniLM-L6 and sentence-transformers/all-MiniLM-L6-v2. One word alone, BERT, is too little to be a short form."""
-    short, long = sorted((_words(one), _words(other)), key=len)
-    if len(short) < 2:
-        return short == long
-    return any(long[place : place + len(short)] == short for place in range(len(long) - len(short) + 1))
+def same_encoder(name: str, backbone: str) -> bool:
+    """Whether an encoder's name means the one that results call `backbone`: as they spell it, or word by word the name
+    that SHORT has for it, or else their own. Who publishes it, before a slash, and signs between words do not count."""
+    if Path(name).name == backbone:
+        return True
+    return any(_words(name) == _words(meant) for meant in SHORT.get(backbone, (backbone,)))
 
 
 def _words(name: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", name.rpartition("/")[2].lower())
 
 
-def _encoders(folder: Path, record: dict[str, Any]) -> Iterator[str]:
-    """In a run's folder the classifier stands beside what was trained from it, and its record names the encoder."""
-    beside = _text(record, "model")
-    classifier = {} if beside is None else _object(folder.parent / Path(beside).name / RECORD)
-    for one in (record, classifier):
-        if _text(one, "model_checksum") == _packaged_minilm():
-            yield MINILM
-        named = _text(one, "model")
-        if named is not None and Path(named).name not in NO_NAMES:
-            yield named
+def _first_record(folder: Path) -> dict[str, Any]:
+    """The record of the training that began with the encoder: in a run's folder the classifier stands beside what was
+    trained from it. Empty where a run began with a classifier that is elsewhere."""
+    record = _object(folder / RECORD)
+    named = _text(record, "model")
+    beside = {} if named is None else _object(folder.parent / Path(named).name / RECORD)
+    return beside or ({} if record.get("start") in ("classifier", "adapler") else record)
+
+
+def _encoders(folder: Path, first: dict[str, Any]) -> Iterator[str]:
+    """first: the record of the training that began with the encoder."""
+    if _text(first, "model_checksum") == _packaged_minilm():
+        yield MINILM
+    named = _text(first, "model")
+    if named is not None and Path(named).name not in NO_NAMES:
+        yield named
     yield from _card(folder / CARD)
     config = _object(folder / "config.json").get("backbone_config")
     named = _text(config, "_name_or_path") if isinstance(config, dict) else None

@@ -19,7 +19,7 @@ from app.sources.documents import Document
 
 MIME = {"gif": "image/gif", "mp4": "video/mp4"}
 SECONDS, LAST = 1.1, 2.6  # of a layer, and of the last one; the player's own
-LINES = 40  # of text at most: 512 wordpieces have some 30
+LINES = 100  # of text at most, for the memory of a model that reads thousands of tokens: 512 wordpieces have some 30
 COLORS = 128
 MARGIN = 24  # pixels around the text
 

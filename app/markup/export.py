@@ -46,10 +46,10 @@ class Origin:
     again: str
 
     def line(self) -> str:
-        """All of it, plain text."""
+        """All of it, plain text without control characters, which XML has no way to write."""
         whose = f"checkpoint {self.checkpoint} (weights {self.weights})"
         parts = (whose, f"threshold scale {self.scale:g}", self.dtype, self.text, self.made)
-        return " \N{MIDDLE DOT} ".join((*(part for part in parts if part), f"to make it again: {self.again}"))
+        return render.seen(" \N{MIDDLE DOT} ".join((*filter(None, parts), f"to make it again: {self.again}")))
 
 
 def layer_table(trace: Trace) -> pd.DataFrame:
@@ -91,13 +91,15 @@ def token_table(trace: Trace) -> pd.DataFrame:
 
 
 def csv(table: pd.DataFrame, trace: Trace, document: Document, *, origin: Origin) -> bytes:
-    """The table with whose numbers they are in its first columns, and how to have it again in the last.
+    """The table with whose numbers they are in its first columns, and how to have it again in the last. Words are
+    counted from 0 in the part of a longer text that `excerpt`, a column of such a part alone, says.
 
     Text that a spreadsheet would take for a formula is kept from being one by an apostrophe; signs alone, "--" say,
     and numbers are left as they are.
     """
     facts: dict[str, Any] = {
         "document": document.name,
+        **({"excerpt": document.excerpt} if document.excerpt else {}),
         **_whose(origin),
         "gold": document.label,
         "prediction": trace.label,

@@ -36,6 +36,7 @@ TABLE = (
     "probability without",
     "changed",
     "tokens",
+    "cut",
     "last layer",
     "FLOPs speedup",
 )
@@ -48,6 +49,7 @@ class Reading:
     verdict, probability  with removal; full_verdict, full_probability: without
     right    of the verdict; None where the document's label is none of the model's
     tokens, last  in the input, and in the last layer
+    cut      the document is longer than the input
     speedup  of FLOPs
     depth    (W,) layers that each word enters: L for a word that is read to the end
     """
@@ -58,6 +60,7 @@ class Reading:
     full_probability: float
     right: bool | None
     tokens: int
+    cut: bool
     last: int
     speedup: float
     depth: NDArray[np.int8]
@@ -91,6 +94,7 @@ def read(model: Any, tokenizer: Any, found: Sequence[Document], *, threshold_sca
                 full_probability=float(full_shares[row, plain]),
                 right=_right(document, best, names),
                 tokens=int(size),
+                cut=bool(encoded[row][1].encodings[0].overflowing),
                 last=int(lengths[row, -1]),
                 speedup=speedup(model.config, size, lengths[row : row + 1]),
                 depth=_word_depths(encoded[row][1], depths[row]),
@@ -168,7 +172,7 @@ class Survey:
 
     def table(self) -> pd.DataFrame:
         """TABLE, a row for each document that has been read, its number the index; right: <NA> where the label says
-        nothing; changed: by removal."""
+        nothing; changed: by removal; cut: longer than the model's input."""
         rows = {
             number: (
                 self.documents[number].name,
@@ -180,13 +184,16 @@ class Survey:
                 one.full_probability,
                 one.verdict != one.full_verdict,
                 one.tokens,
+                one.cut,
                 one.last,
                 one.speedup,
             )
             for number, one in enumerate(self._readings)
             if one is not None
         }
-        return pd.DataFrame(list(rows.values()), index=list(rows), columns=list(TABLE)).astype({"right": "boolean"})
+        return pd.DataFrame(list(rows.values()), index=list(rows), columns=list(TABLE)).astype(
+            {"right": "boolean", "cut": "boolean"}
+        )
 
     def occurrences(self, word: str) -> pd.DataFrame:
         """Where a word stands, in any case: document, label, verdict, at (its number, from 1), context, survives (the

@@ -16,8 +16,8 @@ COUNTS = {"tokens": "Int64", "last layer": "Int64"}  # whole numbers beside a te
 
 def table(model: Any, tokenizer: Any, found: Sequence[Document], *, threshold_scale: float = 1.0) -> pd.DataFrame:
     """A row for each text, in their order: line, text, gold, verdict, probability, right (of a text with a label that
-    is one of the model's, else <NA>), without removal (the verdict), tokens, last layer (tokens that reach it), FLOPs
-    speedup. A text that is longer than the model's input is read as far as the model reads; one that the model cannot
+    is one of the model's, else <NA>), without removal (the verdict), tokens, cut (longer than the model's input: it is
+    read as far as the model reads), last layer (tokens that reach it), FLOPs speedup. A text that the model cannot
     read has no verdict and no numbers, and why stands in `error`, a column that is there where a text has one.
     """
     survey = Survey(found, threshold_scale=threshold_scale)

@@ -18,6 +18,7 @@ from app.panels import common
 from app.sources import loading
 from app.sources.loading import Checkpoint
 from app.work import calibrated, systems, tradeoff
+from app.work.calibrated import SAME
 from app.work.systems import FINETUNED, SPLITS, Systems
 
 OWN = "this checkpoint"
@@ -71,7 +72,10 @@ def show(
         said.insert(0, f"Not read, as they are damaged or of another version: {', '.join(unread)}.")
     if own or found is not None:
         _charted(checkpoint, own, found, name=name, scale=scale, metric=metric or (found.metric if found else "score"))
-    if not own:
+    what = [*([curve.measured()] if curve.calibration else []), *measured["measured"].unique()]
+    if not own and what:
+        said.insert(0, f"Measured of this checkpoint: {'; '.join(what)}. Drawn is test or validation of {task} only.")
+    elif not own:
         st.caption(
             "Nothing is measured of this checkpoint on whole splits: `adapler calibrate --model FOLDER --task TASK` "
             "or `adapler evaluate` does so."
@@ -97,7 +101,9 @@ def _charted(
     drawn = table[table["drawn"]]
     st.html(_key(drawn))
     st.altair_chart(chart(drawn, scale, metric=metric))
-    st.caption(common.literal(_said(mine, found, split=split, metric=metric, left_out=len(table) - len(drawn))))
+    st.caption(
+        common.literal(_said(mine, found, split=split, metric=metric, scale=scale, left_out=len(table) - len(drawn)))
+    )
     with st.expander("The numbers", key="curves-open"):
         listed = table.rename(
             columns={"title": "system", "system": "key", "scale": "threshold scale", "low": "lowest seed"}
@@ -168,10 +174,11 @@ def _key(drawn: pd.DataFrame) -> str:
 
 
 def chart(drawn: pd.DataFrame, scale: float, *, metric: str) -> Any:
-    """Score over speedup, a line a system; this checkpoint's is the thick one, a ring on it the slider's scale."""
+    """Score over speedup, a line a system; this checkpoint's is the thick one, a ring on it the slider's scale where it
+    was measured."""
     texts = {one: [("-" if pd.isna(value) else f"{value:g}") for value in drawn[one]] for one in ("budget", "scale")}
     own, plain = drawn["system"] == OWN, drawn["system"] == FINETUNED
-    table = drawn.assign(**texts, now=own & ((drawn["scale"] - scale).abs() < 0.026))
+    table = drawn.assign(**texts, now=own & ((drawn["scale"] - scale).abs() < SAME))
     names = table.drop_duplicates("system").set_index("system")["title"]
     found = looks(list(names.index))
     domain = [names[system] for system in found]
@@ -228,12 +235,16 @@ def _files(mine: pd.DataFrame | None, found: Systems | None, table: pd.DataFrame
     return [own if system == OWN else found.file if found else "" for system in table["system"]]
 
 
-def _said(mine: pd.DataFrame | None, found: Systems | None, *, split: str, metric: str, left_out: int) -> str:
+def _said(
+    mine: pd.DataFrame | None, found: Systems | None, *, split: str, metric: str, scale: float, left_out: int
+) -> str:
     """What stands in the chart: of what it is, and from which files."""
     said = []
     if mine is not None:
         said.append(f"This checkpoint: {metric}, {mine['measured'].iloc[0]}, from {mine['file'].iloc[0]}.")
-        said.append(f"Without removal it has {100 * mine['reference'].iloc[0]:.1f} %. The ring is the slider's scale.")
+        said.append(f"Without removal it has {100 * mine['reference'].iloc[0]:.1f} %.")
+        if ((mine["scale"] - scale).abs() < SAME).any():
+            said.append("The ring is the slider's scale.")
     if found is None:
         return " ".join(said)
     low, high = found.seeds()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from adapler.data.eraser import EraserCorpus
+from app.panels import common
 from app.server import state
 from app.sources import documents
 from app.sources.documents import Document
@@ -86,7 +88,7 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
         f"Document ({len(examples)})", list(examples), key="document", on_change=_text_changed, bind="query-params"
     )
     example = examples[chosen]
-    st.sidebar.caption(f"{len(example.words)} words, label {example.label}")
+    st.sidebar.caption(common.literal(f"{len(example.words)} words, label {example.label}"))
     return documents.of_split(corpus, split, title=title, only=example)[0]
 
 
@@ -158,7 +160,7 @@ def choose_part(document: Document, parts: Sequence[tuple[int, int]], *, limit: 
     gold = int(marked[start:end].sum())
     evidence = f", {gold} of them marked as evidence" if gold else ""
     st.caption(f"Part {part} of {len(parts)}: words {start + 1} to {end}{evidence}")
-    return document.part(start, end)
+    return replace(document.part(start, end), excerpt=f"part {part} of {len(parts)}, words {start + 1} to {end}")
 
 
 def go_to(view: str) -> None:

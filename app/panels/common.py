@@ -50,11 +50,13 @@ def origin(document: Document | None, checkpoint: Checkpoint, *, name: str, scal
     checkpoint in the menu."""
     address = state.link("", state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS)))
     again = f"{st.session_state.command}, and open {address}"
-    if st.session_state.source == state.OWN_TEXT and not (
-        state.fits_address("text") and st.session_state.get("upload") is None
-    ):
-        again += " with the same text, which is no part of the address"
+    missing = ["text"] if st.session_state.get("upload") is not None else state.too_long()
+    if missing and st.session_state.source == state.OWN_TEXT:
+        are = "is" if len(missing) == 1 else "are"
+        again += f" with the same {' and '.join(missing)}, which {are} no part of the address"
     text = "" if document is None else f"{document.source}: {document.name}" if document.source else document.name
+    if document is not None and document.excerpt:
+        text += f", {document.excerpt}"
     return Origin(name, checkpoint.weights, scale, checkpoint.dtype, text, date.today().isoformat(), again)
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 import streamlit as st
 
 from app.panels import common
-from app.sources import loading
 from app.work import jobs
 
 SECONDS_PER_LOOK = 1.0
-LIMITS = {"the first 25": 25, "the first 10": 10, "the first 100": 100, "all": None}
+LIMITS = {  # not the first ones: a corpus may come sorted by label
+    "a sample of 25, labels balanced": 25,
+    "a sample of 10, labels balanced": 10,
+    "a sample of 100, labels balanced": 100,
+    "all": None,
+}
 
 
 def show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str, scale: float, dtype: str) -> None:
@@ -36,7 +40,7 @@ def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str
     if ended := [job for job in _seen() if job.code is not None]:
         st.session_state.jobs = queue
         for job in ended:
-            _end(job, hidden={adapler: checkpoint, data: corpus})
+            _end(job)
         st.rerun()  # the whole page, whose menu has the new report
     st.session_state.jobs = queue
     for message in st.session_state.get("failed", []):
@@ -44,7 +48,8 @@ def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str
     for before, job in enumerate(queue):
         _row(job, before=before)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    limit = left.selectbox(f"Documents of {corpus}, {split}", list(LIMITS), key="limit", persist_state="session")
+    label = common.literal(f"Documents of {corpus}, {split}")
+    limit = left.selectbox(label, list(LIMITS), key="limit", persist_state="session")
     if right.button("Evaluate", key="evaluate", width="stretch"):
         _start(
             checkpoint=checkpoint,
@@ -100,14 +105,11 @@ def _row(job: jobs.Job, *, before: int) -> None:
         st.rerun()
 
 
-def _end(job: jobs.Job, *, hidden: dict[Path, str]) -> None:
-    """What remains of a job. hidden: folders of this machine, and what the page calls them."""
+def _end(job: jobs.Job) -> None:
+    """What remains of a job."""
     own = job.number in st.session_state.get("own_jobs", [])
     if job.code == 0:
         if own and job.kind == jobs.EVALUATION:
             st.session_state.report_made = job.name
     elif not job.stopped:
-        message = job.message
-        for folder, name in hidden.items():
-            message = loading.without_path(message, folder, name)
-        st.session_state.failed = [*st.session_state.get("failed", []), f"{job.name}: {message}"]
+        st.session_state.failed = [*st.session_state.get("failed", []), f"{job.name}: {job.message}"]

@@ -108,6 +108,12 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
         if "error" in table:
             failed = table.dropna(subset=["error"])
             common.refused(zip(failed["line"], failed["error"], strict=True), of=len(table))
+        if cut := int(table["cut"].sum()):
+            limit = read_limit(checkpoint.model, checkpoint.tokenizer)
+            st.info(
+                f"{cut} of {len(table)} lines are longer than the {limit} tokens that the model reads: their verdicts "
+                "are on the beginning."
+            )
         common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
         judged = table["right"].dropna()
         said = (

@@ -51,6 +51,8 @@ MAX_METHODS = 6
 FORMATS = ("float32", "bfloat16", "auto")  # number formats of a model, the default first
 MAX_SCALE = 2.0
 SCALE_FORMAT = "%.6g"  # as everything else on the page says it: an address or a report may have a scale between steps
+OWN_TEXTS = {"text": "text", "query": "second text"}  # key -> what the reader calls it
+LONG = {"text": "long", "query": "long-query"}  # what stands in the address instead of one that is too long
 ADDRESS_CHARACTERS = 1500  # of a text: longer addresses are cut by mail programs and proxies
 EXAMPLE = (
     "The first half hour is slow , and the plot could be told on a postcard . Then the two sisters meet on the ferry , "
@@ -88,12 +90,16 @@ def begin(methods: Mapping[str, str]) -> None:
     if "text" in one and "source" not in one:
         state.source = OWN_TEXT
     named = dict.fromkeys(asked.get("method", ()))
-    if chosen := [name for name in named if name in methods]:
-        state.methods = chosen[:MAX_METHODS]
     known = {*methods, *methods.values()}
     titled = {title: name for name, title in methods.items()}
-    if chosen := [titled[title] for title in asked.get("methods", ()) if title in titled]:
-        state.methods = chosen[:MAX_METHODS]  # other views go by it too, where its menu is not drawn
+    for chosen in (
+        [name for name in named if name in methods],
+        [titled[title] for title in dict.fromkeys(asked.get("methods", ())) if title in titled],
+    ):
+        if chosen:
+            state.methods = chosen[:MAX_METHODS]  # other views go by it too, where its menu is not drawn
+            beyond = [methods[name] for name in chosen[MAX_METHODS:]]
+            state.lost += [f"method {title}, beyond the {MAX_METHODS} that are compared" for title in beyond]
     for key in ("units", "show", "differs"):
         if one.get(key) in FIXED[key]:
             state[key] = one[key]
@@ -105,8 +111,7 @@ def begin(methods: Mapping[str, str]) -> None:
     for key, good in (("talk", _is_flag), ("part", _is_part), ("layer", _is_layer)):
         if key in one and not good(one[key]):
             lose(key)
-    if "long" in one:
-        state.lost.append("a text that was too long for an address")
+    state.lost += [f"a {what} that was too long for an address" for key, what in OWN_TEXTS.items() if LONG[key] in one]
 
 
 def _is_scale(text: str) -> bool:
@@ -181,6 +186,11 @@ def fits_address(key: str) -> bool:
     return len(st.session_state.get(key) or "") <= ADDRESS_CHARACTERS
 
 
+def too_long() -> list[str]:
+    """Which of one's own texts are, for the address, as the reader calls them."""
+    return [what for key, what in OWN_TEXTS.items() if not fits_address(key)]
+
+
 def bind_text(key: str) -> bool:
     """Whether a text is bound to the address in this run, see `fits_address`; to be called before its widget is drawn.
 
@@ -192,6 +202,7 @@ def bind_text(key: str) -> bool:
         del state[f"{key} was long"]
         if state.get(key):
             st.query_params[key] = state[key]
+        st.query_params.pop(LONG[key], None)
     elif not fits:
         state[f"{key} was long"] = True
     return fits

@@ -28,6 +28,7 @@ class Document:
     query    second segment of the model's input, "" for none: as an evaluation of the corpus gives it
     labels   all labels of the corpus or file, in the order of their numbers
     source   corpus and split for the reader's eyes, "" for a text of the user's own
+    excerpt  which part of a longer text it is, for the reader's eyes; "" for a whole one
     """
 
     name: str
@@ -37,6 +38,7 @@ class Document:
     query: str = ""
     labels: tuple[str, ...] = ()
     source: str = ""
+    excerpt: str = ""
 
     @cached_property
     def words(self) -> tuple[str, ...]:

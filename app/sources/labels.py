@@ -21,25 +21,31 @@ class Gold:
 
 
 def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gold:
-    """The class that a label means, by the rule of an evaluation: by name in any case, by a name that it begins with
-    or that begins with it (NEG, negative), else by number.
+    """The class that a label means, by the rule of an evaluation, which is one for all labels that are known: by name,
+    in any case, where all are names; else by number where all are numbers of a class. Where some are names, the others
+    are none of the model's. Where none is, by a name that it begins with or that begins with it (NEG, negative).
 
     Args:
         label: as the text's corpus or file has it. A whole number and LABEL_3 are numbers of a class.
         names: the model's classes, in their order.
-        known: all labels of the corpus or file, in their order. They are numbered in this order where the model's
-            classes have no names (LABEL_3) and there are as many of both.
+        known: all labels of the corpus or file, in their order; without any, the label is alone. They are numbered in
+            this order where the model's classes have no names (LABEL_3) and there are as many of both.
     """
+    known = known if label in known else (label,)
     lower = [name.lower() for name in names]
-    if label.lower() in lower:
-        return Gold(lower.index(label.lower()))
-    number = label.lower().removeprefix("label_")
-    if number.isascii() and number.isdigit():
-        numbers = [str(index) for index in range(len(names))]  # as text: Python reads no number of 5000 digits
-        plain = number.lstrip("0") or "0"
-        return Gold(numbers.index(plain), by_number=True) if plain in numbers else Gold(None)
-    if len(known) == len(names) and label in known and all(name.startswith("label_") for name in lower):
+    named = [one for one in known if one.lower() in lower]
+    numbers, classes = [_number(one) for one in known], [str(index) for index in range(len(names))]
+    if len(named) < len(known) and all(numbers):
+        return Gold(classes.index(_number(label)), by_number=True) if set(numbers) <= set(classes) else Gold(None)
+    if named:
+        return Gold(lower.index(label.lower()) if label in named else None)
+    if len(known) == len(names) and all(name.startswith("label_") for name in lower):
         return Gold(list(known).index(label), by_number=True)
-    if {one.lower() for one in known} & set(lower):
-        return Gold(None)
-    return Gold(abbreviated({name: index for index, name in enumerate(names)}, known or [label]).get(label))
+    return Gold(abbreviated({name: index for index, name in enumerate(names)}, known).get(label))
+
+
+def _number(label: str) -> str:
+    """The number that a label is, without leading zeros; "" where it is none. As text: Python reads no number of 5000
+    digits."""
+    number = label.lower().removeprefix("label_")
+    return (number.lstrip("0") or "0") if number.isascii() and number.isdigit() else ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 
@@ -27,6 +27,7 @@ from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataErr
 from adapler.precision import choose_dtype
 from analysis.loading import checksums
 
+Named = TypeVar("Named")
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
 REPORTS = (ROOT / "reports", ROOT / "results")
@@ -111,15 +112,15 @@ def list_corpora(named: Sequence[Path]) -> dict[str, Path]:
     return told_apart((titles.get(path, path.name), path) for path in paths)
 
 
-def told_apart(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """A menu: name -> path; the second of equal names is called `name (2)`."""
-    found: dict[str, Path] = {}
-    for name, path in named:
+def told_apart(named: Iterable[tuple[str, Named]]) -> dict[str, Named]:
+    """A menu: name -> what is called so, in its order; the second of equal names is called `name (2)`."""
+    found: dict[str, Named] = {}
+    for name, one in named:
         unique, count = name, 1
         while unique in found:
             count += 1
             unique = f"{name} ({count})"
-        found[unique] = path
+        found[unique] = one
     return found
 
 
@@ -172,8 +173,7 @@ def find_checkpoint(found: Mapping[str, Path], name: str, *, dtype: str = "float
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The model in a folder. Raises CheckpointError."""
-    stamps = [path.stat().st_mtime_ns for path in folder.glob("*.safetensors")]
-    return _load_checkpoint(str(folder), max(stamps, default=0))  # a model trained anew is loaded anew
+    return _load_checkpoint(str(folder), hash(_stamped(folder, "tokenizer*.json")))  # one written anew is loaded anew
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
@@ -196,7 +196,14 @@ def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
     """The model in a folder, read anew; `stamp` becomes part of its key. Raises CheckpointError."""
     try:
         model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
-        return Checkpoint(model, load_tokenizer(folder), f"{folder}:{stamp}")
+        tokenizer = load_tokenizer(folder)
+        highest, size = max(tokenizer.get_vocab().values()), model.backbone.get_input_embeddings().num_embeddings
+        if highest >= size:  # some text would end in an error, in whatever view it is looked at
+            raise CheckpointError(
+                f"{folder}: its tokenizer gives ids up to {highest}, but the model has {size} wordpieces: it is "
+                "another model's"
+            )
+        return Checkpoint(model, tokenizer, f"{folder}:{stamp}")
     except AdapLeRError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files end in errors of safetensors, json, tokenizers, torch ...
@@ -223,9 +230,9 @@ def weights_checksum(folder: Path) -> str:
     return _checksum(_stamped(folder))
 
 
-def _stamped(folder: Path) -> tuple[tuple[str, int], ...]:
-    """A checkpoint's files, and when each was written."""
-    files = (*sorted(folder.glob("*.safetensors")), folder / "config.json")
+def _stamped(folder: Path, *more: str) -> tuple[tuple[str, int], ...]:
+    """A checkpoint's weights and configuration, and its files of `more` patterns, and when each was written."""
+    files = (path for pattern in ("*.safetensors", "config.json", *more) for path in sorted(folder.glob(pattern)))
     return tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file())
 
 
@@ -281,6 +288,6 @@ def without_path(error: Exception | str, path: Path, name: str) -> str:
 def _may_be_adapler(config: Path) -> bool:
     try:
         read = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return True
     return isinstance(read, dict) and read.get("model_type", "adapler") == "adapler"

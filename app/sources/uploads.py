@@ -12,6 +12,7 @@ from adapler.errors import DataError
 from analysis.documents.corpora import read_rationale
 from analysis.documents.eraser_format import spans_of
 from app.sources.documents import Document
+from app.sources.loading import told_apart
 
 SUFFIXES = (".txt", ".jsonl")
 MAX_MEGABYTES = 2
@@ -54,7 +55,10 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
     labels = tuple(sorted({document.label for document in found if document.label is not None}))
     # The rule of an evaluation: one query for all of several lines says nothing. A pair's second text always does.
     shown = len(found) == 1 or len({document.query for document in found}) > 1 or any("text_b" in row for row in rows)
-    return tuple(replace(one, labels=labels, query=one.query if shown else "") for one in found)
+    named = told_apart((one.name, one) for one in found)
+    return tuple(
+        replace(one, name=name, labels=labels, query=one.query if shown else "") for name, one in named.items()
+    )
 
 
 def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:

@@ -51,7 +51,7 @@ def show(
 
 
 def _facts(report: RationaleReport, origin: reports.Origin) -> None:
-    """Whose numbers these are, and the ones of the whole split."""
+    """Whose numbers these are, and the ones of all its documents."""
     whose = [
         f"checkpoint {origin.checkpoint or origin.called}",
         f"threshold scale {origin.scale:g}",
@@ -61,6 +61,7 @@ def _facts(report: RationaleReport, origin: reports.Origin) -> None:
     ]
     facts = [
         f"{len(report.documents)} documents, {report.n_skipped} of them without a rationale to judge by",
+        *([str(report.meta["sample"])] if report.meta.get("sample") else []),
         f"accuracy {report.accuracy:.3f}",
     ]
     if report.adapler_accuracy is not None:

@@ -24,7 +24,9 @@ BY_ITSELF = "the most evidence"
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float, name: str) -> None:
     """name: of the checkpoint in the menu."""
     drawn = player.in_units(trace, most=joining.WORDS)
-    stem = "".join(char if char.isalnum() and char.isascii() else "_" for char in document.name)[:60] or "document"
+    stem = _plain(document.name)[:60] or "document"
+    if document.excerpt:
+        stem += f"-{_plain(document.excerpt.partition(',')[0])}"
     origin = common.origin(document, checkpoint, name=name, scale=scale)
     st.header("Figure for a paper")
     layout = _layout(drawn, document)
@@ -74,6 +76,11 @@ def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: flo
     _link()
 
 
+def _plain(name: str) -> str:
+    """As a file may be called."""
+    return "".join(char if char.isalnum() and char.isascii() else "_" for char in name)
+
+
 def _layout(drawn: Trace, document: Document) -> export.Layout:
     """What the reader chooses of the figure."""
     left, right = st.columns(2)
@@ -106,7 +113,8 @@ def _animation(drawn: Trace, document: Document, stem: str, *, origin: Origin) -
     st.header("Animation")
     can_film = animation.encoder() is not None
     st.caption(
-        "What Play shows, a layer after the other, for slides."
+        f"What Play shows, a layer after the other, for slides; of a text of more than {animation.LINES} lines, "
+        "a passage."
         + ("" if can_film else " An MP4 needs ffmpeg on the server's path, or `pip install imageio-ffmpeg`.")
     )
     with st.container(horizontal=True):
@@ -127,9 +135,13 @@ def _link() -> None:
     if st.session_state.source == state.OWN_TEXT:
         if st.session_state.get("upload") is not None:
             st.info("The link does not hold your file: it shows the page with these settings.")
-        elif len(st.session_state.text) > state.ADDRESS_CHARACTERS:
-            st.info("Your text is too long for a link: it shows the page with these settings, without the text.")
-        else:
+        elif missing := state.too_long():
+            are = "is" if len(missing) == 1 else "are"
+            st.info(
+                f"Your {' and '.join(missing)} {are} too long for a link: it shows the page with these settings, "
+                f"without the {' and the '.join(missing)}."
+            )
+        if st.session_state.get("upload") is None and state.fits_address("text"):
             st.caption("Your text stands in the link: whoever has it, and servers on its way, can read it.")
     st.caption("It restores document, layer, view, methods, scale and checkpoint, as the page's own address does.")
     parameters = state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS))

@@ -85,6 +85,8 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
     if point is None or measured is None:
         return ""
     whose = f"on {measured.examples} documents, {measured.split}{curve.dtype()}"
+    ends = curve.between(scale)
+    how = "" if ends is None else f"; between scales {ends[0]:g} and {ends[1]:g}, interpolated"
     sign, below = (100, "below") if point.drop >= 0 else (-100, "above")
     low, high = sorted(sign * end for end in point.drop_interval)  # in points, as the drop itself
     rows = (
@@ -102,7 +104,7 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
             "it",
         ),
     )
-    return cards.facts(rows)
+    return cards.facts([(what, value, note + how) for what, value, note in rows])
 
 
 def _between(interval: tuple[float, float], digits: int) -> str:
@@ -124,10 +126,12 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
             st.caption("No agreement with the classifier is measured: `python -m adapler evaluate` does so.")
         st.altair_chart(trust_charts.against_speedup(table, curve.frame(), scale, metric=metric))
     said = "Bands and bars are 95 % intervals: bootstrap for the calibration, Wilson's for the others."
+    measured = (*table["scale"], *curve.frame()["scale"])
+    ring = "a ring is that scale, and " if any(abs(one - scale) < calibrated.SAME for one in measured) else ""
     st.caption(
         common.literal(
-            f"Checkpoint {name}. {said} The dashed line is the slider's scale; in the last chart, a ring, and dotted "
-            f"lines are the {metric} without removal. A split of 200 documents leaves several points open."
+            f"Checkpoint {name}. {said} The dashed line is the slider's scale. In the last chart {ring}dotted lines "
+            f"are the {metric} without removal. A split of 200 documents leaves several points open."
         )
     )
     with st.expander("The numbers", key="measured"):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from app.markup import colors
 from app.server import state
+from app.work.calibrated import SAME
 
 HEIGHT = 260
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
@@ -45,9 +46,9 @@ def speed(table: pd.DataFrame, calibration: pd.DataFrame, scale: float) -> Any:
 
 
 def against_speedup(table: pd.DataFrame, calibration: pd.DataFrame, scale: float, *, metric: str) -> Any:
-    """Score over speedup, a line for each split; the slider's scale is a ring."""
+    """Score over speedup, a line for each split; the slider's scale is a ring where it was measured."""
     both = _both(table, calibration)
-    both["now"] = [abs(value - scale) < 0.026 for value in both["scale"]]
+    both["now"] = (both["scale"] - scale).abs() < SAME
     base = alt.Chart(both).encode(
         x=alt.X("speedup:Q", title="FLOPs speedup", scale=_fits(both, ("speedup",))),
         y=alt.Y(

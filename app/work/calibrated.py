@@ -10,6 +10,8 @@ from adapler.budgets.curve import Calibration, Point
 from adapler.errors import AdapLeRError
 from app.sources.loading import Checkpoint
 
+SAME = 1e-6  # scales that differ by less are one: sliders and files round
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -23,8 +25,17 @@ class Curve:
         outside of it."""
         if self.calibration is None or not 0 <= scale <= self.calibration.points[-1].threshold_scale:
             return None
-        measured = {round(point.threshold_scale, 6): point for point in self.calibration.points}
-        return measured.get(round(scale, 6)) or self.calibration.at(scale)
+        measured = (point for point in self.calibration.points if abs(point.threshold_scale - scale) < SAME)
+        return next(measured, None) or self.calibration.at(scale)
+
+    def between(self, scale: float) -> tuple[float, float] | None:
+        """The measured scales on either side of one that was not measured, of which `at` is interpolated and smoothed;
+        None where there is nothing to say."""
+        point = self.at(scale)
+        if self.calibration is None or point is None or point in self.calibration.points:
+            return None
+        scales = [one.threshold_scale for one in self.calibration.points]
+        return max(one for one in scales if one < scale), min(one for one in scales if one > scale)
 
     def measured(self) -> str:
         """On what, in words."""

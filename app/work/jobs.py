@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock, Thread
 
 from adapler.data.minilm import packaged_minilm
-from app.sources.loading import CHECKPOINTS, ROOT
+from app.sources.loading import CHECKPOINTS, ROOT, without_path
 
 REPORT_FOLDER = ROOT / "reports"
 SAMPLE_MODEL = CHECKPOINTS / "sample"
@@ -34,13 +35,14 @@ class Job:
     """One run of a command; it ends with the server at the latest.
 
     kind: EVALUATION or TRAINING; name: of the report or the checkpoint that it makes; number: of no other job.
+    hidden: folders of this machine that its messages may name -> what the page calls them.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, command: list[str], *, kind: str, name: str) -> None:
+    def __init__(self, command: list[str], *, kind: str, name: str, hidden: Mapping[Path, str] | None = None) -> None:
         self.kind, self.name, self.number = kind, name, next(self._numbers)
-        self._command = command
+        self._command, self._hidden = command, dict(hidden or {})
         self._started = time.monotonic()
         self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace", suffix=".log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,7 +103,10 @@ class Job:
     def message(self) -> str:
         """The command's last line: after a failure, what went wrong."""
         lines = [line for line in re.split(r"[\r\n]+", self._tail()) if line.strip()]
-        return lines[-1].removeprefix("error: ") if lines else "no message"
+        message = lines[-1].removeprefix("error: ") if lines else "no message"
+        for folder, name in self._hidden.items():
+            message = without_path(message, folder, name)
+        return message
 
     def stop(self) -> None:
         """End it, or take it out of the queue."""
@@ -140,12 +145,12 @@ class Queue:
         """The job that runs and those that wait, whichever sessions have started them."""
         return [job for job in list(self._jobs) if job.code is None]
 
-    def add(self, command: list[str], *, kind: str, name: str) -> Job | None:
+    def add(self, command: list[str], *, kind: str, name: str, hidden: Mapping[Path, str] | None = None) -> Job | None:
         """A new job, which begins when those before it have ended; None where MOST wait already."""
         with self._lock:
             if len(self.jobs()) >= MOST:
                 return None
-            job = Job(command, kind=kind, name=name)
+            job = Job(command, kind=kind, name=name, hidden=hidden)
             self._jobs.append(job)
         self._advance()
         return job
@@ -189,13 +194,14 @@ def evaluate(
     adapler, data: folders, and the names that the menus give them: checkpoint, corpus. dtype: "auto" asks the device
     that the evaluation runs on.
     """
-    parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"first {limit}"])]
+    parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"sample {limit}"])]
     parts += [] if dtype == "float32" else [dtype]
     name = unused_name(report_name(*parts))
     command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]
     command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", f"{threshold_scale:g}"]
     command += ["--dtype", dtype, "--output", str(REPORT_FOLDER / name)]
-    return QUEUE.add(command if limit is None else [*command, "--limit", str(limit)], kind=EVALUATION, name=name)
+    command += [] if limit is None else ["--limit", str(limit)]
+    return QUEUE.add(command, kind=EVALUATION, name=name, hidden={adapler: checkpoint, data: corpus})
 
 
 def train_sample() -> Job | None:

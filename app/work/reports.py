@@ -134,7 +134,8 @@ def _checkpoint_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> 
         return None
     path = (ROOT / str(named)).resolve()
     by_folder = [name for name, folder in checkpoints.items() if folder.resolve() == path]
-    checksum, wanted = adapler_checksum, (meta.get("checksums") or {}).get("adapler")
+    checksums = meta.get("checksums")
+    checksum, wanted = adapler_checksum, checksums.get("adapler") if isinstance(checksums, dict) else None
     if wanted is None:
         checksum, wanted = weights_checksum, meta.get("weights")
     if wanted is None:

@@ -175,10 +175,13 @@ def _listed(names: Any) -> str:
 
 
 def _called(backbone: str, facts: _Facts, training: Training) -> str | None:
-    """What the checkpoint calls this encoder; "" where it began with a model of the records; None: another encoder."""
+    """What the checkpoint calls this encoder; "" where the weights say it; None: another encoder."""
     if training.started is not None and training.started in facts.models:
         return ""
-    return next((one for one in training.encoders if same_encoder(one, backbone)), None)
+    if training.encoder is not None and facts.encoders:
+        return "" if training.encoder in facts.encoders else None
+    surest = next(iter(training.encoders), "")
+    return surest if surest and same_encoder(surest, backbone) else None
 
 
 def title(system: str) -> str:
@@ -192,13 +195,14 @@ def title(system: str) -> str:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the records of a task and backbone say: titles of systems, coverage ("" if not said), checksums of the data
-    and of the trained models, the encoder's layers."""
+    """What the records of a task and backbone say: titles of systems, coverage ("" if not said), checksums of the data,
+    of the trained models and of the encoder, whose layers are counted."""
 
     titles: Mapping[str, str]
     coverage: str
     data: frozenset[str]
     models: frozenset[str]
+    encoders: frozenset[str]
     layers: int | None
 
 
@@ -229,6 +233,7 @@ def _facts(folder: Path, backbone: str, task: str) -> _Facts:
         coverage=next(iter(coverage)) if len(coverage) == 1 else "",
         data=texts("data_checksum"),
         models=texts("model_checksum"),
+        encoders=texts("encoder_checksum"),
         layers=layers,
     )
 

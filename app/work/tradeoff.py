@@ -7,7 +7,6 @@ no curve of one model, and is not read; other systems are in `app.work.systems`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import streamlit as st
 
 from adapler.budgets.stored import CALIBRATION
 from adapler.errors import AdapLeRError
+from adapler.training.records import check_evaluation, read_json
 from app.model.survey import share_interval
 from app.sources.loading import CHECKPOINTS, model_checksum
 from app.work import reports
@@ -25,6 +25,8 @@ from app.work.calibrated import Curve
 SHOWN = ("measured", "scale", "score", "low", "high", "speedup", "reference", "agreement", "agreement_low",
          "agreement_high", "documents", "metric", "file")  # fmt: skip
 USUAL_LENGTH = 512
+# What reading a file of another version, or one that somebody has edited, may end in.
+UNREADABLE = (AdapLeRError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 COLUMNS = (*SHOWN, "task", "split")  # which `measured` says in words
 
 
@@ -41,18 +43,18 @@ def curve(
     unread = []
     for path in evaluation_files(name, checkpoints[name], results):
         try:
-            rows += _evaluation(path, checkpoints[name])
-        except (OSError, ValueError, KeyError, TypeError):
+            rows += [row | _intervals(row) for row in _evaluation(path, checkpoints[name])]
+        except UNREADABLE:
             unread.append(path.name)
     for title, path in found.items():
         try:
             summary = _summary(path, reports.key_of(path))
-        except (AdapLeRError, OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             unread.append(title)
             continue
         if summary is not None and reports.origin_of(summary["meta"], checkpoints).checkpoint == name:
             rows.append({**summary["point"], "file": title})
-    return pd.DataFrame([row | _intervals(row) for row in rows], columns=COLUMNS), unread
+    return pd.DataFrame(rows, columns=COLUMNS), unread
 
 
 def _intervals(row: Mapping[str, Any]) -> dict[str, float]:
@@ -73,11 +75,11 @@ def evaluation_files(name: str, folder: Path, results: Sequence[Path]) -> list[P
 
 
 def _measured(
-    name: str, split: str, documents: int, dtype: str | None, *, policy: str | None, length: int | None
+    name: str, split: str, documents: str, dtype: str | None, *, policy: str | None, length: int | None
 ) -> str:
-    """On what, in words; in which number format, where that is not float32; and what of long texts was read, where that
-    is not what 512 wordpieces hold of their beginning."""
-    said = f"{name}, {split}, {documents} documents" + (f", {dtype}" if dtype not in (None, "float32") else "")
+    """On what, in words: of which documents; in which number format, where that is not float32; and what of long texts
+    was read, where that is not what 512 wordpieces hold of their beginning."""
+    said = f"{name}, {split}, {documents}" + (f", {dtype}" if dtype not in (None, "float32") else "")
     if policy not in (None, "truncate"):
         said += f", {policy}"
     return said + (f", {length} wordpieces" if length not in (None, USUAL_LENGTH) else "")
@@ -85,19 +87,18 @@ def _measured(
 
 def _evaluation(path: Path, folder: Path) -> list[dict[str, Any]]:
     """Rows of a file that `adapler evaluate` wrote; none where it is of another model than the one in `folder`."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: no object")
+    content = read_json(path)
     own = path.parent.resolve() == folder.resolve()
     checksum = content.get("model_checksum")
     if checksum != model_checksum(folder) and not (own and checksum is None):  # older files do not say it
         return []
+    check_evaluation(content, where=path)
     encoding = content.get("encoding") or {}
     shared = {
         "measured": _measured(
             content["task"],
             content["split"],
-            content["examples"],
+            f"{content['examples']} documents",
             content.get("precision"),
             policy=encoding.get("long_documents"),
             length=encoding.get("max_length"),
@@ -131,7 +132,7 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
         "measured": _measured(
             report.meta["data"]["name"],
             report.meta["split"],
-            len(report.documents),
+            report.meta.get("sample") or f"{len(report.documents)} documents",
             report.meta.get("dtype"),
             policy=report.meta.get("policy"),
             length=report.meta.get("max_length"),
@@ -146,7 +147,7 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
         "task": str(report.meta["data"]["name"]),
         "split": str(report.meta["split"]),
     }
-    return {"meta": {name: report.meta.get(name) for name in reports.ORIGIN}, "point": point}
+    return {"meta": {name: report.meta.get(name) for name in reports.ORIGIN}, "point": point | _intervals(point)}
 
 
 def by_split(table: pd.DataFrame, calibrated: Curve, *, task: str) -> dict[str, pd.DataFrame]:

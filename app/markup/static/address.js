@@ -13,6 +13,7 @@
     const isDrawn = (name, url) => DRAWN[name].includes(url.searchParams.get("view") ?? LAYERS)
         && url.searchParams.get("talk") !== "true";
     const LONGEST = 1500; // characters of a text, ADDRESS_CHARACTERS in app/server/state.py
+    const LONG = {text: "long", query: "long-query"}; // as there
     const address = window.alAddress = {layer: null};
     const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
     const place = url => PLACE.map(name => url.searchParams.get(name) ?? "").join("\n");
@@ -28,11 +29,13 @@
             if (isDrawn(name, next) || next.searchParams.has(name)) continue;
             for (const value of here.searchParams.getAll(name)) next.searchParams.append(name, value);
         }
-        const text = next.searchParams.get("text");
-        if (text !== null && text.length > LONGEST) {
-            next.searchParams.delete("text");
-            next.searchParams.set("long", "1"); // after a reload the page says that the text could not be kept
-        } else if (text !== null || !next.searchParams.has("source")) next.searchParams.delete("long");
+        for (const [name, mark] of Object.entries(LONG)) {
+            const text = next.searchParams.get(name);
+            if (text !== null && text.length > LONGEST) {
+                next.searchParams.delete(name);
+                next.searchParams.set(mark, "1"); // after a reload the page says that the text could not be kept
+            } else if (text !== null || !next.searchParams.has("source")) next.searchParams.delete(mark);
+        }
         (restoring || place(next) === place(here) ? replace : push)(state, "", next);
     };
     history.pushState = history.replaceState = write;

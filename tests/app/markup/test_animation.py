@@ -35,6 +35,13 @@ def test_gif_has_a_frame_for_each_layer() -> None:
     assert all((one != other).any() for one, other in zip(pictures, pictures[1:], strict=False)), "something is dropped"
 
 
+def test_a_long_text_is_drawn_to_its_end() -> None:
+    words = ["international", "entertainment", "professional"] * 170
+    layout = export.Layout(animation.LINES, (0,), key=False)
+    drawn = export._figure(make_trace(words, [3] * len(words)), Document("x", " ".join(words)), layout)
+    assert sum(text.get_text() in words for text in drawn.axes[0].texts) == len(words)
+
+
 def test_mp4_is_made_by_the_servers_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in notes what it is given; the real one is not everywhere."""
     script = tmp_path / "ffmpeg"

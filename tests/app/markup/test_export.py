@@ -4,6 +4,7 @@ import io
 import re
 from dataclasses import replace
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,14 @@ def test_scores_as_csv(app_model: Any, tiny_tokenizer: Any) -> None:
         assert (float(score) == pytest.approx(expected)) if present else score == "", "no score is no 0"
     assert set(table.loc[table["rationale"], "token"]) == {"not", "good"}
     assert table["word"].iloc[:3].tolist() == ["", "0", "1"], "whole numbers, and none for a special token"
+
+
+def test_a_part_of_a_longer_text_says_which() -> None:
+    trace = make_trace(["one", "two"], [3, 0])
+    for excerpt in ("part 2 of 3, words 39 to 40", ""):
+        made = export.csv(export.layer_table(trace), trace, Document("x", "one two", excerpt=excerpt), origin=ORIGIN)
+        table = pd.read_csv(io.BytesIO(made))
+        assert set(table["excerpt"] if excerpt else table["document"]) == {excerpt or "x"}
 
 
 def test_formulas_are_guarded() -> None:
@@ -89,6 +98,12 @@ def test_figures_say_what_made_them() -> None:
         and "scale 0.5 \N{MIDDLE DOT} bfloat16" in ORIGIN.line()
         and ORIGIN.again in ORIGIN.line()
     )
+
+
+def test_a_control_character_in_a_name_breaks_no_file() -> None:
+    trace, document = make_trace(["one"], [3]), Document("a\x01b", "one")
+    made = export.figure(trace, document, kind="svg", layout=export.Layout(2), origin=replace(ORIGIN, text="a\x01b"))
+    assert "a[U+0001]b" in "".join(fromstring(made).itertext())
 
 
 def test_a_figure_of_words_counts_words() -> None:

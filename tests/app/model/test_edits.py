@@ -91,7 +91,7 @@ def test_verdicts_on_many_texts_are_those_of_each(app_model: Any, tiny_tokenizer
         assert table["verdict"].iloc[row] == alone.label and table["tokens"].iloc[row] == len(alone)
         assert table["probability"].iloc[row] == pytest.approx(alone.probabilities.max(), abs=1e-5)
         assert table["FLOPs speedup"].iloc[row] == pytest.approx(alone.speedup, rel=1e-6)
-        assert table["without removal"].iloc[row] == alone.full_label
+        assert table["without removal"].iloc[row] == alone.full_label and table["cut"].iloc[row] == alone.cut_short
     assert pd.isna(table["right"].iloc[3]) and table["right"].iloc[0] == (table["verdict"].iloc[0] == "NEG")
 
 

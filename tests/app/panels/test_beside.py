@@ -73,8 +73,9 @@ def test_beside_other_systems(
     assert table["speedup"].tolist()[:3] == [1.0, 2.5, 4.0] and table["score"].tolist()[:3] == [0.9, 0.8, 0.6]
     assert table["drawn"].sum() == len(table) - 2
     assert any(one.proto.label == "Curves as CSV" for one in page.get("download_button"))
-    page.slider(key="scale").set_value(1.5).run()
-    assert not page.exception and len(page.get("vega_lite_chart")) == 3
+    assert "The ring is the slider's scale." in said
+    page.slider(key="scale").set_value(1.45).run()
+    assert not page.exception and len(page.get("vega_lite_chart")) == 3 and "The ring is" not in captions(page)
 
 
 def test_alone_where_nothing_matches(
@@ -107,6 +108,17 @@ def test_nothing_is_measured_and_no_folder(
     assert "No other systems: `python -m benchmarks.tradeoff` measures them" in said
 
 
+def test_what_is_measured_elsewhere_is_not_nothing(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, measured: Path
+) -> None:
+    (measured / "run.json").write_text('{"task": "news"}', encoding="utf-8")
+    opened(page, monkeypatch, checkpoint=measured)
+    said = captions(page)
+    assert len(page.get("vega_lite_chart")) == 2 and "Nothing is measured" not in said
+    assert "Measured of this checkpoint: films, validation, 50 documents (calibration)." in said
+    assert "Drawn is test or validation of news only." in said
+
+
 def test_a_system_has_one_look() -> None:
     first = beside.looks([beside.OWN, "power", "adapler-b", "adapler-a"])
     assert first["power"] == beside.looks(["power"])["power"] == beside.LOOKS["power"]
@@ -135,5 +147,7 @@ def test_the_chart_has_tooltips_and_a_ring_at_the_slider() -> None:
     assert names == {"system", "score", "FLOPs speedup", "threshold scale", "budget", "seeds"}
     drawn = [values for values in spec["datasets"].values() if len(values) == 1 and values[0]["now"]]
     assert len(drawn) == 1 and drawn[0][0]["scale"] == "1", "the ring is on this checkpoint's line"
+    near = json.loads(beside.chart(pd.DataFrame(rows), 1.02, metric="accuracy").to_json())
+    assert len(near["layer"]) == len(spec["layer"]) - 1, "what was measured near the slider is not at it"
     widths = [layer["mark"].get("strokeWidth") for layer in spec["layer"] if layer["mark"]["type"] == "line"]
     assert widths == [1.5, 3.5]

@@ -51,6 +51,7 @@ def test_progress_stop_and_failure(page: AppTest, queue: list[Any], monkeypatch:
     page.session_state["scale"] = 0.5
     page.session_state["dtype"] = "auto"
     page.run()
+    assert page.selectbox(key="limit").value == "a sample of 25, labels balanced"
     page.button(key="evaluate").click().run()
     assert not page.exception and asked[0]["limit"] == 25 and asked[0]["split"] == "test"
     assert asked[0]["threshold_scale"] == 0.5 and asked[0]["checkpoint"] == "tiny" and asked[0]["dtype"] == "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_words_that_the_tokenizer_sees_nothing_in(page: AppTest) -> None:
     page.run()
     assert not page.exception and "gives no wordpieces" in page.error[0].value
     assert len(bodies(page, "al-cards")) == 1, "of the text alone"
+
+
+def test_names_of_a_corpus_are_no_markdown(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, app_corpus: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(app_corpus, tmp_path / "my *films*"))
+    for path in (folder / "train.jsonl", folder / "test.jsonl"):
+        path.write_text(path.read_text(encoding="utf-8").replace("NEG", "__neg__"), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [str(folder) if one == str(app_corpus) else one for one in sys.argv])
+    page.session_state["view"] = state.CORPUS
+    page.run()
+    assert not page.exception and r"\_\_neg\_\_" in page.sidebar.caption[0].value
+    assert r"\*films\*" in page.selectbox(key="limit").label
 
 
 def test_very_long_text_is_cut_with_a_note(page: AppTest) -> None:

@@ -18,7 +18,7 @@ from adapler.budgets.stored import weights_checksum, write_calibration
 from app.model import survey
 from app.server import state
 from app.sources.documents import Document
-from app.views import trust
+from app.views import trust, trust_charts
 from app.work import surveys
 from app.work.calibrated import Curve
 from tests.app.conftest import DOCUMENTS
@@ -70,10 +70,22 @@ def test_what_is_measured_stands_at_the_slider(
     assert "10.0 points below" in said and "2.50x" in said and "4.0 ms" in said
     assert "0.900 without it; 0.0 to 20.0 points below" in said, "the interval in the unit of the drop"
     assert len(page.get("vega_lite_chart")) == 3, "nothing says how often both verdicts agree"
+    assert "interpolated" not in said and any("a ring is that scale" in one.value for one in page.caption)
     page.slider(key="scale").set_value(1.5).run()
     assert "0.600" in Reader(bodies(page, "al-cards")[0]).text
+    page.slider(key="scale").set_value(1.2).run()
+    said = Reader(bodies(page, "al-cards")[0]).text
+    assert said.count("between scales 1 and 1.5, interpolated") == 4, "no card is of a measurement"
+    assert not any("a ring is that scale" in one.value for one in page.caption)
     page.slider(key="scale").set_value(2.0).run()
     assert not page.exception and not bodies(page, "al-cards"), "nothing is measured there"
+
+
+def test_a_ring_is_at_the_slider_only(app_model: Any) -> None:
+    frame = Curve(calibration(app_model)).frame()
+    for scale, rings in ((1.0, 1), (1.02, 0)):
+        spec = trust_charts.against_speedup(frame[:0], frame, scale, metric="accuracy").to_dict()
+        assert sum(row["now"] for rows in spec["datasets"].values() for row in rows if "now" in row) == rings
 
 
 def test_without_a_calibration_the_page_says_how_to_make_one(page: AppTest, app_checkpoints: Path) -> None:

@@ -66,6 +66,11 @@ def test_a_text_after_one_that_was_too_long_stands_in_the_address(session: Any) 
     assert state.bind_text("text") and st.query_params["text"] == "dull"
     began["text"] = "dull, typed while it is bound"
     assert state.bind_text("text") and st.query_params["text"] == "dull"
+    began["query"] = "why " * state.ADDRESS_CHARACTERS
+    assert not state.bind_text("query") and state.too_long() == ["second text"]
+    st.query_params["long-query"] = "1"  # the browser has written it
+    began["query"] = ""
+    assert state.bind_text("query") and not {"query", "long-query"} & set(st.query_params)
 
 
 def test_addresses_of_earlier_versions_are_understood(session: Any) -> None:
@@ -88,6 +93,8 @@ def test_what_is_not_here_is_said(session: Any) -> None:
     assert state.lost() == ["view Nope", "dtype float8", "source foo", "units Bar"]
     session(text="short", long="1")
     assert state.lost() == ["a text that was too long for an address"]
+    session(**{"text": "short", "long-query": "1"})
+    assert state.lost() == ["a second text that was too long for an address"]
     began = session(source=state.OWN_TEXT, long="1")
     assert state.lost() == ["a text that was too long for an address"]
     began.text = "typed since"
@@ -146,6 +153,16 @@ def test_settings_hold_in_views_without_their_menus(session: Any) -> None:
     assert began.units == state.WORDS and state.chosen_methods() == ["rollout", "cp"] and "show" not in began
 
 
+def test_more_methods_than_are_compared_are_said(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_METHODS", 2)
+    for asked in (
+        {"methods": ["Rollout", "AdapLeR CP", "Rollout", "Saliency"]},
+        {"method": ["rollout", "cp", "saliency"]},
+    ):
+        assert session(**asked).methods == ["rollout", "cp"]
+        assert state.lost() == ["method Saliency, beyond the 2 that are compared"]
+
+
 def test_a_name_that_another_menu_does_not_have_is_forgotten(session: Any) -> None:
     began = session()
     began.document = "of_another_corpus"
@@ -181,3 +198,6 @@ def test_the_script_of_the_address_knows_the_views_by_their_names() -> None:
     source = (Path(state.__file__).parents[1] / "markup" / "static" / "address.js").read_text(encoding="utf-8")
     found = dict(re.findall(r'(LAYERS|COMPARE|SIDES) = "([^"]+)"', source))
     assert found == {"LAYERS": state.LAYERS, "COMPARE": state.COMPARE, "SIDES": state.SIDES}
+    (marks,) = re.findall(r"const LONG = {(.*)};", source)
+    assert dict(re.findall(r'(\w+): "([^"]+)"', marks)) == state.LONG and state.LONG.keys() == state.OWN_TEXTS.keys()
+    assert f"const LONGEST = {state.ADDRESS_CHARACTERS};" in source

@@ -33,6 +33,13 @@ NAMES = ("NEG", "POS")
         ("neg", ("positive", "negative"), (), Gold(1)),
         ("neg", ("negative", "negligible"), ("neg", "pos"), Gold(None)),
         ("1", ("1", "0"), (), Gold(0)),
+        ("1", ("1", "2"), ("0", "1"), Gold(1, by_number=True)),
+        ("0", ("1", "2"), ("0", "1"), Gold(0, by_number=True)),
+        ("1", ("1", "2"), ("1", "2"), Gold(0)),
+        ("1", NAMES, ("1", "2"), Gold(None)),
+        ("1", NAMES, ("NEG", "1"), Gold(None)),
+        ("NEG", NAMES, ("NEG", "1"), Gold(0)),
+        ("2", ("20", "30"), (), Gold(None)),
         ("\u00b2", NAMES, (), Gold(None)),
         ("", NAMES, (), Gold(None)),
     ],
@@ -41,9 +48,17 @@ def test_labels_are_matched_as_an_evaluation_does(label: str, names: Any, known:
     assert match(label, names, known=known) == expected
 
 
-@pytest.mark.parametrize("names", [("positive", "negative"), ("pos", "neg"), ("LABEL_0", "LABEL_1")])
-def test_an_evaluation_has_the_same_classes(names: tuple[str, str]) -> None:
-    examples = [SimpleNamespace(id=label, label=label) for label in NAMES]
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("positive", "negative"), NAMES),
+        (("pos", "neg"), NAMES),
+        (("LABEL_0", "LABEL_1"), NAMES),
+        (("1", "2"), ("1", "2")),
+    ],
+)
+def test_an_evaluation_has_the_same_classes(names: tuple[str, str], labels: tuple[str, str]) -> None:
+    examples = [SimpleNamespace(id=label, label=label) for label in labels]
     config = SimpleNamespace(label2id={name: index for index, name in enumerate(names)})
-    wanted = gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=NAMES), examples)
-    assert [match(label, names, known=NAMES).index for label in NAMES] == wanted
+    wanted = gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=labels), examples)
+    assert [match(label, names, known=labels).index for label in labels] == wanted

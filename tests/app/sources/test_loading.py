@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -41,6 +42,10 @@ def test_menu_lists_adapler_models_only(app_checkpoints: Path, tmp_path: Path) -
     names = list(loading.list_checkpoints([app_checkpoints, tmp_path]))
     assert names == ["movies-minilm", "damaged", "tiny"], "the default comes first, an unreadable one is listed"
     assert loading.list_checkpoints([tmp_path / "nowhere"]) == {}
+    (tmp_path / "movies-minilm" / "config.json").write_text("[" * 200_000)
+    assert list(loading.list_checkpoints([tmp_path])) == ["movies-minilm"], "brackets too deep for Python"
+    with pytest.raises(CheckpointError, match="^movies-minilm: "):
+        loading.find_checkpoint(loading.list_checkpoints([tmp_path]), "movies-minilm")
 
 
 def test_a_half_written_folder_of_a_killed_process_is_no_checkpoint(app_checkpoints: Path, tmp_path: Path) -> None:
@@ -61,10 +66,12 @@ def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Pat
     first = loading.load_checkpoint(app_checkpoints / "tiny")
     assert loading.load_checkpoint(app_checkpoints / "tiny") is first
     assert not first.model.training
-    weights = app_checkpoints / "tiny" / "model.safetensors"
-    times = weights.stat()
-    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns + 1_000_000_000))
-    assert loading.load_checkpoint(app_checkpoints / "tiny").key != first.key
+    keys = {first.key}
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        times = (app_checkpoints / "tiny" / name).stat()
+        os.utime(app_checkpoints / "tiny" / name, ns=(times.st_atime_ns, times.st_mtime_ns + 1_000_000_000))
+        keys.add(loading.load_checkpoint(app_checkpoints / "tiny").key)
+    assert len(keys) == 5
 
 
 def test_a_checkpoint_in_another_format(app_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +95,18 @@ def test_damaged_checkpoint(app_checkpoints: Path) -> None:
     with pytest.raises(CheckpointError, match="^damaged") as caught:
         loading.find_checkpoint(loading.list_checkpoints([app_checkpoints]), "damaged")
     assert str(app_checkpoints) not in str(caught.value)
+
+
+def test_a_tokenizer_of_another_model(app_checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(app_checkpoints / "tiny", tmp_path / "mixed")
+    content = json.loads((tmp_path / "mixed" / "tokenizer.json").read_text(encoding="utf-8"))
+    content["model"]["vocab"]["film"] = 5000
+    (tmp_path / "mixed" / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match="^mixed: its tokenizer gives ids up to 5000, but the model has"
+    ) as caught:
+        loading.find_checkpoint(loading.list_checkpoints([tmp_path]), "mixed")
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_corpora(app_corpus: Path, tmp_path: Path) -> None:

@@ -26,6 +26,13 @@ def test_one_query_for_all_lines_says_nothing() -> None:
     assert [one.query for one in pairs] == ["why", "why"], "a pair's second text always does"
 
 
+def test_lines_of_equal_names_are_told_apart() -> None:
+    rows = lines(
+        {"id": "a", "text": "one"}, {"id": "a", "text": "two"}, {"id": "line 4", "text": "three"}, {"text": "four"}
+    )
+    assert [one.name for one in read_upload("x.jsonl", rows)] == ["a", "a (2)", "line 4", "line 4 (2)"]
+
+
 def test_half_a_pair_is_refused() -> None:
     with pytest.raises(DataError, match="x.jsonl:1: a pair needs the fields 'text_a' and 'text_b', both strings"):
         read_upload("x.jsonl", lines({"text_a": "a good film"}))

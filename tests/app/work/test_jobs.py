@@ -41,10 +41,12 @@ def test_a_job_tells_its_progress_and_its_end(queue: jobs.Queue) -> None:
 
 
 def test_a_failed_job_says_why(queue: jobs.Queue) -> None:
-    job = queue.add([sys.executable, "-c", "import sys; sys.exit('error: no such split')"], kind="x", name="x")
+    fails = [sys.executable, "-c", "import sys; sys.exit('error: /srv/models/tiny: no such split in /srv/films')"]
+    hidden = {Path("/srv/models/tiny"): "tiny", Path("/srv/films"): "films"}
+    job = queue.add(fails, kind="x", name="x", hidden=hidden)
     assert job is not None
     until(lambda: job.code is not None)
-    assert (job.code, job.message) == (1, "no such split")
+    assert (job.code, job.message) == (1, "tiny: no such split in films"), "whatever checkpoint a page shows by then"
 
 
 def test_jobs_run_one_after_another(queue: jobs.Queue, tmp_path: Path) -> None:
@@ -91,10 +93,13 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
     commands: list[list[str]] = []
     monkeypatch.setattr(jobs, "REPORT_FOLDER", tmp_path)
     ended = SimpleNamespace(code=0, begun=True, wait=lambda: None)
-    monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or ended)
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        jobs, "Job", lambda command, **options: commands.append(command) or given.append(options) or ended
+    )
     asked: dict[str, Any] = {
-        "adapler": tmp_path, "checkpoint": "a/b", "data": tmp_path, "corpus": "Sample: films", "split": "test",
-        "threshold_scale": 0.5, "dtype": "float32",
+        "adapler": tmp_path, "checkpoint": "a/b", "data": tmp_path / "data", "corpus": "Sample: films",
+        "split": "test", "threshold_scale": 0.5, "dtype": "float32",
     }  # fmt: skip
     for limit in (None, 10):
         assert jobs.evaluate(**asked, limit=limit) is ended
@@ -103,14 +108,15 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
     names = [Path(command[command.index("--output") + 1]).name for command in commands]
     assert names == [
         "app-a-b-Sample-films-test-scale-0.5",
-        "app-a-b-Sample-films-test-scale-0.5-first-10",
-        "app-a-b-Sample-films-test-scale-0.5-first-10-2",
+        "app-a-b-Sample-films-test-scale-0.5-sample-10",
+        "app-a-b-Sample-films-test-scale-0.5-sample-10-2",
     ], "no report is overwritten"
     jobs.evaluate(**{**asked, "dtype": "auto"}, limit=None)
     assert commands[-1][commands[-1].index("--dtype") + 1] == "auto"
     assert commands[-1][commands[-1].index("--output") + 1].endswith("-scale-0.5-auto")
     assert commands[0][commands[0].index("--dtype") + 1] == "float32"
     assert commands[0][1:3] == ["-m", "app.work.evaluation"]
+    assert given[0]["hidden"] == {tmp_path: "a/b", tmp_path / "data": "Sample: films"}
     assert commands[0][commands[0].index("--threshold-scale") + 1] == "0.5"
     assert "--limit" not in commands[0] and commands[1][-2:] == ["--limit", "10"]
 

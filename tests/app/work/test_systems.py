@@ -15,7 +15,7 @@ from app.work import systems
 from app.work.systems import Systems
 
 HEAD = "task,system,backbone,seed,budget,scale,metric,validation_score,validation_speedup,score,speedup"
-FILMS = Training("films", "rows", ("org/all-mini-L2-v2",), "started")
+FILMS = Training("films", "rows", ("org/mini-L2", "org/all-L2"), "started")
 LINES = (
     "films,finetuned,mini-L2,1,,,accuracy,.9,1,.88,1",
     "films,finetuned,mini-L2,2,,,accuracy,.9,1,.9,1",
@@ -50,7 +50,7 @@ def test_means_over_seeds_of_the_same_task_and_encoder(tmp_path: Path) -> None:
     found, said = find(write(tmp_path / "mine"))
     assert found is not None and said == []
     assert (found.file, found.task, found.backbone) == ("mine/curves.csv", "films", "mini-L2")
-    assert (found.called, found.metric, found.coverage) == ("org/all-mini-L2-v2", "accuracy", "")
+    assert (found.called, found.metric, found.coverage) == ("org/mini-L2", "accuracy", "")
     assert found.same_rows is None and found.seeds() == (1, 2)
     table = found.points("test").set_index(["system", "budget", "scale"])
     mean = table.loc[("power", 0.1, 1.0)]
@@ -75,11 +75,21 @@ def test_records_say_coverage_titles_and_rows(tmp_path: Path) -> None:
     other, _ = find(folder, training=Training("films", "others", ("mini-L2",)))
     assert other is not None and other.same_rows is False
     found, said = find(folder, layers=4)
-    assert (
-        found is None and "are of the encoder mini-L2, other-L2; the checkpoint's is org/all-mini-L2-v2, 4" in said[0]
-    )
+    assert found is None and "are of the encoder mini-L2, other-L2; the checkpoint's is org/mini-L2, 4" in said[0]
     unnamed, _ = find(folder, training=Training("films", "rows", (), "begin"))
     assert unnamed is not None and unnamed.called == "", "it began with the classifier of these records"
+
+
+def test_the_surest_that_is_known_of_the_encoder_decides(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine")
+    assert find(folder, training=Training("films", None, ("org/other", "mini-L2")))[0] is None, "its card errs"
+    mine = Training("films", None, ("mini-L2",), None, "weights")
+    assert find(folder, training=mine)[0] is not None, "records without a checksum"
+    record(folder, system="power", encoder_checksum="others")
+    assert find(folder, training=mine)[0] is None, "an equal name of other weights"
+    record(folder, system="power", encoder_checksum="weights")
+    found, _ = find(folder, training=Training("films", None, ("org/other",), None, "weights"))
+    assert found is not None and found.called == ""
 
 
 def test_what_does_not_match_is_not_shown(tmp_path: Path) -> None:

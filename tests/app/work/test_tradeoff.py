@@ -86,6 +86,29 @@ def test_the_embedded_checkpoint_has_its_published_numbers() -> None:
     assert at_one["movies, test, 199 documents"] == pytest.approx(0.884, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"hard": [{"threshold_scale": 1, "score": 88.4, "speedup": 2}]},
+        {"hard": [{"threshold_scale": 1, "score": 0.8, "speedup": 0}]},
+        {"hard": [{"threshold_scale": 1, "score": 0.8, "speedup": 2, "agreement": 97.5}]},
+        {"hard": ["x"]},
+        {"none": {"score": 90}},
+        {"none": [0.9]},
+        {"examples": -7},
+        {"encoding": "x"},
+        {"task": {}, "examples": None},
+    ],
+)
+def test_an_evaluation_with_impossible_numbers_is_not_read(more: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path / "a" / "evaluation-bad.json", "test", {1.0: 0.8}, **more)
+    write(tmp_path / "a" / "evaluation-good.json", "test", {1.0: 0.8})
+    (tmp_path / "a" / "evaluation-deep.json").write_text("[" * 200_000)
+    table, unread = tradeoff.curve("a", checkpoints={"a": tmp_path / "a"}, results=[], found={})
+    assert table["file"].tolist() == ["evaluation-good.json"]
+    assert unread == ["evaluation-bad.json", "evaluation-deep.json"]
+
+
 def test_the_curve_of_a_split_is_one_measurement_of_one_task(tmp_path: Path, app_model: Any) -> None:
     write(tmp_path / "a" / "evaluation-test.json", "test", {1.0: 0.8, 0.5: 0.85}, task="films")
     write(tmp_path / "a" / "evaluation-test-more.json", "test", {1.0: 0.7}, task="films", precision="bfloat16")
