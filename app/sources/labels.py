@@ -22,8 +22,9 @@ class Gold:
 
 def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gold:
     """The class that a label means, by the rule of an evaluation, which is one for all labels that are known: by name,
-    in any case, where all are names; else by number where all are numbers of a class. Where some are names, the others
-    are none of the model's. Where none is, by a name that it begins with or that begins with it (NEG, negative).
+    in any case, where all are names; else by number where all are numbers of a class and none is a name, too: of 0 and
+    1 beside classes called 1 and 2 nobody can say which is meant. Where some are names, the others are none of the
+    model's. Where none is, by a name that it begins with or that begins with it (NEG, negative).
 
     Args:
         label: as the text's corpus or file has it. A whole number and LABEL_3 are numbers of a class.
@@ -36,7 +37,8 @@ def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gol
     named = [one for one in known if one.lower() in lower]
     numbers, classes = [_number(one) for one in known], [str(index) for index in range(len(names))]
     if len(named) < len(known) and all(numbers):
-        return Gold(classes.index(_number(label)), by_number=True) if set(numbers) <= set(classes) else Gold(None)
+        clear = not named and set(numbers) <= set(classes)
+        return Gold(classes.index(_number(label)), by_number=True) if clear else Gold(None)
     if named:
         return Gold(lower.index(label.lower()) if label in named else None)
     if len(known) == len(names) and all(name.startswith("label_") for name in lower):
