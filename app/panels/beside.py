@@ -262,6 +262,7 @@ def _said(
     if left_out:
         said.append(
             f"Left out: {left_out} of their points, which validation would never choose, as they are slower and worse "
-            "than another of their system, or more than 15 percentage points below their classifier."
+            "than another of their system, or more than 15 percentage points below their classifier"
+            f"{'' if found.seeds() == (1, 1) else ', or which not all seeds of their system have'}."
         )
     return " ".join(said)

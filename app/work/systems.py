@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from scipy.stats import hmean
 
 from adapler.card.origin import Training, same_encoder
 from adapler.errors import DataError
@@ -73,10 +74,11 @@ class Systems:
 
     def points(self, split: str) -> pd.DataFrame:
         """A row for each system, budget and scale, of the mean over seeds, by system and speedup: system, title,
-        budget, scale, score, low, high (lowest and highest seed), speedup, seeds, drawn.
+        budget, scale, score, low, high (lowest and highest seed), speedup (the harmonic mean), seeds, drawn.
 
-        drawn: whether validation would choose it at some speed, that is, no other point of the system is faster and
-        better there, and it is at most USELESS below the classifier there.
+        drawn: whether all seeds of the system have it, as a line joins means over the same ones, and validation would
+        choose it at some speed, that is, no other point of the system is faster and better there, and it is at most
+        USELESS below the classifier there.
         """
         score, speedup = ("score", "speedup") if split == TEST else ("validation_score", "validation_speedup")
         found = (
@@ -85,10 +87,10 @@ class Systems:
                 score=(score, "mean"),
                 low=(score, "min"),
                 high=(score, "max"),
-                speedup=(speedup, "mean"),
+                speedup=(speedup, hmean),
                 seeds=("seed", "nunique"),
                 chosen_score=("validation_score", "mean"),
-                chosen_speedup=("validation_speedup", "mean"),
+                chosen_speedup=("validation_speedup", hmean),
             )
             .reset_index()
         )
@@ -96,7 +98,7 @@ class Systems:
         least = float(plain.iloc[0]) - USELESS if len(plain) else 0.0
         parts = []
         for _, own in found.groupby("system", sort=False):
-            good = own["chosen_score"] >= least
+            good = (own["chosen_score"] >= least) & (own["seeds"] == own["seeds"].max())
             parts.append(own.assign(drawn=_on_front(own[good]).reindex(own.index, fill_value=False)))
         table = pd.concat(parts).sort_values("speedup", kind="stable").sort_values("system", kind="stable")
         return table.drop(columns=["chosen_score", "chosen_speedup"]).reset_index(drop=True)

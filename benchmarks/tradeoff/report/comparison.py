@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import hmean
 
 from adapler.errors import DataError
 from adapler.inference.passes import ratio_of, score_parts
@@ -118,8 +119,8 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def mean_speedup(values: Iterable[float]) -> float:
-    """Over seeds: how many times less all of them spend together, the harmonic mean; nan of none."""
-    return 1 / _mean(1 / value for value in values)
+    """Over seeds: how many times less all of them spend together, the harmonic mean."""
+    return float(hmean(list(values)))
 
 
 def row_of(points: Sequence[Operating], qualified: Sequence[bool], table: pd.DataFrame) -> dict[str, Any]:

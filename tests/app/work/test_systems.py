@@ -22,7 +22,10 @@ LINES = (
     "films,power,mini-L2,1,.1,1,accuracy,.85,3,.8,2",
     "films,power,mini-L2,2,.1,1,accuracy,.87,3,.9,4",
     "films,power,mini-L2,1,.1,.5,accuracy,.8,2,.99,1.5",  # slower and worse on validation
+    "films,power,mini-L2,2,.1,.5,accuracy,.8,2,.99,1.5",
     "films,power,mini-L2,1,.5,1,accuracy,.7,9,.7,9",  # too far below the classifier
+    "films,power,mini-L2,2,.5,1,accuracy,.7,9,.7,9",
+    "films,power,mini-L2,1,.1,.7,accuracy,.89,2,.99,1.5",  # of one seed
     "films,adapler-wide-eyed,mini-L2,1,.2,1,accuracy,.88,2,.87,2",
     "films,power,other-L2,1,.1,1,accuracy,.5,3,.5,3",
     "news,power,mini-L2,1,.1,1,accuracy,.5,3,.5,3",
@@ -54,8 +57,9 @@ def test_means_over_seeds_of_the_same_task_and_encoder(tmp_path: Path) -> None:
     assert found.same_rows is None and found.seeds() == (1, 2)
     table = found.points("test").set_index(["system", "budget", "scale"])
     mean = table.loc[("power", 0.1, 1.0)]
-    assert mean[["score", "low", "high", "speedup", "seeds"]].tolist() == pytest.approx([0.85, 0.8, 0.9, 3, 2])
+    assert mean[["score", "low", "high", "speedup", "seeds"]].tolist() == pytest.approx([0.85, 0.8, 0.9, 8 / 3, 2])
     assert mean["drawn"] and not table.loc[("power", 0.1, 0.5)]["drawn"] and not table.loc[("power", 0.5, 1)]["drawn"]
+    assert not table.loc[("power", 0.1, 0.7)]["drawn"], "a line joins means over the same seeds"
     assert table.loc[("finetuned",)]["drawn"].tolist() == [True]
     assert table.loc[("adapler-wide-eyed",)]["title"].tolist() == ["AdapLeR, wide eyed"]
     validation = found.points("validation").set_index(["system", "budget", "scale"])
