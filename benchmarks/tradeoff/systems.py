@@ -160,9 +160,9 @@ def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
         budgets = tuple(math.nan if isinstance(value, bool) else float(value) for value in values)
     except (TypeError, ValueError):
         budgets = ()
-    if not budgets or not all(0 < budget < math.inf for budget in budgets):
+    if not budgets or not all(0 <= budget < math.inf for budget in budgets):
         found = f"{system.budget} is {given!r}"
-        raise DataError(f"{path}: {found}, must be a number above 0 or a list of them, a point of the curve each")
+        raise DataError(f"{path}: {found}, must be a number of at least 0 or a list of them, a point of the curve each")
     if len({f"{budget:g}" for budget in budgets}) < len(budgets):  # records are named so
         raise DataError(f"{path}: {system.budget} has a value twice, or two that agree to six digits")
     return Recipe(path, options, budgets)

@@ -80,10 +80,10 @@ def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         read_system_recipe(tmp_path, "sst2", adapler)
     for text, message in (
         ("command: train\n", "must be a mapping with `command: run`"),
-        ("command: run\n", "phi is None, must be a number above 0 or a list of them"),
+        ("command: run\n", "phi is None, must be a number of at least 0 or a list of them"),
         ("command: run\nphi: [1, x]\n", r"phi is \[1, 'x'\], must be"),
         *(
-            (f"command: run\nphi: {wrong}\n", "must be a number above 0")
+            (f"command: run\nphi: {wrong}\n", "must be a number of at least 0")
             for wrong in ("[]", "-1", ".nan", ".inf", "yes")
         ),
         ("command: run\nphi: [1, 1.0]\n", "phi has a value twice"),
@@ -94,9 +94,9 @@ def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=message):
             read_system_recipe(tmp_path, "sst2", adapler)
-    path.write_text("command: run\ntask: sst2\nphi: [1e-3, 2]\nepochs: 4\n", encoding="utf-8")
+    path.write_text("command: run\ntask: sst2\nphi: [1e-3, 0]\nepochs: 4\n", encoding="utf-8")
     recipe = read_system_recipe(tmp_path, "sst2", adapler)
-    assert recipe.budgets == (0.001, 2.0) and recipe.options == {"epochs": 4}  # YAML takes 1e-3 for text
+    assert recipe.budgets == (0.001, 0.0) and recipe.options == {"epochs": 4}  # YAML takes 1e-3 for text
     assert recipe.epochs("epochs") == (4,) and recipe.epochs("policy_epochs") is None
     for wrong in ("abc", "[a, b]", "{a: 1}", "[1.5, 2]", "-2", ".nan", "yes", "0", "[]"):
         path.write_text(f"command: run\nphi: 1\nepochs: {wrong}\n", encoding="utf-8")
