@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 
 from adapler.errors import ArgumentError
 from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, select, styled, text_width, venue
-from analysis.figures.token_scores import FULL_SHADE, pick, present, ratios, token_text
+from analysis.figures.token_scores import FULL_SHADE, main_method, pick, present, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
 
@@ -95,7 +95,7 @@ def heatmap_figure(
     if methods is None:
         names = [name for name in document.scores if name != "random"]
         order = {name: index for index, name in enumerate(_FIRST)}
-        methods = sorted(names, key=lambda name: order.get(name, len(order)))[:4] or list(document.scores)
+        methods = sorted(names, key=lambda name: order.get(name, len(order)))[:4] or [main_method(document)]
     elif not methods:
         raise ArgumentError("methods: got none, at least one is needed")
     else:

@@ -111,9 +111,11 @@ def _facts(report: ReportData) -> str:
 
 def _figure(report: ReportData, kind: str) -> str:
     title = FIGURE_TITLES[kind]
-    if kind == "heatmap":
-        title = f"Scores of document {report.examples[0].id}"
-    drawn = svg(figures.draw(report, kind), kind, title)
+    options: dict[str, Any] = {}
+    if kind == "heatmap":  # of the first one with scores: saved ones need not be there for every document
+        index, example = next((i, one) for i, one in enumerate(report.examples) if one.scores)
+        title, options = f"Scores of document {example.id}", {"example": index}
+    drawn = svg(figures.draw(report, kind, **options), kind, title)
     return f'<figure tabindex="0">{drawn}<figcaption>{escape(title)}</figcaption></figure>'  # scrolls, also by keyboard
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapler.errors import ArgumentError
 from analysis.output import html_tokens
 from analysis.results.report import DocumentScores
 from tests.analysis.sample_report import full_report, make_example, make_report
@@ -104,6 +105,16 @@ def test_a_report_without_extras_has_a_page(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == text
     assert "token by token" not in text and text.count("<svg") == 1
     parsed(text)
+
+
+def test_the_page_draws_the_first_document_that_has_scores() -> None:
+    """Saved scores need not be there for every document, and the others are examples all the same."""
+    bare, scored = full_report().examples
+    report = replace(full_report(), examples=(replace(bare, scores={}), scored))
+    assert "Scores of document &lt;i&gt;döc&lt;/i&gt;" in report.to_html()
+    for kind in ("heatmap", "document"):
+        with pytest.raises(ArgumentError, match="^document döc_0: no scores to draw"):
+            report.figure(kind)
 
 
 def test_the_page_of_saved_scores_tells_of_no_model() -> None:
