@@ -32,7 +32,7 @@ from analysis.figures.curves import (
 from analysis.figures.document import document_figure, plot_document
 from analysis.figures.heatmap import heatmap_figure, plot_heatmap
 from analysis.figures.layers import agreement_figure, lengths_figure, plot_lengths, plot_metric
-from analysis.figures.style import STYLE, VENUES
+from analysis.figures.style import STYLE, VENUES, select
 from analysis.figures.tradeoff import plot_tradeoff, read_tradeoff, tradeoff_figure
 from analysis.results.report import ReportData
 
@@ -131,7 +131,11 @@ def remove_others(folder: str | Path, drawn: Iterable[Path]) -> None:
 def _drawings(
     report: ReportData, *, style: str, methods: Sequence[str] | None
 ) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Of each file's name: the kind of figure and its options."""
+    """Of each file's name: the kind of figure and its options.
+
+    Raises ArgumentError for a method that the report does not have.
+    """
+    chosen = select(report, methods)
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for kind in kinds(report):
         if kind == "correlation" and not correlation_layers(report, methods):
@@ -143,7 +147,8 @@ def _drawings(
             found[kind] = (kind, options)
             continue
         for index, example in enumerate(report.examples):
-            if example.scores:
+            # saved scores need not be there for every document
+            if example.scores and (kind == "document" or any(method in example.scores for method in chosen)):
                 name = kind if index == 0 else f"{kind}-{index + 1}"
                 found[name] = (kind, {"example": index, **options})
     return found

@@ -156,6 +156,20 @@ def test_a_heat_map_does_not_leave_out_a_name_that_is_not_in_the_report() -> Non
         report.figure("heatmap", methods=[])
 
 
+def test_all_figures_of_methods_that_the_examples_have_no_scores_of(tmp_path: Path) -> None:
+    """As of a human who annotated other documents: the heat maps are left out, and the rest is drawn."""
+
+    def drawn(*methods: str) -> list[str]:
+        names: list[str] = []
+        figures.save_all(full_report(), tmp_path, methods=methods, track=lambda every: names.extend(every) or ())
+        return names
+
+    assert {"heatmap", "heatmap-2"} <= set(drawn("cp", "human"))
+    assert set(drawn("human")) == set(drawn("cp", "human")) - {"heatmap", "heatmap-2", "correlation"}
+    with pytest.raises(ArgumentError, match="^method 'salience' is not in the report, which has attention, saliency"):
+        drawn("salience")
+
+
 @pytest.mark.parametrize("place", ["before", "between"])
 def test_a_heat_map_is_white_where_a_policy_judges_nothing(place: str) -> None:
     document = make_example()
