@@ -12,7 +12,7 @@ from adapler.errors import ArgumentError, is_number
 from analysis.explanation.data import ExplanationData, MethodScores
 from analysis.figures.document import document_height, plot_document
 from analysis.figures.heatmap import heatmap_figure
-from analysis.figures.style import drawable, literal, short_numbers, styled, venue
+from analysis.figures.style import PaperFigure, drawable, literal, short_numbers, styled, venue
 from analysis.figures.token_scores import token_text
 from analysis.results.report import ReportData
 
@@ -66,7 +66,7 @@ def _report(data: ExplanationData, chosen: Sequence[MethodScores]) -> ReportData
 @styled
 def _bars(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *, style: str) -> Figure:
     width = venue(style).text if data.n > 16 else max(venue(style).column, 0.24 * data.n + 0.7)
-    figure = Figure(figsize=(width, 1.0 * len(chosen) + 0.65), layout="constrained")
+    figure = PaperFigure(figsize=(width, 1.0 * len(chosen) + 0.65), layout="constrained")
     axes = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0].tolist()
     for ax, method in zip(axes, chosen, strict=True):
         plot_bars(data, method, layer, ax)
@@ -130,7 +130,7 @@ def _level(ax: Axes, value: float, name: str, *, above: bool, dashed: bool = Fal
 def _texts(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *, style: str) -> Figure:
     width, gap = venue(style).text, 0.22  # inches; the gap holds a method's title
     height = document_height(1, LINES)
-    figure = Figure(figsize=(width, len(chosen) * (height + gap)))
+    figure = PaperFigure(figsize=(width, len(chosen) * (height + gap)))
     total = len(chosen) * (height + gap)
     for index, method in enumerate(chosen):
         bottom = total - (index + 1) * (height + gap)

@@ -153,6 +153,16 @@ def test_a_long_text_is_drawn_as_an_excerpt(reducer: Any, tiny_tokenizer: Any) -
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["AdapLeR CP", "[CLS] attention"]
 
 
+def test_a_figure_of_one_layer_that_the_user_saves_has_truetype_fonts(
+    e: Explanation, reducer: Any, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    longer = explain(BAD * 5, model=reducer, tokenizer=tiny_tokenizer, methods="cp")
+    for one in (e, longer):  # bars, and the shaded text
+        one.plot(layer=1, methods="cp").savefig(tmp_path / "mine.pdf")
+        pdf = (tmp_path / "mine.pdf").read_bytes()
+        assert b"/Type3" not in pdf and b"/FontFile2" in pdf
+
+
 def test_layers_and_methods_that_are_not_there(e: Explanation) -> None:
     with pytest.raises(ArgumentError, match="layer: got 3, 'cp' has 0 to 2"):
         e.plot(layer=3)
