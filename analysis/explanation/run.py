@@ -264,8 +264,8 @@ def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
     note, own = "", subject.adapler.config.policy == ContributionPolicy.name
     if prediction != full["full_prediction"]:
         note = (
-            f"removal changes the prediction from {full['full_prediction']} to {prediction}; methods other than cp "
-            "score the model without removal"
+            f"removal changes the prediction from {full['full_prediction']} to {prediction}; methods other than "
+            f"{scores_of_removal(subject.adapler)} score the model without removal"
         )
     return full | {
         "prediction": prediction,

@@ -22,13 +22,14 @@ from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, selec
 from analysis.figures.token_scores import FULL_SHADE, main_method, pick, present, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
+from analysis.results.wording import OF_REMOVAL
 
 # the palest shade is not white: white is for tokens that are not there
 SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
 MOST_TOKENS = 40  # so many are written under the map, more are counted
 TOKEN_SIZE = 6.5  # points
 COLORBAR = 0.75  # inches that the colour bar and the layers' numbers take
-_FIRST = ("cp", "saliency", "attention", "rollout")  # the paper's methods, which are shown by default
+_FIRST = (*OF_REMOVAL, "saliency", "attention", "rollout")  # the paper's methods, which are shown by default
 
 
 def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:

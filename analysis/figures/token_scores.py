@@ -66,9 +66,10 @@ def shade(ratio: float) -> float:
 
 
 def main_method(document: DocumentScores) -> str:
-    """`cp` if there, else the first one that has a score at every layer, else the first one."""
+    """`cp` or `policy` if there, else the first one that has a score at every layer, else the first one."""
+    removal = [method for method in OF_REMOVAL if method in document.scores]
     layered = [method for method, rows in document.scores.items() if len(rows) > 1]
-    names = ["cp"] if "cp" in document.scores else layered or list(document.scores)
+    names = removal or layered or list(document.scores)
     if not names:
         raise ArgumentError(f"document {document.id}: no scores to draw")
     return names[0]

@@ -11,6 +11,7 @@ import pytest
 from adapler.errors import ArgumentError
 from analysis import figures
 from analysis.figures import style
+from analysis.figures.token_scores import main_method
 from analysis.metrics.curves import RECALL_GRID
 from analysis.output import tables
 from analysis.output.report import RationaleReport
@@ -183,6 +184,16 @@ def test_a_heat_map_is_white_where_a_policy_judges_nothing(place: str) -> None:
     levels = ax.images[0].get_array().filled(np.nan)
     assert np.array_equal(~np.isnan(levels), judged)
     np.testing.assert_allclose(levels[judged], np.log1p(1), rtol=1e-6)
+
+
+def test_an_example_of_another_policy_is_drawn_with_what_it_drops() -> None:
+    document = make_example()
+    names = ("attention", "attention_received", "rollout", "saliency", "policy", "random")  # as an evaluation has them
+    drawn = replace(document, scores=dict.fromkeys(names, document.scores["cp"]))
+    assert main_method(drawn) == "policy"
+    axes = replace(full_report(), examples=(drawn,)).figure("heatmap").axes
+    titles = [ax.get_title(loc="left") for ax in axes if ax.get_title(loc="left")]
+    assert titles == ["policy", "saliency", "attention", "rollout"]
 
 
 @pytest.mark.parametrize("kind", ["document", "faithfulness", "precision_recall", "correlation"])

@@ -53,6 +53,17 @@ def test_explain_shows_the_policy_that_a_model_has(tiny_tokenizer: Any) -> None:
     assert found.kept.shape[0] == 3 and found.kept[-1].sum() == 2
 
 
+def test_a_prediction_that_another_policy_changes_is_said_without_cp(tiny_tokenizer: Any) -> None:
+    model = tiny_policy("power", lengths=[2, 1, 1])
+    words = ("dull", "superb", "rain", "plot", "film")
+    found = [
+        explain([a, b, a], model=model, tokenizer=tiny_tokenizer, methods=["policy"]) for a in words for b in words
+    ]
+    notes = [one.note for one in found if one.prediction != one.full_prediction]
+    assert notes, "no text of this test changes its class"
+    assert all("methods other than policy score the model without removal" in note for note in notes)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_explanation_has_no_thresholds_of_another_unit(name: str, tiny_tokenizer: Any, tmp_path: Path) -> None:
     """A policy's bars are not in the unit of its scores, which are shares of a layer."""
