@@ -41,6 +41,16 @@ def test_layers_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines()[-1] == f"| {file} | cp | above 2; below 0-1, 3 |"
 
 
+def test_methods_with_names_that_a_table_could_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = table(tmp_path / "seeds.csv")
+    file.write_text(file.read_text().replace("saliency", "NA").replace("gradient", "1"))
+    assert ahead.main([str(file), "--over", "NA", "1"]) == 0
+    found = capsys.readouterr().out.splitlines()[2:]
+    assert found == [f"| {file} | NA | above 0, 3; below 2 |", f"| {file} | 1 | above 0-1, 3; below 2 |"]
+    with pytest.raises(ArgumentError, match="has no method 'saliency', but cp, NA, 1"):
+        ahead.main([str(file)])
+
+
 def test_a_metric_that_is_not_defined_is_no_tie(tmp_path: Path) -> None:
     found = ahead.read(str(table(tmp_path / "seeds.csv")))
     found.loc[found["method"] == "saliency", ["min", "max"]] = float("nan")
