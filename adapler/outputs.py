@@ -11,7 +11,7 @@ from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside, unlock
 
-__all__ = ["check_output_file", "check_output_folder", "claimed_folder"]
+__all__ = ["check_output_file", "check_output_folder", "check_writable_folder", "claimed_folder"]
 
 _DEEP = 4  # levels of a folder in which others' trainings are looked for; a whole disk is not walked
 
@@ -127,6 +127,15 @@ def check_output_file(path: Path | None) -> None:
         _probe(path, is_folder=False)
 
 
+def check_writable_folder(path: Path, *, name: str = "--output") -> None:
+    """Check, before long work, that files can be written into a folder, which is made where it is not there.
+
+    Raises:
+        ArgumentError: it cannot be made, or nothing can be written there; `name` is the option's.
+    """
+    _probe(Path(os.path.realpath(path)) / "file", is_folder=False, name=name, shown=path)
+
+
 def _check_name(path: Path) -> None:
     """OSError for a name that is longer than the file system takes."""
     try:
@@ -135,8 +144,8 @@ def _check_name(path: Path) -> None:
         pass
 
 
-def _probe(path: Path, *, is_folder: bool) -> None:
-    """Make what `replacing` will make, and remove it again."""
+def _probe(path: Path, *, is_folder: bool, name: str = "--output", shown: Path | None = None) -> None:
+    """Make what `replacing` will make, and remove it again; name and shown: for the message."""
     if not is_main():
         return
     probe = temporary_beside(path)
@@ -152,7 +161,7 @@ def _probe(path: Path, *, is_folder: bool) -> None:
             probe.unlink()
     except OSError as error:
         what = "a folder" if is_folder else "written"
-        raise ArgumentError(f"--output: {path} cannot be {what} ({error.strerror})") from error
+        raise ArgumentError(f"{name}: {shown or path} cannot be {what} ({error.strerror})") from error
     finally:
         _remove_empty(made)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from adapler.errors import ArgumentError, CommandParser, DataError
+from adapler.outputs import check_writable_folder
 from adapler.training.recipes import recipe_entries
 from analysis.evaluation.settings import (
     DATA,
@@ -192,10 +193,12 @@ def check_folder(name: str, folder: Path, *, files: Iterable[str] = (), folders:
     """Check, before long work, that files can be written into a folder.
 
     Raises:
-        ArgumentError: `folder`, a folder above it, or one of `folders` in it, is a file; or one of `files` is a folder.
+        ArgumentError: `folder`, a folder above it, or one of `folders` in it, is a file; one of `files` is a folder; or
+            nothing can be written there.
     """
     inside = (folder / one for one in folders)
     if file := next((path for path in (folder, *folder.parents, *inside) if path.is_file()), None):
         raise ArgumentError(f"{name}: {file} is a file, must be a folder")
     if taken := next((folder / one for one in files if (folder / one).is_dir()), None):
         raise ArgumentError(f"{name}: {taken} is a folder, a file is to be written there")
+    check_writable_folder(folder, name=name)

@@ -133,6 +133,8 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--output", "{tmp}/file"), "--output: .*file is a file, must be a folder"),
         (("--output", "{tmp}/file/deeper"), "--output: .*file is a file, must be a folder"),
         (("--output", "{tmp}/other"), "--output: .*report.html is a folder, a file is to be written there"),
+        (("--output", "/proc/nowhere/out"), r"--output: /proc/nowhere/out cannot be written \("),
+        (("--rationales", "/proc/nowhere/out"), r"--rationales: /proc/nowhere/out cannot be written \("),
         (("--output", "{tmp}/third"), "--output: .*figures is a file, must be a folder"),
         (("--adapler", "{plain}"), "holds a 'bert' model, not 'adapler'"),
     ],
