@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache, remark = _cache(inputs)
     _silence_libraries()
     started = time.perf_counter()
-    data = Path(inputs.data) if inputs.data else loading.default_data()
+    data = loading.default_data() if inputs.data is None else Path(inputs.data)
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     output = Path(inputs.output or f"reports/{corpus.name}-{settings.split}")
     check_folder("--output", output, files=(*WRITERS, SUMMARY), folders=[FIGURES])
