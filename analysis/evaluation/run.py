@@ -22,6 +22,7 @@ import transformers
 from tqdm import tqdm
 
 import adapler as adapler_package
+from adapler.backbones.targets import GOLD, PREDICTED
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops
 from analysis.documents.annotators import annotator_facts
@@ -40,6 +41,7 @@ from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import MethodSpec, ScoringMethod, get_methods
 from analysis.scores.policy import scores_of_removal
+from analysis.scores.shared.targets import check_target
 
 __all__ = ["PAPER_METHODS", "run_evaluation"]
 
@@ -80,7 +82,7 @@ def run_evaluation(
     settings = settings or Settings()
     if settings.dtype == "auto":
         raise ArgumentError("dtype: got 'auto', must be decided here: float32 or bfloat16")
-    chosen = _methods(settings.methods, adapler, [one.name for one in given])
+    chosen = _methods(settings.methods, model, adapler, given=[one.name for one in given])
     check_layers_chosen(settings, rationales=rationales, rationale_layers=rationale_layers)
     if rationales and not chosen:
         raise ArgumentError("rationales: are written of methods that a model computes, and there is none (--methods)")
@@ -221,7 +223,9 @@ class _Outcome:
         )
 
 
-def _methods(names: Sequence[MethodSpec] | None, adapler: Any, given: Sequence[str]) -> list[ScoringMethod]:
+def _methods(
+    names: Sequence[MethodSpec] | None, model: Any, adapler: Any, *, given: Sequence[str]
+) -> list[ScoringMethod]:
     if names is None:
         names = [name for name in PAPER_METHODS if adapler is not None or name != "cp"]
         names = [scores_of_removal(adapler) if name == "cp" else name for name in names]
@@ -231,6 +235,9 @@ def _methods(names: Sequence[MethodSpec] | None, adapler: Any, given: Sequence[s
     for method in chosen.values():
         if "adapler" in method.needs and adapler is None:
             raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and none was given (--adapler)")
+        # an option of that name of a method of one's own may mean something else
+        if model is not None and method.defaults.get("target") in (PREDICTED, GOLD):
+            check_target(method.options["target"], model.config)
     for name in given:
         if name in chosen:
             raise ArgumentError(f"predictions: {name!r} is the name of a method that is evaluated too; rename the file")

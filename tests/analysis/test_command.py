@@ -136,6 +136,8 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--output", "{tmp}/other"), "--output: .*report.html is a folder, a file is to be written there"),
         (("--output", "/proc/nowhere/out"), r"--output: /proc/nowhere/out cannot be written \("),
         (("--rationales", "/proc/nowhere/out"), r"--rationales: /proc/nowhere/out cannot be written \("),
+        (("--methods", "saliency(target=PSO)"), "target: 'PSO' is no class of this model; allowed are predicted, gold"),
+        (("--methods", "saliency(target=contrast:2)"), "target: '2' is no class of this model"),
         (("--output", "{tmp}/third"), "--output: .*figures is a file, must be a folder"),
         (("--adapler", "{plain}"), "holds a 'bert' model, not 'adapler'"),
     ],

@@ -18,12 +18,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapler.backbones.targets import Target, needs_labels, target_weights
 from analysis.scores.base import Batch
 
-__all__ = ["Target", "needs_labels", "resolve_target", "target_value", "weights_of"]
+__all__ = ["Target", "check_target", "needs_labels", "resolve_target", "target_value", "weights_of"]
+
+
+def check_target(target: Target, config: Any) -> None:
+    """ArgumentError for a target that a classifier of this configuration does not have, whatever the text."""
+    anything = torch.zeros(1, config.num_labels)
+    target_weights(target, anything, labels=torch.zeros(1, dtype=torch.long), id2label=config.id2label)
 
 
 def resolve_target(
