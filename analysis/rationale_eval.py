@@ -26,6 +26,7 @@ from analysis.command.options import Inputs, build_parser, check_folder, field_t
 from analysis.documents.annotators import AUTO
 from analysis.documents.words import WordTokens
 from analysis.evaluation.cache import ScoreCache, default_folder
+from analysis.evaluation.fit import input_length
 from analysis.evaluation.given import read_given
 from analysis.evaluation.plan import documents_of
 from analysis.evaluation.rationale_files import check_layers_chosen, validated_layers
@@ -111,7 +112,9 @@ def evaluate(
         classifier, reducer, tokenizer = None, None, WordTokens()
         settings = replace(settings, dtype="float32")
     if isinstance(rationale_layers, str | Path):
-        rationale_layers = validated_layers(rationale_layers, corpus=corpus, settings=settings, models=facts)
+        seen = replace(settings, max_length=input_length(classifier, settings.max_length))
+        rationale_layers, remark = validated_layers(rationale_layers, corpus=corpus, settings=seen, models=facts)
+        notes += [remark] if remark else []
 
     def start() -> None:
         for note in notes:

@@ -6,7 +6,6 @@ L' layers of a method; W words of a document; C classes
 from __future__ import annotations
 
 import re
-import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ from analysis.scores import Batch, ScoringMethod
 from analysis.scores.contribution import adapler_pass
 from analysis.scores.shared.forward import classifier_logits
 
-_OF_SCORES = ("policy", "aggregation", "threshold_scale")  # settings that a method's best layer depends on
+_OF_SCORES = ("policy", "max_length", "aggregation", "threshold_scale")  # what a method's best layer depends on
 
 
 def write_method_rationales(
@@ -81,13 +80,13 @@ def best_layers(report: ReportData, metric: str = "average_precision") -> dict[s
 
 def validated_layers(
     path: str | Path, *, corpus: EraserCorpus, settings: Settings, models: Mapping[str, Any]
-) -> dict[str, int]:
-    """`best_layers` of a report that was saved of another split than the one whose rationales are to be written.
+) -> tuple[dict[str, int], str | None]:
+    """`best_layers` of a report that was saved of another split than the one whose rationales are to be written, and a
+    note on what else differs - the corpus, the view of it, the threshold scale - if anything does.
 
-    What else differs - the corpus, the view of it, the threshold scale - is said on standard error.
-
-    path: report.json, or the folder it lies in; corpus, settings: what is evaluated. The corpus' name or checksum tells
-        a report of that split: another rule for annotators changes the latter, a copy the former.
+    path: report.json, or the folder it lies in; corpus, settings (with a max_length): what is evaluated. The corpus'
+        name or checksum tells a report of that split: another rule for annotators changes the latter, a copy the
+        former.
     models: of the models, as in a report's meta, the names and the `checksums`. A name is compared where one of the two
         has no checksum (older reports have none), and where it is there.
 
@@ -112,9 +111,8 @@ def validated_layers(
             )
     ours = {name: getattr(settings, name) for name in _OF_SCORES} | {"data": corpus.name}
     theirs = {name: meta.get(name) for name in _OF_SCORES} | {"data": evaluated["name"]}
-    if differs := [f"{name} {theirs[name]}, here {ours[name]}" for name in ours if ours[name] != theirs[name]]:
-        print(f"note: rationale_layers: {path} has {'; '.join(differs)}", file=sys.stderr)
-    return best_layers(report)
+    differs = [f"{name} {theirs[name]}, here {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    return best_layers(report), f"note: rationale_layers: {path} has {'; '.join(differs)}" if differs else None
 
 
 def check_layers_chosen(settings: Settings, *, rationales: object, rationale_layers: object) -> None:

@@ -61,7 +61,8 @@ def test_layers_of_another_model_are_refused_and_other_settings_said(
     with torch.no_grad():
         model.classifier.bias.add_(1)
     model.save_pretrained(tmp_path / "plain")
-    for name, options in (("other", {"model": tmp_path / "plain"}), ("sum", {"aggregation": "sum"})):
+    cases: dict[str, dict[str, Any]] = {"other": {"model": tmp_path / "plain"}, "sum": {"aggregation": "sum"}}
+    for name, options in (cases | {"short": {"max_length": 24}}).items():
         rationale_eval.evaluate(**{"adapler": adapler_folder} | evaluated | options, split="val").to_json(
             tmp_path / name / "report.json"
         )
@@ -71,6 +72,11 @@ def test_layers_of_another_model_are_refused_and_other_settings_said(
     capsys.readouterr()
     rationale_eval.evaluate(**writes, rationale_layers=tmp_path / "sum")
     assert capsys.readouterr().err.endswith("sum has aggregation sum, here none\n")
+    rationale_eval.evaluate(**writes, rationale_layers=tmp_path / "short")
+    assert capsys.readouterr().err.endswith("short has max_length 24, here 64\n")
+    with pytest.raises(ArgumentError, match="^rationale_layers: none for 'attention'"):
+        rationale_eval.evaluate(**writes | {"methods": ["attention"]}, rationale_layers=tmp_path / "sum")
+    assert "note: " not in capsys.readouterr().err, "an error stands alone"
 
 
 def test_another_rule_for_annotators_makes_no_other_split(adapler_folder: Path, tmp_path: Path) -> None:
