@@ -236,8 +236,9 @@ def _methods(
         if "adapler" in method.needs and adapler is None:
             raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and none was given (--adapler)")
         # an option of that name of a method of one's own may mean something else
-        if model is not None and method.defaults.get("target") in (PREDICTED, GOLD):
-            check_target(method.options["target"], model.config)
+        of_class, target = method.defaults.get("target") in (PREDICTED, GOLD), method.options.get("target")
+        if model is not None and of_class and isinstance(target, str | int):
+            check_target(target, model.config)
     for name in given:
         if name in chosen:
             raise ArgumentError(f"predictions: {name!r} is the name of a method that is evaluated too; rename the file")

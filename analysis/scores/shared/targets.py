@@ -15,7 +15,6 @@ B batch, C classes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -24,24 +23,13 @@ from torch import Tensor
 from adapler.backbones.targets import Target, needs_labels, target_weights
 from analysis.scores.base import Batch
 
-__all__ = ["Target", "check_target", "needs_labels", "resolve_target", "target_value", "weights_of"]
+__all__ = ["Target", "check_target", "needs_labels", "target_value", "weights_of"]
 
 
 def check_target(target: Target, config: Any) -> None:
     """ArgumentError for a target that a classifier of this configuration does not have, whatever the text."""
     anything = torch.zeros(1, config.num_labels)
     target_weights(target, anything, labels=torch.zeros(1, dtype=torch.long), id2label=config.id2label)
-
-
-def resolve_target(
-    target: Target | Tensor, logits: Tensor, labels: Tensor | None, id2label: Mapping[int, str]
-) -> Callable[[Tensor], Tensor]:
-    """A function from logits (B, C) to the explained values (B,), fixed by the logits of the input as it is.
-
-    Raises ArgumentError for a target that this model does not have, naming the ones it has.
-    """
-    weights = target_weights(target, logits, labels=labels, id2label=id2label)
-    return lambda changed: target_value(changed, weights)
 
 
 def weights_of(model: Any, batch: Batch, target: Target, logits: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.backbones.targets import target_weights
 from adapler.errors import ArgumentError
 from analysis.scores import get_method, method_names
-from analysis.scores.shared.targets import resolve_target
+from analysis.scores.shared.targets import target_value
 from tests.analysis.scores.score_helpers import FEW, batch_for, logits_of
 from tests.conftest import tiny_classifier
 
@@ -40,13 +41,14 @@ WITH_TARGET = [name for name in method_names() if "target" in get_method(name).o
 
 @pytest.mark.parametrize("target", list(VALUES), ids=str)
 def test_values_by_hand(target: Any) -> None:
-    value = resolve_target(target, LOGITS, GOLD, NAMES)
-    torch.testing.assert_close(value(LOGITS), torch.tensor(VALUES[target]))
+    weights = target_weights(target, LOGITS, labels=GOLD, id2label=NAMES)
+    torch.testing.assert_close(target_value(LOGITS, weights), torch.tensor(VALUES[target]))
 
 
 def test_the_other_class_stays_when_the_input_changes() -> None:
-    value = resolve_target("contrast", LOGITS, None, NAMES)  # 1 against 2, 0 against 2
-    torch.testing.assert_close(value(torch.tensor([[9.0, 0.0, 4.0], [0.0, 9.0, 4.0]])), torch.tensor([-4.0, -4.0]))
+    weights = target_weights("contrast", LOGITS)  # 1 against 2, 0 against 2
+    changed = torch.tensor([[9.0, 0.0, 4.0], [0.0, 9.0, 4.0]])
+    torch.testing.assert_close(target_value(changed, weights), torch.tensor([-4.0, -4.0]))
 
 
 @pytest.mark.parametrize(
@@ -65,15 +67,16 @@ def test_the_other_class_stays_when_the_input_changes() -> None:
 )
 def test_wrong_targets(target: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        resolve_target(target, LOGITS, None, NAMES)
+        target_weights(target, LOGITS, id2label=NAMES)
 
 
 def test_a_name_of_two_classes_and_a_contrast_of_one() -> None:
+    names = {0: "POS", 1: "Pos", 2: "x"}
     with pytest.raises(ArgumentError, match="'pos' is the name of several classes"):
-        resolve_target("pos", LOGITS, None, {0: "POS", 1: "Pos", 2: "x"})
-    assert resolve_target("POS", LOGITS, None, {0: "POS", 1: "Pos", 2: "x"})(LOGITS).tolist() == [1.0, 5.0]
+        target_weights("pos", LOGITS, id2label=names)
+    assert target_value(LOGITS, target_weights("POS", LOGITS, id2label=names)).tolist() == [1.0, 5.0]
     with pytest.raises(ArgumentError, match="needs a classifier with two classes"):
-        resolve_target("contrast", LOGITS[:, :1], None, {})
+        target_weights("contrast", LOGITS[:, :1])
 
 
 def value_of(target: str, logits: Tensor, gold: Tensor) -> Callable[[Tensor], Tensor]:
