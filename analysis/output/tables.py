@@ -12,7 +12,7 @@ import pandas as pd
 from adapler.errors import ArgumentError, counted
 from analysis.metrics.registry import metric_names
 from analysis.results.report import ReportData
-from analysis.results.wording import HOLM_FAMILY, REFERENCE, higher_is_better, metric_title, number
+from analysis.results.wording import HOLM_FAMILY, higher_is_better, metric_title, number, reference_among
 
 COLUMNS = 12  # layers side by side in a terminal of 100 columns
 SIGNIFICANT = 0.05  # of Holm-adjusted p
@@ -67,9 +67,9 @@ def rows(report: ReportData, metric: str) -> list[Row]:
 
 
 def reference_of(report: ReportData) -> str | None:
-    """`cp`, where the report has it, something to compare it with, and more than one document."""
+    """`cp`, or another policy's scores, where there is something to compare them with and more than one document."""
     scored = len(report.documents) - report.n_skipped
-    return REFERENCE if REFERENCE in report.methods and len(report.methods) > 1 and scored > 1 else None
+    return reference_among(report.methods) if len(report.methods) > 1 and scored > 1 else None
 
 
 def _rows(report: ReportData, metric: str, *, reference: str | None) -> list[Row]:

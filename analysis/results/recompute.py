@@ -15,7 +15,7 @@ import pandas as pd
 
 from adapler.errors import ArgumentError, CommandParser, DataError, counted, run_command
 from analysis.results.report import ReportData
-from analysis.results.wording import REFERENCE, number
+from analysis.results.wording import number, reference_among
 
 CELL = ["method", "layer", "metric"]
 NUMBERS = ["mean", "low", "high", "n"]
@@ -39,7 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", metavar="NAME", help="print this method's cell and its test instead of comparing")
     parser.add_argument("--layer", type=int, help="of that cell (default: 0)")
     parser.add_argument("--metric", metavar="NAME", help="of that cell (default: average_precision)")
-    parser.add_argument("--reference", metavar="NAME", help="the other side of the test (default: cp, if it is there)")
+    parser.add_argument(
+        "--reference", metavar="NAME", help="the other side of the test (default: cp, or else policy, if it is there)"
+    )
     return parser
 
 
@@ -123,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _cell(report: ReportData, method: str, layer: int, metric: str, reference: str | None) -> list[str]:
     if reference is not None and reference not in report.methods:
         raise ArgumentError(f"--reference: got {reference!r}, the report has {', '.join(report.methods)}")
-    reference = REFERENCE if reference is None else reference
+    reference = reference or reference_among(report.methods)
     for name, value, there in (("method", method, report.methods), ("metric", metric, report.metrics)):
         if value not in there:
             raise ArgumentError(f"--{name}: got {value!r}, the report has {', '.join(there)}")
@@ -137,7 +139,7 @@ def _cell(report: ReportData, method: str, layer: int, metric: str, reference: s
         f"{method}, layer {layer}, {metric}: mean {number(cell['mean'])}, 95 % interval {number(cell['low'])} to "
         f"{number(cell['high'])}, {counted(cell['n'], 'document')}"
     ]
-    if method != reference and reference in report.methods:
+    if reference is not None and method != reference:
         tests = report.comparisons(reference, metric)
         row = tests[(tests["method"] == method) & (tests["layer"] == layer)]
         if not row.empty:

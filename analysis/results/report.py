@@ -27,7 +27,7 @@ from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals
 from analysis.results import report_json
 from analysis.results.records import DocumentRecord, DocumentScores
 from analysis.results.report_json import SCHEMA, SCHEMA_VERSION
-from analysis.results.wording import REFERENCE, higher_is_better
+from analysis.results.wording import OF_REMOVAL, higher_is_better, reference_among
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "DocumentRecord", "DocumentScores", "ReportData"]
 
@@ -176,13 +176,14 @@ class ReportData:
         layerwise = frame["method"].map({method: self.is_layerwise(method) for method in self.methods})
         return frame[layerwise.astype(bool) | (frame["layer"] == 0)].reset_index(drop=True)
 
-    def comparisons(self, reference: str = REFERENCE, metric: str = "average_precision") -> pd.DataFrame:
-        """`analysis.metrics.comparison.compare` of `reference` with every other method at each layer.
+    def comparisons(self, reference: str | None = None, metric: str = "average_precision") -> pd.DataFrame:
+        """`metrics.comparison.compare` of `reference` (`cp`, or else `policy`) with every other method at each layer.
 
         A method with a meaning at the input only is compared with the reference's every layer; the layers of two
         such methods would all be the same comparison, which is made once. Raises ArgumentError for a method or
         metric that the report does not have.
         """
+        reference = reference or reference_among(self.methods) or OF_REMOVAL[0]
         for kind, name, names in (("metric", metric, self.metrics), ("reference", reference, self.methods)):
             if name not in names:
                 raise ArgumentError(f"{kind} {name!r} is not in the report, which has {', '.join(names)}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from analysis.metrics.registry import METRICS
 
 # the family of `analysis.metrics.comparison`
 HOLM_FAMILY = "Holm-adjusted over the metric's cells, random scores and repeated methods left out"
 OF_REMOVAL = ("cp", "policy")  # methods whose dropped tokens are not there any more
-REFERENCE = "cp"  # the method that the others are compared with
 TITLES = {
     "average_precision": "Average precision",
     "fpr": "FPR",
@@ -23,6 +23,11 @@ LEVELS = {
     "_present": "selected at 1/n, n = tokens present at the layer",
     "_content": "selected at 1/n, n = content tokens, scores renormalised over them",
 }
+
+
+def reference_among(methods: Sequence[str]) -> str | None:
+    """The method that the others are compared with, `cp` or else `policy`; None where neither is there."""
+    return next((method for method in OF_REMOVAL if method in methods), None)
 
 
 def metric_title(metric: str) -> str:

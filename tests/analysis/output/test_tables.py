@@ -28,6 +28,21 @@ def clear_cut() -> RationaleReport:
     return replace(plain, documents=documents, values=values)
 
 
+def test_another_policy_is_compared_as_cp_is() -> None:
+    """The scores of a model with another removal policy are called `policy`."""
+    ours = clear_cut()
+    other = replace(ours, methods=tuple("policy" if name == "cp" else name for name in METHODS))
+    found = other.comparisons()
+    assert set(found["reference"]) == {"policy"}
+    assert found["p_holm"].tolist() == ours.comparisons("cp")["p_holm"].tolist()
+    differs = {row.method: row.differs for row in tables.rows(other, "average_precision")}
+    assert differs["saliency"] == [True, False]
+    neither = replace(ours, methods=tuple("own" if name == "cp" else name for name in METHODS))
+    assert tables.reference_of(neither) is None
+    with pytest.raises(ArgumentError, match="^reference 'cp' is not in the report"):
+        neither.comparisons()
+
+
 def test_latex_is_balanced_and_escaped(report: RationaleReport) -> None:
     text = report.to_latex(metrics=("average_precision", "fpr"))
     assert text.count("{") == text.count("}") and text.count("$") % 2 == 0
