@@ -11,7 +11,7 @@ from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside, unlock
 
-__all__ = ["check_output_file", "check_output_folder", "check_writable_folder", "claimed_folder"]
+__all__ = ["check_output_file", "check_output_folder", "check_writable_folder", "claimed_file", "claimed_folder"]
 
 _DEEP = 4  # levels of a folder in which others' trainings are looked for; a whole disk is not walked
 
@@ -68,12 +68,40 @@ def claimed_folder(path: Path, *, replaced: bool = True, former: Sequence[str] =
         return
     path = Path(os.path.realpath(path))
     _check_around(path)
-    lock, handle = _lock_of(path), None
-    made = [part for part in path.parents if not os.path.lexists(part)]
+    with _held(_lock_of(path), _in_use(path, "is")):
+        yield
+
+
+@contextmanager
+def claimed_file(path: Path | None) -> Iterator[None]:
+    """Check a file that long work ends with, see `check_output_file`, and keep others from writing it until the block
+    ends; None is nothing to write.
+
+    The lock is a hidden file beside it, of a kind that `claimed_folder` does not look for: what is measured of a model
+    keeps no training out of the folder, and is kept out by none.
+
+    Raises:
+        ArgumentError: see check_output_file; or another process is about to write the file.
+    """
+    check_output_file(path)
+    if path is None or not is_main():
+        yield
+        return
+    path = Path(os.path.realpath(path))
+    with _held(path.with_name(f".{path.name}.writing"), _in_use(path, "is", other="file")):
+        yield
+
+
+@contextmanager
+def _held(lock: Path, refusal: ArgumentError) -> Iterator[None]:
+    """Within it this process has a lock file, whose folder is made where there is none; raises `refusal` where another
+    one has it."""
+    handle = None
+    made = [part for part in lock.parents if not os.path.lexists(part)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # the name may be too long, or the file somebody else's: then without a lock
-            handle = _claim(lock, path)
+            handle = _claim(lock, refusal)
         yield
     finally:
         if handle is not None:
@@ -99,15 +127,15 @@ def _check_around(path: Path) -> None:
                 raise _in_use(path, f"has {inner.as_posix()}/ in it, which is")
 
 
-def _claim(lock: Path, path: Path) -> int:
+def _claim(lock: Path, refusal: ArgumentError) -> int:
     try:
         return locked_file(lock)
     except BlockingIOError as error:
-        raise _in_use(path, "is") from error
+        raise refusal from error
 
 
-def _in_use(path: Path, what: str) -> ArgumentError:
-    return ArgumentError(f"--output: {path} {what} in use by another process; wait for it, or choose another folder")
+def _in_use(path: Path, what: str, *, other: str = "folder") -> ArgumentError:
+    return ArgumentError(f"--output: {path} {what} in use by another process; wait for it, or choose another {other}")
 
 
 def check_output_file(path: Path | None) -> None:

@@ -15,7 +15,7 @@ from adapler.model.batching import token_budget_for
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import describe_dtype
 from adapler.training.records import versions
-from adapler.training.resume import check_output_file
+from adapler.training.resume import claimed_file
 from adapler.training.stages.prepare import prepare_trained
 from adapler.training.stages.settings import CalibrateSettings
 
@@ -43,10 +43,16 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
     """The command `adapler calibrate`; returns the curve and the file that holds it.
 
     Raises:
-        ArgumentError: a task with another number of labels than the model, or see calibration_file.
+        ArgumentError: a task with another number of labels than the model, or see calibration_file and claimed_file.
     """
     path = calibration_file(settings)
-    check_output_file(path)
+    with claimed_file(path):
+        calibration = _measured(settings)
+        write_calibration(path, calibration)
+    return calibration, path
+
+
+def _measured(settings: CalibrateSettings) -> Calibration:
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
     checksum = weights_checksum(model)
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
@@ -71,7 +77,7 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
         seed=settings.execution.seed,
         say=lambda line: print(line, file=sys.stderr),
     )
-    calibration = Calibration(
+    return Calibration(
         model_checksum=checksum,
         task=prepared.task.name,
         split=settings.split,
@@ -89,5 +95,3 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
         none=measured.none,
         points=measured.points,
     )
-    write_calibration(path, calibration)
-    return calibration, path

@@ -12,7 +12,7 @@ from adapler.long_texts import reading
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.training.records import model_checksum, write_record
-from adapler.training.resume import check_output_file
+from adapler.training.resume import claimed_file
 from adapler.training.stages.prepare import Prepared, prepare_trained
 from adapler.training.stages.settings import EvaluateSettings
 
@@ -21,9 +21,16 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """The command `adapler evaluate`; returns its result.
 
     Raises:
-        ArgumentError: the task has another number of labels than the model.
+        ArgumentError: the task has another number of labels than the model, or see claimed_file.
     """
-    check_output_file(settings.output)
+    with claimed_file(settings.output):
+        result = _measured(settings)
+        if settings.output is not None:
+            write_record(settings.output, result)
+    return result
+
+
+def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
@@ -47,10 +54,7 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     )
     for target, row in zip(settings.targets, result["hard"], strict=False):
         row.update((f"asked_{name}", value) for name, value in target.items())
-    result["model_checksum"] = model_checksum(settings.model)
-    if settings.output is not None:
-        write_record(settings.output, result)
-    return result
+    return result | {"model_checksum": model_checksum(settings.model)}
 
 
 def evaluate(

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
+from adapler.budgets.stored import CALIBRATION
 from adapler.errors import ArgumentError
 from adapler.files import locked_file, unlock
-from adapler.outputs import claimed_folder
+from adapler.outputs import claimed_file, claimed_folder
 from tests.adapler.cli.refusals import Refuse
 from tests.adapler.training.common import QUICK
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from adapler.outputs import claimed_folder
+from adapler.outputs import claimed_file, claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -30,7 +31,7 @@ with claimed_folder(Path(sys.argv[1])):
 OUTLIVED = """
 import os, signal, sys, time
 from pathlib import Path
-from adapler.outputs import claimed_folder
+from adapler.outputs import claimed_file, claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     if child := os.fork():
         print(child, flush=True)
@@ -134,3 +135,28 @@ def test_a_lock_on_a_file_that_its_holder_removes_is_none(tmp_path: Path, monkey
     handle = locked_file(path)
     assert os.path.samestat(os.fstat(handle), path.stat()) and len(opened) == 2
     unlock(handle)
+
+
+@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+def test_a_second_measurement_into_one_file_is_refused(
+    command: str, refuse: Refuse, task_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    model, out = run_folder / "phi-0.1-post-hoc", tmp_path / "new" / "out.json"
+    options = ["--model", model, "--task", task_folder, "--output", tmp_path / "link" / "out.json"]
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    with claimed_file(out):
+        assert [path.name for path in out.parent.iterdir()] == [".out.json.writing"]
+        line = refuse(command, *options)
+    assert line.endswith("out.json is in use by another process; wait for it, or choose another file")
+    assert not out.parent.exists(), "what was made for the lock is left"
+    if command == "calibrate":  # beside the model, which no training is kept out of
+        with claimed_file(model / CALIBRATION), claimed_folder(model), claimed_file(tmp_path / "other.json"):
+            line = refuse(command, "--model", model, "--task", task_folder)
+        assert f"{model / CALIBRATION} is in use" in line
+
+
+def test_a_measurement_is_written_where_there_is_no_room_for_a_lock(tmp_path: Path) -> None:
+    long = tmp_path / f"{'x' * 245}.json"
+    with claimed_file(None), claimed_file(long), claimed_file(long):
+        long.touch()
+    assert list(tmp_path.iterdir()) == [long]
