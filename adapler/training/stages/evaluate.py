@@ -32,6 +32,7 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
 def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    checksum = model_checksum(settings.model)  # now: a training may put another model there before this ends
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
     if labels != known:
@@ -54,7 +55,7 @@ def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     )
     for target, row in zip(settings.targets, result["hard"], strict=False):
         row.update((f"asked_{name}", value) for name, value in target.items())
-    return result | {"model_checksum": model_checksum(settings.model)}
+    return result | {"model_checksum": checksum}
 
 
 def evaluate(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,16 +15,23 @@ from typing import Any
 import pytest
 
 from adapler.budgets.stored import CALIBRATION
+from adapler.cli.parser import main
 from adapler.errors import ArgumentError
 from adapler.files import locked_file, unlock
+from adapler.inference.evaluation import evaluate_rows
 from adapler.outputs import claimed_file, claimed_folder
+from adapler.training.records import model_checksum
+from adapler.training.stages import evaluate
 from tests.adapler.cli.refusals import Refuse
 from tests.adapler.training.common import QUICK
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from adapler.inference.evaluation import evaluate_rows
 from adapler.outputs import claimed_file, claimed_folder
+from adapler.training.records import model_checksum
+from adapler.training.stages import evaluate
 with claimed_folder(Path(sys.argv[1])):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -31,7 +40,10 @@ with claimed_folder(Path(sys.argv[1])):
 OUTLIVED = """
 import os, signal, sys, time
 from pathlib import Path
+from adapler.inference.evaluation import evaluate_rows
 from adapler.outputs import claimed_file, claimed_folder
+from adapler.training.records import model_checksum
+from adapler.training.stages import evaluate
 with claimed_folder(Path(sys.argv[1])):
     if child := os.fork():
         print(child, flush=True)
@@ -160,3 +172,20 @@ def test_a_measurement_is_written_where_there_is_no_room_for_a_lock(tmp_path: Pa
     with claimed_file(None), claimed_file(long), claimed_file(long):
         long.touch()
     assert list(tmp_path.iterdir()) == [long]
+
+
+def test_an_evaluation_is_of_the_model_that_was_loaded(
+    task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(run_folder / "phi-0.1-post-hoc", model)
+    before = model_checksum(model)
+
+    def beside_a_training(*args: Any, **options: Any) -> dict[str, Any]:
+        shutil.copy(run_folder / "phi-0.001-post-hoc" / "model.safetensors", model)
+        return evaluate_rows(*args, **options)
+
+    monkeypatch.setattr(evaluate, "evaluate_rows", beside_a_training)
+    out = tmp_path / "out.json"
+    assert main(["evaluate", "--model", str(model), "--task", str(task_folder), "--output", str(out)]) == 0
+    assert json.loads(out.read_text())["model_checksum"] == before != model_checksum(model)
