@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,16 +28,18 @@ def calibration_file(settings: CalibrateSettings) -> Path:
         ArgumentError: nothing that was measured on the test split is stored with a model, and a hub model has no
             folder.
     """
-    if settings.output is not None:
-        return settings.output
-    if settings.split == "test":
+    stored = Path(settings.model) / CALIBRATION
+    output = settings.output or stored
+    if settings.split == "test" and os.path.realpath(output) == os.path.realpath(stored):
         raise ArgumentError(
             "--split: a model does not keep what was measured on test, since a scale that is picked there fits it; "
-            "use validation, or --output FILE to look at the curve only"
+            "use validation, or --output with another file to look at the curve only"
         )
+    if settings.output is not None:
+        return output
     if not Path(settings.model).is_dir():
         raise ArgumentError(f"--model: {settings.model} is not a folder; --output FILE names where the curve goes")
-    return Path(settings.model) / CALIBRATION
+    return stored
 
 
 def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:

@@ -75,8 +75,10 @@ def test_evaluate_and_predict_take_a_target(
 
 def test_test_is_only_looked_at(model: Path, task_folder: Path, tmp_path: Path) -> None:
     command = ["calibrate", "--model", str(model), "--task", str(task_folder), "--split", "test", *QUICK]
-    with pytest.raises(ArgumentError, match="^--split: a model does not keep what was measured on test"):
-        main(command)
+    (tmp_path / "link").symlink_to(model)
+    for stored in ([], ["--output", str(model / CALIBRATION)], ["--output", str(tmp_path / "link" / CALIBRATION)]):
+        with pytest.raises(ArgumentError, match="^--split: a model does not keep what was measured on test"):
+            main([*command, *stored])
     assert main([*command, "--output", str(tmp_path / "test.json")]) == 0
     assert read_calibration(tmp_path / "test.json").split == "test"
 
