@@ -41,6 +41,8 @@ class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # tran
         return of_tokenizer, {**of_model, **given}, of_result
 
     def _forward(self, model_inputs: Any, **given: Any) -> Any:
+        if isinstance(self.model, AdapLeRForSequenceClassification):
+            check_predict_options(given)  # once more: one of them may come from the call, the other from the pipeline
         return self.model(**model_inputs, **given) if given else super()._forward(model_inputs)
 
 

@@ -87,6 +87,9 @@ def test_pipeline_takes_the_arguments_of_the_model(tiny_tokenizer: Any) -> None:
             classify(text, **given)
     with pytest.raises(ArgumentError, match="^threshold_scale: removal='none' drops no tokens$"):
         classify(text, removal="none", threshold_scale=2)
+    made = pipeline("text-classification", model=model, tokenizer=tiny_tokenizer, removal="none")
+    with pytest.raises(ArgumentError, match="^threshold_scale: removal='none' drops no tokens$"):
+        made(text, threshold_scale=2)
     plain = pipeline("text-classification", model=model.backbone, tokenizer=tiny_tokenizer)
     assert plain(text, threshold_scale=20) == plain(text), "of another model, transformers' own ways"
 
