@@ -28,10 +28,7 @@ from tests.adapler.training.common import QUICK
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from adapler.inference.evaluation import evaluate_rows
-from adapler.outputs import claimed_file, claimed_folder
-from adapler.training.records import model_checksum
-from adapler.training.stages import evaluate
+from adapler.outputs import claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -40,10 +37,7 @@ with claimed_folder(Path(sys.argv[1])):
 OUTLIVED = """
 import os, signal, sys, time
 from pathlib import Path
-from adapler.inference.evaluation import evaluate_rows
-from adapler.outputs import claimed_file, claimed_folder
-from adapler.training.records import model_checksum
-from adapler.training.stages import evaluate
+from adapler.outputs import claimed_folder
 with claimed_folder(Path(sys.argv[1])):
     if child := os.fork():
         print(child, flush=True)
