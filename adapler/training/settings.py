@@ -105,7 +105,7 @@ class Inference(OnDevice):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Execution):
-    """Optimisation; the defaults are the paper's, but for the batch of a small machine."""
+    """Optimisation; the defaults are the paper's of fine-tuning (it trains AdapLeR at a learning rate of 3e-5)."""
 
     epochs: int = 5
     """passes over the training set"""

@@ -21,6 +21,7 @@ COMMANDS = (
     "adapler calibrate",
     "adapler predict",
     "adapler export",
+    "adapler card",
     "adapler tradeoff",
     "adapler data download",
     "adapler data stats",
@@ -33,6 +34,8 @@ COMMANDS = (
     "analysis.studies.seeds",
     "analysis.studies.ahead",
     "analysis.studies.contribution_targets",
+    "app.gallery",
+    "benchmarks.tradeoff",
 )
 
 

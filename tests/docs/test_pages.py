@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from typing import Any
 
 import pytest
 import yaml
 
+from adapler.cli.parser import build_parser
+from adapler.training.recipes import options_of
+from adapler.training.settings import option_name
+from adapler.training.stages.settings import RunSettings
 from analysis.metrics.registry import METRICS, get_metric
 from analysis.scores import SCOPES, get_method, method_names
 from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, docstring, formula, prose, sections
@@ -107,6 +112,28 @@ def test_pages_load_nothing_from_elsewhere() -> None:
 def test_help_of_a_command_is_the_command_s() -> None:
     text = help_text("adapler evaluate")
     assert text.startswith("usage: adapler evaluate") and "--threshold-scale" in text
+
+
+def test_the_reference_has_every_command_of_adapler() -> None:
+    parser = build_parser()
+    [subcommands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    listed = {one.split()[1] for one in COMMANDS if one.startswith("adapler ")}
+    assert listed == set(subcommands.choices)
+
+
+def test_the_table_of_defaults_has_the_commands_own() -> None:
+    """And no help says of an option in it that its default is the paper's."""
+    text = (PAGES / "how-to" / "train.md").read_text(encoding="utf-8")
+    table = text.partition("## Where the defaults are not the paper's")[2].partition("## ")[0]
+    options = {option_name(option.name): option for option in options_of(RunSettings)}
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines() if line[:3] == "| `"]
+    for names, here, paper in rows:
+        for name, value in zip(re.findall(r"--[\w-]+", names), here.split(", "), strict=True):
+            option = options[name]
+            assert option.default in (float(value), (float(value),)), name
+            if "defaults are the paper's" in (option.group or ""):
+                assert paper.split()[0] in option.group, f"{name}: {option.group}"
+    assert len(rows) == 4
 
 
 def test_signatures_are_as_written() -> None:
