@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,16 @@ def test_the_times_of_the_embedded_model() -> None:
         digits = len(batches.rstrip("x").partition(".")[2])
         assert batches == f"{none['milliseconds'] / point['milliseconds']:.{digits}f}x"
         assert single == f"{none['milliseconds_single'] / point['milliseconds_single']:.{digits}f}x"
+
+    def became(key: str, scales: Iterable[float]) -> str:
+        """The least and the most of the FLOPs speedup that became time, from scale .75 on."""
+        shares = [none[key] / points[at][key] / points[at]["speedup"] for at in scales if at >= 0.75]
+        return " to ".join(f"{share:.2f}".removeprefix("0") for share in (min(shares), max(shares)))
+
+    batches, single = "milliseconds", "milliseconds_single"
+    said = f"on, {became(batches, shown)} of the FLOPs become time in batches, {became(single, shown)} one by one;"
+    assert said in text
+    assert f"after the other, {became(batches, points)} and {became(single, points)}." in text
 
 
 def test_the_training_epochs_of_the_page_on_performance() -> None:
