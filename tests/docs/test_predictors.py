@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pandas as pd
@@ -28,6 +29,15 @@ def test_the_table_of_full_training() -> None:
         values = at_speeds("full.csv", row, split, speeds=SPEEDS)
         assert cells(line)[1:] == row_of(len(values), values)
     assert len(lines) == 8
+
+
+def test_the_speedups_while_full_training_aimed_at_7x() -> None:
+    page = (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8")
+    said = []
+    for seed in (42, 1, 2):
+        run = json.loads((RESULTS / "predictors" / "runs" / f"full-{seed}.json").read_text(encoding="utf-8"))
+        said.append(", ".join(f"{epoch['speedup']:.1f}x" for epoch in run["epochs"]) + f" with seed {seed}")
+    assert f"(after each half epoch {', '.join(said)})" in page
 
 
 def test_full_training_in_the_summary() -> None:
