@@ -78,3 +78,32 @@ def test_the_table_of_what_helps_together(split: str, row: str, title: str) -> N
 def test_every_seed_has_both_splits(file: str) -> None:
     table = pd.read_csv(RESULTS / "predictors" / file)
     assert table.groupby(["row", "seed", "split"]).size().nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "said"),
+    [
+        ("combined", "combined", "seed 42 would stand at scale {}, seed 1 at {}, and no scale of seed 2 is within"),
+        ("combined", "combined-again", "seed 42 stands at scale {}, seed 1 at {}, and no scale of seed 2 qualifies"),
+        ("full", "full", "seed 42 would stand at {}, and no scale of seeds 1 and 2 qualifies"),
+    ],
+)
+def test_where_seeds_would_stand_by_the_rule(file: str, row: str, said: str) -> None:
+    """The fastest scale within a point of the classifier on validation, .850 in bfloat16."""
+    page = re.sub(r"\s+", " ", (RESULTS / "predictors" / "README.md").read_text(encoding="utf-8"))
+    table = pd.read_csv(RESULTS / "predictors" / f"{file}.csv")
+    wanted = []
+    for seed in (42, 1, 2):
+        points = table[(table["row"] == row) & (table["seed"] == seed)].set_index("threshold_scale")
+        good = points[(points["split"] == "validation") & (points["accuracy"] >= 0.84 - 1e-9)]
+        if not good.empty:
+            scale = good["speedup"].idxmax()
+            validation, test = (short(one) for one in points.loc[scale].set_index("split")["accuracy"])
+            wanted.append((f"{scale:g} ({validation} at ", good.loc[scale, "speedup"], f"x; test {test})"))
+    pattern = re.escape(said).replace(r"\{\}", r"([\d.]+ \([.\d]+ at )([\d.]+)(x; test [.\d]+\))")
+    found = re.search(pattern, page)
+    assert found is not None
+    parts = list(zip(*[iter(found.groups())] * 3, strict=True))
+    assert [(before, after) for before, _, after in parts] == [(before, after) for before, _, after in wanted]
+    for (_, shown, _), (_, speedup, _) in zip(parts, wanted, strict=True):
+        assert shown == f"{speedup:.{len(shown.partition('.')[2])}f}"
