@@ -163,8 +163,17 @@ def load_classifier(name: str) -> Any:
 
 
 def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", annotators: str = AUTO) -> EraserCorpus:
-    """A corpus, or the one at a path: in ERASER layout, or JSON lines, of which `split` must be there; None is the
-    default data. annotators: see `read_json_lines`; of a corpus, its words are combined again."""
+    """Documents with their rationales, from a path or as they are.
+
+    Args:
+        data: a corpus, or the path of one in ERASER layout or of JSON lines; None is the default data.
+        split: of JSON lines, what must be there.
+        annotators: see `read_json_lines`; the words of a corpus are combined again.
+
+    Raises:
+        ArgumentError: another type, or an annotator that there is none of.
+        DataError: a file that is not there or cannot be read.
+    """
     path = default_data() if data is None else data
     if not isinstance(path, EraserCorpus | str | os.PathLike):
         raise ArgumentError(f"data: got a {type(path).__name__}, must be a corpus, a folder or a file")

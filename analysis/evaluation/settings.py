@@ -84,7 +84,8 @@ class Settings:
     """wordpiece scores to word scores; default: the protocol's"""
 
     metrics: tuple[str, ...] = option(None, METHOD, metavar="NAME")
-    """metrics, or groups of them (ranking, selection, eraser, faithfulness); default: the protocol's"""
+    """metrics, or groups of them (ranking, selection, eraser, faithfulness, soft, normalised, sparseness); default: the
+    protocol's"""
 
     faithfulness_variant: str | None = option(None, METHOD, choices=VARIANTS)
     """how faithfulness takes tokens away; default: the protocol's"""

@@ -45,26 +45,37 @@ def reference_pages() -> dict[str, str]:
     import adapler.contribution
     import adapler.flops
     import analysis
+    from adapler.bulk.run import predict_file
+    from adapler.bulk.settings import Files, OutputFile, PredictSettings
     from adapler.data.eraser import read_corpus
-    from analysis import rationale_eval
+    from adapler.model.prediction import Prediction
+    from adapler.training.stages.run import run
+    from adapler.training.stages.settings import RunSettings
+    from analysis import loading, rationale_eval
     from analysis.explain import explain
     from analysis.explanation.result import Explanation
     from analysis.metrics import plausibility, statistics
     from analysis.output.report import RationaleReport
-    from analysis.scores import base
+    from analysis.scores import base, scoring_method
 
     model = adapler.AdapLeRForSequenceClassification
     names: list[tuple[str, Any]] = [(f"adapler.{name}", getattr(adapler, name)) for name in adapler.__all__]
     names = [(name, value) for name, value in names if inspect.isclass(value)]
-    methods = ("from_backbone", "forward", "predict", "choose_scale")
+    methods = ("from_backbone", "forward", "predict", "choose_scale", "for_inference")
     names += [(f"AdapLeRForSequenceClassification.{name}", getattr(model, name)) for name in methods]
+    names += [("adapler.model.prediction.Prediction", Prediction), ("adapler.training.stages.run.run", run)]
+    names += [("adapler.training.stages.settings.RunSettings", RunSettings)]
+    names += [("adapler.bulk.run.predict_file", predict_file)]
+    names += [(f"adapler.bulk.settings.{value.__name__}", value) for value in (PredictSettings, Files, OutputFile)]
     names += _functions(adapler.contribution) + _functions(adapler.flops)
     pages = {"reference/adapler.md": _reference("The model: `adapler`", adapler, names)}
 
     found: list[tuple[str, Any]] = [("analysis.explain", explain), *_members("Explanation", Explanation)]
     found.append(("analysis.rationale_eval.evaluate", rationale_eval.evaluate))
     found += _members("RationaleReport", RationaleReport)
+    found += [("analysis.scores.scoring_method", scoring_method)]
     found += [("analysis.scores.Batch", base.Batch), ("analysis.scores.LayerScores", base.LayerScores)]
+    found += [("analysis.loading.load_corpus", loading.load_corpus)]
     found += [("adapler.data.eraser.read_corpus", read_corpus)]
     found += _functions(plausibility)
     found += _functions(statistics)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import re
 from typing import Any
 
@@ -13,7 +15,7 @@ from adapler.cli.parser import build_parser
 from adapler.training.recipes import options_of
 from adapler.training.settings import option_name
 from adapler.training.stages.settings import RunSettings
-from analysis.metrics.registry import METRICS, get_metric
+from analysis.metrics.registry import GROUPS, METRICS, get_metric
 from analysis.scores import SCOPES, get_method, method_names
 from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, METRIC_FIELDS, docstring, formula, prose, sections
 from docs.generate.methods import method_pages
@@ -136,6 +138,13 @@ def test_the_table_of_defaults_has_the_commands_own() -> None:
     assert len(rows) == 4
 
 
+def test_help_and_page_name_every_group_of_metrics() -> None:
+    page = (PAGES / "how-to" / "evaluate.md").read_text(encoding="utf-8")
+    listed = page.partition("or their groups ")[2].partition(".")[0]
+    assert tuple(re.findall(r"`(\w+)`", listed)) == GROUPS
+    assert f"groups of them ({', '.join(GROUPS)})" in " ".join(help_text("analysis.rationale_eval").split())
+
+
 def test_signatures_are_as_written() -> None:
     def short(one: list[int], *, two: str = "a") -> None: ...
 
@@ -165,6 +174,22 @@ def test_the_reference_names_what_users_import() -> None:
         "`RationaleReport.to_frame`",
     ):
         assert line in pages["reference/analysis.md"]
+
+
+def test_what_pages_import_and_call_is_in_the_reference() -> None:
+    reference = "\n".join(reference_pages().values())
+    seen = 0
+    for path in (ROOT / "README.md", *PAGES.rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for where, names in re.findall(r"from ((?:adapler|analysis)[\w.]*) import ([\w, ]+)", text):
+            for name in names.split(", "):
+                if not inspect.ismodule(getattr(importlib.import_module(where), name)):
+                    assert re.search(rf"from {re.escape(where)} import {name}\b", reference), f"{path.name}: {name}"
+                    seen += 1
+        for name in re.findall(r"\bmodel\.([a-z_]+)\(", text):
+            assert f"`AdapLeRForSequenceClassification.{name}`" in reference, f"{path.name}: model.{name}"
+            seen += 1
+    assert seen > 15
 
 
 def test_a_docstring_becomes_paragraphs_entries_and_code() -> None:
