@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from transformers import BertConfig
@@ -59,3 +61,15 @@ def test_where_curves_have_to_end(policy: str, whole: int, layers: int, said: st
     found = backbone_flops(config, lengths) / adapler_flops(config, lengths, left)
     assert f"{float(found.min()):.1f}x to {float(found.max()):.1f}x" in said
     assert said in (RESULTS / "README.md").read_text(encoding="utf-8").replace("\n  ", " ")
+
+
+def test_what_an_epoch_of_trbert_costs_in_minutes() -> None:
+    """Against an epoch of the fine-tuning that it started from: what of a record is not its own."""
+    ratios = []
+    for path in sorted((RESULTS / "records" / "MiniLM-L6").glob("*/trbert-*.json")):
+        cost = json.loads(path.read_text(encoding="utf-8"))["cost"]
+        before = (cost["minutes"] - cost["own_minutes"]) / (cost["epochs"] - cost["own_epochs"])
+        ratios.append(cost["own_minutes"] / cost["own_epochs"] / before)
+    page = (ROOT / "docs" / "explanation" / "policies.md").read_text(encoding="utf-8")
+    number = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[len(ratios)]
+    assert f"it was {min(ratios):.1f} to {max(ratios):.1f} of fine-tuning, by task ({number} records" in page
