@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +286,28 @@ def test_reviews_one_by_one_on_a_third_machine() -> None:
     assert f"-avx512.json`): {one} on one thread and {two} on two" in text
     ours, alone = (by[system, 1]["ms"]["median"] for system in ("adapler 1", "ceiling 1"))
     assert f"a review takes {ours:.0f} ms, {alone:.0f} in the layers alone" in text
+
+
+def test_the_times_of_the_embedded_model() -> None:
+    curve = json.loads((ROOT / "checkpoints" / "movies-minilm" / "calibration.json").read_text())
+    shown = {
+        float(cells(line)[0]): cells(line)[1:] for line in PAGE.splitlines() if re.match(r"\| [\d.]+ \| [\d.]+x", line)
+    }
+    points = {point["threshold_scale"]: point for point in curve["points"]}
+    assert len(shown) == 5
+    for scale, (flops, batches, single) in shown.items():
+        point, none = points[scale], curve["none"]
+        assert flops == f"{point['speedup']:.2f}x"
+        digits = len(batches.rstrip("x").partition(".")[2])
+        assert batches == f"{none['milliseconds'] / point['milliseconds']:.{digits}f}x"
+        assert single == f"{none['milliseconds_single'] / point['milliseconds_single']:.{digits}f}x"
+
+    def became(key: str, scales: Iterable[float]) -> str:
+        """The least and the most of the FLOPs speedup that became time, from scale .75 on."""
+        shares = [none[key] / points[at][key] / points[at]["speedup"] for at in scales if at >= 0.75]
+        return " to ".join(f"{share:.2f}".removeprefix("0") for share in (min(shares), max(shares)))
+
+    batches, single = "milliseconds", "milliseconds_single"
+    said = f"on, {became(batches, shown)} of the FLOPs become time in batches, {became(single, shown)} one by one;"
+    assert said in PAGE
+    assert f"after the other, {became(batches, points)} and {became(single, points)}." in PAGE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -223,32 +222,6 @@ def test_the_speedups_that_were_asked_for() -> None:
     scores = [f"{row['score']:.3f}".removeprefix("0") for row in rows]
     text = re.sub(r"\s+", " ", README)
     assert f"gave {speedups[0]}, {speedups[1]} and {speedups[2]} at an accuracy of {', '.join(scores[:2])} and" in text
-
-
-def test_the_times_of_the_embedded_model() -> None:
-    curve = json.loads((ROOT / "checkpoints" / "movies-minilm" / "calibration.json").read_text())
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    shown = {
-        float(cells(line)[0]): cells(line)[1:] for line in text.splitlines() if re.match(r"\| [\d.]+ \| [\d.]+x", line)
-    }
-    points = {point["threshold_scale"]: point for point in curve["points"]}
-    assert len(shown) == 5
-    for scale, (flops, batches, single) in shown.items():
-        point, none = points[scale], curve["none"]
-        assert flops == f"{point['speedup']:.2f}x"
-        digits = len(batches.rstrip("x").partition(".")[2])
-        assert batches == f"{none['milliseconds'] / point['milliseconds']:.{digits}f}x"
-        assert single == f"{none['milliseconds_single'] / point['milliseconds_single']:.{digits}f}x"
-
-    def became(key: str, scales: Iterable[float]) -> str:
-        """The least and the most of the FLOPs speedup that became time, from scale .75 on."""
-        shares = [none[key] / points[at][key] / points[at]["speedup"] for at in scales if at >= 0.75]
-        return " to ".join(f"{share:.2f}".removeprefix("0") for share in (min(shares), max(shares)))
-
-    batches, single = "milliseconds", "milliseconds_single"
-    said = f"on, {became(batches, shown)} of the FLOPs become time in batches, {became(single, shown)} one by one;"
-    assert said in text
-    assert f"after the other, {became(batches, points)} and {became(single, points)}." in text
 
 
 def test_the_training_epochs_of_the_page_on_performance() -> None:
