@@ -51,7 +51,7 @@ class Batched:
     """Of commands that run a model over a split."""
 
     token_budget: int | None = None
-    """padded tokens in a batch (default: adapler.model.batching.token_budget_for)"""
+    """padded tokens in a batch (default: 8192, and on a GPU more, as free memory allows)"""
 
     def __post_init__(self) -> None:
         check_numbers(self, ("token_budget",), low=1)
