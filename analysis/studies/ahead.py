@@ -18,7 +18,7 @@ EXAMPLE = """example:
   python -m analysis.studies.ahead "post hoc=reports/seeds.csv" --over saliency attention
 """
 COLUMNS = ("method", "layer", "metric", "min", "max")  # of `analysis.studies.seeds`, those that are read
-NO_NUMBER = {name: [""] for name in ("layer", "min", "max")}
+NO_NUMBER = {name: [""] for name in ("layer", "mean", "min", "max")}
 
 
 def build_parser() -> argparse.ArgumentParser:
