@@ -109,6 +109,9 @@ def evaluate(
             raise ArgumentError("max_length: no model is run, so whole documents are in view; leave it out")
         if settings.policy == "rationale-windows":
             raise ArgumentError(f"policy: got {settings.policy!r}, but no model is run, so whole documents are in view")
+        if settings.dtype == "bfloat16" or settings.queries:
+            name = "queries" if settings.queries else "dtype"
+            raise ArgumentError(f"{name}: no model is run, which could be given it; leave it out")
         classifier, reducer, tokenizer = None, None, WordTokens()
         settings = replace(settings, dtype="float32")
     if isinstance(rationale_layers, str | Path):

@@ -23,7 +23,7 @@ from analysis.documents.annotators import check_rule
 from analysis.documents.corpora import split_name
 from analysis.evaluation.protocols import PROTOCOLS, get_protocol
 from analysis.metrics.faithfulness import VARIANTS, FaithfulnessSettings
-from analysis.metrics.registry import GROUPS, get_metric, metric_names
+from analysis.metrics.registry import GROUPS, METRICS, get_metric, metric_names
 
 TOKEN_BUDGET = 2048  # a CPU gains nothing from more, and the eager pass holds H x N x N weights a layer
 MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
@@ -254,10 +254,17 @@ class Settings:
 
 
 def expand_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of metrics, and names of groups for all metrics of a group, in order and each once."""
+    """Names of metrics, and names of groups for all metrics of a group, in order and each once.
+
+    Raises ArgumentError for a name that is neither.
+    """
     expanded: list[str] = []
     for name in names:
-        expanded += metric_names(name) if name in GROUPS else (get_metric(name).name,)
+        if name not in METRICS and name not in GROUPS:
+            raise ArgumentError(
+                f"metric: got {name!r}, allowed are {', '.join(METRICS)}; or groups of them: {', '.join(GROUPS)}"
+            )
+        expanded += metric_names(name) if name in GROUPS else (name,)
     return tuple(dict.fromkeys(expanded))
 
 

@@ -122,7 +122,7 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--data", ""), r"error: \.: no corpus in ERASER layout"),  # of a variable that is not set, say
         (("--split", "dev"), "split: got 'val', films has test"),
         (("--methods", "limes"), "method 'limes' is not known; the registry has alti, attention"),
-        (("--metrics", "auc"), "metric: got 'auc', allowed are average_precision"),
+        (("--metrics", "auc"), "metric: got 'auc', allowed are average_precision.*; or groups of them: ranking"),
         (("--predictions", "{tmp}/none.jsonl"), "none.jsonl: No such file"),
         (("--human", "{tmp}/file"), "file: has none of the 6 documents that are evaluated"),
         (("--cache", "{tmp}/file"), "cache: .*file cannot be a folder"),

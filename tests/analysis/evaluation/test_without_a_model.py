@@ -80,11 +80,15 @@ def test_whatever_asks_a_model_loads_one(corpus_folder: Path, saved: Path, optio
         rationale_eval.evaluate(data=corpus_folder, **everything)
 
 
-def test_a_length_without_a_model_is_refused(corpus_folder: Path, saved: Path) -> None:
+def test_what_a_model_alone_takes_is_refused_without_one(corpus_folder: Path, saved: Path) -> None:
     with pytest.raises(ArgumentError, match="max_length: no model is run, so whole documents are in view"):
         rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], max_length=9)
     with pytest.raises(ArgumentError, match="policy: got 'rationale-windows', but no model is run, so whole documents"):
         rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], policy="rationale-windows")
+    with pytest.raises(ArgumentError, match="^dtype: no model is run, which could be given it"):
+        rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], dtype="bfloat16")
+    with pytest.raises(ArgumentError, match="^queries: no model is run, which could be given it"):
+        rationale_eval.evaluate(data=corpus_folder, predictions=[saved], methods=[], queries=True)
 
 
 @pytest.mark.parametrize(
