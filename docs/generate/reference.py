@@ -62,7 +62,8 @@ def reference_pages() -> dict[str, str]:
     names: list[tuple[str, Any]] = [(f"adapler.{name}", getattr(adapler, name)) for name in adapler.__all__]
     names = [(name, value) for name, value in names if inspect.isclass(value)]
     methods = ("from_backbone", "forward", "predict", "choose_scale", "for_inference")
-    names += [(f"AdapLeRForSequenceClassification.{name}", getattr(model, name)) for name in methods]
+    after = [value for _, value in names].index(model) + 1
+    names[after:after] = [(f"AdapLeRForSequenceClassification.{name}", getattr(model, name)) for name in methods]
     names += [("adapler.model.prediction.Prediction", Prediction), ("adapler.training.stages.run.run", run)]
     names += [("adapler.training.stages.settings.RunSettings", RunSettings)]
     names += [("adapler.bulk.run.predict_file", predict_file)]

@@ -176,6 +176,16 @@ def test_the_reference_names_what_users_import() -> None:
         assert line in pages["reference/analysis.md"]
 
 
+def test_methods_stand_under_their_class() -> None:
+    for page in reference_pages().values():
+        above = ""
+        for level, title in re.findall(r"^(##+) `([\w.]+)`$", page, flags=re.MULTILINE):
+            if level == "##":
+                above = title
+            else:
+                assert title.partition(".")[0] == above
+
+
 def test_what_pages_import_and_call_is_in_the_reference() -> None:
     reference = "\n".join(reference_pages().values())
     seen = 0
