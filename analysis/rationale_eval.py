@@ -200,6 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache, remark = _cache(inputs)
     _silence_libraries()
     started = time.perf_counter()
+    if inputs.data == "":  # of a variable that is not set; as a path it would be the working directory
+        raise ArgumentError("--data: got an empty name, must be a folder or a file; leave it out for the default data")
     data = loading.default_data() if inputs.data is None else Path(inputs.data)
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     output = Path(inputs.output or f"reports/{corpus.name}-{settings.split}")

@@ -73,7 +73,7 @@ def plot_document(
     start: the word that the excerpt begins with, see `passage.excerpt`.
     key: a line below that says what shade, paleness and underline mean.
     unit: what the document's tokens are called, in the plural, where each is something larger.
-    Tokens are dropped for `cp` only; the other methods score a model that keeps all of them.
+    Tokens are dropped for `cp` and `policy` only; the other methods score a model that keeps all of them.
 
     Raises ArgumentError for a method or layer that the document has no scores of, and for such a word.
     """

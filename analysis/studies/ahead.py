@@ -18,7 +18,7 @@ EXAMPLE = """example:
   python -m analysis.studies.ahead "post hoc=reports/seeds.csv" --over saliency attention
 """
 COLUMNS = ("method", "layer", "metric", "min", "max")  # of `analysis.studies.seeds`, those that are read
-NO_NUMBER = {name: [""] for name in ("layer", "mean", "min", "max")}
+NO_NUMBER = {name: ["", "nan", "NaN"] for name in ("layer", "mean", "min", "max")}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,7 +64,7 @@ def read(path: str) -> pd.DataFrame:
         ArgumentError: it cannot be read, or is no such table.
     """
     try:
-        # a method may be called NA, or 1; only an empty field is no number
+        # a method may be called NA, or 1; NaN is none in columns of numbers only
         table = pd.read_csv(path, dtype={"method": str, "metric": str}, keep_default_na=False, na_values=NO_NUMBER)
     except (OSError, ValueError) as error:  # pandas' own errors of a table are ValueErrors
         raise ArgumentError(f"{path}: cannot be read as CSV ({error})") from error

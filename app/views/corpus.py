@@ -12,6 +12,7 @@ import streamlit as st
 
 from adapler.errors import AdapLeRError
 from analysis.output.report import RationaleReport
+from analysis.results.wording import OF_REMOVAL
 from app.panels import choosing, common
 from app.server import state
 from app.work import reports
@@ -102,8 +103,8 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     st.header("Documents")
     telling = [metric for metric in report.metrics if not metric.startswith(("aopc", "loo"))]
     metrics = telling or list(report.metrics)
-    preferred = sorted(report.methods, key=lambda method: method not in ("cp", "saliency"))
-    preferred.sort(key=lambda method: method != "cp")
+    preferred = sorted(report.methods, key=lambda method: method not in (*OF_REMOVAL, "saliency"))
+    preferred.sort(key=lambda method: method not in OF_REMOVAL)
     for key, options in (("metric", metrics), ("method", preferred), ("other", preferred[1:] + preferred[:1])):
         state.fit(key, options)
     columns = st.columns(4)

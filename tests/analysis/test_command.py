@@ -119,7 +119,10 @@ def test_two_runs_give_the_same_bytes_whatever_came_from_the_cache(
         (("--adapler", "{tmp}/none"), "none: no such model folder"),
         (("--model", "{tmp}/none"), "none: no such model folder"),
         (("--data", "{tmp}/none"), "none: no such file or folder"),
-        (("--data", ""), r"error: \.: no corpus in ERASER layout"),  # of a variable that is not set, say
+        (
+            ("--data", ""),
+            "error: --data: got an empty name, must be a folder or a file",
+        ),  # of a variable that is not set, say
         (("--split", "dev"), "split: got 'val', films has test"),
         (("--methods", "limes"), "method 'limes' is not known; the registry has alti, attention"),
         (("--metrics", "auc"), "metric: got 'auc', allowed are average_precision.*; or groups of them: ranking"),

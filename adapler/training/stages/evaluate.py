@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from adapler.distributed import device
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference.evaluation import evaluate_rows
 from adapler.long_texts import reading
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -31,8 +31,10 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def _measured(settings: EvaluateSettings) -> dict[str, Any]:
-    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
     checksum = model_checksum(settings.model)  # now: a training may put another model there before this ends
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    if checksum != model_checksum(settings.model):
+        raise CheckpointError(f"--model: the weights in {settings.model} changed while they were read; evaluate again")
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels  # `prepare` has matched their names
     if labels != known:

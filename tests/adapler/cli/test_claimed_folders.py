@@ -16,9 +16,10 @@ import pytest
 
 from adapler.budgets.stored import CALIBRATION
 from adapler.cli.parser import main
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import locked_file, unlock
 from adapler.inference.evaluation import evaluate_rows
+from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.outputs import claimed_file, claimed_folder
 from adapler.training.records import model_checksum
 from adapler.training.stages import evaluate
@@ -183,3 +184,20 @@ def test_an_evaluation_is_of_the_model_that_was_loaded(
     out = tmp_path / "out.json"
     assert main(["evaluate", "--model", str(model), "--task", str(task_folder), "--output", str(out)]) == 0
     assert json.loads(out.read_text())["model_checksum"] == before != model_checksum(model)
+
+
+def test_a_model_that_changes_while_it_is_read_is_not_evaluated(
+    task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(run_folder / "phi-0.1-post-hoc", model)
+    whole = AdapLeRForSequenceClassification.from_pretrained
+
+    def beside_a_training(*args: Any, **options: Any) -> Any:
+        loaded = whole(*args, **options)
+        shutil.copy(run_folder / "phi-0.001-post-hoc" / "model.safetensors", model)
+        return loaded
+
+    monkeypatch.setattr(AdapLeRForSequenceClassification, "from_pretrained", beside_a_training)
+    with pytest.raises(CheckpointError, match="changed while they were read; evaluate again$"):
+        main(["evaluate", "--model", str(model), "--task", str(task_folder)])
