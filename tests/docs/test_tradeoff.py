@@ -73,3 +73,16 @@ def test_what_an_epoch_of_trbert_costs_in_minutes() -> None:
     page = (ROOT / "docs" / "explanation" / "policies.md").read_text(encoding="utf-8")
     number = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[len(ratios)]
     assert f"it was {min(ratios):.1f} to {max(ratios):.1f} of fine-tuning, by task ({number} records" in page
+
+
+def test_how_often_adapler_was_trained() -> None:
+    titles = {"dbpedia14": "DBpedia", "mnli": "MNLI", "sst2": "SST-2", "mrpc": "MRPC", "hatexplain": "HateXplain"}
+    titles |= {"imdb": "IMDB", "movies": "movies", "ag_news": "AG News", "qnli": "QNLI"}
+    tasks: dict[int, list[str]] = {}
+    for name, title in titles.items():
+        models = list((RESULTS / "records" / "MiniLM-L6" / name).glob("adapler*-seed-42.json"))
+        tasks.setdefault(len(models), []).append(title)
+    words = {1: "one trained model", 2: "two", 3: "three", 4: "four"}
+    parts = [f"{words[count]} on {', '.join(tasks[count])}" for count in sorted(tasks)]
+    said = ", ".join(" and ".join(part.rsplit(", ", 1)) for part in parts)
+    assert f"AdapLeR has {said}, with its options;" in (RESULTS / "README.md").read_text(encoding="utf-8")
