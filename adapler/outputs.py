@@ -5,14 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
 from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside, unlock
 
-__all__ = ["check_output_file", "check_output_folder", "check_writable_folder", "claimed_file", "claimed_folder"]
+__all__ = [
+    "MODEL_FILES",
+    "check_output_file",
+    "check_output_folder",
+    "check_writable_folder",
+    "claimed_file",
+    "claimed_folder",
+]
 
+# What a model is in its folder.
+MODEL_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "run.json"),
+)
 _DEEP = 4  # levels of a folder in which others' trainings are looked for; a whole disk is not walked
 
 
@@ -142,7 +155,7 @@ def check_output_file(path: Path | None) -> None:
     """Check, before long work, that a file of this name can be written; None is nothing to write.
 
     Raises:
-        ArgumentError: it is a folder, a device or a pipe, lies in a file, or cannot be made.
+        ArgumentError: it is a folder, a device, a pipe or a model's own file, lies in a file, or cannot be made.
     """
     if path is not None:
         if os.path.isdir(path):
@@ -150,6 +163,8 @@ def check_output_file(path: Path | None) -> None:
         if os.path.exists(path) and not os.path.isfile(path):
             raise ArgumentError(f"--output: {path} is a device or a pipe, a file is to be written there")
         path = Path(os.path.realpath(path))
+        if os.path.isfile(path.parent / "config.json") and any(fnmatch(path.name, one) for one in MODEL_FILES):
+            raise ArgumentError(f"--output: {path} is a file of the model in that folder; choose another name")
         if not os.path.isdir(path.parent):
             check_output_folder(path.parent)
         _probe(path, is_folder=False)

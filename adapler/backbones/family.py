@@ -42,7 +42,7 @@ def attention_and_received(
 
     Args:
         query, key, value: (1, H, T, E).
-        reads: the less it is, the faster: a fused kernel holds no weights. With a term all are computed all the same.
+        reads: no other weights are computed: a fused kernel holds none. With a term all are computed all the same.
         options: of `received_attention`.
     """
     if reads == "all" or options.get("term") is not None:

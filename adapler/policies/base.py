@@ -72,7 +72,7 @@ class Policy(nn.Module, ABC):
         place: "before" a layer's attention, or "between" its attention and its feed-forward network. A policy
             "between" does nothing in the last layer, which runs for [CLS] only.
         reads: what a policy "between" reads of its layer's attention: "all" that each token received, "cls" for what
-            [CLS] gives, or "nothing". The less it reads, the faster the layer: fused kernels hold no weights.
+            [CLS] gives, or "nothing". Weights that it does not read are not computed: fused kernels hold none.
         fades: what a token's gate multiplies in soft training (`gate`): its weight in the attention of others, with its
             state carried past the layer; the input of the feed-forward network; or the layer's output.
         last_scale: the threshold scale at which its bar is the highest score there can be, so that hardly a token

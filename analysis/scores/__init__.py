@@ -37,9 +37,11 @@ from analysis.scores.registry import (
     scoring_method,
 )
 from analysis.scores.shared.surrogates import UnstableScoresWarning
+from analysis.scores.specs import AtLeast
 
 __all__ = [
     "SCOPES",
+    "AtLeast",
     "Batch",
     "LayerScores",
     "MethodSpec",

@@ -15,7 +15,7 @@ With the decorator it gets a name, options and a place on the command line's lis
     def hidden_norm(model, batch, *, order: int = 2): ...
 
 Keyword-only parameters with a default are the method's options: `get_method("hidden_norm", order=1)` or, in one
-string, `get_method("hidden_norm(order=1)")`.
+string, `get_method("hidden_norm(order=1)")`. `order: Annotated[int, AtLeast(1)] = 2` refuses what is below 1.
 """
 
 from __future__ import annotations

@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from adapler.files import replacing
+from adapler.outputs import MODEL_FILES
 from adapler.training.records import CARD, RECORD, write_record
 from adapler.training.resume import EPOCHS, STAGE
 from adapler.training.schedule import CONTROLLER_STATE
 
 # What only the next step of a training needs: not the weights.
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin", STAGE, CONTROLLER_STATE)
-# Files of a model in its folder: those of another model do not stay beside the new one.
-MODEL_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
-    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
-    *("evaluation*.json", RECORD),
-)
+# Those of another model do not stay beside the new one.
+REPLACED = (*MODEL_FILES, "evaluation*.json")
 
 
 def finish_stage(
@@ -52,7 +49,7 @@ def finish_stage(
                 continue
             if of_epochs and not keep_states and any(fnmatch(path.name, pattern) for pattern in STATES):
                 continue
-            if len(name.parts) == 1 and any(fnmatch(path.name, pattern) for pattern in MODEL_FILES):
+            if len(name.parts) == 1 and any(fnmatch(path.name, pattern) for pattern in REPLACED):
                 continue
             _link(path, partial / name)
         write_record(partial / RECORD, record)  # last: a folder with it is whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from captum.attr import GradientShap
@@ -13,7 +13,6 @@ from analysis.scores.shared.forward import working_copy
 from analysis.scores.shared.inputs import (
     Reduction,
     TargetValue,
-    at_least,
     embeddings,
     forward_arguments,
     input_reference,
@@ -23,6 +22,7 @@ from analysis.scores.shared.inputs import (
     with_gap,
 )
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -38,8 +38,8 @@ def gradient_shap(
     model: Any,
     batch: Batch,
     *,
-    n_samples: int = 20,
-    noise: float = 0.1,
+    n_samples: Annotated[int, AtLeast(1)] = 20,
+    noise: Annotated[float, AtLeast(0)] = 0.1,
     reduction: Reduction = "signed",
     target: Target = "predicted",
 ) -> LayerScores:
@@ -56,8 +56,6 @@ def gradient_shap(
     Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
         https://arxiv.org/abs/1705.07874
     """
-    at_least("n_samples", n_samples, 1)
-    at_least("noise", noise, 0)
     twin = working_copy(model)
     values, gaps = None, []
     for row, single in singles(batch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import AT_INPUT, scoring_method
@@ -11,7 +11,6 @@ from analysis.scores.shared.inputs import (
     Baseline,
     Reduction,
     TargetValue,
-    at_least,
     embeddings,
     forward_arguments,
     input_reference,
@@ -20,6 +19,7 @@ from analysis.scores.shared.inputs import (
 )
 from analysis.scores.shared.integration import integrate
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -35,7 +35,7 @@ def integrated_gradients(
     model: Any,
     batch: Batch,
     *,
-    n_steps: int = 50,
+    n_steps: Annotated[int, AtLeast(1)] = 50,
     baseline: Baseline = "mask",
     reduction: Reduction = "signed",
     target: Target = "predicted",
@@ -51,7 +51,6 @@ def integrated_gradients(
         for FPR, TPR and the headline figure take reduction=absolute, positive or l2, each a share without a sign.
     Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
     """
-    at_least("n_steps", n_steps, 1)
     twin = working_copy(model)
     values, total, expected = integrate(
         TargetValue(twin),

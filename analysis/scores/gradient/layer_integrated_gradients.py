@@ -6,7 +6,7 @@ B batch, L layers, N padded length, D hidden size
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from adapler.errors import ArgumentError
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import TO_OUTPUT, scoring_method
 from analysis.scores.shared.forward import share_logits, working_copy
-from analysis.scores.shared.inputs import Reduction, Token, at_least, embeddings, reduced, replaced_ids, with_gap
+from analysis.scores.shared.inputs import Reduction, Token, embeddings, reduced, replaced_ids, with_gap
 from analysis.scores.shared.integration import integrate
 from analysis.scores.shared.targets import Target, target_value, weights_of
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -33,7 +34,7 @@ def layer_integrated_gradients(
     model: Any,
     batch: Batch,
     *,
-    n_steps: int = 20,
+    n_steps: Annotated[int, AtLeast(1)] = 20,
     baseline: Token = "mask",
     reduction: Reduction = "signed",
     target: Target = "predicted",
@@ -50,7 +51,6 @@ def layer_integrated_gradients(
         figure take reduction=absolute, positive or l2.
     Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
     """
-    at_least("n_steps", n_steps, 1)
     twin = working_copy(model)
     sources, states, logits = _layer_sources(twin, batch)
     share_logits(model, batch, logits)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import AT_INPUT, scoring_method
 from analysis.scores.shared.noise import noisy_gradients
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -20,7 +21,12 @@ from analysis.scores.shared.targets import Target
     scope=AT_INPUT,
 )
 def vargrad(
-    model: Any, batch: Batch, *, n_samples: int = 50, noise: float = 0.1, target: Target = "predicted"
+    model: Any,
+    batch: Batch,
+    *,
+    n_samples: Annotated[int, AtLeast(2)] = 50,
+    noise: Annotated[float, AtLeast(0)] = 0.1,
+    target: Target = "predicted",
 ) -> LayerScores:
     """VarGrad: the variance of the gradient at the input over inputs with noise on them.
 

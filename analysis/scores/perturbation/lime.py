@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from captum.attr import Lime
 from captum.attr._core.lime import get_exp_kernel_similarity_function
@@ -10,9 +10,10 @@ from sklearn.linear_model import Ridge
 
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import AT_INPUT, scoring_method
-from analysis.scores.shared.inputs import Presence, Sign, Token, at_least
+from analysis.scores.shared.inputs import Presence, Sign, Token
 from analysis.scores.shared.surrogates import Halves, Samples, surrogate_scores
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -28,7 +29,7 @@ def lime(
     batch: Batch,
     *,
     n_samples: Samples = "auto",
-    kernel_width: float = 0.25,
+    kernel_width: Annotated[float, AtLeast(1e-6)] = 0.25,
     replacement: Token = "mask",
     reduction: Sign = "signed",
     target: Target = "predicted",
@@ -46,7 +47,6 @@ def lime(
         positive.
     Reference: Ribeiro, Singh and Guestrin (2016), "Why Should I Trust You?", https://arxiv.org/abs/1602.04938
     """
-    at_least("kernel_width", kernel_width, 1e-6)
     kernel = get_exp_kernel_similarity_function("cosine", kernel_width)
 
     def explainer(document: Presence, regression: Halves) -> Any:

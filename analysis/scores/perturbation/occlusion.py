@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from captum.attr import Occlusion
@@ -10,8 +10,9 @@ from captum.attr import Occlusion
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import AT_INPUT, scoring_method
 from analysis.scores.shared.forward import working_copy
-from analysis.scores.shared.inputs import Sign, Token, at_least, presence, reduced, singles
+from analysis.scores.shared.inputs import Sign, Token, presence, reduced, singles
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -26,7 +27,7 @@ def occlusion(
     model: Any,
     batch: Batch,
     *,
-    window: int = 1,
+    window: Annotated[int, AtLeast(1)] = 1,
     replacement: Token = "mask",
     reduction: Sign = "signed",
     target: Target = "predicted",
@@ -43,7 +44,6 @@ def occlusion(
     Reference: Zeiler and Fergus (2014), Visualizing and Understanding Convolutional Networks,
         https://arxiv.org/abs/1311.2901
     """
-    at_least("window", window, 1)
     twin = working_copy(model)
     values = torch.zeros(batch.input_ids.shape, device=batch.input_ids.device)  # (B, N)
     for row, single in singles(batch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from captum.attr import ShapleyValueSampling
@@ -18,9 +18,10 @@ from scipy.stats import spearmanr
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import AT_INPUT, scoring_method
 from analysis.scores.shared.forward import working_copy
-from analysis.scores.shared.inputs import Removal, Sign, at_least, presence, reduced, seeded, singles
+from analysis.scores.shared.inputs import Removal, Sign, presence, reduced, seeded, singles
 from analysis.scores.shared.surrogates import UNSTABLE, UnstableScoresWarning
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
 
 @scoring_method(
@@ -35,7 +36,7 @@ def shapley_sampling(
     model: Any,
     batch: Batch,
     *,
-    n_samples: int = 25,
+    n_samples: Annotated[int, AtLeast(2)] = 25,
     replacement: Removal = "mask",
     reduction: Sign = "signed",
     target: Target = "predicted",
@@ -53,7 +54,6 @@ def shapley_sampling(
     Reference: Castro, Gomez and Tejada (2009), Polynomial calculation of the Shapley value based on sampling,
         https://doi.org/10.1016/j.cor.2008.04.004
     """
-    at_least("n_samples", n_samples, 2)
     twin = working_copy(model)
     values = torch.zeros(batch.input_ids.shape, device=batch.input_ids.device)  # (B, N)
     stability = torch.ones(len(values), 1, device=values.device)

@@ -36,12 +36,6 @@ Sign = Literal["signed", "absolute", "positive"]  # for scores that have no widt
 PASS_TOKENS = 8192  # padded tokens of one forward pass over changed inputs
 
 
-def at_least(name: str, value: float, lowest: float) -> None:
-    """Raises ArgumentError when an option's value is too small."""
-    if value < lowest:
-        raise ArgumentError(f"{name}: got {value}, must be at least {lowest}")
-
-
 def content(batch: Batch) -> Tensor:
     """(B, N) bool, the tokens of the text: real and not special."""
     real = batch.attention_mask.bool()

@@ -15,7 +15,6 @@ from analysis.scores.shared.forward import working_copy
 from analysis.scores.shared.inputs import (
     PASS_TOKENS,
     TargetValue,
-    at_least,
     embeddings,
     forward_arguments,
     seeded,
@@ -37,8 +36,6 @@ def noisy_gradients(
 
     noise: deviation of the noise as a share of (largest - smallest entry) of the document's embeddings.
     """
-    at_least("n_samples", n_samples, 2)
-    at_least("noise", noise, 0)
     twin = working_copy(model)
     function = NoiseTunnel(Saliency(TargetValue(twin)))
     values = torch.zeros(batch.input_ids.shape, device=batch.input_ids.device)  # (B, N)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adapler.errors import ArgumentError
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.shared.forward import working_copy
-from analysis.scores.shared.inputs import Presence, Sign, Token, at_least, presence, reduced, seeded, singles
+from analysis.scores.shared.inputs import Presence, Sign, Token, presence, reduced, seeded, singles
 from analysis.scores.shared.targets import Target
+from analysis.scores.specs import AtLeast
 
-Samples = int | Literal["auto"]
+Samples = Annotated[int, AtLeast(4)] | Literal["auto"]
 UNSTABLE = 0.5  # rank correlation of the two halves, below which a warning is given
 _ANCHOR = 1e5  # KernelSHAP's weight of the whole and the empty text is above this: they belong to both halves
 
@@ -89,10 +89,6 @@ def surrogate_scores(
     target: Target,
 ) -> LayerScores:
     """Weights of a linear model of the target's value, and the diagnostic `stability` (B, 1)."""
-    if isinstance(n_samples, str) and n_samples != "auto":
-        raise ArgumentError(f"n_samples: got {n_samples!r}, must be a number or auto")
-    if not isinstance(n_samples, str):
-        at_least("n_samples", n_samples, 4)
     twin = working_copy(model)
     values = torch.zeros(batch.input_ids.shape, device=batch.input_ids.device)  # (B, N)
     stability = torch.ones(len(values), 1, device=values.device)

@@ -137,6 +137,9 @@ def test_bad_models(tmp_path: Path, tiny_classifier_folder: Path) -> None:
     with pytest.raises((ArgumentError, CheckpointError)):
         main(["card", "--model", str(shutil.copytree(tiny_classifier_folder, tmp_path / "plain"))])
     assert not (tmp_path / "plain" / "README.md").exists()
+    for name in ("a\nb", " "):
+        with pytest.raises(ArgumentError, match="--name: .* must be one line of text"):
+            main(["card", "--model", str(tmp_path / "plain"), "--name", name])
 
 
 def test_an_evaluation_of_another_part_of_the_texts_is_told_apart(trained: Path) -> None:

@@ -40,6 +40,16 @@ def test_outputs_that_are_something_else(
     assert (tmp_path / "file").read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "run.json"])
+def test_a_model_s_own_file_is_no_output(name: str, refuse: Refuse, task_folder: Path, run_folder: Path) -> None:
+    model = run_folder / "phi-0.1-post-hoc"
+    before = (model / name).read_bytes()
+    for command in ("evaluate", "calibrate"):
+        line = refuse(command, "--task", task_folder, "--model", model, "--output", model / name)
+        assert f"{name} is a file of the model in that folder; choose another name" in line
+    assert (model / name).read_bytes() == before
+
+
 @pytest.mark.parametrize("command", ["finetune", "train"])
 def test_a_rate_that_breaks_the_weights(
     command: str, refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
-from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
 from analysis.scores.shared import inputs
 from analysis.scores.shared.forward import working_copy
@@ -173,14 +172,3 @@ def test_smoothgrad_and_vargrad_are_the_moments_of_the_gradients() -> None:
 def test_position_is_by_hand() -> None:
     scores = get_method("position")(tiny_classifier(), batch_for("bert", [1, 3])).scores[:, 0]
     torch.testing.assert_close(scores, torch.tensor([[4, 3, 2, 1], [3, 2, 1, 0]]) / torch.tensor([[10.0], [6.0]]))
-
-
-def test_wrong_numbers_are_refused() -> None:
-    model, batch = tiny_classifier(), batch_for("bert")
-    for spec, message in (
-        ("shapley_sampling(n_samples=1)", "n_samples: got 1, must be at least 2"),
-        ("smoothgrad(n_samples=1)", "n_samples: got 1, must be at least 2"),
-        ("vargrad(noise=-1)", "noise: got -1.0, must be at least 0"),
-    ):
-        with pytest.raises(ArgumentError, match=message):
-            get_method(spec)(model, batch)

@@ -167,6 +167,10 @@ class CardSettings:
     overwrite: bool = False
     """replace a README.md that is there"""
 
+    def __post_init__(self) -> None:
+        if self.name is not None and not (self.name.strip() and self.name.isprintable()):
+            raise ArgumentError(f"--name: {self.name!r} must be one line of text")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TradeoffSettings:
