@@ -110,6 +110,10 @@ def test_results_are_written_and_their_numbers_are_those_of_the_records(tmp_path
     assert tests.loc[("mrpc", "power"), "score"] == pytest.approx(f1_score(gold, theirs), abs=1e-6)
     text = (output / "table.md").read_text(encoding="utf-8")
     assert "| AdapLeR | 90.0 (3.00x; 2) |" in text and "SST-2 (subset), accuracy | MRPC (subset), F1" in text
+    lines = [line for line in text.splitlines() if line.startswith("| AdapLeR | 2 | 90.0")]
+    assert len(lines) == 2 and all(line.endswith(" | 0.1 | 0.5 |") for line in lines), "of both seeds"
+    lines = [line for line in text.splitlines() if line.startswith("| Fine-tuned backbone | 2 |")]
+    assert len(lines) == 2 and all(line.endswith(" | - | - |") for line in lines)
     assert "| SST-2 | PoWER-BERT | 2 | 82.5 | 92.5 | -10.0 [" in text
     assert "| AdapLeR | .61 / .45 | .61 / .45 |" in text, "2.0x and 1.5x of 3.3x"
     tex = (output / "table.tex").read_text(encoding="utf-8")

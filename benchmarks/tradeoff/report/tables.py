@@ -144,6 +144,12 @@ def _speed(row: Mapping[str, Any]) -> str:
     return f"({row['speedup']:.2f}x{seeds})"
 
 
+def _once(values: str) -> str:
+    """One value a seed, or the one that all seeds have: `0.1 0.1` -> `0.1`."""
+    each = values.split()
+    return each[0] if len(set(each)) == 1 else ", ".join(each)
+
+
 def _task_table(task: str, coverage: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     first = rows[0]
     title = (
@@ -158,7 +164,7 @@ def _task_table(task: str, coverage: str, rows: Sequence[Mapping[str, Any]]) -> 
         cells += [f"{row[name]:.2f}x" for name in ("speedup", "speedup_executed", "speedup_padded")]
         cells += [f"{row['milliseconds']:.2f}", f"{row['faster']:.2f}x"]
         cells += [f"{row['milliseconds_one']:.2f}", f"{row['faster_one']:.2f}x", f"{row['load']:.1f}"]
-        cells += [f"{row['epochs']:.1f}", f"{row['minutes']:.1f}", row["budget"], row["scale"]]
+        cells += [f"{row['epochs']:.1f}", f"{row['minutes']:.1f}", *map(_once, (row["budget"], row["scale"]))]
         lines.append(_line(cells))
     return lines
 
