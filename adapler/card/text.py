@@ -121,6 +121,8 @@ def _what(facts: Facts, encoder: str | None) -> str:
     made = f", from {encoder}" if encoder else ""
     if config.policy == ContributionPolicy.name:
         how = f"by [AdapLeR]({PAPER})'s Contribution Predictors (`{config.predictor}`)"
+        if first := options_of(ContributionPolicy, config.policy_options).first_layer:
+            how += f" from layer {first} on, counted from 0"
     else:
         kind = policy_class(config.policy)
         rule = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())

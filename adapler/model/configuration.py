@@ -26,7 +26,8 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             layer l is `eta^l / n^l`.
         policy: name of the removal policy, see `adapler.policies`. Another one than "adapler" has no Contribution
             Predictors and no eta, and the four arguments above do not count.
-        policy_options: numbers of that policy, by name; default: its own.
+        policy_options: numbers of the policy, by name; default: its own. AdapLeR's is first_layer, see
+            `adapler.policies.FirstLayer`.
 
     Raises:
         ArgumentError: a value is out of its range.
@@ -63,7 +64,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         predictor_class(self.predictor)  # refuses a name that is not known
         if not (self.policy_options is None or isinstance(self.policy_options, dict)):
             raise ArgumentError(f"policy_options: {self.policy_options!r} is not a dictionary")
-        options_of(policy_class(self.policy), self.policy_options)
+        first = getattr(options_of(policy_class(self.policy), self.policy_options), "first_layer", 0)
         for name, kind in (("contribution_hidden_size", int), ("beta", int | float), ("eta_init", int | float)):
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
@@ -75,6 +76,10 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         if not ETA_MIN <= self.eta_init <= ETA_MAX:
             raise ArgumentError(f"eta_init: {self.eta_init} is not in [{ETA_MIN}, {ETA_MAX}]")
         if backbone is not None:
+            if not first < backbone.num_hidden_layers:
+                raise ArgumentError(
+                    f"first_layer: {first} is not below the model's {backbone.num_hidden_layers} layers"
+                )
             # One truth for the labels: the backbone's, unless the caller, or a config.json, names others.
             if self.id2label is None and "num_labels" not in kwargs:
                 kwargs["id2label"] = dict(backbone.id2label)

@@ -29,7 +29,7 @@ from adapler.model.outputs import AdapLeROutput, with_loss
 from adapler.model.passes import gated_pass, hard_pass, soft_pass
 from adapler.model.prediction import Predicts
 from adapler.model.predictors import Predictor, predictor_class
-from adapler.policies import ContributionPolicy, Policy, policy_class
+from adapler.policies import ContributionPolicy, Policy, options_of, policy_class
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
@@ -189,7 +189,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         """What drops tokens: AdapLeR's predictors and thresholds, or another policy (see `adapler.policies`)."""
         if self.config.policy != ContributionPolicy.name:
             return self.policy
-        return ContributionPolicy(cast(Sequence[nn.Module], self.contribution_predictors), self.eta)
+        options = options_of(ContributionPolicy, self.config.policy_options)
+        return ContributionPolicy(cast(Sequence[nn.Module], self.contribution_predictors), self.eta, options)
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """The backbone's, see transformers; the configuration, which is saved with the weights, has the number too."""
@@ -304,6 +305,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
                 slope=DEFAULT_SLOPE if slope is None else slope,
                 gradient_slope=gradient_slope,
                 probe=probe,
+                first_layer=policy.options.first_layer,
                 local_losses=local_losses,
             )
         if labels is not None:

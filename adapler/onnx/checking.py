@@ -119,6 +119,6 @@ def compare(
 def _on_threshold(adapler: Any, out: Any, *, layer: int, scale: float) -> bool:
     """Whether a score that layer `layer` decides on lies on its threshold to rounding (one text)."""
     before: Tensor = out.retention_mask[0, layer - 1] if layer else torch.ones_like(out.retention_mask[0, 0])
-    delta = threshold(adapler.eta[layer].float(), before.sum(), scale=scale)
+    delta = threshold(adapler.removal_policy.factors[layer].float(), before.sum(), scale=scale)
     scores = out.contribution_scores[0, layer][before]
     return bool(((scores - delta).abs() <= ROUNDING * delta).any())

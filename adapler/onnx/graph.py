@@ -85,11 +85,13 @@ AttentionInterface.register(ATTENTION, exported_attention)
 class _Graph(nn.Module):
     """The parts of an AdapLeR model that a graph is made of; its attention must be ATTENTION by now."""
 
+    eta: Tensor
+
     def __init__(self, adapler: Any) -> None:
         super().__init__()
         self.backbone = adapler.backbone
         self.predictors = adapler.contribution_predictors
-        self.eta = adapler.eta
+        self.register_buffer("eta", adapler.removal_policy.factors.detach())  # 0 where a layer drops nothing
 
     def embed(self, input_ids: Tensor, positions: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """(1, T) ids and positions counted from 0 -> (1, T, D)."""

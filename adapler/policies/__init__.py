@@ -5,7 +5,7 @@ checkpoints (`config.policy`), `predict` and budgets.
 """
 
 from adapler.policies.base import LayerView, Policy, options_of, policy, policy_class, policy_names, stays
-from adapler.policies.contribution import ContributionPolicy
+from adapler.policies.contribution import ContributionPolicy, FirstLayer
 from adapler.policies.ltp import LearnedThresholds
 from adapler.policies.power import Power
 from adapler.policies.top_k import ClsTopK, RandomTopK, TopK
@@ -15,6 +15,7 @@ from adapler.policies.trbert import TRBert
 __all__ = [
     "ClsTopK",
     "ContributionPolicy",
+    "FirstLayer",
     "LayerView",
     "LearnedThresholds",
     "Policy",

@@ -34,6 +34,7 @@ WHERE = ("device", "workers")  # settings that change no weight: rows and their 
 UNRECORDED: dict[str, Any] = {
     "packed": False,
     "predictor": "mlp",
+    "first_layer": 0,
     "logit_distillation": 0.0,
     "state_distillation": 0.0,
     "targets": as_recorded(asdict(TargetSettings())),

@@ -219,6 +219,10 @@ class Objectives:
     contribution_hidden_size: int = 32
     """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
 
+    first_layer: int = 0
+    """the first layer that drops tokens, counted from 0 (0: all of them do, as in the paper); earlier ones read every
+    token"""
+
     def __post_init__(self) -> None:
         check_numbers(self, ("gamma", "phi", "eta_learning_rate", "predictor_learning_rate"), low=0)
         check_drop("--max-drop", self.max_drop)
@@ -249,6 +253,7 @@ class Objectives:
             except ArgumentError as error:
                 raise ArgumentError(f"--{error}") from None
         check_numbers(self, ("contribution_hidden_size",), low=1)
+        check_numbers(self, ("first_layer",), low=0)
         check_numbers(self, ("average_decay",), low=0, below=1)
 
     @property

@@ -157,7 +157,8 @@ def _removal(model: Any) -> dict[str, str]:
     """What the model drops tokens by."""
     config = model.config
     if config.policy == "adapler":
-        return {"Thresholds": ", ".join(f"{eta:.2f}/n" for eta in model.eta.tolist())}
+        factors = model.removal_policy.factors.tolist()
+        return {"Thresholds": ", ".join(f"{eta:.2f}/n" if eta else "none" for eta in factors)}
     options = ", ".join(f"{name} {value}" for name, value in (config.policy_options or {}).items())
     return {"Removal policy": f"{config.policy}, {options}" if options else str(config.policy)}
 

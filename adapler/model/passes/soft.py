@@ -68,6 +68,10 @@ class _Presence:
         self.lengths.append(segment_sum(self.log.exp(), segments))
         return delta
 
+    def stay(self, segments: Segments) -> None:
+        """A layer before which nothing fades."""
+        self.lengths.append(segment_sum(self.log.exp(), segments))
+
     def select(self, index: Tensor) -> None:
         """Leave only the tokens at `index`."""
         self.log = self.log[index]
@@ -87,6 +91,7 @@ def soft_pass(
     slope: float,
     gradient_slope: float,
     probe: Tensor | None,
+    first_layer: int = 0,
     local_losses: bool = False,
 ) -> AdapLeROutput:
     """Tokens fade by an accumulating bias on their attention logits, differentiable in scores and thresholds.
@@ -103,6 +108,7 @@ def soft_pass(
         backbone, predictors, eta, input_ids, mask, positions, token_type_ids, scale: see hard_pass.
         beta, slope, gradient_slope: see soft_removal.
         probe: (L,) factors on the score of [CLS], or None.
+        first_layer: the first before which tokens fade; the layers before it only score them.
         local_losses: see above.
 
     Raises:
@@ -125,10 +131,15 @@ def soft_pass(
         if local_losses:
             row = PackedRow(segments, place, before.detach().exp())
             learned = segment_log_softmax(predictors[index](hidden[0].detach(), row) + before.detach(), segments)
-            constant = counted.scores(logits.detach(), segments, factor=factor)
-            counted.fade(constant, segments, eta=scale * eta[index], is_cls=is_cls)
-        delta = presence.fade(log_scores, segments, eta=scale * eta[index], is_cls=is_cls)
-        kept = kept & retention(log_scores.exp(), delta, is_cls=is_cls)
+        if index < first_layer:
+            for one in {presence, counted}:
+                one.stay(segments)
+        else:
+            if local_losses:
+                constant = counted.scores(logits.detach(), segments, factor=factor)
+                counted.fade(constant, segments, eta=scale * eta[index], is_cls=is_cls)
+            delta = presence.fade(log_scores, segments, eta=scale * eta[index], is_cls=is_cls)
+            kept = kept & retention(log_scores.exp(), delta, is_cls=is_cls)
         all_scores.append(_spread(learned, place, like=mask, fill=MASKED))
         all_presence.append(_spread(before, place, like=mask, fill=MASKED))
         all_kept.append(_spread(kept, place, like=mask, fill=False))

@@ -40,7 +40,7 @@ from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.saliency import saliency, saliency_identity
 from adapler.training.stages.settings import RunSettings
 from adapler.training.stages.targets import load_targets
-from adapler.training.stages.train import train
+from adapler.training.stages.train import check_first_layer, train
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
             print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
         if settings.classifier is not None:
             prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
+        check_first_layer(settings.objectives[0], str(settings.classifier or settings.model))
         for policy in settings.policies if settings.other_policy else ():
             training_class(policy.policy).check(policy, task=prepared.task.name)
         start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)

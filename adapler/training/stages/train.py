@@ -173,6 +173,7 @@ def train(
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
     if _kind_of(model) == "adapler":
         objectives = _with_predictors_of(model, objectives)
+    check_first_layer(objectives, model)
     if teacher is None and _kind_of(model) != "encoder":
         teacher = model
     read = teacher if objectives.distils and not objectives.freeze_backbone else None  # a frozen one teaches itself
@@ -260,11 +261,25 @@ def _kind_of(model: str | Path) -> str:
 
 
 def _with_predictors_of(model: str | Path, objectives: Objectives) -> Objectives:
-    """With the kind and the width of a model's own predictors, where no others are asked for: the record names them."""
+    """With the kind and the width of a model's own predictors and its first layer that drops, where no others are asked
+    for: the record names them."""
     own = read_config(model)
     wanted = {name: getattr(objectives, name) for name in ("predictor", "contribution_hidden_size")}
     asked = {name: value for name, value in wanted.items() if value != getattr(Objectives, name)}
-    return replace(objectives, **{name: getattr(own, name) for name in wanted} | asked)
+    options = {} if own.policy != ContributionPolicy.name or objectives.first_layer else (own.policy_options or {})
+    return replace(objectives, **{name: getattr(own, name) for name in wanted} | asked | options)
+
+
+def _options_of(objectives: Objectives) -> dict[str, Any] | None:
+    """`config.policy_options`: none where every layer drops, as in models that were made before there was a choice."""
+    return {"first_layer": objectives.first_layer} if objectives.first_layer else None
+
+
+def check_first_layer(objectives: Objectives, model: str | Path) -> None:
+    """Raises ArgumentError when the model has not so many layers."""
+    layers = read_config(model).num_hidden_layers
+    if not objectives.first_layer < layers:
+        raise ArgumentError(f"--first-layer: {objectives.first_layer} is not below the {layers} layers of {model}")
 
 
 def _start(
@@ -282,7 +297,11 @@ def _start(
     kind, width = _kind_of(model), objectives.contribution_hidden_size
     if kind != "adapler":
         made = AdapLeRForSequenceClassification.from_backbone(
-            model, labels=list(task.labels), predictor=objectives.predictor, contribution_hidden_size=width
+            model,
+            labels=list(task.labels),
+            predictor=objectives.predictor,
+            contribution_hidden_size=width,
+            policy_options=_options_of(objectives),
         )
         if kind == "encoder":
             reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
@@ -297,6 +316,7 @@ def _start(
         raise ArgumentError(f"--contribution-hidden-size: {width}, but the predictors of {model} have {own}")
     if objectives.predictor not in (trained.config.predictor, Objectives.predictor):
         raise ArgumentError(f"--predictor: {objectives.predictor}, but those of {model} are {trained.config.predictor}")
+    trained.config.policy_options = _options_of(objectives)
     return trained
 
 

@@ -89,6 +89,13 @@ def test_a_model_without_a_record_has_a_card_that_says_less(trained: Path) -> No
     assert "# films\n" in text and "## Training" not in text and "seed" not in text
 
 
+def test_layers_that_drop_nothing_are_said(trained: Path, tmp_path: Path) -> None:
+    assert "Contribution Predictors (`mlp`). The backbone" in str(model_card(read_facts(trained)))
+    load = AdapLeRForSequenceClassification.from_pretrained
+    load(trained, policy_options={"first_layer": 1}).save_pretrained(tmp_path / "later")
+    assert "(`mlp`) from layer 1 on, counted from 0. The backbone" in str(model_card(read_facts(tmp_path / "later")))
+
+
 def test_another_policy_is_called_by_its_name_and_rule(tiny_classifier_folder: Path, tmp_path: Path) -> None:
     AdapLeRForSequenceClassification.from_backbone(
         tiny_classifier_folder, policy="cls_topk", policy_options={"keep": 0.6}

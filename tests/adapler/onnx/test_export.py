@@ -165,6 +165,19 @@ def test_a_predictor_that_sees_the_text_around(name: str, tmp_path: Path) -> Non
     assert len(predictors) >= 12 and set(predictors) == {onnx.TensorProto.FLOAT}
 
 
+@pytest.mark.parametrize("name", [ONE, PACKED])
+def test_a_layer_that_drops_nothing(name: str, tmp_path: Path) -> None:
+    model, path, texts = dropping(eta=0.6), tmp_path / name, drawn([1, 2, 19, 38])
+    model.config.policy_options = {"first_layer": 1}
+    module._write_graph(model, path, packed=name == PACKED)
+    session = session_of(path)
+    for scale in SCALES:
+        assert compare(model, session, texts, scale=scale, where=name).logits < 1e-5
+        _, lengths = run_graph(session, texts, types=None, scale=scale)
+        assert lengths[:, 0].tolist() == [1, 2, 19, 38]
+    assert lengths[:, 1].tolist() == [1, 1, 1, 1], "of the last scale"
+
+
 def test_int8_is_near_and_leaves_the_predictors_alone(exported: Path, tmp_path: Path) -> None:
     import onnx
 
