@@ -14,7 +14,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
 from adapler.backbones.pieces import HALF
 from adapler.budgets.stored import weights_checksum
-from adapler.data.encoding import load_tokenizer
+from adapler.data.encoding import cutting, load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
 from adapler.errors import ArgumentError, CheckpointError
@@ -133,7 +133,7 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
     if tokenizer is None:
         origin = getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
         tokenizer = _tokenizer(str(named or origin))
-    return model, reducer, tokenizer
+    return model, reducer, cutting(tokenizer, "right")  # of a long text the beginning is seen, whatever it came with
 
 
 def checksums(model: Any, adapler: Any) -> dict[str, str]:

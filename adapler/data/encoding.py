@@ -20,7 +20,7 @@ from adapler.errors import ArgumentError, CheckpointError, DataError
 if TYPE_CHECKING:  # 50 MB in memory, which a worker of `adapler predict` does not need
     from datasets import Dataset
 
-__all__ = ["POLICIES", "encode", "load_tokenizer"]
+__all__ = ["POLICIES", "cutting", "encode", "load_tokenizer"]
 
 POLICIES = ("truncate", "last", "windows")
 
@@ -55,6 +55,16 @@ def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True
         raise CheckpointError(f"{name}: has only a slow tokenizer, one of the `tokenizers` library is needed")
     if words and _glues_words(tokenizer):
         _set_prefix_space(tokenizer)  # generic classes ignore the option
+    return tokenizer
+
+
+def cutting(tokenizer: Any, side: str) -> Any:
+    """The tokenizer, or a copy where it is stored with the other side, cutting long texts on this side: "right" keeps
+    the first tokens, "left" the last ones."""
+    if getattr(tokenizer, "truncation_side", side) == side:
+        return tokenizer
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.truncation_side = side
     return tokenizer
 
 

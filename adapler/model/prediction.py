@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.archive import excerpt
-from adapler.data.encoding import encode
+from adapler.data.encoding import cutting, encode
 from adapler.data.text_formats import gives_wordpieces, is_text
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
@@ -108,10 +107,7 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
     if length <= special:
         raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")
     if encoding.long_documents != "windows":
-        side = "left" if encoding.long_documents == "last" else "right"
-        if tokenizer.truncation_side != side:
-            tokenizer = copy.deepcopy(tokenizer)
-            tokenizer.truncation_side = side
+        tokenizer = cutting(tokenizer, "left" if encoding.long_documents == "last" else "right")
         encoded = tokenizer(*map(list, columns), truncation=True, max_length=length)
         names = list(encoded)
         values = zip(*(encoded[name] for name in names), strict=True)

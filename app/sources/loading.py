@@ -21,7 +21,7 @@ import streamlit as st
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.archive import ARCHIVE_SUFFIXES
-from adapler.data.encoding import load_tokenizer
+from adapler.data.encoding import cutting, load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype
@@ -196,7 +196,7 @@ def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
     """The model in a folder, read anew; `stamp` becomes part of its key. Raises CheckpointError."""
     try:
         model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
-        tokenizer = load_tokenizer(folder)
+        tokenizer = cutting(load_tokenizer(folder), "right")
         highest, size = max(tokenizer.get_vocab().values()), model.backbone.get_input_embeddings().num_embeddings
         if highest >= size:  # some text would end in an error, in whatever view it is looked at
             raise CheckpointError(

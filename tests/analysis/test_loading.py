@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
+from adapler.data.corpus import EraserExample
 from adapler.errors import ArgumentError, CheckpointError
 from analysis import explain, rationale_eval
+from analysis.documents.alignment import align
 from analysis.loading import load_classifier, load_models
 from tests.analysis.conftest import tiny_bert
 
@@ -117,3 +120,21 @@ def test_a_tokenizer_that_glues_words_together_is_refused(tiny_tokenizer: Any, c
         with pytest.raises(ArgumentError, match="glues words together without add_prefix_space=True"):
             run()
     assert explain("a dull film", model=tiny_bert(), tokenizer=glues, methods=["attention"])  # a string has its spaces
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_tokenizer_that_is_stored_to_cut_on_the_left_reads_the_beginning(
+    folder: Path, tiny_tokenizer: Any, given: bool
+) -> None:
+    """The policy `truncate` is the beginning of a text, as in training; such a tokenizer gave its end."""
+    other = copy.deepcopy(tiny_tokenizer)
+    other.truncation_side = "left"
+    stored = folder / "tokenizer_config.json"
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | {"truncation_side": "left"}))
+    _, _, tokenizer = load_models(folder, None, other if given else None, device="cpu")
+    document = EraserExample("d", ("dull", *["film"] * 9, "so"), "NEG", ((0, 1),))
+    window = align(document, tokenizer, max_length=6).windows[0]
+    assert window.words.tolist() == [-1, 0, 1, 2, 3, -1] and window.rationale.sum() == 1
+    seen = explain(" ".join(document.words), model=folder, methods=["random"], max_length=6)
+    assert seen.tokens[1:-1] == ("dull", "film", "film", "film")
+    assert other.truncation_side == "left"

@@ -34,6 +34,15 @@ def test_arguments(tmp_path: Path) -> None:
         loading.read_arguments(["--data", str(tmp_path / "rows.jsonl")])
 
 
+def test_the_beginning_is_read_of_a_tokenizer_that_is_stored_to_cut_on_the_left(
+    app_checkpoints: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(app_checkpoints / "tiny", tmp_path / "tiny")
+    stored = folder / "tokenizer_config.json"
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | {"truncation_side": "left"}))
+    assert loading.read_checkpoint(folder).tokenizer.truncation_side == "right"
+
+
 def test_menu_lists_adapler_models_only(app_checkpoints: Path, tmp_path: Path) -> None:
     assert list(loading.list_checkpoints([app_checkpoints])) == ["damaged", "tiny"]
     assert loading.list_checkpoints([app_checkpoints / "tiny"]) == {"tiny": app_checkpoints / "tiny"}
