@@ -169,11 +169,15 @@ def _meta_labels(path: Path) -> tuple[str, ...]:
         return ()
     try:
         meta = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # lists nested thousands deep
         raise DataError(f"{path}: not JSON ({error})") from error
-    labels = meta.get("labels", []) if isinstance(meta, dict) else None
+    if isinstance(meta, dict) and meta.get("labels") is None:
+        return ()
+    labels = meta["labels"] if isinstance(meta, dict) else None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise DataError(f"{path}: 'labels' must be a list of names, found {_quoted(labels)}")
+    if len(set(labels)) < len(labels):  # two indices would be one class
+        raise DataError(f"{path}: 'labels' must be different names, found {_quoted(labels)}")
     return tuple(labels)
 
 

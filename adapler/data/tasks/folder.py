@@ -134,8 +134,8 @@ def _queries_differ(tree: FileTree, files: dict[str, str]) -> bool:
     """Whether there are two queries in all; reading ends at the second one."""
     found: set[str] = set()
     for file in files.values():
-        for _, row in _lines_of(tree, file):
-            found.add(_query_of(row))
+        for line, row in _lines_of(tree, file):
+            found.add(_query_of(row, f"{tree.where(file)}:{line}"))
             if len(found) > 1:
                 return True
     return False
@@ -283,7 +283,7 @@ def _value_of(row: dict[str, Any], column: str, where: str) -> str | list[str]:
     if column == "words":
         return _words_of(row, where)
     if column == "query":
-        return _query_of(row)
+        return _query_of(row, where)
     field = "text" if column == "text_a" and "text_a" not in row else column
     text = row.get(field)
     if not isinstance(text, str):
@@ -302,15 +302,17 @@ def _words_of(row: dict[str, Any], where: str) -> list[str]:
     return words
 
 
-def _query_of(row: dict[str, Any]) -> str:
+def _query_of(row: dict[str, Any], where: str) -> str:
     query = row.get("query")
-    return query if isinstance(query, str) else ""
+    if not isinstance(query, str | None):  # of a list of words nothing would be read
+        raise DataError(f"{where}: field 'query' must be a text or null, found {excerpt(query)}")
+    return query or ""
 
 
 def _label_of(row: dict[str, Any], where: str) -> int | str:
     if "label" not in row:
         raise DataError(f"{where}: has no 'label', its fields are {', '.join(map(repr, row))}{_HINT}")
     label = row["label"]
-    if isinstance(label, bool) or not isinstance(label, int | str):
+    if isinstance(label, bool) or not isinstance(label, int | str) or label == "" or str(label).isspace():
         raise DataError(f"{where}: 'label' must be an index or a name, found {excerpt(label)}")
     return label

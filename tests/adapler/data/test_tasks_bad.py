@@ -26,6 +26,10 @@ from tests.adapler.data.folders import Rows, task_folder, texts
         ([{"text": "x", "label": True}], r":1: 'label' must be an index or a name, found True"),
         ([{"text": "x", "label": 1.0}], r":1: 'label' must be an index or a name, found 1.0"),
         ([{"text": "x", "label": None}], r":1: 'label' must be an index or a name, found nothing"),
+        (
+            [{"tokens": ["x"], "query": ["why"], "label": 0}],
+            r":1: field 'query' must be a text or null, found \['why'\]",
+        ),
         ([{"text": "", "label": 0}], r":1: field 'text' is empty"),
         ([{"text": " \t\n", "label": 0}], r":1: field 'text' is empty"),
         ([{"text_a": "x", "text_b": " ", "label": 0}], r":1: field 'text_b' is empty"),
@@ -60,6 +64,8 @@ def test_a_bad_row_is_named(tmp_path: Path, train: Rows | str, message: str) -> 
         ([{"text": "x", "label": 0}, {"text": "x", "label": 2}], "must be strings or 0, 1, 2, ..., found 0, 2"),
         ([{"text": "x", "label": 0}, {"text": "x", "label": "a"}], "must be strings or 0, 1, 2"),
         ([{"text": "x", "label": "a"}], "only one label, 'a'"),
+        ([{"text": "x", "label": "a"}, {"text": "x", "label": ""}], ":2: 'label' must be an index or a name, found ''"),
+        ([{"text": "x", "label": "a"}, {"text": "x", "label": " "}], ":2: 'label' must be an index or a name"),
     ],
 )
 def test_labels_that_cannot_be_inferred(tmp_path: Path, train: Rows, message: str) -> None:

@@ -165,6 +165,14 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text('{"labels": [1]}')
     with pytest.raises(DataError, match="meta.json: 'labels' must be a list of names"):
         read_json_lines(tmp_path, split="test")
+    (tmp_path / "meta.json").write_text('{"labels": ["NEG", "NEG"]}')
+    with pytest.raises(DataError, match="meta.json: 'labels' must be different names"):
+        read_json_lines(tmp_path, split="test")
+    (tmp_path / "meta.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="meta.json: not JSON .maximum recursion depth"):
+        read_json_lines(tmp_path, split="test")
+    (tmp_path / "meta.json").write_text('{"labels": null}')  # as a task's
+    assert read_json_lines(tmp_path, split="test").labels
 
 
 def test_what_is_measured_on_another_split_is_not_measured_on_the_evaluated_one(tmp_path: Path) -> None:
