@@ -38,7 +38,9 @@ __all__ = [
 ]
 
 # System errors that say something about the user's disk, not about this program.
-_DISK_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG})
+_DISK_ERRORS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG}
+)
 
 
 class AdapLeRError(Exception):

@@ -145,7 +145,10 @@ class TextSource:
     @contextmanager
     def _open(self) -> Iterator[IO[bytes]]:
         if self.path == STDIN:
-            yield sys.stdin.buffer
+            stream = getattr(sys.stdin, "buffer", None)
+            if stream is None:  # closed, as of a service, or no file, as in a notebook
+                raise DataError("stdin: there is none to read, give a file")
+            yield stream
             return
         try:
             stream = self.path.open("rb")

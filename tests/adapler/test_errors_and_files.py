@@ -54,6 +54,8 @@ def raising(error: BaseException):
         (DataError("x.jsonl:3: two\n  lines"), 2, "error: x.jsonl:3: two lines\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (OSError(errno.ENOSPC, "No space left on device", "/out"), 2, "error: /out: No space left on device\n"),
+        (OSError(errno.EFBIG, "File too large", "/out"), 2, "error: /out: File too large\n"),  # 4 GB on FAT
+        (OSError(errno.EIO, "Input/output error", "/out"), 2, "error: /out: Input/output error\n"),
     ],
 )
 def test_run_command_reports_one_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from adapler.data.texts import TextSource
+from adapler.data.texts import STDIN, TextSource
 from adapler.errors import DataError
 
 
@@ -48,6 +49,13 @@ def test_a_text_beside_a_second_text_of_another_name_is_not_read_alone(name: str
     later = tmp_path / "later.jsonl"
     later.write_text('{"text": "fun"}\n{"text": "fun", "text_b": "dull"}\n')
     assert [row.text for row in TextSource(later).rows()] == ["fun", None]
+
+
+def test_without_standard_input_there_is_none_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for none in (None, io.StringIO("so dull\n")):  # closed, as of a service; a notebook's has no bytes
+        monkeypatch.setattr("sys.stdin", none)
+        with pytest.raises(DataError, match="stdin: there is none to read, give a file"):
+            next(TextSource(STDIN).rows())
 
 
 def test_a_parquet_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
