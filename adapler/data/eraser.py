@@ -207,9 +207,14 @@ def _example(row: dict[str, Any], documents: Mapping[str, tuple[str, ...]], wher
 
 def _misquoted(words: tuple[str, ...], text: object, *, start: int) -> str:
     """How the words of an evidence differ from the text that it quotes; "" where they do not, but for white space."""
-    if not isinstance(text, str) or not text.strip() or "".join(words) == "".join(text.split()):
+    if not isinstance(text, str) or not text.strip() or _without_spaces("".join(words)) == _without_spaces(text):
         return ""
     return f"[{start}, {start + len(words)}) is {excerpt(' '.join(words))}, its text {excerpt(text)}"
+
+
+def _without_spaces(text: str) -> str:
+    """White space of any kind parts nothing here; a word may hold a tab or a no-break space."""
+    return "".join(text.split())
 
 
 def _evidences(row: dict[str, Any], where: str) -> tuple[list[tuple[str, int, int]], list[object]]:

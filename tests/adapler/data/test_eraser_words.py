@@ -28,6 +28,15 @@ def test_words_are_found_by_index_not_by_text(corpus_folder: Build) -> None:
     assert example.spans == ((3, 4),)
 
 
+def test_a_word_that_holds_white_space_is_the_text_that_quotes_it(corpus_folder: Build) -> None:
+    """A tab or a no-break space parts no words, so such a word was called another text than its own."""
+    quotes = [evidence("d", 1, 3, text="b\u00a0c d"), evidence("d", 3, 4, text="e\tf"), evidence("d", 0, 1, text="b")]
+    example = read_corpus(corpus_folder({"train": [row("d", "NEG", quotes)]}, {"d": "a b\u00a0c d e\tf"})).splits[
+        "train"
+    ][0]
+    assert example.misquoted == ("[0, 1) is 'a', its text 'b'",)
+
+
 WORDS = st.text("ab.é\t\u2028\u200b\u00a0", min_size=1, max_size=3).filter(lambda text: text == text.strip())
 
 
