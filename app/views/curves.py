@@ -20,29 +20,31 @@ def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
     """trace: of tokens."""
     st.header("By layer")
     table = curves.agreement(found, layers=trace.layers).dropna()
+    names = sorted(set(table["method"]))
     if not table.empty:
         left, right = st.columns(2)
-        left.altair_chart(_agreement(table[table["metric"] == "AP"], "average precision"))
-        right.altair_chart(_agreement(table[table["metric"] == "FPR"], "FPR at 1/n"))
+        left.altair_chart(_agreement(table[table["metric"] == "AP"], "average precision", names=names))
+        right.altair_chart(_agreement(table[table["metric"] == "FPR"], "FPR at 1/n", names=names))
     left, right = st.columns(2)
     left.altair_chart(_alive(trace))
     if not table.empty:
-        right.altair_chart(_agreement(table[table["metric"] == "TPR"], "TPR at 1/n"))
+        right.altair_chart(_agreement(table[table["metric"] == "TPR"], "TPR at 1/n", names=names))
         st.caption(
             "n of FPR and TPR: the tokens present at the layer for the scores by which tokens are dropped, all tokens "
             "of the input for the other methods. Signed scores have neither."
         )
 
 
-def _agreement(table: Any, title: str) -> Any:
-    shown = sorted(set(table["method"]))
-    scale = alt.Scale(domain=shown, range=list(colors.LINES[: len(shown)]))
-    legend = alt.Legend(orient="bottom", columns=2)
+def _agreement(table: Any, title: str, *, names: list[str]) -> Any:
+    """names: of the methods of all charts: one has the same colour and shape in each, whichever of them it has."""
+    shown = [name for name in names if name in set(table["method"])]
+    scale = alt.Scale(domain=names, range=list(colors.LINES[: len(names)]))
+    legend = alt.Legend(orient="bottom", columns=2, values=shown)
     base = alt.Chart(table).encode(
         x=alt.X("layer:O", title="Layer", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(domain=[0, 1])),
         color=alt.Color("method:N", title=None, scale=scale, legend=legend),
-        shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=shown), legend=legend),
+        shape=alt.Shape("method:N", title=None, scale=alt.Scale(domain=names), legend=legend),
         tooltip=["method:N", "layer:O", alt.Tooltip("value:Q", format=".3f", title=title), "n:Q"],
     )
     return _drawn(base, said=f"Lines: {title} at each layer, of {', '.join(shown)}")

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from app.model import comparing, curves, tracing
+from app.server import state
 from app.sources.documents import Document
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import make_trace
@@ -34,3 +37,17 @@ def test_how_much_of_the_evidence_is_alive() -> None:
     assert table["share"][curves.EVIDENCE].tolist() == [1.0, 0.5, 0.5]
     assert table["count"][curves.OTHERS].tolist() == [0, 0, 0]
     assert set(curves.alive(make_trace(["a"], [1]))["tokens"]) == {curves.TEXT}, "there are no words to be others than"
+
+
+def test_a_method_looks_the_same_in_every_chart(page: AppTest) -> None:
+    """Signed scores have an average precision, and neither FPR nor TPR: the colours of the others stay."""
+    page.session_state["view"], page.session_state["methods"] = state.COMPARE, ["cp", "attnlrp", "saliency"]
+    page.run()
+    specs = [json.loads(chart.proto.spec) for chart in page.get("vega_lite_chart")]
+    lines = {spec["description"]: spec["layer"][0]["encoding"] for spec in specs}
+    by_method = [one for one in lines.values() if one["color"]["field"] == "method"]
+    assert len(by_method) == 3 and any("of AdapLeR CP, Saliency" in description for description in lines)
+    for channel in ("color", "shape"):
+        scales = [one[channel]["scale"] for one in by_method]
+        assert scales[0] == scales[1] == scales[2]
+        assert "AttnLRP" not in by_method[1][channel]["legend"]["values"]
