@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     arguments = build_parser().parse_args(argv)
+    for option, what in (("output", "a folder"), ("tradeoff", "a CSV file")):
+        if getattr(arguments, option) == "":  # of a variable that is not set
+            raise ArgumentError(f"--{option}: got an empty name, must be {what}")
     source = Path(arguments.report)
     source = source / "report.json" if source.is_dir() else source
     output = Path(arguments.output) if arguments.output else source.parent / "figures"

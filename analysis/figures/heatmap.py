@@ -100,7 +100,7 @@ def heatmap_figure(
     elif not methods:
         raise ArgumentError("methods: got none, at least one is needed")
     else:
-        select(report, methods)  # one that the report does not have is refused, one without scores here is left out
+        methods = select(report, methods)  # one that the report does not have is refused, one without scores left out
     methods = [method for method in methods if method in document.scores] or list(methods)
     for method in methods:
         ratios(document, method)  # says so if none of them has scores

@@ -181,11 +181,11 @@ def label(report: ReportData, method: str) -> str:
 
 
 def select(report: ReportData, methods: Sequence[str] | None) -> tuple[str, ...]:
-    """The methods to draw: all, or those asked for. ArgumentError for one that the report does not have."""
+    """The methods to draw: all, or those asked for, each once. ArgumentError for one that the report does not have."""
     for method in methods or ():
         if method not in report.methods:
             raise ArgumentError(f"method {method!r} is not in the report, which has {', '.join(report.methods)}")
-    return tuple(methods) if methods else report.methods
+    return tuple(dict.fromkeys(methods)) if methods else report.methods
 
 
 def require_layer(layer: int, n_layers: int) -> int:

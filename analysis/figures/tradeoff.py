@@ -39,11 +39,13 @@ def read_tradeoff(path: str | Path) -> pd.DataFrame:
     rows or scores of two metrics, and for a value that is no number or out of range.
     """
     try:
-        table = pd.read_csv(path, dtype={"mode": str, "metric": str, "split": str})
+        # Blank lines are read and then left out, so that the index counts all lines: an error names one of them.
+        table = pd.read_csv(path, dtype={"mode": str, "metric": str, "split": str}, skip_blank_lines=False)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file ({error})") from error
+        raise DataError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from error
+    table = table.dropna(how="all")
     if "score" in table.columns and "accuracy" not in table.columns:
         table = table.rename(columns={"score": "accuracy"})
     missing = [name for name in COLUMNS if name not in table.columns]
@@ -68,8 +70,10 @@ def _numbers(table: pd.DataFrame, name: str, *, upper: float, where: str | Path)
     wrong = table.index[~right]
     if len(wrong):
         row = int(wrong[0])
+        found = table[name][row]
+        found = repr(found) if isinstance(found, str) else f"{found:g}"
         allowed = "a number from 0 " + ("up" if math.isinf(upper) else f"to {upper:.0f}")
-        raise DataError(f"{where}, line {row + 2}: {name} is {table[name][row]!r}, must be {allowed}")
+        raise DataError(f"{where}, line {row + 2}: {name} is {found}, must be {allowed}")
     return numbers
 
 

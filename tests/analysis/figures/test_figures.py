@@ -200,6 +200,9 @@ def test_the_command_on_bad_input(report: RationaleReport, tmp_path: Path, csv: 
         command.main([str(tmp_path), "--output", str(csv)])
     with pytest.raises(DataError, match="none.csv"):
         command.main([str(tmp_path), "--tradeoff", str(tmp_path / "none.csv")])
+    for option in ("--output", "--tradeoff"):
+        with pytest.raises(ArgumentError, match=f"^{option}: got an empty name"):
+            command.main([str(tmp_path), option, ""])
     assert not (tmp_path / "figures").exists(), "nothing is written after an error"
 
 

@@ -11,6 +11,7 @@ import pytest
 from adapler.errors import ArgumentError
 from analysis import figures
 from analysis.figures import style
+from analysis.figures.curves import correlation_layers
 from analysis.figures.token_scores import main_method
 from analysis.metrics.curves import RECALL_GRID
 from analysis.output import tables
@@ -155,6 +156,14 @@ def test_a_heat_map_does_not_leave_out_a_name_that_is_not_in_the_report() -> Non
     assert [ax.get_title(loc="left") for ax in drawn.axes if ax.get_title(loc="left")] == ["AdapLeR CP"]
     with pytest.raises(ArgumentError, match="^methods: got none, at least one is needed"):
         report.figure("heatmap", methods=[])
+
+
+def test_a_method_that_is_named_twice_is_drawn_once() -> None:
+    """The correlation of two rows of the same method would say 1, which says nothing."""
+    report = full_report()
+    assert correlation_layers(report, ["cp", "cp"]) == ()
+    drawn = report.figure("heatmap", methods=["cp", "cp"])
+    assert [ax.get_title(loc="left") for ax in drawn.axes if ax.get_title(loc="left")] == ["AdapLeR CP"]
 
 
 def test_all_figures_of_methods_that_the_examples_have_no_scores_of(tmp_path: Path) -> None:

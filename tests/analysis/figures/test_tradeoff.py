@@ -79,6 +79,9 @@ def test_every_series_of_a_tradeoff_looks_different(csv: Path) -> None:
         ("mode,phi,epoch,scale,accuracy,speedup,reference\n", "tradeoff.csv: no rows"),
         ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,2,.9\nx,1,1,1,88,2,.9\n", "line 3: accuracy is"),
         ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,fast,.9\n", "line 2: speedup is 'fast', must be"),
+        ("mode,phi,epoch,scale,accuracy,speedup,reference\n\nx,1,1,1,.9,inf,.9\n", "line 3: speedup is inf, must be"),
+        ("mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,,2,.9\n", "line 2: accuracy is nan, must be"),
+        ("mode,phi\nx,1\nx,1,1\n", r"^[^\n]*tradeoff.csv: not a CSV file \([^\n]*line 3[^\n]*\)$"),
     ],
 )
 def test_bad_tradeoff_files(csv: Path, text: str, message: str) -> None:
