@@ -68,7 +68,7 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for name in OPTIONS:
-        parser.add_argument(f"--{name}", type=Path, action="append", default=[])
+        parser.add_argument(f"--{name}", type=_named, action="append", default=[])
     found = vars(parser.parse_args(argv))
     for name, paths in found.items():
         for path in paths:
@@ -80,6 +80,12 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
                     f"({', '.join(ARCHIVE_SUFFIXES)}) of one"
                 )
     return Arguments(**{name: tuple(found[name]) for name in OPTIONS})
+
+
+def _named(text: str) -> Path:
+    if not text:  # of a variable that is not set; as a path it would be the working directory
+        raise argparse.ArgumentTypeError("got an empty name")
+    return Path(text)
 
 
 def command(arguments: Arguments) -> str:

@@ -25,6 +25,9 @@ def test_arguments(tmp_path: Path) -> None:
         loading.read_arguments(["--check", "x"])
     with pytest.raises(ArgumentError, match="--data: .*nowhere: no such file or folder"):
         loading.read_arguments(["--data", str(tmp_path / "nowhere")])
+    for option in ("--checkpoints", "--reports", "--data", "--tradeoff"):
+        with pytest.raises(ArgumentError, match=f"argument {option}: got an empty name; allowed after -- are "):
+            loading.read_arguments([option, ""])
     assert loading.command(loading.Arguments()) == "streamlit run app/main.py"
     inside = loading.Arguments((loading.CHECKPOINTS,), data=(tmp_path,))
     said = "streamlit run app/main.py -- --checkpoints checkpoints --data DIR_OR_TAR"
