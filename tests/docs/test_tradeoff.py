@@ -13,6 +13,7 @@ from adapler.model.flops import adapler_flops, backbone_flops
 from tests.test_layering import ROOT
 
 RESULTS = ROOT / "results" / "tradeoff"
+SPARED = "| scale | every layer drops | from layer 1 on |"
 FIRST = "| system | "  # the pages' heading where table.md has a longer one
 
 
@@ -33,6 +34,9 @@ def test_tables_are_the_benchmark_s(page: str) -> None:
     written = (RESULTS / "table.md").read_text(encoding="utf-8").splitlines()
     known = {line.replace("| where a speedup is asked for | ", FIRST) for line in written}
     lines = lines_of(page)
+    if SPARED in lines:  # which has a test of its own
+        place = lines.index(SPARED)
+        lines = lines[:place] + lines[place + 6 :]
     if start:  # the page has other tables, too
         first = next(place for place, line in enumerate(lines) if line.startswith(start))
         lines = lines[first : first + least]
@@ -82,7 +86,36 @@ def test_how_often_adapler_was_trained() -> None:
     for name, title in titles.items():
         models = list((RESULTS / "records" / "MiniLM-L6" / name).glob("adapler*-seed-42.json"))
         tasks.setdefault(len(models), []).append(title)
-    words = {1: "one trained model", 2: "two", 3: "three", 4: "four"}
+    words = {1: "one trained model", 2: "two", 3: "three", 4: "four", 5: "five"}
     parts = [f"{words[count]} on {', '.join(tasks[count])}" for count in sorted(tasks)]
     said = ", ".join(" and ".join(part.rsplit(", ", 1)) for part in parts)
     assert f"AdapLeR has {said}, with its options;" in (RESULTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_layer_0_and_the_last_one_read_near_twice_the_speed() -> None:
+    shares: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for path in sorted((RESULTS / "records" / "MiniLM-L6" / "ag_news").glob("*-seed-42.json")):
+        name = path.stem
+        for point in json.loads(path.read_text(encoding="utf-8"))["test"]:
+            near = (2.0, 2.2) if name.startswith("adapler") else (1.8, 2.5)
+            if "layer-0-whole" in name or point["scale"] is None or not near[0] <= point["speedup"] <= near[1]:
+                continue
+            first, last = (100 * point["lengths"][layer] / point["lengths_in"] for layer in (0, -1))
+            shares[name.startswith("adapler")].append((first, last))
+    (ours, ours_last), (theirs, theirs_last) = (zip(*shares[own], strict=True) for own in (True, False))
+    page = (RESULTS / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"keep {min(ours):.0f} to {max(ours):.0f} % of the tokens in layer 0" in page
+    assert f"and {min(ours_last):.0f} to {max(ours_last):.0f} % in the last one" in page
+    assert min(theirs) > 99.9 and f"{min(theirs_last):.0f} to {max(theirs_last):.0f} % in the last." in page
+
+
+def test_layer_0_spared_after_training() -> None:
+    found = [
+        json.loads((RESULTS / "first-layer" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("all-layers", "from-layer-1")
+    ]
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    for rows in zip(*(one["hard"] for one in found), strict=True):
+        cells = [f"{100 * row['score']:.1f} ({row['speedup']:.2f}x)" for row in rows]
+        assert f"| {rows[0]['threshold_scale']:g} | {cells[0]} | {cells[1]} |" in page
+    assert all(one["split"] == "validation" and one["examples"] == 1000 for one in found)
