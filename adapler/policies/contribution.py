@@ -64,7 +64,9 @@ class ContributionPolicy(Policy):
 
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
         """delta = scale * eta / n; 0 before the first layer that drops tokens."""
-        eta = self.factors[view.index].to(scores.dtype)
+        if view.index < self.options.first_layer:
+            return scores.new_zeros(len(view.row.segments.lengths))
+        eta = self._parts[1][view.index].to(scores.dtype)
         return threshold(eta, view.row.segments.lengths, scale=scale)
 
     @classmethod
