@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.budgets.stored import weights_checksum
 from adapler.cli.parser import main
+from adapler.model.flops import adapler_flops
 from adapler.model.passes import soft
 from tests.adapler.training.common import QUICK, trainer
 from tests.conftest import LAYERS, random_batch, tiny_adapler
@@ -50,6 +53,17 @@ def test_the_layers_before_it_read_every_token(family: str, predictor: str, firs
     for name in ("logits", "lengths", "contribution_scores", "retention_mask", "bars"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     assert_close(found.contribution_scores.sum(-1), torch.ones(len(LENGTHS), LAYERS)), "every layer scores"
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_flops_are_those_of_the_counter(predictor: str) -> None:
+    """The layers that drop nothing score their tokens all the same, and that is counted."""
+    model = sparing(1, predictor=predictor)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        out = model(**random_batch([23]))
+    assert 23 == out.lengths[0, 0] > out.lengths[0, 1]
+    found = adapler_flops(model.config, torch.tensor([23]), out.lengths, convention="executed")
+    assert found.tolist() == [counter.get_total_flops()]
 
 
 @pytest.mark.parametrize("local", [False, True])
