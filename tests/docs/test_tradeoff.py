@@ -86,8 +86,9 @@ def test_how_often_adapler_was_trained() -> None:
     for name, title in titles.items():
         models = list((RESULTS / "records" / "MiniLM-L6" / name).glob("adapler*-seed-42.json"))
         tasks.setdefault(len(models), []).append(title)
-    words = {1: "one trained model", 2: "two", 3: "three", 4: "four", 5: "five"}
-    parts = [f"{words[count]} on {', '.join(tasks[count])}" for count in sorted(tasks)]
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+    nouns = {min(tasks): " trained models"}
+    parts = [f"{words[count]}{nouns.get(count, '')} on {', '.join(tasks[count])}" for count in sorted(tasks)]
     said = ", ".join(" and ".join(part.rsplit(", ", 1)) for part in parts)
     assert f"AdapLeR has {said}, with its options;" in (RESULTS / "README.md").read_text(encoding="utf-8")
 
