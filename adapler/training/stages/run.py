@@ -40,7 +40,8 @@ from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.saliency import saliency, saliency_identity
 from adapler.training.stages.settings import RunSettings
 from adapler.training.stages.targets import load_targets
-from adapler.training.stages.train import check_first_layer, train
+from adapler.training.stages.train import train
+from adapler.training.trainer.start import check_first_layer
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import datasets
 from transformers import set_seed
 
-from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
+from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.data.tasks import Task
 from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import score_by_example
 from adapler.inference.predict import predict_dataset
-from adapler.model.configuration import AdapLeRConfig
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.policies import ContributionPolicy
 from adapler.precision import describe_dtype
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
@@ -56,6 +54,7 @@ from adapler.training.stages.targets import (
 )
 from adapler.training.trainer import AdapLeRTrainer, StopWhenNotFinite
 from adapler.training.trainer.clock import Clock
+from adapler.training.trainer.start import check_first_layer, kind_of, start_model, with_predictors_of
 
 
 def _judge(settings: TrainSettings, prepared: Prepared, *, start: str, score: float | None) -> str | None:
@@ -75,7 +74,7 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
         ArgumentError: no reference score is given, and none can be measured.
     """
     start = settings.model if settings.model is not None else str(settings.finetuned)
-    if settings.reinit_head == "yes" and _kind_of(start) != "encoder":
+    if settings.reinit_head == "yes" and kind_of(start) != "encoder":
         raise ArgumentError(f"--reinit-head: yes, but training keeps the head of {start}, a fine-tuned classifier")
     join_processes(device(settings.settings.device))
     with claimed_folder(settings.output):
@@ -169,12 +168,12 @@ def train(
     started = time.time()
     output, objectives = Path(output), objectives.resolved()
     join_processes(device(settings.device))
-    if objectives.freeze_backbone and _kind_of(model) == "encoder":
+    if objectives.freeze_backbone and kind_of(model) == "encoder":
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
-    if _kind_of(model) == "adapler":
-        objectives = _with_predictors_of(model, objectives)
+    if kind_of(model) == "adapler":
+        objectives = with_predictors_of(model, objectives)
     check_first_layer(objectives, model)
-    if teacher is None and _kind_of(model) != "encoder":
+    if teacher is None and kind_of(model) != "encoder":
         teacher = model
     read = teacher if objectives.distils and not objectives.freeze_backbone else None  # a frozen one teaches itself
     identity = identity_of(
@@ -185,13 +184,13 @@ def train(
         saliency_checksum=targets_checksum(saliency),
         reference_score=reference_score,
         reinit_head=initial_head,
-        start=_kind_of(model),
+        start=kind_of(model),
         **({} if read is None else {"teacher": model_name(read), "teacher_checksum": model_checksum(read)}),
     )
     if (done := finished_record(output, identity, resume=resume, keep_epochs=True)) is not None:
         return done
     set_seed(settings.seed)
-    adapler = _start(model, task, objectives=objectives, initial_head=initial_head)
+    adapler = start_model(model, task, objectives=objectives, initial_head=initial_head)
     if (layers := layers_of_targets(saliency)) not in (None, adapler.num_layers):
         raise ArgumentError(f"saliency: targets of {layers} layers, the model has {adapler.num_layers}")
     predicted = "train" in (encoding or {}).get("predicted_labels", ())
@@ -250,74 +249,6 @@ def train(
         finish_stage(adapler, tokenizer, output, record=record, keep_epochs=keep_epochs, keep_states=True)
     wait_for_everyone()
     return read_record(output)
-
-
-def _kind_of(model: str | Path) -> str:
-    """What training starts from: "adapler", a fine-tuned "classifier" or a pre-trained "encoder"."""
-    config = read_config(model)
-    if config.model_type == AdapLeRConfig.model_type:
-        return "adapler"
-    return "classifier" if is_fine_tuned(config) else "encoder"
-
-
-def _with_predictors_of(model: str | Path, objectives: Objectives) -> Objectives:
-    """With the kind and the width of a model's own predictors and its first layer that drops, where no others are asked
-    for: the record names them."""
-    own = read_config(model)
-    wanted = {name: getattr(objectives, name) for name in ("predictor", "contribution_hidden_size")}
-    asked = {name: value for name, value in wanted.items() if value != getattr(Objectives, name)}
-    options = {} if own.policy != ContributionPolicy.name or objectives.first_layer else (own.policy_options or {})
-    return replace(objectives, **{name: getattr(own, name) for name in wanted} | asked | options)
-
-
-def _options_of(objectives: Objectives) -> dict[str, Any] | None:
-    """`config.policy_options`: none where every layer drops, as in models that were made before there was a choice."""
-    return {"first_layer": objectives.first_layer} if objectives.first_layer else None
-
-
-def check_first_layer(objectives: Objectives, model: str | Path) -> None:
-    """Raises ArgumentError when the model has not so many layers."""
-    layers = read_config(model).num_hidden_layers
-    if not objectives.first_layer < layers:
-        raise ArgumentError(f"--first-layer: {objectives.first_layer} is not below the {layers} layers of {model}")
-
-
-def _start(
-    model: str | Path, task: Task, *, objectives: Objectives, initial_head: str
-) -> AdapLeRForSequenceClassification:
-    """The model before its first step.
-
-    An AdapLeR model goes on with its backbone, predictors, eta and theta. On anything else, predictors and thresholds
-    are new.
-
-    Raises:
-        ArgumentError: an AdapLeR model with another number of labels, with predictors of another kind or width, or
-            with another removal policy.
-    """
-    kind, width = _kind_of(model), objectives.contribution_hidden_size
-    if kind != "adapler":
-        made = AdapLeRForSequenceClassification.from_backbone(
-            model,
-            labels=list(task.labels),
-            predictor=objectives.predictor,
-            contribution_hidden_size=width,
-            policy_options=_options_of(objectives),
-        )
-        if kind == "encoder":
-            reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
-        return made
-    trained: AdapLeRForSequenceClassification = AdapLeRForSequenceClassification.from_pretrained(model)
-    if trained.config.policy != ContributionPolicy.name:
-        raise ArgumentError(f"--model: {model} has the removal policy {trained.config.policy!r}, not AdapLeR's")
-    labels, own = trained.config.num_labels, trained.config.contribution_hidden_size
-    if labels != len(task.labels):
-        raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {model} {labels}")
-    if width not in (own, Objectives.contribution_hidden_size):
-        raise ArgumentError(f"--contribution-hidden-size: {width}, but the predictors of {model} have {own}")
-    if objectives.predictor not in (trained.config.predictor, Objectives.predictor):
-        raise ArgumentError(f"--predictor: {objectives.predictor}, but those of {model} are {trained.config.predictor}")
-    trained.config.policy_options = _options_of(objectives)
-    return trained
 
 
 def _in_float32(

@@ -10,7 +10,7 @@ import pytest
 from adapler import ArgumentError
 from adapler.onnx.export import export_onnx
 from adapler.training.settings import Objectives
-from adapler.training.stages.train import _start
+from adapler.training.trainer.start import start_model
 from tests.adapler.policies.policy_models import tiny_policy
 
 
@@ -23,4 +23,4 @@ def test_onnx_graphs_are_adaplers_only(tmp_path: Path, tiny_tokenizer: Any) -> N
 def test_adapler_training_does_not_go_on_from_another_policy(tmp_path: Path) -> None:
     tiny_policy("cls_topk").save_pretrained(tmp_path)
     with pytest.raises(ArgumentError, match=r"^--model: .* has the removal policy 'cls_topk', not AdapLeR's"):
-        _start(tmp_path, None, objectives=Objectives(), initial_head="auto")  # type: ignore[arg-type]
+        start_model(tmp_path, None, objectives=Objectives(), initial_head="auto")  # type: ignore[arg-type]
