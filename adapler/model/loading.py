@@ -1,11 +1,14 @@
-"""Loading of a saved AdapLeR model: all of its weights, or an error of one line."""
+"""Loading of a saved AdapLeR model: all of its weights and no older ones, or an error of one line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from adapler.backbones.sources import HubArguments, config_of, find_model
 from adapler.backbones.weights import LOADING_ERRORS, check_whole, reason_of
@@ -53,3 +56,22 @@ def load_whole(from_pretrained: Callable[..., Any], name_or_path: Any, *args: An
         raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
     check_whole(model, info, name_or_path=name_or_path, resized=resized)
     return (model, info) if informed else model
+
+
+@contextmanager
+def without_older_weights(folder: Path) -> Iterator[None]:
+    """Removes what the block, a save, leaves of an earlier one: the single file when it wrote shards, their index when
+    it wrote a single file. transformers keeps both, and then loads the single file, which may be the older."""
+    files = [folder / SAFE_WEIGHTS_NAME, folder / SAFE_WEIGHTS_INDEX_NAME]
+    before = [_written(file) for file in files]
+    yield
+    older = [file for file, stamp in zip(files, before, strict=True) if stamp and stamp == _written(file)]
+    if len(older) < sum(file.exists() for file in files):  # something was written
+        for file in older:
+            file.unlink()
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """Changes when a file is written anew; None where there is none."""
+    found = file.stat() if file.is_file() else None
+    return found and (found.st_mtime_ns, found.st_ino)

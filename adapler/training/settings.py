@@ -212,16 +212,16 @@ class Objectives:
     """weight of the mean squared distance of [CLS]'s last hidden state from the fine-tuned classifier's, added to
     cross-entropy (ours; 0: none)"""
 
-    predictor: str = "mlp"
+    predictor: str | None = None
     """what scores the tokens: mlp (the paper's, sees each token alone), contextual (ours, sees their mean and the near
-    neighbours too), or one's own by its registered name"""
+    neighbours too), or one's own by its registered name (default: mlp, of an AdapLeR model its own)"""
 
-    contribution_hidden_size: int = 32
-    """width of the hidden layer of the Contribution Predictors (the paper's: 32)"""
+    contribution_hidden_size: int | None = None
+    """width of the hidden layer of the Contribution Predictors (default: 32; of an AdapLeR model its own)"""
 
-    first_layer: int = 0
-    """the first layer that drops tokens, counted from 0 (0: all of them do, as in the paper); earlier ones read every
-    token"""
+    first_layer: int | None = None
+    """the first layer that drops tokens, counted from 0; earlier ones read every token (default: 0, all layers drop, as
+    in the paper; of an AdapLeR model its own)"""
 
     def __post_init__(self) -> None:
         check_numbers(self, ("gamma", "phi", "eta_learning_rate", "predictor_learning_rate"), low=0)
@@ -243,7 +243,7 @@ class Objectives:
             if self.max_drop != type(self).max_drop:
                 raise ArgumentError("--max-drop: has no effect with --target-speedup, whose points qualify by speedup")
         check_choices(self, slope_schedule=SlopeSchedule, routing=Routing)
-        if self.predictor not in OUR_PREDICTORS:
+        if self.predictor is not None and self.predictor not in OUR_PREDICTORS:
             from adapler.model.predictors import predictor_class
             from adapler.plugins import load_plugins
 

@@ -170,8 +170,7 @@ def train(
     join_processes(device(settings.device))
     if objectives.freeze_backbone and kind_of(model) == "encoder":
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
-    if kind_of(model) == "adapler":
-        objectives = with_predictors_of(model, objectives)
+    objectives = with_predictors_of(model, objectives)
     check_first_layer(objectives, model)
     if teacher is None and kind_of(model) != "encoder":
         teacher = model

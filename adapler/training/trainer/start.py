@@ -11,8 +11,8 @@ from adapler.data.tasks import Task
 from adapler.errors import ArgumentError
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.policies import ContributionPolicy
-from adapler.training.settings import Objectives
+from adapler.policies import ContributionPolicy, options_of
+from adapler.training.settings import Objectives, option_name
 
 
 def kind_of(model: str | Path) -> str:
@@ -24,13 +24,17 @@ def kind_of(model: str | Path) -> str:
 
 
 def with_predictors_of(model: str | Path, objectives: Objectives) -> Objectives:
-    """With the kind and the width of a model's own predictors and its first layer that drops, where no others are asked
-    for: the record names them."""
-    own = read_config(model)
-    wanted = {name: getattr(objectives, name) for name in ("predictor", "contribution_hidden_size")}
-    asked = {name: value for name, value in wanted.items() if value != getattr(Objectives, name)}
-    options = {} if own.policy != ContributionPolicy.name or objectives.first_layer else (own.policy_options or {})
-    return replace(objectives, **{name: getattr(own, name) for name in wanted} | asked | options)
+    """With the kind and the width of the predictors and the first layer that drops filled in, where none are asked for:
+    an AdapLeR model's own, a new one's otherwise. The record names them."""
+    config = read_config(model)
+    own = config if config.model_type == AdapLeRConfig.model_type else AdapLeRConfig
+    options = getattr(own, "policy_options", None) if own.policy == ContributionPolicy.name else None
+    usual = {
+        "predictor": own.predictor,
+        "contribution_hidden_size": own.contribution_hidden_size,
+        "first_layer": options_of(ContributionPolicy, options).first_layer,
+    }
+    return replace(objectives, **{name: value for name, value in usual.items() if getattr(objectives, name) is None})
 
 
 def _options_of(objectives: Objectives) -> dict[str, Any] | None:
@@ -41,7 +45,7 @@ def _options_of(objectives: Objectives) -> dict[str, Any] | None:
 def check_first_layer(objectives: Objectives, model: str | Path) -> None:
     """Raises ArgumentError when the model has not so many layers."""
     layers = read_config(model).num_hidden_layers
-    if not objectives.first_layer < layers:
+    if not (objectives.first_layer or 0) < layers:
         raise ArgumentError(f"--first-layer: {objectives.first_layer} is not below the {layers} layers of {model}")
 
 
@@ -57,14 +61,11 @@ def start_model(
         ArgumentError: an AdapLeR model with another number of labels, with predictors of another kind or width, or
             with another removal policy.
     """
-    kind, width = kind_of(model), objectives.contribution_hidden_size
+    kind, objectives = kind_of(model), with_predictors_of(model, objectives)
+    predictors: dict[str, Any] = {name: getattr(objectives, name) for name in ("predictor", "contribution_hidden_size")}
     if kind != "adapler":
         made = AdapLeRForSequenceClassification.from_backbone(
-            model,
-            labels=list(task.labels),
-            predictor=objectives.predictor,
-            contribution_hidden_size=width,
-            policy_options=_options_of(objectives),
+            model, labels=list(task.labels), policy_options=_options_of(objectives), **predictors
         )
         if kind == "encoder":
             reinitialise_head(made.backbone, mode=initial_head, fine_tuned=False)
@@ -72,12 +73,10 @@ def start_model(
     trained: AdapLeRForSequenceClassification = AdapLeRForSequenceClassification.from_pretrained(model)
     if trained.config.policy != ContributionPolicy.name:
         raise ArgumentError(f"--model: {model} has the removal policy {trained.config.policy!r}, not AdapLeR's")
-    labels, own = trained.config.num_labels, trained.config.contribution_hidden_size
-    if labels != len(task.labels):
+    if (labels := trained.config.num_labels) != len(task.labels):
         raise ArgumentError(f"--task: {task.name} has {len(task.labels)} labels, the model in {model} {labels}")
-    if width not in (own, Objectives.contribution_hidden_size):
-        raise ArgumentError(f"--contribution-hidden-size: {width}, but the predictors of {model} have {own}")
-    if objectives.predictor not in (trained.config.predictor, Objectives.predictor):
-        raise ArgumentError(f"--predictor: {objectives.predictor}, but those of {model} are {trained.config.predictor}")
+    for name, asked in predictors.items():
+        if asked != (own := getattr(trained.config, name)):
+            raise ArgumentError(f"{option_name(name)}: {asked}, but {model} has {own}")
     trained.config.policy_options = _options_of(objectives)
     return trained

@@ -155,3 +155,6 @@ def test_training_by_command(task_folder: Path, tiny_classifier_folder: Path, tm
     assert record["objectives"]["first_layer"] == 1, "trained further it stays what it is"
     later = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "further")
     assert later.config.policy_options == {"first_layer": 1}
+    assert main([*further, "--freeze-backbone", "--first-layer", "0", "--output", str(tmp_path / "every")]) == 0
+    assert json.loads((tmp_path / "every" / "run.json").read_text())["objectives"]["first_layer"] == 0
+    assert AdapLeRForSequenceClassification.from_pretrained(tmp_path / "every").config.policy_options is None

@@ -50,10 +50,12 @@ def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: P
     assert main([*own, "--output", str(tmp_path / "wider")]) == 0
     assert json.loads((tmp_path / "wider" / "run.json").read_text())["objectives"]["predictor"] == "contextual"
 
-    with pytest.raises(ArgumentError, match="^--contribution-hidden-size: 8, but the predictors of .* have 32$"):
+    with pytest.raises(ArgumentError, match="^--contribution-hidden-size: 8, but .* has 32$"):
         main([*train, "--contribution-hidden-size", "8", "--output", str(tmp_path / "other")])
-    with pytest.raises(ArgumentError, match="^--predictor: contextual, but those of .* are mlp$"):
+    with pytest.raises(ArgumentError, match="^--predictor: contextual, but .* has mlp$"):
         main([*train, "--predictor", "contextual", "--output", str(tmp_path / "other")])
+    with pytest.raises(ArgumentError, match="^--predictor: mlp, but .* has contextual$"):
+        main([*own, "--predictor", "mlp", "--output", str(tmp_path / "other")])
     with pytest.raises(ArgumentError, match="^--predictor: 'mpl' is not one of contextual, mlp; "):
         main([*train, "--predictor", "mpl", "--output", str(tmp_path / "other")])
     with pytest.raises(ArgumentError, match="^--reinit-head: yes, but training keeps the head of .*, a fine-tuned"):
