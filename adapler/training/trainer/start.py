@@ -28,7 +28,7 @@ def with_predictors_of(model: str | Path, objectives: Objectives) -> Objectives:
     an AdapLeR model's own, a new one's otherwise. The record names them."""
     config = read_config(model)
     own = config if config.model_type == AdapLeRConfig.model_type else AdapLeRConfig
-    options = getattr(own, "policy_options", None) if own.policy == ContributionPolicy.name else None
+    options = own.policy_options if own.policy == ContributionPolicy.name else None
     usual = {
         "predictor": own.predictor,
         "contribution_hidden_size": own.contribution_hidden_size,
@@ -57,11 +57,15 @@ def start_model(
     An AdapLeR model goes on with its backbone, predictors, eta and theta. On anything else, predictors and thresholds
     are new.
 
+    Args:
+        model, task, initial_head: of the training.
+        objectives: of `with_predictors_of`.
+
     Raises:
         ArgumentError: an AdapLeR model with another number of labels, with predictors of another kind or width, or
             with another removal policy.
     """
-    kind, objectives = kind_of(model), with_predictors_of(model, objectives)
+    kind = kind_of(model)
     predictors: dict[str, Any] = {name: getattr(objectives, name) for name in ("predictor", "contribution_hidden_size")}
     if kind != "adapler":
         made = AdapLeRForSequenceClassification.from_backbone(
