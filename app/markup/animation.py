@@ -19,6 +19,7 @@ from app.sources.documents import Document
 
 MIME = {"gif": "image/gif", "mp4": "video/mp4"}
 SECONDS, LAST = 1.1, 2.6  # of a layer, and of the last one; the player's own
+RATE = 10  # pictures a second of a film
 LINES = 100  # of text at most, for the memory of a model that reads thousands of tokens: 512 wordpieces have some 30
 COLORS = 128
 MARGIN = 24  # pixels around the text
@@ -95,14 +96,14 @@ def mp4(frames: Sequence[Image.Image], *, note: str = "") -> bytes:
         raise ArgumentError("an MP4 needs ffmpeg on the server's path, or `pip install imageio-ffmpeg`")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines = []
+        pictures = 0
         for number, frame in enumerate(frames):
-            frame.save(folder / f"{number}.png")
-            seconds = LAST if number == len(frames) - 1 else SECONDS
-            lines += [f"file '{number}.png'", f"duration {seconds}"]
-        lines.append(f"file '{len(frames) - 1}.png'")  # without it ffmpeg does not hold the last one
-        (folder / "frames.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        command = [program, "-v", "error", "-f", "concat", "-i", "frames.txt", "-c:v", "libx264", "-r", "10"]
+            frame.save(folder / "frame.png")
+            # one file a picture: how long ffmpeg holds the last one of a list of durations is its own matter
+            for _ in range(round(RATE * (LAST if number == len(frames) - 1 else SECONDS))):
+                shutil.copy(folder / "frame.png", folder / f"{pictures}.png")
+                pictures += 1
+        command = [program, "-v", "error", "-framerate", str(RATE), "-i", "%d.png", "-c:v", "libx264"]
         command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-metadata", f"comment={note}", "out.mp4"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode or not (folder / "out.mp4").is_file():
