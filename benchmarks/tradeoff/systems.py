@@ -21,7 +21,10 @@ from adapler.training.records import RECORD, read_json, read_record
 
 FINETUNED = "finetuned"
 TASKS = ("sst2", "mrpc", "hatexplain", "movies", "ag_news", "imdb", "dbpedia14", "qnli", "mnli")
-_NO_POINTS = (FINETUNED, "saliency", "classifier")  # folders of a run that hold no system's model
+POINTS = "points"  # folder of a run: what is measured, before it is collected
+TARGETS = "saliency"  # folder of a run: what AdapLeR's predictors learn
+_NO_POINTS = (FINETUNED, TARGETS, "classifier")  # folders of a run that hold no system's model
+_OF_TARGETS = ("target_method", "target_layer", "target_logit", "saliency_epochs")  # what a recipe says of them
 FAMILY = "adapler"  # the systems of this name and its variants are AdapLeR
 
 
@@ -176,6 +179,26 @@ def run_folder(run: Path, system: System) -> Path:
     return run / system.name if system.variant else run
 
 
+def job_file(run: Path, system: System) -> Path:
+    """What a system's point was last asked for with."""
+    return run / POINTS / f"{system.name}.job.json"
+
+
+def share_targets(run: Path, system: System, recipe: Recipe) -> None:
+    """A link to the targets of another option of AdapLeR, where this one would make the same again.
+
+    `adapler run` takes them only if their data, classifier and settings are its own.
+    """
+    own = run_folder(run, system) / TARGETS
+    for file in sorted((run / POINTS).glob(f"{FAMILY}*.job.json")):
+        asked = read_json(file)
+        made = run_folder(run, system_of(asked["system"])) / TARGETS
+        alike = all(asked["recipe"].get(name) == recipe.options.get(name) for name in _OF_TARGETS)
+        if alike and (made / RECORD).is_file() and not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.symlink_to(made.resolve(), target_is_directory=True)
+
+
 def is_point(record: Mapping[str, Any], system: System, budget: float | None) -> bool:
     """Whether a run.json is of a system's point."""
     objectives = record.get("objectives") or {}
@@ -217,7 +240,7 @@ def cost_of(run: Path, system: System, record: Mapping[str, Any]) -> dict[str, f
 
     Returns:
         epochs, minutes: everything; own_epochs, own_minutes: without what the run's systems share (fine-tuning, and
-        AdapLeR's saliency targets, which are counted in minutes only).
+        AdapLeR's saliency targets, which are counted in minutes only, in full for each system that learns them).
     """
     own_epochs, own = _epochs(record), float(record.get("seconds", 0)) / 60
     if system.name == FINETUNED:
@@ -225,8 +248,8 @@ def cost_of(run: Path, system: System, record: Mapping[str, Any]) -> dict[str, f
     folder = run_folder(run, system)
     shared = read_record(folder / FINETUNED)
     minutes = own + float(shared.get("seconds", 0)) / 60
-    if system.is_family and (folder / "saliency" / RECORD).is_file():
-        minutes += float(read_json(folder / "saliency" / RECORD).get("seconds", 0)) / 60
+    if system.is_family and (folder / TARGETS / RECORD).is_file():
+        minutes += float(read_json(folder / TARGETS / RECORD).get("seconds", 0)) / 60
     return {"epochs": own_epochs + _epochs(shared), "minutes": minutes, "own_epochs": own_epochs, "own_minutes": own}
 
 

@@ -26,9 +26,17 @@ from adapler.files import locked_file
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff.plan import Job, Settings, epochs_of
 from benchmarks.tradeoff.records import Key, collect
-from benchmarks.tradeoff.systems import FINETUNED, point_folder, read_system_recipe, run_folder, system_of
+from benchmarks.tradeoff.systems import (
+    FINETUNED,
+    POINTS,
+    job_file,
+    point_folder,
+    read_system_recipe,
+    run_folder,
+    share_targets,
+    system_of,
+)
 
-POINTS = "points"  # folder of a run: what is measured, before it is collected
 _REMOVED = ".removed"  # ends the name of a folder that is being removed
 _TERMINATE_WAIT = 20  # seconds that a process gets to end by itself
 
@@ -165,11 +173,12 @@ def work_on(job: Job, settings: Settings, children: Children, take: Callable[[Pa
     Raises:
         _Failed: commands ended with an error; it says in which points, and the last line of the log.
     """
-    points = job.folder / POINTS
-    points.mkdir(parents=True, exist_ok=True)
-    log, file = job.folder / f"{job.system.name}.log", points / f"{job.system.name}.job.json"
+    log, file = job.folder / f"{job.system.name}.log", job_file(job.folder, job.system)
+    file.parent.mkdir(parents=True, exist_ok=True)
     if job.system.variant:
         _share_classifier(job, settings, children, log)
+    if job.system.is_family:
+        share_targets(job.folder, job.system, job.recipe)
     failed = []
     for budget in job.budgets:
         write_record(file, description(job, settings, budget=budget))
@@ -180,7 +189,7 @@ def work_on(job: Job, settings: Settings, children: Children, take: Callable[[Pa
                 failed.append(f"{key.name}: {_last_line(log)}")
                 break
         else:
-            take(points / f"{key.name}.point.json")
+            take(file.with_name(f"{key.name}.point.json"))
             if settings.delete_weights and job.system.name != FINETUNED:
                 _remove(point_folder(job.folder, job.system, budget))
     if failed:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.cli.parser import main as adapler
 from adapler.errors import AdapLeRError, ArgumentError, DataError
 from adapler.inference.evaluation import evaluate_rows
 from adapler.training.records import read_json
@@ -27,66 +24,9 @@ from benchmarks.tradeoff.__main__ import main
 from benchmarks.tradeoff.data import coverage, data_of
 from benchmarks.tradeoff.records import predictions
 from benchmarks.tradeoff.systems import system_of
-from benchmarks.tradeoff.work import Children, locked
+from benchmarks.tradeoff.work import locked
 from tests.benchmarks.stand_ins import some_records, write
-from tests.conftest import WORDS
 from tests.test_layering import ROOT
-
-SIZES = {"train": 24, "validation": 10, "test": 14}
-REST = "max_length: 16\nbatch_size: 8\nprecision: float32\n"
-RUN = "command: run\nfinetune_epochs: 1\nfinetune_learning_rate: 1.0e-3\n"
-RECIPES = {
-    "finetuned": f"command: finetune\nepochs: 1\nlearning_rate: 1.0e-3\n{REST}",
-    "adapler": f"{RUN}epochs: 2\nphi: [1.0e-3, 0.1]\n{REST}",
-    # A learning rate at which the predictors tell tokens apart after nine steps.
-    "adapler-post-hoc": f"{RUN}epochs: 3\nphi: 1.0e-2\nfreeze_backbone: true\npredictor_learning_rate: 0.5\n{REST}",
-    "adapler-wide": f"{RUN}epochs: 1\nphi: 1.0e-3\ncontribution_hidden_size: 8\n{REST}",
-}
-
-
-@pytest.fixture
-def place(tmp_path: Path, tiny_classifier_folder: Path) -> list[str]:
-    """The options of a command on a tiny sst2 with recipes of its own."""
-    folder = tmp_path / "data" / "sst2"
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for split, number in SIZES.items():
-        rows = []
-        for row in range(number):
-            label = row % 2
-            words = [*random.choice(WORDS, int(random.integers(3, 9))), ("bad", "good")[label], "film"]
-            rows.append(json.dumps({"text": " ".join(words), "label": label}))
-        (folder / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    published = {"train": 24, "test": 14}
-    meta = {"name": "sst2", "labels": ["NEG", "POS"], "published_split_sizes": published}
-    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    (tmp_path / "configs" / "sst2").mkdir(parents=True)
-    for name, text in RECIPES.items():
-        (tmp_path / "configs" / "sst2" / f"{name}.yaml").write_text(text, encoding="utf-8")
-    words = ["--backbone", str(tiny_classifier_folder), "--backbone-name", "tiny", "--tasks", "sst2"]
-    words += ["--data-root", str(tmp_path / "data"), "--configs", str(tmp_path / "configs")]
-    words += ["--output", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    return [*words, "--timed", "6", "--timed-single", "2", "--rounds", "1"]
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that jobs start; they run in this process, which spares the imports."""
-    made: list[list[str]] = []
-
-    def call(_: Children, words: Sequence[str], *, log: Path) -> int:
-        made.append(list(words[2:]))
-        assert words[:2] == [sys.executable, "-m"]
-        log.touch()
-        try:
-            return {"adapler": adapler, "benchmarks.tradeoff.measure": measure.main}[words[2]](words[3:])
-        except AdapLeRError as error:
-            log.write_text(f"error: {error}\n", encoding="utf-8")
-            return 2
-
-    monkeypatch.setattr(Children, "call", call)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests' process keeps its handlers
-    return made
 
 
 def test_from_nothing_to_the_table(
@@ -185,6 +125,26 @@ def test_a_run_that_fails_ends_no_other_and_a_variant_shares_the_classifier(
     assert not (run / "adapler-wide" / "phi-0.001").exists()
     table = pd.read_csv(tmp_path / "out" / "table.csv").set_index("system")
     assert list(table.index) == ["finetuned", "adapler-wide"] and (table["coverage"] == "subset").all()
+
+
+def test_options_that_learn_the_same_have_targets_made_once(
+    place: list[str], calls: list[list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "configs" / "sst2"
+    wide = (folder / "adapler-wide.yaml").read_text()
+    (folder / "adapler-narrow.yaml").write_text(wide.replace("hidden_size: 8", "hidden_size: 4"))
+    (folder / "adapler-zoom.yaml").write_text(f"{wide}target_logit: predicted\n")
+    assert main([*place, "--systems", "adapler-narrow", "adapler-wide", "adapler-zoom"]) == 0
+    run = tmp_path / "runs" / "tiny" / "sst2" / "seed-42"
+    narrow, wide_one, zoom = (run / f"adapler-{name}" / "saliency" for name in ("narrow", "wide", "zoom"))
+    assert wide_one.is_symlink() and wide_one.resolve() == narrow.resolve() and not zoom.is_symlink()
+    costs = [
+        read_json(tmp_path / "out" / "records" / "tiny" / "sst2" / f"adapler-{name}-0.001-seed-42.json")["cost"]
+        for name in ("narrow", "wide")
+    ]
+    seconds = read_json(narrow / "run.json")["seconds"] + read_json(run / "finetuned" / "run.json")["seconds"]
+    for cost in costs:
+        assert cost["minutes"] - cost["own_minutes"] == pytest.approx(seconds / 60)
 
 
 def test_a_point_is_read_as_the_library_reads_it(place: list[str], calls: list[list[str]], tmp_path: Path) -> None:
