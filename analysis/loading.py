@@ -17,7 +17,7 @@ from adapler.budgets.stored import weights_checksum
 from adapler.data.encoding import cutting, load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype, describe_dtype
 from analysis.documents.annotators import AUTO
 from analysis.documents.corpora import combined_by, holds_json_lines, read_json_lines
@@ -26,7 +26,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"
-DEFAULT_DATA = (ROOT / "data" / "eraser" / "movies", ROOT / "data" / "eraser" / "sample")
+# where `adapler data download` puts the reviews, those of a clone, and its sample
+DEFAULT_DATA = (Path("data/eraser/movies"), ROOT / "data" / "eraser" / "movies", ROOT / "data" / "eraser" / "sample")
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
@@ -50,8 +51,24 @@ def short_path(path: str | Path) -> str:
 
 
 def default_data() -> Path:
-    """The downloaded movies if they are there, else the embedded sample."""
-    return next((path for path in DEFAULT_DATA if holds_corpus(path)), DEFAULT_DATA[-1])
+    """The downloaded movies if they are there, else the embedded sample. Raises DataError where neither is."""
+    for path in DEFAULT_DATA:
+        if holds_corpus(path):
+            return path
+    raise DataError(
+        "data: none is given, the movie reviews are not in data/eraser/movies (`adapler data download` puts them "
+        "there), and the sample comes with a clone of the repository only; name a corpus"
+    )
+
+
+def default_adapler() -> Path:
+    """The embedded checkpoint. Raises CheckpointError where it is not."""
+    if not DEFAULT_ADAPLER.is_dir():
+        raise CheckpointError(
+            f"{short_path(DEFAULT_ADAPLER)}: the embedded checkpoint, which comes with a clone of the repository only, "
+            "is not there; name a model"
+        )
+    return DEFAULT_ADAPLER
 
 
 def public_path(path: str | Path) -> str:
@@ -102,12 +119,7 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
     for a device that is not there.
     """
     if model is None and adapler is None:
-        if not DEFAULT_ADAPLER.is_dir():
-            raise CheckpointError(
-                f"{short_path(DEFAULT_ADAPLER)}: the embedded checkpoint is not there; "
-                "name one with --adapler or --model"
-            )
-        adapler = DEFAULT_ADAPLER
+        adapler = default_adapler()
     objects = (one for one in (model, adapler) if one is not None and not isinstance(one, str | os.PathLike))
     given = [one.device for one in objects if hasattr(one, "device")]
     named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)

@@ -44,9 +44,9 @@ def cache_line(report: ReportData) -> str:
 
 def why_this_data(data: Path) -> str:
     """The remark on data that nobody named."""
-    if data == loading.DEFAULT_DATA[0]:
-        return " (the real ERASER Movie Reviews)"
-    return " (the embedded sample; the real reviews are not in data/eraser/movies)"
+    if data == loading.DEFAULT_DATA[-1]:
+        return " (the embedded sample; the real reviews are not in data/eraser/movies)"
+    return " (the real ERASER Movie Reviews)"
 
 
 def listed(paths: Sequence[Path], output: Path) -> str:

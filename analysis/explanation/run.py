@@ -138,7 +138,7 @@ def run(
 
 def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
     """The models, and a tokenizer that splits a string as the model's own pipeline does, or goes word by word."""
-    source = loading.DEFAULT_ADAPLER if model is None else model
+    source = loading.default_adapler() if model is None else model
     if isinstance(source, str | os.PathLike):
         origin = os.path.expanduser(os.fspath(source))
         is_adapler = read_config(origin).model_type == "adapler"

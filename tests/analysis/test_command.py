@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapler.errors import run_command
-from analysis import figures, loading, rationale_eval
+from adapler.errors import CheckpointError, run_command
+from analysis import explain, figures, loading, rationale_eval
 from analysis.output.report import RationaleReport
 
 
@@ -177,7 +178,19 @@ def test_missing_embedded_checkpoint(
 ) -> None:
     monkeypatch.setattr(loading, "DEFAULT_ADAPLER", tmp_path / "gone")
     assert command("--data", corpus_folder, "--output", tmp_path / "out") == 2
-    assert "the embedded checkpoint is not there; name one with --adapler or --model" in capsys.readouterr().err
+    assert re.search(r"gone: the embedded checkpoint, .* is not there; name a model", capsys.readouterr().err)
+    with pytest.raises(CheckpointError, match="is not there; name a model"):
+        explain("a good film")
+
+
+def test_no_data_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An installed package has no sample beside it; what was downloaded lies in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "DEFAULT_DATA", (loading.DEFAULT_DATA[0], tmp_path / "sample"))
+    assert command("--output", tmp_path / "out") == 2
+    assert "error: data: none is given, the movie reviews are not in data/eraser/movies" in capsys.readouterr().err
+    (tmp_path / "data" / "eraser" / "movies" / "docs").mkdir(parents=True)
+    assert loading.default_data() == Path("data/eraser/movies")
 
 
 def test_help_has_an_example_and_every_method(capsys: pytest.CaptureFixture[str]) -> None:
