@@ -41,7 +41,7 @@ class Files:
     """column of the texts (default: text, or text_a)"""
 
     pair_column: str | None = None
-    """column of the second texts of pairs (default: text_b beside text_a)"""
+    """column of the second texts of pairs (default: text_b where text_a was found by itself)"""
 
     id_column: str | None = None
     """column of the ids (default: id, where there is one)"""

@@ -33,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser, cls: type) -> None:
 
 def _add(place: Any, option: Option) -> None:
     text = option.help.replace("%", "%%")
-    if "default:" not in text and option.default not in (MISSING, None, False, ()):
+    shows = option.default not in (MISSING, None, ()) and option.default is not False  # 0 is a default, too
+    if "default:" not in text and shows:
         text += f" (default: {shown(option.default)})".replace("%", "%%")
     settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
     if option.kind is bool:

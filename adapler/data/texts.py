@@ -77,7 +77,7 @@ class TextSource:
         path: the file, or STDIN.
         format: one of FORMATS; None takes it from the name of the file (STDIN: lines).
         text_column: default `text`, or else `text_a`.
-        pair_column: the second text of a pair; default `text_b` beside `text_a`, otherwise none.
+        pair_column: the second text of a pair; default `text_b` where `text_a` was found by itself, otherwise none.
         id_column: default `id` where there is one.
         keep: columns whose values are handed on.
         missing: filled while reading: columns asked for that no row had.

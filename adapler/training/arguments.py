@@ -141,11 +141,19 @@ def check_report(report_to: str) -> None:
         raise ArgumentError(f"--report-to: {report_to} is not installed; `pip install {report_to}`")
 
 
-def report_callbacks(settings: Settings, output: Path) -> list[TrainerCallback]:
-    """What sends the log to TensorBoard: its files lie in `output`/tensorboard, where a finished run keeps them."""
+def check_gradient_checkpointing(model: Any, settings: Settings, *, otherwise: str) -> None:
+    """Raises ArgumentError where it is asked for and the model has none; `otherwise`: what to do instead."""
+    if settings.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        kind = model.config.model_type
+        raise ArgumentError(f"--gradient-checkpointing: transformers' {kind} has none; {otherwise}")
+
+
+def report_callbacks(settings: Settings, output: Path, *, stage: str = "") -> list[TrainerCallback]:
+    """What sends the log to TensorBoard: its files lie in `output`/tensorboard, where a finished run keeps them, those
+    of a stage in a folder of its name there."""
     if settings.report_to != "tensorboard" or not is_main():
         return []
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    return [TensorBoardCallback(SummaryWriter(log_dir=str(output / "tensorboard")))]
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(output / "tensorboard" / stage)))]

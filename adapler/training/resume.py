@@ -29,7 +29,8 @@ from adapler.training.target_settings import TargetSettings
 
 EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated point
 STAGE = "stage.json"  # in that: what is being trained
-WHERE = ("device", "workers")  # settings that change no weight: rows and their order do not depend on the workers
+# settings that change no weight: rows and their order do not depend on the workers
+WHERE = ("device", "workers", "report_to")
 # Settings that older versions did not have, and what those versions did.
 UNRECORDED: dict[str, Any] = {
     "packed": False,
@@ -180,7 +181,7 @@ def last_checkpoint(folder: Path) -> str | None:
 def epochs_folder(output: Path) -> Iterator[Path]:
     """The folder for checkpoints in a training's folder.
 
-    When training fails before there is a whole checkpoint, nothing of it is left behind.
+    When training fails before there is a whole checkpoint, nothing of it is left behind but a log for TensorBoard.
 
     Raises:
         ArgumentError: see check_output_folder.

@@ -39,7 +39,7 @@ def check_numbers(
         if value is None or ((value > low if strict else value >= low) and value < below):
             continue
         if below < math.inf:
-            allowed = f"in [{low:g}, {below:g})"
+            allowed = f"in {'(' if strict else '['}{low:g}, {below:g})"
         elif isinstance(value, int) and not strict:
             allowed = f"at least {low:g}"
         else:

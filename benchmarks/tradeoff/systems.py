@@ -190,6 +190,8 @@ def share_targets(run: Path, system: System, recipe: Recipe) -> None:
     `adapler run` takes them only if their data, classifier and settings are its own.
     """
     own = run_folder(run, system) / TARGETS
+    if own.is_symlink() and not own.exists():  # those that it led to are gone
+        own.unlink()
     for file in sorted((run / POINTS).glob(f"{FAMILY}*.job.json")):
         asked = read_json(file)
         made = run_folder(run, system_of(asked["system"])) / TARGETS

@@ -22,20 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
-from adapler.files import locked_file
+from adapler.files import locked_file, unlock
 from adapler.training.records import read_json, write_record
+from benchmarks.tradeoff import systems
 from benchmarks.tradeoff.plan import Job, Settings, epochs_of
 from benchmarks.tradeoff.records import Key, collect
-from benchmarks.tradeoff.systems import (
-    FINETUNED,
-    POINTS,
-    job_file,
-    point_folder,
-    read_system_recipe,
-    run_folder,
-    share_targets,
-    system_of,
-)
+from benchmarks.tradeoff.systems import FINETUNED, POINTS, point_folder, read_system_recipe, run_folder, system_of
 
 _REMOVED = ".removed"  # ends the name of a folder that is being removed
 _TERMINATE_WAIT = 20  # seconds that a process gets to end by itself
@@ -58,7 +50,7 @@ def locked(runs: Path) -> Iterator[int]:
     try:
         yield handle
     finally:
-        os.close(handle)
+        unlock(handle)
 
 
 @dataclass
@@ -173,12 +165,12 @@ def work_on(job: Job, settings: Settings, children: Children, take: Callable[[Pa
     Raises:
         _Failed: commands ended with an error; it says in which points, and the last line of the log.
     """
-    log, file = job.folder / f"{job.system.name}.log", job_file(job.folder, job.system)
+    log, file = job.folder / f"{job.system.name}.log", systems.job_file(job.folder, job.system)
     file.parent.mkdir(parents=True, exist_ok=True)
     if job.system.variant:
         _share_classifier(job, settings, children, log)
     if job.system.is_family:
-        share_targets(job.folder, job.system, job.recipe)
+        systems.share_targets(job.folder, job.system, job.recipe)
     failed = []
     for budget in job.budgets:
         write_record(file, description(job, settings, budget=budget))
@@ -216,7 +208,8 @@ def _share_classifier(job: Job, settings: Settings, children: Children, log: Pat
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = f"\n{log.read_text(encoding='utf-8', errors='replace')}".rpartition("\n$ ")[2]  # by the last command
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or ["no output"])[-1][:300]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ from adapler.training.records import write_record
 from benchmarks.tradeoff.systems import (
     SYSTEMS,
     TASKS,
+    Recipe,
     cost_of,
     in_order,
     is_point,
+    job_file,
     point_folder,
     read_system_recipe,
     run_folder,
+    share_targets,
     system_of,
 )
+from benchmarks.tradeoff.work import _last_line
 from tests.test_layering import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -149,3 +154,28 @@ def test_a_record_of_another_policy_is_no_point() -> None:
     record = {"objectives": {"phi": 1e-3, "policy": "ltp", "policy_weight": 1e-3}}
     assert is_point(record, system_of("ltp"), 1e-3) and not is_point(record, system_of("power"), 1e-3)
     assert not is_point(record, system_of("adapler"), 1e-3)
+
+
+def test_a_failure_is_told_by_its_own_command(tmp_path: Path) -> None:
+    """A log has what earlier commands said, too."""
+    log = tmp_path / "x.log"
+    log.write_text(
+        "$ python -m adapler run\nerror: --phi: an old one\n$ python -m adapler run\nRuntimeError: no memory\n"
+    )
+    assert _last_line(log) == "RuntimeError: no memory"
+    log.write_text("$ python -m adapler run\nerror: --phi: the one\nmore\n")
+    assert _last_line(log) == "error: --phi: the one"
+
+
+def test_targets_that_are_gone_are_made_again(tmp_path: Path) -> None:
+    run, recipe = tmp_path / "seed-1", Recipe(tmp_path, {}, (None,))
+    own, other = system_of("adapler-wide"), system_of("adapler")
+    for name in (own, other):
+        job_file(run, name).parent.mkdir(parents=True, exist_ok=True)
+        job_file(run, name).write_text(json.dumps({"system": name.name, "recipe": {}}))
+    (run / "saliency").mkdir()
+    (run / "saliency" / "run.json").write_text("{}")
+    (run / "adapler-wide").mkdir()
+    (run / "adapler-wide" / "saliency").symlink_to(tmp_path / "gone")
+    share_targets(run, own, recipe)
+    assert (run / "adapler-wide" / "saliency").resolve() == (run / "saliency").resolve()

@@ -171,10 +171,6 @@ class PolicyTrainer(StageTrainer):
 
     # Evaluation
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Evaluation only: hard mode, cross-entropy."""
-        return super().compute_loss(model, {k: v for k, v in inputs.items() if k != "saliency"}, *args, **kwargs)
-
     def evaluation_loop(self, dataloader: Any, description: str, *args: Any, **kwargs: Any) -> Any:
         """Adds score, speedup, mean lengths, the stage's own numbers and the selection value to the metrics."""
         result = super().evaluation_loop(dataloader, description, *args, **{**kwargs, "prediction_loss_only": False})

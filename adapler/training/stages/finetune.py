@@ -23,7 +23,7 @@ from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.model.passes import plain_pass
 from adapler.precision import describe_dtype
-from adapler.training.arguments import report_callbacks, training_arguments
+from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
 from adapler.training.resume import (
@@ -129,12 +129,8 @@ def finetune(
         return done
     set_seed(settings.seed)
     classifier = load_classifier(model, labels=list(task.labels))
-    if settings.gradient_checkpointing and not classifier.supports_gradient_checkpointing:
-        kind = classifier.config.model_type
-        raise ArgumentError(
-            f"--gradient-checkpointing: transformers' {kind} has none; fine-tune without it (`adapler finetune`, whose "
-            "result `adapler run --classifier` takes)"
-        )
+    otherwise = "fine-tune without it (`adapler finetune`, whose result `adapler run --classifier` takes)"
+    check_gradient_checkpointing(classifier, settings, otherwise=otherwise)
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
     if packed:
@@ -143,6 +139,8 @@ def finetune(
         families.ready(classifier)  # for the attention whose gradient is fast, see pieces.SHORT
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
+        # before an unfinished training's checkpoints go: the options may be refused
+        args = training_arguments(settings, folder, metric_for_best_model=task.metric, remove_unused_columns=False)
         checkpoint, known = begin_stage(output, identity, resume=resume)
         clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
@@ -152,7 +150,7 @@ def finetune(
         trainer = (PackedFinetuneTrainer if packed else FinetuneTrainer)(
             model=classifier,
             metric=task.metric,
-            args=training_arguments(settings, folder, metric_for_best_model=task.metric, remove_unused_columns=False),
+            args=args,
             train_dataset=encoded["train"],
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),

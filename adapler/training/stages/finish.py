@@ -35,8 +35,8 @@ def finish_stage(
         keep_states: whether the optimiser's and the random generators' states in them stay too.
     """
     output = output.resolve()  # of a link, what it leads to is replaced
-    if (output / RECORD).exists() and (output / CARD).exists():
-        print(f"note: {output / CARD} stays, and may be of the model that was there before", file=sys.stderr)
+    if (output / CARD).exists():
+        print(f"note: {output / CARD} stays, and may be of a model that was there before", file=sys.stderr)
     with replacing(output) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)

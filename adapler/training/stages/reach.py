@@ -37,9 +37,12 @@ def reach_target(
     trained = model.eta.detach().clone()  # (L,)
     measured: dict[float, float] = {}
 
-    def at(exponent: float) -> float:
+    def set_eta(exponent: float) -> None:
         with torch.no_grad():
             model.eta.copy_((trained * math.exp(exponent)).clamp(ETA_MIN, ETA_MAX))
+
+    def at(exponent: float) -> float:
+        set_eta(exponent)
         found = predict_dataset(model, rows, pad_token_id=pad_token_id, removal="hard")
         measured[exponent] = speedup(model.config, found.lengths_in, found.lengths)
         return measured[exponent]
@@ -56,7 +59,7 @@ def reach_target(
         gain = at(middle)
         low, high = (middle, high) if gain < target else (low, middle)
     best = min(measured, key=lambda exponent: abs(math.log(measured[exponent] / target)))
-    at(best)
+    set_eta(best)
     return {
         "target": target,
         "factor": math.exp(best),

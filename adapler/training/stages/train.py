@@ -60,6 +60,8 @@ from adapler.training.trainer.start import check_first_layer, kind_of, start_mod
 def _judge(settings: TrainSettings, prepared: Prepared, *, start: str, score: float | None) -> str | None:
     """The classifier whose validation score is measured here; None where the one that is known is of the same rows."""
     if "validation" in prepared.predicted:
+        if settings.reference_score is not None:
+            raise ArgumentError("--reference-score: validation has no labels, so agreement with the classifier decides")
         return start  # a recorded score is no agreement
     recorded = settings.finetuned if settings.reference_score is None else None
     if recorded is not None and not is_score_here(read_record(recorded), prepared):
@@ -195,13 +197,7 @@ def train(
     predicted = "train" in (encoding or {}).get("predicted_labels", ())
     train_rows = add_saliency(encoded["train"], saliency, labels=() if predicted else task.labels)
     with epochs_folder(output) as folder:
-        checkpoint, known = begin_stage(output, identity, resume=resume)
-        clock = Clock(started=started, checkpoint=checkpoint)
-        if is_main():
-            print(f"note: {describe_dtype(settings.precision, device(settings.device))}")
-            target = objectives.target_speedup
-            aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
-            print(f"training AdapLeR with {aim} into {output}")
+        # before an unfinished training's checkpoints go: the options or the teacher may be refused
         trainer = AdapLeRTrainer(
             adapler,
             training_arguments(
@@ -218,9 +214,17 @@ def train(
             eval_dataset=encoded["validation"],
             data_collator=PaddingCollator(tokenizer),
             teacher=None if read is None else load_fine_tuned(read, task, execution=settings),
-            callbacks=[StopWhenNotFinite(), *report_callbacks(settings, output)],
+            callbacks=[StopWhenNotFinite()],
         )
-        trainer.clock = clock
+        checkpoint, known = begin_stage(output, identity, resume=resume)
+        trainer.clock = clock = Clock(started=started, checkpoint=checkpoint)
+        for callback in report_callbacks(settings, output):
+            trainer.add_callback(callback)
+        if is_main():
+            print(f"note: {describe_dtype(settings.precision, device(settings.device))}")
+            target = objectives.target_speedup
+            aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
+            print(f"training AdapLeR with {aim} into {output}")
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = epochs_of(trainer.state.log_history, precision=identity["precision"])
     chosen = max(epochs, key=lambda epoch: epoch["selection"])

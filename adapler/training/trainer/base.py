@@ -70,12 +70,17 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
             ) from error
 
     def _is_done(self, checkpoint: Path) -> bool:
-        """Whether a checkpoint has all `max_steps`; then the model gets the best point's weights, as at the end.
+        """Whether a checkpoint is the training's last; then the model gets the best point's weights, as at the end.
 
-        transformers looks at `max_steps` after a step only, so it would go one step beyond them.
+        transformers looks at `max_steps` after a step only, so it would go one step beyond them. And it looks for the
+        best point where the folder was when training began: in a folder that has another name by now it finds none, and
+        would leave the last one's weights in the model.
         """
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if not 0 < self.args.max_steps <= state.global_step or state.best_model_checkpoint is None:
+        most = self.args.max_steps
+        if most <= 0 and self.args.num_train_epochs <= state.num_train_epochs:
+            most = state.max_steps
+        if not 0 < most <= state.global_step or state.best_model_checkpoint is None:
             return False
         state.best_model_checkpoint = str(checkpoint.parent / Path(state.best_model_checkpoint).name)
         self.state = state

@@ -47,11 +47,14 @@ class CheckpointTrainer(StageTrainer):
         if self.controller is not None and self.is_in_train:
             self.controller.save(folder)
 
+    def _is_done(self, checkpoint: Path) -> bool:
+        if (self.average is not None) != (checkpoint / LIVE_WEIGHTS).is_file():
+            decay, held = self.args.objectives.average_decay, "no average" if self.average is not None else "an average"
+            raise ArgumentError(f"average_decay: {decay}, but {checkpoint} was written with {held}")
+        return super()._is_done(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        folder, decay = Path(resume_from_checkpoint), self.args.objectives.average_decay
-        if (self.average is not None) != (folder / LIVE_WEIGHTS).is_file():
-            held = "no average" if self.average is not None else "an average"
-            raise ArgumentError(f"average_decay: {decay}, but {folder} was written with {held}")
+        folder = Path(resume_from_checkpoint)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.average is not None:
             self.average.load_live(folder)

@@ -46,7 +46,8 @@ def losses_of(
     }
     if teacher is not None:
         found["logit_distillation"] = logit_distillation(output.logits, teacher[0], temperature=temperature)
-        found["state_distillation"] = state_distillation(output.head_states, teacher[1])
+        if teacher[1].shape == output.head_states.shape:  # logits may be of a classifier of another width
+            found["state_distillation"] = state_distillation(output.head_states, teacher[1])
     return found
 
 

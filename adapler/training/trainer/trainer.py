@@ -17,6 +17,7 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.model.passes import plain_pass
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import WeightAverage
+from adapler.training.resume import what_is_kept
 from adapler.training.schedule import SpeedController, slope_at, slope_at_step
 from adapler.training.trainer.checkpoints import CheckpointTrainer
 from adapler.training.trainer.distillation import teacher_of
@@ -203,9 +204,8 @@ class AdapLeRTrainer(CheckpointTrainer):
         self.numbers.check(self.core, self.accelerator, position=self._position)
 
     def _position(self) -> str:
-        saved = self.state.global_step and self.state.log_history and self.args.save_strategy != "no"
-        kept = f"; checkpoints in {self.args.output_dir} are kept" if saved else ""
-        return f"step {self.state.global_step + 1}, epoch {self.state.epoch or 0:.2f}{kept}"
+        kept = what_is_kept(self.args.output_dir)
+        return f"step {self.state.global_step + 1}, epoch {self.state.epoch or 0:.2f}; {kept}"
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip the two objectives' gradients separately; gives the norm of the first one's."""

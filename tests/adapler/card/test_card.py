@@ -134,7 +134,7 @@ def test_a_training_says_that_a_card_of_the_model_before_stays(
     assert "README.md" not in capsys.readouterr().err
     (trained / "README.md").write_text("# before\n", encoding="utf-8")
     finish_stage(model, tokenizer, trained, record={}, keep_epochs=False)
-    assert "README.md stays, and may be of the model that was there before" in capsys.readouterr().err
+    assert "README.md stays, and may be of a model that was there before" in capsys.readouterr().err
     assert (trained / "README.md").read_text(encoding="utf-8") == "# before\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import BertForSequenceClassification
 
 from adapler.backbones import families
 from adapler.cli.parser import main
@@ -79,6 +80,16 @@ def test_a_frozen_classifier_teaches_itself(tmp_path: Path, tiny_tokenizer: Any)
     found = step(tmp_path, tiny_tokenizer, **options, logit_distillation=3.0, state_distillation=1.0)
     assert found.keys() == without.keys() and not any(name.startswith("backbone.") for name in found)
     assert not torch.allclose(found["eta"], without["eta"])
+
+
+def test_logits_may_come_from_a_classifier_of_another_width(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    config = tiny_classifier().config
+    config.hidden_size = 32
+    wide = BertForSequenceClassification(config)
+    found = step(tmp_path, tiny_tokenizer, teacher=wide, logit_distillation=1.0, gamma=0.1, phi=0.01)
+    assert not torch.allclose(found["eta"], gradients(tmp_path, tiny_tokenizer, gamma=0.1, phi=0.01)["eta"])
+    with pytest.raises(ArgumentError, match="^--state-distillation: the teacher has hidden_size 32, the model 16$"):
+        trainer(tmp_path, tiny_tokenizer, state_distillation=1.0, teacher=wide)
 
 
 def test_errors(tmp_path: Path, tiny_tokenizer: Any) -> None:

@@ -173,3 +173,26 @@ def test_a_training_by_steps_stopped_after_its_last_one(
         assert [epoch["step"] for epoch in records[0]["epochs"]] == [2, 4, 5]
         for name in ("epochs", "selected", "best", "validation"):
             assert records[0].get(name) == records[1].get(name)
+
+
+@pytest.mark.parametrize(("by", "options"), [("steps", ["--max-steps", "5", "--eval-steps", "2"]), ("epochs", [])])
+def test_the_best_point_is_found_in_a_folder_that_was_moved(
+    by: str, options: list[str], task_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    """Transformers looks for it where training began, and would keep the last point's weights without a word."""
+    words = ["finetune", "--model", str(run_folder / "finetuned"), "--resume", "--task", str(task_folder)]
+    words += ["--max-length", "16", "--precision", "float32", "--batch-size", "8", "--learning-rate", "0.5"]
+    words += [*options, "--output"]
+    assert main([*words, str(tmp_path / "straight")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adapler.training.stages.finetune.finish_stage", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            main([*words, str(tmp_path / "cut")])
+    (tmp_path / "cut").rename(tmp_path / "moved")
+    assert main([*words, str(tmp_path / "moved")]) == 0
+    epochs = json.loads((tmp_path / "straight" / "run.json").read_text())["epochs"]
+    scores = [epoch["accuracy"] for epoch in epochs]
+    assert scores.index(max(scores)) < len(scores) - 1, "the last point is not the best"
+    assert (tmp_path / "moved" / "model.safetensors").read_bytes() == (
+        tmp_path / "straight" / "model.safetensors"
+    ).read_bytes()

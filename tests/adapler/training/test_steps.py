@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +125,13 @@ def test_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapler.training.arguments.find_spec", lambda name: name)
     assert training_arguments(Settings(report_to="wandb"), tmp_path).report_to == ["wandb"]
     assert report_callbacks(Settings(), tmp_path) == []
+    made: list[str] = []
+    writer = SimpleNamespace(SummaryWriter=lambda log_dir: made.append(log_dir))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", writer)
+    monkeypatch.setattr("transformers.integrations.TensorBoardCallback", lambda writer: writer)
+    for stage in ("", "1-train"):
+        report_callbacks(Settings(report_to="tensorboard"), tmp_path, stage=stage)
+    assert made == [str(tmp_path / "tensorboard"), str(tmp_path / "tensorboard" / "1-train")]
     with pytest.raises(ArgumentError, match="^--report-to: 'x' is not one of none, tensorboard, wandb$"):
         Settings(report_to="x")  # type: ignore[arg-type]
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, set_seed
 from adapler.backbones import families
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import counted
-from adapler.training.arguments import report_callbacks, training_arguments
+from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.policies.base import PolicyTraining, training_class
 from adapler.training.policies.settings import PolicySettings
@@ -133,6 +133,7 @@ def _train_stage(
     started, work = time.time(), training.work
     set_seed(work.settings.seed)
     model = training.build() if before is None else training.load(before)
+    check_gradient_checkpointing(model, work.settings, otherwise="leave it out")
     rows = stage.rows(model, work)
     with epochs_folder(output) as folder:
         checkpoint, _ = begin_stage(output, identity, resume=True, usual=usual)
@@ -163,7 +164,7 @@ def _train_stage(
             train_dataset=rows,
             eval_dataset=work.rows["validation"],
             data_collator=PaddingCollator(work.tokenizer),
-            callbacks=[StopWhenNotFinite(), *report_callbacks(work.settings, output)],
+            callbacks=[StopWhenNotFinite(), *report_callbacks(work.settings, output.parents[1], stage=output.name)],
         )
         trainer.clock = clock
         trainer.train(resume_from_checkpoint=checkpoint)

@@ -211,7 +211,8 @@ class RunSettings(NewHead, Rounded):
         if not self.other_policy:
             return
         if len(self.objectives) > 1:
-            raise ArgumentError(f"--phi: several values only with --policy {ADAPLER}")
+            budget = "phi" if self.objectives[0].target_speedup is None else "target_speedup"
+            raise ArgumentError(f"{option_name(budget)}: several values only with --policy {ADAPLER}")
         if self.classifier is None and self.finetune_epochs is None:
             return
         # Nothing is left of fine-tuning that --epochs or --max-steps could say.
