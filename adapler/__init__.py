@@ -58,7 +58,8 @@ def __getattr__(name: str) -> Any:
 def _is_the_command() -> bool:
     """Whether Python was started as `adapler ...` or `python -m adapler ...`."""
     words = sys.orig_argv
-    return Path(sys.argv[0]).stem == "adapler" or ("-m", "adapler") in zip(words, words[1:], strict=False)
+    started = sys.argv[0] == "-m" and ("-m", "adapler") in zip(words, words[1:], strict=False)  # not a script's own -m
+    return started or Path(sys.argv[0]).stem == "adapler"
 
 
 # transformers' Auto classes and `pipeline` know AdapLeR after `import adapler`, which loads torch and transformers. The

@@ -89,7 +89,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             kinds = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
             raise ArgumentError(f"{path}: is {kinds[0]}, {kinds[1]} is to be written there")
         if path.is_dir():
-            _swap_folders(temporary, path, temporary_beside(path, suffix=_ASIDE))
+            _swap_folders(temporary, path, _aside_beside(path))
         else:
             os.replace(temporary, path)
         _remove_leftovers(path)
@@ -170,11 +170,24 @@ def visible(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
-def temporary_beside(path: Path, *, suffix: str | None = None) -> Path:
-    """A new hidden name beside `path`, which says what process made it; `suffix`: instead of that of `path`."""
-    token = f"{_HOST}{os.getpid():08x}{secrets.token_hex(2)}"
+def temporary_beside(path: Path) -> Path:
+    """A new hidden name beside `path`, which says what process made it."""
     # Of a long name the beginning, so that the temporary name is not too long where the name itself is not.
-    return path.with_name(f".{path.stem[:40]}.{token}{path.suffix[:40] if suffix is None else suffix}")
+    return path.with_name(f".{path.stem[:40]}.{_token()}{path.suffix[:40]}")
+
+
+def _aside_beside(path: Path) -> Path:
+    """A new hidden name for a folder that steps aside. It is of that folder alone, since it may have to go back."""
+    return path.with_name(f".{_whole(path.name)}.{_token()}{_ASIDE}")
+
+
+def _token() -> str:
+    return f"{_HOST}{os.getpid():08x}{secrets.token_hex(2)}"
+
+
+def _whole(name: str) -> str:
+    """The name, or of a long one the beginning and what tells it from others with that beginning."""
+    return name if len(name) <= 40 else f"{name[:40]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def leftovers_of(path: Path) -> tuple[list[Path], list[Path]]:
@@ -183,7 +196,8 @@ def leftovers_of(path: Path) -> tuple[list[Path], list[Path]]:
     stem, suffix = re.escape(path.stem[:40]), re.escape(path.suffix[:40])
     beside = sorted(path.parent.iterdir())
     new = [other for other in beside if re.fullmatch(rf"\.{stem}\.({token}){suffix}", other.name)]
-    aside = [other for other in beside if re.fullmatch(rf"\.{stem}\.({token}){re.escape(_ASIDE)}", other.name)]
+    whole = re.escape(_whole(path.name))
+    aside = [other for other in beside if re.fullmatch(rf"\.{whole}\.({token}){re.escape(_ASIDE)}", other.name)]
     return new, aside
 
 

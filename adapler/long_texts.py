@@ -86,7 +86,7 @@ def choose_encoding(
         raise ArgumentError(f"long_documents: {policy!r} is not one of {', '.join(POLICIES)}")
     if stride is not None and not (is_number(stride, whole=True) and stride >= 0 and policy == "windows"):
         raise ArgumentError(f"stride: {stride!r} must be at least 0, and long_documents windows")
-    changed = max_length is not None or policy != how.long_documents
+    changed = max_length not in (None, how.max_length) or policy != how.long_documents
     chosen = Encoding(
         max_length=how.max_length if max_length is None else max_length,
         long_documents=policy,

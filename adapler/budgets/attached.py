@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,18 @@ class Attached:
         return self._calibration
 
     def save(self, model: Any, folder: Path) -> None:
-        """Write it beside a model that was saved; a model without one, or with other weights by now, has none."""
-        if self._calibration is None and self._path() is None:
-            return
-        try:
-            calibration = self.of(model)
-        except AdapLeRError:
-            return
-        write_calibration(folder / CALIBRATION, calibration)
+        """Write it beside a model that was saved; a model without one, or with other weights by now, has none.
+
+        What the folder has of a model that was there before goes.
+        """
+        calibration = None
+        if self._calibration is not None or self._path() is not None:
+            with suppress(AdapLeRError):
+                calibration = self.of(model)
+        if calibration is None:
+            (folder / CALIBRATION).unlink(missing_ok=True)
+        else:
+            write_calibration(folder / CALIBRATION, calibration)
 
     def announce(self, choice: Choice, here: Machine, *, read: str | None) -> float:
         """The scale of a choice; what is to be expected goes to stderr, once for calls that ask for the same."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ def load_whole(from_pretrained: Callable[..., Any], name_or_path: Any, *args: An
         raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
     check_whole(model, info, name_or_path=name_or_path, resized=resized)
     return (model, info) if informed else model
+
+
+def check_push(options: Mapping[str, Any]) -> None:
+    """Raises ArgumentError for a `save_pretrained` that would upload before calibration and run.json are written."""
+    if options.get("push_to_hub"):
+        raise ArgumentError("push_to_hub: would leave out run.json and the calibration; use model.push_to_hub(NAME)")
 
 
 @contextmanager

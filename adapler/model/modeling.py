@@ -24,7 +24,7 @@ from adapler.budgets.calibrated import Calibrated
 from adapler.errors import ArgumentError
 from adapler.model.arguments import check_arguments, checked_labels, checked_positions, refuse_unsupported
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
-from adapler.model.loading import load_whole, without_older_weights
+from adapler.model.loading import check_push, load_whole, without_older_weights
 from adapler.model.outputs import AdapLeROutput, with_loss
 from adapler.model.passes import gated_pass, hard_pass, soft_pass
 from adapler.model.prediction import Predicts
@@ -179,6 +179,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save the model, see transformers, its calibration, unless the weights have changed since, and run.json."""
+        check_push(kwargs)
         with without_older_weights(Path(save_directory)):
             super().save_pretrained(save_directory, *args, **kwargs)
         if args[0] if args else kwargs.get("is_main_process", True):

@@ -110,9 +110,11 @@ def compare(
                 )
             on_threshold += 1
             continue
-        worst = max(worst, float((torch.from_numpy(logits[number]) - out.logits[0]).abs().max()))
-    if not worst <= TOLERANCE:
-        raise CheckpointError(f"{where}: logits differ from PyTorch's by {worst:.2g}, at most {TOLERANCE:g} is allowed")
+        difference = float((torch.from_numpy(logits[number]) - out.logits[0]).abs().max())
+        if not difference <= TOLERANCE:  # NaN included
+            said = f"logits differ from PyTorch's by {difference:.2g}, at most {TOLERANCE:g} is allowed"
+            raise CheckpointError(f"{where}: {said}")
+        worst = max(worst, difference)
     return Difference(worst, len(texts), on_threshold)
 
 

@@ -45,6 +45,22 @@ def test_the_old_folder_gets_its_name_again_before_the_next_write(killed: Path) 
     assert [path.name for path in killed.iterdir()] == ["new"] and list(killed.parent.iterdir()) == [killed]
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("phi-0.0005", "phi-0.001"), (f"{'long' * 12}-1", f"{'long' * 12}-2")], ids=["suffix", "long"]
+)
+def test_a_folder_that_stepped_aside_is_nobody_elses(name: str, other: str, tmp_path: Path) -> None:
+    """The models of one run: their names differ behind the dot only."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "old").touch()
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)])
+    with replacing(tmp_path / other) as temporary:
+        temporary.mkdir()
+    assert list((tmp_path / other).iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / name) as temporary:
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / name).iterdir()] == ["old"]
+
+
 def test_who_reads_it_is_told_where_it_is(killed: Path) -> None:
     with pytest.raises(CheckpointError, match="model: no such model folder; a process was killed .*old is the old one"):
         is_local(killed)

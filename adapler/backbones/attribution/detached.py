@@ -93,7 +93,8 @@ def decompose(
     home = inputs["input_ids"].device
     real = inputs["attention_mask"].to(torch.float32)  # (B, N)
     states = [(g.float() * h.detach().float()).sum(-1).to(home) * real for g, h in zip(gradients, hidden, strict=True)]
-    parts = [sum(rules.bias[made_after[layer] :], torch.zeros_like(real[:, 0])) for layer in range(len(hidden))]
+    bias = [one.to(home) for one in rules.bias]  # (B,) each; layers may lie on several devices
+    parts = [sum(bias[made_after[layer] :], torch.zeros_like(real[:, 0])) for layer in range(len(hidden))]
     return Decomposition(
         torch.stack(states, dim=1), torch.stack(parts, dim=1), value.detach().to(home), output.logits.detach().to(home)
     )
@@ -153,7 +154,7 @@ class _Rules(TorchFunctionMode):
         if bias is None or not output.requires_grad:
             return output
         place, values = len(self.bias), bias.detach()
-        self.bias.append(torch.zeros(self.n_batch))
+        self.bias.append(torch.zeros(self.n_batch, device=output.device))
 
         def note(gradient: Tensor) -> None:
             self.bias[place] = (gradient.float() * values.float()).flatten(1).sum(1).to(gradient.device)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adapler.backbones.attribution.detached import decompose
+from adapler.backbones.attribution.detached import _Rules, decompose
 from adapler.backbones.attribution.relevance import KINDS, token_relevance
 from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.backbones.targets import target_weights
@@ -91,3 +91,11 @@ def test_a_pass_leaves_no_states_behind(softmax: bool) -> None:
         assert alive() == before
     finally:
         gc.enable()
+
+
+def test_what_a_bias_adds_lies_where_its_layer_does() -> None:
+    """A bias without a gradient keeps its zeros: on the CPU they could not be added to a GPU's."""
+    rules = _Rules(softmax=False, n_batch=2)
+    states = torch.zeros(2, 3, 4, device="meta", requires_grad=True)
+    rules._watched(states * 1, torch.zeros(4, device="meta"))
+    assert [bias.device.type for bias in rules.bias] == ["meta"]

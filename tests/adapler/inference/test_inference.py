@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from adapler.errors import ArgumentError
 from adapler.inference.predict import predict_rows
+from adapler.long_texts import Encoding, choose_encoding
 from adapler.model.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import speedup
 from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
@@ -212,3 +213,8 @@ def test_outputs_are_read_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         predict_rows(model, [{"input_ids": [3, 5, 7, 9], "attention_mask": [1] * 4}] * number, pad_token_id=0)
         counts.append(len(reads))
     assert counts[0] == counts[1]
+
+
+def test_a_stride_of_training_holds_for_the_length_of_training() -> None:
+    trained = Encoding(max_length=32, long_documents="windows", stride=20)
+    assert [choose_encoding(trained, max_length=length).stride for length in (None, 32, 16)] == [20, 20, None]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.errors import ArgumentError
 from tests.conftest import tiny_adapler
 
 ONE, SHARDS = {}, {"max_shard_size": "20KB"}
@@ -34,3 +35,12 @@ def test_a_save_elsewhere_or_of_another_variant_removes_nothing(tmp_path: Path) 
     model.save_pretrained(tmp_path, is_main_process=False)
     names = {"model.safetensors", "model.other.safetensors"}
     assert {path.name for path in tmp_path.glob("model*")} == names
+
+
+def test_a_calibration_of_another_model_goes_and_an_early_upload_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "calibration.json").write_text("{}")
+    tiny_adapler().save_pretrained(tmp_path)
+    assert not (tmp_path / "calibration.json").exists()
+    with pytest.raises(ArgumentError, match=r"^push_to_hub: would leave out run.json .* model.push_to_hub\(NAME\)$"):
+        tiny_adapler().save_pretrained(tmp_path / "other", push_to_hub=True)
+    assert not (tmp_path / "other").exists()
