@@ -134,6 +134,10 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         model = reducer.backbone
     if isinstance(model, AdapLeRForSequenceClassification):
         model = model.backbone
+    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
+        raise ArgumentError(
+            f"model: got a {type(model).__name__}, must be a sequence classifier, its folder or hub name"
+        )
     _check_weights("model", model)
     if reducer is not None:
         _check_weights("adapler", reducer)
@@ -142,6 +146,8 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
     for one in (model, reducer):
         if one is not None:
             one.to(place)
+    if isinstance(tokenizer, str | os.PathLike):
+        tokenizer = _tokenizer(_name(tokenizer))
     if tokenizer is None:
         origin = getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
         tokenizer = _tokenizer(str(named or origin))

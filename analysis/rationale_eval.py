@@ -193,10 +193,10 @@ def _names(model: Any, adapler: Any) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
+    load_plugins()  # before methods and metrics are looked up
     inputs, settings = parse(argv)
     if not is_main():  # of several processes of a launcher one evaluates
         return 0
-    load_plugins()
     cache, remark = _cache(inputs)
     _silence_libraries()
     started = time.perf_counter()

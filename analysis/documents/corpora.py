@@ -90,7 +90,7 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
         for one, file in files.items()
         if one == split or _has_tokens(file)
     }
-    labels = names or tuple(sorted({example.label for example in examples}))
+    labels = names or tuple(sorted({example.label for one in splits.values() for example in one}))
     name = path.resolve().name if path.is_dir() else path.stem
     return EraserCorpus(name, str(path), _checksum(split, examples), labels, splits, annotators)
 

@@ -80,7 +80,7 @@ def layer_units(
     labels: NDArray[np.bool_],
     *,
     aggregation: str,
-    density: float = 0.0,
+    density: float = math.nan,
     size: float = math.nan,
     hard: NDArray[np.bool_] | None = None,
     seed: int = 0,

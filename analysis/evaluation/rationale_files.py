@@ -52,7 +52,11 @@ def write_method_rationales(
 
     Raises ArgumentError for a layerwise method that `layers` does not name.
     """
-    paths = []
+    paths: list[Path] = []
+    keys: dict[str, str] = {}
+    for method in scorer.methods:
+        if (other := keys.setdefault(file_name(method.key), method.key)) != method.key:
+            raise ArgumentError(f"rationales: {other!r} and {method.key!r} would be written to one file; ask for one")
     examples = {example.id: example for example in plan.examples}
     for method in scorer.methods:
         path = Path(folder) / f"{file_name(method.key)}.jsonl"

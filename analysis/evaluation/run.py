@@ -22,7 +22,6 @@ import transformers
 from tqdm import tqdm
 
 import adapler as adapler_package
-from adapler.backbones.targets import GOLD, PREDICTED
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops
 from analysis.documents.annotators import annotator_facts
@@ -235,9 +234,8 @@ def _methods(
     for method in chosen.values():
         if "adapler" in method.needs and adapler is None:
             raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and none was given (--adapler)")
-        # an option of that name of a method of one's own may mean something else
-        of_class, target = method.defaults.get("target") in (PREDICTED, GOLD), method.options.get("target")
-        if model is not None and of_class and isinstance(target, str | int):
+        target = method.options.get("target")
+        if model is not None and method.has_target and isinstance(target, str | int):
             check_target(target, model.config)
     for name in given:
         if name in chosen:

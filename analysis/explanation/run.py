@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
-from adapler.backbones.targets import target_weights
+from adapler.backbones.targets import PREDICTED, target_weights
 from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
 from adapler.policies import ContributionPolicy
@@ -205,7 +205,7 @@ def _batch(read: Text, subject: _Subject, gold: int | None, *, seed: int, thresh
 def _with_target(method: ScoringMethod, target: str | int) -> ScoringMethod:
     """The method with that target, if it has one and none of its own: `saliency(target=POS)` and `saliency_gold`
     stay as they are."""
-    if method.options.get("target") != "predicted":
+    if not method.has_target or method.options["target"] != PREDICTED:
         return method
     return method.with_options(target=str(target))
 
@@ -216,7 +216,7 @@ def _described(method: ScoringMethod, labels: Sequence[str], logits: torch.Tenso
     logits: (1, C) of the input as it is.
     """
     option = method.options.get("target")
-    if not isinstance(option, str | int):
+    if not method.has_target or not isinstance(option, str | int):
         return None
     truth = None if gold is None else torch.tensor([gold])
     weights = target_weights(option, logits, labels=truth, id2label=dict(enumerate(labels)))[0]

@@ -46,7 +46,7 @@ class Batch:
     mask_token_id: int | None = None
     seed: int = 0
     threshold_scale: float = 1.0
-    _memo: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False)
+    _memo: dict[tuple[int, int, str], Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         _check_batch(self)
@@ -83,7 +83,10 @@ class Batch:
             raise ArgumentError("encoding: several texts need an attention_mask, which tells text from padding")
         if "special_tokens_mask" not in rows and tokenizer is not None:
             found = [tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in tokens.tolist()]
-            rows["special_tokens_mask"] = torch.tensor(found)
+            marked = torch.tensor(found).bool()
+            for of_text in (tokenizer.unk_token_id, tokenizer.mask_token_id):  # the tokenizer counts them as special
+                marked &= tokens.cpu() != (-1 if of_text is None else of_text)
+            rows["special_tokens_mask"] = marked
         place = tokens.device if device is None else torch.device(device)
         types, special = rows.get("token_type_ids"), rows.get("special_tokens_mask")
         return cls(
@@ -110,11 +113,14 @@ class Batch:
         return inputs if self.token_type_ids is None else inputs | {"token_type_ids": self.token_type_ids}
 
     def shared(self, model: Any, name: str, compute: Callable[[], T]) -> T:
-        """`compute()` once per model and name for this batch: methods that need the same pass share it."""
-        key = (id(model), name)
+        """`compute()` once per model and name for this batch: methods that need the same pass share it.
+
+        A model whose weights were written into since is another one.
+        """
+        key = (id(model), sum(parameter._version for parameter in model.parameters()), name)
         if key not in self._memo:
-            self._memo[key] = compute()
-        value: T = self._memo[key]
+            self._memo[key] = (compute(), model)  # a model that is kept gives its id to no other
+        value: T = self._memo[key][0]
         return value
 
     def entropy(self, row: int) -> list[int]:

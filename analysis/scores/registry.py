@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adapler.backbones.targets import needs_labels
+from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
 from adapler.errors import ArgumentError
 from adapler.plugins import load_plugins
 from analysis.scores.base import READS, Batch, LayerScores
@@ -91,6 +91,11 @@ class ScoringMethod:
         return {"Summary": parts[0].strip()} | {
             name: inspect.cleandoc(body).strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)
         }
+
+    @property
+    def has_target(self) -> bool:
+        """Whether its option `target` is a class: one of that name of a method of one's own may mean something else."""
+        return self.defaults.get("target") in (PREDICTED, GOLD)
 
     def with_options(self, **options: Any) -> ScoringMethod:
         """This method with other options; ArgumentError for one it does not have or a value not allowed."""

@@ -56,8 +56,11 @@ def model_fingerprint(model: Any) -> str | None:
     """Hash of a model's classes, configuration and weights, wherever they came from.
 
     The name of the attention implementation and the place that a model was loaded from are left out: they do not
-    change what it computes. None when a class of the model was typed into a session: its code cannot be known.
+    change what it computes. None when a class of the model was typed into a session, or a module has hooks or a
+    `forward` of its own: their code cannot be known.
     """
+    if any("forward" in vars(one) or one._forward_hooks or one._forward_pre_hooks for one in model.modules()):
+        return None
     config = model.config.to_dict()
     config = {name: value for name, value in config.items() if not name.startswith("_") and name not in _VOLATILE}
     digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
@@ -73,6 +76,10 @@ def model_fingerprint(model: Any) -> str | None:
         if code is None:
             return None
         digest.update(f"\0{module}\0{code}".encode())
+    for name, module in model.named_modules():  # a part without weights may have been put in another's place
+        plain = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str)}
+        set_here = {key: value for key, value in plain.items() if key[0] != "_" and key not in _OF_PLACE}
+        digest.update(f"\0{name}\0{type(module).__qualname__}\0{sorted(set_here.items())}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
@@ -80,6 +87,7 @@ def model_fingerprint(model: Any) -> str | None:
     return digest.hexdigest()
 
 
+_OF_PLACE = ("name_or_path", "training")  # of a module: where it came from, and what the caller is about to do
 _VOLATILE = ("transformers_version", "output_attentions", "output_hidden_states")
 
 

@@ -104,6 +104,7 @@ def _table(frame: pd.DataFrame) -> str:
     """A row for each predictor and target, in the order of the study."""
     table = frame.pivot(index=["predictor", "target"], columns="layer", values="average_precision")
     rows = frame[["predictor", "target"]].drop_duplicates().itertuples(index=False, name=None)
+    table = table.reindex(columns=frame["layer"].unique())  # as text 10 comes before 2
     return table.loc[list(rows)].to_string(float_format=lambda value: f"{value:.3f}")
 
 
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         predictor_class(name)  # refuses a name that is not known
     classifier, _, tokenizer = loading.load_models(arguments.model, None)
     classifier = copy.deepcopy(classifier).eval()
-    corpus = loading.load_corpus(arguments.data)
+    corpus = loading.load_corpus(arguments.data, split=arguments.split)
     missing = [split for split in ("train", arguments.split) if split not in corpus.splits]
     if missing:
         raise ArgumentError(f"--data: {corpus.name} has no split {missing[0]!r}; it has {', '.join(corpus.splits)}")

@@ -181,3 +181,22 @@ def test_a_batch_from_an_encoding(tiny_tokenizer: Any, classifier: Any) -> None:
             Batch.from_encoding(tiny_tokenizer(texts, padding=True), tiny_tokenizer)
     finally:
         tiny_tokenizer.padding_side = "right"
+
+
+def test_passes_of_a_batch_are_of_the_model_as_it_is(tiny_tokenizer: Any) -> None:
+    """One batch over several models, each gone before the next is made, and over weights that are written into."""
+    encoding = tiny_tokenizer(["good film ."], return_tensors="pt")
+    batch, saliency = Batch.from_encoding(encoding, tiny_tokenizer), get_method("saliency")
+    for seed in range(6):
+        model = tiny_classifier(seed=seed)
+        fresh = Batch.from_encoding(encoding, tiny_tokenizer)
+        assert torch.equal(saliency(model, batch).scores, saliency(model, fresh).scores), seed
+    before = saliency(model, batch).scores
+    with torch.no_grad():
+        model.classifier.weight.mul_(-1).add_(0.5)
+    assert not torch.equal(saliency(model, batch).scores, before)
+
+
+def test_an_unknown_word_is_no_special_token(tiny_tokenizer: Any) -> None:
+    batch = Batch.from_encoding(tiny_tokenizer(["good zzz [MASK]"], return_tensors="pt"), tiny_tokenizer)
+    assert batch.special is not None and batch.special[0].tolist() == [True, False, False, False, True]
