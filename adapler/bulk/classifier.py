@@ -48,8 +48,7 @@ class Results:
         length: wordpieces of the input; the sum over its windows.
         lengths: (n, L) wordpieces that enter each layer; sums over the windows.
         windows: how many.
-        tokens, layers: wordpieces, and how many layers each entered; None where they were not asked for, and for
-            windows.
+        tokens, layers: wordpieces, and how many layers each entered; None where they were not asked for.
     """
 
     places: list[int]

@@ -96,8 +96,8 @@ class Work:
     byte"""
 
     threads: int | None = None
-    """batches that one process computes at the same time on a CPU (default: the machine's cores, divided by
-    --processes); the output is the same, byte by byte"""
+    """batches that one process computes at the same time on a CPU (default: OMP_NUM_THREADS, or the cores that it
+    may use, divided by --processes); the output is the same, byte by byte"""
 
     shard_rows: int = 4096
     """rows that are read, computed and written together; a kill loses those in work, and another value changes the last

@@ -30,11 +30,9 @@ def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
         raise ArgumentError(f"--threshold-scale: the policy of this model is {adapler.config.policy!r}, without eta")
     with torch.no_grad():
         scaled = adapler.eta * scale  # (L,)
-        if bool(((scaled < ETA_MIN) | (scaled > ETA_MAX)).any()):
-            worst = max(scaled.tolist(), key=lambda value: abs(value - 0.5))
-            raise ArgumentError(
-                f"--threshold-scale: {scale:g} makes an eta {worst:.3g}, which is not in [{ETA_MIN:g}, {ETA_MAX:g}]"
-            )
+        if outside := [value for value in scaled.tolist() if not ETA_MIN <= value <= ETA_MAX]:
+            made = f"--threshold-scale: {scale:g} makes an eta {outside[0]:.3g}"
+            raise ArgumentError(f"{made}, which is not in [{ETA_MIN:g}, {ETA_MAX:g}]")
         adapler.eta.copy_(scaled)
 
 

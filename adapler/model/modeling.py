@@ -246,8 +246,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             removal: "none" (the backbone alone), "soft" (training) or "hard" (tokens are really removed).
                 Default: soft in training mode, hard in evaluation mode.
             threshold_scale: multiplies every eta; below 1 keeps more tokens, 0 keeps all.
-            fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go before layer 0, else 0; [CLS]
-                always stays (hard mode only).
+            fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go at the policy's first
+                decision (AdapLeR's: before layer 0), else 0; [CLS] always stays (hard mode only).
             slope: soft removal's lambda (soft mode only; default 10).
             gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).

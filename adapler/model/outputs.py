@@ -17,13 +17,14 @@ class AdapLeROutput(ModelOutput):  # type: ignore[misc]
     Attributes:
         loss: cross-entropy with the labels, scalar; only when labels are given.
         logits: (B, C).
-        lengths: (B, L) tokens that enter each layer, [CLS] included; long, or float (soft lengths) in soft mode.
+        lengths: (B, L) tokens that enter each layer, [CLS] included; long, or float (soft lengths) in soft mode,
+            where a policy that decides inside a layer has the length after its decision.
         contribution_scores: (B, L, N) softmax of layer l's Contribution Predictor over the tokens present when it
             runs, so each row sums to 1; 0 where a token was dropped before or is padding. A token that layer l's
             own predictor drops has its score in row l. None with removal="none", where no predictor runs. Of another
-            policy its scores, which need not sum to 1.
+            policy its scores, which need not sum to 1; in hard mode only.
         retention_mask: (B, L, N) bool, True when the token enters layer l. In soft mode: what hard removal
-            would keep of the same scores.
+            would keep of the same scores, None of another policy than AdapLeR's.
         bars: (B, L) the score from which on a token stays in each layer, AdapLeR's threshold; minus infinity where the
             policy does not decide, 0 with threshold_scale 0, where all stay. Hard mode only.
         log_scores: (B, L, N) logarithm of contribution_scores; soft mode only.

@@ -65,8 +65,8 @@ class OnDevice:
     """What every command that runs a model takes."""
 
     device: str = "auto"
-    """where the model runs: auto (a GPU where there is one), cpu, cuda, or mps; to choose among several GPUs, set
-    CUDA_VISIBLE_DEVICES"""
+    """where the model runs: auto (a GPU where there is one), cpu, cuda, or mps; cuda:N where nothing is trained, else
+    CUDA_VISIBLE_DEVICES chooses among several GPUs"""
 
     seed: int = 42
     """of everything random: new weights, the order of rows, dropout, the rows of --limit"""

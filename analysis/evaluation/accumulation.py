@@ -46,7 +46,7 @@ class RunningMean:
 def spearman(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """(M, M) Spearman's rho between rows of scores (M, U), ties at their mean rank; NaN for a constant row.
 
-    >>> spearman(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])).tolist()
+    >>> spearman(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])).round(6).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
     if scores.shape[1] < 2:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 from collections import Counter
 
 import pytest
@@ -8,7 +7,6 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapler.data import sampling
 from adapler.data.sampling import balanced_indices, balanced_sample
 from adapler.errors import ArgumentError
 
@@ -63,4 +61,3 @@ def test_bad_numbers_and_the_example() -> None:
         balanced_indices([0, 1], 0, seed=0)
     with pytest.raises(ArgumentError, match="seed: -1 is not at least 0"):
         balanced_indices([0, 1], 1, seed=-1)
-    assert doctest.testmod(sampling).failed == 0

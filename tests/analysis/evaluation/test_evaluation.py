@@ -165,7 +165,7 @@ def test_bfloat16_stays_close(report: RationaleReport, adapler_folder: Path, cor
     other = run(adapler_folder, corpus_folder, dtype="bfloat16", methods=["saliency", "attention"])
     assert np.isfinite(other.values[:, :, 0]).all()
     ours = report.values[[report.methods.index(m) for m in other.methods]]
-    assert np.nanmean(np.abs(ours[..., 0] - other.values[..., 0])) < 0.15
+    assert np.nanmean(np.abs(ours[..., 0] - other.values[..., 0])) < 0.02
 
 
 @pytest.mark.parametrize(

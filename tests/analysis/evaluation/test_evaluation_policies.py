@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from adapler.data.eraser import EraserCorpus, EraserExample, read_corpus
 from adapler.errors import ArgumentError
 from analysis import figures, loading, rationale_eval
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
-from analysis.evaluation.accumulation import RunningMean
+from analysis.evaluation.accumulation import CurvesAndCorrelations, RunningMean
 from analysis.figures.__main__ import main as draw_all
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
@@ -144,6 +145,23 @@ def test_correlations_and_curves(report: RationaleReport) -> None:
         assert curve.shape == (3, 101) and (np.diff(curve, axis=1) <= 1e-12).all()
     errors = report.curve_errors["cp"]
     assert errors.shape == (3, 101) and (errors >= 0).all() and errors.max() > 0
+
+
+def test_correlations_and_curves_of_two_documents() -> None:
+    """Against scipy, and precision by counting; a document of two windows counts once."""
+    random, found = np.random.default_rng(0), CurvesAndCorrelations(["a", "b"], 2)
+    labels = np.array([True, False, False, True, False, False])
+    windows = [{name: random.random((2, 6)) for name in ("a", "b")} for _ in range(3)]
+    found.add([(labels, windows[0]), (labels, windows[1])])
+    found.add([(labels, windows[2])])
+    for layer in range(2):
+        rho = [spearmanr(one["a"][layer], one["b"][layer]).statistic for one in windows]
+        assert found.correlations[layer, 0, 1] == pytest.approx(((rho[0] + rho[1]) / 2 + rho[2]) / 2)
+        best = []  # the highest precision at any recall, which is what the curve begins with
+        for one in windows:
+            hits = labels[np.argsort(-one["b"][layer])].cumsum()
+            best.append((hits / np.arange(1, 7))[hits > 0].max())
+        assert found.curves["b"][layer, 0] == pytest.approx(((best[0] + best[1]) / 2 + best[2]) / 2)
 
 
 def test_standard_error_of_a_running_mean() -> None:

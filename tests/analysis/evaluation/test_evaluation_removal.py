@@ -27,7 +27,7 @@ def test_a_report_of_another_policy(power_folder: Path, corpus_folder: Path, tmp
     assert "policy" in report.methods and "cp" not in report.methods
     values = report.to_frame().query("method == 'policy' and metric == 'average_precision'")["value"]
     assert np.isfinite(values).any()
-    assert all(row.lengths is None or row.lengths[1] <= 9 for row in report.documents)
+    assert all(row.lengths is not None and row.lengths[1] <= 9 for row in report.documents)
     report.save(tmp_path / "report")
     assert (tmp_path / "report" / "report.html").is_file()
     with pytest.raises(ArgumentError, match=r"'cp': this model's policy is 'power'"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +118,6 @@ def test_what_cannot_be_read(tiny_tokenizer: Any) -> None:
 def test_a_word_without_a_wordpiece_is_not_lost(tiny_tokenizer: Any) -> None:
     read = read_text("dull \u200b film", tiny_tokenizer, max_length=8)
     assert len(read.words) == 3 and read.note == "" and read.window.words.tolist() == [-1, 0, 2, -1]
-
-
-@pytest.mark.parametrize("name", ["text", "rationale"])
-def test_examples(name: str) -> None:
-    module = importlib.import_module(f"analysis.explanation.{name}")
-    assert doctest.testmod(module, raise_on_error=True).attempted > 0
 
 
 @pytest.mark.parametrize(

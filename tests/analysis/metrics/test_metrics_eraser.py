@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import math
 from fractions import Fraction
 
@@ -228,7 +227,3 @@ def test_bad_data_sets() -> None:
     ):
         with pytest.raises(ArgumentError, match=message):
             eraser_scorer.eraser_scores(documents)
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(eraser).failed == doctest.testmod(eraser_scorer).failed == 0

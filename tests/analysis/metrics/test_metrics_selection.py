@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import math
 from itertools import permutations
 from random import Random
@@ -132,7 +131,3 @@ def test_bad_input() -> None:
         sel.precision([1, 0], [1])
     with pytest.raises(ArgumentError, match="scores: 1 tokens, labels have 2"):
         sel.top_k_scores([1, 0], [0.1], 1)
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(sel).failed == 0

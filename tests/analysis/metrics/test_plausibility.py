@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import math
 
 import numpy as np
@@ -110,7 +109,3 @@ def test_content_selection_renormalises() -> None:
 def test_bad_input(call: object, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()  # type: ignore[operator]
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(pl).failed == 0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 from itertools import product
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from scipy import stats
 
 from adapler.errors import ArgumentError
-from analysis.metrics import comparison, statistics
+from analysis.metrics import statistics
 from analysis.metrics.comparison import COMPARISON_COLUMNS, compare, effect_size, merge_runs
 from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 
@@ -256,7 +255,3 @@ def test_merge_runs() -> None:
 def test_bad_comparisons(call: object, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call()  # type: ignore[operator]
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(statistics).failed == doctest.testmod(comparison).failed == 0
