@@ -129,7 +129,7 @@ def test_what_is_refused(task_folder: Path, tiny_classifier_folder: Path, tmp_pa
         main([*run, "--task", str(file), "--freeze-backbone"])
     with pytest.raises(ArgumentError, match="^--validation-share: .* has a validation split of its own$"):
         main([*run, "--task", str(task_folder), "--validation-share", "0.1"])
-    with pytest.raises(ArgumentError, match=r"^--validation-share: 1.0 is not in \[0, 1\)$"):
+    with pytest.raises(ArgumentError, match=r"^--validation-share: 1.0 is not in \(0, 1\)$"):
         main([*run, "--task", str(task_folder), "--validation-share", "1"])
     assert not (tmp_path / "run").exists()
 
