@@ -117,7 +117,9 @@ class Batch:
 
         A model whose weights were written into since is another one.
         """
-        key = (id(model), sum(parameter._version for parameter in model.parameters()), name)
+        # those made in inference mode count no versions
+        versions = sum(one._version for one in model.parameters() if not one.is_inference())
+        key = (id(model), versions, name)
         if key not in self._memo:
             self._memo[key] = (compute(), model)  # a model that is kept gives its id to no other
         value: T = self._memo[key][0]

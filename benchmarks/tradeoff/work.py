@@ -209,7 +209,7 @@ def _share_classifier(job: Job, settings: Settings, children: Children, log: Pat
 
 def _last_line(log: Path) -> str:
     said = f"\n{log.read_text(encoding='utf-8', errors='replace')}".rpartition("\n$ ")[2]  # by the last command
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.splitlines()[1:] if line.strip()]  # without its words
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or ["no output"])[-1][:300]
 

@@ -165,6 +165,8 @@ def test_a_failure_is_told_by_its_own_command(tmp_path: Path) -> None:
     assert _last_line(log) == "RuntimeError: no memory"
     log.write_text("$ python -m adapler run\nerror: --phi: the one\nmore\n")
     assert _last_line(log) == "error: --phi: the one"
+    log.write_text("$ python -m adapler run\nerror: --phi: an old one\n$ python -m adapler run\n")
+    assert _last_line(log) == "no output"
 
 
 def test_targets_that_are_gone_are_made_again(tmp_path: Path) -> None:

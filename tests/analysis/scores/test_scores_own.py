@@ -195,6 +195,9 @@ def test_passes_of_a_batch_are_of_the_model_as_it_is(tiny_tokenizer: Any) -> Non
     with torch.no_grad():
         model.classifier.weight.mul_(-1).add_(0.5)
     assert not torch.equal(saliency(model, batch).scores, before)
+    with torch.inference_mode():
+        unversioned = tiny_classifier()
+    assert get_method("attention")(unversioned, batch).scores.shape[1] == LAYERS
 
 
 def test_an_unknown_word_is_no_special_token(tiny_tokenizer: Any) -> None:
