@@ -14,6 +14,8 @@ from transformers import PreTrainedModel
 
 from adapler.backbones import families
 from adapler.errors import ArgumentError, is_number
+from adapler.model.configuration import AdapLeRConfig
+from adapler.policies import ContributionPolicy
 
 IGNORED = -100  # the label of a row that does not count in the loss
 
@@ -94,6 +96,9 @@ def check_arguments(
     if input_ids is None:
         raise ArgumentError("input_ids: missing")
     _check_whole_numbers("input_ids", input_ids)
+    for name, tensor in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise ArgumentError(f"{name}: found {type(tensor).__name__}, a tensor is needed")
     if removal not in ("none", "soft", "hard"):
         raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
     if not (is_number(threshold_scale) and threshold_scale >= 0):
@@ -121,6 +126,34 @@ def check_arguments(
     return input_ids, mask
 
 
+def check_options(
+    config: AdapLeRConfig, ids: Tensor, *, removal: str, fate: Tensor | None, soft: Mapping[str, Any]
+) -> None:
+    """Raises ArgumentError for an option that would have no effect, or has a wrong shape.
+
+    Args:
+        config: the model's. A policy other than AdapLeR's fades tokens in its own way, without AdapLeR's options.
+        ids: (B, N).
+        removal: the mode.
+        fate: see `forward`.
+        soft: the options of soft mode, among them `probe`; None where they are not given.
+    """
+    if fate is not None and (removal != "hard" or not isinstance(fate, Tensor) or fate.shape != ids.shape):
+        found = f"shape {tuple(fate.shape)}" if isinstance(fate, Tensor) else type(fate).__name__
+        raise ArgumentError(
+            f"fate: got {found}, removal {removal!r}; must have the shape {tuple(ids.shape)} of input_ids, in hard mode"
+        )
+    for name in (name for name, value in soft.items() if value is not None):
+        if removal != "soft":
+            raise ArgumentError(f"{name}: has an effect with removal='soft' only, and removal is {removal!r}")
+        if config.policy != ContributionPolicy.name:
+            raise ArgumentError(f"{name}: an option of AdapLeR's soft removal, and the policy is {config.policy!r}")
+    probe, layers = soft.get("probe"), config.num_hidden_layers
+    if probe is not None and not (isinstance(probe, Tensor) and probe.shape == (layers,)):
+        found = f"shape {tuple(probe.shape)}" if isinstance(probe, Tensor) else type(probe).__name__
+        raise ArgumentError(f"probe: got {found}; a tensor of shape ({layers},) is needed, one factor a layer")
+
+
 def checked_positions(backbone: PreTrainedModel, mask: Tensor, position_ids: Tensor | None) -> Tensor:
     """(B, N) positions of all tokens, each one that the backbone has an embedding for.
 
@@ -134,6 +167,7 @@ def checked_positions(backbone: PreTrainedModel, mask: Tensor, position_ids: Ten
         if mask.shape[1] > longest and int(positions.max()) >= limit:  # padding alone may be longer
             raise ArgumentError(f"input_ids: a row of more than {longest} tokens, the model's limit; truncate it")
         return positions
+    _check_whole_numbers("position_ids", position_ids)
     if position_ids.shape not in (mask.shape, (1, mask.shape[1])):
         raise ArgumentError(
             f"position_ids: shape {tuple(position_ids.shape)} is not that of input_ids, {tuple(mask.shape)}"

@@ -22,7 +22,7 @@ from adapler.backbones import families
 from adapler.backbones.checkpoints import load_classifier
 from adapler.budgets.calibrated import Calibrated
 from adapler.errors import ArgumentError
-from adapler.model.arguments import check_arguments, checked_labels, checked_positions, refuse_unsupported
+from adapler.model import arguments
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.loading import check_push, load_whole, without_older_weights
 from adapler.model.outputs import AdapLeROutput, with_loss
@@ -262,7 +262,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         Raises:
             ArgumentError: a wrong value or shape, or not supported. (Ids and labels out of range, on a GPU: CUDA's.)
         """
-        refuse_unsupported(
+        arguments.refuse_unsupported(
             inputs_embeds=inputs_embeds is not None,
             output_attentions=self.config.output_attentions if output_attentions is None else output_attentions,
             output_hidden_states=(
@@ -270,7 +270,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             ),
         )
         removal = ("soft" if self.training else "hard") if removal is None else removal
-        input_ids, mask = check_arguments(
+        input_ids, mask = arguments.check_arguments(
             self.backbone,
             input_ids,
             attention_mask,
@@ -278,16 +278,14 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             removal=removal,
             threshold_scale=threshold_scale,
         )
-        if fate is not None and (removal != "hard" or fate.shape != input_ids.shape):
-            found = f"shape {tuple(fate.shape)}, removal {removal!r}"
-            raise ArgumentError(
-                f"fate: got {found}; must have the shape {tuple(input_ids.shape)} of input_ids, in hard mode"
-            )
         policy = self.removal_policy
+        soft: dict[str, Any] = {"slope": slope, "probe": probe, "local_losses": local_losses or None}
+        soft["gradient_slope"] = None if gradient_slope == math.inf else gradient_slope
+        arguments.check_options(self.config, input_ids, removal=removal, fate=fate, soft=soft)
         inputs: dict[str, Any] = {
             "input_ids": input_ids,
             "mask": mask,
-            "positions": checked_positions(self.backbone, mask, position_ids),
+            "positions": arguments.checked_positions(self.backbone, mask, position_ids),
             "token_type_ids": token_type_ids,
         }
         if removal != "soft":
@@ -311,7 +309,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
                 local_losses=local_losses,
             )
         if labels is not None:
-            output = with_loss(output, checked_labels(labels, cast(Tensor, output.logits)))
+            output = with_loss(output, arguments.checked_labels(labels, cast(Tensor, output.logits)))
         as_object = self.config.return_dict if return_dict is None else return_dict
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
 

@@ -107,6 +107,18 @@ def test_tuples_on_request() -> None:
         ),
         ({"token_type_ids": torch.ones(2, 9).long()}, r"^token_type_ids: shape \(2, 9\) is not that of input_ids, "),
         ({"position_ids": torch.ones(3, 6).long()}, r"^position_ids: shape \(3, 6\) is not that of input_ids"),
+        ({"position_ids": torch.ones(1, 6)}, "^position_ids: found torch.float32, whole numbers are needed$"),
+        ({"position_ids": [[0, 1, 2, 3, 4, 5]]}, "^position_ids: found list, a tensor is needed$"),
+        ({"attention_mask": [[1] * 6] * 2}, "^attention_mask: found list, a tensor is needed$"),
+        ({"fate": [[0] * 6] * 2}, r"^fate: got list, removal 'hard'; must have the shape \(2, 6\)"),
+        ({"slope": 5.0}, "^slope: has an effect with removal='soft' only, and removal is 'hard'$"),
+        ({"probe": torch.ones(LAYERS), "removal": "none"}, "^probe: has an effect with removal='soft' only"),
+        ({"gradient_slope": 5.0}, "^gradient_slope: has an effect with removal='soft' only"),
+        ({"local_losses": True}, "^local_losses: has an effect with removal='soft' only"),
+        (
+            {"probe": torch.ones(1), "removal": "soft"},
+            rf"^probe: got shape \(1,\); a tensor of shape \({LAYERS},\) is needed, one factor a layer$",
+        ),
         ({"position_ids": torch.full((1, 6), 40)}, "^position_ids: outside 0 to 39, the positions that the backbone"),
         ({"position_ids": torch.full((1, 6), -1)}, "^position_ids: outside 0 to 39"),
         ({"input_ids": [[2, 3]]}, "^input_ids: found list, a tensor is needed$"),
@@ -123,6 +135,15 @@ def test_tuples_on_request() -> None:
 def test_errors(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         tiny_adapler()(**{**random_batch([6, 6]), **arguments})
+
+
+def test_other_policies_refuse_the_options_of_adapler_s_soft_removal() -> None:
+    model = AdapLeRForSequenceClassification(
+        AdapLeRConfig(backbone_config=tiny_classifier().config.to_dict(), policy="transkimmer")
+    )
+    message = "^slope: an option of AdapLeR's soft removal, and the policy is 'transkimmer'$"
+    with pytest.raises(ArgumentError, match=message):
+        model(**random_batch([6, 6]), removal="soft", slope=5.0)
 
 
 @torch.no_grad()
