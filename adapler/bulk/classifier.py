@@ -27,8 +27,8 @@ from adapler.data.texts import TextRow
 from adapler.distributed import device
 from adapler.errors import DataError
 from adapler.model.batching import batches_by_length, pad_rows
-from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.model.outputs import of_texts
 from adapler.model.prediction import EncodedTexts, encode_texts
 from adapler.precision import choose_dtype, describe_dtype
 
@@ -162,35 +162,27 @@ class Classifier:
             return Results([], [], [], [], [], [])
         done = [future.result() for future in work]
         order = torch.tensor([row for batch in batches for row in batch]).argsort()
-        logits = torch.cat([batch[0] for batch in done])[order]  # (W, C)
-        lengths = torch.cat([batch[1] for batch in done])[order]  # (W, L)
-        lengths_in = torch.tensor([len(row["input_ids"]) for row in inputs.rows])  # (W,)
-        config = self.model.config
-        plain = backbone_flops(config, lengths_in).double()
-        spent = adapler_flops(config, lengths_in, lengths).double() if self.job.removal == "hard" else plain
-        windows = torch.ones_like(lengths_in)
-        if inputs.owners is not None:
-            from adapler.inference.evaluation import by_example  # imports scikit-learn: 35 MB
-
-            logits = by_example(logits, [str(owner) for owner in inputs.owners])[1]  # (n, C)
-            owners = torch.tensor(inputs.owners)
-            lengths_in, lengths, windows, plain, spent = (
-                values.new_zeros(len(places), *values.shape[1:]).index_add_(0, owners, values)
-                for values in (lengths_in, lengths, windows, plain, spent)
-            )
+        found = of_texts(
+            self.model.config,
+            torch.cat([batch[0] for batch in done])[order],
+            torch.cat([batch[1] for batch in done])[order],
+            lengths_in=torch.tensor([len(row["input_ids"]) for row in inputs.rows]),
+            owners=inputs.owners,
+            removal=self.job.removal,
+        )
         tokens = layers = None
         if "tokens" in self.job.columns:
-            tokens = _of_texts([self.tokenizer.convert_ids_to_tokens(row["input_ids"]) for row in inputs.rows], inputs)
+            tokens = _joined([self.tokenizer.convert_ids_to_tokens(row["input_ids"]) for row in inputs.rows], inputs)
         if "layers" in self.job.columns:
             depths = [depth for batch in done for depth in batch[2] or ()]
-            layers = _of_texts([depths[place] for place in order.tolist()], inputs)
+            layers = _joined([depths[place] for place in order.tolist()], inputs)
         return Results(
             places=places,
-            probabilities=logits.softmax(-1).tolist(),
-            speedup=(plain / spent).tolist(),
-            length=lengths_in.tolist(),
-            lengths=lengths.tolist(),
-            windows=windows.tolist(),
+            probabilities=found.probabilities.tolist(),
+            speedup=found.speedup.tolist(),
+            length=found.lengths_in.tolist(),
+            lengths=found.lengths.tolist(),
+            windows=found.windows.tolist(),
             tokens=tokens,
             layers=layers,
         )
@@ -201,7 +193,7 @@ def _raw(text: str | tuple[str, str] | None) -> str:
     return (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False))[:RAW]
 
 
-def _of_texts(values: list[list[Any]], inputs: EncodedTexts) -> list[list[Any]]:
+def _joined(values: list[list[Any]], inputs: EncodedTexts) -> list[list[Any]]:
     """What is said of each input, one list for each text: its windows follow each other, overlaps included."""
     if inputs.owners is None:
         return values

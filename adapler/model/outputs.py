@@ -1,13 +1,16 @@
-"""What a forward pass of AdapLeR returns."""
+"""What a forward pass of AdapLeR returns, and what the passes over the inputs of texts say of the texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
+
+from adapler.model.flops import adapler_flops, backbone_flops
 
 
 @dataclass
@@ -49,3 +52,54 @@ def with_loss(output: AdapLeROutput, labels: Tensor) -> AdapLeROutput:
     logits = cast(Tensor, output.logits)
     loss = nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
     return AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
+
+
+@dataclass(frozen=True)
+class TextOutputs:
+    """What was computed of n texts, some of which may have been read in several windows.
+
+    Attributes:
+        probabilities: (n, C) softmax of the mean logits of a text's windows.
+        lengths_in: (n,) tokens of the inputs, like all that follows the sum over windows.
+        lengths: (n, L) tokens that enter each layer.
+        speedup: (n,) float64, FLOPs of the backbone divided by AdapLeR's.
+        windows: (n,) how many.
+    """
+
+    probabilities: Tensor
+    lengths_in: Tensor
+    lengths: Tensor
+    speedup: Tensor
+    windows: Tensor
+
+
+def of_texts(
+    config: Any, logits: Tensor, lengths: Tensor, *, lengths_in: Tensor, owners: Sequence[int] | None, removal: str
+) -> TextOutputs:
+    """What W inputs say of their n texts.
+
+    Args:
+        config: an AdapLeRConfig.
+        logits: (W, C).
+        lengths: (W, L).
+        lengths_in: (W,).
+        owners: the text of each input, from 0, every text at least once; None: each input is a text.
+        removal: "none" costs what the backbone costs.
+    """
+    plain = backbone_flops(config, lengths_in).double()
+    spent = adapler_flops(config, lengths_in, lengths).double() if removal == "hard" else plain
+    number = len(logits) if owners is None else max(owners) + 1
+    owner = torch.arange(number) if owners is None else torch.tensor(owners)  # (W,)
+
+    def summed(values: Tensor) -> Tensor:
+        """(W, ...) -> (n, ...)."""
+        return values.new_zeros(number, *values.shape[1:]).index_add_(0, owner, values)
+
+    windows = summed(torch.ones_like(owner))  # (n,)
+    return TextOutputs(
+        probabilities=(summed(logits) / windows[:, None]).softmax(-1),
+        lengths_in=summed(lengths_in),
+        lengths=summed(lengths),
+        speedup=summed(plain) / summed(spent),
+        windows=windows,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from adapler.backbones.families import label_names, max_positions
@@ -20,8 +20,8 @@ from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
 from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
-from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.inference_copy import evaluating, inference_copy
+from adapler.model.outputs import of_texts
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def predict_texts(
     for number, parts in enumerate(zip(*columns, strict=True)):
         if not all(gives_wordpieces(part, tokenizer) for part in parts):
             raise ArgumentError(f"texts: number {number} (counted from 0) gives no wordpieces, as an empty one")
-    rows, owners = inputs.rows, torch.tensor(range(len(texts)) if inputs.owners is None else inputs.owners)
+    rows = inputs.rows
     budget = token_budget_for(model.device) if token_budget is None else token_budget
     order: list[int] = []
     logits, lengths = [], []
@@ -180,20 +180,17 @@ def predict_texts(
             order += batch
             bar.update(len(batch))
     place = torch.tensor(order).argsort()  # (W,)
-    by_layer = torch.cat(lengths)[place]  # (W, L)
-    lengths_in = torch.tensor([len(row["input_ids"]) for row in rows])  # (W,)
-    plain = backbone_flops(model.config, lengths_in).double()
-    spent = adapler_flops(model.config, lengths_in, by_layer).double() if removal == "hard" else plain
-
-    def of_texts(values: Tensor) -> Tensor:
-        """Sums over each text's inputs: (W, ...) -> (n, ...)."""
-        return values.new_zeros(len(texts), *values.shape[1:]).index_add_(0, owners, values)
-
-    windows = of_texts(torch.ones_like(owners))  # (n,)
-    shares = (of_texts(torch.cat(logits)[place]) / windows[:, None]).softmax(-1).tolist()  # (n, C)
-    gains, left = (of_texts(plain) / of_texts(spent)).tolist(), of_texts(by_layer).tolist()
+    found = of_texts(
+        model.config,
+        torch.cat(logits)[place],
+        torch.cat(lengths)[place],
+        lengths_in=torch.tensor([len(row["input_ids"]) for row in rows]),
+        owners=inputs.owners,
+        removal=removal,
+    )
+    shares, gains, left = found.probabilities.tolist(), found.speedup.tolist(), found.lengths.tolist()
     results, first = [], 0
-    for number, count in enumerate(windows.tolist()):
+    for number, count in enumerate(found.windows.tolist()):
         mine = range(first, first + count)
         first += count
         best = max(range(len(shares[number])), key=shares[number].__getitem__)
