@@ -86,7 +86,10 @@ def is_number(value: Any, *, whole: bool = False) -> bool:
     """Whether an argument is a finite number, or a whole one; True and False are none."""
     if isinstance(value, bool):
         return False
-    return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
+    try:
+        return isinstance(value, Integral) if whole else isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float can hold
+        return False
 
 
 def counted(number: int, noun: str) -> str:

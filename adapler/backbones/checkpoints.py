@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from adapler.backbones import families
 from adapler.backbones.sources import HubArguments, config_of, find_model, is_local, read_config
 from adapler.backbones.weights import LOADING_ERRORS, check_loaded, reason_of
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError, CheckpointError, is_number
 
 __all__ = [
     "is_fine_tuned",
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 def is_fine_tuned(config: Any) -> bool:
     """Whether a configuration is that of a classifier whose head was trained, and not of an encoder."""
     return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+
+
+def _check_names(labels: Any) -> None:
+    """Raises ArgumentError for what are no label names: those that a reader of a prediction can tell apart."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence) or not all(isinstance(x, str) for x in labels):
+        raise ArgumentError(f"labels: {labels!r} is not a list of names")
+    twice = next((label for number, label in enumerate(labels) if label in labels[:number]), None)
+    if twice is not None:
+        raise ArgumentError(f"labels: {twice!r} stands there twice")
 
 
 def load_classifier(
@@ -50,6 +60,10 @@ def load_classifier(
             choose one of several labels.
         ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels.
     """
+    if labels is not None:
+        _check_names(labels)
+    if num_labels is not None and not is_number(num_labels, whole=True):
+        raise ArgumentError(f"num_labels: {num_labels!r} is not a whole number")
     if labels is not None and num_labels is not None and len(labels) != num_labels:
         raise ArgumentError(f"num_labels: {num_labels} is not the number of labels, {len(labels)}")
     wanted = num_labels if labels is None else len(labels)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.budgets.curve import Baseline, Interval, Point
-from adapler.errors import ArgumentError, DataError
-from adapler.inference.evaluation import by_example
+from adapler.errors import ArgumentError
+from adapler.inference.evaluation import by_example, check_labels
 from adapler.inference.passes import Array, Pass, ratio_of, resampled, score_parts
 from adapler.inference.predict import Predictions, predict_rows
 from adapler.model.batching import TOKEN_BUDGET
@@ -274,10 +274,7 @@ def _check(model: Any, rows: Sequence[dict[str, Any]], *, metric: str) -> None:
         raise ArgumentError("rows: nothing to calibrate on")
     if metric not in ("accuracy", "f1"):
         raise ArgumentError(f"metric: {metric!r} is not 'accuracy' or 'f1'")
-    classes = model.config.num_labels
-    strange = [row["labels"] for row in rows if not 0 <= row["labels"] < classes]
-    if strange:
-        raise DataError(f"labels: {strange[0]} found, but the model has {classes} labels, 0 to {classes - 1}")
+    check_labels([row["labels"] for row in rows], model.config.num_labels)
 
 
 def curve_table(none: Baseline, points: Sequence[Point], *, metric: str) -> str:

@@ -27,6 +27,13 @@ def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], T
     return list(order), total / owner.bincount()[:, None]
 
 
+def check_labels(labels: Sequence[int], classes: int) -> None:
+    """Raises DataError for the first label of a row that is none of the model's."""
+    strange = next((label for label in labels if not 0 <= label < classes), None)
+    if strange is not None:
+        raise DataError(f"labels: {strange} found, but the model has {classes} labels, 0 to {classes - 1}")
+
+
 def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
     """The label of each example, in order of appearance."""
     _, logits = by_example(predictions.logits, example_ids)
@@ -95,11 +102,8 @@ def evaluate_rows(
     Raises:
         DataError: labels outside the model's.
     """
-    classes = model.config.num_labels
     labels = rows["labels"]
-    strange = [label for label in labels if not 0 <= label < classes]
-    if strange:
-        raise DataError(f"labels: {strange[0]} found, but the model has {classes} labels, 0 to {classes - 1}")
+    check_labels(labels, model.config.num_labels)
     owners = list(rows["example_id"])
     number = len(set(owners))
 
@@ -139,7 +143,7 @@ def evaluation_table(result: dict[str, Any]) -> str:
     asked = any(_asked(row) for row in result["hard"])
     beside = metric != "agreement"
     scales = [f"{row['threshold_scale']:.4g}" for row in result["hard"]]
-    width = max(7, *(len(scale) + 1 for scale in scales))  # a scale that a target found may be .0001665
+    width = max([7, *(len(scale) + 1 for scale in scales)])  # a scale that a target found may be .0001665
     target = 10 if asked else 0
     lines = [
         f"{'removal':<12}{'scale':>{width}}{metric:>11}{'asked for' if asked else '':>{target}}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -61,6 +62,8 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             self.backbone_config = backbone = CONFIG_MAPPING[model_type](**backbone)
         elif not (backbone is None or isinstance(backbone, PretrainedConfig)):
             raise ArgumentError(f"backbone_config: {backbone!r} is not a configuration")
+        else:
+            self.backbone_config = backbone = copy.deepcopy(backbone)  # its labels may change below
         predictor_class(self.predictor)  # refuses a name that is not known
         if not (self.policy_options is None or isinstance(self.policy_options, dict)):
             raise ArgumentError(f"policy_options: {self.policy_options!r} is not a dictionary")

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from adapler.backbones.packing import Segments, from_padded, to_padded
+from adapler.backbones.packing import Segments, from_padded
 from adapler.errors import ArgumentError, is_number
 from adapler.policies.base import Fades, LayerView, policy
-from adapler.policies.top_k import TopK
+from adapler.policies.top_k import TopK, cls_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,5 @@ def ranks(scores: Tensor, segments: Segments) -> Tensor:
         scores: (T,).
         segments: where the sequences begin and end.
     """
-    ranked = scores.detach().index_fill(0, segments.first, torch.inf)
-    real = to_padded(torch.ones_like(ranked), segments) > 0  # (B, N)
-    padded = to_padded(ranked, segments).masked_fill(~real, -torch.inf)  # (B, N)
-    order = padded.argsort(dim=1, descending=True, stable=True)
+    order = cls_first(scores.detach(), segments).argsort(dim=1, descending=True, stable=True)  # (B, N)
     return from_padded(order.argsort(dim=1), segments)  # (T,)

@@ -63,10 +63,15 @@ def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:
         segments: where the sequences begin and end.
         count: (B,) long, each between 1 and the sequence's length.
     """
+    ordered = cls_first(scores, segments).sort(dim=1, descending=True).values  # (B, N)
+    return ordered.gather(1, count[:, None] - 1)[:, 0]
+
+
+def cls_first(scores: Tensor, segments: Segments) -> Tensor:
+    """(B, N) scores (T,) as rows to be ranked: infinity for [CLS], minus infinity for padding."""
     ranked = scores.index_fill(0, segments.first, torch.inf)
-    real = to_padded(torch.ones_like(ranked), segments) > 0  # (B, N)
-    padded = to_padded(ranked, segments).masked_fill(~real, -torch.inf)  # (B, N)
-    return padded.sort(dim=1, descending=True).values.gather(1, count[:, None] - 1)[:, 0]
+    real = to_padded(torch.ones_like(ranked), segments) > 0
+    return to_padded(ranked, segments).masked_fill(~real, -torch.inf)
 
 
 @policy("cls_topk")

@@ -143,7 +143,7 @@ class _Rules(TorchFunctionMode):
     ) -> Tensor:
         axes = tuple(range(-len(normalized_shape), 0))
         if torch.is_autocast_enabled(states.device.type):
-            states = states.float()  # as autocast does for torch's own
+            states = states.float()  # as autocast does on a GPU, and torch's own kernel inside on a CPU
         centred = states - states.mean(axes, keepdim=True)
         deviation = (centred.detach().square().mean(axes, keepdim=True) + eps).sqrt()
         normed = centred / deviation if weight is None else centred / deviation * weight.detach()

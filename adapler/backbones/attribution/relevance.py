@@ -14,8 +14,7 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.attribution.attention import accumulated, attention_gradient_maps
 from adapler.backbones.attribution.detached import decompose
-from adapler.backbones.attribution.saliency import layer_saliency
-from adapler.backbones.families import layers_of
+from adapler.backbones.attribution.saliency import checked_layers, layer_saliency
 from adapler.backbones.targets import Target, target_weights
 from adapler.errors import ArgumentError
 
@@ -47,7 +46,7 @@ def token_relevance(
             about the gold class.
         kind: the method.
         target: which logit, or contrast of logits, the value is; see `adapler.backbones.targets.target_weights`.
-        layers: K layers, from 0. Default: all.
+        layers: K different layers, from 0. Default: all.
 
     Returns:
         (B, K, N) float32, each row sums to 1; 0 at padding, and 0 in a row without anything above 0.
@@ -55,7 +54,7 @@ def token_relevance(
     Raises:
         ArgumentError: another kind; a target or layer that the model does not have.
     """
-    asked = list(range(len(layers_of(classifier))) if layers is None else layers)
+    asked = checked_layers(classifier, layers)
     if kind == "saliency":
         return layer_saliency(classifier, batch, target=target, layers=asked)
     if kind not in KINDS:

@@ -19,6 +19,15 @@ from adapler.backbones.targets import Target, target_weights
 from adapler.errors import ArgumentError
 
 
+def checked_layers(classifier: PreTrainedModel, layers: Sequence[int] | None) -> list[int]:
+    """The layers that are asked for, all for None; ArgumentError for none, one twice or one that there is not."""
+    number = len(layers_of(classifier))
+    asked = list(range(number) if layers is None else layers)
+    if not asked or len(set(asked)) < len(asked) or not all(layer in range(number) for layer in asked):
+        raise ArgumentError(f"layers: {asked} are not one or more different layers of 0 to {number - 1}")
+    return asked
+
+
 @contextmanager
 def recorded_inputs(classifier: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
     """Evaluation mode; a forward pass inside it fills the mapping with the inputs of these layers, each (B, N, D).
@@ -79,10 +88,7 @@ def layer_saliency(
     Raises:
         ArgumentError: a target or a layer that the model does not have, or labels outside the model's.
     """
-    number = len(layers_of(classifier))
-    asked = list(range(number) if layers is None else layers)
-    if not asked or len(set(asked)) < len(asked) or not all(0 <= layer < number for layer in asked):
-        raise ArgumentError(f"layers: {asked} are not one or more different layers of 0 to {number - 1}")
+    asked = checked_layers(classifier, layers)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with recorded_inputs(classifier, asked) as recorded:
         logits = classifier(**inputs).logits  # (B, C)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers import (
     BertModel,
 )
 
-from adapler import ArgumentError
+from adapler import AdapLeRConfig, ArgumentError
 from adapler.backbones.checkpoints import load_classifier, reinitialise_head
 from adapler.backbones.families import pooler_of
 from tests.adapler.backbones.folders import wrap
@@ -53,6 +54,29 @@ def test_classifier_keeps_its_head_and_labels(tiny_classifier_folder: Path) -> N
         assert_close(model(**batch, removal="none").logits, plain(**batch).logits, atol=1e-5, rtol=0)
     renamed = wrap(tiny_classifier_folder, labels=["bad", "good"])
     assert renamed.config.id2label == {0: "bad", 1: "good"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_labels": "4"}, "^num_labels: '4' is not a whole number$"),
+        ({"num_labels": 2.0}, "^num_labels: 2.0 is not a whole number$"),
+        ({"labels": "ab"}, "^labels: 'ab' is not a list of names$"),
+        ({"labels": [0, 1]}, r"^labels: \[0, 1\] is not a list of names$"),
+        ({"labels": ["a", "b", "a"]}, "^labels: 'a' stands there twice$"),
+    ],
+)
+def test_labels_that_are_none(encoder_folder: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        wrap(encoder_folder, **options)
+
+
+def test_names_of_a_model_s_labels_leave_the_caller_s_configuration() -> None:
+    backbone = tiny_classifier().config
+    before = dict(backbone.id2label)
+    config = AdapLeRConfig(backbone_config=backbone, id2label={0: "a", 1: "b", 2: "c"})
+    assert config.backbone_config.id2label == {0: "a", 1: "b", 2: "c"} != before
+    assert backbone.id2label == before
 
 
 def test_load_classifier_is_plain(tiny_classifier_folder: Path) -> None:

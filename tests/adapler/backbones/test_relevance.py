@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import re
 from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 
 from adapler.backbones.attribution.detached import _Rules, decompose
@@ -54,6 +56,14 @@ def test_shares_of_a_batch_are_those_of_its_rows(family: str, kind: Any) -> None
     assert torch.equal(token_relevance(model, batch, **asked, layers=[1])[:, 0], shares[:, 1])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", [[LAYERS], [-1], [], [1, 1]])
+def test_layers_that_a_model_does_not_have(kind: Any, layers: list[int]) -> None:
+    message = rf"^layers: {re.escape(str(layers))} are not one or more different layers of 0 to {LAYERS - 1}$"
+    with pytest.raises(ArgumentError, match=message):
+        token_relevance(tiny_classifier(), batch_for("bert", [9]), kind=kind, target="predicted", layers=layers)
+
+
 def test_kinds_differ_and_saliency_is_the_papers() -> None:
     model, batch = tiny_classifier(), batch_for("bert", [9])
     found = [token_relevance(model, batch, kind=kind, target="predicted") for kind in KINDS]
@@ -66,7 +76,13 @@ def test_kinds_differ_and_saliency_is_the_papers() -> None:
 
 
 def test_a_layer_norm_under_autocast_computes_in_float32() -> None:
-    """bfloat16 has three digits: a mean and a deviation in it would be mostly rounding."""
+    """bfloat16 has three digits: of states around 100 a deviation of .3 in it would be nothing but rounding."""
+    torch.manual_seed(0)
+    states = (100 + torch.randn(2, 5, 16)).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = _Rules(softmax=False, n_batch=2)._layer_norm(states, (16,))
+    assert found.dtype == torch.float32
+    assert_close(found, functional.layer_norm(states.float(), (16,)), atol=1e-5, rtol=1e-5)
     model, batch = tiny_classifier(), batch_for("bert", [9])
     exact = token_relevance(model, batch, kind="decomposition", target="predicted")
     with torch.autocast("cpu", dtype=torch.bfloat16):

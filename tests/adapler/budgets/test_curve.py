@@ -77,6 +77,7 @@ def test_what_every_scale_satisfies_can_be_asked_for() -> None:
         ({}, "^speedup, max_drop or milliseconds: one of them is needed"),
         ({"speedup": 2.0, "max_drop": 0.1}, "^speedup and max_drop: only one of them can be asked for"),
         ({"speedup": float("nan")}, "^speedup: nan is not a number above 0"),
+        ({"speedup": 10**400}, "^speedup: 10+ is not a number above 0"),
         ({"max_drop": -0.1}, r"^max_drop: -0.1 is not a number from 0 to 1 \(a drop of one point is 0.01\)"),
         ({"max_drop": 5}, "^max_drop: 5 is not a number from 0 to 1"),
     ],
