@@ -123,7 +123,8 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
 
     Raises DataError, with file and line, for a file that is not there, a line that is no such object, an
     annotation id twice, scores that are not the document's in number or not finite, spans outside it, soft scores of
-    some of the examples and hard rationales alone of others, and a file that has none of the examples.
+    some of the examples and hard rationales alone of others, hard rationales beside the scores of some only, and a
+    file that has none of the examples.
     """
     path = Path(path)
     try:
@@ -135,6 +136,7 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
     known = {example.id: example for example in examples}
     found, others = Predictions(), False
     first: dict[bool, str] = {}  # whether scores are soft -> where the first such line is
+    chosen: dict[bool, str] = {}  # of those: whether hard rationales stand beside them -> where the first such line is
     for line, row in json_lines(text, str(path)):
         where = f"{path}:{line}"
         name = _identifier(row, "annotation_id", where)
@@ -144,6 +146,13 @@ def read_rationales(path: str | Path, examples: Sequence[Any]) -> Predictions:
             found[name] = _prediction(row, known[name], where)
             if (soft := _is_soft(row)) is not None:
                 first.setdefault(soft, f"line {line}")
+            if soft:
+                chosen.setdefault(found[name].hard is not None, f"line {line}")
+            if len(chosen) == 2:  # the size of a rationale would be the file's in some documents, ours in others
+                raise DataError(
+                    f"{path}: has hard_rationale_predictions beside the scores in {chosen[True]} and none in "
+                    f"{chosen[False]}, the documents of a method must have them all, or none"
+                )
             if len(first) == 2:  # no metric of a ranking means the same for both
                 raise DataError(
                     f"{path}: has soft_rationale_predictions in {first[True]} and hard rationales alone in "

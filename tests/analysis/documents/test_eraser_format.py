@@ -175,6 +175,22 @@ def test_soft_for_some_examples_only(tmp_path: Path) -> None:
     assert set(read_rationales(tmp_path / "mixed.jsonl", [ONE, TWO])) == {"one", "two"}
 
 
+def test_hard_rationales_beside_the_scores_of_some_examples_only(tmp_path: Path) -> None:
+    """Of the others the size would be chosen by the data's density, of these it is the file's."""
+    one = {"docid": "one", "soft_rationale_predictions": [1, 2, 3, 4], "hard_rationale_predictions": []}
+    two = [{"docid": "x", "soft_rationale_predictions": [1, 2]}, {"docid": "y", "soft_rationale_predictions": [3]}]
+    rows = [{"annotation_id": "one", "rationales": [one]}, {"annotation_id": "two", "rationales": two}]
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="some.jsonl: has hard.* beside the scores in line 1 and none in line 2, the"):
+        read_rationales(path, [ONE, TWO])
+    two[0]["hard_rationale_predictions"] = [{"start_token": 0, "end_token": 1}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = read_rationales(path, [ONE, TWO])
+    hard = [found[name].hard for name in ("one", "two")]
+    assert [None if one is None else one.tolist() for one in hard] == [[False] * 4, [True, False, False]]
+
+
 def test_spans() -> None:
     generator = np.random.default_rng(0)
     for _ in range(50):
