@@ -16,8 +16,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 from adapler.files import replacing
+from analysis.documents.values import listed
 from analysis.figures.curves import (
     correlation_figure,
     correlation_layers,
@@ -96,7 +97,20 @@ def draw(report: ReportData, kind: str, **options: Any) -> Figure:
     known = list(inspect.signature(_KINDS[kind]).parameters)[1:]
     if unknown := [name for name in options if name not in known]:
         raise ArgumentError(f"figure {kind!r} has no option {unknown[0]!r}, but {', '.join(known)}")
+    options = {name: _listed(name, value) for name, value in options.items()}
     return _KINDS[kind](report, **options)
+
+
+def _listed(name: str, value: Any) -> Any:
+    """One method or one layer as a list of one; ArgumentError for layers that are no whole numbers."""
+    if name == "methods" and value is not None:
+        return listed(name, value)
+    if name != "layers" or value is None:
+        return value
+    layers = [value] if is_number(value) or not isinstance(value, Iterable) else list(value)
+    if isinstance(value, str) or not all(is_number(layer, whole=True) for layer in layers):
+        raise ArgumentError(f"layers: got {value!r}, must be a whole number or a list of them")
+    return layers
 
 
 def save_all(
@@ -135,6 +149,7 @@ def _drawings(
 
     Raises ArgumentError for a method that the report does not have.
     """
+    methods = _listed("methods", methods)
     chosen = select(report, methods)
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for kind in kinds(report):

@@ -90,6 +90,10 @@ def test_unknown_figures_styles_methods_and_layers(report: RationaleReport) -> N
         ({"methods": ("lrp",)}, "method 'lrp' is not in the report, which has attention, saliency"),
         ({"kind": "precision_recall", "layers": (4,)}, "layer: got 4, the model has 0 to 3"),
         ({"kind": "correlation", "layers": ()}, "layers: got none"),
+        ({"kind": "correlation", "layers": "12"}, "layers: got '12', must be a whole number or a list of them"),
+        ({"kind": "correlation", "layers": 1.5}, "layers: got 1.5, must be a whole number or a list of them"),
+        ({"methods": 3}, "methods: got 3, must be a name or a list of names"),
+        ({"methods": "lrp"}, "method 'lrp' is not in the report, which has attention, saliency"),
         ({"kind": "document", "layers": (7,)}, "layer: got 7, document d.c_0 has 0 to 3 for 'cp'"),
         ({"kind": "document", "example": 2}, "example: got 2, the report has 2 examples"),
         ({"kind": "document", "method": "lrp"}, "method 'lrp' is not in document d.c_0, which has attention"),
@@ -97,6 +101,13 @@ def test_unknown_figures_styles_methods_and_layers(report: RationaleReport) -> N
     ):
         with pytest.raises(ArgumentError, match=message):
             report.figure(**options)  # type: ignore[arg-type]
+
+
+def test_one_layer_and_one_method_need_no_list(report: RationaleReport) -> None:
+    one, listed = (report.figure("precision_recall", layers=layers) for layers in (1, [1]))
+    assert [ax.get_title() for ax in one.axes] == [ax.get_title() for ax in listed.axes] != []
+    one, listed = (report.figure(methods=methods) for methods in ("saliency", ["saliency"]))
+    assert [len(lines(ax)) for ax in one.axes] == [len(lines(ax)) for ax in listed.axes]
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
