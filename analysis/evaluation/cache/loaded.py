@@ -6,11 +6,16 @@ the old text says.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -46,9 +51,14 @@ def _rows(namespace: Mapping[str, Any], module: str, prefix: str = "") -> Iterat
 
 
 def _plain(value: Any) -> str | None:
-    """The text of a plain value or of a collection of them; None for anything else."""
+    """The text of a plain value, an array or a collection of them; None for anything else."""
     if isinstance(value, _PLAIN):
         return f"{type(value).__name__} {value!r}"
+    if isinstance(value, Tensor) and value.layout == torch.strided and value.device.type != "meta":
+        raw = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        return f"tensor {value.dtype} {tuple(value.shape)} {_plain(raw)}"
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return f"array {value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     if isinstance(value, dict):
         parts = [_plain(list(one)) for one in value.items()]
     elif isinstance(value, list | tuple | set | frozenset):

@@ -100,12 +100,16 @@ def flat(model, batch, *, order=1):
     return own_helper.scaled(batch, POWER)
 """
 HELPER = """
+import numpy, torch
+WEIGHTS, BIAS = numpy.array([1.0, 2.0]), torch.tensor(0.5)
+
 class Scale:
     def of(self): return 3
 
 def scaled(batch, power): return batch ** power * Scale().of()
 """
-EDITS = [("POWER = 2", "POWER = 3"), ("order=1", "order=2"), ("scaled(batch, POWER)", "scaled(POWER, batch)")]
+ARRAYS = [("[1.0, 2.0]", "[1.0, 3.0]"), ("tensor(0.5)", "tensor(0.7)"), ("tensor(0.5)", "tensor([0.5])")]
+EDITS = [*ARRAYS, ("POWER = 2", "POWER = 3"), ("order=1", "order=2"), ("scaled(batch, POWER)", "scaled(POWER, batch)")]
 
 
 @pytest.fixture
