@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from adapler import AdapLeRForSequenceClassification, ArgumentError
+from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.cli.parser import main
 from tests.adapler.cli.predicting import EVERYTHING, FIRST, Predict
 
@@ -198,5 +198,5 @@ def test_a_damaged_record_is_refused(model: Path, tmp_path: Path) -> None:
         [3, {"max_length": "5"}, {"max_length": 5, "long_documents": "x", "stride": None}]
     ):
         folder = with_encoding(model, tmp_path / str(number), encoding)
-        with pytest.raises(Exception, match=r"run\.json: 'encoding' must have max_length"):
+        with pytest.raises(CheckpointError, match=r"run\.json: 'encoding' must have max_length"):
             main(["predict", "--model", str(folder), "fun"])
