@@ -118,7 +118,8 @@ def _drop(policy: Policy, view: LayerView, row: _Row, found: _Found, *, scale: f
     found.scores(view.index, row, scores, bar)
     if scale == 0 and fate is None:  # no score is below the bar
         return view.hidden[None]
-    kept = stays(scores, bar, row=row.packed)
+    # At scale 0 the bar is 0, and some policies' scores are negative.
+    kept = torch.ones_like(scores, dtype=torch.bool) if scale == 0 else stays(scores, bar, row=row.packed)
     if fate is not None:
         forced = fate.flatten()[row.place]  # (T,)
         kept = ((kept & (forced >= 0)) | (forced > 0)).index_fill(0, row.segments.first, True)

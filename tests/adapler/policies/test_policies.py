@@ -160,6 +160,15 @@ def test_fate(name: str) -> None:
     assert gone.lengths[:, -1].tolist() == [1, 1]
 
 
+def test_fate_at_scale_0_leaves_all_other_tokens_where_scores_are_negative() -> None:
+    model, batch = tiny_policy("cls_topk", "modernbert"), random_batch([20], pad=padding_of("modernbert"))
+    fate = torch.zeros_like(batch["input_ids"])
+    fate[:, 3] = 1
+    assert run(model, batch, threshold_scale=0.0, fate=fate).lengths.tolist() == [[20] * LAYERS]
+    fate[:, 3] = -1
+    assert run(model, batch, threshold_scale=0.0, fate=fate).lengths[:, -1].tolist() == [19]
+
+
 def test_received_attention_is_the_eager_one() -> None:
     """Against transformers' own attention weights, text by text."""
     model, batch = tiny_policy("cls_topk", keep=1.0), random_batch([9, 4])
