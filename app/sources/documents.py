@@ -126,7 +126,8 @@ def check_readable(tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...
 
 
 def parts_of(document: Document, tokenizer: Any, *, limit: int) -> tuple[tuple[int, int], ...]:
-    """Ranges of words, one after the other, each of which the model can read whole; one where all fit.
+    """Ranges of words, one after the other, each of which the model can read whole; one where all fit. Of a single word
+    that is longer than its input it reads the beginning.
 
     Raises:
         ArgumentError: as `check_readable`.

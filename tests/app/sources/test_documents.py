@@ -35,6 +35,12 @@ def test_parts_cover_the_text(tiny_tokenizer: Any) -> None:
         documents.parts_of(Document("x", "\u200b"), tiny_tokenizer, limit=40)
 
 
+def test_a_word_longer_than_the_input_is_a_part_and_words_without_wordpieces_are_none(tiny_tokenizer: Any) -> None:
+    long = "good-" * 30
+    assert documents.parts_of(Document("x", f"{long} \u200b"), tiny_tokenizer, limit=40) == ((0, 2),)
+    assert documents.parts_of(Document("x", f"{long} good film"), tiny_tokenizer, limit=40) == ((0, 1), (1, 3))
+
+
 def test_a_long_text_is_cut() -> None:
     text = "film " * 10_000
     short = Document("x", text, None, ((0, 2), (5000, 5002))).cut()
