@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from matplotlib.figure import Figure
 from adapler.errors import counted
 from analysis import figures
 from analysis.output import html_tokens
+from analysis.output.eraser_table import HEADING, eraser_cells
 from analysis.output.tables import cells as cells_of
 from analysis.output.tables import legend, main_metrics, note, reference_of, rows, scopes
 from analysis.results.report import ReportData
-from analysis.results.wording import HOLM_FAMILY, metric_title, number
+from analysis.results.wording import HOLM_FAMILY, judges_rationales, metric_title, number
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
 FIGURE_TITLES = {
-    "agreement": "Agreement with the human rationales, by layer",
+    "agreement": "Metrics by layer",
     "lengths": "Tokens that enter each layer",
     "precision_recall": "Precision and recall",
     "correlation": "Rank correlation of the methods",
@@ -43,16 +44,19 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 def page(report: ReportData) -> str:
     """The whole page."""
     name = f"{report.meta['data']['name']}, {report.meta['split']}"
+    what = "Rationales" if judges_rationales(report.metrics) else "Scores"
     parts = [
-        f"<h1>Rationales: {escape(name)}</h1>",
+        f"<h1>{what}: {escape(name)}</h1>",
         f"<p>{escape(note(report))}</p>",
         _facts(report),
         "<h2>Figures</h2>",
         *(_figure(report, kind) for kind in figures.kinds(report) if kind != "document"),
         "<h2>Tables</h2>",
-        f"<p>Mean over documents, and below it the 95 % bootstrap interval. {escape(legend(report))}</p>",
+        "<p>Mean over documents, and below it the 95 % bootstrap interval. "
+        f"{escape(legend(report, main_metrics(report)))}</p>",
         f"<p>{escape(scopes(report))}</p>" if scopes(report) else "",
         *(_table(report, metric) for metric in main_metrics(report)),
+        *(_eraser_table(report, title, values) for title, values in eraser_cells(report).items()),
         *_comparisons(report),
         *html_tokens.examples(report),
         "<h2>How this was made</h2>",
@@ -62,7 +66,7 @@ def page(report: ReportData) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Rationales: {escape(name)}</title>\n"
+        f"<title>{what}: {escape(name)}</title>\n"
         f"<style>\n{STYLE_SHEET.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
@@ -92,9 +96,10 @@ def _facts(report: ReportData) -> str:
     units = "words" if no_model or report.meta.get("aggregation", "none") != "none" else "tokens"
     facts = [
         ("Documents", f"{scored}", f"scored; {report.n_skipped} skipped"),
-        ("Rationale density", number(report.meta.get("density")), f"of the {units} in view"),
-        ("AP at chance", number(report.meta.get("chance_average_precision")), "random scores"),
     ]
+    if judges_rationales(report.metrics):
+        facts.append(("Rationale density", number(report.meta.get("density")), f"of the {units} in view"))
+        facts.append(("AP at chance", number(report.meta.get("chance_average_precision")), "random scores"))
     if not no_model:
         facts.append(("Accuracy", number(report.accuracy), "fine-tuned classifier"))
     if lost.get("rationale_words"):
@@ -115,12 +120,13 @@ def _figure(report: ReportData, kind: str) -> str:
     if kind == "heatmap":  # of the first one with scores: saved ones need not be there for every document
         index, example = next((i, one) for i, one in enumerate(report.examples) if one.scores)
         title, options = f"Scores of document {example.id}", {"example": index}
+    title = html_tokens.visible(title)
     drawn = svg(figures.draw(report, kind, **options), kind, title)
-    return f'<figure tabindex="0">{drawn}<figcaption>{escape(title)}</figcaption></figure>'  # scrolls, also by keyboard
+    return f'<figure tabindex="0">{drawn}<figcaption>{title}</figcaption></figure>'  # scrolls, also by keyboard
 
 
 def svg(figure: Figure, name: str, title: str) -> str:
-    """An <svg> element to put into a page, its ids made different from those of other figures."""
+    """An <svg> element to put into a page, its ids made different from those of other figures. title: as HTML."""
     stream = io.StringIO()
     with rc_context(figures.STYLE):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -130,7 +136,7 @@ def svg(figure: Figure, name: str, title: str) -> str:
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     inches = figure.get_figwidth()
     size = f"width:{SCREEN * inches:.0f}px;min-width:{LEAST * inches:.0f}px"
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}" style="{size}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{title}" style="{size}"', 1)
 
 
 def _table(report: ReportData, metric: str) -> str:
@@ -150,6 +156,20 @@ def _table(report: ReportData, metric: str) -> str:
     heads = "".join(f'<th scope="col">{layer}</th>' for layer in range(report.n_layers))
     return _wide(
         f"<table><caption>{escape(metric_title(metric))}</caption>"
+        f'<thead><tr><th scope="col">Layer</th>{heads}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    )
+
+
+def _eraser_table(report: ReportData, title: str, by_method: Mapping[str, Sequence[float]]) -> str:
+    """ERASER's own scores, of all documents together."""
+    body = []
+    for method, values in by_method.items():
+        at_input = "" if report.is_layerwise(method) else f' class="input" colspan="{report.n_layers}"'
+        cells = "".join(f"<td{at_input}>{_minus(number(value))}</td>" for value in values)
+        body.append(f'<tr><th scope="row">{escape(report.title(method))}</th>{cells}</tr>')
+    heads = "".join(f'<th scope="col">{layer}</th>' for layer in range(report.n_layers))
+    return _wide(
+        f"<table><caption>{escape(f'{HEADING}: {title}')}</caption>"
         f'<thead><tr><th scope="col">Layer</th>{heads}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     )
 
@@ -202,7 +222,8 @@ def _comparisons(report: ReportData) -> Iterable[str]:
         yield (
             f"<details><summary>{escape(metric_title(metric))}</summary>"
             + _wide(
-                f'<table class="plain"><thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead>'
+                f'<table class="plain"><caption class="unseen">{escape(metric_title(metric))}</caption>'
+                f"<thead><tr>{''.join(f'<th scope=col>{head}</th>' for head in heads)}</tr></thead>"
                 f"<tbody>{''.join(body)}</tbody></table>"
             )
             + "</details>"
@@ -218,7 +239,7 @@ def _provenance(report: ReportData) -> str:
     lines = "".join(
         f"<tr><th scope='row'>{escape(key.replace('_', ' '))}</th><td>{_nested(value)}</td></tr>"
         for key, value in report.meta.items()
-        if value not in (None, {}, [])
+        if value not in (None, {}, []) and key != "eraser_scores"  # which have tables
     )
     return _wide(f'<table class="plain meta"><tbody>{lines}</tbody></table>')
 

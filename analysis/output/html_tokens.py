@@ -19,8 +19,6 @@ from analysis.results.report import ReportData
 from analysis.results.wording import OF_REMOVAL
 
 STEPS = 8  # shades; class s0 is the palest, s8 the darkest
-# Characters that reorder what stands around them
-_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
 def examples(report: ReportData) -> Iterable[str]:
@@ -29,8 +27,10 @@ def examples(report: ReportData) -> Iterable[str]:
     if not drawn:
         return
     yield "<h2>Documents, token by token</h2>"
+    signed = any((values < 0).any() for document in drawn for values in document.scores.values())
+    against = ", orange above 0 and blue below" if signed else ""
     yield (
-        f"<p>Shade: the score, from none to {FULL_SHADE} times the uniform one. "
+        f"<p>Shade: the score, from none to {FULL_SHADE} times the uniform one{against}. "
         "<u>Underlined</u>: the human rationale. <s>Pale</s>: a token that is not in that layer any more.</p>"
     )
     for index, document in enumerate(drawn):
@@ -89,9 +89,4 @@ def text(document: DocumentScores, row: NDArray[np.float64], enters: NDArray[np.
 
 def visible(value: str) -> str:
     """Escaped, with control characters and bidirectional overrides spelled out."""
-    return escape(
-        "".join(
-            f"[U+{ord(character):04X}]" if not character.isprintable() or ord(character) in _BIDI else character
-            for character in value
-        )
-    )
+    return escape("".join(character if character.isprintable() else f"[U+{ord(character):04X}]" for character in value))

@@ -16,12 +16,12 @@ WIDE = 12  # layers; more of them get two decimals and small print, to fit the t
 
 def markdown(report: ReportData, metrics: Sequence[str] | str | None = None) -> str:
     """One table a metric, the best of a layer in bold, with a line on what it was computed from."""
-    lines = [note(report)]
-    if marks := legend(report):
+    lines, shown = [note(report)], listed("metrics", metrics or main_metrics(report))
+    if marks := legend(report, shown):
         lines += ["", escape_markdown(marks)]
     if said := scopes(report):
         lines += ["", escape_markdown(said)]
-    for metric in listed("metrics", metrics or main_metrics(report)):
+    for metric in shown:
         heads = [str(layer) for layer in range(report.n_layers)]
         lines += ["", f"**{metric_title(metric)}**", "", "| layer | " + " | ".join(heads) + " |"]
         lines.append("|---|" + "---:|" * report.n_layers)
@@ -54,8 +54,8 @@ def latex(report: ReportData, metrics: Sequence[str] | str | None = None) -> str
         lines.append(r"\setlength{\tabcolsep}{2.5pt}")
     lines.append(rf"\begin{{tabular}}{{l{'r' * report.n_layers}}}")
     lines += [r"\toprule", rf"Layer & {heads} \\"]
-    bold = False
-    for metric in listed("metrics", metrics or main_metrics(report)):
+    shown = listed("metrics", metrics or main_metrics(report))
+    for metric in shown:
         title = escape(metric_title(metric))
         lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{title}}}}} \\"]
         for row in rows(report, metric):
@@ -66,11 +66,18 @@ def latex(report: ReportData, metrics: Sequence[str] | str | None = None) -> str
                     for value, best, differs in zip(row.mean, row.best, row.differs, strict=True)
                 ]
                 text = " & ".join(cells)
-                bold = bold or any(row.best)
             else:
                 text = rf"\multicolumn{{{report.n_layers}}}{{l}}{{{_cell(row.mean[0], decimals)} (input)}}"
             lines.append(rf"{escape(row.title)} & {text} \\")
-    caption = [note(report), scopes(report), "Bold: best of a layer." if bold else "", legend(report)]
+    for title, by_method in ({} if metrics else eraser_cells(report)).items():
+        said = escape(f"{HEADING}: {title}")
+        lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{said}}}}} \\"]
+        for name, values in by_method.items():
+            row_text = " & ".join(_cell(value, 2 if wide else 3) for value in values)
+            if not report.is_layerwise(name):
+                row_text = rf"\multicolumn{{{report.n_layers}}}{{l}}{{{row_text} (input)}}"
+            lines.append(rf"{escape(report.title(name))} & {row_text} \\")
+    caption = [note(report), scopes(report), legend(report, shown)]
     text = escape(" ".join(part for part in caption if part)).replace("p < .05", "$p < .05$")
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{text}}}"]
     lines += [rf"\label{{tab:rationales-{_slug(report)}}}", r"\end{table*}"]

@@ -12,7 +12,14 @@ import pandas as pd
 from adapler.errors import ArgumentError, counted
 from analysis.metrics.registry import metric_names
 from analysis.results.report import ReportData
-from analysis.results.wording import HOLM_FAMILY, higher_is_better, metric_title, number, reference_among
+from analysis.results.wording import (
+    HOLM_FAMILY,
+    higher_is_better,
+    judges_rationales,
+    metric_title,
+    number,
+    reference_among,
+)
 
 COLUMNS = 12  # layers side by side in a terminal of 100 columns
 SIGNIFICANT = 0.05  # of Holm-adjusted p
@@ -180,15 +187,18 @@ def folded(values: dict[str, list[float]], heads: Sequence[str], width: int) -> 
     return lines
 
 
-def legend(report: ReportData) -> str:
-    """What a star and bold print mean; empty without a comparison."""
+def legend(report: ReportData, metrics: Sequence[str] = ()) -> str:
+    """What a star means; empty without a comparison. metrics: of tables in which the best of a layer is in bold: what
+    that means, too."""
+    bold = any(any(row.best) for metric in metrics for row in rows(report, metric) if row.layerwise)
+    said = ["Bold: best of a layer."] if bold else []
     reference = reference_of(report)
-    if reference is None:
-        return ""
-    return (
-        f"* differs from {report.title(reference)} at the same layer: p < .05, paired permutation test over documents, "
-        f"{HOLM_FAMILY}."
-    )
+    if reference is not None:
+        said.append(
+            f"* differs from {report.title(reference)} at the same layer: p < .05, paired permutation test over "
+            f"documents, {HOLM_FAMILY}."
+        )
+    return " ".join(said)
 
 
 def scopes(report: ReportData) -> str:
@@ -209,15 +219,20 @@ def note(report: ReportData) -> str:
         f", {name} {meta[name]}" for name in ("aggregation", "protocol") if meta.get(name) not in (None, "none")
     )
     view = f"{meta['max_length']} wordpieces, policy {meta['policy']}"
+    what, judged = "Scores by layer", ""
+    if judges_rationales(report.metrics):
+        what = "Agreement with human rationales by layer"
+        judged = (
+            f"; rationale density {number(meta['density'])}, average precision at chance "
+            f"{number(meta['chance_average_precision'])}"
+        )
     if meta.get("tokens") == "words":
         view = "whole documents, tokens are words"
     if meta.get("dtype", "float32") != "float32":  # older reports have none, and are in float32
         extra += f", computed in {meta['dtype']}"
     return (
-        f"Agreement with human rationales by layer (0 = first): {meta['data']['name']}, {meta['split']}, "
-        f"{counted(scored, 'document')} ({report.n_skipped} skipped), {view}{extra}; "
-        f"rationale density {number(meta['density'])}, average precision at chance "
-        f"{number(meta['chance_average_precision'])}."
+        f"{what} (0 = first): {meta['data']['name']}, {meta['split']}, "
+        f"{counted(scored, 'document')} ({report.n_skipped} skipped), {view}{extra}{judged}."
         + "".join(f" {remark[:1].upper()}{remark[1:]}." for remark in meta.get("notes", ()))
     )
 

@@ -45,6 +45,15 @@ def higher_is_better(metric: str) -> bool:
     return METRICS[metric].higher_is_better if metric in METRICS else True
 
 
+def judges_rationales(metrics: Sequence[str]) -> bool:
+    """Whether one of the metrics needs human rationales; of a metric that is not known here it is taken to be so.
+
+    >>> judges_rationales(["aopc_comprehensiveness", "fpr"]), judges_rationales(["aopc_comprehensiveness"])
+    (True, False)
+    """
+    return any(metric not in METRICS or METRICS[metric].needs_rationale for metric in metrics)
+
+
 def number(value: float | None, decimals: int = 3) -> str:
     """.254, -.031, 1.000; "-" where undefined."""
     if value is None or math.isnan(value):

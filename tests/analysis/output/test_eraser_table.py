@@ -37,6 +37,14 @@ def test_scores_of_eraser_stand_in_every_text() -> None:
     assert "  .400  at the input" in text
     assert "| cp | .000 | .100 | .200 | .300 |" in markup.markdown(report)
     assert "| human | .300 (input) |  |  |  |" in markup.markdown(report)
+    assert r"AdapLeR CP & $.000$ & $.100$ & $.200$ & $.300$ \\" in markup.latex(report)
+    assert "in view: IOU F1 (macro)}" in markup.latex(report) and "own scores" not in markup.latex(report, ["fpr"])
+    page = report.to_html()
+    assert (
+        "<caption>ERASER&#x27;s own scores, over all documents, also those without a rationale in view: AUPRC" in page
+    )
+    assert "<td>.200</td><td>.300</td><td>.400</td><td>.500</td>" in page
+    assert "iou_scores" not in page, "the tables say it"
 
 
 def test_remarks_and_diagnostics_are_printed() -> None:

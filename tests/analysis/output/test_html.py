@@ -95,7 +95,7 @@ def test_the_page_shows_tables_tests_and_documents(page: str) -> None:
     text = parsed(page).text
     for expected in ("Average precision", "AdapLeR CP against the other methods", "p (Holm)", "Layer 3", "input"):
         assert expected in text
-    assert page.count("<svg") == 6 and page.count("<caption>") == 7
+    assert page.count("<svg") == 6 and page.count("<caption>") == 7 and page.count("<caption class=") == 7
     assert page.count("<details open>") == 1
 
 
@@ -123,6 +123,14 @@ def test_the_page_of_saved_scores_tells_of_no_model() -> None:
     page = replace(report, meta=report.meta | facts).to_html()
     assert "whole documents</small>" in page and "of the words in view" in page
     assert "fine-tuned classifier" not in page and "policy truncate</small>" not in page
+
+
+def test_a_report_without_human_rationales_promises_no_agreement() -> None:
+    report = make_report()
+    alone = replace(report, metrics=("aopc_comprehensiveness", *report.metrics[1:])).to_html()
+    assert "Agreement with human rationales" in alone, "of the others"
+    faithful = replace(report, metrics=("aopc_comprehensiveness",), values=report.values[..., :1]).to_html()
+    assert "human rationales" not in faithful and "Rationale density" not in faithful and "<h1>Scores: " in faithful
 
 
 def test_tokens_are_shaded_underlined_and_pale_once_dropped() -> None:
