@@ -6,8 +6,8 @@ Painting runs from the navigation, in a browser context without a cache, to the 
 page before. A change of layer, one step of the slider, and a new text of 300 words run from the key press to the change
 on the page. The plain page is Streamlit with a slider and a line of text, measured in the same run and in turn: it is
 what the framework itself takes. Budget is a text of 512 wordpieces, from the click on the view's name to the
-last number of it. Memory is the server's resident set: over texts in one session, then over sessions that are opened
-together, read some texts each, and are closed.
+last number of it. Memory is the server's resident set: over texts in one session, then before sessions are opened
+together and with all of them, after each has read some texts.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def questions(browser: Browser, server: Server) -> None:
 
 
 def memory(browser: Browser, server: Server, *, query: str, interactions: int) -> None:
-    """Layers and new texts in turn, in one session. The first tenth fills the caches and is no growth."""
+    """New texts, one after the other, in one session. The first tenth fills the caches and is no growth."""
     page = AppPage(_tab(browser), server.url).open(query)
     page.own_text()
     draw, warm, sizes = random.Random(1), max(interactions // 10, 1), []

@@ -4,8 +4,8 @@
 
 The four methods of the paper, on the same models and batches, in turn in one run. captum's side is
 `LayerGradientXActivation` (saliency) and `LayerActivation` (attention weights, CP scores), one call a layer. Rollout is
-given captum's attention weights without collecting them again. The scores of the two sides are compared, too.
-Exits with 1 when captum is less than L/2 times as slow, or when the scores differ.
+given captum's attention weights without collecting them again. The scores of the two sides are compared, too, but for
+those of cp. Exits with 1 when captum is less than L/2 times as slow, or when the scores differ.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from captum.attr import LayerActivation, LayerGradientXActivation
 
 from adapler.backbones.families import encoder_of, layers_of
+from adapler.budgets.machine import device_name
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.model.batching import batches_by_length
@@ -168,8 +169,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     total = statistics.median(ratios)  # of all four, the last of WANTED
     if args.output is not None:
+        how = {"documents": len(windows), "max_length": args.max_length, "batch_tokens": args.batch_tokens}
+        how |= {"machine": device_name(model.device), "threads": args.threads, "torch": torch.__version__}
         found = [
-            {"methods": list(names), "side": side, "device": model.device.type, "seconds": values}
+            {"methods": list(names), "side": side, "device": model.device.type, "seconds": values} | how
             for (names, side), values in seconds.items()
         ]
         with replacing(args.output) as partial:

@@ -3,9 +3,9 @@
     python benchmarks/evaluation.py --data data/eraser/sample
     python benchmarks/evaluation.py --data data/eraser/movies --memory 50 199
 
-Cost: the whole evaluation with the four methods of the paper (attention, rollout, saliency, cp; every layer; metrics,
-intervals and tests not included) against one plain forward and backward pass of the same model over the same
-batches. Both are timed in turns, without a cache, and the medians are compared.
+Cost: the evaluation with the four methods of the paper (attention, rollout, saliency, cp; every layer and metric;
+intervals and tests between methods not included) against one plain forward and backward pass of the same model over the
+same batches. Both are timed in turns on the processor, without a cache, and the medians are compared.
 
 Memory: peak resident memory of the evaluation of the first N documents, each N in a process of its own, so that the
 peaks do not mix.
@@ -51,7 +51,7 @@ def forward_and_backward(model: Any, tokenizer: Any, plan: Plan, settings: Setti
 
 def cost(data: Path, settings: Settings, repeats: int) -> None:
     split = settings.split
-    model, adapler, tokenizer = loading.load_models(None, None)
+    model, adapler, tokenizer = loading.load_models(None, None, device="cpu")
     corpus = loading.load_corpus(data, split=split)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.memory and min(arguments.memory) < 1:
         raise ArgumentError(f"--memory: {min(arguments.memory)} is not at least 1")
     if arguments.peak:
-        model, adapler, tokenizer = loading.load_models(None, None)
+        model, adapler, tokenizer = loading.load_models(None, None, device="cpu")
         evaluation.run_evaluation(
             model=model,
             adapler=adapler,

@@ -5,7 +5,8 @@
 #   benchmarks/gpu.sh [--dry-run] [FOLDER]        default: gpu-benchmarks
 #
 # --dry-run prints the commands and runs none. MODEL, REVIEWS and SENTENCES (environment) name the AdapLeR model, a
-# corpus of long documents in ERASER layout, and a folder of short texts with train.jsonl and test.jsonl.
+# corpus of long documents in ERASER layout (`adapler data download`), and a folder of short texts of one's own, with
+# train.jsonl and test.jsonl.
 # A benchmark that fails ends none of the others; its name is printed, and the exit code is 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,6 +37,12 @@ run() { # NAME COMMAND...: standard output and errors go to NAME.txt
 }
 
 if [ $dry = no ]; then
+  for path in "$reviews" "$sentences/train.jsonl" "$sentences/test.jsonl"; do
+    if [ ! -e "$path" ]; then
+      echo "benchmarks/gpu.sh: $path is not there; see REVIEWS and SENTENCES at the top of this file" >&2
+      exit 1
+    fi
+  done
   if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     echo "benchmarks/gpu.sh: PyTorch sees no GPU on this machine" >&2
     exit 1

@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py --data data/eraser/sample --rows 16 --rounds 2
     python benchmarks/inference.py --data data/eraser/movies --dtype float32 bfloat16 --threads 1 2 --output x.json
-    python benchmarks/inference.py --data sst2 --lengths 16 64 128 256 512 --batches 1 8 32 tokens
+    python benchmarks/inference.py --data DATA/sst2 --lengths 16 64 128 256 512 --batches 1 8 32 tokens
     python benchmarks/inference.py --data data/eraser/movies --compare-dtypes
 
 Baselines: `transformers`, what a user would write (AutoModelForSequenceClassification, SDPA attention, inference_mode,
@@ -36,6 +36,7 @@ from adapler.backbones import families
 from adapler.backbones.checkpoints import read_config
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import pieces
+from adapler.budgets.machine import device_name
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import in_label_order, load_task
 from adapler.distributed import device
@@ -47,6 +48,7 @@ from adapler.outputs import check_output_file
 from adapler.precision import choose_dtype, describe_dtype
 
 PACKED = "packed"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 CONVENTIONS: tuple[Convention, ...] = ("paper", "executed")
 
 
@@ -142,8 +144,8 @@ class Ceiling:
         kept, backbone = self.lengths(batch), self.model.backbone
         place = batch["attention_mask"].flatten().nonzero()[:, 0]  # (T,)
         positions = families.position_ids(backbone, batch["attention_mask"]).flatten()[place][None]  # (1, T)
-        ids = batch["input_ids"].flatten()[place][None]
-        hidden = families.embed(backbone, ids, positions=positions, token_type_ids=None)  # (1, T, D)
+        ids, types = (None if batch.get(name) is None else batch[name].flatten()[place][None] for name in INPUTS[::2])
+        hidden = families.embed(backbone, ids, positions=positions, token_type_ids=types)  # (1, T, D)
         for index, segments in enumerate(kept):
             stay = len(segments.owner)
             at = positions[:, :stay]
@@ -284,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for length in args.lengths:
         encoded = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=length)
         encoded = encoded.select(range(min(args.rows or encoded.num_rows, encoded.num_rows)))
-        rows = encoded.select_columns(["input_ids", "attention_mask"]).to_list()
+        rows = encoded.select_columns([name for name in INPUTS if name in encoded.column_names]).to_list()
         mean = statistics.mean(len(row["input_ids"]) for row in rows)
         about = {"data": task.name, "split": args.split, "texts": len(rows), "max_length": length, "mean_length": mean}
         if args.compare_dtypes:
@@ -305,10 +307,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
                 print(f"batches of {how}, {threads} threads; median [min, max] of {args.rounds} rounds")
                 print_table(table)
-                result += [
-                    about | {"device": where.type, "threads": threads, "torch": torch.__version__} | row
-                    for row in table
-                ]
+                how_measured = {"rounds": args.rounds, "batch_tokens": args.batch_tokens, "model": args.model.name}
+                machine = {"device": where.type, "machine": device_name(where), "threads": threads}
+                result += [about | machine | how_measured | {"torch": torch.__version__} | row for row in table]
                 save(result, args.output)
     save(result, args.output)
     return 0

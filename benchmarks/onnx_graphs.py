@@ -24,6 +24,7 @@ import onnxruntime
 import torch
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.budgets.machine import device_name
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
@@ -155,6 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_figures(figures[name])
     if args.output is not None:
         settings = {"texts": len(rows), "threads": args.threads, "threshold_scale": scale, "repeats": args.repeats}
+        settings |= {"data": task.name, "split": args.split, "max_length": args.max_length, "model": args.model.name}
+        settings |= {"batch_tokens": args.batch_tokens, "machine": device_name(model.device)}
+        settings |= {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
         with replacing(args.output) as temporary:
             temporary.write_text(json.dumps({**settings, "graphs": figures}, indent=2) + "\n", encoding="utf-8")
     return 0

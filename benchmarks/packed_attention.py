@@ -4,7 +4,8 @@
     python benchmarks/packed_attention.py --device cuda --dtype bfloat16 --output packed_attention.json
 
 On a CPU it is an SDPA call for each run of equally long sequences. On a GPU it is the variable-length flash kernel,
-in half precision; in float32 both sides are the same padded call there.
+in half precision; in float32 both sides are the same padded call there. As in the model, the longest sequences come
+first, and what is known of them is found once for each call.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 
 from adapler.backbones import attention
 from adapler.backbones.packing import Segments
+from adapler.budgets.machine import device_name
 from adapler.distributed import device
 from adapler.errors import CommandParser, run_command
 from adapler.files import replacing
@@ -36,7 +38,7 @@ def milliseconds(attend: Any, segments: Segments, *, dtype: torch.dtype, heads: 
     times = []
     for _ in range(30):
         start = time.perf_counter()
-        attend(q, k, v, segments=segments, scale=size**-0.5)
+        attend(q, k, v, segments=Segments(segments.lengths, bound=segments.bound), scale=size**-0.5)
         if where.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
@@ -58,11 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for longest in (4, 8, 16, 32, 64, 128, 256):
             if count * longest > 16384:
                 continue
-            segments = Segments(torch.randint(1, longest + 1, (count,)).to(where), bound=longest)
+            lengths = torch.randint(1, longest + 1, (count,)).sort(descending=True).values
+            segments = Segments(lengths.to(where), bound=longest)
             padded = milliseconds(attention._padded_attention, segments, dtype=dtype)
             loop = milliseconds(attention.packed_attention, segments, dtype=dtype)
             print(f"{count:4d} sequences of 1..{longest:<4d} {padded:7.2f} ms / {loop:7.2f} ms = {padded / loop:.2f}")
             row = {"device": where.type, "dtype": args.dtype, "sequences": count, "longest": longest}
+            row |= {"machine": device_name(where), "threads": torch.get_num_threads(), "torch": torch.__version__}
             found.append(row | {"padded_ms": padded, "packed_ms": loop})
     if args.output is not None:
         with replacing(args.output) as partial:

@@ -1,12 +1,13 @@
 """How fast is `adapler predict`, how much memory does it need, and does a killed run end with the same bytes?
 
-    python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 10000 100000 --processes 1 2 --output predict.json
-    python benchmarks/predict.py --texts data/sst2/train.jsonl --rows 1000000 --processes 1 2 --kills 10 --ray 2
+    python benchmarks/predict.py --texts DATA/sst2/train.jsonl --rows 10000 100000 --processes 1 2 --output predict.json
+    python benchmarks/predict.py --texts DATA/sst2/train.jsonl --rows 1000000 --processes 1 2 --kills 10 --ray 2
 
-Rows are the texts of a .jsonl, again and again. Memory is the peak of the command and all its children together,
-looked at every half second. `peak` counts what they share once (PSS, psutil's memory_full_info, Linux): it is what the
-machine needs, and what the project reports. `rss` counts it once for each of them. With `--kills`, the last of several
-`--processes` runs only once, killed again and again; it has no time of its own.
+Rows are the texts of a .jsonl (SST-2's sentences, for the project's numbers), again and again. Memory is the peak of
+the command and all its children together, looked at every half second. `peak` counts what they share once (PSS,
+psutil's memory_full_info, Linux): it is what the machine needs, and what the project reports. `rss` counts it once for
+each of them. With `--kills`, the last of several `--processes` runs only once, killed again and again; it has no time
+of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
+from adapler.budgets.machine import device_name
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.outputs import check_output_file
@@ -57,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{'rows':>9} {'engine':>6} {'processes':>9} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'rss MB':>8}  bytes"
     )
+    machine = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     with tempfile.TemporaryDirectory() as name:
         output = Path(name) / "out.jsonl"
         for rows in args.rows:
@@ -70,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds = 0.0
             for engine, processes, kills in runs(args):
                 run = [*command, "--engine", engine, "--processes", str(processes)]
-                row = {"rows": rows, "engine": engine, "processes": processes}
+                row: dict[str, Any] = {"rows": rows, "engine": engine, "processes": processes, "options": args.options}
+                row |= {"texts": args.texts.name, "model": Path(args.model).name, "machine": machine}
                 row |= killed(run, seconds, kills, random.Random(args.seed)) if kills else measured(run)
                 if not kills:
                     row["rows_per_second"] = round(rows / row["seconds"], 1)
@@ -111,9 +117,10 @@ def measured(command: list[str]) -> dict[str, Any]:
     begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         peak, rss = watched(process)
+        seconds = round(time.perf_counter() - begin, 1)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return {"seconds": round(time.perf_counter() - begin, 1), "peak_mb": peak, "rss_mb": rss}
+    return {"seconds": seconds, "peak_mb": peak, "rss_mb": rss}
 
 
 def watched(process: subprocess.Popen[bytes], *, until: float = float("inf")) -> tuple[int, int]:
@@ -122,7 +129,8 @@ def watched(process: subprocess.Popen[bytes], *, until: float = float("inf")) ->
     while process.poll() is None and time.monotonic() < until:
         shared_once, each = resident(root)
         peak, rss = max(peak, shared_once), max(rss, each)
-        time.sleep(0.5)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)  # its end is noticed when it comes
     return round(peak / 1e6), round(rss / 1e6)
 
 
@@ -140,7 +148,8 @@ def resident(root: psutil.Process) -> tuple[int, int]:
 def killed(command: list[str], seconds: float, kills: int, moments: random.Random) -> dict[str, Any]:
     """Start the command again and again and kill it at a random moment; at last let it end.
 
-    A moment lies between a second and a fifth of the time of the whole run; some meet a command that still loads.
+    A moment lies between a second and a fifth of the time of the whole run, or eight seconds where that is more; some
+    meet a command that still loads.
     """
     done, peak, rss = 0, 0, 0
     while True:

@@ -43,9 +43,9 @@ def points(rows: Sequence[dict[str, Any]], *, batch: str, dtype: str) -> list[tu
 
 
 @styled
-def realised_figure(rows: Sequence[dict[str, Any]], *, style: str = "acl") -> Figure:
+def realised_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """A panel for each kind of batch, a line for each number format."""
-    batches = [name for name in TITLES if any(row["batch"] == name for row in rows)]
+    batches = [name for name in TITLES if any(points(rows, batch=name, dtype=dtype) for dtype in LOOKS)]
     figure = Figure(figsize=(WIDTH * len(batches), HEIGHT), layout="constrained")
     values = [row["flops"]["executed"] for row in rows if row["flops"]["executed"]]
     for ax, batch in zip(figure.subplots(1, len(batches), squeeze=False)[0], batches, strict=True):
@@ -70,23 +70,32 @@ def realised_figure(rows: Sequence[dict[str, Any]], *, style: str = "acl") -> Fi
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(
+        prog="python -m benchmarks.realised", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("record", type=Path, help="what benchmarks/inference.py --output wrote")
     parser.add_argument("--output", type=Path, required=True, help="of the figure, without suffix")
-    parser.add_argument("--style", default="acl")
     args = parser.parse_args(argv)
     try:
         rows = json.loads(args.record.read_text(encoding="utf-8"))
-        settings = sorted({f"{row['data']} with {row['threads']} threads" for row in rows})
+        settings = sorted(
+            {
+                f"{row['data']} {row['split']}, {row['texts']} texts of at most {row['max_length']} wordpieces, on "
+                f"{row['device']} with {row['threads']} threads"
+                for row in rows
+            }
+        )
         if not settings or any(row[name] is None for row in rows for name in ("system", "batch", "dtype", "flops")):
             raise ValueError("without rows" if not settings else "a row without a value")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArgumentError(f"{args.record}: is not a record of benchmarks/inference.py ({error})") from error
     if len(settings) > 1:  # their points would make one line
+        raise ArgumentError(f"{args.record}: holds {'; '.join(settings)}; a figure is of one of them")
+    if not any(points(rows, batch=batch, dtype=dtype) for batch in TITLES for dtype in LOOKS):
         raise ArgumentError(
-            f"{args.record}: holds {', '.join(settings)}; a figure is of one data set and number of threads"
+            f"{args.record}: has no AdapLeR in batches of `tokens` or one by one (--scales, --batches tokens 1)"
         )
-    for path in save_figure(realised_figure(rows, style=args.style), args.output):
+    for path in save_figure(realised_figure(rows), args.output):
         print(path)
     return 0
 

@@ -13,13 +13,21 @@ from adapler.backbones import families
 from adapler.budgets.curve import Machine
 
 
+def device_name(device: torch.device) -> str:
+    """The name of a GPU or of the processor; of another kind of device, the kind."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return _processor() if device.type == "cpu" else device.type
+
+
 def machine_of(model: Any) -> Machine:
     """The machine, the precision and the threads that a model would run with here and now (autocast counts)."""
     kind = model.device.type
     layer = next(families.layers_of(model.backbone).parameters())
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else layer.dtype
-    device = torch.cuda.get_device_name(model.device) if kind == "cuda" else _processor() if kind == "cpu" else kind
-    return Machine(device=device, dtype=str(dtype).removeprefix("torch."), threads=torch.get_num_threads())
+    return Machine(
+        device=device_name(model.device), dtype=str(dtype).removeprefix("torch."), threads=torch.get_num_threads()
+    )
 
 
 def _processor() -> str:

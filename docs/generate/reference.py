@@ -26,6 +26,8 @@ COMMANDS = (
     "adapler data download",
     "adapler data stats",
     "adapler data check",
+    "adapler.data.minilm",
+    "adapler.data.mpnet",
     "analysis.rationale_eval",
     "analysis.figures",
     "analysis.scores",
@@ -36,6 +38,7 @@ COMMANDS = (
     "analysis.studies.contribution_targets",
     "app.gallery",
     "benchmarks.tradeoff",
+    "benchmarks.realised",
 )
 
 
@@ -167,7 +170,7 @@ def command_page() -> str:
         "",
     ]
     for name in COMMANDS:
-        title = name if name.startswith("adapler") else f"python -m {name}"
+        title = name if name.startswith("adapler ") else f"python -m {name}"
         lines += [f"## `{title}`", "", "```text", help_text(name).rstrip(), "```", ""]
     lines += ["## The app", "", "```sh", "streamlit run app/main.py", "```", "", "See [The app](../how-to/app.md).", ""]
     return "\n".join(lines)
