@@ -15,7 +15,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from html import escape
@@ -31,9 +31,9 @@ from app.markup import player as drawing
 from app.model import comparing
 from app.model.comparing import Comparison
 from app.model.joining import join_words
-from app.model.tracing import Trace, read_limit, trace
+from app.model.tracing import ADAPLER, Trace, read_limit, trace
 from app.panels.common import subject
-from app.panels.notes import reading_notes
+from app.panels.notes import cut, reading_notes
 from app.sources import documents, loading, uploads
 from app.sources.documents import Document
 
@@ -202,7 +202,8 @@ def page_html(page: Page, origin: Origin, *, title: str, before: str | None, aft
     data = {"layers": {key: drawing.drawn(one, [drawing.layers_panel(one)]) for key, one in drawn.items()}}
     links = [("index.html", title), (before, "Previous text"), (after, "Next text")]
     whose = subject(page.document, checkpoint=origin.checkpoint, scale=origin.scale, dtype="float32")
-    notes = "".join(f"<p class=al-facts>{escape(note)}.</p>" for note in reading_notes(page.trace))
+    said = [f"{note}." for note in reading_notes(page.trace)] + [cut(page.trace)] * page.trace.cut_short
+    notes = "".join(f"<p class=al-facts>{escape(note)}</p>" for note in said)
     body = [
         "<nav>" + "".join(f'<a href="{escape(file)}">{escape(name)}</a>' for file, name in links if file) + "</nav>",
         f"<h1>{render.visible(page.title)}</h1><p class=al-facts>{render.visible(whose)}</p>",
@@ -240,10 +241,16 @@ def index_html(made: Sequence[Page], origin: Origin, *, title: str) -> str:
     head = ("text", "begins", "label", "verdict", "without removal", "tokens in the last layer", "FLOPs speedup")
     body = (
         f"<h1>{escape(title)}</h1><p>A text classifier that drops the tokens it does not need, layer by layer "
-        "(AdapLeR, Modarressi, Mohebbi and Pilehvar, ACL 2022). Open a text and press Play; click a token for its "
+        f"({_method({page.trace.policy for page in made})}). Open a text and press Play; click a token for its "
         f"score, threshold and fate at every layer.</p>{pages.table(head, rows)}{_footer(origin)}"
     )
     return pages.whole(title, body)
+
+
+def _method(policies: Collection[str]) -> str:
+    """What drops the tokens; all pages are of one model."""
+    policy = next(iter(policies), ADAPLER)
+    return "AdapLeR, Modarressi, Mohebbi and Pilehvar, ACL 2022" if policy == ADAPLER else f"by the policy {policy}"
 
 
 def _footer(origin: Origin) -> str:

@@ -77,10 +77,12 @@ def _probability(trace: Trace, label: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """93%, 99.8%; never 100%, which a softmax does not say: &gt;99.9%."""
+    """93%, 99.8%, 0.4%; never 100% or 0%, which a softmax does not say: &gt;99.9%, &lt;0.1%."""
     if probability >= 0.9995:
         return "&gt;99.9%"
-    return f"{probability:.1%}" if probability >= 0.985 else f"{probability:.0%}"
+    if probability < 0.0005:
+        return "&lt;0.1%"
+    return f"{probability:.0%}" if 0.015 <= probability < 0.985 else f"{probability:.1%}"
 
 
 def cheaper(speedup: float) -> str:

@@ -147,11 +147,16 @@ def html_page(trace: Trace, document: Document, *, origin: Origin) -> bytes:
     return pages.whole(f"{document.name}, layer by layer", body).encode()
 
 
+def _shown(trace: Trace, token: int) -> str:
+    """A token's letters; a dot for one that shares its letter with the one before it, as byte-level ones may."""
+    return trace.pieces[token] if trace.words[token] == SPECIAL else trace.surfaces[token] or "\N{MIDDLE DOT}"
+
+
 def record(trace: Trace, document: Document) -> DocumentScores:
     """The document as figures of the analysis layer take it."""
     return DocumentScores(
         id=document.name,
-        tokens=tuple(surface or piece for surface, piece in zip(trace.surfaces, trace.pieces, strict=True)),
+        tokens=tuple(_shown(trace, token) for token in range(len(trace))),
         words=np.maximum(trace.words, SPECIAL),  # there, a query has no words
         rationale=trace.gold,
         scores={"cp": trace.scores.astype(np.float32)},

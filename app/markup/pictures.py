@@ -34,7 +34,8 @@ def picture(make: Callable[[], Figure], alt: str) -> str:
     source = base64.b64encode(drawn.replace(b"<defs>", DARK + b"<defs>", 1)).decode()
     size = f"width:min(100%, {SCREEN * inches:.0f}px);min-width:{LEAST * inches:.0f}px"
     return (
-        f'<div class="al-figure" tabindex="0"><img alt="{escape(alt)}" style="{size}" '
+        f'<div class="al-figure" tabindex="0" role="group" aria-label="{escape(alt)}">'
+        f'<img alt="{escape(alt)}" style="{size}" '
         f'src="data:image/svg+xml;base64,{source}"></div>'
     )
 

@@ -25,7 +25,7 @@ def drawn(trace: Trace, panels: list[dict[str, Any]], *, mode: str = ONE, talk: 
     text     tells this text, split into these tokens, from every other
     tokens   n of {text, space (one stands before it), flags, name (the wordpiece)}
     pieces   token -> its wordpieces' {name, depth, scores (L,)}, for words of several
-    layers, unit, start (the layer that is shown first), mode, talk
+    layers, unit, mode, talk
     panels   see `layers_panel`
     """
     return {
@@ -34,7 +34,6 @@ def drawn(trace: Trace, panels: list[dict[str, Any]], *, mode: str = ONE, talk: 
         "pieces": _pieces(trace),
         "layers": trace.layers,
         "unit": trace.unit,
-        "start": 0,
         "mode": mode,
         "talk": talk,
         "panels": panels,
@@ -53,7 +52,9 @@ def layers_panel(trace: Trace) -> dict[str, Any]:
     A panel has: title ("": none is shown) and notes (R lists of lines); scores (R, n); n (R,), the n of 1/n; total
     (R,), the sum of the scores' sizes; depth (n,), layers that a token enters, None where nothing is dropped; layers;
     thresholds (L,) or None; undecided, the layers before which nothing is decided; selected (R, n) or None; raw:
-    scores are said as they are and not in multiples of 1/n, as those of another policy than AdapLeR's.
+    scores are said as they are and not in multiples of 1/n, as those of another policy than AdapLeR's. It may have
+    ranked (R,), how many have a rank where that is not n; late: the scores of a layer decide who enters the next one;
+    forced (n,): 1 for a token that stays whatever it scores, -1 for one that goes.
     """
     return {
         "title": "",

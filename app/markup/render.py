@@ -50,13 +50,13 @@ def state(trace: Trace, token: int, layer: int) -> str:
 
 def shade(ratio: float) -> float:
     """Opacity of a token whose score is `ratio` times the uniform one: 0.06 at none, 0.72 from FULL_SHADE on."""
-    return 0.06 + 0.66 * min(1.0, math.log1p(ratio) / math.log1p(FULL_SHADE))
+    return 0.06 + 0.66 * min(1.0, math.log1p(max(0.0, ratio)) / math.log1p(FULL_SHADE))
 
 
-def token_text(trace: Trace, layer: int, *, label: str = "") -> str:
+def token_text(trace: Trace, layer: int) -> str:
     """The whole text as it stands before `layer` runs."""
     tokens = [_token(trace, token, layer) for token in range(len(trace))]
-    return joined_text(tokens, trace.words, trace.gold, label=label or f"Tokens at layer {layer}")
+    return joined_text(tokens, trace.words, trace.gold, label=f"Tokens at layer {layer}")
 
 
 def plain_text(words: Sequence[str], gold: NDArray[np.bool_]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adapler.policies import policy_class
 from analysis.scores.registry import AT_INPUT, FROM_INPUT, IN_LAYER, TO_OUTPUT
 from analysis.scores.shared.surrogates import UNSTABLE
 from app.markup import player, render
@@ -56,20 +57,24 @@ def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
     Thresholds are AdapLeR's only: another policy's bars are for its own scores, and those shown here are shared out, so
     that a layer's add up to 1."""
     scores = one.scores.astype(np.float64)
-    selected, present = one.selected, one.present
+    selected, present, late = one.selected, one.present, decides_late(trace, one)
+    ranked = present
     if trace.tokens is not None:
+        ranked = np.stack([present[:, list(group)].any(1) for group in trace.groups], axis=1)
         scores = np.stack([scores[:, list(group)].sum(1) for group in trace.groups], axis=1)
         if selected is not None:
             selected = np.stack([selected[:, list(group)].any(1) for group in trace.groups], axis=1)
         if trace.unit == SENTENCES:  # of a sentence something is nearly always selected: no outlines
             selected = None
-            present = np.stack([present[:, list(group)].any(1) for group in trace.groups], axis=1)
+            present = ranked
     total = np.abs(one.scores.astype(np.float64)).sum(1)
     return {
         "title": one.title,
-        "notes": [notes(one, layer) for layer in range(len(scores))],
+        "notes": [notes(one, layer, late=late) for layer in range(len(scores))],
         "scores": player.rounded(scores),
         "n": present.sum(1).tolist(),
+        "ranked": ranked.sum(1).tolist(),
+        "late": late,
         "total": player.rounded(np.where(total > 0, total, 1.0)),
         "depth": None if one.retained is None else trace.depth.tolist(),
         "layers": trace.layers,
@@ -80,9 +85,15 @@ def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
     }
 
 
-def notes(one: Comparison, layer: int) -> list[str]:
-    """What a card says above its text, three lines."""
-    return [_subject(one, layer), _meaning(one, layer), _judgement(one, layer)]
+def decides_late(trace: Trace, one: Comparison) -> bool:
+    """Whether the scores of a layer decide who enters the next one: those of a policy that drops between a layer's
+    attention and its feed-forward network."""
+    return one.retained is not None and policy_class(trace.policy).place == "between"
+
+
+def notes(one: Comparison, layer: int, *, late: bool = False) -> list[str]:
+    """What a card says above its text, three lines. late: see `decides_late`."""
+    return [_subject(one, layer), _meaning(one, layer), _judgement(one, layer, late=late)]
 
 
 def _subject(one: Comparison, layer: int) -> str:
@@ -113,7 +124,7 @@ def _diagnostic(name: str, value: float) -> str:
     return f"{name} {value:.3g}"
 
 
-def _judgement(one: Comparison, layer: int) -> str:
+def _judgement(one: Comparison, layer: int, *, late: bool) -> str:
     """This document's numbers at the layer."""
     if not one.is_scored(layer):
         return "nothing is decided at this layer: no token has a score"
@@ -126,14 +137,16 @@ def _judgement(one: Comparison, layer: int) -> str:
     if not math.isnan(fpr):
         level = "1/n present" if one.retained is not None else "1/n"
         parts.append(f"FPR {fpr:.2f}, TPR {tpr:.2f} ({level})")
-    parts.append("signed: no selection at 1/n" if one.selected is None else _selection(one, layer))
+    parts.append("signed: no selection at 1/n" if one.selected is None else _selection(one, layer, late=late))
     return DOT.join(parts)
 
 
-def _selection(one: Comparison, layer: int) -> str:
+def _selection(one: Comparison, layer: int, *, late: bool) -> str:
     """How many are selected, among the tokens that AP, FPR and TPR are of."""
     selected = np.zeros(0, dtype=np.bool_) if one.selected is None else one.selected[one.row(layer)]
     said = f"{int(selected.sum())} of the text's {int(one.content.sum())} tokens selected"
-    if one.retained is not None and (dropped := int((selected & ~one.retained[layer]).sum())):
-        said += f", {dropped} of them dropped here"
+    after = layer + late  # the layer that these scores let tokens enter
+    if one.retained is not None and after < len(one.retained):
+        dropped = int((selected & ~one.retained[after]).sum())
+        said += f", {dropped} of them dropped here" if dropped else ""
     return said

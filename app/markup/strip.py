@@ -16,8 +16,8 @@ CLEAR = 0.9  # of the threshold: rounded, the two numbers differ
 
 def followed(trace: Trace) -> int | None:
     """The token that shows the method best: a whole word that some layers read and a later one drops, clearly below its
-    threshold; of these the one with the highest first score. None where every word is kept, or dropped at once. `trace`
-    has tokens."""
+    threshold; of these the one with the highest score where it is first decided. None where every word is kept, or
+    dropped at once. `trace` has tokens."""
     counts = np.bincount(trace.words[trace.words >= 0], minlength=1)
     whole = [
         token
@@ -34,7 +34,8 @@ def followed(trace: Trace) -> int | None:
         for token in late
         if trace.scores[trace.depth[token], token] < CLEAR * trace.thresholds[trace.depth[token]]
     ]
-    return max(clear or late or whole, key=lambda token: float(trace.scores[0, token]), default=None)
+    first = next((layer for layer in range(trace.layers) if layer not in trace.undecided), 0)
+    return max(clear or late or whole, key=lambda token: float(trace.scores[first, token]), default=None)
 
 
 def strip(trace: Trace) -> str:

@@ -16,8 +16,8 @@ TERMS = {
     "each token matters for the answer.",
     "contribution score": "The contribution score is a token's share of importance before a layer: the scores of the "
     "tokens that are left add up to 1.",
-    "n": "n is the number of tokens that are left when a layer decides: 1/n is the score that each would have if all "
-    "mattered alike.",
+    "n": "n is the number of tokens that are left when a layer decides: 1/n is the mean of scores that add up to 1, "
+    "which each would have if all mattered alike.",
     "threshold": "The threshold of a layer is the score below which a token is dropped: \u03b7/n, where \u03b7 was "
     "learned and is at most 1.",
     "threshold scale": "The threshold scale raises or lowers what a score has to reach in every layer: above 1 more "

@@ -96,13 +96,14 @@ class Trace:
     @property
     def totals(self) -> NDArray[np.float64]:
         """(L,) what the scores of each layer add up to: 1 for AdapLeR's, and where nothing is decided."""
-        sums = np.ones(self.layers) if self.policy == ADAPLER else self.scores.sum(1)
+        sums = np.ones(self.layers) if self.policy == ADAPLER else self.scores.clip(min=0).sum(1)
         return np.where(sums > 0, sums, 1.0)
 
     @property
     def ratios(self) -> NDArray[np.float64]:
-        """(L, n) the scores as multiples of the mean of those that a layer decides about, AdapLeR's of 1/n."""
-        return self.scores * (self.present / self.totals)[:, None]
+        """(L, n) the scores as multiples of the mean of those that a layer decides about, AdapLeR's of 1/n; a negative
+        one, as of a token that [CLS] does not see, is 0."""
+        return self.scores.clip(min=0) * (self.present / self.totals)[:, None]
 
     @property
     def known_thresholds(self) -> NDArray[np.float64]:
@@ -171,7 +172,7 @@ def trace(
     present, after = torch.cat([lengths_in, lengths[0, :-1]]), lengths[0]  # (L,) each
     scores, bars = hard.contribution_scores[0], hard.bars[0]
     decides = ~bars.isneginf()  # (L,)
-    bars = bars.clamp(min=0)
+    bars = bars.where(decides, 0.0)
     best = scores.index_fill(1, scores.new_zeros(1, dtype=torch.long), 0.0).amax(1)  # (L,) without [CLS]
     # infinity where [CLS] alone stays, which JSON has no number for: what no token reaches is the same
     bars = bars.where(bars.isfinite(), torch.nextafter(best, torch.full_like(best, torch.inf)))

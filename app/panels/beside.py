@@ -231,8 +231,9 @@ def _scores(table: pd.DataFrame) -> alt.Scale:
 
 
 def _files(mine: pd.DataFrame | None, found: Systems | None, table: pd.DataFrame) -> list[str]:
-    own = "" if mine is None else str(mine["file"].iloc[0])
-    return [own if system == OWN else found.file if found else "" for system in table["system"]]
+    own = {} if mine is None else dict(zip(mine["scale"], mine["file"], strict=True))
+    rows = zip(table["system"], table["scale"], strict=True)
+    return [str(own[scale]) if system == OWN else found.file if found else "" for system, scale in rows]
 
 
 def _said(
@@ -241,7 +242,9 @@ def _said(
     """What stands in the chart: of what it is, and from which files."""
     said = []
     if mine is not None:
-        said.append(f"This checkpoint: {metric}, {mine['measured'].iloc[0]}, from {mine['file'].iloc[0]}.")
+        said.append(
+            f"This checkpoint: {metric}, {mine['measured'].iloc[0]}, from {', '.join(dict.fromkeys(mine['file']))}."
+        )
         said.append(f"Without removal it has {100 * mine['reference'].iloc[0]:.1f} %.")
         if ((mine["scale"] - scale).abs() < SAME).any():
             said.append("The ring is the slider's scale.")

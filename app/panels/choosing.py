@@ -65,7 +65,7 @@ def choose_source(*, has_corpora: bool) -> str:
             horizontal=True,
             key="source",
             disabled=not has_corpora,
-            on_change=_text_changed,
+            on_change=text_changed,
             bind="query-params",
         )
     )
@@ -73,7 +73,7 @@ def choose_source(*, has_corpora: bool) -> str:
 
 def choose_corpus(found: Sequence[str]) -> str:
     state.found("corpus", found)
-    return st.sidebar.selectbox("Corpus", found, key="corpus", bind="query-params")
+    return st.sidebar.selectbox("Corpus", found, key="corpus", on_change=text_changed, bind="query-params")
 
 
 def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
@@ -81,11 +81,11 @@ def choose_document(corpus: EraserCorpus, *, title: str) -> Document:
     splits = list(corpus.splits)
     state.found("split", splits)
     first = splits.index("test") if "test" in splits else 0
-    split = st.sidebar.selectbox("Split", splits, index=first, key="split", bind="query-params")
+    split = st.sidebar.selectbox("Split", splits, index=first, key="split", on_change=text_changed, bind="query-params")
     examples = {example.id: example for example in corpus.splits[split]}
     state.found("document", examples)
     chosen = st.sidebar.selectbox(
-        f"Document ({len(examples)})", list(examples), key="document", on_change=_text_changed, bind="query-params"
+        f"Document ({len(examples)})", list(examples), key="document", on_change=text_changed, bind="query-params"
     )
     example = examples[chosen]
     st.sidebar.caption(common.literal(f"{len(example.words)} words, label {example.label}"))
@@ -183,7 +183,14 @@ def open_document(name: str, target: Mapping[str, Any], *, layer: int = 0) -> No
     st.query_params["layer"] = str(layer)
 
 
-def _text_changed() -> None:
+def open_picked(key: str, names: Sequence[str], target: Mapping[str, Any], *, layer: int = 0) -> None:
+    """`open_document` of the row that is selected in the table of this key, if one is; its rows are of `names`."""
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows and rows[0] < len(names):
+        open_document(names[rows[0]], target, layer=layer)
+
+
+def text_changed() -> None:
     """Another text is read from its beginning."""
     if "part" in st.session_state:
         st.session_state.part = 1

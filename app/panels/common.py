@@ -12,7 +12,7 @@ import streamlit as st
 from app.markup import cards, render
 from app.markup.export import Origin
 from app.model import comparing
-from app.model.tracing import Trace
+from app.model.tracing import Trace, read_limit
 from app.panels import notes
 from app.server import state
 from app.sources.documents import Document
@@ -38,10 +38,13 @@ def lost(place: Any) -> None:
         place.warning(literal(f"The address asks for what is not here: {asked}. Shown is something else."))
 
 
+def _called(document: Document) -> str:
+    return f"{document.source}: {document.name}" if document.source else document.name
+
+
 def subject(document: Document, *, checkpoint: str, scale: float, dtype: str) -> str:
     """Whose numbers a view shows: checkpoint, threshold scale, number format, and where the text comes from."""
-    text = f"{document.source}: {document.name}" if document.source else document.name
-    parts = [f"checkpoint {checkpoint}", f"threshold scale {scale:g}", dtype, text]
+    parts = [f"checkpoint {checkpoint}", f"threshold scale {scale:g}", dtype, _called(document)]
     return " \N{MIDDLE DOT} ".join([*parts, "with its query"] if document.query else parts)
 
 
@@ -54,7 +57,7 @@ def origin(document: Document | None, checkpoint: Checkpoint, *, name: str, scal
     if missing and st.session_state.source == state.OWN_TEXT:
         are = "is" if len(missing) == 1 else "are"
         again += f" with the same {' and '.join(missing)}, which {are} no part of the address"
-    text = "" if document is None else f"{document.source}: {document.name}" if document.source else document.name
+    text = "" if document is None else _called(document)
     if document is not None and document.excerpt:
         text += f", {document.excerpt}"
     return Origin(name, checkpoint.weights, scale, checkpoint.dtype, text, date.today().isoformat(), again)
@@ -62,10 +65,18 @@ def origin(document: Document | None, checkpoint: Checkpoint, *, name: str, scal
 
 def cut(trace: Trace) -> None:
     """What of a text the model does not read, where it is longer than its input."""
-    if trace.unread_words:
-        st.info(f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen.")
-    elif trace.cut_short:  # no white space in it
-        st.info(f"The model reads {trace.limit} tokens; what the last word has behind them is not seen.")
+    if said := notes.cut(trace):
+        st.info(said)
+
+
+def cut_of(checkpoint: Checkpoint, number: int, *, of: int, what: str) -> None:
+    """A note that so many texts are longer than the model's input. what: they are called."""
+    if number:
+        limit = read_limit(checkpoint.model, checkpoint.tokenizer)
+        st.info(
+            f"{number} of {of} {what} are longer than the {limit} tokens that the model reads: their verdicts are on "
+            "the beginning."
+        )
 
 
 def read_otherwise(checkpoint: Checkpoint, *, tokens: int) -> None:

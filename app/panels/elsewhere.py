@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,7 +42,7 @@ def show(checkpoint: Checkpoint, word: str, place: Place, *, shown: Document, la
     split = place.split or ("test" if "test" in corpus.splits else next(iter(corpus.splits)))
     survey = surveys.find(checkpoint, corpus, title=place.title, split=split, scale=place.scale)
     st.markdown(f"**{common.literal(word)}** elsewhere")
-    if not surveying.finished(checkpoint, survey, what=f"{place.title}, {split}"):
+    if not surveying.finished(checkpoint, survey, what=f"{place.title}, {split}", in_fragment=True):
         return
     table = survey.occurrences(word)
     here = shown.name if shown.source == f"{place.title}, {split}" else None
@@ -59,7 +59,7 @@ def show(checkpoint: Checkpoint, word: str, place: Place, *, shown: Document, la
         hide_index=True,
         height=min(320, 38 + 35 * len(listed)),
         key="elsewhere",
-        on_select=partial(_picked, names, target),
+        on_select=partial(choosing.open_picked, "elsewhere", names, target),
         selection_mode="single-row",
         column_config={"context": st.column_config.TextColumn(width="large")},
     )
@@ -83,9 +83,3 @@ def _until(value: Any, layers: int) -> str:
     if value < 0:
         return "no layer"
     return "the end" if value == layers - 1 else f"layer {value}"
-
-
-def _picked(names: Sequence[str], target: Mapping[str, Any]) -> None:
-    rows = st.session_state.elsewhere["selection"]["rows"]
-    if rows and rows[0] < len(names):
-        choosing.open_document(names[rows[0]], target)

@@ -63,7 +63,8 @@ def _show(*, checkpoint: str, adapler: Path, corpus: str, data: Path, split: str
         )
     st.caption(
         common.literal(
-            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}, in {dtype}. It runs "
+            f"The methods of the paper with checkpoint {checkpoint} at threshold scale {scale:g}, "
+            f"{'in the format that suits the machine' if dtype == 'auto' else f'in {dtype}'}. It runs "
             "beside the page after those that wait, goes on when the page is closed, and overwrites no other report."
         )
     )

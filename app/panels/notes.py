@@ -39,6 +39,15 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def cut(trace: Trace) -> str:
+    """What of a text the model does not read, where it is longer than its input; "" where it is not."""
+    if trace.unread_words:
+        return f"The model reads {trace.limit} tokens; {trace.unread_words} words behind them are not seen."
+    if trace.cut_short:  # no white space in it
+        return f"The model reads {trace.limit} tokens; what the last word has behind them is not seen."
+    return ""
+
+
 def read_otherwise(model: Any, tokenizer: Any, *, tokens: int) -> str:
     """What of a text as long as this `adapler predict` reads, where it is not what the page does; "" where it is.
 

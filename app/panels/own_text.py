@@ -12,7 +12,7 @@ import streamlit as st
 from adapler.errors import AdapLeRError, DataError
 from app.markup import export
 from app.model.tracing import read_limit
-from app.panels import common
+from app.panels import choosing, common
 from app.server import state
 from app.sources import loading, uploads
 from app.sources.documents import MAX_CHARACTERS, Document
@@ -34,6 +34,7 @@ def write_text() -> Document | None:
             height=110,
             key="text",
             bind="query-params" if state.bind_text("text") else None,
+            on_change=choosing.text_changed,
             persist_state="session",
             help=f"Up to {MAX_CHARACTERS:,} characters. This server's model reads it; the text and what is computed "
             "from it stay in the server's memory until your session ends, soon after the page is closed. "
@@ -46,6 +47,7 @@ def write_text() -> Document | None:
             "A second text, for models of pairs",
             key="query",
             bind="query-params" if state.bind_text("query") else None,
+            on_change=choosing.text_changed,
             persist_state="session",
             help="A question or a hypothesis, read behind the text as its second part. Leave it empty for one text.",
             placeholder="None",
@@ -56,6 +58,7 @@ def write_text() -> Document | None:
             "Or a file of your own",
             type=list(uploads.SUFFIXES),
             key="upload",
+            on_change=choosing.text_changed,
             max_upload_size=uploads.MAX_MEGABYTES,
             help=uploads.LIMITS,
         )
@@ -92,6 +95,7 @@ def _uploaded(name: str, content: bytes) -> Document | None:
         range(len(found)),
         format_func=lambda number: f"{found[number].name}: {found[number].text[:60]}",
         key="row",
+        on_change=choosing.text_changed,
     )
     return found[row]
 
@@ -108,17 +112,11 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
         if "error" in table:
             failed = table.dropna(subset=["error"])
             common.refused(zip(failed["line"], failed["error"], strict=True), of=len(table))
-        if cut := int(table["cut"].sum()):
-            limit = read_limit(checkpoint.model, checkpoint.tokenizer)
-            st.info(
-                f"{cut} of {len(table)} lines are longer than the {limit} tokens that the model reads: their verdicts "
-                "are on the beginning."
-            )
+        common.cut_of(checkpoint, int(table["cut"].sum()), of=len(table), what="lines")
         common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
         judged = table["right"].dropna()
-        said = (
-            f"{int(judged.sum())} of {len(judged)} labelled lines are right" if len(judged) else "No line has a label"
-        )
+        none = "No line has a label" if table["gold"].isna().all() else "No line has a label of this model's"
+        said = f"{int(judged.sum())} of {len(judged)} labelled lines are right" if len(judged) else none
         read = table.dropna(subset="verdict")
         flips = int((read["verdict"] != read["without removal"]).sum())
         st.caption(f"{said}; removal changes the verdict on {flips}. Click a column to sort, a row's box to show it.")
@@ -151,6 +149,7 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
 def _show_row() -> None:
     if rows := st.session_state.rows["selection"]["rows"]:
         st.session_state.row = rows[0]
+        choosing.text_changed()
 
 
 def _removal(model: Any) -> dict[str, str]:
@@ -175,7 +174,7 @@ def about_model(found: Mapping[str, Path], name: str) -> None:
         model = checkpoint.model
         facts = {
             "Backbone": f"{model.config.backbone_config.model_type}, {model.num_layers} layers, "
-            f"{sum(weights.numel() for weights in model.parameters()) / 1e6:.1f} M parameters",
+            f"{sum(weights.numel() for weights in model.backbone.parameters()) / 1e6:.1f} M parameters",
             "Labels": ", ".join(model.config.id2label[number] for number in range(model.config.num_labels)),
             "Reads": f"{read_limit(model, checkpoint.tokenizer)} tokens at a time",
             **_removal(model),

@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -28,10 +28,13 @@ from adapler.precision import choose_dtype
 from analysis.loading import checksums
 
 Named = TypeVar("Named")
+Stamp = tuple[str, int, int, int]
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
 REPORTS = (ROOT / "reports", ROOT / "results")
 TRADEOFF = (ROOT / "results" / "tradeoff",)
+CONFIG = "config.json"
+TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt")
 DEFAULT_CHECKPOINT = "movies-minilm"
 CORPORA = {
     "Sample: invented films": ROOT / "data" / "eraser" / "sample",
@@ -73,13 +76,14 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
     for name, paths in found.items():
         for path in paths:
             if not path.exists():
-                raise ArgumentError(f"--{name}: {path}: no such file or folder")
+                raise ArgumentError(f"--{name}: {path.name}: no such file or folder")
             if name == "data" and not holds_corpus(path):
                 raise ArgumentError(
-                    f"--data: {path}: not a corpus in ERASER layout: a folder with docs/ or docs.jsonl, or an archive "
-                    f"({', '.join(ARCHIVE_SUFFIXES)}) of one"
+                    f"--data: {path.name}: not a corpus in ERASER layout: a folder with docs/ or docs.jsonl, or an "
+                    f"archive ({', '.join(ARCHIVE_SUFFIXES)}) of one"
                 )
-    return Arguments(**{name: tuple(found[name]) for name in OPTIONS})
+    # A job has another working directory, and messages may hold either form of a path.
+    return Arguments(**{name: tuple(path.resolve() for path in found[name]) for name in OPTIONS})
 
 
 def _named(text: str) -> Path:
@@ -95,18 +99,26 @@ def command(arguments: Arguments) -> str:
     return " ".join(["streamlit run app/main.py", *(["--"] if words else []), *words])
 
 
+def holding(file: str, folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """Folders that hold a file of this name, these and up to two levels below, each once, and what a menu calls them.
+
+    Hidden folders are left out: what a killed training or export left of one, or where one is being made.
+    """
+    known: set[Path] = set()
+    for folder in folders:
+        for path in (found.parent for depth in ("", "*/", "*/*/") for found in sorted(folder.glob(depth + file))):
+            inside, resolved = path.relative_to(folder), path.resolve()
+            if resolved not in known and not any(part.startswith(".") for part in inside.parts):
+                known.add(resolved)
+                yield inside.as_posix() if inside.parts else folder.resolve().name, path
+
+
 def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
     """AdapLeR models in these folders and up to two levels below, by the name the menu shows; the default first.
 
     A folder whose config.json cannot be read is listed too: choosing it says what is wrong with it.
     """
-    named: list[tuple[str, Path]] = []
-    for folder in folders:
-        for config in sorted(path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}config.json")):
-            inside = config.parent.relative_to(folder)
-            # A hidden folder is what a killed training or export left of one.
-            if not any(part.startswith(".") for part in inside.parts) and _may_be_adapler(config):
-                named.append((inside.as_posix() if inside.parts else folder.resolve().name, config.parent))
+    named = ((name, path) for name, path in holding(CONFIG, folders) if _may_be_adapler(path / CONFIG))
     found = told_apart(named)
     return {name: found[name] for name in sorted(found, key=lambda name: name != DEFAULT_CHECKPOINT)}
 
@@ -179,7 +191,7 @@ def find_checkpoint(found: Mapping[str, Path], name: str, *, dtype: str = "float
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The model in a folder. Raises CheckpointError."""
-    return _load_checkpoint(str(folder), hash(_stamped(folder, "tokenizer*.json")))  # one written anew is loaded anew
+    return _load_checkpoint(str(folder), hash(_stamped(folder, *TOKENIZER)))  # one written anew is loaded anew
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
@@ -220,11 +232,11 @@ def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
 def adapler_checksum(folder: Path) -> str | None:
     """The checksum of a checkpoint by which a report of `analysis.rationale_eval` names it in its `checksums`; None of
     a damaged one. It is of the weights as they are loaded: the first time takes as long as to load them."""
-    return _adapler_checksum(folder, _stamped(folder))
+    return _adapler_checksum(folder, _stamped(folder, *TOKENIZER))
 
 
 @lru_cache(maxsize=64)
-def _adapler_checksum(folder: Path, _: tuple[tuple[str, int], ...]) -> str | None:
+def _adapler_checksum(folder: Path, _: tuple[Stamp, ...]) -> str | None:
     try:
         return checksums(None, read_checkpoint(folder).model)["adapler"]
     except CheckpointError:
@@ -236,30 +248,34 @@ def weights_checksum(folder: Path) -> str:
     return _checksum(_stamped(folder))
 
 
-def _stamped(folder: Path, *more: str) -> tuple[tuple[str, int], ...]:
-    """A checkpoint's weights and configuration, and its files of `more` patterns, and when each was written."""
-    files = (path for pattern in ("*.safetensors", "config.json", *more) for path in sorted(folder.glob(pattern)))
-    return tuple((str(path), path.stat().st_mtime_ns) for path in files if path.is_file())
+def stamp(path: Path) -> Stamp:
+    """What tells a file from what it was before; one that a copy gave its old time has another time of change."""
+    found = path.stat()
+    return str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _stamped(folder: Path, *more: str) -> tuple[Stamp, ...]:
+    """The stamps of a checkpoint's weights and configuration, and of its files of `more` patterns."""
+    files = (path for pattern in ("*.safetensors", CONFIG, *more) for path in sorted(folder.glob(pattern)))
+    return tuple(stamp(path) for path in files if path.is_file())
 
 
 def model_checksum(folder: Path) -> str | None:
     """The checksum of a checkpoint by which `adapler evaluate` names it in what it writes."""
-    return _model_checksum(
-        folder, tuple((path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors")))
-    )
+    return _model_checksum(folder, tuple(stamp(path) for path in sorted(folder.glob("*.safetensors"))))
 
 
 @lru_cache(maxsize=64)
-def _model_checksum(folder: Path, _: tuple[tuple[Path, int], ...]) -> str | None:
+def _model_checksum(folder: Path, _: tuple[Stamp, ...]) -> str | None:
     from adapler.training.records import model_checksum  # a second of imports, for one view only
 
     return model_checksum(folder)
 
 
 @lru_cache(maxsize=64)
-def _checksum(files: tuple[tuple[str, int], ...]) -> str:
+def _checksum(files: tuple[Stamp, ...]) -> str:
     digest = hashlib.sha256()
-    for path, _ in files:
+    for path, *_ in files:
         with open(path, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
@@ -268,14 +284,16 @@ def _checksum(files: tuple[tuple[str, int], ...]) -> str:
 def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:
     """The corpus of a name in the menu. Raises DataError for what is not a corpus in ERASER layout."""
     try:
-        return load_corpus(found[name])
+        path = found[name]
+        files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+        return load_corpus(path, hash(tuple(map(stamp, files))))  # one written anew is read anew
     except AdapLeRError as error:
         raise DataError(without_path(error, found[name], name)) from error
 
 
 # A resource and not data: a corpus is frozen, and cached data is copied at every rerun of the page.
 @st.cache_resource(max_entries=4, show_spinner="Reading the corpus ...")
-def load_corpus(path: Path) -> EraserCorpus:
+def load_corpus(path: Path, stamp: int) -> EraserCorpus:
     """Raises DataError for what is not a corpus in ERASER layout."""
     return read_corpus(path)
 
@@ -288,7 +306,8 @@ def public_name(path: Path, name: str) -> str:
 
 def without_path(error: Exception | str, path: Path, name: str) -> str:
     """An error's message for a browser, which has no business to know where on the server things are."""
-    return str(error).replace(str(path), name).replace(str(path.resolve()), name)
+    message = str(error).replace(str(path.resolve()), name)
+    return message.replace(str(path), name) if path.is_absolute() else message
 
 
 def _may_be_adapler(config: Path) -> bool:

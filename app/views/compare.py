@@ -28,6 +28,8 @@ SECONDS_PER_LOOK = 0.3
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
     stop = st.empty()
+    if (asked := st.session_state.get("asked_for")) is not None and asked[:2] != (checkpoint.key, hash(document)):
+        _ask(None)  # another text or checkpoint has ended it
     if st.session_state.get("asked_for") is not None:
         # Not in the fragment: a click in there waits until the run that it is to end has ended.
         stop.button("Stop the method that runs", key="stop-method", on_click=_ask, args=[None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -54,28 +55,29 @@ def show(
 def _facts(report: RationaleReport, origin: reports.Origin) -> None:
     """Whose numbers these are, and the ones of all its documents."""
     whose = [
-        f"checkpoint {origin.checkpoint or origin.called}",
-        f"threshold scale {origin.scale:g}",
-        origin.dtype,
+        f"checkpoint {origin.checkpoint or origin.called}" if origin.has_model else "no model: saved scores",
+        *([f"threshold scale {origin.scale:g}"] if origin.removes else []),
+        *([origin.dtype] if origin.has_model else []),
         f"{origin.data}, {origin.split}",
-        f"policy {origin.policy}{', with queries' if origin.queries else ''}",
+        f"long texts: {origin.policy}{', with queries' if origin.queries else ''}",
     ]
     facts = [
-        f"{len(report.documents)} documents, {report.n_skipped} of them without a rationale to judge by",
+        f"{len(report.documents)} documents, {report.n_skipped} of them not judged (no rationale, or no other token, "
+        "in view)",
         *([str(report.meta["sample"])] if report.meta.get("sample") else []),
-        f"accuracy {report.accuracy:.3f}",
+        *([] if math.isnan(report.accuracy) else [f"accuracy {report.accuracy:.3f}"]),
     ]
     if report.adapler_accuracy is not None:
         facts.append(f"with removal {report.adapler_accuracy:.3f}")
     if report.speedup is not None:
-        facts.append(f"{report.speedup:.2f}x fewer FLOPs")
+        facts.append(f"FLOPs speedup {report.speedup:.2f}x")
     for parts in (whose, facts):
         st.caption(common.literal(" \N{MIDDLE DOT} ".join(parts)))
 
 
 def _compare_checkpoints(origin: reports.Origin, chosen: str | None) -> None:
     """A warning where the sidebar shows another checkpoint than the report's."""
-    if chosen is None or origin.checkpoint == chosen:
+    if chosen is None or origin.checkpoint == chosen or not origin.has_model:
         return
     if origin.checkpoint is None:
         missing = "which is not in the menu, or was trained anew since"
@@ -137,7 +139,7 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         hide_index=True,
         height=360,
         key="documents",
-        on_select=partial(_picked, names, target, layer) if opens else "ignore",
+        on_select=partial(choosing.open_picked, "documents", names, target, layer=layer) if opens else "ignore",
         selection_mode="single-row",
         column_config={
             name: st.column_config.NumberColumn(format="%.3f")
@@ -147,6 +149,8 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
     )
     if corpus is None:
         st.caption("This report's corpus is not in the menu, so its documents cannot be opened.")
+    elif not origin.has_model:
+        st.caption("This report is of saved scores, without a model to open its documents with.")
     elif origin.checkpoint is None:
         st.caption("This report's checkpoint is not in the menu, so its documents cannot be opened.")
     elif not opens:
@@ -182,9 +186,9 @@ def _filter(report: RationaleReport) -> reports.Filter:
     sizes = [document.tokens for document in report.documents]
     least, most = min(sizes, default=0), max(sizes, default=0)
     state.fit("label", labels)
-    bounds = st.session_state.get("length", (least, most))
-    if not least <= bounds[0] <= bounds[1] <= most:  # of another report
-        del st.session_state["length"]
+    if st.session_state.get("length_of", (least, most)) != (least, most):  # of another report
+        st.session_state.pop("length", None)
+    st.session_state.length_of = (least, most)
     columns = st.columns([1, 2, 2])
     label = columns[0].selectbox("Label", labels, key="label", **KEPT)
     kinds = columns[1].pills("Only", (CHANGED, WRONG), selection_mode="multi", key="only", **KEPT)
@@ -193,9 +197,3 @@ def _filter(report: RationaleReport) -> reports.Filter:
         bounds = columns[2].slider("Tokens", least, most, value=(least, most), key="length", **KEPT)
         tokens = None if bounds == (least, most) else bounds
     return reports.Filter(None if label == ANY else label, CHANGED in kinds, WRONG in kinds, tokens)
-
-
-def _picked(names: list[str], target: Mapping[str, Any], layer: int) -> None:
-    rows = st.session_state.documents["selection"]["rows"]
-    if rows and rows[0] < len(names):
-        choosing.open_document(names[rows[0]], target, layer=layer)

@@ -21,14 +21,17 @@ def show(trace: Trace, found: Mapping[str, Comparison]) -> None:
     st.header("By layer")
     table = curves.agreement(found, layers=trace.layers).dropna()
     names = sorted(set(table["method"]))
+    kinds = (("AP", "average precision"), ("FPR", "FPR at 1/n"), ("TPR", "TPR at 1/n"))
+    charts = [
+        _agreement(part, title, names=names)
+        for metric, title in kinds
+        if not (part := table[table["metric"] == metric]).empty  # signed scores alone have the first only
+    ]
+    charts.insert(min(2, len(charts)), _alive(trace))
+    for start in range(0, len(charts), 2):
+        for place, chart in zip(st.columns(2), charts[start : start + 2], strict=False):
+            place.altair_chart(chart)
     if not table.empty:
-        left, right = st.columns(2)
-        left.altair_chart(_agreement(table[table["metric"] == "AP"], "average precision", names=names))
-        right.altair_chart(_agreement(table[table["metric"] == "FPR"], "FPR at 1/n", names=names))
-    left, right = st.columns(2)
-    left.altair_chart(_alive(trace))
-    if not table.empty:
-        right.altair_chart(_agreement(table[table["metric"] == "TPR"], "TPR at 1/n", names=names))
         st.caption(
             "n of FPR and TPR: the tokens present at the layer for the scores by which tokens are dropped, all tokens "
             "of the input for the other methods. Signed scores have neither."

@@ -109,10 +109,20 @@ def _other(trace: Trace, layer: int, *, scale: float, policy: str) -> None:
         st.latex(equation)
     st.markdown(
         f"$c$ is the threshold scale. At layer {layer} of this text $n = {trace.present[layer]}$, and the bar is "
-        f"${trace.thresholds[layer]:.4g}$."
+        f"${_latex(trace.thresholds[layer])}$."
         if scale
         else "$c$ is the threshold scale. It is 0 now, so that every token stays."
     )
+
+
+def _latex(value: float) -> str:
+    """Four digits; 1e-05 would be set as 1e - 05.
+
+    >>> _latex(0.25), _latex(1e-5)
+    ('0.25', '1 \\\\cdot 10^{-5}')
+    """
+    digits, _, power = f"{value:.4g}".partition("e")
+    return rf"{digits} \cdot 10^{{{int(power)}}}" if power else digits
 
 
 def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = "mlp") -> None:
@@ -132,12 +142,13 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     else:
         _other(trace, layer, scale=scale, policy=policy)
     if token is not None:
-        letter, digits = ("S", ".4f") if policy == ADAPLER else ("s", ".4g")
-        score, limit = (f"{one[layer]:{digits}}" for one in (trace.scores[:, token], trace.thresholds))
+        numbers = (float(one[layer]) for one in (trace.scores[:, token], trace.thresholds))
+        letter = "S" if policy == ADAPLER else "s"
+        score, limit = (f"{one:.4f}" if policy == ADAPLER else _latex(one) for one in numbers)
         word = common.literal(trace.surfaces[token])
         st.markdown(
             rf"The word **{word}** scores ${letter} = {score}$ there, and ${score} < {limit}$: dropped. "
-            "[CLS] is never dropped, as the classifier reads its last state."
+            f"{common.literal(trace.pieces[0])} is never dropped, as the classifier reads its last state."
         )
     st.header("3. Fewer tokens, less to compute")
     unit, size = cards.unit(trace.layer_flops.max())
@@ -145,7 +156,10 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     table = pd.DataFrame(
         {
             "layer": range(trace.layers),
-            "n (tokens scored)": trace.present,
+            "n (tokens scored)": pd.array(
+                [None if one in trace.undecided else int(trace.present[one]) for one in range(trace.layers)],
+                dtype="Int64",
+            ),
             bar: trace.known_thresholds,
             **({"times 1/n": trace.known_thresholds * trace.present} if policy == ADAPLER else {}),
             "tokens that enter": trace.lengths,
@@ -163,4 +177,6 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     st.header("The words of this page")
     # not a data frame, which cuts a sentence that is wider than its column
     shown = {word: said for word, said in TERMS.items() if policy == ADAPLER or word not in OF_ADAPLER}
+    for name, own in (("[CLS]", trace.pieces[0]), ("[SEP]", trace.pieces[-1])):  # of another tokenizer they are others
+        shown = {word.replace(name, own): said.replace(name, own) for word, said in shown.items()}
     st.markdown("\n".join(f"- **{common.literal(word)}**: {common.literal(said)}" for word, said in shown.items()))

@@ -8,7 +8,7 @@ from app.markup import cards, export, render, strip
 from app.markup import player as drawing
 from app.model import joining
 from app.model.tracing import ADAPLER, Trace
-from app.panels import choosing, common, elsewhere, player
+from app.panels import choosing, common, elsewhere, player, surveying
 from app.server import state
 from app.sources.documents import Document
 from app.sources.loading import Checkpoint
@@ -39,7 +39,11 @@ def show(
         return
     # a fragment: a token that is picked leaves the rest of the page alone
     mode = drawing.ALL if chosen == state.ALL_LAYERS else drawing.ONE
+    stop = st.empty()
+    with stop:
+        surveying.stop()
     st.fragment(_text)(checkpoint, document, drawn, mode=mode, scale=scale, place=place)
+    stop.empty()
     st.html(render.legend(drawn))
 
 
@@ -68,7 +72,8 @@ def _text(
             label = common.literal(f"What happens without {said}?")
             st.button(label, key="without", on_click=what_if.start, args=[document, joining.words_of(drawn, token)])
         found = results.load_comparisons(checkpoint, document, state.chosen_methods(), threshold_scale=scale)
-        player.token_table(drawn, found, token)
+        if found:
+            player.token_table(drawn, found, token)
         if "cp" in found and drawn.policy != ADAPLER:
             st.caption(compare.of_another_policy(checkpoint, list(found), policy=drawn.policy))
         if word >= 0 and place is not None and not sentence:

@@ -14,7 +14,7 @@ from app.markup import player as drawing
 from app.model import aligning
 from app.model.joining import join_words
 from app.model.tracing import Trace
-from app.panels import common, player
+from app.panels import common, notes, player
 from app.server import state
 from app.sources import loading
 from app.sources.documents import Document
@@ -101,8 +101,8 @@ def _checkpoints(
     )
     there = loading.find_checkpoint(checkpoints, second, dtype=checkpoint.dtype)
     other = results.load_trace(there, document, threshold_scale=scale)
-    if other.unread_words:
-        st.caption(f"On the right {other.unread_words} words at the end are beyond what the model reads.")
+    if said := notes.cut(other):
+        st.caption(f"On the right: {said}")
     return (name, trace), (second, other)
 
 
@@ -144,7 +144,10 @@ def _first_part(checkpoint: Checkpoint, document: Document, *, scale: float) -> 
     start, end = results.load_parts(checkpoint, document)[0]
     if end < len(document.words):
         st.caption(common.literal(f"Of {document.name} the first {end} words are shown: the model reads no more."))
-    return results.load_trace(checkpoint, document.part(start, end), threshold_scale=scale)
+    found = results.load_trace(checkpoint, document.part(start, end), threshold_scale=scale)
+    if said := notes.cut(found):  # of a single word that is longer than the input
+        st.caption(f"On the right: {said}")
+    return found
 
 
 def _draw(left: Side, right: Side) -> None:

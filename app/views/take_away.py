@@ -85,8 +85,9 @@ def _layout(drawn: Trace, document: Document) -> export.Layout:
     """What the reader chooses of the figure."""
     left, right = st.columns(2)
     lines = left.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
-    if not set(st.session_state.get("layers", ())) <= set(range(drawn.layers)):
-        del st.session_state["layers"]  # of a model that has more
+    if st.session_state.get("layers_of", (document, drawn.layers)) != (document, drawn.layers):
+        st.session_state.pop("layers", None)  # of another text, or of a model that has more
+    st.session_state.layers_of = (document, drawn.layers)
     layers = right.multiselect(
         "Layers",
         range(drawn.layers),
@@ -141,8 +142,11 @@ def _link() -> None:
                 f"Your {' and '.join(missing)} {are} too long for a link: it shows the page with these settings, "
                 f"without the {' and the '.join(missing)}."
             )
-        if st.session_state.get("upload") is None and state.fits_address("text"):
-            st.caption("Your text stands in the link: whoever has it, and servers on its way, can read it.")
+        held = [name for name in state.OWN_TEXTS if st.session_state.get(name) and state.fits_address(name)]
+        if st.session_state.get("upload") is None and held:
+            said = " and ".join(state.OWN_TEXTS[name] for name in held)
+            stands = "stands" if len(held) == 1 else "stand"
+            st.caption(f"Your {said} {stands} in the link: whoever has it, and servers on its way, can read it.")
     st.caption("It restores document, layer, view, methods, scale and checkpoint, as the page's own address does.")
     parameters = state.link_parameters(comparing.titles(), view=st.session_state.get("seen", state.LAYERS))
     st.code(state.link(st.context.url or "", parameters), language=None, wrap_lines=True)

@@ -57,7 +57,7 @@ def _whole_splits(
     found: Mapping[str, Path],
 ) -> None:
     curve = calibrated.curve(checkpoint)
-    if said := _expected(curve, scale):
+    if said := _expected(curve, scale, page_dtype=checkpoint.dtype):
         st.html(said)
     if curve.calibration is None:
         why = loading.without_path(curve.why, checkpoints[name], name)
@@ -79,12 +79,13 @@ def _whole_splits(
         st.caption(common.literal(f"Not read, as they are damaged or of another version: {', '.join(unread)}."))
 
 
-def _expected(curve: calibrated.Curve, scale: float) -> str:
+def _expected(curve: calibrated.Curve, scale: float, *, page_dtype: str) -> str:
     """Cards of what the calibration says for the slider's scale; "" where it says nothing."""
     point, measured = curve.at(scale), curve.calibration
     if point is None or measured is None:
         return ""
-    whose = f"on {measured.examples} documents, {measured.split}{curve.dtype()}"
+    dtype = curve.dtype() or (", float32" if page_dtype != "float32" else "")
+    whose = f"on {measured.examples} documents, {measured.split}{dtype}"
     ends = curve.between(scale)
     how = "" if ends is None else f"; between scales {ends[0]:g} and {ends[1]:g}, interpolated"
     sign, below = (100, "below") if point.drop >= 0 else (-100, "above")
@@ -96,7 +97,7 @@ def _expected(curve: calibrated.Curve, scale: float) -> str:
             f"{sign * point.drop:.1f} points {below}",
             f"{measured.none.score:.3f} without it; {_between((low, high), 1)} points {below}",
         ),
-        (term("FLOPs", "Speedup"), f"{point.speedup:.2f}x", f"fewer FLOPs, {_between(point.speedup_interval, 2)}"),
+        (term("FLOPs", "Speedup"), f"{point.speedup:.2f}x", f"of FLOPs, {_between(point.speedup_interval, 2)}"),
         (
             "Time of a text",
             f"{cards.short(point.milliseconds)} ms",
@@ -125,7 +126,9 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
         else:
             st.caption("No agreement with the classifier is measured: `python -m adapler evaluate` does so.")
         st.altair_chart(trust_charts.against_speedup(table, curve.frame(), scale, metric=metric))
-    said = "Bands and bars are 95 % intervals: bootstrap for the calibration, Wilson's for the others."
+    said = "Bars are Wilson's 95 % intervals."
+    if curve.calibration is not None:
+        said = f"{said} The band is the calibration's, of {100 * curve.calibration.level:g} % by bootstrap."
     measured = (*table["scale"], *curve.frame()["scale"])
     ring = "a ring is that scale, and " if any(abs(one - scale) < calibrated.SAME for one in measured) else ""
     st.caption(
@@ -142,7 +145,13 @@ def _charts(table: pd.DataFrame, curve: calibrated.Curve, scale: float, *, name:
             "speedup": number(format="%.2fx"),
         }
         columns |= {one: number(format="%.3f") for one in map(str, table) if one.endswith(("low", "high", "agreement"))}
-        st.dataframe(table[list(tradeoff.SHOWN)], hide_index=True, column_config=columns)
+        st.dataframe(_numbers(table, curve), hide_index=True, column_config=columns)
+
+
+def _numbers(table: pd.DataFrame, curve: calibrated.Curve) -> pd.DataFrame:
+    """All that the charts show, the calibration first."""
+    parts = [table] if curve.calibration is None else [curve.table(), table]
+    return pd.concat([part.reindex(columns=list(tradeoff.SHOWN)).dropna(axis="columns", how="all") for part in parts])
 
 
 def _documents(checkpoint: Checkpoint, corpus: EraserCorpus, *, name: str, title: str, scale: float) -> None:
@@ -159,6 +168,7 @@ def _documents(checkpoint: Checkpoint, corpus: EraserCorpus, *, name: str, title
     if table.empty:
         return
     st.html(_totals(survey, table))
+    common.cut_of(checkpoint, int(table["cut"].sum()), of=len(table), what="documents")
     common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
     target = {"corpus": title, "split": split, "checkpoint": name, "scale": scale}
     changed = table[table["changed"]].sort_values("probability without", ascending=False)
@@ -182,7 +192,7 @@ def _totals(survey: Survey, table: pd.DataFrame) -> str:
     rows = [
         _share("Accuracy", int(judged.sum()), len(judged)) if len(judged) else ("Accuracy", "unknown", "no labels"),
         _share("Same verdict without removal", same, len(table)),
-        (term("FLOPs", "Speedup"), f"{speed:.2f}x", f"fewer FLOPs, median; threshold scale {survey.threshold_scale:g}"),
+        (term("FLOPs", "Speedup"), f"{speed:.2f}x", f"of FLOPs, median; threshold scale {survey.threshold_scale:g}"),
     ]
     return cards.facts(rows)
 
@@ -200,13 +210,7 @@ def _list(table: pd.DataFrame, target: Mapping[str, Any], *, key: str) -> None:
         hide_index=True,
         key=key,
         height=min(360, 38 + 35 * len(table)),
-        on_select=partial(_picked, key, names, target),
+        on_select=partial(choosing.open_picked, key, names, target),
         selection_mode="single-row",
         column_config={"probability": number, "probability without": number},
     )
-
-
-def _picked(key: str, names: Sequence[str], target: Mapping[str, Any]) -> None:
-    rows = st.session_state[key]["selection"]["rows"]
-    if rows and rows[0] < len(names):
-        choosing.open_document(names[rows[0]], target)

@@ -140,7 +140,9 @@ def _difference(
         names = ", ".join(document.words[word] for word in words) or "no word"
         st.markdown(f"**{what}:** {common.literal(names)}")
     joined = join_words(after)
-    player.show(drawing.drawn(joined, [drawing.layers_panel(joined)]), key="player-after")
+    forced = [int(edited.fate[word]) if word >= 0 else 0 for word in joined.words.tolist()]
+    panel = drawing.layers_panel(joined) | {"forced": forced}
+    player.show(drawing.drawn(joined, [panel]), key="player-after")
 
 
 def _faithfulness(checkpoint: Checkpoint, document: Document, *, scale: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from adapler.budgets.curve import Calibration, Point
+from adapler.budgets.stored import CALIBRATION
 from adapler.errors import AdapLeRError
 from app.sources.loading import Checkpoint
 
@@ -78,6 +79,13 @@ class Curve:
                 "reference",
             ],
         )
+
+    def table(self) -> pd.DataFrame:
+        """`frame`, and what else a measurement in a file says: documents, metric, split, file."""
+        one = self.calibration
+        if one is None:
+            return self.frame()
+        return self.frame().assign(documents=one.examples, metric=one.metric, split=one.split, file=CALIBRATION)
 
 
 def curve(checkpoint: Checkpoint) -> Curve:

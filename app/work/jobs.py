@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -32,7 +32,7 @@ STOPPED = -15  # exit code, as of a process that was asked to end
 
 
 class Job:
-    """One run of a command; it ends with the server at the latest.
+    """One run of a command; it ends with the server at the latest, unless that is killed.
 
     kind: EVALUATION or TRAINING; name: of the report or the checkpoint that it makes; number: of no other job.
     hidden: folders of this machine that its messages may name -> what the page calls them.
@@ -42,7 +42,7 @@ class Job:
 
     def __init__(self, command: list[str], *, kind: str, name: str, hidden: Mapping[Path, str] | None = None) -> None:
         self.kind, self.name, self.number = kind, name, next(self._numbers)
-        self._command, self._hidden = command, dict(hidden or {})
+        self._command, self._hidden = command, {**(hidden or {}), ROOT: "."}
         self._started = time.monotonic()
         self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace", suffix=".log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -145,12 +145,18 @@ class Queue:
         """The job that runs and those that wait, whichever sessions have started them."""
         return [job for job in list(self._jobs) if job.code is None]
 
-    def add(self, command: list[str], *, kind: str, name: str, hidden: Mapping[Path, str] | None = None) -> Job | None:
-        """A new job, which begins when those before it have ended; None where MOST wait already."""
+    def add(self, make: Callable[[list[Job]], Job]) -> Job | None:
+        """A job, which begins when those before it have ended; None where MOST wait already.
+
+        make: given these jobs, makes a new one, or returns one of them; two sessions do not make theirs at once.
+        """
         with self._lock:
-            if len(self.jobs()) >= MOST:
+            known = self.jobs()
+            job = make(known)
+            if job in known:
+                return job
+            if len(known) >= MOST:
                 return None
-            job = Job(command, kind=kind, name=name, hidden=hidden)
             self._jobs.append(job)
         self._advance()
         return job
@@ -196,12 +202,16 @@ def evaluate(
     """
     parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"sample {limit}"])]
     parts += [] if dtype == "float32" else [dtype]
-    name = unused_name(report_name(*parts))
     command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]
     command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", f"{threshold_scale:g}"]
-    command += ["--dtype", dtype, "--output", str(REPORT_FOLDER / name)]
-    command += [] if limit is None else ["--limit", str(limit)]
-    return QUEUE.add(command, kind=EVALUATION, name=name, hidden={adapler: checkpoint, data: corpus})
+    command += ["--dtype", dtype, *([] if limit is None else ["--limit", str(limit)])]
+
+    def make(known: list[Job]) -> Job:
+        name = unused_name(report_name(*parts), known)
+        into = ["--output", str(REPORT_FOLDER / name)]
+        return Job([*command, *into], kind=EVALUATION, name=name, hidden={adapler: checkpoint, data: corpus})
+
+    return QUEUE.add(make)
 
 
 def train_sample() -> Job | None:
@@ -211,13 +221,15 @@ def train_sample() -> Job | None:
     Raises:
         CheckpointError: the encoder is not installed.
     """
-    for job in queue():
-        if job.kind == TRAINING:
-            return job
     command = [sys.executable, "-m", "adapler", "run", "--config", str(SAMPLE_RECIPE)]
     command += ["--task", str(ROOT / "data" / "eraser" / "sample"), "--model", str(packaged_minilm())]
     command += ["--output", str(SAMPLE_MODEL)]
-    return QUEUE.add(command, kind=TRAINING, name=SAMPLE_MODEL.name)
+
+    def make(known: list[Job]) -> Job:
+        training = [job for job in known if job.kind == TRAINING]
+        return training[0] if training else Job(command, kind=TRAINING, name=SAMPLE_MODEL.name)
+
+    return QUEUE.add(make)
 
 
 def trained_stages() -> tuple[int, int]:
@@ -231,11 +243,11 @@ def report_name(*parts: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") or "x" for part in ("app", *parts))[:120]
 
 
-def unused_name(name: str) -> str:
-    """The name, or the name with the first number after it that no report has and no job will make: a report is never
-    overwritten."""
+def unused_name(name: str, jobs: Iterable[Job] = ()) -> str:
+    """The name, or the name with the first number after it that no report has and none of the jobs will make: a report
+    is never overwritten."""
     unique, count = name, 1
-    taken = {job.name for job in queue()}
+    taken = {job.name for job in jobs}
     while unique in taken or (REPORT_FOLDER / unique).exists():
         count += 1
         unique = f"{name}-{count}"

@@ -21,7 +21,17 @@ from analysis.results.wording import higher_is_better
 from app.markup import pictures
 from app.server import locks
 from app.server.state import BEST, DISAGREEMENT
-from app.sources.loading import ROOT, adapler_checksum, find_corpus, told_apart, weights_checksum, without_path
+from app.sources.loading import (
+    ROOT,
+    Stamp,
+    adapler_checksum,
+    find_corpus,
+    holding,
+    stamp,
+    told_apart,
+    weights_checksum,
+    without_path,
+)
 
 NAME = "report.json"
 NO_REPORT = (
@@ -40,16 +50,9 @@ FIGURES = {
 def list_reports(folders: Sequence[Path]) -> dict[str, Path]:
     """Folders with a report.json, these or up to two below; those that this version reads come first.
 
-    One two levels below is called by both of its folders. Hidden folders are left out: reports are made there.
+    One two levels below is called by both of its folders.
     """
-    named = []
-    for folder in folders:
-        for path in (found.parent for depth in ("", "*/", "*/*/") for found in sorted(folder.glob(depth + NAME))):
-            inside = path.relative_to(folder)
-            if not any(part.startswith(".") for part in inside.parts):
-                named.append((inside.as_posix() if inside.parts else folder.resolve().name, path))
-    named.sort(key=lambda one: not _is_current(one[1] / NAME))
-    return told_apart(named)
+    return told_apart(sorted(holding(NAME, folders), key=lambda one: not _is_current(one[1] / NAME)))
 
 
 def _is_current(path: Path) -> bool:
@@ -62,14 +65,14 @@ def _is_current(path: Path) -> bool:
 
 def key_of(path: Path) -> str:
     """What tells a report from all others, and from what was in its folder before."""
-    return f"{path}:{(path / NAME).stat().st_mtime_ns}"
+    return ":".join(map(str, stamp(path / NAME)))
 
 
 def find_report(found: Mapping[str, Path], name: str) -> RationaleReport:
     """The report of a name in the menu. Raises DataError for one that is damaged or of another version."""
     path = found[name] / NAME
     try:
-        return _load(str(path), path.stat().st_mtime_ns)
+        return _load(str(path), stamp(path))
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     except DataError as error:
@@ -83,7 +86,7 @@ def read(path: Path) -> RationaleReport:
 
 # A resource: a report is frozen, and a large one is not copied at every rerun.
 @st.cache_resource(max_entries=3, show_spinner="Reading the report ...")
-def _load(path: str, stamp: int) -> RationaleReport:
+def _load(path: str, version: Stamp) -> RationaleReport:
     return RationaleReport.from_json(Path(path))
 
 
@@ -97,6 +100,7 @@ class Origin:
     checkpoint  its name in the menu; None where the menu does not have it, or has other weights under its name
     called      what the report itself calls the model, without a path
     split, policy, scale, queries: what was evaluated, and how; dtype: in which number format
+    has_model  False of scores out of a file, which no model has made here; removes: whether an AdapLeR model took part
     """
 
     checkpoint: str | None
@@ -107,6 +111,8 @@ class Origin:
     scale: float
     queries: bool
     dtype: str
+    has_model: bool = True
+    removes: bool = True
 
 
 def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origin:
@@ -121,6 +127,8 @@ def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origi
         scale=float(meta.get("threshold_scale", 1.0)),
         queries=bool(meta.get("queries")),
         dtype=str(meta.get("dtype") or "float32"),  # older reports do not say it, and are in float32
+        has_model=bool(adapler or meta.get("model")),
+        removes=bool(adapler),
     )
 
 

@@ -1,7 +1,8 @@
 """What the models say, kept for the next rerun: texts, sweeps over the threshold scale, scores.
 
 Everything is looked up by its content (the checkpoint, the text, the settings), bounded, computed while the
-checkpoint's lock is held, and kept for the session only: a text of the user's own goes when the session ends.
+checkpoint's lock is held (batch by batch where it takes long), and kept for the session only: a text of the user's own
+goes when the session ends.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def load_trace(checkpoint: Checkpoint, document: Document, *, threshold_scale: f
 def load_parts(checkpoint: Checkpoint, document: Document) -> tuple[tuple[int, int], ...]:
     """`documents.parts_of` for this model's limit."""
     limit = tracing.read_limit(checkpoint.model, checkpoint.tokenizer)
-    return documents.parts_of(document, checkpoint.tokenizer, limit=limit)
+    with checkpoint.lock:  # a tokenizer holds how it truncates
+        return documents.parts_of(document, checkpoint.tokenizer, limit=limit)
 
 
 @st.cache_data(max_entries=64, show_spinner="Scoring ...", hash_funcs=HASH_CHECKPOINT, scope="session")
@@ -83,16 +85,16 @@ def score_dearly(
     checkpoint: Checkpoint, document: Document, method: str, *, tell: Callable[[int], None]
 ) -> comparing.Comparison:
     """`comparing.compare` for a method of many passes, not cached; `tell` hears how many are done, and ends it by
-    raising. On a copy of the model, so that nobody else waits for the passes, and one at a time, so that a server
-    holds one copy at most.
+    raising. On copies of the model and its tokenizer, so that nobody else waits for the passes, and one at a time, so
+    that a server holds one copy at most.
     """
     while not locks.DEAR.acquire(timeout=SECONDS_PER_LOOK):
         tell(0)
     try:
         with checkpoint.lock:
-            model = copy.deepcopy(checkpoint.exact)
+            model, tokenizer = copy.deepcopy(checkpoint.exact), copy.deepcopy(checkpoint.tokenizer)
         with watching.counted(model, tell):
-            return comparing.compare(model, checkpoint.tokenizer, document, method)
+            return comparing.compare(model, tokenizer, document, method)
     finally:
         locks.DEAR.release()
 
@@ -136,9 +138,10 @@ def load_faithfulness(
 
 @st.cache_data(max_entries=8, show_spinner="Classifying every line ...", hash_funcs=HASH_CHECKPOINT, scope="session")
 def load_verdicts(checkpoint: Checkpoint, found: tuple[Document, ...], *, threshold_scale: float) -> pd.DataFrame:
-    """`verdicts.table` of the lines of a file."""
-    with checkpoint.lock:
-        return verdicts.table(checkpoint.model, checkpoint.tokenizer, found, threshold_scale=threshold_scale)
+    """`verdicts.table` of the lines of a file; whoever else waits for the model waits for one batch."""
+    return verdicts.table(
+        checkpoint.model, checkpoint.tokenizer, found, threshold_scale=threshold_scale, lock=checkpoint.lock
+    )
 
 
 def measure(checkpoint: Checkpoint, document: Document, *, threshold_scale: float) -> measuring.Timing:

@@ -21,7 +21,7 @@ from scipy.stats import hmean
 from adapler.card.origin import Training, same_encoder
 from adapler.errors import DataError
 from adapler.files import visible
-from app.sources.loading import public_name
+from app.sources.loading import Stamp, public_name, stamp
 
 NAME = "curves.csv"
 FINETUNED = "finetuned"  # the classifier without removal
@@ -97,8 +97,9 @@ class Systems:
         plain = found.loc[found["system"] == FINETUNED, "chosen_score"]
         least = float(plain.iloc[0]) - USELESS if len(plain) else 0.0
         parts = []
-        for _, own in found.groupby("system", sort=False):
-            good = (own["chosen_score"] >= least) & (own["seeds"] == own["seeds"].max())
+        seeds = self.rows.groupby("system")["seed"].nunique()
+        for system, own in found.groupby("system", sort=False):
+            good = (own["chosen_score"] >= least) & (own["seeds"] == seeds[system])
             parts.append(own.assign(drawn=_on_front(own[good]).reindex(own.index, fill_value=False)))
         table = pd.concat(parts).sort_values("speedup", kind="stable").sort_values("system", kind="stable")
         return table.drop(columns=["chosen_score", "chosen_speedup"]).reset_index(drop=True)
@@ -139,7 +140,7 @@ def _match(
     """Systems, or a sentence that says why there are none."""
     path = folder / NAME
     try:
-        rows = read(str(path), path.stat().st_mtime_ns, name)
+        rows = read(str(path), stamp(path), name)
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     if task is None:
@@ -210,7 +211,7 @@ class _Facts:
 
 def _facts(folder: Path, backbone: str, task: str) -> _Facts:
     records = []
-    if Path(backbone).name == backbone and Path(task).name == task:  # a CSV leads nowhere else
+    if all(Path(name).name == name != ".." for name in (backbone, task)):  # a CSV leads nowhere else
         for path in visible((folder / "records" / backbone / task).glob("*.json")):
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
@@ -241,8 +242,8 @@ def _facts(folder: Path, backbone: str, task: str) -> _Facts:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def read(path: str, stamp: int, name: str) -> pd.DataFrame:
-    """A curves.csv, called `name` on the page; `stamp` tells one version of it from the next.
+def read(path: str, version: Stamp, name: str) -> pd.DataFrame:
+    """A curves.csv, called `name` on the page; `version` tells one version of it from the next.
 
     Raises:
         DataError: not such a table; the line and what was found are named.

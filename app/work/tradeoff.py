@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from adapler.budgets.stored import CALIBRATION
 from adapler.errors import AdapLeRError
 from adapler.training.records import check_evaluation, read_json
 from app.model.survey import share_interval
@@ -152,14 +151,14 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
 
 def by_split(table: pd.DataFrame, calibrated: Curve, *, task: str) -> dict[str, pd.DataFrame]:
     """The checkpoint's curve on each split of a task: scale, score, reference, speedup, measured, metric, file. Of
-    several measurements of a split it is the one with the most scales: mixed, they would be no curve."""
+    several measurements of a split it is the one with the most scales: mixed, they would be no curve. Of two of one
+    scale it has the last."""
     parts = [part for _, part in table[table["task"] == task].groupby("measured", sort=False)]
     if calibrated.calibration is not None and calibrated.calibration.task == task:
-        one = calibrated.calibration
-        parts.insert(0, calibrated.frame().assign(metric=one.metric, split=one.split, file=CALIBRATION))
+        parts.insert(0, calibrated.table())
     found: dict[str, pd.DataFrame] = {}
     for part in parts:
-        split = str(part["split"].iloc[0])
+        split, part = str(part["split"].iloc[0]), part.drop_duplicates("scale", keep="last")
         if split not in found or len(part) > len(found[split]):
             found[split] = part
     return {

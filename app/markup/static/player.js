@@ -37,12 +37,16 @@ const facts = panel => {
 const fate = (panel, token) => panel.depth === null ? "" :
     panel.depth[token] === panel.layers ? "never dropped" : `dropped before layer ${panel.depth[token]}`;
 
+// What somebody asked for, who wants to see what happens then.
+const forced = (panel, token) => ({"1": "kept as you asked", "-1": "dropped as you asked"})[panel.forced?.[token]];
+
 const alive = (pieces, layer) => pieces.filter(one => one.depth > layer).length;
 
 const tip = (panel, layer, token) => {
     const is = facts(panel), parts = [panel.tokens[token].name];
     if (panel.tokens[token].flags & UNKNOWN) parts.push("not in the vocabulary");
-    if (is.depth(token) < layer) return [...parts, fate(panel, token)].join(" | ");
+    // Of scores that decide who enters the next layer a token that this one does not read has none.
+    if (is.depth(token) < layer || (panel.late && is.depth(token) === layer)) return [...parts, fate(panel, token)].join(" | ");
     if (panel.undecided?.includes(layer)) return [...parts, "nothing is decided here", fate(panel, token)].join(" | ");
     const n = panel.n[is.row(layer)];
     const ratio = panel.raw ? "" : ` = ${is.ratio(layer, token).toFixed(2)}/n, n = ${n}`;
@@ -54,7 +58,9 @@ const tip = (panel, layer, token) => {
         parts.push("kept while one of its wordpieces is: " + pieces.map(one => `${one.name} ` + (one.depth < layer
             ? `dropped before layer ${one.depth}` : exact(panel, one.scores[layer]))).join(", "));
     }
-    if (panel.thresholds !== null && !sentence) parts.push(`${barOf(panel)} ${exact(panel, panel.thresholds[layer])}`);
+    const asked = forced(panel, token);
+    if (asked) parts.push(`${asked}, whatever it scores`);
+    else if (panel.thresholds !== null && !sentence) parts.push(`${barOf(panel)} ${exact(panel, panel.thresholds[layer])}`);
     if (panel.depth !== null) parts.push(fate(panel, token));
     return parts.join(" | ");
 };
@@ -186,16 +192,18 @@ const detailsOf = (panel, token, on) => {
     said.append(make("b", "", name), sentence ? lasts(pieces, depth, last) : depth > last
         ? (panel.tokens[token].flags & SPECIAL && token === 0
             ? " is never dropped: the classifier reads its last state."
+            : forced(panel, token) ? ` is read by all ${panel.layers} layers: ${forced(panel, token)}, whatever it scores.`
             : ` is read by all ${panel.layers} layers.` + (panel.undecided?.includes(last) ? ""
                 : ` At the last one it scores ${value(last)}, and the ${barOf(panel)} is ${limit(last)}.`))
         : `${depth ? ` is read up to layer ${depth - 1} and` : " is"} dropped before layer ${depth}: `
-            + (pieces ? "all its wordpieces score" : `it scores ${value(depth)},`)
-            + ` less than the ${barOf(panel)} ${limit(depth)}.`);
+            + (forced(panel, token) ? `${forced(panel, token)}, whatever it scores.`
+                : (pieces ? "all its wordpieces score" : `it scores ${value(depth)},`)
+                + ` less than the ${barOf(panel)} ${limit(depth)}.`));
     const table = make("table"), rows = [["layer"], ["score"], [panel.raw ? "times the mean" : "times 1/n"], [sentence ? "wordpieces kept" : barOf(panel)], ["rank"], ["fate"]];
     for (let layer = 0; layer <= Math.min(last, depth); layer++) {
         const here = depth > layer ? "kept" : "dropped";
         const cells = panel.undecided?.includes(layer) ? [layer, "", "", "", "", "nothing is decided"] : [layer, exact(panel, is.score(layer, token)), is.ratio(layer, token).toFixed(2),
-            sentence ? `${alive(pieces, layer)} of ${pieces.length}` : exact(panel, panel.thresholds[layer]), `${is.rank(layer, token)} of ${panel.n[layer]}`, here
+            sentence ? `${alive(pieces, layer)} of ${pieces.length}` : exact(panel, panel.thresholds[layer]), `${is.rank(layer, token)} of ${(panel.ranked ?? panel.n)[layer]}`, here
         ];
         cells.forEach((cell, row) => rows[row].push(cell));
     }
@@ -232,7 +240,7 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
     const kept = root.kept ??= {layer: null, picked: null, text: null, data: null};
     const last = data.layers - 1, asked = Number((address() ?? {read: askedFor}).read() ?? NaN);
     const inside = layer => Math.min(last, Math.max(0, Math.round(layer)));
-    if (kept.layer === null) kept.layer = Number.isFinite(asked) ? inside(asked) : inside(data.start);
+    if (kept.layer === null) kept.layer = Number.isFinite(asked) ? inside(asked) : 0;
     kept.layer = inside(kept.layer);
     if (kept.text !== data.text) { kept.text = data.text; kept.picked = null; }
     const same = kept.data === JSON.stringify(data); // a rerun that changes nothing leaves the focus where it is

@@ -106,6 +106,13 @@ def test_a_control_character_in_a_name_breaks_no_file() -> None:
     assert "a[U+0001]b" in "".join(fromstring(made).itertext())
 
 
+def test_a_token_that_shares_its_letter_with_the_one_before_is_a_dot() -> None:
+    """As byte-level tokenizers cut an accent or an emoji: the piece itself is no text."""
+    trace = make_trace(["caf", "\u00e9"], [3, 3])
+    second = replace(trace, surfaces=("[CLS]", "caf", "", "[SEP]"), pieces=("[CLS]", "caf", "\u00a9", "[SEP]"))
+    assert export.record(second, Document("x", "caf\u00e9")).tokens == ("[CLS]", "caf", "\N{MIDDLE DOT}", "[SEP]")
+
+
 def test_a_figure_of_words_counts_words() -> None:
     trace = make_trace(["a", "fine", "film"], [3, 1, 2])
     for one, said in ((trace, "5 tokens"), (join_words(trace), "5 words")):

@@ -162,6 +162,7 @@ def test_shade_grows_with_the_score_and_stays_readable() -> None:
     shades = [render.shade(ratio) for ratio in (0, 0.5, 1, 2, 8)]
     assert shades == sorted(set(shades))
     assert render.shade(1000) == render.shade(8) == pytest.approx(0.72)
+    assert render.shade(-5) == render.shade(0), "of a token that [CLS] does not see"
 
 
 def test_verdict_says_the_numbers() -> None:
@@ -228,7 +229,7 @@ def test_a_legend_of_two_sides_is_of_both() -> None:
 @pytest.mark.parametrize(
     ("probability", "shown"),
     [(0.5, "50%"), (0.984, "98%"), (0.9862, "98.6%"), (0.9985, "99.9%"), (0.9993, "99.9%"), (0.9996, "&gt;99.9%"),
-     (1.0, "&gt;99.9%")],
+     (1.0, "&gt;99.9%"), (0.015, "2%"), (0.0149, "1.5%"), (0.0036, "0.4%"), (0.0004, "&lt;0.1%"), (0.0, "&lt;0.1%")],
 )  # fmt: skip
 def test_a_probability_is_never_certainty(probability: float, shown: str) -> None:
     assert cards.percent(probability) == shown

@@ -46,7 +46,7 @@ def test_a_sample_is_no_whole_split(page: AppTest, reported: Reported) -> None:
     page.session_state["view"] = state.CORPUS
     page.run()
     assert not page.exception and any(
-        f"by \N{MIDDLE DOT} {sample} \N{MIDDLE DOT}" in plain(one.value) for one in page.caption
+        f"in view) \N{MIDDLE DOT} {sample} \N{MIDDLE DOT}" in plain(one.value) for one in page.caption
     )
     page.session_state["view"] = state.TRUST
     page.run()

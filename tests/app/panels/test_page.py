@@ -60,6 +60,15 @@ def test_long_document_has_parts(page: AppTest, app_model: Any, tiny_tokenizer: 
     assert page.slider(key="part").value == 1, "another document is read from its beginning"
 
 
+def test_another_text_of_one_s_own_is_read_from_its_beginning(page: AppTest) -> None:
+    page.run()
+    page.radio(key="source").set_value(state.OWN_TEXT).run()
+    page.text_area(key="text").set_value("good film " * 60).run()
+    page.slider(key="part").set_value(2).run()
+    page.text_area(key="text").set_value("dull plot " * 60).run()
+    assert not page.exception and page.slider(key="part").value == 1
+
+
 def test_own_text(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:
     page.run()
     page.radio(key="source").set_value(state.OWN_TEXT).run()

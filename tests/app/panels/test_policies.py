@@ -18,6 +18,7 @@ from app.markup.terms import RULES
 from app.model import comparing, faithful, tracing
 from app.server import state
 from app.sources.documents import Document
+from tests.adapler.policies.policy_models import tiny_policy
 from tests.app.pages import played
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -54,6 +55,19 @@ def test_a_trace_says_who_enters_each_layer_and_why(other: Any, tiny_tokenizer: 
     assert found.layer_flops.sum() == pytest.approx(found.flops, rel=0.05)
     if other.config.policy == "power":
         assert found.lengths.tolist() == [12, 6, 4]
+
+
+def test_tokens_that_cls_does_not_see_are_drawn(tiny_tokenizer: Any) -> None:
+    """ModernBERT's attention is local in most layers: the scores of the others are negative, and so is the bar."""
+    model = tiny_policy("cls_topk", "modernbert").eval()
+    words = tuple("good film".split() * 8)
+    found = tracing.trace(model, tiny_tokenizer, words, rationale=np.zeros(len(words), dtype=np.bool_))
+    assert (found.scores < 0).any() and (found.ratios >= 0).all() and (found.totals > 0).all()
+    before = np.vstack([np.ones((1, len(found)), dtype=np.bool_), found.enters[:-1]])
+    decided = (found.scores >= found.thresholds[:, None]) & before
+    decided[:, 0] = True
+    assert (decided == found.enters).all(), "whoever stays has the bar at least"
+    assert render.layer_grid(found).count("al-layer") == found.layers
 
 
 @pytest.mark.parametrize("other", ["cls_topk", "power", "random_topk"], indirect=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -19,7 +20,7 @@ from app.model import survey
 from app.server import state
 from app.sources.documents import Document
 from app.views import trust, trust_charts
-from app.work import surveys
+from app.work import surveys, tradeoff
 from app.work.calibrated import Curve
 from tests.app.conftest import DOCUMENTS
 from tests.app.markup.test_render import Reader
@@ -55,7 +56,17 @@ def test_a_calibration_in_another_number_format_says_so(app_model: Any) -> None:
     assert "bfloat16" not in Curve(measured).measured()
     other = Curve(replace(measured, machine=replace(measured.machine, dtype="bfloat16")))
     assert other.measured() == "films, validation, 50 documents, bfloat16 (calibration)"
-    assert "50 documents, validation, bfloat16" in trust._expected(other, 1.0)
+    assert "50 documents, validation, bfloat16" in trust._expected(other, 1.0, page_dtype="float32")
+    assert "50 documents, validation, float32" in trust._expected(Curve(measured), 1.0, page_dtype="bfloat16")
+
+
+def test_the_numbers_below_the_charts_are_all_of_them(app_model: Any) -> None:
+    """A table is what somebody reads who sees no charts."""
+    measured = Curve(calibration(app_model))
+    empty = pd.DataFrame(columns=list(tradeoff.COLUMNS))
+    table = trust._numbers(empty, measured)
+    assert table["scale"].tolist() == measured.frame()["scale"].tolist() != []
+    assert set(table["file"]) == {"calibration.json"} and set(table["documents"]) == {50}
 
 
 def test_what_is_measured_stands_at_the_slider(

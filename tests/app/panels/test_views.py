@@ -177,7 +177,7 @@ def test_a_report_says_whose_numbers_it_holds(page: AppTest, app_checkpoints: Pa
     page.session_state["view"] = state.CORPUS
     page.run()
     whose = page.caption[1].value.replace("\\", "")
-    for fact in ("checkpoint tiny", "threshold scale 1", "float32", "tiny-films, test", "policy truncate"):
+    for fact in ("checkpoint tiny", "threshold scale 1", "float32", "tiny-films, test", "long texts: truncate"):
         assert fact in whose
     assert not page.warning
     page.selectbox(key="checkpoint").set_value("damaged").run()

@@ -69,9 +69,56 @@ def test_a_half_written_folder_of_a_killed_process_is_no_checkpoint(app_checkpoi
     assert list(loading.list_checkpoints([hidden])) == [hidden.name], "one that is named is meant"
 
 
-def test_equal_names_in_two_folders_are_told_apart(app_checkpoints: Path) -> None:
-    found = loading.list_checkpoints([app_checkpoints, app_checkpoints])
+def test_equal_names_in_two_folders_are_told_apart(app_checkpoints: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(app_checkpoints, tmp_path / "other"))
+    found = loading.list_checkpoints([app_checkpoints, other])
     assert list(found) == ["damaged", "tiny", "damaged (2)", "tiny (2)"], "no path of the server is in a menu"
+
+
+def test_a_folder_that_is_named_twice_is_listed_once(app_checkpoints: Path, tmp_path: Path) -> None:
+    (tmp_path / "again").symlink_to(app_checkpoints)
+    found = loading.list_checkpoints([app_checkpoints, app_checkpoints / "tiny", tmp_path / "again"])
+    assert list(found) == ["damaged", "tiny"]
+
+
+def test_relative_folders_are_those_of_the_server_s_own_directory(
+    app_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job has another one, and messages may hold either form of a path."""
+    monkeypatch.chdir(app_checkpoints.parent)
+    arguments = loading.read_arguments(["--checkpoints", app_checkpoints.name])
+    assert arguments.checkpoints == (app_checkpoints.resolve(),)
+    with pytest.raises(ArgumentError, match="^--checkpoints: nothing: no such file or folder$"):
+        loading.read_arguments(["--checkpoints", "/srv/secret/nothing"])
+
+
+def test_messages_have_no_paths(app_checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = app_checkpoints / "tiny"
+    assert loading.without_path(f"{folder}/config.json: bad", folder, "tiny") == "tiny/config.json: bad"
+    monkeypatch.chdir(folder)
+    said = loading.without_path(f"{folder.resolve()}/model.safetensors: bad.", Path(), "tiny")
+    assert said == "tiny/model.safetensors: bad.", "a dot is no name of a folder"
+
+
+def test_a_corpus_that_is_written_anew_is_read_anew(app_corpus: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(app_corpus, tmp_path / "films"))
+    before = loading.find_corpus({"films": folder}, "films")
+    assert loading.find_corpus({"films": folder}, "films") is before
+    split = folder / "test.jsonl"
+    split.write_text("".join(split.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
+    assert len(loading.find_corpus({"films": folder}, "films").splits["test"]) == 2 < len(before.splits["test"])
+
+
+def test_a_checkpoint_s_checksum_is_known_once_its_tokenizer_is_there(app_checkpoints: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(app_checkpoints / "tiny", tmp_path / "tiny"))
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for path in folder.glob("*token*"):
+        path.rename(aside / path.name)
+    assert loading.adapler_checksum(folder) is None, "while it is being copied"
+    for path in aside.iterdir():
+        path.rename(folder / path.name)
+    assert loading.adapler_checksum(folder) == loading.adapler_checksum(app_checkpoints / "tiny")
 
 
 def test_checkpoint_is_loaded_once_until_it_is_written_anew(app_checkpoints: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +24,10 @@ def until(done: Any) -> None:
         time.sleep(0.05)
 
 
+def added(queue: jobs.Queue, command: list[str], *, name: str) -> jobs.Job | None:
+    return queue.add(lambda _: jobs.Job(command, kind=jobs.EVALUATION, name=name))
+
+
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[jobs.Queue]:
     monkeypatch.setattr(jobs, "QUEUE", jobs.Queue())
@@ -32,7 +38,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[jobs.Queue]:
 
 def test_a_job_tells_its_progress_and_its_end(queue: jobs.Queue) -> None:
     script = "import sys, time; print('scoring:  40%|##  | 1/2', file=sys.stderr, flush=True); time.sleep(60)"
-    job = queue.add([sys.executable, "-c", script], kind=jobs.EVALUATION, name="x")
+    job = added(queue, [sys.executable, "-c", script], name="x")
     assert job is not None and jobs.queue() == [job]
     until(lambda: job.progress)
     assert job.progress == 0.4 and job.stage == ("scoring", 0.4) and job.code is None
@@ -43,7 +49,7 @@ def test_a_job_tells_its_progress_and_its_end(queue: jobs.Queue) -> None:
 def test_a_failed_job_says_why(queue: jobs.Queue) -> None:
     fails = [sys.executable, "-c", "import sys; sys.exit('error: /srv/models/tiny: no such split in /srv/films')"]
     hidden = {Path("/srv/models/tiny"): "tiny", Path("/srv/films"): "films"}
-    job = queue.add(fails, kind="x", name="x", hidden=hidden)
+    job = queue.add(lambda _: jobs.Job(fails, kind="x", name="x", hidden=hidden))
     assert job is not None
     until(lambda: job.code is not None)
     assert (job.code, job.message) == (1, "tiny: no such split in films"), "whatever checkpoint a page shows by then"
@@ -56,8 +62,7 @@ def test_jobs_run_one_after_another(queue: jobs.Queue, tmp_path: Path) -> None:
     tell = "open({!r}, 'a').write('{}')"
     names = ("a", "b", "c")
     first, second, third = (
-        queue.add([sys.executable, "-c", wait + tell.format(str(said), name)], kind=jobs.EVALUATION, name=name)
-        for name in names
+        added(queue, [sys.executable, "-c", wait + tell.format(str(said), name)], name=name) for name in names
     )
     assert first is not None and second is not None and third is not None
     assert jobs.queue() == [first, second, third], "a page that is loaded again finds them"
@@ -67,20 +72,20 @@ def test_jobs_run_one_after_another(queue: jobs.Queue, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     until(lambda: not jobs.queue())
     assert said.read_text() == "ac" and third.code == 0 and second.code == jobs.STOPPED
-    fourth = queue.add(SLEEP, kind=jobs.EVALUATION, name="d")
+    fourth = added(queue, SLEEP, name="d")
     assert fourth is not None and fourth.begun
     fourth.stop()
     until(lambda: not jobs.queue())
 
 
 def test_a_queue_is_bounded(queue: jobs.Queue) -> None:
-    made = [queue.add(SLEEP, kind=jobs.EVALUATION, name=str(number)) for number in range(jobs.MOST + 1)]
+    made = [added(queue, SLEEP, name=str(number)) for number in range(jobs.MOST + 1)]
     assert made[-1] is None and None not in made[:-1] and len(jobs.queue()) == jobs.MOST
 
 
 def test_a_command_that_cannot_be_started_ends(queue: jobs.Queue) -> None:
-    job = queue.add(["/no/such/program"], kind=jobs.EVALUATION, name="x")
-    after = queue.add([sys.executable, "-c", ""], kind=jobs.EVALUATION, name="y")
+    job = added(queue, ["/no/such/program"], name="x")
+    after = added(queue, [sys.executable, "-c", ""], name="y")
     assert job is not None and after is not None
     until(lambda: not jobs.queue())
     assert job.code == 1 and "/no/such/program" in job.message and not job.stopped
@@ -118,7 +123,43 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
     assert commands[0][1:3] == ["-m", "app.work.evaluation"]
     assert given[0]["hidden"] == {tmp_path: "a/b", tmp_path / "data": "Sample: films"}
     assert commands[0][commands[0].index("--threshold-scale") + 1] == "0.5"
-    assert "--limit" not in commands[0] and commands[1][-2:] == ["--limit", "10"]
+    assert "--limit" not in commands[0] and commands[1][commands[1].index("--limit") + 1] == "10"
+
+
+def test_two_sessions_at_once_get_two_names(queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(jobs, "REPORT_FOLDER", tmp_path)
+    together = Barrier(2)
+
+    def asked(_: int) -> str:
+        together.wait()
+        job = jobs.evaluate(
+            adapler=tmp_path, checkpoint="tiny", data=tmp_path, corpus="films", split="test", threshold_scale=1.0,
+            dtype="float32", limit=None,
+        )  # fmt: skip
+        assert job is not None
+        return job.name
+
+    queue.add(lambda _: jobs.Job(SLEEP, kind=jobs.EVALUATION, name="first"))  # both wait behind it
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(asked, range(2))) == ["app-tiny-films-test-scale-1", "app-tiny-films-test-scale-1-2"]
+
+
+def test_a_training_of_the_sample_that_waits_is_not_begun_twice(
+    queue: jobs.Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(jobs, "packaged_minilm", lambda: tmp_path)
+    first = queue.add(lambda _: jobs.Job(SLEEP, kind=jobs.EVALUATION, name="first"))
+    assert first is not None
+    made = jobs.train_sample()
+    assert made is not None and jobs.train_sample() is made and jobs.queue() == [first, made]
+
+
+def test_no_message_names_the_server_s_folder(queue: jobs.Queue) -> None:
+    fails = [sys.executable, "-c", f"import sys; sys.exit('error: {jobs.ROOT}/checkpoints/sample: is in use')"]
+    job = queue.add(lambda _: jobs.Job(fails, kind=jobs.TRAINING, name="sample"))
+    assert job is not None
+    until(lambda: job.code is not None)
+    assert job.message == "./checkpoints/sample: is in use"
 
 
 def test_names_of_reports_are_plain() -> None:

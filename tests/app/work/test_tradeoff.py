@@ -122,3 +122,12 @@ def test_the_curve_of_a_split_is_one_measurement_of_one_task(tmp_path: Path, app
     alone = tradeoff.by_split(table, Curve(None, "none"), task="films")
     assert alone["validation"]["score"].tolist() == [0.6]
     assert tradeoff.by_split(table, Curve(None, "none"), task="books") == {}
+
+
+def test_a_scale_that_was_measured_twice_is_one_point(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "evaluation-test-1.json", "test", {1.0: 0.8, 0.5: 0.85}, task="films")
+    write(tmp_path / "a" / "evaluation-test-2.json", "test", {1.0: 0.7}, task="films")
+    table, _ = tradeoff.curve("a", checkpoints={"a": tmp_path / "a"}, results=[], found={})
+    found = tradeoff.by_split(table, Curve(None, "none"), task="films")["test"]
+    rows = found[["scale", "score", "file"]].to_numpy().tolist()
+    assert rows == [[0.5, 0.85, "evaluation-test-1.json"], [1.0, 0.7, "evaluation-test-2.json"]]
