@@ -12,6 +12,7 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are no installed package
 
@@ -40,7 +41,7 @@ def main() -> int:
         with serve(Path(name)) as server:
             context = browser.new_context(viewport={"width": WIDTH, "height": 1200}, color_scheme="light")
             context.set_default_timeout(PATIENCE * 1000)
-            query = f"?document={args.document}" if args.document else ""
+            query = f"?document={quote(args.document)}" if args.document else ""
             frames = pictures(AppPage(context.new_page(), server.url).open(query))
         browser.close()
     save(frames, args.output)
