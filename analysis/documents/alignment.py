@@ -158,7 +158,7 @@ def _consecutive(cutter: _Cutter, pieces: NDArray[np.int64], room: int, *, whole
     if whole_spans:
         ranges = [part for part in ranges if cutter.rationale[slice(*part)].any()] or ranges[:1]
     windows = [window for start, end in ranges for window in cutter.cut(start, end)]
-    windows = [window for window in windows if (~window.special).any()] or windows[:1]  # words without wordpieces
+    windows = [window for window in windows if (~window.special).any()]  # not of words without wordpieces
     if whole_spans:  # a word longer than a window makes several, and a word without wordpieces none
         windows = [window for window in windows if window.rationale.any()] or windows[:1]
     return cutter.named(windows)

@@ -151,6 +151,13 @@ def test_without_a_rationale_the_first_window_stands_in(tiny_tokenizer: Any) -> 
     assert words_by_window(alignment) == [[0, 1, 2, 3, 4]]
 
 
+def test_words_without_wordpieces_make_no_window(tiny_tokenizer: Any) -> None:
+    """Behind a word longer than the input they had one of their own, an empty text with a vote in the verdict."""
+    document = Document("d", ["film-" * 10, "\u200b"], [0])
+    windows = align(document, tiny_tokenizer, max_length=10, policy="all-windows").windows
+    assert len(windows) > 1 and all((~window.special).any() for window in windows)
+
+
 def test_a_word_longer_than_a_window(tiny_tokenizer: Any) -> None:
     document = Document("d", ["film", "日本日本", "rain"], [1])  # four wordpieces in one word
     alignment = align(document, tiny_tokenizer, max_length=5, policy="all-windows")
