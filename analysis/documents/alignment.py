@@ -14,6 +14,7 @@ wordpiece comes from. A document longer than the model's input is cut into windo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -154,13 +155,17 @@ class _Cutter:
 
 def _consecutive(cutter: _Cutter, pieces: NDArray[np.int64], room: int, *, whole_spans: bool) -> list[Window]:
     """Windows of whole words over the document; with `whole_spans`, those that hold a rationale, or the first."""
-    ranges = list(_ranges(pieces, room, cutter.rationale if whole_spans else np.zeros(len(pieces), dtype=bool)))
-    if whole_spans:
-        ranges = [part for part in ranges if cutter.rationale[slice(*part)].any()] or ranges[:1]
-    windows = [window for start, end in ranges for window in cutter.cut(start, end)]
-    windows = [window for window in windows if (~window.special).any()]  # not of words without wordpieces
-    if whole_spans:  # a word longer than a window makes several, and a word without wordpieces none
-        windows = [window for window in windows if window.rationale.any()] or windows[:1]
+    every = list(_ranges(pieces, room, cutter.rationale if whole_spans else np.zeros(len(pieces), dtype=bool)))
+    ranges = [part for part in every if cutter.rationale[slice(*part)].any()] if whole_spans else every
+
+    def windows_of(parts: Sequence[tuple[int, int]]) -> Iterator[Window]:
+        """Not of words without wordpieces."""
+        windows = (window for start, end in parts for window in cutter.cut(start, end))
+        return (window for window in windows if (~window.special).any())
+
+    # A word longer than a window makes several, of which some may hold no marked piece.
+    windows = [window for window in windows_of(ranges) if window.rationale.any() or not whole_spans]
+    windows = windows or list(islice(windows_of(every), 1))
     return cutter.named(windows)
 
 

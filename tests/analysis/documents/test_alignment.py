@@ -156,6 +156,9 @@ def test_words_without_wordpieces_make_no_window(tiny_tokenizer: Any) -> None:
     document = Document("d", ["film-" * 10, "\u200b"], [0])
     windows = align(document, tiny_tokenizer, max_length=10, policy="all-windows").windows
     assert len(windows) > 1 and all((~window.special).any() for window in windows)
+    marked = Document("d", ["film-" * 10, "\u200b"], [1])
+    first = align(marked, tiny_tokenizer, max_length=10, policy="rationale-windows").windows
+    assert [window.words.tolist() for window in first] == [windows[0].words.tolist()], "where nothing else is marked"
 
 
 def test_a_word_longer_than_a_window(tiny_tokenizer: Any) -> None:
