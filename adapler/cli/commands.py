@@ -14,7 +14,7 @@ from typing import Any
 from adapler.cli.options import chosen
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, counted
-from adapler.files import replacing
+from adapler.files import replacing, visible
 
 
 def pipeline_command(args: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def export_command(args: argparse.Namespace) -> int:
     from adapler.data.encoding import load_tokenizer
     from adapler.model.export import export, scale_eta
 
-    _check_export_folder(settings.output)
+    _check_export_folder(settings.output, onnx=settings.onnx)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)
     tokenizer = load_tokenizer(settings.model, words=False)
     scale = settings.threshold_scale
@@ -122,15 +122,29 @@ def export_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_export_folder(path: Path) -> None:
-    """An export may replace an empty folder and an earlier export: no trained model, and nobody else's."""
+_OF_EXPORTS = (  # what an export writes, as patterns; what a user adds to it would be lost
+    *("*.safetensors", "*.onnx", "config.json", "run.json", "calibration.json", "vocab.*", "merges.txt"),
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+)
+
+
+def _check_export_folder(path: Path, *, onnx: bool) -> None:
+    """An export may replace an empty folder and an earlier export of its kind: no trained model, nobody else's, and
+    nothing that was written into it since."""
     from adapler.model.configuration import AdapLeRConfig
     from adapler.model.export import INDEX
     from adapler.onnx.export import DESCRIPTION
     from adapler.training.records import read_json
     from adapler.training.resume import check_output_folder
 
-    check_output_folder(path, former=(INDEX, DESCRIPTION))
+    former = DESCRIPTION if onnx else INDEX
+    check_output_folder(path, former=(former,))
+    others = [one for one in visible(path.glob("*")) if not any(one.match(known) for known in (former, *_OF_EXPORTS))]
+    if others:
+        raise ArgumentError(
+            f"--output: {path} would be replaced whole, and holds {others[0].name}, which no export writes; move it "
+            "away, or choose another folder"
+        )
     config = path / "config.json"
     kind = read_json(config).get("model_type") if config.is_file() else AdapLeRConfig.model_type
     if kind != AdapLeRConfig.model_type:

@@ -63,6 +63,21 @@ def test_export_goes_over_an_empty_folder_and_its_own_output(saved: Path, tmp_pa
         check_output_folder(tmp_path / "half", former=("adapler.json",))
 
 
+@pytest.mark.parametrize("name", ["README.md", "evaluation-test.json"])
+def test_export_leaves_what_was_written_into_an_export_since(
+    name: str, refuse: Refuse, saved: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    assert main(["export", "--model", str(saved), "--output", str(half)]) == 0
+    (half / name).write_text("mine")
+    line = refuse("export", "--model", saved, "--output", half)
+    assert f"half would be replaced whole, and holds {name}, which no export writes; move it away" in line
+    (half / name).unlink()
+    line = refuse("export", "--onnx", "--model", saved, "--output", half)
+    assert "half would be replaced whole, and what it holds ('config.json', ...) is no earlier output" in line
+    assert (half / "model.safetensors.index.json").is_file()
+
+
 @pytest.mark.parametrize("place", [lambda model: model, lambda model: model.parent], ids=["itself", "around it"])
 def test_export_leaves_the_model(place: Callable[[Path], Path], refuse: Refuse, saved: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(saved)
