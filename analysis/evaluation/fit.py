@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapler.data.tasks.labels import abbreviated, one_begins
 from adapler.errors import ArgumentError
 from analysis.evaluation.settings import MAX_LENGTH
 
@@ -29,7 +30,7 @@ def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
             known |= abbreviated(known, corpus.labels)
     if unknown := [example for example in examples if example.label not in known]:
         # One label that is like none of the model's undoes the match of all; that one is named.
-        unlike = (one for one in unknown if not any(_one_begins(one.label.lower(), name.lower()) for name in known))
+        unlike = (one for one in unknown if not any(one_begins(one.label, name) for name in known))
         example = next(unlike, unknown[0])
         raise ArgumentError(
             f"document {example.id}: label {example.label!r} is not among the model's labels, {', '.join(known)}"
@@ -43,22 +44,6 @@ def _in_any_case(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, i
     if len(names) < len(known) or len({label.lower() for label in labels}) < len(labels):
         return {}
     return {label: names[label.lower()] for label in labels} if names.keys() >= {one.lower() for one in labels} else {}
-
-
-def abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
-    """Labels of a corpus that begin, in any case, with just one of the model's names or it with them, each with
-    another one: label -> the model's index. Nothing where one of the labels does not.
-
-    known: the model's name -> index.
-    """
-    begins = {label: [name for name in known if _one_begins(label.lower(), name.lower())] for label in labels}
-    if any(len(names) != 1 for names in begins.values()) or len({n for (n,) in begins.values()}) != len(labels):
-        return {}
-    return {label: known[name] for label, (name,) in begins.items()}
-
-
-def _one_begins(one: str, other: str) -> bool:
-    return bool(one and other) and (one.startswith(other) or other.startswith(one))
 
 
 def input_length(model: Any, wanted: int | None) -> int:

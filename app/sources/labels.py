@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.evaluation.fit import abbreviated
+from adapler.data.tasks.labels import abbreviated
 
 
 @dataclass(frozen=True)

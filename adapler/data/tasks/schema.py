@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict
 from numpy.typing import NDArray
 
+from adapler.data.tasks.labels import abbreviated
 from adapler.data.tasks.tables import batches_of, labels_of, split_rows, with_column
 from adapler.errors import ArgumentError, DataError
 
@@ -114,7 +115,8 @@ def build_task(
 
 
 def in_label_order(task: Task, names: Sequence[str]) -> Task:
-    """The task with its labels numbered as a classifier numbers them, where both know the same names (in any case).
+    """The task with its labels numbered as a classifier numbers them, where both know the same names (in any case, and
+    NEG stands for negative, see `adapler.data.tasks.labels`).
 
     With other names, such as LABEL_0, labels keep their numbers, and a note says so unless those names say nothing.
 
@@ -126,6 +128,9 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
         DataError: the metric is f1 of label 1, and label 1 would become another one.
     """
     wanted, known = [name.lower() for name in names], {label.lower(): label for label in task.labels}
+    meant = abbreviated({name: number for number, name in enumerate(wanted)}, task.labels)
+    if len(meant) == len(names):
+        known = {wanted[number]: label for label, number in meant.items()}
     if sorted(wanted) != sorted(known) or len(known) != len(task.labels):
         if len(names) == len(task.labels) and not all(name.startswith("label_") for name in wanted):
             note = f"labels are compared by number: {', '.join(task.labels)}; the classifier's: {', '.join(names)}"

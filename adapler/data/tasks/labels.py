@@ -1,0 +1,26 @@
+"""Labels that mean the same under other names: NEG stands for negative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
+    """Labels of a data set that begin, in any case, with just one of the model's names or it with them, each with
+    another one: label -> the model's index. Nothing where one of the labels does not.
+
+    known: the model's name -> index.
+
+    >>> abbreviated({"NEG": 0, "POS": 1}, ["positive", "negative"])
+    {'positive': 1, 'negative': 0}
+    """
+    begins = {label: [name for name in known if one_begins(label, name)] for label in labels}
+    if any(len(names) != 1 for names in begins.values()) or len({n for (n,) in begins.values()}) != len(labels):
+        return {}
+    return {label: known[name] for label, (name,) in begins.items()}
+
+
+def one_begins(one: str, other: str) -> bool:
+    """Whether one of two names begins with the other, in any case."""
+    one, other = one.lower(), other.lower()
+    return bool(one and other) and (one.startswith(other) or other.startswith(one))
