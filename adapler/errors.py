@@ -122,10 +122,23 @@ def _terminating() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+
+    def lost(unraisable: Any) -> None:
+        """Python drops what is raised in a destructor or a weak reference's callback: the signal comes once more."""
+        if not isinstance(unraisable.exc_value, _Terminated):
+            told(unraisable)
+            return
+        signal.signal(signal.SIGTERM, terminate)
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))  # when the callback has ended
+        again.daemon = True
+        again.start()
+
+    before, told = signal.signal(signal.SIGTERM, terminate), sys.unraisablehook
+    sys.unraisablehook = lost
     try:
         yield
     finally:
+        sys.unraisablehook = told
         signal.signal(signal.SIGTERM, before)
 
 
