@@ -60,6 +60,15 @@ def reading(encoding: Mapping[str, Any] | Encoding) -> str | None:
     return f"max_length {length}, longer texts: {policy}{overlap}"
 
 
+def part_read(how: Encoding, length: int) -> str:
+    """What of a text that is longer than `length` tokens is read, in words."""
+    return {
+        "truncate": f"the first {length} tokens",
+        "last": f"the last {length} tokens",
+        "windows": f"windows of {length} tokens, over whose logits it takes the mean",
+    }[how.long_documents]
+
+
 def choose_encoding(
     recorded: Encoding | None,
     *,

@@ -166,8 +166,9 @@ class ExplanationData:
 
         Columns: position (of the token in the input, from 0), method, layer (from 0; 0 too for a method with a
         meaning at the input only), token, word (missing for a special token), score, threshold (the score below which
-        AdapLeR drops the token; AdapLeR's own scores only, else NaN), kept (whether the token enters that layer of
-        the AdapLeR model; <NA> without one, and for a method with a meaning at the input only).
+        AdapLeR drops the token; AdapLeR's own scores only, else NaN, as of a token that had been dropped before), kept
+        (whether the token enters that layer of the AdapLeR model; <NA> without one, and for a method with a meaning at
+        the input only).
         """
         words = [None if index < 0 else self.words[index] for index in self.word_ids.tolist()]
         parts = [self._rows(method, words) for method in self.methods.values()]
@@ -177,11 +178,11 @@ class ExplanationData:
         scores = np.zeros((0, self.n)) if method is None else method.scores
         n_layers = len(scores)
         kept: NDArray[Any] = np.full(scores.size, None, dtype=object)
-        thresholds = np.full(n_layers, np.nan)
+        thresholds = np.full((n_layers, self.n), np.nan)
         if method is not None and method.layerwise and self.kept is not None and len(self.kept) == n_layers:
             kept = self.kept.ravel().astype(object)
             if method.present is not None and self.thresholds is not None:
-                thresholds = self.thresholds
+                thresholds = np.where(method.present, self.thresholds[:, None], np.nan)
         return pd.DataFrame(
             {
                 "position": np.tile(np.arange(self.n), n_layers),
@@ -190,7 +191,7 @@ class ExplanationData:
                 "token": pd.array(list(self.tokens) * n_layers, dtype=STR),
                 "word": pd.array(list(words) * n_layers, dtype=STR),
                 "score": scores.ravel(),
-                "threshold": np.repeat(thresholds, self.n),
+                "threshold": thresholds.ravel(),
                 "kept": pd.array(kept, dtype="boolean"),
             }
         )

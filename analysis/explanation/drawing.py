@@ -80,7 +80,8 @@ def _bars(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *, 
 def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes) -> None:
     """One bar a token: its score at a layer. Hollow: AdapLeR drops it there; a cross: it was dropped before.
 
-    Lines: 1/n (dashed), n being the tokens among which the scores are shared out, and AdapLeR's threshold.
+    Lines: 1/n (dashed), n being the tokens among which the scores are shared out, at the layer those that are left,
+    and AdapLeR's threshold.
     """
     row = method.row(layer)
     scores, position = method.scores[row], np.arange(data.n)
@@ -89,7 +90,9 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
     delta = float(data.thresholds[row]) if adapler and data.thresholds is not None else None
     uniform = None if method.signed else 1 / int(method.n_present[row])
     if uniform is not None:
-        _level(ax, uniform, "1/n", above=delta is None or uniform >= delta, dashed=True)
+        _level(
+            ax, uniform, f"1/n, n = {int(method.n_present[row])}", above=delta is None or uniform >= delta, dashed=True
+        )
     if delta is not None:
         _level(ax, delta, "threshold", above=uniform is not None and delta > uniform)
     if adapler and data.kept is not None and method.present is not None:

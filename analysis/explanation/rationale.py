@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 from analysis.documents.values import by_index
 
 
@@ -25,6 +25,8 @@ def word_mask(rationale: Sequence[Any] | NDArray[Any], n_words: int) -> NDArray[
     ([False, True, True, False], [False, True, True, False], [False, True, True, False])
     """
     rationale = by_index(rationale, "rationale")
+    if isinstance(rationale, tuple) and len(rationale) == 2 and all(is_number(one, whole=True) for one in rationale):
+        raise ArgumentError(f"rationale: {rationale}: one span is [{rationale}], two words are {list(rationale)}")
     try:
         values = np.asarray(rationale)
     except ValueError:  # rows of different length

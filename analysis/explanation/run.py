@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
+from adapler.backbones.families import max_positions
 from adapler.backbones.targets import PREDICTED, target_weights
 from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
+from adapler.long_texts import RUN, part_read
 from adapler.policies import ContributionPolicy
 from adapler.precision import choose_dtype
 from analysis import loading
@@ -100,6 +102,7 @@ def run(
     if clash := [key for key in saved if key in chosen]:
         raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
     read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
+    otherwise = _read_by_predict(subject, read)
     gold_label = None if gold is None else gold_index(gold, subject.labels)
     marked = None if rationale is None else word_mask(rationale, len(read.words))
     facts: dict[str, Any] = {}
@@ -119,7 +122,7 @@ def run(
             described = _described(method, subject.labels, logits, gold_label)
             found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
     found |= {key: saved_method(key, values, read) for key, values in saved.items()}
-    notes = [read.note, _unknown(read, subject.tokenizer), facts.pop("note", "")]
+    notes = [read.note, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
     return Explanation(
         name=name,
         model=subject.name,
@@ -178,6 +181,17 @@ def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, Sc
             raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and {subject.name} is none")
         chosen[method.key] = method
     return chosen
+
+
+def _read_by_predict(subject: _Subject, read: Text) -> str:
+    """Where `predict` reads another part of a text that is cut here, as in the model's training; else ""."""
+    if not read.note or subject.adapler is None:
+        return ""
+    how = subject.adapler.encoding()
+    length = how.length_within(max_positions(subject.adapler.backbone.config))
+    if how.long_documents == "truncate" and length == len(read.window):
+        return ""
+    return f"model.predict reads {part_read(how, length)} of it ({RUN}), and may give another answer"
 
 
 def _length(subject: _Subject, wanted: int | None) -> int:

@@ -49,6 +49,9 @@ class _Document:
         return np.zeros(len(self.words), dtype=np.bool_)
 
 
+MOST_IN_A_WORD = 3  # parts between white space, of a name such as "New York City"
+
+
 def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
     """(the text as a string or as words, the second text of a pair or "").
 
@@ -84,9 +87,10 @@ def split_source(text: Source) -> tuple[str | tuple[str, ...], str]:
     _check_text(" ".join(text))
     if blank := [index for index, word in enumerate(text) if not word.strip()]:
         raise ArgumentError(f"text: word {blank[0]} is empty or white space")
-    if all(len(word.split()) > 1 for word in text):  # texts, which would be read as one text of that many words
+    texts = [word for word in text if len(word.split()) > MOST_IN_A_WORD]
+    if texts or all(len(word.split()) > 1 for word in text):  # texts, which would be read as one of that many words
         raise ArgumentError(
-            f"text: a list is one text, word by word, and every word of this one holds white space ({text[0][:40]!r}); "
+            f"text: a list is one text, word by word, and {(texts or text)[0][:40]!r} in this one holds white space; "
             "give one text, as a string"
         )
     return tuple(text), query

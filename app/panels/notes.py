@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from adapler.errors import AdapLeRError, counted
+from adapler.long_texts import part_read
 from app.model.tracing import Trace, read_limit
 
 FEW_WORDS = 5  # a shorter text says too little
@@ -61,12 +62,8 @@ def read_otherwise(model: Any, tokenizer: Any, *, tokens: int) -> str:
     length = min(how.max_length or limit, limit)
     if (length, how.long_documents) == (limit, "truncate") or (tokens <= length and tokens < limit):
         return ""
-    what = {
-        "truncate": f"the first {length} tokens",
-        "last": f"the last {length} tokens",
-        "windows": f"windows of {length} tokens, over whose logits it takes the mean",
-    }[how.long_documents]
     return (
-        f"Of a text longer than {length} tokens, adapler predict reads {what} with this model, as in its training; "
-        f"this page reads the first {limit}, or those of the part that is chosen: the verdict may be another."
+        f"Of a text longer than {length} tokens, adapler predict reads {part_read(how, length)} with this model, as in "
+        f"its training; this page reads the first {limit}, or those of the part that is chosen: the verdict may be "
+        "another."
     )

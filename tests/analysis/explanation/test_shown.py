@@ -110,6 +110,15 @@ def test_one_word_is_not_words() -> None:
     assert "n = 1 token, 1 word: dull" in repr(one) and "1 word, n = 1 token with" in one._repr_html_()
 
 
+def test_a_token_that_is_gone_has_no_threshold_and_is_not_among_the_highest(e: Explanation) -> None:
+    cp, frame = e.methods["cp"], e.to_frame()
+    assert cp.present is not None and not cp.present[-1].all()
+    rows = frame[frame["method"] == "cp"].sort_values(["layer", "position"])
+    assert (rows["threshold"].notna().to_numpy().reshape(cp.present.shape) == cp.present).all()
+    best = [line for line in repr(e).splitlines() if line.startswith("cp ")][0]
+    assert best.count(", ") + 1 == min(4, int(cp.present[-1].sum()))
+
+
 def test_the_terminal_shows_a_short_table(e: Explanation) -> None:
     lines = repr(e).splitlines()
     assert len(lines) == 3 + len(e.methods) and max(map(len, lines)) < 160
@@ -133,7 +142,8 @@ def test_one_layer_is_bars_of_the_scores(e: Explanation) -> None:
         heights = [bar.get_height() for bar in ax.patches]
         np.testing.assert_allclose(heights, e.scores[name][method.row(2)], rtol=1e-6)
         levels = {text.get_text(): float(text.xy[1]) for text in ax.texts}
-        assert levels.get("1/n") == (None if method.signed else pytest.approx(1 / method.n_present[method.row(2)]))
+        n = int(method.n_present[method.row(2)])
+        assert levels.get(f"1/n, n = {n}") == (None if method.signed else pytest.approx(1 / n))
     assert e.thresholds is not None and e.kept is not None
     cp = figure.axes[0]
     assert {t.get_text(): t.xy[1] for t in cp.texts}["threshold"] == pytest.approx(e.thresholds[2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,33 @@ def test_without_a_tokenizer_tokens_are_words() -> None:
 def test_a_list_of_texts_is_not_one_text() -> None:
     with pytest.raises(ArgumentError, match="^text: a list is one text, word by word, and .*'so dull'.*as a string$"):
         explain(["so dull", "a fine film"])
+    with pytest.raises(
+        ArgumentError, match="and 'the plot is dull .' in this one holds white space; give one text, as"
+    ):
+        explain(["dull", "the plot is dull ."])
     assert read_text(["New York", "dull"], None, max_length=512).words == ("New York", "dull")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ({"max_length": 40, "long_documents": "last", "stride": None}, "model.predict reads the last 40 tokens of it"),
+        (
+            {"max_length": 9, "long_documents": "truncate", "stride": None},
+            "model.predict reads the first 9 tokens of it",
+        ),
+        ({"max_length": 40, "long_documents": "truncate", "stride": None}, ""),
+    ],
+)
+def test_another_part_that_predict_reads_is_told(
+    encoding: dict[str, Any], said: str, adapler_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(adapler_folder, tmp_path / "model"))
+    (folder / "run.json").write_text(json.dumps({"encoding": encoding}))
+    note = explain("a good film " * 20, model=folder, methods=["cp"], max_length=40).note
+    assert note.startswith("the text is longer than the input: the model reads 40 wordpieces of it")
+    assert (said in note) if said else "predict" not in note
+    assert "predict" not in explain("a good film", model=folder, methods=["cp"]).note
 
 
 def test_what_cannot_be_read(tiny_tokenizer: Any) -> None:
