@@ -42,7 +42,6 @@ OF_BACKBONE = (
     "note: model: an AdapLeR checkpoint, of which the backbone is evaluated; --adapler adds its removal and cp"
 )
 SUMMARY = "summary.txt"  # in the output's folder: the tables as they were printed
-NEXT_STEPS = "next: streamlit run app/main.py   (the same scores, document by document)"
 
 
 @loading.outside_inference_mode
@@ -234,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(result, flush=True)
         has_reader = True
     finally:  # also when the reader of the tables has left (`| head`), who may be that of the bars (`2>&1 | head`)
-        paths = report.save(output, progress=has_reader)
+        paths = report.save(output, progress=has_reader, draw=not inputs.no_figures)
         with replacing(output / SUMMARY) as partial:  # what was printed, to look at again
             subject = _subject(inputs, settings, data, loading.public_path)
             partial.write_text(f"{subject}\n{result}\n", encoding="utf-8")
@@ -243,8 +242,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\n{cache_line(report)}{seconds:.0f} s; written to {loading.short_path(output)}/: {listed(paths, output)}")
     if inputs.rationales:
         print(f"rationales in ERASER's format: {loading.short_path(inputs.rationales)}/METHOD.jsonl")
-    print(NEXT_STEPS)
+    print(_next_step(output))
     return 0
+
+
+def _next_step(output: Path) -> str:
+    """How to look at the report in the app, which lists those of reports/ by itself."""
+    absolute = output.resolve()
+    listed_there = any(absolute.is_relative_to(loading.ROOT / name) for name in ("reports", "results"))
+    named = "" if listed_there else f" -- --reports {shlex.quote(loading.short_path(output))}"
+    return f"next: streamlit run app/main.py{named}   (the same scores, document by document)"
 
 
 def public_command(argv: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from adapler import __version__
 from adapler.cli import commands, predict
 from adapler.cli.options import add_options
 from adapler.distributed import is_main
@@ -34,6 +35,7 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         with_data: whether the options of `adapler data` are there; its readers take seconds to import.
     """
     parser = CommandParser(prog="adapler", description="Train and use classifiers that drop tokens.")
+    parser.add_argument("--version", action="version", version=f"adapler {__version__}")
     found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str, example: str, cls: type | None = None) -> argparse.ArgumentParser:

@@ -70,6 +70,10 @@ class Inputs:
     output: str | None = option(None, RESULTS, metavar="DIR")
     """where the report is written; default: reports/DATA-SPLIT"""
 
+    no_figures: bool = option(False, RESULTS)
+    """draw no figures, which takes most of the time of a small evaluation; `python -m analysis.figures` draws them of
+    the report later"""
+
     rationales: str | None = option(None, RESULTS, metavar="DIR")
     """write every method's rationales there, in ERASER's format"""
 

@@ -28,6 +28,9 @@ OF_EVALUATION = (
 )
 
 
+PAGE = "report.html"
+
+
 class RationaleReport(ReportData):
     """What `analysis.rationale_eval.evaluate` returns: the data, and its tables, figures and pages."""
 
@@ -83,20 +86,24 @@ class RationaleReport(ReportData):
         """The figure of that kind, see `analysis.figures`: `report.figure("agreement", panels=("fpr", "tpr"))`."""
         return figures.draw(self, kind, **options)
 
-    def save(self, directory: str | Path, *, progress: bool = False) -> list[Path]:
+    def save(self, directory: str | Path, *, progress: bool = False, draw: bool = True) -> list[Path]:
         """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/.
 
-        progress: whether bars tell how far it is; drawing takes most of the time. Figures that another report left in
-        figures/, and that this one has none of (of a further example, of an AdapLeR model), are removed.
+        progress: whether bars tell how far it is. draw: whether figures are drawn, which takes most of the time;
+        without them there is no report.html either, which holds them. Files that another report left of these, and
+        figures that this one has none of (of a further example, of an AdapLeR model), are removed.
         """
         folder = Path(directory)
         track = partial(tqdm, disable=not progress)
-        for name in track(list(WRITERS), desc="writing the report", unit="file"):
+        files = [name for name in WRITERS if draw or name != PAGE]
+        for name in track(files, desc="writing the report", unit="file"):
             WRITERS[name](self, folder / name)
+        if not draw:
+            (folder / PAGE).unlink(missing_ok=True)
         track = partial(track, desc="drawing the figures", unit="figure")
-        drawn = figures.save_all(self, folder / FIGURES, track=track)
+        drawn = figures.save_all(self, folder / FIGURES, track=track) if draw else []
         figures.remove_others(folder / FIGURES, drawn)
-        return [folder / name for name in WRITERS] + drawn
+        return [folder / name for name in files] + drawn
 
 
 WRITERS: dict[str, Callable[[RationaleReport, Path], object]] = {  # the files of a saved report
@@ -105,7 +112,7 @@ WRITERS: dict[str, Callable[[RationaleReport, Path], object]] = {  # the files o
     "documents.parquet": RationaleReport.to_parquet,
     "table.tex": RationaleReport.to_latex,
     "table.md": RationaleReport.to_markdown,
-    "report.html": RationaleReport.to_html,
+    PAGE: RationaleReport.to_html,
 }
 FIGURES = "figures"  # and the folder of its figures
 

@@ -24,7 +24,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No tables and figures, which take seconds to draw, and no bar that tells of them but for its first letter."""
 
-    def save(report: RationaleReport, directory: str | Path, *, progress: bool) -> list[Path]:
+    def save(report: RationaleReport, directory: str | Path, *, progress: bool, draw: bool) -> list[Path]:
         if progress:
             print(end="w", file=sys.stderr)
         path = Path(directory) / "report.json"
@@ -37,6 +37,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(*argv: Any) -> int:
     return run_command(rationale_eval.main, [str(argument) for argument in argv])
+
+
+def test_a_report_without_figures(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    (output / "figures").mkdir(parents=True)
+    for name in ("report.html", "figures/agreement.png"):
+        (output / name).touch()  # of an earlier report: they would be taken for this one's
+    options = ("--adapler", adapler_folder, "--data", corpus_folder, "--max-length", 24, "--methods", "cp", "random")
+    assert command(*options, "--output", output, "--no-figures") == 0
+    capsys.readouterr()
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    assert found == {"report.json", "layers.csv", "documents.parquet", "table.tex", "table.md", "summary.txt"}
 
 
 def test_command_writes_and_prints(
@@ -53,7 +67,7 @@ def test_command_writes_and_prints(
     assert "FLOPs      " in printed and "x fewer with AdapLeR" in printed
     for title in ("Average precision", "FPR (selected at 1/n, n = tokens of the input)", "J = TPR - FPR"):
         assert title in printed
-    assert lines[-1].startswith("next: streamlit run app/main.py")
+    assert lines[-1].startswith("next: streamlit run app/main.py -- --reports ")
     report = RationaleReport.from_json(output / "report.json")
     assert report.methods == ("attention", "attention_received", "rollout", "saliency", "cp", "random")
     assert report.meta["command"].startswith("python -m analysis.rationale_eval --adapler adapler --data films")

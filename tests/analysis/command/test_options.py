@@ -26,7 +26,7 @@ def test_every_setting_is_declared_once() -> None:
     options = {action.dest for action in build_parser()._actions} - {"help", "config"}
     assert options == SETTINGS | INPUTS
     keywords = set(inspect.signature(rationale_eval.evaluate).parameters)
-    assert keywords == SETTINGS | INPUTS - {"output", "no_cache"} | {
+    assert keywords == SETTINGS | INPUTS - {"output", "no_cache", "no_figures"} | {
         "tokenizer",
         "settings",
         "progress",
