@@ -11,7 +11,7 @@ from adapler.errors import counted
 __all__ = ["add_arguments", "run"]
 
 EXAMPLES = """examples:
-  adapler predict --model checkpoints/movies-minilm "a film that never once bores"
+  adapler predict --model checkpoints/movies-minilm "superb acting and a wonderful story"
   adapler predict --model checkpoints/movies-minilm --input reviews.csv --text-column review --id-column key \\
     --keep stars --output labels.parquet --processes 2
   head -100 reviews.txt | adapler predict --model checkpoints/movies-minilm --input -
