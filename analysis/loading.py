@@ -14,6 +14,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
 from adapler.backbones.pieces import HALF
 from adapler.budgets.stored import weights_checksum
+from adapler.data.archive import ARCHIVE_SUFFIXES, is_archive
 from adapler.data.encoding import cutting, load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
@@ -197,6 +198,9 @@ def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", 
         raise ArgumentError(f"data: got a {type(path).__name__}, must be a corpus, a folder or a file")
     if not isinstance(path, EraserCorpus) and holds_json_lines(path):
         return read_json_lines(path, split=split, annotators=annotators)
+    if not isinstance(path, EraserCorpus) and Path(path).is_file() and not is_archive(Path(path)):
+        formats = ", ".join(ARCHIVE_SUFFIXES)
+        raise DataError(f"{path}: neither a folder, an archive ({formats}) nor a file of JSON lines (.jsonl)")
     corpus = path if isinstance(path, EraserCorpus) else read_corpus(path)
     return combined_by(corpus, split=split, annotators=annotators)
 

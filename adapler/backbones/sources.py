@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -40,7 +41,10 @@ def is_local(name_or_path: str | Path) -> bool:
 
     Raises:
         CheckpointError: it can only mean a folder, and there is none.
+        ArgumentError: it is no name at all, but an object.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ArgumentError(f"model: got a {type(name_or_path).__name__}, must be a folder or a hub name")
     path = Path(name_or_path)
     if path.is_dir():
         return True
@@ -79,7 +83,9 @@ def find_model(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> HubArgu
     if is_local(name_or_path):
         folder = Path(name_or_path) / subfolder
         if not (folder / CONFIG).is_file():
-            raise CheckpointError(f"{folder}: no config.json in this folder, so it is not a model")
+            inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+            models = f"; there are models in it: {', '.join(inside)}" if inside else ""
+            raise CheckpointError(f"{folder}: no config.json in this folder, so it is not a model{models}")
         return {**hub, "local_files_only": True}
     name, revision = str(name_or_path), hub.get("revision") or "main"
     file = f"{subfolder}/{CONFIG}" if subfolder else CONFIG

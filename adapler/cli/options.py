@@ -40,11 +40,17 @@ def _add(place: Any, option: Option) -> None:
     if option.kind is bool:
         place.add_argument(option_name(option.name), action=argparse.BooleanOptionalAction, **settings)
         return
-    settings |= {"type": option.kind, "choices": option.choices or None}
+    kind = _split_name if option.choices and "validation" in option.choices else option.kind
+    settings |= {"type": kind, "choices": option.choices or None}
     if option.positional:
         place.add_argument(option.name, nargs="*", metavar=option.positional, **settings)
         return
     place.add_argument(option_name(option.name), nargs="+" if option.several else None, **settings)
+
+
+def _split_name(text: str) -> str:
+    """The split that is meant: ERASER calls validation val, others dev, and the evaluation of rationales takes all."""
+    return "validation" if text in ("val", "dev") else text
 
 
 def chosen(args: argparse.Namespace) -> Any:

@@ -38,7 +38,8 @@ def load_whole(from_pretrained: Callable[..., Any], name_or_path: Any, *args: An
         if config.model_type != AdapLeRConfig.model_type:
             raise CheckpointError(
                 f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
-                "AdapLeRForSequenceClassification.from_backbone builds AdapLeR on top of it"
+                "`adapler run --classifier` trains one on it "
+                "(AdapLeRForSequenceClassification.from_backbone builds it, untrained)"
             )
     if "torch_dtype" in kwargs:  # its name before transformers 5, which still takes it
         kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))

@@ -184,7 +184,8 @@ def _meta_labels(path: Path) -> tuple[str, ...]:
 def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequence[str], rule: str) -> EraserExample:
     tokens = row.get("tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
-        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_quoted(tokens)}")
+        others = "" if "tokens" in row else f"; the line has {', '.join(map(repr, row)) or 'no field'}"
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_quoted(tokens)}{others}")
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
         raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")

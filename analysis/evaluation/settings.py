@@ -170,7 +170,7 @@ class Settings:
         return cls().with_options(protocol=protocol, **options)
 
     def with_options(self, **options: Any) -> Settings:
-        """These settings, with those options on top that are not None; lists become tuples.
+        """These settings, with those options on top that are not None; lists become tuples, as one name does.
 
         A protocol among them brings its own policy, aggregation and metrics, unless they are given, too.
         """
@@ -180,8 +180,8 @@ class Settings:
         given = {name: _plain(value) for name, value in options.items() if value is not None}
         hints = get_type_hints(type(self))
         for name, value in given.items():
-            if isinstance(value, Sequence) and not isinstance(value, str) and _holds_tuple(hints[name]):
-                given[name] = _plain(tuple(value))
+            if isinstance(value, Sequence) and _holds_tuple(hints[name]):
+                given[name] = (value,) if isinstance(value, str) else _plain(tuple(value))  # one name is a list of one
         fresh: dict[str, Any] = dict.fromkeys(OF_PROTOCOL) if "protocol" in given else {}
         return replace(self, **(fresh | given))
 

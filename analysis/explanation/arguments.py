@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from adapler.backbones.targets import class_index
+from adapler.data.tasks.labels import abbreviated
 from adapler.errors import ArgumentError, is_number
 from analysis.scores import ScoringMethod
 
@@ -51,9 +52,14 @@ def check_classifier(model: Any) -> None:
 
 
 def gold_index(gold: str | int, labels: Sequence[str]) -> int:
-    """The gold class's index. Raises ArgumentError that names the classes."""
+    """The gold class's index; NEG stands for negative, as in an evaluation.
+
+    Raises ArgumentError that names the classes.
+    """
     try:
         return class_index(gold, dict(enumerate(labels)), len(labels))
     except ArgumentError as error:
+        if isinstance(gold, str) and (meant := abbreviated({name: k for k, name in enumerate(labels)}, [gold])):
+            return meant[gold]
         listed = ", ".join(f"{label} ({index})" for index, label in enumerate(labels)) or "not known without a model"
         raise ArgumentError(f"gold: got {gold!r}, the model's classes are {listed}") from error

@@ -46,7 +46,7 @@ def test_unsupported_model_type(tmp_path: Path) -> None:
 def test_each_kind_of_folder_at_the_wrong_door(adapler_folder: Path, tiny_classifier_folder: Path) -> None:
     with one_line("already is an AdapLeR model; load it with from_pretrained"):
         wrap(adapler_folder)
-    with one_line("holds a 'bert' model, not 'adapler'; AdapLeRForSequenceClassification.from_backbone"):
+    with one_line("holds a 'bert' model, not 'adapler'; `adapler run --classifier` trains one on it"):
         load(tiny_classifier_folder)
 
 
@@ -62,6 +62,13 @@ def test_missing_folders(loader: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         loader("file.bin")
     with one_line("checkpoints: no config.json in this folder, so it is not a model"):
         loader("checkpoints")
+    for name in ("b", "a"):
+        (tmp_path / "checkpoints" / name).mkdir()
+        (tmp_path / "checkpoints" / name / "config.json").write_text("{}", encoding="utf-8")
+    with one_line("so it is not a model; there are models in it: a, b"):
+        loader("checkpoints")
+    with pytest.raises(ArgumentError, match="^model: got a NoneType, must be a folder or a hub name$"):
+        loader(None)
 
 
 def test_names_that_are_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_a_recipe_that_is_wrong(tmp_path: Path, text: str, message: str) -> None
         ({"method": ["cp"]}, "method: no such option, there are split, limit, methods"),
         ({"limit": "3"}, "limit: got '3', must be a whole number"),
         ({"seed": True}, "seed: got True, must be a whole number"),
-        ({"metrics": "auprc"}, "metrics: got 'auprc', must be a list of texts"),
+        ({"metrics": 3}, "metrics: got 3, must be a list of texts"),
         ({"device": "abacus"}, "device: 'abacus' cannot be used here"),
         ({"settings": {"limit": 3}}, "settings: got a dict, must be Settings"),
         ({"predictions": 5}, "predictions: got a int, must be a path, a dict"),
@@ -124,6 +124,10 @@ def test_a_recipe_that_is_wrong(tmp_path: Path, text: str, message: str) -> None
 def test_keywords_that_are_wrong(corpus_folder: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         rationale_eval.evaluate(data=corpus_folder, progress=False, **options)
+
+
+def test_one_name_is_a_list_of_one() -> None:
+    assert Settings.of(metrics="auprc", methods="saliency") == Settings.of(metrics=["auprc"], methods=["saliency"])
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -134,7 +134,10 @@ def test_a_misspelt_rationale_is_not_none(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ([ROWS[0], {"id": "b", "tokens": "so dull", "label": 1}], ":2: field 'tokens' must be a list of strings"),
-        ([ROWS[0], {"text": "so dull"}], ":2: field 'tokens' must be a list of strings, found nothing"),
+        (
+            [ROWS[0], {"text": "so dull"}],
+            ":2: field 'tokens' must be a list of strings, found nothing; the line has 'text'",
+        ),
         ([ROWS[0] | {"rationale": [1]}], ":1: the rationale covers 1 tokens, the text has 3"),
         (["so dull"], ":1: a JSON object is expected, found str"),
     ],

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from adapler.errors import ArgumentError
 from analysis import explain
 from analysis.explanation import Explanation
+from analysis.explanation.arguments import gold_index
 from tests.analysis.conftest import BAD
 
 HOSTILE = '<script>alert(1)</script> "onmouseover=x" </style> &amp; \u202eevil\u202c $x_1$ <img src=//e>'
@@ -123,6 +124,9 @@ def test_the_terminal_shows_a_short_table(e: Explanation) -> None:
     lines = repr(e).splitlines()
     assert len(lines) == 3 + len(e.methods) and max(map(len, lines)) < 160
     assert "without removal" in lines[0] and "gold label NEG" in lines[0]
+    assert gold_index("negative", ("NEG", "POS")) == 0 and gold_index("POS", ("NEG", "POS")) == 1
+    with pytest.raises(ArgumentError, match=r"^gold: got 'x', the model's classes are NEG \(0\), POS \(1\)$"):
+        gold_index("x", ("NEG", "POS"))
     assert lines[1].startswith("n = 12 tokens, 8 words")
     best = int(e.scores["cp"][-1].argmax())
     assert f"{e.tokens[best].removeprefix('##')} {e.scores['cp'][-1, best]:.3f}" in lines[3]
