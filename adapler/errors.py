@@ -129,15 +129,18 @@ def _terminating() -> Iterator[None]:
             told(unraisable)
             return
         signal.signal(signal.SIGTERM, terminate)
-        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))  # when the callback has ended
-        again.daemon = True
-        again.start()
+        again.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)))  # when the callback has ended
+        again[-1].daemon = True
+        again[-1].start()
 
+    again: list[threading.Timer] = []
     before, told = signal.signal(signal.SIGTERM, terminate), sys.unraisablehook
     sys.unraisablehook = lost
     try:
         yield
     finally:
+        for one in again:  # what has ended by itself is not to be killed afterwards
+            one.cancel()
         sys.unraisablehook = told
         signal.signal(signal.SIGTERM, before)
 

@@ -247,11 +247,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _next_step(output: Path) -> str:
-    """How to look at the report in the app, which lists those of reports/ by itself."""
-    absolute = output.resolve()
-    listed_there = any(absolute.is_relative_to(loading.ROOT / name) for name in ("reports", "results"))
-    named = "" if listed_there else f" -- --reports {shlex.quote(loading.short_path(output))}"
-    return f"next: streamlit run app/main.py{named}   (the same scores, document by document)"
+    """How to look at the report in the app, which lists those up to two folders below reports/ and results/ by
+    itself. Both paths are of the repository where the command was typed in it, else absolute."""
+    absolute, root = output.resolve(), loading.ROOT
+    inside = Path.cwd() == root
+    below = [root / name for name in ("reports", "results") if absolute.is_relative_to(root / name)]
+    listed_there = any(len(absolute.relative_to(folder).parts) <= 2 for folder in below)
+    named = (
+        "" if listed_there else f" -- --reports {shlex.quote(loading.short_path(output) if inside else str(absolute))}"
+    )
+    app = "app/main.py" if inside else shlex.quote(str(root / "app" / "main.py"))
+    return f"next: streamlit run {app}{named}   (the same scores, document by document)"
 
 
 def public_command(argv: Sequence[str]) -> str:

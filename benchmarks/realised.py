@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = sorted(
             {
                 f"{row['data']} {row['split']}, {row['texts']} texts of at most {row['max_length']} wordpieces, on "
-                f"{row['device']} with {row['threads']} threads"
+                f"{row.get('device', 'cpu')} with {row['threads']} threads"
                 for row in rows
             }
         )

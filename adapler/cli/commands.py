@@ -123,7 +123,17 @@ def export_command(args: argparse.Namespace) -> int:
 
 
 _OF_EXPORTS = (  # what an export writes, as patterns; what a user adds to it would be lost
-    *("*.safetensors", "*.onnx", "config.json", "run.json", "calibration.json", "vocab.*", "merges.txt"),
+    *(
+        "*.safetensors",
+        "*.onnx",
+        "*.onnx.data",
+        "*.model",
+        "config.json",
+        "run.json",
+        "calibration.json",
+        "vocab.*",
+        "merges.txt",
+    ),
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
 )
 

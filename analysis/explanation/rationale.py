@@ -25,7 +25,8 @@ def word_mask(rationale: Sequence[Any] | NDArray[Any], n_words: int) -> NDArray[
     ([False, True, True, False], [False, True, True, False], [False, True, True, False])
     """
     rationale = by_index(rationale, "rationale")
-    if isinstance(rationale, tuple) and len(rationale) == 2 and all(is_number(one, whole=True) for one in rationale):
+    is_pair = isinstance(rationale, tuple) and len(rationale) == 2
+    if is_pair and n_words != 2 and all(is_number(one, whole=True) for one in rationale):  # of two words it is marks
         raise ArgumentError(f"rationale: {rationale}: one span is [{rationale}], two words are {list(rationale)}")
     try:
         values = np.asarray(rationale)

@@ -104,10 +104,10 @@ class Explanation(ExplanationData):
 
     def _highest(self, method: MethodScores) -> str:
         last = method.scores[-1]
-        order = np.argsort(-last, kind="stable")[:SHOWN]
+        order = np.argsort(-last, kind="stable")
         if method.present is not None:  # those that were dropped before have no score
             order = order[method.present[-1][order]]
-        return ", ".join(f"{token_text(self.tokens[token])} {last[token]:.3f}" for token in order)
+        return ", ".join(f"{token_text(self.tokens[token])} {last[token]:.3f}" for token in order[:SHOWN])
 
 
 def _shortened(text: str, size: int = 60) -> str:

@@ -184,14 +184,16 @@ def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, Sc
 
 
 def _read_by_predict(subject: _Subject, read: Text) -> str:
-    """Where `predict` reads another part of a text that is cut here, as in the model's training; else ""."""
-    if not read.note or subject.adapler is None:
+    """Where `predict` reads another part of a text, as in the model's training (run.json); else ""."""
+    if subject.adapler is None:
         return ""
-    how = subject.adapler.encoding()
+    how, tokens = subject.adapler.encoding(), len(read.window)
     length = how.length_within(max_positions(subject.adapler.backbone.config))
-    if how.long_documents == "truncate" and length == len(read.window):
+    fits = tokens <= length and not read.note
+    if fits or (how.long_documents == "truncate" and length == tokens):
         return ""
-    return f"model.predict reads {part_read(how, length)} of it ({RUN}), and may give another answer"
+    why = f" ({RUN})" if how.max_length is not None else ""
+    return f"of a text longer than {length} tokens model.predict reads {part_read(how, length)}{why}"
 
 
 def _length(subject: _Subject, wanted: int | None) -> int:

@@ -285,8 +285,12 @@ def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:
     """The corpus of a name in the menu. Raises DataError for what is not a corpus in ERASER layout."""
     try:
         path = found[name]
-        files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-        return load_corpus(path, hash(tuple(map(stamp, files))))  # one written anew is read anew
+        # One written anew is read anew: its splits, and its folders, whose time tells of files that came, went or were
+        # replaced. To look at thousands of documents at every rerun would take a quarter of a second.
+        parts = [path, *(sorted(path.glob("*")) if path.is_dir() else ())]
+        return load_corpus(path, hash(tuple(map(stamp, parts))))
+    except OSError as error:  # of a file that went while it was looked at
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     except AdapLeRError as error:
         raise DataError(without_path(error, found[name], name)) from error
 
@@ -305,7 +309,8 @@ def public_name(path: Path, name: str) -> str:
 
 
 def without_path(error: Exception | str, path: Path, name: str) -> str:
-    """An error's message for a browser, which has no business to know where on the server things are."""
+    """An error's message for a browser, which has no business to know where on the server things are. A relative path
+    says nothing of that, and may be a part of other words."""
     message = str(error).replace(str(path.resolve()), name)
     return message.replace(str(path), name) if path.is_absolute() else message
 

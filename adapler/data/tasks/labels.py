@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+LEAST_LETTERS = 3  # of an abbreviation
+
 
 def abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
     """Labels of a data set that begin, in any case, with just one of the model's names or it with them, each with
@@ -21,6 +23,11 @@ def abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, in
 
 
 def one_begins(one: str, other: str) -> bool:
-    """Whether one of two names begins with the other, in any case."""
-    one, other = one.lower(), other.lower()
-    return bool(one and other) and (one.startswith(other) or other.startswith(one))
+    """Whether one of two names is an abbreviation of the other, in any case: its first letters, three at least, and no
+    more than one word.
+
+    >>> one_begins("NEG", "negative"), one_begins("no", "not hateful"), one_begins("POS", "positively bad")
+    (True, False, False)
+    """
+    short, long = sorted((one.lower(), other.lower()), key=len)
+    return len(short) >= LEAST_LETTERS and long.startswith(short) and (len(long.split()) == 1 or short == long)

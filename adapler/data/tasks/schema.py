@@ -129,8 +129,10 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
     """
     wanted, known = [name.lower() for name in names], {label.lower(): label for label in task.labels}
     meant = abbreviated({name: number for number, name in enumerate(wanted)}, task.labels)
-    if len(meant) == len(names):
+    if len(meant) == len(names) and sorted(wanted) != sorted(known):
         known = {wanted[number]: label for label, number in meant.items()}
+        pairs = ", ".join(f"{label} is {names[number]}" for label, number in meant.items())
+        task = replace(task, notes=(*task.notes, f"labels are matched: {pairs}"))
     if sorted(wanted) != sorted(known) or len(known) != len(task.labels):
         if len(names) == len(task.labels) and not all(name.startswith("label_") for name in wanted):
             note = f"labels are compared by number: {', '.join(task.labels)}; the classifier's: {', '.join(names)}"

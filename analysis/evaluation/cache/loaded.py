@@ -55,7 +55,8 @@ def _plain(value: Any) -> str | None:
     if isinstance(value, _PLAIN):
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, Tensor) and value.layout == torch.strided and value.device.type != "meta":
-        raw = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        plain = value.detach().cpu().resolve_conj().resolve_neg()
+        raw = plain.reshape(-1).contiguous().view(torch.uint8).numpy()
         return f"tensor {value.dtype} {tuple(value.shape)} {_plain(raw)}"
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return f"array {value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"

@@ -169,7 +169,8 @@ def test_labels_in_a_classifiers_order(tmp_path: Path) -> None:
         assert other.dataset[split]["text_a"] == table["text_a"]
     assert other.checksum == task.checksum and other.notes == task.notes
     short = in_label_order(task, ["CON", "ENTAIL", "NEU"])  # NEG stands for negative, as in an evaluation of rationales
-    assert short.labels == other.labels and short.notes == task.notes
+    assert short.labels == other.labels
+    assert short.notes == ("labels are matched: Entailment is ENTAIL, neutral is NEU, contradiction is CON",)
     assert short.dataset["train"]["label"] == other.dataset["train"]["label"]
     assert in_label_order(task, list(task.labels)) is task
     assert in_label_order(task, ["LABEL_0", "LABEL_1", "LABEL_2"]) is task

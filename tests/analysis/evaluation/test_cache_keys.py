@@ -102,13 +102,19 @@ def flat(model, batch, *, order=1):
 HELPER = """
 import numpy, torch
 WEIGHTS, BIAS = numpy.array([1.0, 2.0]), torch.tensor(0.5)
+ODD = [torch.arange(6.0)[::2], torch.ones(2, 2).T, torch.tensor(1.0).expand(3), torch.tensor([1j]).conj()]
 
 class Scale:
     def of(self): return 3
 
 def scaled(batch, power): return batch ** power * Scale().of()
 """
-ARRAYS = [("[1.0, 2.0]", "[1.0, 3.0]"), ("tensor(0.5)", "tensor(0.7)"), ("tensor(0.5)", "tensor([0.5])")]
+ARRAYS = [
+    ("[1.0, 2.0]", "[1.0, 3.0]"),
+    ("tensor(0.5)", "tensor(0.7)"),
+    ("tensor(0.5)", "tensor([0.5])"),
+    ("[::2]", "[1::2]"),
+]
 EDITS = [*ARRAYS, ("POWER = 2", "POWER = 3"), ("order=1", "order=2"), ("scaled(batch, POWER)", "scaled(POWER, batch)")]
 
 

@@ -40,6 +40,7 @@ def test_forms_of_a_rationale(rationale: Any) -> None:
 def test_nothing_marked() -> None:
     with pytest.raises(ArgumentError, match=r"^rationale: \(1, 4\): one span is \[\(1, 4\)\], two words are \[1, 4\]$"):
         word_mask((1, 4), 5)
+    assert word_mask((0, 1), 2).tolist() == [False, True], "a mark for each word"
     assert not word_mask([], 3).any() and not word_mask([0, 0, 0], 3).any()
     assert not word_mask(pd.Series([], dtype=object), 3).any()
 

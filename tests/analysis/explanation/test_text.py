@@ -108,10 +108,13 @@ def test_a_list_of_texts_is_not_one_text() -> None:
 @pytest.mark.parametrize(
     ("encoding", "said"),
     [
-        ({"max_length": 40, "long_documents": "last", "stride": None}, "model.predict reads the last 40 tokens of it"),
+        (
+            {"max_length": 40, "long_documents": "last", "stride": None},
+            "model.predict reads the last 40 tokens (run.json)",
+        ),
         (
             {"max_length": 9, "long_documents": "truncate", "stride": None},
-            "model.predict reads the first 9 tokens of it",
+            "model.predict reads the first 9 tokens (run.json)",
         ),
         ({"max_length": 40, "long_documents": "truncate", "stride": None}, ""),
     ],
@@ -125,6 +128,8 @@ def test_another_part_that_predict_reads_is_told(
     assert note.startswith("the text is longer than the input: the model reads 40 wordpieces of it")
     assert (said in note) if said else "predict" not in note
     assert "predict" not in explain("a good film", model=folder, methods=["cp"]).note
+    whole = explain("a good film " * 4, model=folder, methods=["cp"]).note  # not cut, but longer than nine tokens
+    assert ("the first 9 tokens" in whole) == (encoding["max_length"] == 9)
 
 
 def test_what_cannot_be_read(tiny_tokenizer: Any) -> None:
