@@ -271,6 +271,10 @@ def test_what_if(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("Delete: not" in plain(one.value) for one in page.caption), "by nothing"
     page.button(key="reset").click().run()
     assert not page.exception and page.button(key="reset").disabled
+    page.button_group(key="what").set_value("Drop at once").run()
+    page.button(key="apply").click().run()
+    forced = played(page, 1)["panels"][0]["forced"]
+    assert forced[4] == -1 and sum(map(abs, forced)) == 1, "its score is not the reason why it goes"
     page.selectbox(key="document").set_value("pos_1").run()
     assert page.button(key="undo").disabled, "edits are of one text"
 
