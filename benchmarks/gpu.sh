@@ -37,16 +37,16 @@ run() { # NAME COMMAND...: standard output and errors go to NAME.txt
 }
 
 if [ $dry = no ]; then
+  if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    echo "benchmarks/gpu.sh: PyTorch sees no GPU on this machine" >&2
+    exit 1
+  fi
   for path in "$reviews" "$sentences/train.jsonl" "$sentences/test.jsonl"; do
     if [ ! -e "$path" ]; then
       echo "benchmarks/gpu.sh: $path is not there; see REVIEWS and SENTENCES at the top of this file" >&2
       exit 1
     fi
   done
-  if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    echo "benchmarks/gpu.sh: PyTorch sees no GPU on this machine" >&2
-    exit 1
-  fi
   mkdir -p "$folder"
   "$python" -c 'import torch; print(torch.cuda.get_device_name(), torch.__version__)' > "$folder/machine.txt"
 fi

@@ -52,6 +52,9 @@ def test_what_it_cannot_do_is_one_line(tmp_path: Path) -> None:
     no_gpu.chmod(0o755)
     done = shell(str(tmp_path / "out"), PYTHON=str(no_gpu))
     assert done.returncode == 1 and done.stderr == "benchmarks/gpu.sh: PyTorch sees no GPU on this machine\n"
+    no_gpu.write_text("#!/bin/sh\nexit 0\n")  # now there is one
+    done = shell(str(tmp_path / "out"), PYTHON=str(no_gpu), REVIEWS=str(tmp_path), SENTENCES=str(tmp_path / "none"))
+    assert done.returncode == 1 and "none/train.jsonl is not there; see REVIEWS and SENTENCES" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -103,7 +106,9 @@ def test_a_benchmark_that_fails_ends_no_other(tmp_path: Path) -> None:
     stub = tmp_path / "python"
     stub.write_text('#!/bin/sh\ncase "$1" in *training.py) echo broken; exit 3;; esac\n')
     stub.chmod(0o755)
-    done = shell(str(tmp_path / "out"), PYTHON=str(stub))
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).touch()
+    done = shell(str(tmp_path / "out"), PYTHON=str(stub), REVIEWS=str(tmp_path), SENTENCES=str(tmp_path))
     assert done.returncode == 1 and done.stderr.startswith("failed: training (see")
     assert (tmp_path / "out" / "training.txt").read_text() == "broken\n" and (
         tmp_path / "out" / "attribution.txt"
