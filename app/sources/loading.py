@@ -10,12 +10,12 @@ import argparse
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -26,9 +26,8 @@ from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype
 from analysis.loading import checksums
+from app.sources.menus import Stamp, holding, stamp, told_apart
 
-Named = TypeVar("Named")
-Stamp = tuple[str, int, int, int]
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
 REPORTS = (ROOT / "reports", ROOT / "results")
@@ -99,20 +98,6 @@ def command(arguments: Arguments) -> str:
     return " ".join(["streamlit run app/main.py", *(["--"] if words else []), *words])
 
 
-def holding(file: str, folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """Folders that hold a file of this name, these and up to two levels below, each once, and what a menu calls them.
-
-    Hidden folders are left out: what a killed training or export left of one, or where one is being made.
-    """
-    known: set[Path] = set()
-    for folder in folders:
-        for path in (found.parent for depth in ("", "*/", "*/*/") for found in sorted(folder.glob(depth + file))):
-            inside, resolved = path.relative_to(folder), path.resolve()
-            if resolved not in known and not any(part.startswith(".") for part in inside.parts):
-                known.add(resolved)
-                yield inside.as_posix() if inside.parts else folder.resolve().name, path
-
-
 def list_checkpoints(folders: Sequence[Path]) -> dict[str, Path]:
     """AdapLeR models in these folders and up to two levels below, by the name the menu shows; the default first.
 
@@ -128,18 +113,6 @@ def list_corpora(named: Sequence[Path]) -> dict[str, Path]:
     titles = {path.resolve(): title for title, path in CORPORA.items()}
     paths = dict.fromkeys(path.resolve() for path in (*named, *CORPORA.values()) if holds_corpus(path))
     return told_apart((titles.get(path, path.name), path) for path in paths)
-
-
-def told_apart(named: Iterable[tuple[str, Named]]) -> dict[str, Named]:
-    """A menu: name -> what is called so, in its order; the second of equal names is called `name (2)`."""
-    found: dict[str, Named] = {}
-    for name, one in named:
-        unique, count = name, 1
-        while unique in found:
-            count += 1
-            unique = f"{name} ({count})"
-        found[unique] = one
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +168,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the model ...")
-def _load_checkpoint(folder: str, stamp: int) -> Checkpoint:
-    return read_checkpoint(Path(folder), stamp=stamp)
+def _load_checkpoint(folder: str, version: int) -> Checkpoint:
+    return read_checkpoint(Path(folder), version=version)
 
 
 # By the model itself, which the result keeps alive: one that was forgotten and read anew has another.
@@ -210,8 +183,8 @@ def _in_format(checkpoint: Checkpoint, dtype: str) -> Checkpoint:
     )
 
 
-def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
-    """The model in a folder, read anew; `stamp` becomes part of its key. Raises CheckpointError."""
+def read_checkpoint(folder: Path, *, version: int = 0) -> Checkpoint:
+    """The model in a folder, read anew; `version` becomes part of its key. Raises CheckpointError."""
     try:
         model = AdapLeRForSequenceClassification.from_pretrained(folder).eval()
         tokenizer = cutting(load_tokenizer(folder), "right")
@@ -221,7 +194,7 @@ def read_checkpoint(folder: Path, *, stamp: int = 0) -> Checkpoint:
                 f"{folder}: its tokenizer gives ids up to {highest}, but the model has {size} wordpieces: it is "
                 "another model's"
             )
-        return Checkpoint(model, tokenizer, f"{folder}:{stamp}")
+        return Checkpoint(model, tokenizer, f"{folder}:{version}")
     except AdapLeRError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # damaged files end in errors of safetensors, json, tokenizers, torch ...
@@ -246,12 +219,6 @@ def _adapler_checksum(folder: Path, _: tuple[Stamp, ...]) -> str | None:
 def weights_checksum(folder: Path) -> str:
     """sha256 of a checkpoint's weights and configuration, its first 16 digits. A damaged folder has one too."""
     return _checksum(_stamped(folder))
-
-
-def stamp(path: Path) -> Stamp:
-    """What tells a file from what it was before; one that a copy gave its old time has another time of change."""
-    found = path.stat()
-    return str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _stamped(folder: Path, *more: str) -> tuple[Stamp, ...]:
@@ -297,7 +264,7 @@ def find_corpus(found: Mapping[str, Path], name: str) -> EraserCorpus:
 
 # A resource and not data: a corpus is frozen, and cached data is copied at every rerun of the page.
 @st.cache_resource(max_entries=4, show_spinner="Reading the corpus ...")
-def load_corpus(path: Path, stamp: int) -> EraserCorpus:
+def load_corpus(path: Path, version: int) -> EraserCorpus:
     """Raises DataError for what is not a corpus in ERASER layout."""
     return read_corpus(path)
 

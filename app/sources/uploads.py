@@ -12,7 +12,7 @@ from adapler.errors import DataError
 from analysis.documents.corpora import read_rationale
 from analysis.documents.eraser_format import spans_of
 from app.sources.documents import Document
-from app.sources.loading import told_apart
+from app.sources.menus import told_apart
 
 SUFFIXES = (".txt", ".jsonl")
 MAX_MEGABYTES = 2

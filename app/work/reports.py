@@ -21,17 +21,8 @@ from analysis.results.wording import higher_is_better
 from app.markup import pictures
 from app.server import locks
 from app.server.state import BEST, DISAGREEMENT
-from app.sources.loading import (
-    ROOT,
-    Stamp,
-    adapler_checksum,
-    find_corpus,
-    holding,
-    stamp,
-    told_apart,
-    weights_checksum,
-    without_path,
-)
+from app.sources.loading import ROOT, adapler_checksum, find_corpus, weights_checksum, without_path
+from app.sources.menus import Stamp, holding, stamp, told_apart
 
 NAME = "report.json"
 NO_REPORT = (

@@ -21,7 +21,8 @@ from scipy.stats import hmean
 from adapler.card.origin import Training, same_encoder
 from adapler.errors import DataError
 from adapler.files import visible
-from app.sources.loading import Stamp, public_name, stamp
+from app.sources.loading import public_name
+from app.sources.menus import Stamp, stamp
 
 NAME = "curves.csv"
 FINETUNED = "finetuned"  # the classifier without removal
