@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from adapler.bulk.store import errors_path
-from adapler.data.texts import STDIN
+from adapler.data.texts import STDIN, SUFFIXES
 from adapler.errors import ArgumentError, check_drop
 from adapler.long_texts import Policy
 from adapler.outputs import check_output_file
@@ -190,6 +190,9 @@ class PredictSettings:
         source, output = self.files.input, self.writing.output
         if bool(self.text) == (source is not None):
             raise ArgumentError("give either texts or --input")
+        named = next((text for text in self.text if Path(text).suffix in SUFFIXES and _is_file(text)), None)
+        if named is not None:
+            raise ArgumentError(f"TEXT: {named} is a file; --input {named} classifies the texts in it")
         unread = ("format", "text_column", "pair_column", "id_column", "keep") if self.text else ()
         for group, names, needed in (
             (self.files, unread, "--input"),
@@ -206,6 +209,13 @@ class PredictSettings:
             check_output_file(errors_path(output))
         if source is not None and output is not None and source != STDIN:
             _check_input_stays(source, output)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # longer than a name can be, a null byte
+        return False
 
 
 def _check_input_stays(source: Path, output: Path) -> None:

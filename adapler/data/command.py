@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     actions = parser.add_subparsers(dest="action", required=True, metavar="{download,stats,check}")
     path_help = (
-        "an ERASER corpus (folder, or .tar.gz, .tgz, .tar of one), a folder with train.jsonl, a .jsonl file, or a "
-        "task's name: " + ", ".join(TASKS)
+        "an ERASER corpus (folder, or .tar.gz, .tgz, .tar of one), a folder with train.jsonl (.csv, .tsv, .parquet), a "
+        "file of rows, or a task's name: " + ", ".join(TASKS)
     )
 
     download = actions.add_parser("download", help="install the ERASER movies in TARGET/movies")

@@ -29,7 +29,7 @@ from adapler.data.text_formats import (
 )
 from adapler.errors import ArgumentError, DataError
 
-__all__ = ["FORMATS", "STDIN", "TextRow", "TextSource", "shards"]
+__all__ = ["FORMATS", "STDIN", "SUFFIXES", "TextRow", "TextSource", "shards"]
 
 FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 STDIN = Path("-")
@@ -45,6 +45,7 @@ _FORMAT_OF_SUFFIX = {
     ".text": "lines",
     "": "lines",
 }
+SUFFIXES = tuple(filter(None, _FORMAT_OF_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -253,8 +254,7 @@ def _format_of(path: Path, asked: str | None) -> str:
     found = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if found is None:
         raise ArgumentError(
-            f"{path}: its name does not tell the format ({', '.join(name for name in _FORMAT_OF_SUFFIX if name)} do); "
-            f"--format takes {', '.join(FORMATS)}"
+            f"{path}: its name does not tell the format ({', '.join(SUFFIXES)} do); --format takes {', '.join(FORMATS)}"
         )
     return found
 

@@ -274,7 +274,7 @@ class TaskSettings:
 
     task: str
     """a task's name (sst2, mrpc, imdb, ag_news, dbpedia14, qnli, mnli, hatexplain, movies), a folder with
-    {train,validation,test}.jsonl, or a folder or .tar.gz in ERASER layout"""
+    {train,validation,test}.jsonl (.csv, .tsv, .parquet), such a file, or a folder or .tar.gz in ERASER layout"""
 
     data_dir: Path | None = None
     """of a task with a name: the folder that holds DATA_DIR/NAME (default: data/eraser for movies, else the hub)"""

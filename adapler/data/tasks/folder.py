@@ -1,35 +1,32 @@
-"""Tasks from the user's own JSON lines: {train,validation,test}.jsonl in a folder, or one file."""
+"""Tasks from the user's own files: {train,validation,test}.jsonl (.csv, .tsv, .parquet) in a folder, or one file."""
 
 from __future__ import annotations
 
 import json
-import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adapler.data.archive import FileTree, excerpt, json_lines, open_folder
+from adapler.data.archive import FileTree, excerpt
+from adapler.data.tasks.labels import index_of, label_of, names_among, names_of
+from adapler.data.tasks.rows import SplitFile, split_files
 from adapler.data.tasks.schema import METRICS, NO_LABEL, HoldOut, Task, add_validation, build_task
 from adapler.data.tasks.tables import features_of, write_rows
 from adapler.errors import DataError
 
 __all__ = ["load_file", "load_folder"]
 
-_HINT = " (only `adapler run --classifier ... --freeze-backbone` and its stages can do without)"
 
-_Lines = Iterator[tuple[int, dict[str, Any]]]  # line number from 1, and the row; never a whole file at once
+def load_folder(
+    path: Path, *, labels: Sequence[str] | None = None, how: HoldOut | None = None, alone: str | None = None
+) -> Task:
+    """Reads a folder with a file train and, if they are there, validation (or val, dev), test and meta.json.
 
-# The file of each split; of several names the first that is there.
-_FILES = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
-
-
-def load_folder(path: Path, *, labels: Sequence[str] | None = None, how: HoldOut | None = None) -> Task:
-    """Reads a folder with train.jsonl and, if they are there, validation.jsonl (or val, dev), test.jsonl, meta.json.
-
-    A row has a `label` (an index or a name), optionally an `id`, and one of:
+    A file is called train.jsonl, train.csv, train.tsv or train.parquet, and so on. A row has a `label` (an index or a
+    name), optionally an `id`, and one of:
 
     * `text`, or `text_a` and `text_b`: plain text;
     * `tokens`: a list of words, and optionally `query`. This is the format that the analysis reads as annotated
@@ -43,110 +40,93 @@ def load_folder(path: Path, *, labels: Sequence[str] | None = None, how: HoldOut
 
     Args:
         path: of the folder.
-        labels: names of the classes where no row of train has a label (meta.json wins); None: a label is needed.
+        labels: names of a classifier's classes, for rows without labels and for a split that is read alone; None:
+            a label is needed. meta.json wins.
         how: how validation is held out.
+        alone: the split to read where there are no training rows.
 
     Raises:
-        DataError: a file or a row that cannot be used; it names the file and the line.
+        DataError: a file or a row that cannot be used; it names the file and the row.
     """
-    tree = open_folder(path, "*.json", "*.jsonl")
-    files: dict[str, str] = {}
-    notes = []
-    for split, stems in _FILES.items():
-        there = [f"{stem}.jsonl" for stem in stems if os.path.lexists(path / f"{stem}.jsonl")]
-        if unread := [name for name in there if name not in tree.files]:
-            raise DataError(f"{path / unread[0]}: is no file, but a folder or a link that leads nowhere")
-        if there:
-            files[split] = there[0]
-        if there[1:]:
-            notes.append(f"{split}: {there[0]}; {', '.join(there[1:])} is not read")
+    files, notes = split_files(path)
     if "train" not in files:
-        raise DataError(f"{path}: has no train.jsonl")
-    return _load(tree, files, name=path.resolve().name, notes=notes, given=labels, how=how)
+        if alone not in files:
+            also = "" if alone in (None, "train") else f" and no {alone}.jsonl"
+            raise DataError(f"{path}: has no train.jsonl (.csv, .tsv, .parquet){also}")
+        files = {split: file for split, file in files.items() if split == alone}
+        notes = [note for note in notes if note.startswith(f"{alone}:")]
+    return _load(files, path, name=path.resolve().name, notes=notes, given=labels, how=how)
 
 
-def load_file(path: Path, *, labels: Sequence[str] | None = None, how: HoldOut | None = None) -> Task:
-    """Reads one .jsonl file as the training split; a part of it is held out for validation.
+def load_file(
+    path: Path, *, labels: Sequence[str] | None = None, how: HoldOut | None = None, alone: str | None = None
+) -> Task:
+    """Reads one file as the training split, of which a part is held out for validation, or as the split `alone`.
 
     Rows and arguments are as in `load_folder`. A meta.json beside the file is read. Raises DataError.
     """
-    files: dict[str, Path | bytes] = {path.name: path}
-    meta = path.with_name("meta.json")
-    if meta.is_file():
-        files["meta.json"] = meta
-    tree = FileTree(str(path.parent), files)
-    return _load(tree, {"train": path.name}, name=path.stem, notes=[], given=labels, how=how)
+    files = {alone or "train": SplitFile(path)}
+    return _load(files, path.parent, name=path.stem, notes=[], given=labels, how=how)
 
 
 def _load(
-    tree: FileTree,
-    files: dict[str, str],
+    files: dict[str, SplitFile],
+    folder: Path,
     *,
     name: str,
     notes: list[str],
     given: Sequence[str] | None,
     how: HoldOut | None,
 ) -> Task:
-    """The task in the files of each split; `name` is what meta.json may overrule."""
-    meta = _read_meta(tree)
-    where = {split: tree.where(file) for split, file in files.items()}
-    firsts = {split: _first_row(tree, file) for split, file in files.items()}
-    line, first = firsts["train"]
-    columns = _find_columns(first, f"{where['train']}:{line}")
+    """The task in the files of each split; `name` is what the meta.json in the folder may overrule."""
+    meta, meta_path = _read_meta(folder), str(folder / "meta.json")
+    firsts = {split: file.first() for split, file in files.items()}
+    main = "train" if "train" in files else next(iter(files))
+    at, first = firsts[main]
+    columns = _find_columns(first, at)
     if "tokens" in first and columns[0] != "words":
         notes.append("rows have both text and tokens: text is read here, tokens by the analysis")
-    if columns == ("words",) and _queries_differ(tree, files):
+    if columns == ("words",) and _queries_differ(files.values()):
         columns = ("words", "query")
-    labels = _meta_labels(meta, tree.where("meta.json"))
+    labels = _meta_labels(meta, meta_path)
     if given is not None and first.get("label") is None:
         labels = labels or tuple(given)
-    labels = labels or _train_labels(_lines_of(tree, files["train"]), where["train"])
+    labels = labels or _labels_in(files[main], among=given if main != "train" else None)
     splits = {}
     for split, file in files.items():
         # Where labels are optional, all rows of a split have one, or none has.
         unlabelled = given is not None and firsts[split][1].get("label") is None
-        rows = _read_rows(tree, file, split, columns=columns, labels=labels, unlabelled=unlabelled)
+        rows = _read_rows(file, split, columns=columns, labels=labels, unlabelled=unlabelled)
         splits[split] = write_rows(rows, features_of(columns, labels))
-    notes += add_validation(splits, where=where["train"], how=how, missing="validation.jsonl")
+    notes += add_validation(splits, where=str(files[main].path), how=how, missing="validation.jsonl")
     return build_task(
         splits,
         name=meta.get("name", name),
         labels=labels,
         columns=columns,
-        metric=_metric(meta, labels, name=meta.get("name", name), where=tree.where("meta.json")),
+        metric=_metric(meta, labels, name=meta.get("name", name), where=meta_path),
         max_length=meta.get("max_length"),
         notes=notes,
     )
 
 
-def _lines_of(tree: FileTree, file: str) -> _Lines:
-    return json_lines(tree.lines(file), tree.where(file))
-
-
-def _first_row(tree: FileTree, file: str) -> tuple[int, dict[str, Any]]:
-    found = next(_lines_of(tree, file), None)
-    if found is None:
-        raise DataError(f"{tree.where(file)}: holds no rows")
-    return found
-
-
-def _queries_differ(tree: FileTree, files: dict[str, str]) -> bool:
+def _queries_differ(files: Iterable[SplitFile]) -> bool:
     """Whether there are two queries in all; reading ends at the second one."""
     found: set[str] = set()
-    for file in files.values():
-        for line, row in _lines_of(tree, file):
-            found.add(_query_of(row, f"{tree.where(file)}:{line}"))
+    for file in files:
+        for at, row in file.rows():
+            found.add(_query_of(row, at))
             if len(found) > 1:
                 return True
     return False
 
 
-def _read_meta(tree: FileTree) -> dict[str, Any]:
-    if "meta.json" not in tree.files:
+def _read_meta(folder: Path) -> dict[str, Any]:
+    where = folder / "meta.json"
+    if not where.is_file():
         return {}
-    where = tree.where("meta.json")
     try:
-        meta = json.loads(tree.read("meta.json"))
+        meta = json.loads(FileTree(str(folder), {where.name: where}).read(where.name))
     except json.JSONDecodeError as error:
         raise DataError(f"{where}:{error.lineno}: not JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists nested thousands deep
@@ -199,84 +179,52 @@ def _find_columns(row: dict[str, Any], where: str) -> tuple[str, ...]:
     raise DataError(f"{where}: has none of 'text', 'text_a' and 'tokens', its fields are {fields}")
 
 
-def _train_labels(numbered: _Lines, where: str) -> tuple[str, ...]:
-    """Label names without meta.json: the sorted strings of train, or its indices 0, 1, ... as strings."""
-    found = {_label_of(row, f"{where}:{line}") for line, row in numbered}
-    texts = [label for label in found if isinstance(label, str)]
-    if len(texts) == len(found):
-        names = tuple(sorted(texts))
-    elif found == set(range(len(found))):
-        names = tuple(str(index) for index in sorted(found))
-    else:
-        shown = ", ".join(sorted(map(repr, found))[:6])
-        raise DataError(f"{where}: labels without meta.json must be strings or 0, 1, 2, ..., found {shown}")
-    if len(names) < 2:
-        raise DataError(f"{where}: only one label, {names[0]!r}; two are needed")
-    return names
+def _labels_in(file: SplitFile, *, among: Sequence[str] | None) -> tuple[str, ...]:
+    """Label names without meta.json, from all rows of a file; `among`: those of a classifier, some of which it has."""
+    found = {label_of(row, at) for at, row in file.rows()}
+    if among is None:
+        return names_of(found, str(file.path), typed=file.is_typed)
+    return names_among(found, among, str(file.path), typed=file.is_typed)
 
 
 def _read_rows(
-    tree: FileTree,
-    file: str,
-    split: str,
-    *,
-    columns: tuple[str, ...],
-    labels: tuple[str, ...],
-    unlabelled: bool,
+    file: SplitFile, split: str, *, columns: tuple[str, ...], labels: tuple[str, ...], unlabelled: bool
 ) -> Iterator[dict[str, Any]]:
     """The rows of a split, one after the other, as a table has them."""
-    indices = {name: index for index, name in enumerate(labels)}
+    names = {name: index for index, name in enumerate(labels)}
     hashes = array("q")  # of the ids: eight bytes a row, where a set of the ids would take a hundred
     own = False  # whether a row brings an id of its own, so that two can be the same
-    for number, (line, row) in enumerate(_lines_of(tree, file)):
-        where = f"{tree.where(file)}:{line}"
+    for number, (at, row) in enumerate(file.rows()):
         own = own or row.get("id") is not None
         identifier = _id_of(row, split, number)
         hashes.append(hash(identifier))
-        values = {column: _value_of(row, column, where) for column in columns}
+        values = {column: _value_of(row, column, at) for column in columns}
         if columns == ("text_a",) and row.get("text_b") is not None:
-            raise DataError(f"{where}: has a 'text_b', and the first row has none")
+            raise DataError(f"{at}: has a 'text_b', and the first row has none")
         if unlabelled and row.get("label") is not None:
-            raise DataError(f"{where}: has a 'label', and the rows before it have none")
-        label = NO_LABEL if unlabelled else _index_of(row, where, indices=indices, labels=labels)
+            raise DataError(f"{at}: has a 'label', and the rows before it have none")
+        label = NO_LABEL if unlabelled else index_of(row, at, names=names, typed=file.is_typed)
         yield {"id": identifier, **values, "label": label}
     if own:
-        _refuse_repeated(tree, file, split, hashes)
+        _refuse_repeated(file, split, hashes)
 
 
-def _refuse_repeated(tree: FileTree, file: str, split: str, hashes: array[int]) -> None:
+def _refuse_repeated(file: SplitFile, split: str, hashes: array[int]) -> None:
     """Raises DataError for the first id that is there twice; the file is read again only if two hashes are the same."""
     values = np.sort(np.frombuffer(hashes, dtype=np.int64))
     suspects = set(values[1:][values[1:] == values[:-1]].tolist())
     seen = set()
-    for number, (line, row) in enumerate(_lines_of(tree, file) if suspects else ()):
+    for number, (at, row) in enumerate(file.rows() if suspects else ()):
         identifier = _id_of(row, split, number)
         if identifier in seen:
-            raise DataError(f"{tree.where(file)}:{line}: id {identifier!r} appears twice in this split")
+            raise DataError(f"{at}: id {identifier!r} appears twice in this split")
         if hash(identifier) in suspects:
             seen.add(identifier)
 
 
-def _id_of(row: dict[str, Any], split: str, number: int) -> str:
+def _id_of(row: Mapping[str, Any], split: str, number: int) -> str:
     identifier = row.get("id")
     return f"{split}-{number}" if identifier is None else str(identifier)
-
-
-def _index_of(row: dict[str, Any], where: str, *, indices: dict[str, int], labels: tuple[str, ...]) -> int:
-    label = _label_of(row, where)
-    index = indices.get(label, -1) if isinstance(label, str) else label
-    # Names that are numbers in another order, such as "1" and "2": which one a number means cannot be known.
-    if not isinstance(label, str) and indices.get(str(label), label) != label:
-        means = (
-            f"index {label} is {labels[label]!r}, and" if 0 <= label < len(labels) else "there is no such index, but"
-        )
-        raise DataError(
-            f"{where}: label {label} is ambiguous: {means} there is a label called {str(label)!r}; write it as text"
-        )
-    if not 0 <= index < len(labels):
-        allowed = f"0 to {len(labels) - 1} or {', '.join(labels[:20])}"
-        raise DataError(f"{where}: unknown label {label!r}, allowed are {allowed}")
-    return index
 
 
 def _value_of(row: dict[str, Any], column: str, where: str) -> str | list[str]:
@@ -307,12 +255,3 @@ def _query_of(row: dict[str, Any], where: str) -> str:
     if not isinstance(query, str | None):  # of a list of words nothing would be read
         raise DataError(f"{where}: field 'query' must be a text or null, found {excerpt(query)}")
     return query or ""
-
-
-def _label_of(row: dict[str, Any], where: str) -> int | str:
-    if "label" not in row:
-        raise DataError(f"{where}: has no 'label', its fields are {', '.join(map(repr, row))}{_HINT}")
-    label = row["label"]
-    if isinstance(label, bool) or not isinstance(label, int | str) or label == "" or str(label).isspace():
-        raise DataError(f"{where}: 'label' must be an index or a name, found {excerpt(label)}")
-    return label

@@ -1,10 +1,16 @@
-"""Labels that mean the same under other names: NEG stands for negative."""
+"""The labels of a data set: their names and numbers, and which mean the same under other names (NEG is negative)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from adapler.data.archive import excerpt
+from adapler.errors import DataError
 
 LEAST_LETTERS = 3  # of an abbreviation
+
+_HINT = " (only `adapler run --classifier ... --freeze-backbone` and its stages can do without)"
 
 
 def abbreviated(known: Mapping[str, int], labels: Sequence[str]) -> dict[str, int]:
@@ -31,3 +37,98 @@ def one_begins(one: str, other: str) -> bool:
     """
     short, long = sorted((one.lower(), other.lower()), key=len)
     return len(short) >= LEAST_LETTERS and long.startswith(short) and (len(long.split()) == 1 or short == long)
+
+
+def label_of(row: Mapping[str, Any], at: str) -> int | str:
+    """The label of a row that must have one, as it is written; `at` names the row in messages."""
+    if "label" not in row:
+        raise DataError(f"{at}: has no 'label', its fields are {', '.join(map(repr, row))}{_HINT}")
+    label = row["label"]
+    if isinstance(label, bool) or not isinstance(label, int | str) or label == "" or str(label).isspace():
+        raise DataError(f"{at}: 'label' must be an index or a name, found {excerpt(label)}")
+    return label
+
+
+def names_of(found: Collection[int | str], where: str, *, typed: bool) -> tuple[str, ...]:
+    """The names of all labels of a data set: its texts, sorted, or its indices 0, 1, ... as texts.
+
+    Args:
+        found: each label once, as it is written.
+        where: the file, for messages.
+        typed: see `SplitFile.is_typed`; without types, texts of digits are sorted as numbers.
+
+    Raises:
+        DataError: texts and numbers, numbers that leave one out, or a single label.
+    """
+    texts = [label for label in found if isinstance(label, str)]
+    if len(texts) == len(found):
+        numbers = not typed and all(map(_is_number, texts))
+        names = tuple(sorted(texts, key=int if numbers else None))
+    elif set(found) == set(range(len(found))):
+        names = tuple(str(index) for index in sorted(found))
+    else:
+        shown = ", ".join(sorted(map(repr, found))[:6])
+        raise DataError(f"{where}: labels without meta.json must be strings or 0, 1, 2, ..., found {shown}")
+    if len(names) < 2:
+        raise DataError(f"{where}: only one label, {names[0]!r}; two are needed")
+    return names
+
+
+def names_among(found: Collection[int | str], known: Sequence[str], where: str, *, typed: bool) -> tuple[str, ...]:
+    """The names of a data set's labels beside those of a classifier, of which it may lack some: its own name for each
+    label that it has, in the classifier's order where the names say which is which.
+
+    Args:
+        found, where, typed: see `names_of`.
+        known: the classifier's names, by number.
+
+    Raises:
+        DataError: some names are none of the classifier's, and there are not as many as it has.
+    """
+    if all(not isinstance(label, str) or (not typed and _is_number(label)) for label in found):
+        return tuple(map(str, range(len(known))))
+    texts = list(map(str, found))
+    numbers = {name.lower(): number for number, name in enumerate(known)}
+    meant = {text: numbers[text.lower()] for text in texts if text.lower() in numbers}
+    if len(meant) < len(texts) or len(set(meant.values())) < len(texts):
+        meant = abbreviated(numbers, texts)
+    if meant:
+        own = {number: text for text, number in meant.items()}
+        return tuple(own.get(number, name) for number, name in enumerate(known))
+    if len(texts) == len(known):
+        return names_of(found, where, typed=typed)
+    shown, allowed = ", ".join(sorted(texts)[:6]), ", ".join(known)
+    raise DataError(f"{where}: labels {shown} are not among the classifier's, {allowed} (or 0 to {len(known) - 1})")
+
+
+def index_of(row: Mapping[str, Any], at: str, *, names: Mapping[str, int], typed: bool) -> int:
+    """The number of a row's label.
+
+    Args:
+        row, at: see `label_of`.
+        names: name -> number, of all labels.
+        typed: see `SplitFile.is_typed`; without types, digits are a name where there is such a name, else a number.
+
+    Raises:
+        DataError: no label, one that is not known, or a number that is another label's name.
+    """
+    label = label_of(row, at)
+    listed = list(names)
+    if not typed and isinstance(label, str) and label not in names and _is_number(label):
+        label = int(label)
+    # Names that are numbers in another order, such as "1" and "2": which one a number means cannot be known.
+    elif not isinstance(label, str) and names.get(str(label), label) != label:
+        means = f"index {label} is {listed[label]!r}, and" if 0 <= label < len(names) else "there is no such index, but"
+        raise DataError(
+            f"{at}: label {label} is ambiguous: {means} there is a label called {str(label)!r}; write it as text"
+        )
+    index = names.get(label, -1) if isinstance(label, str) else label
+    if not 0 <= index < len(names):
+        allowed = f"0 to {len(names) - 1} or {', '.join(listed[:20])}"
+        raise DataError(f"{at}: unknown label {label!r}, allowed are {allowed}")
+    return index
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number from 0 as Python writes it."""
+    return text.isascii() and text.isdecimal() and str(int(text)) == text

@@ -10,6 +10,7 @@ from adapler.data.corpus import EraserCorpus, queries_differ
 from adapler.data.eraser import has_documents, holds_corpus, read_corpus
 from adapler.data.tasks.folder import load_file, load_folder
 from adapler.data.tasks.hub import HUB_TASKS, load_hub
+from adapler.data.tasks.rows import SUFFIXES, split_files
 from adapler.data.tasks.schema import HoldOut, Task, add_validation, build_task, in_label_order
 from adapler.data.tasks.tables import features_of, write_rows
 from adapler.errors import ArgumentError, DataError
@@ -27,17 +28,21 @@ def load_task(
     data_dir: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     how: HoldOut | None = None,
+    alone: str | None = None,
 ) -> Task:
     """Loads a task.
 
     Args:
         name_or_path: one of TASKS, or a path. A path is an ERASER corpus (folder or archive), a folder with
-            train.jsonl, or a single .jsonl file (see `adapler.data.tasks.folder`). A folder that is called like a
-            task is reached as ./NAME.
+            train.jsonl (.csv, .tsv, .parquet), or a single such file (see `adapler.data.tasks.folder`). A folder that
+            is called like a task is reached as ./NAME.
         data_dir: for a name of TASKS: the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
             and the others come from the hub.
-        labels: names of the classes of a task whose training rows have no label; None: such a task is refused.
+        labels: names of a classifier's classes, for training rows without labels and for a split that is read alone;
+            None: training rows without labels are refused.
         how: how a validation split is drawn from train where the task has none.
+        alone: of the user's own files: the split to read where there are no training rows, which all rows of a
+            single file are.
 
     Raises:
         ArgumentError: a share is asked for and the task has a validation split, or `data_dir` beside a path.
@@ -45,21 +50,29 @@ def load_task(
     """
     name = os.fspath(name_or_path)
     if name == "movies":
-        return _load_path(_movies(Path("data/eraser" if data_dir is None else data_dir)), labels=labels, how=how)
+        return _load_path(
+            _movies(Path("data/eraser" if data_dir is None else data_dir)), labels=labels, how=how, alone=alone
+        )
     if name in TASKS:
         if data_dir is None:
             return load_hub(name, how=how)
         local = Path(data_dir) / name
         if not local.is_dir():
             raise DataError(f"{local}: no such folder; without --data-dir the task {name} comes from the hub")
-        return _load_path(local, labels=labels, how=how)
+        return _load_path(local, labels=labels, how=how, alone=alone)
     if data_dir is not None:
         raise ArgumentError(f"--data-dir: of a task with a name ({', '.join(TASKS)}), and {name} is none")
     path = Path(name)
     if not path.exists():
         known = ", ".join(TASKS)
         raise DataError(f"{name}: neither a task ({known}) nor an existing path")
-    return _load_path(path, labels=labels, how=how)
+    return _load_path(path, labels=labels, how=how, alone=alone)
+
+
+def is_file(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a task is a single file of rows."""
+    path = Path(name_or_path)
+    return path.suffix in SUFFIXES and path.is_file()
 
 
 def is_of_hub(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> bool:
@@ -118,13 +131,15 @@ def _is_corpus(path: Path) -> bool:
     return holds_corpus(path)
 
 
-def _load_path(path: Path, *, labels: Sequence[str] | None, how: HoldOut | None) -> Task:
+def _load_path(path: Path, *, labels: Sequence[str] | None, how: HoldOut | None, alone: str | None) -> Task:
     if _is_corpus(path):
         return task_of_corpus(read_corpus(path), how=how)
-    if (path / "train.jsonl").is_file():
-        return load_folder(path, labels=labels, how=how)
     if path.is_dir():
-        raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
-    if path.suffix == ".jsonl" and path.is_file():
-        return load_file(path, labels=labels, how=how)
-    raise DataError(f"{path}: neither a folder, nor a .jsonl file, nor an archive of an ERASER corpus")
+        if not split_files(path)[0]:
+            raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
+        return load_folder(path, labels=labels, how=how, alone=alone)
+    if is_file(path):
+        return load_file(path, labels=labels, how=how, alone=alone)
+    raise DataError(
+        f"{path}: neither a folder, nor a file of rows ({', '.join(SUFFIXES)}), nor an archive of an ERASER corpus"
+    )

@@ -14,7 +14,7 @@ from adapler.backbones.families import label_names, max_positions
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.sampling import balanced_sample
 from adapler.data.tasks import Task, in_label_order, load_task
-from adapler.data.tasks.load import is_of_hub
+from adapler.data.tasks.load import is_file, is_of_hub
 from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError
@@ -59,6 +59,7 @@ def prepare(
     unlabelled: bool = False,
     workers: int = 0,
     held_out: HoldOut | None = None,
+    alone: str | None = None,
 ) -> Prepared:
     """Load a task and encode it with a model's tokenizer, for its positions and in its label order.
 
@@ -74,6 +75,7 @@ def prepare(
             `adapler.training.stages.predicted`.
         workers: processes that tokenise a large data set (0: this one).
         held_out: how a validation split is drawn from train where the settings do not say it.
+        alone: see `load_task`.
 
     Raises:
         ArgumentError: a split that the task does not have, a length that the model cannot read, or a kind of model
@@ -86,7 +88,7 @@ def prepare(
     names = label_names(config) if is_fine_tuned(config) else None
     how = held_out if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
     allowed = names if unlabelled else None
-    task = load_task(settings.task, data_dir=settings.data_dir, labels=allowed, how=how)
+    task = load_task(settings.task, data_dir=settings.data_dir, labels=allowed, how=how, alone=alone)
     missing = [split for split in splits if split not in task.dataset]
     if missing:
         raise ArgumentError(f"--task: {settings.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
@@ -130,7 +132,7 @@ def prepare(
 
 def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, seed: int) -> tuple[Prepared, str]:
     """A split for a model that is trained already: what the settings leave open is as in its training, the rows of a
-    validation split that is drawn from train as well.
+    validation split that is drawn from train as well. A file that training did not learn from is the split, whole.
 
     Args:
         settings, model, seed: see `prepare`.
@@ -142,7 +144,7 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
 
     Raises:
         ArgumentError: the split has no labels; other splits need none. It has single texts and the model learned from
-            pairs, or the reverse.
+            pairs, or the reverse. It is the test split, and the model learned from the file.
         ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
     """
     if settings.limit is not None and split != "train":
@@ -168,8 +170,16 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
                 f"; --validation-share {asked.share} with seed {asked.seed} draws other rows than training did "
                 f"({held_out.share} with seed {held_out.seed}): the model may have learned from some of them"
             )
-    prepared = prepare(settings, model, splits=(split,), seed=seed, unlabelled=True, held_out=held_out)
+    learned = is_file(settings.task) and _learned_from(settings.task, model, how=held_out)
+    if learned and split == "test":
+        raise ArgumentError(
+            f"--split: {model} learned from rows of {settings.task}; --split validation reads those that were held out"
+        )
+    alone = None if learned else split
+    prepared = prepare(settings, model, splits=(split,), seed=seed, unlabelled=True, held_out=held_out, alone=alone)
     _check_columns(prepared.task, model)
+    if is_file(settings.task) and not learned:
+        note += f"; {settings.task}: all its {len(prepared.task.dataset[split])} rows"
     if split in prepared.task.unlabelled:
         raise ArgumentError(f"--split: {split} of {prepared.task.name} has no labels, and a score needs them")
     return prepared, note
@@ -197,6 +207,19 @@ def _check_inputs(rows: datasets.Dataset, config: Any, *, model: str | Path) -> 
         most = pc.max(pc.list_flatten(rows.with_format("arrow")[:][name])).as_py()
         if most is not None and most >= size:
             raise CheckpointError(f"{model}: its tokenizer gives {name} up to {most}, its {limit} is {size}")
+
+
+def _learned_from(path: str, model: str | Path, *, how: HoldOut | None) -> bool:
+    """Whether a model's training read the rows of a file, as run.json says, and held out a part of them."""
+    checksum = read_run(model)[1].get("data_checksum")
+    if checksum is None:
+        return False
+    config = read_config(model)
+    try:
+        task = load_task(path, labels=label_names(config) if is_fine_tuned(config) else None, how=how)
+    except DataError:  # a single label, too few rows: nothing that can be trained on
+        return False
+    return bool(checksum == task.checksum)
 
 
 def _held_out_in_training(model: str | Path) -> HoldOut | None:

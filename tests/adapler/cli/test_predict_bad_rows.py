@@ -66,6 +66,10 @@ def test_strict_ends_at_the_first_bad_row(refused: Callable[..., str], tmp_path:
 
 def test_what_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "give either texts or --input" in refused()
+    (tmp_path / "mine.csv").write_text("text\ngood\n")
+    assert f"{tmp_path / 'mine.csv'} is a file; --input {tmp_path / 'mine.csv'} classifies the" in refused(
+        "good", tmp_path / "mine.csv"
+    )
     assert "text 2: blank" in refused("fine", " ")
     assert "holds bytes that are not UTF-8 text" in refused("caf\udce9")
     out = ["--output", tmp_path / "o.jsonl"]

@@ -140,9 +140,9 @@ def test_neither_task_nor_path(tmp_path: Path) -> None:
         load_task("sst3")
     with pytest.raises(DataError, match="neither a task .no train.jsonl. nor an ERASER corpus .no docs."):
         load_task(tmp_path)
-    (tmp_path / "x.csv").write_text("x")
-    with pytest.raises(DataError, match="neither a folder, nor a .jsonl file, nor an archive"):
-        load_task(tmp_path / "x.csv")
+    (tmp_path / "x.json").write_text("x")
+    with pytest.raises(DataError, match=r"nor a file of rows \(.jsonl, .csv, .tsv, .parquet\), nor an archive"):
+        load_task(tmp_path / "x.json")
 
 
 def test_movies_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

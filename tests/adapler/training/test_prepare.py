@@ -83,3 +83,31 @@ def test_a_tokenizer_without_padding_is_refused(pairs: Path, tiny_classifier_fol
     assert isinstance(tokenizer := AutoTokenizer.from_pretrained(folder), BertTokenizerFast) and not tokenizer.pad_token
     with pytest.raises(CheckpointError, match="model: its tokenizer has no padding token"):
         main(["finetune", "--task", str(pairs), "--model", str(folder), "--output", str(tmp_path / "out"), *QUICK])
+
+
+def test_a_file_is_judged_whole_unless_the_model_learned_from_it(
+    tiny_classifier_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": f"a {word} film number {n}", "label": n % 2} for n in range(10) for word in ("good", "bad")]
+    file, other = tmp_path / "mine.jsonl", tmp_path / "other.csv"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    other.write_text("text,label\n" + "".join(f"{row['text']} or so,{row['label']}\n" for row in rows))
+    run = ["run", "--task", str(file), "--classifier", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
+    assert main([*run, "--phi", "0.1", "--validation-share", "0.3", "--output", str(tmp_path / "run")]) == 0
+    model = str(tmp_path / "run" / "phi-0.1-post-hoc")
+    judge = ["evaluate", "--model", model, "--output", str(tmp_path / "out.json"), "--task"]
+
+    def judged(*arguments: str) -> int:
+        assert main([*judge, *arguments]) == 0
+        return int(json.loads((tmp_path / "out.json").read_text())["rows"])
+
+    assert judged(str(file), "--split", "validation") == 6, "30 % of 20, as in training"
+    with pytest.raises(
+        ArgumentError, match=r"^--split: .* learned from rows of .*mine.jsonl; --split validation reads"
+    ):
+        main([*judge, str(file)])
+    capsys.readouterr()
+    assert judged(str(other)) == judged(str(other), "--split", "validation") == 20
+    assert capsys.readouterr().err.count(f"{other}: all its 20 rows") == 2
+    assert main(["calibrate", "--model", model, "--task", str(other)]) == 0
+    assert json.loads((Path(model) / "calibration.json").read_text())["examples"] == 20

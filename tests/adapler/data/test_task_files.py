@@ -1,0 +1,140 @@
+"""A task in CSV, TSV or Parquet is the task in JSON lines; a split can be read alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from adapler.data.tasks import load_task
+from adapler.data.tasks.labels import names_among
+from adapler.data.tasks.load import is_file
+from adapler.errors import DataError
+from tests.adapler.data.folders import Rows, lines, task_folder, texts
+
+ROWS: Rows = [
+    {"id": "a", "text": 'so "good", they say', "label": "POS"},
+    {"id": "b", "text": "two\nlines", "label": "NEG"},
+    {"id": "c", "text": "caf\u00e9\u2028still", "label": "POS"},
+    {"id": "d", "text": "bad", "label": "NEG"},
+]
+
+
+def write_table(path: Path, rows: Rows) -> Path:
+    if path.suffix == ".jsonl":
+        path.write_text(lines(rows), encoding="utf-8")
+    elif path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix == ".tsv":
+        body = ["\t".join(map(str, row.values())) for row in rows]
+        path.write_text("\n".join(["\t".join(rows[0]), *body]) + "\n", encoding="utf-8")
+    else:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("label", [lambda name: name, ["NEG", "POS"].index, {"NEG": "1 star", "POS": "2 stars"}.get])
+def test_other_formats_are_the_same_task(tmp_path: Path, suffix: str, label: Callable[[str], Any]) -> None:
+    rows = [{**row, "label": label(row["label"])} for row in ROWS]
+    if suffix == ".tsv":  # which has no line ends within a field
+        rows = [{**row, "text": row["text"].replace("\n", " ")} for row in rows]
+    tasks = []
+    for kind in (".jsonl", suffix):
+        folder = tmp_path / kind / "task"
+        folder.mkdir(parents=True)
+        for split in ("train", "dev", "test"):
+            write_table(folder / f"{split}{kind}", rows)
+        tasks.append(load_task(folder))
+    assert tasks[0].checksum == tasks[1].checksum
+    assert tasks[0].labels == tasks[1].labels
+    assert tasks[1].dataset["validation"].to_list() == tasks[0].dataset["validation"].to_list()
+
+
+def test_digits_in_a_table_are_numbers_unless_they_are_names(tmp_path: Path) -> None:
+    stars = [{"text": f"t {n}", "label": str(n % 10 + 1)} for n in range(30)]
+    task = load_task(write_table(tmp_path / "stars.csv", stars))
+    assert task.labels == tuple(map(str, range(1, 11))), "sorted as numbers"
+    train = task.dataset["train"]
+    assert all(int(row["text_a"].split()[1]) % 10 == row["label"] for row in train)
+    folder = task_folder(tmp_path / "named", {})  # meta.json names two labels
+    write_table(folder / "train.csv", texts(20))
+    assert load_task(folder).dataset["train"][0]["label"] in (0, 1)
+    write_table(folder / "train.csv", [*texts(20), {"text": "x", "label": 2}])
+    with pytest.raises(
+        DataError, match="train.csv, row 21: unknown label 2, allowed are 0 to 1 or negative, positive$"
+    ):
+        load_task(folder)
+    write_table(folder / "train.csv", [*texts(20), {"text": "x", "label": "\u00b2"}])
+    with pytest.raises(DataError, match="row 21: unknown label '\u00b2'"):
+        load_task(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\ngood,1\nbad\n", "train.csv, row 2: has 1 fields, the header has 2$"),
+        ("text;label\ngood;1\n", "train.csv, row 1: has none of 'text', 'text_a' and 'tokens', its fields are 'text;"),
+        ("text,label\n", "train.csv: holds no rows$"),
+        ("", "train.csv: has no header$"),
+        ("text,label\ngood,\nbad,0\n", "train.csv, row 1: 'label' must be an index or a name, found ''$"),
+        ("text,text\ngood,1\n", "train.csv: column 'text' appears twice$"),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "train.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_task(tmp_path)
+
+
+def test_of_two_files_of_a_split_one_is_read_and_a_note_says_so(tmp_path: Path) -> None:
+    folder = task_folder(tmp_path / "both", {"train": texts(20), "validation": texts(4, "v")})
+    write_table(folder / "train.csv", texts(30, "other"))
+    task = load_task(folder)
+    assert len(task.dataset["train"]) == 20
+    assert task.notes == ("train: train.jsonl; train.csv is not read",)
+
+
+def test_a_split_alone(tmp_path: Path) -> None:
+    """A folder with test rows only, and a file: all of its rows are the split that is asked for."""
+    folder = task_folder(tmp_path / "only", {"test": ROWS[1:2]}, meta=None)
+    with pytest.raises(DataError, match=r"only: has no train.jsonl \(.csv, .tsv, .parquet\)$"):
+        load_task(folder)
+    with pytest.raises(DataError, match=r"has no train.jsonl \(.*\) and no validation.jsonl$"):
+        load_task(folder, alone="validation")
+    file = write_table(tmp_path / "mine.csv", ROWS[1:2])
+    assert is_file(file) and not is_file(folder) and not is_file(tmp_path / "no.csv")
+    for path in (folder, file):
+        task = load_task(path, labels=("negative", "positive"), alone="test")
+        assert list(task.dataset) == ["test"] and task.labels == ("NEG", "positive")
+        assert task.dataset["test"]["label"][:] == [0]
+    assert len(load_task(write_table(file, ROWS), alone="validation").dataset["validation"]) == 4
+    folder = task_folder(tmp_path / "whole", {"train": texts(20), "test": texts(4)})
+    assert set(load_task(folder, alone="test").dataset) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "expected"),
+    [
+        ({"POS"}, ("NEG", "POS"), ("NEG", "POS")),
+        ({"positive"}, ("NEG", "POS"), ("NEG", "positive")),
+        ({"No", "yes"}, ("no", "yes"), ("No", "yes")),
+        ({1}, ("NEG", "POS"), ("0", "1")),
+        ({"1"}, ("NEG", "POS"), ("0", "1")),
+        ({"good", "bad"}, ("LABEL_0", "LABEL_1"), ("bad", "good")),
+    ],
+)
+def test_labels_of_a_split_alone(found: set[int | str], known: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert names_among(found, known, "x.csv", typed=False) == expected
+
+
+def test_a_split_alone_with_labels_that_are_no_classifiers() -> None:
+    with pytest.raises(DataError, match=r"^x: labels good are not among the classifier's, NEG, POS \(or 0 to 1\)$"):
+        names_among({"good"}, ("NEG", "POS"), "x", typed=True)
