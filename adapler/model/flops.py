@@ -24,6 +24,11 @@ from adapler.policies import policy_class
 Convention = Literal["paper", "executed"]
 
 
+def _counted(lengths: Tensor) -> Tensor:
+    """Lengths as float64, which not every device has: FLOPs are counted on the CPU."""
+    return torch.as_tensor(lengths).cpu().double()
+
+
 def layer_flops(config: Any, lengths: Tensor, *, after: Tensor | None = None) -> Tensor:
     """FLOPs of one encoder layer, without what a policy computes, on sequences of these lengths.
 
@@ -36,11 +41,11 @@ def layer_flops(config: Any, lengths: Tensor, *, after: Tensor | None = None) ->
         after: tokens that its feed-forward network reads, the same shape; default: all of them.
 
     Returns:
-        The same shape, float64.
+        The same shape, float64, on the CPU.
     """
     config = getattr(config, "backbone_config", config)
-    lengths = torch.as_tensor(lengths).double()
-    after = lengths if after is None else torch.as_tensor(after).double()
+    lengths = _counted(lengths)
+    after = lengths if after is None else _counted(after)
     family = families.family_of(config)
     width, inner = config.hidden_size, getattr(config, family.inner_size)
     linear = 2 * 4 * width * width  # query, key, value, output
@@ -56,7 +61,7 @@ def last_layer_flops(config: Any, lengths: Tensor) -> Tensor:
     family = families.family_of(config)
     if family.runs_last_layer_whole:
         return layer_flops(config, lengths)
-    lengths = torch.as_tensor(lengths).double()
+    lengths = _counted(lengths)
     width, inner = config.hidden_size, getattr(config, family.inner_size)
     one = 2 * (4 * width * width + 2 * width * inner)  # [CLS] alone: as many products as a whole layer has for a token
     attention = 2 * 2 * width * config.num_attention_heads  # each head reads whole hidden states
@@ -72,14 +77,14 @@ def policy_flops(config: Any, read: Tensor) -> Tensor:
         read: (..., L) tokens of each sequence that are there when the policy decides in each layer.
 
     Returns:
-        The same shape, float64; 0 where it does not decide.
+        The same shape, float64, on the CPU; 0 where it does not decide.
     """
     kind, layers = policy_class(config.policy), config.num_hidden_layers
     costs = [
         kind.cost(config, index) if kind.decides(index, layers=layers) else Cost(token=0.0) for index in range(layers)
     ]
     token, sequence = torch.tensor(costs, dtype=torch.float64).T  # (L,) each
-    flops: Tensor = torch.as_tensor(read).double() * token + sequence
+    flops: Tensor = _counted(read) * token + sequence
     return flops
 
 
@@ -115,13 +120,13 @@ def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = 
         convention: "paper" or "executed", see the top of this file.
 
     Returns:
-        (B,) float64.
+        (B,) float64, on the CPU.
 
     Raises:
         ArgumentError: another convention.
     """
     config = getattr(config, "backbone_config", config)
-    lengths = torch.as_tensor(lengths_in).double()
+    lengths = _counted(lengths_in)
     layers = lengths[:, None].expand(-1, config.num_hidden_layers)  # (B, L)
     return _all_layers(config, layers, convention=convention) + _other_flops(config, lengths)
 
@@ -136,12 +141,12 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, conventio
         convention: "paper" or "executed", see the top of this file.
 
     Returns:
-        (B,) float64.
+        (B,) float64, on the CPU.
 
     Raises:
         ArgumentError: shapes that do not fit, a length that grows, or another convention.
     """
-    lengths_in, lengths = torch.as_tensor(lengths_in).double(), torch.as_tensor(lengths).double()
+    lengths_in, lengths = _counted(lengths_in), _counted(lengths)
     layers = config.backbone_config.num_hidden_layers
     if lengths_in.dim() != 1 or lengths.shape != (len(lengths_in), layers):
         raise ArgumentError(

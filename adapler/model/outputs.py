@@ -86,8 +86,8 @@ def of_texts(
         owners: the text of each input, from 0, every text at least once; None: each input is a text.
         removal: "none" costs what the backbone costs.
     """
-    plain = backbone_flops(config, lengths_in).double()
-    spent = adapler_flops(config, lengths_in, lengths).double() if removal == "hard" else plain
+    plain = backbone_flops(config, lengths_in)
+    spent = adapler_flops(config, lengths_in, lengths) if removal == "hard" else plain
     number = len(logits) if owners is None else max(owners) + 1
     owner = torch.arange(number) if owners is None else torch.tensor(owners)  # (W,)
 

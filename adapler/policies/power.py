@@ -76,7 +76,7 @@ class Power(TopK):
         if self.options.lengths is not None:
             return tuple(self.options.lengths)
         found: list[int] = []
-        for total in self.r.detach().double().sum(1).tolist()[:-1]:
+        for total in self.r.detach().cpu().double().sum(1).tolist()[:-1]:
             # A sum of ones that were stored in float32 is whole.
             found.append(min([max(1, int(total + 1e-6)), *found[-1:]]))
         return (*found, found[-1] if found else self.options.longest)
@@ -86,8 +86,9 @@ class Power(TopK):
         return view.attention.total - view.attention.own
 
     def count(self, view: LayerView) -> Tensor:
-        """(B,) k^l for every sequence, whatever its length."""
-        return torch.full_like(view.row.segments.lengths, self.configuration()[view.index], dtype=torch.float64)
+        """(B,) k^l for every sequence, whatever its length; on the CPU."""
+        lengths = view.row.segments.lengths.cpu()
+        return torch.full_like(lengths, self.configuration()[view.index], dtype=torch.float64)
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
         """(T,) r^l at the token's rank.

@@ -43,16 +43,18 @@ class TopK(Policy):
     Options: ClassVar[type] = KeepOptions
 
     def count(self, view: LayerView) -> Tensor:
-        """(B,) how many tokens stay at scale 1, [CLS] among them; any number, it is rounded up."""
+        """(B,) how many tokens stay at scale 1, [CLS] among them; any number, it is rounded up. On the CPU: not every
+        device has float64."""
         share = float(self.options.keep)
-        return share * view.row.segments.lengths.double()
+        return share * view.row.segments.lengths.cpu().double()
 
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
         """The k-th highest score, k = count / scale rounded up. Of tokens with equal scores all stay or none."""
         segments = view.row.segments
         # A share of .7 of 10 tokens is 7 and not the 8 that 7.000000000000001 would give.
-        wanted = (self.count(view) / scale - 1e-9).ceil()
-        return kth_highest(scores, segments, count=wanted.clamp(min=1).minimum(segments.lengths).long())
+        wanted = (self.count(view).cpu() / scale - 1e-9).ceil()
+        count = wanted.clamp(min=1).minimum(segments.lengths.cpu()).long()
+        return kth_highest(scores, segments, count=count.to(scores.device))
 
 
 def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ class SpeedController:
             lengths: (B, L) soft lengths.
         """
         # In soft mode a length may exceed the one before by a rounding error, which the count refuses.
-        shrinking = torch.minimum(lengths.detach().double().cummin(1).values, lengths_in[:, None].double())
+        shrinking = torch.minimum(lengths.detach().cpu().double().cummin(1).values, lengths_in[:, None].cpu().double())
         full = backbone_flops(self.config, lengths_in).sum()
         return torch.stack([full, adapler_flops(self.config, lengths_in, shrinking).sum()])
 

@@ -207,7 +207,7 @@ def version_logits(
             threshold_scale=settings.threshold_scale,
         )
         with run_format(settings.dtype, device):
-            output = forward(model, batch).float().double().cpu().numpy()
+            output = forward(model, batch).cpu().double().numpy()
         for i, row in zip(indices, output, strict=True):
             found[i] = row
     return np.array(found)

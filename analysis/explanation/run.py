@@ -266,7 +266,7 @@ def _method_scores(
 
 def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
     """Fields of the explanation: what the model answers, with and without removal, and what it drops."""
-    logits = classifier_logits(subject.classifier, batch)[0].double().cpu()  # (C,)
+    logits = classifier_logits(subject.classifier, batch)[0].cpu().double()  # (C,)
     full = {
         "full_prediction": subject.labels[int(logits.argmax())],
         "full_probabilities": _probabilities(logits, subject.classifier.config),
@@ -274,7 +274,7 @@ def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
     if subject.adapler is None:
         return full | {"prediction": full["full_prediction"], "probabilities": full["full_probabilities"]}
     output = adapler_pass(subject.adapler, batch)
-    reduced = output.logits[0].detach().double().cpu()
+    reduced = output.logits[0].detach().cpu().double()
     kept = output.retention_mask[0].bool().cpu().numpy()  # (L, n)
     prediction = subject.labels[int(reduced.argmax())]
     note, own = "", subject.adapler.config.policy == ContributionPolicy.name
@@ -288,7 +288,7 @@ def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
         "probabilities": _probabilities(reduced, subject.classifier.config),
         "kept": kept,
         # (L,); another policy's bars are not in the unit of its scores, which are shares of a layer
-        "thresholds": output.bars[0].double().cpu().numpy() if own else None,
+        "thresholds": output.bars[0].cpu().double().numpy() if own else None,
         "note": note,
     }
 

@@ -190,7 +190,7 @@ def _targets_of(
                     token_relevance(classifier, inputs, kind=method, target=targets.explained, layers=layers)
                     for method in targets.target_method
                 ]
-            shares = torch.stack(parts).double().mean(0).cpu().numpy()  # (B, K, N)
+            shares = torch.stack(parts).cpu().double().mean(0).numpy()  # (B, K, N)
             for position, row in enumerate(batch):
                 totals[row] = totals[row] + shares[position, :, : lengths[row]]
             bar.update(len(batch))

@@ -195,7 +195,9 @@ class AdapLeRTrainer(CheckpointTrainer):
 
     def _observe(self, controller: SpeedController, *, lengths_in: Tensor, lengths: Tensor) -> None:
         """Show the controller a batch of all processes: true lengths (B,), soft lengths (B, L)."""
-        flops = self.accelerator.reduce(controller.flops(lengths_in, lengths))
+        flops = controller.flops(lengths_in, lengths)  # (2,), on the CPU
+        if self.accelerator.num_processes > 1:  # which share what lies on their devices
+            flops = self.accelerator.reduce(flops.to(self.accelerator.device))
         steps = max(1, self.state.max_steps)
         share = 1 / (self.current_gradient_accumulation_steps * steps)
         controller.observe(flops, progress=self.state.global_step / steps, share=share)

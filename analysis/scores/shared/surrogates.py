@@ -57,7 +57,7 @@ class Halves:
         self.weights, self.stability = np.zeros(0), 1.0
 
     def fit(self, data: DataLoader[Any]) -> None:
-        columns = [torch.cat(parts).double().cpu().numpy() for parts in zip(*data, strict=True)]
+        columns = [torch.cat(parts).cpu().double().numpy() for parts in zip(*data, strict=True)]
         there, values, closeness = columns
         self.weights = self._solve(there, values, closeness)
         anchors = closeness > _ANCHOR
