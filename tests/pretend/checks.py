@@ -153,11 +153,14 @@ def rationale_eval(folder: Path) -> None:
     marks = [0, 1, 0, 1, 0, 1, 0, 1, 0]
     rows = [{"id": f"r{n}", "tokens": WORDS[n : n + 9], "rationale": marks, "label": n % 2} for n in range(4)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    model = tiny_adapler(eta=0.7).to(NAME)
-    report = evaluation.evaluate(
-        model=None, adapler=model, tokenizer=_tokenizer(folder), data=folder / "rows.jsonl", methods=["cp", "saliency"]
-    )
-    assert len(report.documents) == 4
+    options = {"methods": ["cp", "saliency", "rollout"], "metrics": ["average_precision", "aopc_comprehensiveness"]}
+    reports = [
+        evaluation.evaluate(adapler=one, tokenizer=_tokenizer(folder), data=folder / "rows.jsonl", **options)
+        for one in (tiny_adapler(eta=0.7).to(NAME), tiny_adapler(eta=0.7))
+    ]
+    far, here = (torch.as_tensor(report.values) for report in reports)  # (M, L, D, K)
+    assert far.shape == here.shape and (far.isnan() == here.isnan()).all() and not here.isnan().all()
+    _close(far.nan_to_num(), here.nan_to_num())
 
 
 CHECKS: dict[str, Check] = {
