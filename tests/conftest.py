@@ -175,22 +175,30 @@ def random_batch(lengths: list[int], *, seed: int = 0, pad: int = 0) -> dict[str
     return {"input_ids": ids * mask + pad * (1 - mask), "attention_mask": mask}
 
 
-@pytest.fixture(scope="session")
-def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A word-level BERT tokenizer over WORDS (anything else is [UNK])."""
-    folder = tmp_path_factory.mktemp("tokenizer")
+def word_tokenizer(folder: Path) -> Any:
+    """A word-level BERT tokenizer over WORDS (anything else is [UNK]), whose vocabulary is written to a folder."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, ".", ","]
     vocabulary += [f"[unused{i}]" for i in range(VOCABULARY - len(vocabulary))]
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
     return BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=40)
 
 
-@pytest.fixture(scope="session")
-def tiny_classifier_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
-    """A saved tiny BERT classifier with two labels, NEG and POS, and its tokenizer."""
-    folder = tmp_path_factory.mktemp("classifier")
+def save_tiny_classifier(folder: Path, tokenizer: Any) -> Path:
+    """A tiny BERT classifier with two labels, NEG and POS, and its tokenizer."""
     classifier = tiny_classifier(num_labels=2)
     classifier.config.id2label, classifier.config.label2id = {0: "NEG", 1: "POS"}, {"NEG": 0, "POS": 1}
     classifier.save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """See `word_tokenizer`."""
+    return word_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """See `save_tiny_classifier`."""
+    return save_tiny_classifier(tmp_path_factory.mktemp("classifier"), tiny_tokenizer)

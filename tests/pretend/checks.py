@@ -10,30 +10,30 @@ from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import accelerate.state
 import torch
 import transformers
 from torch import Tensor
-from transformers import BertTokenizerFast
 
-import adapler.distributed
 from adapler.backbones.attention import packed_attention
 from adapler.backbones.packing import Segments
 from tests.adapler.policies.policy_models import OTHERS, tiny_policy
-from tests.conftest import CLASSIFIERS, VOCABULARY, WORDS, padding_of, random_batch, tiny_adapler, tiny_classifier
+from tests.adapler.training.common import QUICK, tiny_task
+from tests.conftest import (
+    CLASSIFIERS,
+    WORDS,
+    padding_of,
+    random_batch,
+    save_tiny_classifier,
+    tiny_adapler,
+    word_tokenizer,
+)
 from tests.pretend.device import DEVICE, NAME
 
 Check = Callable[[Path], None]
 
-QUICK = ["--max-length", "16", "--epochs", "2", "--batch-size", "8", "--precision", "float32"]
 TEXTS = ["a good film , never dull .", "bad", "the plot is boring and so very very bad but the actor is great"]
-FEW = {  # options with which a method that samples takes few passes
-    **dict.fromkeys(("gradient_shap", "smoothgrad", "vargrad", "shapley_sampling"), "n_samples=2"),
-    **dict.fromkeys(("lime", "kernel_shap"), "n_samples=20"),
-    **dict.fromkeys(("integrated_gradients", "layer_integrated_gradients"), "n_steps=3"),
-}
 
 # Options of `adapler run` on the tiny task.
 RUNS: dict[str, list[str]] = {
@@ -102,7 +102,7 @@ def policy(name: str) -> None:
 
 
 def predict(folder: Path) -> None:
-    tokenizer = _tokenizer(folder)
+    tokenizer = word_tokenizer(folder)
     model = tiny_adapler(eta=0.7)
     there = deepcopy(model).to(NAME)
     for options in ({}, {"removal": "none"}, {"max_length": 8, "long_documents": "windows", "stride": 2}):
@@ -113,13 +113,13 @@ def predict(folder: Path) -> None:
 
 def explain(folder: Path) -> None:
     from analysis import explain as explanation
-    from analysis.scores import method_names
+    from tests.analysis.scores.score_helpers import NAMES, method_of
 
-    methods = [f"{name}({FEW[name]})" if name in FEW else name for name in method_names()]
+    methods = [method_of(name) for name in NAMES]
     model = tiny_adapler(eta=0.7)
     both = []
     for one in (deepcopy(model).to(NAME), model):
-        both.append(explanation(TEXTS[2], model=one, tokenizer=_tokenizer(folder), methods=methods, gold=1))
+        both.append(explanation(TEXTS[2], model=one, tokenizer=word_tokenizer(folder), methods=methods, gold=1))
     far, here = both
     assert far.scores.keys() == here.scores.keys() and len(far.scores) == len(methods)
     for name, scores in here.scores.items():
@@ -130,8 +130,11 @@ def command(name: str) -> Check:
     """`adapler run`, and with "run" what follows it."""
 
     def check(folder: Path) -> None:
-        out, data = folder / name, _task(folder)
-        run = ["run", "--task", str(data), "--model", str(_classifier(folder)), "--output", str(out), *QUICK]
+        out, data, start = (folder / one for one in ("out", "task", "classifier"))
+        data.mkdir()
+        tiny_task(data)
+        save_tiny_classifier(start, word_tokenizer(folder))
+        run = ["run", "--task", str(data), "--model", str(start), "--output", str(out), *QUICK]
         _call(*run, *RUNS.get(name, ["--phi", "1e-2", "--learning-rate", "1e-3"]))
         if name != "run":
             return
@@ -155,7 +158,7 @@ def rationale_eval(folder: Path) -> None:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     options = {"methods": ["cp", "saliency", "rollout"], "metrics": ["average_precision", "aopc_comprehensiveness"]}
     reports = [
-        evaluation.evaluate(adapler=one, tokenizer=_tokenizer(folder), data=folder / "rows.jsonl", **options)
+        evaluation.evaluate(adapler=one, tokenizer=word_tokenizer(folder), data=folder / "rows.jsonl", **options)
         for one in (tiny_adapler(eta=0.7).to(NAME), tiny_adapler(eta=0.7))
     ]
     far, here = (torch.as_tensor(report.values) for report in reports)  # (M, L, D, K)
@@ -177,7 +180,6 @@ CHECKS: dict[str, Check] = {
 def main(folder: Path, names: list[str]) -> None:
     """Runs checks and prints, for each, its name and what went wrong ("" for nothing) as a line of JSON."""
     os.environ["TQDM_DISABLE"] = "1"
-    adapler.distributed.device = lambda name="auto": DEVICE
     accelerate.state.PartialState.default_device = property(lambda self: DEVICE)
     transformers.training_args.is_torch_bf16_gpu_available = lambda: True
     usual = transformers.TrainingArguments.device.fget
@@ -208,30 +210,3 @@ def _to(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 def _close(found: Tensor, expected: Tensor, what: str = "", *, tolerance: float = 1e-4) -> None:
     apart = (found.detach().cpu().float() - expected.detach().float()).abs().max().item()
     assert apart <= tolerance, f"{what}: {apart} apart"
-
-
-def _tokenizer(folder: Path) -> Any:
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, ".", ","]
-    vocabulary += [f"[unused{number}]" for number in range(VOCABULARY - len(vocabulary))]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    return BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=40)
-
-
-def _classifier(folder: Path) -> Path:
-    classifier = tiny_classifier(num_labels=2)
-    classifier.save_pretrained(folder / "classifier")
-    _tokenizer(folder).save_pretrained(folder / "classifier")
-    return folder / "classifier"
-
-
-def _task(folder: Path) -> Path:
-    (folder / "task").mkdir()
-    for split, number in (("train", 24), ("validation", 8), ("test", 8)):
-        rows = []
-        for row in range(number):
-            middle = [WORDS[(row * 7 + k) % len(WORDS)] for k in range(3 + row % 5)]
-            rows.append(
-                json.dumps({"text": " ".join(["good" if row % 2 else "bad", *middle]), "label": row % 2}) + "\n"
-            )
-        (folder / "task" / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
-    return folder / "task"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,23 @@ from adapler.training.arguments import AdapLeRTrainingArguments, training_argume
 from adapler.training.collator import PaddingCollator
 from adapler.training.settings import Objectives, Settings
 from adapler.training.trainer import AdapLeRTrainer
-from tests.conftest import tiny_adapler
+from tests.conftest import WORDS, tiny_adapler
 
 ROWS = 16
 # Options of every training command on the tiny task.
 QUICK = ["--max-length", "16", "--epochs", "2", "--batch-size", "8", "--precision", "float32"]
+
+
+def tiny_task(folder: Path) -> Path:
+    """A task of short texts that begin with good or bad, in a folder of JSON lines."""
+    for split, number in (("train", 24), ("validation", 8), ("test", 8)):
+        lines = []
+        for row in range(number):
+            middle = [WORDS[(row * 7 + k) % len(WORDS)] for k in range(3 + row % 5)]
+            lines.append(json.dumps({"text": " ".join(["good" if row % 2 else "bad", *middle]), "label": row % 2}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "meta.json").write_text(json.dumps({"name": "tiny", "labels": ["NEG", "POS"]}), encoding="utf-8")
+    return folder
 
 
 def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:
