@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import math
 import os
 import signal
@@ -151,6 +152,10 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     Returns `main`'s own exit code, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM (`kill`) and 141 when the
     reader of stdout left (`adapler data stats ... | head`).
     """
+    if sys.platform == "win32":  # where what is piped would be in the code page, which has no letter of most languages
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8")
     try:
         with _terminating():
             return main(argv)

@@ -75,7 +75,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.exists()  # raises for a name that is too long
+        with suppress(FileNotFoundError):
+            path.lstat()  # raises for a name that is too long
     except (FileExistsError, NotADirectoryError) as error:
         raise ArgumentError(f"{path}: cannot be written, {path.parent} is not a folder") from error
     except OSError as error:

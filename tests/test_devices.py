@@ -14,6 +14,7 @@ import pytest
 
 from tests.pretend.checks import CHECKS
 
+ROOT = Path(__file__).parents[1]
 KINDS = ("cuda", "mps")
 # One training, with a target speedup, is in the fast part.
 SLOW = [name for name in CHECKS if name.startswith("adapler run") and name != "adapler run target"]
@@ -25,7 +26,7 @@ Results = dict[str, str]
 def on_device(kind: str, folder: Path, names: list[str]) -> Results:
     """What went wrong in each check, "" for nothing."""
     arguments = [sys.executable, "-m", "tests.pretend", kind, str(folder), *names]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
 

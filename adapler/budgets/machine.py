@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,12 @@ def machine_of(model: Any) -> Machine:
 
 
 def _processor() -> str:
-    """The name of the processor, which `platform` does not know on Linux."""
+    """The name of the processor, which `platform` does not know on Linux and on a Mac."""
+    if sys.platform == "darwin":
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip() or platform.machine()
     table = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", table.read_text(), re.MULTILINE) if table.is_file() else None
     return " ".join(found[1].split()) if found else platform.processor() or platform.machine()

@@ -190,7 +190,7 @@ class PredictSettings:
         source, output = self.files.input, self.writing.output
         if bool(self.text) == (source is not None):
             raise ArgumentError("give either texts or --input")
-        named = next((text for text in self.text if Path(text).suffix in SUFFIXES and _is_file(text)), None)
+        named = next((text for text in self.text if Path(text).suffix.lower() in SUFFIXES and _is_file(text)), None)
         if named is not None:
             raise ArgumentError(f"TEXT: {named} is a file; --input {named} classifies the texts in it")
         unread = ("format", "text_column", "pair_column", "id_column", "keep") if self.text else ()

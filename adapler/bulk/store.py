@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -217,7 +218,7 @@ class Store:
                 if convert is not None:
                     final = self.folder / "final"
                     convert(rows, final)
-                    with final.open("rb") as stream:
+                    with final.open("r+b") as stream:  # Windows forces out what may be written
                         os.fsync(stream.fileno())
                 os.replace(final, self.output)
             _sync_folder(self.output.parent)
@@ -253,7 +254,9 @@ def _write(stream: Any, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Forces renames and new names in a folder out to the disk."""
+    """Forces renames and new names in a folder out to the disk; Windows opens no folder."""
+    if sys.platform == "win32":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

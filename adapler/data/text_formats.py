@@ -15,18 +15,19 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from adapler.errors import DataError
 
 __all__ = [
     *("RAW", "ParquetRows", "Record", "gives_wordpieces", "is_text", "json_object", "read_json_lines", "read_lines"),
-    *("refuse_blank", "table_records"),
+    *("refuse_blank", "refuse_compressed", "table_records"),
 ]
 
 RAW = 1000  # characters of a bad row that are kept, to show it
 _LONGEST_FIELD = 1 << 30  # characters of a CSV field; the module's own limit is 131072
 _PARQUET_ROWS = 1024  # read at a time
+_GZIP = b"\x1f\x8b"  # how such a file begins
 _MARK = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
 
 
@@ -101,6 +102,13 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise DataError(f"the key {next(name for name in names if names.count(name) > 1)!r} comes twice")
     return found
+
+
+def refuse_compressed(stream: IO[bytes], where: str) -> None:
+    """Raises DataError for a compressed file; leaves the stream at its beginning."""
+    if stream.read(len(_GZIP)) == _GZIP:
+        raise DataError(f"{where}: is compressed (gzip), give it uncompressed")
+    stream.seek(0)
 
 
 def read_lines(stream: Iterable[bytes]) -> Iterator[Record]:

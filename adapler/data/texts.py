@@ -25,6 +25,7 @@ from adapler.data.text_formats import (
     json_object,
     read_json_lines,
     read_lines,
+    refuse_compressed,
     table_records,
 )
 from adapler.errors import ArgumentError, DataError
@@ -34,7 +35,6 @@ __all__ = ["FORMATS", "STDIN", "SUFFIXES", "TextRow", "TextSource", "shards"]
 FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
 STDIN = Path("-")
 
-_GZIP = b"\x1f\x8b"  # how such a file begins
 _FORMAT_OF_SUFFIX = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -160,9 +160,7 @@ class TextSource:
         with stream:
             size = os.fstat(stream.fileno()).st_size
             if size:  # a pipe has none
-                if stream.read(len(_GZIP)) == _GZIP:
-                    raise DataError(f"{self.path}: is compressed (gzip), give it uncompressed")
-                stream.seek(0)
+                refuse_compressed(stream, str(self.path))
                 self._share = lambda: min(1.0, stream.tell() / size) if not stream.closed else 1.0
             yield stream
 

@@ -85,7 +85,7 @@ class _Rows:
         spent = backbone_flops(self.model.config, found.lengths_in)
         if options["removal"] == "hard":
             spent = adapler_flops(self.model.config, found.lengths_in, found.lengths)
-        _, mean = by_example(spent[:, None].double(), self.owners)
+        _, mean = by_example(spent[:, None], self.owners)
         return Pass(
             parts=score_parts(logits.argmax(-1).numpy(), self.gold, metric=self.metric),
             flops=mean[:, 0].numpy() * self.windows,

@@ -87,8 +87,8 @@ class Power(TopK):
 
     def count(self, view: LayerView) -> Tensor:
         """(B,) k^l for every sequence, whatever its length; on the CPU."""
-        lengths = view.row.segments.lengths.cpu()
-        return torch.full_like(lengths, self.configuration()[view.index], dtype=torch.float64)
+        lengths = view.row.segments.lengths
+        return torch.full_like(lengths, self.configuration()[view.index], dtype=torch.float64, device="cpu")
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
         """(T,) r^l at the token's rank.

@@ -52,9 +52,9 @@ class TopK(Policy):
         """The k-th highest score, k = count / scale rounded up. Of tokens with equal scores all stay or none."""
         segments = view.row.segments
         # A share of .7 of 10 tokens is 7 and not the 8 that 7.000000000000001 would give.
-        wanted = (self.count(view).cpu() / scale - 1e-9).ceil()
-        count = wanted.clamp(min=1).minimum(segments.lengths.cpu()).long()
-        return kth_highest(scores, segments, count=count.to(scores.device))
+        wanted = (self.count(view).cpu() / scale - 1e-9).ceil().clamp(min=1, max=2**31)
+        count = wanted.long().to(scores.device).minimum(segments.lengths.long())
+        return kth_highest(scores, segments, count=count)
 
 
 def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ def write_method_rationales(
     paths: list[Path] = []
     keys: dict[str, str] = {}
     for method in scorer.methods:
-        if (other := keys.setdefault(file_name(method.key), method.key)) != method.key:
+        name = file_name(method.key).casefold()  # Foo and foo are one file on macOS and Windows
+        if (other := keys.setdefault(name, method.key)) != method.key:
             raise ArgumentError(f"rationales: {other!r} and {method.key!r} would be written to one file; ask for one")
     examples = {example.id: example for example in plan.examples}
     for method in scorer.methods:

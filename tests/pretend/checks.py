@@ -50,9 +50,9 @@ RUNS: dict[str, list[str]] = {
 }
 
 
-def family(name: str) -> None:
+def family(name: str, predictor: str = "mlp") -> None:
     """All three ways to compute, and the gradients of the third, are the CPU's."""
-    model = tiny_adapler(name, eta=0.7)
+    model = tiny_adapler(name, eta=0.7, predictor=predictor)
     there = deepcopy(model).to(NAME)
     batch = random_batch([9, 14, 5], pad=padding_of(name))
     labels = torch.tensor([0, 2, 1])
@@ -168,6 +168,7 @@ def rationale_eval(folder: Path) -> None:
 
 CHECKS: dict[str, Check] = {
     **{f"family {name}": lambda folder, name=name: family(name) for name in CLASSIFIERS},
+    "contextual predictors": lambda folder: family("bert", "contextual"),
     **{f"policy {name}": lambda folder, name=name: policy(name) for name in OTHERS if name != "distilbert"},
     "fused attention": fused,
     "predict": predict,

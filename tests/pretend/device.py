@@ -27,6 +27,7 @@ _KINDS = ("cuda", "mps")
 # What reads or writes tensors of two devices: copies, and indices, which may lie on the CPU.
 _OF_TWO = ("aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put", "aten::index_put_")
 _FACTORIES = ("arange", "arange.start", "arange.start_step", "randperm", "randperm.generator", "eye", "linspace")
+_NOT_ON_MPS = ("aten::take",)  # operators that CUDA has and MPS has not, as far as they have come up
 # What autocast computes in half precision and in float32, as on CUDA.
 _IN_HALF = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "scaled_dot_product_attention")
 _IN_FLOAT32 = ("softmax.int", "log_softmax.int", "layer_norm", "nll_loss", "cross_entropy_loss", "logsumexp")
@@ -101,6 +102,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name not in _OF_TWO and any(x.dim() for x in others):  # numbers without a dimension may lie on the CPU
         shapes = ", ".join(str(tuple(x.shape)) for x in others)
         raise RuntimeError(f"Expected all tensors to be on the same device: {name} got {shapes} on the CPU as well")
+    if _kind == "mps" and name in _NOT_ON_MPS:
+        raise NotImplementedError(f"The operator '{name}' is not currently implemented for the MPS device")
     if name.startswith("torch_attn::"):
         attend = {"_varlen_attn": _varlen_attention, "_varlen_attn_backward": _varlen_gradients}[name.split("::")[1]]
         return tree_map(OnDevice, attend(*tree_map(_inner, args), **tree_map(_inner, kwargs)))

@@ -148,7 +148,7 @@ class ProcessEngine:
         worker.join(5)
         code = worker.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        why = "; the machine may be out of memory, fewer --processes need less" if code == -signal.SIGKILL else ""
+        why = "; the machine may be out of memory, fewer --processes need less" if how == "signal SIGKILL" else ""
         return WorkerError(f"process {number + 1} of {len(self._workers)} ended ({how}){why}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from adapler.data.archive import FileTree, excerpt
 from adapler.data.tasks.labels import index_of, label_of, names_among, names_of
-from adapler.data.tasks.rows import SplitFile, split_files
+from adapler.data.tasks.rows import SUFFIXES, SplitFile, split_files
 from adapler.data.tasks.schema import METRICS, NO_LABEL, HoldOut, Task, add_validation, build_task
 from adapler.data.tasks.tables import features_of, write_rows
 from adapler.errors import DataError
@@ -40,10 +40,10 @@ def load_folder(
 
     Args:
         path: of the folder.
-        labels: names of a classifier's classes, for rows without labels and for a split that is read alone; None:
-            a label is needed. meta.json wins.
+        labels: names of a classifier's classes, for rows without labels and for a split that is read alone, which may
+            lack some of them; None: a label is needed. meta.json wins.
         how: how validation is held out.
-        alone: the split to read where there are no training rows.
+        alone: the split to read, all of it, where there are no training rows.
 
     Raises:
         DataError: a file or a row that cannot be used; it names the file and the row.
@@ -51,11 +51,12 @@ def load_folder(
     files, notes = split_files(path)
     if "train" not in files:
         if alone not in files:
-            also = "" if alone in (None, "train") else f" and no {alone}.jsonl"
-            raise DataError(f"{path}: has no train.jsonl (.csv, .tsv, .parquet){also}")
+            also = "" if alone in (None, "train") else f" and no {alone}"
+            raise DataError(f"{path}: has no train{also} ({', '.join(SUFFIXES)})")
         files = {split: file for split, file in files.items() if split == alone}
         notes = [note for note in notes if note.startswith(f"{alone}:")]
-    return _load(files, path, name=path.resolve().name, notes=notes, given=labels, how=how)
+    whole = "train" not in files
+    return _load(files, path, name=path.resolve().name, notes=notes, given=labels, how=how, whole=whole)
 
 
 def load_file(
@@ -66,7 +67,7 @@ def load_file(
     Rows and arguments are as in `load_folder`. A meta.json beside the file is read. Raises DataError.
     """
     files = {alone or "train": SplitFile(path)}
-    return _load(files, path.parent, name=path.stem, notes=[], given=labels, how=how)
+    return _load(files, path.parent, name=path.stem, notes=[], given=labels, how=how, whole=alone is not None)
 
 
 def _load(
@@ -77,8 +78,10 @@ def _load(
     notes: list[str],
     given: Sequence[str] | None,
     how: HoldOut | None,
+    whole: bool,
 ) -> Task:
-    """The task in the files of each split; `name` is what the meta.json in the folder may overrule."""
+    """The task in the files of each split. `name` is what the meta.json in the folder may overrule; of a split that is
+    alone the labels may be some of a classifier's, and as a `whole` nothing is held out of it."""
     meta, meta_path = _read_meta(folder), str(folder / "meta.json")
     firsts = {split: file.first() for split, file in files.items()}
     main = "train" if "train" in files else next(iter(files))
@@ -91,14 +94,18 @@ def _load(
     labels = _meta_labels(meta, meta_path)
     if given is not None and first.get("label") is None:
         labels = labels or tuple(given)
-    labels = labels or _labels_in(files[main], among=given if main != "train" else None)
+    labels = labels or _labels_in(files[main], among=given if whole else None)
+    if whole and labels == given and isinstance(first.get("label"), int | str) and str(first["label"]) not in labels:
+        notes.append("labels are numbers: " + ", ".join(f"{number} is {one}" for number, one in enumerate(labels)))
     splits = {}
     for split, file in files.items():
         # Where labels are optional, all rows of a split have one, or none has.
         unlabelled = given is not None and firsts[split][1].get("label") is None
         rows = _read_rows(file, split, columns=columns, labels=labels, unlabelled=unlabelled)
         splits[split] = write_rows(rows, features_of(columns, labels))
-    notes += add_validation(splits, where=str(files[main].path), how=how, missing="validation.jsonl")
+    if not whole:
+        missing = f"validation{files[main].path.suffix}"
+        notes += add_validation(splits, where=str(files[main].path), how=how, missing=missing)
     return build_task(
         splits,
         name=meta.get("name", name),
@@ -168,9 +175,9 @@ def _metric(meta: dict[str, Any], labels: tuple[str, ...], *, name: str, where: 
 def _find_columns(row: dict[str, Any], where: str) -> tuple[str, ...]:
     """Our names of the text columns, from the first row; `text` becomes text_a, `tokens` becomes words."""
     if "text_a" in row:
-        return ("text_a", "text_b") if "text_b" in row else ("text_a",)
+        return ("text_a", "text_b") if row.get("text_b") is not None else ("text_a",)
     if "text" in row:
-        if "text_b" in row:
+        if row.get("text_b") is not None:
             raise DataError(f"{where}: has 'text' and 'text_b'; the texts of a pair are 'text_a' and 'text_b'")
         return ("text_a",)
     if "tokens" in row:

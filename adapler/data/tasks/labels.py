@@ -83,10 +83,11 @@ def names_among(found: Collection[int | str], known: Sequence[str], where: str, 
         known: the classifier's names, by number.
 
     Raises:
-        DataError: some names are none of the classifier's, and there are not as many as it has.
+        DataError: some names are none of the classifier's; other names are numbered, as many as it has, where none of
+            them is like one of its.
     """
-    if all(not isinstance(label, str) or (not typed and _is_number(label)) for label in found):
-        return tuple(map(str, range(len(known))))
+    if not any(isinstance(label, str) for label in found):
+        return tuple(known)
     texts = list(map(str, found))
     numbers = {name.lower(): number for number, name in enumerate(known)}
     meant = {text: numbers[text.lower()] for text in texts if text.lower() in numbers}
@@ -95,7 +96,10 @@ def names_among(found: Collection[int | str], known: Sequence[str], where: str, 
     if meant:
         own = {number: text for text, number in meant.items()}
         return tuple(own.get(number, name) for number, name in enumerate(known))
-    if len(texts) == len(known):
+    if not typed and all(map(_is_number, texts)) and not any(map(_is_number, known)):
+        return tuple(known)
+    alike = any(text.lower() in numbers or one_begins(text, name) for text in texts for name in known)
+    if not alike and len({text.lower() for text in texts}) == len(texts) == len(known):
         return names_of(found, where, typed=typed)
     shown, allowed = ", ".join(sorted(texts)[:6]), ", ".join(known)
     raise DataError(f"{where}: labels {shown} are not among the classifier's, {allowed} (or 0 to {len(known) - 1})")
@@ -107,14 +111,15 @@ def index_of(row: Mapping[str, Any], at: str, *, names: Mapping[str, int], typed
     Args:
         row, at: see `label_of`.
         names: name -> number, of all labels.
-        typed: see `SplitFile.is_typed`; without types, digits are a name where there is such a name, else a number.
+        typed: see `SplitFile.is_typed`; without types, digits are a name where a name is a number, else a number.
 
     Raises:
         DataError: no label, one that is not known, or a number that is another label's name.
     """
     label = label_of(row, at)
     listed = list(names)
-    if not typed and isinstance(label, str) and label not in names and _is_number(label):
+    named = any(map(_is_number, listed))  # labels such as "1" to "5"
+    if not typed and not named and isinstance(label, str) and _is_number(label):
         label = int(label)
     # Names that are numbers in another order, such as "1" and "2": which one a number means cannot be known.
     elif not isinstance(label, str) and names.get(str(label), label) != label:
@@ -124,11 +129,11 @@ def index_of(row: Mapping[str, Any], at: str, *, names: Mapping[str, int], typed
         )
     index = names.get(label, -1) if isinstance(label, str) else label
     if not 0 <= index < len(names):
-        allowed = f"0 to {len(names) - 1} or {', '.join(listed[:20])}"
+        allowed = f"{'' if named else f'0 to {len(names) - 1} or '}{', '.join(listed[:20])}"
         raise DataError(f"{at}: unknown label {label!r}, allowed are {allowed}")
     return index
 
 
 def _is_number(text: str) -> bool:
     """Whether a text is a number from 0 as Python writes it."""
-    return text.isascii() and text.isdecimal() and str(int(text)) == text
+    return text == "0" or (text.isascii() and text.isdecimal() and text[0] != "0" and len(text) < 19)

@@ -1,4 +1,4 @@
-"""Every task is loaded here: by its name, from a folder or file of JSON lines, or an ERASER corpus."""
+"""Every task is loaded here: by its name, from files of one's own, or an ERASER corpus."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def load_task(
             is called like a task is reached as ./NAME.
         data_dir: for a name of TASKS: the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
             and the others come from the hub.
-        labels: names of a classifier's classes, for training rows without labels and for a split that is read alone;
-            None: training rows without labels are refused.
+        labels: names of a classifier's classes, for rows without labels and for a split that is read alone; None: rows
+            without labels are refused.
         how: how a validation split is drawn from train where the task has none.
         alone: of the user's own files: the split to read where there are no training rows, which all rows of a
             single file are.
@@ -72,7 +72,7 @@ def load_task(
 def is_file(name_or_path: str | os.PathLike[str]) -> bool:
     """Whether a task is a single file of rows."""
     path = Path(name_or_path)
-    return path.suffix in SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def is_of_hub(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> bool:
@@ -126,8 +126,8 @@ def corpus_path(name_or_path: str | os.PathLike[str]) -> Path | None:
 
 
 def _is_corpus(path: Path) -> bool:
-    if (path / "train.jsonl").is_file():
-        return has_documents(path)
+    if files := split_files(path)[0]:  # whose documents, where it is a corpus, lie beside them and not further below
+        return has_documents(path) and any(file.path.suffix == ".jsonl" for file in files.values())
     return holds_corpus(path)
 
 
@@ -136,7 +136,9 @@ def _load_path(path: Path, *, labels: Sequence[str] | None, how: HoldOut | None,
         return task_of_corpus(read_corpus(path), how=how)
     if path.is_dir():
         if not split_files(path)[0]:
-            raise DataError(f"{path}: neither a task (no train.jsonl) nor an ERASER corpus (no docs)")
+            raise DataError(
+                f"{path}: neither a task (no train.jsonl, .csv, .tsv, .parquet) nor an ERASER corpus (no docs)"
+            )
         return load_folder(path, labels=labels, how=how, alone=alone)
     if is_file(path):
         return load_file(path, labels=labels, how=how, alone=alone)

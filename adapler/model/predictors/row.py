@@ -55,7 +55,7 @@ class PackedRow:
             number = kept.new_full((self.place.shape[0] + 1,), left)  # of each token in the new row; of none: n
             number.index_copy_(0, kept, torch.arange(left, device=kept.device))
             for distances, found in self._found.items():
-                row._found[distances] = number.take(found.index_select(0, kept))  # (n, K)
+                row._found[distances] = number[found.index_select(0, kept)]  # (n, K); MPS has no take
         return row
 
     def weighted(self, values: Tensor) -> Tensor:

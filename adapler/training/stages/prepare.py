@@ -132,7 +132,7 @@ def prepare(
 
 def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, seed: int) -> tuple[Prepared, str]:
     """A split for a model that is trained already: what the settings leave open is as in its training, the rows of a
-    validation split that is drawn from train as well. A file that training did not learn from is the split, whole.
+    validation split that is drawn from train as well. A file is the split, whole, unless training read the same rows.
 
     Args:
         settings, model, seed: see `prepare`.
@@ -163,22 +163,26 @@ def prepare_trained(settings: TaskSettings, model: str | Path, *, split: str, se
     stride = how.stride if policy == "windows" else None  # a recorded one may be of the training windows alone
     settings = replace(settings, max_length=how.max_length, long_documents=policy, stride=stride)
     held_out, note = _held_out_in_training(model), how.note
-    if held_out is not None and settings.validation_share is not None:
-        asked = HoldOut(share=settings.validation_share, seed=seed, optional=True)
-        if asked != held_out:
-            note += (
-                f"; --validation-share {asked.share} with seed {asked.seed} draws other rows than training did "
-                f"({held_out.share} with seed {held_out.seed}): the model may have learned from some of them"
-            )
-    learned = is_file(settings.task) and _learned_from(settings.task, model, how=held_out)
+    single = is_file(settings.task)
+    learned = single and _learned_from(settings.task, model, how=held_out)
     if learned and split == "test":
         raise ArgumentError(
             f"--split: {model} learned from rows of {settings.task}; --split validation reads those that were held out"
         )
+    if single and not learned:
+        _check_alone(settings, model, how=held_out)
+    if settings.validation_share is not None and (held_out is not None or learned):
+        asked, drawn = HoldOut(share=settings.validation_share, seed=seed, optional=True), held_out or HoldOut()
+        if asked != drawn:
+            share = "a tenth" if drawn.share is None else drawn.share
+            note += (
+                f"; --validation-share {asked.share} with seed {asked.seed} draws other rows than training did "
+                f"({share} with seed {drawn.seed}): the model may have learned from some of them"
+            )
     alone = None if learned else split
     prepared = prepare(settings, model, splits=(split,), seed=seed, unlabelled=True, held_out=held_out, alone=alone)
     _check_columns(prepared.task, model)
-    if is_file(settings.task) and not learned:
+    if single and not learned:
         note += f"; {settings.task}: all its {len(prepared.task.dataset[split])} rows"
     if split in prepared.task.unlabelled:
         raise ArgumentError(f"--split: {split} of {prepared.task.name} has no labels, and a score needs them")
@@ -209,15 +213,25 @@ def _check_inputs(rows: datasets.Dataset, config: Any, *, model: str | Path) -> 
             raise CheckpointError(f"{model}: its tokenizer gives {name} up to {most}, its {limit} is {size}")
 
 
+def _check_alone(settings: TaskSettings, model: str | Path, *, how: HoldOut | None) -> None:
+    """ArgumentError for a file that would be read whole and is a folder's training split, of which the model learned;
+    and for a share of it."""
+    path = Path(settings.task)
+    if settings.validation_share is not None:
+        raise ArgumentError(f"--validation-share: all rows of {path} are read, and none is held out")
+    if path.stem == "train" and _learned_from(str(path.parent), model, how=how):
+        raise ArgumentError(f"--task: {model} learned from {path}; --task {path.parent} has splits that it did not see")
+
+
 def _learned_from(path: str, model: str | Path, *, how: HoldOut | None) -> bool:
-    """Whether a model's training read the rows of a file, as run.json says, and held out a part of them."""
+    """Whether a model's training read just the rows of a file, or of a folder, as run.json says."""
     checksum = read_run(model)[1].get("data_checksum")
     if checksum is None:
         return False
     config = read_config(model)
     try:
         task = load_task(path, labels=label_names(config) if is_fine_tuned(config) else None, how=how)
-    except DataError:  # a single label, too few rows: nothing that can be trained on
+    except (ArgumentError, DataError):  # a single label, too few rows: nothing that can be trained on
         return False
     return bool(checksum == task.checksum)
 

@@ -66,7 +66,8 @@ def test_digits_in_a_table_are_numbers_unless_they_are_names(tmp_path: Path) -> 
     assert all(int(row["text_a"].split()[1]) % 10 == row["label"] for row in train)
     folder = task_folder(tmp_path / "named", {})  # meta.json names two labels
     write_table(folder / "train.csv", texts(20))
-    assert load_task(folder).dataset["train"][0]["label"] in (0, 1)
+    train = load_task(folder).dataset["train"]
+    assert all(int(row["text_a"].split()[1]) % 2 == row["label"] for row in train)
     write_table(folder / "train.csv", [*texts(20), {"text": "x", "label": 2}])
     with pytest.raises(
         DataError, match="train.csv, row 21: unknown label 2, allowed are 0 to 1 or negative, positive$"
@@ -84,7 +85,7 @@ def test_digits_in_a_table_are_numbers_unless_they_are_names(tmp_path: Path) -> 
         ("text;label\ngood;1\n", "train.csv, row 1: has none of 'text', 'text_a' and 'tokens', its fields are 'text;"),
         ("text,label\n", "train.csv: holds no rows$"),
         ("", "train.csv: has no header$"),
-        ("text,label\ngood,\nbad,0\n", "train.csv, row 1: 'label' must be an index or a name, found ''$"),
+        ("text,label\ngood,\nbad,0\n", "train.csv, row 1: 'label' must be an index or a name, found nothing$"),
         ("text,text\ngood,1\n", "train.csv: column 'text' appears twice$"),
     ],
 )
@@ -105,9 +106,9 @@ def test_of_two_files_of_a_split_one_is_read_and_a_note_says_so(tmp_path: Path) 
 def test_a_split_alone(tmp_path: Path) -> None:
     """A folder with test rows only, and a file: all of its rows are the split that is asked for."""
     folder = task_folder(tmp_path / "only", {"test": ROWS[1:2]}, meta=None)
-    with pytest.raises(DataError, match=r"only: has no train.jsonl \(.csv, .tsv, .parquet\)$"):
+    with pytest.raises(DataError, match=r"only: has no train \(.jsonl, .csv, .tsv, .parquet\)$"):
         load_task(folder)
-    with pytest.raises(DataError, match=r"has no train.jsonl \(.*\) and no validation.jsonl$"):
+    with pytest.raises(DataError, match=r"has no train and no validation \(.*\)$"):
         load_task(folder, alone="validation")
     file = write_table(tmp_path / "mine.csv", ROWS[1:2])
     assert is_file(file) and not is_file(folder) and not is_file(tmp_path / "no.csv")
@@ -126,8 +127,9 @@ def test_a_split_alone(tmp_path: Path) -> None:
         ({"POS"}, ("NEG", "POS"), ("NEG", "POS")),
         ({"positive"}, ("NEG", "POS"), ("NEG", "positive")),
         ({"No", "yes"}, ("no", "yes"), ("No", "yes")),
-        ({1}, ("NEG", "POS"), ("0", "1")),
-        ({"1"}, ("NEG", "POS"), ("0", "1")),
+        ({1}, ("NEG", "POS"), ("NEG", "POS")),
+        ({"1"}, ("NEG", "POS"), ("NEG", "POS")),
+        ({"1", "4"}, ("1", "2", "3", "4"), ("1", "2", "3", "4")),
         ({"good", "bad"}, ("LABEL_0", "LABEL_1"), ("bad", "good")),
     ],
 )
@@ -135,6 +137,57 @@ def test_labels_of_a_split_alone(found: set[int | str], known: tuple[str, ...], 
     assert names_among(found, known, "x.csv", typed=False) == expected
 
 
-def test_a_split_alone_with_labels_that_are_no_classifiers() -> None:
-    with pytest.raises(DataError, match=r"^x: labels good are not among the classifier's, NEG, POS \(or 0 to 1\)$"):
-        names_among({"good"}, ("NEG", "POS"), "x", typed=True)
+@pytest.mark.parametrize("found", [{"good"}, {"NEG", "neutral"}, {"Pos", "pos"}, {"POS", "0"}, {"a", "b", "c"}])
+def test_a_split_alone_with_labels_that_are_no_classifiers(found: set[int | str]) -> None:
+    shown = ", ".join(sorted(map(str, found)))
+    with pytest.raises(DataError, match=rf"^x: labels {shown} are not among the classifier's, NEG, POS \(or 0 to 1\)$"):
+        names_among(found, ("NEG", "POS"), "x", typed=False)
+
+
+def test_numbers_of_a_split_alone_are_the_classifiers(tmp_path: Path) -> None:
+    """Of a classifier of "1" to "4" a table's digits are names, and a number in JSON could be either."""
+    names = ("1", "2", "3", "4")
+    stars = [{"text": f"t {n}", "label": str(n % 3 + 1)} for n in range(6)]
+    task = load_task(write_table(tmp_path / "stars.csv", stars), labels=names, alone="test")
+    assert task.labels == names and task.dataset["test"]["label"][:] == [0, 1, 2, 0, 1, 2]
+    numbers = write_table(tmp_path / "stars.jsonl", [{**row, "label": int(row["label"])} for row in stars])
+    with pytest.raises(DataError, match="label 1 is ambiguous"):
+        load_task(numbers, labels=names, alone="test")
+    file = write_table(tmp_path / "two.csv", texts(4))
+    task = load_task(file, labels=("NEG", "POS"), alone="train")
+    assert len(task.dataset["train"]) == 4 and list(task.dataset) == ["train"], "nothing is held out"
+    assert task.notes == ("labels are numbers: 0 is NEG, 1 is POS",)
+
+
+def test_a_digit_that_train_has_not_is_no_other_label(tmp_path: Path) -> None:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    for split, first in (("train", 1), ("test", 0)):
+        write_table(folder / f"{split}.csv", [{"text": f"t {n}", "label": n % 4 + first} for n in range(40)])
+    with pytest.raises(DataError, match="test.csv, row 1: unknown label '0', allowed are 1, 2, 3, 4$"):
+        load_task(folder)
+
+
+def test_files_of_a_folder_have_one_format(tmp_path: Path) -> None:
+    folder = task_folder(tmp_path / "task", {"train": texts(20)})
+    (folder / "test.csv").write_text("other,columns\n1,2\n")
+    task = load_task(folder)
+    assert "test" not in task.dataset and "test: train is a .jsonl; test.csv is not read" in task.notes
+    (tmp_path / "table" / "project" / "docs").mkdir(parents=True)
+    write_table(tmp_path / "table" / "train.csv", texts(20))
+    assert len(load_task(tmp_path / "table").dataset["train"]) == 18, "a folder of documents further below is no corpus"
+    (tmp_path / "UPPER.CSV").write_text("text,label\na,0\nb,1\n")
+    assert len(load_task(tmp_path / "UPPER.CSV", alone="test").dataset["test"]) == 2
+
+
+def test_empty_cells_are_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("id,text,label,text_b\n,good,,\n,bad,,\n")
+    task = load_task(file, labels=("NEG", "POS"), alone="test")
+    assert task.dataset["test"]["id"][:] == ["test-0", "test-1"] and task.unlabelled == ("test",)
+    assert task.columns == ("text_a",)
+    file.write_bytes(b"\x1f\x8b\x08")
+    with pytest.raises(DataError, match=r"rows.csv: is compressed \(gzip\), give it uncompressed$"):
+        load_task(file)
+    file.write_text("text,label\na," + "1" * 5000 + "\nb,0\n")
+    assert load_task(file, alone="test").labels == ("0", "1" * 5000)

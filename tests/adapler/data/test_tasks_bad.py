@@ -138,7 +138,7 @@ def test_f1_needs_to_know_which_label_it_is_of(tmp_path: Path, name: str, meta: 
 def test_neither_task_nor_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sst3: neither a task \(sst2, mrpc, .*movies\) nor an existing path"):
         load_task("sst3")
-    with pytest.raises(DataError, match="neither a task .no train.jsonl. nor an ERASER corpus .no docs."):
+    with pytest.raises(DataError, match="neither a task .no train.jsonl, .csv, .* nor an ERASER corpus .no docs."):
         load_task(tmp_path)
     (tmp_path / "x.json").write_text("x")
     with pytest.raises(DataError, match=r"nor a file of rows \(.jsonl, .csv, .tsv, .parquet\), nor an archive"):

@@ -109,5 +109,18 @@ def test_a_file_is_judged_whole_unless_the_model_learned_from_it(
     capsys.readouterr()
     assert judged(str(other)) == judged(str(other), "--split", "validation") == 20
     assert capsys.readouterr().err.count(f"{other}: all its 20 rows") == 2
+    with pytest.raises(ArgumentError, match=r"^--validation-share: all rows of .*other.csv are read, and none is held"):
+        main([*judge, str(other), "--split", "validation", "--validation-share", "0.3"])
+    assert judged(str(file), "--split", "validation", "--validation-share", "0.2") == 4
+    assert "draws other rows than training did (0.3 with seed 42)" in capsys.readouterr().err
     assert main(["calibrate", "--model", model, "--task", str(other)]) == 0
     assert json.loads((Path(model) / "calibration.json").read_text())["examples"] == 20
+
+
+def test_the_training_split_of_the_models_folder_is_not_judged_by_itself(run_folder: Path, task_folder: Path) -> None:
+    judge = ["evaluate", "--model", str(run_folder / "phi-0.1-post-hoc"), "--task"]
+    with pytest.raises(
+        ArgumentError, match=r"^--task: .* learned from .*train.jsonl; --task .* has splits that it did"
+    ):
+        main([*judge, str(task_folder / "train.jsonl")])
+    assert main([*judge, str(task_folder / "test.jsonl")]) == 0
