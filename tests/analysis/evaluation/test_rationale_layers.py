@@ -25,6 +25,19 @@ def test_nobody_chose_a_layer(adapler_folder: Path, corpus_folder: Path, tmp_pat
     assert set(layers) == {"saliency", "random"} and all(0 <= layer < 3 for layer in layers.values())
 
 
+def test_two_names_that_differ_in_case_are_one_file_on_some_machines(
+    adapler_folder: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    def ones(model: Any, batch: Any) -> Any:
+        return batch.attention_mask[:, None].float()  # (B, 1, N)
+
+    def Ones(model: Any, batch: Any) -> Any:
+        return 2 * batch.attention_mask[:, None].float()
+
+    with pytest.raises(ArgumentError, match="^rationales: 'ones' and 'Ones' would be written to one file"):
+        run(adapler_folder, corpus_folder, methods=[ones, Ones], rationales=tmp_path / "out", rationale_layer=0)
+
+
 def test_layers_are_chosen_by_the_report_of_another_split(
     adapler_folder: Path, corpus_folder: Path, tmp_path: Path
 ) -> None:
