@@ -29,10 +29,10 @@ def test_two_names_that_differ_in_case_are_one_file_on_some_machines(
     adapler_folder: Path, corpus_folder: Path, tmp_path: Path
 ) -> None:
     def ones(model: Any, batch: Any) -> Any:
-        return batch.attention_mask[:, None].float()  # (B, 1, N)
+        return batch.attention_mask[:, None].float().expand(-1, 3, -1)  # (B, L, N)
 
     def Ones(model: Any, batch: Any) -> Any:
-        return 2 * batch.attention_mask[:, None].float()
+        return 2 * batch.attention_mask[:, None].float().expand(-1, 3, -1)
 
     with pytest.raises(ArgumentError, match="^rationales: 'ones' and 'Ones' would be written to one file"):
         run(adapler_folder, corpus_folder, methods=[ones, Ones], rationales=tmp_path / "out", rationale_layer=0)
