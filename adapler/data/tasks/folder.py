@@ -95,7 +95,8 @@ def _load(
     if given is not None and first.get("label") is None:
         labels = labels or tuple(given)
     labels = labels or _labels_in(files[main], among=given if whole else None)
-    if whole and labels == given and isinstance(first.get("label"), int | str) and str(first["label"]) not in labels:
+    written = first.get("label")
+    if whole and list(labels) == list(given or ()) and written is not None and str(written) not in labels:
         notes.append("labels are numbers: " + ", ".join(f"{number} is {one}" for number, one in enumerate(labels)))
     splits = {}
     for split, file in files.items():

@@ -154,7 +154,7 @@ def test_numbers_of_a_split_alone_are_the_classifiers(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="label 1 is ambiguous"):
         load_task(numbers, labels=names, alone="test")
     file = write_table(tmp_path / "two.csv", texts(4))
-    task = load_task(file, labels=("NEG", "POS"), alone="train")
+    task = load_task(file, labels=["NEG", "POS"], alone="train")
     assert len(task.dataset["train"]) == 4 and list(task.dataset) == ["train"], "nothing is held out"
     assert task.notes == ("labels are numbers: 0 is NEG, 1 is POS",)
 
