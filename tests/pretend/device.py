@@ -3,7 +3,7 @@
 `install("cuda")` adds the device `pretend:0` to this process, for good: an operator that reads tensors of two devices
 is an error as it is with a GPU's, `numpy()` and `is_cuda` are as there, and `varlen_attn`, which has no kernel on a
 CPU, is computed one sequence after the other. `install("mps")` adds one without float64, as Apple's. It cannot show
-the numbers of real kernels, operators that a real device lacks, memory, or time.
+the numbers of real kernels, operators that a real device lacks (but those of `_NOT_ON_MPS`), memory, or time.
 
 PyTorch's way to write a backend in Python, see torch/utils/backend_registration.py.
 """
