@@ -67,6 +67,7 @@ class Finished:
         rows: number of its rows.
         bad: how many of them have no prediction.
         tokens: wordpieces that were read.
+        unread: rows of which no wordpiece entered the first layer; their labels depend on nothing that they say.
         output: the bytes of its rows.
         errors: the bytes of its bad rows, one JSON object a line.
     """
@@ -78,5 +79,6 @@ class Finished:
     rows: int
     bad: int
     tokens: int
+    unread: int
     output: bytes
     errors: bytes

@@ -159,6 +159,7 @@ class _Run:
         self.refused = False  # what an earlier run did, for this input
         self.shown: list[str] = []
         self.missing: tuple[str, ...] = ()
+        self.unread = 0
 
     def refuse_bad(self, shard: Shard) -> None:
         """Raises DataError for a bad row, where none is allowed."""
@@ -236,6 +237,7 @@ class _Run:
                 rows=finished.rows,
                 bad=finished.bad,
                 tokens=finished.tokens,
+                unread=finished.unread,
             )
         else:
             sys.stdout.write(finished.output.decode())
@@ -244,6 +246,7 @@ class _Run:
 
     def _count(self, part: Finished | Entry, *, share_read: float | None, own: bool) -> None:
         self.progress.add(rows=part.rows, bad=part.bad, tokens=part.tokens, share_read=share_read, own=own)
+        self.unread += part.unread
 
     def _where(self, number: int) -> str:
         return f"text {number}" if self.source is None else self.source.where(number)
@@ -271,6 +274,13 @@ class _Run:
             where = "" if output is None else f" (see `error` in the output, and {errors_path(output)})"
             have = "has" if self.progress.bad == 1 else "have"
             yield f"{self.progress.bad} of {self.progress.rows} rows {have} no prediction{where}"
+        if self.unread:
+            what = "lost all its" if self.unread == 1 else "lost all their"
+            label = "its label does" if self.unread == 1 else "their labels do"
+            yield (
+                f"{self.unread} of {self.progress.rows} rows {what} wordpieces before the first layer: {label} not "
+                "depend on the text; a smaller --threshold-scale or --speedup keeps more"
+            )
         for name in self.missing:
             yield f"column {name!r} is in no row"
 

@@ -48,7 +48,7 @@ class Entry:
 
     Attributes:
         digest: checksum of the shard's rows in the input.
-        rows, bad, tokens: of the shard.
+        rows, bad, tokens, unread: of the shard, see `Finished`.
         rows_end, errors_end: where it ends in `rows` and in `errors`, in bytes.
     """
 
@@ -58,6 +58,7 @@ class Entry:
     tokens: int
     rows_end: int
     errors_end: int
+    unread: int = 0  # not in journals of earlier versions
 
 
 class Store:
@@ -173,7 +174,9 @@ class Store:
                 stream.truncate(end)
                 stream.seek(end)
 
-    def append(self, output: bytes, errors: bytes, *, digest: str, rows: int, bad: int, tokens: int) -> None:
+    def append(
+        self, output: bytes, errors: bytes, *, digest: str, rows: int, bad: int, tokens: int, unread: int
+    ) -> None:
         """Adds a shard; when this returns, it is safe. OSError (a full disk) leaves the shards before it."""
         if self._rows is None or self._errors is None:
             raise DataError(f"{self.folder}: was ended, and the input has more rows now; --restart begins anew")
@@ -181,7 +184,7 @@ class Store:
             _write(self._rows, output)
             if errors:
                 _write(self._errors, errors)
-            entry = Entry(digest, rows, bad, tokens, self._rows.tell(), self._errors.tell())
+            entry = Entry(digest, rows, bad, tokens, self._rows.tell(), self._errors.tell(), unread)
             _write(self._journal, json.dumps(asdict(entry)).encode() + b"\n")
         self.entries.append(entry)
 

@@ -36,6 +36,7 @@ class Worker:
                 rows=len(rows),
                 bad=sum(row.error is not None for row in rows),
                 tokens=sum(results.length),
+                unread=results.unread,
                 output=self._writer.output(rows, results),
                 errors=errors_of(rows),
             )

@@ -183,3 +183,36 @@ def test_a_refused_run_does_not_say_that_the_same_command_goes_on(
     with pytest.raises(ArgumentError, match="the input differs in rows 1 to 8"):
         predict(source=source)
     assert "goes on" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("windows", [(), ("--max-length", "6", "--long-documents", "windows")])
+def test_rows_that_lose_all_their_words_are_counted(
+    predict: Predict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], windows: tuple[str, ...]
+) -> None:
+    """The layers see nothing of them, so their label is the same whatever they say."""
+    options = ("--threshold-scale", "1.2", "--output-columns", "tokens", "layers", "label", "score", *windows)
+    rows = [json.loads(line) for line in predict(*options).splitlines()]
+    noted = [line for line in capsys.readouterr().err.splitlines() if "lost all" in line]
+    good = [row for row in rows if row["error"] is None]
+    entered = [
+        any(
+            depth > 0 and token not in ("[CLS]", "[SEP]")
+            for token, depth in zip(row["tokens"], row["layers"], strict=True)
+        )
+        for row in good
+    ]
+    lost = entered.count(False)
+    assert 1 < lost < len(good)
+    assert noted == [
+        f"note: {lost} of {len(rows)} rows lost all their wordpieces before the first layer: their labels do not "
+        "depend on the text; a smaller --threshold-scale or --speedup keeps more"
+    ]
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(Stopped):
+            predict(*options)
+    capsys.readouterr()
+    predict(*options)
+    assert noted[0] in capsys.readouterr().err.splitlines()  # what was done before is counted, too
+    predict("--removal", "none")
+    assert "lost all" not in capsys.readouterr().err

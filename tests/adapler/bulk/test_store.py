@@ -25,7 +25,7 @@ def work(output: Path, *, state: dict[str, Any] = STATE, restart: bool = False) 
     store = Store(output, state=state, header=HEADER, restart=restart)
     for number in range(len(store.entries), len(SHARDS)):
         rows, errors = SHARDS[number]
-        store.append(rows, errors, digest=str(number), rows=number + 1, bad=bool(errors), tokens=5)
+        store.append(rows, errors, digest=str(number), rows=number + 1, bad=bool(errors), tokens=5, unread=0)
     store.finish(_upper if output.suffix == ".parquet" else None)
 
 
@@ -87,7 +87,7 @@ def test_half_written_shards_are_cut_off(tmp_path: Path, torn: int) -> None:
     """A kill in the middle of a write: some of its bytes are on the disk."""
     output = tmp_path / "out.jsonl"
     store = Store(output, state=STATE, header=HEADER)
-    store.append(*SHARDS[0], digest="0", rows=1, bad=0, tokens=5)
+    store.append(*SHARDS[0], digest="0", rows=1, bad=0, tokens=5, unread=0)
     store.close()
     for name, junk in (
         ("rows", b"x" * torn),
@@ -103,7 +103,7 @@ def test_half_written_shards_are_cut_off(tmp_path: Path, torn: int) -> None:
 def test_a_full_disk_loses_nothing_that_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out.jsonl"
     store = Store(output, state=STATE, header=HEADER)
-    store.append(*SHARDS[0], digest="0", rows=1, bad=0, tokens=5)
+    store.append(*SHARDS[0], digest="0", rows=1, bad=0, tokens=5, unread=0)
     with monkeypatch.context() as patch:
 
         def full(handle: int) -> None:
@@ -111,7 +111,7 @@ def test_a_full_disk_loses_nothing_that_was_done(tmp_path: Path, monkeypatch: py
 
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match=r"No space left.*out\.jsonl\.partial"):
-            store.append(*SHARDS[1], digest="1", rows=2, bad=1, tokens=5)
+            store.append(*SHARDS[1], digest="1", rows=2, bad=1, tokens=5, unread=0)
     assert len(store.entries) == 1
     store.close()
     work(output)
@@ -121,7 +121,7 @@ def test_a_full_disk_loses_nothing_that_was_done(tmp_path: Path, monkeypatch: py
 def test_what_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     store = Store(output, state=STATE, header=HEADER)
-    store.append(*SHARDS[0], digest="0", rows=1, bad=0, tokens=5)
+    store.append(*SHARDS[0], digest="0", rows=1, bad=0, tokens=5, unread=0)
     with pytest.raises(ArgumentError, match="is being written by another run"):
         work(output)
     store.close()
@@ -147,6 +147,6 @@ def test_what_is_refused(tmp_path: Path) -> None:
 def test_errors_of_an_earlier_output_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl.errors.jsonl").write_text("old")
     store = Store(tmp_path / "out.jsonl", state=STATE, header=b"")
-    store.append(b"good\n", b"", digest="0", rows=1, bad=0, tokens=1)
+    store.append(b"good\n", b"", digest="0", rows=1, bad=0, tokens=1, unread=0)
     store.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
