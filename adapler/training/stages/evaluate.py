@@ -13,7 +13,7 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.training.records import model_checksum, write_record
 from adapler.training.resume import claimed_file
-from adapler.training.stages.prepare import Prepared, prepare_trained
+from adapler.training.stages.prepare import Prepared, are_rows_of, prepare_trained
 from adapler.training.stages.settings import EvaluateSettings
 
 
@@ -46,6 +46,12 @@ def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     if choices and (note := choices[0].other_reading(reading(prepared.encoding))) is not None:  # of one curve, all
         print(f"note: {note}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
+    if choices and are_rows_of(choices[0].calibration, prepared, settings.task, model=settings.model):
+        curve = choices[0].calibration
+        print(
+            f"note: the curve was measured on these rows ({curve.split}): it fits them, other rows can differ",
+            file=sys.stderr,
+        )
     print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     result = evaluate(
         model,

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.backbones.families import label_names, max_positions
+from adapler.budgets.curve import Calibration
 from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.sampling import balanced_sample
 from adapler.data.tasks import Task, in_label_order, load_task
@@ -85,7 +86,7 @@ def prepare(
     if settings.stride is not None and "windows" not in (settings.long_documents, settings.train_documents):
         raise ArgumentError("--stride: is of windows; --long-documents windows or --train-documents windows makes them")
     config = read_config(model)
-    names = label_names(config) if is_fine_tuned(config) else None
+    names = _names_in(model)
     how = held_out if settings.validation_share is None else HoldOut(share=settings.validation_share, seed=seed)
     allowed = names if unlabelled else None
     task = load_task(settings.task, data_dir=settings.data_dir, labels=allowed, how=how, alone=alone)
@@ -228,12 +229,28 @@ def _learned_from(path: str, model: str | Path, *, how: HoldOut | None) -> bool:
     checksum = read_run(model)[1].get("data_checksum")
     if checksum is None:
         return False
-    config = read_config(model)
     try:
-        task = load_task(path, labels=label_names(config) if is_fine_tuned(config) else None, how=how)
+        task = load_task(path, labels=_names_in(model), how=how)
     except (ArgumentError, DataError):  # a single label, too few rows: nothing that can be trained on
         return False
     return bool(checksum == task.checksum)
+
+
+def _names_in(model: str | Path) -> list[str] | None:
+    """The labels of a classifier; None of a model that has not learned any."""
+    config = read_config(model)
+    return label_names(config) if is_fine_tuned(config) else None
+
+
+def are_rows_of(curve: Calibration, prepared: Prepared, settings: TaskSettings, *, model: str | Path) -> bool:
+    """Whether a model's curve was measured on the rows that are prepared as a split: on that split, or on the same
+    file, whole, under another split's name."""
+    if curve.data_checksum == prepared.task.checksum:
+        return curve.split in prepared.encoded
+    if not is_file(settings.task) or len(prepared.task.dataset) > 1 or curve.split in prepared.task.dataset:
+        return False
+    task = load_task(settings.task, labels=_names_in(model), alone=curve.split)
+    return curve.data_checksum == task.checksum
 
 
 def _held_out_in_training(model: str | Path) -> HoldOut | None:

@@ -73,6 +73,27 @@ def test_evaluate_and_predict_take_a_target(
         main(["predict", "--model", str(calibrated), "--speedup", "1000", "good film"])
 
 
+def test_evaluating_on_the_rows_of_the_curve_is_said(
+    model: Path, task_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, one, other = tmp_path / "model", tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns(CALIBRATION))
+    lines = (task_folder / "test.jsonl").read_text().splitlines()
+    one.write_text("\n".join(lines) + "\n")
+    other.write_text("\n".join(lines[:-1]) + "\n")
+
+    def said(task: Path, *options: str) -> bool:
+        capsys.readouterr()
+        assert main(["evaluate", "--model", str(folder), "--task", str(task), "--speedup", "1", *options]) == 0
+        return "the curve was measured on these rows (validation): it fits them" in capsys.readouterr().err
+
+    assert main(["calibrate", "--model", str(folder), "--task", str(one), *QUICK]) == 0
+    assert said(one) and said(one, "--split", "validation")
+    assert not said(other) and not said(task_folder)
+    assert main(["calibrate", "--model", str(folder), "--task", str(task_folder), *QUICK]) == 0
+    assert said(task_folder, "--split", "validation") and not said(task_folder) and not said(one)
+
+
 def test_test_is_only_looked_at(model: Path, task_folder: Path, tmp_path: Path) -> None:
     command = ["calibrate", "--model", str(model), "--task", str(task_folder), "--split", "test", *QUICK]
     (tmp_path / "link").symlink_to(model)
