@@ -8,21 +8,17 @@ need of the model (its attention weights, its gradients, AdapLeR's pass) is comp
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.checkpoints import read_config
 from adapler.backbones.families import max_positions
 from adapler.backbones.targets import PREDICTED, target_weights
-from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, part_read
 from adapler.policies import ContributionPolicy
@@ -31,11 +27,12 @@ from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.fit import input_length
 from analysis.evaluation.settings import MAX_LENGTH
-from analysis.explanation.arguments import Method, check_arguments, check_classifier, gold_index, listed_methods
+from analysis.explanation.arguments import Method, check_arguments, gold_index, listed_methods
 from analysis.explanation.data import MethodScores
 from analysis.explanation.rationale import word_mask
 from analysis.explanation.result import Explanation
 from analysis.explanation.saved import SavedScores, saved_method
+from analysis.explanation.subject import Subject, subject_of
 from analysis.explanation.text import Source, Text, read_text, split_source
 from analysis.scores import Batch, LayerScores, ScoringMethod, get_method
 from analysis.scores.contribution import adapler_pass
@@ -44,23 +41,6 @@ from analysis.scores.shared.forward import classifier_logits
 from analysis.scores.shared.precision import in_format, run_format
 
 DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only, see scores_of_removal
-
-
-@dataclass(frozen=True, eq=False)
-class _Subject:
-    """What is explained. classifier: the plain one, None when no model is needed; labels: its C classes' names."""
-
-    classifier: Any
-    adapler: Any
-    tokenizer: Any
-    name: str
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        if self.classifier is None:
-            return ()
-        config = self.classifier.config
-        return tuple(str(config.id2label[index]) for index in range(config.num_labels))
 
 
 @loading.outside_inference_mode
@@ -90,84 +70,55 @@ def run(
     if wanted == [] and not saved:
         raise ArgumentError("methods: got none, and no scores either; at least one is needed")
     is_string = isinstance(split_source(text)[0], str)
-    if wanted == [] and model is None:
-        subject = _Subject(None, None, tokenizer, "")  # saved scores alone need no model
-    else:
-        subject = _load(model, tokenizer, words=not is_string, device=device)
-    if subject.adapler is None and threshold_scale != 1:
-        raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
-    if subject.classifier is not None and str(target) in ("gold", "contrast:gold") and gold is None:
-        raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
-    chosen = _methods(wanted, subject)
-    if clash := [key for key in saved if key in chosen]:
-        raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
-    read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
-    otherwise = _read_by_predict(subject, read)
-    gold_label = None if gold is None else gold_index(gold, subject.labels)
-    marked = None if rationale is None else word_mask(rationale, len(read.words))
-    facts: dict[str, Any] = {}
-    found: dict[str, MethodScores] = {}
-    if subject.classifier is not None:
-        dtype = choose_dtype(dtype, next(subject.classifier.parameters()).device)  # the result says what it is
-        subject = replace(subject, adapler=in_format(subject.adapler, dtype))
-        batch = _batch(read, subject, gold_label, seed=seed, threshold_scale=threshold_scale)
-        targeted = {key: _with_target(method, target) for key, method in chosen.items()}
-        with run_format(dtype, batch.input_ids.device):
-            results = {key: _score(method, batch, subject) for key, method in targeted.items()}
-            facts = _answers(batch, subject) | {"dtype": dtype}
-            logits = classifier_logits(subject.classifier, batch).float().cpu()
-        # whether any method has a target or not, the result says what it is
-        target_weights(str(target), logits, labels=batch.labels, id2label=dict(enumerate(subject.labels)))
-        for key, method in targeted.items():
-            described = _described(method, subject.labels, logits, gold_label)
-            found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
-    found |= {key: saved_method(key, values, read) for key, values in saved.items()}
-    notes = [read.note, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
-    return Explanation(
-        name=name,
-        model=subject.name,
-        window=read.window,
-        tokens=read.tokens,
-        words=read.words,
-        methods=found,
-        labels=subject.labels,
-        target=str(target),
-        gold=None if gold_label is None else subject.labels[gold_label] if subject.labels else str(gold),
-        rationale=marked,
-        note="; ".join(note for note in notes if note),
-        **facts,
-    )
+    needed = wanted != [] or model is not None  # saved scores alone need no model
+    models = subject_of(model, tokenizer, words=not is_string, device=device)
+    with models if needed else nullcontext(Subject(None, None, tokenizer, "")) as subject:
+        if subject.adapler is None and threshold_scale != 1:
+            raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
+        if subject.classifier is not None and str(target) in ("gold", "contrast:gold") and gold is None:
+            raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
+        chosen = _methods(wanted, subject)
+        if clash := [key for key in saved if key in chosen]:
+            raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
+        read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
+        otherwise = _read_by_predict(subject, read)
+        gold_label = None if gold is None else gold_index(gold, subject.labels)
+        marked = None if rationale is None else word_mask(rationale, len(read.words))
+        facts: dict[str, Any] = {}
+        found: dict[str, MethodScores] = {}
+        if subject.classifier is not None:
+            dtype = choose_dtype(dtype, next(subject.classifier.parameters()).device)  # the result says what it is
+            subject = replace(subject, adapler=in_format(subject.adapler, dtype))
+            batch = _batch(read, subject, gold_label, seed=seed, threshold_scale=threshold_scale)
+            targeted = {key: _with_target(method, target) for key, method in chosen.items()}
+            with run_format(dtype, batch.input_ids.device):
+                results = {key: _score(method, batch, subject) for key, method in targeted.items()}
+                facts = _answers(batch, subject) | {"dtype": dtype}
+                logits = classifier_logits(subject.classifier, batch).float().cpu()
+            # whether any method has a target or not, the result says what it is
+            target_weights(str(target), logits, labels=batch.labels, id2label=dict(enumerate(subject.labels)))
+            for key, method in targeted.items():
+                described = _described(method, subject.labels, logits, gold_label)
+                found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
+        found |= {key: saved_method(key, values, read) for key, values in saved.items()}
+        notes = [read.note, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
+        return Explanation(
+            name=name,
+            model=subject.name,
+            window=read.window,
+            tokens=read.tokens,
+            words=read.words,
+            methods=found,
+            labels=subject.labels,
+            target=str(target),
+            gold=None if gold_label is None else subject.labels[gold_label] if subject.labels else str(gold),
+            rationale=marked,
+            note="; ".join(note for note in notes if note),
+            **facts,
+        )
 
 
-def _load(model: Any, tokenizer: Any, *, words: bool, device: str) -> _Subject:
-    """The models, and a tokenizer that splits a string as the model's own pipeline does, or goes word by word."""
-    source = loading.default_adapler() if model is None else model
-    if isinstance(source, str | os.PathLike):
-        origin = os.path.expanduser(os.fspath(source))
-        is_adapler = read_config(origin).model_type == "adapler"
-    else:
-        is_adapler = isinstance(source, AdapLeRForSequenceClassification)
-        if not is_adapler:
-            check_classifier(source)
-        origin = str(getattr(source, "name_or_path", "") or "")
-    if tokenizer is None:
-        if not origin:
-            raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
-        tokenizer = load_tokenizer(origin, words=words)
-    elif words:
-        check_splits_words(tokenizer)
-    classifier, adapler, tokenizer = loading.load_models(
-        None if is_adapler else source, source if is_adapler else None, tokenizer, device=device
-    )
-    return _Subject(classifier, adapler, tokenizer, _public_name(origin) if origin else type(source).__name__)
-
-
-def _public_name(origin: str) -> str:
-    """A model's name as a file may show it to others: a hub name, or a folder without what lies above it."""
-    return Path(origin).absolute().name if Path(origin).is_dir() else origin
-
-
-def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, ScoringMethod]:
+def _methods(wanted: Sequence[Method] | None, subject: Subject) -> dict[str, ScoringMethod]:
     """Methods by name, in the order asked for."""
     if wanted is None:
         others = [name for name in DEFAULT_METHODS if name != "cp"]
@@ -183,7 +134,7 @@ def _methods(wanted: Sequence[Method] | None, subject: _Subject) -> dict[str, Sc
     return chosen
 
 
-def _read_by_predict(subject: _Subject, read: Text) -> str:
+def _read_by_predict(subject: Subject, read: Text) -> str:
     """Where `predict` reads another part of a text, as in the model's training (run.json); else ""."""
     if subject.adapler is None:
         return ""
@@ -196,7 +147,7 @@ def _read_by_predict(subject: _Subject, read: Text) -> str:
     return f"of a text longer than {length} tokens model.predict reads {part_read(how, length)}{why}"
 
 
-def _length(subject: _Subject, wanted: int | None) -> int:
+def _length(subject: Subject, wanted: int | None) -> int:
     """The longest input, as in an evaluation."""
     if subject.classifier is not None:
         return input_length(subject.classifier, wanted)
@@ -205,7 +156,7 @@ def _length(subject: _Subject, wanted: int | None) -> int:
     return MAX_LENGTH
 
 
-def _batch(read: Text, subject: _Subject, gold: int | None, *, seed: int, threshold_scale: float) -> Batch:
+def _batch(read: Text, subject: Subject, gold: int | None, *, seed: int, threshold_scale: float) -> Batch:
     tokenizer = subject.tokenizer
     return collate(
         [read.window],
@@ -240,7 +191,7 @@ def _described(method: ScoringMethod, labels: Sequence[str], logits: torch.Tenso
     return f"{name} minus {labels[int(weights.argmin())]}" if bool((weights < 0).any()) else name
 
 
-def _score(method: ScoringMethod, batch: Batch, subject: _Subject) -> LayerScores:
+def _score(method: ScoringMethod, batch: Batch, subject: Subject) -> LayerScores:
     return method(subject.adapler if "adapler" in method.needs else subject.classifier, batch)
 
 
@@ -264,7 +215,7 @@ def _method_scores(
     )
 
 
-def _answers(batch: Batch, subject: _Subject) -> dict[str, Any]:
+def _answers(batch: Batch, subject: Subject) -> dict[str, Any]:
     """Fields of the explanation: what the model answers, with and without removal, and what it drops."""
     logits = classifier_logits(subject.classifier, batch)[0].cpu().double()  # (C,)
     full = {

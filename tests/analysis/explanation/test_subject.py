@@ -1,0 +1,97 @@
+"""The model that `explain` loaded last by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from adapler.errors import ArgumentError
+from analysis import explain, loading
+from analysis.explanation import subject
+from analysis.scores import LayerScores
+from tests.analysis.conftest import BAD, GOOD
+
+
+@pytest.fixture
+def folder(tmp_path: Path, reducer: Any, tiny_tokenizer: Any) -> Path:
+    reducer.save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Grows by what is loaded."""
+    made: list[Any] = []
+    load = loading.load_models
+
+    def counted(*args: Any, **options: Any) -> Any:
+        made.append(load(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(loading, "load_models", counted)
+    monkeypatch.setattr(subject, "_kept", [])
+    return made
+
+
+def test_a_folder_is_loaded_once(folder: Path, loads: list[Any]) -> None:
+    methods = ["cp", "saliency", "attention", "integrated_gradients", "decompx"]
+    first = explain(" ".join(GOOD), model=folder, methods=methods)
+    other = explain(" ".join(BAD), model=folder, methods=methods, dtype="bfloat16")
+    again = explain(" ".join(GOOD), model=str(folder), methods=methods)
+    assert len(loads) == 1 and other.tokens != first.tokens
+    for name in methods:
+        assert np.array_equal(first.methods[name].scores, again.methods[name].scores), name
+    explain(GOOD, model=folder, methods="cp")  # words: another tokenizer
+    assert len(loads) == 2
+
+
+def test_a_folder_with_other_weights_is_loaded_again(folder: Path, loads: list[Any], reducer: Any) -> None:
+    first = explain(" ".join(GOOD), model=folder, methods="saliency")
+    with torch.no_grad():
+        for parameter in reducer.backbone.parameters():
+            parameter.mul_(1.5)
+    reducer.save_pretrained(folder)
+    second = explain(" ".join(GOOD), model=folder, methods="saliency")
+    assert len(loads) == 2
+    assert not np.allclose(first.methods["saliency"].scores, second.methods["saliency"].scores)
+
+
+def test_a_method_that_changes_the_model_or_fails_leaves_none(folder: Path, loads: list[Any]) -> None:
+    def writes(model: Any, batch: Any) -> LayerScores:
+        with torch.no_grad():
+            next(model.parameters()).mul_(2)
+        return LayerScores(torch.zeros(1, 3, batch.input_ids.shape[1]))
+
+    def hooks(model: Any, batch: Any) -> LayerScores:
+        model.register_forward_hook(lambda *_: None)
+        return LayerScores(torch.zeros(1, 3, batch.input_ids.shape[1]))
+
+    def fails(model: Any, batch: Any) -> LayerScores:
+        raise KeyboardInterrupt
+
+    text = " ".join(GOOD)
+    explain(text, model=folder, methods="attention")
+    for number, method in enumerate((writes, hooks), start=1):
+        explain(text, model=folder, methods=[method])
+        explain(text, model=folder, methods="attention")
+        assert len(loads) == 1 + number, method.__name__
+    with pytest.raises(KeyboardInterrupt):
+        explain(text, model=folder, methods=[fails])
+    with pytest.raises(ArgumentError):
+        explain(text, model=folder, methods="attention", target="none such")
+    explain(text, model=folder, methods="attention")
+    assert len(loads) == 5
+
+
+def test_nobody_has_a_model_twice(folder: Path, loads: list[Any]) -> None:
+    def nested(model: Any, batch: Any) -> LayerScores:
+        explain(" ".join(BAD), model=folder, methods="attention")
+        return LayerScores(torch.zeros(1, 3, batch.input_ids.shape[1]))
+
+    explain(" ".join(GOOD), model=folder, methods=[nested])
+    assert len(loads) == 2 and loads[0][0] is not loads[1][0]
