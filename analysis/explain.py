@@ -25,6 +25,7 @@ def explain(
     scores: Mapping[str, Any] | None = None,
     max_length: int | None = None,
     threshold_scale: float = 1.0,
+    speedup: float | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "float32",
@@ -56,6 +57,7 @@ def explain(
         max_length: tokens that are read, special ones included; default: 512, or what the model takes if that is less.
             A longer text is cut there, and the result's `note` says so.
         threshold_scale: multiplies every eta of an AdapLeR model; 0 keeps every token.
+        speedup: instead of it: so many times fewer FLOPs, by the curve that `adapler calibrate` stored with the model.
         seed: of the methods that draw.
         device: "auto", "cpu", "cuda", ...; "auto" leaves a model object where it is.
         dtype: number format of the model's layers: "float32", which small scores need; "bfloat16"; or "auto": bfloat16
@@ -89,6 +91,7 @@ def explain(
         scores=scores,
         max_length=max_length,
         threshold_scale=threshold_scale,
+        speedup=speedup,
         seed=seed,
         device=device,
         dtype=dtype,

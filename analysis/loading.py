@@ -13,6 +13,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
 from adapler.backbones.pieces import HALF
+from adapler.budgets.curve import Choice
 from adapler.budgets.stored import weights_checksum
 from adapler.data.archive import ARCHIVE_SUFFIXES, is_archive
 from adapler.data.encoding import cutting, load_tokenizer
@@ -108,6 +109,22 @@ def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
     device = next(model.parameters()).device
     note = None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
     return choose_dtype(dtype, device), note
+
+
+def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None) -> tuple[float, Choice | None]:
+    """The threshold scale, and where a speedup is asked for instead, what is to be expected.
+
+    Raises ArgumentError for a speedup without an AdapLeR model, beside a threshold scale, or outside the curve that
+    `adapler calibrate` stored with the model.
+    """
+    if speedup is None:
+        return threshold_scale, None
+    if adapler is None:
+        raise ArgumentError(f"speedup: got {speedup}, but there is no AdapLeR model")
+    if threshold_scale != 1:
+        raise ArgumentError("speedup and threshold_scale: only one of them can be given")
+    choice = adapler.choose_scale(speedup=speedup)
+    return choice.threshold_scale, choice
 
 
 def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:

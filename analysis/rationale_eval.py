@@ -19,6 +19,7 @@ from adapler.data.eraser import EraserCorpus
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
+from adapler.long_texts import reading
 from adapler.plugins import load_plugins
 from analysis import loading
 from analysis.command.console import cache_line, header, listed, why_this_data
@@ -102,7 +103,11 @@ def evaluate(
         facts |= _names(model, adapler) | {"checksums": loading.checksums(classifier, reducer)}
         dtype, remark = loading.choose_format(settings.dtype, classifier)
         notes += [remark] if remark else []
-        settings = replace(settings, dtype=dtype)
+        scale, at = loading.choose_scale(reducer, threshold_scale=settings.threshold_scale, speedup=settings.speedup)
+        if at is not None:
+            view = {"max_length": input_length(classifier, settings.max_length), "long_documents": settings.policy}
+            notes += [f"note: {one}" for one in (str(at), at.other_reading(reading(view))) if one]
+        settings = replace(settings, dtype=dtype, threshold_scale=scale, speedup=None)
     else:
         if settings.max_length is not None:
             raise ArgumentError("max_length: no model is run, so whole documents are in view; leave it out")

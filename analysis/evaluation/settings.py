@@ -99,6 +99,10 @@ class Settings:
     threshold_scale: float = option(1.0, METHOD, metavar="X")
     """multiplies every eta of the AdapLeR model; 0 drops nothing"""
 
+    speedup: float | None = option(None, METHOD, metavar="X")
+    """instead of a threshold scale: so many times fewer FLOPs, by the curve that `adapler calibrate` stored with the
+    AdapLeR model; the report has the scale"""
+
     density: float | None = option(None, METHOD, metavar="X")
     """share of the tokens in a hard rationale of the k best tokens; default: measured on the validation split, else on
     the training split"""
@@ -234,6 +238,8 @@ class Settings:
         no_faithfulness = "no metric of faithfulness is asked for (--metrics)"
         told = {
             "threshold_scale": (adapler or self.threshold_scale == 1, "there is no AdapLeR model (--adapler)"),
+            # where there is one, it has become a threshold scale by now
+            "speedup": (False, "threshold_scale says it here" if adapler else "there is no AdapLeR model (--adapler)"),
             "rationale_layer": (rationales, "no rationales are written (--rationales)"),
             "density": (self.by_density or rationales, "no metric and no rationale is of that size"),
             "faithfulness_variant": (bool(self.faithfulness_metrics), no_faithfulness),
@@ -248,7 +254,7 @@ class Settings:
     def to_meta(self) -> dict[str, Any]:
         """The fields that a report keeps: all but those that the report states itself (its metrics and methods) and
         those that change no number (where it ran, how many tokens a batch had, how many examples it shows)."""
-        left_out = {"metrics", "methods", "device", "token_budget", "examples", "rationale_layer"}
+        left_out = {"metrics", "methods", "device", "token_budget", "examples", "rationale_layer", "speedup"}
         kept = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 

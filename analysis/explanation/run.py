@@ -56,6 +56,7 @@ def run(
     scores: Mapping[str, SavedScores] | None = None,
     max_length: int | None = None,
     threshold_scale: float = 1.0,
+    speedup: float | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "float32",
@@ -75,6 +76,7 @@ def run(
     with models if needed else nullcontext(Subject(None, None, tokenizer, "")) as subject:
         if subject.adapler is None and threshold_scale != 1:
             raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
+        scale, choice = loading.choose_scale(subject.adapler, threshold_scale=threshold_scale, speedup=speedup)
         if subject.classifier is not None and str(target) in ("gold", "contrast:gold") and gold is None:
             raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
         chosen = _methods(wanted, subject)
@@ -89,7 +91,7 @@ def run(
         if subject.classifier is not None:
             dtype = choose_dtype(dtype, next(subject.classifier.parameters()).device)  # the result says what it is
             subject = replace(subject, adapler=in_format(subject.adapler, dtype))
-            batch = _batch(read, subject, gold_label, seed=seed, threshold_scale=threshold_scale)
+            batch = _batch(read, subject, gold_label, seed=seed, threshold_scale=scale)
             targeted = {key: _with_target(method, target) for key, method in chosen.items()}
             with run_format(dtype, batch.input_ids.device):
                 results = {key: _score(method, batch, subject) for key, method in targeted.items()}
@@ -101,7 +103,8 @@ def run(
                 described = _described(method, subject.labels, logits, gold_label)
                 found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
         found |= {key: saved_method(key, values, read) for key, values in saved.items()}
-        notes = [read.note, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
+        at = "" if choice is None else f"speedup {speedup:g}: threshold_scale {scale:.4g}"
+        notes = [read.note, at, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
         return Explanation(
             name=name,
             model=subject.name,
