@@ -248,3 +248,10 @@ def test_another_predictor_than_the_papers_is_told(
     assert not page.exception
     assert any("+ r_i" in one.value for one in page.get("latex"))
     assert any("two neighbours on either side" in one.value for one in page.markdown)
+
+
+def test_flops_of_the_layers_and_the_head_are_all(other: Any, tiny_tokenizer: Any) -> None:
+    words = tuple(TEXT.split())
+    found = tracing.trace(other, tiny_tokenizer, words, rationale=np.zeros(len(words), dtype=np.bool_))
+    head = found.plain_flops - found.layers * found.plain_layer_flops
+    assert found.layer_flops.sum() + head == pytest.approx(found.flops)

@@ -1,0 +1,76 @@
+"""What a report says of documents: labels, chance, ties."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import rationale_eval
+from analysis.documents.alignment import align
+from analysis.evaluation import run as run_module
+from analysis.evaluation.judging import Judge
+from analysis.evaluation.scoring import ScoredWindow
+from analysis.results.records import DocumentRecord
+from tests.analysis.conftest import GOOD, Document
+from tests.analysis.evaluation.test_evaluation import run
+
+
+def test_ties_are_broken_by_the_seed(corpus_folder: Path) -> None:
+    mine = {"neg_1": [0.0] * 11, "pos_long": [0.0] * 46}
+    options: dict[str, Any] = {"data": corpus_folder, "predictions": {"mine": mine}, "methods": [], "progress": False}
+    values = [
+        rationale_eval.evaluate(metrics=["iou_f1"], density=0.2, seed=seed, **options).values for seed in (0, 1, 0)
+    ]
+    assert np.array_equal(values[0], values[2], equal_nan=True)
+    assert not np.array_equal(values[0], values[1], equal_nan=True), "ties are broken by the seed"
+
+
+def test_chance_of_given_scores_is_of_the_documents_that_count(adapler_folder: Path, corpus_folder: Path) -> None:
+    report = run(adapler_folder, corpus_folder, methods=["random"], human=corpus_folder / "test.jsonl")
+    scored = len(report.documents) - report.n_skipped
+    assert 0 < report.n_skipped
+    assert report.meta["chance_by_method"]["human"] == {
+        "documents": scored,
+        "density": pytest.approx(report.meta["density"]),
+        "average_precision": pytest.approx(report.meta["chance_average_precision"]),
+    }
+
+
+def test_an_examples_label_is_of_the_model_that_drops_tokens(tiny_tokenizer: Any) -> None:
+    (window,) = align(Document("d", GOOD, [1]), tiny_tokenizer).windows
+    judge: Any = SimpleNamespace(
+        _examples={0: (ScoredWindow(window, {}, np.zeros(2, dtype=np.float32)), {})}, tokenizer=tiny_tokenizer
+    )
+    record = replace(DocumentRecord.of_id("d"), prediction="NEG", adapler_prediction="POS")
+    assert Judge.examples(judge, (record,))[0].prediction == "POS"
+    assert Judge.examples(judge, (replace(record, adapler_prediction=None),))[0].prediction == "NEG"
+
+
+def test_several_windows_are_classified_by_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("backbone_flops", "adapler_flops"):
+        monkeypatch.setattr(run_module, name, lambda *_: torch.ones(1))
+    outcome = run_module._Outcome([None], object(), SimpleNamespace(config=None), 1)  # type: ignore[arg-type]
+    windows = [
+        SimpleNamespace(window=[0] * 3, logits=np.array(plain), adapler_logits=np.array(reduced), lengths=np.array([2]))
+        for plain, reduced in (((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), ((0.0, 3.0, 0.0), (0.0, 0.0, 3.0)))
+    ]
+    outcome.add(0, windows)  # type: ignore[arg-type]
+    assert outcome.predicted[0] == 1, "the mean of both windows' logits"
+
+
+def test_with_removal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("backbone_flops", "adapler_flops"):
+        monkeypatch.setattr(run_module, name, lambda *_: torch.ones(1))
+    outcome = run_module._Outcome([None], object(), SimpleNamespace(config=None), 1)  # type: ignore[arg-type]
+    windows = [
+        SimpleNamespace(window=[0] * 3, logits=np.array(plain), adapler_logits=np.array(reduced), lengths=np.array([2]))
+        for plain, reduced in (((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), ((0.0, 3.0, 0.0), (0.0, 0.0, 3.0)))
+    ]
+    outcome.add(0, windows)  # type: ignore[arg-type]
+    assert outcome.predicted_adapler[0] == 2

@@ -1,0 +1,116 @@
+"""Figures: bands, marks and shades lie where the numbers are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgba
+
+from analysis.figures import tradeoff
+from analysis.figures.document import DARKEST
+from analysis.figures.token_scores import FULL_SHADE, ratios, shade
+from analysis.output.report import RationaleReport
+from analysis.results.wording import number
+from tests.analysis.figures.drawn import lines
+
+
+def test_the_band_of_lengths_is_the_middle_half(report: RationaleReport) -> None:
+    documents = tuple(replace(one, lengths=(10 * i,) * 4) for i, one in enumerate(report.documents))  # 0 to 40
+    (ax,) = replace(report, documents=documents).figure("lengths").axes
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == pytest.approx((10, 30)), "the middle half"
+
+
+def test_the_band_of_precision(report: RationaleReport) -> None:
+    (ax,) = report.figure("precision_recall", layers=(3,)).axes
+    band = ax.collections[list(lines(ax)).index("AdapLeR CP")].get_paths()[0].get_extents()
+    low = report.curves["cp"][3] - 1.96 * report.curve_errors["cp"][3]
+    assert band.ymin == pytest.approx(low.min(), abs=1e-6)
+
+
+def test_the_band_of_faithfulness(report: RationaleReport) -> None:
+    ax = report.figure("faithfulness", layers=(3,)).axes[0]
+    summary = report.summary()
+    of_cp = summary[(summary["method"] == "cp") & (summary["layer"] == 3)]
+    cells = of_cp[of_cp["metric"].str.startswith("comprehensiveness_")]
+    band = ax.collections[report.methods.index("cp")].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((cells["low"].min(), cells["high"].max()))
+
+
+def test_the_interval_at_a_point(report: RationaleReport) -> None:
+    (ax,) = report.figure(panels=("tpr",)).axes
+    summary = report.summary().set_index(["method", "layer", "metric"])
+    ends = summary.loc[("human", 0, "tpr"), ["low", "high"]].tolist()
+    assert any(list(line.get_ydata()) == pytest.approx(ends) for line in ax.get_lines() if len(line.get_ydata()) == 2)
+
+
+def test_marks_of_the_rationale_in_a_heat_map(report: RationaleReport) -> None:
+    first = report.figure("heatmap", methods=("cp", "lime(n_samples=8)")).axes[0]
+    marks = [path.get_extents() for path in first.collections[0].get_paths()]
+    assert [one.x0 for one in marks] == pytest.approx([1.5, 2.5, 3.5]), "un, forgettable, film"
+
+
+def test_shades_of_a_heat_map_have_no_sign(report: RationaleReport) -> None:
+    second = report.figure("heatmap", methods=("cp", "lime(n_samples=8)")).axes[1]
+    sizes = np.abs(ratios(report.examples[0], "lime(n_samples=8)"))
+    np.testing.assert_allclose(second.images[0].get_array(), np.log1p(np.minimum(sizes, FULL_SHADE)))
+
+
+def test_layers_of_a_heat_map(report: RationaleReport) -> None:
+    first, second = report.figure("heatmap", methods=("cp", "lime(n_samples=8)")).axes[:2]
+    assert [one.get_text() for one in first.get_yticklabels()] == ["0", "1", "2", "3"]
+    assert first.get_yticks().tolist() == [0, 1, 2, 3] and [one.get_text() for one in second.get_yticklabels()] == [
+        "in"
+    ]
+
+
+def test_shades_of_a_text(report: RationaleReport) -> None:
+    (ax,) = report.figure("document", layers=(0,)).axes
+    shades = next(c for c in ax.collections if isinstance(c, matplotlib.collections.PatchCollection))
+    row = ratios(report.examples[0], "cp")[0]
+    expected = [DARKEST * shade(row[token]) for token in range(2, 9)]  # all but special tokens and the one dropped here
+    np.testing.assert_allclose(shades.get_facecolors()[:, 3], expected)
+
+
+def test_the_rationale_of_dropped_tokens_is_pale(report: RationaleReport) -> None:
+    (ax,) = report.figure("document").axes
+    gold = next(c for c in ax.collections if isinstance(c, matplotlib.collections.LineCollection))
+    pale = [tuple(color) == to_rgba("0.6") for color in gold.get_colors()]
+    assert sum(pale) == 3 + 2 + 1 and len(pale) == 12, "un, forgettable and film are dropped at layers 1, 2 and 3"
+
+
+def test_chance_of_each_j(report: RationaleReport) -> None:
+    for panel in ("j_present", "j_content"):
+        (ax,) = report.figure(panels=(panel,)).axes
+        assert set(lines(ax)["Chance"].get_ydata()) == {0}
+
+
+def test_correlations_keep_their_sign(report: RationaleReport) -> None:
+    names = ["attention", "saliency", "cp"]
+    ax = report.figure("correlation", layers=(0,), methods=names).axes[0]
+    assert report.correlations is not None
+    chosen = [report.methods.index(name) for name in names]
+    matrix = report.correlations[0][np.ix_(chosen, chosen)]
+    shown = {tuple(map(int, text.get_position())): text.get_text() for text in ax.texts}
+    assert shown == {
+        (column, row): number(matrix[row, column], 2).replace("-", "\N{MINUS SIGN}")
+        for row in range(3)
+        for column in range(row)
+    }
+    assert (matrix < 0).any()
+
+
+def test_curves_lie_within_the_frame(report: RationaleReport) -> None:
+    for ax in report.figure("faithfulness").axes:
+        low, high = ax.get_ylim()
+        assert all(low <= line.get_ydata().min() and line.get_ydata().max() <= high for line in ax.get_lines())
+
+
+def test_of_equal_speeds_the_better_is_in_front() -> None:
+    table = pd.DataFrame({"speedup": [2.0, 2.0, 3.0], "accuracy": [0.8, 0.9, 0.7]})
+    front = tradeoff.pareto_front(table)
+    assert list(zip(front["speedup"], front["accuracy"], strict=True)) == [(2.0, 0.9), (3.0, 0.7)]
