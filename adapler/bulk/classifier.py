@@ -48,7 +48,7 @@ class Results:
         length: wordpieces of the input; the sum over its windows.
         lengths: (n, L) wordpieces that enter each layer; sums over the windows.
         windows: how many.
-        unread: of how many rows no wordpiece but special ones entered the first layer, in any window.
+        unread: of how many rows nothing but [CLS] entered the first layer, in any window.
         tokens, layers: wordpieces, and how many layers each entered; None where they were not asked for.
     """
 
@@ -63,7 +63,7 @@ class Results:
     layers: list[list[int]] | None = None
 
 
-_Batch = tuple[Tensor, Tensor, Tensor, list[list[int]] | None]
+_Batch = tuple[Tensor, Tensor, list[list[int]] | None]
 
 
 class Classifier:
@@ -94,7 +94,6 @@ class Classifier:
         self.tokenizer.truncation_side = "left" if job.encoding.long_documents == "last" else "right"
         job.encoding.length_within(max_positions(self.model.backbone.config))  # said before any row is read
         self.labels = label_names(self.model.config)
-        self._special = torch.tensor(_special_ids(self.tokenizer))
         self.device, self.dtype = where.type, choose_dtype(job.dtype, where)
         self.notes = (describe_dtype(job.dtype, where),)
         self._threads_before = torch.get_num_threads()
@@ -146,8 +145,7 @@ class Classifier:
 
     @torch.inference_mode()
     def _forward(self, rows: list[dict[str, Any]]) -> _Batch:
-        """Logits (B, C), lengths (B, L), whether a wordpiece entered the first layer (B,), and where asked for the
-        layers that each token entered."""
+        """Logits (B, C), lengths (B, L), and where asked for the layers that each token entered."""
         inputs = pad_rows(rows, pad_token_id=self.tokenizer.pad_token_id, device=self.model.device)
         how = {"removal": self.job.removal, "threshold_scale": self.job.threshold_scale}
         output = self.model(**inputs, **how, return_dict=True)
@@ -155,9 +153,7 @@ class Classifier:
         if "layers" in self.job.columns:
             counts = output.retention_mask.sum(1).tolist()  # (B, N)
             depth = [one[: len(row["input_ids"])] for one, row in zip(counts, rows, strict=True)]
-        words = ~torch.isin(inputs["input_ids"].cpu(), self._special)  # (B, N)
-        read = (output.retention_mask[:, 0].cpu() & words).any(1)
-        return output.logits.float().cpu(), output.lengths.cpu(), read, depth
+        return output.logits.float().cpu(), output.lengths.cpu(), depth
 
     @torch.inference_mode()
     def _gathered(
@@ -176,14 +172,11 @@ class Classifier:
             owners=inputs.owners,
             removal=self.job.removal,
         )
-        read = torch.cat([batch[2] for batch in done])[order].tolist()
-        owners = range(len(read)) if inputs.owners is None else inputs.owners
-        were_read = {owner for owner, seen in zip(owners, read, strict=True) if seen}
         tokens = layers = None
         if "tokens" in self.job.columns:
             tokens = _joined([self.tokenizer.convert_ids_to_tokens(row["input_ids"]) for row in inputs.rows], inputs)
         if "layers" in self.job.columns:
-            depths = [depth for batch in done for depth in batch[3] or ()]
+            depths = [depth for batch in done for depth in batch[2] or ()]
             layers = _joined([depths[place] for place in order.tolist()], inputs)
         return Results(
             places=places,
@@ -192,16 +185,10 @@ class Classifier:
             length=found.lengths_in.tolist(),
             lengths=found.lengths.tolist(),
             windows=found.windows.tolist(),
-            unread=len(places) - len(were_read),
+            unread=int((found.lengths[:, 0] == found.windows).sum()),  # [CLS] of each window
             tokens=tokens,
             layers=layers,
         )
-
-
-def _special_ids(tokenizer: Any) -> list[int]:
-    """Of the tokens that stand in every input, whatever the text: [CLS] and [SEP] by any name, and padding."""
-    names = ("cls", "sep", "bos", "eos", "pad")
-    return sorted({number for name in names if (number := getattr(tokenizer, f"{name}_token_id")) is not None})
 
 
 def _raw(text: str | tuple[str, str] | None) -> str:

@@ -67,7 +67,7 @@ class Finished:
         rows: number of its rows.
         bad: how many of them have no prediction.
         tokens: wordpieces that were read.
-        unread: rows of which no wordpiece entered the first layer; their labels depend on nothing that they say.
+        unread: rows of which nothing but [CLS] entered the first layer; they all have the same label.
         output: the bytes of its rows.
         errors: the bytes of its bad rows, one JSON object a line.
     """

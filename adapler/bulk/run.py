@@ -275,10 +275,9 @@ class _Run:
             have = "has" if self.progress.bad == 1 else "have"
             yield f"{self.progress.bad} of {self.progress.rows} rows {have} no prediction{where}"
         if self.unread:
-            what = "lost all its" if self.unread == 1 else "lost all their"
-            label = "its label does" if self.unread == 1 else "their labels do"
+            whose = "its label does" if self.unread == 1 else "their labels do"
             yield (
-                f"{self.unread} of {self.progress.rows} rows {what} wordpieces before the first layer: {label} not "
+                f"of {self.unread} of {self.progress.rows} rows nothing but [CLS] entered the first layer: {whose} not "
                 "depend on the text; a smaller --threshold-scale or --speedup keeps more"
             )
         for name in self.missing:

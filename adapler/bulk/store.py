@@ -94,6 +94,7 @@ class Store:
         self.folder = self.output.with_name(f"{self.output.name}.partial")
         self.entries: list[Entry] = []
         self.ended = False
+        self._journal_end = 0  # in bytes
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self._check_ours()
         self.folder.mkdir(exist_ok=True)
@@ -150,7 +151,8 @@ class Store:
         """Reads the journal. A last line that was not finished does not count."""
         path = self.folder / "journal"
         try:
-            *lines, _ = path.read_bytes().split(b"\n")
+            *lines, rest = (content := path.read_bytes()).split(b"\n")
+            self._journal_end = len(content) - len(rest)
             found = [json.loads(line) for line in lines]
             self.ended = bool(found) and found[-1] == _END
             self.entries = [Entry(**line) for line in (found[:-1] if self.ended else found)]
@@ -166,9 +168,7 @@ class Store:
 
     def _cut_off(self, header: int) -> None:
         """Removes what a killed run wrote behind its last journalled shard."""
-        journal = "".join(json.dumps(asdict(entry)) + "\n" for entry in self.entries).encode()
-        journal += (json.dumps(_END) + "\n").encode() if self.ended else b""
-        ends = (*self._ends(header), len(journal))
+        ends = (*self._ends(header), self._journal_end)
         for stream, end in zip((self._rows, self._errors, self._journal), ends, strict=True):
             if stream is not None:
                 stream.truncate(end)

@@ -10,7 +10,7 @@ import torch
 from adapler.backbones.targets import class_index
 from adapler.data.tasks.labels import abbreviated
 from adapler.errors import ArgumentError, is_number
-from analysis.scores import ScoringMethod
+from analysis.scores import ScoringMethod, get_method
 
 Method = str | ScoringMethod | Callable[..., Any]
 
@@ -39,6 +39,14 @@ def listed_methods(methods: Sequence[Method] | Method | None) -> list[Method] | 
     if methods is None:
         return None
     return [methods] if isinstance(methods, str | ScoringMethod) or callable(methods) else list(methods)
+
+
+def is_own(method: Method) -> bool:
+    """Whether a method is not one of this package, so that nobody knows what it does to a model.
+
+    Raises ArgumentError for a name that there is none of.
+    """
+    return not get_method(method).function.__module__.startswith("analysis.")
 
 
 def check_classifier(model: Any) -> None:

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from adapler.backbones.families import max_positions
 from adapler.backbones.targets import PREDICTED, target_weights
 from adapler.errors import ArgumentError
-from adapler.long_texts import RUN, part_read
+from adapler.long_texts import RUN, part_read, reading
 from adapler.policies import ContributionPolicy
 from adapler.precision import choose_dtype
 from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.fit import input_length
 from analysis.evaluation.settings import MAX_LENGTH
-from analysis.explanation.arguments import Method, check_arguments, gold_index, listed_methods
+from analysis.explanation.arguments import Method, check_arguments, gold_index, is_own, listed_methods
 from analysis.explanation.data import MethodScores
 from analysis.explanation.rationale import word_mask
 from analysis.explanation.result import Explanation
@@ -72,7 +72,8 @@ def run(
         raise ArgumentError("methods: got none, and no scores either; at least one is needed")
     is_string = isinstance(split_source(text)[0], str)
     needed = wanted != [] or model is not None  # saved scores alone need no model
-    models = subject_of(model, tokenizer, words=not is_string, device=device)
+    keep = not any(is_own(one) for one in wanted or ())
+    models = subject_of(model, tokenizer, words=not is_string, device=device, keep=keep)
     with models if needed else nullcontext(Subject(None, None, tokenizer, "")) as subject:
         if subject.adapler is None and threshold_scale != 1:
             raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
@@ -104,7 +105,9 @@ def run(
                 found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
         found |= {key: saved_method(key, values, read) for key, values in saved.items()}
         at = "" if choice is None else f"speedup {speedup:g}: threshold_scale {scale:.4g}"
-        notes = [read.note, at, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
+        view = {"max_length": _length(subject, max_length), "long_documents": "truncate"}
+        unlike = None if choice is None else choice.other_reading(reading(view))
+        notes = [read.note, at, unlike, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
         return Explanation(
             name=name,
             model=subject.name,

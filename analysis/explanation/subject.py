@@ -1,7 +1,7 @@
 """What is explained: a classifier or AdapLeR with its tokenizer, from an object, a folder or a hub name.
 
 The model that was loaded last by its name stays in memory, so that a notebook that explains one sentence after the
-other loads it once.
+other with methods of the registry loads it once.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from transformers.utils import logging
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
@@ -43,33 +41,27 @@ class Subject:
 
 
 @contextmanager
-def subject_of(model: Any, tokenizer: Any, *, words: bool, device: str) -> Iterator[Subject]:
+def subject_of(model: Any, tokenizer: Any, *, words: bool, device: str, keep: bool) -> Iterator[Subject]:
     """The models, and a tokenizer that splits a string as the model's own pipeline does, or goes word by word.
 
-    Nobody else has the model until the block ends. It is kept for the next call only if it ended without an error and
-    left every weight as it was, since a method may be anybody's.
+    Args:
+        model, tokenizer, device: as of `explain`.
+        words: whether the text is a list of words.
+        keep: whether what runs in the block leaves a model as it was. Then one that was loaded by its name is kept for
+            the next call, unless the block ends in an error. Nobody else has it before that.
 
     Raises:
-        ArgumentError, CheckpointError: a model that cannot be explained, or has no tokenizer.
+        ArgumentError, CheckpointError: a model that cannot be explained, or has no tokenizer; no such device.
     """
     source = loading.default_adapler() if model is None else model
     if tokenizer is not None or not isinstance(source, str | os.PathLike):
         yield _load(source, tokenizer, words=words, device=device)
         return
     origin = os.path.expanduser(os.fspath(source))
-    key = (origin, words, device, _files(origin))
-    subject = _take(key)
-    if subject is None:
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()  # of loading weights; it would stand above each explanation
-        try:
-            subject = _load(source, None, words=words, device=device)
-        finally:
-            if shown:
-                logging.enable_progress_bar()
-    before = _state(subject)
+    key = (words, str(loading.choose_device(device)), *_files(origin))
+    subject = _take(key) or _load(source, None, words=words, device=device)
     yield subject
-    if _state(subject) == before:
+    if keep:
         _kept[:] = [(key, subject)]
 
 
@@ -112,18 +104,9 @@ def _take(key: Key) -> Subject | None:
 
 
 def _files(origin: str) -> Key:
-    """What lies in a model's folder; of a hub name nothing, whose files do not change in a session."""
+    """A model's folder and what lies in it; a hub name, whose files do not change in a session."""
     if not os.path.isdir(origin):
-        return ()
+        return (origin,)
     found = ((entry.name, entry.stat()) for entry in os.scandir(origin) if entry.is_file())
     where = os.path.realpath(origin)
     return where, *sorted((name, state.st_size, state.st_mtime_ns) for name, state in found)
-
-
-def _state(subject: Subject) -> Key:
-    """What writing into a weight, replacing it, or switching a mode changes."""
-    models = [one for one in (subject.classifier, subject.adapler) if one is not None]
-    weights = tuple((one.data_ptr(), one._version) for model in models for one in model.parameters())
-    modes = tuple(module.training for model in models for module in model.modules())
-    hooks = tuple(len(module._forward_hooks) + len(module._forward_pre_hooks) for m in models for module in m.modules())
-    return weights, modes, hooks

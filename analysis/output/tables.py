@@ -116,7 +116,8 @@ def _best(summary: pd.DataFrame, metric: str) -> dict[int, float]:
     """layer -> the best mean of the methods that are neither chance nor a human; summary: of methods with layers."""
     if metric.partition("_")[0] in HALF_METRICS and not metric.startswith(AT_EQUAL_FPR):
         return {}
-    layers = summary[~summary["method"].str.partition("(")[0].isin(("random", "human"))].groupby("layer")["mean"]
+    names = summary["method"].map(lambda key: key.partition("(")[0])  # a key may have options behind its name
+    layers = summary[~names.isin(("random", "human"))].groupby("layer")["mean"]
     best = layers.max() if higher_is_better(metric) else layers.min()
     return {int(str(layer)): float(mean) for layer, mean in best.items()}
 

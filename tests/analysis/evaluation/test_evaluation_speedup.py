@@ -50,7 +50,8 @@ def test_a_report_at_a_speed(calibrated: Path, corpus_folder: Path, capsys: pyte
 def test_a_text_at_a_speed(calibrated: Path) -> None:
     text = " ".join(GOOD)
     asked, scaled = (explain(text, model=calibrated, **one) for one in ({"speedup": 1.0}, {"threshold_scale": 0}))
-    assert "speedup 1: threshold_scale 0" in asked.note
+    assert "speedup 1: threshold_scale 0" in asked.note and "the curve was measured with max_length 24" in asked.note
+    assert "the curve" not in explain(text, model=calibrated, speedup=1, max_length=24).note
     assert asked.kept is not None and np.array_equal(asked.kept, scaled.kept)
     assert not np.array_equal(asked.kept, explain(text, model=calibrated).kept)
 
