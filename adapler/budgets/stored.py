@@ -17,19 +17,22 @@ from adapler.errors import CheckpointError
 from adapler.files import replacing
 
 CALIBRATION = "calibration.json"
+OURS = "adapler"  # AdapLeR's own policy, which is part of no checksum
 
 
 def weights_checksum(model: Any, *, backbone: bool = True) -> str:
     """sha256 over a model's weights as they are now, or over all but the backbone's: names, shapes and values. A plain
     classifier has one, too.
 
-    The numbers of its policy, where the configuration holds some (such as the share that a control keeps), count too.
+    The name of another policy than AdapLeR's, and the numbers of a policy that the configuration holds (such as the
+    share that a control keeps), count too.
     Two things do not count: how the weights are stored, and theta, which has no effect at inference. The backbone's are
     rounded to bfloat16 first, so that the same model in bfloat16 has the same checksum.
     """
     digest = hashlib.sha256()
-    if options := getattr(model.config, "policy_options", None):
-        digest.update(json.dumps([model.config.policy, options], sort_keys=True).encode())
+    policy, options = (getattr(model.config, name, None) for name in ("policy", "policy_options"))
+    if options or policy not in (None, OURS):
+        digest.update(json.dumps([policy, options], sort_keys=True).encode())
     for name, parameter in model.named_parameters():
         if name == "theta" or (not backbone and name.startswith("backbone.")):
             continue

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
-from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum, write_calibration
+from adapler.budgets.stored import CALIBRATION, OURS, read_calibration, weights_checksum, write_calibration
 from adapler.model.export import export
+from adapler.policies import ContributionPolicy
 from tests.adapler.budgets.curves import calibration
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import tiny_adapler
@@ -169,3 +170,11 @@ def test_predict_takes_a_target(saved: Path, tiny_tokenizer: Any, capsys: pytest
     assert ", bfloat16, " in capsys.readouterr().err, "what the copy computes in, not the model"
     with pytest.raises(ArgumentError, match="^max_drop and threshold_scale: only one"):
         model.predict(TEXTS, tokenizer=tiny_tokenizer, max_drop=0.01, threshold_scale=1.0)
+
+
+def test_policies_without_numbers_are_told_apart() -> None:
+    assert OURS == ContributionPolicy.name
+    models = [tiny_policy(name) for name in ("cls_topk", "random_topk")]
+    for model in models:
+        model.config.policy_options = None
+    assert weights_checksum(models[0]) != weights_checksum(models[1])

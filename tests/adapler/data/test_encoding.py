@@ -230,3 +230,9 @@ def test_a_row_without_wordpieces_is_refused_where_there_may_be_none(bert_tokeni
             encode(data, bert_tokenizer, columns=columns, max_length=9, blank=False)
     asked = words("a").add_column("query", [""])
     assert encode(asked, bert_tokenizer, columns=("words", "query"), max_length=9, blank=False).num_rows == 1
+
+
+def test_windows_overlap_by_128_where_they_are_long(bert_tokenizer: Any) -> None:
+    data = words(" ".join(["w0"] * 700))
+    rows = encode(data, bert_tokenizer, columns=("words",), max_length=602, policy="windows")
+    assert [len(ids) for ids in rows["input_ids"]] == [602, 700 - 600 + 128 + 2]

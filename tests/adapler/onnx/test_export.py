@@ -282,3 +282,17 @@ def test_the_embedded_model_keeps_the_same_tokens_of_real_documents(scale: float
             out = model(torch.tensor([ids]), removal="hard", threshold_scale=scale)
         np.testing.assert_allclose(logits, out.logits.numpy(), atol=1e-4)
         assert (retention == out.retention_mask.numpy()).all() and out.lengths[0, -1] < 0.8 * len(ids)
+
+
+def test_the_largest_difference_of_all_scales_is_said(
+    saved: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_write_graph", lambda adapler, path, packed: path.touch())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: None)
+    found = {0.0: 1e-6, 1.0: 5e-5, 1e6: 2e-6}
+    monkeypatch.setattr(module, "compare", lambda *_, scale, **__: Difference(found[scale], 1, 0))
+    model, tokenizer = AdapLeRForSequenceClassification.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)
+    made = module.export_onnx(model, tmp_path / "out", tokenizer=tokenizer, record=saved / "run.json")
+    assert set(made.differences.values()) == {5e-5}

@@ -269,3 +269,34 @@ def test_the_papers_values_are_the_defaults() -> None:
     assert training_class("transkimmer").usual_weight("sst2") == 0.5
     assert dict(training_class("ltp").usual_epochs("mrpc")) == {"soft": 10, "hard": 5}
     assert training_class("cls_topk").usual_weight("sst2") is None
+
+
+def test_the_seconds_and_the_allowed_drop_of_a_policys_run(
+    run_copy: Path,
+    task_folder: Path,
+    tiny_classifier_folder: Path,
+) -> None:
+    words = arguments("ltp", task_folder, tiny_classifier_folder, run_copy)
+    assert main([*words, "--max-drop", "0.9"]) == 0
+    record = json.loads((run_copy / "ltp-5" / "run.json").read_text())
+    assert record["seconds"] == pytest.approx(sum(stage["seconds"] for stage in record["stages"]), abs=0.06)
+    assert record["max_drop"] == 0.9
+    assert record["qualified"] is (record["selected"]["accuracy"] >= record["reference_score"] - 0.9) is True
+
+
+def models_of(folder: Path) -> list[Any]:
+    models: list[Any] = json.loads((folder / "run.json").read_text())["models"]
+    return models
+
+
+def test_so_many_epochs_are_averaged_as_were_asked_for(
+    task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    task = ["--task", str(task_folder), "--max-length", "16", "--precision", "float32"]
+    saliency = ["saliency", *task, "--finetuned", str(run_folder / "finetuned"), "--output", str(tmp_path / "targets")]
+    assert main([*saliency, "--epochs", "1"]) == 0
+    assert len(models_of(tmp_path / "targets")) == 1
+    run = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
+    assert main([*run, "--phi", "0.1", "--saliency-epochs", "1", "--output", str(tmp_path / "run")]) == 0
+    assert len(models_of(tmp_path / "run" / "saliency")) == 1
+    assert len(models_of(run_folder / "saliency")) == 2, "as many as there are"
