@@ -46,7 +46,8 @@ def is_own(method: Method) -> bool:
 
     Raises ArgumentError for a name that there is none of.
     """
-    return not get_method(method).function.__module__.startswith("analysis.")
+    home = getattr(get_method(method).function, "__module__", None)  # None of a function in code that was given to exec
+    return not str(home).startswith("analysis.")
 
 
 def check_classifier(model: Any) -> None:
