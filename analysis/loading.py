@@ -13,7 +13,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
 from adapler.backbones.pieces import HALF
-from adapler.budgets.curve import Choice
+from adapler.budgets.curve import Choice, refuse_beside_target
 from adapler.budgets.stored import weights_checksum
 from adapler.data.archive import ARCHIVE_SUFFIXES, is_archive
 from adapler.data.encoding import cutting, load_tokenizer
@@ -122,7 +122,7 @@ def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None)
     if adapler is None:
         raise ArgumentError(f"speedup: got {speedup}, but there is no AdapLeR model")
     if threshold_scale != 1:
-        raise ArgumentError("speedup and threshold_scale: only one of them can be given")
+        refuse_beside_target("speedup", {"threshold_scale": threshold_scale})
     choice = adapler.choose_scale(speedup=speedup)
     return choice.threshold_scale, choice
 

@@ -83,7 +83,8 @@ def run(
         chosen = _methods(wanted, subject)
         if clash := [key for key in saved if key in chosen]:
             raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
-        read = read_text(text, subject.tokenizer, max_length=_length(subject, max_length), name=name)
+        longest = _length(subject, max_length)
+        read = read_text(text, subject.tokenizer, max_length=longest, name=name)
         otherwise = _read_by_predict(subject, read)
         gold_label = None if gold is None else gold_index(gold, subject.labels)
         marked = None if rationale is None else word_mask(rationale, len(read.words))
@@ -105,7 +106,7 @@ def run(
                 found[key] = _method_scores(key, method, results[key], len(read.tokens), described)
         found |= {key: saved_method(key, values, read) for key, values in saved.items()}
         at = "" if choice is None else f"speedup {speedup:g}: threshold_scale {scale:.4g}"
-        view = {"max_length": _length(subject, max_length), "long_documents": "truncate"}
+        view = {"max_length": longest, "long_documents": "truncate"}
         unlike = None if choice is None else choice.other_reading(reading(view))
         notes = [read.note, at, unlike, otherwise, _unknown(read, subject.tokenizer), facts.pop("note", "")]
         return Explanation(

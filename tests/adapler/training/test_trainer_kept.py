@@ -14,15 +14,19 @@ import torch
 
 from adapler.cli.parser import main
 from adapler.inference import calibration
+from adapler.training.resume import last_checkpoint
 from adapler.training.settings import TaskSettings
 from adapler.training.stages import calibrate as stage
 from adapler.training.stages.predicted import is_score_here
 from adapler.training.stages.prepare import Prepared, prepare
 from adapler.training.stages.targets import targets_checksum
+from adapler.training.trainer import AdapLeRTrainer
+from adapler.training.trainer.clock import CLOCK
 from adapler.training.trainer.guards import StepNumbers
 from tests.adapler.training.common import QUICK, trainer
 from tests.adapler.training.test_distillation import step
 from tests.adapler.training.test_trainer import gradients
+from tests.adapler.training.test_unfinished import stopping
 from tests.conftest import tiny_classifier
 
 
@@ -188,11 +192,6 @@ def test_a_teacher_has_no_dropout(tmp_path: Path, tiny_tokenizer: Any) -> None:
 
 
 def test_the_seconds_of_a_training_go_on(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
-    from adapler.training.resume import last_checkpoint
-    from adapler.training.trainer import AdapLeRTrainer
-    from adapler.training.trainer.clock import CLOCK
-    from tests.adapler.training.test_unfinished import stopping
-
     train = ["train", "--task", str(task_folder), "--finetuned", str(run_folder / "finetuned"), *QUICK]
     train += ["--saliency", str(run_folder / "saliency"), "--output", str(tmp_path / "cut")]
     with pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from analysis.output.report import RationaleReport
 from tests.analysis.sample_report import make_report
 
 
-def test_intervals_are_drawn_with_the_reports_seed(tmp_path: Path) -> None:
+def test_intervals_are_drawn_with_the_reports_seed() -> None:
     report = make_report()
     other = replace(report, meta=report.meta | {"seed": 7})
     ours, theirs = report.summary(), other.summary()
