@@ -8,7 +8,7 @@ E head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -67,22 +67,25 @@ def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim)
 
 
-def _sequences(row: Tensor, begin: int, *, count: int, size: int) -> Tensor:
-    """Neighbours that are equally long: (1, H, T, E) -> (b, H, n, E)."""
-    return torch.unflatten(row[0, :, begin : begin + count * size], 1, (count, size)).transpose(0, 1)
-
-
-def _groups(segments: Segments, *, heads: int) -> Iterator[tuple[int, int, int]]:
-    """(first token, sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
-    begin = 0
+def _groups(segments: Segments, *, heads: int) -> Iterator[tuple[int, int]]:
+    """(sequences, tokens of each) of neighbours that are equally long, few enough for MOST_WEIGHTS."""
     for count, size in segments.runs:
         most = max(1, MOST_WEIGHTS // (heads * size * size))
         for start in range(0, count, most):
-            yield begin + start * size, min(most, count - start), size
-        begin += count * size
+            yield min(most, count - start), size
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def _sequences(row: Tensor, groups: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+    """The row's sequences, a group at a time: (1, H, T, E) -> (b, H, n, E) each.
+
+    One split and not many slices: the gradient of a slice is as large as the row.
+    """
+    parts = torch.split(row[0], [count * size for count, size in groups], dim=1)
+    for part, group in zip(parts, groups, strict=True):
+        yield torch.unflatten(part, 1, group).transpose(0, 1)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -> tuple[Tensor, list[Tensor]]:
     """Attention within sequences of one length, a block of heads at a time.
 
     Args:
@@ -90,7 +93,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -
         bias: added to the logits, (b, H or 1, n, n).
 
     Returns:
-        (b, H, n, E), and `total`, `own` and `from_cls`, (b, n, 3).
+        (b, H, n, E), and `total`, `own` and `from_cls`, (b, n) each: what is not read of them costs no gradient.
     """
     batch, heads, size, _ = query.shape
     block = max(1, min(heads, MOST_WEIGHTS // (batch * size * size)))
@@ -105,8 +108,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -
         totals.append(weights.sum((1, 2)))  # (b, n) each
         own.append(weights.diagonal(dim1=2, dim2=3).sum(1))
         from_cls.append(weights[:, :, 0].sum(1))
-    received = torch.stack([sum(each[1:], each[0]) / heads for each in (totals, own, from_cls)], dim=-1)  # (b, n, 3)
-    return joined(contexts, dim=1), received
+    return joined(contexts, dim=1), [sum(each[1:], each[0]) / heads for each in (totals, own, from_cls)]
 
 
 def received_attention(
@@ -131,27 +133,26 @@ def received_attention(
     Returns:
         (1, H, T, E), and the attention received, in float32 or better.
     """
-    contexts, parts = [], []
-    for begin, count, size in _groups(segments, heads=query.shape[1]):
-        q, k, v = (_sequences(x, begin, count=count, size=size) for x in (query, key, value))  # (b, H, n, E)
+    groups = list(_groups(segments, heads=query.shape[1]))
+    contexts, parts, begin = [], [], 0
+    for (count, size), q, k, v in zip(groups, *(_sequences(x, groups) for x in (query, key, value)), strict=True):
         bias = None
         if term is not None and positions is not None:
             at = positions[0, begin : begin + count * size].view(count, size)
             bias = term(at[:, None, :] - at[:, :, None])  # (b, H or 1, n, n)
-        context, part = _attend(q * scale, k, v, bias=bias)
+        context, part = _attend(q * scale, k, v, bias=bias)  # q, k, v: (b, H, n, E)
         contexts.append(context.transpose(1, 2).flatten(0, 1))  # (t, H, E)
-        parts.append(part.flatten(0, 1))  # (t, 3)
-    total, own, from_cls = joined(parts).unbind(-1)
+        parts.append([each.flatten() for each in part])  # (t,) each
+        begin += count * size
+    total, own, from_cls = map(joined, zip(*parts, strict=True))
     return joined(contexts).transpose(0, 1)[None], Received(total=total, own=own, from_cls=from_cls)
 
 
 def received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Received:
     """What [CLS] gives each token of its sequence; arguments as of `received_attention`."""
     first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
-    found, begin, sequence = [], 0, 0
-    for count, size in segments.runs:
-        keys = _sequences(key, begin, count=count, size=size)  # (b, H, n, E)
-        cls = first[0, :, sequence : sequence + count].transpose(0, 1)  # (b, H, E)
-        found.append(_softmax(keys @ cls[..., None], dim=2).mean(1).flatten())  # (t,)
-        begin, sequence = begin + count * size, sequence + count
+    of_cls = torch.split(first[0], [count for count, _ in segments.runs], dim=1)
+    found = []
+    for cls, keys in zip(of_cls, _sequences(key, segments.runs), strict=True):  # (H, b, E), (b, H, n, E)
+        found.append(_softmax(keys @ cls.transpose(0, 1)[..., None], dim=2).mean(1).flatten())  # (t,)
     return Received(from_cls=joined(found))
