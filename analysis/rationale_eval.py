@@ -105,6 +105,7 @@ def evaluate(
         notes += [remark] if remark else []
         scale, at = loading.choose_scale(reducer, threshold_scale=settings.threshold_scale, speedup=settings.speedup)
         if at is not None:
+            facts["asked_speedup"] = settings.speedup
             view = {"max_length": input_length(classifier, settings.max_length), "long_documents": settings.policy}
             notes += [f"note: {one}" for one in (str(at), at.other_reading(reading(view))) if one]
         settings = replace(settings, dtype=dtype, threshold_scale=scale, speedup=None)

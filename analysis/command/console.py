@@ -127,6 +127,13 @@ def _models(report: ReportData) -> list[str]:
     lengths = " ".join(f"{length:.0f}" for length in report.mean_lengths)
     return [
         f"{accuracy}, {number(report.adapler_accuracy)} AdapLeR (same label on {number(report.agreement)})",
-        f"FLOPs      {report.speedup:.2f}x fewer with AdapLeR",
+        f"FLOPs      {report.speedup:.2f}x fewer with AdapLeR{_scale(report)}",
         f"tokens     {tokens:.0f} in the input; entering each layer: {lengths}",
     ]
+
+
+def _scale(report: ReportData) -> str:
+    """The threshold scale, where it is not the model's own, and the speedup that it was chosen for."""
+    scale, asked = report.meta.get("threshold_scale", 1.0), report.meta.get("asked_speedup")
+    chosen = "" if asked is None else f", chosen for {asked:g}x"
+    return f" at threshold scale {scale:.4g}{chosen}" if scale != 1 or asked is not None else ""

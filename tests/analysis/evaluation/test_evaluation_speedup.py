@@ -45,6 +45,9 @@ def test_a_report_at_a_speed(calibrated: Path, corpus_folder: Path, capsys: pyte
     assert not np.array_equal(values[0], values[2], equal_nan=True)
     assert asked.meta["threshold_scale"] == pytest.approx(0.5)
     assert asked.meta["speedup"] == scaled.meta["speedup"] != plain.meta["speedup"]  # what was measured
+    lines = [rationale_eval.header(one) for one in (asked, scaled, plain)]
+    assert "with AdapLeR at threshold scale 0.5, chosen for 1.41421x\n" in lines[0]
+    assert "with AdapLeR at threshold scale 0.5\n" in lines[1] and "with AdapLeR\n" in lines[2]
 
 
 def test_a_text_at_a_speed(calibrated: Path) -> None:
