@@ -94,19 +94,13 @@ def test_what_the_front_page_says_of_speed() -> None:
     }
     ours, theirs = rows["tokens", "adapler 1", "bfloat16", 2], rows["tokens", "sorted", "float32", 2]
     assert f"a review takes {ours['ms']['median']:.1f} ms in batches" in README
-    exact, rough = (ours[f"over sorted {dtype}"]["median"] for dtype in ("float32", "bfloat16"))
+    exact = ours["over sorted float32"]["median"]
     length, paper = theirs["ms"]["median"], ours["flops"]["paper"]
     assert f"sorted by length {length:.1f} ({exact:.0f}x; FLOPs {paper:.2f}x;" in README
-    assert f"{exact:.0f}x over transformers' padded float32 model" in README
-    assert f"sorted by length, {rough:.1f}x over the same model in bfloat16, at {paper:.1f}x fewer FLOPs" in README
-
-    def shares(system: str) -> str:
-        one_by_one = [rows["1", system, dtype, threads] for dtype in ("float32", "bfloat16") for threads in (1, 2)]
-        values = [row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"] for row in one_by_one]
-        return f"{min(values):.2f} to {max(values):.2f}".replace("0.", ".")
-
-    for shown in (f"One by one {shares('adapler 1')} of the FLOPs", f"few tokens, give {shares('ceiling 1')}."):
-        assert shown in README
+    one_by_one = [rows["1", "adapler 1", dtype, threads] for dtype in ("float32", "bfloat16") for threads in (1, 2)]
+    shares = [row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"] for row in one_by_one]
+    said = f"{min(shares):.2f} to {max(shares):.2f}".replace("0.", ".")
+    assert f"One by one {said} of the FLOPs become time there," in README
 
 
 def test_the_three_days_with_matrix_units() -> None:
@@ -138,10 +132,6 @@ def test_the_three_days_with_matrix_units() -> None:
     one, two = over("adapler 1", "sorted bfloat16")
     alone_one, alone_two = over("ceiling 1", "sorted bfloat16")
     assert f"{one} and {two} at 5.0x fewer FLOPs (the layers alone {alone_one} and {alone_two};" in text
-    ours, alone = (days[2]["movies", "tokens", system, "bfloat16", 2] for system in ("adapler 1", "ceiling 1"))
-    exact, rough = (ours[f"over sorted {dtype}"]["median"] for dtype in ("float32", "bfloat16"))
-    assert f"With AMX in bfloat16: {exact:.0f}x and {rough:.1f}x; there {share(ours)} of the FLOPs" in README
-    assert f"({share(alone)} in the layers alone)" in README
 
 
 def test_the_labels_of_both_formats() -> None:

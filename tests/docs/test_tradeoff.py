@@ -31,7 +31,7 @@ def tables_of(name: str) -> Iterator[tuple[str, list[str]]]:
             heading = line.lstrip("# ").partition(":")[0]  # SST-2: 67349 training rows
 
 
-PAGES = {"README.md": 1, "docs/results.md": 1, "results/tradeoff/README.md": 13}  # how many tables are the benchmark's
+PAGES = {"docs/results.md": 1, "results/tradeoff/README.md": 13}  # how many tables are the benchmark's
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -58,6 +58,20 @@ def line_by_line(part: list[str], whole: list[str]) -> bool:
     """Whether `part` is `whole` without some of its lines."""
     rest = iter(whole)
     return all(line in rest for line in part)
+
+
+def test_the_front_page_has_two_of_the_speeds() -> None:
+    """AdapLeR's cell and the best other's, which stand in one column there, beside each other here."""
+    written = [table for _, table in tables_of("results/tradeoff/table.md") if "| task | classifier |" in table[0]]
+    head, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in written[-1]]
+    [shown] = [table for _, table in tables_of("README.md") if table[0].startswith("| task |")]
+    speeds = ("2x", "4x")
+    titles = [f"{speed}: {who}" for speed in speeds for who in ("AdapLeR", "best other")]
+    assert shown[0] == f"| task | classifier | {' | '.join(titles)} |"
+    for line, ours, theirs in zip(shown[1:], rows[::2], rows[1::2], strict=True):
+        cells = [row[head.index(speed)] for speed in speeds for row in (ours, theirs)]
+        assert line == f"| {' | '.join([*ours[:2], *cells])} |"
+        assert (ours[2], theirs[2]) == ("AdapLeR", "best other")
 
 
 SIZES = {6: {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}, 12: {}}
