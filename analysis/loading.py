@@ -156,6 +156,8 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         raise ArgumentError(
             f"model: got a {type(model).__name__}, must be a sequence classifier, its folder or hub name"
         )
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ArgumentError(f"model: {type(model).__name__} is an encoder with a decoder; need an encoder alone")
     _check_weights("model", model)
     if reducer is not None:
         _check_weights("adapler", reducer)

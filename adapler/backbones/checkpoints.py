@@ -41,6 +41,17 @@ def _check_names(labels: Any) -> None:
         raise ArgumentError(f"labels: {twice!r} stands there twice")
 
 
+def _check_order(labels: Sequence[str], config: Any, name_or_path: str | Path) -> None:
+    """Raises ArgumentError where a trained head has these labels under other numbers."""
+    own = [str(name) for _, name in sorted(config.id2label.items())]
+    lower = [[name.lower() for name in names] for names in (labels, own)]
+    if lower[0] != lower[1] and sorted(lower[0]) == sorted(lower[1]):
+        raise ArgumentError(
+            f"labels: got {', '.join(labels)}, but the classifier in {name_or_path} has them in another order, "
+            f"{', '.join(own)}"
+        )
+
+
 def load_classifier(
     name_or_path: str | Path,
     *,
@@ -58,7 +69,8 @@ def load_classifier(
     Raises:
         CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
             choose one of several labels.
-        ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels.
+        ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels, or with the same labels
+            in another order.
     """
     if labels is not None:
         _check_names(labels)
@@ -78,6 +90,8 @@ def load_classifier(
         raise ArgumentError(
             f"num_labels: {wanted} asked for, but the classifier in {name_or_path} has {config.num_labels}"
         )
+    if fine_tuned and labels is not None:
+        _check_order(labels, config, name_or_path)
     if labels is not None:
         config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
     elif wanted is not None and config.num_labels != wanted:

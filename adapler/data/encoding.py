@@ -280,6 +280,11 @@ def _check(
         raise ArgumentError(f"stride: {stride} must be at least 0 and less than {room}, the tokens of a window")
 
 
+def is_byte_level(tokenizer: Any) -> bool:
+    """Whether its tokens are bytes, each written as one printable letter (`\u00c3\u00a9` for \u00e9)."""
+    return bool(_byte_levels(_state(tokenizer)))
+
+
 def _glues_words(tokenizer: Any) -> bool:
     """Whether it is byte-level without a space before each word; transformers 5 does not warn of that any more."""
     return any(not part["add_prefix_space"] for part in _byte_levels(_state(tokenizer)))
@@ -306,8 +311,7 @@ def _set_prefix_space(tokenizer: Any) -> None:
 
 def _state(tokenizer: Any) -> dict[str, Any]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    state: dict[str, Any] = {} if backend is None else json.loads(backend.to_str())
-    return state
+    return {} if backend is None else dict(json.loads(backend.to_str()))
 
 
 def _byte_levels(state: dict[str, Any]) -> list[dict[str, Any]]:

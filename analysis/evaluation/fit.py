@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapler.backbones.families import check_task
 from adapler.data.tasks.labels import abbreviated, one_begins
 from adapler.errors import ArgumentError
 from analysis.evaluation.settings import MAX_LENGTH
@@ -16,9 +17,12 @@ def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
     Names are the same in any case. A corpus without names has indices for labels: they are the model's, whatever it
     calls them. A model without names (LABEL_i) has the corpus's, in their order. NEG stands for negative, in any case.
 
-    Raises ArgumentError that names the document and its label for one that the model does not have.
+    Raises ArgumentError that names the document and its label for one that the model does not have, and for a model
+    that does not choose one of several labels.
     """
-    known = {str(name): int(index) for name, index in model.config.label2id.items()}
+    check_task(model.config)
+    # Predictions go by id2label; label2id is another dictionary, which need not agree.
+    known = {str(name): int(index) for index, name in model.config.id2label.items()}
     if same := _in_any_case(known, corpus.labels):
         known |= same
     elif not known.keys() & set(corpus.labels):
@@ -59,7 +63,7 @@ def input_length(model: Any, wanted: int | None) -> int:
 def _positions(model: Any) -> int | None:
     """The longest input that the model takes, None where its configuration says nothing about that."""
     positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is None:
+    if positions is None or positions < 1:  # XLNet says -1
         return None
     for name, module in model.named_modules():
         # RoBERTa counts positions from padding_idx + 1

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adapler.errors import ArgumentError, DataError
 from analysis.documents.eraser_format import Prediction, Predictions, read_rationales
@@ -80,7 +81,8 @@ def read_given(
 
     predictions: one source or several. A source is
         * the path of a file in ERASER's format; the method is named after the file,
-        * a dict {document id: scores of its words, (W,) or (layers, W)}; a pandas Series goes by its index,
+        * a dict {document id: scores of its words, (W,) or (layers, W)}; a pandas Series goes by its index; where all
+          of a source are 0 and 1 they are hard rationales, as in ERASER's files,
         * a data frame with the columns document and score, and if need be word (or token: the word's index; without
           it the rows are in order), layer and method.
         A source gets a name in {name: source} or (name, source); otherwise dicts and frames are called "given".
@@ -179,7 +181,24 @@ def _predictions(scores: Mapping[Any, Any], name: str, examples: Sequence[Annota
                 f"{name}: document {identifier} has scores of {number} layers, document {first} of {layers[first]}"
             )
     found.signed = others or any((one.scores < 0).any() for one in found.values())
+    if _are_marks(scores.values()):
+        for key, one in found.items():
+            found[key] = replace(one, hard=one.scores == 1)
     return found
+
+
+def _are_marks(sources: Iterable[Any]) -> bool:
+    """Whether a whole source says 1 of words and 0 of all others, which is a hard rationale, as in ERASER's files."""
+    some = False
+    for values in sources:
+        try:
+            array = np.asarray(values.detach() if isinstance(values, Tensor) else values, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            return False
+        if array.ndim != 1 or not np.isin(array, (0, 1)).all():
+            return False
+        some = some or bool(array.any())
+    return some
 
 
 def _has_negative(values: Any) -> bool:
@@ -195,7 +214,7 @@ def _layers(prediction: Prediction) -> int:
 
 
 def _checked(values: Any, where: str, n_words: int) -> NDArray[np.float64]:
-    values = by_index(values, where, error=DataError)
+    values = by_index(values.detach() if isinstance(values, Tensor) else values, where, error=DataError)
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:

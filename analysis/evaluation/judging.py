@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError, counted
+from analysis.documents.pieces import readable_tokens
 from analysis.documents.units import (
     WindowScores,
     group,
@@ -259,7 +260,7 @@ class Judge:
         return tuple(
             DocumentScores(
                 id=shown.window.id,
-                tokens=tuple(self.tokenizer.convert_ids_to_tokens(shown.window.input_ids.tolist())),
+                tokens=readable_tokens(self.tokenizer, shown.window.input_ids.tolist()),
                 words=shown.window.words,
                 rationale=shown.window.rationale,
                 scores=scores,

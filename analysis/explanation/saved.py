@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adapler.errors import ArgumentError
 from analysis.documents.eraser_format import Prediction
@@ -116,6 +117,7 @@ def _number(value: Any, where: str) -> float:
 
 
 def _numbers(values: Any, where: str) -> NDArray[np.float64]:
+    values = values.detach() if isinstance(values, Tensor) else values
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
+from analysis.documents.pieces import readable_tokens
 from analysis.documents.windows import SPECIAL, Window, words_of
 from analysis.documents.words import WordTokens
 
@@ -133,7 +134,7 @@ def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "tex
             f"the text is longer than the input: the model reads {len(window)} wordpieces of it, "
             f"{lost} of its {len(words)} words are left out"
         )
-    return Text(window, tuple(tokenizer.convert_ids_to_tokens(window.input_ids.tolist())), words, note)
+    return Text(window, readable_tokens(tokenizer, window.input_ids.tolist()), words, note)
 
 
 def _plain(text: str, query: str, tokenizer: Any, max_length: int, name: str) -> tuple[Window, bool]:

@@ -50,6 +50,19 @@ def on_device_of(model: Any, batch: Batch) -> Iterator[tuple[Batch, Callable[[La
     yield batch.shared(None, f"batch on {device}", lambda: batch.to(device)), back
 
 
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Within it a model is in evaluation mode, without dropout; afterwards each part is in the mode that it was in."""
+    training = [part for part in model.modules() if part.training] if isinstance(model, torch.nn.Module) else []
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
 def device_of(model: Any) -> torch.device | None:
     """Where the inputs of a model have to be; None for a model without weights."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
@@ -62,6 +75,9 @@ def device_of(model: Any) -> torch.device | None:
 def as_layer_scores(name: str, result: Any, batch: Batch) -> LayerScores:
     """What a function gave back as LayerScores: a tensor holds values that are not negative, and is normalised."""
     if isinstance(result, LayerScores):
+        if not isinstance(result.scores, Tensor):
+            kind = type(result.scores).__name__
+            raise ArgumentError(f"method {name!r}: LayerScores must hold a Tensor, got {kind}")
         return result
     if not isinstance(result, Tensor):
         raise ArgumentError(f"method {name!r}: must return a Tensor or LayerScores, got {type(result).__name__}")

@@ -31,7 +31,7 @@ from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
 from adapler.errors import ArgumentError
 from adapler.plugins import load_plugins
 from analysis.scores.base import READS, Batch, LayerScores
-from analysis.scores.checks import as_layer_scores, check_needs, check_scores, on_device_of
+from analysis.scores.checks import as_layer_scores, check_needs, check_scores, evaluating, on_device_of
 from analysis.scores.specs import Option, check_option, parse_spec
 
 NEEDS = ("attention", "gradient", "labels", "adapler")
@@ -123,7 +123,8 @@ class ScoringMethod:
         """
         check_needs(self.name, self.needs, self.needs_labels, model, batch)
         with on_device_of(model, batch) as (ready, home):
-            result = as_layer_scores(self.name, self.function(model, ready, **self.options), ready)
+            with evaluating(model):
+                result = as_layer_scores(self.name, self.function(model, ready, **self.options), ready)
             check_scores(self.name, self.layerwise, result, model, ready)
             return home(result)
 

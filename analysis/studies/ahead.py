@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     tables = {}
     for given in arguments.files:
-        name, _, path = given.rpartition("=")
+        name, _, path = ("", "", given) if Path(given).exists() else given.rpartition("=")
         if (name or path) in tables:
             raise ArgumentError(f"{name or path}: two tables have this name; NAME=CSV gives another one")
         tables[name or path] = read(path)

@@ -11,7 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
-from transformers import ModernBertConfig, ModernBertForSequenceClassification
+from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+)
 
 from adapler.data.corpus import EraserExample
 from adapler.errors import ArgumentError, CheckpointError
@@ -138,3 +143,11 @@ def test_a_tokenizer_that_is_stored_to_cut_on_the_left_reads_the_beginning(
     seen = explain(" ".join(document.words), model=folder, methods=["random"], max_length=6)
     assert seen.tokens[1:-1] == ("dull", "film", "film", "film")
     assert other.truncation_side == "left"
+
+
+def test_a_decoder_is_refused(tiny_tokenizer: Any) -> None:
+    config = BartConfig(vocab_size=99, d_model=8, encoder_layers=1, decoder_layers=1, num_labels=2)
+    config.encoder_attention_heads = config.decoder_attention_heads = 2
+    model = BartForSequenceClassification(config)
+    with pytest.raises(ArgumentError, match="^model: BartForSequenceClassification is an encoder with a decoder; need"):
+        explain("a good film", model=model, tokenizer=tiny_tokenizer, methods=["saliency"])

@@ -191,7 +191,7 @@ def _labels_in(file: SplitFile, *, among: Sequence[str] | None) -> tuple[str, ..
     """Label names without meta.json, from all rows of a file; `among`: those of a classifier, some of which it has."""
     found = {label_of(row, at) for at, row in file.rows()}
     if among is None:
-        return names_of(found, str(file.path), typed=file.is_typed)
+        return names_of(found, str(file.path))
     return names_among(found, among, str(file.path), typed=file.is_typed)
 
 

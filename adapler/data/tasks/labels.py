@@ -49,21 +49,20 @@ def label_of(row: Mapping[str, Any], at: str) -> int | str:
     return label
 
 
-def names_of(found: Collection[int | str], where: str, *, typed: bool) -> tuple[str, ...]:
-    """The names of all labels of a data set: its texts, sorted, or its indices 0, 1, ... as texts.
+def names_of(found: Collection[int | str], where: str) -> tuple[str, ...]:
+    """The names of all labels of a data set: its texts, sorted (as numbers where they are), or its indices 0, 1, ... as
+    texts.
 
     Args:
         found: each label once, as it is written.
         where: the file, for messages.
-        typed: see `SplitFile.is_typed`; without types, texts of digits are sorted as numbers.
 
     Raises:
         DataError: texts and numbers, numbers that leave one out, or a single label.
     """
     texts = [label for label in found if isinstance(label, str)]
     if len(texts) == len(found):
-        numbers = not typed and all(map(_is_number, texts))
-        names = tuple(sorted(texts, key=int if numbers else None))
+        names = tuple(sorted(texts, key=int if all(map(_is_number, texts)) else None))
     elif set(found) == set(range(len(found))):
         names = tuple(str(index) for index in sorted(found))
     else:
@@ -79,7 +78,7 @@ def names_among(found: Collection[int | str], known: Sequence[str], where: str, 
     label that it has, in the classifier's order where the names say which is which.
 
     Args:
-        found, where, typed: see `names_of`.
+        found, where: see `names_of`. typed: see `SplitFile.is_typed`.
         known: the classifier's names, by number.
 
     Raises:
@@ -89,6 +88,8 @@ def names_among(found: Collection[int | str], known: Sequence[str], where: str, 
     if not any(isinstance(label, str) for label in found):
         return tuple(known)
     texts = list(map(str, found))
+    if set(texts) <= set(known):
+        return tuple(known)
     numbers = {name.lower(): number for number, name in enumerate(known)}
     meant = {text: numbers[text.lower()] for text in texts if text.lower() in numbers}
     if len(meant) < len(texts) or len(set(meant.values())) < len(texts):
@@ -100,7 +101,7 @@ def names_among(found: Collection[int | str], known: Sequence[str], where: str, 
         return tuple(known)
     alike = any(text.lower() in numbers or one_begins(text, name) for text in texts for name in known)
     if not alike and len({text.lower() for text in texts}) == len(texts) == len(known):
-        return names_of(found, where, typed=typed)
+        return names_of(found, where)
     shown, allowed = ", ".join(sorted(texts)[:6]), ", ".join(known)
     raise DataError(f"{where}: labels {shown} are not among the classifier's, {allowed} (or 0 to {len(known) - 1})")
 

@@ -118,7 +118,7 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
     """The task with its labels numbered as a classifier numbers them, where both know the same names (in any case, and
     NEG stands for negative, see `adapler.data.tasks.labels`).
 
-    With other names, such as LABEL_0, labels keep their numbers, and a note says so unless those names say nothing.
+    With other names, such as LABEL_0, labels keep their numbers, and a note says so.
 
     Args:
         task: any.
@@ -134,7 +134,7 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
         pairs = ", ".join(f"{label} is {names[number]}" for label, number in meant.items())
         task = replace(task, notes=(*task.notes, f"labels are matched: {pairs}"))
     if sorted(wanted) != sorted(known) or len(known) != len(task.labels):
-        if len(names) == len(task.labels) and not all(name.startswith("label_") for name in wanted):
+        if len(names) == len(task.labels):
             note = f"labels are compared by number: {', '.join(task.labels)}; the classifier's: {', '.join(names)}"
             return replace(task, notes=(*task.notes, note))
         return task

@@ -12,8 +12,8 @@ from adapler.inference.predict import predict_dataset
 from adapler.model.configuration import ETA_MAX, ETA_MIN
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.training.selection import CLOSE
 
-CLOSE = 0.01  # how far from the target the speedup may be, as a share of it
 MOST_PASSES = 12  # over the validation rows
 
 

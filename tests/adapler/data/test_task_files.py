@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from adapler.data.tasks import load_task
-from adapler.data.tasks.labels import names_among
+from adapler.data.tasks.labels import names_among, names_of
 from adapler.data.tasks.load import is_file
 from adapler.errors import DataError
 from tests.adapler.data.folders import Rows, lines, task_folder, texts
@@ -131,6 +131,7 @@ def test_a_split_alone(tmp_path: Path) -> None:
         ({"1"}, ("NEG", "POS"), ("NEG", "POS")),
         ({"1", "4"}, ("1", "2", "3", "4"), ("1", "2", "3", "4")),
         ({"good", "bad"}, ("LABEL_0", "LABEL_1"), ("bad", "good")),
+        ({"pos", "Pos"}, ("Pos", "pos"), ("Pos", "pos")),  # the case is all that parts them
     ],
 )
 def test_labels_of_a_split_alone(found: set[int | str], known: tuple[str, ...], expected: tuple[str, ...]) -> None:
@@ -191,3 +192,10 @@ def test_empty_cells_are_nothing(tmp_path: Path) -> None:
         load_task(file)
     file.write_text("text,label\na," + "1" * 5000 + "\nb,0\n")
     assert load_task(file, alone="test").labels == ("0", "1" * 5000)
+
+
+def test_labels_that_are_digits_are_in_the_order_of_numbers() -> None:
+    """Whatever file they come from: a classifier of 11 stars counts them so, too."""
+    digits = [str(number) for number in range(11)]
+    assert names_of(set(digits), "x.jsonl") == tuple(digits)
+    assert names_of({"10", "9", "b"}, "x.jsonl") == ("10", "9", "b")

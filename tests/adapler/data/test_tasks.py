@@ -173,7 +173,8 @@ def test_labels_in_a_classifiers_order(tmp_path: Path) -> None:
     assert short.notes == ("labels are matched: Entailment is ENTAIL, neutral is NEU, contradiction is CON",)
     assert short.dataset["train"]["label"] == other.dataset["train"]["label"]
     assert in_label_order(task, list(task.labels)) is task
-    assert in_label_order(task, ["LABEL_0", "LABEL_1", "LABEL_2"]) is task
+    (note,) = in_label_order(task, ["LABEL_0", "LABEL_1", "LABEL_2"]).notes
+    assert note.endswith("by number: Entailment, neutral, contradiction; the classifier's: LABEL_0, LABEL_1, LABEL_2")
     assert in_label_order(task, ["a", "b"]) is task, "their number is checked where the model is loaded"
     assert in_label_order(task, ["a", "b", "c"]).notes == (
         "labels are compared by number: Entailment, neutral, contradiction; the classifier's: a, b, c",

@@ -37,7 +37,12 @@ def accuracy(classifier: Any, tokenizer: Any, file: Path, numbers: dict[int, int
     ("names", "numbers", "labels", "note"),
     [
         (["pos", "Neg"], {0: 1, 1: 0}, ["POS", "NEG"], None),
-        (["LABEL_0", "LABEL_1"], {0: 0, 1: 1}, ["NEG", "POS"], None),
+        (
+            ["LABEL_0", "LABEL_1"],
+            {0: 0, 1: 1},
+            ["NEG", "POS"],
+            "compared by number: NEG, POS; the classifier's: LABEL_0",
+        ),
         (["down", "up"], {0: 0, 1: 1}, ["NEG", "POS"], "compared by number: NEG, POS; the classifier's: down, up"),
     ],
 )

@@ -16,7 +16,7 @@ from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import speedup
 from adapler.training.schedule import CONTROLLER_STATE, SpeedController
-from adapler.training.selection import selection_value
+from adapler.training.selection import selection_value, shortfall
 from adapler.training.stages.reach import reach_target
 from tests.adapler.training.common import QUICK, trainer
 from tests.conftest import LAYERS, VOCABULARY, tiny_adapler
@@ -165,3 +165,16 @@ def test_a_run_with_targets(
     assert main([*train, "--target-speedup", "50"]) == 0
     reached = json.loads((tmp_path / "one" / "run.json").read_text())["reached"]["speedup"]
     assert f"50x was not found: the nearest speedup, {reached:.2f}x, was kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("reached", "qualified", "said"),
+    [
+        (2.02, True, ""),
+        (2.15, True, "2x was not found: the nearest speedup, 2.15x, was kept"),
+        (2.5, False, "2x was not found: the nearest speedup, 2.50x, was kept"),
+    ],
+)
+def test_a_target_that_is_missed_by_more_than_a_hundredth_is_said(reached: float, qualified: bool, said: str) -> None:
+    record = {"qualified": qualified, "objectives": {"target_speedup": 2.0}, "selected": {"speedup": 9.0}}
+    assert shortfall(record | {"reached": {"speedup": reached}}) == said

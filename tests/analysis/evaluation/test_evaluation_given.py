@@ -296,3 +296,21 @@ def test_scores_as_dicts_and_frames(corpus_folder: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             read_given(source, None, examples)
+
+
+def test_marks_from_python_are_hard_rationales_as_in_a_file(corpus_folder: Path) -> None:
+    examples = read_corpus(corpus_folder).splits["test"][:2]
+    marks = {e.id: [0, 1] + [0] * (len(e.words) - 2) for e in examples}
+    for source in (marks, {key: torch.tensor(row, dtype=torch.float32) for key, row in marks.items()}):
+        (human,) = read_given((), source, examples)
+        for example in examples:
+            np.testing.assert_array_equal(human.hard(example.id), np.array(marks[example.id]) == 1)
+    first = examples[0].id
+    soft = [0.5, *marks[first][1:]]
+    for scores in (soft, [0] * len(soft), np.stack([marks[first]] * 2)):
+        (given,) = read_given({first: scores}, None, examples)
+        assert given.hard(first) is None
+    (given,) = read_given(marks | {"another": [0.5, 1]}, None, examples)  # not evaluated, and of the same source
+    assert given.hard(first) is None
+    (learned,) = read_given({first: torch.tensor(soft, requires_grad=True)}, None, examples)
+    np.testing.assert_array_equal(learned.predictions[first].scores, soft)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from transformers import PreTrainedConfig
 
 from adapler.errors import ArgumentError
-from analysis.evaluation.fit import gold_indices
+from analysis.evaluation.fit import gold_indices, input_length
 
 CLASSES = [f"class{i}" for i in range(1, 11)]
 
 
 def found(model: list[str], corpus: list[str]) -> list[int]:
-    config = SimpleNamespace(label2id={name: index for index, name in enumerate(model)})
+    config = PreTrainedConfig(id2label=dict(enumerate(model)))
+    config.label2id = {name: index for index, name in enumerate(reversed(model))}  # nobody asks it
     examples = [SimpleNamespace(id=label, label=label) for label in corpus]
     return gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=tuple(corpus)), examples)
 
@@ -50,3 +53,18 @@ def test_a_label_that_could_be_two_or_is_none_of_them_is_refused(
 ) -> None:
     with pytest.raises(ArgumentError, match=f"^document {label}: label '{label}' is not among the model's labels, "):
         found(model, corpus)
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_labels": 1}, {"num_labels": 2, "problem_type": "multi_label_classification"}]
+)
+def test_a_model_that_does_not_choose_one_of_several_labels_is_refused(options: dict[str, Any]) -> None:
+    model = SimpleNamespace(config=PreTrainedConfig(**options))
+    with pytest.raises(ArgumentError, match=r"^(num_labels|problem_type): "):
+        gold_indices(model, SimpleNamespace(labels=("NEG", "POS")), [])
+
+
+def test_a_model_without_a_longest_input() -> None:
+    """XLNet says -1."""
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=-1))
+    assert (input_length(model, None), input_length(model, 2000)) == (512, 2000)

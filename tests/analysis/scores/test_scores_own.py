@@ -36,6 +36,17 @@ def test_a_plain_function_is_a_method() -> None:
     ]
 
 
+def test_a_function_of_ones_own_sees_the_model_without_dropout() -> None:
+    """As a model is after training; afterwards it is as it was."""
+    model, batch, method = tiny_classifier(), batch_for("bert"), get_method(norms)
+    expected = method(model.eval(), batch).scores
+    model.train()
+    model.classifier.eval()
+    before = [part.training for part in model.modules()]
+    assert torch.equal(method(model, batch).scores, expected)
+    assert [part.training for part in model.modules()] == before and sum(before) > 1
+
+
 def test_a_registered_function_is_its_method() -> None:
     assert get_method(get_method("rollout").function) == get_method("rollout")
 
@@ -52,6 +63,10 @@ def test_a_registered_function_is_its_method() -> None:
         ),
         (lambda model, batch: torch.full((4, 3, 12), torch.nan), "NaN or infinite"),
         (lambda model, batch: LayerScores(torch.zeros(4, 3, 12), torch.ones(4, 12)), "present must be"),
+        (
+            lambda model, batch: LayerScores(torch.zeros(4, 3, 12).numpy()),
+            "LayerScores must hold a Tensor, got ndarray",
+        ),
         ("not callable", "is not known"),
         (3, "got int, must be a name, a function"),
     ],

@@ -37,6 +37,9 @@ def test_layers_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "| three seeds | saliency | above 0, 3; below 2 |",
         "| three seeds | gradient | above 0-1, 3; below 2 |",
     ]
+    (tmp_path / "lr=1").mkdir()
+    assert ahead.main([str(table(tmp_path / "lr=1" / "s.csv")), "--over", "saliency"]) == 0  # no name: it is the path
+    assert capsys.readouterr().out.splitlines()[2].endswith("s.csv | saliency | above 0, 3; below 2 |")
     assert ahead.main([str(file), "--method", "gradient", "--over", "cp"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"| {file} | cp | above 2; below 0-1, 3 |"
 
