@@ -126,13 +126,13 @@ if name is None:
 
 try:
     checkpoint = loading.find_checkpoint(checkpoints, name, dtype=dtype)
+    own_text.verdicts(checkpoint, scale=scale, name=name)  # also where the chosen line cannot be read
     parts = results.load_parts(checkpoint, document)
 except AdapLeRError as error:
     common.problem(error)
     common.text_alone(document)
     st.stop()
 
-own_text.verdicts(checkpoint, scale=scale, name=name)
 limit = read_limit(checkpoint.model, checkpoint.tokenizer)
 document = choosing.choose_part(document, parts, limit=limit)
 common.lost(notice)  # the part too

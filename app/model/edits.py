@@ -43,6 +43,10 @@ class Edited:
     marked: NDArray[np.bool_]
     fate: NDArray[np.int64]
 
+    def at(self, word: int) -> str:
+        """What stands in the place of a word of the text."""
+        return " ".join(self.words[index] for index in np.flatnonzero(self.origin == word))
+
 
 def apply(words: tuple[str, ...], marked: NDArray[np.bool_], edits: Mapping[int, Edit], *, mask: str | None) -> Edited:
     """The edited text. `edits` are by the index of a word; `mask` is the tokenizer's mask token, None where it has

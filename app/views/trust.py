@@ -59,6 +59,8 @@ def _whole_splits(
     curve = calibrated.curve(checkpoint)
     if said := _expected(curve, scale, page_dtype=checkpoint.dtype):
         st.html(said)
+    elif curve.calibration is not None:
+        st.caption(f"The calibration that is stored with this model ends at scale {curve.last:g}.")
     if curve.calibration is None:
         why = loading.without_path(curve.why, checkpoints[name], name)
         why = why.partition("; `adapler calibrate")[0]  # its command has a menu's name now, which is no folder
@@ -177,7 +179,7 @@ def _documents(checkpoint: Checkpoint, corpus: EraserCorpus, *, name: str, title
         _list(changed, target, key="changed")
     wrong = table[~table["right"].fillna(True)]
     sure = st.slider(
-        "Wrong and sure: a probability of at least", 0.5, 1.0, value=0.9, step=0.01, key="sure", persist_state="session"
+        "Wrong and sure: a probability of at least", 0.0, 1.0, value=0.9, step=0.01, key="sure", persist_state="session"
     )
     shown = wrong[wrong["probability"] >= sure].sort_values("probability", ascending=False)
     st.markdown(f"**{len(shown)} of the {len(wrong)} wrong verdicts have a probability of at least {sure:.2f}**")

@@ -125,6 +125,8 @@ def _difference(
     said = "; ".join(edit.said(document.words[word]) for word, edit in sorted(edits.items()))
     st.header("Before and after")
     st.caption(common.literal(said))
+    if checkpoint.tokenizer.mask_token is None and any(edit.kind == editing.MASK for edit in edits.values()):
+        st.caption("This tokenizer has no mask token: a masked word is deleted.")
     if not editing.apply(document.words, document.rationale, edits, mask=checkpoint.tokenizer.mask_token).words:
         st.info("No word is left.")
         return
@@ -136,9 +138,9 @@ def _difference(
     st.html(cards.before_after(trace, after))
     common.cut(after)
     gained, lost = editing.changed(trace, after, edited.origin)
-    for what, words in (("Now read to the end", gained), ("No longer read to the end", lost)):
-        names = ", ".join(document.words[word] for word in words) or "no word"
-        st.markdown(f"**{what}:** {common.literal(names)}")
+    now, before = [edited.at(word) for word in gained], [document.words[word] for word in lost]
+    for what, words in (("Now read to the end", now), ("No longer read to the end", before)):
+        st.markdown(f"**{what}:** {common.literal(', '.join(words) or 'no word')}")
     joined = join_words(after)
     forced = [int(edited.fate[word]) if word >= 0 else 0 for word in joined.words.tolist()]
     panel = drawing.layers_panel(joined) | {"forced": forced}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,10 +22,15 @@ class Curve:
     calibration: Calibration | None
     why: str = ""
 
+    @property
+    def last(self) -> float:
+        """The largest scale that was measured; NaN without a calibration."""
+        return math.nan if self.calibration is None else self.calibration.points[-1].threshold_scale
+
     def at(self, scale: float) -> Point | None:
         """What was measured at a scale, or what is to be expected between measured ones; None without a calibration, or
         outside of it."""
-        if self.calibration is None or not 0 <= scale <= self.calibration.points[-1].threshold_scale:
+        if self.calibration is None or not 0 <= scale <= self.last:
             return None
         measured = (point for point in self.calibration.points if abs(point.threshold_scale - scale) < SAME)
         return next(measured, None) or self.calibration.at(scale)

@@ -242,7 +242,12 @@ export default function player({data, parentElement, setStateValue, setTriggerVa
     const inside = layer => Math.min(last, Math.max(0, Math.round(layer)));
     if (kept.layer === null) kept.layer = Number.isFinite(asked) ? inside(asked) : 0;
     kept.layer = inside(kept.layer);
-    if (kept.text !== data.text) { kept.text = data.text; kept.picked = null; }
+    if (kept.text !== data.text) {
+        // The server forgets the token too, or it would be chosen again with its text, and not be marked here.
+        if (kept.picked !== null && !data.panels.some(panel => panel.side)) setStateValue("picked", null);
+        kept.text = data.text;
+        kept.picked = null;
+    }
     const same = kept.data === JSON.stringify(data); // a rerun that changes nothing leaves the focus where it is
     kept.data = JSON.stringify(data);
     let timer = null;

@@ -197,6 +197,17 @@ def test_pieces_joined_to_words(visit: Visit) -> None:
     assert 0 < tokens.count() < pieces
 
 
+def test_a_token_is_forgotten_with_its_text_on_both_sides(visit: Visit) -> None:
+    app = visit()
+    app.large().locator("[data-token='3']").click()
+    expect(app.widget("without")).to_be_visible()
+    for units in (state.WORDS, state.WORDPIECES):
+        app.pick("units", units)
+        app.settle()
+    expect(app.page.locator(".al-detail")).to_have_count(0)
+    expect(app.widget("without")).to_have_count(0)
+
+
 def test_pieces_joined_to_sentences(visit: Visit) -> None:
     app = visit("?layer=5&units=Sentences")
     sentences = app.large().locator("[data-token]")

@@ -31,6 +31,7 @@ def test_words_are_deleted_masked_and_replaced() -> None:
     assert done.words == ("quite", "bright", "[MASK]", "film")
     assert done.origin.tolist() == [1, 1, 2, 3] and done.marked.tolist() == [True, True, False, False]
     assert done.fate.tolist() == [0, 0, 0, -1]
+    assert [done.at(word) for word in range(4)] == ["", "quite bright", "[MASK]", "film"]
     assert edits.apply(words, marked, {2: Edit(edits.MASK)}, mask=None).words == ("a", "dull", "film")
 
 

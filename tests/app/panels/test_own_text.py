@@ -36,3 +36,11 @@ def test_lines_that_are_cut_are_counted(page: AppTest) -> None:
     page.session_state["verdicts-open"] = True
     upload(page, {"text": "good film"}, {"text": "a dull film"})
     assert not page.info and not page.dataframe[0].value["cut"].any()
+
+
+def test_the_table_stands_where_the_chosen_line_cannot_be_read(page: AppTest) -> None:
+    page.session_state["verdicts-open"] = True
+    upload(page, {"text": "\u200b"}, {"text": "a good film"}, {"text": "a dull film"})
+    table = page.dataframe[0].value
+    assert table["verdict"].isna().tolist() == [True, False, False]
+    assert any("wordpieces" in one.value for one in page.error)

@@ -90,6 +90,7 @@ def test_what_is_measured_stands_at_the_slider(
     assert not any("a ring is that scale" in one.value for one in page.caption)
     page.slider(key="scale").set_value(2.0).run()
     assert not page.exception and not bodies(page, "al-cards"), "nothing is measured there"
+    assert any(one.value.endswith("stored with this model ends at scale 1.5.") for one in page.caption)
 
 
 def test_a_ring_is_at_the_slider_only(app_model: Any) -> None:
