@@ -22,6 +22,7 @@ from app.model.tracing import ADAPLER, QUERY, SPECIAL, Trace
 STYLE = Path(__file__).parent / "static" / "style.css"
 # Characters that reorder what stands around them; U+200E, U+200F and U+061C only concern their neighbours.
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+SMALL = 0.01  # a score below it is said with four digits, and not with four decimals
 FULL_SHADE = 8  # times the uniform score 1/n at which the shade is darkest
 
 
@@ -229,8 +230,10 @@ def _facts(trace: Trace, token: int, layer: int) -> Iterator[str]:
 
 
 def _exact(trace: Trace, value: float) -> str:
-    """Scores of another policy than AdapLeR's do not add up to 1, and may be small: they are said as they are."""
-    return f"{value:.4f}" if trace.policy == ADAPLER else f"{value:.4g}"
+    """Scores of another policy than AdapLeR's do not add up to 1, and may be small: they are said as they are. So are
+    small ones of AdapLeR's: at four decimals many would be equal to the threshold that drops them."""
+    decimals = trace.policy == ADAPLER and not 0 < value < SMALL
+    return f"{value:.4f}" if decimals else f"{value:.4g}"
 
 
 def _pieces(tokens: Trace, group: Sequence[int], layer: int) -> Iterator[str]:

@@ -84,7 +84,7 @@ def _adapler(trace: Trace, layer: int, *, scale: float, predictor: str) -> None:
     learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
     if scale:
         eta = limit * n / scale
-        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {limit:.4f}$.")
+        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {_latex(limit)}$.")
     else:
         st.markdown(rf"{learned}It is 0 now, so that $\delta = 0$ and every token stays.")
 
@@ -144,7 +144,7 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     if token is not None:
         numbers = (float(one[layer]) for one in (trace.scores[:, token], trace.thresholds))
         letter = "S" if policy == ADAPLER else "s"
-        score, limit = (f"{one:.4f}" if policy == ADAPLER else _latex(one) for one in numbers)
+        score, limit = map(_latex, numbers)
         word = common.literal(trace.surfaces[token])
         st.markdown(
             rf"The word **{word}** scores ${letter} = {score}$ there, and ${score} < {limit}$: dropped. "

@@ -13,8 +13,8 @@ const make = (tag, name = "", text = null) => {
     return one;
 };
 const shade = ratio => 0.06 + 0.66 * Math.min(1, Math.log1p(Math.max(0, ratio)) / Math.log1p(FULL));
-// Scores of another policy than AdapLeR's do not add up to 1, and may be small: they are said as they are.
-const exact = (panel, value) => panel.raw ? String(Number(value.toPrecision(4))) : value.toFixed(4);
+// As render.py says them: small ones as they are, and all of another policy than AdapLeR's.
+const exact = (panel, value) => panel.raw || (0 < value && value < 0.01) ? String(Number(value.toPrecision(4))) : value.toFixed(4);
 const barOf = panel => panel.raw ? "bar" : "threshold";
 const plural = (count, unit) => `${count} ${count === 1 ? unit.replace(/s$/, "") : unit}`;
 

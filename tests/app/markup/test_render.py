@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,21 @@ def test_hover_says_score_threshold_and_fate() -> None:
     assert titles[0][1] == "one | score 0.2500 = 1.00/n, n = 4 | threshold 0.0500 | dropped before layer 1"
     assert titles[2][1] == "one | dropped before layer 1"
     assert titles[2][2] == "two | score 0.3333 = 1.00/n, n = 3 | threshold 0.0500 | never dropped"
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "said"),
+    [
+        ("adapler", 0.25, "0.2500"),
+        ("adapler", 0.01, "0.0100"),
+        ("adapler", 0.00103, "0.00103"),
+        ("adapler", 0.000976, "0.000976"),
+        ("adapler", 0.0, "0.0000"),
+        ("ltp", 0.25, "0.25"),
+    ],
+)
+def test_small_scores_are_told_from_a_threshold_near_them(policy: str, value: float, said: str) -> None:
+    assert render._exact(SimpleNamespace(policy=policy), value) == said  # type: ignore[arg-type]
 
 
 def test_shade_grows_with_the_score_and_stays_readable() -> None:

@@ -33,6 +33,11 @@ def test_lines_of_equal_names_are_told_apart() -> None:
     assert [one.name for one in read_upload("x.jsonl", rows)] == ["a", "a (2)", "line 4", "line 4 (2)"]
 
 
+def test_an_id_that_names_nothing_is_the_line_s_number() -> None:
+    rows = lines(*({"id": name, "text": "one"} for name in ("", " ", True, None, 7)))
+    assert [one.name for one in read_upload("x.jsonl", rows)] == ["line 1", "line 2", "line 3", "line 4", "7"]
+
+
 def test_half_a_pair_is_refused() -> None:
     with pytest.raises(DataError, match="x.jsonl:1: a pair needs the fields 'text_a' and 'text_b', both strings"):
         read_upload("x.jsonl", lines({"text_a": "a good film"}))
