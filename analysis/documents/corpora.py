@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.archive import json_lines
+from adapler.data.archive import excerpt, json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
 from adapler.errors import DataError
 from analysis.documents.annotators import (
@@ -175,9 +175,9 @@ def _meta_labels(path: Path) -> tuple[str, ...]:
         return ()
     labels = meta["labels"] if isinstance(meta, dict) else None
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"{path}: 'labels' must be a list of names, found {_quoted(labels)}")
+        raise DataError(f"{path}: 'labels' must be a list of names, found {excerpt(labels)}")
     if len(set(labels)) < len(labels):  # two indices would be one class
-        raise DataError(f"{path}: 'labels' must be different names, found {_quoted(labels)}")
+        raise DataError(f"{path}: 'labels' must be different names, found {excerpt(labels)}")
     return tuple(labels)
 
 
@@ -185,12 +185,12 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
     tokens = row.get("tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
         others = "" if "tokens" in row else f"; the line has {', '.join(map(repr, row)) or 'no field'}"
-        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {_quoted(tokens)}{others}")
+        raise DataError(f"{where}: field 'tokens' must be a list of strings, found {excerpt(tokens)}{others}")
     query, name = row.get("query"), row.get("id", default_id)
     if not isinstance(name, str | int):
-        raise DataError(f"{where}: field 'id' must be a string or a number, found {_quoted(name)}")
+        raise DataError(f"{where}: field 'id' must be a string or a number, found {excerpt(name)}")
     if not isinstance(query, str | None):
-        raise DataError(f"{where}: field 'query' must be a text or null, found {_quoted(query)}")
+        raise DataError(f"{where}: field 'query' must be a text or null, found {excerpt(query)}")
     if "rationale" not in row and (misspelt := get_close_matches("rationale", row, n=1, cutoff=0.8)):
         raise DataError(
             f"{where}: no field 'rationale', found {misspelt[0]!r}; null says that nobody annotated the text"
@@ -198,7 +198,7 @@ def _example(row: dict[str, Any], where: str, *, default_id: str, names: Sequenc
     raw = row.get("rationales_raw")
     if raw and (not isinstance(raw, list) or not all(isinstance(one, list | None) for one in raw)):
         raise DataError(
-            f"{where}: field 'rationales_raw' must be a list of 0 and 1 for each annotator, found {_quoted(raw)}"
+            f"{where}: field 'rationales_raw' must be a list of 0 and 1 for each annotator, found {excerpt(raw)}"
         )
     marks = raw or row.get("rationale")
     masks = _annotators(marks, len(tokens), where)
@@ -235,7 +235,7 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
             )
         return names[label] if names else str(label)
     if not isinstance(label, str) or not label.strip():
-        raise DataError(f"{where}: field 'label' must be a name or an index, found {_quoted(label)}")
+        raise DataError(f"{where}: field 'label' must be a name or an index, found {excerpt(label)}")
     if names and label not in names:
         raise DataError(f"{where}: label {label!r} is not in meta.json, which has {', '.join(names)}")
     return label
@@ -267,12 +267,8 @@ def _mask(values: Any, n_tokens: int, where: str) -> NDArray[np.bool_]:
     if not isinstance(values, list) or any(value not in (0, 1) for value in values):
         raise DataError(
             f"{where}: field 'rationale' must be null, a list of 0 and 1, or one such list an annotator, "
-            f"found {_quoted(values)}"
+            f"found {excerpt(values)}"
         )
     if len(values) != n_tokens:
         raise DataError(f"{where}: the rationale covers {len(values)} tokens, the text has {n_tokens}")
     return np.array(values, dtype=bool)
-
-
-def _quoted(value: object) -> str:
-    return "nothing" if value is None else repr(value)[:40]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.archive import json_lines
+from adapler.data.archive import excerpt, json_lines
 from adapler.errors import DataError
 from adapler.files import replacing
 
@@ -223,7 +223,7 @@ def _predicted(
 def _annotated(groups: Any, lengths: Mapping[str, int], where: str) -> dict[str, NDArray[np.bool_]]:
     hard = {docid: np.zeros(n, dtype=bool) for docid, n in lengths.items()}
     if not isinstance(groups, list):
-        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {_kind(groups)}")
+        raise DataError(f"{where}: field 'evidences' must be a list of groups, found {excerpt(groups)}")
     for group in groups:
         for evidence in _objects(group, "evidences", where):
             docid = _docid(evidence, lengths, where)
@@ -248,7 +248,8 @@ def _mark(mask: NDArray[np.bool_], span: Mapping[str, Any], docid: str, where: s
     start, end = span.get("start_token"), span.get("end_token")
     if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(mask)):
         raise DataError(
-            f"{where}: span [{_kind(start)}, {_kind(end)}) is out of range, document {docid!r} has {len(mask)} words"
+            f"{where}: span [{excerpt(start)}, {excerpt(end)}) is out of range, "
+            f"document {docid!r} has {len(mask)} words"
         )
     mask[start:end] = True
 
@@ -269,15 +270,11 @@ def _identifier(row: Mapping[str, Any], field: str, where: str) -> str:
     """A name; BoolQ's files have whole numbers for names."""
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"{where}: field {field!r} must be a string or a whole number, found {_kind(value)}")
+        raise DataError(f"{where}: field {field!r} must be a string or a whole number, found {excerpt(value)}")
     return str(value)
 
 
 def _objects(rows: Any, name: str, where: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{where}: field {name!r} must be a list of objects, found {_kind(rows)}")
+        raise DataError(f"{where}: field {name!r} must be a list of objects, found {excerpt(rows)}")
     return rows
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else repr(value)[:40]
