@@ -282,7 +282,8 @@ def _check(
 
 def is_byte_level(tokenizer: Any) -> bool:
     """Whether its tokens are bytes, each written as one printable letter (`\u00c3\u00a9` for \u00e9)."""
-    return bool(_byte_levels(_state(tokenizer)))
+    part = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    return part is not None and bool(_byte_levels({"pre_tokenizer": json.loads(part.__getstate__())}))
 
 
 def _glues_words(tokenizer: Any) -> bool:
@@ -316,5 +317,4 @@ def _state(tokenizer: Any) -> dict[str, Any]:
 
 def _byte_levels(state: dict[str, Any]) -> list[dict[str, Any]]:
     first = state.get("pre_tokenizer") or {}
-    parts = first.get("pretokenizers", [first])
-    return [part for part in parts if part.get("type") == "ByteLevel"]
+    return [part for part in first.get("pretokenizers", [first]) if part.get("type") == "ByteLevel"]

@@ -25,8 +25,9 @@ def readable_tokens(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
         return tuple(tokens)
     decoder = getincrementaldecoder("utf-8")("replace")
     shown = []
-    for token in tokens:
-        if not _BYTES.keys() >= set(token):  # a special token of other letters
+    whole = set(getattr(tokenizer, "added_tokens_decoder", ()))  # special ones, too: texts, and not bytes
+    for number, token in zip(ids, tokens, strict=True):
+        if number in whole or not _BYTES.keys() >= set(token):
             decoder.reset()
             shown.append(token)
             continue

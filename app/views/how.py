@@ -7,6 +7,7 @@ import streamlit as st
 
 from adapler.policies import policy_class
 from app.markup import cards, strip
+from app.markup.render import SMALL
 from app.markup.terms import OF_ADAPLER, RULES, TERMS
 from app.model.tracing import ADAPLER, Trace
 from app.panels import common
@@ -83,8 +84,8 @@ def _adapler(trace: Trace, layer: int, *, scale: float, predictor: str) -> None:
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
     learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
     if scale:
-        eta = limit * n / scale
-        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {_latex(limit)}$.")
+        eta, said = limit * n / scale, f"{limit:.4f}" if limit >= SMALL else _latex(limit)
+        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {said}$.")
     else:
         st.markdown(rf"{learned}It is 0 now, so that $\delta = 0$ and every token stays.")
 
@@ -144,7 +145,7 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     if token is not None:
         numbers = (float(one[layer]) for one in (trace.scores[:, token], trace.thresholds))
         letter = "S" if policy == ADAPLER else "s"
-        score, limit = map(_latex, numbers)
+        score, limit = (f"{one:.4f}" if policy == ADAPLER and one >= SMALL else _latex(one) for one in numbers)
         word = common.literal(trace.surfaces[token])
         st.markdown(
             rf"The word **{word}** scores ${letter} = {score}$ there, and ${score} < {limit}$: dropped. "

@@ -127,6 +127,8 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
     Raises:
         DataError: the metric is f1 of label 1, and label 1 would become another one.
     """
+    if tuple(names) == task.labels:
+        return task
     wanted, known = [name.lower() for name in names], {label.lower(): label for label in task.labels}
     meant = abbreviated({name: number for number, name in enumerate(wanted)}, task.labels)
     if len(meant) == len(names) and sorted(wanted) != sorted(known):
@@ -134,7 +136,8 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
         pairs = ", ".join(f"{label} is {names[number]}" for label, number in meant.items())
         task = replace(task, notes=(*task.notes, f"labels are matched: {pairs}"))
     if sorted(wanted) != sorted(known) or len(known) != len(task.labels):
-        if len(names) == len(task.labels):
+        numbers = [f"label_{name}" for name in task.labels] == wanted == [f"label_{n}" for n in range(len(wanted))]
+        if len(names) == len(task.labels) and not numbers:
             note = f"labels are compared by number: {', '.join(task.labels)}; the classifier's: {', '.join(names)}"
             return replace(task, notes=(*task.notes, note))
         return task

@@ -13,7 +13,7 @@ const make = (tag, name = "", text = null) => {
     return one;
 };
 const shade = ratio => 0.06 + 0.66 * Math.min(1, Math.log1p(Math.max(0, ratio)) / Math.log1p(FULL));
-// As render.py says them: small ones as they are, and all of another policy than AdapLeR's.
+// Small ones with four digits, as render.py says them, and all of another policy than AdapLeR's.
 const exact = (panel, value) => panel.raw || (0 < value && value < 0.01) ? String(Number(value.toPrecision(4))) : value.toFixed(4);
 const barOf = panel => panel.raw ? "bar" : "threshold";
 const plural = (count, unit) => `${count} ${count === 1 ? unit.replace(/s$/, "") : unit}`;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,8 @@ def test_labels_in_a_classifiers_order(tmp_path: Path) -> None:
     assert in_label_order(task, list(task.labels)) is task
     (note,) = in_label_order(task, ["LABEL_0", "LABEL_1", "LABEL_2"]).notes
     assert note.endswith("by number: Entailment, neutral, contradiction; the classifier's: LABEL_0, LABEL_1, LABEL_2")
+    numbered = replace(task, labels=("0", "1", "2"))
+    assert in_label_order(numbered, ["LABEL_0", "LABEL_1", "LABEL_2"]) is numbered, "they say the same"
     assert in_label_order(task, ["a", "b"]) is task, "their number is checked where the model is loaded"
     assert in_label_order(task, ["a", "b", "c"]).notes == (
         "labels are compared by number: Entailment, neutral, contradiction; the classifier's: a, b, c",

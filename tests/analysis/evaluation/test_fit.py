@@ -64,6 +64,12 @@ def test_a_model_that_does_not_choose_one_of_several_labels_is_refused(options: 
         gold_indices(model, SimpleNamespace(labels=("NEG", "POS")), [])
 
 
+def test_a_class_of_ones_own_is_taken_at_its_word() -> None:
+    config = SimpleNamespace(id2label={0: "NEG", 1: "POS"})
+    example = SimpleNamespace(id="one", label="POS")
+    assert gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=("NEG", "POS")), [example]) == [1]
+
+
 def test_a_model_without_a_longest_input() -> None:
     """XLNet says -1."""
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=-1))

@@ -67,6 +67,10 @@ def test_a_byte_level_tokenizer_is_not_given_a_space_before_a_string(byte_level_
         "c": ["\u0120", "c"],
         "é": ["\u0120", "\u00b7", "é"],
     }
+    cut = read_text("ab \U0001f642!", plain, max_length=7).tokens  # within the sign's four bytes
+    assert cut[-1] == "</s>" and cut[-2] == "\u00b7"
+    added = read_text("ab film \u00e9", plain, max_length=64).tokens
+    assert "film" in added and added[-2] == "\u00e9"
     words = read_text(["ab", "c", "é"], for_words, max_length=64)
     assert words.tokens[1] == "\u0120" and len(words.tokens) == len(string.tokens) + 1
 
