@@ -62,8 +62,8 @@ def read_upload(name: str, content: bytes) -> tuple[Document, ...]:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether an id can be shown as a name: a text or a number."""
-    return isinstance(value, str | int) and not isinstance(value, bool)
+    """Whether an id can be shown as a name: a number, or a text that is not empty."""
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int) and not isinstance(value, bool)
 
 
 def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
@@ -96,7 +96,7 @@ def _document(row: Mapping[str, Any], where: str, *, number: int) -> Document:
     mask = read_rationale(row.get("rationale"), len(words), where=where)
     name = row.get("id")
     return Document(
-        name=str(name)[:80] if str(name).strip() and _is_name(name) else f"line {number}",
+        name=str(name)[:80] if _is_name(name) else f"line {number}",
         text=" ".join(words),
         label=None if label is None else str(label),
         spans=tuple(spans_of(mask)),

@@ -84,8 +84,8 @@ def _adapler(trace: Trace, layer: int, *, scale: float, predictor: str) -> None:
     st.latex(r"\text{token } i \text{ is dropped if } S_i < \delta")
     learned = r"$\eta$ is learned for each layer and $c$ is the threshold scale. "
     if scale:
-        eta, said = limit * n / scale, f"{limit:.4f}" if limit >= SMALL else _latex(limit)
-        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {said}$.")
+        eta = limit * n / scale
+        st.markdown(rf"{learned}At layer {layer}: $\delta = {scale:g} \cdot {eta:.3f} / {n} = {_share(limit)}$.")
     else:
         st.markdown(rf"{learned}It is 0 now, so that $\delta = 0$ and every token stays.")
 
@@ -114,6 +114,11 @@ def _other(trace: Trace, layer: int, *, scale: float, policy: str) -> None:
         if scale
         else "$c$ is the threshold scale. It is 0 now, so that every token stays."
     )
+
+
+def _share(value: float) -> str:
+    """A score of AdapLeR's or its threshold, as the text's tooltips say it."""
+    return f"{value:.4f}" if value >= SMALL else _latex(value)
 
 
 def _latex(value: float) -> str:
@@ -145,7 +150,7 @@ def show(trace: Trace, *, scale: float, policy: str = ADAPLER, predictor: str = 
     if token is not None:
         numbers = (float(one[layer]) for one in (trace.scores[:, token], trace.thresholds))
         letter = "S" if policy == ADAPLER else "s"
-        score, limit = (f"{one:.4f}" if policy == ADAPLER and one >= SMALL else _latex(one) for one in numbers)
+        score, limit = map(_share if policy == ADAPLER else _latex, numbers)
         word = common.literal(trace.surfaces[token])
         st.markdown(
             rf"The word **{word}** scores ${letter} = {score}$ there, and ${score} < {limit}$: dropped. "

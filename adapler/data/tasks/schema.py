@@ -118,7 +118,7 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
     """The task with its labels numbered as a classifier numbers them, where both know the same names (in any case, and
     NEG stands for negative, see `adapler.data.tasks.labels`).
 
-    With other names, such as LABEL_0, labels keep their numbers, and a note says so.
+    With other names, such as LABEL_0, labels keep their numbers, and a note says so unless both are numbers alone.
 
     Args:
         task: any.

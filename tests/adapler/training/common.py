@@ -9,7 +9,9 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pytest
 
+from adapler.cli.parser import main
 from adapler.training.arguments import AdapLeRTrainingArguments, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.settings import Objectives, Settings
@@ -74,3 +76,18 @@ def trainer(
         data_collator=PaddingCollator(tokenizer),
         teacher=teacher,
     )
+
+
+def stopped(trainer_class: Any, command: list[str], *, after: int) -> None:
+    """Run a command, and stop its trainer as Ctrl-C does, before the step that follows `after` steps."""
+    step = trainer_class.training_step
+
+    def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == after:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_class, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            main(command)

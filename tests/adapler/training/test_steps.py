@@ -20,8 +20,7 @@ from adapler.training.schedule import slope_at_step
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import FinetuneTrainer, best_epochs
 from adapler.training.trainer import AdapLeRTrainer
-from tests.adapler.training.common import trainer
-from tests.adapler.training.test_unfinished import stopping
+from tests.adapler.training.common import stopped, trainer
 
 BASE = ["--max-length", "16", "--precision", "float32", "--batch-size", "4", "--learning-rate", "1e-3"]
 
@@ -67,10 +66,7 @@ def test_a_training_by_steps_that_was_stopped(
     train += ["--saliency", str(run_folder / "saliency"), "--max-steps", "10", "--eval-steps", "4", "--phi", "0.1"]
     train += ["--eta-learning-rate", "0.1"] + ([] if target is None else ["--target-speedup", target])
     assert main([*train, "--output", str(tmp_path / "straight")]) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(AdapLeRTrainer, patch, after=5)
-        with pytest.raises(KeyboardInterrupt):
-            main([*train, "--output", str(tmp_path / "cut")])
+    stopped(AdapLeRTrainer, [*train, "--output", str(tmp_path / "cut")], after=5)
     epochs = tmp_path / "cut" / "epochs"
     assert last_checkpoint(epochs) == str(epochs / "checkpoint-4"), "an epoch has six steps"
     assert (epochs / "checkpoint-4" / "controller.json").exists() == (target is not None)
@@ -87,10 +83,7 @@ def test_fine_tuning_by_steps_keeps_the_best_points(task_folder: Path, run_folde
     command = ["finetune", "--task", str(task_folder), "--model", str(run_folder / "finetuned"), *BASE]
     command += ["--max-steps", "12", "--eval-steps", "2"]
     assert main([*command, "--output", str(tmp_path / "straight")]) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(FinetuneTrainer, patch, after=7)
-        with pytest.raises(KeyboardInterrupt):
-            main([*command, "--output", str(tmp_path / "cut")])
+    stopped(FinetuneTrainer, [*command, "--output", str(tmp_path / "cut")], after=7)
     assert main([*command, "--output", str(tmp_path / "cut"), "--resume"]) == 0
     for name in ("straight", "cut"):
         record = json.loads((tmp_path / name / "run.json").read_text())

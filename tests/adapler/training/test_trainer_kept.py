@@ -23,10 +23,9 @@ from adapler.training.stages.targets import targets_checksum
 from adapler.training.trainer import AdapLeRTrainer
 from adapler.training.trainer.clock import CLOCK
 from adapler.training.trainer.guards import StepNumbers
-from tests.adapler.training.common import QUICK, trainer
+from tests.adapler.training.common import QUICK, stopped, trainer
 from tests.adapler.training.test_distillation import step
 from tests.adapler.training.test_trainer import gradients
-from tests.adapler.training.test_unfinished import stopping
 from tests.conftest import tiny_classifier
 
 
@@ -194,10 +193,7 @@ def test_a_teacher_has_no_dropout(tmp_path: Path, tiny_tokenizer: Any) -> None:
 def test_the_seconds_of_a_training_go_on(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
     train = ["train", "--task", str(task_folder), "--finetuned", str(run_folder / "finetuned"), *QUICK]
     train += ["--saliency", str(run_folder / "saliency"), "--output", str(tmp_path / "cut")]
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(AdapLeRTrainer, patch, after=4)
-        with pytest.raises(KeyboardInterrupt):
-            main(train)
+    stopped(AdapLeRTrainer, train, after=4)
     (Path(str(last_checkpoint(tmp_path / "cut" / "epochs"))) / CLOCK).write_text(json.dumps({"seconds": 1000.0}))
     assert main([*train, "--resume"]) == 0
     assert json.loads((tmp_path / "cut" / "run.json").read_text())["seconds"] > 1000

@@ -21,21 +21,10 @@ from adapler.training.settings import TaskSettings
 from adapler.training.stages.finetune import FinetuneTrainer, _KeepBest, best_epochs
 from adapler.training.stages.prepare import prepare
 from adapler.training.trainer import AdapLeRTrainer
+from tests.adapler.training.common import stopped
 from tests.conftest import tiny_classifier
 
 BASE = ["--max-length", "16", "--precision", "float32", "--batch-size", "8", "--epochs", "3", "--learning-rate", "1e-3"]
-
-
-def stopping(trainer: Any, patch: pytest.MonkeyPatch, *, after: int) -> None:
-    """Makes a trainer stop as Ctrl-C does, before the step that follows `after` steps."""
-    step = trainer.training_step
-
-    def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == after:
-            raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
-
-    patch.setattr(trainer, "training_step", stop)
 
 
 def interrupt(*args: Any, **kwargs: Any) -> None:
@@ -60,10 +49,7 @@ def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_toke
     lines = (task / "train.jsonl").read_text().splitlines()
     (task / "train.jsonl").write_text("\n".join(lines[2:]) + "\n")
     run = command(task_folder, start, output)
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(FinetuneTrainer, patch, after=4)
-        with pytest.raises(KeyboardInterrupt):
-            main(run)
+    stopped(FinetuneTrainer, run, after=4)
     epochs = output / "finetuned" / "epochs"
     assert last_checkpoint(epochs) == str(epochs / "checkpoint-3")
     for changed, difference in (
@@ -109,10 +95,7 @@ def test_a_killed_fine_tuning_goes_on_with_other_workers(
     """To the same weights: rows, their order and dropout do not depend on the processes that prepare batches."""
     base = ["finetune", "--task", str(task_folder), "--model", str(tiny_classifier_folder), *BASE, "--eval-steps", "2"]
     assert main([*base, "--output", str(tmp_path / "straight")]) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(FinetuneTrainer, patch, after=4)
-        with pytest.raises(KeyboardInterrupt):
-            main([*base, "--output", str(tmp_path / "killed")])
+    stopped(FinetuneTrainer, [*base, "--output", str(tmp_path / "killed")], after=4)
     assert last_checkpoint(tmp_path / "killed" / "epochs") is not None
     assert main([*base, "--output", str(tmp_path / "killed"), "--workers", "1", "--resume"]) == 0
     straight, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
@@ -138,10 +121,7 @@ def test_the_columns_that_are_read_belong_to_a_run(task_folder: Path, tiny_token
 def test_training_of_adapler_that_was_stopped(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
     train = ["train", "--task", str(task_folder), "--finetuned", str(run_folder / "finetuned"), *BASE]
     train += ["--saliency", str(run_folder / "saliency"), "--output", str(tmp_path / "out")]
-    with pytest.MonkeyPatch.context() as patch:
-        stopping(AdapLeRTrainer, patch, after=4)
-        with pytest.raises(KeyboardInterrupt):
-            main(train)
+    stopped(AdapLeRTrainer, train, after=4)
     for more, difference in (
         (["--gamma", "0.5"], "objectives.gamma 0.02, not 0.5"),
         (["--max-slope", "3"], "objectives.max_slope None, not 3.0"),
