@@ -12,6 +12,7 @@ from adapler.errors import ArgumentError
 
 # Teachers with more layers give their last one too, as DistilBERT's of twelve does.
 DEEP = 6
+FEWEST_TEACHER_LAYERS = 2
 
 
 def student_layers(teacher_layers: int) -> tuple[int, ...]:
@@ -23,8 +24,11 @@ def student_layers(teacher_layers: int) -> tuple[int, ...]:
     Raises:
         ArgumentError: fewer than two layers.
     """
-    if teacher_layers < 2:
-        raise ArgumentError(f"teacher: a student needs a teacher of 2 layers at least, this one has {teacher_layers}")
+    if teacher_layers < FEWEST_TEACHER_LAYERS:
+        raise ArgumentError(
+            f"teacher: a student needs a teacher of {FEWEST_TEACHER_LAYERS} layers at least, this one has "
+            f"{teacher_layers}"
+        )
     number = (teacher_layers + 1) // 2
     shifts = teacher_layers > DEEP and teacher_layers % 2 == 0
     return tuple(2 * i + int(shifts and 2 * i >= number) for i in range(number))

@@ -43,6 +43,7 @@ class PolicyTraining:
         usual_temperature: what `--policy-temperature` is by default; None for a training without one.
         one_process: whether its forward passes are not those of `Step.forward`, so that several processes would not
             share their gradients.
+        fewest_layers: of the backbone.
         work: what it works with.
         epochs: of each stage, by its name.
     """
@@ -52,19 +53,29 @@ class PolicyTraining:
     unused: ClassVar[tuple[str, ...]] = ()
     usual_temperature: ClassVar[float | None] = None
     one_process: ClassVar[bool] = False
+    fewest_layers: ClassVar[int] = 1
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.epochs = self.stage_epochs(work.policy, task=work.task.name)
 
     @classmethod
-    def check(cls, policy: PolicySettings, *, task: str) -> None:
+    def check(cls, policy: PolicySettings, *, task: str, layers: int) -> None:
         """Refuses, before long work, what the policy does not take.
 
+        Args:
+            policy: name, budget and rates.
+            task: its name.
+            layers: of the backbone.
+
         Raises:
-            ArgumentError: epochs of other stages, a budget that it does not have, or several processes for a training
-                that runs in one.
+            ArgumentError: epochs of other stages, a budget that it does not have, several processes for a training
+                that runs in one, or a backbone of too few layers.
         """
+        if layers < cls.fewest_layers:
+            raise ArgumentError(
+                f"--policy: {policy.policy} needs {cls.fewest_layers} layers at least, the backbone has {layers}"
+            )
         if cls.one_process and processes() > 1:
             raise ArgumentError(f"--policy: {policy.policy} trains in one process, {processes()} were started")
         cls.stage_epochs(policy, task=task)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
-from adapler.backbones.student import make_student, student_layers
+from adapler.backbones.student import FEWEST_TEACHER_LAYERS, make_student, student_layers
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import classify, score_by_example
 from adapler.inference.predict import predict_dataset
@@ -70,6 +70,7 @@ class DistilBertTraining(PolicyTraining):
     unused: ClassVar[tuple[str, ...]] = ("policy_learning_rate",)
     usual_temperature: ClassVar[float | None] = TEMPERATURE
     one_process: ClassVar[bool] = True
+    fewest_layers: ClassVar[int] = FEWEST_TEACHER_LAYERS
 
     @cached_property
     def teacher(self) -> PreTrainedModel:

@@ -105,9 +105,11 @@ def run(settings: RunSettings) -> pd.DataFrame:
             print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
         if settings.classifier is not None:
             prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
-        check_first_layer(settings.objectives[0], str(settings.classifier or settings.model))
+        backbone = str(settings.classifier or settings.model)
+        check_first_layer(settings.objectives[0], backbone)
         for policy in settings.policies if settings.other_policy else ():
-            training_class(policy.policy).check(policy, task=prepared.task.name)
+            layers = read_config(backbone).num_hidden_layers
+            training_class(policy.policy).check(policy, task=prepared.task.name, layers=layers)
         start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
         table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))
         if is_main():

@@ -15,7 +15,7 @@ import datasets
 import torch
 from torch import Tensor
 
-from adapler.policies.trbert import points
+from adapler.policies.trbert import FEWEST_LAYERS, points
 from adapler.training.arguments import use_bfloat16
 from adapler.training.policies.base import PolicyTraining, policy_training
 from adapler.training.policies.stage import Stage, Step, Work
@@ -117,6 +117,7 @@ class TRBertTraining(PolicyTraining):
     unused: ClassVar[tuple[str, ...]] = ("student_cosine",)
     usual_temperature: ClassVar[float | None] = 1.0
     one_process: ClassVar[bool] = True
+    fewest_layers: ClassVar[int] = FEWEST_LAYERS
 
     @classmethod
     def usual_weight(cls, task: str) -> float | None:
