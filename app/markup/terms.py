@@ -26,8 +26,8 @@ TERMS = {
     "verdict": "The verdict is the class with the highest probability, in the model that drops tokens.",
     "removal": "Without removal the same model reads all tokens at every layer; this is its verdict then.",
     "FLOPs": "FLOPs count the multiplications and additions of a pass: fewer mean less work, whatever the machine.",
-    "evidence": "Evidence are the words that a person marked as the reason for the label; the model reads "
-    "the words like all others and never sees the marks.",
+    "evidence": "The evidence is the words that a person marked as the reason for the label; the model reads "
+    "them like all others and never sees the marks.",
     "AP": "AP, average precision, says whether the marked tokens have the highest scores: 1 is best.",
     "chance": "Chance is the average precision that random scores would have on this text.",
     "FPR": "FPR is the share of the unmarked tokens that are selected, that is, score at least 1/n: lower is better.",

@@ -15,7 +15,7 @@ from app.model import comparing
 from app.model.tracing import Trace, read_limit
 from app.panels import notes
 from app.server import state
-from app.sources.documents import Document
+from app.sources.documents import MAX_CHARACTERS, Document
 from app.sources.loading import Checkpoint
 
 MOST_NAMED = 3  # texts in a note
@@ -67,6 +67,14 @@ def cut(trace: Trace) -> None:
     """What of a text the model does not read, where it is longer than its input."""
     if said := notes.cut(trace):
         st.info(said)
+
+
+def shortened(document: Document) -> Document:
+    """As much of a document of one's own as the page takes, with a note where that is not all."""
+    for what, text in (("text", document.text), ("second text", document.query)):
+        if len(text) > MAX_CHARACTERS:
+            st.info(f"The {what} has {len(text):,} characters; only the first {MAX_CHARACTERS:,} are used.")
+    return document.cut()
 
 
 def cut_of(checkpoint: Checkpoint, number: int, *, of: int, what: str) -> None:

@@ -63,7 +63,7 @@ def write_text() -> Document | None:
             help=uploads.LIMITS,
         )
         st.session_state.file = ()
-        second = " ".join(str(query or "").split())[:MAX_CHARACTERS]
+        second = " ".join(str(query or "").split())
         document = (
             Document("own text", typed, query=second)
             if file is None
@@ -73,10 +73,7 @@ def write_text() -> Document | None:
             return None
         if file is not None:
             st.caption(common.literal(f"Shown is the file {Path(file.name).name}, not the text beside it."))
-    short = document.cut()
-    if short is not document:
-        st.info(f"The text has {len(document.text):,} characters; only the first {MAX_CHARACTERS:,} are used.")
-    return short
+    return common.shortened(document)
 
 
 def _uploaded(name: str, content: bytes) -> Document | None:

@@ -60,11 +60,12 @@ class Document:
         return replace(self, text=text, spans=tuple(span for span in inside if span[0] < span[1]))
 
     def cut(self) -> Document:
-        """The first MAX_CHARACTERS characters of a longer text."""
+        """The first MAX_CHARACTERS characters of a longer text, and of a longer query."""
+        one = self if len(self.query) <= MAX_CHARACTERS else replace(self, query=self.query[:MAX_CHARACTERS])
         if len(self.text) <= MAX_CHARACTERS:
-            return self
+            return one
         kept = self.text[:MAX_CHARACTERS]
-        return replace(self.part(0, len(kept.split())), text=kept)
+        return replace(one.part(0, len(kept.split())), text=kept)
 
     def example(self) -> EraserExample:
         """The same for the analysis layer."""

@@ -132,7 +132,7 @@ def _edited(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: 
             help="Change what you like and leave the box, or press Ctrl and Enter. It has no rationale of its own.",
         )
     )
-    edited = replace(document, text=" ".join(text.split()), spans=(), name="edited text").cut()
+    edited = common.shortened(replace(document, text=" ".join(text.split()), spans=(), name="edited text"))
     if not edited.words:
         st.info("No word is left.")
         return None

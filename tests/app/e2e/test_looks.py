@@ -147,3 +147,18 @@ def test_nothing_lies_on_a_heading(visit: Visit, screen: dict[str, int]) -> None
     heading = app.page.get_by_role("heading", name="3. Fewer tokens").bounding_box()
     table = app.page.get_by_test_id("stDataFrame").first.bounding_box()
     assert heading and table and heading["y"] + heading["height"] <= table["y"]
+
+
+@pytest.mark.parametrize("screen", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])
+def test_meanings_of_words_open_within_the_window(visit: Visit, screen: dict[str, int]) -> None:
+    app = visit(viewport=screen)
+    app.large().locator("[data-token='5']").click()
+    expect(app.page.locator(".al-strip")).to_be_visible()
+    app.settle()
+    terms = app.page.locator(".al-term:visible")
+    edges = "one => ['left', 'right'].map(side => getComputedStyle(one, '::after')[side])"
+    for number in range(terms.count()):
+        terms.nth(number).hover()
+        left, right = (float(side.removesuffix("px")) for side in terms.nth(number).evaluate(edges))
+        assert left >= 0 and right >= 0, terms.nth(number).inner_text()
+    assert terms.count() >= 10

@@ -126,6 +126,9 @@ def test_very_long_text_is_cut_with_a_note(page: AppTest) -> None:
     assert not page.exception
     assert "100,000 characters; only the first 20,000" in page.info[0].value
     assert "40 tokens that the model reads" in page.slider(key="part").label
+    page.text_area(key="text").set_value("film").run()
+    page.text_input(key="query").set_value("plot " * 5_000).run()
+    assert "The second text has 24,999 characters; only the first 20,000" in page.info[0].value
 
 
 def test_damaged_checkpoint_leaves_the_page_usable(page: AppTest, app_model: Any, tiny_tokenizer: Any) -> None:

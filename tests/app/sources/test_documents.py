@@ -46,6 +46,8 @@ def test_a_long_text_is_cut() -> None:
     short = Document("x", text, None, ((0, 2), (5000, 5002))).cut()
     assert len(short.text) == documents.MAX_CHARACTERS and short.spans == ((0, 2),)
     assert Document("x", "film").cut().text == "film"
+    pair = Document("x", "film", query="plot " * 10_000).cut()
+    assert pair.text == "film" and len(pair.query) == documents.MAX_CHARACTERS
     assert len(Document("x", "f" * 50_000).cut().words[0]) == documents.MAX_CHARACTERS
 
 
