@@ -11,7 +11,7 @@ from adapler.errors import ArgumentError, DataError
 from benchmarks.tradeoff.data import METRICS
 from benchmarks.tradeoff.systems import system_of
 
-_TEXTS = ("backbone", "task", "system", "coverage", "metric")
+_TEXTS = ("backbone", "task", "system", "coverage", "metric", "machine.device")
 _NUMBERS = (
     *("seed", "max_drop", "reference", "epoch_flops", "rows.train", "machine.load_after"),
     *("cost.epochs", "cost.minutes", "cost.own_epochs", "cost.own_minutes"),

@@ -75,7 +75,7 @@ def record(
         "epoch_flops": 1e12,
         "recipe": {"epochs": 3},
         "changes": {},
-        "machine": {"load_after": 1.0, "jobs": 1},
+        "machine": {"device": "A processor", "load_after": 1.0, "jobs": 1},
         PREDICTIONS: {
             "example_ids": [f"test-{row}" for row in range(len(gold))],
             "labels": list(gold),

@@ -168,6 +168,7 @@ def test_nothing_to_report(tmp_path: Path) -> None:
         ("seed", 1.5, "'seed' is 1.5, not a whole number"),
         ("budget", "much", "'budget' is 'much', not a number of at least 0 or null"),
         ("cost", [], "no field 'cost.epochs'"),
+        ("machine.device", None, "'machine.device' is None, not text"),
         ("cost.own_minutes", None, "'cost.own_minutes' is None, not a number of at least 0"),
         ("test", ..., "no field 'test'"),
         ("test", [], "'test' is [], not a list of at least one scale's scores"),

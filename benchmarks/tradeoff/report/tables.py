@@ -15,6 +15,7 @@ from adapler.files import replacing
 from benchmarks.tradeoff.data import METRICS, TASK_TITLES, task_title
 from benchmarks.tradeoff.records import predictions, read_records
 from benchmarks.tradeoff.report.comparison import as_json, curve_rows, paired_tests, table_rows
+from benchmarks.tradeoff.report.costs import COSTS_NOTE, cost_table, machine_letters
 from benchmarks.tradeoff.report.figures import save_figures
 from benchmarks.tradeoff.report.latex import latex, star
 from benchmarks.tradeoff.report.levels import ANY, ASKED, best_other, level_rows
@@ -75,7 +76,7 @@ def write_results(output: Path, *, style: str = "acl") -> list[Path]:
     frames = {"table": table, "levels": levels, "tests": tests, "curves": curves}
     content = {name: as_json(frame) for name, frame in frames.items()}
     paths.append(write_text(output / "table.json", json.dumps(content, indent=1) + "\n"))
-    text = markdown(table, levels, tests, drop=100 * drops[0], left=left_out(records))
+    text = markdown(records, table, levels, tests, drop=100 * drops[0])
     paths.append(write_text(output / "table.md", text))
     paths.append(write_text(output / "table.tex", latex(table)))
     return paths + save_figures(table, curves, output, style=style)
@@ -94,18 +95,23 @@ def write_csv(path: Path, table: pd.DataFrame) -> Path:
 
 
 def markdown(
-    table: pd.DataFrame, levels: pd.DataFrame, tests: pd.DataFrame, *, drop: float, left: Sequence[str]
+    records: Sequence[Mapping[str, Any]],
+    table: pd.DataFrame,
+    levels: pd.DataFrame,
+    tests: pd.DataFrame,
+    *,
+    drop: float,
 ) -> str:
     """Score and speedup of all systems and tasks, one block a backbone; the same where a speedup is asked for; then a
     table a task, with everything.
 
     Args:
-        table, levels, tests: of their modules.
+        records: of the results folder.
+        table, levels, tests: of their modules, of those records.
         drop: allowed on validation, of 100.
-        left: of left_out.
     """
     lines = [NOTE.format(drop=drop)]
-    if left:
+    if left := left_out(records):
         lines += [f"Left out, since their seeds lack other points of the same system: {', '.join(left)}.", ""]
     for backbone, rows in table.groupby("backbone", sort=False):
         tasks = list(dict.fromkeys(zip(rows["task"], rows["coverage"], rows["metric"], strict=True)))
@@ -120,6 +126,7 @@ def markdown(
             lines += ["", *_asked_table(own_levels, rows)]
         if len(faster := rows[rows["system"] != FINETUNED]):
             lines += ["", *_kept_table(faster)]
+        lines += ["", *_cost_table([record for record in records if record["backbone"] == backbone])]
         for (task, coverage), part in rows.groupby(["task", "coverage"], sort=False):
             lines += ["", *_task_table(str(task), str(coverage), as_json(part))]
             if len(reached := own_levels[own_levels["task"] == task]):
@@ -187,6 +194,13 @@ def _kept_table(rows: pd.DataFrame) -> list[str]:
 def _kept(row: Mapping[str, Any]) -> str:
     shares = (row[name] / row["speedup_executed"] for name in ("faster", "faster_one"))
     return " / ".join(f"{share:.2f}".removeprefix("0") for share in shares)
+
+
+def _cost_table(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What training took, and the processors. records: of one backbone."""
+    heads, *rows = cost_table(records)
+    lines = ["### What training took", "", COSTS_NOTE, _line(heads), _line(["---"] * len(heads)), *map(_line, rows)]
+    return [*lines, "", "; ".join(f"{letter}: {device}" for device, letter in machine_letters(records).items())]
 
 
 def _asked_table(levels: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
