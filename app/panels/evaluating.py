@@ -85,7 +85,7 @@ def _start(
         limit=LIMITS[limit],
     )
     if job is None:
-        st.info(f"{jobs.MOST} jobs wait on this server already; try again when one is done.")
+        st.info(f"{jobs.MOST} jobs run or wait on this server already; try again when one is done.")
         return
     st.session_state.setdefault("own_jobs", []).append(job.number)
     st.session_state.jobs = [*_seen(), job]

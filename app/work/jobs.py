@@ -27,7 +27,7 @@ REPORT_FOLDER = ROOT / "reports"
 SAMPLE_MODEL = CHECKPOINTS / "sample"
 SAMPLE_RECIPE = ROOT / "configs" / "sample" / "minilm-post-hoc.yaml"  # that of `make train-sample`
 EVALUATION, TRAINING = "evaluation", "training"
-MOST = 8  # jobs of a server
+MOST = 8  # jobs of a server that run or wait
 STOPPED = -15  # exit code, as of a process that was asked to end
 
 

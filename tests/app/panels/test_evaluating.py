@@ -96,4 +96,4 @@ def test_a_full_queue_is_said(page: AppTest, queue: list[Any], monkeypatch: pyte
     monkeypatch.setattr(jobs, "evaluate", lambda **asked: None)
     page.run()
     page.button(key="evaluate").click().run()
-    assert f"{jobs.MOST} jobs wait" in page.info[0].value
+    assert f"{jobs.MOST} jobs run or wait" in page.info[0].value
