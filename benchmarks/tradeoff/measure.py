@@ -91,7 +91,7 @@ class Baseline:
 
         speedup: on true lengths, every layer whole (the convention "paper" of adapler.model.flops).
         speedup_executed: on true lengths, as this library computes both (the last layer for [CLS] only).
-        speedup_padded: this classifier on rows that are padded to the longest input, the system on true lengths; the
+        speedup_padded: this classifier on rows that are padded to `max_length`, the system on true lengths; the
             convention of much of the literature, which credits a system with the removal of padding.
         """
         paper, executed = (model.flops(found, convention=kind) for kind in ("paper", "executed"))

@@ -7,15 +7,15 @@ trained at, and the one that validation chose.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.tradeoff.records import Key
 from benchmarks.tradeoff.systems import system_of
 
+Count = Literal["speedup", "speedup_executed"]  # the paper's convention, or what this library computes
 NEAR = 1.1  # two speedups are called equal up to this factor
 ALMOST = 0.99  # of a speedup that is asked for is enough: half of the layers are 1.999x, since the head is not halved
 USELESS = 0.15  # of the score: nobody wants what is so far below the classifier
@@ -93,30 +93,35 @@ def chosen_point(points: Iterable[Operating], *, max_drop: float) -> tuple[Opera
 
 
 def rival(points: Iterable[Operating], speedup: float) -> Operating:
-    """AdapLeR at another system's speedup: of its points that are as fast on validation (up to NEAR) or faster, but not
-    faster than NEAR times, the one with the best validation score; if there is none, the nearest speedup.
+    """AdapLeR at another system's speedup: of its points that are at least as fast on validation (up to ALMOST), but at
+    most NEAR times, the one with the best validation score; if there is none, the nearest of the faster ones, and if
+    there is none of these either, the fastest.
 
     Args:
         points: AdapLeR's, in all its options, of one task, backbone and seed.
         speedup: the other system's on validation.
     """
     ordered = list(points)
+    near = [point for point in ordered if point.validation["speedup"] <= NEAR * speedup + _SLACK]
+    if found := at_least(near, speedup):
+        return found
+    faster = [point for point in ordered if point.validation["speedup"] >= speedup]
+    if faster:
+        return min(faster, key=lambda point: float(point.validation["speedup"]))
+    return max(ordered, key=lambda point: float(point.validation["speedup"]))
 
-    def distance(point: Operating) -> float:
-        return abs(math.log(float(point.validation["speedup"]) / speedup))
 
-    near = [point for point in ordered if distance(point) <= math.log(NEAR) + _SLACK]
-    if near:
-        return max(near, key=lambda point: (point.validation["score"], point.validation["speedup"]))
-    return min(ordered, key=distance)
-
-
-def at_least(points: Iterable[Operating], speedup: float) -> Operating | None:
+def at_least(points: Iterable[Operating], speedup: float, *, count: Count = "speedup") -> Operating | None:
     """A system where a speedup is asked for: of its points at least as fast on validation (up to ALMOST), the one with
     the best validation score, of equal ones the fastest; None if it has none.
+
+    Args:
+        points: of one system, task, backbone and seed.
+        speedup: the one that is asked for.
+        count: the convention in which it is.
     """
-    fast = [point for point in points if point.validation["speedup"] >= ALMOST * speedup]
-    return max(fast, key=lambda point: (point.validation["score"], point.validation["speedup"]), default=None)
+    fast = [point for point in points if point.validation[count] >= ALMOST * speedup]
+    return max(fast, key=lambda point: (point.validation["score"], point.validation[count]), default=None)
 
 
 def whole_seeds(points: Mapping[int, Iterable[Operating]]) -> list[int]:

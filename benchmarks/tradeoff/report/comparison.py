@@ -1,4 +1,4 @@
-"""Rows of the table with their intervals, and paired tests of each system against AdapLeR at the nearest speedup.
+"""Rows of the table with their intervals, and paired tests of each system against AdapLeR that is at least as fast.
 
 Dimensions: S seeds, E test examples, K kinds of them, R resamples. The parts of a score, (S, E, 2), are a numerator and
 a denominator for each example; a score is the ratio of their sums (accuracy and F1 alike).
@@ -245,11 +245,11 @@ def difference_of(own: Sequence[Operating], ours: Sequence[Operating], table: pd
 
 
 def paired_tests(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
-    """Each system's chosen point against AdapLeR (in whichever of its options) at the nearest speedup.
+    """Each system's chosen point against AdapLeR (in whichever of its options) at least as fast, see `rival`.
 
     Columns: `difference` is the system's score minus AdapLeR's, with its interval over test examples; `p` of a paired
     test (`swap_test`) over test examples and the seeds that both have; `p_holm` adjusts it for the
-    systems of the same task and backbone. `equal_speed`: whether AdapLeR has a point within 10 % of the speedup, on
+    systems of the same task and backbone. `equal_speed`: whether AdapLeR's point is as fast, up to 10 %, on
     validation.
     """
     runs = by_run(records)

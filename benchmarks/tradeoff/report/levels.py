@@ -20,10 +20,10 @@ from benchmarks.tradeoff.report.comparison import (
     mean_speedup,
     parts_of,
 )
-from benchmarks.tradeoff.selection import Operating, Runs, Seeds, at_least, by_run, family_of
+from benchmarks.tradeoff.selection import Count, Operating, Runs, Seeds, at_least, by_run, family_of
 from benchmarks.tradeoff.systems import FAMILY, FINETUNED, system_of
 
-ASKED = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # FLOPs speedups, the paper's convention
+ASKED = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # FLOPs speedups
 ANY = f"{FAMILY}-any-option"  # AdapLeR in whichever of its options is best on validation at the speedup
 LEVELS = (  # columns of level_rows
     *("task", "system", "backbone", "asked", "seeds", "metric", "validation_score", "validation_speedup", "useful"),
@@ -42,7 +42,9 @@ def with_any_option(runs: Runs) -> Runs:
     return found
 
 
-def level_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -> pd.DataFrame:
+def level_rows(
+    records: Sequence[Mapping[str, Any]], predictions: Predictions, *, count: Count = "speedup"
+) -> pd.DataFrame:
     """A row for each task, backbone, system and speedup asked for, where all seeds of the system have a point so fast.
 
     Columns: `useful` is false where a seed's point is more than USELESS below the classifier on validation; `speedup`
@@ -51,19 +53,24 @@ def level_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -
     a paired test; `p_holm` adjusts it for the other systems of the same task, backbone and speedup. `same_seeds`: these
     are all seeds of both, so that it is the difference of the two rows' scores. Of AdapLeR's own options these are nan
     and false.
+
+    Args:
+        records, predictions: of the results folder.
+        count: the convention in which the speedup is asked for; `validation_speedup` is in it, too.
     """
     runs = with_any_option(by_run(records))
     rows: list[dict[str, Any]] = []
     known: dict[str, dict[str, Any]] = {}  # a point is often the best at several speedups
     for (task, backbone, system), seeds in runs.items():
         for asked in ASKED:
-            own = _points_at(seeds, asked)
+            own = _points_at(seeds, asked, count)
             if own is None:
                 continue
-            family = None if system_of(system).is_family else _points_at(runs.get((task, backbone, ANY), {}), asked)
+            ours = {} if system_of(system).is_family else runs.get((task, backbone, ANY), {})
+            family = _points_at(ours, asked, count)
             name = f"{task} {system} {_names(own)} against {_names(family or {})}"
             if name not in known:
-                known[name] = _row(system, own, family=family or {}, table=predictions(task))
+                known[name] = _row(system, own, family=family or {}, table=predictions(task), count=count)
             rows.append(known[name] | {"asked": asked})
     table = pd.DataFrame(rows, columns=[name for name in LEVELS if name != "p_holm"])
     groups = table.groupby(["task", "backbone", "asked"], sort=False)["p"]
@@ -71,9 +78,9 @@ def level_rows(records: Sequence[Mapping[str, Any]], predictions: Predictions) -
     return table
 
 
-def _points_at(seeds: Seeds, asked: float) -> dict[int, Operating] | None:
+def _points_at(seeds: Seeds, asked: float, count: Count) -> dict[int, Operating] | None:
     """The point of each seed; None if one of them has none, or there are no seeds."""
-    found = {seed: at_least(points, asked) for seed, points in seeds.items()}
+    found = {seed: at_least(points, asked, count=count) for seed, points in seeds.items()}
     whole = {seed: point for seed, point in found.items() if point is not None}
     return whole if whole and len(whole) == len(seeds) else None
 
@@ -83,7 +90,7 @@ def _names(points: Mapping[int, Operating]) -> str:
 
 
 def _row(
-    system: str, own: Mapping[int, Operating], *, family: Mapping[int, Operating], table: pd.DataFrame
+    system: str, own: Mapping[int, Operating], *, family: Mapping[int, Operating], table: pd.DataFrame, count: Count
 ) -> dict[str, Any]:
     points = list(own.values())
     parts = parts_of(points, table)
@@ -98,7 +105,7 @@ def _row(
         "seeds": len(points),
         "metric": first["metric"],
         "validation_score": float(np.mean([point.validation["score"] for point in points])),
-        "validation_speedup": mean_speedup(point.validation["speedup"] for point in points),
+        "validation_speedup": mean_speedup(point.validation[count] for point in points),
         "useful": all(point.is_useful for point in points),
         "score": mean_score(parts),
         "low": low,
