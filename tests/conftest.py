@@ -31,6 +31,9 @@ WORDS = "the a film plot is was not never good bad dull great boring fun actor e
 
 _SHARED = {"vocab_size": VOCABULARY, "max_position_embeddings": 40, "num_labels": 3, "pad_token_id": 0}
 
+# Before a program that needs no model: the package takes it for its own command, and loads torch when it is asked for.
+AS_COMMAND = "import sys; sys.argv[0] = 'adapler'\n"
+
 
 def _bert(**options: Any) -> Any:
     return BertForSequenceClassification(

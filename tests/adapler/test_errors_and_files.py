@@ -26,6 +26,7 @@ from adapler.errors import (
 )
 from adapler.files import replacing, sha256_of
 from adapler.outputs import check_output_file
+from tests.conftest import AS_COMMAND
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,9 @@ with replacing(sys.argv[1]) as temporary:
 @pytest.mark.parametrize("made", ["temporary.write_text('half')", "temporary.mkdir()"])
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path, made: str) -> None:
     path = tmp_path / "table.csv"
-    killed = subprocess.run([sys.executable, "-c", KILLED.format(made), str(path)], stdout=subprocess.PIPE, text=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", AS_COMMAND + KILLED.format(made), str(path)], stdout=subprocess.PIPE, text=True
+    )
     left = Path(killed.stdout.strip())
     assert left.exists() and not path.exists()
     others = [tmp_path / name for name in (".table.0123abcd.csv", ".other" + left.name.removeprefix(".table"))]

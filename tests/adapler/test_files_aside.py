@@ -13,8 +13,9 @@ import pytest
 from adapler.backbones.sources import is_local
 from adapler.errors import CheckpointError
 from adapler.files import replacing
+from tests.conftest import AS_COMMAND
 
-KILLED = """
+KILLED = f"""{AS_COMMAND}
 import os, signal, sys
 from adapler import files
 files.os.replace = lambda old, new: (os.rename(old, new), os.kill(os.getpid(), signal.SIGKILL))

@@ -25,8 +25,9 @@ from adapler.training.records import model_checksum
 from adapler.training.stages import evaluate
 from tests.adapler.cli.refusals import Refuse
 from tests.adapler.training.common import QUICK
+from tests.conftest import AS_COMMAND
 
-KILLED = """
+KILLED = f"""{AS_COMMAND}
 import os, signal, sys
 from pathlib import Path
 from adapler.outputs import claimed_folder
@@ -35,7 +36,7 @@ with claimed_folder(Path(sys.argv[1])):
 """
 
 # As with --workers: a process that loads data outlives by some seconds the training that forked it.
-OUTLIVED = """
+OUTLIVED = f"""{AS_COMMAND}
 import os, signal, sys, time
 from pathlib import Path
 from adapler.outputs import claimed_folder

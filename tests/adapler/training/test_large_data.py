@@ -22,7 +22,7 @@ from adapler.inference.predict import predict_dataset, predict_rows
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import add_saliency, load_targets, save_targets
 from tests.adapler.training.common import rows
-from tests.conftest import WORDS, tiny_adapler, tiny_classifier
+from tests.conftest import AS_COMMAND, WORDS, tiny_adapler, tiny_classifier
 
 
 @pytest.fixture
@@ -149,7 +149,9 @@ def test_predictions_by_chunks(small_memory: Path) -> None:
 
 def test_nothing_stays(tmp_path: Path) -> None:
     """A process removes its files when it ends; those of one that was killed go with the next."""
-    program = "from adapler.data.tasks.scratch import scratch_file; import os, sys; scratch_file().touch();"
+    program = (
+        AS_COMMAND + "from adapler.data.tasks.scratch import scratch_file; import os, sys; scratch_file().touch();"
+    )
     environment = {**os.environ, "ADAPLER_CACHE": str(tmp_path)}
     killed = subprocess.run(
         [sys.executable, "-c", program + "os.kill(os.getpid(), 9)"], env=environment, check=False, capture_output=True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,21 @@ def run_copy(finetuned: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finetuned, tmp_path / "run"))
 
 
+@pytest.fixture(scope="session")
+def whole_runs(
+    finetuned: Path, task_folder: Path, tiny_classifier_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The run folder with a policy's point, made once."""
+
+    @cache
+    def folder_of(name: str) -> Path:
+        folder = Path(shutil.copytree(finetuned, tmp_path_factory.mktemp(name) / "run"))
+        assert main(arguments(name, task_folder, tiny_classifier_folder, folder)) == 0
+        return folder
+
+    return folder_of
+
+
 def weights(folder: Path) -> dict[str, Any]:
     return load_file(folder / "model.safetensors")
 
@@ -68,10 +85,11 @@ def test_too_few_layers_are_refused_before_any_training(
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_a_whole_run(
-    name: str, run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words, folder = arguments(name, task_folder, tiny_classifier_folder, run_copy), run_copy / POLICIES[name][1]
-    assert main(words) == 0
+    name: str, whole_runs: Callable[[str], Path], task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run_copy = Path(shutil.copytree(whole_runs(name), tmp_path / "run"))
+    folder = run_copy / POLICIES[name][1]
     table = pd.read_csv(run_copy / f"tradeoff-{name}.csv")
     assert table["policy"].tolist() == [name] and table["test_speedup"][0] > 1
     record = json.loads((folder / "run.json").read_text())
@@ -88,6 +106,7 @@ def test_a_whole_run(
     assert not (run_copy / "saliency").exists()
 
     # A second run trains nothing.
+    words = arguments(name, task_folder, tiny_classifier_folder, run_copy)
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert main(words) == 0
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
@@ -122,12 +141,11 @@ class Stopped(Exception):
     [(name, steps) for name in sorted(POLICIES) for steps in (4, 8) if 6 * STAGES.get(name, 1) > steps],
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_model(
-    name: str, steps: int, run_copy: Path, task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, steps: int, run_copy: Path, whole_runs: Callable[[str], Path], task_folder: Path,
+    tiny_classifier_folder: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    whole = whole_runs(name)
     shutil.rmtree(run_copy / POLICIES["cls_topk"][1])  # the fixture's point
-    whole = Path(shutil.copytree(run_copy, tmp_path / "whole"))
-    assert main(arguments(name, task_folder, tiny_classifier_folder, whole)) == 0
     taken, step = 0, PolicyTrainer.training_step
 
     def stopping(self: Any, *args: Any, **options: Any) -> Any:
@@ -149,11 +167,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_the_search_moves_r_and_becomes_a_configuration(
-    run_copy: Path, task_folder: Path, tiny_classifier_folder: Path
-) -> None:
-    assert main(arguments("power", task_folder, tiny_classifier_folder, run_copy)) == 0
-    folder = run_copy / POLICIES["power"][1]
+def test_the_search_moves_r_and_becomes_a_configuration(whole_runs: Callable[[str], Path]) -> None:
+    folder = whole_runs("power") / POLICIES["power"][1]
     record = json.loads((folder / "run.json").read_text())
     search = record["stages"][0]
     first, last = (epoch["configuration"] for epoch in search["epochs"])
