@@ -45,6 +45,17 @@ SALIENCY, CP = "analysis.scores.gradient.saliency", "analysis.scores.contributio
 ADAPLER, FAITHFUL = "adapler.model.modeling", "analysis.metrics.faithfulness"
 
 
+def keys_of(tree: Path) -> dict[str, str]:
+    """The fingerprints of four modules, of the files as they are."""
+    fingerprints._code_fingerprint.cache_clear()
+    return {module: code_fingerprint(module, root=tree) for module in (SALIENCY, CP, ADAPLER, FAITHFUL)}
+
+
+@pytest.fixture(scope="module")
+def unedited(tree: Path) -> dict[str, str]:
+    return keys_of(tree)
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
@@ -67,24 +78,21 @@ ADAPLER, FAITHFUL = "adapler.model.modeling", "analysis.metrics.faithfulness"
     ],
 )
 def test_the_code_that_makes_a_value_is_in_its_key(
-    tree: Path, file: str, old: str, new: str, changed: set[str]
+    tree: Path, unedited: dict[str, str], file: str, old: str, new: str, changed: set[str]
 ) -> None:
-    modules = (SALIENCY, CP, ADAPLER, FAITHFUL)
-
-    def all_of_them() -> dict[str, str]:
-        fingerprints._code_fingerprint.cache_clear()
-        return {module: code_fingerprint(module, root=tree) for module in modules}
-
-    before, path = all_of_them(), tree / file
+    path = tree / file
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     try:
-        after = all_of_them()
+        edited = keys_of(tree)
     finally:
         path.write_text(text, encoding="utf-8")
-    assert {module for module in modules if before[module] != after[module]} == changed
-    assert all_of_them() == before
+    assert {module for module in edited if edited[module] != unedited[module]} == changed
+
+
+def test_the_key_is_of_what_the_files_hold(tree: Path, unedited: dict[str, str]) -> None:
+    assert keys_of(tree) == unedited
 
 
 def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
