@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,19 @@ def test_every_number_is_ferret_s(report: RationaleReport, reducer: Any, tiny_to
     assert report.metrics == PROTOCOLS["ferret"].metrics and len(report.examples) == 4
     size = round(np.mean([document.rationale_tokens for document in report.documents if document.skipped is None]))
     compared = 0
+
+    @cache
+    def probabilities(ids: tuple[int, ...]) -> list[float]:
+        with torch.no_grad():
+            found: list[float] = reducer.backbone(torch.tensor([ids])).logits.softmax(-1)[0].tolist()
+        return found
+
     for example in report.examples:
         ids = tiny_tokenizer.convert_tokens_to_ids(list(example.tokens))
+        predicted = int(np.argmax(probabilities(tuple(ids))))
 
-        def probability(some: list[int], ids: list[int] = ids) -> float:
-            with torch.no_grad():
-                ours, whole = (reducer.backbone(torch.tensor([one])).logits.softmax(-1)[0] for one in (some, ids))
-            return float(ours[whole.argmax()])
+        def probability(some: list[int], predicted: int = predicted) -> float:
+            return probabilities(tuple(some))[predicted]
 
         gold = example.rationale[1:-1].tolist()
         for method in METHODS:
