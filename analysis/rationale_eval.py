@@ -35,7 +35,7 @@ from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from analysis.output import tables
 from analysis.output.eraser_table import plain_eraser
-from analysis.output.report import FIGURES, WRITERS, RationaleReport
+from analysis.output.report import FIGURES, PAGE, WRITERS, RationaleReport
 
 __all__ = ["Settings", "build_parser", "evaluate", "header", "main"]
 
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = loading.default_data() if inputs.data is None else Path(inputs.data)
     corpus = loading.load_corpus(data, split=settings.split, annotators=settings.annotators)
     output = Path(inputs.output or f"reports/{corpus.name}-{settings.split}")
-    check_folder("--output", output, files=(*WRITERS, SUMMARY), folders=[FIGURES])
+    check_folder("--output", output, files=(*WRITERS, PAGE, SUMMARY), folders=[FIGURES])
     if inputs.rationales:
         check_folder("--rationales", Path(inputs.rationales))
 

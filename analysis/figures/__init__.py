@@ -7,6 +7,7 @@ python -m analysis.figures reports/sample-test --style acl
 from __future__ import annotations
 
 import inspect
+import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ __all__ = [
     "remove_others",
     "save_all",
     "save_figure",
+    "svg_file",
     "tradeoff_figure",
 ]
 
@@ -169,12 +171,25 @@ def _drawings(
     return found
 
 
+def svg_file(figure: Figure) -> str:
+    """What `save_figure` writes as `stem`.svg."""
+    stream = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(stream, format="svg", metadata=FORMATS[".svg"])
+    return stream.getvalue()
+
+
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
-    """Write `stem`.pdf (fonts embedded), `stem`.png (300 dpi) and `stem`.svg; the same figure gives the same bytes."""
-    paths = []
-    for suffix, metadata in FORMATS.items():
-        path = Path(f"{stem}{suffix}")
-        with rc_context(STYLE), replacing(path) as temporary:
-            figure.savefig(temporary, format=suffix[1:], metadata=metadata)
-        paths.append(path)
-    return paths
+    """Write `stem`.pdf (fonts embedded), `stem`.png (300 dpi) and `stem`.svg; the same figure gives the same bytes.
+
+    Its parts find their places once, when the first of the three is drawn: that takes as long as drawing does.
+    """
+    paths = {suffix: Path(f"{stem}{suffix}") for suffix in FORMATS}
+    layout = figure.get_layout_engine()
+    for suffix in sorted(FORMATS, reverse=True):  # SVG first, which a page draws by itself, to the same bytes
+        with rc_context(STYLE), replacing(paths[suffix]) as temporary:
+            figure.savefig(temporary, format=suffix[1:], metadata=FORMATS[suffix])
+        figure.set_layout_engine("none")
+    if layout is not None:
+        figure.set_layout_engine(layout)
+    return list(paths.values())

@@ -6,16 +6,12 @@ policy forbids whatever would be left.
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from adapler.errors import counted
 from analysis import figures
@@ -41,8 +37,11 @@ LEAST = 98  # on a narrow screen; a wide figure then scrolls
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page(report: ReportData) -> str:
-    """The whole page."""
+def page(report: ReportData, drawn: Mapping[str, str] | None = None) -> str:
+    """The whole page.
+
+    drawn: SVG files by kind of figure, where `figures.save_all` wrote them; what is not there is drawn.
+    """
     name = f"{report.meta['data']['name']}, {report.meta['split']}"
     what = "Rationales" if judges_rationales(report.metrics) else "Scores"
     parts = [
@@ -50,7 +49,7 @@ def page(report: ReportData) -> str:
         f"<p>{escape(note(report))}</p>",
         _facts(report),
         "<h2>Figures</h2>",
-        *(_figure(report, kind) for kind in figures.kinds(report) if kind != "document"),
+        *(_figure(report, kind, drawn or {}) for kind in figures.kinds(report) if kind != "document"),
         "<h2>Tables</h2>",
         "<p>Mean over documents, and below it the 95 % bootstrap interval. "
         f"{escape(legend(report, main_metrics(report)))}</p>",
@@ -114,27 +113,26 @@ def _facts(report: ReportData) -> str:
     return f'<dl class="facts">{"".join(cards)}</dl>'
 
 
-def _figure(report: ReportData, kind: str) -> str:
+def _figure(report: ReportData, kind: str, known: Mapping[str, str]) -> str:
     title = FIGURE_TITLES[kind]
     options: dict[str, Any] = {}
     if kind == "heatmap":  # of the first one with scores: saved ones need not be there for every document
         index, example = next((i, one) for i, one in enumerate(report.examples) if one.scores)
         title, options = f"Scores of document {example.id}", {"example": index}
     title = html_tokens.visible(title)
-    drawn = svg(figures.draw(report, kind, **options), kind, title)
+    drawn = svg(known[kind] if kind in known else figures.svg_file(figures.draw(report, kind, **options)), kind, title)
     return f'<figure tabindex="0">{drawn}<figcaption>{title}</figcaption></figure>'  # scrolls, also by keyboard
 
 
-def svg(figure: Figure, name: str, title: str) -> str:
-    """An <svg> element to put into a page, its ids made different from those of other figures. title: as HTML."""
-    stream = io.StringIO()
-    with rc_context(figures.STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :].strip()
+def svg(file: str, name: str, title: str) -> str:
+    """An <svg> element to put into a page, its ids made different from those of other figures.
+
+    file: as matplotlib writes it. title: as HTML.
+    """
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", file[file.index("<svg") :], flags=re.DOTALL).strip()
+    inches = float(re.search(r'width="([\d.]+)pt"', text)[1]) / 72  # type: ignore[index]
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
-    inches = figure.get_figwidth()
     size = f"width:{SCREEN * inches:.0f}px;min-width:{LEAST * inches:.0f}px"
     return text.replace("<svg", f'<svg role="img" aria-label="{title}" style="{size}"', 1)
 

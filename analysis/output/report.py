@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -95,24 +96,28 @@ class RationaleReport(ReportData):
         """
         folder = Path(directory)
         track = partial(tqdm, disable=not progress)
-        files = [name for name in WRITERS if draw or name != PAGE]
+        files = list(WRITERS)
         for name in track(files, desc="writing the report", unit="file"):
             WRITERS[name](self, folder / name)
-        if not draw:
-            (folder / PAGE).unlink(missing_ok=True)
         track = partial(track, desc="drawing the figures", unit="figure")
         drawn = figures.save_all(self, folder / FIGURES, track=track) if draw else []
         figures.remove_others(folder / FIGURES, drawn)
+        if draw:
+            texts = [(path.stem, path.read_text("utf-8")) for path in drawn if path.suffix == ".svg"]
+            # the first figure of a kind that has one for each example
+            write_text(page(self, {re.sub(r"-\d+$", "", stem): text for stem, text in reversed(texts)}), folder / PAGE)
+            files.append(PAGE)
+        else:
+            (folder / PAGE).unlink(missing_ok=True)
         return [folder / name for name in files] + drawn
 
 
-WRITERS: dict[str, Callable[[RationaleReport, Path], object]] = {  # the files of a saved report
+WRITERS: dict[str, Callable[[RationaleReport, Path], object]] = {  # the files of a saved report, beside its page
     "report.json": RationaleReport.to_json,
     "layers.csv": RationaleReport.to_csv,
     "documents.parquet": RationaleReport.to_parquet,
     "table.tex": RationaleReport.to_latex,
     "table.md": RationaleReport.to_markdown,
-    PAGE: RationaleReport.to_html,
 }
 FIGURES = "figures"  # and the folder of its figures
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from adapler.errors import ArgumentError
+from analysis import figures
 from analysis.output import html_tokens
 from analysis.results.report import DocumentScores
 from tests.analysis.sample_report import full_report, make_example, make_report
@@ -159,3 +160,14 @@ def test_signed_scores_have_two_colours() -> None:
 def test_control_characters_are_spelled_out() -> None:
     assert html_tokens.visible("a\u202eb\x07<") == "a[U+202E]b[U+0007]&lt;"
     assert "un</span>" in html_tokens.grid(make_example(), "saliency")
+
+
+def test_a_saved_page_is_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the figures as they were saved, which are those that it draws by itself."""
+    monkeypatch.setattr(figures, "kinds", lambda report: ("lengths", "document", "heatmap"))
+    whole = full_report()
+    unread = replace(whole.examples[0], scores={})  # saved scores need not be there for every document
+    report = replace(whole, examples=[unread, *whole.examples])
+    report.save(tmp_path / "report")
+    saved = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert saved == report.to_html() and saved.count("<svg") == 2
