@@ -202,6 +202,8 @@ def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_classifier_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+def tiny_classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """See `save_tiny_classifier`."""
-    return save_tiny_classifier(tmp_path_factory.mktemp("classifier"), tiny_tokenizer)
+    # not `tiny_tokenizer`: tests of analysis have another by that name, and this folder is everybody's
+    tokenizer = word_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return save_tiny_classifier(tmp_path_factory.mktemp("classifier"), tokenizer)
