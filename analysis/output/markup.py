@@ -12,6 +12,15 @@ from analysis.results.report import ReportData
 from analysis.results.wording import metric_title, number
 
 WIDE = 12  # layers; more of them get two decimals and small print, to fit the text width of a paper
+LONG = 45  # rows; what is longer than a page becomes several tables, as a float is never broken
+LAST_LATIN = "\u017f"  # pdflatex knows letters up to here, as far as fonts go
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho varsigma sigma tau upsilon phi "
+    "chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
+MATH = dict(zip("αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩ", _GREEK.split(), strict=True))
+MATH |= {"≤": "leq", "≥": "geq", "→": "rightarrow", "∞": "infty"}
+PRINTED = "‘’“”–—…"  # beyond LAST_LATIN, and known to pdflatex all the same
 
 
 def markdown(report: ReportData, metrics: Sequence[str] | str | None = None) -> str:
@@ -45,19 +54,14 @@ def markdown(report: ReportData, metrics: Sequence[str] | str | None = None) -> 
 
 
 def latex(report: ReportData, metrics: Sequence[str] | str | None = None) -> str:
-    """A `table*` with one block a metric, the best of a layer in bold; needs the package booktabs."""
-    wide = report.n_layers > WIDE
-    columns = report.n_layers + 1
-    heads = " & ".join(str(layer) for layer in range(report.n_layers))
-    lines = [r"\begin{table*}[t]", r"\centering", r"\scriptsize" if wide else r"\small"]
-    if wide:
-        lines.append(r"\setlength{\tabcolsep}{2.5pt}")
-    lines.append(rf"\begin{{tabular}}{{l{'r' * report.n_layers}}}")
-    lines += [r"\toprule", rf"Layer & {heads} \\"]
-    shown = listed("metrics", metrics or main_metrics(report))
+    """A `table*` with one block a metric, the best of a layer in bold; needs the package booktabs.
+
+    Several of them where one would be longer than a page. Letters that pdflatex has not are named in a comment.
+    """
+    wide, shown = report.n_layers > WIDE, listed("metrics", metrics or main_metrics(report))
+    blocks = []
     for metric in shown:
-        title = escape(metric_title(metric))
-        lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{title}}}}} \\"]
+        lines = _heading(metric_title(metric), report)
         for row in rows(report, metric):
             decimals = 2 if wide else 3
             if row.layerwise:
@@ -69,19 +73,54 @@ def latex(report: ReportData, metrics: Sequence[str] | str | None = None) -> str
             else:
                 text = rf"\multicolumn{{{report.n_layers}}}{{l}}{{{_cell(row.mean[0], decimals)} (input)}}"
             lines.append(rf"{escape(row.title)} & {text} \\")
+        blocks.append(lines)
     for title, by_method in ({} if metrics else eraser_cells(report)).items():
-        said = escape(f"{HEADING}: {title}")
-        lines += [r"\midrule", rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{said}}}}} \\"]
+        lines = _heading(f"{HEADING}: {title}", report)
         for name, values in by_method.items():
             row_text = " & ".join(_cell(value, 2 if wide else 3) for value in values)
             if not report.is_layerwise(name):
                 row_text = rf"\multicolumn{{{report.n_layers}}}{{l}}{{{row_text} (input)}}"
             lines.append(rf"{escape(report.title(name))} & {row_text} \\")
+        blocks.append(lines)
     caption = [note(report), scopes(report), legend(report, shown)]
     text = escape(" ".join(part for part in caption if part)).replace("p < .05", "$p < .05$")
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{text}}}"]
-    lines += [rf"\label{{tab:rationales-{_slug(report)}}}", r"\end{table*}"]
-    return "\n".join(lines) + "\n"
+    label = f"tab:rationales-{_slug(report)}"
+    parts = _pages(blocks)
+    tables = [_float(parts[0], report, caption=text, label=label)]
+    for number_of, part in enumerate(parts[1:], start=2):
+        again = rf"Continues Table~\ref{{{label}}}."
+        tables.append(_float(part, report, caption=again, label=f"{label}-{number_of}"))
+    whole = "\n\n".join(tables) + "\n"
+    unknown = sorted({letter for letter in whole if letter > LAST_LATIN and letter not in PRINTED})
+    return (f"% pdflatex has not: {' '.join(unknown)} (XeLaTeX and LuaLaTeX do)\n" if unknown else "") + whole
+
+
+def _heading(title: str, report: ReportData) -> list[str]:
+    """The first lines of a block."""
+    return [r"\midrule", rf"\multicolumn{{{report.n_layers + 1}}}{{l}}{{\textit{{{escape(title)}}}}} \\"]
+
+
+def _pages(blocks: Sequence[list[str]]) -> list[list[str]]:
+    """The lines of whole blocks, as many as a page takes; one block at least."""
+    pages: list[list[str]] = []
+    for lines in blocks:
+        if pages and len(pages[-1]) + len(lines) <= LONG:
+            pages[-1] += lines
+        else:
+            pages.append(list(lines))
+    return pages
+
+
+def _float(body: Sequence[str], report: ReportData, *, caption: str, label: str) -> str:
+    """One `table*`. body: lines of its rows. caption: as LaTeX."""
+    wide = report.n_layers > WIDE
+    lines = [r"\begin{table*}[t]", r"\centering", r"\scriptsize" if wide else r"\small"]
+    if wide:
+        lines.append(r"\setlength{\tabcolsep}{2.5pt}")
+    heads = " & ".join(str(layer) for layer in range(report.n_layers))
+    lines += [rf"\begin{{tabular}}{{l{'r' * report.n_layers}}}", r"\toprule", rf"Layer & {heads} \\", *body]
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", rf"\label{{{label}}}", r"\end{table*}"]
+    return "\n".join(lines)
 
 
 def _cell(value: float, decimals: int, *, best: bool = False, differs: bool = False) -> str:
@@ -93,10 +132,11 @@ def _cell(value: float, decimals: int, *, best: bool = False, differs: bool = Fa
 
 
 def escape(text: str) -> str:
-    r"""LaTeX's special characters, escaped: `50 %` -> `50 \%`."""
+    r"""LaTeX's special characters, escaped: `50 %` -> `50 \%`. Greek letters and some signs become mathematics."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {"[": "{[}", "]": "{]}"}  # a row must not start with a bare [ after the break
     special |= {character: "\\" + character for character in "&%$#_{}"}
+    special |= {character: rf"$\{name}$" for character, name in MATH.items()} | {"−": "$-$"}
     return "".join(special.get(character, character) for character in text)
 
 

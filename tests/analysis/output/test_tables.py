@@ -9,7 +9,9 @@ import pytest
 from adapler.errors import ArgumentError
 from analysis.output import markup as tables_markup
 from analysis.output import tables
+from analysis.output.eraser_table import eraser_cells
 from analysis.output.report import RationaleReport
+from analysis.output.tables import main_metrics
 from analysis.results import wording
 from tests.analysis.sample_report import AT_INPUT, METHODS, full_report, make_report
 
@@ -58,6 +60,29 @@ def test_no_latex_row_starts_with_a_bracket(report: RationaleReport) -> None:
     titled = replace(report, meta=report.meta | {"titles": {"attention": "[CLS] attention"}})
     assert re.search(r"^\{\[\}CLS\{\]\} attention & ", titled.to_latex(), re.MULTILINE)
     assert not re.search(r"\\\\\s*\[", titled.to_latex())
+
+
+def test_a_table_longer_than_a_page_is_several_in_latex() -> None:
+    report = full_report()
+    text = report.to_latex()
+    blocks, tables = text.count(r"\midrule"), text.split(r"\begin{table*}")[1:]
+    assert len(tables) > 1 and all(table.count(r" \\") <= 48 for table in tables)
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert labels == [labels[0], *(f"{labels[0]}-{number}" for number in range(2, len(tables) + 1))]
+    assert text.count(rf"Continues Table~\ref{{{labels[0]}}}.") == len(tables) - 1
+    assert all(re.search(r"\\toprule\nLayer & 0 .*\n\\midrule", table) for table in tables)
+    alone = [report.to_latex(metrics=[metric]) for metric in main_metrics(report)]
+    assert blocks == len(alone) + len(eraser_cells(report)) and all(one.count(r"\begin{table*}") == 1 for one in alone)
+
+
+def test_letters_that_pdflatex_has_not(report: RationaleReport) -> None:
+    titled = replace(report, meta=report.meta | {"titles": {"attention": "α ≥ β, naïve"}})
+    text = titled.to_latex(metrics="fpr")
+    assert r"$\alpha$ $\geq$ $\beta$, naïve & " in text and text.startswith(r"\begin{table*}")
+    titled = replace(report, meta=report.meta | {"titles": {"attention": "внимание 注"}})
+    first, *rest = titled.to_latex(metrics="fpr").splitlines()
+    assert first == "% pdflatex has not: а в е и м н 注 (XeLaTeX and LuaLaTeX do)"
+    assert any(line.startswith("внимание 注 & ") for line in rest)
 
 
 def test_a_deep_model_gets_two_decimals_in_latex() -> None:
