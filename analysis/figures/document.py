@@ -14,7 +14,17 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.figures.passage import TEXT_SIZE, Placed, excerpt, is_cut, margin, space, width_of
+from analysis.figures.passage import (
+    TEXT_SIZE,
+    Placed,
+    excerpt,
+    is_cut,
+    is_leftward,
+    letters,
+    margin,
+    space,
+    width_of,
+)
 from analysis.figures.style import FAMILIES, PaperFigure, drawable, some_layers, styled, venue
 from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
 from analysis.results.records import DocumentScores
@@ -92,7 +102,7 @@ def plot_document(
         base = top + FIRST_BASE
         dropped = None if kept is None else ~kept[layer].astype(bool)
         _write_label(ax, base, f"Layer {layer}" if len(values) > 1 else "Input", dropped, unit=unit)
-        _write_dots(ax, base, placed, cut=is_cut(document, placed))
+        _write_dots(ax, base, placed, cut=is_cut(document, placed), leftward=is_leftward(document))
         _write_tokens(ax, base, document, placed, values[layer], dropped, marks)
         if row:
             _write_line(ax, top, width)
@@ -149,13 +159,15 @@ def _write_key(ax: Axes, base: float, marks: _Marks, *, signed: bool, drops: boo
         marks.underlines.append(([(x, base + UNDERLINE), (x + wide, base + UNDERLINE)], "black"))
 
 
-def _write_dots(ax: Axes, base: float, placed: Sequence[Placed], *, cut: tuple[bool, bool]) -> None:
-    if cut[0]:
-        ax.text(LABEL - DOTS_GAP, base, "…", ha="right", size=TEXT_SIZE, color=FAINT, **TEXT)
-    if cut[1]:
-        last = placed[-1]
-        right = LABEL + last.x + last.width + DOTS_GAP
-        ax.text(right, base + last.line * LINE, "…", size=TEXT_SIZE, color=FAINT, **TEXT)
+def _write_dots(ax: Axes, base: float, placed: Sequence[Placed], *, cut: tuple[bool, bool], leftward: bool) -> None:
+    """Before the first line and after the last one; leftward: a text from right to left."""
+    for place, is_cut_here, at_left in zip((placed[0], placed[-1]), cut, (not leftward, leftward), strict=True):
+        if is_cut_here:
+            line = [one for one in placed if one.line == place.line]
+            edge = min(one.x for one in line) if at_left else max(one.x + one.width for one in line)
+            x = LABEL + edge + (-DOTS_GAP if at_left else DOTS_GAP)
+            side = "right" if at_left else "left"
+            ax.text(x, base + place.line * LINE, "…", ha=side, size=TEXT_SIZE, color=FAINT, **TEXT)
 
 
 def _write_tokens(
@@ -170,14 +182,17 @@ def _write_tokens(
     for one in placed:
         left, base = LABEL + one.x, first_base + one.line * LINE
         is_gone = dropped is not None and bool(dropped[one.token])
-        text = drawable(token_text(document.tokens[one.token]))
+        text = letters(drawable(token_text(document.tokens[one.token])), leftward=one.leftward)
         ax.text(left, base, text, size=TEXT_SIZE, color=DROPPED["text"] if is_gone else "black", **TEXT)
         if not is_gone:
-            before, after = (0 if _same_word(document, one.token, step) else SHADE_SIDE for step in (-1, 1))
+            steps = (1, -1) if one.leftward else (-1, 1)
+            before, after = (0 if _same_word(document, one.token, step) else SHADE_SIDE for step in steps)
             box = Rectangle((left - before, base - SHADE_ABOVE), before + one.width + after, SHADE_HEIGHT)
             marks.shades.append((box, _color(values[one.token])))
         if document.rationale[one.token]:
-            right = left + one.width + (space() if _goes_on(document, placed, one) else 0)
+            right = left + one.width
+            if _goes_on(document, placed, one):
+                left, right = (left - space(), right) if one.leftward else (left, right + space())
             line = [(left, base + UNDERLINE), (right, base + UNDERLINE)]
             marks.underlines.append((line, DROPPED["underline"] if is_gone else "black"))
 
@@ -193,7 +208,8 @@ def _same_word(document: DocumentScores, token: int, step: int) -> bool:
 def _goes_on(document: DocumentScores, placed: Sequence[Placed], one: Placed) -> bool:
     """Whether the next word on the line is rationale as well, so that the space between them is underlined."""
     after = one.token + 1
-    if not any(next_.token == after and next_.line == one.line for next_ in placed):
+    here = (one.line, one.leftward)
+    if not any(next_.token == after and (next_.line, next_.leftward) == here for next_ in placed):
         return False
     return bool(document.rationale[after]) and document.words[after] != document.words[one.token]
 

@@ -5,9 +5,12 @@ Everything in points (1/72 inch).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 
 from adapler.errors import ArgumentError
@@ -16,15 +19,22 @@ from analysis.figures.token_scores import token_text
 from analysis.results.records import DocumentScores
 
 TEXT_SIZE = 6.5
+# matplotlib puts the letters of one text in order itself, Hebrew and Arabic ones from right to left
+ORDERS_LETTERS = matplotlib.__version_info__ >= (3, 11)
+_TURNED = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
 
 class Placed(NamedTuple):
-    """Where a token stands: its index, the left edge, the line (0 is the first) and its width."""
+    """Where a token stands: its index, the left edge, the line (0 is the first) and its width.
+
+    leftward: what follows on the line stands left of it.
+    """
 
     token: int
     x: float
     line: int
     width: float
+    leftward: bool = False
 
 
 def width_of(text: str) -> float:
@@ -37,9 +47,9 @@ def space() -> float:
 
 
 def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) -> list[Placed]:
-    """From token `start` on, as many whole words as go into `n_lines` lines.
+    """From token `start` on, as many whole words as go into `n_lines` lines, in the order of the text.
 
-    Special tokens are left out.
+    Special tokens are left out. A text that begins in a script from right to left begins at the right.
     """
     placed: list[Placed] = []
     x, line, token = 0.0, 0, start
@@ -61,7 +71,55 @@ def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) 
             x += size
         x += gap
         token = end
-    return placed
+    return _ordered(document, placed, width)
+
+
+def is_leftward(document: DocumentScores) -> bool:
+    """Whether the document runs from right to left, as its first letter does that has a direction."""
+    words = (token for token, word in zip(document.tokens, document.words, strict=True) if word >= 0)
+    return next((side for token in words if (side := _leftward(token)) is not None), False)
+
+
+def _leftward(text: str) -> bool | None:
+    """Whether the text runs from right to left, as its first letter or digit does; None without any."""
+    for kind in map(unicodedata.bidirectional, text):
+        if kind in ("R", "AL"):
+            return True
+        if kind in ("L", "EN", "AN"):
+            return False
+    return None
+
+
+def _ordered(document: DocumentScores, placed: list[Placed], width: float) -> list[Placed]:
+    """What was laid out from left to right, with each run of one direction turned to it on its line."""
+    sides = [_leftward(document.tokens[one.token]) for one in placed]
+    base = is_leftward(document)
+    if not base and True not in sides:
+        return placed
+    for i, side in enumerate(sides):
+        if side is None:  # a comma goes with what is around it if that is of one direction, else with the document
+            after = next((found for found in sides[i:] if found is not None), base)
+            before = sides[i - 1] if i else base
+            sides[i] = before if before == after else base
+    if base:
+        placed = [one._replace(x=width - one.x - one.width, leftward=True) for one in placed]
+    turned: list[Placed] = []
+    for (_, side), group in groupby(zip(placed, sides, strict=True), key=lambda pair: (pair[0].line, pair[1])):
+        run = [one for one, _ in group]
+        if side != base:
+            ends = min(one.x for one in run) + max(one.x + one.width for one in run)
+            run = [one._replace(x=ends - one.x - one.width, leftward=not base) for one in run]
+        turned += run
+    return turned
+
+
+def letters(text: str, *, leftward: bool) -> str:
+    """A token such that matplotlib draws it as it is read: brackets open to the left in a text from right to left."""
+    if leftward and _leftward(text) is None:
+        return text.translate(_TURNED)
+    if not ORDERS_LETTERS and all(unicodedata.bidirectional(letter) in ("R", "AL", "NSM") for letter in text):
+        return text[::-1]
+    return text
 
 
 def excerpt(document: DocumentScores, *, width: float, n_lines: int, start: int | None = None) -> list[Placed]:

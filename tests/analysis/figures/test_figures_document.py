@@ -45,8 +45,8 @@ def test_the_passage_shows_the_rationale_and_begins_with_a_sentence() -> None:
     tokens = [token for token, *_ in placed]
     assert document.rationale[tokens].sum() == 6 and tokens == list(range(tokens[0], tokens[-1] + 1))
     assert document.tokens[tokens[0] - 1] == "."
-    assert {line for _, _, line, _ in placed} == {0, 1}
-    assert all(0 <= x and x + width <= 400 for _, x, _, width in placed)
+    assert {one.line for one in placed} == {0, 1}
+    assert all(0 <= one.x and one.x + one.width <= 400 for one in placed)
     assert passage.is_cut(document, placed) == (True, True)
 
 
@@ -93,8 +93,8 @@ def test_words_are_not_split_between_lines() -> None:
     words = np.repeat(np.arange(20), 3)
     document = DocumentScores("x", tokens, words, np.zeros(60), {"m": np.ones((1, 60))})
     lines_of = {}
-    for token, _, line, _ in passage.layout(document, 0, width=200, n_lines=3):
-        lines_of.setdefault(words[token], set()).add(line)
+    for one in passage.layout(document, 0, width=200, n_lines=3):
+        lines_of.setdefault(words[one.token], set()).add(one.line)
     assert all(len(found) == 1 for found in lines_of.values()) and len(lines_of) > 6
 
 
