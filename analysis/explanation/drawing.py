@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,14 +12,19 @@ from matplotlib.figure import Figure
 from adapler.errors import ArgumentError, is_number
 from analysis.explanation.data import ExplanationData, MethodScores
 from analysis.figures.document import document_height, plot_document
-from analysis.figures.heatmap import heatmap_figure
-from analysis.figures.style import PaperFigure, drawable, literal, short_numbers, styled, venue
-from analysis.figures.token_scores import token_text
+from analysis.figures.heatmap import heatmap_figure, token_names
+from analysis.figures.style import STYLE, PaperFigure, fitted, literal, short_numbers, styled, text_width, venue
 from analysis.results.report import ReportData
 
 AS_BARS = 48  # tokens; of a longer text an excerpt is drawn, shaded
 LINES = 3  # of that excerpt
 FOR, AGAINST = "#D55E00", "#0072B2"
+TURN = 60  # degrees by which the tokens below bars are turned
+
+# inches
+BESIDE = 0.45  # what a panel of bars has beside its title: the numbers at its left
+BELOW = 0.6  # of the tokens' names that the height of bars has room for
+TITLE_LINE = 0.13
 
 
 def draw(
@@ -65,16 +71,37 @@ def _report(data: ExplanationData, chosen: Sequence[MethodScores]) -> ReportData
 
 @styled
 def _bars(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *, style: str) -> Figure:
+    size = float(STYLE["axes.titlesize"])
+    titles = [_title(method, layer, 72 * (venue(style).text - BESIDE)) for method in chosen]
+    longest = max(text_width(line, size) for title in titles for line in title.split("\n")) / 72
     width = venue(style).text if data.n > 16 else max(venue(style).column, 0.24 * data.n + 0.7)
-    figure = PaperFigure(figsize=(width, 1.0 * len(chosen) + 0.65), layout="constrained")
+    width = max(width, min(venue(style).text, longest + BESIDE))
+    size = float(STYLE["xtick.labelsize"])
+    names = token_names(data.document(), size)
+    deep = math.sin(math.radians(TURN)) * max(text_width(name, size) for name in names) / 72
+    lines = sum(title.count("\n") for title in titles)
+    height = 1.0 * len(chosen) + 0.65 + max(0.0, deep - BELOW) + TITLE_LINE * lines
+    figure = PaperFigure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0].tolist()
-    for ax, method in zip(axes, chosen, strict=True):
+    for ax, method, title in zip(axes, chosen, titles, strict=True):
         plot_bars(data, method, layer, ax)
-    names = [literal(drawable(token_text(token))) for token in data.tokens]
-    axes[-1].set_xticks(np.arange(data.n), names, rotation=60, ha="right", rotation_mode="anchor")
+        ax.set_title(title, loc="left")
+    written = [literal(name) for name in names]
+    axes[-1].set_xticks(np.arange(data.n), written, rotation=TURN, ha="right", rotation_mode="anchor")
     for label, marked in zip(axes[-1].get_xticklabels(), data.document().rationale, strict=True):
         label.set_fontweight("bold" if marked else "normal")
     return figure
+
+
+def _title(method: MethodScores, layer: int, width: float) -> str:
+    """The panel's title; one of more than `width` points has its target on a line of its own."""
+    size = float(STYLE["axes.titlesize"])
+    where = f", layer {layer}" if method.layerwise else ", input"
+    target = f", target {method.target}" if method.target else ""
+    if text_width(literal(f"{method.title}{where}{target}"), size) <= width:
+        return literal(f"{method.title}{where}{target}")
+    name = fitted(method.title, width - text_width(where, size), size)
+    return "\n".join(map(literal, (f"{name}{where}", *([fitted(target[2:], width, size)] if target else ()))))
 
 
 def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes) -> None:
@@ -104,9 +131,6 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
     ax.bar(position, scores, width=0.75, color=np.where(kept, colors, "none"), edgecolor=colors, linewidth=0.6)
     if method.signed:
         ax.axhline(0, color="0.3", linewidth=0.6)
-    where = f"layer {layer}" if method.layerwise else "input"
-    target = f", target {method.target}" if method.target else ""
-    ax.set_title(literal(f"{method.title}, {where}{target}"), loc="left")
     ax.set_xlim(-0.6, data.n - 0.4)
     ax.grid(False, axis="x")
     ax.tick_params(axis="x", length=0)

@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from adapler.errors import ArgumentError
-from analysis.figures.style import FAMILIES, PaperFigure, drawable, label, select, styled, text_width, venue
+from analysis.figures.style import FAMILIES, PaperFigure, drawable, fitted, label, select, styled, text_width, venue
 from analysis.figures.token_scores import FULL_SHADE, main_method, pick, present, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -28,6 +28,7 @@ from analysis.results.wording import OF_REMOVAL
 SCORES = ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)), name="scores")
 MOST_TOKENS = 40  # so many are written under the map, more are counted
 TOKEN_SIZE = 6.5  # points
+LONGEST_TOKEN = 24  # letters of a middle width
 COLORBAR = 0.75  # inches that the colour bar and the layers' numbers take
 _FIRST = (*OF_REMOVAL, "saliency", "attention", "rollout")  # the paper's methods, which are shown by default
 
@@ -53,7 +54,7 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     ax.set_yticks(ticks, [str(t) for t in ticks] if n_layers > 1 else ["in"])
     ax.tick_params(length=0)
     if len(document) <= MOST_TOKENS:
-        names, size = _token_names(document), ax.get_window_extent().width * 72 / ax.figure.dpi
+        names, size = token_names(document, TOKEN_SIZE), ax.get_window_extent().width * 72 / ax.figure.dpi
         rotation = 90 if _are_turned(names, size) else 0
         ax.set_xticks(range(len(names)), names, size=TOKEN_SIZE, family=FAMILIES, parse_math=False, rotation=rotation)
     marks = [Rectangle((token - 0.5, 1.02), 1, 3.0 / _height(ax)) for token in np.flatnonzero(document.rationale)]
@@ -62,8 +63,10 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     return image
 
 
-def _token_names(document: DocumentScores) -> list[str]:
-    return [drawable(token_text(token)) for token in document.tokens]
+def token_names(document: DocumentScores, size: float) -> list[str]:
+    """The tokens as they are written along an axis, at so many points: a web address would leave no room for more."""
+    widest = LONGEST_TOKEN * text_width("n", size)
+    return [fitted(drawable(token_text(token)), widest, size) for token in document.tokens]
 
 
 def _are_turned(names: Sequence[str], width: float) -> bool:
@@ -73,7 +76,7 @@ def _are_turned(names: Sequence[str], width: float) -> bool:
 
 def _label_height(document: DocumentScores, width: float) -> float:
     """Inches that the tokens below a map of so many inches take, beyond those of numbers."""
-    names = _token_names(document)
+    names = token_names(document, TOKEN_SIZE)
     if len(names) > MOST_TOKENS or not _are_turned(names, 72 * width):
         return 0.0
     return max(text_width(name, TOKEN_SIZE) for name in names) / 72

@@ -7,6 +7,7 @@ and a line style of its own, so that grey print reads as well.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -114,6 +115,18 @@ def text_width(text: str, size: float) -> float:
     """Points that the text takes in print."""
     font = FontProperties(family=FAMILIES, size=size)
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
+
+
+def fitted(text: str, width: float, size: float) -> str:
+    """The text, or of one wider than `width` points as much of both its ends as fits: options differ at the end."""
+
+    def cut(kept: int) -> str:
+        head = (2 * kept + 2) // 3
+        return f"{text[:head].rstrip()}…{text[len(text) - kept + head :].lstrip()}"
+
+    if text_width(text, size) <= width:
+        return text
+    return cut(max(0, bisect_right(range(len(text)), width, key=lambda kept: text_width(cut(kept), size)) - 1))
 
 
 P = ParamSpec("P")
