@@ -15,9 +15,10 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import NullLocator
 
 from adapler.errors import ArgumentError
-from analysis.figures.layers import CHANCE, EDGE, shared_legend
+from analysis.figures.layers import CHANCE, EDGE, plot_intervals, shared_legend
 from analysis.figures.style import (
     PaperFigure,
+    fitted,
     label,
     looks,
     require_layer,
@@ -37,6 +38,9 @@ NORMAL_95 = 1.96  # standard errors on either side of a mean
 DIVERGING = "RdBu"  # white at 0
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 NAMED_CELL = 0.135  # inches; the names under smaller cells, at 45 degrees, would overlap
+LEAST_SIDE = 0.85  # inches of a panel that stands beside another
+NAME_SIZE = 7  # points of the methods' names beside a correlation
+LONGEST_NAME = 30  # letters of a middle width
 
 
 def plot_precision_recall(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> None:
@@ -113,7 +117,7 @@ def plot_faithfulness(
         rows = summary.loc[[(method, at, f"{kind}_{share}") for share in bins]]
         line = {**EDGE, "zorder": 3, **look, "label": label(report, method), "clip_on": False}
         ax.plot(bins, rows["mean"].to_numpy(), **line)
-        ax.fill_between(bins, rows["low"], rows["high"], color=look["color"], alpha=0.1, linewidth=0, zorder=1)
+        plot_intervals(ax, bins, rows, color=look["color"], alpha=0.1)
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(bins, [str(share) for share in bins])
@@ -181,10 +185,10 @@ def plot_correlation(report: ReportData, layer: int, ax: Axes, *, methods: Seque
         raise ArgumentError(f"figure 'correlation': no two of the methods have a correlation at layer {layer}")
     shown = np.where(np.tri(len(names), k=-1, dtype=bool), matrix, np.nan)  # each pair once, no method with itself
     image = ax.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1)
-    titles = [label(report, name) for name in names]
+    titles = _axis_names(report, names)
     ax.set_xticks(range(len(names)), titles, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), titles)
-    ax.tick_params(length=0, labelsize=7)
+    ax.tick_params(length=0, labelsize=NAME_SIZE)
     ax.grid(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
@@ -197,6 +201,12 @@ def plot_correlation(report: ReportData, layer: int, ax: Axes, *, methods: Seque
             ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
     ax.set_title(f"Layer {layer}", loc="left")
     return image
+
+
+def _axis_names(report: ReportData, methods: Sequence[str]) -> list[str]:
+    """Names as they stand on both axes: whole ones can be wider than the figure."""
+    widest = LONGEST_NAME * text_width("n", NAME_SIZE)
+    return [fitted(label(report, method), widest, NAME_SIZE) for method in methods]
 
 
 def _correlations(report: ReportData, layer: int, methods: Sequence[str] | None) -> tuple[Any, list[str]]:
@@ -226,7 +236,7 @@ def correlation_figure(
 ) -> Figure:
     """Which methods rank the tokens alike, at `layers`, or at the first and the last one with two methods or more.
 
-    The layers stand side by side, or below each other where so many methods' names would overlap.
+    The layers stand side by side, or below each other where the methods' names would overlap or leave too little room.
     """
     if layers is None:
         known = correlation_layers(report, methods)
@@ -234,8 +244,9 @@ def correlation_figure(
             raise ArgumentError("figure 'correlation': the report has no correlations of two of the methods")
         layers = [known[i] for i in some_layers(len(known), 2)]
     width = venue(style).text
-    names = max(text_width(label(report, method), 7) for method in select(report, methods)) / 72  # inches
-    count = len(select(report, methods))
+    titles = _axis_names(report, select(report, methods))
+    names = max(text_width(title, NAME_SIZE) for title in titles) / 72  # inches
+    count = len(titles)
 
     def side_of(panels: int) -> float:
         """Inches of a panel where so many stand side by side."""
@@ -243,8 +254,10 @@ def correlation_figure(
 
     panels = max(1, len(layers))
     side = side_of(panels)
-    if panels > 1 and side < NAMED_CELL * count:
-        panels, side = 1, min(NAMED_CELL * count, side_of(1))  # below each other
+    # the names stand left of the first panel only; those under the others, at 45 degrees, reach to the left
+    room = (width - 0.75 - names - 0.15 - (panels - 1) * (0.72 * names + 0.15)) / panels
+    if panels > 1 and (side < NAMED_CELL * count or room < LEAST_SIDE):
+        panels, side = 1, min(max(1.2, NAMED_CELL * count), side_of(1))  # below each other
     height = side + 0.72 * names + 0.45  # the names under the panels are at 45 degrees
     size = (width if panels > 1 else min(width, side + names + 0.95), height)
     figure, axes = _panels(len(layers), size=size, columns=panels)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
 from analysis.documents.values import listed
@@ -19,6 +20,7 @@ from analysis.figures.style import (
     LOOKS,
     STYLE,
     PaperFigure,
+    fitted,
     input_positions,
     label,
     layer_axis,
@@ -40,6 +42,8 @@ EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5, "labelspacing": 0.5}  # in font sizes
 LEGEND_ROWS = 4  # that a figure's height has room for
 MOST_IN_A_COLUMN = 8  # methods of one panel that is a column wide
+MANY_BANDS = 8  # more of them on top of each other have to be paler
+INTERVAL = 0.9  # points, the width of an interval's line
 CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
 
 
@@ -76,11 +80,11 @@ def plot_metric(
             continue
         layers = rows["layer"].to_numpy()
         if method == "random":  # no constant is chance at a selection at 1/n: its own row is
-            style |= {**CHANCE, "marker": "", "label": "Chance"}
+            style |= {**CHANCE, "marker": "" if len(layers) > 1 else "_", "label": "Chance"}
+            style |= {"markersize": 12, "markeredgecolor": CHANCE["color"], "markeredgewidth": CHANCE["linewidth"]}
         ax.plot(layers, rows["mean"].to_numpy(), clip_on=False, **style)
         if bands:
-            low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-            ax.fill_between(layers, low, high, color=look["color"], alpha=0.2, linewidth=0, zorder=1)
+            plot_intervals(ax, layers, rows, color=look["color"], alpha=0.2 if len(chosen) <= MANY_BANDS else 0.08)
     if level is not None:
         ax.axhline(level, **CHANCE, label="Chance")
     ax.set_title(_axis_title(metric), loc="left")
@@ -90,12 +94,26 @@ def plot_metric(
     short_numbers(ax)
 
 
+def plot_intervals(
+    ax: Axes, x: Sequence[float] | NDArray[np.int64], rows: pd.DataFrame, *, color: str, alpha: float
+) -> None:
+    """The band from `low` to `high`; at a point whose neighbours are not defined, where it has no width, a line."""
+    low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+    ax.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0, zorder=1)
+    known = np.pad(np.isfinite(low), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    if alone.any():
+        ax.vlines(np.asarray(x)[alone], low[alone], high[alone], color=color, linewidth=INTERVAL, zorder=2)
+
+
 def _plot_input(ax: Axes, rows: pd.DataFrame, style: dict[str, Any], x: float, *, bands: bool) -> None:
     mean, low, high = (float(rows[name].iloc[0]) for name in ("mean", "low", "high"))
     line = {"linewidth": 0.8, "linestyle": style["linestyle"], "color": style["color"], "alpha": 0.75, "zorder": 2}
     ax.axhline(mean, **line)
     if bands:
-        ax.plot([x, x], [low, high], color=style["color"], linewidth=0.9, solid_capstyle="butt", zorder=style["zorder"])
+        ax.plot(
+            [x, x], [low, high], color=style["color"], linewidth=INTERVAL, solid_capstyle="butt", zorder=style["zorder"]
+        )
     ax.plot([x], [mean], clip_on=False, **{**style, "markeredgewidth": 0})
 
 
@@ -156,20 +174,19 @@ def agreement_figure(
 
 
 def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend under all panels, each name once, chance last, as many columns as fit."""
-    named: dict[str, Any] = {}
-    for ax in axes:
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            named.setdefault(name, handle)
+    """One legend under all panels, each name once, chance last, as many columns as fit.
+
+    What is not defined anywhere has no line, and then no name.
+    """
+    labelled = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    drawn = {name: handle for handle, name in reversed(labelled) if np.isfinite(handle.get_ydata()).any()}
+    named = {name: drawn[name] for _, name in labelled if name in drawn}
     if "Chance" in named:
         named["Chance"] = named.pop("Chance")
-    n_columns = legend_columns(list(named), figure.get_figwidth())
-    more = max(0, -(-len(named) // n_columns) - LEGEND_ROWS)  # rows that the figure's height has no room for
-    line = float(STYLE["legend.fontsize"]) * (1 + LEGEND["labelspacing"]) / 72  # inches
-    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + more * line)
+    names, n_columns = room_for_legend(figure, list(named))
     figure.legend(
         list(named.values()),
-        list(named),
+        names,
         loc="outside lower center",
         ncols=n_columns,
         frameon=False,
@@ -178,11 +195,28 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     )
 
 
+def room_for_legend(figure: Figure, names: Sequence[str], *, most_columns: int | None = None) -> tuple[list[str], int]:
+    """The names, cut to the figure's width, and how many columns of a legend they take; the figure grows by the rows
+    that its height has no room for."""
+    size = float(STYLE["legend.fontsize"])
+    width = figure.get_figwidth()
+    names = [fitted(name, 72 * width - size - _sample_width(size), size) for name in names]
+    n_columns = min(most_columns or len(names), legend_columns(names, width))
+    more = max(0, -(-len(names) // n_columns) - LEGEND_ROWS)
+    line = size * (1 + LEGEND["labelspacing"]) / 72  # inches
+    figure.set_size_inches(width, figure.get_figheight() + more * line)
+    return names, n_columns
+
+
+def _sample_width(size: float) -> float:
+    """Points of a legend's item without its name."""
+    return size * float(LEGEND["handlelength"] + LEGEND["handletextpad"])
+
+
 def legend_columns(names: Sequence[str], width: float) -> int:
     """How many columns of a legend fit into `width` inches, without leaving columns half empty."""
     size = float(STYLE["legend.fontsize"])
-    fixed = size * (LEGEND["handlelength"] + LEGEND["handletextpad"])
-    items = [fixed + text_width(name, size) for name in names]
+    items = [_sample_width(size) + text_width(name, size) for name in names]
     for n_rows in range(1, len(items) + 1):
         n_columns = -(-len(items) // n_rows)
         columns = np.array_split(items, n_columns)  # as matplotlib fills them

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from adapler.errors import DataError
+from analysis.figures.layers import room_for_legend
 from analysis.figures.style import PaperFigure, literal, styled, venue
 
 COLUMNS = ("mode", "phi", "epoch", "scale", "accuracy", "speedup", "reference")
@@ -169,5 +170,8 @@ def tradeoff_figure(table: pd.DataFrame | str | Path, *, style: str = "acl") -> 
     figure = PaperFigure(figsize=(venue(style).column, 2.45), layout="constrained")
     ax = figure.subplots()
     plot_tradeoff(table, ax)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=2.6, columnspacing=1.2)
+    handles, names = ax.get_legend_handles_labels()
+    names, n_columns = room_for_legend(figure, names, most_columns=2)
+    look = {"frameon": False, "handlelength": 2.6, "columnspacing": 1.2}
+    figure.legend(handles, names, loc="outside lower center", ncols=n_columns, **look)
     return figure

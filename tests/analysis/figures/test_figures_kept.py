@@ -16,6 +16,7 @@ from analysis.figures.token_scores import FULL_SHADE, ratios, shade
 from analysis.output.report import RationaleReport
 from analysis.results.wording import number
 from tests.analysis.figures.drawn import lines
+from tests.analysis.sample_report import METHODS, full_report
 
 
 def test_the_band_of_lengths_is_the_middle_half(report: RationaleReport) -> None:
@@ -46,6 +47,48 @@ def test_the_interval_at_a_point(report: RationaleReport) -> None:
     summary = report.summary().set_index(["method", "layer", "metric"])
     ends = summary.loc[("human", 0, "tpr"), ["low", "high"]].tolist()
     assert any(list(line.get_ydata()) == pytest.approx(ends) for line in ax.get_lines() if len(line.get_ydata()) == 2)
+
+
+def test_an_interval_without_neighbours_is_a_line(report: RationaleReport) -> None:
+    """A band has no width there: at the only layer, and between layers at which the method is not defined."""
+    values = report.values.copy()
+    saliency = report.methods.index("saliency")
+    values[saliency, [0, 2]] = np.nan
+    (ax,) = replace(report, values=values).figure(panels=("tpr",), methods=["saliency", "cp"]).axes
+    summary = replace(report, values=values).summary().set_index(["method", "layer", "metric"])
+    (alone,) = [drawn for drawn in ax.collections if isinstance(drawn, matplotlib.collections.LineCollection)]
+    expected = [[(layer, summary.loc[("saliency", layer, "tpr"), end]) for end in ("low", "high")] for layer in (1, 3)]
+    np.testing.assert_allclose(alone.get_segments(), expected)
+    single = full_report(1).figure(panels=("tpr",), methods=["cp", "random"]).axes[0]
+    assert len([c for c in single.collections if isinstance(c, matplotlib.collections.LineCollection)]) == 2
+    assert lines(single)["Chance"].get_marker() == "_", "a line of one point is not seen"
+
+
+def test_an_interval_of_faithfulness_at_one_share(report: RationaleReport) -> None:
+    kept = [k for k, name in enumerate(report.metrics) if name == "sufficiency_5"]
+    one = replace(report, metrics=("sufficiency_5",), values=report.values[..., kept])
+    ax = one.figure("faithfulness", layers=(0,), methods=["cp"]).axes[0]
+    (segment,) = ax.collections[-1].get_segments()
+    low, high = one.summary().set_index(["method", "layer"]).loc[("cp", 0), ["low", "high"]]
+    np.testing.assert_allclose(segment, [(5, low), (5, high)])
+
+
+def test_a_method_that_is_not_defined_anywhere_is_not_in_the_legend(report: RationaleReport) -> None:
+    values = report.values.copy()
+    values[report.methods.index("saliency")] = np.nan
+    values[report.methods.index("attention"), ..., report.metrics.index("fpr")] = np.nan  # in one panel
+    figure = replace(report, values=values).figure(panels=("fpr", "tpr"), methods=["attention", "saliency", "cp"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["attention", "AdapLeR CP"]
+
+
+def test_bands_of_many_methods_are_paler(report: RationaleReport) -> None:
+    alphas = []
+    for copies in (1, 2):
+        names = tuple(f"{name}{i}" for i in range(copies) for name in METHODS)
+        values = np.concatenate([report.values[: len(METHODS)]] * copies)
+        many = replace(report, methods=names, values=values, curves={}, curve_errors={}, correlations=None)
+        alphas.append({band.get_alpha() for band in many.figure(panels=("tpr",)).axes[0].collections})
+    assert alphas == [{0.2}, {0.08}]
 
 
 def test_marks_of_the_rationale_in_a_heat_map(report: RationaleReport) -> None:
