@@ -85,7 +85,7 @@ def latex(report: ReportData, metrics: Sequence[str] | str | None = None) -> str
     caption = [note(report), scopes(report), legend(report, shown)]
     text = escape(" ".join(part for part in caption if part)).replace("p < .05", "$p < .05$")
     label = f"tab:rationales-{_slug(report)}"
-    parts = _pages(blocks)
+    parts = _pages(blocks) or [[]]
     tables = [_float(parts[0], report, caption=text, label=label)]
     for number_of, part in enumerate(parts[1:], start=2):
         again = rf"Continues Table~\ref{{{label}}}."

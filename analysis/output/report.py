@@ -99,6 +99,7 @@ class RationaleReport(ReportData):
         files = list(WRITERS)
         for name in track(files, desc="writing the report", unit="file"):
             WRITERS[name](self, folder / name)
+        (folder / PAGE).unlink(missing_ok=True)  # another report's, should this one not come to its end
         track = partial(track, desc="drawing the figures", unit="figure")
         drawn = figures.save_all(self, folder / FIGURES, track=track) if draw else []
         figures.remove_others(folder / FIGURES, drawn)
@@ -107,8 +108,6 @@ class RationaleReport(ReportData):
             # the first figure of a kind that has one for each example
             write_text(page(self, {re.sub(r"-\d+$", "", stem): text for stem, text in reversed(texts)}), folder / PAGE)
             files.append(PAGE)
-        else:
-            (folder / PAGE).unlink(missing_ok=True)
         return [folder / name for name in files] + drawn
 
 

@@ -244,11 +244,11 @@ def test_replacing_a_folder_behind_a_link(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "disk").iterdir()] == ["model"]
 
 
-KILLED = """
+KILLED = f"""{AS_COMMAND}
 import os, signal, sys
 from adapler.files import replacing
 with replacing(sys.argv[1]) as temporary:
-    {}
+    {{}}
     print(temporary, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -257,9 +257,7 @@ with replacing(sys.argv[1]) as temporary:
 @pytest.mark.parametrize("made", ["temporary.write_text('half')", "temporary.mkdir()"])
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path, made: str) -> None:
     path = tmp_path / "table.csv"
-    killed = subprocess.run(
-        [sys.executable, "-c", AS_COMMAND + KILLED.format(made), str(path)], stdout=subprocess.PIPE, text=True
-    )
+    killed = subprocess.run([sys.executable, "-c", KILLED.format(made), str(path)], stdout=subprocess.PIPE, text=True)
     left = Path(killed.stdout.strip())
     assert left.exists() and not path.exists()
     others = [tmp_path / name for name in (".table.0123abcd.csv", ".other" + left.name.removeprefix(".table"))]

@@ -106,6 +106,17 @@ def test_the_tables(tmp_path: Path) -> None:
     assert len(pd.read_csv(output / "levels.csv")) == 17
 
 
+def test_a_speed_of_executed_flops(tmp_path: Path) -> None:
+    """What is 1.9 times as fast in the paper's convention, and 2.09 times in executed FLOPs."""
+    write(tmp_path / "out", [curve("power", {1.0: (0.89, 1.9, 2)}), curve("adapler", {1.0: (0.88, 1.7, 2)})])
+    records = read_records(tmp_path / "out")
+    for count, asked in (("speedup", [1.5]), ("speedup_executed", [1.5, 2.0])):
+        rows = level_rows(records, lambda task: predictions(tmp_path / "out", task), count=count)  # type: ignore[arg-type]
+        own = rows[rows["system"] == "power"]
+        assert own["asked"].tolist() == asked
+        assert own["validation_speedup"].tolist() == pytest.approx([{1: 1.9, 2: 2.09}[len(asked)]] * len(asked))
+
+
 def of_seeds(
     system: str, points: dict[float, tuple[float, float, int]], *seeds: int, **more: Any
 ) -> list[dict[str, Any]]:

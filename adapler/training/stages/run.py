@@ -107,8 +107,8 @@ def run(settings: RunSettings) -> pd.DataFrame:
             prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
         backbone = str(settings.classifier or settings.model)
         check_first_layer(settings.objectives[0], backbone)
+        layers = read_config(backbone).num_hidden_layers
         for policy in settings.policies if settings.other_policy else ():
-            layers = read_config(backbone).num_hidden_layers
             training_class(policy.policy).check(policy, task=prepared.task.name, layers=layers)
         start = _finetuned(settings, prepared) if settings.classifier is None else _measured(settings, prepared)
         table = pd.DataFrame(list((_other_points if settings.other_policy else _points)(settings, prepared, start)))

@@ -40,10 +40,13 @@ OUTLIVED = f"""{AS_COMMAND}
 import os, signal, sys, time
 from pathlib import Path
 from adapler.outputs import claimed_folder
+ready, started = os.pipe()
 with claimed_folder(Path(sys.argv[1])):
     if child := os.fork():
+        os.read(ready, 1)  # what a child does first has been done
         print(child, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+    os.write(started, b"x")
     time.sleep(60)
 """
 

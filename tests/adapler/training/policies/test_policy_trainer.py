@@ -1,4 +1,4 @@
-"""The trainer of the policies: gradients, rates, draws, and what is selected."""
+"""The trainer of the policies: gradients, rates, draws, what is selected, and what is refused before."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from adapler.cli.parser import main
+from adapler.errors import ArgumentError
 from adapler.model import flops
 from adapler.training.arguments import training_arguments
 from adapler.training.collator import PaddingCollator
@@ -17,8 +19,9 @@ from adapler.training.policies.stage import Stage, Step
 from adapler.training.policies.trainer import PolicyTrainer
 from adapler.training.settings import Settings
 from tests.adapler.policies.policy_models import tiny_policy
-from tests.adapler.training.common import rows
+from tests.adapler.training.common import QUICK, rows
 from tests.adapler.training.test_trainer import no_dropout
+from tests.conftest import tiny_classifier
 
 
 def stage_of(**options: Any) -> Stage:
@@ -131,3 +134,15 @@ def test_what_each_rule_selects(drop: float, tmp_path: Path, tiny_tokenizer: Any
         values[selects] = found["eval_selection"]
     assert values["score"] == pytest.approx(score, abs=1e-6) and values["last"] == 7
     assert values["budget"] == pytest.approx(1 + found["eval_speedup"] if drop > 0.2 else score, abs=1e-6)
+
+
+@pytest.mark.parametrize("name, fewest, layers", [("trbert", 3, 2), ("distilbert", 2, 1)])
+def test_too_few_layers_are_refused_before_any_training(
+    name: str, fewest: int, layers: int, task_folder: Path, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    tiny_classifier(num_hidden_layers=layers).save_pretrained(tmp_path / "shallow")
+    tiny_tokenizer.save_pretrained(tmp_path / "shallow")
+    words = ["run", "--task", str(task_folder), "--model", str(tmp_path / "shallow"), "--policy", name, *QUICK]
+    with pytest.raises(ArgumentError, match=f"^--policy: {name} needs {fewest} layers at least, the .* has {layers}$"):
+        main([*words, "--output", str(tmp_path / "run")])
+    assert not (tmp_path / "run" / "finetuned").exists()

@@ -19,7 +19,6 @@ from adapler.cli.parser import main
 from adapler.training.policies.base import training_class
 from adapler.training.policies.trainer import PolicyTrainer
 from tests.adapler.training.common import QUICK
-from tests.conftest import tiny_classifier
 
 # Options with which a tiny model drops tokens after a few steps; and the name of the point's folder.
 POLICIES: dict[str, tuple[list[str], str]] = {
@@ -69,18 +68,6 @@ def whole_runs(
 
 def weights(folder: Path) -> dict[str, Any]:
     return load_file(folder / "model.safetensors")
-
-
-@pytest.mark.parametrize("name, fewest, layers", [("trbert", 3, 2), ("distilbert", 2, 1)])
-def test_too_few_layers_are_refused_before_any_training(
-    name: str, fewest: int, layers: int, task_folder: Path, tiny_tokenizer: Any, tmp_path: Path
-) -> None:
-    tiny_classifier(num_hidden_layers=layers).save_pretrained(tmp_path / "shallow")
-    tiny_tokenizer.save_pretrained(tmp_path / "shallow")
-    words = ["run", "--task", str(task_folder), "--model", str(tmp_path / "shallow"), "--policy", name, *QUICK]
-    with pytest.raises(ArgumentError, match=f"^--policy: {name} needs {fewest} layers at least, the .* has {layers}$"):
-        main([*words, "--output", str(tmp_path / "run")])
-    assert not (tmp_path / "run" / "finetuned").exists()
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
