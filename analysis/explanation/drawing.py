@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -162,6 +163,7 @@ def _texts(data: ExplanationData, chosen: Sequence[MethodScores], layer: int, *,
     for index, method in enumerate(chosen):
         bottom = total - (index + 1) * (height + gap)
         ax = figure.add_axes((0, bottom / total, 1, height / total))
-        plot_document(data.document(), ax, method=method.name, layers=[method.row(layer)], n_lines=LINES)
+        options: dict[str, Any] = {"layers": [method.row(layer)], "n_lines": LINES, "layerwise": method.layerwise}
+        plot_document(data.document(), ax, method=method.name, **options)
         ax.set_title(literal(method.title), loc="left")
     return figure

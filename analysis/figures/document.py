@@ -76,6 +76,7 @@ def plot_document(
     start: int | None = None,
     key: bool = False,
     unit: str = "tokens",
+    layerwise: bool | None = None,
 ) -> None:
     """An excerpt at each layer: shades for the scores, gold rationale underlined, dropped tokens pale.
 
@@ -83,12 +84,14 @@ def plot_document(
     start: the word that the excerpt begins with, see `passage.excerpt`.
     key: a line below that says what shade, paleness and underline mean.
     unit: what the document's tokens are called, in the plural, where each is something larger.
+    layerwise: whether the method has a meaning at every layer; default: whether it has scores of several.
     Tokens are dropped for `cp` and `policy` only; the other methods score a model that keeps all of them.
 
     Raises ArgumentError for a method or layer that the document has no scores of, and for such a word.
     """
     method = main_method(document) if method is None else method
     values = ratios(document, method)
+    layerwise = len(values) > 1 if layerwise is None else layerwise
     shown = _layers_to_draw(document, method, layers)
     extent = ax.get_window_extent()
     width, height = (side * 72 / ax.figure.dpi for side in (extent.width, extent.height))
@@ -101,7 +104,7 @@ def plot_document(
         top = row * _row_height(_lines_used(placed))
         base = top + FIRST_BASE
         dropped = None if kept is None else ~kept[layer].astype(bool)
-        _write_label(ax, base, f"Layer {layer}" if len(values) > 1 else "Input", dropped, unit=unit)
+        _write_label(ax, base, f"Layer {layer}" if layerwise else "Input", dropped, unit=unit)
         _write_dots(ax, base, placed, cut=is_cut(document, placed), leftward=is_leftward(document))
         _write_tokens(ax, base, document, placed, values[layer], dropped, marks)
         if row:
@@ -253,5 +256,6 @@ def document_figure(
     placed = excerpt(document, width=72 * width - LABEL - margin(), n_lines=n_lines, start=start)
     figure = PaperFigure(figsize=(width, document_height(len(shown), _lines_used(placed), key=key)))
     ax = figure.add_axes((0, 0, 1, 1))
-    plot_document(document, ax, method=method, layers=shown, n_lines=n_lines, start=start, key=key, unit=unit)
+    options: dict[str, Any] = {"n_lines": n_lines, "start": start, "key": key, "unit": unit}
+    plot_document(document, ax, method=method, layers=shown, layerwise=report.is_layerwise(method), **options)
     return figure

@@ -18,7 +18,18 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from adapler.errors import ArgumentError
-from analysis.figures.style import FAMILIES, PaperFigure, drawable, fitted, label, select, styled, text_width, venue
+from analysis.figures.style import (
+    FAMILIES,
+    STYLE,
+    PaperFigure,
+    drawable,
+    fitted,
+    label,
+    select,
+    styled,
+    text_width,
+    venue,
+)
 from analysis.figures.token_scores import FULL_SHADE, main_method, pick, present, ratios, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -30,14 +41,16 @@ MOST_TOKENS = 40  # so many are written under the map, more are counted
 TOKEN_SIZE = 6.5  # points
 LONGEST_TOKEN = 24  # letters of a middle width
 COLORBAR = 0.75  # inches that the colour bar and the layers' numbers take
+BEYOND_BAR = 0.4  # inches by which the name of the colour bar may be longer than the rows of all panels
 _FIRST = (*OF_REMOVAL, "saliency", "attention", "rollout")  # the paper's methods, which are shown by default
 
 
-def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
+def plot_heatmap(document: DocumentScores, method: str, ax: Axes, *, layerwise: bool | None = None) -> AxesImage:
     """Size of each token's score at each layer, whatever its sign; white: not there any more; black marks above: the
     rationale.
 
     Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
+    layerwise: whether the method has a meaning at every layer; default: whether it has scores of several.
     """
     values = ratios(document, method)  # (L, n)
     if (there := present(document, method)) is not None:
@@ -51,7 +64,8 @@ def plot_heatmap(document: DocumentScores, method: str, ax: Axes) -> AxesImage:
     n_layers = len(values)
     step = 1 if n_layers <= 7 else 2 if n_layers <= 14 else 4
     ticks = list(range(0, n_layers, step))
-    ax.set_yticks(ticks, [str(t) for t in ticks] if n_layers > 1 else ["in"])
+    layerwise = n_layers > 1 if layerwise is None else layerwise
+    ax.set_yticks(ticks, [str(t) for t in ticks] if layerwise else ["in"])
     ax.tick_params(length=0)
     if len(document) <= MOST_TOKENS:
         names, size = token_names(document, TOKEN_SIZE), ax.get_window_extent().width * 72 / ax.figure.dpi
@@ -109,11 +123,14 @@ def heatmap_figure(
         ratios(document, method)  # says so if none of them has scores
     heights = [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
     width = venue(style).text
-    height = 0.11 * sum(heights) + 0.45 + _label_height(document, width - COLORBAR)
+    signed = any((document.scores[method] < 0).any() for method in methods)
+    meaning = "|Score| / uniform score" if signed else "Score / uniform score"
+    lacking = text_width(meaning, float(STYLE["axes.labelsize"])) / 72 - BEYOND_BAR - 0.11 * sum(heights)
+    height = 0.11 * sum(heights) + max(0.0, lacking) + 0.45 + _label_height(document, width - COLORBAR)
     figure = PaperFigure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for ax, method in zip(axes, methods, strict=True):
-        image = plot_heatmap(document, method, ax)
+        image = plot_heatmap(document, method, ax, layerwise=report.is_layerwise(method))
         ax.set_title(label(report, method), loc="left", pad=6)
     if len(document) > MOST_TOKENS:
         axes[-1].set_xlabel("Token")
@@ -121,8 +138,7 @@ def heatmap_figure(
     bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
     ticks = [0, 1, 2, 4, FULL_SHADE]
     bar.set_ticks([math.log1p(t) for t in ticks], labels=["0", "1", "2", "4", f"≥{FULL_SHADE}"])
-    signed = any((document.scores[method] < 0).any() for method in methods)
-    bar.set_label("|Score| / uniform score" if signed else "Score / uniform score")
+    bar.set_label(meaning)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     return figure

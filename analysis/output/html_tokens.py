@@ -38,9 +38,8 @@ def examples(report: ReportData) -> Iterable[str]:
         first = main_method(document)
         for method in sorted(document.scores, key=lambda name: name != first):
             opened = " open" if method == first and index == 0 else ""
-            yield (
-                f"<details{opened}><summary>{escape(report.title(method))}</summary>{grid(document, method)}</details>"
-            )
+            rows = grid(document, method, layerwise=report.is_layerwise(method))
+            yield f"<details{opened}><summary>{escape(report.title(method))}</summary>{rows}</details>"
         yield "</section>"
 
 
@@ -52,7 +51,7 @@ def _labels(document: DocumentScores) -> str:
     )
 
 
-def grid(document: DocumentScores, method: str) -> str:
+def grid(document: DocumentScores, method: str, *, layerwise: bool) -> str:
     """All layers of one method under each other."""
     values = ratios(document, method)  # (L, n)
     kept = document.retention if method in OF_REMOVAL else None
@@ -60,7 +59,7 @@ def grid(document: DocumentScores, method: str) -> str:
     for layer, row in enumerate(values):
         enters = None if kept is None else kept[layer]
         count = "" if enters is None else f"<small>{counted(int(enters.sum()), 'token')}</small>"
-        name = f"Layer {layer}" if len(values) > 1 else "Input"
+        name = f"Layer {layer}" if layerwise else "Input"
         layers.append(f'<div class="layer"><div>{name}{count}</div><p>{text(document, row, enters)}</p></div>')
     return f'<div class="grid">{"".join(layers)}</div>'
 

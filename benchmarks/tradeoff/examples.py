@@ -188,7 +188,8 @@ def examples_figure(examples: Sequence[Example], *, style: str = "acl") -> Figur
         top -= TITLE
         ax = figure.add_axes((0.0, (top - height) / total, 1.0, height / total))
         layers = tuple(range(one.document.n_layers))
-        plot_document(one.document, ax, method=main_method(one.document), layers=layers, n_lines=LINES)
+        method = main_method(one.document)  # the policy, which every layer has
+        plot_document(one.document, ax, method=method, layers=layers, n_lines=LINES, layerwise=True)
         ax.set_title(literal(one.title), loc="left")
         top -= height + GAP
     return figure

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from analysis import explain
 from analysis.figures.style import STYLE, VENUES
-from tests.analysis.conftest import BAD
+from tests.analysis.conftest import BAD, tiny_bert
 
 
 def test_scores_of_words_are_not_summed_twice(classifier: Any, tiny_tokenizer: Any) -> None:
@@ -89,3 +89,15 @@ def test_a_web_address_in_a_heat_map_is_cut() -> None:
     words = ["see", "https://www.imdb.com/title/tt0111161/"]
     ax = explain(words, scores={"mine": [0.1, 0.5]}, methods=[]).plot().axes[0]
     assert "…" in ax.get_xticklabels()[1].get_text() and ax.get_xticklabels()[0].get_text() == "see"
+
+
+def test_the_only_layer_of_a_model_is_not_its_input(tiny_tokenizer: Any) -> None:
+    model = tiny_bert()
+    model.bert.encoder.layer = model.bert.encoder.layer[:1]
+    model.config.num_hidden_layers = 1
+    methods = ["saliency", "integrated_gradients(n_steps=2)"]
+    for text in (BAD, BAD * 7):  # bars, and the shaded text
+        e = explain(text, model=model, tokenizer=tiny_tokenizer, methods=methods)
+        heat = e.plot().axes[:2]
+        assert [ax.get_yticklabels()[0].get_text() for ax in heat] == ["0", "in"]
+    assert [ax.texts[0].get_text() for ax in e.plot(layer=0).axes] == ["Layer 0", "Input"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adapler.errors import ArgumentError
-from analysis.figures import heatmap, passage, token_scores
+from analysis.figures import STYLE, heatmap, passage, token_scores
 from analysis.results.report import DocumentScores
 from tests.analysis.sample_report import full_report, make_example
 
@@ -143,3 +143,21 @@ def test_an_example_without_text_or_scores() -> None:
         replace(full_report(), examples=(nothing,)).figure("document")
     with pytest.raises(ArgumentError, match="no scores to draw"):
         replace(full_report(), examples=(replace(make_example(), scores={}),)).figure("document")
+
+
+@pytest.mark.parametrize("method", ["cp", "lime(n_samples=8)"])
+def test_the_name_of_a_low_colour_bar_is_whole(method: str) -> None:
+    figure = full_report(1).figure("heatmap", methods=(method,))
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+        name = figure.axes[-1].yaxis.label.get_window_extent()
+    assert name.y0 >= 0 and name.y1 <= figure.bbox.y1
+    assert full_report(12).figure("heatmap").get_figheight() == pytest.approx(0.11 * (3 * 10.2 + 4.2) + 0.45)
+
+
+def test_the_only_layer_of_a_model_is_not_its_input() -> None:
+    report = full_report(1)
+    first, second = report.figure("heatmap", methods=("cp", "lime(n_samples=8)")).axes[:2]
+    assert [ax.get_yticklabels()[0].get_text() for ax in (first, second)] == ["0", "in"]
+    for method, name in (("cp", "Layer 0"), ("lime(n_samples=8)", "Input")):
+        assert report.figure("document", method=method).axes[0].texts[0].get_text() == name

@@ -143,7 +143,7 @@ def test_tokens_are_shaded_underlined_and_pale_once_dropped() -> None:
         scores={"cp": np.array([[0.1, 0.2, 0.2, 0.4, 0.1], [0.0, 0.5, 0.0, 0.5, 0.0]])},
         retention=np.array([[True, True, False, True, True], [True, True, False, True, True]]),
     )
-    layers = html_tokens.grid(document, "cp").split('<div class="layer">')[1:]
+    layers = html_tokens.grid(document, "cp", layerwise=True).split('<div class="layer">')[1:]
     # .2 is uniform over 5 tokens: log 2 / log 9 of the darkest of 8 shades; the dropped token has none
     assert '<u><span class="s3">un</span></u><u><span class="x">real</span></u> <span class="s4">film' in layers[0]
     # layer 1 shares its scores out among the 4 tokens that entered layer 0: .5 is twice the uniform one
@@ -153,13 +153,24 @@ def test_tokens_are_shaded_underlined_and_pale_once_dropped() -> None:
 
 def test_signed_scores_have_two_colours() -> None:
     document = DocumentScores("x", ("a", "b"), np.arange(2), np.zeros(2), {"m": np.array([[0.5, -0.5]])})
-    assert html_tokens.grid(document, "m").count("Input") == 1
-    assert '<span class="s3">a</span> <span class="n3">b</span>' in html_tokens.grid(document, "m")
+    assert html_tokens.grid(document, "m", layerwise=False).count("Input") == 1
+    assert '<span class="s3">a</span> <span class="n3">b</span>' in html_tokens.grid(document, "m", layerwise=False)
 
 
 def test_control_characters_are_spelled_out() -> None:
     assert html_tokens.visible("a\u202eb\x07<") == "a[U+202E]b[U+0007]&lt;"
-    assert "un</span>" in html_tokens.grid(make_example(), "saliency")
+    assert "un</span>" in html_tokens.grid(make_example(), "saliency", layerwise=True)
+
+
+def test_the_only_layer_of_a_model_is_not_its_input() -> None:
+    html = "".join(html_tokens.examples(full_report(1)))
+    names = re.findall(r'<summary>([^<]*)</summary><div class="grid"><div class="layer"><div>([A-Za-z]*(?: 0)?)', html)
+    assert dict(names) == {
+        "AdapLeR CP": "Layer 0",
+        "attention": "Layer 0",
+        "saliency": "Layer 0",
+        "lime(n_samples=8)": "Input",
+    }
 
 
 def test_a_saved_page_is_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
