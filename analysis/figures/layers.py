@@ -43,6 +43,7 @@ LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5, "labe
 LEGEND_ROWS = 4  # that a figure's height has room for
 MOST_IN_A_COLUMN = 8  # methods of one panel that is a column wide
 MANY_BANDS = 8  # more of them on top of each other have to be paler
+NUMBER_SIZE = 7  # points of the numbers beside the lengths
 INTERVAL = 0.9  # points, the width of an interval's line
 CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
 
@@ -251,11 +252,16 @@ def plot_lengths(report: ReportData, ax: Axes) -> None:
             textcoords="offset points",
             ha="center",
             va="bottom" if above else "top",
-            fontsize=7,
+            fontsize=NUMBER_SIZE,
         )
     ax.set_ylim(0, full * 1.12)
     ax.set_ylabel("Tokens that enter the layer")
     layer_axis(ax, report.n_layers)
+    half = text_width(f"{lengths[:, 0].mean():.0f}", NUMBER_SIZE) / 2  # points of the first number left of its layer
+    left, right = ax.get_xlim()
+    spacing = ax.get_window_extent().width * 72 / ax.figure.dpi / (right - left)  # points from layer to layer
+    if half > -left * spacing:  # it would cross the axis
+        ax.set_xlim(left=-(half + 1) / spacing)
 
 
 @styled

@@ -8,16 +8,16 @@ and a line style of its own, so that grey print reads as well.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
-from itertools import product
+from itertools import islice, product
 from typing import Any, ParamSpec
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -35,9 +35,36 @@ class Venue:
 
 
 VENUES = {"acl": Venue(column=3.03, text=6.30), "neurips": Venue(column=5.5, text=5.5)}
-_INSTALLED = {font.name for font in fontManager.ttflist}
-# DejaVu comes with matplotlib; it steps in for the characters that the first family lacks
-FAMILIES = [*[name for name in ("Arial", "Helvetica", "Liberation Sans") if name in _INSTALLED][:1], "DejaVu Sans"]
+_LATIN = ("Arial", "Helvetica", "Liberation Sans")
+_HAN = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC", "Source Han Sans"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAexGothic", "IPAGothic"),
+    *("Microsoft YaHei", "SimHei", "MS Gothic", "Arial Unicode MS"),
+)
+
+
+def families(fonts: Iterable[FontEntry]) -> list[str]:
+    """The first of the Latin fonts that is there; DejaVu, which comes with matplotlib, for the characters that it
+    lacks; and for Chinese and Japanese a font with TrueType outlines, the only ones that can be embedded as type 42."""
+    paths = {font.name: font.fname for font in fonts}
+    latin = [name for name in _LATIN if name in paths]
+    han = (name for name in _HAN if name in paths and _has_truetype_outlines(paths[name]))
+    return [*latin[:1], "DejaVu Sans", *islice(han, 1)]
+
+
+def _has_truetype_outlines(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            kind = file.read(16)
+            if kind[:4] == b"ttcf":  # a collection: of its first font
+                file.seek(int.from_bytes(kind[12:16], "big"))
+                kind = file.read(4)
+    except OSError:  # matplotlib's list of fonts is older than what is installed
+        return False
+    return kind[:4] in (b"\0\1\0\0", b"true")
+
+
+FAMILIES = families(fontManager.ttflist)
 STYLE: Any = {
     "font.family": FAMILIES,
     "mathtext.fontset": "custom",

@@ -22,6 +22,7 @@ SCORES = {"accuracy": "Accuracy", "f1": "F1"}
 _COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#7A5C00", "#882255", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 POINT: dict[str, Any] = {"linestyle": "none", "markersize": 3.2, "alpha": 0.75, "markeredgewidth": 0, "zorder": 3}
+HALF_POINT = 0.015  # of the width: a point at the left end is not cut by the frame
 # the best score at a speedup of at least x is that of the next point to the right
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 0.7, "marker": "", "zorder": 2}
 REFERENCE: dict[str, Any] = {"linewidth": 0.8, "zorder": 1}
@@ -119,7 +120,7 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
         front = pareto_front(rows)
         ax.plot(front["speedup"], 100 * front["accuracy"], **STEPS, color=look["color"])
     low, high = float(table["speedup"].min()), float(table["speedup"].max())
-    ax.set_xlim(min(1.0, low * 0.97), high * 1.04)
+    ax.set_xlim(min(1.0, low * 0.97, low - HALF_POINT * (high - low)), high * 1.04)
     _draw_references(table, ax)
     ax.plot([], [], **STEPS, color="0.35", label="best of all epochs")
     ax.set_xlabel("Speedup (FLOPs), ×")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontManager
+from matplotlib.font_manager import FontEntry, FontManager
 from PIL import Image
 
 from adapler.errors import ArgumentError, DataError
@@ -129,12 +129,33 @@ def test_every_method_looks_different(report: RationaleReport) -> None:
 
 
 def test_characters_without_a_glyph_and_formulas_are_harmless(report: RationaleReport) -> None:
-    titles = {"attention": r"$\frac$", "saliency": "_hidden", "cp": "a $b$ c", "my_own_100%": "日本 \U0001f3ac"}
+    titles = {
+        "attention": r"$\frac$",
+        "saliency": "_hidden",
+        "cp": "a $b$ c",
+        "my_own_100%": "\U000f0000\U000f0001 \U000f0002",
+    }
     odd = replace(report, meta=report.meta | {"titles": titles})
     for kind in ("correlation", "document", "heatmap"):  # a missing glyph would be a warning, which is an error here
         odd.figure(kind).draw_without_rendering()
     (ax,) = odd.figure(panels=("tpr",)).axes
     assert {r"\$\frac\$", "hidden", r"a \$b\$ c", "□□ □"} <= set(lines(ax))
+
+
+def test_a_font_for_chinese_is_used_where_it_can_be_embedded(tmp_path: Path) -> None:
+    def entry(name: str, content: bytes) -> FontEntry:
+        (tmp_path / name).write_bytes(content)
+        return FontEntry(fname=str(tmp_path / name), name=name)
+
+    arial, truetype = FontEntry(name="Arial"), b"\0\1\0\0"
+    assert style.families([arial, FontEntry(name="Helvetica")]) == ["Arial", "DejaVu Sans"]
+    postscript = entry("Noto Sans CJK SC", b"ttcf\0\1\0\0" + (1).to_bytes(4) + (16).to_bytes(4) + b"OTTO")
+    gone = FontEntry(fname=str(tmp_path / "none"), name="Noto Sans SC")
+    assert style.families([arial, postscript, gone]) == ["Arial", "DejaVu Sans"], "not in a PDF of type 42"
+    collection = entry("WenQuanYi Zen Hei", b"ttcf\0\1\0\0" + (1).to_bytes(4) + (16).to_bytes(4) + truetype)
+    plain = entry("MS Gothic", truetype)
+    assert style.families([plain, postscript, arial]) == ["Arial", "DejaVu Sans", "MS Gothic"]
+    assert style.families([plain, collection])[1:] == ["WenQuanYi Zen Hei"]
 
 
 def test_figures_are_saved_with_truetype_fonts(tmp_path: Path) -> None:

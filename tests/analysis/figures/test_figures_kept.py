@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
-from analysis.figures import tradeoff
+from analysis.figures import STYLE, tradeoff
 from analysis.figures.document import DARKEST
 from analysis.figures.token_scores import FULL_SHADE, ratios, shade
 from analysis.output.report import RationaleReport
@@ -89,6 +89,17 @@ def test_bands_of_many_methods_are_paler(report: RationaleReport) -> None:
         many = replace(report, methods=names, values=values, curves={}, curve_errors={}, correlations=None)
         alphas.append({band.get_alpha() for band in many.figure(panels=("tpr",)).axes[0].collections})
     assert alphas == [{0.2}, {0.08}]
+
+
+def test_no_number_of_the_lengths_crosses_the_axis() -> None:
+    for n_layers in (4, 24):
+        figure = full_report(n_layers).figure("lengths")
+        with matplotlib.rc_context(STYLE):
+            figure.draw_without_rendering()
+            (ax,) = figure.axes
+            numbers = [text.get_window_extent() for text in ax.texts if text.get_text().isdigit()]
+            assert len(numbers) > 3 and min(box.x0 for box in numbers) >= ax.get_window_extent().x0
+        assert (ax.get_xlim()[0] == -0.3) == (n_layers == 4), "few layers leave room for it"
 
 
 def test_marks_of_the_rationale_in_a_heat_map(report: RationaleReport) -> None:

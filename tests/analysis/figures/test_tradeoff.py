@@ -40,6 +40,16 @@ def test_tradeoff_draws_points_and_says_what_the_steps_are(csv: Path) -> None:
     assert r"\$f_2\$" in drawn
 
 
+@pytest.mark.parametrize("fastest", [3, 300])
+def test_a_point_without_speedup_is_whole(csv: Path, fastest: int) -> None:
+    csv.write_text(f"mode,phi,epoch,scale,accuracy,speedup,reference\nx,1,1,1,.9,1,.9\nx,1,1,1,.8,{fastest},.9\n")
+    figure = figures.tradeoff_figure(csv)
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    place = ax.transData.transform((1, 90))[0] - ax.get_window_extent().x0
+    assert place >= tradeoff.POINT["markersize"] / 2 * figure.dpi / 72
+
+
 def test_tradeoff_names_metric_and_split_and_averages_no_references(csv: Path) -> None:
     text = "mode,phi,epoch,scale,metric,score,speedup,reference,split,examples"
     rows = ["full,1,1,1,accuracy,.8,2,.88,validation,100", "full,1,2,1,accuracy,.5,3,.88,validation,"]
