@@ -50,19 +50,6 @@ def on_device_of(model: Any, batch: Batch) -> Iterator[tuple[Batch, Callable[[La
     yield batch.shared(None, f"batch on {device}", lambda: batch.to(device)), back
 
 
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Within it a model is in evaluation mode, without dropout; afterwards each part is in the mode that it was in."""
-    training = [part for part in model.modules() if part.training] if isinstance(model, torch.nn.Module) else []
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
 def device_of(model: Any) -> torch.device | None:
     """Where the inputs of a model have to be; None for a model without weights."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()

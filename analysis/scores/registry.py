@@ -29,9 +29,10 @@ from typing import Any
 
 from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
 from adapler.errors import ArgumentError
+from adapler.model.inference_copy import evaluating
 from adapler.plugins import load_plugins
 from analysis.scores.base import READS, Batch, LayerScores
-from analysis.scores.checks import as_layer_scores, check_needs, check_scores, evaluating, on_device_of
+from analysis.scores.checks import as_layer_scores, check_needs, check_scores, on_device_of
 from analysis.scores.specs import Option, check_option, parse_spec
 
 NEEDS = ("attention", "gradient", "labels", "adapler")

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from adapler.backbones import families
 from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
+from adapler.model.inference_copy import evaluating
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import random_batch, tiny_adapler
 
@@ -110,3 +111,18 @@ def test_predict_computes_in_the_dtype_that_it_is_given(tiny_tokenizer: Any) -> 
     assert [one.score for one in rough] == pytest.approx([one.score for one in plain], abs=0.05)
     with pytest.raises(ArgumentError, match="^dtype: 'half' is not one of auto, float32, bfloat16$"):
         model.predict(texts, tokenizer=tiny_tokenizer, dtype="half")
+
+
+def test_the_last_of_several_threads_sets_the_mode_back() -> None:
+    """One enters with the model and leaves while another is still inside with a part of it, or with the whole."""
+    model = tiny_adapler().train()
+    model.backbone.classifier.eval()
+    before = [part.training for part in model.modules()]
+    for part in (model, model.backbone):
+        first, second = evaluating(model), evaluating(part)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not any(inside.training for inside in part.modules()), "it would compute with dropout"
+        second.__exit__(None, None, None)
+        assert [inside.training for inside in model.modules()] == before and sum(before) > 1
