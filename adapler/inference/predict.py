@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from adapler.backbones.attribution.modes import evaluating
 from adapler.errors import ArgumentError
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
-from adapler.model.inference_copy import InferenceClassifier, evaluating
+from adapler.model.inference_copy import InferenceClassifier
 
 CHUNK = 16_384  # rows of a large data set that are in memory at a time
 

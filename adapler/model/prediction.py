@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.archive import excerpt
@@ -20,7 +21,7 @@ from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
 from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
-from adapler.model.inference_copy import evaluating, inference_copy
+from adapler.model.inference_copy import inference_copy
 from adapler.model.outputs import of_texts
 
 

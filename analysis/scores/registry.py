@@ -27,9 +27,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
 from adapler.errors import ArgumentError
-from adapler.model.inference_copy import evaluating
 from adapler.plugins import load_plugins
 from analysis.scores.base import READS, Batch, LayerScores
 from analysis.scores.checks import as_layer_scores, check_needs, check_scores, on_device_of

@@ -10,9 +10,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from adapler.backbones import families
+from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
-from adapler.model.inference_copy import evaluating
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import random_batch, tiny_adapler
 
