@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.families import layers_of
 from adapler.backbones.targets import Target, target_weights
 from adapler.errors import ArgumentError
@@ -41,23 +42,19 @@ def recorded_inputs(classifier: PreTrainedModel, layers: Sequence[int]) -> Itera
         inputs[index] = hidden
         return (hidden, *arguments[1:])
 
-    modes = {module: module.training for module in classifier.modules()}
     trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     all_layers = layers_of(classifier)
     handles = [all_layers[index].register_forward_pre_hook(partial(record, index=index)) for index in layers]
-    classifier.eval()
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
-        with torch.enable_grad():
+        with evaluating(classifier), torch.enable_grad():
             yield inputs
     finally:
         for handle in handles:
             handle.remove()
         for parameter in trained:
             parameter.requires_grad_(True)
-        for module, training in modes.items():
-            module.training = training
 
 
 def layer_saliency(
