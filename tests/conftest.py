@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ _SHARED = {"vocab_size": VOCABULARY, "max_position_embeddings": 40, "num_labels"
 
 # Before a program that needs no model: the package takes it for its own command, and loads torch when it is asked for.
 AS_COMMAND = "import sys; sys.argv[0] = 'adapler'\n"
+
+
+def pytest_collection_finish() -> None:
+    """Libraries and tests stay: without them, a search for garbage, as each training begins with, takes no time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _bert(**options: Any) -> Any:

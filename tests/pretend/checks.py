@@ -50,6 +50,20 @@ RUNS: dict[str, list[str]] = {
 }
 
 
+def refusals() -> None:
+    """The device computes, and refuses what a GPU refuses; Apple's also float64."""
+    there = torch.ones(3, device=NAME)
+    assert (there + 1).sum().item() == 6 and torch.arange(3, device=NAME).tolist() == [0, 1, 2]
+    assert there.cpu().numpy().tolist() == [1, 1, 1] and (there * torch.tensor(2)).cpu().tolist() == [2, 2, 2]
+    refused: list[str] = []
+    for wrong in (lambda: there + torch.ones(3), lambda: there.numpy(), lambda: there.double()):
+        try:
+            wrong()
+        except (RuntimeError, TypeError) as error:
+            refused.append(type(error).__name__)
+    assert refused == ["RuntimeError", "TypeError"] + ([] if there.is_cuda else ["TypeError"]), refused
+
+
 def family(name: str, predictor: str = "mlp") -> None:
     """All three ways to compute, and the gradients of the third, are the CPU's."""
     model = tiny_adapler(name, eta=0.7, predictor=predictor)
@@ -167,6 +181,7 @@ def rationale_eval(folder: Path) -> None:
 
 
 CHECKS: dict[str, Check] = {
+    "what a device refuses": lambda folder: refusals(),
     **{f"family {name}": lambda folder, name=name: family(name) for name in CLASSIFIERS},
     "contextual predictors": lambda folder: family("bert", "contextual"),
     **{f"policy {name}": lambda folder, name=name: policy(name) for name in OTHERS if name != "distilbert"},

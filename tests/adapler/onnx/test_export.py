@@ -142,7 +142,12 @@ def test_nothing_is_added_to_one_place_by_several_threads(name: str, exported: P
         assert {kind for _, kind in reductions} <= {b"none"}, reductions
 
 
-@pytest.mark.parametrize("family", ["roberta", "electra", "distilbert"])
+def further(case: str) -> Any:
+    """A case of a test that makes a graph for each: one of them is enough for the fast part."""
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("family", [further("roberta"), further("electra"), "distilbert"])
 def test_every_family(family: str, tmp_path: Path) -> None:
     model, path = shallow(family), tmp_path / PACKED
     module._write_graph(model, path, packed=True)
@@ -175,7 +180,7 @@ def test_a_predictor_that_sees_the_text_around(name: str, of_around: Path, tmp_p
     assert len(predictors) >= 8 and set(predictors) == {onnx.TensorProto.FLOAT}
 
 
-@pytest.mark.parametrize("name", [ONE, PACKED])
+@pytest.mark.parametrize("name", [further(ONE), PACKED])
 def test_a_layer_that_drops_nothing(name: str, tmp_path: Path) -> None:
     model, path, texts = shallow(layers=2, eta=0.6), tmp_path / name, drawn([1, 2, 19, 38])
     model.config.policy_options = {"first_layer": 1}

@@ -86,7 +86,8 @@ def test_the_command_s_rule_decides_which_words_count(tmp_path: Path, capsys: py
         for row, s in zip(rows, ([0.2, 0.3, 0.1], [0.1, 0.2, 0.3]), strict=True)
     ]
     saved = write(tmp_path / "given.jsonl", scores)
-    options = ["--data", data, "--methods", "--predictions", saved, "--metrics", "average_precision", "--no-cache"]
+    options = ["--data", data, "--methods", "--predictions", saved, "--metrics", "average_precision"]
+    options += ["--no-cache", "--no-figures"]
 
     def found(rule: str) -> Any:
         output = tmp_path / rule
