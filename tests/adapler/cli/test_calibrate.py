@@ -65,8 +65,13 @@ def test_evaluate_and_predict_take_a_target(
     assert [row["threshold_scale"] for row in rows] == [curve.choose(max_drop=0).threshold_scale] * 2
     said = capsys.readouterr()
     assert said.out.count(" 0 ") == 2 and "-0" not in said.out and said.err.count("note: max_drop") == 2
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[curve.machine.dtype]
+    elsewhere = "note: the times were measured on another machine or in another way"
     assert main([*command, "--milliseconds", "1000"]) == 0
-    assert " 1000 ms " in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert " 1000 ms " in said.out and elsewhere not in said.err
+    assert main([*command, "--milliseconds", "1000", "--dtype", other]) == 0
+    assert capsys.readouterr().err.count(elsewhere) == 1
     assert main(["predict", "--model", str(calibrated), "--speedup", asked, "good film"]) == 0
     assert f"note: speedup {float(asked):g}: threshold_scale" in capsys.readouterr().err
     with pytest.raises(ArgumentError, match="^speedup: 1000 is outside the measured curve"):

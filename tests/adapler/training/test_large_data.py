@@ -161,6 +161,14 @@ def test_nothing_stays(tmp_path: Path) -> None:
     assert list((tmp_path / "rows").iterdir()) == []
 
 
+def test_the_folder_is_the_cache_of_the_user(
+    small_memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ADAPLER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    assert scratch.scratch_file().parents[1] == tmp_path / "user" / "adapler" / "rows"
+
+
 def test_files_of_another_machine_stay(small_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Machines of a cluster share a home directory, and a process of one is not to be seen on another."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
