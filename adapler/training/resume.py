@@ -86,27 +86,33 @@ def begin_stage(
 ) -> tuple[str | None, bool]:
     """Write down what is about to be trained, and find the checkpoint to go on from.
 
-    Without `resume`, or when there is no whole checkpoint, what an unfinished training left is removed. Arguments are
-    as of `finished_record`.
+    When there is no whole checkpoint, what an unfinished training left is removed. Arguments are as of
+    `finished_record`.
 
     Returns:
         The checkpoint's folder or None, and whether it is known to be of the same training: an older version of this
         package wrote no stage.json, so what it left cannot be compared.
 
     Raises:
-        ArgumentError: the checkpoint is of another training; names the first difference with both values.
+        ArgumentError: there is a checkpoint, and not `resume`; or it is of another training: names the first
+            difference with both values.
     """
     folder = output / EPOCHS
     if is_main():
         known = True
-        if resume and last_checkpoint(folder) is not None:
+        if (found := last_checkpoint(folder)) is not None:
+            if not resume:
+                raise ArgumentError(
+                    f"--output: {folder} holds an unfinished training, of which {Path(found).name} is the last; "
+                    "go on with --resume, give another folder, or remove that one"
+                )
             known = _compare_stage(folder, wanted, usual)
         else:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_record(folder / STAGE, {**_comparable(wanted, finished=False), "known": known})
     wait_for_everyone()
-    return last_checkpoint(folder) if resume else None, bool(read_json(folder / STAGE)["known"])
+    return last_checkpoint(folder), bool(read_json(folder / STAGE)["known"])
 
 
 def _compare_stage(folder: Path, wanted: Mapping[str, Any], usual: Mapping[str, Any] | None) -> bool:

@@ -129,13 +129,19 @@ def test_training_of_adapler_that_was_stopped(task_folder: Path, run_folder: Pat
     ):
         with pytest.raises(ArgumentError, match=difference):
             main([*train, "--resume", *more])
-    # Anew, with other settings: the epochs of the old ones do not stay for a later --resume.
+    checkpoint = last_checkpoint(tmp_path / "out" / "epochs")
+    for more in ([], ["--gamma", "0.5"]):  # anew: hours of training are not thrown away for a word that was forgotten
+        with pytest.raises(ArgumentError, match=r"out/epochs holds an unfinished training, of which checkpoint-\d+ is"):
+            main([*train, *more])
+    assert checkpoint is not None and last_checkpoint(tmp_path / "out" / "epochs") == checkpoint
+    shutil.rmtree(tmp_path / "out" / "epochs")
+    # Stopped before its first checkpoint, it begins anew with either.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AdapLeRTrainer, "training_step", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            main([*train, "--gamma", "0.5"])
+            main(train)
     assert last_checkpoint(tmp_path / "out" / "epochs") is None
-    assert main([*train, "--gamma", "0.5", "--resume"]) == 0
+    assert main([*train, "--gamma", "0.5"]) == 0
     assert not (tmp_path / "out" / "epochs").exists()
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["objectives"]["gamma"] == 0.5 and record["validation"]["precision"] == "float32"
