@@ -6,7 +6,7 @@ D documents; a span is (start, end), end exclusive
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,23 +140,6 @@ def eraser_scores(
     for document in documents:
         collected.add(document)
     return collected.scores()
-
-
-def flatten_scores(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """(name, value) of everything in what `eraser_scores` returned, e.g. ("iou_scores.0.5.macro.f1", 0.3).
-
-    >>> list(flatten_scores({"iou_scores": [{"threshold": 0.5, "micro": {"p": 1.0}}]}))
-    [('iou_scores.0.5.micro.p', 1.0)]
-    """
-    for name, value in scores.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{deeper}", number) for deeper, number in flatten_scores(value))
-        elif isinstance(value, list):
-            for one in value:
-                rest = {key: inner for key, inner in one.items() if key != "threshold"}
-                yield from ((f"{name}.{one['threshold']}.{deeper}", number) for deeper, number in flatten_scores(rest))
-        else:
-            yield name, float(value)
 
 
 def _count(document: SpanDocument, thresholds: Sequence[float]) -> _Counts:
