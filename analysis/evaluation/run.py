@@ -40,12 +40,12 @@ from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import MethodSpec, ScoringMethod, get_methods
 from analysis.scores.policy import scores_of_removal
+from analysis.scores.registry import AT_INPUT
 from analysis.scores.shared.targets import check_target
 
 __all__ = ["PAPER_METHODS", "run_evaluation"]
 
 PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp", "random")
-AT_INPUT = "at the input"  # the scope of a method that scores the input only
 
 
 def run_evaluation(
@@ -277,7 +277,7 @@ def _meta(plan: Plan, corpus: Any, judge: Judge) -> dict[str, Any]:
         "papers": {m.key: m.paper for m in methods},
         "options": {m.key: dict(m.options) for m in methods if m.options},
         "layerwise": layerwise,
-        "scopes": _scopes(methods) | {one.name: AT_INPUT for one in given},
+        "scopes": {m.key: m.scope for m in methods} | {one.name: AT_INPUT for one in given},
         "missing": {one.name: sum(e.id not in one.predictions for e in plan.examples) for one in given},
         "diagnostics": judge.diagnostics,
         "versions": {
@@ -287,10 +287,3 @@ def _meta(plan: Plan, corpus: Any, judge: Judge) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-def _scopes(methods: Sequence[ScoringMethod]) -> dict[str, str]:
-    """method -> what its score at one layer is about: "in the layer", "from the layer to the output", "from the
-    input to the layer", "at the input". A method that does not say is left out."""
-    said = {m.key: str(getattr(m, "scope", "") or ("" if m.layerwise else AT_INPUT)) for m in methods}
-    return {key: scope for key, scope in said.items() if scope}

@@ -212,7 +212,7 @@ def _method_scores(
     return MethodScores(
         name=key,
         title=method.title + key.removeprefix(method.name),
-        scope=str(getattr(method, "scope", "")),
+        scope=method.scope,
         target=target,
         scores=plain(result.scores.float())[:, :n_tokens],
         signed=result.signed,
