@@ -56,15 +56,14 @@ class Judge:
         *,
         n_layers: int,
         perturbation: Perturbation,
-        tokenizer: Any,
     ) -> None:
         self.plan, self.methods, self.given = plan, tuple(methods), tuple(given)
-        self.perturbation, self.tokenizer = perturbation, tokenizer
+        self.perturbation = perturbation
         self.names = (*(method.key for method in methods), *(one.name for one in given))
         self.metrics = plan.settings.metrics
         self.values = np.full((len(self.names), n_layers, len(plan), len(self.metrics)), np.nan)
         self._pictures = CurvesAndCorrelations(self.names, n_layers)
-        self._shown = {i: None for i in plan.example_documents()}
+        self._shown = frozenset(plan.example_documents())
         self._examples: dict[int, tuple[ScoredWindow, dict[str, NDArray[np.float32]]]] = {}
         self._diagnostics: dict[str, dict[str, list[float]]] = {}
         self._hards = {one.name: one for one in self.given}
@@ -260,7 +259,7 @@ class Judge:
         return tuple(
             DocumentScores(
                 id=shown.window.id,
-                tokens=readable_tokens(self.tokenizer, shown.window.input_ids.tolist()),
+                tokens=readable_tokens(self.plan.tokenizer, shown.window.input_ids.tolist()),
                 words=shown.window.words,
                 rationale=shown.window.rationale,
                 scores=scores,

@@ -112,7 +112,7 @@ def run_evaluation(
             fingerprint=scorer.fingerprint,
             density=_density(plan),
         )
-        judge = Judge(plan, chosen, given, n_layers=n_layers, perturbation=perturbation, tokenizer=tokenizer)
+        judge = Judge(plan, chosen, given, n_layers=n_layers, perturbation=perturbation)
         outcome = _Outcome(plan, model, adapler, n_layers)
         n_windows = sum(outline.windows for outline in plan.outlines)
         begin()
