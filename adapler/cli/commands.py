@@ -144,8 +144,8 @@ def _check_export_folder(path: Path, *, onnx: bool) -> None:
     from adapler.model.configuration import AdapLeRConfig
     from adapler.model.export import INDEX
     from adapler.onnx.export import DESCRIPTION
+    from adapler.outputs import check_output_folder
     from adapler.training.records import read_json
-    from adapler.training.resume import check_output_folder
 
     former = DESCRIPTION if onnx else INDEX
     check_output_folder(path, former=(former,))
@@ -198,7 +198,7 @@ def tradeoff_command(args: argparse.Namespace) -> int:
     """`adapler tradeoff`."""
     settings = chosen(args)
     from adapler.cli.tradeoff import tradeoff_table
-    from adapler.training.resume import check_output_file
+    from adapler.outputs import check_output_file
 
     check_output_file(settings.output)
     table = tradeoff_table(settings.runs, split=settings.split)

@@ -20,10 +20,7 @@ from typing import Any
 from adapler.distributed import from_main, is_main, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.files import leftovers_of
-from adapler.outputs import check_output_file as check_output_file
-from adapler.outputs import check_output_folder as check_output_folder
-from adapler.outputs import claimed_file as claimed_file
-from adapler.outputs import claimed_folder as claimed_folder
+from adapler.outputs import check_output_folder
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
 from adapler.training.target_settings import TargetSettings
 

@@ -14,9 +14,9 @@ from adapler.errors import ArgumentError
 from adapler.inference.calibration import Grid, measure
 from adapler.model.batching import token_budget_for
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.outputs import claimed_file
 from adapler.precision import describe_dtype
 from adapler.training.records import versions
-from adapler.training.resume import claimed_file
 from adapler.training.stages.prepare import prepare_trained
 from adapler.training.stages.settings import CalibrateSettings
 

@@ -11,9 +11,9 @@ from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference.evaluation import evaluate_rows
 from adapler.long_texts import reading
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.outputs import claimed_file
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.training.records import model_checksum, write_record
-from adapler.training.resume import claimed_file
 from adapler.training.stages.prepare import Prepared, are_rows_of, prepare_trained
 from adapler.training.stages.settings import EvaluateSettings
 

@@ -22,6 +22,7 @@ from adapler.distributed import device, is_main, join_processes, wait_for_everyo
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
 from adapler.model.passes import plain_pass
+from adapler.outputs import claimed_folder
 from adapler.precision import describe_dtype
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
@@ -29,7 +30,6 @@ from adapler.training.records import epochs_of, identity_of, inputs_of, read_rec
 from adapler.training.resume import (
     EPOCHS,
     begin_stage,
-    claimed_folder,
     epochs_folder,
     finished_record,
     what_is_kept,

@@ -18,6 +18,7 @@ from adapler.files import replacing
 from adapler.inference.evaluation import evaluation_table
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.outputs import claimed_folder
 from adapler.training.policies.base import training_class
 from adapler.training.records import (
     RECORD,
@@ -28,7 +29,7 @@ from adapler.training.records import (
     record_of,
     write_record,
 )
-from adapler.training.resume import claimed_folder, finished_record
+from adapler.training.resume import finished_record
 from adapler.training.selection import shortfall
 from adapler.training.settings import Execution, Objectives
 from adapler.training.stages.evaluate import evaluate

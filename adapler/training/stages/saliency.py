@@ -25,9 +25,9 @@ from adapler.data.tasks.scratch import scratch_file
 from adapler.errors import ArgumentError
 from adapler.inference.predict import CHUNK
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.outputs import claimed_folder
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
-from adapler.training.resume import claimed_folder
 from adapler.training.settings import Execution
 from adapler.training.stages.finetune import best_epochs
 from adapler.training.stages.predicted import load_fine_tuned, with_predicted_labels

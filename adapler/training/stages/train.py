@@ -19,6 +19,7 @@ from adapler.inference.evaluation import score_by_example
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.outputs import claimed_folder
 from adapler.precision import describe_dtype
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
@@ -36,7 +37,7 @@ from adapler.training.records import (
     read_record,
     record_of,
 )
-from adapler.training.resume import begin_stage, claimed_folder, epochs_folder, finished_record
+from adapler.training.resume import begin_stage, epochs_folder, finished_record
 from adapler.training.selection import is_near
 from adapler.training.settings import Objectives, Settings
 from adapler.training.stages.finetune import reference_score as finetuned_score

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, set_seed
 from adapler.backbones import families
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import counted
+from adapler.outputs import check_output_folder
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.policies.base import PolicyTraining, training_class
@@ -25,7 +26,7 @@ from adapler.training.policies.settings import PolicySettings
 from adapler.training.policies.stage import Stage, Work
 from adapler.training.policies.trainer import PolicyTrainer
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
-from adapler.training.resume import begin_stage, check_output_folder, epochs_folder, finished_record
+from adapler.training.resume import begin_stage, epochs_folder, finished_record
 from adapler.training.settings import Execution, Settings
 from adapler.training.stages.finish import finish_stage
 from adapler.training.stages.predicted import load_fine_tuned
