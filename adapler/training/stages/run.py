@@ -192,7 +192,7 @@ def _other_points(settings: RunSettings, prepared: Prepared, start: _Start) -> I
     for policy in settings.policies:
         name = training_class(policy.policy).point(policy, task=prepared.task.name)
         folder = Path(settings.output) / name
-        training, record = train_policy(
+        training = train_policy(
             prepared,
             policy,
             start=start.model,

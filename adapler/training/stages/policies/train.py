@@ -49,7 +49,7 @@ def train_policy(
     reference_precision: str | None = None,
     max_drop: float = 0.01,
     initial_head: str = "auto",
-) -> tuple[PolicyTraining, dict[str, Any]]:
+) -> PolicyTraining:
     """Train one point of a policy; a point that is finished, and a stage of it, is left as it is.
 
     Args:
@@ -65,8 +65,8 @@ def train_policy(
         initial_head: of an encoder, see checkpoints.reinitialise_head.
 
     Returns:
-        The training, and the record in run.json: `stages` has the evaluated points of each stage, `epochs` those of the
-        last one, `selected` the one that was kept; `seconds` counts all stages.
+        The training. In run.json `stages` has the evaluated points of each stage, `epochs` those of the last one,
+        `selected` the one that was kept; `seconds` counts all stages.
 
     Raises:
         ArgumentError: the folder holds another run, finished or not.
@@ -115,7 +115,7 @@ def train_policy(
         wait_for_everyone()
     if is_main():
         shutil.rmtree(output / STAGES, ignore_errors=True)
-    return training, read_record(output)
+    return training
 
 
 def _train_stage(
