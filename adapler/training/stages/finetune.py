@@ -273,7 +273,7 @@ def reference_score(finetuned: Path) -> tuple[float, str | None]:
     return float(record["best"]), record.get("precision")
 
 
-def best_epochs(output: Path, *, most: int = 3) -> list[Path]:
+def best_epochs(output: Path, *, most: int = KEPT) -> list[Path]:
     """Folders of the best fine-tuning epochs by validation score, at most `most`; of equal ones, the earlier.
 
     Raises:

@@ -84,6 +84,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
         ArgumentError, DataError, CheckpointError, TrainingError: see the stages.
     """
     started, output = time.time(), Path(settings.output)
+    backbone = str(settings.classifier or settings.model)
     join_processes(device(settings.settings.device))
     with claimed_folder(output, replaced=False):
         if settings.other_policy and settings.classifier is not None:
@@ -95,7 +96,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
                 )
         prepared = prepare(
             settings.task,
-            str(settings.classifier or settings.model),
+            backbone,
             splits=("train", "validation"),
             optional=("test",),
             seed=settings.settings.seed,
@@ -106,7 +107,6 @@ def run(settings: RunSettings) -> pd.DataFrame:
             print(f"note: {prepared.task.name} has no test split, so nothing is evaluated on one")
         if settings.classifier is not None:
             prepared = with_predicted_labels(prepared, settings.classifier, execution=_execution(settings))
-        backbone = str(settings.classifier or settings.model)
         check_first_layer(settings.objectives[0], backbone)
         layers = read_config(backbone).num_hidden_layers
         for policy in settings.policies if settings.other_policy else ():
