@@ -78,7 +78,6 @@ FAMILIES = {
         implementation="eager",
         projections=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
         attention_output=mpnet.attention_output,
-        feed_forward=mpnet.feed_forward,
     ),
     "modernbert": modernbert.ModernBert(
         "model",

@@ -45,7 +45,8 @@ class MPNet(Family):
             )
 
         def run(states: Tensor) -> Tensor:
-            return _run(encoder.encoder, layer, states, positions=positions, **attention)
+            attended = _attended(encoder.encoder, layer, states, positions=positions, **attention)
+            return self.feed_forward(layer, attended)
 
         if getattr(layer, "gradient_checkpointing", False) and layer.training:
             # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
@@ -61,8 +62,8 @@ class MPNet(Family):
         return {"term": partial(relative_bias, encoder.encoder), "positions": positions}
 
 
-def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-    """One layer of transformers' MPNetEncoder: (B, n, D) -> (B, n, D)."""
+def _attended(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+    """A layer of transformers' MPNetEncoder up to its feed-forward network: (B, n, D) -> (B, n, D)."""
     parts = layer.attention.attn
     read, by_head = narrowed(hidden, parts.q), (parts.num_attention_heads, parts.attention_head_size)
     query, key, value = (
@@ -78,20 +79,13 @@ def _run(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **atten
         one_term=True,
         **attention,
     )
-    attended = attention_output(layer, mixed.transpose(1, 2).flatten(2), hidden)
-    return feed_forward(layer, attended)
+    return attention_output(layer, mixed.transpose(1, 2).flatten(2), hidden)
 
 
 def attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
     """What the heads give and the layer's input -> what its feed-forward network reads; all (B, n, D)."""
     mixed = layer.attention.attn.o(context)
     return layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)  # type: ignore[no-any-return]
-
-
-def feed_forward(layer: Any, states: Tensor) -> Tensor:
-    """(B, n, D) -> (B, n, D), the second half of a layer."""
-    between = layer.intermediate(narrowed(states, layer.intermediate.dense))
-    return layer.output(between, states)  # type: ignore[no-any-return]
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:
