@@ -1,9 +1,12 @@
-"""The backbone alone, with what its head reads: what a teacher says in distillation.
+"""The backbone alone, nothing dropped, with what its head reads: inference, packed fine-tuning, and teachers.
 
 Dimensions: B batch, N padded length, T packed tokens, D hidden size, C labels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -32,3 +35,13 @@ def plain_pass(
         hidden = families.run_layer(backbone, index, hidden, positions=at, segments=segments)
     states = families.run_last_layer(backbone, hidden, positions=at, segments=segments)[0]  # (B, D)
     return families.head(backbone, states), states
+
+
+def plain_pass_of(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """`plain_pass` of a batch as a collator makes it, by its names: input_ids, attention_mask, token_type_ids."""
+    return plain_pass(
+        backbone,
+        input_ids=batch["input_ids"],
+        mask=batch["attention_mask"],
+        token_type_ids=batch.get("token_type_ids"),
+    )

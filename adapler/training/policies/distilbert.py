@@ -25,7 +25,7 @@ from adapler.errors import ArgumentError
 from adapler.inference.evaluation import classify, score_by_example
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import Convention, backbone_flops
-from adapler.model.passes import plain_pass
+from adapler.model.passes import plain_pass_of
 from adapler.training.losses import logit_distillation
 from adapler.training.policies.base import PolicyTraining, policy_training
 from adapler.training.policies.stage import Stage, Step
@@ -46,12 +46,7 @@ class Distilled(Stage):
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """See the class; `cosine` is 1 - cos of the states that the heads read."""
-        logits, states = plain_pass(
-            step.core,
-            input_ids=step.batch["input_ids"],
-            mask=step.batch["attention_mask"],
-            token_type_ids=step.batch.get("token_type_ids"),
-        )  # (B, C), (B, D)
+        logits, states = plain_pass_of(step.core, step.batch)  # (B, C), (B, D)
         if step.taught is None or step.taught_states is None:
             raise ArgumentError("teacher: distillation needs the fine-tuned classifier's logits and states")
         angles = functional.cosine_similarity(states.float(), step.taught_states.float(), dim=-1)  # (B,)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from adapler.model.passes import plain_pass
+from adapler.model.passes import plain_pass_of
 from adapler.training.policies.base import PolicyTraining
 from adapler.training.policies.stage import Stage, Step
 from adapler.training.trainer.base import StageTrainer
@@ -134,12 +134,7 @@ class PolicyTrainer(StageTrainer):
         if not self.stage.distils or self.teacher is None:
             return {}
         with torch.no_grad():
-            logits, states = plain_pass(
-                self.teacher.to(inputs["input_ids"].device),
-                input_ids=inputs["input_ids"],
-                mask=inputs["attention_mask"],
-                token_type_ids=inputs.get("token_type_ids"),
-            )
+            logits, states = plain_pass_of(self.teacher.to(inputs["input_ids"].device), inputs)
         return {"taught": logits, "taught_states": states}
 
     def check_step(self) -> None:

@@ -21,7 +21,7 @@ from adapler.data.tasks import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score
-from adapler.model.passes import plain_pass
+from adapler.model.passes import plain_pass_of
 from adapler.outputs import claimed_folder
 from adapler.precision import describe_dtype
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
@@ -243,12 +243,7 @@ class PackedFinetuneTrainer(FinetuneTrainer):
     ) -> Any:
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
-        logits, _ = plain_pass(
-            model,
-            input_ids=inputs["input_ids"],
-            mask=inputs["attention_mask"],
-            token_type_ids=inputs.get("token_type_ids"),
-        )
+        logits, _ = plain_pass_of(model, inputs)
         return nn.functional.cross_entropy(logits.float(), inputs["labels"])
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.model.passes import plain_pass
+from adapler.model.passes import plain_pass_of
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import WeightAverage
 from adapler.training.resume import what_is_kept
@@ -174,12 +174,7 @@ class AdapLeRTrainer(CheckpointTrainer):
         taught = None
         if self.teacher is not None:
             with torch.no_grad(), self.compute_loss_context_manager():
-                taught = plain_pass(
-                    self.teacher.to(inputs["input_ids"].device),
-                    input_ids=inputs["input_ids"],
-                    mask=inputs["attention_mask"],
-                    token_type_ids=inputs.get("token_type_ids"),
-                )
+                taught = plain_pass_of(self.teacher.to(inputs["input_ids"].device), inputs)
         return losses_of(
             output,
             inputs["saliency"],
