@@ -16,7 +16,7 @@ _NUMBERS = (
     *("seed", "max_drop", "reference", "epoch_flops", "rows.train", "machine.load_after"),
     *("cost.epochs", "cost.minutes", "cost.own_epochs", "cost.own_minutes"),
 )
-_SPEEDS = ("speedup", "speedup_executed", "speedup_padded")
+SPEEDUPS = ("speedup", "speedup_executed", "speedup_padded")  # see measure.Baseline.speedups
 _TIMES = ("milliseconds", "ratio", "backbone")
 
 
@@ -93,6 +93,6 @@ class _Fields:
         for place in range(len(rows)):
             self.number(f"{split}.{place}.scale", optional=True)
             self.number(f"{split}.{place}.score")
-            for name in _SPEEDS:
+            for name in SPEEDUPS:
                 self.number(f"{split}.{place}.{name}", above=True)
         return [row["scale"] for row in rows]

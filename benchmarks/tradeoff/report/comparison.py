@@ -18,13 +18,13 @@ from scipy.stats import hmean
 from adapler.errors import DataError
 from adapler.inference.passes import ratio_of, score_parts
 from analysis.metrics.statistics import holm
+from benchmarks.tradeoff.checks import SPEEDUPS
 from benchmarks.tradeoff.selection import NEAR, Operating, by_run, chosen_point, family_of, rival
 from benchmarks.tradeoff.systems import FINETUNED, system_of
 
 RESAMPLES = 2000
 SWAPS = 9999
 LEVEL = 0.95
-SPEEDUPS = ("speedup", "speedup_executed", "speedup_padded")
 TESTS = (  # columns of paired_tests
     *("task", "system", "backbone", "seeds", "metric", "score", "adapler_score", "difference", "low", "high", "p"),
     *("speedup", "adapler_speedup", "equal_speed", "against", "p_holm"),

@@ -12,6 +12,7 @@ import pandas as pd
 
 from adapler.errors import DataError
 from adapler.files import replacing
+from benchmarks.tradeoff.checks import SPEEDUPS
 from benchmarks.tradeoff.data import METRICS, TASK_TITLES, task_title
 from benchmarks.tradeoff.records import predictions, read_records
 from benchmarks.tradeoff.report.comparison import as_json, curve_rows, paired_tests, table_rows
@@ -176,7 +177,7 @@ def _task_table(task: str, coverage: str, rows: Sequence[Mapping[str, Any]]) -> 
     for row in rows:
         interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
         cells = [system_of(row["system"]).title, str(row["seeds"]), f"{100 * row['score']:.1f}{star(row)} {interval}"]
-        cells += [f"{row[name]:.2f}x" for name in ("speedup", "speedup_executed", "speedup_padded")]
+        cells += [f"{row[name]:.2f}x" for name in SPEEDUPS]
         cells += [f"{row['milliseconds']:.2f}", f"{row['faster']:.2f}x"]
         cells += [f"{row['milliseconds_one']:.2f}", f"{row['faster_one']:.2f}x", f"{row['load']:.1f}"]
         cells += [f"{row['epochs']:.1f}", f"{row['minutes']:.1f}", *map(_once, (row["budget"], row["scale"]))]
