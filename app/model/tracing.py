@@ -39,7 +39,7 @@ class Trace:
         thresholds: (L,) score below which layer l drops a token.
         typed: (n,) bool, a word of the text that is the name of a special token, and is read as that token.
         undecided: layers before which the policy decides nothing: scores and thresholds of them are 0 and say nothing.
-        labels: names, and probabilities (C,) of them with removal and without.
+        labels: names; probabilities (C,) of them with removal, full_probabilities (C,) without.
         layer_flops: (L,) of each layer with what decides in it; plain_layer_flops is the same layer on the whole text.
         flops, plain_flops: of the whole model with removal and without.
         unread_words: words beyond the model's limit.

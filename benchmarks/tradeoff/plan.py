@@ -48,6 +48,7 @@ class Settings:
         output: results, to be kept. runs: weights, which may be deleted.
         limit, epochs: quick runs; see `changes`.
         further_seeds_below: minutes that a system's run on the first seed may take, for it to be run on the others.
+        jobs: runs at once.
         timed, timed_single, rounds: see `timing`.
         max_drop: see `selection`.
         delete_weights: of a point, when it has its record; the classifiers that systems share stay.
