@@ -189,32 +189,31 @@ class _Run:
 
     def _skip_done(self, shards: Iterator[Shard]) -> Iterator[Shard]:
         """Passes over the shards that an earlier run did, once the input has the same rows there."""
-        entries = () if self.store is None else tuple(self.store.entries)
-        for entry in entries:
+        store = self.store
+        if store is None or not store.entries:
+            return shards
+        for entry in store.entries:
             shard = next(shards, None)
-            name = "" if self.store is None else self.store.folder.name
             begin = self.progress.rows + 1
             if shard is None or shard.digest != entry.digest:
                 self.refused = True
                 what = "ends before" if shard is None else "differs in"
                 raise ArgumentError(
-                    f"--input: the input {what} rows {begin} to {begin + entry.rows - 1}, which {name} was made from; "
-                    "--restart begins anew"
+                    f"--input: the input {what} rows {begin} to {begin + entry.rows - 1}, which "
+                    f"{store.folder.name} was made from; --restart begins anew"
                 )
-            if self.strict and entry.bad and self.store is not None:
+            if self.strict and entry.bad:
                 self.refused = True
-                raise DataError(self._shown_before(1)[0])
+                raise DataError(self._shown_before(store, 1)[0])
             self._count(entry, share_read=shard.share_read, own=False)
             self.missing = shard.missing
-        if self.store is not None and entries:
-            self.resumed = self.progress.rows
-            self.shown = self._shown_before(SHOWN_ERRORS) if self.progress.bad else []
+        self.resumed = self.progress.rows
+        self.shown = self._shown_before(store, SHOWN_ERRORS) if self.progress.bad else []
         return shards
 
-    def _shown_before(self, most: int) -> list[str]:
+    def _shown_before(self, store: Store, most: int) -> list[str]:
         """The first rows without a prediction in what an earlier run did."""
-        errors = [] if self.store is None else self.store.first_errors(most)
-        return [f"{self._where(row['row'])}: {row['error']}" for row in errors]
+        return [f"{self._where(row['row'])}: {row['error']}" for row in store.first_errors(most)]
 
     def _checked(self, shards: Iterator[Shard]) -> Iterator[Shard]:
         for shard in shards:
