@@ -44,7 +44,7 @@ class RayEngine:
             ArgumentError: Ray is not installed.
             AdapLeRError: as of `Classifier`; a cluster that has no room.
         """
-        self._ray, _ = _imported()
+        self._ray = _imported()
         self._job, self._settings, self._actors, self._threads = job, settings, actors, threads
         self._mine = not self._ray.is_initialized()
         if self._mine:
@@ -119,7 +119,7 @@ class RayEngine:
             raise WorkerError(f"--engine ray: {type(error).__name__}: {first:.300}") from error
 
 
-def _imported() -> tuple[Any, Any]:
+def _imported() -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks without a GPU leave the choice alone
     # Ray tells of what it would do otherwise, such as restart actors; what goes wrong comes as an exception.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -129,7 +129,7 @@ def _imported() -> tuple[Any, Any]:
         import ray.data
     except ImportError as error:
         raise ArgumentError(f"--engine: ray needs the extra `ray` (pip install 'adapler[ray]'): {error}") from error
-    return ray, ray.data
+    return ray
 
 
 def _hello(job: Job) -> Hello:
