@@ -23,7 +23,6 @@ from app.views import curves
 from app.work import results
 
 MAX_KEPT = 20  # comparisons of dear methods in a session
-SECONDS_PER_LOOK = 0.3
 
 
 def show(checkpoint: Checkpoint, document: Document, trace: Trace, *, scale: float) -> None:
@@ -150,7 +149,7 @@ def _telling(bar: Any, passes: int) -> Callable[[int], None]:
 
     def tell(done: int) -> None:
         nonlocal last
-        if time.monotonic() - last > SECONDS_PER_LOOK:
+        if time.monotonic() - last > results.SECONDS_PER_LOOK:
             last = time.monotonic()
             bar.progress(min(1.0, done / passes), text=f"{done:,} of about {passes:,} passes")
 
