@@ -206,10 +206,9 @@ class _Layout:
             cut = "only_first"
         elif self.whole is not None:
             cut = "only_second"
-        options = {"return_overflowing_tokens": True, "stride": stride} if self.windows else {}
-        return self.tokenizer(
-            *texts, is_split_into_words=self.words, truncation=cut, max_length=self.max_length, **options
-        )
+        options: dict[str, Any] = {"return_overflowing_tokens": True, "stride": stride} if self.windows else {}
+        options |= {"truncation": cut, "return_attention_mask": True}  # it may be stored without: padding were text
+        return self.tokenizer(*texts, is_split_into_words=self.words, max_length=self.max_length, **options)
 
     def _strides(self, ids: list[str], first: list[Any], second: list[Any]) -> list[int]:
         """The overlap of each row's windows, 0 where there is one input only. DataError for a row without room."""

@@ -109,7 +109,8 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")
     if encoding.long_documents != "windows":
         tokenizer = cutting(tokenizer, "left" if encoding.long_documents == "last" else "right")
-        encoded = tokenizer(*map(list, columns), truncation=True, max_length=length)
+        # A tokenizer may be stored without attention masks; padding would count as text then.
+        encoded = tokenizer(*map(list, columns), truncation=True, max_length=length, return_attention_mask=True)
         names = list(encoded)
         values = zip(*(encoded[name] for name in names), strict=True)
         rows = [dict(zip(names, row, strict=True)) for row in values]

@@ -144,3 +144,16 @@ def test_names_that_a_configuration_was_given(tiny_tokenizer: Any) -> None:
     model.config.id2label = {0: "a", 1: "b"}
     with pytest.raises(ArgumentError, match="^id2label: has names for the labels 0, 1; the classifier's are 0 to 2$"):
         model.predict(TEXTS, tokenizer=tiny_tokenizer)
+
+
+@pytest.mark.parametrize("how", [{}, {"long_documents": "windows"}], ids=["whole", "windows"])
+@pytest.mark.parametrize("removal", ["none", "hard"])
+def test_a_tokenizer_that_is_stored_without_attention_masks(
+    removal: str, how: dict[str, Any], tiny_tokenizer: Any
+) -> None:
+    """Padding of the shorter text was read as text."""
+    model, maskless = tiny_adapler(), copy.deepcopy(tiny_tokenizer)
+    maskless.model_input_names = ["input_ids", "token_type_ids"]
+    texts = ["fun", "the plot of the film is dull and the actor is bad"]
+    expected = model.predict(texts, tokenizer=tiny_tokenizer, removal=removal, **how)
+    assert model.predict(texts, tokenizer=maskless, removal=removal, **how) == expected
