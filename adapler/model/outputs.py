@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops
 
 
@@ -85,7 +86,12 @@ def of_texts(
         lengths_in: (W,).
         owners: the text of each input, from 0, every text at least once; None: each input is a text.
         removal: "none" costs what the backbone costs.
+
+    Raises:
+        ArgumentError: logits that are not finite, from which no label follows.
     """
+    if not bool(logits.isfinite().all()):
+        raise ArgumentError("model: its logits are NaN or infinite, so that no label follows; are its weights finite?")
     plain = backbone_flops(config, lengths_in)
     spent = adapler_flops(config, lengths_in, lengths) if removal == "hard" else plain
     number = len(logits) if owners is None else max(owners) + 1

@@ -157,3 +157,11 @@ def test_a_tokenizer_that_is_stored_without_attention_masks(
     texts = ["fun", "the plot of the film is dull and the actor is bad"]
     expected = model.predict(texts, tokenizer=tiny_tokenizer, removal=removal, **how)
     assert model.predict(texts, tokenizer=maskless, removal=removal, **how) == expected
+
+
+def test_logits_that_are_no_numbers_have_no_label(tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    with torch.no_grad():
+        model.backbone.classifier.weight[0, 0] = torch.nan
+    with pytest.raises(ArgumentError, match="^model: its logits are NaN or infinite, so that no label follows"):
+        model.predict(TEXTS, tokenizer=tiny_tokenizer)
