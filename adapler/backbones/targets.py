@@ -6,6 +6,7 @@ B batch, C classes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -65,9 +66,12 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
     >>> class_index("neg", {0: "NEG", 1: "POS"}, 2), class_index("1", {0: "NEG", 1: "POS"}, 2)
     (0, 1)
 
-    Raises ArgumentError, naming what is allowed, for any other name and for a name that two classes share.
+    Raises ArgumentError, naming what is allowed, for any other name, for a name that two classes share, and for a
+    number that may be the index of one class and the name of another; as text it is the name.
     """
     names = {int(index): str(label) for index, label in id2label.items() if 0 <= int(index) < n_classes}
+    if reason := ambiguous(name, names):
+        raise ArgumentError(f"target: {reason}")
     text = str(name).strip()
     exact = [index for index, label in names.items() if label == text]
     found = exact or [index for index, label in names.items() if label.casefold() == text.casefold()]
@@ -82,6 +86,20 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
         f"target: {name!r} {because}; allowed are {PREDICTED}, {GOLD}, a class - {listed} - "
         f"or {CONTRAST}, {CONTRAST}:{GOLD}, {CONTRAST}:CLASS"
     )
+
+
+def ambiguous(name: object, names: Mapping[int, str]) -> str | None:
+    """Why it cannot be known which class a number means; None where it can, and for what is no number.
+
+    >>> ambiguous(1, {0: "1", 1: "2"})
+    "1 is ambiguous: index 1 is '2', and there is a class called '1'; give the class's name, as text"
+    """
+    if not isinstance(name, Integral) or isinstance(name, bool):
+        return None
+    if not any(label == str(name) and index != name for index, label in names.items()):
+        return None
+    index = f"index {name} is {names[int(name)]!r}, and" if int(name) in names else "there is no such index, but"
+    return f"{name} is ambiguous: {index} there is a class called {str(name)!r}; give the class's name, as text"
 
 
 def _classes(

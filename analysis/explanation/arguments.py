@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from adapler.backbones.targets import class_index
+from adapler.backbones.targets import ambiguous, class_index
 from adapler.data.tasks.labels import abbreviated
 from adapler.errors import ArgumentError, is_number
 from analysis.scores import ScoringMethod, get_method
@@ -65,8 +65,11 @@ def gold_index(gold: str | int, labels: Sequence[str]) -> int:
 
     Raises ArgumentError that names the classes.
     """
+    names = dict(enumerate(labels))
+    if reason := ambiguous(gold, names):
+        raise ArgumentError(f"gold: {reason}")
     try:
-        return class_index(gold, dict(enumerate(labels)), len(labels))
+        return class_index(gold, names, len(labels))
     except ArgumentError as error:
         if isinstance(gold, str) and (meant := abbreviated({name: k for k, name in enumerate(labels)}, [gold])):
             return meant[gold]

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.backbones.targets import PREDICTED, target_weights
+from adapler.backbones.targets import PREDICTED, ambiguous, target_weights
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, part_read, reading
 from adapler.policies import ContributionPolicy
@@ -80,6 +80,9 @@ def run(
         scale, choice = loading.choose_scale(subject.adapler, threshold_scale=threshold_scale, speedup=speedup)
         if subject.classifier is not None and str(target) in ("gold", "contrast:gold") and gold is None:
             raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
+        # methods get it as text, which would be the class of that name
+        if subject.classifier is not None and (reason := ambiguous(target, dict(enumerate(subject.labels)))):
+            raise ArgumentError(f"target: {reason}")
         chosen = _methods(wanted, subject)
         if clash := [key for key in saved if key in chosen]:
             raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")

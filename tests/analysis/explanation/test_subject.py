@@ -95,3 +95,17 @@ def test_nobody_has_a_model_twice(folder: Path, loads: list[Any]) -> None:
 
     explain(" ".join(GOOD), model=folder, methods=[nested])
     assert len(loads) == 2 and loads[0][0] is not loads[1][0]
+
+
+@pytest.mark.parametrize("asked", [{"target": 1}, {"target": "gold", "gold": 1}, {"gold": np.int64(1)}], ids=str)
+def test_a_number_that_is_one_classs_index_and_anothers_name(
+    asked: dict[str, Any], classifier: Any, tiny_tokenizer: Any
+) -> None:
+    classifier.config.id2label = {0: "1", 1: "0"}
+    message = "1 is ambiguous: index 1 is '0', and there is a class called '1'; give the class's name, as text$"
+    with pytest.raises(ArgumentError, match=f"^{'gold' if 'gold' in asked else 'target'}: {message}"):
+        explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", **asked)
+    named = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target="1")
+    classifier.config.id2label = {0: "NEG", 1: "POS"}
+    index = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target=0)
+    assert np.array_equal(named.scores["saliency"], index.scores["saliency"])

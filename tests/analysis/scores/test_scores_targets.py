@@ -70,6 +70,16 @@ def test_wrong_targets(target: Any, message: str) -> None:
         target_weights(target, LOGITS, id2label=NAMES)
 
 
+def test_a_number_that_is_one_classs_index_and_anothers_name() -> None:
+    names = {0: "1", 1: "2", 2: "3"}
+    for number in (1, 3):
+        with pytest.raises(ArgumentError, match=f"^target: {number} is ambiguous: .* a class called '{number}'"):
+            target_weights(number, LOGITS, id2label=names)
+    assert target_value(LOGITS, target_weights("1", LOGITS, id2label=names)).tolist() == [1.0, 5.0]
+    assert target_value(LOGITS, target_weights(0, LOGITS, id2label=names)).tolist() == [1.0, 5.0]
+    assert target_value(LOGITS, target_weights(1, LOGITS, id2label={0: "0", 1: "1"})).tolist() == [3.0, -1.0]
+
+
 def test_a_name_of_two_classes_and_a_contrast_of_one() -> None:
     names = {0: "POS", 1: "Pos", 2: "x"}
     with pytest.raises(ArgumentError, match="'pos' is the name of several classes"):
