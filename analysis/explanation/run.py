@@ -228,6 +228,10 @@ def _method_scores(
 def _answers(batch: Batch, subject: Subject) -> dict[str, Any]:
     """Fields of the explanation: what the model answers, with and without removal, and what it drops."""
     logits = classifier_logits(subject.classifier, batch)[0].cpu().double()  # (C,)
+    if len(logits) != len(subject.labels):
+        raise ArgumentError(
+            f"id2label: has names for {len(subject.labels)} labels, and {subject.name} gives {len(logits)} logits"
+        )
     full = {
         "full_prediction": subject.labels[int(logits.argmax())],
         "full_probabilities": _probabilities(logits, subject.classifier.config),

@@ -15,6 +15,7 @@ from typing import Any
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
+from adapler.backbones.families import label_names
 from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
 from analysis import loading
@@ -36,8 +37,7 @@ class Subject:
     def labels(self) -> tuple[str, ...]:
         if self.classifier is None:
             return ()
-        config = self.classifier.config
-        return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+        return tuple(label_names(self.classifier.config))
 
 
 @contextmanager
@@ -51,7 +51,8 @@ def subject_of(model: Any, tokenizer: Any, *, words: bool, device: str, keep: bo
             the next call, unless the block ends in an error. Nobody else has it before that.
 
     Raises:
-        ArgumentError, CheckpointError: a model that cannot be explained, or has no tokenizer; no such device.
+        ArgumentError, CheckpointError: a model that cannot be explained, whose labels have no names of their own, or
+            that has no tokenizer; no such device.
     """
     source = loading.default_adapler() if model is None else model
     if tokenizer is not None or not isinstance(source, str | os.PathLike):
@@ -83,6 +84,7 @@ def _load(source: Any, tokenizer: Any, *, words: bool, device: str) -> Subject:
     classifier, adapler, tokenizer = loading.load_models(
         None if is_adapler else source, source if is_adapler else None, tokenizer, device=device
     )
+    label_names(classifier.config)  # of two classes of one name the answer would have the wrong probability
     return Subject(classifier, adapler, tokenizer, _public_name(origin) if origin else type(source).__name__)
 
 

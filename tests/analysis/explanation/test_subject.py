@@ -97,6 +97,29 @@ def test_nobody_has_a_model_twice(folder: Path, loads: list[Any]) -> None:
     assert len(loads) == 2 and loads[0][0] is not loads[1][0]
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({0: "X", 1: "X"}, "^id2label: labels 0 and 1 are both called 'X'$"),  # was shown with the other's probability
+        ({1: "NEG", 2: "POS"}, "^id2label: has names for the labels 1, 2; the classifier's are 0 to 1$"),
+        ({0: "A", 1: "B", 2: "C"}, "^id2label: has names for 3 labels, and BertForSequenceClassification gives 2"),
+    ],
+)
+def test_labels_without_names_of_their_own(
+    names: dict[Any, str], message: str, classifier: Any, tiny_tokenizer: Any
+) -> None:
+    classifier.config.id2label = names
+    with pytest.raises(ArgumentError, match=message):
+        explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="attention")
+
+
+def test_names_under_numbers_as_text(classifier: Any, tiny_tokenizer: Any) -> None:
+    expected = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target="POS")
+    classifier.config.id2label = {"0": "NEG", "1": "POS"}
+    found = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target="POS")
+    assert found.to_dict() == expected.to_dict()
+
+
 @pytest.mark.parametrize("asked", [{"target": 1}, {"target": "gold", "gold": 1}, {"gold": np.int64(1)}], ids=str)
 def test_a_number_that_is_one_classs_index_and_anothers_name(
     asked: dict[str, Any], classifier: Any, tiny_tokenizer: Any
