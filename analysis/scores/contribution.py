@@ -10,7 +10,7 @@ from adapler.errors import ArgumentError
 from adapler.policies import ContributionPolicy
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.registry import IN_LAYER, scoring_method
-from analysis.scores.shared.forward import working_copy
+from analysis.scores.shared.forward import answering
 from analysis.scores.shared.precision import full_precision
 
 
@@ -18,7 +18,7 @@ def adapler_pass(model: Any, batch: Batch) -> Any:
     """The AdapLeR model's output in hard mode, in the format of its weights; computed once per batch."""
 
     def compute() -> Any:
-        ready = working_copy(model) if model.training else model
+        ready = answering(model)
         with torch.no_grad(), full_precision(batch):
             return ready(**batch.model_inputs(), removal="hard", threshold_scale=batch.threshold_scale)
 

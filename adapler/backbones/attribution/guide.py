@@ -39,7 +39,7 @@ def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, p
     reference = reference_layer(len(layers_of(classifier)), points=points)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with recorded_inputs(classifier, sorted({*points, reference})) as recorded:
-        logits = classifier(**inputs).logits.float()  # (B, C)
+        logits = classifier(**inputs, return_dict=True).logits.float()  # (B, C)
         loss = functional.cross_entropy(logits, batch["labels"], reduction="sum")  # texts do not meet in it
         gradient = torch.autograd.grad(loss, recorded[reference])[0].float()  # (B, N, D)
     changes = torch.stack([(recorded[reference] - recorded[at]).detach().float() for at in points], dim=1)

@@ -88,7 +88,7 @@ def layer_saliency(
     asked = checked_layers(classifier, layers)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with recorded_inputs(classifier, asked) as recorded:
-        logits = classifier(**inputs).logits  # (B, C)
+        logits = classifier(**inputs, return_dict=True).logits  # (B, C)
         weights = target_weights(
             target, logits, labels=batch.get("labels"), id2label=getattr(classifier.config, "id2label", None)
         )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adapler.errors import ArgumentError
 
@@ -23,12 +23,36 @@ from adapler.errors import ArgumentError
 def working_copy(model: Any) -> Any:
     """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers.
 
-    Hooks of the model are there too. It takes the time of a copy of the module tree, no copy of a tensor.
+    Hooks of the model are there too. It takes the time of a copy of the module tree, no copy of a tensor but of those
+    that were made in `torch.inference_mode`, through which no gradient goes.
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    shared = {id(tensor): _ordinary(tensor) for tensor in (*model.parameters(), *model.buffers())}
     for module in model.modules():
-        shared |= {id(value): value for value in vars(module).values() if isinstance(value, Tensor)}
-    return copy.deepcopy(model, shared).eval()
+        for value in vars(module).values():
+            if isinstance(value, Tensor):
+                shared.setdefault(id(value), _ordinary(value))
+    twin = copy.deepcopy(model, shared).eval()
+    if not _answers_by_name(twin):
+        twin.config.return_dict = True
+    return twin
+
+
+def answering(model: Any) -> Any:
+    """The model itself for a pass without gradients; a working copy where it is in training mode, or where its
+    configuration asks for tuples instead of outputs with names."""
+    return working_copy(model) if model.training or not _answers_by_name(model) else model
+
+
+def _answers_by_name(model: Any) -> bool:
+    return getattr(getattr(model, "config", None), "return_dict", None) is not False
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    if not tensor.is_inference() or torch.is_inference_mode_enabled():
+        return tensor
+    with torch.no_grad():
+        made = tensor.clone()
+    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.attribution.twin import differentiable, working_copy
+from adapler.backbones.attribution.twin import answering, differentiable, working_copy
 from adapler.backbones.attribution.twin import eager_forward as twin_forward
 from analysis.scores.base import Batch
 from analysis.scores.shared.precision import full_precision
 
 __all__ = [
     "AttentionPass",
+    "answering",
     "attention_pass",
     "classifier_logits",
     "differentiable",
@@ -66,7 +67,7 @@ def classifier_logits(model: Any, batch: Batch) -> Tensor:
     """(B, C) float32 logits, from whichever pass was first on this batch."""
 
     def compute() -> Tensor:
-        ready = working_copy(model) if model.training else model
+        ready = answering(model)
         with torch.no_grad():
             logits: Tensor = ready(**batch.model_inputs()).logits.float()
             return logits.to(batch.input_ids.device)

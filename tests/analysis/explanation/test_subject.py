@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,22 @@ def test_a_number_that_is_one_classs_index_and_anothers_name(
     classifier.config.id2label = {0: "NEG", 1: "POS"}
     index = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target=0)
     assert np.array_equal(named.scores["saliency"], index.scores["saliency"])
+
+
+METHODS = ["saliency", "attention", "integrated_gradients(n_steps=4)", "decompx", "occlusion"]
+
+
+def test_a_configuration_that_asks_for_tuples(reducer: Any, tiny_tokenizer: Any) -> None:
+    expected = explain(GOOD, model=reducer, tokenizer=tiny_tokenizer, methods=["cp", *METHODS])
+    reducer.config.return_dict = reducer.backbone.config.return_dict = False
+    found = explain(GOOD, model=reducer, tokenizer=tiny_tokenizer, methods=["cp", *METHODS])
+    assert found.to_dict() == expected.to_dict() and reducer.backbone.config.return_dict is False
+
+
+def test_a_model_that_was_made_in_inference_mode(classifier: Any, tiny_tokenizer: Any) -> None:
+    expected = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods=METHODS)
+    with torch.inference_mode():
+        made = copy.deepcopy(classifier)
+    assert next(made.parameters()).is_inference()
+    found = explain(GOOD, model=made, tokenizer=tiny_tokenizer, methods=METHODS)
+    assert found.to_dict() == expected.to_dict()
