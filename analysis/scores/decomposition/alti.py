@@ -68,7 +68,7 @@ def contribution_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Te
     gamma, eps = full(cast(Tensor, parts.norm_1.weight)), cast(float, parts.norm_1.eps)
     scale = (attended.var(-1, unbiased=False, keepdim=True) + eps).rsqrt()  # (B, N, 1)
     plain = values - parts.values(torch.zeros_like(states[:1, :1]))  # without the bias
-    projection = full(parts.output.weight).view(-1, n_heads, plain.shape[-1] // n_heads)  # (D, H, d)
+    projection = parts.projection(plain.shape[-1]).view(-1, n_heads, plain.shape[-1] // n_heads)  # (D, H, d)
     given = torch.einsum("bnhd,ohd->bnho", plain.view(n_batch, n_tokens, n_heads, -1), projection)  # (B, N, H, D)
     given = (given - given.mean(-1, keepdim=True)) * gamma
     residual = (states - states.mean(-1, keepdim=True)) * gamma  # (B, N, D)

@@ -61,7 +61,7 @@ def norm_map(parts: LayerParts, states: Tensor, attention: Tensor) -> Tensor:
     alpha = full(attention)
     n_batch, n_heads, n_tokens, _ = alpha.shape
     values = parts.values(states).view(n_batch, n_tokens, n_heads, -1)  # (B, N, H, d)
-    projection = full(parts.output.weight).view(-1, n_heads, values.shape[-1])  # (D, H, d)
+    projection = parts.projection(n_heads * values.shape[-1]).view(-1, n_heads, values.shape[-1])  # (D, H, d)
     given = _through_norms(parts, torch.einsum("bnhd,ohd->bnho", values, projection))  # (B, N, H, D)
     residual = _through_norms(parts, full(states))  # (B, N, D)
     gram = torch.einsum("bnho,bngo->bnhg", given, given)  # (B, N, H, H)

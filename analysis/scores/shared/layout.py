@@ -15,10 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adapler.errors import ArgumentError
-from analysis.scores.shared.precision import run_full
+from analysis.scores.shared.precision import full, run_full
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,18 @@ class LayerParts:
             return run_full(self._value, states)
         together = run_full(self._value, run_full(self.norm_1, states))  # (..., 3 D): query, key and value
         return together[..., -states.shape[-1] :]
+
+    def projection(self, width: int) -> Tensor:
+        """The matrix (D, width) of `output`, in at least float32.
+
+        An adapter that is not merged (LoRA) has the weight without what it adds, and an int8 layer has none to read: of
+        all but a plain dense layer the matrix is what it makes of unit vectors.
+        """
+        if type(self.output) is nn.Linear:
+            return full(self.output.weight)
+        device = next((one.device for one in self._layer.parameters()), None)
+        made = run_full(self.output, torch.cat([torch.zeros(1, width), torch.eye(width)]).to(device))  # (1 + width, D)
+        return (made[1:] - made[:1]).T
 
     def finish(self, context: Tensor, residual: Tensor) -> Tensor:
         """The layer's output, in at least float32, for mixed values `context` (..., D) of tokens whose states are

@@ -133,3 +133,33 @@ def test_methods_that_take_layers_apart_refuse_other_layouts() -> None:
 def test_norms_before_the_blocks_are_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match=f"layers of 'modernbert' have their norms before the blocks; {name} is"):
         get_method(name)(tiny_classifier("modernbert"), batch_for("modernbert"))
+
+
+class Adapted(nn.Module):
+    """A dense layer with an adapter that is not merged, as peft makes one: `weight` is the dense layer's own."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base, self.down, self.up = base, nn.Linear(WIDTH, 2, bias=False), nn.Linear(2, WIDTH, bias=False)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.base.weight
+
+    def forward(self, states: Tensor) -> Tensor:
+        result: Tensor = self.base(states) + self.up(self.down(states))
+        return result
+
+
+@pytest.mark.parametrize("name", ["globenc", "alti", "value_zeroing"])
+def test_an_adapter_counts_as_it_does_when_it_is_merged(name: str) -> None:
+    adapted, merged, batch = tiny_classifier("bert"), tiny_classifier("bert"), batch_for("bert")
+    torch.manual_seed(1)
+    for layer, other in zip(layers_of(adapted), layers_of(merged), strict=True):
+        layer.attention.output.dense = made = Adapted(layer.attention.output.dense)
+        with torch.no_grad():
+            other.attention.output.dense.weight += made.up.weight @ made.down.weight
+    plain = get_method(name)(tiny_classifier("bert"), batch).scores
+    expected, found = (get_method(name)(model, batch).scores for model in (merged, adapted))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert (plain - expected).abs().max() > 0.01
