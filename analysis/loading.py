@@ -104,11 +104,16 @@ def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
 
     Everything here goes through this. The default is float32 and not "auto": published numbers are in it, and a score
     that is a small difference (value zeroing, attention received) loses digits in bfloat16, so that a table would
-    depend on the machine. Raises ArgumentError for another name.
+    depend on the machine. Weights in float64 are computed with as they are. Raises ArgumentError for another name, and
+    for bfloat16 of such weights.
     """
     device = next(model.parameters()).device
-    note = None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
-    return choose_dtype(dtype, device), note
+    chosen = choose_dtype(dtype, device)
+    if any(one.dtype == torch.float64 for one in model.parameters()):  # autocast leaves these as they are
+        if dtype == "bfloat16":
+            raise ArgumentError("dtype: got 'bfloat16', and the model's weights are float64; give it in float32")
+        return "float32", "note: the model's weights are float64, and so is what it computes"
+    return chosen, None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
 
 
 def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None) -> tuple[float, Choice | None]:

@@ -22,7 +22,6 @@ from adapler.backbones.targets import PREDICTED, ambiguous, target_weights
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, part_read, reading
 from adapler.policies import ContributionPolicy
-from adapler.precision import choose_dtype
 from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.fit import input_length
@@ -94,13 +93,13 @@ def run(
         facts: dict[str, Any] = {}
         found: dict[str, MethodScores] = {}
         if subject.classifier is not None:
-            dtype = choose_dtype(dtype, next(subject.classifier.parameters()).device)  # the result says what it is
+            dtype = loading.choose_format(dtype, subject.classifier)[0]  # the result says what it is
             subject = replace(subject, adapler=in_format(subject.adapler, dtype))
             batch = _batch(read, subject, gold_label, seed=seed, threshold_scale=scale)
             targeted = {key: _with_target(method, target) for key, method in chosen.items()}
             with run_format(dtype, batch.input_ids.device):
                 results = {key: _score(method, batch, subject) for key, method in targeted.items()}
-                facts = _answers(batch, subject) | {"dtype": dtype}
+                facts = _answers(batch, subject) | {"dtype": _computed_in(subject.classifier, dtype)}
                 logits = classifier_logits(subject.classifier, batch).float().cpu()
             # whether any method has a target or not, the result says what it is
             target_weights(str(target), logits, labels=batch.labels, id2label=dict(enumerate(subject.labels)))
@@ -223,6 +222,11 @@ def _method_scores(
         present=None if result.present is None else plain(result.present.bool())[:, :n_tokens],
         diagnostics={name: plain(values.float()) for name, values in result.diagnostics.items()},
     )
+
+
+def _computed_in(classifier: Any, dtype: str) -> str:
+    """The number format of a classifier's layers, under the run's `dtype`."""
+    return "float64" if any(one.dtype == torch.float64 for one in classifier.parameters()) else dtype
 
 
 def _answers(batch: Batch, subject: Subject) -> dict[str, Any]:

@@ -97,3 +97,16 @@ def test_choose_format_has_a_note_about_all_but_the_default(reducer: Any) -> Non
     assert loading.choose_format("float32", reducer) == ("float32", None)
     chosen, note = loading.choose_format("bfloat16", reducer)
     assert chosen == "bfloat16" and note and note.startswith("note: ")
+
+
+def test_weights_in_float64_are_computed_with_as_they_are(classifier: Any, tiny_tokenizer: Any) -> None:
+    """Autocast leaves them, so that numbers in float64 were said to be in bfloat16."""
+    wide = classifier.double()
+    for dtype in ("float32", "auto"):
+        assert explain(GOOD, model=wide, tokenizer=tiny_tokenizer, methods="attention", dtype=dtype).dtype == "float64"
+        chosen, said = loading.choose_format(dtype, wide)
+        assert chosen == "float32" and said == "note: the model's weights are float64, and so is what it computes"
+    with pytest.raises(ArgumentError, match="^dtype: got 'bfloat16', and the model's weights are float64; give it in"):
+        explain(GOOD, model=wide, tokenizer=tiny_tokenizer, methods="attention", dtype="bfloat16")
+    with pytest.raises(ArgumentError, match="^dtype: 'float16' is not one of"):
+        loading.choose_format("float16", wide)
