@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from adapler.backbones.sources import HubArguments, config_of, find_model
@@ -57,6 +58,16 @@ def load_whole(from_pretrained: Callable[..., Any], name_or_path: Any, *args: An
         raise CheckpointError(f"{name_or_path}: {reason_of(error)}") from error
     check_whole(model, info, name_or_path=name_or_path, resized=resized)
     return (model, info) if informed else model
+
+
+def keep_as_made(backbone: nn.Module) -> None:
+    """Let a model that is built around a classifier draw none of its weights, in place.
+
+    transformers draws those of all modules that it has not made itself: of a head or an adapter that was put into the
+    classifier, and trained, since.
+    """
+    for module in backbone.modules():
+        cast(Any, module)._is_hf_initialized = True
 
 
 def check_push(options: Mapping[str, Any]) -> None:

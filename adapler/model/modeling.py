@@ -24,7 +24,7 @@ from adapler.budgets.calibrated import Calibrated
 from adapler.errors import ArgumentError
 from adapler.model import arguments
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
-from adapler.model.loading import check_push, load_whole, without_older_weights
+from adapler.model.loading import check_push, keep_as_made, load_whole, without_older_weights
 from adapler.model.outputs import AdapLeROutput, with_loss
 from adapler.model.passes import gated_pass, hard_pass, soft_pass
 from adapler.model.prediction import Predicts
@@ -65,6 +65,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         families.check_task(config.backbone_config)
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
+        else:
+            keep_as_made(backbone)
         self.backbone = families.ready(backbone)
         family = families.family_of(self.backbone.config)
         self.num_layers = len(families.layers_of(self.backbone))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from adapler import AdapLeRForSequenceClassification
+from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.errors import ArgumentError
-from tests.conftest import tiny_adapler
+from tests.conftest import tiny_adapler, tiny_classifier
 
 ONE, SHARDS = {}, {"max_shard_size": "20KB"}
 
@@ -44,3 +45,12 @@ def test_a_calibration_of_another_model_goes_and_an_early_upload_is_refused(tmp_
     with pytest.raises(ArgumentError, match=r"^push_to_hub: would leave out run.json .* model.push_to_hub\(NAME\)$"):
         tiny_adapler().save_pretrained(tmp_path / "other", push_to_hub=True)
     assert not (tmp_path / "other").exists()
+
+
+def test_what_was_put_into_a_classifier_since_it_was_made_is_kept() -> None:
+    """A head that was exchanged, and trained, was drawn anew."""
+    classifier = tiny_classifier("bert")
+    classifier.classifier = head = nn.Linear(classifier.config.hidden_size, classifier.config.num_labels)
+    trained = head.weight.detach().clone()
+    model = AdapLeRForSequenceClassification(AdapLeRConfig(backbone_config=classifier.config), backbone=classifier)
+    assert model.backbone.classifier is head and torch.equal(head.weight, trained)
