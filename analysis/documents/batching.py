@@ -18,15 +18,16 @@ def collate(
     windows: Sequence[Window],
     *,
     labels: Sequence[int] | None = None,
-    pad_token_id: int = 0,
+    pad_token_id: int | None = None,
     mask_token_id: int | None = None,
     device: torch.device | str = "cpu",
     seed: int = 0,
     threshold_scale: float = 1.0,
 ) -> Batch:
-    """Pad windows on the right into one Batch; `mask_token_id` stands for tokens that a method takes out."""
+    """Pad windows on the right into one Batch; `mask_token_id`, or `pad_token_id`, stands for tokens that a method
+    takes out. A tokenizer may have neither."""
     shape = (len(windows), max(len(window) for window in windows))  # (B, N)
-    input_ids = np.full(shape, pad_token_id, dtype=np.int64)
+    input_ids = np.full(shape, pad_token_id or 0, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
     typed = all(window.token_type_ids is not None for window in windows)
     types = np.zeros(shape, dtype=np.int64)
@@ -47,4 +48,5 @@ def collate(
         mask_token_id=mask_token_id,
         seed=seed,
         threshold_scale=threshold_scale,
+        pad_token_id=pad_token_id,
     )

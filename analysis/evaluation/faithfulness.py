@@ -202,7 +202,7 @@ def version_logits(
     for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.token_budget):
         batch = collate(
             [_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices],
-            pad_token_id=tokenizer.pad_token_id or 0,
+            pad_token_id=tokenizer.pad_token_id,
             device=device,
             threshold_scale=settings.threshold_scale,
         )

@@ -183,7 +183,7 @@ class Scorer:
         return collate(
             windows,
             labels=labels,
-            pad_token_id=self.tokenizer.pad_token_id or 0,
+            pad_token_id=self.tokenizer.pad_token_id,
             mask_token_id=self.tokenizer.mask_token_id,
             device=self.device,
             seed=self.settings.seed,

@@ -170,7 +170,7 @@ def _batch(read: Text, subject: Subject, gold: int | None, *, seed: int, thresho
     return collate(
         [read.window],
         labels=None if gold is None else [gold],
-        pad_token_id=tokenizer.pad_token_id or 0,
+        pad_token_id=tokenizer.pad_token_id,
         mask_token_id=tokenizer.mask_token_id,
         device=next(subject.classifier.parameters()).device,
         seed=seed,

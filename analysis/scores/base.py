@@ -33,6 +33,8 @@ class Batch:
     mask_token_id    what stands for a token that is taken out; None if the tokenizer has none
     seed             seed of the methods that draw
     threshold_scale  multiplies every eta of an AdapLeR model
+    pad_token_id     the tokenizer's padding token, for methods that put it in a token's place; None: the one that the
+                     model's configuration names
 
     Raises ArgumentError for padding on the left, and for shapes, types or devices that do not fit together.
     """
@@ -46,6 +48,7 @@ class Batch:
     mask_token_id: int | None = None
     seed: int = 0
     threshold_scale: float = 1.0
+    pad_token_id: int | None = None
     _memo: dict[tuple[int, int, str], Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +71,7 @@ class Batch:
             encoding = tokenizer(texts, padding=True, return_tensors="pt")
             batch = Batch.from_encoding(encoding, tokenizer)
 
-        tokenizer: says which tokens are special and what the mask token is. Without one, `special_tokens_mask` of
+        tokenizer: says which tokens are special and what mask and padding are. Without one, `special_tokens_mask` of
             the encoding is read, if it is there, and there is no mask token.
         ids: names of the texts, which draws depend on; default "0", "1", ...
 
@@ -99,6 +102,7 @@ class Batch:
             mask_token_id=getattr(tokenizer, "mask_token_id", None),
             seed=seed,
             threshold_scale=threshold_scale,
+            pad_token_id=getattr(tokenizer, "pad_token_id", None),
         )
 
     def to(self, device: torch.device) -> Batch:

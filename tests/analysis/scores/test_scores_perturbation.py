@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,3 +123,18 @@ def test_singles_carry_everything_of_their_document() -> None:
         assert single.attention_mask.all() and single.labels is not None and batch.labels is not None
         assert single.labels.tolist() == [batch.labels[row]] and single.entropy(0) == batch.entropy(row)
         assert single.special is not None and single.special.tolist() == [[True, *[False] * (n - 2), True]]
+
+
+def test_the_padding_token_is_the_tokenizers() -> None:
+    """A configuration may say 0, transformers' own default, of a tokenizer whose padding token is another one."""
+    model, batch = tiny_classifier(), replace(batch_for("bert", [1]), pad_token_id=7)
+    assert model.config.pad_token_id == 0
+    result = get_method("occlusion(replacement=pad)")(model, batch).scores[0, 0]
+    whole = logits_of(model, batch)[0]
+    for place in content(batch)[0].nonzero()[:, 0].tolist():
+        ids = batch.input_ids.clone()
+        ids[0, place] = 7
+        lost = whole.max() - logits_of(model, replace(batch, input_ids=ids, _memo={}))[0, whole.argmax()]
+        assert float(result[place]) == pytest.approx(float(lost), abs=1e-5)
+    configured = get_method("occlusion(replacement=pad)")(model, batch_for("bert", [1])).scores[0, 0]
+    assert not torch.allclose(configured, result)
