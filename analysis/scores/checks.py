@@ -26,8 +26,16 @@ def check_needs(name: str, needs: frozenset[str], labels: bool, model: Any, batc
         raise ArgumentError(f"method {name!r}: needs an AdapLeR model, got {type(model).__name__}")
     if reduces and needs & {"attention", "gradient"}:
         raise ArgumentError(f"method {name!r}: needs the plain classifier; give it model.backbone")
+    if "gradient" in needs and (int8 := _int8_layer(model)) is not None:
+        raise ArgumentError(f"method {name!r}: needs gradients, and none goes through the model's int8 layer {int8}")
     if labels and batch.labels is None:
         raise ArgumentError(f"method {name!r}: needs the gold labels, and the batch has none")
+
+
+def _int8_layer(model: Any) -> str | None:
+    """The name of a layer that PyTorch has quantised, None without one."""
+    modules = model.named_modules() if isinstance(model, torch.nn.Module) else ()
+    return next((name for name, one in modules if type(one).__module__.startswith("torch.ao.nn.quantized")), None)
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.scores import Batch
+from adapler.errors import ArgumentError
+from analysis.scores import Batch, get_method
 from tests.analysis.scores.score_helpers import (
     LENGTHS,
     NAMES,
@@ -175,3 +177,16 @@ def test_a_document_without_content_scores_nothing() -> None:
     )
     for name in ("lime", "kernel_shap", "occlusion"):
         assert not method_of(name)(tiny_classifier(), batch).scores.any()
+
+
+def test_int8_layers_have_no_gradient() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces that the function will move to another package
+        model = torch.ao.quantization.quantize_dynamic(tiny_classifier(), {torch.nn.Linear}, dtype=torch.qint8)
+    batch, message = batch_for("bert"), "needs gradients, and none goes through the model's int8 layer bert.encoder"
+    for name in ("saliency", "decompx", "integrated_gradients", "attention_gradient"):
+        with pytest.raises(ArgumentError, match=f"^method '{name}': {message}"):
+            get_method(name)(model, batch)
+    for name in ("globenc", "alti"):  # int8 layers have no weight to read, but what they compute
+        exact = get_method(name)(tiny_classifier(), batch).scores
+        torch.testing.assert_close(get_method(name)(model, batch).scores, exact, atol=0.1, rtol=0.1)
