@@ -232,6 +232,8 @@ def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]
     found = {}
     for document, part in rows.groupby("document", sort=False):
         where = f"{name}: document {document}"
+        if str(document) in found:
+            raise DataError(f"{where} comes twice, as a text and as a number")
         by_layer = "layer" in part.columns
         layers = part["layer"].to_numpy() if by_layer else np.zeros(len(part), dtype=np.int64)
         places = part.groupby(layers).cumcount().to_numpy() if index is None else part[index].to_numpy()

@@ -118,6 +118,9 @@ def test_a_document_that_is_there_as_a_number_and_as_a_text(tmp_path: Path) -> N
     file.write_text('{"id": 1, "tokens": ["a", "b"], "label": 0, "rationale": [0, 1]}\n')
     with pytest.raises(DataError, match="^given: document 1 comes twice, as a text and as a number"):
         rationale_eval.evaluate(data=file, predictions={1: [0, 1], "1": [1, 0]}, methods=[], progress=False)
+    both = pd.DataFrame({"document": [1, 1, "1", "1"], "score": [1.0, 2.0, 4.0, 3.0]})
+    with pytest.raises(DataError, match="^given: document 1 comes twice, as a text and as a number"):
+        rationale_eval.evaluate(data=file, predictions=both, methods=[], progress=False)
 
 
 @pytest.mark.filterwarnings("error")
