@@ -96,10 +96,11 @@ def ambiguous(name: object, names: Mapping[int, str]) -> str | None:
     """
     if not isinstance(name, Integral) or isinstance(name, bool):
         return None
-    if not any(label == str(name) and index != name for index, label in names.items()):
+    number = int(name)
+    if not any(label == str(number) and index != number for index, label in names.items()):
         return None
-    index = f"index {name} is {names[int(name)]!r}, and" if int(name) in names else "there is no such index, but"
-    return f"{name} is ambiguous: {index} there is a class called {str(name)!r}; give the class's name, as text"
+    other = f"index {number} is {names[number]!r}, and" if number in names else "there is no such index, but"
+    return f"{number} is ambiguous: {other} there is a class called {str(number)!r}; give the class's name, as text"
 
 
 def _classes(
