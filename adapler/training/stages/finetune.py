@@ -139,7 +139,7 @@ def finetune(
         families.ready(classifier)  # for the attention whose gradient is fast, see pieces.SHORT
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
-        # before an unfinished training's checkpoints go: the options may be refused
+        # before what an unfinished training left goes: the options may be refused
         args = training_arguments(settings, folder, metric_for_best_model=task.metric, remove_unused_columns=False)
         checkpoint, known = begin_stage(output, identity, resume=resume)
         clock = Clock(started=started, checkpoint=checkpoint)

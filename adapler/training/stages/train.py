@@ -198,7 +198,7 @@ def train(
     predicted = "train" in (encoding or {}).get("predicted_labels", ())
     train_rows = add_saliency(encoded["train"], saliency, labels=() if predicted else task.labels)
     with epochs_folder(output) as folder:
-        # before an unfinished training's checkpoints go: the options or the teacher may be refused
+        # before what an unfinished training left goes: the options or the teacher may be refused
         trainer = AdapLeRTrainer(
             adapler,
             training_arguments(

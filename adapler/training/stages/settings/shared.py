@@ -34,8 +34,7 @@ class Resumable:
     """Of commands that train."""
 
     resume: bool = False
-    """go on from the newest checkpoint in the output folder; without it, what an unfinished training left there is
-    removed"""
+    """go on from the newest checkpoint in the output folder; without it, a folder with one is refused"""
 
 
 @dataclass(frozen=True, kw_only=True)
