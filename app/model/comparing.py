@@ -164,7 +164,7 @@ def compare(
         model=model,
         tokenizer=tokenizer,
         methods=[method],
-        gold=gold,
+        gold=None if gold is None else str(model.config.id2label[gold]),  # as a number it may be another's name
         rationale=document.rationale.tolist(),
         max_length=read_limit(model, tokenizer),
         threshold_scale=threshold_scale,

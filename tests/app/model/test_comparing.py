@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -240,3 +241,14 @@ def test_methods_that_need_the_gold_label_find_it_in_any_form(app_model: Any, ti
     assert comparing.gold_index(app_model, Document("x", TEXT, label)) == 1
     named = comparing.compare(app_model, tiny_tokenizer, Document("x", TEXT, "POS"), "saliency_gold")
     np.testing.assert_array_equal(gold.scores, named.scores)
+
+
+def test_a_gold_label_whose_index_is_the_name_of_another(app_model: Any, tiny_tokenizer: Any) -> None:
+    """Labels such as "1" to "5": index 1 was taken for the class "1", and refused later on."""
+    model = copy.deepcopy(app_model)
+    expected = comparing.compare(model, tiny_tokenizer, Document("x", TEXT, "POS"), "saliency_gold")
+    for config in (model.config, model.backbone.config):
+        config.id2label, config.label2id = {0: "1", 1: "2"}, {"1": 0, "2": 1}
+    found = comparing.compare(model, tiny_tokenizer, Document("x", TEXT, "2"), "saliency_gold")
+    assert found.target == "2"
+    np.testing.assert_array_equal(found.scores, expected.scores)
