@@ -74,6 +74,12 @@ class TextOutputs:
     windows: Tensor
 
 
+def check_finite(logits: Tensor) -> None:
+    """Raises ArgumentError for logits that are not finite, from which no label follows."""
+    if not bool(logits.isfinite().all()):
+        raise ArgumentError("model: its logits are NaN or infinite, so that no label follows; are its weights finite?")
+
+
 def of_texts(
     config: Any, logits: Tensor, lengths: Tensor, *, lengths_in: Tensor, owners: Sequence[int] | None, removal: str
 ) -> TextOutputs:
@@ -90,8 +96,7 @@ def of_texts(
     Raises:
         ArgumentError: logits that are not finite, from which no label follows.
     """
-    if not bool(logits.isfinite().all()):
-        raise ArgumentError("model: its logits are NaN or infinite, so that no label follows; are its weights finite?")
+    check_finite(logits)
     plain = backbone_flops(config, lengths_in)
     spent = adapler_flops(config, lengths_in, lengths) if removal == "hard" else plain
     number = len(logits) if owners is None else max(owners) + 1

@@ -21,6 +21,7 @@ from adapler.backbones.families import max_positions
 from adapler.backbones.targets import PREDICTED, ambiguous, target_weights
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, part_read, reading
+from adapler.model.outputs import check_finite
 from adapler.policies import ContributionPolicy
 from analysis import loading
 from analysis.documents.batching import collate
@@ -232,6 +233,7 @@ def _computed_in(classifier: Any, dtype: str) -> str:
 def _answers(batch: Batch, subject: Subject) -> dict[str, Any]:
     """Fields of the explanation: what the model answers, with and without removal, and what it drops."""
     logits = classifier_logits(subject.classifier, batch)[0].cpu().double()  # (C,)
+    check_finite(logits)
     if len(logits) != len(subject.labels):
         raise ArgumentError(
             f"id2label: has names for {len(subject.labels)} labels, and {subject.name} gives {len(logits)} logits"
@@ -244,6 +246,7 @@ def _answers(batch: Batch, subject: Subject) -> dict[str, Any]:
         return full | {"prediction": full["full_prediction"], "probabilities": full["full_probabilities"]}
     output = adapler_pass(subject.adapler, batch)
     reduced = output.logits[0].detach().cpu().double()
+    check_finite(reduced)
     kept = output.retention_mask[0].bool().cpu().numpy()  # (L, n)
     prediction = subject.labels[int(reduced.argmax())]
     note, own = "", subject.adapler.config.policy == ContributionPolicy.name

@@ -152,3 +152,13 @@ def test_a_model_that_was_made_in_inference_mode(classifier: Any, tiny_tokenizer
     assert next(made.parameters()).is_inference()
     found = explain(GOOD, model=made, tokenizer=tiny_tokenizer, methods=METHODS)
     assert found.to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize("kind", ["plain", "AdapLeR"])
+def test_logits_that_are_no_numbers_have_no_label(kind: str, reducer: Any, tiny_tokenizer: Any) -> None:
+    """A label was named, the first one, with the probability NaN."""
+    with torch.no_grad():
+        reducer.backbone.classifier.bias[0] = torch.nan
+    model = reducer.backbone if kind == "plain" else reducer
+    with pytest.raises(ArgumentError, match="^model: its logits are NaN or infinite, so that no label follows"):
+        explain(GOOD, model=model, tokenizer=tiny_tokenizer, methods="attention")
