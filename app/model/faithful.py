@@ -50,7 +50,8 @@ def table(
                 if types is not None:
                     one["token_type_ids"] = version_types(types, content, length=len(one["input_ids"])).tolist()
             batch = pad_rows(chosen, pad_token_id=tokenizer.pad_token_id, device=model.device)
-            rows.append(model(**batch, removal="none").logits.double().softmax(-1).cpu().numpy())
+            logits = model(**batch, removal="none", return_dict=True).logits
+            rows.append(logits.double().softmax(-1).cpu().numpy())
         return np.concatenate(rows)
 
     target = int(trace.full_probabilities.argmax())

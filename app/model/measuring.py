@@ -48,7 +48,8 @@ def measure(
     for repeat in range(1 + REPEATS):
         for removal, milliseconds in taken.items():
             started = time.perf_counter()
-            model(**batch, removal=removal, threshold_scale=threshold_scale).logits.cpu()  # .cpu() waits for a GPU
+            out = model(**batch, removal=removal, threshold_scale=threshold_scale, return_dict=True)
+            out.logits.cpu()  # waits for a GPU
             if repeat:
                 milliseconds.append(1000 * (time.perf_counter() - started))
     return Timing(tuple(taken["hard"]), tuple(taken["none"]))
@@ -60,10 +61,10 @@ def sweep(model: Any, tokenizer: Any, words: tuple[str, ...], *, query: tuple[st
     that the model gives without removal."""
     batch, _ = encode(model, tokenizer, words, query)
     length = torch.tensor([batch["input_ids"].shape[1]])
-    without = int(model(**batch, removal="none").logits[0].argmax())
+    without = int(model(**batch, removal="none", return_dict=True).logits[0].argmax())
     rows = []
     for scale in SCALES:
-        out = model(**batch, removal="hard", threshold_scale=scale)
+        out = model(**batch, removal="hard", threshold_scale=scale, return_dict=True)
         probabilities = out.logits[0].double().softmax(-1).cpu().numpy()
         rows.append(
             {

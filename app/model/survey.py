@@ -76,8 +76,8 @@ def read(model: Any, tokenizer: Any, found: Sequence[Document], *, threshold_sca
     encoded = [encode(model, tokenizer, document.words, document.query_words) for document in found]
     rows = [{name: values[0].tolist() for name, values in batch.items()} for batch, _ in encoded]
     batch = pad_rows(rows, pad_token_id=tokenizer.pad_token_id, device=model.device)
-    hard = model(**batch, removal="hard", threshold_scale=threshold_scale)
-    full = model(**batch, removal="none")
+    hard = model(**batch, removal="hard", threshold_scale=threshold_scale, return_dict=True)
+    full = model(**batch, removal="none", return_dict=True)
     sizes, lengths = batch["attention_mask"].sum(1).cpu(), hard.lengths.cpu()  # (B,), (B, L)
     depths = hard.retention_mask.sum(1).cpu().numpy()  # (B, N)
     shares, full_shares = (out.logits.double().softmax(-1).cpu().numpy() for out in (hard, full))

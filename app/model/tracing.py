@@ -165,8 +165,8 @@ def trace(
         tokens = np.zeros(len(index), dtype=np.int64)
         tokens[content] = fate[index[content]]
         forced = torch.tensor(tokens[None], device=model.device)  # (1, n)
-    hard = model(**batch, removal="hard", threshold_scale=threshold_scale, fate=forced)
-    full = model(**batch, removal="none")
+    hard = model(**batch, removal="hard", threshold_scale=threshold_scale, fate=forced, return_dict=True)
+    full = model(**batch, removal="none", return_dict=True)
 
     lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()
     present, after = torch.cat([lengths_in, lengths[0, :-1]]), lengths[0]  # (L,) each

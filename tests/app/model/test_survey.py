@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.model import survey, tracing
+from app.model import comparing, faithful, measuring, survey, tracing
 from app.model.joining import join_words
 from app.model.survey import Survey
 from app.sources.documents import Document
@@ -86,3 +87,19 @@ def test_intervals_of_shares() -> None:
 def test_a_word_that_the_tokenizer_sees_nothing_in(app_model: Any, tiny_tokenizer: Any) -> None:
     read = survey.read(app_model, tiny_tokenizer, [Document("x", "film \u200d good", None)])
     assert read[0].depth.dtype == np.int8 and len(read[0].depth) == 3 and read[0].right is None
+
+
+def test_a_configuration_that_asks_for_tuples(app_model: Any, tiny_tokenizer: Any) -> None:
+    document, model = FOUND[0], copy.deepcopy(app_model)
+    model.config.return_dict = False
+
+    def told(of: Any) -> list[Any]:
+        trace = tracing.trace(of, tiny_tokenizer, document.words, rationale=document.rationale)
+        compared = {"rollout": comparing.compare(of, tiny_tokenizer, document, "rollout")}
+        table, whole, label = faithful.table(of, tiny_tokenizer, document, trace, compared)
+        swept = measuring.sweep(of, tiny_tokenizer, document.words)
+        verdict = survey.read(of, tiny_tokenizer, [document])[0].verdict
+        return [trace.probabilities.tolist(), table.to_csv(), whole, label, swept.to_csv(), verdict]
+
+    assert told(model) == told(app_model)
+    assert measuring.measure(model, tiny_tokenizer, document.words, threshold_scale=1.0).removal
