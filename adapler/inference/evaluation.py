@@ -17,10 +17,16 @@ from adapler.inference.predict import Predictions, predict_dataset
 from adapler.model.flops import speedup
 from adapler.model.inference_copy import InferenceClassifier
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.model.outputs import check_finite
 
 
 def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], Tensor]:
-    """Mean of (rows, C) over the rows of each example (windows of a long document), in order of appearance."""
+    """Mean of (rows, C) logits over the rows of each example (windows of a long document), in order of appearance.
+
+    Raises:
+        ArgumentError: logits that are not finite: the first label would be counted as what they say.
+    """
+    check_finite(values)
     order = {example: number for number, example in enumerate(dict.fromkeys(example_ids))}
     owner = torch.tensor([order[example] for example in example_ids])
     total = values.new_zeros(len(order), values.shape[1]).index_add_(0, owner, values)

@@ -95,21 +95,22 @@ def begin_stage(
             difference with both values.
     """
     folder = output / EPOCHS
+    found = from_main(lambda: last_checkpoint(folder))
+    if found is not None and not resume:
+        raise ArgumentError(
+            f"--output: {folder} holds an unfinished training, of which {Path(found).name} is the last; "
+            "go on with --resume, give another folder, or remove that one"
+        )
     if is_main():
         known = True
-        if (found := last_checkpoint(folder)) is not None:
-            if not resume:
-                raise ArgumentError(
-                    f"--output: {folder} holds an unfinished training, of which {Path(found).name} is the last; "
-                    "go on with --resume, give another folder, or remove that one"
-                )
+        if found is not None:
             known = _compare_stage(folder, wanted, usual)
         else:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_record(folder / STAGE, {**_comparable(wanted, finished=False), "known": known})
     wait_for_everyone()
-    return last_checkpoint(folder), bool(read_json(folder / STAGE)["known"])
+    return found, bool(read_json(folder / STAGE)["known"])
 
 
 def _compare_stage(folder: Path, wanted: Mapping[str, Any], usual: Mapping[str, Any] | None) -> bool:

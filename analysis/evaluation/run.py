@@ -24,6 +24,7 @@ from tqdm import tqdm
 import adapler as adapler_package
 from adapler.errors import ArgumentError
 from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.model.outputs import check_finite
 from analysis.documents.annotators import annotator_facts
 from analysis.documents.windows import Window
 from analysis.documents.words import WordTokens
@@ -187,8 +188,10 @@ class _Outcome:
     def add(self, document: int, scored: Sequence[ScoredWindow]) -> None:
         if self.model is None:
             return
-        self.predicted[document] = np.argmax(np.mean([one.logits for one in scored], axis=0))
+        full = [one.logits for one in scored]
         reduced = [one.adapler_logits for one in scored if one.adapler_logits is not None]
+        check_finite(torch.from_numpy(np.stack([*full, *reduced])))
+        self.predicted[document] = np.argmax(np.mean(full, axis=0))
         lengths = [one.lengths for one in scored if one.lengths is not None]  # of each window (L,)
         if reduced and lengths:
             self.predicted_adapler[document] = np.argmax(np.mean(reduced, axis=0))

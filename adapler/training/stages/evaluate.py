@@ -43,9 +43,10 @@ def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     print(f"note: {read}", file=sys.stderr)
     choices = [model.choose_scale(**target) for target in settings.targets]
     notes: list[object] = list(choices)
-    if choices:  # of one curve, all
-        here = machine_of(model.for_inference(dtype=settings.execution.dtype))
-        notes += [choices[0].other_machine(here), choices[0].other_reading(reading(prepared.encoding))]
+    if choices:  # of one curve, all, and of one kind of target
+        notes.append(choices[0].other_reading(reading(prepared.encoding)))
+    if choices and choices[0].target == "milliseconds":
+        notes.append(choices[0].other_machine(machine_of(model.for_inference(dtype=settings.execution.dtype))))
     for note in filter(None, notes):
         print(f"note: {note}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)

@@ -102,6 +102,15 @@ def test_errors() -> None:
         evaluate_rows(tiny_adapler(), rows([0, 1, -1, 0, 0]), pad_token_id=0)
 
 
+def test_logits_that_are_no_numbers_are_no_score() -> None:
+    model = tiny_adapler()
+    with torch.no_grad():
+        model.backbone.classifier.weight[0, 0] = torch.nan
+    for score in (evaluate_rows, lambda model, *rest, **more: classifier_score(model.backbone, *rest, **more)):
+        with pytest.raises(ArgumentError, match="^model: its logits are NaN or infinite, so that no label follows"):
+            score(model, rows([0, 1, 2, 0, 1]), pad_token_id=0)
+
+
 def test_a_multi_label_classifier_is_not_scored_as_a_single_label_one() -> None:
     classifier = tiny_classifier(problem_type="multi_label_classification")
     with pytest.raises(ArgumentError, match="^problem_type: 'multi_label_classification' is not supported"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from adapler.data.eraser import read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
@@ -267,6 +268,15 @@ def test_encoder_without_a_head_is_refused(
     reducer.backbone.bert.save_pretrained(tmp_path / "encoder")
     with pytest.raises(CheckpointError, match="holds no fine-tuned classifier .found BertModel"):
         rationale_eval.evaluate(model=tmp_path / "encoder", data=corpus_folder)
+
+
+def test_logits_that_are_no_numbers_are_no_accuracy(corpus_folder: Path, reducer: Any, tiny_tokenizer: Any) -> None:
+    with torch.no_grad():
+        reducer.backbone.classifier.bias[0] = torch.inf
+    with pytest.raises(ArgumentError, match="^model: its logits are NaN or infinite, so that no label follows"):
+        rationale_eval.evaluate(
+            adapler=reducer, tokenizer=tiny_tokenizer, data=corpus_folder, max_length=24, progress=False, methods=["cp"]
+        )
 
 
 def test_settings_travel_into_the_report(adapler_folder: Path, corpus_folder: Path) -> None:
