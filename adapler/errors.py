@@ -20,7 +20,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -33,6 +33,7 @@ __all__ = [
     "DataError",
     "TrainingError",
     "WorkerError",
+    "ambiguous",
     "counted",
     "is_number",
     "run_command",
@@ -106,6 +107,21 @@ def check_drop(name: str, value: Any) -> None:
     """Raises ArgumentError for a drop of a score that is no number from 0 to 1; 5, for five points, allows any loss."""
     if not (is_number(value) and 0 <= value <= 1):
         raise ArgumentError(f"{name}: {value!r} is not a number from 0 to 1 (a drop of one point is 0.01)")
+
+
+def ambiguous(label: object, names: Mapping[int, str]) -> str | None:
+    """Why it cannot be known which label a number means; None where it can, and for what is no number.
+
+    >>> ambiguous(1, {0: "1", 1: "2"})
+    "1 is ambiguous: index 1 is '2', and there is a label called '1'; write it as text"
+    """
+    if not isinstance(label, Integral) or isinstance(label, bool):
+        return None
+    number = int(label)
+    if not any(name == str(number) and index != number for index, name in names.items()):
+        return None
+    means = f"index {number} is {names[number]!r}, and" if number in names else "there is no such index, but"
+    return f"{number} is ambiguous: {means} there is a label called {str(number)!r}; write it as text"
 
 
 class _Terminated(KeyboardInterrupt):

@@ -6,12 +6,11 @@ B batch, C classes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, ambiguous
 
 PREDICTED, GOLD, CONTRAST = "predicted", "gold", "contrast"
 
@@ -86,21 +85,6 @@ def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> in
         f"target: {name!r} {because}; allowed are {PREDICTED}, {GOLD}, a class - {listed} - "
         f"or {CONTRAST}, {CONTRAST}:{GOLD}, {CONTRAST}:CLASS"
     )
-
-
-def ambiguous(name: object, names: Mapping[int, str]) -> str | None:
-    """Why it cannot be known which class a number means; None where it can, and for what is no number.
-
-    >>> ambiguous(1, {0: "1", 1: "2"})
-    "1 is ambiguous: index 1 is '2', and there is a class called '1'; give the class's name, as text"
-    """
-    if not isinstance(name, Integral) or isinstance(name, bool):
-        return None
-    number = int(name)
-    if not any(label == str(number) and index != number for index, label in names.items()):
-        return None
-    other = f"index {number} is {names[number]!r}, and" if number in names else "there is no such index, but"
-    return f"{number} is ambiguous: {other} there is a class called {str(number)!r}; give the class's name, as text"
 
 
 def _classes(

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from adapler.data.archive import excerpt, json_lines
 from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
-from adapler.errors import DataError
+from adapler.errors import DataError, ambiguous
 from analysis.documents.annotators import (
     AUTO,
     MAJORITY,
@@ -228,11 +228,8 @@ def _label(label: Any, names: Sequence[str], where: str) -> str:
     if isinstance(label, int) and not isinstance(label, bool):
         if names and not 0 <= label < len(names):
             raise DataError(f"{where}: label {label}, meta.json has {len(names)} labels")
-        if names and str(label) in names and names[label] != str(label):
-            raise DataError(
-                f"{where}: label {label} is ambiguous: index {label} is {names[label]!r}, and there is a label called "
-                f"{str(label)!r}; write it as text"
-            )
+        if reason := ambiguous(label, dict(enumerate(names))):
+            raise DataError(f"{where}: label {reason}")
         return names[label] if names else str(label)
     if not isinstance(label, str) or not label.strip():
         raise DataError(f"{where}: field 'label' must be a name or an index, found {excerpt(label)}")

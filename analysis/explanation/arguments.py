@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from adapler.backbones.targets import ambiguous, class_index
+from adapler.backbones.targets import class_index
 from adapler.data.tasks.labels import abbreviated
-from adapler.errors import ArgumentError, is_number
+from adapler.errors import ArgumentError, ambiguous, is_number
 from analysis.scores import ScoringMethod, get_method
 
 Method = str | ScoringMethod | Callable[..., Any]

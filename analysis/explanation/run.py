@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.backbones.targets import PREDICTED, ambiguous, target_weights
-from adapler.errors import ArgumentError
+from adapler.backbones.targets import PREDICTED, target_weights
+from adapler.errors import ArgumentError, ambiguous
 from adapler.long_texts import RUN, part_read, reading
 from adapler.model.outputs import check_finite
 from adapler.policies import ContributionPolicy

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from adapler.data.archive import excerpt
-from adapler.errors import DataError
+from adapler.errors import DataError, ambiguous
 
 LEAST_LETTERS = 3  # of an abbreviation
 
@@ -123,11 +123,8 @@ def index_of(row: Mapping[str, Any], at: str, *, names: Mapping[str, int], typed
     if not typed and not named and isinstance(label, str) and _is_number(label):
         label = int(label)
     # Names that are numbers in another order, such as "1" and "2": which one a number means cannot be known.
-    elif not isinstance(label, str) and names.get(str(label), label) != label:
-        means = f"index {label} is {listed[label]!r}, and" if 0 <= label < len(names) else "there is no such index, but"
-        raise DataError(
-            f"{at}: label {label} is ambiguous: {means} there is a label called {str(label)!r}; write it as text"
-        )
+    elif not isinstance(label, str) and (reason := ambiguous(label, dict(enumerate(listed)))):
+        raise DataError(f"{at}: label {reason}")
     index = names.get(label, -1) if isinstance(label, str) else label
     if not 0 <= index < len(names):
         allowed = f"{'' if named else f'0 to {len(names) - 1} or '}{', '.join(listed[:20])}"

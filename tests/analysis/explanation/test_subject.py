@@ -126,7 +126,7 @@ def test_a_number_that_is_one_classs_index_and_anothers_name(
     asked: dict[str, Any], classifier: Any, tiny_tokenizer: Any
 ) -> None:
     classifier.config.id2label = {0: "1", 1: "0"}
-    message = "1 is ambiguous: index 1 is '0', and there is a class called '1'; give the class's name, as text$"
+    message = "1 is ambiguous: index 1 is '0', and there is a label called '1'; write it as text$"
     with pytest.raises(ArgumentError, match=f"^{'gold' if 'gold' in asked else 'target'}: {message}"):
         explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", **asked)
     named = explain(GOOD, model=classifier, tokenizer=tiny_tokenizer, methods="saliency", target="1")

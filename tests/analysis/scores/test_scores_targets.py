@@ -73,7 +73,7 @@ def test_wrong_targets(target: Any, message: str) -> None:
 def test_a_number_that_is_one_classs_index_and_anothers_name() -> None:
     names = {0: "1", 1: "2", 2: "3"}
     for number in (1, 3):
-        with pytest.raises(ArgumentError, match=f"^target: {number} is ambiguous: .* a class called '{number}'"):
+        with pytest.raises(ArgumentError, match=f"^target: {number} is ambiguous: .* a label called '{number}'"):
             target_weights(number, LOGITS, id2label=names)
     assert target_value(LOGITS, target_weights("1", LOGITS, id2label=names)).tolist() == [1.0, 5.0]
     assert target_value(LOGITS, target_weights(0, LOGITS, id2label=names)).tolist() == [1.0, 5.0]
