@@ -21,6 +21,7 @@ from adapler.inference.passes import Array, Pass, ratio_of, resampled, score_par
 from adapler.inference.predict import Predictions, predict_rows
 from adapler.model.batching import TOKEN_BUDGET
 from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.model.outputs import check_finite
 
 FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for
@@ -81,6 +82,7 @@ class _Rows:
         middle = time.perf_counter()
         self.predicted(self.single, token_budget=1, **options)
         end = time.perf_counter()
+        check_finite(found.logits)
         _, logits = by_example(found.logits, self.owners)  # (E, C)
         spent = backbone_flops(self.model.config, found.lengths_in)
         if options["removal"] == "hard":

@@ -21,12 +21,7 @@ from adapler.model.outputs import check_finite
 
 
 def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], Tensor]:
-    """Mean of (rows, C) logits over the rows of each example (windows of a long document), in order of appearance.
-
-    Raises:
-        ArgumentError: logits that are not finite: the first label would be counted as what they say.
-    """
-    check_finite(values)
+    """Mean of (rows, C) over the rows of each example (windows of a long document), in order of appearance."""
     order = {example: number for number, example in enumerate(dict.fromkeys(example_ids))}
     owner = torch.tensor([order[example] for example in example_ids])
     total = values.new_zeros(len(order), values.shape[1]).index_add_(0, owner, values)
@@ -41,7 +36,12 @@ def check_labels(labels: Sequence[int], classes: int) -> None:
 
 
 def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
-    """The label of each example, in order of appearance."""
+    """The label of each example, in order of appearance.
+
+    Raises:
+        ArgumentError: logits that are not finite, of which the first label would be made.
+    """
+    check_finite(predictions.logits)
     _, logits = by_example(predictions.logits, example_ids)
     return [int(label) for label in logits.argmax(-1)]
 
@@ -74,10 +74,12 @@ def classifier_score(
     """Score of a plain classifier on encoded rows; arguments as of evaluate_rows.
 
     Raises:
-        ArgumentError: a classifier that does not choose one of several labels (regression, multi-label).
+        ArgumentError: a classifier that does not choose one of several labels (regression, multi-label), or whose
+            logits are not finite.
     """
     check_task(classifier.config)
     predictions = predict_dataset(classifier, rows, pad_token_id=pad_token_id, progress="the classifier")
+    check_finite(predictions.logits)
     return score_by_example(predictions.logits, rows["labels"], rows["example_id"], metric=metric)
 
 
@@ -106,6 +108,7 @@ def evaluate_rows(
         examples classified as without removal).
 
     Raises:
+        ArgumentError: logits that are not finite.
         DataError: labels outside the model's.
     """
     labels = rows["labels"]

@@ -22,6 +22,7 @@ from adapler.inference.predict import predict_dataset
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.inference_copy import InferenceClassifier
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.model.outputs import check_finite
 from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
 from adapler.training.stages.prepare import Prepared
@@ -96,6 +97,7 @@ def _predictions(
         logits = predict_dataset(
             model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}"
         ).logits
+        check_finite(logits)
         names, mean = by_example(logits, rows["example_id"])
         label = dict(zip(names, mean.argmax(-1).tolist(), strict=True))
         labels[split] = [label[example] for example in rows["example_id"]]

@@ -46,6 +46,14 @@ def test_points_are_those_of_an_evaluation() -> None:
         assert point.drop == pytest.approx(found.none.score - point.score)
 
 
+def test_logits_that_are_no_numbers_make_no_curve() -> None:
+    model = tiny_adapler()
+    with torch.no_grad():
+        model.backbone.classifier.weight[0, 0] = torch.nan
+    with pytest.raises(ArgumentError, match="^model: its logits are NaN or infinite, so that no label follows"):
+        quick(model, many(5))
+
+
 def test_the_curve_begins_at_nothing_dropped_and_has_no_wide_gap() -> None:
     found = quick(tiny_adapler(spread=0.1, eta=0.3), many(40), grid=Grid(most_drop=2.0, most_speedup=4.0, points=30))
     scales, speedups = zip(*((p.threshold_scale, p.speedup) for p in found.points), strict=True)

@@ -45,7 +45,8 @@ def test_chance_of_given_scores_is_of_the_documents_that_count(adapler_folder: P
 def test_an_examples_label_is_of_the_model_that_drops_tokens(tiny_tokenizer: Any) -> None:
     (window,) = align(Document("d", GOOD, [1]), tiny_tokenizer).windows
     judge: Any = SimpleNamespace(
-        _examples={0: (ScoredWindow(window, {}, np.zeros(2, dtype=np.float32)), {})}, tokenizer=tiny_tokenizer
+        _examples={0: (ScoredWindow(window, {}, np.zeros(2, dtype=np.float32)), {})},
+        plan=SimpleNamespace(tokenizer=tiny_tokenizer),
     )
     record = replace(DocumentRecord.of_id("d"), prediction="NEG", adapler_prediction="POS")
     assert Judge.examples(judge, (record,))[0].prediction == "POS"
