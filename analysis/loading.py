@@ -109,11 +109,16 @@ def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
     """
     device = next(model.parameters()).device
     chosen = choose_dtype(dtype, device)
-    if any(one.dtype == torch.float64 for one in model.parameters()):  # autocast leaves these as they are
+    if in_float64(model):
         if dtype == "bfloat16":
             raise ArgumentError("dtype: got 'bfloat16', and the model's weights are float64; give it in float32")
         return "float32", "note: the model's weights are float64, and so is what it computes"
     return chosen, None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
+
+
+def in_float64(model: Any) -> bool:
+    """Whether a model has weights in float64, which autocast leaves as they are."""
+    return any(one.dtype == torch.float64 for one in model.parameters())
 
 
 def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None) -> tuple[float, Choice | None]:

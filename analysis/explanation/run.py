@@ -100,7 +100,8 @@ def run(
             targeted = {key: _with_target(method, target) for key, method in chosen.items()}
             with run_format(dtype, batch.input_ids.device):
                 results = {key: _score(method, batch, subject) for key, method in targeted.items()}
-                facts = _answers(batch, subject) | {"dtype": _computed_in(subject.classifier, dtype)}
+                computed = "float64" if loading.in_float64(subject.classifier) else dtype
+                facts = _answers(batch, subject) | {"dtype": computed}
                 logits = classifier_logits(subject.classifier, batch).float().cpu()
             # whether any method has a target or not, the result says what it is
             target_weights(str(target), logits, labels=batch.labels, id2label=dict(enumerate(subject.labels)))
@@ -223,11 +224,6 @@ def _method_scores(
         present=None if result.present is None else plain(result.present.bool())[:, :n_tokens],
         diagnostics={name: plain(values.float()) for name, values in result.diagnostics.items()},
     )
-
-
-def _computed_in(classifier: Any, dtype: str) -> str:
-    """The number format of a classifier's layers, under the run's `dtype`."""
-    return "float64" if any(one.dtype == torch.float64 for one in classifier.parameters()) else dtype
 
 
 def _answers(batch: Batch, subject: Subject) -> dict[str, Any]:

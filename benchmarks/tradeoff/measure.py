@@ -22,7 +22,7 @@ import torch
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
 from adapler.errors import ArgumentError, DataError, run_command
-from adapler.inference.evaluation import by_example
+from adapler.inference.evaluation import classify
 from adapler.inference.metrics import score_predictions
 from adapler.inference.predict import Predictions, predict_dataset
 from adapler.model.flops import Convention, adapler_flops, backbone_flops
@@ -116,8 +116,7 @@ def read_split(
 ) -> tuple[dict[str, Any], list[int]]:
     """One pass over a split: score, speedups and lengths, and the predicted label of each example, (E,)."""
     found = predict_dataset(model.model, rows, pad_token_id=pad, **model.arguments(scale))
-    _, logits = by_example(found.logits, rows["example_id"])  # (n, C) -> (E, C)
-    predicted: list[int] = logits.argmax(-1).tolist()
+    predicted = classify(found, rows["example_id"])
     _, gold = gold_of(rows)
     result = {
         "scale": scale,

@@ -17,12 +17,11 @@ from adapler.data.tasks import Task
 from adapler.data.tasks.tables import with_column
 from adapler.distributed import device, from_main, is_main
 from adapler.errors import ArgumentError
-from adapler.inference.evaluation import by_example, classifier_score
+from adapler.inference.evaluation import classifier_score, classify
 from adapler.inference.predict import predict_dataset
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.inference_copy import InferenceClassifier
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.model.outputs import check_finite
 from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
 from adapler.training.stages.prepare import Prepared
@@ -94,13 +93,12 @@ def _predictions(
     labels = {}
     for split in splits:
         rows = prepared.encoded[split]
-        logits = predict_dataset(
+        found = predict_dataset(
             model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}"
-        ).logits
-        check_finite(logits)
-        names, mean = by_example(logits, rows["example_id"])
-        label = dict(zip(names, mean.argmax(-1).tolist(), strict=True))
-        labels[split] = [label[example] for example in rows["example_id"]]
+        )
+        owners = list(rows["example_id"])
+        label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
+        labels[split] = [label[example] for example in owners]
     return labels
 
 

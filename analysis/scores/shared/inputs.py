@@ -48,8 +48,9 @@ def content(batch: Batch) -> Tensor:
 
 def replaced_ids(model: Any, batch: Batch, baseline: Baseline = "mask") -> Tensor:
     """(B, N) ids with every content token replaced. Raises ArgumentError when there is no token to put there."""
+    # The tokenizer's first: a configuration may say 0 where the tokenizer pads with another token.
     token = batch.mask_token_id if baseline == "mask" else batch.pad_token_id
-    if token is None and baseline == "pad":  # a configuration may say 0 of a tokenizer that pads with another token
+    if token is None and baseline == "pad":
         token = getattr(model.config, "pad_token_id", None)
     if token is None:
         other = "pad" if baseline == "mask" else "mask"
