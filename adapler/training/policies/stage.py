@@ -79,7 +79,8 @@ class Step:
 
     def forward(self, **options: Any) -> Any:
         """The model's output on the batch, labels included; options as of its `forward` (removal)."""
-        return self.model(**{name: value for name, value in self.batch.items() if name != "saliency"}, **options)
+        inputs = {name: value for name, value in self.batch.items() if name != "saliency"}
+        return self.model(**inputs, **options, return_dict=True)  # whatever the model's configuration says
 
     def removed_by(self, policy: Policy) -> AdapLeROutput:
         """Hard removal of the batch by another policy than the model's, such as one that draws; without a loss."""

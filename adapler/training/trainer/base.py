@@ -132,6 +132,8 @@ def _mean_cross_entropy(predictions: Any, labels: Any) -> float:
 
 def for_evaluation(model: Any, *, dtype: str) -> Any:
     """The inference copy of a model that trains, AdapLeR's or a plain classifier."""
-    if hasattr(model, "for_inference"):
-        return model.for_inference(dtype=dtype)
-    return InferenceClassifier(model, dtype=dtype)
+    if not hasattr(model, "for_inference"):
+        return InferenceClassifier(model, dtype=dtype)
+    made = model.for_inference(dtype=dtype)
+    made.config.return_dict = True  # a tuple has no names, by which the trainer leaves out what it need not collect
+    return made

@@ -168,6 +168,7 @@ class AdapLeRTrainer(CheckpointTrainer):
                 gradient_slope=self.objectives.gradient_slope,
                 probe=probe,
                 local_losses=self.objectives.routing == "local",
+                return_dict=True,  # whatever the model's configuration says
             )
         if self.controller is not None:
             self._observe(self.controller, lengths_in=inputs["attention_mask"].sum(1), lengths=output.lengths)

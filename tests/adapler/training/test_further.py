@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, set_seed
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.cli.parser import main
 from adapler.training.trainer import AdapLeRTrainer
-from tests.adapler.training.common import QUICK
+from tests.adapler.training.common import QUICK, trainer
+from tests.conftest import tiny_adapler
 
 
 def test_training_goes_on_from_an_adapler_model(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
@@ -77,3 +79,19 @@ def test_a_recorded_score_of_other_rows_is_measured_anew(task_folder: Path, run_
     true = record["validation"]["accuracy"]
     assert reference("rows", data_checksum="of other rows") == true
     assert reference("part", encoding={**record["encoding"], "long_documents": "last"}) == true
+
+
+def test_a_model_whose_own_configuration_wants_tuples_trains_alike(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    found = []
+    for as_object in (True, False):
+        set_seed(3)
+        one = trainer(tmp_path / str(as_object), tiny_tokenizer, model=tiny_adapler(eta=0.5))
+        one.core.config.return_dict = as_object
+        one.train()
+        assert one.core.config.return_dict is as_object
+        names = ("eval_accuracy", "eval_speedup", "eval_lengths", "eval_selection", "eval_loss")
+        points = [[row[name] for name in names] for row in one.state.log_history if names[0] in row]
+        found.append((points, one.core.state_dict()))
+    (points, weights), (others, other_weights) = found
+    assert len(points) == 2 and points == others
+    assert all(torch.equal(tensor, other_weights[name]) for name, tensor in weights.items())

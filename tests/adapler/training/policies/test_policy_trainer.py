@@ -15,6 +15,7 @@ from adapler.errors import ArgumentError
 from adapler.model import flops
 from adapler.training.arguments import training_arguments
 from adapler.training.collator import PaddingCollator
+from adapler.training.policies.ltp import SoftThresholds
 from adapler.training.policies.stage import Stage, Step
 from adapler.training.policies.trainer import PolicyTrainer
 from adapler.training.settings import Settings
@@ -63,6 +64,13 @@ def test_accumulated_gradients_equal_those_of_one_batch(tmp_path: Path, tiny_tok
     for (name, a), (_, b) in zip(whole.core.named_parameters(), parts.core.named_parameters(), strict=True):
         if a.grad is not None:
             torch.testing.assert_close(b.grad, a.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_a_model_whose_own_configuration_wants_tuples_trains_too(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    one = made(tmp_path, tiny_tokenizer, stage=SoftThresholds(**vars(stage_of())))
+    one.core.config.return_dict = False
+    step(one, range(4))
+    assert one.core.policy.delta.grad is not None and one.evaluate().keys() >= {"eval_speedup", "eval_thresholds"}
 
 
 @pytest.mark.parametrize("decay", [True, False])
