@@ -66,6 +66,9 @@ class AdapLeRTrainingArguments(OneDeviceArguments):
         objectives: weights, learning rates and bounds of AdapLeR's losses; or a mapping of their names to values.
         reference_score: the fine-tuned model's best validation score, for the selection rule; None: no epoch qualifies.
         metric: "accuracy" or "f1".
+
+    Raises:
+        ArgumentError: see OneDeviceArguments; or label smoothing, which AdapLeR's own step would leave out.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -77,6 +80,11 @@ class AdapLeRTrainingArguments(OneDeviceArguments):
     def __post_init__(self) -> None:
         if isinstance(self.objectives, Mapping):
             self.objectives = Objectives(**self.objectives)
+        if self.label_smoothing_factor:
+            raise ArgumentError(
+                f"label_smoothing_factor: {self.label_smoothing_factor}, but the cross-entropy of AdapLeR's training "
+                "is of the labels as they are; 0 is allowed"
+            )
         super().__post_init__()
 
     def to_dict(self) -> dict[str, Any]:

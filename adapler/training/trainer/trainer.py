@@ -44,6 +44,10 @@ class AdapLeRTrainer(CheckpointTrainer):
     of the training set need `saliency` (see adapler.training.stages.targets). Evaluation is in hard mode. Losses of
     distillation, where their weights are above 0, are added to CE in both lines; `teacher` is the classifier that they
     learn from (see trainer/distillation).
+
+    Raises:
+        ArgumentError: a teacher that does not fit, see `teacher_of`; or an option of transformers.Trainer that
+            AdapLeR's own step and optimiser would not read.
     """
 
     def __init__(
@@ -54,6 +58,9 @@ class AdapLeRTrainer(CheckpointTrainer):
         teacher: PreTrainedModel | None = None,
         **kwargs: Any,
     ) -> None:
+        for name in ("compute_loss_func", "optimizer_cls_and_kwargs"):
+            if kwargs.get(name) is not None:
+                raise ArgumentError(f"{name}: not supported; AdapLeR's training has losses and groups of its own")
         self.objectives = args.objectives.resolved()
         self.teacher = teacher_of(model, teacher, objectives=self.objectives)
         if self.objectives.freeze_backbone:

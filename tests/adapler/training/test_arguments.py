@@ -16,6 +16,9 @@ from adapler.errors import ArgumentError, TrainingError
 from adapler.training.arguments import AdapLeRTrainingArguments, training_arguments
 from adapler.training.selection import column_of, score_rows
 from adapler.training.settings import Objectives, Settings
+from adapler.training.trainer import AdapLeRTrainer
+from tests.adapler.training.common import trainer
+from tests.conftest import tiny_adapler
 
 
 def test_one_of_several_gpus_is_used_and_a_note_says_how_to_use_all(
@@ -31,6 +34,15 @@ def test_one_of_several_gpus_is_used_and_a_note_says_how_to_use_all(
 def test_float16_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="^fp16: not supported; bf16=True"):
         AdapLeRTrainingArguments(output_dir=str(tmp_path), fp16=True)
+
+
+def test_what_the_own_step_would_not_read_is_refused(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    with pytest.raises(ArgumentError, match="^label_smoothing_factor: 0.1, but the cross-entropy of AdapLeR's"):
+        trainer(tmp_path, tiny_tokenizer, label_smoothing_factor=0.1)
+    args = trainer(tmp_path, tiny_tokenizer, label_smoothing_factor=0.0).args
+    for name in ("compute_loss_func", "optimizer_cls_and_kwargs"):
+        with pytest.raises(ArgumentError, match=f"^{name}: not supported"):
+            AdapLeRTrainer(tiny_adapler(), args, **{name: lambda *args: None})
 
 
 def test_objectives_are_one_value_that_json_can_hold(tmp_path: Path) -> None:
