@@ -119,7 +119,8 @@ def settings_from(cls: type[T], values: Mapping[str, Any]) -> T:
         base = _default(one)
         base = base[0] if many and base is not MISSING else base
         several = [part.name for part in fields(group) if many and part.metadata.get("several") and part.name in given]
-        values_of = [[(name, value) for value in given[name]] for name in several]
+        lists = [(name, (None,) if given[name] is None else given[name]) for name in several]  # null is no list
+        values_of = [[(name, value) for value in values] for name, values in lists]
         rows = [{**given, **dict(chosen)} for chosen in itertools.product(*values_of)]  # [given] where none is several
         made = tuple(group(**row) if base is MISSING else replace(base, **row) for row in rows)
         arguments[one.name] = made if many else made[0]
@@ -198,13 +199,14 @@ def recipe_entries(path: Path) -> list[tuple[int, str, Any]]:
 
 
 def _typed(value: Any, option: Option, *, where: str) -> Any:
+    if value is None and option.default is None:
+        return None
     if option.several:
         values = value if isinstance(value, list) else [value]
         if not values:
             raise DataError(f"{where}: {option.name} is an empty list, allowed: one value or several")
-        return tuple(_typed(one, replace(option, several=False), where=where) for one in values)
-    if value is None and option.default is None:
-        return None
+        single = replace(option, several=False, default=MISSING)  # no default stands in a list
+        return tuple(_typed(one, single, where=where) for one in values)
     kind = option.kind
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:

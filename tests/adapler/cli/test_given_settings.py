@@ -65,3 +65,19 @@ def test_what_was_measured_is_no_recipe(command: str, tmp_path: Path) -> None:
     path.write_text(json.dumps({"metric": "accuracy", "task": "tiny", "data_checksum": "a"}), encoding="utf-8")
     with pytest.raises(DataError, match="evaluation-test.json: the record of what a command did, not a recipe$"):
         settings_of(f"{command} --config {path}")
+
+
+def test_null_in_a_recipe_is_the_default_of_what_has_none(tmp_path: Path) -> None:
+    def read(command: str, *lines: str) -> object:
+        path = tmp_path / "recipe.yaml"
+        path.write_text("\n".join([f"command: {command}", "task: movies", "model: m", *lines, ""]), encoding="utf-8")
+        return settings_of(f"{command} --config {path}")
+
+    nulls = ["policy_epochs: null", "policy_weight: null", "max_steps: null"]
+    assert read("run", "output: o", "policy: ltp", *nulls) == read("run", "output: o", "policy: ltp")
+    with pytest.raises(ArgumentError, match="^--target-speedup: only with --policy adapler$"):  # it is given
+        read("run", "output: o", "policy: ltp", "target_speedup: null")
+    assert read("run", "output: o", "target_speedup: null") == read("run", "output: o")
+    assert read("evaluate", "threshold_scale: null", "speedup: null") == read("evaluate")
+    with pytest.raises(DataError, match=r"recipe.yaml:4: threshold_scale is None, allowed: a number$"):
+        read("evaluate", "threshold_scale: [1, null]")
