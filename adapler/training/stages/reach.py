@@ -53,7 +53,8 @@ def reach_target(
     before = gain = at(0.0)
     low, high = math.log(ETA_MIN), math.log(ETA_MAX / ETA_MIN)
     low, high = (0.0, high) if gain < target else (low, 0.0)
-    while not is_close(gain) and len(measured) < MOST_PASSES:
+    # No room is left where the first guess lay at a bound and was not enough.
+    while not is_close(gain) and len(measured) < MOST_PASSES and low < high:
         # The first guess: a threshold that is twice as high is about twice as fast.
         middle = (low + high) / 2 if len(measured) > 1 else max(low, min(high, math.log(target / gain)))
         gain = at(middle)

@@ -134,6 +134,23 @@ def test_a_target_that_is_met_changes_nothing() -> None:
     assert far["speedup"] < 90 and bool((model.eta <= 1).all())
 
 
+@pytest.mark.parametrize("target, gain, factor", [(100.0, 0.98, 100.0), (1.02, 130.0, 0.01)])
+def test_a_target_beyond_all_factors_ends_too(
+    target: float, gain: float, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[float] = []
+
+    def measured(*args: Any) -> float:
+        passes.append(gain)
+        assert len(passes) < 20, "it goes on for ever"
+        return gain
+
+    monkeypatch.setattr("adapler.training.stages.reach.speedup", measured)
+    rows = Dataset.from_dict({"input_ids": [[5] * 12], "attention_mask": [[1] * 12]})
+    end = reach_target(tiny_adapler(), rows, pad_token_id=0, target=target)
+    assert end["passes"] == 2 and end["speedup"] == gain and end["factor"] in (1.0, pytest.approx(factor))
+
+
 def test_which_point_is_selected() -> None:
     def value(score: float, gain: float) -> float:
         return selection_value(score, gain, reference=0.9, max_drop=0.01, target=4.0)
