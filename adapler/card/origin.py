@@ -71,11 +71,16 @@ def _words(name: str) -> list[str]:
 
 def _first_record(folder: Path) -> dict[str, Any]:
     """The record of the training that began with the encoder: in a run's folder the classifier stands beside what was
-    trained from it. Empty where a run began with a classifier that is elsewhere."""
-    record = _object(folder / RECORD)
-    named = _text(record, "model")
-    beside = {} if named is None else _object(folder.parent / Path(named).name / RECORD)
-    return beside or ({} if record.get("start") in ("classifier", "adapler") else record)
+    trained from it, and a model beside what was trained further. Empty where the first of them is elsewhere."""
+    record, seen = _object(folder / RECORD), {folder}
+    while (named := _text(record, "model")) is not None:
+        folder = folder.parent / Path(named).name
+        beside = _object(folder / RECORD)
+        if not beside or folder in seen:
+            break
+        record = beside
+        seen.add(folder)
+    return {} if record.get("start") in ("classifier", "adapler") else record
 
 
 def _encoders(folder: Path, first: dict[str, Any]) -> Iterator[str]:

@@ -56,12 +56,16 @@ def test_the_classifier_beside_it_names_the_encoder(tmp_path: Path) -> None:
     assert read_training(point) == Training("films", "d", ("mini",), "c", "c"), "the benchmark's folders are named so"
     write(point.parent / "finetuned" / "run.json", {"model": "org/big-bert", "model_checksum": "e"})
     assert read_training(point) == Training("films", "d", ("org/big-bert", "mini"), "c", "e")
+    began = {"task": "films", "model": "phi-1", "model_checksum": "p", "start": "adapler"}
+    write(point.parent / "further" / "run.json", began)
+    assert read_training(point.parent / "further") == Training("films", None, ("org/big-bert", "mini"), "p", "e")
     packaged = origin._packaged_minilm()
     write(point.parent / "finetuned" / "run.json", {"model": "model", "model_checksum": packaged})
     assert read_training(point).encoders == (origin.MINILM, "mini"), "its folder's name says nothing"
     began = {"task": "films", "model": "mini-classifier", "model_checksum": "c", "start": "classifier"}
     write(point / "run.json", began)
     assert read_training(point) == Training("films", None, ("mini",), "c"), "a classifier's name is no encoder's"
+    assert read_training(point.parent / "further") == Training("films", None, ("mini",), "p"), "nor is it later on"
 
 
 def test_card_and_configuration_name_it(tmp_path: Path) -> None:
