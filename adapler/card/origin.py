@@ -80,7 +80,15 @@ def _first_record(folder: Path) -> dict[str, Any]:
             break
         record = beside
         seen.add(folder)
-    return {} if record.get("start") in ("classifier", "adapler") else record
+    return (
+        {} if record.get("start") in ("classifier", "adapler") or _is_of_classifier(record, folder.parent) else record
+    )
+
+
+def _is_of_classifier(record: dict[str, Any], run: Path) -> bool:
+    """Whether a training began with the run's `--classifier`, which the record of another policy does not say."""
+    began = _text(record, "model_checksum")
+    return began is not None and began == _text(_object(run / "classifier" / RECORD), "model_checksum")
 
 
 def _encoders(folder: Path, first: dict[str, Any]) -> Iterator[str]:

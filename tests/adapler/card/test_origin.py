@@ -68,6 +68,15 @@ def test_the_classifier_beside_it_names_the_encoder(tmp_path: Path) -> None:
     assert read_training(point.parent / "further") == Training("films", None, ("mini",), "p"), "nor is it later on"
 
 
+def test_a_policy_of_a_classifier_from_elsewhere_names_no_encoder(tmp_path: Path) -> None:
+    began = {"command": "policy", "task": "films", "model": "org/bert-films", "model_checksum": "c"}
+    write(tmp_path / "ltp-0.1" / "run.json", began)
+    write(tmp_path / "classifier" / "run.json", {"command": "run", "model": "org/bert-films", "model_checksum": "c"})
+    assert read_training(tmp_path / "ltp-0.1") == Training("films", started="c")
+    write(tmp_path / "classifier" / "run.json", {"command": "run", "model": "org/other", "model_checksum": "o"})
+    assert read_training(tmp_path / "ltp-0.1").encoders == ("org/bert-films",), "`--start pretrained` begins with it"
+
+
 def test_card_and_configuration_name_it(tmp_path: Path) -> None:
     write(tmp_path / "a" / "config.json", {"backbone_config": {"_name_or_path": "org/bert-x"}})
     (tmp_path / "a" / "README.md").write_text("---\nbase_model: [org/bert-y]\n---\n# a\n", encoding="utf-8")
