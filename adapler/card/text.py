@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -226,8 +227,11 @@ def _training(record: dict[str, Any]) -> str:
     chosen = record.get("selected", {})
     if metric in chosen and "epoch" in chosen:
         facts.append(("epoch kept", f"{chosen['epoch']:g}, {metric} {chosen[metric]:.3f} on validation"))
-    if isinstance(record.get("threshold_scale"), int | float):
-        facts.append(("thresholds multiplied afterwards by", f"{record['threshold_scale']:g}"))
+    reached = record.get("reached")  # the end of a training to a target speedup; the scale is an export's
+    factors = [record.get("threshold_scale"), reached.get("factor") if isinstance(reached, dict) else None]
+    factor = math.prod(one for one in factors if isinstance(one, int | float))
+    if factor != 1:
+        facts.append(("thresholds multiplied afterwards by", f"{factor:.4g}"))
     words = [str(word) for word in record.get("arguments", ())]
     typed = len(words) > 1 and words[0] in PROGRAMS and words[1] in COMMANDS  # else another program's
     command = f"\n\n```sh\nadapler {shlex.join(words[1:])}\n```" if typed else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ def test_the_command_can_be_typed_again(trained: Path, program: str) -> None:
     record = json.loads((trained / "run.json").read_text())
     write_record(trained / "run.json", record | {"arguments": [program, "run", "--task", "my films", "--phi", "0.1"]})
     assert "```sh\nadapler run --task 'my films' --phi 0.1\n```" in str(model_card(read_facts(trained)))
+
+
+@pytest.mark.parametrize(
+    "said, factor",
+    [({}, None), ({"reached": {"factor": 1.0}}, None), ({"reached": {"factor": 0.956}}, "0.956"),
+     ({"reached": {"factor": 0.5}, "threshold_scale": 1.5}, "0.75"), ({"threshold_scale": 0.95}, "0.95")],
+)  # fmt: skip
+def test_thresholds_that_are_not_the_kept_epochs(trained: Path, said: dict[str, Any], factor: str | None) -> None:
+    write_record(trained / "run.json", json.loads((trained / "run.json").read_text()) | said)
+    found = re.findall(r"^\* thresholds multiplied afterwards by: (.*)$", str(model_card(read_facts(trained))), re.M)
+    assert found == ([] if factor is None else [factor])
 
 
 def test_what_was_measured_of_other_weights_is_left_out(trained: Path) -> None:
