@@ -130,13 +130,18 @@ def record_of(identity: Mapping[str, Any], *, started: float, **fields: Any) -> 
     """What run.json holds: identity, command line, versions, time, and what the command found."""
     return {
         **identity,
-        # Absolute paths by their last part: where they lie on this machine says nothing to a reader.
-        "arguments": [Path(word).name if Path(word).is_absolute() else word for word in sys.argv],
+        "arguments": [_without_folders(word) for word in sys.argv],
         "versions": versions(),
         "machine": {"threads": torch.get_num_threads(), "bfloat16": identity["precision"] == "bfloat16"},
         "seconds": round(time.time() - started, 1),
         **fields,
     }
+
+
+def _without_folders(word: str) -> str:
+    """An absolute path by its last part, also in `--name=PATH`: where it lies here says nothing to a reader."""
+    name, sign, value = word.partition("=") if "=" in word and word.startswith("--") else ("", "", word)
+    return f"{name}{sign}{Path(value).name if Path(value).is_absolute() else value}"
 
 
 def epochs_of(log_history: list[dict[str, Any]], *, precision: str) -> list[dict[str, Any]]:

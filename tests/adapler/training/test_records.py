@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import Trainer
 
 from adapler.errors import TrainingError
-from adapler.training.records import write_record
+from adapler.training.records import record_of, write_record
 from adapler.training.stages.policies.table import with_earlier
 from adapler.training.trainer.base import StageTrainer
 
@@ -28,6 +28,21 @@ def test_records_are_strict_json(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
     assert record == {"objectives": {"gradient_slope": "inf"}, "losses": [1.5, "nan"]}
     assert float(record["objectives"]["gradient_slope"]) == math.inf
+
+
+def test_where_things_lie_on_this_machine_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "/venv/bin/adapler",
+        "run",
+        "--task",
+        "/home/me/films",
+        "--output=/home/me/runs/a=b",
+        "--model",
+        "org/bert",
+    ]
+    monkeypatch.setattr("sys.argv", [*words, "--phi=0.1", "a=/b"])
+    found = record_of({"precision": "float32"}, started=0.0)["arguments"]
+    assert found == ["adapler", "run", "--task", "films", "--output=a=b", "--model", "org/bert", "--phi=0.1", "a=/b"]
 
 
 @pytest.mark.parametrize(
