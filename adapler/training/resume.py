@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adapler.distributed import from_main, is_main, wait_for_everyone
+from adapler.distributed import from_main, is_main, processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.files import leftovers_of
 from adapler.outputs import check_output_folder
@@ -84,7 +84,8 @@ def begin_stage(
     """Write down what is about to be trained, and find the checkpoint to go on from.
 
     When there is no whole checkpoint, what an unfinished training left is removed. Arguments are as of
-    `finished_record`.
+    `finished_record`. The number of processes counts too: with another one a step has another batch and an epoch
+    other steps, so that some rows would be trained on again, or left out.
 
     Returns:
         The checkpoint's folder or None, and whether it is known to be of the same training: an older version of this
@@ -94,7 +95,7 @@ def begin_stage(
         ArgumentError: there is a checkpoint, and not `resume`; or it is of another training: names the first
             difference with both values.
     """
-    folder = output / EPOCHS
+    folder, wanted = output / EPOCHS, {**wanted, "processes": processes()}
     found = from_main(lambda: last_checkpoint(folder))
     if found is not None and not resume:
         raise ArgumentError(

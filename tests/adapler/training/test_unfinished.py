@@ -41,6 +41,16 @@ def command(task: Path, start: Path, output: Path, *more: str) -> list[str]:
     return ["run", "--task", str(task), "--model", str(start), "--output", str(output), "--phi", "0.1", *BASE, *more]
 
 
+def test_it_goes_on_in_as_many_processes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_stage(tmp_path, {"command": "train"}, resume=False)
+    checkpoint = tmp_path / "epochs" / "checkpoint-3"
+    write_record(checkpoint / "trainer_state.json", {})
+    assert begin_stage(tmp_path, {"command": "train"}, resume=True) == (str(checkpoint), True)
+    monkeypatch.setattr("adapler.training.resume.processes", lambda: 2)
+    with pytest.raises(ArgumentError, match="epochs holds an unfinished training with processes 1, not 2; go on"):
+        begin_stage(tmp_path, {"command": "train"}, resume=True)
+
+
 def test_a_stopped_run_goes_on_as_the_same_run_only(task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
     """Killed in the second epoch of fine-tuning; then another of everything is asked for."""
     start, output = model(tmp_path / "a" / "model", tiny_tokenizer, seed=0), tmp_path / "run"
