@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from adapler.distributed import is_main
-from adapler.errors import TrainingError
+from adapler.errors import CheckpointError, TrainingError
 from adapler.model.inference_copy import InferenceClassifier, end_autocast
 from adapler.training.collator import SamplesByLength
 from adapler.training.resume import what_is_kept
@@ -75,14 +75,25 @@ class StageTrainer(SamplesByLength, Trainer):  # type: ignore[misc]
         transformers looks at `max_steps` after a step only, so it would go one step beyond them. And it looks for the
         best point where the folder was when training began: in a folder that has another name by now it finds none, and
         would leave the last one's weights in the model.
+
+        Raises:
+            CheckpointError: the best point's weights are gone; transformers would take others in their place.
         """
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.best_model_checkpoint is None:
+            return False
+        best = checkpoint.parent / Path(state.best_model_checkpoint).name
+        if self.args.load_best_model_at_end and not any(best.glob("*.safetensors")):
+            raise CheckpointError(
+                f"{best}: the weights of the best point so far are gone; put them back, or remove {checkpoint.parent} "
+                "and train anew"
+            )
         most = self.args.max_steps
         if most <= 0 and self.args.num_train_epochs <= state.num_train_epochs:
             most = state.max_steps
-        if not 0 < most <= state.global_step or state.best_model_checkpoint is None:
+        if not 0 < most <= state.global_step:
             return False
-        state.best_model_checkpoint = str(checkpoint.parent / Path(state.best_model_checkpoint).name)
+        state.best_model_checkpoint = str(best)
         self.state = state
         self._load_best_model()
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback, set_seed
 
-from adapler import TrainingError
+from adapler import CheckpointError, TrainingError
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from adapler.training.selection import selection_value
 from tests.adapler.training.common import rows, trainer
@@ -143,6 +144,20 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, tiny_toke
     for (name, a), b in zip(straight.core.state_dict().items(), resumed.core.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert straight.state.log_history[-2]["eval_eta"] == resumed.state.log_history[-2]["eval_eta"]
+
+
+@pytest.mark.parametrize("epochs", [2, 3], ids=["done", "unfinished"])
+def test_a_best_point_that_is_gone_is_not_replaced_by_another(epochs: int, tmp_path: Path, tiny_tokenizer: Any) -> None:
+    one = trainer(tmp_path, tiny_tokenizer, reference_score=0.0)
+    one.train()
+    last, best = tmp_path / "checkpoint-8", tmp_path / "checkpoint-4"
+    state = json.loads((last / "trainer_state.json").read_text())
+    state |= {"best_model_checkpoint": str(best), "best_global_step": 4, "best_metric": 99.0}
+    (last / "trainer_state.json").write_text(json.dumps(state))
+    (best / "model.safetensors").unlink()
+    resumed = trainer(tmp_path, tiny_tokenizer, reference_score=0.0, settings={"epochs": epochs})
+    with pytest.raises(CheckpointError, match="checkpoint-4: the weights of the best point so far are gone; put them"):
+        resumed.train(resume_from_checkpoint=True)
 
 
 def test_same_seed_same_result(tmp_path: Path, tiny_tokenizer: Any) -> None:
