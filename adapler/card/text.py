@@ -214,12 +214,13 @@ It needs the package `adapler`. For many rows: `adapler predict --model FOLDER -
 
 def _training(record: dict[str, Any]) -> str:
     settings, rows, metric = record.get("settings", {}), record.get("rows", {}), record.get("metric")
+    reference = record.get("reference_score")
     facts = [
         ("task", record.get("task")),
         ("rows", ", ".join(f"{number} {split}" for split, number in rows.items())),
         ("checksum of the data", str(record.get("data_checksum", ""))[:16]),
         ("seed", settings.get("seed")),
-        ("classifier before, on validation", record.get("reference_score")),
+        ("classifier before, on validation", f"{reference:.3f}" if isinstance(reference, int | float) else None),
         ("precision", record.get("precision")),
         ("minutes", round(record["seconds"] / 60, 1) if isinstance(record.get("seconds"), int | float) else None),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())),
