@@ -15,13 +15,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from adapler.errors import DataError
 
 __all__ = [
     *("RAW", "ParquetRows", "Record", "gives_wordpieces", "is_text", "json_object", "read_json_lines", "read_lines"),
-    *("refuse_blank", "refuse_compressed", "table_records"),
+    *("refuse_blank", "refuse_compressed", "table_records", "tokenized"),
 ]
 
 RAW = 1000  # characters of a bad row that are kept, to show it
@@ -29,6 +30,7 @@ _LONGEST_FIELD = 1 << 30  # characters of a CSV field; the module's own limit is
 _PARQUET_ROWS = 1024  # read at a time
 _GZIP = b"\x1f\x8b"  # how such a file begins
 _MARK = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
+_TOKENIZING = Lock()
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,20 @@ def is_text(text: str) -> bool:
     return True
 
 
+def tokenized(tokenizer: Any, *texts: Any, **options: Any) -> Any:
+    """What a tokenizer gives for these arguments, one call at a time: at which length it cuts is a state of a fast one,
+    so of two threads that share it each would cut the other one's texts."""
+    with _TOKENIZING:
+        return tokenizer(*texts, **options)
+
+
 def gives_wordpieces(text: str, tokenizer: Any) -> bool:
     """Whether a tokenizer sees anything in a text. Some see nothing in zero-width spaces or lone accents: to a model,
     such a text is an empty one.
 
     A letter or a digit is a wordpiece to all of them, the unknown one at least, so most texts are not asked for.
     """
-    return any(map(str.isalnum, text)) or bool(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return any(map(str.isalnum, text)) or bool(tokenized(tokenizer, text, add_special_tokens=False)["input_ids"])
 
 
 def refuse_blank(ids: Iterable[str], texts: Iterable[str | Sequence[str]], tokenizer: Any) -> None:

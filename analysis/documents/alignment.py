@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapler.data.text_formats import tokenized
 from adapler.errors import ArgumentError
 from analysis.documents.windows import (
     SPECIAL,
@@ -104,7 +105,8 @@ class _Cutter:
 
     def cut(self, start: int, end: int) -> list[Window]:
         """Windows of the words [start, end): one, unless they do not fit."""
-        encoding = self.tokenizer(
+        encoding = tokenized(
+            self.tokenizer,
             list(self.example.words[start:end]),
             *([self.query] if self.query else []),
             is_split_into_words=True,
@@ -173,14 +175,14 @@ def _overhead(tokenizer: Any, query: Sequence[str]) -> int:
     """Wordpieces of an input that are not the document's."""
     if not query:
         return int(tokenizer.num_special_tokens_to_add())
-    pieces = tokenizer(list(query), is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    pieces = tokenized(tokenizer, list(query), is_split_into_words=True, add_special_tokens=False)["input_ids"]
     return int(tokenizer.num_special_tokens_to_add(pair=True)) + len(pieces)
 
 
 def _pieces_per_word(example: AnnotatedDocument, tokenizer: Any) -> NDArray[np.int64]:
     """(W,) wordpieces of each word."""
-    encoding = tokenizer(
-        list(example.words), is_split_into_words=True, add_special_tokens=False, verbose=False
+    encoding = tokenized(
+        tokenizer, list(example.words), is_split_into_words=True, add_special_tokens=False, verbose=False
     )  # verbose: no warning about a text longer than the model's input
     found = [word for word in encoding.word_ids(0) if word is not None]
     return np.bincount(np.array(found, dtype=np.int64), minlength=len(example.words))

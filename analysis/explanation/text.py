@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.text_formats import is_text
+from adapler.data.text_formats import is_text, tokenized
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 from analysis.documents.pieces import readable_tokens
@@ -155,7 +155,8 @@ def _plain(text: str, query: str, tokenizer: Any, max_length: int, name: str) ->
         raise ArgumentError(
             f"max_length: got {max_length}, must be at least {max_length - room + 1} with this tokenizer"
         )
-    encoding = tokenizer(
+    encoding = tokenized(
+        tokenizer,
         text,
         *([query] if query else []),
         truncation="only_first" if query else True,
@@ -189,7 +190,8 @@ def _overhead(tokenizer: Any, query: str) -> int:
     """Wordpieces of an input that are not the text's."""
     if not query:
         return int(tokenizer.num_special_tokens_to_add())
-    pieces = tokenizer(query, add_special_tokens=False, verbose=False)["input_ids"]  # its length is for us to judge
+    # Its length is for us to judge.
+    pieces = tokenized(tokenizer, query, add_special_tokens=False, verbose=False)["input_ids"]
     if not pieces:
         raise ArgumentError("text: the second text of the pair gives no wordpiece")
     return int(tokenizer.num_special_tokens_to_add(pair=True)) + len(pieces)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
+from adapler.data.text_formats import tokenized
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 from app.sources.documents import check_readable
 
@@ -218,7 +219,8 @@ def encode(
     """
     limit = read_limit(model, tokenizer)
     check_readable(tokenizer, words, query, limit=limit)
-    encoding = tokenizer(
+    encoding = tokenized(
+        tokenizer,
         list(words),
         *([list(query)] if query else []),
         is_split_into_words=True,

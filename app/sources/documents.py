@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.data.text_formats import tokenized
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import align
 
@@ -118,7 +119,8 @@ def check_readable(tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...
     """
 
     def pieces(of: tuple[str, ...]) -> int:
-        return len(tokenizer(list(of), is_split_into_words=True, add_special_tokens=False, verbose=False)["input_ids"])
+        options = {"is_split_into_words": True, "add_special_tokens": False, "verbose": False}
+        return len(tokenized(tokenizer, list(of), **options)["input_ids"])
 
     if not pieces(words):
         raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -91,6 +92,19 @@ def test_options_that_are_no_numbers(name: str, value: Any, allowed: str, tiny_t
     options: dict[str, Any] = {"long_documents": "windows"} if name == "stride" else {}
     with pytest.raises(ArgumentError, match=rf"^{name}: {value!r} (is )?{allowed}$"):
         tiny_adapler().predict(TEXTS, tokenizer=tiny_tokenizer, **options, **{name: value})
+
+
+def test_threads_that_share_a_tokenizer_do_not_cut_each_others_texts(tiny_tokenizer: Any) -> None:
+    """At which length a tokenizer cuts is its state, and a text of signs alone is tokenised once more, uncut."""
+    model, texts = tiny_adapler(), ["the film was never boring " * 6, "...", "a great film"] * 4
+
+    def lengths(longest: int) -> set[int]:
+        found = [model.predict(texts, tokenizer=tiny_tokenizer, max_length=longest) for _ in range(4)]
+        return {max(len(one.tokens) for one in each) for each in found}
+
+    asked = [6, 12, 18, 24, 30]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        assert list(pool.map(lengths, asked)) == [{longest} for longest in asked]
 
 
 def test_whole_numbers_of_other_kinds(tiny_tokenizer: Any) -> None:
