@@ -54,9 +54,11 @@ class Attached:
             self._read = (path, path.stat().st_mtime_ns)
         # Writing into a parameter raises its version, and to replace it changes where it lies. What is written through
         # `.data` raises none: the few numbers beside the backbone's, thresholds above all, are looked at themselves.
-        places = tuple((parameter.data_ptr(), parameter._version) for parameter in model.parameters())
-        state = (*places, weights_checksum(model, backbone=False))
-        if state != self._checked:
+        # What was made in inference mode has no version, and is looked at every time.
+        versions = [None if one.is_inference() else one._version for one in model.parameters()]
+        places = tuple(one.data_ptr() for one in model.parameters())
+        state = (*places, *versions, weights_checksum(model, backbone=False))
+        if None in versions or state != self._checked:
             if weights_checksum(model) != self._calibration.model_checksum:
                 raise ArgumentError(
                     "the stored calibration was measured with other weights than this model has; "

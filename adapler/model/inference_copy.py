@@ -28,6 +28,7 @@ def end_autocast(model: nn.Module) -> None:
         vars(model).pop(name, None)
 
 
+@torch.inference_mode(False)  # its weights would have no version, by which a calibration knows them again
 def inference_copy(model: Any, *, dtype: str) -> Any:
     """See AdapLeRForSequenceClassification.for_inference; of a plain classifier of a supported family, the same.
 

@@ -172,6 +172,18 @@ def test_predict_takes_a_target(saved: Path, tiny_tokenizer: Any, capsys: pytest
         model.predict(TEXTS, tokenizer=tiny_tokenizer, max_drop=0.01, threshold_scale=1.0)
 
 
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_model_that_is_made_in_inference_mode_has_its_calibration(dtype: str | None, tiny_tokenizer: Any) -> None:
+    with torch.inference_mode():
+        model = calibrated(tiny_adapler(spread=0.1))
+        model = model if dtype is None else calibrated(tiny_adapler(spread=0.1)).for_inference(dtype=dtype)
+        first, _ = (model.predict(TEXTS, tokenizer=tiny_tokenizer, speedup=3) for _ in range(2))
+        assert first == model.predict(TEXTS, tokenizer=tiny_tokenizer, threshold_scale=1.5)
+        model.backbone.classifier.weight.mul_(2)
+        with pytest.raises(ArgumentError, match="^the stored calibration was measured with other weights"):
+            model.predict(TEXTS, tokenizer=tiny_tokenizer, speedup=3)
+
+
 def test_policies_without_numbers_are_told_apart() -> None:
     assert OURS == ContributionPolicy.name
     models = [tiny_policy(name) for name in ("cls_topk", "random_topk")]
