@@ -287,15 +287,22 @@ class ParquetRows:
         """The rows, in order.
 
         Raises:
-            DataError: a part of the file cannot be read; names the last row that could.
+            DataError: a part of the file cannot be read; names the last row that could, and the column.
         """
+        column = ""
         with self.file:
             try:
                 for batch in self.file.iter_batches(batch_size=_PARQUET_ROWS):
-                    for fields in batch.to_pylist():
+                    values = []
+                    for name in self.columns:
+                        column = f", column {name!r}"
+                        values.append(batch.column(name).to_pylist())
+                    column = ""
+                    for row in zip(*values, strict=True):
                         self.done += 1
-                        yield Record(self.done, fields)
-            except (OSError, ValueError) as error:
+                        yield Record(self.done, dict(zip(self.columns, row, strict=True)))
+            # Of a date that Python does not have, pyarrow raises an OverflowError.
+            except (OSError, ValueError, OverflowError) as error:
                 raise DataError(
-                    f"{self.path}: cannot be read after row {self.done} ({' '.join(str(error).split()):.160})"
+                    f"{self.path}: cannot be read after row {self.done}{column} ({' '.join(str(error).split()):.160})"
                 ) from error

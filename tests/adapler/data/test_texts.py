@@ -122,3 +122,18 @@ def test_infinities_stay_numbers(tmp_path: Path) -> None:
     path = tmp_path / "numbers.parquet"
     pq.write_table(pa.table({"text": ["fun"] * 3, "x": [float("inf"), float("-inf"), float("nan")]}), path)
     assert [row.kept["x"] for row in TextSource(path, keep=("x",)).rows()] == [float("inf"), float("-inf"), None]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array([0, 10**7], pa.date32()), "date value out of range"),
+        (pa.array([b"fun", b"\xff"]).view(pa.string()), "'utf-8' codec can't decode byte 0xff in position 0: .*"),
+    ],
+    ids=["date", "text"],
+)
+def test_a_value_that_python_does_not_have(column: pa.Array, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "dates.parquet"
+    pq.write_table(pa.table({"text": ["fun", "dull"], "x": column}), path)
+    with pytest.raises(DataError, match=rf"dates.parquet: cannot be read after row 0, column 'x' \({said}\)$"):
+        list(TextSource(path).rows())
