@@ -36,7 +36,7 @@ from analysis.evaluation.plan import Plan
 from analysis.evaluation.rationale_files import check_layers_chosen, layer_of, write_method_rationales
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import Settings
-from analysis.loading import public_path
+from analysis.loading import in_float64, public_path
 from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import MethodSpec, ScoringMethod, get_methods
@@ -140,6 +140,7 @@ def run_evaluation(
             | judge.meta(rationales=bool(rationales))
             | {"model": _name(model), "adapler": _name(adapler)}
             | ({} if model is None else {"device": next(model.parameters()).device.type})
+            | ({"dtype": "float64"} if model is not None and in_float64(model) else {})  # whatever the settings say
             | ({} if adapler is None else {"speedup": outcome.speedup})
             | (meta or {}),
             examples=judge.examples(records),

@@ -110,3 +110,11 @@ def test_weights_in_float64_are_computed_with_as_they_are(classifier: Any, tiny_
         explain(GOOD, model=wide, tokenizer=tiny_tokenizer, methods="attention", dtype="bfloat16")
     with pytest.raises(ArgumentError, match="^dtype: 'float16' is not one of"):
         loading.choose_format("float16", wide)
+
+
+def test_a_report_of_a_model_in_float64_says_so(reducer: Any, tiny_tokenizer: Any, corpus_folder: Path) -> None:
+    """It was called one in float32, and could be merged with one."""
+    plain = run(reducer, corpus_folder, tokenizer=tiny_tokenizer, limit=2)
+    wide = run(reducer.double(), corpus_folder, tokenizer=tiny_tokenizer, limit=2)
+    assert plain.meta["dtype"] == "float32" and wide.meta["dtype"] == "float64"
+    assert "computed in float64" in note(wide) and "precision  float64 on cpu" in header(wide)
