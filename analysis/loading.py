@@ -116,6 +116,11 @@ def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
     return chosen, None if dtype == "float32" else f"note: {describe_dtype(dtype, device)}"
 
 
+def uncompiled(model: Any) -> Any:
+    """The model that `torch.compile` made another one of, whose modules methods read; anything else as it is."""
+    return getattr(model, "_orig_mod", model)
+
+
 def in_float64(model: Any) -> bool:
     """Whether a model has weights in float64, which autocast leaves as they are."""
     return any(one.dtype == torch.float64 for one in model.parameters())
@@ -146,6 +151,7 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
     for what cannot be loaded, ArgumentError for two models that do not fit, for weights in bfloat16 or float16, and
     for a device that is not there.
     """
+    model, adapler = uncompiled(model), uncompiled(adapler)
     if model is None and adapler is None:
         adapler = default_adapler()
     objects = (one for one in (model, adapler) if one is not None and not isinstance(one, str | os.PathLike))
@@ -195,7 +201,7 @@ def is_adapler(model: Any) -> bool:
     """Whether an object, a folder or a hub name is an AdapLeR model. Raises CheckpointError where there is none."""
     if isinstance(model, str | os.PathLike):
         return bool(read_config(_name(model)).model_type == "adapler")
-    return isinstance(model, AdapLeRForSequenceClassification)
+    return isinstance(uncompiled(model), AdapLeRForSequenceClassification)
 
 
 def load_classifier(name: str) -> Any:

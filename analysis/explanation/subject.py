@@ -67,6 +67,7 @@ def subject_of(model: Any, tokenizer: Any, *, words: bool, device: str, keep: bo
 
 
 def _load(source: Any, tokenizer: Any, *, words: bool, device: str) -> Subject:
+    source = loading.uncompiled(source)
     if isinstance(source, str | os.PathLike):
         origin = os.path.expanduser(os.fspath(source))
         is_adapler = read_config(origin).model_type == "adapler"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,8 +23,9 @@ from adapler.data.corpus import EraserExample
 from adapler.errors import ArgumentError, CheckpointError
 from analysis import explain, rationale_eval
 from analysis.documents.alignment import align
-from analysis.loading import load_classifier, load_models
+from analysis.loading import is_adapler, load_classifier, load_models
 from tests.analysis.conftest import tiny_bert
+from tests.conftest import tiny_adapler
 
 
 @pytest.fixture
@@ -31,6 +33,25 @@ def folder(tiny_tokenizer: Any, tmp_path: Path) -> Path:
     tiny_bert().save_pretrained(tmp_path / "model")
     tiny_tokenizer.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
+
+
+def compiled(model: Any) -> Any:
+    return torch.compile(model, backend="eager")  # the default one takes seconds to import
+
+
+@pytest.mark.parametrize("part", ["whole", "backbone"])
+def test_a_compiled_model_is_read_as_the_one_that_was_compiled(part: str, tiny_tokenizer: Any) -> None:
+    model = tiny_adapler() if part == "whole" else tiny_adapler().backbone
+    plain, other = (
+        explain("a dull film .", model=one, tokenizer=tiny_tokenizer, methods="saliency")
+        for one in (model, compiled(model))
+    )
+    assert (plain.model, plain.prediction) == (other.model, other.prediction)
+    assert np.array_equal(plain.scores["saliency"], other.scores["saliency"])
+    if part == "whole":
+        assert is_adapler(compiled(model))
+        assert load_models(model.backbone, compiled(model), tiny_tokenizer)[1] is model
+    assert load_models(compiled(model), None, tiny_tokenizer)[0] is getattr(model, "backbone", model)
 
 
 def test_a_whole_classifier_is_loaded_as_it_is(folder: Path) -> None:
