@@ -202,8 +202,9 @@ class PredictSettings:
             for name in names:
                 if getattr(group, name) != getattr(type(group), name):
                     raise ArgumentError(f"{option_name(name)}: only with {needed}")
-        if source == STDIN and self.work.engine == "ray":
-            raise ArgumentError("--engine: ray cannot read standard input, give a file that its nodes can read")
+        if self.work.engine == "ray" and source is not None and (source == STDIN or source.is_fifo()):
+            what = "standard input" if source == STDIN else f"the pipe {source}"  # it is read twice
+            raise ArgumentError(f"--engine: ray cannot read {what}, give a file that its nodes can read")
         check_output_file(output)
         if output is not None:
             check_output_file(errors_path(output))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from adapler.bulk.settings import Files, PredictSettings, Work
 from adapler.cli.parser import main
 from adapler.data.texts import TextRow, shards
-from adapler.errors import run_command
+from adapler.errors import ArgumentError, run_command
 
 
 @pytest.fixture
@@ -94,6 +96,15 @@ def test_unknown_columns_are_refused(model: Path, texts: Path, capsys: pytest.Ca
     both = ["predict", "--model", str(model), "--input", "-", "--engine", "ray"]
     assert run_command(main, both) == 2
     assert "--engine: ray cannot read standard input" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_not_read_on_a_cluster(tmp_path: Path) -> None:
+    """There the input is opened twice, and a pipe gives what was read the first time to nobody else."""
+    os.mkfifo(pipe := tmp_path / "pipe.jsonl")
+    with pytest.raises(ArgumentError, match="^--engine: ray cannot read the pipe .*pipe.jsonl, give a file that its"):
+        PredictSettings(model="m", files=Files(input=pipe), work=Work(engine="ray"))
+    assert PredictSettings(model="m", files=Files(input=pipe)).files.input == pipe
 
 
 @pytest.mark.parametrize(
