@@ -91,7 +91,6 @@ class Classifier:
         loaded = AdapLeRForSequenceClassification.from_pretrained(job.model).to(where)
         self.model = loaded.for_inference(dtype=job.dtype)
         self.tokenizer = load_tokenizer(job.model, words=False)
-        self.tokenizer.truncation_side = "left" if job.encoding.long_documents == "last" else "right"
         job.encoding.length_within(max_positions(self.model.backbone.config))  # said before any row is read
         self.labels = label_names(self.model.config)
         self.device, self.dtype = where.type, choose_dtype(job.dtype, where)

@@ -59,11 +59,21 @@ def is_text(text: str) -> bool:
     return True
 
 
-def tokenized(tokenizer: Any, *texts: Any, **options: Any) -> Any:
+def tokenized(tokenizer: Any, *texts: Any, side: str | None = None, **options: Any) -> Any:
     """What a tokenizer gives for these arguments, one call at a time: at which length it cuts is a state of a fast one,
-    so of two threads that share it each would cut the other one's texts."""
+    so of two threads that share it each would cut the other one's texts.
+
+    It cuts on its own side or, left as it was, on this one: "right" keeps the first tokens, "left" the last ones.
+    """
     with _TOKENIZING:
-        return tokenizer(*texts, **options)
+        own = getattr(tokenizer, "truncation_side", None)
+        if side in (None, own):
+            return tokenizer(*texts, **options)
+        tokenizer.truncation_side = side  # a copy takes five times as long as a small model for a text
+        try:
+            return tokenizer(*texts, **options)
+        finally:
+            tokenizer.truncation_side = own
 
 
 def gives_wordpieces(text: str, tokenizer: Any) -> bool:

@@ -15,7 +15,7 @@ from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.archive import excerpt
-from adapler.data.encoding import cutting, encode
+from adapler.data.encoding import encode
 from adapler.data.text_formats import gives_wordpieces, is_text, tokenized
 from adapler.errors import ArgumentError
 from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
@@ -108,10 +108,10 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
     if length <= special:
         raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")
     if encoding.long_documents != "windows":
-        tokenizer = cutting(tokenizer, "left" if encoding.long_documents == "last" else "right")
+        side = "left" if encoding.long_documents == "last" else "right"
         # A tokenizer may be stored without attention masks; padding would count as text then.
         options = {"truncation": True, "max_length": length, "return_attention_mask": True}
-        encoded = tokenized(tokenizer, *map(list, columns), **options)
+        encoded = tokenized(tokenizer, *map(list, columns), side=side, **options)
         names = list(encoded)
         values = zip(*(encoded[name] for name in names), strict=True)
         rows = [dict(zip(names, row, strict=True)) for row in values]

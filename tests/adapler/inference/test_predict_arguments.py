@@ -107,6 +107,17 @@ def test_threads_that_share_a_tokenizer_do_not_cut_each_others_texts(tiny_tokeni
         assert list(pool.map(lengths, asked)) == [{longest} for longest in asked]
 
 
+def test_the_last_tokens_are_read_without_a_copy_of_the_tokenizer(
+    tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one with 30,000 wordpieces it takes 50 ms, in every call."""
+    monkeypatch.setattr(type(tiny_tokenizer), "__deepcopy__", lambda *_: pytest.fail("a copy"), raising=False)
+    found = tiny_adapler().predict(
+        ["a great film was never dull"], tokenizer=tiny_tokenizer, max_length=5, long_documents="last"
+    )
+    assert found[0].tokens == ("[CLS]", "was", "never", "dull", "[SEP]") and tiny_tokenizer.truncation_side == "right"
+
+
 def test_whole_numbers_of_other_kinds(tiny_tokenizer: Any) -> None:
     model, rows = tiny_adapler(), [{"input_ids": [3, 5], "attention_mask": [1, 1]}]
     options = {"token_budget": np.int64(30), "max_length": np.int32(7), "threshold_scale": np.float32(1)}
