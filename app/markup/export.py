@@ -149,7 +149,11 @@ def html_page(trace: Trace, document: Document, *, origin: Origin) -> bytes:
 
 def _shown(trace: Trace, token: int) -> str:
     """A token's letters; a dot for one that shares its letter with the one before it, as byte-level ones may."""
-    return trace.pieces[token] if trace.words[token] == SPECIAL else trace.surfaces[token] or "\N{MIDDLE DOT}"
+    from analysis.figures.token_scores import PREFIXES
+
+    shown = trace.pieces[token] if trace.words[token] == SPECIAL else trace.surfaces[token] or "\N{MIDDLE DOT}"
+    # figures take one such sign of a wordpiece away: a text's own, as of ##this, has to stay
+    return f"{PREFIXES[-1]}{shown}" if shown.startswith(PREFIXES) else shown
 
 
 def record(trace: Trace, document: Document) -> DocumentScores:

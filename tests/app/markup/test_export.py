@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis.figures.token_scores import token_text
 from app.markup import export
 from app.markup.export import Origin
 from app.model import tracing
@@ -52,6 +53,13 @@ def test_a_part_of_a_longer_text_says_which() -> None:
         made = export.csv(export.layer_table(trace), trace, Document("x", "one two", excerpt=excerpt), origin=ORIGIN)
         table = pd.read_csv(io.BytesIO(made))
         assert set(table["excerpt"] if excerpt else table["document"]) == {excerpt or "x"}
+
+
+def test_a_text_with_a_wordpieces_sign_is_drawn_whole() -> None:
+    words = ["##good", "\u0120or\u0121", "\u2581x", "###", "film"]
+    trace = make_trace(words, [3] * 5)
+    drawn = [token_text(token) for token in export.record(trace, Document("x", " ".join(words))).tokens]
+    assert drawn[1:-1] == words
 
 
 def test_formulas_are_guarded() -> None:
