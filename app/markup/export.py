@@ -163,7 +163,7 @@ def record(trace: Trace, document: Document) -> DocumentScores:
         tokens=tuple(_shown(trace, token) for token in range(len(trace))),
         words=np.maximum(trace.words, SPECIAL),  # there, a query has no words
         rationale=trace.gold,
-        scores={"cp": trace.scores.astype(np.float32)},
+        scores={"cp": trace.scores.clip(min=0).astype(np.float32)},  # a negative one is none, see `Trace.ratios`
         retention=trace.enters,
         prediction=trace.label,
         label=document.label,

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
+from analysis.figures.token_scores import ratios
 from app.markup import export, render, render_methods, strip
 from app.markup import player as drawing
 from app.markup.terms import RULES
@@ -68,6 +69,8 @@ def test_tokens_that_cls_does_not_see_are_drawn(tiny_tokenizer: Any) -> None:
     decided[:, 0] = True
     assert (decided == found.enters).all(), "whoever stays has the bar at least"
     assert render.layer_grid(found).count("al-layer") == found.layers
+    shaded = ratios(export.record(found, Document("x", " ".join(words))), "cp")
+    np.testing.assert_allclose(shaded, found.ratios, atol=1e-4, err_msg="the figure has the page's shades")
 
 
 @pytest.mark.parametrize("other", ["cls_topk", "power", "random_topk"], indirect=True)
