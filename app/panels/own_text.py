@@ -109,6 +109,8 @@ def verdicts(checkpoint: Checkpoint, *, scale: float, name: str) -> None:
         if "error" in table:
             failed = table.dropna(subset=["error"])
             common.refused(zip(failed["line"], failed["error"], strict=True), of=len(table))
+            if len(failed) == len(table):
+                return
         common.cut_of(checkpoint, int(table["cut"].sum()), of=len(table), what="lines")
         common.read_otherwise(checkpoint, tokens=int(table["tokens"].max()))
         judged = table["right"].dropna()

@@ -44,3 +44,9 @@ def test_the_table_stands_where_the_chosen_line_cannot_be_read(page: AppTest) ->
     table = page.dataframe[0].value
     assert table["verdict"].isna().tolist() == [True, False, False]
     assert any("wordpieces" in one.value for one in page.error)
+
+
+def test_a_file_of_which_no_line_can_be_read(page: AppTest) -> None:
+    page.session_state["verdicts-open"] = True
+    upload(page, {"text": "\u200b"}, {"text": "\u200d"})
+    assert any("No verdict on 2 of 2" in plain(one.value) for one in page.warning)
