@@ -52,9 +52,9 @@ def layers_panel(trace: Trace) -> dict[str, Any]:
     A panel has: title ("": none is shown) and notes (R lists of lines); scores (R, n); n (R,), the n of 1/n; total
     (R,), the sum of the scores' sizes; depth (n,), layers that a token enters, None where nothing is dropped; layers;
     thresholds (L,) or None; undecided, the layers before which nothing is decided; selected (R, n) or None; raw:
-    scores are said as they are and not in multiples of 1/n, as those of another policy than AdapLeR's. It may have
-    ranked (R,), how many have a rank where that is not n; late: the scores of a layer decide who enters the next one;
-    forced (n,): 1 for a token that stays whatever it scores, -1 for one that goes.
+    scores are said as they are and not in multiples of 1/n, as those of another policy than AdapLeR's and signed ones,
+    whose sum is not 1. It may have ranked (R,), how many have a rank where that is not n; late: the scores of a layer
+    decide who enters the next one; forced (n,): 1 for a token that stays whatever it scores, -1 for one that goes.
     """
     return {
         "title": "",

@@ -76,6 +76,7 @@ def panel(trace: Trace, one: Comparison) -> dict[str, Any]:
         "ranked": ranked.sum(1).tolist(),
         "late": late,
         "total": player.rounded(np.where(total > 0, total, 1.0)),
+        "raw": one.signed,
         "depth": None if one.retained is None else trace.depth.tolist(),
         "layers": trace.layers,
         "thresholds": player.rounded(trace.thresholds)

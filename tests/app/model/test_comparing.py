@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,9 @@ def test_a_signed_method_selects_nothing_and_its_shades_share_out_their_size() -
     panel = render_methods.panel(trace, one)
     assert panel["selected"] is None and panel["depth"] is None and panel["thresholds"] is None
     assert panel["total"] == pytest.approx([1.0]) and panel["n"] == [4]
+    assert panel["raw"], "a raw score is not said to equal its share of the sizes times 1/n"
+    unsigned = replace(one, scores=np.abs(one.scores), selected=np.zeros((1, 4), dtype=bool))
+    assert not render_methods.panel(trace, unsigned)["raw"]
     assert "signed: no selection at 1/n" in joined(one, 2)
 
 
