@@ -128,15 +128,15 @@ try:
     checkpoint = loading.find_checkpoint(checkpoints, name, dtype=dtype)
     own_text.verdicts(checkpoint, scale=scale, name=name)  # also where the chosen line cannot be read
     parts = results.load_parts(checkpoint, document)
+    limit = read_limit(checkpoint.model, checkpoint.tokenizer)
+    document = choosing.choose_part(document, parts, limit=limit)
+    common.lost(notice)  # the part too
+    trace = results.load_trace(checkpoint, document, threshold_scale=scale)
 except AdapLeRError as error:
     common.problem(error)
     common.text_alone(document)
     st.stop()
 
-limit = read_limit(checkpoint.model, checkpoint.tokenizer)
-document = choosing.choose_part(document, parts, limit=limit)
-common.lost(notice)  # the part too
-trace = results.load_trace(checkpoint, document, threshold_scale=scale)
 if view != state.SIDES or talks:  # there the right side may have more layers
     state.layer_of(trace.layers)
     common.lost(notice)

@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 from adapler.errors import ArgumentError
 from adapler.model.batching import pad_rows
 from adapler.model.flops import speedup
+from adapler.model.outputs import check_finite
 from app.model.tracing import encode, read_limit
 from app.sources import labels
 from app.sources.documents import Document, check_readable
@@ -71,13 +72,14 @@ def read(model: Any, tokenizer: Any, found: Sequence[Document], *, threshold_sca
     """One batch, in the order of `found`. model: AdapLeRForSequenceClassification in evaluation mode.
 
     Raises:
-        ArgumentError: as `documents.check_readable`, of the first that it refuses.
+        ArgumentError: as `documents.check_readable`, of the first that it refuses, and logits that are not finite.
     """
     encoded = [encode(model, tokenizer, document.words, document.query_words) for document in found]
     rows = [{name: values[0].tolist() for name, values in batch.items()} for batch, _ in encoded]
     batch = pad_rows(rows, pad_token_id=tokenizer.pad_token_id, device=model.device)
     hard = model(**batch, removal="hard", threshold_scale=threshold_scale, return_dict=True)
     full = model(**batch, removal="none", return_dict=True)
+    check_finite(torch.cat([hard.logits, full.logits]))
     sizes, lengths = batch["attention_mask"].sum(1).cpu(), hard.lengths.cpu()  # (B,), (B, L)
     depths = hard.retention_mask.sum(1).cpu().numpy()  # (B, N)
     shares, full_shares = (out.logits.double().softmax(-1).cpu().numpy() for out in (hard, full))
@@ -144,7 +146,7 @@ class Survey:
         return self.done == len(self.documents)
 
     def advance(self, model: Any, tokenizer: Any) -> None:
-        """Read the next batch, if there is one."""
+        """Read the next batch, if there is one. Raises ArgumentError for logits that are not finite."""
         with self._lock:
             if not self._waiting:
                 return

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adapler.backbones.families import max_positions
 from adapler.data.text_formats import tokenized
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
+from adapler.model.outputs import check_finite
 from app.sources.documents import check_readable
 
 ADAPLER = "adapler"  # the policy that all others stand beside
@@ -152,7 +153,7 @@ def trace(
         fate: (len(words),) 1 for words that stay whatever they score, -1 for those that go at once, else 0.
 
     Raises:
-        ArgumentError: as `documents.check_readable`.
+        ArgumentError: as `documents.check_readable`, and logits that are not finite.
     """
     batch, encoding = encode(model, tokenizer, words, query)
     index = _word_indices(encoding)  # (n,)
@@ -168,6 +169,7 @@ def trace(
         forced = torch.tensor(tokens[None], device=model.device)  # (1, n)
     hard = model(**batch, removal="hard", threshold_scale=threshold_scale, fate=forced, return_dict=True)
     full = model(**batch, removal="none", return_dict=True)
+    check_finite(torch.cat([hard.logits, full.logits]))
 
     lengths_in, lengths = torch.tensor([len(index)]), hard.lengths.cpu()
     present, after = torch.cat([lengths_in, lengths[0, :-1]]), lengths[0]  # (L,) each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from adapler.errors import AdapLeRError
 from app.model.survey import Survey
 from app.panels import common
 from app.sources.loading import Checkpoint
@@ -41,7 +42,12 @@ def finished(checkpoint: Checkpoint, survey: Survey, *, what: str, in_fragment: 
         while not survey.finished:
             done = survey.done  # another session may read with us
             bar.progress(done / size, text=f"{done} of {size} documents are read")
-            surveys.advance(checkpoint, survey)
+            try:
+                surveys.advance(checkpoint, survey)
+            except AdapLeRError as error:
+                _ask(None)  # the next run does not try again by itself
+                common.problem(error)
+                return False
     place.empty()
     return True
 

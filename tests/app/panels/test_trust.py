@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from adapler.budgets.curve import Baseline, Calibration, Machine, Point
@@ -140,6 +142,25 @@ def test_documents_are_read_when_asked_and_open(
     assert listed["probability"].tolist() == [pytest.approx(read[0].probability, abs=1e-6)]
     page.run()
     assert not any(one.key == "survey" for one in page.button), "what has been read stays"
+
+
+@pytest.mark.parametrize("view", [state.LAYERS, state.TRUST])
+def test_logits_that_are_no_numbers_have_no_verdict(
+    page: AppTest, view: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_model: Any, tiny_tokenizer: Any
+) -> None:
+    """Weights that are, and too large: the first class was the verdict, with a probability of nan%."""
+    monkeypatch.setattr(surveys, "_kept", OrderedDict())
+    model = copy.deepcopy(app_model)
+    with torch.no_grad():
+        model.backbone.classifier.weight.fill_(3e38)
+    model.save_pretrained(tmp_path / "broken")
+    tiny_tokenizer.save_pretrained(tmp_path / "broken")
+    page.session_state["checkpoint"], page.session_state["view"] = "broken", view
+    page.run()
+    if view == state.TRUST:
+        page.button(key="survey").click().run()
+    assert not page.exception
+    assert ["its logits are NaN or infinite" in one.value for one in page.error] == [True]
 
 
 def test_own_text_has_no_split_to_read(page: AppTest) -> None:
