@@ -106,7 +106,7 @@ def _title(method: MethodScores, layer: int, width: float) -> str:
 
 
 def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes) -> None:
-    """One bar a token: its score at a layer. Hollow: AdapLeR drops it there; a cross: it was dropped before.
+    """One bar a token: its score at a layer. Hollow: the model drops it there; a cross: it was dropped before.
 
     Lines: 1/n (dashed), n being the tokens among which the scores are shared out, at the layer those that are left,
     and AdapLeR's threshold.
@@ -114,8 +114,7 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
     row = method.row(layer)
     scores, position = method.scores[row], np.arange(data.n)
     kept = np.ones(data.n, dtype=np.bool_)
-    adapler = method.present is not None and data.kept is not None and data.thresholds is not None
-    delta = float(data.thresholds[row]) if adapler and data.thresholds is not None else None
+    delta = float(data.thresholds[row]) if method.present is not None and data.thresholds is not None else None
     uniform = None if method.signed else 1 / int(method.n_present[row])
     if uniform is not None:
         _level(
@@ -123,7 +122,7 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
         )
     if delta is not None:
         _level(ax, delta, "threshold", above=uniform is not None and delta > uniform)
-    if adapler and data.kept is not None and method.present is not None:
+    if data.kept is not None and method.present is not None:
         kept = data.kept[row]
         gone = np.flatnonzero(~method.present[row])
         if len(gone):  # an empty line that is not clipped has no extent, and the layout fails

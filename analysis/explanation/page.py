@@ -146,8 +146,8 @@ def _tip(data: ExplanationData, method: MethodScores, layer: int, token: int) ->
     facts = [name, f"score {score:.4g}"]
     if not method.signed:
         facts[1] += f" = {score * method.n_present[layer]:.2f}/n"
-    if method.present is not None and data.thresholds is not None and data.kept is not None:
-        facts.append(f"threshold {data.thresholds[layer]:.4g}")
+    if method.present is not None and data.kept is not None:
+        facts += [] if data.thresholds is None else [f"threshold {data.thresholds[layer]:.4g}"]
         facts.append("kept" if data.kept[layer, token] else "dropped here")
     return " | ".join(facts)
 
@@ -160,7 +160,7 @@ def _legend(data: ExplanationData) -> str:
     if any(method.signed for method in data.methods.values()):
         parts.append(f"signed scores as shares of their absolute sum, {sample('n', 3, 'against the target')}")
     if any(method.present is not None for method in data.methods.values()):
-        parts.append("<s>dropped</s> by AdapLeR at this layer or before")
+        parts.append("<s>dropped</s> by the model at this layer or before")
     if data.rationale is not None:
         parts.append("<u>underlined</u>: the human rationale")
     return f'<p class="faint">{" &middot; ".join(parts)}</p>' if data.methods else ""

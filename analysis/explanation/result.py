@@ -31,7 +31,7 @@ class Explanation(ExplanationData):
         """A matplotlib figure: every layer as a heat map, a panel a method; or one layer, token by token.
 
         methods: those to draw, default all; style: the widths of "acl" or "neurips".
-        At one layer: a bar a token, hollow where AdapLeR drops it, with the level 1/n dashed and AdapLeR's threshold
+        At one layer: a bar a token, hollow where the model drops it, with the level 1/n dashed and AdapLeR's threshold
         solid; a text of more than 48 tokens is drawn as an excerpt with shades instead.
         Raises ArgumentError for a layer or a method that is not there.
         """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis import explain
 from analysis.figures.style import STYLE, VENUES
+from tests.adapler.policies.policy_models import tiny_policy
 from tests.analysis.conftest import BAD, tiny_bert
 
 
@@ -37,6 +40,18 @@ def test_a_tip_counts_in_the_tokens_that_are_there(reducer: Any, tiny_tokenizer:
     cp = e.methods["cp"]
     assert cp.n_present[-1] < e.n
     assert f"{cp.scores[-1, 0] * cp.n_present[-1]:.2f}/n" in e._repr_html_().rpartition("Layer 2")[2].split("|")[1]
+
+
+@pytest.mark.parametrize("name", ["transkimmer", "cls_topk"])
+def test_bars_say_what_any_policy_drops(name: str, tiny_tokenizer: Any) -> None:
+    e = explain("the film is not good and the plot was dull", model=tiny_policy(name), tokenizer=tiny_tokenizer)
+    (policy, *_), (panel, *_) = e.methods.values(), e.plot(layer=2).axes
+    assert e.kept is not None and policy.present is not None and not policy.present[2].all()
+    assert [bar.get_facecolor()[3] > 0 for bar in panel.patches] == e.kept[2].tolist()
+    assert panel.lines[1].get_xdata().tolist() == np.flatnonzero(~policy.present[2]).tolist()
+    page = e.to_html()
+    assert "<s>dropped</s> by the model" in page, "AdapLeR is the name of another policy"
+    assert page.count("| dropped here") == int((policy.present & ~e.kept).sum())
 
 
 def titles_inside(figure: Figure) -> list[str]:
