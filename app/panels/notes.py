@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     """What makes the verdict on this text doubtful: unknown tokens, special ones that the text names, very few words,
     or a tokenizer made for another language; empty where nothing does. `trace` has tokens, not whole words."""
     content = trace.words >= 0
+    alone = content & np.array([_is_ideographs(surface) for surface in trace.surfaces])  # (n,)
     # a mark behind a word is a wordpiece in every language
-    spelled = content & np.array([any(map(str.isalnum, surface)) for surface in trace.surfaces])  # (n,)
-    words, unknown = len(np.unique(trace.words[content])), int(trace.unknown.sum())
+    spelled = content & ~alone & np.array([any(map(str.isalnum, surface)) for surface in trace.surfaces])  # (n,)
+    words, unknown = len(np.unique(trace.words[content & ~alone])) + int(alone.sum()), int(trace.unknown.sum())
     pieces = float(spelled.sum()) / max(1, len(np.unique(trace.words[spelled])))  # a word
     notes = []
     if unknown:
@@ -38,6 +40,11 @@ def reading_notes(trace: Trace) -> tuple[str, ...]:
     elif 0 < words < FEW_WORDS:
         notes.append(f"very short: {counted(words, 'word')}; the verdict may mean little")
     return tuple(notes)
+
+
+def _is_ideographs(surface: str) -> bool:
+    """Whether a token is a word of its own, with no white space around it: tokenizers take ideographs so."""
+    return surface != "" and all(unicodedata.name(letter, "").startswith("CJK ") for letter in surface)
 
 
 def cut(trace: Trace) -> str:

@@ -211,6 +211,9 @@ def test_a_query_is_shown_as_it_is_written(app_model: Any, tiny_tokenizer: Any) 
          ("the text has [MASK], [SEP]: the model reads its own special token there, and not a word",)),
         ("good,,,", ("very short: 1 word; the verdict may mean little",)),
         (",,, ,", ("very short: 2 words; the verdict may mean little",)),
+        # eight words to whom reads them, and to the tokenizer, without white space
+        ("\u7535\u5f71\u5f88\u597d\u770b\u7684\u4e00\u90e8",
+         ("8 of 10 tokens unknown: the model reads [UNK] in their place",)),
     ],
 )  # fmt: skip
 def test_doubtful_texts_are_told(app_model: Any, tiny_tokenizer: Any, text: str, notes: tuple[str, ...]) -> None:
