@@ -25,7 +25,7 @@ from analysis.figures.passage import (
     space,
     width_of,
 )
-from analysis.figures.style import FAMILIES, PaperFigure, drawable, some_layers, styled, venue
+from analysis.figures.style import FAMILIES, PaperFigure, drawable, fitted, some_layers, styled, venue
 from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
@@ -185,7 +185,8 @@ def _write_tokens(
     for one in placed:
         left, base = LABEL + one.x, first_base + one.line * LINE
         is_gone = dropped is not None and bool(dropped[one.token])
-        text = letters(drawable(token_text(document.tokens[one.token])), leftward=one.leftward)
+        whole = drawable(token_text(document.tokens[one.token]))
+        text = letters(fitted(whole, one.width, TEXT_SIZE), leftward=one.leftward)
         ax.text(left, base, text, size=TEXT_SIZE, color=DROPPED["text"] if is_gone else "black", **TEXT)
         if not is_gone:
             steps = (1, -1) if one.leftward else (-1, 1)

@@ -49,7 +49,9 @@ def space() -> float:
 def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) -> list[Placed]:
     """From token `start` on, as many whole words as go into `n_lines` lines, in the order of the text.
 
-    Special tokens are left out. A text that begins in a script from right to left begins at the right.
+    Special tokens are left out. A word that is wider than a line, as is all of a text without white space, goes on in
+    the next one; a token that is has the line's width. A text that begins in a script from right to left begins at the
+    right.
     """
     placed: list[Placed] = []
     x, line, token = 0.0, 0, start
@@ -61,17 +63,19 @@ def layout(document: DocumentScores, start: int, *, width: float, n_lines: int) 
         end = token + 1
         while end < len(document) and document.words[end] == document.words[token]:
             end += 1
-        widths = [width_of(drawable(token_text(document.tokens[i]))) for i in range(token, end)]
+        widths = [min(width, width_of(drawable(token_text(document.tokens[i])))) for i in range(token, end)]
         if x + sum(widths) > width and x > 0:
             x, line = 0.0, line + 1
-        if line >= n_lines:
-            break
         for i, size in zip(range(token, end), widths, strict=True):
+            if x + size > width and x > 0:
+                x, line = 0.0, line + 1
             placed.append(Placed(i, x, line, size))
             x += size
         x += gap
         token = end
-    return _ordered(document, placed, width)
+        if line >= n_lines:
+            break
+    return _ordered(document, [one for one in placed if one.line < n_lines], width)
 
 
 def is_leftward(document: DocumentScores) -> bool:

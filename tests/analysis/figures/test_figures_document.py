@@ -7,9 +7,10 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
-from analysis.figures import STYLE, heatmap, passage, token_scores
+from analysis.figures import STYLE, heatmap, passage, plot_document, token_scores
 from analysis.results.report import DocumentScores
 from tests.analysis.sample_report import full_report, make_example
 
@@ -54,6 +55,23 @@ def test_a_text_that_fits_is_shown_whole() -> None:
     document = long_document(40, rationale=range(30, 34))
     placed = passage.excerpt(document, width=400, n_lines=30)
     assert [one.token for one in placed] == list(range(1, 41)) and passage.is_cut(document, placed) == (False, False)
+
+
+@pytest.mark.parametrize(("tokens", "cut"), [(("zz",) * 200, (False, True)), (("z" * 500,), (False, False))])
+def test_a_word_wider_than_a_line_stays_within_the_figure(tokens: tuple[str, ...], cut: tuple[bool, bool]) -> None:
+    """As a text of a language without white space is, or a web address."""
+    words = np.array([-1, *[0] * len(tokens), -1])
+    scores = {"cp": np.full((1, len(words)), 1 / len(words))}
+    document = DocumentScores("x", ("[CLS]", *tokens, "[SEP]"), words, words == 1, scores, np.ones((1, len(words))))
+    figure = Figure(figsize=(3, 1), dpi=STYLE["savefig.dpi"])
+    plot_document(document, ax := figure.add_axes((0, 0, 1, 1)), n_lines=3)
+    figure.draw_without_rendering()
+    drawn = [text for text in ax.texts if text.get_text().startswith("z")]
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in drawn)
+    placed = passage.excerpt(document, width=150, n_lines=3)
+    assert [one.token for one in placed] == list(range(1, len(placed) + 1)) and passage.is_cut(document, placed) == cut
+    assert {one.line for one in placed} == ({0, 1, 2} if cut[1] else {0})
+    assert cut[1] or "\N{HORIZONTAL ELLIPSIS}" in drawn[0].get_text()
 
 
 def test_a_passage_begins_where_it_is_told_to() -> None:
