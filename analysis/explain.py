@@ -38,9 +38,9 @@ def explain(
             own pipeline does, and its words are what stands between white space. A list is tokenised word by word,
             as the documents of `rationale_eval.evaluate` are.
         model: an AdapLeR model or any sequence classifier of transformers: a folder, a hub name or an object; it is
-            left as found, and read as it was before `torch.compile`. Default: the embedded checkpoint, checkpoints/movies-minilm. Of folders and
-            names the last one stays in memory after methods of the registry, and is loaded again when a file in the
-            folder has changed.
+            left as found, and read as it was before `torch.compile`. Default: the embedded checkpoint,
+            checkpoints/movies-minilm. Of folders and names the last one stays in memory after methods of the registry,
+            and is loaded again when a file in the folder has changed.
         tokenizer: needed for a model object that does not say where it came from.
         methods: names of the registry with options, as in "integrated_gradients(n_steps=20)", or functions of your
             own, `(model, batch) -> scores`. Default: cp (AdapLeR's Contribution Predictors; AdapLeR models only),

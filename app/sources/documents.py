@@ -119,8 +119,8 @@ def check_readable(tokenizer: Any, words: tuple[str, ...], query: tuple[str, ...
     """
 
     def pieces(of: tuple[str, ...]) -> int:
-        options = {"is_split_into_words": True, "add_special_tokens": False, "verbose": False}
-        return len(tokenized(tokenizer, list(of), **options)["input_ids"])
+        encoding = tokenized(tokenizer, list(of), is_split_into_words=True, add_special_tokens=False, verbose=False)
+        return len(encoding["input_ids"])
 
     if not pieces(words):
         raise ArgumentError("the text gives no wordpieces: to the model it is an empty one")
