@@ -192,7 +192,7 @@ def _are_marks(sources: Iterable[Any]) -> bool:
     some = False
     for values in sources:
         try:
-            array = np.asarray(values.detach() if isinstance(values, Tensor) else values, dtype=np.float64)
+            array = _array(values)
         except (TypeError, ValueError, OverflowError):
             return False
         if array.ndim != 1 or not np.isin(array, (0, 1)).all():
@@ -204,9 +204,14 @@ def _are_marks(sources: Iterable[Any]) -> bool:
 def _has_negative(values: Any) -> bool:
     """Whether scores of a document that is not evaluated, hence not checked, hold one below 0."""
     try:
-        return bool((np.asarray(values, dtype=np.float64) < 0).any())
+        return bool((_array(values) < 0).any())
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _array(values: Any) -> NDArray[np.float64]:
+    """Also of a tensor on a GPU, one in bfloat16 and one that has a gradient, none of which NumPy takes."""
+    return np.asarray(values.detach().cpu().double() if isinstance(values, Tensor) else values, dtype=np.float64)
 
 
 def _layers(prediction: Prediction) -> int:
@@ -214,9 +219,9 @@ def _layers(prediction: Prediction) -> int:
 
 
 def _checked(values: Any, where: str, n_words: int) -> NDArray[np.float64]:
-    values = by_index(values.detach() if isinstance(values, Tensor) else values, where, error=DataError)
+    values = by_index(values, where, error=DataError)
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = _array(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: scores must be numbers, one a word, or such a row for each layer") from error
     if array.ndim not in (1, 2) or array.shape[-1] != n_words or not array.size:

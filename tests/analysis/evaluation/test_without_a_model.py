@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from adapler.data.eraser import read_corpus
 from adapler.errors import ArgumentError, DataError, run_command
 from analysis import loading, rationale_eval
 from analysis.command.console import header
 from analysis.documents.eraser_format import Prediction, write_rationales
+from analysis.evaluation.given import read_given
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
 
@@ -149,3 +151,16 @@ def test_sources_of_other_numbers_of_layers_are_told_apart(corpus_folder: Path) 
     }
     with pytest.raises(ArgumentError, match="'two' has scores of 2 layers; the model, or another of them, has 3$"):
         rationale_eval.evaluate(data=corpus_folder, predictions=sources, methods=[], progress=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_that_still_have_a_gradient(corpus_folder: Path, dtype: torch.dtype) -> None:
+    """Of documents that are not evaluated (--limit), too: their sign counts."""
+    first, second, *_ = read_corpus(corpus_folder).splits["test"]
+    scores = {
+        one.id: torch.linspace(lowest, 1, len(one.words), dtype=dtype, requires_grad=True)
+        for one, lowest in ((first, 0), (second, -1))
+    }
+    (given,) = read_given(scores, None, [first])
+    np.testing.assert_array_equal(given.predictions[first.id].scores, scores[first.id].detach().double())
+    assert given.signed
