@@ -53,12 +53,13 @@ class RationaleReport(ReportData):
 
     @staticmethod
     def merge(reports: Iterable[ReportData], *, names: Sequence[str] = ()) -> pd.DataFrame:
-        """Several runs of the same evaluation, one a seed or checkpoint: `statistics.merge_runs` of their summaries.
+        """Several runs of the same evaluation, one a seed or checkpoint: `comparison.merge_runs` of their summaries.
 
         Columns method, layer, metric, mean, sd (over the runs, n - 1), min, max, runs. Raises ArgumentError for
         reports of other data, split, documents, tokens, policy, protocol, aggregation, metrics, dtype or one of
-        OF_EVALUATION than the first one's, and for a method that has nothing for other documents than there (saved
-        scores need not have all); names: of the reports, for its message.
+        OF_EVALUATION than the first one's (threshold scales may differ where one `speedup` chose them), and for a
+        method that has nothing for other documents than there (saved scores need not have all); names: of the reports,
+        for its message.
         """
         reports = list(reports)
         for number, report in enumerate(reports[1:], start=1):
@@ -123,10 +124,12 @@ FIGURES = "figures"  # and the folder of its figures
 
 def _difference(one: ReportData, other: ReportData) -> str | None:
     """Why two reports are not of the same evaluation; None if they are."""
+    speedups = [report.meta.get("asked_speedup") for report in (one, other)]
+    at_one_speed = speedups[0] is not None and speedups[0] == speedups[1]  # each model has a scale of its own for it
     for name in ("data", "split", "policy", "protocol", "aggregation", "max_length", *OF_EVALUATION):
         ours, theirs = one.meta.get(name), other.meta.get(name)
         said = name not in OF_EVALUATION or (name in one.meta and name in other.meta)  # older reports do not say all
-        if said and ours != theirs:
+        if said and ours != theirs and not (name == "threshold_scale" and at_one_speed):
             return f"{name} differs, {ours!r} and {theirs!r}"
     formats = [report.meta.get("dtype", "float32") for report in (one, other)]  # older ones do not say it
     if formats[0] != formats[1]:

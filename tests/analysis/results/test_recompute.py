@@ -208,6 +208,16 @@ def test_reports_of_other_settings_are_no_runs_of_one_evaluation(name: str, valu
     assert len(RationaleReport.merge([one, make_report()]))  # an older report does not say it
 
 
+def test_models_at_one_speedup_have_thresholds_of_their_own() -> None:
+    def at(speedup: float, scale: float) -> RationaleReport:
+        report = make_report()
+        return replace(report, meta=report.meta | {"asked_speedup": speedup, "threshold_scale": scale})
+
+    assert RationaleReport.merge([at(4.0, 0.75), at(4.0, 1.25)])["runs"].max() == 2
+    with pytest.raises(ArgumentError, match=r"^reports: threshold_scale differs, 0.75 and 1.25"):
+        RationaleReport.merge([at(4.0, 0.75), at(2.0, 1.25)])
+
+
 def test_a_report_in_a_notebook_is_short_and_escaped() -> None:
     report = full_report()
     assert len(repr(report)) < 300 and repr(report).count("\n") == 1
