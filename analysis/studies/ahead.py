@@ -18,8 +18,8 @@ EXAMPLE = """example:
   python -m analysis.studies.seeds reports/seed-1 reports/seed-2 reports/seed-3 --output reports/seeds.csv
   python -m analysis.studies.ahead "post hoc=reports/seeds.csv" --over saliency attention
 """
-COLUMNS = ("method", "layer", "metric", "min", "max")  # of `analysis.studies.seeds`, those that are read
-NO_NUMBER = {name: ["", "nan", "NaN"] for name in ("layer", "mean", "min", "max")}
+COLUMNS = ("method", "layer", "metric", "min", "max", "runs")  # of `analysis.studies.seeds`, those that are read
+NO_NUMBER = {name: ["", "nan", "NaN"] for name in ("layer", "mean", "min", "max", "runs")}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def read(path: str) -> pd.DataFrame:
         raise ArgumentError(
             f"{path}: has no column {missing[0]!r}; `analysis.studies.seeds --output` writes such files"
         )
-    for name in ("layer", "min", "max"):
+    for name in ("layer", "min", "max", "runs"):
         if not is_numeric_dtype(table[name]):
             raise ArgumentError(f"{path}: column {name!r} must hold numbers")
     if table.duplicated(["method", "layer", "metric"]).any():
@@ -83,6 +83,7 @@ def read(path: str) -> pd.DataFrame:
 
 def said(table: pd.DataFrame, method: str, other: str, *, metric: str, where: str) -> str:
     """A cell: `above 0-2; below 5`. Of a method that scores the input only, its one value stands against all layers.
+    Behind it the number of runs, where in one of these layers a method has a value in fewer of them than there are.
 
     `neither` where there is no such layer, `-` where the metric is not defined for a method, as FPR for signed scores.
 
@@ -98,15 +99,18 @@ def said(table: pd.DataFrame, method: str, other: str, *, metric: str, where: st
     mine, its = (runs_of(part, name) for name in (method, other))
     layers = mine.index if len(its) == 1 else its.index if len(mine) == 1 else mine.index.intersection(its.index)
     mine, its = (one.reindex(layers, method="ffill") if len(one) == 1 else one.loc[layers] for one in (mine, its))
-    if mine.isna().all(axis=None) or its.isna().all(axis=None):
+    if mine["min"].isna().all() or its["min"].isna().all():
         return "-"
     found = {"above": layers[mine["min"] > its["max"]], "below": layers[mine["max"] < its["min"]]}
-    return "; ".join(f"{word} {ranges(where.tolist())}" for word, where in found.items() if len(where)) or "neither"
+    text = "; ".join(f"{word} {ranges(where.tolist())}" for word, where in found.items() if len(where))
+    named = found["above"].union(found["below"])
+    fewest, most = min(one["runs"].reindex(named).min() for one in (mine, its)), table["runs"].max()
+    return (f"{text} ({fewest:.0f} of {most} runs)" if fewest < most else text) or "neither"
 
 
 def runs_of(part: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The lowest and the highest run of each layer, by layer."""
-    return part[part["method"] == method].set_index("layer")[["min", "max"]].sort_index()
+    """The lowest and the highest run of each layer, and how many there are, by layer."""
+    return part[part["method"] == method].set_index("layer")[["min", "max", "runs"]].sort_index()
 
 
 def ranges(numbers: Sequence[int]) -> str:

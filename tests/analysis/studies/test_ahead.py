@@ -61,6 +61,17 @@ def test_a_metric_that_is_not_defined_is_no_tie(tmp_path: Path) -> None:
     assert ahead.said(found.iloc[::-1], "cp", "gradient", metric="fpr", where="") == "above 0-1, 3; below 2"
 
 
+def test_layers_of_fewer_runs_say_so(tmp_path: Path) -> None:
+    """A method that one report of three has: its one run is no "every"."""
+    found = ahead.read(str(table(tmp_path / "seeds.csv")))
+    found.loc[(found["method"] == "saliency") & (found["layer"] == 1), "runs"] = 2  # neither above nor below
+    assert ahead.said(found, "cp", "saliency", metric="fpr", where="") == "above 0, 3; below 2"
+    found.loc[found["method"] == "gradient", "runs"] = 1
+    assert ahead.said(found, "cp", "gradient", metric="fpr", where="") == "above 0-1, 3; below 2 (1 of 3 runs)"
+    found.loc[(found["method"] == "cp") & (found["layer"] == 3), "runs"] = 2
+    assert ahead.said(found, "cp", "saliency", metric="fpr", where="") == "above 0, 3; below 2 (2 of 3 runs)"
+
+
 def test_neither_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ahead.main([str(table(tmp_path / "seeds.csv")), "--over", "cp"])
     assert capsys.readouterr().out.splitlines()[-1].endswith("| cp | neither |")
