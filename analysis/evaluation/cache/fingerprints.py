@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 from analysis.documents.windows import Window
-from analysis.evaluation.cache.loaded import loaded_function, loaded_module
+from analysis.evaluation.cache.loaded import loaded_function, loaded_module, text_of
 
 ROOT = Path(__file__).resolve().parents[3]  # the folder that holds adapler/ and analysis/
 OURS = ("adapler", "analysis")
@@ -77,9 +77,7 @@ def model_fingerprint(model: Any) -> str | None:
             return None
         digest.update(f"\0{module}\0{code}".encode())
     for name, module in model.named_modules():  # a part without weights may have been put in another's place
-        plain = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str)}
-        set_here = {key: value for key, value in plain.items() if key[0] != "_" and key not in _OF_PLACE}
-        digest.update(f"\0{name}\0{type(module).__qualname__}\0{sorted(set_here.items())}".encode())
+        digest.update(f"\0{name}\0{type(module).__qualname__}\0{sorted(_set_on(module))}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
@@ -87,7 +85,23 @@ def model_fingerprint(model: Any) -> str | None:
     return digest.hexdigest()
 
 
-_OF_PLACE = ("name_or_path", "training")  # of a module: where it came from, and what the caller is about to do
+def _set_on(module: torch.nn.Module) -> Iterator[str]:
+    """The plain values that a module holds beside its weights.
+
+    One of neither torch nor transformers, such as an adapter of peft, may have them in collections and under private
+    names: how much it adds, and whether it is switched off.
+    """
+    foreign = type(module).__module__.partition(".")[0] not in ("torch", "transformers")
+    for key, value in vars(module).items():
+        private = key.startswith("_") and (not foreign or isinstance(module, PreTrainedModel))
+        if not private and key not in _OF_PLACE and (foreign or isinstance(value, int | float | str)):
+            text = text_of(value)
+            if text is not None:
+                yield f"{key} {text}"
+
+
+# of a module: where it came from, what the caller is about to do, and what every module has
+_OF_PLACE = {"name_or_path", "_is_hf_initialized", *vars(torch.nn.Module())}
 _VOLATILE = ("transformers_version", "output_attentions", "output_hidden_states")
 
 

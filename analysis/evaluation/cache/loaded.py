@@ -34,7 +34,7 @@ def loaded_module(name: str) -> str:
 def loaded_function(function: FunctionType) -> str:
     """A function's code and the plain values of its defaults, without its docstring, file and lines."""
     defaults = [function.__defaults__, function.__kwdefaults__]
-    return f"{_code(function.__code__, function.__doc__)} {[_plain(one) for one in defaults]}"
+    return f"{_code(function.__code__, function.__doc__)} {[text_of(one) for one in defaults]}"
 
 
 def _rows(namespace: Mapping[str, Any], module: str, prefix: str = "") -> Iterator[str]:
@@ -46,24 +46,24 @@ def _rows(namespace: Mapping[str, Any], module: str, prefix: str = "") -> Iterat
                 yield f"{prefix}{name} {loaded_function(one)}"
             elif isinstance(one, type) and one.__module__ == module and not prefix:
                 yield from _rows(vars(one), module, f"{name}.")
-            elif not name.startswith("__") and (text := _plain(one)) is not None:  # __file__, __doc__, line numbers
+            elif not name.startswith("__") and (text := text_of(one)) is not None:  # __file__, __doc__, line numbers
                 yield f"{prefix}{name} {text}"
 
 
-def _plain(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """The text of a plain value, an array or a collection of them; None for anything else."""
     if isinstance(value, _PLAIN):
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, Tensor) and value.layout == torch.strided and value.device.type != "meta":
         plain = value.detach().cpu().resolve_conj().resolve_neg()
         raw = plain.reshape(-1).contiguous().view(torch.uint8).numpy()
-        return f"tensor {value.dtype} {tuple(value.shape)} {_plain(raw)}"
+        return f"tensor {value.dtype} {tuple(value.shape)} {text_of(raw)}"
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return f"array {value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     if isinstance(value, dict):
-        parts = [_plain(list(one)) for one in value.items()]
+        parts = [text_of(list(one)) for one in value.items()]
     elif isinstance(value, list | tuple | set | frozenset):
-        parts = [_plain(one) for one in value]
+        parts = [text_of(one) for one in value]
     else:
         return None
     known = [part for part in parts if part is not None]
@@ -74,7 +74,7 @@ def _plain(value: Any) -> str | None:
 
 def _code(code: CodeType, docstring: str | None = None) -> list[Any]:
     constants = [
-        _code(one) if isinstance(one, CodeType) else "" if docstring is not None and one == docstring else _plain(one)
+        _code(one) if isinstance(one, CodeType) else "" if docstring is not None and one == docstring else text_of(one)
         for one in code.co_consts
     ]
     return [code.co_code.hex(), code.co_names, code.co_varnames, constants]
