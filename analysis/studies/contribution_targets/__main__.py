@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from adapler.data import queries_differ
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.model.predictors import predictor_class, predictor_names
@@ -83,9 +84,9 @@ def _drawn(documents: Sequence[Any], limit: int, *, seed: int) -> list[Any]:
     return [documents[int(i)] for i in order]
 
 
-def _windows(documents: Sequence[Any], tokenizer: Any, *, length: int) -> list[Window]:
+def _windows(documents: Sequence[Any], tokenizer: Any, *, length: int, with_query: bool) -> list[Window]:
     """The first window of each."""
-    return [align(one, tokenizer, max_length=length).windows[0] for one in documents]
+    return [align(one, tokenizer, max_length=length, with_query=with_query).windows[0] for one in documents]
 
 
 def _says_something(window: Window) -> bool:
@@ -125,8 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples = _drawn(corpus.splits["train"], arguments.limit, seed=arguments.seed)
     labels = gold_indices(classifier, corpus, examples)
     length = input_length(classifier, arguments.max_length)
-    windows = _windows(examples, tokenizer, length=length)
-    scored = [one for one in _windows(corpus.splits[arguments.split], tokenizer, length=length) if _says_something(one)]
+    view: dict[str, Any] = {"length": length, "with_query": queries_differ(corpus)}
+    windows = _windows(examples, tokenizer, **view)
+    scored = [one for one in _windows(corpus.splits[arguments.split], tokenizer, **view) if _says_something(one)]
     if not scored:
         raise ArgumentError(
             f"--split: no document of {arguments.split!r} of {corpus.name} has a rationale, and other words, in view"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adapler.errors import ArgumentError
-from analysis.documents.alignment import align
+from analysis.documents.alignment import Window, align
 from analysis.metrics.statistics import holm
 from analysis.scores import get_method
 from analysis.studies.contribution_targets import documents as ct
@@ -157,6 +157,23 @@ def test_a_corpus_that_the_model_does_not_fit_is_refused_before_anything_runs(
         ArgumentError, match="^--split: no document of 'test' of corpus has a rationale, and other words"
     ):
         main(arguments)
+
+
+@pytest.mark.parametrize("queries", [("the plot", "a film"), ("the plot", "the plot")])
+def test_queries_that_differ_are_read_as_in_training(
+    adapler_folder: Path, split_corpus: Path, monkeypatch: pytest.MonkeyPatch, queries: tuple[str, str]
+) -> None:
+    def check(classifier: Any, windows: list[Window], *args: Any, **options: Any) -> None:
+        special = {int(window.special.sum()) for window in windows}
+        assert special == ({2 + 2 + 1} if queries[0] != queries[1] else {2})  # a query of two words and a [SEP]
+        raise ArgumentError("seen")
+
+    monkeypatch.setattr("analysis.studies.contribution_targets.__main__.read_documents", check)
+    for name, query in zip(("train.jsonl", "test.jsonl"), queries, strict=True):
+        text = (split_corpus / name).read_text()
+        (split_corpus / name).write_text(text.replace('"query": ""', f'"query": "{query}"'))
+    with pytest.raises(ArgumentError, match="^seen$"):
+        main(["--model", str(adapler_folder), "--data", str(split_corpus), "--split", "test"])
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
