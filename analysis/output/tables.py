@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from adapler.errors import ArgumentError, counted
+from analysis.documents.annotators import AUTO
 from analysis.metrics.registry import metric_names
 from analysis.results.report import ReportData
 from analysis.results.wording import (
@@ -219,6 +220,10 @@ def note(report: ReportData) -> str:
     extra = "".join(
         f", {name} {meta[name]}" for name in ("aggregation", "protocol") if meta.get(name) not in (None, "none")
     )
+    if meta.get("people") and meta["people"]["rule"] != AUTO:
+        extra += f", annotators {meta['people']['rule']}"
+    if report.speedup is not None and meta.get("threshold_scale", 1) != 1:
+        extra += f", AdapLeR at threshold scale {meta['threshold_scale']:.4g}"
     view = f"{meta['max_length']} wordpieces, policy {meta['policy']}"
     what, judged = "Scores by layer", ""
     if judges_rationales(report.metrics):

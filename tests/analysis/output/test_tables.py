@@ -45,6 +45,18 @@ def test_another_policy_is_compared_as_cp_is() -> None:
         neither.comparisons()
 
 
+def test_a_table_says_what_its_numbers_hang_on(report: RationaleReport) -> None:
+    plain = tables.note(report)
+    assert "annotators" not in plain and "scale" not in plain
+    said = {"threshold_scale": 0.123456, "people": {"rule": "union"}}
+    note = tables.note(replace(report, meta=report.meta | said))
+    assert note.replace(", annotators union, AdapLeR at threshold scale 0.1235", "") == plain != note
+    auto = {"threshold_scale": 1.0, "people": {"rule": "auto"}}
+    assert tables.note(replace(report, meta=report.meta | auto)) == plain
+    without = make_report(with_adapler=False)
+    assert "scale" not in tables.note(replace(without, meta=without.meta | said))
+
+
 def test_latex_is_balanced_and_escaped(report: RationaleReport) -> None:
     text = report.to_latex(metrics=("average_precision", "fpr"))
     assert text.count("{") == text.count("}") and text.count("$") % 2 == 0
