@@ -13,7 +13,7 @@ from analysis.output.tables import folded
 from analysis.results.report import ReportData
 from analysis.results.wording import number
 
-HEADING = "ERASER's own scores, over all documents, also those without a rationale in view"
+HEADING = "ERASER's own scores, over all annotated documents, also those without a rationale in view"
 COLUMNS = {
     "IOU F1 (macro)": ("iou_scores", 0, "macro", "f1"),
     "Token F1 (instance macro)": ("token_prf", "instance_macro", "f1"),

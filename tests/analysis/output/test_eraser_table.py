@@ -32,7 +32,7 @@ def test_scores_of_eraser_stand_in_every_text() -> None:
     np.testing.assert_allclose(found["AUPRC"]["cp"], [0.2, 0.3, 0.4, 0.5])
     assert np.isnan(found["AUPRC"]["human"]).all() and np.isnan(found["Average precision"]["cp"]).all()
     text = plain_eraser(report)
-    assert "own scores, over all documents, also those without a rationale in view: IOU F1 (macro)" in text
+    assert "own scores, over all annotated documents, also those without a rationale in view: IOU F1 (macro)" in text
     assert [line.split() for line in text.splitlines()][2] == ["cp", ".000", ".100", ".200", ".300"]
     assert "  .400  at the input" in text
     assert "| cp | .000 | .100 | .200 | .300 |" in markup.markdown(report)
@@ -41,7 +41,8 @@ def test_scores_of_eraser_stand_in_every_text() -> None:
     assert "in view: IOU F1 (macro)}" in markup.latex(report) and "own scores" not in markup.latex(report, ["fpr"])
     page = report.to_html()
     assert (
-        "<caption>ERASER&#x27;s own scores, over all documents, also those without a rationale in view: AUPRC" in page
+        "<caption>ERASER&#x27;s own scores, over all annotated documents, also those without a rationale in view: AUPRC"
+        in page
     )
     assert "<td>.200</td><td>.300</td><td>.400</td><td>.500</td>" in page
     assert "iou_scores" not in page, "the tables say it"
