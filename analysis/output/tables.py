@@ -239,6 +239,11 @@ def note(report: ReportData) -> str:
     return (
         f"{what} (0 = first): {meta['data']['name']}, {meta['split']}, "
         f"{counted(scored, 'document')} ({report.n_skipped} skipped), {view}{extra}{judged}."
+        + "".join(
+            f" {report.title(name)} has nothing for {number_of} of {counted(len(report.documents), 'document')}."
+            for name, number_of in meta.get("missing", {}).items()
+            if number_of
+        )
         + "".join(f" {remark[:1].upper()}{remark[1:]}." for remark in meta.get("notes", ()))
     )
 

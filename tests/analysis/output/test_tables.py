@@ -55,6 +55,9 @@ def test_a_table_says_what_its_numbers_hang_on(report: RationaleReport) -> None:
     assert tables.note(replace(report, meta=report.meta | auto)) == plain
     without = make_report(with_adapler=False)
     assert "scale" not in tables.note(replace(without, meta=without.meta | said))
+    saved = {"missing": {"cp": 0, "saliency": 3}, "notes": ["a remark"]}
+    found = tables.note(replace(report, meta=report.meta | saved))
+    assert found == f"{plain} saliency has nothing for 3 of 5 documents. A remark."
 
 
 def test_latex_is_balanced_and_escaped(report: RationaleReport) -> None:
