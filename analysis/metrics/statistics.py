@@ -158,15 +158,17 @@ def _interval(
     varied = np.ptp(values, axis=1) > 0
     if values.shape[1] < 2 or not varied.any():
         return low, high
+    sample = values[varied]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rows without a BCa interval; they are NaN and dealt with below
         result = bootstrap(
-            (values[varied],),
+            (sample,),
             _rounded_mean,
             axis=-1,
             n_resamples=resamples,
             confidence_level=level,
             method="BCa",
+            batch=max(1, _DRAWS // sample.size),  # of resamples, and of the jackknife's n samples of n - 1
             rng=np.random.default_rng(seed),
         )
     found = np.stack([result.confidence_interval.low, result.confidence_interval.high])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,23 @@ def test_an_interval_does_not_depend_on_its_neighbours() -> None:
     alone = bootstrap_intervals(values[17])
     expected = [float(alone.low), float(alone.high)]
     assert [together.low[17], together.high[17]] == pytest.approx(expected, abs=1e-12)
+
+
+def test_no_more_is_in_memory_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jackknife of so many documents as IMDB has would take gigabytes at once."""
+    values = np.random.default_rng(3).random((3, 200))
+    expected = bootstrap_intervals(values, resamples=300)
+    sizes, mean = [], statistics._rounded_mean
+
+    def measured(drawn: Any, axis: int) -> Any:
+        sizes.append(drawn.size)
+        return mean(drawn, axis)
+
+    monkeypatch.setattr(statistics, "_rounded_mean", measured)
+    monkeypatch.setattr(statistics, "_DRAWS", 5000)
+    found = bootstrap_intervals(values, resamples=300)
+    np.testing.assert_allclose([found.low, found.high], [expected.low, expected.high], rtol=0, atol=1e-12)
+    assert max(sizes) <= 5000
 
 
 @pytest.mark.parametrize("seed", range(6))
