@@ -262,7 +262,7 @@ def _footer(origin: Origin) -> str:
 def _command(asked: argparse.Namespace) -> str:
     """The command without what the machine's folders are called: a gallery is made to be handed on."""
     words = ["python", "-m", "app.gallery", "--model", _named(asked.model)]
-    words += ["--threshold-scale", f"{asked.threshold_scale:g}"]
+    words += ["--threshold-scale", str(asked.threshold_scale)]
     if asked.text:
         words += ["--text", *asked.text]
     if asked.texts is not None:

@@ -132,7 +132,8 @@ def _written(table: pd.DataFrame, facts: dict[str, Any], origin: Origin) -> byte
 
 
 def _guarded(value: Any) -> Any:
-    formula = isinstance(value, str) and value[:1] in tuple("=+-@") and any(char.isalnum() for char in value)
+    # Programs pass over white space before a formula.
+    formula = isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@") and any(char.isalnum() for char in value)
     return f"'{value}" if formula and not NUMBER.fullmatch(value) else value
 
 

@@ -70,7 +70,8 @@ def _said(table: pd.DataFrame, *, documents: int, layers: int) -> str:
     if table.empty:
         return f"None of {documents} other documents has this word."
     read = table["survives"].dropna().astype(int)
-    said = f"{len(table)} times in {table['document'].nunique()} of {documents} other documents"
+    times = "once" if len(table) == 1 else f"{len(table)} times"
+    said = f"{times} in {table['document'].nunique()} of {documents} other documents"
     if len(read) < len(table):
         said += f", {len(table) - len(read)} of them behind what the model reads"
     steps = [f"layer {layer} {int((read >= layer).sum())}" for layer in range(layers)]

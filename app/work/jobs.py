@@ -203,7 +203,7 @@ def evaluate(
     parts = [checkpoint, corpus, split, f"scale {threshold_scale:g}", *([] if limit is None else [f"sample {limit}"])]
     parts += [] if dtype == "float32" else [dtype]
     command = [sys.executable, "-m", "app.work.evaluation", "--adapler", str(adapler), "--checkpoint", checkpoint]
-    command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", f"{threshold_scale:g}"]
+    command += ["--data", str(data), "--corpus", corpus, "--split", split, "--threshold-scale", str(threshold_scale)]
     command += ["--dtype", dtype, *([] if limit is None else ["--limit", str(limit)])]
 
     def make(known: list[Job]) -> Job:

@@ -69,6 +69,8 @@ def test_formulas_are_guarded() -> None:
         "[CLS]", "'=1+1", "=", "--", "-5", "'@SUM(A1)", "===", "[SEP]",
     ]  # fmt: skip
     assert b"\n'@x,'-cmd,sha256:0f1e,0.5,bfloat16,,POS,0,0" in made
+    made = export.csv(export.token_table(trace), trace, Document("\t=cmd()", "x"), origin=ORIGIN)
+    assert pd.read_csv(io.BytesIO(made))["document"][0] == "'\t=cmd()", "white space before it is passed over"
 
 
 def test_the_page_of_the_grid_stands_alone() -> None:

@@ -116,9 +116,10 @@ def test_the_evaluation_has_the_chosen_scale_and_a_name_of_its_own(
         "app-a-b-Sample-films-test-scale-0.5-sample-10",
         "app-a-b-Sample-films-test-scale-0.5-sample-10-2",
     ], "no report is overwritten"
-    jobs.evaluate(**{**asked, "dtype": "auto"}, limit=None)
+    jobs.evaluate(**{**asked, "dtype": "auto", "threshold_scale": 1 / 3}, limit=None)
+    assert commands[-1][commands[-1].index("--threshold-scale") + 1] == str(1 / 3), "as it was, not to six digits"
     assert commands[-1][commands[-1].index("--dtype") + 1] == "auto"
-    assert commands[-1][commands[-1].index("--output") + 1].endswith("-scale-0.5-auto")
+    assert commands[-1][commands[-1].index("--output") + 1].endswith("-scale-0.333333-auto")
     assert commands[0][commands[0].index("--dtype") + 1] == "float32"
     assert commands[0][1:3] == ["-m", "app.work.evaluation"]
     assert given[0]["hidden"] == {tmp_path: "a/b", tmp_path / "data": "Sample: films"}
