@@ -57,7 +57,10 @@ def split_name(name: str) -> str:
 
 
 def holds_json_lines(path: str | Path) -> bool:
-    """Whether a path is a .jsonl file, or a folder of split files without documents in ERASER layout."""
+    """Whether a path is a .jsonl file, or a folder of split files without documents in ERASER layout.
+
+    Raises DataError for a folder with two files of one split.
+    """
     path = Path(path)
     if path.is_dir():
         return not has_documents(path) and bool(_split_files(path))
@@ -158,9 +161,11 @@ def _checksum(split: str, examples: Sequence[EraserExample]) -> str:
 def _split_files(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split, stems in _FILES.items():
-        for stem in stems:
-            if (folder / f"{stem}.jsonl").is_file():
-                found.setdefault(split, folder / f"{stem}.jsonl")
+        there = [name for stem in stems if (folder / (name := f"{stem}.jsonl")).is_file()]
+        if len(there) > 1:
+            raise DataError(f"{folder}: {' and '.join(there)} would be one split; keep one of them there")
+        if there:
+            found[split] = folder / there[0]
     return found
 
 

@@ -178,6 +178,14 @@ def test_bad_files(tmp_path: Path) -> None:
     assert read_json_lines(tmp_path, split="test").labels
 
 
+def test_two_files_of_one_split_are_refused(tmp_path: Path) -> None:
+    """Training reads validation.jsonl then; which one is meant here is not for us to choose."""
+    for name in ("test", "val", "validation"):
+        write(tmp_path / f"{name}.jsonl", ROWS)
+    with pytest.raises(DataError, match="val.jsonl and validation.jsonl would be one split"):
+        loading.load_corpus(tmp_path, split="val")
+
+
 def test_what_is_measured_on_another_split_is_not_measured_on_the_evaluated_one(tmp_path: Path) -> None:
     marked = {"test": [1, 1, 1, 0], "val": [1, 0, 0, 0]}
     for split, marks in marked.items():
