@@ -86,9 +86,12 @@ def _first_record(folder: Path) -> dict[str, Any]:
 
 
 def _is_of_classifier(record: dict[str, Any], run: Path) -> bool:
-    """Whether a training began with the run's `--classifier`, which the record of another policy does not say."""
-    began = _text(record, "model_checksum")
-    return began is not None and began == _text(_object(run / "classifier" / RECORD), "model_checksum")
+    """Whether a training began with the run's `--classifier`, which the record of another policy does not say.
+
+    A classifier that was fine-tuned into a folder of that name has the record of its own training there.
+    """
+    given, began = _object(run / "classifier" / RECORD), _text(record, "model_checksum")
+    return began is not None and given.get("command") == "run" and began == _text(given, "model_checksum")
 
 
 def _encoders(folder: Path, first: dict[str, Any]) -> Iterator[str]:

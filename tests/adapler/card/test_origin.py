@@ -77,6 +77,16 @@ def test_a_policy_of_a_classifier_from_elsewhere_names_no_encoder(tmp_path: Path
     assert read_training(tmp_path / "ltp-0.1").encoders == ("org/bert-films",), "`--start pretrained` begins with it"
 
 
+def test_a_classifier_in_a_folder_of_that_name_names_its_encoder(tmp_path: Path) -> None:
+    """As `adapler finetune --output runs/films/classifier` makes it."""
+    began = {"command": "finetune", "task": "films", "model": "org/big-bert", "model_checksum": "e"}
+    write(tmp_path / "classifier" / "run.json", began)
+    assert read_training(tmp_path / "classifier") == Training("films", None, ("org/big-bert",), "e", "e")
+    began = {"task": "films", "model": "classifier", "model_checksum": "c", "start": "classifier"}
+    write(tmp_path / "phi-1" / "run.json", began)
+    assert read_training(tmp_path / "phi-1") == Training("films", None, ("org/big-bert",), "c", "e")
+
+
 def test_card_and_configuration_name_it(tmp_path: Path) -> None:
     write(tmp_path / "a" / "config.json", {"backbone_config": {"_name_or_path": "org/bert-x"}})
     (tmp_path / "a" / "README.md").write_text("---\nbase_model: [org/bert-y]\n---\n# a\n", encoding="utf-8")
