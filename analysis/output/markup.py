@@ -25,7 +25,7 @@ PRINTED = "‘’“”–—…"  # beyond LAST_LATIN, and known to pdflatex al
 
 def markdown(report: ReportData, metrics: Sequence[str] | str | None = None) -> str:
     """One table a metric, the best of a layer in bold, with a line on what it was computed from."""
-    lines, shown = [note(report)], listed("metrics", metrics or main_metrics(report))
+    lines, shown = [escape_markdown(note(report))], listed("metrics", metrics or main_metrics(report))
     if marks := legend(report, shown):
         lines += ["", escape_markdown(marks)]
     if said := scopes(report):

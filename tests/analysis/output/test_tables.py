@@ -185,6 +185,8 @@ def test_markdown(report: RationaleReport) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| cp"))
     means = tables.cells(report, "tpr")["cp"]
     assert row == "| cp | " + " | ".join(f"{mean:.3f}"[1:] for mean in means) + " |"
+    saved = {"missing": {"cp": 1}, "titles": {"cp": "*mine*"}}
+    assert r" \*mine\* has nothing for 1 of " in replace(report, meta=report.meta | saved).to_markdown(metrics=("tpr",))
 
 
 def test_numbers() -> None:
