@@ -1,4 +1,5 @@
-"""Which part of a text is read that is longer than the input: the one place that decides it, for every way to predict.
+"""Which part of a text is read that is longer than the input: the one place that decides it, for every way to predict,
+and the one through which tokenizers cut.
 
 What the caller says comes first, then what run.json beside the model remembers of its training. So a model reads the
 same part of a text in `model.predict`, in `adapler predict`, and in the evaluation that gave its published score.
@@ -9,10 +10,12 @@ Only the standard library is imported at once, so that a command can decide it b
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, get_args
 
 from adapler.errors import ArgumentError, CheckpointError, is_number
@@ -236,3 +239,36 @@ class Origin:
         elif not path.is_file() or path.read_bytes() != found[1]:
             with replacing(path) as partial:
                 partial.write_bytes(found[1])
+
+
+class _Tokenizing:
+    """One call at a time. A forked process has its own lock: whoever held this one is not there to give it back."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = Lock()
+
+
+_TOKENIZING = _Tokenizing()
+
+
+def tokenized(tokenizer: Any, *texts: Any, side: str | None = None, **options: Any) -> Any:
+    """What a tokenizer gives for these arguments, one call at a time: at which length it cuts is a state of a fast one,
+    so of two threads that share it each would cut the other one's texts.
+
+    It cuts on its own side or, for the length of this call, on another one: "right" keeps the first tokens, "left" the
+    last ones.
+    """
+    with _TOKENIZING.lock:
+        own = getattr(tokenizer, "truncation_side", None)
+        if side in (None, own):
+            return tokenizer(*texts, **options)
+        tokenizer.truncation_side = side  # a copy takes five times as long as a small model for a text
+        try:
+            return tokenizer(*texts, **options)
+        finally:
+            tokenizer.truncation_side = own

@@ -15,14 +15,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any
 
 from adapler.errors import DataError
+from adapler.long_texts import tokenized
 
 __all__ = [
     *("RAW", "ParquetRows", "Record", "gives_wordpieces", "is_text", "json_object", "read_json_lines", "read_lines"),
-    *("refuse_blank", "refuse_compressed", "table_records", "tokenized"),
+    *("refuse_blank", "refuse_compressed", "table_records"),
 ]
 
 RAW = 1000  # characters of a bad row that are kept, to show it
@@ -30,7 +30,6 @@ _LONGEST_FIELD = 1 << 30  # characters of a CSV field; the module's own limit is
 _PARQUET_ROWS = 1024  # read at a time
 _GZIP = b"\x1f\x8b"  # how such a file begins
 _MARK = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
-_TOKENIZING = Lock()
 
 
 @dataclass(frozen=True)
@@ -57,23 +56,6 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def tokenized(tokenizer: Any, *texts: Any, side: str | None = None, **options: Any) -> Any:
-    """What a tokenizer gives for these arguments, one call at a time: at which length it cuts is a state of a fast one,
-    so of two threads that share it each would cut the other one's texts.
-
-    It cuts on its own side or, left as it was, on this one: "right" keeps the first tokens, "left" the last ones.
-    """
-    with _TOKENIZING:
-        own = getattr(tokenizer, "truncation_side", None)
-        if side in (None, own):
-            return tokenizer(*texts, **options)
-        tokenizer.truncation_side = side  # a copy takes five times as long as a small model for a text
-        try:
-            return tokenizer(*texts, **options)
-        finally:
-            tokenizer.truncation_side = own
 
 
 def gives_wordpieces(text: str, tokenizer: Any) -> bool:

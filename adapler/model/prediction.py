@@ -16,9 +16,9 @@ from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.archive import excerpt
 from adapler.data.encoding import encode
-from adapler.data.text_formats import gives_wordpieces, is_text, tokenized
+from adapler.data.text_formats import gives_wordpieces, is_text
 from adapler.errors import ArgumentError
-from adapler.long_texts import RUN, Encoding, Origin, choose_encoding
+from adapler.long_texts import RUN, Encoding, Origin, choose_encoding, tokenized
 from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.inference_copy import inference_copy

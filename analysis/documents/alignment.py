@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.text_formats import tokenized
 from adapler.errors import ArgumentError
+from adapler.long_texts import tokenized
 from analysis.documents.windows import (
     SPECIAL,
     Account,

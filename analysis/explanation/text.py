@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.text_formats import is_text, tokenized
+from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
+from adapler.long_texts import tokenized
 from analysis.documents.alignment import align
 from analysis.documents.pieces import readable_tokens
 from analysis.documents.windows import SPECIAL, Window, words_of

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.data.text_formats import tokenized
+from adapler.long_texts import tokenized
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 from adapler.model.outputs import check_finite
 from app.sources.documents import check_readable

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -105,6 +107,21 @@ def test_threads_that_share_a_tokenizer_do_not_cut_each_others_texts(tiny_tokeni
     asked = [6, 12, 18, 24, 30]
     with ThreadPoolExecutor(len(asked)) as pool:
         assert list(pool.map(lengths, asked)) == [{longest} for longest in asked]
+
+
+def test_a_process_forked_while_a_thread_tokenizes_does_not_wait_for_it() -> None:
+    """That thread is not in it, so nobody would ever give the lock back."""
+    code = """if True:
+        import os
+        from adapler import long_texts
+        with long_texts._TOKENIZING.lock:
+            child = os.fork()
+            if not child:
+                os._exit(long_texts.tokenized(lambda text: len(text), "abc"))
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "3"
 
 
 def test_the_last_tokens_are_read_without_a_copy_of_the_tokenizer(
