@@ -24,7 +24,7 @@ from adapler.backbones.attribution.relevance import token_relevance
 from adapler.data.tasks.scratch import scratch_file
 from adapler.errors import ArgumentError
 from adapler.inference.predict import CHUNK
-from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.outputs import claimed_folder
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
@@ -112,7 +112,7 @@ def saliency_targets(
     dataset: datasets.Dataset,
     *,
     pad_token_id: int,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     autocast: bool = False,
     targets: TargetSettings | None = None,
 ) -> datasets.Dataset:
@@ -126,7 +126,7 @@ def saliency_targets(
         classifiers: the best fine-tuning epochs, up to three in the paper.
         dataset: encoded rows with id, input_ids, attention_mask and labels.
         pad_token_id: the tokenizer's.
-        token_budget: padded tokens in a batch.
+        token_budget: padded tokens in a batch; default: on a CPU GRADIENT_TOKEN_BUDGET, elsewhere TOKEN_BUDGET.
         autocast: bfloat16 autocast.
         targets: methods, layer and logit; default: the paper's.
 
@@ -140,6 +140,8 @@ def saliency_targets(
     if not classifiers:
         raise ArgumentError("classifiers: at least one fine-tuned model is needed")
     targets = TargetSettings() if targets is None else targets
+    if token_budget is None:
+        token_budget = GRADIENT_TOKEN_BUDGET if classifiers[0].device.type == "cpu" else TOKEN_BUDGET
     starts = range(0, len(dataset), CHUNK)
     with tqdm(total=len(dataset) * len(classifiers), desc="saliency", unit="text") as bar:
         parts = (

@@ -11,7 +11,9 @@ from adapler.backbones.attribution.relevance import KINDS, token_relevance
 from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError, DataError
+from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET
 from adapler.training.collator import PaddingCollator
+from adapler.training.stages import saliency
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import (
     MADE_OF,
@@ -248,3 +250,20 @@ def test_load_errors(rows: datasets.Dataset, tmp_path: Path) -> None:
     (tmp_path / "broken" / "dataset_info.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="broken: damaged saliency targets"):
         load_targets(tmp_path / "broken")
+
+
+@pytest.mark.parametrize(("device", "budget"), [("cpu", GRADIENT_TOKEN_BUDGET), ("meta", TOKEN_BUDGET)])
+def test_the_batches_of_a_device(
+    rows: datasets.Dataset, device: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU they are so small that the memory of their tensors is kept."""
+    seen: list[int] = []
+
+    def stop(lengths: Any, *, token_budget: int) -> Any:
+        seen.append(token_budget)
+        raise ArgumentError("enough")
+
+    monkeypatch.setattr(saliency, "batches_by_length", stop)
+    with pytest.raises(ArgumentError, match="^enough$"):
+        saliency_targets([tiny_classifier().to(device)], rows, pad_token_id=0)
+    assert seen == [budget]
