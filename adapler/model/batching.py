@@ -17,8 +17,8 @@ from adapler.errors import ArgumentError, is_number
 
 TOKEN_BUDGET = 8192  # padded tokens in a batch
 # Of passes on a CPU that hold attention's weights and gradients. glibc keeps the memory of a freed tensor up to 32 MiB;
-# larger ones (heads x N x N floats a text) are mapped and cleared anew, which takes as long as the arithmetic.
-GRADIENT_TOKEN_BUDGET = 2048
+# larger ones (heads x N x N floats a text) are mapped and cleared anew, which takes nearly as long as the arithmetic.
+GRADIENT_TOKEN_BUDGET = 1024
 GPU_TOKEN_BUDGET = 65536  # on a GPU, whose kernels take longer to start than to run on small batches
 # Memory of one padded token: the states of a layer and what it makes of them, some 25 rows of the hidden size of a
 # large model in float32, with room to spare.
