@@ -129,7 +129,7 @@ class TextSource:
                 header, records, self.types = table.columns, table.records(), table.types
                 self._share = lambda: table.done / max(table.total, 1)
             elif self.format in ("csv", "tsv"):
-                header, records = table_records(stream, str(self.path), tabs=self.format == "tsv")
+                header, records = table_records(stream, self.name, tabs=self.format == "tsv")
             else:
                 header, records = None, read_lines(stream) if self.format == "lines" else read_json_lines(stream)
             if header is not None:
@@ -174,7 +174,7 @@ class TextSource:
         for option, names in options.items():
             for name in names:
                 if name is not None and name not in header:
-                    raise ArgumentError(f"{option}: {self.path} has no column {name!r}, only {_listed(header)}")
+                    raise ArgumentError(f"{option}: {self.name} has no column {name!r}, only {_listed(header)}")
 
     def _name_columns(self, columns: Iterable[str]) -> bool:
         """Settle the columns of the texts by what a header, or a row, has; False when it has none of them."""
@@ -186,7 +186,7 @@ class TextSource:
                     return False
                 hint = "; parted by semicolons?" if any(";" in name for name in there) else ""
                 raise DataError(
-                    f"{self.path}: has no column 'text' or 'text_a', only {_listed(columns)}{hint} "
+                    f"{self.name}: has no column 'text' or 'text_a', only {_listed(columns)}{hint} "
                     "(--text-column names another)"
                 )
             if self.pair_column is None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapler.data.texts import STDIN, TextSource
-from adapler.errors import DataError
+from adapler.errors import AdapLeRError, DataError
 
 
 def test_a_second_text_that_the_first_row_has_not_makes_a_bad_row(tmp_path: Path) -> None:
@@ -56,6 +56,22 @@ def test_without_standard_input_there_is_none_to_read(monkeypatch: pytest.Monkey
         monkeypatch.setattr("sys.stdin", none)
         with pytest.raises(DataError, match="stdin: there is none to read, give a file"):
             next(TextSource(STDIN).rows())
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"words\nfun\n", {}, "stdin: has no column 'text' or 'text_a', only 'words'"),
+        (b"words\nfun\n", {"text_column": "x"}, "--text-column: stdin has no column 'x', only 'words'"),
+        (b"text,text\nfun,dull\n", {}, "stdin: column 'text' appears twice"),
+    ],
+)
+def test_a_table_on_standard_input_has_its_name(
+    content: bytes, options: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(AdapLeRError, match=f"^{message}"):
+        next(TextSource(STDIN, format="csv", **options).rows())
 
 
 def test_a_parquet_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
