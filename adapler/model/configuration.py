@@ -91,6 +91,15 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
             self.label2id = {name: number for number, name in self.id2label.items()}
             backbone.id2label, backbone.label2id = dict(self.id2label), dict(self.label2id)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Names that labels are given later are the backbone's, too: what is computed of it alone finds labels by them.
+        # How many there are is the backbone's to say.
+        super().__setattr__(name, value)
+        backbone = self._backbone
+        if name in ("id2label", "label2id") and isinstance(backbone, PretrainedConfig):
+            if len(value) == backbone.num_labels:
+                setattr(backbone, name, dict(value))
+
     @property
     def _backbone(self) -> Any:
         return self.backbone_config  # an object by now: __post_init__ made one of a dictionary

@@ -60,13 +60,15 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         super().__init__(config)
         if config.backbone_config is None:
             raise ArgumentError("backbone_config: missing; build a model with from_backbone or from_pretrained")
+        if backbone is not None:
+            keep_as_made(backbone)
+            config.backbone_config = backbone.config  # one object: what is changed of the backbone is saved with it
         families.check_config(config.backbone_config)
         families.check_task(config)
+        config.id2label, config.label2id = config.id2label, config.label2id  # which the backbone's follow
         families.check_task(config.backbone_config)
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
-        else:
-            keep_as_made(backbone)
         self.backbone = families.ready(backbone)
         family = families.family_of(self.backbone.config)
         self.num_layers = len(families.layers_of(self.backbone))
@@ -150,9 +152,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        backbone_config = backbone.config.to_dict()
-        backbone_config.pop("_name_or_path", None)  # a local path says nothing to whoever loads the model later
-        model = cls(AdapLeRConfig(backbone_config=backbone_config, **config), backbone=backbone)
+        backbone.config._name_or_path = ""  # a local path says nothing to whoever loads the model later
+        model = cls(AdapLeRConfig(backbone_config=backbone.config, **config), backbone=backbone)
         model.eval()
         return model
 
@@ -197,10 +198,8 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         return ContributionPolicy(cast(Sequence[nn.Module], self.contribution_predictors), self.eta, options)
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
-        """The backbone's, see transformers; the configuration, which is saved with the weights, has the number too."""
-        embeddings = self.backbone.resize_token_embeddings(*args, **kwargs)
-        self.config.backbone_config.vocab_size = self.backbone.config.vocab_size
-        return cast(nn.Module, embeddings)
+        """The backbone's, see transformers."""
+        return cast(nn.Module, self.backbone.resize_token_embeddings(*args, **kwargs))
 
     def clamp_eta(self) -> None:
         """Keep eta in [0.01, 1] and theta positive, in place; called after each optimiser step."""

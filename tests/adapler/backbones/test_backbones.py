@@ -229,6 +229,29 @@ def test_names_that_labels_were_given_outlive_a_save(tmp_path: Path) -> None:
     assert config.label2id == {name: number for number, name in names.items()}
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_names_that_labels_were_given_are_those_of_the_backbone(loaded: bool, tmp_path: Path) -> None:
+    """A backbone that was analysed beside its model had the former names, and the two did not fit."""
+    model = tiny_adapler()
+    if loaded:
+        model.save_pretrained(tmp_path)
+        model = AdapLeRForSequenceClassification.from_pretrained(tmp_path)
+    model.config.id2label = {0: "a", 1: "b", 2: "c"}
+    assert model.backbone.config.id2label == {0: "a", 1: "b", 2: "c"}
+    copied = model.for_inference()
+    assert copied.backbone.config is copied.config.backbone_config is not model.backbone.config
+
+
+def test_a_configuration_s_names_are_those_of_a_classifier_that_it_is_built_around() -> None:
+    classifier = tiny_classifier()
+    config = AdapLeRConfig(backbone_config=classifier.config, id2label={0: "a", 1: "b", 2: "c"})
+    model = AdapLeRForSequenceClassification(config, backbone=classifier)
+    assert model.backbone.config.id2label == {0: "a", 1: "b", 2: "c"}
+    two = AdapLeRConfig(backbone_config=classifier.config, num_labels=2)
+    with pytest.raises(ArgumentError, match="^id2label: has names for the labels 0, 1; the classifier's are 0 to 2$"):
+        AdapLeRForSequenceClassification(two, backbone=classifier)
+
+
 def test_model_needs_a_backbone_config() -> None:
     with pytest.raises(ArgumentError, match="^backbone_config: missing; build a model with from_backbone"):
         AdapLeRForSequenceClassification(AdapLeRConfig())

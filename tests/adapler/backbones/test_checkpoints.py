@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +146,11 @@ def test_the_dtype_by_its_former_name(adapler_folder: Path) -> None:
     assert dtypes(dtype="float32", torch_dtype="bfloat16") == (torch.float32, torch.float32)
 
 
-def test_more_wordpieces_are_saved_and_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [lambda model: model, lambda model: model.backbone], ids=["model", "backbone"])
+def test_more_wordpieces_are_saved_and_loaded(part: Callable[[Any], Any], tmp_path: Path) -> None:
+    """Those that its backbone was given left a folder that could not be loaded."""
     model = tiny_adapler()
-    model.resize_token_embeddings(VOCABULARY + 4)
+    part(model).resize_token_embeddings(VOCABULARY + 4)
     assert model.config.backbone_config.vocab_size == model.backbone.config.vocab_size == VOCABULARY + 4
     model.save_pretrained(tmp_path)
     batch = {"input_ids": torch.tensor([[2, 9, VOCABULARY + 3]])}
