@@ -72,14 +72,18 @@ def export(
     have changed. Returns the size of the weights in bytes.
 
     Raises:
-        CheckpointError: the record is damaged.
+        CheckpointError: the record is damaged, or a weight is beyond float16; nothing is written.
     """
     recorded = record_of_copy(record, threshold_scale=threshold_scale)
     shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
     for name, tensor in adapler.state_dict().items():
         of_backbone = name.startswith("backbone.")
         half = of_backbone and tensor.is_floating_point()
-        shards[SHARDS[0 if of_backbone else 1]][name] = (tensor.half() if half else tensor).contiguous()
+        stored = tensor.half() if half else tensor
+        if not bool(stored.isfinite().all()):
+            most = f"{float(tensor.abs().max()):.6g}"
+            raise CheckpointError(f"weights {name!r} reach {most}, and float16, as which they are stored, 65504")
+        shards[SHARDS[0 if of_backbone else 1]][name] = stored.contiguous()
     size = sum(tensor.nbytes for weights in shards.values() for tensor in weights.values())
     index: dict[str, Any] = {
         "metadata": {"total_size": size},

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError
+from adapler.files import sha256_of
 from adapler.outputs import check_output_folder
 from tests.adapler.cli.refusals import Refuse
 from tests.conftest import tiny_adapler
@@ -76,6 +78,21 @@ def test_export_leaves_what_was_written_into_an_export_since(
     line = refuse("export", "--onnx", "--model", saved, "--output", half)
     assert "half would be replaced whole, and what it holds ('config.json', ...) is no earlier output" in line
     assert (half / "model.safetensors.index.json").is_file()
+
+
+def test_weights_that_float16_cannot_hold_leave_an_earlier_export(refuse: Refuse, saved: Path, tmp_path: Path) -> None:
+    """They became infinite in the copy, which no command could load."""
+    half = tmp_path / "half"
+    assert main(["export", "--model", str(saved), "--output", str(half)]) == 0
+    before = sha256_of(half)
+    model = tiny_adapler()
+    with torch.no_grad():
+        model.backbone.bert.encoder.layer[0].output.LayerNorm.weight[0] = -7e4
+    model.save_pretrained(saved)
+    line = refuse("export", "--model", saved, "--output", half)
+    name = "backbone.bert.encoder.layer.0.output.LayerNorm.weight"
+    assert line == f"error: weights {name!r} reach 70000, and float16, as which they are stored, 65504"
+    assert sha256_of(half) == before
 
 
 @pytest.mark.parametrize("place", [lambda model: model, lambda model: model.parent], ids=["itself", "around it"])
