@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import visible
+from adapler.long_texts import reading
 from adapler.training.records import check_evaluation, check_record, model_checksum, read_json
 
 __all__ = ["COLUMNS", "tradeoff_table"]
@@ -25,7 +27,8 @@ def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> 
 
     A run is a folder that `adapler train` wrote, one that `adapler run` wrote (each of its phi counts), or a copy of
     a `run.json`. On validation every evaluated point is a row with scale 1. Files that `adapler evaluate --output`
-    wrote into the run's folder give a row for each further threshold scale of the selected point.
+    wrote into the run's folder give a row for each further threshold scale of the selected point. One that read texts
+    otherwise than training did (`--max-length`, `--long-documents`) is left out, which a line on stderr says.
 
     Args:
         runs: folders or files.
@@ -86,7 +89,7 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
                 precision = epoch.get("precision")
                 figures |= {"precision": precision, "examples": record.get("examples", {}).get("validation")}
                 yield {**common, "epoch": epoch["epoch"], "step": epoch.get("step"), "scale": 1.0, **figures}
-        for result in _evaluations(path, split):
+        for result in _evaluations(path, record, split=split):
             # Post-hoc training leaves the fine-tuned classifier as it was, so without removal it is the reference.
             known = result["none"]["score"] if reference is None and post_hoc else reference
             for hard in result["hard"]:
@@ -106,10 +109,12 @@ def _rescaled(record: dict[str, Any]) -> bool:
     return bool(reached.get("factor", 1) != 1 or record.get("threshold_scale", 1) != 1)
 
 
-def _evaluations(path: Path, split: str) -> Iterator[dict[str, Any]]:
-    """Evaluation files of a run's folder on a split; a copied record has none."""
+def _evaluations(path: Path, record: Mapping[str, Any], *, split: str) -> Iterator[dict[str, Any]]:
+    """Evaluation files of a run's folder on a split, of texts that were read as in training; a copied record has
+    none."""
     if path.name != "run.json":
         return
+    own = reading(record.get("encoding", {}))
     for file in visible(path.parent.glob("*.json")):
         result = read_json(file) if file.name != "run.json" and not file.name.startswith("tokenizer") else {}
         if {"none", "hard"} <= result.keys() and result.get("split", file.stem.rpartition("-")[2]) == split:
@@ -117,4 +122,8 @@ def _evaluations(path: Path, split: str) -> Iterator[dict[str, Any]]:
             checksum = result.get("model_checksum")
             if checksum is not None and checksum != model_checksum(path.parent):
                 raise CheckpointError(f"{file}: an evaluation of another model than the one in {path.parent}")
+            there = reading(result.get("encoding", {}))
+            if None not in (own, there) and own != there:
+                print(f"note: {file}: left out, it has {there}, training {own}", file=sys.stderr)
+                continue
             yield result

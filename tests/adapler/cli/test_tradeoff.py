@@ -121,6 +121,21 @@ def test_a_real_run(run_folder: Path, task_folder: Path, tmp_path: Path, capsys:
     assert len(tradeoff_table([run], split="test")) == 2
 
 
+def test_an_evaluation_of_another_part_of_the_texts_is_no_point_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its scores stood in the same table as those of whole texts, and nothing told them apart."""
+    encoding = {"max_length": 512, "long_documents": "truncate", "stride": None}
+    run = record(tmp_path / "run", encoding=encoding)
+    for name, read in (("own", encoding), ("short", {**encoding, "max_length": 64}), ("old", {})):
+        evaluation(run / f"{name}.json", split="test", none=0.9, s1=0.8)
+        result = json.loads((run / f"{name}.json").read_text(encoding="utf-8")) | {"encoding": read}
+        (run / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
+    assert len(tradeoff_table([run], split="test")) == 2
+    said = "left out, it has max_length 64, longer texts: truncate, training max_length 512, longer texts: truncate"
+    assert capsys.readouterr().err == f"note: {run / 'short.json'}: {said}\n"
+
+
 def test_errors(tmp_path: Path, run_folder: Path) -> None:
     run = record(tmp_path / "run")
     with pytest.raises(ArgumentError, match="^split: 'train' is not 'validation' or 'test'$"):
