@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from adapler.cli.parser import main
-from adapler.errors import run_command
+from adapler.errors import ArgumentError, run_command
+from adapler.outputs import check_writable_folder
 from tests.adapler.cli.refusals import Refuse
 from tests.adapler.training.common import QUICK
 from tests.conftest import tiny_adapler
@@ -107,3 +108,22 @@ def test_outputs_that_cannot_be_made(
         assert "cannot be a folder (" in refuse("run", *options, *QUICK)
         assert "cannot be" in refuse("evaluate", "--task", task_folder, "--model", model, "--output", path)
         assert "cannot be a folder (" in refuse("export", "--model", model, "--output", path)
+
+
+def test_a_home_directory_that_no_shell_has_put_in_is_no_folder(
+    refuse: Refuse, task_folder: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    model, said = run_folder / "phi-0.1-post-hoc", "stands for no home directory here, write it out: "
+    for name, options in (
+        ("runs/x", ["run", "--task", task_folder, "--classifier", model, "--gamma", "0.1"]),
+        ("half", ["export", "--model", model]),
+        ("labels.csv", ["predict", "--model", model, "--input", task_folder / "test.jsonl"]),
+    ):
+        assert refuse(*options, f"--output=~/{name}") == f"error: --output: ~/{name} {said}{tmp_path}/me/{name}"
+    with pytest.raises(ArgumentError, match=rf"^--figures: ~ {said}.*/me$"):
+        check_writable_folder(Path("~"), name="--figures")
+    (tmp_path / "~").mkdir()  # then it is meant
+    assert main(["export", "--model", str(model), "--output=~/half"]) == 0
+    assert (tmp_path / "~" / "half" / "config.json").is_file()
