@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.backbones.families import label_names
 from adapler.data.encoding import encode, load_tokenizer
-from adapler.data.tasks import load_task
+from adapler.data.tasks import in_label_order, load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import adapler_flops, backbone_flops
@@ -91,7 +92,7 @@ def examples_of(task: str, data: str, folder: Path, *, scale: float, number: int
         ArgumentError: the task has no test split. DataError, CheckpointError: from the readers.
     """
     model = AdapLeRForSequenceClassification.from_pretrained(folder).for_inference(dtype="float32")
-    loaded = load_task(data)
+    loaded = in_label_order(load_task(data), label_names(model.config))  # the model's numbers, not the file's
     if "test" not in loaded.dataset:
         raise ArgumentError(f"--model: {task} ({data}) has no test split")
     tokenizer = load_tokenizer(folder, words=loaded.is_split_into_words)

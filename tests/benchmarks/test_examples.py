@@ -88,6 +88,25 @@ def test_what_is_drawn_is_what_the_model_keeps(trained: tuple[Path, Path], tiny_
     assert (document.scores["cp"][1][gone] == 0).all()
 
 
+def test_labels_are_numbered_as_the_model_numbers_them(trained: tuple[Path, Path]) -> None:
+    """A classifier that was trained on other data may count its classes in another order than the task's file."""
+    data, folder = trained
+    meta = data / "qnli" / "meta.json"
+    (same,) = examples_of("qnli", str(data / "qnli"), folder, scale=1.0, number=1)
+    names = ["yes", "no", "maybe"]
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = config["backbone_config"]["id2label"] = dict(enumerate(names))
+    config["label2id"] = config["backbone_config"]["label2id"] = {name: place for place, name in enumerate(names)}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    meta.write_text(json.dumps({"name": "qnli", "labels": ["maybe", "yes", "no"]}), encoding="utf-8")
+    for file in (data / "qnli").glob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        text = "\n".join(json.dumps(row | {"label": (row["label"] + 1) % 3}) for row in rows)
+        file.write_text(text, encoding="utf-8")
+    (one,) = examples_of("qnli", str(data / "qnli"), folder, scale=1.0, number=1)
+    assert one.document.id == same.document.id and one.document.label == names[int(same.document.label)]
+
+
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 TEXTS = ("fun film.", "a  é")
 
