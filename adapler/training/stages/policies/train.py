@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from adapler.training.policies.base import PolicyTraining, training_class
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.policies.stage import Stage, Work
 from adapler.training.policies.trainer import PolicyTrainer
-from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
+from adapler.training.records import epochs_of, identity_of, inputs_of, model_checksum, read_record, record_of
 from adapler.training.resume import begin_stage, epochs_folder, finished_record
 from adapler.training.settings import Execution, Settings
 from adapler.training.stages.finish import finish_stage
@@ -94,6 +94,7 @@ def train_policy(
         reference_score=reference_score,
         max_drop=max_drop,
         reinit_head=initial_head,
+        **_teacher_of(stages, classifier, start=start),
     )
     done = finished_record(output, identity, resume=True, keep_epochs=True, usual=training.usual_here)
     if done is None:
@@ -213,6 +214,12 @@ def _finish(
     )
     record["seconds"] = round(sum(one["seconds"] for one in records), 1)
     finish_stage(model, work.tokenizer, output, record=record, keep_epochs=False)
+
+
+def _teacher_of(stages: Sequence[Stage], classifier: str | Path, *, start: str | Path) -> dict[str, Any]:
+    """For the identity: whom a stage distils from, where that is not the model that training starts from."""
+    checksum = model_checksum(classifier) if any(stage.distils for stage in stages) else None
+    return {} if checksum in (None, model_checksum(start)) else {"teacher_checksum": checksum}
 
 
 def _teacher(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> PreTrainedModel:

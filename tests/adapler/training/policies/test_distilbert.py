@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification
 
-from adapler import AdapLeRForSequenceClassification
+from adapler import AdapLeRForSequenceClassification, ArgumentError
 from adapler.backbones import families
 from adapler.backbones.checkpoints import load_classifier
 from adapler.cli.parser import main
@@ -22,6 +22,8 @@ from adapler.model.flops import backbone_flops
 from adapler.training.policies.distilbert import DistilBertTraining, Distilled, student_speedup
 from adapler.training.policies.stage import Step
 from adapler.training.policies.trainer import PolicyTrainer
+from adapler.training.records import model_checksum
+from adapler.training.stages.finetune import best_epochs
 from tests.adapler.training.common import QUICK
 from tests.adapler.training.policies.test_trbert_stages import work
 from tests.conftest import random_batch, tiny_classifier
@@ -90,6 +92,24 @@ def test_it_starts_from_the_layers_of_the_runs_start(
     for name, value in student.items():
         assert torch.equal(value, source[name.replace("layer.1.", "layer.2.")]), name
     assert any("layer.1." in name for name in student) and not any("layer.2." in name for name in student)
+
+
+def test_a_student_of_the_encoder_is_that_of_its_teacher_alone(
+    whole: Path, task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
+) -> None:
+    """The classifier can be another one with the same score; where the student starts does not say which it was."""
+    copy = Path(shutil.copytree(whole, tmp_path / "run"))
+    assert "teacher_checksum" not in json.loads((copy / POINT / "run.json").read_text()), "it is where training starts"
+    shutil.rmtree(copy / POINT)
+    arguments = [*words(task_folder, tiny_classifier_folder, copy), "--start", "pretrained"]
+    assert main(arguments) == 0
+    file = copy / POINT / "run.json"
+    record = json.loads(file.read_text())
+    assert record["teacher_checksum"] == model_checksum(best_epochs(copy / "finetuned", most=1)[0])
+    assert main(arguments) == 0
+    file.write_text(json.dumps(record | {"teacher_checksum": "of another classifier"}), encoding="utf-8")
+    with pytest.raises(ArgumentError, match="holds a finished run with teacher_checksum of another classifier, not"):
+        main(arguments)
 
 
 @pytest.mark.parametrize("steps", [2, 4])
