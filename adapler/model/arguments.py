@@ -127,7 +127,7 @@ def check_arguments(
 
 
 def check_options(
-    config: AdapLeRConfig, ids: Tensor, *, removal: str, fate: Tensor | None, soft: Mapping[str, Any]
+    config: AdapLeRConfig, ids: Tensor, *, removal: str, scale: float, fate: Tensor | None, soft: Mapping[str, Any]
 ) -> None:
     """Raises ArgumentError for an option that would have no effect, or has a wrong shape.
 
@@ -135,7 +135,7 @@ def check_options(
         config: the model's. A policy other than AdapLeR's fades tokens in its own way, without AdapLeR's options.
         ids: (B, N).
         removal: the mode.
-        fate: see `forward`.
+        scale, fate: see `forward`.
         soft: the options of soft mode, among them `probe`; None where they are not given.
     """
     if fate is not None and (removal != "hard" or not isinstance(fate, Tensor) or fate.shape != ids.shape):
@@ -143,6 +143,8 @@ def check_options(
         raise ArgumentError(
             f"fate: got {found}, removal {removal!r}; must have the shape {tuple(ids.shape)} of input_ids, in hard mode"
         )
+    if removal == "soft" and scale != 1 and config.policy != ContributionPolicy.name:
+        raise ArgumentError(f"threshold_scale: has no effect on the gates of {config.policy!r}; removal='hard' has it")
     for name in (name for name, value in soft.items() if value is not None):
         if removal != "soft":
             raise ArgumentError(f"{name}: has an effect with removal='soft' only, and removal is {removal!r}")

@@ -246,7 +246,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
             position_ids: (B, N) or (1, N), the position of each token. Default: counted from [CLS].
             removal: "none" (the backbone alone), "soft" (training) or "hard" (tokens are really removed).
                 Default: soft in training mode, hard in evaluation mode.
-            threshold_scale: multiplies every eta; below 1 keeps more tokens, 0 keeps all.
+            threshold_scale: multiplies every threshold, 0 keeps all; in soft mode AdapLeR's only.
             fate: (B, N), 1 for tokens that stay whatever they score, -1 for those that go at the policy's first
                 decision (AdapLeR's: before layer 0), else 0; [CLS] always stays (hard mode only).
             slope: soft removal's lambda (soft mode only; default 10).
@@ -282,7 +282,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         policy = self.removal_policy
         soft: dict[str, Any] = {"slope": slope, "probe": probe, "local_losses": local_losses or None}
         soft["gradient_slope"] = None if gradient_slope == math.inf else gradient_slope
-        arguments.check_options(self.config, input_ids, removal=removal, fate=fate, soft=soft)
+        arguments.check_options(self.config, input_ids, removal=removal, scale=threshold_scale, fate=fate, soft=soft)
         inputs: dict[str, Any] = {
             "input_ids": input_ids,
             "mask": mask,

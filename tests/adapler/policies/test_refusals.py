@@ -12,6 +12,7 @@ from adapler.onnx.export import export_onnx
 from adapler.training.settings import Objectives
 from adapler.training.trainer.start import start_model
 from tests.adapler.policies.policy_models import tiny_policy
+from tests.conftest import random_batch
 
 
 def test_onnx_graphs_are_adaplers_only(tmp_path: Path, tiny_tokenizer: Any) -> None:
@@ -24,3 +25,10 @@ def test_adapler_training_does_not_go_on_from_another_policy(tmp_path: Path) -> 
     tiny_policy("cls_topk").save_pretrained(tmp_path)
     with pytest.raises(ArgumentError, match=r"^--model: .* has the removal policy 'cls_topk', not AdapLeR's"):
         start_model(tmp_path, None, objectives=Objectives(), initial_head="auto")  # type: ignore[arg-type]
+
+
+def test_the_gates_of_another_policy_have_no_threshold_scale() -> None:
+    model, batch = tiny_policy("ltp"), random_batch([9, 5])
+    assert model(**batch, removal="soft", threshold_scale=1.0).logits is not None
+    with pytest.raises(ArgumentError, match=r"^threshold_scale: has no effect on the gates of 'ltp'; removal='hard'"):
+        model(**batch, removal="soft", threshold_scale=0.5)
