@@ -8,6 +8,7 @@ A record is written last and whole, so that a point with a record is finished, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing, visible
+from adapler.inference.passes import ratio_of, score_parts
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff.checks import check_point
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
@@ -110,10 +112,10 @@ def predictions(output: Path, task: str, *, records: Sequence[Mapping[str, Any]]
 
     Args:
         output, task: of the file.
-        records: of the task; all their columns must be there.
+        records: of the task; all their columns must be there, and have the scores that they say.
 
     Raises:
-        DataError: no such file, one that cannot be read, or a column that is not there.
+        DataError: no such file, one that cannot be read, a column that is not there, or one of another measurement.
     """
     path = predictions_file(output, task)
     if not path.is_file():
@@ -121,11 +123,16 @@ def predictions(output: Path, task: str, *, records: Sequence[Mapping[str, Any]]
     table = _read_parquet(path)
     for record in records:
         key = Key.of(record)
-        for column in (key.column(test["scale"]) for test in record["test"]):
+        for test in record["test"]:
+            column, again = key.column(test["scale"]), "remove that record, and the point is measured anew"
             if column not in table:
+                raise DataError(f"{path}: no column {column!r}, but {key.path(output)} was tested there; {again}")
+            parts = score_parts(table[column].to_numpy(), table["label"].to_numpy(), metric=record["metric"])
+            score, said = float(ratio_of(parts.sum(0))), test["score"]
+            if not math.isclose(score, said, abs_tol=1e-9):
                 raise DataError(
-                    f"{path}: no column {column!r}, but {key.path(output)} was tested there; remove that record, and "
-                    "the point is measured anew"
+                    f"{path}: column {column!r} has a score of {score:.6g}, but {key.path(output)} says {said:.6g}, so "
+                    f"they are of two measurements; {again}"
                 )
     return table
 

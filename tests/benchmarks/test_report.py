@@ -210,6 +210,10 @@ def test_damaged_predictions_are_one_line(tmp_path: Path) -> None:
         table.drop(columns=names).to_parquet(path)
         with pytest.raises(DataError, match=f"sst2.parquet: no column '{names[0]}'{what}"):
             write_results(output)
+    column = "tiny/power-0.001-seed-2@1"
+    table.assign(**{column: 1 - table[column]}).to_parquet(path)
+    with pytest.raises(DataError, match=f"column '{column}' has a score of 0.175, but .*-seed-2.json says 0.825, so"):
+        write_results(output)
     for content in (whole[: len(whole) // 2], b""):
         path.write_bytes(content)
         with pytest.raises(DataError, match="sst2.parquet: not a Parquet file that can be read"):
