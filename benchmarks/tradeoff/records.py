@@ -79,15 +79,22 @@ def collect(output: Path, measured: Path) -> Key:
     columns = {
         key.column(test["scale"]): values for test, values in zip(record["test"], found["predicted"], strict=True)
     }
-    add_predictions(output, key.task, ids=found["example_ids"], labels=found["labels"], columns=columns)
+    examples = {"ids": found["example_ids"], "labels": found["labels"]}
+    add_predictions(output, key.task, **examples, columns=columns, point=key.column(None))
     write_record(key.path(output), record)
     return key
 
 
 def add_predictions(
-    output: Path, task: str, *, ids: Sequence[str], labels: Sequence[int], columns: Mapping[str, Sequence[int]]
+    output: Path,
+    task: str,
+    *,
+    ids: Sequence[str],
+    labels: Sequence[int],
+    columns: Mapping[str, Sequence[int]],
+    point: str,
 ) -> None:
-    """Add columns to a task's Parquet, or replace them.
+    """Put a point's columns into a task's Parquet, in place of all that it had there, at other scales too.
 
     Raises:
         DataError: it holds other examples or cannot be read, or there are more labels than an int8 holds.
@@ -102,7 +109,8 @@ def add_predictions(
             raise DataError(f"{path}: holds predictions on other test examples than the new ones; use another --output")
         table = before
     added = pd.DataFrame({name: np.asarray(values, dtype=np.int8) for name, values in columns.items()})
-    table = pd.concat([table.drop(columns=[name for name in added if name in table]), added], axis=1)
+    others = [name for name in table if name != point and not name.startswith(f"{point}@")]
+    table = pd.concat([table[others], added], axis=1)
     with replacing(path) as partial:
         table.to_parquet(partial, index=False, compression="zstd")
 

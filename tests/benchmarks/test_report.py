@@ -257,6 +257,13 @@ def test_records_are_taken_in_predictions_first(tmp_path: Path, monkeypatch: pyt
     assert list(table.columns) == ["example_id", "label", "tiny/adapler-0.01-seed-1@1"]
     assert table["label"].tolist() == GOLD and table.dtypes.iloc[2] == np.int8
     assert Key("tiny", "sst2", "adapler", 1, 0.01).path(output).is_file()
+    # Measured anew at other scales, it has these alone; others' columns stay.
+    write(
+        output,
+        [one | {"seed": 12}, record("adapler", tested={2.0: GOLD}, validation=[candidate(2.0, 1, 2)], budget=0.01)],
+    )
+    names = [f"tiny/adapler-0.01-seed-{name}" for name in ("12@1", "1@2")]
+    assert list(predictions(output, "sst2").columns)[2:] == names
     other = record("power", tested={1.0: predicted([], [1] * 40)}, validation=[candidate(1.0, 1, 2)], gold=[1] * 40)
     with pytest.raises(DataError, match="holds predictions on other test examples"):
         write(output, [other])
