@@ -217,11 +217,13 @@ def _last_line(log: Path) -> str:
 def collect_leftovers(settings: Settings) -> int:
     """Take in what was measured before a benchmark was killed; returns the number of points.
 
-    Test is then not read a second time. What a quick run (`--limit`, `--epochs`) measured stays with quick runs.
+    Test is then not read a second time. What a quick run (`--limit`, `--epochs`) measured stays with quick runs, and
+    what was chosen with another `--max-drop` with those: in this output it would be in the way.
     """
     number = 0
     for path in sorted(settings.runs.glob(f"{settings.name}/*/seed-*/{POINTS}/*.point.json")):
-        if read_json(path).get("changes") == settings.changes:
+        found = read_json(path)
+        if (found.get("changes"), found.get("max_drop")) == (settings.changes, settings.max_drop):
             collect(settings.output, path)
             path.unlink()
             number += 1

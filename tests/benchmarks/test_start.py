@@ -13,7 +13,7 @@ from adapler.training.records import write_record
 from benchmarks.tradeoff.__main__ import main
 from benchmarks.tradeoff.plan import Settings
 from benchmarks.tradeoff.records import predictions_file, read_records
-from benchmarks.tradeoff.work import remove_weights
+from benchmarks.tradeoff.work import collect_leftovers, remove_weights
 from tests.benchmarks.stand_ins import some_records, write
 
 
@@ -49,3 +49,19 @@ def test_weights_that_a_killed_benchmark_left_are_removed_where_there_is_a_recor
     assert [key for key, folder in folders.items() if folder.exists()] == [(1, 0.2), (2, 0.1), (2, 0.2)]
     assert (tmp_path / "runs" / "tiny" / "sst2" / "seed-1" / "finetuned" / "run.json").is_file()
     assert remove_weights(settings(tmp_path), records) == 0
+
+
+@pytest.mark.parametrize(
+    ("theirs", "asked"), [({"changes": {"limit": 9}}, {"limit": 9}), ({"max_drop": 0.05}, {"max_drop": 0.05})]
+)
+def test_what_was_measured_otherwise_is_left_to_its_own_output(
+    tmp_path: Path, theirs: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    points = tmp_path / "runs" / "tiny" / "sst2" / "seed-1" / "points"
+    mine, other = some_records()[:2]
+    for name, one in (("mine", mine), ("theirs", other | theirs)):
+        write_record(points / f"{name}.point.json", one)
+    assert collect_leftovers(settings(tmp_path)) == 1
+    assert [one["system"] for one in read_records(tmp_path / "out")] == [mine["system"]]
+    assert [path.name for path in points.iterdir()] == ["theirs.point.json"]
+    assert collect_leftovers(settings(tmp_path, **asked)) == 1
