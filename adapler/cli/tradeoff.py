@@ -18,7 +18,7 @@ __all__ = ["COLUMNS", "tradeoff_table"]
 
 COLUMNS = (
     *("mode", "phi", "gamma", "target", "rows", "epoch", "step", "scale", "metric", "score", "speedup", "reference"),
-    *("precision", "examples", "run", "split"),
+    *("precision", "examples", "run", "split", "task"),
 )
 
 
@@ -38,8 +38,9 @@ def tradeoff_table(runs: Sequence[str | Path], *, split: str = "validation") -> 
         COLUMNS: mode ("full" or "post-hoc"), phi, gamma, target (speedup that training aimed at; empty: none), rows (of
         the training split), epoch, step, scale, metric (accuracy, f1 or agreement), score, speedup (FLOPs of the
         fine-tuned classifier / AdapLeR's), reference (score of the fine-tuned classifier; empty where no file tells
-        it), precision (what score and speedup were computed in), examples (how many were scored), run (name), split.
-        Precision and examples are empty in records of older versions.
+        it), precision (what score and speedup were computed in), examples (how many were scored), run (name), split,
+        task (whose rows these are: an evaluation may be on another task than the training). Precision, examples and
+        task are empty in records of older versions.
 
     Raises:
         ArgumentError: another split, or nothing recorded of it.
@@ -81,6 +82,7 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
             "metric": metric,
             "run": path.parent.resolve().name if path.name == "run.json" else path.stem,
             "split": split,
+            "task": record.get("task"),
         }
         reference = record["reference_score"] if split == "validation" else None
         if split == "validation":
@@ -90,15 +92,18 @@ def _rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
                 figures |= {"precision": precision, "examples": record.get("examples", {}).get("validation")}
                 yield {**common, "epoch": epoch["epoch"], "step": epoch.get("step"), "scale": 1.0, **figures}
         for result in _evaluations(path, record, split=split):
+            told = {name: result.get(name, common[name]) for name in ("metric", "task")}
+            own = told["task"] == common["task"]
+            known = reference if own else None
             # Post-hoc training leaves the fine-tuned classifier as it was, so without removal it is the reference.
-            known = result["none"]["score"] if reference is None and post_hoc else reference
+            known = result["none"]["score"] if known is None and post_hoc else known
             for hard in result["hard"]:
-                if split == "validation" and hard["threshold_scale"] == 1 and not _rescaled(record):
+                if own and split == "validation" and hard["threshold_scale"] == 1 and not _rescaled(record):
                     continue  # the selected epoch's row
                 figures = {"score": hard["score"], "speedup": hard["speedup"], "reference": known}
                 figures |= {"precision": result.get("precision"), "examples": result.get("examples")}
                 figures |= {"epoch": selected["epoch"], "step": selected.get("step"), "scale": hard["threshold_scale"]}
-                yield {**common, **figures, "metric": result.get("metric", metric)}
+                yield {**common, **figures, **told}
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: a record without {error}; another version of this package wrote it") from error
 

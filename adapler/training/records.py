@@ -236,6 +236,7 @@ def check_evaluation(result: Mapping[str, Any], *, where: Path) -> None:
     """
     check = _Checker(where)
     check.choice(result, "split", ("train", "validation", "test"))
+    check.of_type(result, "task", str)
     check.of_type(result, "encoding", dict)
     check.of_type(result, "none", dict, needed=True)
     check.of_type(result, "hard", list, needed=True)

@@ -77,6 +77,7 @@ def test_epochs_and_scales_by_hand(tmp_path: Path) -> None:
         "precision": None,
         "run": "full",
         "split": "validation",
+        "task": None,
     }
     assert table["mode"].tolist() == ["full"] * 2 + ["post-hoc"] * 4
     assert table["phi"].tolist() == [0.1] * 2 + [0.3] * 4
@@ -97,6 +98,18 @@ def test_rescaled_thresholds_are_not_the_selected_epochs(tmp_path: Path, changed
     (run / "config.json").write_text('{"model_type": "adapler"}', encoding="utf-8")
     evaluation(run / "scales.json", split="validation", none=0.85, s1=0.7)
     assert tradeoff_table([run])["score"].tolist() == [0.5, 0.75, 0.7], "the model in the folder has a row of its own"
+
+
+def test_an_evaluation_on_another_task_says_so(tmp_path: Path) -> None:
+    run = record(tmp_path / "run", task="sst2")
+    evaluation(run / "own.json", split="validation", none=0.85, s2=0.7)
+    evaluation(run / "theirs.json", split="validation", none=0.85, s0_5=0.6, s1=0.5)
+    theirs = json.loads((run / "theirs.json").read_text())
+    (run / "theirs.json").write_text(json.dumps(theirs | {"task": "imdb"}), encoding="utf-8")
+    table = tradeoff_table([run])
+    assert table["task"].tolist() == ["sst2"] * 3 + ["imdb"] * 2
+    assert table["scale"].tolist() == [1, 1, 2, 0.5, 1], "theirs is not the selected epoch's row"
+    assert table["reference"][:3].tolist() == [0.8] * 3 and table["reference"][3:].isna().all()
 
 
 def test_a_real_run(run_folder: Path, task_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,6 +207,7 @@ def test_evaluations_are_checked_too(tmp_path: Path) -> None:
         (("hard", 0), 3),
         (("none",), []),
         (("model_checksum",), "of another model"),
+        (("task",), 3),
     ):
         evaluation(run / "test.json", split="test", none=0.7, s1=0.66)
         changed = json.loads((run / "test.json").read_text())
