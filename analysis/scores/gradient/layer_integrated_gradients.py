@@ -5,7 +5,9 @@ B batch, L layers, N padded length, D hidden size
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from typing import Annotated, Any
 
 import torch
@@ -64,8 +66,9 @@ def layer_integrated_gradients(
     per_layer = []
     for source, state, reference in zip(sources, states, references, strict=True):
 
-        def value(values: Tensor, chosen: Tensor, *tensors: Tensor, source: torch.nn.Module = source) -> Tensor:
-            handle = source.register_forward_hook(_substitute(values))
+        def value(values: Tensor, chosen: Tensor, *tensors: Tensor, source: Source = source) -> Tensor:
+            module, call = source
+            handle = module.register_forward_hook(_substitute(values, call))
             try:
                 logits = twin(**dict(zip(names, tensors, strict=True))).logits.float()
             finally:
@@ -89,18 +92,24 @@ def layer_integrated_gradients(
     return with_gap(reduced(values, batch, reduction), total, expected)  # (B, L, N, D), (B, L), (B, L)
 
 
-def _layer_sources(model: Any, batch: Batch) -> tuple[list[torch.nn.Module], list[Tensor], Tensor]:
+Source = tuple[torch.nn.Module, int]  # a module, and in which of its calls in a pass it gives out what is meant
+
+
+def _layer_sources(model: Any, batch: Batch) -> tuple[list[Source], list[Tensor], Tensor]:
     """Per layer the module whose output is the layer's input, and that input (B, N, D); the logits (B, C).
 
-    Found by identity of tensors, so that it holds for any encoder whose layers pass their states on as they are.
+    Found by identity of tensors, so that it holds for any encoder whose layers pass their states on as they are. Of a
+    module that is called again and again (ALBERT's layers are one) the call counts too.
     """
-    made: list[tuple[torch.nn.Module, Any]] = []
+    made: list[tuple[Source, Any]] = []
+    calls: Counter[torch.nn.Module] = Counter()
 
     def note(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         result = _first(output)
         # ModernBERT's first layer hands its input through an Identity, on the way to the attention alone.
         if not (inputs and inputs[0] is result):
-            made.append((module, result))
+            made.append(((module, calls[module]), result))
+        calls[module] += 1
 
     handles = [module.register_forward_hook(note) for module in model.modules()]
     try:
@@ -112,7 +121,7 @@ def _layer_sources(model: Any, batch: Batch) -> tuple[list[torch.nn.Module], lis
     states = list(output.hidden_states[:-1])
     sources = []
     for layer, state in enumerate(states):
-        makers = [module for module, result in made if result is state]
+        makers = [source for source, result in made if result is state]
         if not makers:
             raise ArgumentError(
                 f"model: no module of {type(model).__name__} gives out the input of layer {layer}; "
@@ -126,8 +135,13 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple) and output else output
 
 
-def _substitute(values: Tensor) -> Callable[..., Any]:
+def _substitute(values: Tensor, call: int) -> Callable[..., Any]:
+    """A hook that gives out `values` in this call of the module, counted from 0."""
+    calls = count()
+
     def hook(module: Any, inputs: Any, output: Any) -> Any:
+        if next(calls) != call:
+            return None
         return (values, *output[1:]) if isinstance(output, tuple) else values
 
     return hook

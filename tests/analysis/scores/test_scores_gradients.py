@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
 from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor, nn
+from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.backbones.families import encoder_of, layers_of
@@ -15,7 +17,7 @@ from adapler.errors import ArgumentError
 from analysis.scores import Batch, get_method
 from analysis.scores.shared.inputs import content
 from tests.analysis.scores.score_helpers import batch_for, every_family, logits_of
-from tests.conftest import LAYERS, tiny_classifier
+from tests.conftest import LAYERS, VOCABULARY, tiny_classifier
 
 
 def layer_inputs(model: Any) -> list[nn.Module]:
@@ -142,6 +144,20 @@ def test_integrated_gradients_in_small_passes_are_the_same(monkeypatch: pytest.M
     expected = get_method("integrated_gradients")(model, batch).scores
     monkeypatch.setattr("analysis.scores.shared.integration.PASS_TOKENS", 100)
     torch.testing.assert_close(get_method("integrated_gradients")(model, batch).scores, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_layers_that_are_one_module_are_told_apart() -> None:
+    sizes = {"vocab_size": VOCABULARY, "embedding_size": 8, "hidden_size": 16, "intermediate_size": 24, "num_labels": 3}
+    sizes |= {"num_hidden_layers": 3, "num_attention_heads": 2, "initializer_range": 0.4}
+    torch.manual_seed(0)
+    one = AlbertForSequenceClassification(AlbertConfig(**sizes)).eval()
+    apart = AlbertForSequenceClassification(AlbertConfig(**sizes, num_hidden_groups=3)).eval()  # a module a layer
+    weights = one.state_dict()
+    apart.load_state_dict({name: weights[re.sub(r"groups\.\d", "groups.0", name)] for name in apart.state_dict()})
+    batch = batch_for("bert")
+    torch.testing.assert_close(logits_of(one, batch), logits_of(apart, batch))
+    method = get_method("layer_integrated_gradients", n_steps=5)
+    torch.testing.assert_close(method(one, batch).scores, method(apart, batch).scores, atol=1e-5, rtol=1e-4)
 
 
 def test_layers_that_cannot_be_found_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
