@@ -26,10 +26,9 @@ from analysis.figures.passage import (
     width_of,
 )
 from analysis.figures.style import FAMILIES, PaperFigure, drawable, fitted, some_layers, styled, venue
-from analysis.figures.token_scores import main_method, pick, ratios, shade, token_text
+from analysis.figures.token_scores import main_method, pick, present, ratios, shade, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
-from analysis.results.wording import OF_REMOVAL
 
 RGBA = tuple[float, float, float, float]
 
@@ -98,7 +97,7 @@ def plot_document(
     ax.set(xlim=(0, width), ylim=(height, 0))
     ax.axis("off")
     placed = excerpt(document, width=width - LABEL - margin(), n_lines=n_lines, start=start)
-    kept = document.retention if method in OF_REMOVAL else None
+    kept = document.retention if present(document, method) is not None else None
     marks = _Marks()
     for row, layer in enumerate(shown):
         top = row * _row_height(_lines_used(placed))

@@ -50,14 +50,18 @@ def present(document: DocumentScores, method: str) -> NDArray[np.bool_] | None:
     """(L, n) the tokens among which the scores of a layer are shared out; None for a method that always has all.
 
     They are those that entered the layer before: the policy that judges them decides which of them enter this one. A
-    policy that decides after a layer's attention judges those that enter it, so that no other has a score there.
+    policy that decides after a layer's attention judges those that enter it, so that no other has a score there. Where
+    another one has a score all the same, or the layers are not the model's, saved scores have a name of OF_REMOVAL.
     """
     if method not in OF_REMOVAL or document.retention is None:
         return None
     entered, scores = document.retention, document.scores[method]
-    if method == "policy" and scores.shape == entered.shape and not scores[~entered].any():
+    if scores.shape != entered.shape:
+        return None
+    if method == "policy" and not scores[~entered].any():
         return entered
-    return np.vstack([np.ones((1, len(document)), dtype=bool), entered[:-1]])
+    before = np.vstack([np.ones((1, len(document)), dtype=bool), entered[:-1]])
+    return None if scores[~before].any() else before
 
 
 def shade(ratio: float) -> float:

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import counted
-from analysis.figures.token_scores import FULL_SHADE, main_method, ratios, shade, token_text
+from analysis.figures.token_scores import FULL_SHADE, main_method, present, ratios, shade, token_text
 from analysis.results.records import DocumentScores
 from analysis.results.report import ReportData
-from analysis.results.wording import OF_REMOVAL
 
 STEPS = 8  # shades; class s0 is the palest, s8 the darkest
 
@@ -54,7 +53,7 @@ def _labels(document: DocumentScores) -> str:
 def grid(document: DocumentScores, method: str, *, layerwise: bool) -> str:
     """All layers of one method under each other."""
     values = ratios(document, method)  # (L, n)
-    kept = document.retention if method in OF_REMOVAL else None
+    kept = document.retention if present(document, method) is not None else None
     layers = []
     for layer, row in enumerate(values):
         enters = None if kept is None else kept[layer]

@@ -202,6 +202,20 @@ def test_files(e: Explanation, tmp_path: Path) -> None:
     assert read["methods"]["cp"]["n_present"] == e.present.sum(1).tolist()
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_saved_scores_called_like_the_model_s_own_are_not_taken_for_them(
+    layers: int, reducer: Any, tiny_tokenizer: Any
+) -> None:
+    rows = np.arange(1.0, 1 + layers * len(BAD)).reshape(layers, -1)
+    options = {"model": reducer, "tokenizer": tiny_tokenizer, "methods": "saliency"}
+    named = explain(BAD, scores={"cp": rows if layers > 1 else rows[0]}, **options)
+    other = explain(BAD, scores={"mine": rows if layers > 1 else rows[0]}, **options)
+    assert named.kept is not None and not named.kept.all()
+    assert named.to_html().replace("<summary>cp", "<summary>mine") == other.to_html()
+    first, second = (one.plot(methods=name).axes[0].images[0] for one, name in ((named, "cp"), (other, "mine")))
+    np.testing.assert_array_equal(first.get_array().filled(np.nan), second.get_array().filled(np.nan))
+
+
 def test_a_file_that_cannot_be_made_leaves_nothing(e: Explanation, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"save: 'e.docx' must end in one of .pdf, .png, .svg, .html, .csv, .json"):
         e.save(tmp_path / "e.docx")

@@ -15,6 +15,7 @@ from analysis.figures.curves import correlation_layers
 from analysis.figures.token_scores import main_method
 from analysis.metrics.curves import RECALL_GRID
 from analysis.output import tables
+from analysis.output.html_tokens import grid
 from analysis.output.report import RationaleReport
 from tests.analysis.figures.drawn import lines
 from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_example, make_report
@@ -193,6 +194,18 @@ def test_a_heat_map_is_white_where_a_policy_judges_nothing(place: str) -> None:
     levels = ax.images[0].get_array().filled(np.nan)
     assert np.array_equal(~np.isnan(levels), judged)
     np.testing.assert_allclose(levels[judged], np.log1p(1), rtol=1e-6)
+
+
+def test_saved_scores_called_like_the_model_s_own_are_drawn_as_saved_scores() -> None:
+    document = make_example()
+    drawn = replace(document, scores={"cp": np.arange(10.0)[None]})
+    meta = full_report().meta | {"layerwise": {"cp": False}}
+    report = replace(full_report(), methods=("cp",), examples=(drawn,), meta=meta, **NOTHING_ELSE)
+    assert report.figure("heatmap").axes[0].images[0].get_array().shape == (1, 10)
+    written = [text.get_text() for text in report.figure("document").axes[0].texts]
+    assert written[:3] == ["Input", "a", "un"], "without a number of tokens that the model keeps"
+    block = grid(drawn, "cp", layerwise=False)
+    assert block.count('<div class="layer">') == 1 and 'class="x"' not in block
 
 
 def test_an_example_of_another_policy_is_drawn_with_what_it_drops() -> None:
