@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.attribution.twin import differentiable, eager_forward
-from adapler.errors import ArgumentError
+from adapler.backbones.attribution.twin import differentiable, eager_forward, gradients_of
 
 
 def attention_gradient_maps(
@@ -34,12 +33,7 @@ def attention_gradient_maps(
     with differentiable(model) as twin:
         output = eager_forward(twin, inputs)
         value = (output.logits * weigh(output.logits.detach())).sum()
-        gradients = torch.autograd.grad(value, output.attentions, allow_unused=True)
-    if any(gradient is None for gradient in gradients):
-        raise ArgumentError(
-            f"model: the attention weights that {type(model).__name__} returns are not the ones its prediction "
-            "is computed from; attention x gradient cannot run on it"
-        )
+        gradients = gradients_of(value, output.attentions, model=model, what="attention weights")
     home = inputs["input_ids"].device
     with torch.autocast(home.type, enabled=False):
         maps = [

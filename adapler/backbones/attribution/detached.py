@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from adapler.backbones.attribution.twin import differentiable
+from adapler.backbones.attribution.twin import differentiable, gradients_of
 from adapler.errors import ArgumentError
 
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
@@ -60,7 +60,8 @@ def decompose(
             halves it at each product of two states, as both have a part in it (AttnLRP); then it is complete no more.
 
     Raises:
-        ArgumentError: no module of the model gives out the input of some layer.
+        ArgumentError: no module of the model gives out the input of some layer, or the hidden states that it returns
+            are not the ones that it uses.
     """
     with differentiable(model) as twin:
         twin.set_attn_implementation("eager")
@@ -80,7 +81,7 @@ def decompose(
         hidden = output.hidden_states[:-1]  # L times (B, N, D)
         weights = weigh(output.logits.detach())
         value = (output.logits.float() * weights).sum(-1)  # (B,)
-        gradients = torch.autograd.grad(value.sum(), hidden)
+        gradients = gradients_of(value.sum(), hidden, model=model, what="hidden states")
     made_after = {layer: before[id(state)][1] for layer, state in enumerate(hidden) if id(state) in before}
     # The copy's activations refer to themselves, so it goes away only when Python collects garbage. Its hooks must not
     # hold all states until then: over a training set that is gigabytes.

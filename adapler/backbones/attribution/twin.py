@@ -10,7 +10,7 @@ Dimensions: B batch, H heads, N padded length.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,11 +68,33 @@ def differentiable(model: Any) -> Iterator[Any]:
         yield twin
 
 
+def gradients_of(value: Tensor, by: Sequence[Tensor], *, model: Any, what: str) -> tuple[Tensor, ...]:
+    """Gradients of a value by tensors that the model returned of the pass which the value comes from.
+
+    Args:
+        value: a scalar.
+        by: the tensors.
+        model: for the message.
+        what: the tensors are, in words.
+
+    Raises:
+        ArgumentError: the value does not depend on one of them: what the model returns is a copy, or a part.
+    """
+    gradients = torch.autograd.grad(value, by, allow_unused=True)
+    if any(gradient is None for gradient in gradients):
+        raise ArgumentError(
+            f"model: the {what} that {type(model).__name__} returns are not the ones its prediction is computed from; "
+            "methods that read their gradients cannot run on it"
+        )
+    return gradients
+
+
 def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> Any:
     """The output of a working copy with attention weights, per layer (B, H, N, N).
 
     Raises:
-        ArgumentError: the model returns no weights; names its class and attention implementation.
+        ArgumentError: the model returns no weights, or not one from each token to each token (Longformer); names its
+            class and attention implementation.
     """
     twin.set_attn_implementation("eager")
     output = twin(**inputs, output_attentions=True, **options)
@@ -82,5 +104,11 @@ def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> An
         raise ArgumentError(
             f"model: {type(twin).__name__} returned no attention weights "
             f"(attention implementation {used!r}); methods that read attention cannot run on it"
+        )
+    tokens = tuple(inputs["input_ids"].shape[1:] * 2)  # (N, N)
+    if other := [tuple(layer.shape) for layer in weights if tuple(layer.shape[-2:]) != tokens]:
+        raise ArgumentError(
+            f"model: {type(twin).__name__} returned attention weights of shape {other[0]}, must be (texts, heads, "
+            f"{tokens[0]}, {tokens[1]}) for as many tokens; methods that read attention cannot run on it"
         )
     return output

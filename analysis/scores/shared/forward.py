@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.attribution.twin import answering, differentiable, working_copy
+from adapler.backbones.attribution.twin import answering, differentiable, gradients_of, working_copy
 from adapler.backbones.attribution.twin import eager_forward as twin_forward
 from analysis.scores.base import Batch
 from analysis.scores.shared.precision import full_precision
@@ -23,6 +23,7 @@ __all__ = [
     "classifier_logits",
     "differentiable",
     "eager_forward",
+    "gradients_of",
     "share_logits",
     "working_copy",
 ]
@@ -31,7 +32,7 @@ __all__ = [
 def eager_forward(twin: Any, batch: Batch, **options: Any) -> Any:
     """The output of a working copy with attention weights, per layer (B, H, N, N).
 
-    Raises ArgumentError, naming the model class and its implementation, when the model returns no weights.
+    Raises ArgumentError, naming the model class, when the model returns no weights, or none of this shape.
     """
     return twin_forward(twin, batch.model_inputs(), **options)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.scores.base import Batch
-from analysis.scores.shared.forward import differentiable, share_logits
+from analysis.scores.shared.forward import differentiable, gradients_of, share_logits
 from analysis.scores.shared.targets import Target, target_value, weights_of
 
 
@@ -33,14 +33,18 @@ class GradientPass:
 
 
 def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
-    """Gradients of the target's value at the input of every layer; one pass per batch and target."""
+    """Gradients of the target's value at the input of every layer; one pass per batch and target.
+
+    Raises ArgumentError when the hidden states that the model returns are not the ones that it uses.
+    """
 
     def compute() -> GradientPass:
         with differentiable(model) as twin:
             output = twin(**batch.model_inputs(), output_hidden_states=True)
             weights = weights_of(model, batch, target, output.logits)
             hidden = output.hidden_states[:-1]  # L times (B, N, D)
-            gradients = torch.autograd.grad(target_value(output.logits, weights).sum(), hidden)
+            value = target_value(output.logits, weights).sum()
+            gradients = gradients_of(value, hidden, model=model, what="hidden states")
         share_logits(model, batch, output.logits)
         # norms are taken here: the states and gradients themselves would be 2 * D times as large
         pairs = [(g.float(), h.detach().float()) for g, h in zip(gradients, hidden, strict=True)]

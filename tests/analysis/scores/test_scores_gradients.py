@@ -9,7 +9,8 @@ import pytest
 import torch
 from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor, nn
-from transformers import AlbertConfig, AlbertForSequenceClassification
+from transformers import AlbertConfig, AlbertForSequenceClassification, LongformerConfig
+from transformers import LongformerForSequenceClassification as Longformer
 
 from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.backbones.families import encoder_of, layers_of
@@ -158,6 +159,22 @@ def test_layers_that_are_one_module_are_told_apart() -> None:
     torch.testing.assert_close(logits_of(one, batch), logits_of(apart, batch))
     method = get_method("layer_integrated_gradients", n_steps=5)
     torch.testing.assert_close(method(one, batch).scores, method(apart, batch).scores, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("saliency", "the hidden states that LongformerFor.* returns are not the ones its prediction is computed from"),
+        ("decompx", "the hidden states that LongformerFor.* returns are not the ones"),
+        ("attention", r"LongformerFor.* returned attention weights of shape \(4, 2, 12, 10\), must be .* 12, 12\)"),
+        ("value_zeroing", "returned attention weights of shape"),
+    ],
+)
+def test_states_and_weights_that_are_not_those_of_the_tokens_are_refused(name: str, message: str) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}
+    config = LongformerConfig(vocab_size=VOCABULARY, max_position_embeddings=64, attention_window=8, **sizes)
+    with pytest.raises(ArgumentError, match=message):
+        get_method(name)(Longformer(config).eval(), batch_for("bert"))
 
 
 def test_layers_that_cannot_be_found_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
