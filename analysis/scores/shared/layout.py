@@ -42,6 +42,14 @@ class LayerParts:
         together = run_full(self._value, run_full(self.norm_1, states))  # (..., 3 D): query, key and value
         return together[..., -states.shape[-1] :]
 
+    def is_whole(self, width: int) -> bool:
+        """Whether states of this width go in, all that the attention gives out is made of values, and states of the
+        same width come out. In ConvBERT half of it is a convolution; MobileBERT's layers work on narrower states."""
+        # an adapter around a layer need not say its sizes
+        read, made = (getattr(self._value, name, width) for name in ("in_features", "out_features"))
+        mixed, given = (getattr(self.output, name, width) for name in ("in_features", "out_features"))
+        return bool(read == given == width and made >= mixed)
+
     def projection(self, width: int) -> Tensor:
         """The matrix (D, width) of `output`, in at least float32.
 
@@ -83,8 +91,11 @@ def layer_parts(model: Any) -> list[LayerParts]:
         if not isinstance(stack, nn.ModuleList) or len(stack) != n_layers:
             continue
         for kind, paths in _PATHS.items():
-            if all(_has(layer, path) for layer in stack for path in paths):
-                return [_parts(layer, paths, kind) for layer in stack]
+            if not all(_has(layer, path) for layer in stack for path in paths):
+                continue
+            parts = [_parts(layer, paths, kind) for layer in stack]
+            if all(one.is_whole(model.config.hidden_size) for one in parts):
+                return parts
     raise ArgumentError(
         f"model: the layers of {type(model).__name__} are not laid out as in BERT, DistilBERT, MPNet or ModernBERT; "
         "methods that take a layer apart (globenc, alti, value_zeroing) cannot run on it"

@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import (
+    ConvBertConfig,
+    ConvBertForSequenceClassification,
+    MobileBertConfig,
+    MobileBertForSequenceClassification,
+)
 
 from adapler.backbones.families import layers_of
 from adapler.errors import ArgumentError
 from analysis.scores import get_method
 from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family
 from tests.analysis.scores.test_scores import eager_heads
-from tests.conftest import CLASSIFIERS, LAYERS, WIDTH, tiny_classifier
+from tests.conftest import CLASSIFIERS, LAYERS, VOCABULARY, WIDTH, tiny_classifier
 
 
 @every_family
@@ -127,6 +133,16 @@ def test_methods_that_take_layers_apart_refuse_other_layouts() -> None:
     for name in ("globenc", "value_zeroing"):
         with pytest.raises(ArgumentError, match="layers of Bag are not laid out as in BERT, DistilBERT, MPNet or Mod"):
             get_method(name)(Bag(), batch_for("bert"))
+
+
+@pytest.mark.parametrize("name", ["globenc", "alti", "value_zeroing"])
+def test_layers_with_bert_s_names_and_other_parts_are_refused(name: str) -> None:
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    narrow = MobileBertConfig(**sizes, intermediate_size=24, embedding_size=16, true_hidden_size=8)
+    mixed = ConvBertConfig(**sizes, intermediate_size=24, embedding_size=16)
+    for model in (MobileBertForSequenceClassification(narrow), ConvBertForSequenceClassification(mixed)):
+        with pytest.raises(ArgumentError, match=f"layers of {type(model).__name__} are not laid out as in BERT"):
+            get_method(name)(model.eval(), batch_for("bert"))
 
 
 @pytest.mark.parametrize("name", ["globenc", "alti"])
