@@ -117,8 +117,8 @@ def _number(value: Any, where: str) -> float:
 
 
 def _numbers(values: Any, where: str) -> NDArray[np.float64]:
-    values = values.detach() if isinstance(values, Tensor) else values
+    values = values.detach().cpu().double() if isinstance(values, Tensor) else values  # numpy has no bfloat16
     try:
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: torch's, of a list of tensors with gradients
         raise ArgumentError(f"{where} must be numbers, in rows of one length") from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from adapler.errors import ArgumentError
 from analysis import explain, loading, rationale_eval
@@ -129,7 +130,7 @@ def test_saved_scores_of_words_tokens_and_layers(classifier: Any, tiny_tokenizer
         scores={
             "words": words,
             "layers": [words, words[::-1]],
-            "tokens": np.arange(12.0),
+            "tokens": torch.arange(12, dtype=torch.bfloat16),
             "signed": -words,
             "names": {"dull": 3, "tedious": 1},
             "indices": {1: 3, np.int64(3): 1},
@@ -155,6 +156,7 @@ def test_saved_scores_of_words_tokens_and_layers(classifier: Any, tiny_tokenizer
         ([], r"has the shape \(0,\)"),
         ([[[1.0]]], r"has the shape \(1, 1, 1\)"),
         (["high"] * 8, "scores: 'mine' must be numbers"),
+        ([torch.ones((), requires_grad=True)] * 8, "scores: 'mine' must be numbers"),
         ([[1.0] * 8, [1.0] * 7], "scores: 'mine' must be numbers, in rows of one length"),
         ([float("nan")] * 8, "scores: 'mine': a score is NaN or infinite"),
         ({"a": 1, "awful": 2}, "scores: 'mine': the word 'awful' is not in the text"),
