@@ -16,6 +16,7 @@ from analysis.explanation import drawing, page
 from analysis.explanation.data import ExplanationData, MethodScores
 from analysis.figures import FORMATS, STYLE
 from analysis.figures.token_scores import token_text
+from analysis.results.report_json import plain
 
 __all__ = ["Explanation", "MethodScores"]
 
@@ -40,7 +41,7 @@ class Explanation(ExplanationData):
     def save(self, path: str | Path, *, layer: int | None = None, methods: Sequence[str] | str | None = None) -> Path:
         """Write the file, whole or not at all; its ending says what: .pdf (fonts embedded), .png or .svg is the
         figure of `plot(layer, methods)`, .html the page that a notebook shows, .csv is `to_frame()` and .json
-        everything. Returns the path.
+        everything (NaN is null, as in a report). Returns the path.
 
         Raises ArgumentError for another ending, and for `layer` or `methods` where there is no figure.
         """
@@ -49,7 +50,7 @@ class Explanation(ExplanationData):
         writers: dict[str, Callable[[], str]] = {
             ".html": lambda: page.whole_page(self),
             ".csv": lambda: self.to_frame().to_csv(index=False, lineterminator="\n"),
-            ".json": lambda: json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False) + "\n",
+            ".json": lambda: json.dumps(plain(self.to_dict()), ensure_ascii=False, allow_nan=False) + "\n",
         }
         if suffix in FORMATS:
             figure = self.plot(layer, methods)

@@ -29,7 +29,7 @@ _EXAMPLE: dict[str, type] = {"id": str, "tokens": list, "words": list, "rational
 def dumps(content: Mapping[str, Any]) -> str:
     """A report's `to_dict()` as one line of JSON."""
     headed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **content}
-    return json.dumps(_plain(headed), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(headed), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def loads(source: str | Path, build: Callable[..., Report]) -> Report:
@@ -193,11 +193,12 @@ def _read(source: str | Path) -> tuple[str, Any]:
         raise DataError(f"{name}: not valid JSON ({error})") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Lists, mappings and numbers as JSON has them: what is no finite number is null, or one of INFINITIES."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

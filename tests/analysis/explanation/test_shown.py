@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from adapler.errors import ArgumentError
 from analysis import explain
 from analysis.explanation import Explanation
 from analysis.explanation.arguments import gold_index
+from analysis.scores import Batch, LayerScores
 from tests.analysis.conftest import BAD
 
 HOSTILE = '<script>alert(1)</script> "onmouseover=x" </style> &amp; \u202eevil\u202c $x_1$ <img src=//e>'
@@ -200,6 +202,16 @@ def test_files(e: Explanation, tmp_path: Path) -> None:
     np.testing.assert_allclose(read["methods"]["cp"]["scores"], e.scores["cp"])
     assert read["kept"] == e.kept.astype(int).tolist() and read["tokens"] == list(e.tokens)
     assert read["methods"]["cp"]["n_present"] == e.present.sum(1).tolist()
+
+
+def test_what_is_no_number_is_null_in_json(classifier: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    def unsure(model: Any, batch: Batch) -> LayerScores:
+        scores = torch.ones(1, 3, batch.input_ids.shape[1]) / batch.input_ids.shape[1]
+        return LayerScores(scores, diagnostics={"ratio": torch.tensor([[0.5, float("nan"), float("inf")]])})
+
+    path = explain(BAD, model=classifier, tokenizer=tiny_tokenizer, methods=unsure).save(tmp_path / "e.json")
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert read["methods"]["unsure"]["diagnostics"] == {"ratio": [0.5, None, "Infinity"]}
 
 
 @pytest.mark.parametrize("layers", [1, 3])
