@@ -164,12 +164,11 @@ def faithfulness_kinds(report: ReportData) -> tuple[str, ...]:
 
 
 def faithfulness_layers(report: ReportData) -> tuple[int, ...]:
-    """The layers for which faithfulness was computed."""
+    """The layers for which faithfulness was computed; of methods with a meaning at the input alone, layer 0."""
     metrics = [m for m, name in enumerate(report.metrics) if name.partition("_")[0] in FAITHFULNESS]
-    if not metrics:
-        return ()
-    defined = ~np.isnan(report.values[..., metrics]).all(axis=(0, 2, 3))  # (L,)
-    return tuple(np.flatnonzero(defined).tolist())
+    defined = ~np.isnan(report.values[..., metrics]).all(axis=(2, 3))  # (M, L)
+    layered = np.logical_and(defined, [[report.is_layerwise(method)] for method in report.methods])
+    return tuple(np.flatnonzero((layered if layered.any() else defined).any(axis=0)).tolist())
 
 
 def plot_correlation(report: ReportData, layer: int, ax: Axes, *, methods: Sequence[str] | None = None) -> AxesImage:

@@ -18,7 +18,7 @@ from analysis.output import tables
 from analysis.output.html_tokens import grid
 from analysis.output.report import RationaleReport
 from tests.analysis.figures.drawn import lines
-from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, full_report, make_example, make_report
+from tests.analysis.sample_report import AT_INPUT, FAITHFUL, METHODS, METRICS, full_report, make_example, make_report
 
 NOTHING_ELSE = {"values": full_report().values[:1], "curves": {}, "curve_errors": {}, "correlations": None}
 
@@ -78,6 +78,15 @@ def test_faithfulness_draws_means_by_share(report: RationaleReport) -> None:
     assert comprehensiveness.get_ydata()[1] == pytest.approx(np.nanmean(report.values[2, 3, :, column]))
     human = lines(figure.axes[0])["Human"].get_ydata()
     assert human[1] == pytest.approx(np.nanmean(report.values[report.methods.index("human"), 0, :, column]))
+
+
+def test_faithfulness_of_one_layer_has_no_panels_of_methods_without_layers(report: RationaleReport) -> None:
+    values = report.values.copy()
+    values[: len(METHODS), :3, :, len(METRICS) :] = np.nan  # of --faithfulness-layers 3
+    titles = [ax.get_title(loc="left") for ax in replace(report, values=values).figure("faithfulness").axes]
+    assert [title.partition("\n")[2] for title in titles] == ["layer 3", "layer 3"]
+    values[: len(METHODS), ..., len(METRICS) :] = np.nan
+    assert len(replace(report, values=values).figure("faithfulness").axes) == 2, "those of methods at the input"
 
 
 def test_correlation_leaves_out_methods_without_one(report: RationaleReport) -> None:
