@@ -75,14 +75,19 @@ _KINDS: dict[str, Callable[..., Figure]] = {
 }
 
 
-def kinds(report: ReportData) -> tuple[str, ...]:
-    """The figures that this report has results for."""
+def kinds(report: ReportData, methods: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The figures that this report has results for; methods: of these, default all of them.
+
+    Raises ArgumentError for a method that the report does not have.
+    """
+    chosen = select(report, methods)
+    curves = [report.curves[method] for method in chosen if method in report.curves]
     has = {
-        "agreement": bool(np.isfinite(report.values).any()),
+        "agreement": bool(np.isfinite(report.values[[report.methods.index(method) for method in chosen]]).any()),
         "lengths": report.mean_lengths is not None,
-        "precision_recall": any(np.isfinite(curve).any() for curve in report.curves.values()),
-        "correlation": bool(correlation_layers(report)),
-        "faithfulness": bool(faithfulness_kinds(report) and faithfulness_layers(report)),
+        "precision_recall": any(np.isfinite(curve).any() for curve in curves),
+        "correlation": bool(correlation_layers(report, methods)),
+        "faithfulness": bool(faithfulness_kinds(report) and faithfulness_layers(report, methods)),
         "document": any(example.scores for example in report.examples),
         "heatmap": any(example.scores for example in report.examples),
     }
@@ -154,9 +159,7 @@ def _drawings(
     methods = _listed("methods", methods)
     chosen = select(report, methods)
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for kind in kinds(report):
-        if kind == "correlation" and not correlation_layers(report, methods):
-            continue  # of a single method
+    for kind in kinds(report, methods):
         options: dict[str, Any] = {"style": style}
         if methods is not None and kind not in ("document", "lengths"):
             options["methods"] = methods

@@ -135,7 +135,7 @@ def faithfulness_figure(
 ) -> Figure:
     """Comprehensiveness and sufficiency by share of tokens, a row of panels for each layer of `layers` (default: the
     first and the last layer that the report has them for)."""
-    kinds, known = faithfulness_kinds(report), faithfulness_layers(report)
+    kinds, known = faithfulness_kinds(report), faithfulness_layers(report, methods)
     if not kinds or not known:
         raise ArgumentError("figure 'faithfulness': the report has no comprehensiveness_1, sufficiency_1, ...")
     layers = [known[i] for i in some_layers(len(known), 2)] if layers is None else layers
@@ -163,11 +163,13 @@ def faithfulness_kinds(report: ReportData) -> tuple[str, ...]:
     return tuple(kind for kind in FAITHFULNESS if faithfulness_bins(report, kind))
 
 
-def faithfulness_layers(report: ReportData) -> tuple[int, ...]:
-    """The layers for which faithfulness was computed; of methods with a meaning at the input alone, layer 0."""
+def faithfulness_layers(report: ReportData, methods: Sequence[str] | None = None) -> tuple[int, ...]:
+    """The layers for which faithfulness of the methods was computed; of those with a meaning at the input alone, 0."""
     metrics = [m for m, name in enumerate(report.metrics) if name.partition("_")[0] in FAITHFULNESS]
-    defined = ~np.isnan(report.values[..., metrics]).all(axis=(2, 3))  # (M, L)
-    layered = np.logical_and(defined, [[report.is_layerwise(method)] for method in report.methods])
+    chosen = select(report, methods)
+    values = report.values[[report.methods.index(method) for method in chosen]][..., metrics]
+    defined = ~np.isnan(values).all(axis=(2, 3))  # (M, L)
+    layered = np.logical_and(defined, [[report.is_layerwise(method)] for method in chosen])
     return tuple(np.flatnonzero((layered if layered.any() else defined).any(axis=0)).tolist())
 
 

@@ -177,11 +177,13 @@ def agreement_figure(
 def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend under all panels, each name once, chance last, as many columns as fit.
 
-    What is not defined anywhere has no line, and then no name.
+    What is not defined anywhere has no line, and then no name; where nothing is, there is no legend.
     """
     labelled = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
     drawn = {name: handle for handle, name in reversed(labelled) if np.isfinite(handle.get_ydata()).any()}
     named = {name: drawn[name] for _, name in labelled if name in drawn}
+    if not named:
+        return
     if "Chance" in named:
         named["Chance"] = named.pop("Chance")
     names, n_columns = room_for_legend(figure, list(named))

@@ -190,6 +190,19 @@ def test_all_figures_of_methods_that_the_examples_have_no_scores_of(tmp_path: Pa
         drawn("salience")
 
 
+def test_figures_of_methods_that_no_value_of_is_defined(report: RationaleReport, tmp_path: Path) -> None:
+    values = report.values.copy()
+    values[METHODS.index("saliency")] = np.nan
+    curves = {name: curve for name, curve in report.curves.items() if name != "saliency"}
+    nothing = replace(report, values=values, curves=curves)
+    assert figures.kinds(nothing, ["saliency"]) == ("lengths", "document", "heatmap")
+    drawn = {path.stem for path in figures.save_all(nothing, tmp_path, methods=["saliency"])}
+    assert drawn == {"lengths", "document", "document-2", "heatmap", "heatmap-2"}
+    assert not nothing.figure("agreement", methods=["saliency"], panels=("fpr",)).legends
+    with pytest.raises(ArgumentError, match="^method 'lime' is not in the report"):
+        figures.kinds(nothing, ["lime"])
+
+
 @pytest.mark.parametrize("place", ["before", "between"])
 def test_a_heat_map_is_white_where_a_policy_judges_nothing(place: str) -> None:
     document = make_example()
