@@ -53,10 +53,16 @@ def target_weights(
 def needs_labels(target: object) -> bool:
     """Whether a target is about the gold class.
 
-    >>> needs_labels("contrast:gold"), needs_labels("predicted")
-    (True, False)
+    >>> needs_labels("contrast:gold"), needs_labels("contrast: gold"), needs_labels("predicted")
+    (True, True, False)
     """
-    return isinstance(target, str) and target.removeprefix(f"{CONTRAST}:") == GOLD
+    return isinstance(target, str) and _parts(target)[0] == GOLD
+
+
+def _parts(target: str) -> tuple[str, bool]:
+    """The class that a target is about, and whether it is a contrast of it."""
+    kind, _, name = target.partition(":")
+    return (name.strip() or PREDICTED, True) if kind.strip() == CONTRAST else (target, False)
 
 
 def class_index(name: Target, id2label: Mapping[int, str], n_classes: int) -> int:
@@ -91,12 +97,10 @@ def _classes(
     target: Target | Tensor, logits: Tensor, labels: Tensor | None, id2label: Mapping[int, str]
 ) -> tuple[Tensor, bool]:
     """(B,) class indices, and whether the value is a contrast."""
-    n_classes, contrast = logits.shape[-1], False
+    n_classes = logits.shape[-1]
     if isinstance(target, Tensor):
         return _checked(target, "target", logits), False
-    name = target
-    if isinstance(name, str) and name.partition(":")[0].strip() == CONTRAST:
-        contrast, name = True, name.partition(":")[2].strip() or PREDICTED
+    name, contrast = _parts(target) if isinstance(target, str) else (target, False)
     if name == PREDICTED:
         return logits.argmax(-1), contrast
     if name == GOLD:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.backbones.targets import PREDICTED, target_weights
+from adapler.backbones.targets import PREDICTED, needs_labels, target_weights
 from adapler.errors import ArgumentError, ambiguous
 from adapler.long_texts import RUN, part_read, reading
 from adapler.model.outputs import check_finite
@@ -78,7 +78,7 @@ def run(
         if subject.adapler is None and threshold_scale != 1:
             raise ArgumentError(f"threshold_scale: got {threshold_scale}, but there is no AdapLeR model")
         scale, choice = loading.choose_scale(subject.adapler, threshold_scale=threshold_scale, speedup=speedup)
-        if subject.classifier is not None and str(target) in ("gold", "contrast:gold") and gold is None:
+        if subject.classifier is not None and needs_labels(target) and gold is None:
             raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
         # methods get it as text, which would be the class of that name
         if subject.classifier is not None and (reason := ambiguous(target, dict(enumerate(subject.labels)))):

@@ -33,6 +33,7 @@ VALUES = {
     "contrast": [1.0, 5.0],
     "contrast:predicted": [1.0, 5.0],
     "contrast:gold": [-1.0, -6.0],
+    "contrast: gold": [-1.0, -6.0],
     "contrast:neg": [-2.0, 5.0],
     "contrast:1": [1.0, -6.0],
 }
