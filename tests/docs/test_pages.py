@@ -6,11 +6,13 @@ import argparse
 import importlib
 import inspect
 import re
+import shlex
 from typing import Any
 
 import pytest
 import yaml
 
+from adapler.cli.options import chosen
 from adapler.cli.parser import build_parser
 from adapler.training.recipes import options_of
 from adapler.training.settings import option_name
@@ -245,3 +247,19 @@ def test_options_in_the_text_are_the_commands_own() -> None:
                 and not re.search(re.escape(one) + r"(?![\w-])", helps[command])
             ]
     assert wrong == [] and seen > 40
+
+
+def test_commands_in_blocks_are_whole() -> None:
+    """Every `adapler` command in a block of the README and the pages is accepted as it stands, up to reading files."""
+    parser, seen = build_parser(), 0
+    for path in (ROOT / "README.md", *PAGES.rglob("*.md")):
+        blocks = re.findall(
+            r"^ *```(\w*)\n(.*?)^ *```$", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+        lines = "\n".join(block for language, block in blocks if language in ("", "sh")).replace("\\\n", " ")
+        for words in re.findall(r"^.*?\badapler ([a-z]+ -.*)", lines, flags=re.MULTILINE):
+            args = parser.parse_args(shlex.split(words, comments=True))
+            if args.command not in ("predict", "data"):  # these two read their options themselves
+                chosen(args)
+            seen += 1
+    assert seen > 30
