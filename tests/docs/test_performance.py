@@ -96,11 +96,11 @@ def test_what_the_front_page_says_of_speed() -> None:
     assert f"a review takes {ours['ms']['median']:.1f} ms in batches" in README
     exact = ours["over sorted float32"]["median"]
     length, paper = theirs["ms"]["median"], ours["flops"]["paper"]
-    assert f"sorted by length {length:.1f} ({exact:.0f}x; FLOPs {paper:.2f}x;" in README
+    assert f"sorted by length, takes {length:.1f} ms, {exact:.0f}x as long (FLOPs speedup {paper:.2f}x;" in README
     one_by_one = [rows["1", "adapler 1", dtype, threads] for dtype in ("float32", "bfloat16") for threads in (1, 2)]
     shares = [row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"] for row in one_by_one]
     said = f"{min(shares):.2f} to {max(shares):.2f}".replace("0.", ".")
-    assert f"One by one {said} of the FLOPs become time there," in README
+    assert f"One by one, the measured speedup is {said} of that in FLOPs;" in README
 
 
 def test_the_three_days_with_matrix_units() -> None:
