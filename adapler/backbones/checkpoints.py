@@ -41,15 +41,15 @@ def _check_names(labels: Any) -> None:
         raise ArgumentError(f"labels: {twice!r} stands there twice")
 
 
-def _check_order(labels: Sequence[str], config: Any, name_or_path: str | Path) -> None:
-    """Raises ArgumentError where a trained head has these labels under other numbers."""
+def _check_labels(labels: Sequence[str], config: Any, name_or_path: str | Path) -> None:
+    """Raises ArgumentError where a trained head has another number of labels, or these under other numbers."""
     own = [str(name) for _, name in sorted(config.id2label.items())]
     lower = [[name.lower() for name in names] for names in (labels, own)]
+    found = f"labels: got {', '.join(labels)}, but the classifier in {name_or_path} has"
+    if len(own) != len(labels):
+        raise ArgumentError(f"{found} {len(own)}, {', '.join(own)}")
     if lower[0] != lower[1] and sorted(lower[0]) == sorted(lower[1]):
-        raise ArgumentError(
-            f"labels: got {', '.join(labels)}, but the classifier in {name_or_path} has them in another order, "
-            f"{', '.join(own)}"
-        )
+        raise ArgumentError(f"{found} them in another order, {', '.join(own)}")
 
 
 def load_classifier(
@@ -86,12 +86,12 @@ def load_classifier(
     if config.model_type == "adapler":
         raise CheckpointError(f"{name_or_path}: already is an AdapLeR model; load it with from_pretrained")
     family, fine_tuned = families.family_of(config), is_fine_tuned(config)
-    if fine_tuned and wanted is not None and config.num_labels != wanted:
+    if fine_tuned and labels is not None:
+        _check_labels(labels, config, name_or_path)
+    elif fine_tuned and wanted is not None and config.num_labels != wanted:
         raise ArgumentError(
             f"num_labels: {wanted} asked for, but the classifier in {name_or_path} has {config.num_labels}"
         )
-    if fine_tuned and labels is not None:
-        _check_order(labels, config, name_or_path)
     if labels is not None:
         config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
     elif wanted is not None and config.num_labels != wanted:

@@ -23,7 +23,7 @@ from tests.conftest import tiny_adapler
     ("options", "message"),
     [
         ({"num_labels": 3}, "^num_labels: 3 asked for, but the classifier in .* has 2$"),
-        ({"labels": ["a", "b", "c"]}, "^num_labels: 3 asked for"),
+        ({"labels": ["a", "b", "c"]}, "^labels: got a, b, c, but the classifier in .* has 2, NEG, POS$"),
         ({"labels": ["a", "b"], "num_labels": 3}, "^num_labels: 3 is not the number of labels, 2$"),
         ({"num_labels": 1}, "^num_labels: 1 is not at least 2$"),
         ({"eta_init": 2.0}, "^eta_init: 2.0 is not in"),

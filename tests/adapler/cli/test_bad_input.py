@@ -34,7 +34,7 @@ from tests.adapler.training.common import QUICK
             {"validation": [*GOOD, {"text": "\u200b", "label": 0}]},
             r"/task, validation: example 'validation-8': its text '\u200b' gives no",
         ),
-        ({"train": [{**line, "label": i % 3} for i, line in enumerate(GOOD)]}, r"num_labels: 3 asked for"),
+        ({"train": [{**line, "label": i % 3} for i, line in enumerate(GOOD)]}, r"labels: got 0, 1, 2, but the"),
     ],
 )
 def test_rows(
