@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from adapler.budgets.stored import weights_checksum
-from adapler.inference.calibration import Grid
-from adapler.inference.passes import Pass
+from adapler.inference import passes
+from adapler.inference.calibration import FIRST_SCALES, GROWTH, Grid, _summarised
+from adapler.inference.passes import Pass, resampled
 from adapler.inference.predict import predict_rows
 from adapler.model.flops import adapler_flops, backbone_flops
 from adapler.model.outputs import of_texts
@@ -52,6 +53,39 @@ def test_a_pass_that_was_slowed_one_by_one_is_slow() -> None:
     fast = Pass(parts=np.ones((1, 2)), flops=np.ones(1), milliseconds=10.0, milliseconds_single=10.0)
     assert not fast.slowed([fast])
     assert replace(fast, milliseconds_single=12.0).slowed([fast]) and replace(fast, milliseconds=12.0).slowed([fast])
+
+
+def of_flops(*flops: float) -> Pass:
+    parts = np.stack([np.arange(len(flops)) % 2, np.ones(len(flops))], axis=1)
+    return Pass(parts=parts, flops=np.array(flops), milliseconds=1.0, milliseconds_single=1.0)
+
+
+def test_resamples_that_are_drawn_in_blocks_are_those_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large split is drawn in several, and the last is shorter."""
+    both = [of_flops(3.0, 1.0, 4.0, 1.0), of_flops(5.0, 9.0, 2.0, 6.0)]
+    whole = resampled(both, resamples=10, seed=3)
+    monkeypatch.setattr(passes, "DRAWN_AT_ONCE", 4 * 4)
+    assert np.array_equal(resampled(both, resamples=10, seed=3), whole)
+    assert whole.shape == (10, 2, 3) and (whole[..., 1] == 4).all(), "as many examples as there are"
+
+
+def test_the_share_of_texts_that_a_larger_scale_made_slower() -> None:
+    measured = {2.0: of_flops(3.0, 2.0, 9.0), 0.0: of_flops(4.0, 4.0, 4.0), 1.0: of_flops(3.0, 5.0, 4.0)}
+    found = _summarised(of_flops(9.0, 9.0, 9.0), measured, level=0.95, resamples=9, seed=0, timed_single=1)
+    assert found.slower_texts == 2 / 6, "4 to 5, and 4 to 9; the others fall or stay"
+
+
+@pytest.mark.parametrize("end", [{"most_drop": 0.1, "most_speedup": 1e9}, {"most_drop": 2.0, "most_speedup": 1.3}])
+def test_the_largest_scale_is_the_first_that_is_beyond_an_end(end: dict[str, float]) -> None:
+    model, data = tiny_adapler(spread=0.1, eta=0.02), many(12)
+    labels = predict_rows(model, data, pad_token_id=0, removal="none").logits.argmax(-1).tolist()
+    data = [{**row, "labels": label} for row, label in zip(data, labels, strict=True)]
+    found = quick(model, data, grid=Grid(**end, points=24))
+    grown, at = [FIRST_SCALES[-1]], {point.threshold_scale: point for point in found.points}
+    while grown[-1] < found.points[-1].threshold_scale:
+        grown.append(float(f"{grown[-1] * GROWTH:.4g}"))
+    beyond = [at[one].drop >= end["most_drop"] or at[one].speedup >= end["most_speedup"] for one in grown]
+    assert len(grown) > 1 and beyond == [False] * (len(grown) - 1) + [True]
 
 
 def test_single_times_that_rise_by_noise_are_made_monotone() -> None:
