@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from benchmarks.tradeoff.records import predictions, read_records
-from benchmarks.tradeoff.report.comparison import curve_rows, difference_interval, swap_test, table_rows
+from benchmarks.tradeoff.report.comparison import (
+    bootstrap,
+    curve_rows,
+    difference_interval,
+    paired_tests,
+    swap_test,
+    table_rows,
+)
 from benchmarks.tradeoff.report.figures import means_over_seeds, scores_figure
-from benchmarks.tradeoff.report.levels import level_rows
+from benchmarks.tradeoff.report.levels import best_other, level_rows
 from benchmarks.tradeoff.selection import chosen_point, operating_points
 from benchmarks.tradeoff.timing import summary, take_turns
 from tests.benchmarks.stand_ins import GOLD, candidate, predicted, record, some_records, write
@@ -52,6 +60,14 @@ def test_an_interval_is_of_the_mean_over_seeds() -> None:
     assert difference_interval(one, other, resamples=50) == (0.0, 0.0), "the means over both seeds are the same"
 
 
+def test_an_interval_leaves_2_5_percent_on_each_side() -> None:
+    """Of 1000 examples, four fifths right, it is that of the binomial distribution; nothing else is drawn."""
+    right = np.stack([np.arange(1000) % 5 > 0, np.ones(1000)], axis=1)[None].astype(float)  # (1, E, 2)
+    expected = pytest.approx(np.array(binom.interval(0.95, 1000, 0.8)) / 1000, abs=0.0015)
+    assert bootstrap(right) == expected
+    assert difference_interval(right, right * [0, 1]) == expected, "minus a score of 0"
+
+
 def power(seed: int, score: float, **more: Any) -> dict[str, Any]:
     found = [candidate(1.0, score, 2.1)]
     return record("power", tested={1.0: predicted(range(12))}, validation=found, budget=0.1, seed=seed, **more)
@@ -77,6 +93,34 @@ def test_holm_is_within_a_task(tmp_path: Path) -> None:
     other = rows[rows["system"] == "power"]
     assert len(other) == 4 and (other["p"] < 0.05).all()
     assert other["p_holm"].tolist() == other["p"].tolist(), "one other system on each task"
+
+
+def test_the_tests_of_another_task_or_backbone_are_another_family(tmp_path: Path) -> None:
+    own = [plain(), adapler(), power(1, 0.89)]
+    write(
+        tmp_path, [one | {"task": task, "backbone": name} for task in ("sst2", "mrpc") for name in "ab" for one in own]
+    )
+    tests = paired_tests(read_records(tmp_path), lambda task: predictions(tmp_path, task))
+    assert len(tests) == 4 and (tests["p"] < 0.05).all() and tests["p_holm"].tolist() == tests["p"].tolist()
+
+
+def test_speeds_are_equal_where_they_are_in_every_seed(tmp_path: Path) -> None:
+    fast = record("adapler", tested={1.0: predicted([0])}, validation=[candidate(1.0, 0.88, 4.0)], budget=0.1, seed=2)
+    write(tmp_path, [plain(1), plain(2), power(1, 0.89), power(2, 0.87), adapler(), fast])
+    read, table = read_records(tmp_path), lambda task: predictions(tmp_path, task)
+    assert not paired_tests(read, table)["equal_speed"].any()
+    assert paired_tests([one for one in read if one["seed"] == 1], table)["equal_speed"].all()
+    for rows in (table_rows(read, table), level_rows(read, table)):
+        assert rows.loc[rows["system"] == "power", "validation_score"].to_numpy() == pytest.approx(0.88)
+
+
+def test_of_equally_good_systems_the_fastest_is_the_best_other(tmp_path: Path) -> None:
+    """On validation, whatever test says of them."""
+    better = record("ltp", tested={1.0: predicted([0])}, validation=[candidate(1.0, 0.89, 1.9)], budget=0.1)
+    write(tmp_path, [plain(), power(1, 0.89), better])
+    rows = level_rows(read_records(tmp_path), lambda task: predictions(tmp_path, task))
+    found = best_other(rows, 1.5)
+    assert found is not None and found["system"] == "power"
 
 
 def curves_of(scores: list[float]) -> pd.DataFrame:
