@@ -14,6 +14,7 @@ from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.policies.stage import Step, Work
 from adapler.training.policies.trbert.guide import with_guide
+from adapler.training.policies.trbert.losses import soft_cross_entropy
 from adapler.training.policies.trbert.training import Drawn, TRBertTraining
 from adapler.training.settings import Settings
 from tests.adapler.training.common import rows
@@ -48,6 +49,33 @@ def step(model: Any, *, progress: float = 0.0, seed: int = 0, taught: bool = Fal
         generator=torch.Generator().manual_seed(seed),
         taught=torch.randn(3, 3) if taught else None,
     )
+
+
+def test_the_first_sample_of_each_text_imitates_while_the_guide_lasts() -> None:
+    stage, now = TRBertTraining(work()).stages()[0], step(soft_model())
+    assert isinstance(stage, Drawn)
+    found = stage._imitation(now)
+    assert found["imitates"].view(8, 3).tolist() == [[True] * 3, *[[False] * 3] * 7]
+    assert all(torch.equal(one, now.batch["saliency"]) for one in found["guide"].view(8, 3, 1, 9))
+    assert stage._imitation(step(soft_model(), progress=0.5)) == {}
+
+
+def test_where_all_tokens_stay_the_losses_are_those_of_the_whole_texts() -> None:
+    """Each sample of a text of its own length, and at the temperature that was asked for."""
+    model, stage = soft_model(), TRBertTraining(work(policy_temperature=4.0)).stages()[1]
+    assert isinstance(stage, Drawn)
+    with torch.no_grad():
+        for head in model.policy.heads.values():
+            head.keep.weight.zero_()
+            head.keep.bias.fill_(80.0)
+        now = step(model, taught=True)
+        found = stage.losses(now)
+        inputs = {name: now.batch[name] for name in ("input_ids", "attention_mask")}
+        assert now.taught is not None
+        expected = soft_cross_entropy(model(**inputs, removal="none").logits, now.taught, temperature=4.0).mean()
+    assert found["kept"] == 1
+    torch.testing.assert_close(found["distillation"], expected)
+    torch.testing.assert_close(found["reward"], -expected - stage.alpha)
 
 
 def test_its_stages() -> None:
