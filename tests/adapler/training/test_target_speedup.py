@@ -66,6 +66,20 @@ def test_too_fast_a_training_is_asked_for_more_tokens() -> None:
     assert controller.phi < 0
 
 
+def test_measurements_are_running_means() -> None:
+    """The first batch counts whole, a later one its share of a hundredth of training, and a tenth at most."""
+    controller = SpeedController(phi=1e-3, target=4, config=tiny_adapler().config)
+    seen = []
+    for full, share in ((2.0, 2e-3), (6.0, 2e-3), (4.4, 5e-4)):
+        controller.observe(torch.tensor([full, 1.0]), progress=0.0, share=share)
+        seen.append(controller.speedup)
+    assert seen == pytest.approx([2.0, 2.4, 2.5])
+    controller.calibrate(5.0)  # twice the soft speedup, which comes in slowly too
+    assert controller.speedup == pytest.approx(2.5)
+    controller.observe(torch.tensor([2.5, 1.0]), progress=0.0, share=5e-4)
+    assert controller.speedup == pytest.approx(2.5 * 2**0.05)
+
+
 def test_flops_of_soft_lengths() -> None:
     controller = SpeedController(phi=1e-3, target=4, config=tiny_adapler().config)
     lengths_in = torch.tensor([8, 5])
