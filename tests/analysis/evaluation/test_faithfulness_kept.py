@@ -15,7 +15,7 @@ from analysis.documents.units import WindowScores
 from analysis.evaluation import faithfulness, scoring
 from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.settings import Settings
-from analysis.metrics.faithfulness import leave_one_out, loo_kendall
+from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
 from analysis.scores import get_method
 from tests.analysis.conftest import BAD, GOOD, Document
 
@@ -110,3 +110,32 @@ def test_limits_are_of_the_tokens_that_may_be_taken(classifier: Any, tiny_tokeni
         settings=judge.how, usable=2,
     )  # fmt: skip
     assert normalised == pytest.approx((plain - low) / (high - low)), "two tokens may be taken"
+
+
+def test_words_of_one_score_go_whole(classifier: Any, tiny_tokenizer: Any) -> None:
+    """Where wordpieces have their word's score, a random order of them would cut words in two."""
+    (window,) = align(Document("d", BAD, [1]), tiny_tokenizer).windows
+    settings = Settings(metrics=("aopc_comprehensiveness",), aggregation="max")
+    judge = faithfulness.Perturbation(
+        model=classifier, tokenizer=tiny_tokenizer, settings=settings, cache=ScoreCache(None), fingerprint=None
+    )
+    content = ~window.special
+    found = judge.values(window, 0, {"mine": WindowScores(np.full((1, len(window)), 0.1))})["mine"][0, 0]
+    whole, cut = (
+        faithfulness_rows(
+            judge._predictor(window), window.input_ids, content, np.full((1, content.sum()), 0.1), target=0,
+            settings=judge.how, words=words,
+        )[0]["aopc_comprehensiveness"]
+        for words in (window.words[content], None)
+    )  # fmt: skip
+    assert found == pytest.approx(whole) != pytest.approx(cut)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(7, [0, 0, 0, 0, 0, 1, 1]), (5, [0, 0, 0, 1, 1]), (4, [0, 0, 1, 1])]
+)  # fmt: skip
+def test_what_is_left_of_a_document_stays_the_first_segment(length: int, expected: list[int]) -> None:
+    """[CLS], three tokens, [SEP], a query, [SEP]: with all tokens, one of them, and none."""
+    types, content = np.array([0, 0, 0, 0, 0, 1, 1]), np.array([False, True, True, True, False, False, False])
+    assert faithfulness.version_types(types, content, length=length).tolist() == expected
+    assert faithfulness.version_types(types[:2], np.zeros(2, dtype=bool), length=2).tolist() == [0, 0]
