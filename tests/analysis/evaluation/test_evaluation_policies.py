@@ -17,6 +17,8 @@ from analysis import figures, loading, rationale_eval
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
 from analysis.evaluation.accumulation import CurvesAndCorrelations, RunningMean
+from analysis.evaluation.plan import Plan
+from analysis.evaluation.settings import Settings
 from analysis.figures.__main__ import main as draw_all
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
@@ -47,6 +49,15 @@ def test_rationale_windows_are_averaged(adapler_folder: Path, corpus_folder: Pat
     assert record.tokens == sum(map(len, windows)) and record.account.words_in_view < record.account.words
     # nothing to show but the beginning: classified, not scored
     assert {d.id: d.skipped for d in result.documents}["neg_none"] == "no rationale in view"
+
+
+def test_windows_of_nothing_but_rationale_are_left_out_and_counted(classifier: Any, tiny_tokenizer: Any) -> None:
+    example = EraserExample("d", ("film",) * 12, "NEG", ((2, 11),), "")  # windows of words 2-5, 6-9 and 10-11
+    corpus = EraserCorpus("one", "", "0", ("NEG", "POS"), {"test": (example,)})
+    settings = Settings(policy="rationale-windows", max_length=6)
+    plan = Plan(model=classifier, tokenizer=tiny_tokenizer, corpus=corpus, split="test", settings=settings)
+    assert plan.outlines[0].windows == 3 and plan.windows_skipped == 2
+    assert (plan.density, plan.rationale_size) == (0.5, 1.0), "of the third window: word 10, and word 11 is outside"
 
 
 def test_all_windows_are_stitched(adapler_folder: Path, corpus_folder: Path, tiny_tokenizer: Any) -> None:

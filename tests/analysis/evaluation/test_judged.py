@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from adapler.data.eraser import EraserCorpus, EraserExample
 from analysis import rationale_eval
 from analysis.documents.alignment import align
+from analysis.documents.units import WindowScores
 from analysis.evaluation import run as run_module
 from analysis.evaluation.judging import Judge
+from analysis.evaluation.plan import Plan
 from analysis.evaluation.scoring import ScoredWindow
+from analysis.evaluation.settings import Settings
 from analysis.results.records import DocumentRecord
 from tests.analysis.conftest import GOOD, Document
 from tests.analysis.evaluation.test_evaluation import run
@@ -42,6 +46,16 @@ def test_chance_of_given_scores_is_of_the_documents_that_count(adapler_folder: P
     }
 
 
+def test_chance_is_of_documents_that_have_other_words_too(classifier: Any, tiny_tokenizer: Any) -> None:
+    """ERASER judges a document whose every word is rationale, but any order of it has an AP of 1."""
+    examples = tuple(EraserExample(f"{end} of 2", ("film", "plot"), "NEG", ((0, end),), "") for end in (2, 1))
+    corpus = EraserCorpus("two", "", "0", ("NEG", "POS"), {"test": examples})
+    settings = Settings(protocol="eraser")
+    plan = Plan(model=classifier, tokenizer=tiny_tokenizer, corpus=corpus, split="test", settings=settings)
+    assert plan.densities.tolist() == [1.0, 0.5] and np.isnan(plan.chances[0])
+    assert plan.chance_average_precision == plan.chances[1] == 0.75
+
+
 def test_an_examples_label_is_of_the_model_that_drops_tokens(tiny_tokenizer: Any) -> None:
     (window,) = align(Document("d", GOOD, [1]), tiny_tokenizer).windows
     judge: Any = SimpleNamespace(
@@ -64,3 +78,19 @@ def test_several_windows_are_classified_by_their_mean(monkeypatch: pytest.Monkey
     outcome.add(0, windows)  # type: ignore[arg-type]
     assert outcome.predicted[0] == 1, "the mean of both windows' logits"
     assert outcome.predicted_adapler[0] == 2, "of those with removal, too"
+
+
+def test_documents_with_a_rationale_of_moderate_length_are_shown_first() -> None:
+    lengths = [(4, None), (81, None), (5, None), (30, "no rationale in view"), (80, None), (6, None)]
+    outlines = [SimpleNamespace(rationale_tokens=n, skipped=why) for n, why in lengths]
+    for number, expected in ((2, [2, 4]), (4, [0, 2, 4, 5]), (9, [0, 1, 2, 4, 5])):
+        plan: Any = SimpleNamespace(outlines=outlines, settings=SimpleNamespace(examples=number))
+        assert Plan.example_documents(plan) == expected
+
+
+def test_diagnostics_are_over_all_windows_and_layers() -> None:
+    judge: Any = SimpleNamespace(_diagnostics={})
+    for gaps in ([[0.1, 0.5], [0.3, 0.2]], [[0.9, 0.4]]):  # two documents, of two windows and of one
+        scores = [{"mine": WindowScores(np.zeros((2, 3)), diagnostics={"gap": np.array(one)})} for one in gaps]
+        Judge._note_diagnostics(judge, [SimpleNamespace(scores=one) for one in scores])  # type: ignore[misc]
+    assert Judge.diagnostics.fget(judge) == {"mine": {"gap": {"mean": pytest.approx(0.4), "min": 0.1, "max": 0.9}}}
