@@ -94,6 +94,8 @@ def test_soft_metrics_are_means_over_draws() -> None:
     found = soft.soft_rows(BagOfWords(), IDS, CONTENT, rows, target=1, settings=settings)
     again = soft.soft_rows(BagOfWords(), IDS, CONTENT, rows[:1], target=1, settings=settings)
     assert again[0] == found[0]  # other rows change nothing
+    seed = FaithfulnessSettings(seed=4)
+    assert soft.soft_rows(BagOfWords(), IDS, CONTENT, rows[:1], target=1, settings=seed)[0] != found[0]
     for name in soft.NAMES:
         assert found[0][name] > found[2][name] > found[1][name]
     assert soft.keep_chances([1, 3, 2]).tolist() == [0, 1, 0.5] and soft.keep_chances([2, 2]).tolist() == [0.5, 0.5]

@@ -107,6 +107,8 @@ def test_decompx_adds_up_and_changes_no_value(family: str) -> None:
     total = result.scores.sum(-1) + found.bias
     torch.testing.assert_close(total, found.value[:, None].expand_as(total), atol=1e-4, rtol=1e-4)
     assert result.diagnostics["completeness_gap"].max() < 1e-3
+    sizes = torch.cat([result.scores, found.bias[..., None]], dim=-1).abs()  # (B, L, N + 1)
+    torch.testing.assert_close(result.diagnostics["bias_share"], sizes[..., -1] / sizes.sum(-1))
     assert (result.diagnostics["bias_share"] > 0.001).all()
 
 
