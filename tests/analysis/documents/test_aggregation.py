@@ -8,7 +8,15 @@ import pytest
 from adapler.errors import ArgumentError
 from analysis.documents.aggregation import aggregate
 from analysis.documents.alignment import align
-from analysis.documents.units import WindowScores, group, layer_units, marked_units, unit_labels, why_skipped
+from analysis.documents.units import (
+    WindowScores,
+    group,
+    layer_units,
+    marked_units,
+    unit_labels,
+    why_skipped,
+    word_scores,
+)
 from tests.analysis.conftest import Document
 
 
@@ -81,6 +89,20 @@ def test_tokens_present_weigh_the_windows_of_the_level_of_tokens_present(tiny_to
     from analysis.metrics.unit import PRESENT
 
     assert (unit.selected(PRESENT) == present).all()
+    # of two layers each has its own weights: in the first one nothing is gone yet
+    every = [1 / 6] * 6
+    given = [scored(every, every), scored(every, [x / 3 for x in few], present=[[True] * 6, few])]
+    first, second = units(windows, given, "none")
+    np.testing.assert_allclose(first.present_scores, np.full(8, 1 / 12), rtol=1e-6)
+    np.testing.assert_allclose(second.present_scores, present / 9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lowest", [-2.0, 0.5])
+def test_a_word_out_of_view_is_below_all_others(lowest: float, tiny_tokenizer: Any) -> None:
+    windows = align(Document("d", ["film"] * 6, [0]), tiny_tokenizer, max_length=6).windows
+    given = scored([9.0, 1.0, lowest, 3.0, 2.0, 9.0], signed=True)
+    found = word_scores(windows, [given], n_words=6, aggregation="none")
+    assert found.tolist() == [[1.0, lowest, 3.0, 2.0, *[min(lowest, 0.0)] * 2]], "the lowest score, at most 0"
 
 
 def test_uniform_windows_are_stitched_to_a_uniform_document(tiny_tokenizer: Any) -> None:

@@ -46,6 +46,7 @@ def test_labels_are_matched_by_name_in_any_case(model: list[str], corpus: list[s
         (["NEG", "POS"], ["negative", "pos", "mixed"], "mixed"),
         (["NEG", "POS"], ["POS", "neg", "Neg"], "neg"),
         (["a", "A", "b"], ["a", "B"], "B"),
+        (["LABEL_0", "LABEL_1", "LABEL_2"], ["bad", "good"], "bad"),  # which of three are they?
     ],
 )
 def test_a_label_that_could_be_two_or_is_none_of_them_is_refused(
