@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
+from benchmarks.tradeoff import timing
 from benchmarks.tradeoff.records import predictions, read_records
 from benchmarks.tradeoff.report.comparison import (
     bootstrap,
@@ -25,6 +28,7 @@ from benchmarks.tradeoff.selection import chosen_point, operating_points
 from benchmarks.tradeoff.timing import summary, take_turns
 from tests.benchmarks.stand_ins import GOLD, candidate, predicted, record, some_records, write
 from tests.benchmarks.test_report import parts
+from tests.conftest import tiny_adapler
 
 RIGHT, WRONG = np.array(GOLD), 1 - np.array(GOLD)
 
@@ -164,3 +168,13 @@ def test_times_are_medians_of_rounds() -> None:
     calls: list[str] = []
     seconds = take_turns([lambda: calls.append("a"), lambda: calls.append("b")], rounds=3)
     assert calls == ["a", "b"] * 4 and [len(one) for one in seconds] == [3, 3], "the first round warms up"
+
+
+def test_one_by_one_a_time_is_of_the_texts_that_run_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int | None]] = []
+    seconds, model = count(), tiny_adapler()  # a call takes one
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+    monkeypatch.setattr(timing, "predict_rows", lambda _, rows, **how: seen.append((len(rows), how["token_budget"])))
+    (found,), facts = timing.measure_times([(model, {})] * 2, [{}] * 9, pad_token_id=0, texts=8, single=2, rounds=1)
+    assert (found["batches"]["milliseconds"], found["single"]["milliseconds"]) == (125.0, 500.0)
+    assert set(seen) == {(8, None), (2, 1)} and (facts["texts"], facts["single"]) == (8, 2)

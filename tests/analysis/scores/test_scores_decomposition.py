@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from analysis.scores import Batch, get_method
+from analysis.scores.decomposition import alti
 from analysis.scores.shared.detached import detached_pass
 from tests.analysis.scores.score_helpers import batch_for, logits_of
 from tests.conftest import CLASSIFIERS, HEADS, WIDTH, tiny_classifier
@@ -191,3 +192,10 @@ def test_alti_is_its_equation(family: str) -> None:
             rows /= rows.sum(-1, keepdim=True).clamp_min(1e-30)
             product = rows @ product
         torch.testing.assert_close(found[number], product[0] / product[0].sum(), atol=1e-5, rtol=1e-4)
+
+
+def test_alti_in_blocks_of_rows_is_alti(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = with_biases(), batch_for("bert")
+    whole = get_method("alti")(model, batch).scores
+    monkeypatch.setattr(alti, "_ENTRIES", 3 * batch.input_ids.numel() * WIDTH)
+    torch.testing.assert_close(get_method("alti")(model, batch).scores, whole)
