@@ -24,7 +24,7 @@ from benchmarks.tradeoff.report.comparison import (
 )
 from benchmarks.tradeoff.report.figures import means_over_seeds, scores_figure
 from benchmarks.tradeoff.report.levels import best_other, level_rows
-from benchmarks.tradeoff.selection import chosen_point, operating_points
+from benchmarks.tradeoff.selection import chosen_point, operating_points, whole_seeds
 from benchmarks.tradeoff.timing import summary, take_turns
 from tests.benchmarks.stand_ins import GOLD, candidate, predicted, record, some_records, write
 from tests.benchmarks.test_report import parts
@@ -168,6 +168,24 @@ def test_times_are_medians_of_rounds() -> None:
     calls: list[str] = []
     seconds = take_turns([lambda: calls.append("a"), lambda: calls.append("b")], rounds=3)
     assert calls == ["a", "b"] * 4 and [len(one) for one in seconds] == [3, 3], "the first round warms up"
+
+
+@pytest.mark.parametrize(("score", "useful"), [(0.75, True), (0.749, False)])
+def test_a_point_is_useful_up_to_15_points_below_the_classifier(score: float, useful: bool) -> None:
+    """On validation, whatever the last digit of .9 - .15 is."""
+    (point,) = operating_points(power(1, score))
+    assert point.is_useful is useful
+
+
+def test_of_unlike_seeds_those_count_of_which_there_are_most() -> None:
+    points = {seed: operating_points(power(seed, 0.89) | {"budget": 0.1 + (seed > 1)}) for seed in (1, 2, 3)}
+    assert whole_seeds(points) == [2, 3] and whole_seeds({seed: points[seed] for seed in (1, 2)}) == [1]
+
+
+def test_records_are_in_the_order_of_their_budgets_as_numbers(tmp_path: Path) -> None:
+    write(tmp_path, [power(seed, 0.89) | {"budget": budget} for seed in (1, 2) for budget in (10.0, 2.0)])
+    found = [(one["budget"], one["seed"]) for one in read_records(tmp_path)]
+    assert found == [(2.0, 1), (2.0, 2), (10.0, 1), (10.0, 2)]
 
 
 def test_one_by_one_a_time_is_of_the_texts_that_run_so(monkeypatch: pytest.MonkeyPatch) -> None:
