@@ -42,6 +42,12 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert read_calibration(tmp_path / "c.json") == calibration()
 
 
+def test_of_a_model_in_a_subfolder_it_is_the_one_there(saved: Path) -> None:
+    other = calibration(model_checksum="another model's")
+    write_calibration(saved.parent / CALIBRATION, other)
+    assert loaded(saved.parent, subfolder=saved.name).calibration == loaded(saved).calibration != other
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
