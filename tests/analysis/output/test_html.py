@@ -175,7 +175,7 @@ def test_the_only_layer_of_a_model_is_not_its_input() -> None:
 
 def test_a_saved_page_is_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the figures as they were saved, which are those that it draws by itself."""
-    monkeypatch.setattr(figures, "kinds", lambda report: ("lengths", "document", "heatmap"))
+    monkeypatch.setattr(figures, "kinds", lambda report, methods=None: ("lengths", "document", "heatmap"))
     whole = full_report()
     unread = replace(whole.examples[0], scores={})  # saved scores need not be there for every document
     report = replace(whole, examples=[unread, *whole.examples])
