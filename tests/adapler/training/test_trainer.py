@@ -260,6 +260,17 @@ def test_selection_prefers_speed_among_epochs_that_qualify() -> None:
     assert selection_value(0.855, 2.0, reference=0.865, max_drop=0.01) == 3.0, "exactly .01 below qualifies"
 
 
+def test_rows_without_labels_are_predicted(tmp_path: Path, tiny_tokenizer: Any) -> None:
+    one = trainer(tmp_path, tiny_tokenizer)
+    labelled = one.predict(one.eval_dataset)
+    found = one.predict(one.eval_dataset.remove_columns("labels"))
+    for ours, known in zip(found.predictions, labelled.predictions, strict=True):
+        assert (ours == known).all()
+    missing = {"test_accuracy", "test_selection", "test_loss"}
+    assert found.label_ids is None and labelled.metrics.keys() - found.metrics.keys() == missing
+    assert found.metrics["test_speedup"] == labelled.metrics["test_speedup"]
+
+
 def test_the_selected_epoch_is_what_the_model_holds(tmp_path: Path, tiny_tokenizer: Any) -> None:
     one = trainer(tmp_path, tiny_tokenizer, settings={"epochs": 3}, reference_score=0.0)
     one.train()
