@@ -22,6 +22,7 @@ __all__ = [
     "is_running",
     "leftovers_of",
     "locked_file",
+    "refuse_tilde",
     "replacing",
     "sha256_of",
     "temporary_beside",
@@ -267,6 +268,15 @@ def _swap_folders(new: Path, path: Path, aside: Path) -> None:
         os.replace(aside, path)
         raise
     _remove(aside)
+
+
+def refuse_tilde(path: Path, *, name: str = "--output") -> None:
+    """Raises ArgumentError for a path in ~ where nothing is called so: in a recipe, and after `=`, no shell puts the
+    home directory there, and a folder called ~ would be made."""
+    if path.parts[:1] == ("~",) and not os.path.lexists("~"):
+        raise ArgumentError(
+            f"{name}: {path} stands for no home directory here, write it out: {os.path.expanduser(path)}"
+        )
 
 
 def check_replaceable(path: Path) -> None:

