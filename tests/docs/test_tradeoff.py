@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import BertConfig
 
 from adapler import AdapLeRConfig
 from adapler.model.flops import adapler_flops, backbone_flops
+from benchmarks.tradeoff.records import Key, read_records
 from tests.test_layering import ROOT
 
 RESULTS = ROOT / "results" / "tradeoff"
@@ -154,3 +156,14 @@ def test_layer_0_spared_after_training() -> None:
         cells = [f"{100 * row['score']:.1f} ({row['speedup']:.2f}x)" for row in rows]
         assert f"| {rows[0]['threshold_scale']:g} | {cells[0]} | {cells[1]} |" in page
     assert all(one["split"] == "validation" and one["examples"] == 1000 for one in found)
+
+
+def test_every_column_of_predictions_has_a_record() -> None:
+    """The report reads those that a record names; any other is of a measurement that nothing says anything of."""
+    named: dict[str, set[str]] = {}
+    for record in read_records(RESULTS):
+        columns = {Key.of(record).column(point["scale"]) for point in record["test"]}
+        named.setdefault(record["task"], {"example_id", "label"}).update(columns)
+    found = {path.stem: set(pq.read_schema(path).names) for path in (RESULTS / "predictions").glob("*.parquet")}
+    assert found.keys() == named.keys()
+    assert {task: names ^ named[task] for task, names in found.items() if names != named[task]} == {}
