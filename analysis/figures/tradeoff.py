@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ HALF_POINT = 0.015  # of the width: a point at the left end is not cut by the fr
 # the best score at a speedup of at least x is that of the next point to the right
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 0.7, "marker": "", "zorder": 2}
 REFERENCE: dict[str, Any] = {"linewidth": 0.8, "zorder": 1}
-_GREYS = ("0.25", "0.6", "0.8")  # of a plain classifier's scores on several splits
+_GREYS = ("0.25", "0.6", "0.8")  # of a plain classifier's scores on several tasks or splits
 
 
 def read_tradeoff(path: str | Path) -> pd.DataFrame:
@@ -35,14 +36,14 @@ def read_tradeoff(path: str | Path) -> pd.DataFrame:
     accuracy (or score, with a column `metric` that says of what): of the AdapLeR model, a share from 0 to 1.
     speedup: FLOPs of the plain classifier / FLOPs of AdapLeR.
     reference: the plain classifier's score on the same rows; empty where it is not known.
-    split, examples: which rows the score is of and how many; both may be missing.
+    task, split, examples: which rows the score is of and how many; each may be missing.
 
     Raises DataError that names the file and the column for a file that cannot be read, that lacks a column, has no
     rows or scores of two metrics, and for a value that is no number or out of range.
     """
     try:
         # Blank lines are read and then left out, so that the index counts all lines: an error names one of them.
-        table = pd.read_csv(path, dtype={"mode": str, "metric": str, "split": str}, skip_blank_lines=False)
+        table = pd.read_csv(path, dtype=dict.fromkeys(("mode", "metric", "task", "split"), str), skip_blank_lines=False)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -136,26 +137,30 @@ def _look(index: int) -> dict[str, str]:
     return {"color": _COLORS[index % n], "marker": _MARKERS[(index + index // n) % n]}
 
 
-def _splits(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(table["split"].dropna())) if "split" in table.columns else []
+def _where(table: pd.DataFrame, *, named: Sequence[str] = ()) -> pd.Series[str]:
+    """Task and split of each row, in words: where there are several, and what is `named` where there is one, too."""
+    shown = [
+        name for name in ("task", "split") if name in table.columns and table[name].nunique() > (name not in named)
+    ]
+    words = table[shown].fillna("-").astype(str)
+    return words.agg(", ".join, axis=1) if shown else pd.Series("", index=table.index)
 
 
 def _series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """One for each mode; where there are several splits, one for each mode on each split."""
-    if len(_splits(table)) < 2:
-        return {str(mode): rows for mode, rows in table.groupby("mode", sort=False)}
-    pairs = table.groupby(["mode", table["split"].fillna("-")], sort=False)
-    return {f"{mode}, {split}": rows for (mode, split), rows in pairs}
+    """One for each mode; where there are several tasks or splits, one for each mode on each of them."""
+    pairs = table.groupby(["mode", _where(table)], sort=False)
+    return {f"{mode}, {where}" if where else str(mode): rows for (mode, where), rows in pairs}
 
 
 def _draw_references(table: pd.DataFrame, ax: Axes) -> None:
-    """A line for each score that a plain classifier has on a split, and one below it: two are never averaged."""
-    split = table["split"].fillna("") if "split" in table.columns else pd.Series("", index=table.index)
-    known = pd.DataFrame({"split": split, "reference": table["reference"]}).dropna().drop_duplicates()
+    """A line for each score that a plain classifier has on a task and split, and one below it: two are never
+    averaged."""
+    where = _where(table, named=("split",))
+    known = pd.DataFrame({"where": where, "reference": table["reference"]}).dropna().drop_duplicates()
     for index, (on, reference) in enumerate(known.itertuples(index=False, name=None)):
-        where = f", {literal(on)}" if on else ""
+        name = f"plain classifier, {literal(on)}" if on else "plain classifier"
         look = {**REFERENCE, "color": _GREYS[index % len(_GREYS)]}
-        ax.axhline(100 * reference, linestyle="-", label=f"plain classifier{where}", **look)
+        ax.axhline(100 * reference, linestyle="-", label=name, **look)
         below = "one point below" if index == 0 else "_nolegend_"
         ax.axhline(100 * reference - 1, linestyle=(0, (6, 2)), label=below, **look)
     if len(known):

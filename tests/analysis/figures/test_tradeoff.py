@@ -71,6 +71,20 @@ def test_tradeoff_names_metric_and_split_and_averages_no_references(csv: Path) -
         figures.read_tradeoff(csv)
 
 
+def test_scores_of_two_tasks_are_two_series(csv: Path) -> None:
+    """An evaluation may be on another task than the training, and stands in the same file."""
+    text = "mode,phi,epoch,scale,metric,score,speedup,reference,split,task"
+    rows = ["full,1,1,1,accuracy,.8,3,.9,test,sst2", "full,1,1,1,accuracy,.7,2,.9,test,imdb"]
+    csv.write_text("\n".join([text, *rows]))
+    (ax,) = figures.tradeoff_figure(csv).axes
+    drawn = lines(ax)
+    assert [list(drawn[f"full, {task}"].get_xdata()) for task in ("sst2", "imdb")] == [[3], [2]]
+    assert {"plain classifier, sst2, test", "plain classifier, imdb, test"} <= set(drawn)
+    csv.write_text("\n".join([text, *rows]).replace("imdb", ""))  # of an older version: it may be the same one
+    (ax,) = figures.tradeoff_figure(csv).axes
+    assert list(lines(ax)["full"].get_xdata()) == [3, 2] and "plain classifier, test" in lines(ax)
+
+
 def test_every_series_of_a_tradeoff_looks_different(csv: Path) -> None:
     rows = [f"mode {i},1,1,1,.8{i},2,.{88 + i % 2},{split}" for i in range(5) for split in ("validation", "test")]
     csv.write_text("\n".join(["mode,phi,epoch,scale,accuracy,speedup,reference,split", *rows]))
