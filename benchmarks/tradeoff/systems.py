@@ -25,6 +25,11 @@ POINTS = "points"  # folder of a run: what is measured, before it is collected
 TARGETS = "saliency"  # folder of a run: what AdapLeR's predictors learn
 _NO_POINTS = (FINETUNED, TARGETS, "classifier")  # folders of a run that hold no system's model
 _OF_TARGETS = ("target_method", "target_layer", "target_logit", "saliency_epochs")  # what a recipe says of them
+_REFUSED = {  # options that a recipe may not have
+    "validation_share": "draws other rows for each seed; give the task a validation split",
+    "limit": "leaves out training rows, which no table would say; give --limit to the command",
+    "target_speedup": "chooses the budget that a point is known by; give that one",
+}
 FAMILY = "adapler"  # the systems of this name and its variants are AdapLeR
 
 
@@ -139,8 +144,8 @@ def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
     """The recipe of a system on a task.
 
     Raises:
-        DataError: no such file, not a mapping, of another command, without a value for the budget, or with a validation
-            split that is drawn from train.
+        DataError: no such file, not a mapping, of another command, without a value for the budget, or with an option of
+            `_REFUSED`.
     """
     path = folder / task / f"{system.name}.yaml"
     try:
@@ -151,8 +156,9 @@ def read_system_recipe(folder: Path, task: str, system: System) -> Recipe:
         raise DataError(f"{path}: not YAML") from error
     if not isinstance(content, dict) or content.get("command") != system.command:
         raise DataError(f"{path}: must be a mapping with `command: {system.command}`")
-    if content.get("validation_share") is not None:
-        raise DataError(f"{path}: validation_share draws other rows for each seed; give the task a validation split")
+    for name, why in _REFUSED.items():
+        if content.get(name) is not None:
+            raise DataError(f"{path}: {name} {why}")
     left_out = {"command", "task", "output", "model", system.budget}
     options = {str(key): value for key, value in content.items() if key not in left_out}
     if system.budget is None:

@@ -128,12 +128,20 @@ def test_points_of_several_classifiers_are_said() -> None:
     assert line.startswith("sst2, tiny, seed 1: the points start from 2 classifiers of one recipe (2, 1 points)")
 
 
-def test_a_validation_split_that_each_seed_draws_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "sst2" / "finetuned.yaml"
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("validation_share: 0.2", "validation_share draws other rows for each seed"),
+        ("limit: 500", "limit leaves out training rows, which no table would say; give --limit"),  # it said "complete"
+        ("target_speedup: 4", "target_speedup chooses the budget that a point is known by"),  # none was found, trained
+    ],
+)
+def test_options_that_no_recipe_may_have_are_refused(tmp_path: Path, option: str, message: str) -> None:
+    path = tmp_path / "sst2" / "adapler.yaml"
     path.parent.mkdir()
-    path.write_text("command: finetune\nvalidation_share: 0.2\n")
-    with pytest.raises(DataError, match="finetuned.yaml: validation_share draws other rows for each seed"):
-        read_system_recipe(tmp_path, "sst2", system_of("finetuned"))
+    path.write_text(f"command: run\nphi: 1.0e-3\n{option}\n")
+    with pytest.raises(DataError, match=f"adapler.yaml: {message}"):
+        read_system_recipe(tmp_path, "sst2", system_of("adapler"))
 
 
 @pytest.fixture
