@@ -89,15 +89,20 @@ def examples_of(task: str, data: str, folder: Path, *, scale: float, number: int
     """The texts of a task that the rule chooses for a model.
 
     Raises:
-        ArgumentError: the task has no test split. DataError, CheckpointError: from the readers.
+        ArgumentError: the task has no test split, or the model was trained on another one. DataError, CheckpointError:
+            from the readers.
     """
+    record = read_record(folder)
     model = AdapLeRForSequenceClassification.from_pretrained(folder).for_inference(dtype="float32")
     loaded = in_label_order(load_task(data), label_names(model.config))  # the model's numbers, not the file's
     if "test" not in loaded.dataset:
         raise ArgumentError(f"--model: {task} ({data}) has no test split")
+    trained = record.get("task", task)
+    if trained != loaded.name and not f"{trained}_".startswith(f"{task}_"):  # qnli_dev is of qnli
+        raise ArgumentError(f"--model: {folder} was trained on {trained}, not on {task} ({data})")
     tokenizer = load_tokenizer(folder, words=loaded.is_split_into_words)
     tokenizer.truncation_side = "right"  # what `encode` cuts off, whatever side the tokenizer was saved with
-    length = int(read_record(folder)["encoding"]["max_length"])
+    length = int(record["encoding"]["max_length"])
     rows = encode(loaded.dataset["test"], tokenizer, columns=loaded.columns, max_length=length)
     pad = tokenizer.pad_token_id
     found = predict_dataset(model, rows, pad_token_id=pad, removal="hard", threshold_scale=scale)

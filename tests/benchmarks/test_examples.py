@@ -88,6 +88,19 @@ def test_what_is_drawn_is_what_the_model_keeps(trained: tuple[Path, Path], tiny_
     assert (document.scores["cp"][1][gone] == 0).all()
 
 
+def test_a_model_of_another_task_is_refused(trained: tuple[Path, Path]) -> None:
+    """Two pairs that were mixed up: labels would be compared by number, and the title name the wrong task."""
+    data, folder = trained
+    for task, refused in (("qnli", False), ("qnli_dev", False), ("mine", False), ("sst2", True), ("qnli2", True)):
+        (data / "qnli" / "meta.json").write_text(json.dumps({"name": "mine", "labels": ["0", "1", "2"]}))
+        write_record(folder / "run.json", {"task": task, "encoding": {"max_length": 20}})
+        if not refused:
+            assert len(examples_of("qnli", str(data / "qnli"), folder, scale=1.0, number=1)) == 1
+            continue
+        with pytest.raises(ArgumentError, match=f"--model: {folder} was trained on {task}, not on qnli"):
+            examples_of("qnli", str(data / "qnli"), folder, scale=1.0, number=1)
+
+
 def test_labels_are_numbered_as_the_model_numbers_them(trained: tuple[Path, Path]) -> None:
     """A classifier that was trained on other data may count its classes in another order than the task's file."""
     data, folder = trained
