@@ -63,18 +63,19 @@ def is_annotated(numbers: Sequence[int], rule: str) -> bool:
     return int(rule) in numbers if check_rule(rule).isdecimal() else bool(numbers)
 
 
-def check_number(rule: str, examples: Sequence[EraserExample]) -> None:
-    """ArgumentError when the rule is the number of an annotator whom no document has: all would be unmarked."""
-    if not rule.isdecimal():
+def check_followed(rule: str, examples: Sequence[EraserExample]) -> None:
+    """ArgumentError for a rule that changes nothing, as no document tells its annotators apart, and for the number of
+    an annotator whom no document has: all would be unmarked."""
+    if rule == AUTO:
         return
     numbers = {number for example in examples for number in annotator_numbers(example)}
-    if int(rule) not in numbers:
-        there = (
+    if not numbers:
+        raise ArgumentError(f"annotators: got {rule!r}, but none of the {len(examples)} documents tells them apart")
+    if rule.isdecimal() and int(rule) not in numbers:
+        raise ArgumentError(
+            f"annotators: got {rule!r}, an annotator of none of the {len(examples)} documents, "
             f"whose numbers go from {min(numbers)} to {max(numbers)}"
-            if numbers
-            else "which do not tell annotators apart"
         )
-        raise ArgumentError(f"annotators: got {rule!r}, an annotator of none of the {len(examples)} documents, {there}")
 
 
 def annotator_numbers(example: EraserExample) -> Sequence[int]:

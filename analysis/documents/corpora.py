@@ -35,7 +35,7 @@ from analysis.documents.annotators import (
     MAJORITY,
     annotator_masks,
     annotator_numbers,
-    check_number,
+    check_followed,
     check_rule,
     combine,
     is_annotated,
@@ -87,7 +87,7 @@ def read_json_lines(path: str | Path, *, split: str, annotators: str = AUTO) -> 
         raise DataError(f"{path}: no split {split!r}, there are {', '.join(files) or 'none'}")
     names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
     examples = _read_split(files[split], split, names=names, rule=annotators)
-    check_number(annotators, examples)
+    check_followed(annotators, examples)
     splits = {
         one: examples if one == split else _read_split(file, one, names=names, rule=annotators)
         for one, file in files.items()
@@ -132,7 +132,7 @@ def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserC
     """
     if annotators == AUTO or split not in corpus.splits:  # who asks for such a split is told what there is
         return corpus
-    check_number(annotators, corpus.splits[split])
+    check_followed(annotators, corpus.splits[split])
     splits = {
         name: tuple(
             replace(

@@ -69,9 +69,14 @@ def test_the_number_of_an_annotator_whom_nobody_has(tmp_path: Path) -> None:
     several = write(tmp_path / "a.jsonl", [{"tokens": list("abcd"), "label": 0, "rationale": THREE}])
     with pytest.raises(ArgumentError, match=r"^annotators: got '3', an annotator of none of the 1 documents, whose n"):
         read_json_lines(several, split="test", annotators="3")
+
+
+@pytest.mark.parametrize("rule", ["0", "majority", "union"])
+def test_a_rule_where_no_document_tells_annotators_apart(tmp_path: Path, corpus_folder: Path, rule: str) -> None:
     one = write(tmp_path / "b.jsonl", [{"tokens": ["a"], "label": 0, "rationale": [1]}])
-    with pytest.raises(ArgumentError, match="^annotators: got '0', .*, which do not tell annotators apart"):
-        read_json_lines(one, split="test", annotators="0")
+    for data in (one, load_corpus(one), corpus_folder):
+        with pytest.raises(ArgumentError, match=rf"^annotators: got '{rule}', but none of the \d documents tells them"):
+            load_corpus(data, annotators=rule)
 
 
 def test_the_command_s_rule_decides_which_words_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +189,7 @@ def test_a_corpus_is_reported_under_the_rule_it_was_read_by(tmp_path: Path) -> N
         assert other.meta["people"]["rule"] == "majority" and other.meta["density"] == 0.25
 
 
-def test_a_corpus_that_was_read_already_is_combined_again(tmp_path: Path, corpus_folder: Path) -> None:
+def test_a_corpus_that_was_read_already_is_combined_again(tmp_path: Path) -> None:
     rows = [{"tokens": list("abcd"), "label": 0, "rationale": THREE}, {"tokens": ["e"], "label": 0, "rationale": [1]}]
     file = write(tmp_path / "a.jsonl", rows)
     auto = load_corpus(file)
@@ -192,9 +197,8 @@ def test_a_corpus_that_was_read_already_is_combined_again(tmp_path: Path, corpus
         assert load_corpus(auto, annotators=rule) == load_corpus(file, annotators=rule)
     assert load_corpus(auto) is load_corpus(auto, annotators="majority") is auto
     assert load_corpus(auto, annotators="1").checksum != auto.checksum
-    for data in (auto, corpus_folder):
-        with pytest.raises(ArgumentError, match="^annotators: got '8', an annotator of none of the"):
-            load_corpus(data, annotators="8")
+    with pytest.raises(ArgumentError, match="^annotators: got '8', an annotator of none of the"):
+        load_corpus(auto, annotators="8")
 
 
 def test_a_number_is_the_same_person_where_another_one_did_not_annotate(tmp_path: Path) -> None:
