@@ -106,7 +106,8 @@ def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> An
             f"(attention implementation {used!r}); methods that read attention cannot run on it"
         )
     tokens = tuple(inputs["input_ids"].shape[1:] * 2)  # (N, N)
-    if other := [tuple(layer.shape) for layer in weights if tuple(layer.shape[-2:]) != tokens]:
+    # YOSO's are its states, of which there may be as many as they are wide
+    if other := [tuple(layer.shape) for layer in weights if layer.dim() != 4 or tuple(layer.shape[-2:]) != tokens]:
         raise ArgumentError(
             f"model: {type(twin).__name__} returned attention weights of shape {other[0]}, must be (texts, heads, "
             f"{tokens[0]}, {tokens[1]}) for as many tokens; methods that read attention cannot run on it"

@@ -17,8 +17,8 @@ from torch.nn.functional import normalize
 
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import IN_LAYER, scoring_method
-from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
-from analysis.scores.shared.layout import LayerParts, layer_parts
+from analysis.scores.shared.forward import share_logits, working_copy
+from analysis.scores.shared.layout import LayerParts, layer_parts, mixing_pass
 from analysis.scores.shared.precision import full, full_precision
 
 
@@ -46,7 +46,7 @@ def value_zeroing(model: Any, batch: Batch) -> LayerScores:
     twin = working_copy(model)
     parts = layer_parts(twin)
     with torch.no_grad():
-        output = eager_forward(twin, batch, output_hidden_states=True)
+        output = mixing_pass(twin, parts, batch)
         with full_precision(batch):
             distances = [
                 _distances(part, states, attention[:, :, 0]).to(batch.input_ids.device)

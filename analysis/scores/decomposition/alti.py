@@ -13,8 +13,8 @@ from torch import Tensor
 from analysis.scores.attention.rollout import roll_out
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import FROM_INPUT, scoring_method
-from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
-from analysis.scores.shared.layout import LayerParts, post_norm_parts
+from analysis.scores.shared.forward import share_logits, working_copy
+from analysis.scores.shared.layout import LayerParts, mixing_pass, post_norm_parts
 from analysis.scores.shared.precision import full, full_precision, run_full
 
 _ENTRIES = 1 << 24  # numbers of one block of (documents, rows, tokens, width)
@@ -47,7 +47,7 @@ def alti(model: Any, batch: Batch) -> LayerScores:
     twin = working_copy(model)
     parts = post_norm_parts(twin, "alti")
     with torch.no_grad():
-        output = eager_forward(twin, batch, output_hidden_states=True)
+        output = mixing_pass(twin, parts, batch)
         with full_precision(batch):
             maps = [
                 contribution_map(part, states, attention).to(batch.input_ids.device)

@@ -17,8 +17,8 @@ from torch import Tensor
 from analysis.scores.attention.rollout import roll_out
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.registry import FROM_INPUT, scoring_method
-from analysis.scores.shared.forward import eager_forward, share_logits, working_copy
-from analysis.scores.shared.layout import LayerParts, post_norm_parts
+from analysis.scores.shared.forward import share_logits, working_copy
+from analysis.scores.shared.layout import LayerParts, mixing_pass, post_norm_parts
 from analysis.scores.shared.precision import full, full_precision
 
 
@@ -46,7 +46,7 @@ def globenc(model: Any, batch: Batch) -> LayerScores:
     twin = working_copy(model)
     parts = post_norm_parts(twin, "globenc")
     with torch.no_grad():
-        output = eager_forward(twin, batch, output_hidden_states=True)
+        output = mixing_pass(twin, parts, batch)
         with full_precision(batch):
             maps = [
                 norm_map(part, states, attention).to(batch.input_ids.device)

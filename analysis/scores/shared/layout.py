@@ -12,6 +12,7 @@ as in ModernBERT.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from adapler.errors import ArgumentError
-from analysis.scores.shared.precision import full, run_full
+from analysis.scores.base import Batch
+from analysis.scores.shared.forward import eager_forward
+from analysis.scores.shared.precision import full, full_precision, run_full
+
+_UNLIKE = 0.05  # of the mixed values' length: what rounding to bfloat16 changes is a tenth of that
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +132,30 @@ def post_norm_parts(model: Any, method: str) -> list[LayerParts]:
             f"{method} is defined for norms after the residuals and cannot run on it"
         )
     return parts
+
+
+def mixing_pass(twin: Any, parts: Sequence[LayerParts], batch: Batch) -> Any:
+    """The output of a working copy, with attention weights, per layer (B, H, N, N), and hidden states (B, N, D).
+
+    Raises ArgumentError for a model without such weights, and for one whose layers do not mix their values by them
+    alone (Nystromformer adds a convolution): seen where the first text's [CLS] enters the output projection.
+    """
+    mixed: list[Tensor] = []
+    modules = {id(part.output): part.output for part in parts}  # one that all layers share is called once a layer
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs: mixed.append(inputs[0][0, 0])) for module in modules.values()
+    ]
+    output = eager_forward(twin, batch, output_hidden_states=True)
+    for handle in handles:
+        handle.remove()
+    with full_precision(batch):
+        for layer, (part, found) in enumerate(zip(parts, mixed, strict=True)):
+            alpha = full(output.attentions[layer][0, :, 0])  # (H, N)
+            values = part.values(output.hidden_states[layer][:1])[0]  # (N, D)
+            expected = torch.einsum("hn,nhd->hd", alpha, values.view(len(values), len(alpha), -1)).flatten()
+            if (expected - found).norm() > _UNLIKE * found.norm():
+                raise ArgumentError(
+                    f"model: layer {layer} of {type(twin).__name__} does not mix its values by the attention weights "
+                    "that it returns; methods that take a layer apart (globenc, alti, value_zeroing) cannot run on it"
+                )
+    return output

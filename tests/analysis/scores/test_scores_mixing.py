@@ -13,6 +13,10 @@ from transformers import (
     ConvBertForSequenceClassification,
     MobileBertConfig,
     MobileBertForSequenceClassification,
+    NystromformerConfig,
+    NystromformerForSequenceClassification,
+    YosoConfig,
+    YosoForSequenceClassification,
 )
 
 from adapler.backbones.families import layers_of
@@ -143,6 +147,28 @@ def test_layers_with_bert_s_names_and_other_parts_are_refused(name: str) -> None
     for model in (MobileBertForSequenceClassification(narrow), ConvBertForSequenceClassification(mixed)):
         with pytest.raises(ArgumentError, match=f"layers of {type(model).__name__} are not laid out as in BERT"):
             get_method(name)(model.eval(), batch_for("bert"))
+
+
+@pytest.mark.parametrize("name", ["globenc", "alti", "value_zeroing"])
+def test_layers_that_do_not_mix_by_the_weights_they_return_are_refused(name: str) -> None:
+    """Nystromformer's attention is a softmax of all pairs with as many landmarks as tokens, and a convolution."""
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = NystromformerConfig(**sizes, intermediate_size=24, num_landmarks=12, segment_means_seq_len=12)
+    torch.manual_seed(0)
+    model = NystromformerForSequenceClassification(config).eval()
+    with pytest.raises(ArgumentError, match="layer 0 of Nystromformer.* does not mix its values by the attention wei"):
+        get_method(name)(model, batch_for("bert"))
+    for layer in model.nystromformer.encoder.layer:
+        nn.init.zeros_(layer.attention.self.conv.weight)
+    assert get_method(name)(model, batch_for("bert")).scores.shape == (len(LENGTHS), 2, max(LENGTHS))
+
+
+@pytest.mark.parametrize("name", ["attention", "attention_gradient", "value_zeroing"])
+def test_attention_weights_that_are_states_are_refused(name: str) -> None:
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": max(LENGTHS), "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = YosoForSequenceClassification(YosoConfig(**sizes, intermediate_size=24, max_position_embeddings=64)).eval()
+    with pytest.raises(ArgumentError, match=r"YosoFor.* returned attention weights of shape \(4, 12, 12\), must be"):
+        get_method(name)(model, batch_for("bert"))
 
 
 @pytest.mark.parametrize("name", ["globenc", "alti"])
