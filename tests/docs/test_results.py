@@ -23,3 +23,12 @@ def test_what_other_classifiers_lose_at_4x() -> None:
             lost.append(100 * (classifiers.mean() - np.mean(found)))
     small, large, trained = lost
     assert f"post hoc {large:.1f} or {small:.1f} points, by budget, and {trained:.1f} trained on" in SUMMARY
+
+
+def test_where_the_paper_s_own_adapler_is_chosen() -> None:
+    levels = pd.read_csv(ROOT / "results" / "tradeoff" / "levels.csv")
+    assert set(levels[levels["system"] == "adapler"]["task"]) == {"qnli"}
+    chosen = levels[(levels["system"] == "adapler-any-option") & levels["useful"] & (levels["task"] == "qnli")]
+    own = chosen["point"].str.match(r"adapler-[\d.]+-seed")
+    asked = [" and ".join(f"{speed:g}x" for speed in chosen[kind]["asked"]) for kind in (own, ~own)]
+    assert f"validation chooses it of all options at {asked[0]}, and ours at {asked[1]}" in SUMMARY
