@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from tests.docs.test_published_numbers import RESULTS, SPEEDS, SUMMARY, at_speeds, cells, row_of, short
+from tests.docs.test_published_numbers import RESULTS, SPEEDS, at_speeds, cells, row_of, short
 
 
 @pytest.mark.parametrize("row", ["all", "no-average", "distillation", "mlp", "windows", "saliency"])
@@ -38,31 +38,6 @@ def test_the_speedups_while_full_training_aimed_at_7x() -> None:
         run = json.loads((RESULTS / "predictors" / "runs" / f"full-{seed}.json").read_text(encoding="utf-8"))
         said.append(", ".join(f"{epoch['speedup']:.1f}x" for epoch in run["epochs"]) + f" with seed {seed}")
     assert f"(after each half epoch {', '.join(said)})" in page
-
-
-def test_full_training_in_the_summary() -> None:
-    text = re.sub(r"\s+", " ", SUMMARY)
-    means = {}
-    for split in ("validation", "test"):
-        columns = list(zip(*at_speeds("full.csv", "full", split, speeds=(4.0, 6.0)), strict=True))
-        means[split] = [(short(sum(c) / len(c)), short(min(c)), short(max(c))) for c in columns]
-    four, six = (f"{mean} ({low} to {high})" for mean, low, high in means["test"])
-    assert (
-        f"{four} at 4x and {six} at 6x on test, {means['validation'][0][0]} and {means['validation'][1][0]} on" in text
-    )
-
-
-def test_the_runs_on_two_machines_in_the_summary() -> None:
-    text = re.sub(r"\s+", " ", SUMMARY)
-
-    def means(file: str, row: str) -> list[str]:
-        columns = zip(*at_speeds(file, row, "test", speeds=(4.0, 6.0)), strict=True)
-        return [short(sum(column) / len(column)) for column in columns]
-
-    (four, six), (four_again, six_again) = (means("combined.csv", row) for row in ("combined", "combined-again"))
-    assert f"{four} and {four_again} at 4x and {six} and {six_again} at 6x" in text
-    four, six = means("full.csv", "full-again")
-    assert four == six and f"on another machine {four} at both" in text
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from tests.docs.test_published_numbers import ROOT, SUMMARY
+from tests.docs.test_published_numbers import ROOT, SUMMARY, accuracies, at_speeds, row_in, row_of
+
+
+@pytest.mark.parametrize(
+    ("title", "file", "row"),
+    [
+        ("post hoc, as above", "all-reviews", ""),
+        ("post hoc, windows and a teacher", "combined", "combined"),
+        ("the same again, another machine", "combined", "combined-again"),
+        ("all weights trained on", "full", "full"),
+        ("all weights again, another machine", "full", "full-again"),
+    ],
+)
+def test_other_ways_to_train(title: str, file: str, row: str) -> None:
+    shown = []
+    for split in ("validation", "test"):
+        if row:
+            seeds = at_speeds(f"{file}.csv", row, split, speeds=(4.0, 6.0))
+        else:
+            seeds = [of_all[1:3] for of_all in accuracies(split, "contextual", "decomposition", file=f"{file}.csv")[1]]
+        shown += row_of(len(seeds), seeds)[1:]
+        assert len(seeds) == 3
+    assert row_in(SUMMARY, title) == shown
 
 
 def test_what_other_classifiers_lose_at_4x() -> None:
@@ -32,3 +55,32 @@ def test_where_the_paper_s_own_adapler_is_chosen() -> None:
     own = chosen["point"].str.match(r"adapler-[\d.]+-seed")
     asked = [" and ".join(f"{speed:g}x" for speed in chosen[kind]["asked"]) for kind in (own, ~own)]
     assert f"validation chooses it of all options at {asked[0]}, and ours at {asked[1]}" in SUMMARY
+
+
+FAITHFUL = {
+    "DecompX": "decompx",
+    "AttnLRP": "attnlrp",
+    "Shapley value sampling": "shapley_sampling",
+    "LIME": "lime(n_samples=500)",
+    "occlusion": "occlusion",
+    "attention x gradient": "attention_gradient",
+    "signed saliency": "saliency_signed",
+    "contribution scores": "cp",
+    "saliency": "saliency",
+    "random": "random",
+}
+
+
+@pytest.mark.parametrize("title", FAITHFUL)
+def test_the_table_of_faithfulness(title: str) -> None:
+    """Of reviews the lowest and the highest layer, of short texts the mean of all; else nothing."""
+    means = []
+    for folder in ("movies-minilm/faithfulness", "faithfulness/sst2", "faithfulness/hatexplain"):
+        table = pd.read_csv(ROOT / "results" / folder / "layers.csv")
+        means.append(
+            table[(table["method"] == FAITHFUL[title]) & (table["metric"] == "aopc_comprehensiveness")]["mean"]
+        )
+    reviews, *short_texts = means
+    ends = sorted({f"{value:.2f}".removeprefix("0") for value in reviews.agg(["min", "max"]).dropna()})
+    shown = [f"{one.mean():.3f}".removeprefix("0") if len(one) else "" for one in short_texts]
+    assert row_in(SUMMARY.split("## Faithfulness")[1], title) == [" to ".join(ends), *shown]
