@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ from adapler.errors import ArgumentError
 from adapler.files import leftovers_of
 from adapler.outputs import check_output_folder
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
+from adapler.training.settings import Objectives, Settings, TaskSettings, option_name
 from adapler.training.target_settings import TargetSettings
 
 EPOCHS = "epochs"  # in a training's folder: a checkpoint for each evaluated point
 STAGE = "stage.json"  # in that: what is being trained
+# Groups of settings in a record; what else stands in a group there is no option.
+OPTIONS = {"settings": Settings, "objectives": Objectives, "targets": TargetSettings, "encoding": TaskSettings}
 # settings that change no weight: rows and their order do not depend on the workers
 WHERE = ("device", "workers", "report_to")
 # Settings that older versions did not have, and what those versions did.
@@ -69,7 +72,7 @@ def finished_record(
     if different is not None:
         name, found, asked = different
         raise ArgumentError(
-            f"--output: {output} holds a finished run with {name} {found}, not {asked}; "
+            f"--output: {output} holds a finished run with {_named(name)} {found}, not {asked}; "
             "give another folder or remove that one"
         )
     wait_for_everyone()
@@ -125,7 +128,7 @@ def _compare_stage(folder: Path, wanted: Mapping[str, Any], usual: Mapping[str, 
     if different is not None:
         name, found, asked = different
         raise ArgumentError(
-            f"--output: {folder} holds an unfinished training with {name} {found}, not {asked}; "
+            f"--output: {folder} holds an unfinished training with {_named(name)} {found}, not {asked}; "
             "go on with the same, give another folder, or remove that one"
         )
     return bool(stage.get("known", True))
@@ -161,6 +164,13 @@ def first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tup
         elif found[name] != value:
             return name, found[name], value
     return None
+
+
+def _named(name: str) -> str:
+    """The option that a value of a record's groups comes from; any other value by its name there."""
+    group, _, own = name.partition(".")
+    of_group = {one.name for one in fields(OPTIONS[group])} if group in OPTIONS else set()
+    return option_name(own) if own in of_group else name
 
 
 # Checkpoints

@@ -98,7 +98,7 @@ def test_stages_from_a_classifier_are_those_of_the_run(
     assert main(["train", *task, "--saliency", saliency, "--output", str(output), *options]) == 0
     command = ["run", "--task", str(task_folder), "--classifier", str(source), "--output", str(tmp_path / "run")]
     assert main([*command, *options, *targets]) == 0
-    with pytest.raises(ArgumentError, match="saliency holds a finished run with targets.target_method"):
+    with pytest.raises(ArgumentError, match="saliency holds a finished run with --target-method"):
         main([*command, *options])
     models = [
         AdapLeRForSequenceClassification.from_pretrained(f).state_dict()

@@ -62,7 +62,7 @@ def test_a_run_on_texts_alone(
     evaluated = json.loads((folder / "evaluation-validation.json").read_text())
     assert evaluated["none"]["score"] == 1.0 and evaluated["metric"] == "agreement"
     assert evaluated["hard"][0]["score"] == evaluated["hard"][0]["agreement"]
-    with pytest.raises(ArgumentError, match=r"with encoding.validation_share 0.25, not 0.5"):
+    with pytest.raises(ArgumentError, match=r"with --validation-share 0.25, not 0.5"):
         main([*command, "--validation-share", "0.5"])
     assert (tmp_path / "run" / "tradeoff-post-hoc.csv").read_text().startswith("phi,qualified,seconds,validation_agree")
     assert main(command) == 0 and "training AdapLeR" not in capsys.readouterr().out
