@@ -114,7 +114,8 @@ class Settings(Execution):
     """train for this many optimiser steps, instead of --epochs"""
 
     eval_steps: int | None = None
-    """evaluate and keep a checkpoint after every so many optimiser steps and at the end (default: after every epoch)"""
+    """evaluate and write a checkpoint after every so many optimiser steps and at the end (default: after every epoch).
+    Fine-tuning keeps all epochs' weights, but of points by steps those of the best three, or --saliency-epochs, only"""
 
     batch_size: int = 32
     """rows of one forward pass"""

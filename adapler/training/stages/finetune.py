@@ -272,7 +272,7 @@ def best_epochs(output: Path, *, most: int = KEPT) -> list[Path]:
     """Folders of the best fine-tuning epochs by validation score, at most `most`; of equal ones, the earlier.
 
     Raises:
-        CheckpointError: no record of them in `output`, or their weights are gone.
+        CheckpointError: no record of them in `output`, or their weights are gone or, by steps, were not kept.
     """
     record = read_record(output)
     try:
@@ -280,7 +280,13 @@ def best_epochs(output: Path, *, most: int = KEPT) -> list[Path]:
         folders = [output / EPOCHS / f"checkpoint-{epoch['step']}" for epoch in ranked]
     except KeyError as error:
         raise CheckpointError(f"{output}/run.json: a record without {error}; fine-tune again") from error
-    for folder in folders:
-        if not folder.is_dir():
-            raise CheckpointError(f"{folder}: weights of this fine-tuning epoch are gone; fine-tune again")
+    for number, folder in enumerate(folders):
+        if folder.is_dir():
+            continue
+        if number and record.get("settings", {}).get("eval_steps") is not None:
+            raise CheckpointError(
+                f"{folder}: weights of this point were not kept (--eval-steps keeps those of the best ones); "
+                f"average over the best {number} at most"
+            )
+        raise CheckpointError(f"{folder}: weights of this fine-tuning epoch are gone; fine-tune again")
     return folders

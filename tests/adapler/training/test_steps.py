@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from adapler.cli.parser import main
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.training.arguments import report_callbacks, training_arguments
 from adapler.training.resume import last_checkpoint
 from adapler.training.schedule import slope_at_step
@@ -91,6 +91,9 @@ def test_fine_tuning_by_steps_keeps_the_best_points(task_folder: Path, run_folde
         best = {path.name for path in best_epochs(tmp_path / name)}
         there = {path.name for path in (tmp_path / name / "epochs").iterdir() if path.is_dir()}
         assert best | {"checkpoint-12"} == there
+    # Fine-tuning again would keep as many.
+    with pytest.raises(CheckpointError, match=r"were not kept \(--eval-steps .*; average over the best [34] at most$"):
+        best_epochs(tmp_path / "straight", most=6)
     straight, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "cut"))
     assert all(torch.equal(tensor, cut[name]) for name, tensor in straight.items())
 
