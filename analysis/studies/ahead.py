@@ -27,7 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m analysis.studies.ahead",
         description="In which layers the lowest run of a method is above the highest of another one, and the other way "
-        "round, as a table in Markdown. Layers where runs of both lie among each other are named in neither.",
+        "round, as a table in Markdown. Layers where runs of both lie among each other are named in neither. `(1 of 3 "
+        "runs)` behind them says that in one of these layers a method has a value in so few of the runs.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
