@@ -236,7 +236,8 @@ def position_ids(classifier: PreTrainedModel, attention_mask: Tensor) -> Tensor:
 
     With padding on the right these are the positions that the backbone itself uses. With padding on the left
     transformers counts BERT's, ELECTRA's and DistilBERT's positions from the left edge, padding included, so its
-    logits depend on the amount of padding. Here they do not: both sides give the same numbers.
+    logits depend on the amount of padding. Here they do not: both sides give the same numbers. And a padding token that
+    is part of a text ("<pad>", written out) is counted as any other: transformers' RoBERTa and MPNet leave it out.
     """
     columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     start = attention_mask.bool().int().argmax(-1, keepdim=True)  # (B, 1) column of [CLS]
