@@ -33,6 +33,9 @@ OPTIONS = {"settings": Settings, "objectives": Objectives, "targets": TargetSett
 WHERE = ("device", "workers", "report_to")
 # Settings that older versions did not have, and what those versions did.
 UNRECORDED: dict[str, Any] = {
+    **dict.fromkeys(("max_steps", "eval_steps", "target_speedup", "slope_schedule")),
+    "group_by_length": False,
+    "routing": "exact",
     "packed": False,
     "predictor": "mlp",
     "first_layer": 0,

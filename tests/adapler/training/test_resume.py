@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError
-from adapler.training.resume import last_checkpoint
+from adapler.training.records import write_record
+from adapler.training.resume import finished_record, last_checkpoint
+from adapler.training.settings import Objectives, Settings, option_name
 from adapler.training.trainer import AdapLeRTrainer
 from adapler.training.trainer.clock import CLOCK
 from tests.adapler.training.common import trainer
@@ -196,3 +199,20 @@ def test_the_best_point_is_found_in_a_folder_that_was_moved(
     assert (tmp_path / "moved" / "model.safetensors").read_bytes() == (
         tmp_path / "straight" / "model.safetensors"
     ).read_bytes()
+
+
+def test_a_setting_that_an_older_record_lacks_was_off(tmp_path: Path) -> None:
+    """That of the model in checkpoints/ has no `routing`, and was taken for one that was trained with `local`."""
+    groups: dict[str, Any] = {"settings": Settings(), "objectives": Objectives()}
+    new = ("max_steps", "eval_steps", "group_by_length", "target_speedup", "slope_schedule", "routing")
+    old = {name: {n: v for n, v in asdict(one).items() if n not in new} for name, one in groups.items()}
+    write_record(tmp_path / "run.json", {"command": "train", **old})
+    plain: dict[str, Any] = {"command": "train", **{name: asdict(one) for name, one in groups.items()}}
+    assert finished_record(tmp_path, plain, resume=True, keep_epochs=True) is not None
+    others: dict[str, Any] = {"max_steps": 9, "eval_steps": 3, "group_by_length": True}
+    others |= {"target_speedup": 4.0, "slope_schedule": "steps", "routing": "local"}
+    for name, value in others.items():
+        group = "settings" if name in plain["settings"] else "objectives"
+        asked = {**plain, group: {**plain[group], name: value}}
+        with pytest.raises(ArgumentError, match=f"finished run with {option_name(name)} .*, not {value}; "):
+            finished_record(tmp_path, asked, resume=True, keep_epochs=True)
