@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.docs.test_published_numbers import ROOT, SUMMARY, accuracies, at_speeds, row_in, row_of
+from tests.docs.test_published_numbers import SUMMARY, accuracies, at_speeds, row_in, row_of
+from tests.test_layering import ROOT
 
 
 @pytest.mark.parametrize(
