@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
@@ -47,39 +45,55 @@ def test_the_turns_of_reviews_in_batches() -> None:
             assert [cell.replace("*", "") for cell in cells(line)[2:]] == shown
 
 
-def test_what_of_the_flops_becomes_time() -> None:
-    rows = {
-        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row
-        for row in record("inference-ceiling.json")
-    }
+def keyed(name: str) -> dict[tuple[Any, ...], Any]:
+    return {(row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row for row in record(name)}
 
+
+FORMATS = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
+PLACES = {
+    "reviews in batches": ("movies", "tokens"),
+    "sentences in batches": ("sst2", "tokens"),
+    "reviews one by one": ("movies", "1"),
+}
+DAYS = ("inference-ceiling-amx.json", "inference-ceiling-amx-again.json", "inference-ceiling-amx-third.json")
+
+
+def both(rows: dict[tuple[Any, ...], Any], place: tuple[str, str]) -> list[str]:
+    """Of each format and number of threads: AdapLeR at scale 1 and, in brackets, the layers alone."""
+    return [f"{share(rows[*place, 'adapler 1', *how])} ({share(rows[*place, 'ceiling 1', *how])})" for how in FORMATS]
+
+
+def kept(rows: dict[tuple[Any, ...], Any], place: tuple[str, str]) -> list[str]:
+    """The same at scale 0, of the packed backbone's speed."""
+    found = [
+        [rows[*place, f"{system} 0", *how][f"over packed {how[0]}"]["median"] for system in ("adapler", "ceiling")]
+        for how in FORMATS
+    ]
+    return [f"{ours:.2f} ({alone:.2f})".replace("0.", ".") for ours, alone in found]
+
+
+def test_what_of_the_flops_becomes_time() -> None:
+    rows, earlier = keyed("inference-ceiling.json"), keyed("inference-sentences-again.json")
     table = PAGE[PAGE.index("| | goal | float32, 1 thread |") :].split("\n\n")[0].splitlines()[2:]
-    places = {
-        "reviews in batches": ("movies", "tokens"),
-        "sentences in batches": ("sst2", "tokens"),
-        "reviews one by one": ("movies", "1"),
-    }
-    assert [cells(line)[0] for line in table] == list(places)
-    for line in table:
-        place = places[cells(line)[0]]
-        formats = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
-        assert cells(line)[2:] == [
-            f"{share(rows[*place, 'adapler 1', *how])} ({share(rows[*place, 'ceiling 1', *how])})" for how in formats
-        ]
+    expected = {title: both(rows, place) for title, place in PLACES.items()}
+    expected["sentences, an hour earlier"] = both(earlier, PLACES["sentences in batches"])
+    assert {cells(line)[0]: cells(line)[2:] for line in table} == expected
+
+
+def test_what_is_kept_where_nothing_is_dropped() -> None:
+    epyc, days = keyed("inference-ceiling.json"), [keyed(name) for name in DAYS]
+    expected = {f"{title}, nothing dropped": kept(epyc, place) for title, place in PLACES.items()}
+    expected |= {f"nothing dropped, day {n}": kept(day, PLACES["reviews in batches"]) for n, day in enumerate(days, 1)}
+    lines = [cells(line) for line in PAGE.splitlines()]
+    assert {line[0]: line[1:] for line in lines if line[0] in expected} == expected
 
 
 def test_what_is_left_with_the_least_that_choosing_costs() -> None:
-    rows = {
-        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row
-        for row in record("inference-least.json")
-    }
-
-    formats = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
-    of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
-    for title, place in {**of, "reviews one by one": ("movies", "1")}.items():
+    rows = keyed("inference-least.json")
+    for title, place in PLACES.items():
         line = next(line for line in PAGE.splitlines() if line.startswith(f"| {title}, least |"))
         systems = [
-            [share(rows[*place, system, *how]) for system in ("adapler 1", "ceiling 1", "least 1")] for how in formats
+            [share(rows[*place, system, *how]) for system in ("adapler 1", "ceiling 1", "least 1")] for how in FORMATS
         ]
         assert cells(line)[2:] == [f"{ours} ({alone}; {least})" for ours, alone, least in systems]
     for base, said in (("float32", "9.5x and 9.0x"), ("bfloat16", "5.5x and 5.4x")):
@@ -104,34 +118,24 @@ def test_what_the_front_page_says_of_speed() -> None:
 
 
 def test_the_three_days_with_matrix_units() -> None:
-    days = [
-        {(row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): row for row in record(file)}
-        for file in (f"inference-ceiling-amx{day}.json" for day in ("", "-again", "-third"))
-    ]
-    text = PAGE[PAGE.index("### With matrix units (AMX)") : PAGE.index("### Faster thresholds")]
+    days = [keyed(file) for file in DAYS]
+    expected = {
+        f"{title}, day {number}": both(day, place)
+        for title, place in PLACES.items()
+        for number, day in enumerate(days, 1)
+        if (*place, "adapler 1", "float32", 1) in day
+    }
+    table = PAGE[PAGE.index("| Xeon with AMX, scale 1 |") :].split("\n\n")[0].splitlines()[2:]
+    assert {cells(line)[0]: cells(line)[2:] for line in table} == expected
 
-    of = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
-    for title, place in {**of, "reviews one by one": ("movies", "1")}.items():
-        line = next(line for line in text.splitlines() if line.startswith(f"| {title}, AMX |"))
-        assert cells(line)[2:] == [
-            ", ".join(
-                f"{share(day[*place, 'adapler 1', *how])} ({share(day[*place, 'ceiling 1', *how])})"
-                for day in days
-                if (*place, "adapler 1", *how) in day
-            )
-            for how in ((dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2))
-        ]
-
-    def over(system: str, base: str) -> list[str]:
-        """On one and on two threads: what it is over a base on each day, in bfloat16."""
-        rows = [[day["movies", "tokens", system, "bfloat16", threads] for day in days] for threads in (1, 2)]
-        return [", ".join(f"{row[f'over {base}']['median']:.1f}x" for row in each) for each in rows]
-
-    one, two = over("adapler 1", "sorted float32")
-    assert f"are {one} as fast on one thread and {two} on two." in text
-    one, two = over("adapler 1", "sorted bfloat16")
-    alone_one, alone_two = over("ceiling 1", "sorted bfloat16")
-    assert f"{one} and {two} at 5.0x fewer FLOPs (the layers alone {alone_one} and {alone_two};" in text
+    titles = {"AdapLeR over transformers' float32 model": ("adapler 1", "sorted float32")}
+    titles |= {"AdapLeR over transformers in bfloat16": ("adapler 1", "sorted bfloat16")}
+    titles |= {"the layers alone over transformers in bfloat16": ("ceiling 1", "sorted bfloat16")}
+    table = PAGE[PAGE.index("| reviews in batches, bfloat16, 1 / 2 threads |") :].split("\n\n")[0].splitlines()[2:]
+    assert [cells(line)[0] for line in table] == list(titles)
+    for line, (system, base) in zip(table, titles.values(), strict=True):
+        rows = [[day["movies", "tokens", system, "bfloat16", n][f"over {base}"] for n in (1, 2)] for day in days]
+        assert cells(line)[1:] == [" / ".join(f"{row['median']:.1f}x" for row in day) for day in rows]
 
 
 def test_the_labels_of_both_formats() -> None:
@@ -151,30 +155,22 @@ def test_the_labels_of_both_formats() -> None:
     assert f"{before[0]} of the {test[1]} and {before[1]:,} sentences" in text
 
 
-TRAINING = {
-    "training-amx.json": (
-        "with local routing {full, first, local} and {full, last, local}, post hoc {post hoc, first, local} and",
-        "{post hoc, last, local};",
-        "with exact {full, first, exact}, {full, last, exact}, {post hoc, first, exact} and {post hoc, last, exact}.",
-        "takes {plain, packed} of the plain epoch there, transformers' own attention {plain, transformers' attention}.",
-    ),
-    "training-amx-again.json": (
-        "local routing has {full, first, local} (range .82 to .99) and {full, last, local}, post hoc",
-        "post hoc {post hoc, first, local} and {post hoc, last, local}; exact {full, first, exact},",
-        "exact {full, first, exact}, {full, last, exact}, {post hoc, first, exact} and {post hoc, last, exact}. Plain",
-        "`--packed` {plain, packed} of it.",
-    ),
-}
-
-
-@pytest.mark.parametrize("file", TRAINING)
-def test_training_on_the_machine_with_matrix_units(file: str) -> None:
-    [run] = record(file)
-    ratio = {name: f"{epoch['ratio']:.2f}".removeprefix("0") for name, epoch in run["epochs"].items()}
-    for wanted in TRAINING[file]:
-        for name, value in ratio.items():
-            wanted = wanted.replace(f"{{{name}}}", value)
-        assert wanted in " ".join(PAGE.split()), wanted
+def test_training_on_the_machine_with_matrix_units() -> None:
+    runs = [record(f"training-amx{file}.json")[0]["epochs"] for file in ("", "-again")]
+    for name in ("full training, first", "full training, last", "post hoc, first", "post hoc, last"):
+        [line] = [cells(line) for line in PAGE.splitlines() if line.startswith(f"| AMX, {name} |")]
+        epochs = [run[f"{name.replace(' training', '')}, {way}"] for way in ("exact", "local") for run in runs]
+        shown = [f"{epoch['ratio']:.2f}".removeprefix("0") for epoch in epochs]
+        assert line[1] == f"{epochs[0]['goal']:.2f}".removeprefix("0")
+        assert [*line[2:4], *line[5:]] == shown  # between them a run without a record
+    first, later = (run["full, first, local"] for run in runs)
+    for epoch, said in ((later, "{}, range {} to {})"), (first, "({}, range {} to {})")):
+        numbers = (epoch[key] for key in ("ratio", "ratio_min", "ratio_max"))
+        assert said.format(*(f"{number:.2f}".removeprefix("0") for number in numbers)) in PAGE
+    packed, again = (f"{run['plain, packed']['ratio']:.2f}".removeprefix("0") for run in runs)
+    own = runs[0]["plain, transformers' attention"]["ratio"]
+    assert f"takes {packed} of the plain epoch there, with later code {again}; " in PAGE
+    assert f"transformers' own attention takes {own:.2f}." in PAGE
 
 
 def test_the_onnx_table() -> None:
@@ -240,27 +236,29 @@ def test_the_figure_of_faster_thresholds() -> None:
 
 
 def test_the_goals_and_where_they_are_reached() -> None:
-    def found(name: str, system: str, dtype: str, base: str) -> list[float]:
-        rows = {
-            row["threads"]: row[f"over {base}"]["median"]
-            for row in record(name)
-            if (row["data"], row["batch"], row["system"], row["dtype"]) == ("movies", "tokens", system, dtype)
-        }
-        return [rows[1], rows[2]]
+    """The numbers of the two goals over transformers; the other goals' are in the tables below."""
+
+    def found(name: str, base: str) -> list[float]:
+        rows = keyed(name)
+        return [rows["movies", "tokens", "adapler 1", "bfloat16", n][f"over sorted {base}"]["median"] for n in (1, 2)]
 
     goals = PAGE[PAGE.index("| goal, embedded model |") :].split("\n\n")[0].splitlines()[2:]
-    first, second, _, _, _, nothing = (cells(line)[1:] for line in goals[:6])
-    for column, name in enumerate(("inference-ceiling.json", "inference-ceiling-amx.json")):
-        for line, base in ((first, "sorted float32"), (second, "sorted bfloat16")):
-            one, two = found(name, "adapler 1", "bfloat16", base)
-            assert f": {one:.1f}x, {two:.1f}x" in line[column]
-        runs = [name] if column == 0 else [name, name.replace(".", "-again."), name.replace(".", "-third.")]
-        for dtype in ("float32", "bfloat16"):
-            pairs = [[f"{value:.2f}".removeprefix("0") for value in found(run, "adapler 0", dtype, f"packed {dtype}")]
-                     for run in runs]  # fmt: skip
-            assert f"{dtype} {'; '.join(map(', '.join, pairs))}" in nothing[column]
-    one, two = found("inference-ceiling-amx.json", "ceiling 1", "bfloat16", "sorted bfloat16")
-    assert f"the layers alone: {one:.1f}x, {two:.1f}x" in second[1]
+    for line, base in zip(goals[:2], ("float32", "bfloat16"), strict=True):
+        _, epyc, amx = cells(line)
+        one, two = found("inference-ceiling.json", base)
+        assert epyc == f"reached: {one:.1f}x, {two:.1f}x"
+        values = [value for name in DAYS for value in found(name, base)]
+        assert f": {min(values):.1f}x to {max(values):.1f}x" in amx
+
+
+def test_the_earlier_code_on_another_epyc() -> None:
+    rows = keyed("inference-ceiling-before.json")
+    table = PAGE[PAGE.index("| another EPYC, earlier code |") :].split("\n\n")[0].splitlines()[2:]
+    over = [rows["movies", "tokens", "adapler 1", "bfloat16", n]["over sorted float32"]["median"] for n in (1, 2)]
+    one_by_one = both(rows, PLACES["reviews one by one"])
+    nothing = [cell.split()[0] for cell in kept(rows, PLACES["reviews in batches"])[2:]]
+    expected = [[f"{value:.1f}x" for value in over], one_by_one[:2], one_by_one[2:], nothing]
+    assert [cells(line)[1:] for line in table] == expected
 
 
 def test_reviews_one_by_one_on_a_third_machine() -> None:
@@ -298,6 +296,6 @@ def test_the_times_of_the_embedded_model() -> None:
         return " to ".join(f"{share:.2f}".removeprefix("0") for share in (min(shares), max(shares)))
 
     batches, single = "milliseconds", "milliseconds_single"
-    said = f"on, {became(batches, shown)} of the FLOPs become time in batches, {became(single, shown)} one by one;"
+    said = f"on, {became(batches, shown)} of the FLOPs become time in batches, {became(single, shown)} one by one."
     assert said in PAGE
     assert f"after the other, {became(batches, points)} and {became(single, points)}." in PAGE

@@ -259,24 +259,6 @@ def at_speeds(file: str, row: str, split: str, *, speeds: tuple[float, ...]) -> 
     return [np.interp(np.log(speeds), np.log(curve["speedup"]), curve["accuracy"]).tolist() for curve in curves]
 
 
-def test_the_table_of_the_ceiling() -> None:
-    rows = json.loads((ROOT / "results" / "performance" / "inference-ceiling.json").read_text())
-    share = {
-        (row["data"], row["batch"], row["system"], row["dtype"], row["threads"]): f"{ratio:.2f}".removeprefix("0")
-        for row in rows
-        if row["flops"]["executed"]
-        and (ratio := row[f"over packed {row['dtype']}"]["median"] / row["flops"]["executed"])
-    }
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    kinds = {"reviews in batches": ("movies", "tokens"), "sentences in batches": ("sst2", "tokens")}
-    kinds |= {"reviews one by one": ("movies", "1")}
-    for kind, key in kinds.items():
-        [line] = [line for line in page.splitlines() if line.startswith(f"| {kind} |")]
-        columns = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
-        expected = [f"{share[*key, 'adapler 1', *one]} ({share[*key, 'ceiling 1', *one]})" for one in columns]
-        assert cells(line)[2:] == expected, kind
-
-
 def test_the_table_of_forty_whole_reviews() -> None:
     table = pd.read_csv(RESULTS / "whole-reviews-40" / "layers.csv").sort_values("layer")
     names = {"decompx": "DecompX, by layer", "attention_gradient": "attention x gradient, by layer"}
