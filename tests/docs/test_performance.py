@@ -139,20 +139,21 @@ def test_the_three_days_with_matrix_units() -> None:
 
 
 def test_the_labels_of_both_formats() -> None:
-    rows = record("formats.json")
-    text = " ".join(PAGE.split())
-    test, sentences, *rest = [(round(row["same label"] * row["texts"]), row["texts"]) for row in rows]
-    assert test[0] == test[1] and f"the same label on all {test[1]} test reviews" in text
-    assert f"on {sentences[0]:,} of SST-2's {sentences[1]:,} test sentences" in text
-    all_reviews, agreeing = (sum(pair[place] for pair in [test, *rest]) for place in (1, 0))
-    assert f"of all {all_reviews:,} reviews, those of training and validation too, {agreeing:,} labels" in text
-    for row in rows[:2]:
-        accuracies = (f"{row[f'accuracy {dtype}']:.3f}".removeprefix("0") for dtype in ("float32", "bfloat16"))
-        assert f"({'' if row['data'] != 'movies' else 'accuracy '}{' and '.join(accuracies)})" in text
-    shares = " and ".join(f"{100 * row['kept differently, of tokens x layers']:.2f} %" for row in rows[:2])
-    assert f"{shares} of the tokens" in text
-    before = [round(row["same label"] * row["texts"]) for row in record("formats-amx.json")]
-    assert f"{before[0]} of the {test[1]} and {before[1]:,} sentences" in text
+    rows, amx = record("formats.json"), record("formats-amx.json")
+    table = PAGE[PAGE.index("| bfloat16 against float32 |") :].split("\n\n")[0].splitlines()[2:]
+    shown = [cells(line) for line in table]
+
+    def same(row: Any) -> int:
+        return round(float(row["same label"]) * int(row["texts"]))
+
+    for (title, *found), row in zip([*shown[:2], *shown[5:]], [*rows[:2], *amx], strict=True):
+        assert f": {row['texts']:,} test " in title
+        accuracies = ", ".join(f"{row[f'accuracy {dtype}']:.3f}".removeprefix("0") for dtype in ("float32", "bfloat16"))
+        share_of_tokens = f"{100 * row['kept differently, of tokens x layers']:.2f} %"
+        assert found == [f"{same(row):,}", accuracies, share_of_tokens], title
+    reviews = [row for row in rows if row["data"] == "movies"]
+    assert f"all {sum(row['texts'] for row in reviews):,} reviews" in shown[2][0]
+    assert shown[2][1] == f"{sum(map(same, reviews)):,}"
 
 
 def test_training_on_the_machine_with_matrix_units() -> None:
