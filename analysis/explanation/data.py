@@ -18,10 +18,12 @@ from adapler.errors import ArgumentError
 from analysis.documents.units import WindowScores, layer_units, unit_labels, why_skipped
 from analysis.documents.values import listed
 from analysis.documents.windows import Window
+from analysis.explanation.arguments import single_text_metric
 from analysis.explanation.rationale import word_mask
 from analysis.metrics.plausibility import expected_average_precision, select_uniform
-from analysis.metrics.registry import compute, get_metric
+from analysis.metrics.registry import compute
 from analysis.results.records import DocumentScores
+from analysis.results.wording import OF_REMOVAL
 
 STR = pd.StringDtype(na_value=np.nan)  # pandas 3 calls it "str", before it numpy's is, which writes None as a word
 METRICS = ("average_precision", "fpr", "tpr", "j")
@@ -55,6 +57,12 @@ class MethodScores:
     present: NDArray[np.bool_] | None = None
     diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     of_words: bool = False
+
+    @property
+    def of_removal(self) -> bool:
+        """Whether these are the scores by which the AdapLeR model drops tokens: what it keeps, and its thresholds, are
+        about no others. A method of one's own may share its scores out among some tokens, too."""
+        return self.present is not None and self.name in OF_REMOVAL
 
     @property
     def n_present(self) -> NDArray[np.int64]:
@@ -181,7 +189,7 @@ class ExplanationData:
         thresholds = np.full((n_layers, self.n), np.nan)
         if method is not None and method.layerwise and self.kept is not None and len(self.kept) == n_layers:
             kept = self.kept.ravel().astype(object)
-            if method.present is not None and self.thresholds is not None:
+            if method.present is not None and method.of_removal and self.thresholds is not None:
                 thresholds = np.where(method.present, self.thresholds[:, None], np.nan)
         return pd.DataFrame(
             {
@@ -233,7 +241,7 @@ class ExplanationData:
         """
         window = self._marked(rationale)
         labels = unit_labels([window], aggregation=aggregation)
-        names = [_single_text_metric(name) for name in listed("metrics", metrics)]
+        names = [single_text_metric(name) for name in listed("metrics", metrics)]
         judged = why_skipped([labels]) is None
         chance = expected_average_precision(int(labels.sum()), len(labels)) if judged else np.nan
         rows = []
@@ -308,13 +316,3 @@ class ExplanationData:
                 for name, method in self.methods.items()
             },
         }
-
-
-def _single_text_metric(name: str) -> str:
-    """The metric's name; ArgumentError for one that needs the model again, or the mean rationale of a data set."""
-    metric = get_metric(name)
-    of_corpus = metric.uses_density or name.endswith("_at_mean")
-    if metric.function is None or of_corpus:
-        needs = "asks the model again" if metric.function is None else "needs the mean rationale size of a data set"
-        raise ArgumentError(f"metrics: {name!r} {needs}; analysis.rationale_eval.evaluate computes it")
-    return metric.name

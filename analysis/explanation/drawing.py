@@ -114,7 +114,7 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
     row = method.row(layer)
     scores, position = method.scores[row], np.arange(data.n)
     kept = np.ones(data.n, dtype=np.bool_)
-    delta = float(data.thresholds[row]) if method.present is not None and data.thresholds is not None else None
+    delta = float(data.thresholds[row]) if method.of_removal and data.thresholds is not None else None
     uniform = None if method.signed else 1 / int(method.n_present[row])
     if uniform is not None:
         _level(
@@ -122,7 +122,7 @@ def plot_bars(data: ExplanationData, method: MethodScores, layer: int, ax: Axes)
         )
     if delta is not None:
         _level(ax, delta, "threshold", above=uniform is not None and delta > uniform)
-    if data.kept is not None and method.present is not None:
+    if data.kept is not None and method.present is not None and method.of_removal:
         kept = data.kept[row]
         gone = np.flatnonzero(~method.present[row])
         if len(gone):  # an empty line that is not clipped has no extent, and the layout fails

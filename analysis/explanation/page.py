@@ -105,7 +105,7 @@ def _level(method: MethodScores) -> str:
 
 
 def _row(data: ExplanationData, method: MethodScores, layer: int, values: NDArray[np.float64]) -> str:
-    kept = data.kept[layer] if data.kept is not None and method.present is not None else None
+    kept = data.kept[layer] if data.kept is not None and method.of_removal else None
     count = "" if kept is None else f"<small>{int(kept.sum())} of {data.n} tokens</small>"
     name = f"Layer {layer}" if method.layerwise else "Input"
     elements = [_token(data, method, layer, token, float(values[token])) for token in range(data.n)]
@@ -113,7 +113,7 @@ def _row(data: ExplanationData, method: MethodScores, layer: int, values: NDArra
 
 
 def _token(data: ExplanationData, method: MethodScores, layer: int, token: int, ratio: float) -> str:
-    gone = method.present is not None and data.kept is not None and not data.kept[layer, token]
+    gone = method.of_removal and data.kept is not None and not data.kept[layer, token]
     tip = f' title="{escape(_tip(data, method, layer, token))}"' if data.n <= TIPS else ""
     shown = visible(token_text(data.tokens[token]))
     if gone:
@@ -141,12 +141,12 @@ def _tip(data: ExplanationData, method: MethodScores, layer: int, token: int) ->
     """What hovering over a token says; plain text."""
     name = "".join(c if c.isprintable() else f"[U+{ord(c):04X}]" for c in data.tokens[token])
     if method.present is not None and not method.present[layer, token]:
-        return f"{name} | dropped before this layer"
+        return f"{name} | {'dropped before this layer' if method.of_removal else 'not among the tokens scored here'}"
     score = float(method.scores[layer, token])
     facts = [name, f"score {score:.4g}"]
     if not method.signed:
         facts[1] += f" = {score * method.n_present[layer]:.2f}/n"
-    if method.present is not None and data.kept is not None:
+    if method.of_removal and data.kept is not None:
         facts += [] if data.thresholds is None else [f"threshold {data.thresholds[layer]:.4g}"]
         facts.append("kept" if data.kept[layer, token] else "dropped here")
     return " | ".join(facts)
@@ -159,7 +159,7 @@ def _legend(data: ExplanationData) -> str:
     parts = [f"shade: {sample('s', 1, '1/n')} {sample('s', 3, '3/n')} {sample('s', FULL_SHADE, f'{FULL_SHADE}/n')}"]
     if any(method.signed for method in data.methods.values()):
         parts.append(f"signed scores as shares of their absolute sum, {sample('n', 3, 'against the target')}")
-    if any(method.present is not None for method in data.methods.values()):
+    if any(method.of_removal for method in data.methods.values()):
         parts.append("<s>dropped</s> by the model at this layer or before")
     if data.rationale is not None:
         parts.append("<u>underlined</u>: the human rationale")

@@ -176,7 +176,7 @@ def compare(
     content = ~explained.window.special
     selected = found.selected(present=True)
     present = np.ones(found.scores.shape, dtype=np.bool_) if found.present is None else found.present  # (L', N)
-    decided = np.any(found.scores != 0, axis=1) | (found.present is None)  # (L',)
+    decided = np.any(found.scores != 0, axis=1) | (not found.of_removal)  # (L',)
     return Comparison(
         title=found.title,
         scope=found.scope,
@@ -185,7 +185,7 @@ def compare(
         present=present,
         content=content,
         selected=None if selected is None else selected & content,
-        retained=None if found.present is None else explained.kept,
+        retained=explained.kept if found.of_removal else None,
         layerwise=found.layerwise,
         metrics=np.where(decided[:, None], judged[list(METRICS)].to_numpy(dtype=np.float64), np.nan),
         unjudged=_unjudged(explained),

@@ -122,6 +122,24 @@ def test_a_token_that_is_gone_has_no_threshold_and_is_not_among_the_highest(e: E
     assert best.count(", ") + 1 == min(4, int(cp.present[-1].sum()))
 
 
+def test_scores_of_some_tokens_are_not_taken_for_those_by_which_the_model_drops(
+    reducer: Any, tiny_tokenizer: Any
+) -> None:
+    def of_text(model: Any, batch: Batch) -> LayerScores:
+        """Shares of the tokens of the text alone."""
+        assert batch.special is not None
+        there = ~batch.special[:, None].expand(-1, model.config.num_hidden_layers, -1)
+        return LayerScores(there / there.sum(-1, keepdim=True), present=there)
+
+    e = explain(BAD, model=reducer, tokenizer=tiny_tokenizer, methods=[of_text])
+    assert e.kept is not None and not e.kept.all() and e.to_frame()["threshold"].isna().all()
+    page = e.to_html()
+    assert "dropped" not in page and "threshold" not in page and not Reader(page).struck
+    assert page.count("not among the tokens scored here") == 2 * e.n_layers and "n = tokens present" in page
+    bars = e.plot(layer=e.n_layers - 1).axes[0]
+    assert all(bar.get_facecolor()[3] > 0 for bar in bars.patches) and len(bars.lines) == 1, "1/n alone, no cross"
+
+
 def test_the_terminal_shows_a_short_table(e: Explanation) -> None:
     lines = repr(e).splitlines()
     assert len(lines) == 3 + len(e.methods) and max(map(len, lines)) < 160
