@@ -3,10 +3,11 @@ https://arxiv.org/abs/2012.10289:
 
     {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
 
-`label` is a name or an index; `rationale` is 0 or 1 for each token, or null where nobody annotated the text, or a list
-with such a list for each annotator. Then a token is in the rationale when the majority marked it: more than half of
-the annotators who annotated the text. One who marked no token counts among them (a list of 0); one with null or an
-empty list did not annotate the text and does not count. So of two annotators both must have marked a token.
+`label` is a name, or the index of one in meta.json's labels (without that file, see
+`analysis.evaluation.fit.gold_indices`); `rationale` is 0 or 1 for each token, or null where nobody annotated the text,
+or a list with such a list for each annotator. Then a token is in the rationale when the majority marked it: more than
+half of the annotators who annotated the text. One who marked no token counts among them (a list of 0); one with null or
+an empty list did not annotate the text and does not count. So of two annotators both must have marked a token.
 HateXplain's authors, and ferret, take the union, which says more but agrees less. A line may have both: the lists in
 `rationales_raw`, and in `rationale` what its authors made of them, which then counts. The argument `annotators` says
 otherwise. `id` and `query` need not be there. A file is one split; a folder may have one a split, and a meta.json whose

@@ -14,8 +14,9 @@ from analysis.evaluation.settings import MAX_LENGTH
 def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
     """The model's index of each document's label.
 
-    Names are the same in any case. A corpus without names has indices for labels: they are the model's, whatever it
-    calls them. A model without names (LABEL_i) has the corpus's, in their order. NEG stands for negative, in any case.
+    Names are the same in any case. A corpus whose labels are numbers has the model's indices, whatever it calls them,
+    unless all of them are names of the model ("1" to "5" of stars, say). A model without names (LABEL_i) has the
+    corpus's, in their order. NEG stands for negative, in any case.
 
     Raises ArgumentError that names the document and its label for one that the model does not have, and for a model
     that does not choose one of several labels.

@@ -32,6 +32,7 @@ def found(model: list[str], corpus: list[str]) -> list[int]:
         (["NEG", "POS"], ["Positive", "negative"], [1, 0]),
         (["POSITIVE", "NEGATIVE"], ["NEG", "pos"], [1, 0]),
         (["no", "yes"], ["1", "0"], [1, 0]),
+        (["1", "2", "3"], ["2", "1"], [1, 0]),  # numbers that are names, and no indices
         (["LABEL_0", "LABEL_1"], ["bad", "good"], [0, 1]),
     ],
 )
