@@ -54,8 +54,7 @@ def is_own(method: Method) -> bool:
 def single_text_metric(name: str) -> str:
     """The metric's name; ArgumentError for one that needs the model again, or the mean rationale of a data set."""
     metric = get_metric(name)
-    of_corpus = metric.uses_density or name.endswith("_at_mean")
-    if metric.function is None or of_corpus:
+    if metric.function is None or metric.uses_density:
         needs = "asks the model again" if metric.function is None else "needs the mean rationale size of a data set"
         raise ArgumentError(f"metrics: {name!r} {needs}; analysis.rationale_eval.evaluate computes it")
     return metric.name
