@@ -145,7 +145,7 @@ def test_training_by_command(task_folder: Path, tiny_classifier_folder: Path, tm
     assert model.config.policy_options == {"first_layer": 1}
     row = json.loads((trained / "evaluation-test.json").read_text())
     assert row["hard"][0]["lengths"][0] == pytest.approx(row["hard"][0]["lengths_in"], abs=0.01)
-    with pytest.raises(ArgumentError, match="first_layer"):
+    with pytest.raises(ArgumentError, match="--first-layer 1, not 2"):
         main([*command, "--first-layer", "2"])
 
     saliency = str(output / "classifier" / "saliency")
