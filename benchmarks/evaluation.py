@@ -43,7 +43,7 @@ def forward_and_backward(model: Any, tokenizer: Any, plan: Plan, settings: Setti
     for indices, alignments in plan.chunks():
         windows = [window for alignment in alignments for window in alignment.windows]
         labels = [plan.gold[i] for i, alignment in zip(indices, alignments, strict=True) for _ in alignment.windows]
-        for rows in batches_by_length([len(window) for window in windows], token_budget=settings.token_budget):
+        for rows in batches_by_length([len(window) for window in windows], token_budget=settings.batch_tokens("cpu")):
             batch = collate([windows[i] for i in rows], pad_token_id=tokenizer.pad_token_id)
             model(**batch.model_inputs(), labels=torch.tensor([labels[i] for i in rows])).loss.backward()
             model.zero_grad(set_to_none=True)

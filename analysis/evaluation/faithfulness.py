@@ -199,7 +199,8 @@ def version_logits(
     """
     device = next(model.parameters()).device
     found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
-    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.token_budget):
+    budget = settings.batch_tokens(device.type)
+    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=budget):
         batch = collate(
             [_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices],
             pad_token_id=tokenizer.pad_token_id,

@@ -150,9 +150,8 @@ class Scorer:
             if not names:
                 tick(len(members))
                 continue
-            for places in batches_by_length(
-                [len(windows[i]) for i in members], token_budget=self.settings.token_budget
-            ):
+            budget = self.settings.batch_tokens(self.device.type)
+            for places in batches_by_length([len(windows[i]) for i in members], token_budget=budget):
                 batch = [members[place] for place in places]
                 computed = self._compute(names, [windows[i] for i in batch], [labels[i] for i in batch])
                 for i, arrays in zip(batch, computed, strict=True):

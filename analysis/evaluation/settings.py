@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from adapler.errors import ArgumentError, is_number
+from adapler.model.batching import GRADIENT_TOKEN_BUDGET
 from adapler.precision import DTYPES
 from analysis.documents.aggregation import AGGREGATIONS, check_aggregation
 from analysis.documents.alignment import POLICIES
@@ -25,7 +26,7 @@ from analysis.evaluation.protocols import PROTOCOLS, get_protocol
 from analysis.metrics.faithfulness import VARIANTS, FaithfulnessSettings
 from analysis.metrics.registry import GROUPS, METRICS, get_metric, metric_names
 
-TOKEN_BUDGET = 2048  # a CPU gains nothing from more, and the eager pass holds H x N x N weights a layer
+TOKEN_BUDGET = 2048  # on a GPU: the eager pass holds H x N x N weights a layer
 MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
 OF_PROTOCOL = ("policy", "aggregation", "metrics")  # fields that a protocol fills in
 GROUPS_OF_OPTIONS = DATA, METHOD, RUNNING, RESULTS = (
@@ -115,8 +116,8 @@ class Settings:
     """number format of the models' layers: float32, which published numbers are in and which small scores need;
     bfloat16; or auto: bfloat16 where the device computes it in hardware. The report says which it was"""
 
-    token_budget: int = option(TOKEN_BUDGET, RUNNING, metavar="N")
-    """padded tokens of one batch"""
+    token_budget: int | None = option(None, RUNNING, metavar="N")
+    """padded tokens of one batch; default: 1024 on a CPU, 2048 elsewhere"""
 
     seed: int = option(0, RUNNING, metavar="N")
     """seed of random scores, of the resampling behind intervals and tests, and of a limited sample"""
@@ -220,6 +221,10 @@ class Settings:
     def as_eraser(self) -> bool:
         """Whether ERASER's own scores are computed: they are of words of whole documents."""
         return self.protocol == "eraser" and self.policy == "all-windows" and self.aggregation != "none"
+
+    def batch_tokens(self, device: str) -> int:
+        """Padded tokens of one batch on a device of this type."""
+        return self.token_budget or (GRADIENT_TOKEN_BUDGET if device == "cpu" else TOKEN_BUDGET)
 
     def check_layers(self, n_layers: int) -> None:
         """ArgumentError for a layer that the model does not have."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import torch
 
 from adapler.data.eraser import read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.model.batching import GRADIENT_TOKEN_BUDGET, batches_by_length
 from adapler.model.flops import adapler_flops, backbone_flops
 from analysis import rationale_eval
 from analysis.command.console import header
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate
-from analysis.evaluation import plan
+from analysis.evaluation import faithfulness, plan, scoring
+from analysis.evaluation.settings import TOKEN_BUDGET, Settings
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
 from analysis.scores import get_method
@@ -137,6 +140,24 @@ def test_results_do_not_depend_on_the_token_budget(
     other = run(adapler_folder, corpus_folder, token_budget=token_budget)
     np.testing.assert_allclose(other.values, report.values, atol=1e-5)
     assert other.documents == report.documents
+
+
+def test_batches_on_a_cpu_are_those_that_gradients_are_fast_in(
+    adapler_folder: Path, corpus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[int] = []
+
+    def noted(lengths: Sequence[int], *, token_budget: int) -> Iterator[list[int]]:
+        budgets.append(token_budget)
+        return batches_by_length(lengths, token_budget=token_budget)
+
+    for module in (scoring, faithfulness):
+        monkeypatch.setattr(module, "batches_by_length", noted)
+    for asked, budget in ((None, GRADIENT_TOKEN_BUDGET), (77, 77)):
+        run(adapler_folder, corpus_folder, metrics=["sufficiency_1"], methods=["random"], token_budget=asked)
+        assert len(budgets) > 1 and set(budgets) == {budget}
+        budgets.clear()
+    assert Settings().batch_tokens("cuda") == TOKEN_BUDGET > GRADIENT_TOKEN_BUDGET
 
 
 def test_methods_can_be_chosen_and_a_plain_model_has_no_cp(adapler_folder: Path, corpus_folder: Path) -> None:
