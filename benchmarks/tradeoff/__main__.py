@@ -11,10 +11,17 @@ from adapler.errors import ArgumentError, CommandParser, check_drop, is_number, 
 from adapler.outputs import check_output_folder
 from adapler.plugins import load_plugins
 from benchmarks.tradeoff.plan import Settings, plan, table_of
-from benchmarks.tradeoff.records import Key, check_max_drop, check_predictions, read_records, starting_points
+from benchmarks.tradeoff.records import (
+    Key,
+    check_max_drop,
+    check_predictions,
+    collect,
+    read_records,
+    starting_points,
+)
 from benchmarks.tradeoff.report.tables import write_results
 from benchmarks.tradeoff.systems import SYSTEMS, TASKS
-from benchmarks.tradeoff.work import collect_leftovers, locked, remove_weights, work
+from benchmarks.tradeoff.work import leftovers, locked, remove_weights, work
 
 EXAMPLE = """examples:
   python -m benchmarks.tradeoff --backbone "$(python -m adapler.data.minilm)" --backbone-name MiniLM-L6 \\
@@ -138,10 +145,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table_of(plan(settings, read_records(settings.output)), workers=settings.jobs))
         return 0
     with locked(settings.runs) as lock:
-        found = collect_leftovers(settings)
-        if found:
-            print(f"{found} points were measured before and are taken in")
         records = read_records(settings.output)
+        found = leftovers(settings)
+        if found:
+            plan(settings, [*records, *found.values()])  # one of other rows is refused before it is in the output
+            for path in found:
+                collect(settings.output, path)
+                path.unlink()
+            print(f"{len(found)} points were measured before and are taken in")
+            records = read_records(settings.output)
         check_predictions(settings.output, records)
         jobs = plan(settings, records)
         removed = remove_weights(settings, records) if settings.delete_weights else 0

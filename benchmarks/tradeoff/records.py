@@ -217,7 +217,7 @@ def check_rows(records: Iterable[Mapping[str, Any]], checksum: str, *, data: str
     for record in records:
         if record.get("data_checksum", checksum) != checksum:
             path = Key.of(record).path(output)
-            raise ArgumentError(f"--data: {data} holds other rows than {path} is of; use another --output")
+            raise ArgumentError(f"--data: {data} holds other rows than {path} is of; use another --output and --runs")
 
 
 def check_encoder(records: Iterable[Mapping[str, Any]], checksum: str | None, output: Path) -> None:

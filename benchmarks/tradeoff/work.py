@@ -214,20 +214,16 @@ def _last_line(log: Path) -> str:
     return (errors or lines or ["no output"])[-1][:300]
 
 
-def collect_leftovers(settings: Settings) -> int:
-    """Take in what was measured before a benchmark was killed; returns the number of points.
+def leftovers(settings: Settings) -> dict[Path, dict[str, Any]]:
+    """What was measured before a benchmark was killed: file -> point. Test need not be read a second time.
 
-    Test is then not read a second time. What a quick run (`--limit`, `--epochs`) measured stays with quick runs, and
-    what was chosen with another `--max-drop` with those: in this output it would be in the way.
+    What a quick run (`--limit`, `--epochs`) measured stays with quick runs, and what was chosen with another
+    `--max-drop` with those: in this output it would be in the way.
     """
-    number = 0
-    for path in sorted(settings.runs.glob(f"{settings.name}/*/seed-*/{POINTS}/*.point.json")):
-        found = read_json(path)
-        if (found.get("changes"), found.get("max_drop")) == (settings.changes, settings.max_drop):
-            collect(settings.output, path)
-            path.unlink()
-            number += 1
-    return number
+    files = sorted(settings.runs.glob(f"{settings.name}/*/seed-*/{POINTS}/*.point.json"))
+    points = {path: read_json(path) for path in files}
+    wanted = (settings.changes, settings.max_drop)
+    return {path: one for path, one in points.items() if (one.get("changes"), one.get("max_drop")) == wanted}
 
 
 def remove_weights(settings: Settings, records: Iterable[Mapping[str, Any]]) -> int:

@@ -18,7 +18,7 @@ import pytest
 from adapler import AdapLeRForSequenceClassification
 from adapler.errors import AdapLeRError, ArgumentError, DataError
 from adapler.inference.evaluation import evaluate_rows
-from adapler.training.records import read_json
+from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff import measure
 from benchmarks.tradeoff.__main__ import main
 from benchmarks.tradeoff.data import coverage, data_of
@@ -103,6 +103,13 @@ def test_killed_between_measurement_and_record(
             main(words)
     made = len(calls)
     assert made == 2 and not (tmp_path / "out").exists()
+    (point,) = (tmp_path / "runs").rglob("*.point.json")
+    kept = point.read_text(encoding="utf-8")
+    write_record(point, read_json(point) | {"data_checksum": "of other rows"})
+    with pytest.raises(ArgumentError, match=r"^--data: .*sst2 holds other rows than .*finetuned-seed-3.json is of"):
+        main(words)
+    assert point.is_file() and not (tmp_path / "out").exists()
+    point.write_text(kept, encoding="utf-8")
     assert main(words) == 0 and len(calls) == made
     assert (tmp_path / "out" / "records" / "tiny" / "sst2" / "finetuned-seed-3.json").is_file()
     assert list((tmp_path / "runs").rglob("*.point.json")) == []
