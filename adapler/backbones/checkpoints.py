@@ -84,7 +84,9 @@ def load_classifier(
     found = find_model(name_or_path, **hub)
     config = config_of(name_or_path, found)
     if config.model_type == "adapler":
-        raise CheckpointError(f"{name_or_path}: already is an AdapLeR model; load it with from_pretrained")
+        raise CheckpointError(
+            f"{name_or_path}: already is an AdapLeR model, and a plain encoder or classifier is needed"
+        )
     family, fine_tuned = families.family_of(config), is_fine_tuned(config)
     if fine_tuned and labels is not None:
         _check_labels(labels, config, name_or_path)

@@ -92,6 +92,19 @@ def as_layer_scores(name: str, result: Any, batch: Batch) -> LayerScores:
     return LayerScores(normalise(values, batch.attention_mask.to(result.device)))
 
 
+def _check_present(name: str, present: Tensor, scores: Tensor, *, real: Tensor) -> None:
+    """present, scores (B, L', N), real (B, 1, N)"""
+    if present.shape != scores.shape or present.dtype != torch.bool:
+        raise ArgumentError(
+            f"method {name!r}: present must be bool {tuple(scores.shape)}, "
+            f"got {str(present.dtype).removeprefix('torch.')} {tuple(present.shape)}"
+        )
+    if bool((present & ~real).any()):
+        raise ArgumentError(f"method {name!r}: padding is never present")
+    if bool((scores.masked_fill(present, 0) != 0).any()):
+        raise ArgumentError(f"method {name!r}: scores of tokens that are not present must be 0")
+
+
 def check_scores(name: str, layerwise: bool, result: LayerScores, model: Any, batch: Batch) -> None:
     """Raises ArgumentError for scores of another shape, that are not numbers, negative, or no shares."""
     scores = result.scores
@@ -117,10 +130,8 @@ def check_scores(name: str, layerwise: bool, result: LayerScores, model: Any, ba
         raise ArgumentError(f"method {name!r}: scores must not be negative, the lowest is {float(scores.min()):.3g}")
     if bool(((scores != 0) & (batch.attention_mask == 0)[:, None, :].to(scores.device)).any()):
         raise ArgumentError(f"method {name!r}: scores at padding must be 0")
-    if result.present is not None and result.present.shape != scores.shape:
-        raise ArgumentError(
-            f"method {name!r}: present must be {tuple(scores.shape)}, got {tuple(result.present.shape)}"
-        )
+    if result.present is not None:
+        _check_present(name, result.present, scores, real=batch.attention_mask.bool()[:, None, :].to(scores.device))
     for key, value in result.diagnostics.items():
         if value.shape != scores.shape[:2]:
             raise ArgumentError(

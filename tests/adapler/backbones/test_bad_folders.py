@@ -44,7 +44,7 @@ def test_unsupported_model_type(tmp_path: Path) -> None:
 
 
 def test_each_kind_of_folder_at_the_wrong_door(adapler_folder: Path, tiny_classifier_folder: Path) -> None:
-    with one_line("already is an AdapLeR model; load it with from_pretrained"):
+    with one_line("already is an AdapLeR model, and a plain encoder or classifier is needed"):
         wrap(adapler_folder)
     with one_line("holds a 'bert' model, not 'adapler'; `adapler run --classifier` trains one on it"):
         load(tiny_classifier_folder)

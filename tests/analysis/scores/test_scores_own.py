@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, LayerScores, get_method, get_methods, registry, scoring_method
+from analysis.scores.base import normalise
 from tests.analysis.conftest import documents
 from tests.analysis.scores.score_helpers import batch_for
 from tests.conftest import LAYERS, tiny_classifier
@@ -51,6 +52,10 @@ def test_a_registered_function_is_its_method() -> None:
     assert get_method(get_method("rollout").function) == get_method("rollout")
 
 
+def shares(batch: Batch) -> Tensor:
+    return normalise(torch.ones(4, 3, 12), batch.attention_mask)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -62,7 +67,22 @@ def test_a_registered_function_is_its_method() -> None:
             r"got \(4, 1, 12\); scores of the input only need .*layerwise=False",
         ),
         (lambda model, batch: torch.full((4, 3, 12), torch.nan), "NaN or infinite"),
-        (lambda model, batch: LayerScores(torch.zeros(4, 3, 12), torch.ones(4, 12)), "present must be"),
+        (
+            lambda model, batch: LayerScores(torch.zeros(4, 3, 12), torch.ones(4, 12).bool()),
+            r"present must be bool \(4, 3, 12\), got bool \(4, 12\)",
+        ),
+        (
+            lambda model, batch: LayerScores(torch.zeros(4, 3, 12), torch.ones(4, 3, 12).int()),
+            r"present must be bool \(4, 3, 12\), got int32",
+        ),
+        (
+            lambda model, batch: LayerScores(torch.zeros(4, 3, 12), torch.ones(4, 3, 12).bool()),
+            "padding is never present",
+        ),
+        (
+            lambda model, batch: LayerScores(shares(batch), torch.zeros(4, 3, 12).bool()),
+            "scores of tokens that are not present must be 0",
+        ),
         (
             lambda model, batch: LayerScores(torch.zeros(4, 3, 12).numpy()),
             "LayerScores must hold a Tensor, got ndarray",
