@@ -216,6 +216,7 @@ def install(kind: str) -> None:
     torch.Tensor.pin_memory = lambda self, *args: self
     torch.inference_mode = _without_gradients
     torch.cuda.get_device_capability = lambda device=None: (9, 0)
+    torch.accelerator.empty_cache = lambda: None  # it has no allocator, which accelerate 1.16 and later would ask
 
 
 @contextmanager
