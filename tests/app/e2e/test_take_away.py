@@ -21,6 +21,7 @@ HERE = f"?view={quote(VIEWS['take-away'])}"
 
 def save(app: AppPage, key: str) -> tuple[str, bytes]:
     """(name, content) of the file behind a button."""
+    app.settle()  # a click during a run of the page can be lost: the file is made on a click, and the run makes it anew
     with app.page.expect_download() as waiting:
         app.widget(key).locator("button").click()
     file = waiting.value
