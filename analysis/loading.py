@@ -16,11 +16,11 @@ from adapler.backbones.pieces import HALF
 from adapler.budgets.curve import Choice, refuse_beside_target
 from adapler.budgets.stored import weights_checksum
 from adapler.data.archive import ARCHIVE_SUFFIXES, is_archive
-from adapler.data.encoding import cutting, load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype, describe_dtype
+from adapler.text import cutting, load_tokenizer
 from analysis.documents.annotators import AUTO
 from analysis.documents.corpora import combined_by, holds_json_lines, read_json_lines
 

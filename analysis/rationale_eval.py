@@ -14,13 +14,12 @@ from typing import Any, get_type_hints
 
 from transformers import logging as transformers_logging
 
-from adapler.data.encoding import check_splits_words
 from adapler.data.eraser import EraserCorpus
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
-from adapler.long_texts import reading
 from adapler.plugins import load_plugins
+from adapler.text import check_splits_words, reading
 from analysis import loading
 from analysis.command.console import cache_line, header, listed, why_this_data
 from analysis.command.options import Inputs, build_parser, check_folder, field_texts, parse

@@ -37,7 +37,6 @@ from adapler.backbones.checkpoints import read_config
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import pieces
 from adapler.budgets.machine import device_name
-from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import in_label_order, load_task
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CommandParser, run_command
@@ -46,6 +45,7 @@ from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
 from adapler.outputs import check_output_file
 from adapler.precision import choose_dtype, describe_dtype
+from adapler.text import encode_dataset, load_tokenizer
 
 PACKED = "packed"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = in_label_order(task, [str(config.id2label[index]) for index in range(config.num_labels)])
     result: list[dict[str, Any]] = []
     for length in args.lengths:
-        encoded = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=length)
+        encoded = encode_dataset(task.dataset[args.split], tokenizer, columns=task.columns, max_length=length)
         encoded = encoded.select(range(min(args.rows or encoded.num_rows, encoded.num_rows)))
         rows = encoded.select_columns([name for name in INPUTS if name in encoded.column_names]).to_list()
         mean = statistics.mean(len(row["input_ids"]) for row in rows)

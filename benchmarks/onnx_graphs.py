@@ -25,7 +25,6 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.budgets.machine import device_name
-from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
@@ -34,6 +33,7 @@ from adapler.model.batching import batches_by_length
 from adapler.onnx.checking import run_graph
 from adapler.onnx.export import ONE, PACKED, export_onnx
 from adapler.outputs import check_output_file
+from adapler.text import encode_dataset, load_tokenizer
 from adapler.training.settings import check_numbers
 
 BASE = "torch float32"
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokenizer = load_tokenizer(args.model, words=task.is_split_into_words)
     if args.split not in task.dataset:
         raise ArgumentError(f"--split: {task.name} has no split {args.split!r}; it has {', '.join(task.dataset)}")
-    rows = encode(task.dataset[args.split], tokenizer, columns=task.columns, max_length=args.max_length)
+    rows = encode_dataset(task.dataset[args.split], tokenizer, columns=task.columns, max_length=args.max_length)
     rows = rows.select(range(min(args.rows, rows.num_rows))).to_list()
     scale = args.threshold_scale
     figures: dict[str, dict[str, dict[str, float]]] = {}

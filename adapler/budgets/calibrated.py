@@ -10,7 +10,7 @@ from adapler.backbones.families import max_positions
 from adapler.budgets.attached import Attached
 from adapler.budgets.curve import Calibration, Choice
 from adapler.budgets.machine import machine_of
-from adapler.long_texts import Encoding, reading
+from adapler.text import Encoding, reading
 
 
 class Calibrated:

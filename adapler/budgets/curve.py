@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from adapler.errors import ArgumentError, check_drop, counted, is_number
-from adapler.long_texts import reading
+from adapler.text import reading
 
 Interval = tuple[float, float]
 ROUNDING = 1e-3  # of an end of the curve: it is shown with four digits
@@ -221,7 +221,7 @@ class Choice:
 
     def other_reading(self, here: str | None) -> str | None:
         """What is to be said when another part of long texts was measured than `here`, which is what
-        `adapler.long_texts.reading` says; None when there is nothing."""
+        `adapler.text.reading` says; None when there is nothing."""
         there = reading(self.calibration.encoding)
         if here is None or there is None or here == there:
             return None

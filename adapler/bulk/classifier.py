@@ -21,7 +21,6 @@ from torch import Tensor
 
 from adapler.backbones.families import label_names, max_positions
 from adapler.bulk.job import Job
-from adapler.data.encoding import load_tokenizer
 from adapler.data.text_formats import RAW, gives_wordpieces
 from adapler.data.texts import TextRow
 from adapler.distributed import device
@@ -31,6 +30,7 @@ from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.model.outputs import of_texts
 from adapler.model.prediction import EncodedTexts, encode_texts
 from adapler.precision import choose_dtype, describe_dtype
+from adapler.text import load_tokenizer
 
 __all__ = ["Classifier", "Results"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from adapler.long_texts import Encoding
+from adapler.text import Encoding
 
 __all__ = ["Finished", "Hello", "Job"]
 

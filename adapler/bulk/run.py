@@ -19,7 +19,7 @@ from adapler.bulk.state import state_of
 from adapler.bulk.store import Entry, Store, errors_path
 from adapler.data.texts import TextSource
 from adapler.errors import ArgumentError, DataError, counted
-from adapler.long_texts import Encoding, choose_encoding, recorded_encoding
+from adapler.text import Encoding, choose_encoding, recorded_encoding
 
 __all__ = ["Totals", "predict_file"]
 

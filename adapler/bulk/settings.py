@@ -13,9 +13,9 @@ from typing import Literal
 from adapler.bulk.store import errors_path
 from adapler.data.texts import STDIN, SUFFIXES
 from adapler.errors import ArgumentError, check_drop
-from adapler.long_texts import Policy
 from adapler.outputs import check_output_file
 from adapler.precision import Dtype
+from adapler.text import Truncation
 from adapler.training.settings import check_choices, check_numbers, option_name
 
 __all__ = ["Column", "Files", "OutputFile", "PredictSettings", "Target", "Work"]
@@ -157,7 +157,7 @@ class PredictSettings:
     max_length: int | None = None
     """longest input in wordpieces (default: as in training, by run.json)"""
 
-    long_documents: Policy | None = None
+    long_documents: Truncation | None = None
     """what becomes of longer texts: the first wordpieces, the last ones, or windows whose logits are averaged (default:
     as in training, by run.json; otherwise truncate)"""
 
@@ -178,7 +178,7 @@ class PredictSettings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
-        check_choices(self, removal=Removal, long_documents=Policy, dtype=Dtype)
+        check_choices(self, removal=Removal, long_documents=Truncation, dtype=Dtype)
         check_numbers(self, ("threshold_scale",), low=0)
         if self.threshold_scale is not None and self.removal != "hard":
             raise ArgumentError(f"--threshold-scale: --removal {self.removal} drops no tokens")

@@ -14,9 +14,9 @@ from adapler.card.origin import read_training
 from adapler.data.tasks.schema import SPLITS
 from adapler.errors import ArgumentError
 from adapler.files import visible
-from adapler.long_texts import Encoding, reading
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.text import Encoding, reading
 from adapler.training.records import RECORD, check_evaluation, model_checksum, read_json, read_record
 
 EVALUATIONS = "evaluation*.json"

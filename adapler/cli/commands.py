@@ -105,8 +105,8 @@ def export_command(args: argparse.Namespace) -> int:
     """`adapler export`."""
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
-    from adapler.data.encoding import load_tokenizer
     from adapler.model.export import export, scale_eta
+    from adapler.text import load_tokenizer
 
     _check_export_folder(settings.output, onnx=settings.onnx)
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import visible
-from adapler.long_texts import reading
+from adapler.text import reading
 from adapler.training.records import check_evaluation, check_record, model_checksum, read_json
 
 __all__ = ["COLUMNS", "tradeoff_table"]

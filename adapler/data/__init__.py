@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adapler.data.corpus import EraserCorpus, EraserExample, merge_spans, misquoted_note, queries_differ
     from adapler.data.download import download_movies, install_archive
-    from adapler.data.encoding import encode, load_tokenizer
     from adapler.data.eraser import read_corpus
     from adapler.data.sampling import balanced_indices, balanced_sample
     from adapler.data.statistics import Leak, corpus_statistics, find_leaks
@@ -28,11 +27,9 @@ __all__ = [
     "balanced_sample",
     "corpus_statistics",
     "download_movies",
-    "encode",
     "find_leaks",
     "install_archive",
     "load_task",
-    "load_tokenizer",
     "merge_spans",
     "misquoted_note",
     "queries_differ",
@@ -51,11 +48,9 @@ _HOMES = {
     "balanced_sample": "adapler.data.sampling",
     "corpus_statistics": "adapler.data.statistics",
     "download_movies": "adapler.data.download",
-    "encode": "adapler.data.encoding",
     "find_leaks": "adapler.data.statistics",
     "install_archive": "adapler.data.download",
     "load_task": "adapler.data.tasks",
-    "load_tokenizer": "adapler.data.encoding",
     "merge_spans": "adapler.data.corpus",
     "misquoted_note": "adapler.data.corpus",
     "queries_differ": "adapler.data.corpus",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from adapler.errors import DataError
-from adapler.long_texts import tokenized
+from adapler.text import tokenized
 
 __all__ = [
     *("RAW", "ParquetRows", "Record", "gives_wordpieces", "is_text", "json_object", "read_json_lines", "read_lines"),

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from adapler.errors import ArgumentError, CheckpointError, is_number
 from adapler.files import replacing
-from adapler.long_texts import RUN, read_run
 from adapler.model.configuration import ETA_MAX, ETA_MIN
 from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.text import RUN, read_run
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 INDEX = "model.safetensors.index.json"

@@ -15,14 +15,14 @@ from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.archive import excerpt
-from adapler.data.encoding import encode
 from adapler.data.text_formats import gives_wordpieces, is_text
 from adapler.errors import ArgumentError
-from adapler.long_texts import RUN, Encoding, Origin, choose_encoding, tokenized
+from adapler.files import replacing
 from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.inference_copy import inference_copy
 from adapler.model.outputs import of_texts
+from adapler.text import RUN, Encoding, choose_encoding, encode, read_run, recorded_encoding
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
     Args:
         columns: the texts; of pairs, the first ones and the second ones.
         tokenizer: a fast one, left as it was.
-        encoding: how, see `adapler.long_texts`.
+        encoding: how, see `adapler.text`.
         config: the backbone's.
 
     Raises:
@@ -100,39 +100,15 @@ def encode_texts(columns: Sequence[Sequence[str]], tokenizer: Any, encoding: Enc
         DataError: a pair that leaves no room for windows.
     """
     length = encoding.length_within(max_positions(config))
-    if not callable(tokenizer):
-        raise ArgumentError(f"tokenizer: found {type(tokenizer).__name__}; AutoTokenizer.from_pretrained loads one")
-    if tokenizer.pad_token_id is None:
+    if getattr(tokenizer, "pad_token_id", 0) is None:
         raise ArgumentError("tokenizer: has no padding token; `tokenizer.pad_token = ...` names one")
-    special = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
-    if length <= special:
-        raise ArgumentError(f"max_length: {length} leaves no room beside {special} special tokens")
-    if encoding.long_documents != "windows":
-        side = "left" if encoding.long_documents == "last" else "right"
-        # A tokenizer may be stored without attention masks; padding would count as text then.
-        options = {"truncation": True, "max_length": length, "return_attention_mask": True}
-        encoded = tokenized(tokenizer, *map(list, columns), side=side, **options)
-        names = list(encoded)
-        values = zip(*(encoded[name] for name in names), strict=True)
-        rows = [dict(zip(names, row, strict=True)) for row in values]
-        _check_ids(rows, config)
-        return EncodedTexts(rows, None)
-    from datasets import Dataset  # for windows only: it needs 90 MB
-
-    used = ("text_a", "text_b")[: len(columns)]
-    ids = list(map(str, range(len(columns[0]))))
-    windows = encode(
-        Dataset.from_dict({"id": ids, **dict(zip(used, map(list, columns), strict=True))}),
-        tokenizer,
-        columns=used,
-        max_length=length,
-        policy="windows",
-        stride=encoding.stride,
-        progress=False,
+    seconds = list(columns[1]) if len(columns) == 2 else None
+    strategy, stride = encoding.long_documents, encoding.stride
+    encoded = encode(
+        list(columns[0]), tokenizer, seconds=seconds, max_length=length, truncation=strategy, stride=stride
     )
-    rows = windows.to_list()
-    _check_ids(rows, config)
-    return EncodedTexts(rows, list(map(int, windows["example_id"])))
+    _check_ids(encoded.rows, config)
+    return EncodedTexts(encoded.rows, encoded.owners)
 
 
 def _check_ids(rows: Sequence[dict[str, Any]], config: Any) -> None:
@@ -217,21 +193,25 @@ class Predicts:
     """A base class of AdapLeRForSequenceClassification: from texts to labels, in evaluation mode."""
 
     announce_scale: Callable[..., float]
-    _origin: Origin | None = None  # where it was loaded from
+    _run: tuple[bytes, Encoding | None] | None = None  # run.json beside the weights, and what it says of texts
 
     def remember_origin(self, name_or_path: str | Path, **arguments: Any) -> None:
-        """Where the model comes from, with the arguments of `from_pretrained`."""
-        self._origin = Origin(name_or_path, **arguments)
+        """Read run.json where the model comes from, with the arguments of `from_pretrained`."""
+        names = ("subfolder", "revision", "token", "cache_dir", "local_files_only")
+        hub = {name: arguments[name] for name in names if name in arguments}
+        path, _ = read_run(name_or_path, **hub)
+        self._run = None if path is None else (path.read_bytes(), recorded_encoding(name_or_path, **hub))
 
     def save_origin(self, folder: Path) -> None:
         """Copy run.json of where the model comes from beside a saved model, so that both read the same part of a text.
 
         Without one, another model's that is there is removed: it says how that one was trained.
         """
-        if self._origin is None:
+        if self._run is None:
             (folder / RUN).unlink(missing_ok=True)
         else:
-            self._origin.save(folder)
+            with replacing(folder / RUN) as partial:
+                partial.write_bytes(self._run[0])
 
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
@@ -245,7 +225,7 @@ class Predicts:
             ArgumentError: another policy, or a stride that is negative or without windows.
             CheckpointError: run.json is damaged.
         """
-        recorded = None if self._origin is None else self._origin.encoding()
+        recorded = None if self._run is None else self._run[1]
         return choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
 
     def for_inference(self, *, dtype: str = "auto") -> Self:

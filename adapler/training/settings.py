@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapler.errors import ArgumentError, check_drop
-from adapler.long_texts import Policy
 from adapler.precision import Dtype
+from adapler.text import Truncation
 
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
 POST_HOC_LEARNING_RATE = 3e-3
@@ -283,11 +283,11 @@ class TaskSettings:
     max_length: int | None = None
     """longest input in wordpieces (default: the task's; `evaluate` and `calibrate`: as in training, see run.json)"""
 
-    long_documents: Policy | None = None
+    long_documents: Truncation | None = None
     """what becomes of longer texts: their first wordpieces (truncate), their last ones, or overlapping windows, whose
     logits are averaged (default: truncate; `evaluate` and `calibrate`: as in training, see run.json)"""
 
-    train_documents: Policy | None = None
+    train_documents: Truncation | None = None
     """the same for the training split alone; `last` trains on text that fine-tuning on the first wordpieces has not
     seen, which is what post-hoc thresholds need (default: as --long-documents)"""
 
@@ -302,7 +302,7 @@ class TaskSettings:
     """use this many training rows only, the same number of each label, drawn with the seed"""
 
     def __post_init__(self) -> None:
-        check_choices(self, long_documents=Policy, train_documents=Policy)
+        check_choices(self, long_documents=Truncation, train_documents=Truncation)
         check_numbers(self, ("limit",), low=1)
         check_numbers(self, ("stride",), low=0)
         check_numbers(self, ("validation_share",), low=0, strict=True, below=1)

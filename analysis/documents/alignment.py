@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from adapler.long_texts import tokenized
+from adapler.text import tokenized
 from analysis.documents.windows import (
     SPECIAL,
     Account,

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from adapler.data.encoding import is_byte_level
+from adapler.text import is_byte_level
 
 SHARES = "\u00b7"  # a token that ends within a letter
 _BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}  # GPT-2's letters for bytes

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from adapler.backbones.families import max_positions
 from adapler.backbones.targets import PREDICTED, needs_labels, target_weights
 from adapler.errors import ArgumentError, ambiguous
-from adapler.long_texts import RUN, part_read, reading
 from adapler.model.outputs import check_finite
 from adapler.policies import ContributionPolicy
+from adapler.text import RUN, part_read, reading
 from analysis import loading
 from analysis.documents.batching import collate
 from analysis.evaluation.fit import input_length

@@ -16,8 +16,8 @@ from typing import Any
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import read_config
 from adapler.backbones.families import label_names
-from adapler.data.encoding import check_splits_words, load_tokenizer
 from adapler.errors import ArgumentError
+from adapler.text import check_splits_words, load_tokenizer
 from analysis import loading
 from analysis.explanation.arguments import check_classifier
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
-from adapler.long_texts import tokenized
+from adapler.text import tokenized
 from analysis.documents.alignment import align
 from analysis.documents.pieces import readable_tokens
 from analysis.documents.windows import SPECIAL, Window, words_of

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.backbones.families import max_positions
-from adapler.long_texts import tokenized
 from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
 from adapler.model.outputs import check_finite
+from adapler.text import tokenized
 from app.sources.documents import check_readable
 
 ADAPLER = "adapler"  # the policy that all others stand beside

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapler.errors import AdapLeRError, counted
-from adapler.long_texts import part_read
+from adapler.text import part_read
 from app.model.tracing import Trace, read_limit
 
 FEW_WORDS = 5  # a shorter text says too little

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adapler.data import queries_differ
 from adapler.data.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError
-from adapler.long_texts import tokenized
+from adapler.text import tokenized
 from analysis.documents.alignment import align
 
 MAX_CHARACTERS = 20_000

@@ -21,10 +21,10 @@ import streamlit as st
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.data.archive import ARCHIVE_SUFFIXES
-from adapler.data.encoding import cutting, load_tokenizer
 from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype
+from adapler.text import cutting, load_tokenizer
 from analysis.loading import checksums
 from app.sources.menus import Stamp, holding, stamp, told_apart
 

@@ -24,11 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.families import label_names
-from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import in_label_order, load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.text import encode_dataset, load_tokenizer
 from adapler.training.records import read_record
 from analysis.documents.windows import SPECIAL
 from analysis.explanation.text import word_indices
@@ -103,7 +103,7 @@ def examples_of(task: str, data: str, folder: Path, *, scale: float, number: int
     tokenizer = load_tokenizer(folder, words=loaded.is_split_into_words)
     tokenizer.truncation_side = "right"  # what `encode` cuts off, whatever side the tokenizer was saved with
     length = int(record["encoding"]["max_length"])
-    rows = encode(loaded.dataset["test"], tokenizer, columns=loaded.columns, max_length=length)
+    rows = encode_dataset(loaded.dataset["test"], tokenizer, columns=loaded.columns, max_length=length)
     pad = tokenizer.pad_token_id
     found = predict_dataset(model, rows, pad_token_id=pad, removal="hard", threshold_scale=scale)
     spent = adapler_flops(model.config, found.lengths_in, found.lengths)
@@ -129,7 +129,7 @@ def words_of(tokenizer: Any, texts: Sequence[str | Sequence[str]], *, max_length
     Args:
         tokenizer: a fast one.
         texts: a text, or a pair (of a list of words and a query: the query as it stands in the data).
-        max_length: as in `adapler.data.encoding.encode`, which cuts the same.
+        max_length: as in `adapler.text.encode`, which cuts the same.
     """
     split = not isinstance(texts[0], str)
     read: list[Any] = [one.split() if split and isinstance(one, str) else one for one in texts]

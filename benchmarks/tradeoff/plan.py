@@ -17,10 +17,10 @@ import datasets
 
 from adapler.backbones.checkpoints import read_config
 from adapler.backbones.families import max_positions
-from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.tasks import load_task
 from adapler.errors import ArgumentError
 from adapler.model.flops import backbone_flops
+from adapler.text import encode_dataset, load_tokenizer
 from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.records import RECORD, model_checksum, read_json
@@ -154,7 +154,7 @@ def facts_of(task: str, settings: Settings) -> TaskFacts:
         dataset = loaded.dataset[split]
         rows[split] = len(dataset) if split != "train" or settings.limit is None else min(settings.limit, len(dataset))
         step = max(1, len(dataset) // SAMPLED)
-        sample = encode(
+        sample = encode_dataset(
             dataset.select(range(0, len(dataset), step)),
             tokenizer,
             columns=loaded.columns,

@@ -13,8 +13,8 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from adapler.data.encoding import encode
 from adapler.errors import ArgumentError
+from adapler.text import encode_dataset
 from adapler.training.records import write_record
 from benchmarks.tradeoff.examples import (
     NEEDED,
@@ -154,7 +154,7 @@ def words_and_tokens(
     """Tokens of an input as training encodes it, and their words by `words_of`."""
     columns = (("words", "query") if isinstance(texts[0], list) else ("text_a", "text_b"))[: len(texts)]
     row = {"id": ["x"], **{column: [text] for column, text in zip(columns, texts, strict=True)}}
-    encoded = encode(Dataset.from_dict(row), tokenizer, columns=columns, max_length=max_length)[0]
+    encoded = encode_dataset(Dataset.from_dict(row), tokenizer, columns=columns, max_length=max_length)[0]
     words = words_of(tokenizer, texts, max_length=max_length).tolist()
     return tokenizer.convert_ids_to_tokens(encoded["input_ids"]), words
 

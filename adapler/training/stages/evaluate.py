@@ -9,10 +9,10 @@ from adapler.budgets.machine import machine_of
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.inference.evaluation import evaluate_rows
-from adapler.long_texts import reading
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.outputs import claimed_file
 from adapler.precision import choose_dtype, describe_dtype
+from adapler.text import reading
 from adapler.training.records import model_checksum, write_record
 from adapler.training.stages.prepare import Prepared, are_rows_of, prepare_trained
 from adapler.training.stages.settings import EvaluateSettings

@@ -12,14 +12,13 @@ import pyarrow.compute as pc
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import Calibration
-from adapler.data.encoding import encode, load_tokenizer
 from adapler.data.sampling import balanced_sample
 from adapler.data.tasks import Task, in_label_order, load_task
 from adapler.data.tasks.load import is_file, is_of_hub
 from adapler.data.tasks.schema import HoldOut
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError
-from adapler.long_texts import choose_encoding, read_run, recorded_encoding
+from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
 from adapler.training.settings import TaskSettings
 
 
@@ -108,12 +107,12 @@ def prepare(
         if split == "train" and settings.limit is not None:
             rows = balanced_sample(rows, settings.limit, seed=seed)
         try:
-            encoded[split] = encode(
+            encoded[split] = encode_dataset(
                 rows,
                 tokenizer,
                 columns=task.columns,
                 max_length=max_length,
-                policy=(settings.train_documents if split == "train" else None) or policy,
+                truncation=(settings.train_documents if split == "train" else None) or policy,
                 stride=settings.stride,
                 workers=workers,
                 blank=is_of_hub(settings.task, settings.data_dir),  # whose rows nobody here can mend

@@ -9,7 +9,7 @@ import pytest
 
 from adapler import ArgumentError
 from adapler.budgets.curve import Machine, one_target, refuse_beside_target
-from adapler.long_texts import Encoding, reading
+from adapler.text import Encoding, reading
 from tests.adapler.budgets.curves import MACHINE, calibration, point
 
 

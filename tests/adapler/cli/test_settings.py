@@ -15,10 +15,9 @@ import yaml
 
 from adapler.cli.options import chosen
 from adapler.cli.parser import build_parser
-from adapler.data.encoding import POLICIES
 from adapler.errors import AdapLeRError, ArgumentError, DataError
 from adapler.training.recipes import field_docstrings, options_of, read_recipe, settings_from
-from adapler.training.settings import Execution, Inference, Objectives, Policy, Settings, TaskSettings
+from adapler.training.settings import Execution, Inference, Objectives, Settings, TaskSettings
 from adapler.training.stages import settings as of_commands
 from adapler.training.stages.settings import EvaluateSettings, FinetuneSettings, RunSettings, TrainSettings
 
@@ -78,10 +77,6 @@ def test_no_setting_is_declared_twice() -> None:
     for cls in classes:
         undocumented = set(cls.__dict__["__annotations__"]) - set(field_docstrings(cls))
         assert undocumented <= {"task", "targets", "settings", "objectives", "policies", "execution"}, cls
-
-
-def test_policies_are_those_of_the_encoding() -> None:
-    assert get_args(Policy) == POLICIES
 
 
 def test_options_become_settings() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapler.data import encode, load_task, queries_differ, read_corpus
+from adapler.data import load_task, queries_differ, read_corpus
+from adapler.text import encode_dataset
 from analysis.documents.alignment import align
 from tests.adapler.data.corpora import evidence, files_of, row, rows, write
 
@@ -41,7 +42,7 @@ def test_a_task_has_the_queries_where_they_differ(folder: Path, tmp_path: Path) 
 def test_the_ids_of_training_are_those_of_the_analysis(folder: Path, bert_tokenizer: Any, max_length: int) -> None:
     task, corpus = load_task(folder), read_corpus(folder)
     options = {"columns": task.columns, "max_length": max_length}
-    rows = list(encode(task.dataset["test"], bert_tokenizer, **options))
+    rows = list(encode_dataset(task.dataset["test"], bert_tokenizer, **options))
     assert len(rows) == len(corpus.splits["test"])
     for found, example in zip(rows, corpus.splits["test"], strict=True):
         (window,) = align(example, bert_tokenizer, max_length=max_length, with_query=True).windows
@@ -54,8 +55,8 @@ def test_windows_and_last_have_the_analysis_query_in_every_input(folder: Path, b
     """Without overlap, and where no word is cut in two, the windows are those of the policy all-windows."""
     task, corpus = load_task(folder), read_corpus(folder)
     options: dict[str, Any] = {"columns": task.columns, "max_length": 12}
-    cut = encode(task.dataset["test"], bert_tokenizer, policy="windows", stride=0, **options)
-    last = encode(task.dataset["test"], bert_tokenizer, policy="last", **options)
+    cut = encode_dataset(task.dataset["test"], bert_tokenizer, truncation="windows", stride=0, **options)
+    last = encode_dataset(task.dataset["test"], bert_tokenizer, truncation="last", **options)
     several = 0
     for example, ending in zip(corpus.splits["test"], last, strict=True):
         inputs = [found["input_ids"] for found in cut if found["example_id"] == example.id]

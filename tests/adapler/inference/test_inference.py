@@ -10,9 +10,9 @@ from torch.testing import assert_close
 
 from adapler.errors import ArgumentError
 from adapler.inference.predict import predict_rows
-from adapler.long_texts import Encoding, choose_encoding
 from adapler.model.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows, token_budget_for
 from adapler.model.flops import speedup
+from adapler.text import Encoding, choose_encoding
 from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
 
 TEXTS = [

@@ -10,8 +10,9 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import reinitialise_head
-from adapler.data import load_tokenizer, read_corpus
 from adapler.data import minilm as encoder
+from adapler.data import read_corpus
+from adapler.text import load_tokenizer
 
 pytestmark = pytest.mark.slow
 SAMPLE = Path(__file__).parents[3] / "data" / "eraser" / "sample"

@@ -15,10 +15,10 @@ from typing import Any
 import datasets
 import pytest
 
-from adapler.data.encoding import encode
 from adapler.data.tasks import in_label_order, load_task, scratch
 from adapler.errors import DataError
 from adapler.inference.predict import predict_dataset, predict_rows
+from adapler.text import encode_dataset
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import add_saliency, load_targets, save_targets
 from tests.adapler.training.common import rows
@@ -30,7 +30,7 @@ def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     """Everything of more than five rows goes to disk."""
     monkeypatch.setenv("ADAPLER_CACHE", str(tmp_path / "cache"))
     scratch._folder.cache_clear()
-    for module in ("adapler.data.encoding", "adapler.data.tasks.tables", "adapler.training.stages.targets"):
+    for module in ("adapler.data.tasks.scratch", "adapler.data.tasks.tables", "adapler.training.stages.targets"):
         monkeypatch.setattr(f"{module}.IN_MEMORY_ROWS", 5)
     for module in ("adapler.inference.predict", "adapler.training.stages.saliency"):
         monkeypatch.setattr(f"{module}.CHUNK", 5)
@@ -113,10 +113,10 @@ def test_encoding_on_disk(workers: int, small_memory: Path, tiny_tokenizer: Any)
             "label": [0] * 12,
         }
     )
-    options: dict[str, Any] = {"columns": ("text_a",), "max_length": 6, "policy": "windows"}
-    large = encode(texts, tiny_tokenizer, workers=workers, **options)
+    options: dict[str, Any] = {"columns": ("text_a",), "max_length": 6, "truncation": "windows"}
+    large = encode_dataset(texts, tiny_tokenizer, workers=workers, **options)
     assert large.cache_files and all(small_memory in Path(file["filename"]).parents for file in large.cache_files)
-    small = [encode(texts.select([row]), tiny_tokenizer, **options) for row in range(12)]
+    small = [encode_dataset(texts.select([row]), tiny_tokenizer, **options) for row in range(12)]
     assert large.to_list() == [one for part in small for one in part.to_list()]
     assert not any(part.cache_files for part in small)
 

@@ -13,8 +13,8 @@ import pytest
 from adapler import AdapLeRForSequenceClassification
 from adapler.cli.options import chosen
 from adapler.cli.parser import build_parser, main
-from adapler.data import load_tokenizer
 from adapler.data import minilm as encoder
+from adapler.text import load_tokenizer
 
 ROOT = Path(__file__).parents[3]
 

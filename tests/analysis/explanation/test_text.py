@@ -11,8 +11,8 @@ import pytest
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import RobertaTokenizer
 
-from adapler.data.encoding import load_tokenizer
 from adapler.errors import ArgumentError
+from adapler.text import load_tokenizer
 from analysis import explain
 from analysis.explanation.text import read_text
 from tests.analysis.conftest import BAD

@@ -1,0 +1,542 @@
+"""Text to token ids: the only tokenisation of the project, and the strategies for texts longer than the model reads.
+
+    truncate    the first tokens
+    last        the last tokens
+    windows     overlapping windows that together hold every token; their logits are averaged
+
+What the caller asks for comes first, then what run.json beside the model records of its training. So a model reads the
+same part of a text in `model.predict`, in `adapler predict` and in the evaluation behind its published score.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from adapler.errors import ArgumentError, CheckpointError, DataError, is_number
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = [
+    "RUN",
+    "TRUNCATIONS",
+    "Encoded",
+    "Encoding",
+    "Truncation",
+    "choose_encoding",
+    "encode",
+    "encode_dataset",
+    "file_beside",
+    "is_byte_level",
+    "load_tokenizer",
+    "part_read",
+    "read_run",
+    "reading",
+    "recorded_encoding",
+]
+
+Truncation = Literal["truncate", "last", "windows"]
+TRUNCATIONS: tuple[str, ...] = get_args(Truncation)
+RUN = "run.json"
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_DEFAULT_STRIDE = 128  # tokens, or a quarter of a window when that is less
+_COLUMNS = (("words",), ("words", "query"), ("text_a",), ("text_a", "text_b"))
+_LOCK = Lock()  # the length and the side at which a fast tokenizer cuts are state of the tokenizer
+
+
+# ---- tokenizer
+
+
+def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True) -> Any:
+    """The fast tokenizer of a model.
+
+    Byte-level tokenizers (RoBERTa, ModernBERT) glue the words of a list together unless they put a space before each
+    word. That space also changes the first token of plain text, so it is set only where it is needed.
+
+    Args:
+        name_or_folder: hub name or folder.
+        words: True for inputs that are lists of words. False for plain text: the ids of the model's own pipeline.
+
+    Raises:
+        CheckpointError: no fast tokenizer can be loaded, or its vocabulary is not the model's: a folder without
+            tokenizer files gives an empty one, to which every word is unknown.
+    """
+    from transformers import AutoTokenizer
+
+    name = os.fspath(name_or_folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        if words and _glues_words(tokenizer):
+            tokenizer = AutoTokenizer.from_pretrained(name, add_prefix_space=True)
+    except Exception as error:  # OSError, ValueError, KeyError, ... by what is missing
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{name}: no tokenizer can be loaded from there ({reason:.160})") from error
+    if not tokenizer.is_fast:
+        raise CheckpointError(f"{name}: has only a slow tokenizer, one of the `tokenizers` library is needed")
+    expected = _vocabulary_size(name)
+    if expected is not None and not expected // 2 <= len(tokenizer) <= expected:
+        raise CheckpointError(
+            f"{name}: its tokenizer has {len(tokenizer)} tokens and the model {expected}: it is incomplete, or "
+            "another model's"
+        )
+    if words and _glues_words(tokenizer):  # generic tokenizer classes ignore the option
+        _set_prefix_space(tokenizer)
+    return tokenizer
+
+
+def _vocabulary_size(name: str) -> int | None:
+    """Of the model in a folder or on the hub; None where there is no configuration."""
+    path = file_beside(name, "config.json")
+    try:
+        config = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+        return (config.get("backbone_config") or config).get("vocab_size")  # type: ignore[no-any-return]
+    except (OSError, ValueError, AttributeError):
+        return None  # loading the model reports it
+
+
+def is_byte_level(tokenizer: Any) -> bool:
+    """Whether its tokens are bytes, each written as one printable letter (`\u00c3\u00a9` for \u00e9)."""
+    return bool(_byte_levels(_pre_tokenizer(tokenizer)))
+
+
+def _glues_words(tokenizer: Any) -> bool:
+    """Byte-level without a space before each word; transformers 5 does not warn of that any more."""
+    return any(not part["add_prefix_space"] for part in _byte_levels(_pre_tokenizer(tokenizer)))
+
+
+def _set_prefix_space(tokenizer: Any) -> None:
+    from tokenizers import Tokenizer
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for part in _byte_levels(state["pre_tokenizer"]):
+        part["add_prefix_space"] = True
+    tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(state)).pre_tokenizer
+
+
+def _pre_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    part = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    return {} if part is None else dict(json.loads(part.__getstate__()))
+
+
+def _byte_levels(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in state.get("pretokenizers", [state]) if part.get("type") == "ByteLevel"]
+
+
+# ---- encode
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Inputs of a model: one of each text, or several windows.
+
+    Attributes:
+        rows: of each input the token ids, attention mask and, where the tokenizer makes them, token types, unpadded.
+        owners: the index of the text that each input belongs to, ascending.
+        encodings: of each input, the tokenizer's own record: `tokens`, `word_ids`, `sequence_ids`, `offsets`,
+            `overflowing` (not empty where the text was cut).
+    """
+
+    rows: list[dict[str, list[int]]]
+    owners: list[int]
+    encodings: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each input."""
+        return [len(row["input_ids"]) for row in self.rows]
+
+    def blank(self) -> list[int]:
+        """Indices of the texts of which the tokenizer sees nothing, as of zero-width spaces; of a pair, in either."""
+        found = set()
+        for owner, one in zip(self.owners, self.encodings, strict=True):
+            sequences = one.sequence_ids
+            if 0 not in sequences or (one.n_sequences == 2 and 1 not in sequences):
+                found.add(owner)
+        return sorted(found)
+
+
+def encode(
+    texts: Sequence[str] | Sequence[Sequence[str]],
+    tokenizer: Any,
+    *,
+    seconds: Sequence[str | Sequence[str] | None] | None = None,
+    max_length: int,
+    truncation: str = "truncate",
+    stride: int | None = None,
+) -> Encoded:
+    """Token ids of texts, special tokens included, without padding.
+
+    Strings are tokenised as in the model's own pipeline. Lists of words are tokenised word by word, so that
+    `encodings[k].word_ids` count words.
+
+    Args:
+        texts: strings, or lists of words.
+        tokenizer: a fast one, left as it was.
+        seconds: the second text of each pair, of the same kind as the first; None or "" or []: a single text.
+            Beside a list of words it is a query, which is never cut. Of a pair of strings, "truncate" and "last"
+            shorten the longer one first, and "windows" cuts the second and repeats the first in every window.
+        max_length: the most tokens of an input.
+        truncation: see the module; one of TRUNCATIONS.
+        stride: tokens by which windows overlap. Default: 128, or a quarter of what fits when that is less.
+
+    Raises:
+        ArgumentError: a tokenizer, length, truncation or stride that cannot be used.
+        DataError: a query, or the first text of a pair under "windows", that leaves no room for the rest.
+    """
+    words = len(texts) > 0 and not isinstance(texts[0], str)
+    first: list[Any] = [list(text) if words else text for text in texts]
+    others: list[Any] = [None] * len(first) if seconds is None else [one or None for one in seconds]
+    if words:
+        others = [one and list(one) for one in others]
+    paired = any(one is not None for one in others)
+    _check(tokenizer, words=words, paired=paired, max_length=max_length, truncation=truncation, stride=stride)
+    cutter = _Cutter(tokenizer, words=words, max_length=max_length, windows=truncation == "windows", stride=stride)
+    groups: dict[tuple[bool, int], list[int]] = {}  # texts that one call of the tokenizer can take
+    found: list[list[tuple[dict[str, list[int]], Any]]] = [[] for _ in first]
+    side = "left" if truncation == "last" else "right"
+    with _LOCK:
+        before = tokenizer.truncation_side
+        tokenizer.truncation_side = side  # a copy takes five times as long as a small model for a text
+        try:
+            for index, overlap in enumerate(cutter.overlaps(first, others)):
+                groups.setdefault((others[index] is not None, overlap), []).append(index)
+            for (pair, overlap), members in groups.items():
+                columns = [[column[i] for i in members] for column in ((first, others) if pair else (first,))]
+                encoded = cutter.call(*columns, stride=overlap)
+                names = [name for name in _INPUTS if name in encoded]
+                owners = encoded.get("overflow_to_sample_mapping", range(len(members)))
+                for row, owner in enumerate(owners):
+                    one = {name: encoded[name][row] for name in names}
+                    found[members[owner]].append((one, encoded.encodings[row]))
+        finally:
+            tokenizer.truncation_side = before
+    rows = [(index, *one) for index, inputs in enumerate(found) for one in inputs]
+    return Encoded([row for _, row, _ in rows], [owner for owner, _, _ in rows], [record for *_, record in rows])
+
+
+class _Cutter:
+    """Which text of a pair is cut, and by how much its windows overlap."""
+
+    def __init__(self, tokenizer: Any, *, words: bool, max_length: int, windows: bool, stride: int | None) -> None:
+        self.tokenizer, self.words, self.max_length = tokenizer, words, max_length
+        self.windows, self.stride = windows, stride
+
+    def call(self, *columns: list[Any], stride: int) -> Any:
+        cut = "only_first" if self.words or len(columns) == 1 else "only_second" if self.windows else "longest_first"
+        return self.tokenizer(
+            *columns,
+            is_split_into_words=self.words,
+            truncation=cut,
+            max_length=self.max_length,
+            return_overflowing_tokens=self.windows,
+            stride=stride,
+            return_attention_mask=True,  # a tokenizer may be stored without, and then padding would count as text
+        )
+
+    def overlaps(self, texts: Sequence[Any], others: Sequence[Any]) -> list[int]:
+        """The overlap of each text's windows; 0 without windows. DataError for a text without room."""
+        special = self.tokenizer.num_special_tokens_to_add
+        found = [self._overlap(self.max_length - special(pair=False))] * len(texts)
+        pairs = [i for i, other in enumerate(others) if other is not None]
+        if not pairs or not (self.words or self.windows):  # the longer text is cut first: there is room for both
+            return found
+        whole, cut = (others, texts) if self.words else (texts, others)
+        for i, kept in zip(pairs, self._lengths([whole[i] for i in pairs]), strict=True):
+            room = self.max_length - special(pair=True) - kept
+            found[i] = self._overlap(room)
+            if found[i] >= room:
+                if self._lengths([cut[i]])[0] > room:
+                    name, rest = ("query", "document") if self.words else ("first text", "second")
+                    at = f"max_length {self.max_length}" + (f" and stride {found[i]}" if found[i] else "")
+                    raise DataError(
+                        f"text {i}: its {name} has {kept} tokens, which leaves no room for the {rest} at {at}"
+                    )
+                found[i] = 0  # the pair fits as it is
+        return found
+
+    def _overlap(self, room: int) -> int:
+        if not self.windows:
+            return 0
+        return min(_DEFAULT_STRIDE, max(0, room) // 4) if self.stride is None else self.stride
+
+    def _lengths(self, texts: Sequence[Any]) -> list[int]:
+        """Tokens of each text by itself, without special tokens."""
+        encoded = self.tokenizer(
+            list(texts), is_split_into_words=self.words, add_special_tokens=False, truncation=False, verbose=False
+        )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+
+def _check(tokenizer: Any, *, words: bool, paired: bool, max_length: int, truncation: str, stride: int | None) -> None:
+    if not getattr(tokenizer, "is_fast", False):
+        raise ArgumentError(
+            f"tokenizer: found {type(tokenizer).__name__}, a fast one of transformers is needed; "
+            "AutoTokenizer.from_pretrained loads it"
+        )
+    if words:
+        check_splits_words(tokenizer)
+    if truncation not in TRUNCATIONS:
+        raise ArgumentError(f"truncation: {truncation!r} is not one of {', '.join(TRUNCATIONS)}")
+    special = tokenizer.num_special_tokens_to_add(pair=paired)
+    room = max_length - special
+    if room < 1:
+        raise ArgumentError(f"max_length: {max_length} leaves no room beside {special} special tokens")
+    if truncation == "windows" and stride is not None and not 0 <= stride < room:
+        raise ArgumentError(f"stride: {stride} must be at least 0 and less than {room}, the tokens of a window")
+
+
+def encode_dataset(
+    dataset: Dataset,
+    tokenizer: Any,
+    *,
+    columns: tuple[str, ...],
+    max_length: int,
+    truncation: str = "truncate",
+    stride: int | None = None,
+    workers: int = 0,
+    progress: bool = True,
+    blank: bool = True,
+) -> Dataset:
+    """`encode` of every row of a data set.
+
+    Args:
+        dataset: with `id`, the `columns`, and possibly `label`.
+        tokenizer, max_length, truncation, stride: see `encode`.
+        columns: ("words",), ("words", "query") with the query as plain text, ("text_a",) or ("text_a", "text_b").
+        workers: processes that tokenise a data set of more than IN_MEMORY_ROWS rows; 0 and 1: this one.
+        progress: show a progress bar.
+        blank: whether a text may give no wordpieces.
+
+    Returns:
+        Columns id (of windows "ID#k", k from 0), example_id, those of `Encoded.rows`, and labels where `dataset` has
+        `label`. Of more than IN_MEMORY_ROWS rows, the result is a file mapped into memory.
+
+    Raises:
+        ArgumentError, DataError: see `encode`; a text that gives no wordpieces where none may.
+    """
+    from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
+
+    if columns not in _COLUMNS:
+        raise ArgumentError(f"columns: {columns!r} is none of {', '.join(map(str, _COLUMNS))}")
+    tokenizer = copy.deepcopy(tokenizer)  # processes get it as it is now
+
+    def encode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        ids, texts, seconds = batch["id"], batch[columns[0]], batch[columns[1]] if len(columns) == 2 else None
+        if columns[1:] == ("query",):
+            seconds = [query.split() for query in seconds or ()]
+        try:
+            made = encode(
+                texts, tokenizer, seconds=seconds, max_length=max_length, truncation=truncation, stride=stride
+            )
+        except DataError as error:
+            index, _, reason = str(error).removeprefix("text ").partition(":")
+            raise DataError(f"example {ids[int(index)]!r}:{reason}") from error
+        if not blank and (empty := made.blank()):
+            raise DataError(f"example {ids[empty[0]]!r}: its text gives no wordpieces, as an empty one")
+        owned = [ids[owner] for owner in made.owners]
+        out: dict[str, list[Any]] = {"id": owned, "example_id": owned}
+        if truncation == "windows":
+            first = {owner: row for row, owner in reversed(list(enumerate(made.owners)))}
+            out["id"] = [f"{ids[owner]}#{row - first[owner]}" for row, owner in enumerate(made.owners)]
+        for name in made.rows[0]:
+            out[name] = [row[name] for row in made.rows]
+        if "label" in batch:
+            out["labels"] = [batch["label"][owner] for owner in made.owners]
+        return out
+
+    large = dataset.num_rows > IN_MEMORY_ROWS
+    return dataset.map(
+        encode_batch,
+        batched=True,
+        remove_columns=dataset.column_names,
+        keep_in_memory=not large,
+        cache_file_name=str(scratch_file()) if large else None,
+        num_proc=workers if large and workers > 1 else None,
+        load_from_cache_file=False,
+        new_fingerprint=uuid.uuid4().hex,  # spares `datasets` pickling the tokenizer for a cache that is not used
+        desc="tokenise" if progress else None,
+    )
+
+
+# ---- left for callers that tokenise by themselves; they move to `encode`
+
+
+def tokenized(tokenizer: Any, *texts: Any, **options: Any) -> Any:
+    """What a tokenizer gives for these arguments, one call at a time."""
+    with _LOCK:
+        return tokenizer(*texts, **options)
+
+
+def cutting(tokenizer: Any, side: str) -> Any:
+    """The tokenizer, or a copy, cutting long texts on this side."""
+    if getattr(tokenizer, "truncation_side", side) == side:
+        return tokenizer
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.truncation_side = side
+    return tokenizer
+
+
+def check_splits_words(tokenizer: Any) -> None:
+    """Raises ArgumentError for a byte-level tokenizer that glues the words of a list together."""
+    if _glues_words(tokenizer):
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} glues words together without add_prefix_space=True; "
+            "adapler.text.load_tokenizer sets it"
+        )
+
+
+# ---- what a model reads of a long text
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become inputs.
+
+    Attributes:
+        max_length: longest input in wordpieces; None: the model's longest.
+        long_documents: the truncation strategy for longer texts, one of TRUNCATIONS.
+        stride: overlap of windows in wordpieces; None: by the length of a window.
+        note: one line that says all of this, and why.
+    """
+
+    max_length: int | None = None
+    long_documents: str = "truncate"
+    stride: int | None = None
+    note: str = ""
+
+    def length_within(self, limit: int) -> int:
+        """The longest input of a model that reads `limit` wordpieces; ArgumentError for one that it cannot read."""
+        if self.max_length is None:
+            return limit
+        if not (is_number(self.max_length, whole=True) and 3 <= self.max_length <= limit):
+            raise ArgumentError(f"max_length: {self.max_length!r} is not a whole number from 3 to the model's {limit}")
+        return self.max_length
+
+
+def reading(encoding: Mapping[str, Any] | Encoding) -> str | None:
+    """Which part of a text is read, in a few words that are the same for the same part; None where a record's
+    `encoding` does not say."""
+    said = asdict(encoding) if isinstance(encoding, Encoding) else encoding
+    length, strategy, stride = (said.get(name) for name in ("max_length", "long_documents", "stride"))
+    if length is None or strategy is None:
+        return None
+    overlap = f", stride {stride}" if strategy == "windows" and stride is not None else ""
+    return f"max_length {length}, longer texts: {strategy}{overlap}"
+
+
+def part_read(how: Encoding, length: int) -> str:
+    """The part of a text longer than `length` tokens that is read, in words."""
+    return {
+        "truncate": f"the first {length} tokens",
+        "last": f"the last {length} tokens",
+        "windows": f"windows of {length} tokens, over whose logits it takes the mean",
+    }[how.long_documents]
+
+
+def choose_encoding(
+    recorded: Encoding | None,
+    *,
+    max_length: int | None = None,
+    long_documents: str | None = None,
+    stride: int | None = None,
+    longest: str = "the model's longest input",
+) -> Encoding:
+    """What is asked for, and for the rest what training did; a stride of training is for its own windows only.
+
+    Args:
+        recorded: what `recorded_encoding` found; None: texts are cut to the model's longest input.
+        max_length, long_documents, stride: see `Encoding`; None: not asked for.
+        longest: what the note calls a length that neither names.
+
+    Raises:
+        ArgumentError: another strategy, or a stride that is negative or without windows.
+    """
+    how = recorded or Encoding()
+    strategy = long_documents or how.long_documents
+    if strategy not in TRUNCATIONS:
+        raise ArgumentError(f"long_documents: {strategy!r} is not one of {', '.join(TRUNCATIONS)}")
+    if stride is not None and not (is_number(stride, whole=True) and stride >= 0 and strategy == "windows"):
+        raise ArgumentError(f"stride: {stride!r} must be at least 0, and long_documents windows")
+    changed = max_length not in (None, how.max_length) or strategy != how.long_documents
+    chosen = Encoding(
+        max_length=how.max_length if max_length is None else max_length,
+        long_documents=strategy,
+        stride=stride if stride is not None else None if changed else how.stride,
+    )
+    length = longest if chosen.max_length is None else f"max_length {chosen.max_length}"
+    because = f"as in training ({RUN})" if recorded is not None else f"no {RUN} beside the model says more"
+    if changed or stride is not None:
+        because = "as asked for"
+    return replace(chosen, note=f"{length}, longer texts: {chosen.long_documents}; {because}")
+
+
+def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
+    """How run.json beside a model says that its training read texts; None where there is none.
+
+    Raises:
+        CheckpointError: run.json is damaged.
+    """
+    path, record = read_run(name_or_path, **hub)
+    encoding = record.get("encoding")
+    if not encoding:  # {}: trained on rows that were encoded elsewhere
+        return None
+    try:
+        length, strategy, stride = (encoding.get(name) for name in ("max_length", "long_documents", "stride"))
+    except AttributeError:
+        length = None
+    if type(length) is not int or strategy not in TRUNCATIONS or not (stride is None or type(stride) is int):
+        raise CheckpointError(f"{path}: 'encoding' needs max_length, long_documents and stride, found {encoding!r:.80}")
+    return Encoding(max_length=length, long_documents=str(strategy), stride=stride)
+
+
+def read_run(name_or_path: str | Path, **hub: Any) -> tuple[Path | None, dict[str, Any]]:
+    """The path of a model's run.json, and its content; (None, {}) without one.
+
+    Args:
+        name_or_path, hub: see `file_beside`.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no JSON object.
+    """
+    path = file_beside(name_or_path, RUN, **hub)
+    if path is None:
+        return None, {}
+    try:
+        return path, dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({' '.join(str(error).split()):.100})") from error
+
+
+def file_beside(name_or_path: str | Path, name: str, **hub: Any) -> Path | None:
+    """The path of a file of a model's folder, which is fetched from the hub where need be; None without it.
+
+    Args:
+        name_or_path: folder or hub name.
+        name: of the file.
+        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+    """
+    if Path(name_or_path).exists():
+        path = Path(name_or_path) / (hub.get("subfolder") or "") / name
+        return path if path.is_file() else None
+    from transformers.utils import cached_file
+
+    quietly = {
+        f"_raise_exceptions_for_{kind}": False for kind in ("gated_repo", "missing_entries", "connection_errors")
+    }
+    try:
+        found = cached_file(str(name_or_path), name, **hub, **quietly)
+    except (OSError, ValueError):  # no such model: loading it reports that
+        return None
+    return None if found is None else Path(found)
