@@ -29,7 +29,7 @@ demo: .venv/installed  ## install, then the main job on the embedded sample
 	@echo "  $(BIN)/python -m analysis.rationale_eval --help     your own model, your own documents"
 
 train-sample: .venv/installed  ## the whole pipeline on the sample, from the packaged MiniLM
-	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.data.minilm)"
+	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.minilm)"
 
 test: .venv/installed  ## the tests that need nothing but this folder, in under ten minutes on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"

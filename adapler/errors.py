@@ -166,7 +166,7 @@ def run_command(main: Callable[[Sequence[str] | None], int], argv: Sequence[str]
     """Runs a command's `main` and turns a user's error into one line on stderr.
 
     Returns `main`'s own exit code, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM (`kill`) and 141 when the
-    reader of stdout left (`adapler data stats ... | head`).
+    reader of stdout left (`adapler data show ... | head`).
     """
     if sys.platform == "win32":  # where what is piped would be in the code page, which has no letter of most languages
         for stream in (sys.stdout, sys.stderr):

@@ -326,7 +326,7 @@ def encode_dataset(
     Raises:
         ArgumentError, DataError: see `encode`; a text that gives no wordpieces where none may.
     """
-    from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
+    from adapler.data import IN_MEMORY_ROWS, scratch_file
 
     if columns not in _COLUMNS:
         raise ArgumentError(f"columns: {columns!r} is none of {', '.join(map(str, _COLUMNS))}")

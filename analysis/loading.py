@@ -15,9 +15,8 @@ from adapler.backbones.checkpoints import is_local, load_any_classifier, read_co
 from adapler.backbones.pieces import HALF
 from adapler.budgets.curve import Choice, refuse_beside_target
 from adapler.budgets.stored import weights_checksum
-from adapler.data.archive import ARCHIVE_SUFFIXES, is_archive
-from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
 from adapler.distributed import device as default_device
+from adapler.eraser import ARCHIVE_SUFFIXES, EraserCorpus, holds_corpus, is_archive, read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import cutting, load_tokenizer

@@ -14,8 +14,8 @@ from typing import Any, get_type_hints
 
 from transformers import logging as transformers_logging
 
-from adapler.data.eraser import EraserCorpus
 from adapler.distributed import is_main
+from adapler.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
 from adapler.plugins import load_plugins

@@ -22,7 +22,7 @@ from html import escape
 from pathlib import Path
 
 import adapler
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError, CommandParser, DataError, run_command
 from adapler.files import replacing
 from analysis.scores import get_method

@@ -37,7 +37,7 @@ from adapler.backbones.checkpoints import read_config
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import pieces
 from adapler.budgets.machine import device_name
-from adapler.data.tasks import in_label_order, load_task
+from adapler.data import in_label_order, load_task
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing

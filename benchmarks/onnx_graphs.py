@@ -25,7 +25,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.budgets.machine import device_name
-from adapler.data.tasks import load_task
+from adapler.data import load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.inference.predict import predict_rows

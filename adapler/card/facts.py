@@ -11,7 +11,6 @@ from adapler.backbones.families import max_positions
 from adapler.budgets.curve import Calibration
 from adapler.budgets.stored import CALIBRATION
 from adapler.card.origin import read_training
-from adapler.data.tasks.schema import SPLITS
 from adapler.errors import ArgumentError
 from adapler.files import visible
 from adapler.model.configuration import AdapLeRConfig
@@ -94,4 +93,4 @@ def _evaluations(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
             found.append(result)
         else:
             notes.append(f"{path}: left out, it was measured with other weights than lie beside it")
-    return sorted(found, key=lambda result: SPLITS.index(result["split"])), notes
+    return sorted(found, key=lambda result: ("train", "validation", "test").index(result["split"])), notes

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from adapler.data import minilm
+from adapler import minilm
 from adapler.training.records import CARD, RECORD
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -28,12 +28,8 @@ def _example(text: str) -> dict[str, Any]:
     return {"epilog": f"example:\n  {text}", "formatter_class": argparse.RawDescriptionHelpFormatter}
 
 
-def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
-    """The parser of all commands.
-
-    Args:
-        with_data: whether the options of `adapler data` are there; its readers take seconds to import.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands but `data`, which has its own."""
     parser = CommandParser(prog="adapler", description="Train and use classifiers that drop tokens.")
     parser.add_argument("--version", action="version", version=f"adapler {__version__}")
     found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -113,12 +109,7 @@ def build_parser(*, with_data: bool = True) -> argparse.ArgumentParser:
         "adapler tradeoff runs/sst2/phi-0.0005 runs/sst2/phi-0.001 --output tradeoff.csv",
         settings.TradeoffSettings,
     )
-    sub = command("data", None, "download and describe data", "adapler data stats data/eraser/sample")
-    if with_data:
-        from adapler.data import command as data_command
-
-        sub.set_defaults(run=data_command.run)
-        data_command.add_arguments(sub)
+    command("data", None, "download and describe data", "adapler data show data/eraser/sample")
     return parser
 
 
@@ -130,7 +121,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     _check_text(words)
-    args = build_parser(with_data="data" in words[:1]).parse_args(words)
+    if words[:1] == ["data"]:
+        from adapler.data_command import main as data_main
+
+        return data_main(words[1:]) if is_main() else 0
+    args = build_parser().parse_args(words)
     if args.command not in SHARED and not is_main():
         return 0
     load_plugins()  # a misspelt module is told of now, and not when a name is looked up

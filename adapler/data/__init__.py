@@ -1,65 +1,783 @@
-"""Data: ERASER corpora with their rationales, classification tasks, and their encoding for a model.
+"""Classification tasks as `datasets` tables: from the hub by name, from files of your own, or from an ERASER corpus.
 
-eraser reads a corpus (its types are in corpus), archive and download fetch one, statistics describes one.
-tasks/ makes tables of rows, sampling draws from them, encoding turns them into token ids; texts reads other files.
+A file of rows is .jsonl, .csv (quotes as in RFC 4180), .tsv (no quoting) or .parquet. A row has a `label` (index or
+name), optionally an `id`, and one of
+
+* `text`, or `text_a` and `text_b`: plain text;
+* `tokens`: a list of words, and optionally `query`. This is the format that the analysis reads as annotated documents;
+  the `rationale` is ignored here. The query is a second segment where queries differ, as in the analysis.
+
+A folder has train.jsonl and, if they exist, validation (or val, dev) and test. A meta.json beside the rows may give
+`labels` (names in the order of their indices), `name`, `metric` ("accuracy" or "f1") and `max_length`. Other files and
+fields are ignored.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import atexit
+import csv
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from adapler.data.corpus import EraserCorpus, EraserExample, merge_spans, misquoted_note, queries_differ
-    from adapler.data.download import download_movies, install_archive
-    from adapler.data.eraser import read_corpus
-    from adapler.data.sampling import balanced_indices, balanced_sample
-    from adapler.data.statistics import Leak, corpus_statistics, find_leaks
-    from adapler.data.tasks import TASKS, Task, load_task, task_of_corpus
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
+
+from adapler.eraser import (
+    EraserCorpus,
+    excerpt,
+    find_leaks,
+    has_documents,
+    holds_corpus,
+    json_lines,
+    queries_differ,
+    read_corpus,
+    validation_reason,
+)
+from adapler.errors import ArgumentError, DataError
 
 __all__ = [
+    "HUB_TASKS",
+    "IN_MEMORY_ROWS",
+    "NO_LABEL",
+    "SUFFIXES",
     "TASKS",
-    "EraserCorpus",
-    "EraserExample",
-    "Leak",
+    "HoldOut",
+    "HubTask",
     "Task",
     "balanced_indices",
     "balanced_sample",
-    "corpus_statistics",
-    "download_movies",
-    "find_leaks",
-    "install_archive",
+    "corpus_path",
+    "default_max_length",
+    "hold_out",
+    "in_label_order",
+    "is_file",
+    "is_of_hub",
     "load_task",
-    "merge_spans",
-    "misquoted_note",
-    "queries_differ",
-    "read_corpus",
+    "match_labels",
+    "scratch_file",
     "task_of_corpus",
 ]
 
-# Names are imported when they are asked for: most readers need pandas and datasets, `adapler predict --help` does not.
-_HOMES = {
-    "EraserCorpus": "adapler.data.corpus",
-    "EraserExample": "adapler.data.corpus",
-    "Leak": "adapler.data.statistics",
-    "TASKS": "adapler.data.tasks",
-    "Task": "adapler.data.tasks",
-    "balanced_indices": "adapler.data.sampling",
-    "balanced_sample": "adapler.data.sampling",
-    "corpus_statistics": "adapler.data.statistics",
-    "download_movies": "adapler.data.download",
-    "find_leaks": "adapler.data.statistics",
-    "install_archive": "adapler.data.download",
-    "load_task": "adapler.data.tasks",
-    "merge_spans": "adapler.data.corpus",
-    "misquoted_note": "adapler.data.corpus",
-    "queries_differ": "adapler.data.corpus",
-    "read_corpus": "adapler.data.eraser",
-    "task_of_corpus": "adapler.data.tasks",
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+NO_LABEL = -1  # label of a row that has none
+IN_MEMORY_ROWS = 20_000  # derived tables of more rows (token ids, targets) lie in a `scratch_file`
+
+_STEMS = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
+_LEAST_LETTERS = 3  # of an abbreviated label
+
+# Longest input in tokens: those of the paper for its tasks.
+_MAX_LENGTHS = {
+    "sst2": 64,
+    "mrpc": 128,
+    "imdb": 512,
+    "ag_news": 128,
+    "dbpedia14": 128,
+    "qnli": 128,
+    "mnli": 128,
+    "hatexplain": 72,
+    "movies": 512,
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+@dataclass(frozen=True)
+class Task:
+    """A classification task.
+
+    GLUE has no labelled test split: its validation split is "test" here, and a seeded, stratified part of train
+    (10 %, at most 2000 rows) is "validation". Such a part is also held out where a task has no validation split.
+
+    Attributes:
+        name: of the task.
+        labels: names of the classes, in the order of their indices.
+        dataset: the splits that exist, of "train", "validation", "test". Every row has `id` (unique in its split),
+            the `columns`, and `label` (a ClassLabel of `labels`).
+        columns: what a model reads. ("words",): a list of words; ("words", "query"): a list of words, and a query
+            as plain text, which may be empty; ("text_a",) or ("text_a", "text_b"): plain text.
+        metric: "accuracy", or "f1" of label 1.
+        max_length: default length of an input, in tokens.
+        checksum: sha256 over the rows, or the corpus' own for ERASER.
+        notes: what a report should tell about the splits, a line each.
+        unlabelled: splits whose rows have no label; theirs is NO_LABEL.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    dataset: DatasetDict
+    columns: tuple[str, ...]
+    metric: str
+    max_length: int
+    checksum: str
+    notes: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+
+    @property
+    def is_split_into_words(self) -> bool:
+        """Whether rows are lists of words; then `load_tokenizer(model, words=True)` gives the right tokenizer."""
+        return self.columns[0] == "words"
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """How a validation split is drawn from train, where a task has none.
+
+    Attributes:
+        share: of the rows; None: 10 %, at most 2000 rows.
+        seed: of the draw.
+        optional: whether a task with a validation split of its own may keep it, where a share is given.
+    """
+
+    share: float | None = None
+    seed: int = 0
+    optional: bool = False
+
+    def rows_of(self, total: int) -> int:
+        """Number of rows to hold out of `total`, at least one."""
+        return max(1, min(2000, round(0.1 * total)) if self.share is None else round(self.share * total))
+
+
+# ---- Loading
+
+
+def load_task(
+    name_or_path: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
+    how: HoldOut | None = None,
+    alone: str | None = None,
+) -> Task:
+    """Load a task.
+
+    Args:
+        name_or_path: one of TASKS, or a path: an ERASER corpus (folder or archive), a folder with train.jsonl (.csv,
+            .tsv, .parquet), or a single such file. A folder that is called like a task is reached as ./NAME.
+        data_dir: for a name of TASKS: the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
+            and the others come from the hub.
+        labels: names of a classifier's classes, for rows without labels and for a split that is read alone; None: rows
+            without labels are refused.
+        how: how a validation split is drawn from train where the task has none.
+        alone: of your own files: the split to read, whole, if there are no training rows; all rows of a single file
+            are this split.
+
+    Raises:
+        ArgumentError: a share is asked for and the task has a validation split, or `data_dir` beside a path.
+        DataError: nothing is there, or what is there cannot be used; names the file and the line.
+    """
+    name = os.fspath(name_or_path)
+    if name in HUB_TASKS and data_dir is None:
+        return _load_hub(name, how=how)
+    if name == "movies":
+        path = _movies(Path("data/eraser" if data_dir is None else data_dir))
+    elif name in TASKS:
+        path = Path(str(data_dir)) / name
+        if not path.is_dir():
+            raise DataError(f"{path}: no such folder; without --data-dir the task {name} comes from the hub")
+    elif data_dir is not None:
+        raise ArgumentError(f"--data-dir: of a task with a name ({', '.join(TASKS)}), and {name} is none")
+    else:
+        path = Path(name)
+        if not path.exists():
+            raise DataError(f"{name}: neither a task ({', '.join(TASKS)}) nor an existing path")
+    if _is_corpus(path):
+        return task_of_corpus(read_corpus(path), how=how)
+    if is_file(path):
+        return _load_files({alone or "train": path}, path.parent, name=path.stem, given=labels, how=how, alone=alone)
+    files = _split_files(path)
+    if "train" not in files:
+        files = {split: file for split, file in files.items() if split == alone}
+        if not files:
+            raise DataError(f"{path}: neither rows (no {alone or 'train'}{', '.join(SUFFIXES)}) nor an ERASER corpus")
+        return _load_files(files, path, name=path.resolve().name, given=labels, how=how, alone=alone)
+    return _load_files(files, path, name=path.resolve().name, given=labels, how=how, alone=None)
+
+
+def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
+    """An ERASER corpus as a task, without its rationales (read the corpus itself for those).
+
+    Rows have `words`, and `query` where the queries of the corpus differ: then the label cannot be told from the
+    document alone, and the analysis shows the query to the model too. Without val, a part of train is held out.
+    """
+    columns = ("words", "query") if queries_differ(corpus) else ("words",)
+    tables = {}
+    for split, examples in corpus.splits.items():
+        values: dict[str, list[Any]] = {
+            "id": [one.id for one in examples],
+            "words": [list(one.words) for one in examples],
+            "query": [one.query for one in examples],
+            "label": [corpus.labels.index(one.label) for one in examples],
+        }
+        tables["validation" if split == "val" else split] = _table(values, columns, corpus.labels)
+    notes = []
+    if leaks := find_leaks(corpus):
+        notes.append(f"{len(leaks)} examples are in two splits, the first: {leaks[0]}")
+    return _build(
+        tables,
+        name=corpus.name,
+        columns=columns,
+        where=corpus.source,
+        how=how,
+        checksum=corpus.checksum if "val" in corpus.splits else None,  # None: of the splits as they are drawn
+        notes=notes,
+    )
+
+
+def is_file(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a task is a single file of rows."""
+    path = Path(name_or_path)
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def is_of_hub(name_or_path: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a task's rows come from the hub."""
+    return data_dir is None and os.fspath(name_or_path) in HUB_TASKS
+
+
+def corpus_path(name_or_path: str | os.PathLike[str]) -> Path | None:
+    """Path of a task's ERASER corpus; None for a task of another kind."""
+    name = os.fspath(name_or_path)
+    path = _movies(Path("data/eraser")) if name == "movies" else Path(name)
+    return path if name not in HUB_TASKS and _is_corpus(path) else None
+
+
+def _movies(data_dir: Path) -> Path:
+    if (data_dir / "movies").is_dir():
+        return data_dir / "movies"
+    if data_dir.is_file() or data_dir.is_dir() and has_documents(data_dir):
+        return data_dir
+    raise DataError(f"{data_dir / 'movies'}: no such folder; `adapler data download` puts the ERASER movies there")
+
+
+def _is_corpus(path: Path) -> bool:
+    # A corpus beside split files has its documents there too; a folder below may hold anything.
+    return has_documents(path) if path.is_dir() and _split_files(path) else holds_corpus(path)
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """The file of each split in a folder."""
+    found = {}
+    for split, stems in _STEMS.items():
+        files = [file for stem in stems for suffix in SUFFIXES if (file := folder / f"{stem}{suffix}").is_file()]
+        if len(files) > 1:
+            raise DataError(f"{folder}: {' and '.join(file.name for file in files)} would be one split, {split}")
+        if files:
+            found[split] = files[0]
+    return found
+
+
+# ---- Files of rows
+
+
+class _Row(BaseModel, coerce_numbers_to_str=True):
+    id: str | None = None
+    label: StrictInt | StrictStr | None = None
+    text: str | None = None
+    text_a: str | None = None
+    text_b: str | None = None
+    tokens: list[str] | None = None
+    query: str | None = None
+
+    def inputs(self) -> dict[str, Any]:
+        """The text columns, under the names of `Task.columns`."""
+        first = self.text if self.text_a is None else self.text_a
+        if first is not None:
+            return {"text_a": first} if self.text_b is None else {"text_a": first, "text_b": self.text_b}
+        return {} if self.tokens is None else {"words": self.tokens, "query": self.query or ""}
+
+
+class _Meta(BaseModel):
+    name: str | None = None
+    labels: list[str] | None = Field(default=None, min_length=2)
+    metric: Literal["accuracy", "f1"] | None = None
+    max_length: int | None = Field(default=None, ge=8)
+
+
+def _read_meta(folder: Path) -> _Meta:
+    path = folder / "meta.json"
+    if not path.is_file():
+        return _Meta()
+    try:
+        meta = _Meta.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(f"{path}: {validation_reason(error)}") from error
+    if meta.labels and len(set(meta.labels)) < len(meta.labels):
+        raise DataError(f"{path}: 'labels' must be different names, found {excerpt(meta.labels, 80)}")
+    return meta
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place in the file, for messages; fields) of each row."""
+    place, kind = str(path), path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            number = 0
+            for batch in pq.ParquetFile(path).iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+        elif kind == ".jsonl":
+            with path.open(encoding="utf-8") as stream:
+                for number, row in json_lines(stream, str(path)):
+                    yield f"{path}:{number}", row
+        else:
+            csv.field_size_limit(sys.maxsize)
+            options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {}
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                reader = csv.DictReader(stream, strict=True, **options)
+                for row in reader:
+                    place = f"{path}:{reader.line_num}"
+                    if None in row or None in row.values():
+                        raise DataError(f"{place}: has other fields than the header, {excerpt(reader.fieldnames, 80)}")
+                    yield place, {name: text or None for name, text in row.items()}
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+        raise DataError(f"{place}: cannot be read ({error})") from error
+
+
+@dataclass
+class _Split:
+    """The rows of a file; `labels` as they are written, `places` for messages."""
+
+    path: Path
+    places: list[str]
+    labels: list[int | str | None]
+    values: dict[str, list[Any]]
+
+
+def _read_split(path: Path, split: str) -> _Split:
+    """Checks all of a row but its label: which labels exist is known only at the end."""
+    found = _Split(path, [], [], {})
+    ids: set[str] = set()
+    for number, (place, fields) in enumerate(_rows(path)):
+        try:
+            row = _Row.model_validate(fields)
+        except ValidationError as error:
+            raise DataError(f"{place}: {validation_reason(error)}") from error
+        inputs = {"id": f"{split}-{number}" if row.id is None else row.id, **row.inputs()}
+        if len(inputs) == 1:
+            raise DataError(f"{place}: has none of 'text', 'text_a' and 'tokens', its fields are {', '.join(fields)}")
+        found.values = found.values or {name: [] for name in inputs}
+        if inputs.keys() != found.values.keys():
+            raise DataError(f"{place}: has {', '.join(inputs)}, the rows before it {', '.join(found.values)}")
+        if any(not "".join(text).strip() for name, text in inputs.items() if name != "query"):
+            raise DataError(f"{place}: a text is empty")
+        if inputs["id"] in ids:
+            raise DataError(f"{place}: id {inputs['id']!r} appears twice in this split")
+        ids.add(inputs["id"])
+        for name, value in inputs.items():
+            found.values[name].append(value)
+        found.places.append(place)
+        found.labels.append(row.label)
+    if not found.places:
+        raise DataError(f"{path}: holds no rows")
+    return found
+
+
+def _load_files(
+    files: Mapping[str, Path],
+    folder: Path,
+    *,
+    name: str,
+    given: Sequence[str] | None,
+    how: HoldOut | None,
+    alone: str | None,
+) -> Task:
+    """The task in the files of each split.
+
+    Args:
+        name: unless the folder's meta.json has one.
+        given: names of a classifier's classes, see `load_task`.
+        alone: the split that is read whole; nothing is held out of it, and it may lack some of the labels.
+    """
+    meta = _read_meta(folder)
+    name = meta.name or name
+    splits = {split: _read_split(path, split) for split, path in files.items()}
+    main = splits.get("train") or next(iter(splits.values()))
+    columns = tuple(column for column in main.values if column != "id")
+    if columns == ("words", "query") and len({query for one in splits.values() for query in one.values["query"]}) < 2:
+        columns = ("words",)
+    labels = _label_names(main, meta, given, alone=alone is not None)
+    tables = {}
+    for split, found in splits.items():
+        if missing := [column for column in columns if column not in found.values]:
+            raise DataError(f"{found.path}: has no {missing[0]!r}, {main.path} has")
+        indices = _label_indices(found, labels, optional=given is not None)
+        tables[split] = _table({**found.values, "label": indices}, columns, labels)
+    metric = meta.metric or ("f1" if name == "mrpc" else "accuracy")  # as GLUE and the paper report MRPC
+    if metric == "f1" and (len(labels) != 2 or not meta.labels and labels != ("0", "1")):
+        raise DataError(f"{folder / 'meta.json'}: f1 is of the second of two 'labels', which must be named in order")
+    return _build(
+        tables,
+        name=name,
+        columns=columns,
+        where=str(main.path),
+        how=how,
+        hold=alone is None,
+        metric=metric,
+        max_length=meta.max_length,
+    )
+
+
+def _label_names(rows: _Split, meta: _Meta, given: Sequence[str] | None, *, alone: bool) -> tuple[str, ...]:
+    """Names of meta.json, else of the classifier, else of the rows: sorted texts, or indices 0, 1, ... as texts."""
+    if meta.labels:
+        return tuple(meta.labels)
+    found = {label for label in rows.labels if label is not None}
+    texts = [label for label in found if isinstance(label, str)]
+    if given is not None and (alone or not found):
+        if texts and match_labels(texts, given) is None:
+            shown = ", ".join(sorted(texts)[:6])
+            raise DataError(f"{rows.path}: labels {shown} are not among the classifier's, {', '.join(given)}")
+        return tuple(given)
+    if not found:
+        raise DataError(f"{rows.places[0]}: has no 'label', and only a classifier's own predictions can take its place")
+    if len(texts) == len(found):
+        names = sorted(texts, key=int if all(map(str.isdecimal, texts)) else None)
+    elif found == set(range(len(found))):
+        names = [str(index) for index in range(len(found))]
+    else:
+        shown = ", ".join(sorted(map(repr, found))[:6])
+        raise DataError(f"{rows.path}: labels without meta.json must be strings or 0, 1, 2, ..., found {shown}")
+    if len(names) < 2:
+        raise DataError(f"{rows.path}: only one label, {names[0]!r}; two are needed")
+    return tuple(names)
+
+
+def _label_indices(rows: _Split, names: tuple[str, ...], *, optional: bool) -> list[int]:
+    """Index of each row's label; NO_LABEL for all rows if labels are optional and the first row has none."""
+    if optional and rows.labels[0] is None:
+        if labelled := [place for place, label in zip(rows.places, rows.labels, strict=True) if label is not None]:
+            raise DataError(f"{labelled[0]}: has a 'label', and the rows before it have none")
+        return [NO_LABEL] * len(rows.labels)
+    texts = sorted({label for label in rows.labels if isinstance(label, str)})
+    known = dict(zip(texts, match_labels(texts, names) or (), strict=False)) or {n: i for i, n in enumerate(names)}
+    indices = []
+    for place, label in zip(rows.places, rows.labels, strict=True):
+        index = known.get(label, -1) if isinstance(label, str) else NO_LABEL if label is None else label
+        if not isinstance(label, str) and str(label) in names and names[index % len(names)] != str(label):
+            raise DataError(f"{place}: label {label} is ambiguous, a class is called so and has another index")
+        if not 0 <= index < len(names):
+            raise DataError(f"{place}: unknown label {excerpt(label)}, allowed are {', '.join(names[:20])}")
+        indices.append(index)
+    return indices
+
+
+# ---- Labels of a data set and of a model
+
+
+def match_labels(labels: Sequence[str], names: Sequence[str]) -> list[int] | None:
+    """Index in a model's class names of each label of a data set; None if the names do not tell.
+
+    Case is ignored. Without an equal name for each label, NEG stands for negative: one name is the beginning of the
+    other, of three letters at least. Labels that are numbers are indices, unless the model's names are numbers too. For
+    a model without names (LABEL_0, LABEL_1, ...) labels count in their own order.
+
+    >>> match_labels(["POS", "NEG"], ["negative", "positive"]), match_labels(["1"], ["no", "yes"])
+    ([1, 0], [1])
+    >>> match_labels(["toxic", "fine"], ["negative", "positive"]) is None
+    True
+    """
+    mine, theirs = [label.lower() for label in labels], [name.lower() for name in names]
+    for here, there, alike in ((labels, names, str.__eq__), (mine, theirs, str.__eq__), (mine, theirs, _begins)):
+        found = [[index for index, name in enumerate(there) if alike(label, name)] for label in here]
+        if all(len(each) == 1 for each in found) and len({each[0] for each in found}) == len(found):
+            return [each[0] for each in found]
+    if all(map(str.isdecimal, mine)) and not any(map(str.isdecimal, theirs)):
+        indices = [int(label) for label in mine]
+        return indices if max(indices) < len(names) else None
+    if len(labels) == len(names) and all(name == f"label_{index}" for index, name in enumerate(theirs)):
+        return list(range(len(labels)))
+    return None
+
+
+def _begins(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return len(short) >= _LEAST_LETTERS and long.startswith(short)
+
+
+def in_label_order(task: Task, names: Sequence[str]) -> Task:
+    """The task with its labels numbered as a classifier numbers them; see `match_labels`.
+
+    Args:
+        task: any.
+        names: the classifier's labels by index.
+
+    Raises:
+        DataError: a label that the classifier does not have; the metric is f1 of label 1, and label 1 would become
+            another one.
+    """
+    if len(names) != len(task.labels):  # the caller says what it needs of the number of labels
+        return task
+    indices = match_labels(task.labels, names)
+    if indices is None:
+        raise DataError(
+            f"{task.name}: labels {', '.join(task.labels)} are not the classifier's, {', '.join(names)}; `labels` in "
+            "meta.json names them in the order of their indices"
+        )
+    if indices == list(range(len(names))):
+        return task
+    labels = tuple(label for _, label in sorted(zip(indices, task.labels, strict=True)))
+    if task.metric == "f1":
+        raise DataError(f"{task.name}: f1 is of label 1, {task.labels[1]!r}; the classifier's label 1 is {labels[1]!r}")
+    new = np.array([*indices, NO_LABEL])  # the last: index NO_LABEL
+    dataset = DatasetDict()
+    for split, rows in task.dataset.items():
+        values = new[np.asarray(rows["label"][:])].tolist()
+        dataset[split] = rows.remove_columns("label").add_column("label", values, feature=ClassLabel(names=[*labels]))
+    return replace(task, labels=labels, dataset=dataset)
+
+
+# ---- Tasks from tables
+
+
+def _table(values: Mapping[str, list[Any]], columns: tuple[str, ...], labels: Sequence[str]) -> Dataset:
+    texts = {column: List(Value("string")) if column == "words" else Value("string") for column in columns}
+    features = Features({"id": Value("string"), **texts, "label": ClassLabel(names=list(labels))})
+    return Dataset.from_dict({name: values[name] for name in features}, features=features)
+
+
+def _build(
+    tables: dict[str, Dataset],
+    *,
+    name: str,
+    columns: tuple[str, ...],
+    where: str,
+    how: HoldOut | None,
+    hold: bool = True,
+    metric: str = "accuracy",
+    max_length: int | None = None,
+    checksum: str | None = None,
+    notes: Sequence[str] = (),
+) -> Task:
+    """A task from tables of checked rows; where there is no validation split, a part of train is held out."""
+    notes = list(notes)
+    if how is not None and how.share is not None and not how.optional and "validation" in tables:
+        raise ArgumentError(f"--validation-share: {where} has a validation split of its own")
+    if hold and "train" in tables and "validation" not in tables:
+        train, how = tables["train"], how or HoldOut()
+        labels = np.asarray(train["label"][:])
+        held = hold_out(labels, how)
+        if not held.any():
+            raise DataError(f"{where}: too few rows ({len(held)}) to hold any out for validation; a label needs two")
+        tables["train"], tables["validation"] = (train.select(np.flatnonzero(rows)) for rows in (~held, held))
+        drawn = "at random" if NO_LABEL in labels[:1] else "stratified"
+        notes.append(f"validation: {held.sum()} of the {len(held)} rows of train, {drawn}, seed {how.seed}")
+    dataset = DatasetDict({split: tables[split] for split in _STEMS if split in tables})
+    first = next(iter(dataset.values()))
+    return Task(
+        name=name,
+        labels=tuple(first.features["label"].names),
+        dataset=dataset,
+        columns=columns,
+        metric=metric,
+        max_length=max_length or default_max_length(name, first, columns=columns),
+        checksum=checksum or _checksum(dataset),
+        notes=tuple(notes),
+        unlabelled=tuple(split for split, rows in dataset.items() if rows["label"][0] == NO_LABEL),
+    )
+
+
+def hold_out(labels: Sequence[int] | NDArray[np.int64], how: HoldOut) -> NDArray[np.bool_]:
+    """(rows,) True for rows that are held out.
+
+    As many rows as `how` says, with each label's share as it is in all rows (largest remainders). A label never loses
+    its last row.
+    """
+    values = np.asarray(labels)
+    total = how.rows_of(len(values))
+    kinds, counts = np.unique(values, return_counts=True)
+    exact = total * counts / len(values)
+    quotas = np.floor(exact).astype(int)
+    for kind in np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]:
+        quotas[kind] += 1
+    random = np.random.default_rng(how.seed)
+    held = np.zeros(len(values), dtype=np.bool_)
+    for kind, quota, count in zip(kinds, quotas, counts, strict=True):
+        rows = random.permutation(np.flatnonzero(values == kind))
+        held[rows[: min(int(quota), int(count) - 1)]] = True
+    return held
+
+
+def default_max_length(name: str, rows: Dataset, *, columns: tuple[str, ...]) -> int:
+    """The paper's length for its tasks (subsets such as qnli_dev too), 512 for documents of words, otherwise 1.3
+    wordpieces for each word of the rows' 95th percentile, rounded up to a multiple of 32, at most 512.
+    """
+    for known, length in _MAX_LENGTHS.items():
+        if name == known or name.startswith(f"{known}_"):
+            return length
+    if columns[0] == "words":
+        return 512
+    words = sum(np.array([text.count(" ") + 1 for text in rows[column]]) for column in columns)  # (rows,)
+    tokens = 1.3 * float(np.quantile(words, 0.95)) + 3
+    return int(min(512, 32 * np.ceil(tokens / 32)))
+
+
+def _checksum(dataset: DatasetDict) -> str:
+    digest = hashlib.sha256()
+    for split, rows in dataset.items():
+        for column in sorted(rows.column_names):
+            digest.update(json.dumps([split, column, rows[column][:]]).encode())
+    return digest.hexdigest()
+
+
+def scratch_file() -> Path:
+    """A new path for an Arrow file that is mapped into memory while this process lives, and is removed at its exit."""
+    return _scratch_folder() / f"{uuid.uuid4().hex}.arrow"
+
+
+@cache
+def _scratch_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="adapler-rows-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+# ---- Smaller samples
+
+
+def balanced_indices(labels: Sequence[Any], n: int, *, seed: int) -> list[int]:
+    """Ascending indices of a random sample that is balanced over the labels.
+
+    Every label gives the same number of rows; a label with too few gives all it has, and the others share the rest.
+    If `n` is no multiple of the number of labels, the first labels in sorted order give one row more. A smaller sample
+    is part of every larger one with the same seed.
+
+    Args:
+        labels: label of each row, all integers or all strings.
+        n: size of the sample; all rows if there are not more.
+        seed: of the random draw.
+
+    >>> balanced_indices(["NEG", "NEG", "NEG", "NEG", "NEG", "POS"], 4, seed=0)
+    [2, 3, 4, 5]
+    """
+    if n < 1:
+        raise ArgumentError(f"n: {n} is not at least 1")
+    if n >= len(labels):
+        return list(range(len(labels)))
+    _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    quotas, left = np.zeros_like(counts), n
+    while left:
+        unfilled = np.flatnonzero(quotas < counts)
+        for label in unfilled[:left]:
+            given = min(max(1, left // len(unfilled)), int(counts[label] - quotas[label]))
+            quotas[label] += given
+        left = n - int(quotas.sum())
+    random = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for label, quota in enumerate(quotas):
+        chosen += random.permutation(np.flatnonzero(label_of_row == label))[:quota].tolist()
+    return sorted(chosen)
+
+
+def balanced_sample(dataset: Dataset, n: int, *, seed: int, column: str = "label") -> Dataset:
+    """A random sample of `n` rows of a data set, balanced over its labels; see `balanced_indices`."""
+    return dataset.select(balanced_indices(dataset[column][:], n, seed=seed))
+
+
+# ---- The hub
+
+
+@dataclass(frozen=True)
+class HubTask:
+    """Where a task lies on the hub, and which of its columns are ours.
+
+    Attributes:
+        repository, config, revision: arguments of `datasets.load_dataset`.
+        texts: text columns, one or two.
+        splits: our names -> the hub's.
+        metric: see `Task`.
+        note: about the splits.
+        convert: for other columns than texts and a label: makes such a table, given the names of the labels.
+    """
+
+    repository: str
+    config: str | None
+    texts: tuple[str, ...]
+    splits: Mapping[str, str]
+    metric: str = "accuracy"
+    revision: str | None = None
+    note: str | None = None
+    convert: Callable[[Dataset], Dataset] | None = None
+
+
+def _glue(config: str, *texts: str, metric: str = "accuracy", validation: str = "validation") -> HubTask:
+    note = "GLUE's test split has no labels: its validation split is the test split here"
+    return HubTask("nyu-mll/glue", config, texts, {"train": "train", "test": validation}, metric=metric, note=note)
+
+
+def _hatexplain(split: Dataset) -> Dataset:
+    """Text and label of the majority of the three annotators; posts on which all three differ are left out."""
+    values: dict[str, list[Any]] = {"id": [], "text_a": [], "label": []}
+    for row in split:
+        annotators = row["annotators"]
+        # A sequence of structs comes as a dict of lists or as a list of dicts, depending on the version.
+        votes = annotators["label"] if isinstance(annotators, dict) else [one["label"] for one in annotators]
+        label, count = Counter(votes).most_common(1)[0]
+        if 2 * count > len(votes):
+            for name, value in (("id", row["id"]), ("text_a", " ".join(row["post_tokens"])), ("label", label)):
+                values[name].append(value)
+    return _table(values, ("text_a",), ("hatespeech", "normal", "offensive"))
+
+
+_TRAIN_TEST = {"train": "train", "test": "test"}
+
+HUB_TASKS: Mapping[str, HubTask] = {
+    "sst2": _glue("sst2", "sentence"),
+    "mrpc": _glue("mrpc", "sentence1", "sentence2", metric="f1"),
+    "qnli": _glue("qnli", "question", "sentence"),
+    "mnli": _glue("mnli", "premise", "hypothesis", validation="validation_matched"),
+    "imdb": HubTask("stanfordnlp/imdb", None, ("text",), _TRAIN_TEST),
+    "ag_news": HubTask("fancyzhx/ag_news", None, ("text",), _TRAIN_TEST),
+    "dbpedia14": HubTask("fancyzhx/dbpedia_14", None, ("content",), _TRAIN_TEST),
+    "hatexplain": HubTask(
+        "Hate-speech-CNERG/hatexplain",
+        None,
+        ("post_tokens",),
+        {"train": "train", "validation": "validation", "test": "test"},
+        # The repository itself is a loading script, which `datasets` no longer runs.
+        revision="refs/convert/parquet",
+        note="label: majority of the annotators; posts without a majority are left out",
+        convert=_hatexplain,
+    ),
+}
+TASKS = (*HUB_TASKS, "movies")
+
+
+def _load_hub(name: str, *, how: HoldOut | None) -> Task:
+    """One of HUB_TASKS, from the hub or the cache of an earlier call."""
+    spec = HUB_TASKS[name]
+    columns = ("text_a", "text_b")[: len(spec.texts)]
+    tables = {}
+    try:
+        options = {} if spec.revision is None else {"revision": spec.revision}
+        loaded = datasets.load_dataset(spec.repository, spec.config, **options)
+        for ours, theirs in spec.splits.items():
+            rows = loaded[theirs]
+            if spec.convert is not None:
+                tables[ours] = spec.convert(rows)
+                continue
+            rows = rows.select_columns([*spec.texts, "label"])
+            rows = rows.rename_columns(dict(zip(spec.texts, columns, strict=True)))
+            tables[ours] = rows.add_column("id", [f"{ours}-{number}" for number in range(len(rows))])
+    except Exception as error:  # the libraries below raise a dozen kinds, none of them ours
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"task {name!r}: {spec.repository} cannot be loaded from the hub ({reason:.160}); "
+            "a local folder with train.jsonl can be given instead"
+        ) from error
+    notes = [spec.note] if spec.note else []
+    return _build(tables, name=name, columns=columns, where=f"task {name!r}", how=how, metric=spec.metric, notes=notes)

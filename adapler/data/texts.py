@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from adapler.data.archive import excerpt
 from adapler.data.text_formats import (
     RAW,
     ParquetRows,
@@ -28,6 +27,7 @@ from adapler.data.text_formats import (
     refuse_compressed,
     table_records,
 )
+from adapler.eraser import excerpt
 from adapler.errors import ArgumentError, DataError
 
 __all__ = ["FORMATS", "STDIN", "SUFFIXES", "TextRow", "TextSource", "shards"]

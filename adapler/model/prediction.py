@@ -14,8 +14,8 @@ from tqdm import tqdm
 from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import one_target, refuse_beside_target
-from adapler.data.archive import excerpt
 from adapler.data.text_formats import gives_wordpieces, is_text
+from adapler.eraser import excerpt
 from adapler.errors import ArgumentError
 from adapler.files import replacing
 from adapler.model.arguments import check_predict_options

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from adapler.data.tasks import Task
+from adapler.data import Task
 from adapler.errors import CheckpointError
 from adapler.files import replacing, sha256_of
 from adapler.training.arguments import precision_name

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.corpus import EraserExample
+from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError
 from analysis.metrics.plausibility import average_precision
 from analysis.metrics.selection import f1_score, token_iou

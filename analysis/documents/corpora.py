@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.archive import excerpt, json_lines
-from adapler.data.eraser import EraserCorpus, EraserExample, has_documents
+from adapler.eraser import EraserCorpus, EraserExample, excerpt, has_documents, json_lines
 from adapler.errors import DataError, ambiguous
 from analysis.documents.annotators import (
     AUTO,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data.archive import excerpt, json_lines
+from adapler.eraser import excerpt, json_lines
 from adapler.errors import DataError
 from adapler.files import replacing
 

@@ -16,7 +16,7 @@ SPECIAL = -1  # the word index of a token that is no word of the document
 
 
 class AnnotatedDocument(Protocol):
-    """What `align` reads of a document; `adapler.data.eraser.EraserExample` is one. `query` is optional."""
+    """What `align` reads of a document; `adapler.eraser.EraserExample` is one. `query` is optional."""
 
     @property
     def id(self) -> str: ...

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapler.backbones.families import check_task
-from adapler.data.tasks.labels import abbreviated, one_begins
+from adapler.data import match_labels
 from adapler.errors import ArgumentError
 from analysis.evaluation.settings import MAX_LENGTH
 
@@ -33,11 +33,14 @@ def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
         elif len(known) == len(corpus.labels) and all(name.startswith("LABEL_") for name in known):
             known = {name: index for index, name in enumerate(corpus.labels)}
         else:
-            known |= abbreviated(known, corpus.labels)
+            found = match_labels(corpus.labels, list(known))
+            known |= (
+                {}
+                if found is None
+                else {one: known[list(known)[i]] for one, i in zip(corpus.labels, found, strict=True)}
+            )
     if unknown := [example for example in examples if example.label not in known]:
-        # One label that is like none of the model's undoes the match of all; that one is named.
-        unlike = (one for one in unknown if not any(one_begins(one.label, name) for name in known))
-        example = next(unlike, unknown[0])
+        example = unknown[0]
         raise ArgumentError(
             f"document {example.id}: label {example.label!r} is not among the model's labels, {', '.join(known)}"
         )

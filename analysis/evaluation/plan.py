@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data import balanced_indices, misquoted_note, queries_differ
+from adapler.data import balanced_indices
+from adapler.eraser import misquoted_note, queries_differ
 from adapler.errors import ArgumentError
 from analysis.documents.alignment import Account, Alignment, align
 from analysis.documents.units import group, is_judged, unit_labels, why_skipped

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from adapler.data.corpus import EraserCorpus
+from adapler.eraser import EraserCorpus
 from adapler.errors import ArgumentError
 from analysis.documents.eraser_format import Prediction, spans_of, write_rationales
 from analysis.documents.units import word_scores

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from adapler.backbones.targets import class_index
-from adapler.data.tasks.labels import abbreviated
+from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous, is_number
 from analysis.metrics.registry import get_metric
 from analysis.scores import ScoringMethod, get_method
@@ -81,7 +81,7 @@ def gold_index(gold: str | int, labels: Sequence[str]) -> int:
     try:
         return class_index(gold, names, len(labels))
     except ArgumentError as error:
-        if isinstance(gold, str) and (meant := abbreviated({name: k for k, name in enumerate(labels)}, [gold])):
-            return meant[gold]
+        if isinstance(gold, str) and (meant := match_labels([gold], labels)):
+            return meant[0]
         listed = ", ".join(f"{label} ({index})" for index, label in enumerate(labels)) or "not known without a model"
         raise ArgumentError(f"gold: got {gold!r}, the model's classes are {listed}") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from adapler.data.eraser import EraserCorpus
+from adapler.eraser import EraserCorpus
 from app.panels import common
 from app.server import state
 from app.sources import documents

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from adapler.data.eraser import EraserCorpus
+from adapler.eraser import EraserCorpus
 from adapler.errors import AdapLeRError
 from app.panels import choosing, common, surveying
 from app.sources.documents import Document

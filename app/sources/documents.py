@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.data import queries_differ
-from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.eraser import EraserCorpus, EraserExample, queries_differ
 from adapler.errors import ArgumentError
 from adapler.text import tokenized
 from analysis.documents.alignment import align

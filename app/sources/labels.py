@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapler.data.tasks.labels import abbreviated
+from adapler.data import match_labels
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def match(label: str, names: Sequence[str], *, known: Sequence[str] = ()) -> Gol
         return Gold(lower.index(label.lower()) if label in named else None)
     if len(known) == len(names) and all(name.startswith("label_") for name in lower):
         return Gold(list(known).index(label), by_number=True)
-    return Gold(abbreviated({name: index for index, name in enumerate(names)}, known).get(label))
+    found = match_labels(known, names)
+    return Gold(None if found is None else found[list(known).index(label)])
 
 
 def _number(label: str) -> str:

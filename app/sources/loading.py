@@ -20,8 +20,7 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.data.archive import ARCHIVE_SUFFIXES
-from adapler.data.eraser import EraserCorpus, holds_corpus, read_corpus
+from adapler.eraser import ARCHIVE_SUFFIXES, EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
 from adapler.precision import choose_dtype
 from adapler.text import cutting, load_tokenizer

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from adapler.data.archive import excerpt, json_lines
+from adapler.eraser import excerpt, json_lines
 from adapler.errors import DataError
 from analysis.documents.corpora import read_rationale
 from analysis.documents.eraser_format import spans_of

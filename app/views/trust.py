@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from adapler.data.eraser import EraserCorpus
+from adapler.eraser import EraserCorpus
 from app.markup import cards
 from app.markup.terms import term
 from app.model.survey import Survey, share_interval

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
 
-from adapler.data.minilm import packaged_minilm
+from adapler.minilm import packaged_minilm
 from app.sources.loading import CHECKPOINTS, ROOT, without_path
 
 REPORT_FOLDER = ROOT / "reports"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import Lock
 
-from adapler.data.eraser import EraserCorpus
+from adapler.eraser import EraserCorpus
 from app.model.survey import Survey
 from app.sources import documents
 from app.sources.loading import Checkpoint

@@ -1,6 +1,6 @@
 """The speed-performance table and its curves: every system on the same backbone, data, packing and FLOPs count.
 
-    python -m benchmarks.tradeoff --backbone "$(python -m adapler.data.minilm)" --data-root DATA --tasks mrpc --plan
+    python -m benchmarks.tradeoff --backbone "$(python -m adapler.minilm)" --data-root DATA --tasks mrpc --plan
 
 What happens to a run, and in which file:
 

@@ -24,7 +24,7 @@ from benchmarks.tradeoff.systems import SYSTEMS, TASKS
 from benchmarks.tradeoff.work import leftovers, locked, remove_weights, work
 
 EXAMPLE = """examples:
-  python -m benchmarks.tradeoff --backbone "$(python -m adapler.data.minilm)" --backbone-name MiniLM-L6 \\
+  python -m benchmarks.tradeoff --backbone "$(python -m adapler.minilm)" --backbone-name MiniLM-L6 \\
     --data-root DATA --tasks mrpc movies --seeds 42 43 44 --plan
   python -m benchmarks.tradeoff --backbone google-bert/bert-base-uncased --tasks sst2 --systems finetuned adapler
   python -m benchmarks.tradeoff --report

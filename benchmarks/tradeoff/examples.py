@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.families import label_names
-from adapler.data.tasks import in_label_order, load_task
+from adapler.data import in_label_order, load_task
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import adapler_flops, backbone_flops

@@ -17,7 +17,7 @@ import datasets
 
 from adapler.backbones.checkpoints import read_config
 from adapler.backbones.families import max_positions
-from adapler.data.tasks import load_task
+from adapler.data import load_task
 from adapler.errors import ArgumentError
 from adapler.model.flops import backbone_flops
 from adapler.text import encode_dataset, load_tokenizer

@@ -24,10 +24,8 @@ COMMANDS = (
     "adapler card",
     "adapler tradeoff",
     "adapler data download",
-    "adapler data stats",
-    "adapler data check",
-    "adapler.data.minilm",
-    "adapler.data.mpnet",
+    "adapler data show",
+    "adapler.minilm",
     "analysis.rationale_eval",
     "analysis.figures",
     "analysis.scores",
@@ -50,7 +48,7 @@ def reference_pages() -> dict[str, str]:
     import analysis
     from adapler.bulk.run import predict_file
     from adapler.bulk.settings import Files, OutputFile, PredictSettings
-    from adapler.data.eraser import read_corpus
+    from adapler.eraser import read_corpus
     from adapler.model.prediction import Prediction
     from adapler.training.stages.run import run
     from adapler.training.stages.settings import RunSettings
@@ -80,7 +78,7 @@ def reference_pages() -> dict[str, str]:
     found += [("analysis.scores.scoring_method", scoring_method)]
     found += [("analysis.scores.Batch", base.Batch), ("analysis.scores.LayerScores", base.LayerScores)]
     found += [("analysis.loading.load_corpus", loading.load_corpus)]
-    found += [("adapler.data.eraser.read_corpus", read_corpus)]
+    found += [("adapler.eraser.read_corpus", read_corpus)]
     found += _functions(plausibility)
     found += _functions(statistics)
     pages["reference/analysis.md"] = _reference("The analysis: `analysis`", analysis, found)

@@ -19,7 +19,7 @@ from transformers import (
     ModernBertForSequenceClassification,
 )
 
-from adapler.data.corpus import EraserExample
+from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError, CheckpointError
 from analysis import explain, rationale_eval
 from analysis.documents.alignment import align

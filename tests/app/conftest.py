@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 import app as app_package
 from adapler import AdapLeRForSequenceClassification
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from analysis.loading import checksums

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from adapler.backbones import families
-from adapler.data.tasks import Task
+from adapler.data import Task
 from adapler.model.outputs import AdapLeROutput
 from adapler.model.passes import hard_pass
 from adapler.policies import Policy

@@ -17,7 +17,7 @@ from transformers import TrainerCallback, set_seed
 from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.backbones.families import SINGLE_LABEL
-from adapler.data.tasks import Task
+from adapler.data import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.inference.evaluation import classifier_score

@@ -13,8 +13,7 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
 from adapler.backbones.families import label_names
-from adapler.data.tasks import Task
-from adapler.data.tasks.tables import with_column
+from adapler.data import Task
 from adapler.distributed import device, from_main, is_main
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import classifier_score, classify
@@ -74,7 +73,8 @@ def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, executi
     found = from_main(lambda: _predictions(prepared, classifier, splits=wanted, execution=execution))
     encoded = dict(prepared.encoded)
     for split in wanted:
-        encoded[split] = with_column(encoded[split], "labels", found[split], kind=datasets.Value("int64"))
+        kept = encoded[split].remove_columns("labels")
+        encoded[split] = kept.add_column("labels", found[split], feature=datasets.Value("int64"))
     encoding = {**prepared.encoding, "predicted_labels": list(wanted)}
     return replace(prepared, encoded=datasets.DatasetDict(encoded), encoding=encoding, predicted=wanted)
 

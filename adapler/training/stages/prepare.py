@@ -12,10 +12,7 @@ import pyarrow.compute as pc
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.backbones.families import label_names, max_positions
 from adapler.budgets.curve import Calibration
-from adapler.data.sampling import balanced_sample
-from adapler.data.tasks import Task, in_label_order, load_task
-from adapler.data.tasks.load import is_file, is_of_hub
-from adapler.data.tasks.schema import HoldOut
+from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from adapler.backbones.attribution.relevance import token_relevance
-from adapler.data.tasks.scratch import scratch_file
+from adapler.data import scratch_file
 from adapler.errors import ArgumentError
 from adapler.inference.predict import CHUNK
 from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adapler.data.tasks.scratch import IN_MEMORY_ROWS, scratch_file
+from adapler.data import IN_MEMORY_ROWS, scratch_file
 from adapler.errors import DataError
 from adapler.files import replacing
 from adapler.training.records import RECORD, read_record, write_record

@@ -12,7 +12,7 @@ import datasets
 from transformers import set_seed
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
-from adapler.data.tasks import Task
+from adapler.data import Task
 from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.inference.evaluation import score_by_example

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
-from adapler.data.tasks import Task
+from adapler.data import Task
 from adapler.errors import ArgumentError
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adapler.data import queries_differ
+from adapler.eraser import queries_differ
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.files import replacing
 from adapler.model.predictors import predictor_class, predictor_names

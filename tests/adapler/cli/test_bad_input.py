@@ -28,8 +28,8 @@ from tests.adapler.training.common import QUICK
     [
         ({"train": '{"text": "a", "label": 0}\n{"te\n'}, r"train.jsonl:2: not JSON"),
         ({"test": [*GOOD, {"text": "a", "label": 5}]}, r"test.jsonl:9: unknown label 5"),
-        ({"train": [{"text": "a"}]}, r"train.jsonl:1: has no 'label', its fields are 'text'"),
-        ({"validation": [{"text": " \n ", "label": 0}]}, r"validation.jsonl:1: field 'text' is empty"),
+        ({"train": [{"text": "a"}]}, "train.jsonl:1: has no 'label'"),
+        ({"validation": [{"text": " \n ", "label": 0}]}, "validation.jsonl:1: a text is empty"),
         (
             {"validation": [*GOOD, {"text": "\u200b", "label": 0}]},
             r"/task, validation: example 'validation-8': its text '\u200b' gives no",
@@ -45,47 +45,16 @@ def test_rows(
     assert message in line
 
 
-@pytest.mark.parametrize(
-    ("example", "message"),
-    [
-        (row("neg_2", "NEG", [evidence("neg_2", 1, 9)]), "test.jsonl:1: evidence [1, 9) is out of range"),
-        (row("neg_2", "NEG", [evidence("nope", 0, 1)]), "test.jsonl:1: document 'nope' is missing from docs"),
-        (row("empty", "NEG"), "test.jsonl:1: document 'empty' is empty"),
-        (row("spaces", "NEG"), "test.jsonl:1: document 'spaces' is empty"),
-        (row("neg_2", "MEH"), "test.jsonl:1: label 'MEH' of 'neg_2' is not in train, which has NEG, POS"),
-        ({"annotation_id": "neg_2", "evidences": []}, "test.jsonl:1: field 'classification' must be a string"),
-    ],
-)
-def test_examples_of_a_corpus(
-    example: dict[str, Any], message: str, refuse: Refuse, tiny_classifier_folder: Path, tmp_path: Path
-) -> None:
-    files = files_of({**rows(), "test": [example]}) | {"docs/empty": "", "docs/spaces": " \n "}
-    write(tmp_path / "corpus", files)
-    line = refuse(
-        "finetune", "--task", tmp_path / "corpus", "--model", tiny_classifier_folder, "--output", "{out}", *QUICK
-    )
-    assert message in line
-    assert message in refuse("data", "stats", tmp_path / "corpus")
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("missing", "x.tar.gz: no such file"),
-        ("cut", "x.tar.gz: not a complete tar archive"),
-        ("garbage", "x.tar.gz: not a complete tar archive"),
-        ("evil", "x.tar.gz: member 'movies/../../evil' leaves the archive's folder, refused"),
-    ],
-)
-def test_archives(kind: str, message: str, refuse: Refuse, tmp_path: Path) -> None:
-    archive = tmp_path / "x.tar.gz"
-    if kind == "evil":
-        pack(archive, files_of() | {"../../evil": "x"})
-    elif kind != "missing":
-        content = pack(archive, files_of()).read_bytes()
-        archive.write_bytes(content[: len(content) // 2] if kind == "cut" else b"hello")
-    assert message in refuse("data", "download", "--archive", archive, "--target", "{out}")
-    assert message.split(":")[0] in refuse("data", "stats", archive)
+def test_a_damaged_corpus(refuse: Refuse, tiny_classifier_folder: Path, tmp_path: Path) -> None:
+    files = files_of({**rows(), "test": [row("neg_2", "NEG", [evidence("nope", 0, 1)])]})
+    folder, archive = write(tmp_path / "corpus", files), tmp_path / "x.tar.gz"
+    new = ["--model", tiny_classifier_folder, "--output", "{out}", *QUICK]
+    for words in (["finetune", "--task", folder, *new], ["data", "show", folder]):
+        assert "test.jsonl:1: document 'nope' is missing from docs" in refuse(*words)
+    content = pack(archive, files_of()).read_bytes()
+    archive.write_bytes(content[: len(content) // 2])
+    for words in (["data", "download", "--archive", archive, "--target", "{out}"], ["data", "show", archive]):
+        assert "x.tar.gz: not a complete tar archive" in refuse(*words)
 
 
 def test_models(refuse: Refuse, run_folder: Path, task_folder: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:

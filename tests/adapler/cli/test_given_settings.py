@@ -13,7 +13,7 @@ from adapler.errors import ArgumentError, DataError
 
 
 def settings_of(words: str) -> object:
-    return chosen(build_parser(with_data=False).parse_args(words.split()))
+    return chosen(build_parser().parse_args(words.split()))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapler.data import load_task, queries_differ, read_corpus
+from adapler.data import load_task
+from adapler.eraser import queries_differ, read_corpus
 from adapler.text import encode_dataset
 from analysis.documents.alignment import align
 from tests.adapler.data.corpora import evidence, files_of, row, rows, write

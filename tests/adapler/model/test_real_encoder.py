@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification
+from adapler import minilm as encoder
 from adapler.backbones.checkpoints import reinitialise_head
-from adapler.data import minilm as encoder
-from adapler.data import read_corpus
+from adapler.eraser import read_corpus
 from adapler.text import load_tokenizer
 
 pytestmark = pytest.mark.slow

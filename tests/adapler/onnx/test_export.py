@@ -17,7 +17,7 @@ from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointE
 from adapler.backbones import families
 from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum
 from adapler.cli.parser import main
-from adapler.data import read_corpus
+from adapler.eraser import read_corpus
 from adapler.onnx import export as module
 from adapler.onnx.checking import Difference, compare, run_graph
 from adapler.onnx.export import ONE, PACKED, export_onnx

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from adapler import AdapLeRForSequenceClassification
+from adapler import minilm as encoder
 from adapler.cli.options import chosen
 from adapler.cli.parser import build_parser, main
-from adapler.data import minilm as encoder
 from adapler.text import load_tokenizer
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def recipe() -> list[str]:
 def test_the_recipe_is_a_valid_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     settings = chosen(build_parser().parse_args(recipe()))
-    assert settings.model == "$$($(BIN)/python -m adapler.data.minilm)"
+    assert settings.model == "$$($(BIN)/python -m adapler.minilm)"
     assert (Path(settings.task.task) / "train.jsonl").is_file() and settings.output == Path("runs/sample")
     assert settings.finetuning().epochs <= 10 and settings.objectives[0].freeze_backbone
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
-from adapler.data.corpus import EraserExample
+from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError, DataError
 from analysis import rationale_eval
 from analysis.command.console import header

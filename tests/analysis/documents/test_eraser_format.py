@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapler.data.eraser import EraserExample, read_corpus
+from adapler.eraser import EraserExample, read_corpus
 from adapler.errors import DataError
 from analysis.documents.eraser_format import Prediction, read_rationales, spans_of, write_rationales
 

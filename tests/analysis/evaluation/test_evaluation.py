@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from adapler.model.batching import GRADIENT_TOKEN_BUDGET, batches_by_length
 from adapler.model.flops import adapler_flops, backbone_flops

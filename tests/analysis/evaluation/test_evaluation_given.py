@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError, DataError
 from analysis import loading
 from analysis.documents.alignment import align

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from adapler.data.eraser import EraserCorpus, EraserExample, read_corpus
+from adapler.eraser import EraserCorpus, EraserExample, read_corpus
 from adapler.errors import ArgumentError
 from analysis import figures, loading, rationale_eval
 from analysis.documents.alignment import align

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.eraser import EraserCorpus, EraserExample
 from analysis import rationale_eval
 from analysis.documents.alignment import align
 from analysis.documents.units import WindowScores

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError, DataError, run_command
 from analysis import loading, rationale_eval
 from analysis.command.console import header

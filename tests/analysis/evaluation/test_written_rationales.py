@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from analysis import loading
 from analysis.documents.alignment import align
 from analysis.evaluation import plan, rationale_files

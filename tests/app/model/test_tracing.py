@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.data import queries_differ
-from adapler.data.eraser import EraserCorpus, EraserExample
+from adapler.eraser import EraserCorpus, EraserExample, queries_differ
 from adapler.errors import ArgumentError
 from adapler.model import flops
 from analysis.evaluation.plan import Plan

@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import app as app_package
-from adapler.data.eraser import read_corpus
+from adapler.eraser import read_corpus
 from analysis.evaluation.run import run_evaluation
 from analysis.evaluation.settings import Settings
 from app.model.edits import REPLACE, Edit

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapler.data.eraser import EraserExample
+from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError, DataError
 from app.sources import documents, uploads
 from app.sources.documents import Document

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from adapler.data.tasks import load_task
+from adapler.data import load_task
 from adapler.model.predictors import PackedRow
 from adapler.policies import LayerView
 from adapler.training.policies.base import training_class

@@ -33,7 +33,7 @@ def packaged_minilm() -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the folder, for use in a command line."""
-    CommandParser(prog="python -m adapler.data.minilm", description=__doc__).parse_args(argv)
+    CommandParser(prog="python -m adapler.minilm", description=__doc__).parse_args(argv)
     print(packaged_minilm())
     return 0
 

@@ -1,0 +1,533 @@
+"""ERASER corpora (DeYoung et al., 2020): documents, labels and human rationales; reader, download, statistics, leaks.
+
+    NAME/{train,val,test}.jsonl     an example a line: annotation_id, classification, evidences, query, docids
+    NAME/docs/DOCID                 one document a file, or NAME/docs.jsonl with docid and document
+
+Documents are tokenised by white space, one sentence a line. An evidence is the half-open range [start_token, end_token)
+of words of its document: words are found by index, never by searching for the text. An evidence that quotes another
+text than those words is listed in `misquoted`. An empty range is an error unless its text is empty too: the test split
+of the movies has 20 of those, which mark nothing.
+
+Words are counted as ERASER's own reader counts them (rationale_benchmark/utils.py): it drops the empty words of doubled
+spaces and blank lines in docs/, and keeps them in docs.jsonl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from adapler.errors import ArgumentError, DataError
+from adapler.files import replacing, sha256_of
+
+__all__ = [
+    "ARCHIVE_SUFFIXES",
+    "OFFICIAL",
+    "SPLITS",
+    "EraserCorpus",
+    "EraserExample",
+    "Leak",
+    "corpus_statistics",
+    "download_movies",
+    "excerpt",
+    "find_leaks",
+    "find_shared",
+    "has_documents",
+    "holds_corpus",
+    "install_archive",
+    "is_archive",
+    "json_lines",
+    "merge_spans",
+    "misquoted_note",
+    "queries_differ",
+    "read_corpus",
+    "validation_reason",
+]
+
+SPLITS = ("train", "val", "test")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+OFFICIAL = "https://www.eraserbenchmark.com/zipped/movies.tar.gz"
+
+_PATIENCE = 30.0  # seconds without a byte
+
+
+# ---- A corpus in memory
+
+
+@dataclass(frozen=True)
+class EraserExample:
+    """One annotated document.
+
+    Attributes:
+        id: annotation id, unique in its split.
+        words: words of the document; docs.jsonl may have empty ones.
+        label: name of the class.
+        spans: half-open word ranges of the rationale: sorted, disjoint, not touching. Empty without evidence.
+        query: question that the label answers, plain text.
+        documents: id and number of words of each document that `words` joins, in order; empty for one document with the
+            example's own id.
+        evidences: (document id, start, end) of every annotation as in the file; ranges may touch, overlap, repeat or be
+            empty, and ERASER's own scorer counts them so. None if the source has no such list.
+        annotators: spans of each annotator, if the source tells them apart.
+        places: index in the source of each of them, if some annotators in between did not annotate the text;
+            empty: 0, 1, 2, ...
+        annotated: False if nobody whose marks count annotated the text; then an empty `spans` says nothing.
+        misquoted: description of each evidence whose quoted text differs from the words of its range.
+    """
+
+    id: str
+    words: tuple[str, ...]
+    label: str
+    spans: tuple[tuple[int, int], ...]
+    query: str = ""
+    documents: tuple[tuple[str, int], ...] = ()
+    evidences: tuple[tuple[str, int, int], ...] | None = None
+    annotators: tuple[tuple[tuple[int, int], ...], ...] = ()
+    places: tuple[int, ...] = ()
+    annotated: bool = True
+    misquoted: tuple[str, ...] = field(default=(), compare=False)
+
+    def rationale(self) -> NDArray[np.bool_]:
+        """(n_words,) True for words that a human marked."""
+        mask = np.zeros(len(self.words), dtype=np.bool_)
+        for start, end in self.spans:
+            mask[start:end] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class EraserCorpus:
+    """A corpus in memory.
+
+    Attributes:
+        name: of its folder or archive.
+        source: path that it was read from.
+        checksum: sha256 over the examples. A folder and an archive of one corpus share it; docs/ and docs.jsonl share
+            it unless a space is doubled or a line blank.
+        labels: names, sorted (NEG, POS).
+        splits: examples by split; keys are those of train, val, test that exist, in that order.
+        annotators: which of several annotators' words count: majority, union, an annotator's index; auto: as the source
+            says.
+    """
+
+    name: str
+    source: str
+    checksum: str
+    labels: tuple[str, ...]
+    splits: dict[str, tuple[EraserExample, ...]]
+    annotators: str = field(default="auto", compare=False)
+
+
+def queries_differ(corpus: EraserCorpus) -> bool:
+    """Whether two examples of a corpus have different queries.
+
+    A query that is the same everywhere ("What is the sentiment of this review?") is not shown to a model. Where queries
+    differ, as in MultiRC and BoolQ, the label depends on them.
+    """
+    return len({example.query for examples in corpus.splits.values() for example in examples}) > 1
+
+
+def misquoted_note(corpus: EraserCorpus, split: str) -> str | None:
+    """A warning about evidences that quote another text than the words of their range; None if there are none."""
+    wrong = [(example.id, found) for example in corpus.splits[split] for found in example.misquoted]
+    if not wrong:
+        return None
+    total = sum(len(example.evidences or ()) for example in corpus.splits[split])
+    return (
+        f"{split}: {len(wrong)} of {total} evidences quote another text than the words of their range, so either "
+        f"may be wrong; the ranges count. First: {wrong[0][0]}, {wrong[0][1]}"
+    )
+
+
+def merge_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Sorted union of half-open ranges; overlapping and touching ones become one.
+
+    >>> merge_spans([(7, 9), (1, 3), (3, 5), (2, 4)])
+    ((1, 5), (7, 9))
+    """
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+# ---- Reading
+
+
+class _Evidence(BaseModel, coerce_numbers_to_str=True):
+    docid: str = Field(min_length=1)
+    start_token: int
+    end_token: int
+    text: Any = None
+
+
+class _Row(BaseModel, coerce_numbers_to_str=True):
+    """A line of a split. BoolQ has numbers as ids. Evidences are many groups of one, or one group of many."""
+
+    annotation_id: str = Field(min_length=1)
+    classification: str = Field(min_length=1)
+    evidences: list[list[_Evidence]]
+    query: str | None = None
+    docids: list[str] | None = None
+
+
+def read_corpus(path: str | os.PathLike[str]) -> EraserCorpus:
+    """Read a folder in ERASER layout, a folder that holds exactly one such folder, or a tar archive of one.
+
+    Raises:
+        DataError: something is missing, malformed, out of range or ambiguous; names file and line.
+    """
+    path = Path(path)
+    if path.is_dir():
+        root = _find_root(path)
+        return _read(root, name=root.resolve().name)
+    with _unpacked(path) as folder:
+        root = _find_root(folder)
+        name = path.name.split(".tar")[0].removesuffix(".tgz") if root == folder else root.name
+        return replace(_read(root, name=name), source=str(path))
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is named like a tar archive."""
+    return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def has_documents(folder: Path) -> bool:
+    """Whether a folder itself has ERASER documents, which tells a corpus from a task of JSON lines."""
+    return (folder / "docs").is_dir() or (folder / "docs.jsonl").is_file()
+
+
+def holds_corpus(path: str | os.PathLike[str]) -> bool:
+    """Whether a path looks like an ERASER corpus: an archive, or documents in it or one folder below."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.is_file() and is_archive(path)
+    return any(has_documents(folder) for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())))
+
+
+def json_lines(lines: str | Iterable[str], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of every line that is not blank. DataError, with the line, for another value."""
+    # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
+    for number, line in enumerate(lines.split("\n") if isinstance(lines, str) else lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}:{number}: not JSON ({error}): {excerpt(line.strip())}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}:{number}: a JSON object is expected, found {type(row).__name__}")
+        yield number, row
+
+
+def excerpt(value: object, most: int = 40) -> str:
+    """The first `most` characters of a value's repr, for an error message; "nothing" for None."""
+    return "nothing" if value is None else repr(value)[:most]
+
+
+def validation_reason(error: ValidationError) -> str:
+    """The first of pydantic's complaints on one line: field, reason, value."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {excerpt(first['input'])}"
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    """A temporary folder with the files of a tar archive; DataErrors about them name the archive."""
+    if not archive.is_file():
+        raise DataError(f"{archive}: no such file or folder")
+    if not is_archive(archive):
+        raise DataError(f"{archive}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+    with tempfile.TemporaryDirectory(prefix="adapler-") as folder:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")  # refuses links and paths that lead out of the folder
+        except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise DataError(f"{archive}: not a complete tar archive ({error})") from error
+        try:
+            yield Path(folder)
+        except DataError as error:
+            raise DataError(str(error).replace(folder, str(archive))) from error
+
+
+def _find_root(folder: Path) -> Path:
+    """The folder itself if it has a split file, else the one folder below that has."""
+    names = [f"{split}.jsonl" for split in SPLITS]
+    for above in ("", "*/", "*/*/"):
+        roots = sorted({file.parent for name in names for file in folder.glob(above + name)})
+        if len(roots) > 1:
+            listed = ", ".join(root.name for root in roots[:4])
+            raise DataError(f"{folder}: holds {len(roots)} corpora ({listed}), name one of them")
+        if roots:
+            return roots[0]
+    raise DataError(f"{folder}: no corpus in ERASER layout (no {', no '.join(names)})")
+
+
+def _read(root: Path, *, name: str) -> EraserCorpus:
+    documents = _documents(root)
+    splits: dict[str, tuple[EraserExample, ...]] = {}
+    for split in SPLITS:  # train first: it says which labels there are
+        path = root / f"{split}.jsonl"
+        if path.is_file():
+            splits[split] = _read_split(path, documents, known={example.label for example in splits.get("train", ())})
+    labels = tuple(sorted({example.label for examples in splits.values() for example in examples}))
+    return EraserCorpus(name, str(root), _checksum(splits), labels, splits)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
+
+
+def _documents(root: Path) -> dict[str, tuple[str, ...]]:
+    """Words by document id. docs.jsonl goes first, as in ERASER's own reader."""
+    path, folder = root / "docs.jsonl", root / "docs"
+    if path.is_file():
+        documents: dict[str, tuple[str, ...]] = {}
+        for line, row in json_lines(_text(path), str(path)):
+            docid, text = str(row.get("docid", "")), row.get("document")
+            if not docid or not isinstance(text, str) or docid in documents:
+                raise DataError(f"{path}:{line}: needs a new 'docid' and a text 'document', found {excerpt(row, 80)}")
+            documents[docid] = tuple(word for part in text.split("\n") for word in part.strip().split(" "))
+        return documents
+    if not folder.is_dir():
+        raise DataError(f"{root}: has neither docs/ nor docs.jsonl with the documents")
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    return {file.relative_to(folder).as_posix(): _words_of_file(_text(file)) for file in files}
+
+
+def _words_of_file(text: str) -> tuple[str, ...]:
+    """Words of a document in docs/: lines end at "\\n", "\\r" or both and are split at single spaces, empty words go.
+
+    A tab or a no-break space inside a line splits nothing.
+    """
+    return tuple(word for line in text.replace("\r", "\n").split("\n") for word in line.strip().split(" ") if word)
+
+
+def _read_split(path: Path, documents: Mapping[str, tuple[str, ...]], *, known: set[str]) -> tuple[EraserExample, ...]:
+    """The examples of a split. `known`: labels of train, empty without train."""
+    examples: dict[str, EraserExample] = {}
+    for line, fields in json_lines(_text(path), str(path)):
+        where = f"{path}:{line}"
+        try:
+            example = _example(_Row.model_validate(fields), documents, where)
+        except ValidationError as error:
+            raise DataError(f"{where}: {validation_reason(error)}") from error
+        if known and example.label not in known:
+            raise DataError(f"{where}: label {example.label!r} is not in train, which has {', '.join(sorted(known))}")
+        if example.id in examples:
+            raise DataError(f"{where}: annotation id {example.id!r} appears twice in this split")
+        examples[example.id] = example
+    if not examples:
+        raise DataError(f"{path}: holds no examples")
+    return tuple(examples.values())
+
+
+def _example(row: _Row, documents: Mapping[str, tuple[str, ...]], where: str) -> EraserExample:
+    evidences = [one for group in row.evidences for one in group]
+    marking = [one for one in evidences if one.start_token != one.end_token or one.text != ""]
+    # Documents in order of first mention: docids, or else the example's own, then those of evidences.
+    own = [row.annotation_id] if row.annotation_id in documents else []
+    docids = list(dict.fromkeys([*(row.docids or own), *(one.docid for one in marking)]))
+    if not docids:
+        raise DataError(f"{where}: no document is named {row.annotation_id!r}, and no evidence names another")
+    offsets: dict[str, int] = {}  # word at which each document begins once they are joined
+    words: tuple[str, ...] = ()
+    for docid in docids:
+        if not any(documents.get(docid, ())):
+            raise DataError(f"{where}: document {docid!r} is {'empty' if docid in documents else 'missing from docs'}")
+        offsets[docid] = len(words)
+        words += documents[docid]
+    for one in marking:
+        length = len(documents[one.docid])
+        if not 0 <= one.start_token < one.end_token <= length:
+            span = f"[{one.start_token}, {one.end_token})"
+            raise DataError(f"{where}: evidence {span} is out of range, document {one.docid!r} has {length} words")
+    spans = merge_spans((offsets[one.docid] + one.start_token, offsets[one.docid] + one.end_token) for one in marking)
+    lengths = {docid: len(documents[docid]) for docid in docids}
+    return EraserExample(
+        id=row.annotation_id,
+        words=words,
+        label=row.classification,
+        spans=spans,
+        query=row.query or "",
+        documents=tuple(lengths.items()),
+        evidences=tuple(
+            (one.docid, one.start_token, one.end_token)
+            for one in evidences
+            if 0 <= one.start_token <= lengths.get(one.docid, -1)
+        ),
+        misquoted=tuple(note for one in evidences if (note := _misquoted(one, documents.get(one.docid, ())))),
+    )
+
+
+def _misquoted(evidence: _Evidence, document: tuple[str, ...]) -> str:
+    """How the words of an evidence differ from the text that it quotes, apart from white space; "" if they agree."""
+    start, end, text = evidence.start_token, evidence.end_token, evidence.text
+    found = document[start:end]
+    if not isinstance(text, str) or not text.strip() or "".join("".join(found).split()) == "".join(text.split()):
+        return ""
+    return f"[{start}, {end}) is {excerpt(' '.join(found))}, its text {excerpt(text)}"
+
+
+def _checksum(splits: Mapping[str, tuple[EraserExample, ...]]) -> str:
+    digest = hashlib.sha256()
+    for split, examples in splits.items():
+        for example in examples:
+            row = [split, example.id, example.words, example.label, example.spans, example.query]
+            digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+# ---- Download
+
+
+def download_movies(
+    target: str | os.PathLike[str] = "data/eraser", *, url: str = OFFICIAL, expected_sha256: str | None = None
+) -> Path:
+    """Download the ERASER Movie Reviews, check them and install TARGET/movies; see `install_archive`.
+
+    Raises:
+        DataError: the download fails or is cut short, or as of `install_archive`.
+    """
+    with tempfile.TemporaryDirectory(prefix="adapler-") as folder:
+        archive = Path(folder) / url.rpartition("/")[2]
+        try:
+            request = urllib.request.Request(url, headers={"User-Agent": "adapler"})
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
+                archive.write_bytes(response.read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DataError(
+                f"{url}: download failed ({error}); an archive from elsewhere can be given instead: "
+                "adapler data download --archive FILE"
+            ) from error
+        return install_archive(archive, target, expected_sha256=expected_sha256, source=url)
+
+
+def install_archive(
+    archive: str | os.PathLike[str],
+    target: str | os.PathLike[str] = "data/eraser",
+    *,
+    expected_sha256: str | None = None,
+    source: str | None = None,
+) -> Path:
+    """Check an archive of the movies and install it as TARGET/movies, whole or not at all.
+
+    TARGET/movies/SOURCE.json records source, size and sha256 of the archive. An earlier TARGET/movies is replaced.
+
+    Raises:
+        DataError: another sha256 than expected, or no valid corpus.
+        ArgumentError: TARGET/movies is something else than a corpus.
+    """
+    archive, destination = Path(archive), Path(target) / "movies"
+    if destination.is_dir() and any(destination.iterdir()) and not has_documents(destination):
+        raise ArgumentError(f"{destination}: exists and is not an ERASER corpus, choose another --target")
+    checksum = sha256_of(archive)
+    if expected_sha256 is not None and checksum != expected_sha256.strip().lower():
+        raise DataError(f"{archive.name}: sha256 is {checksum}, expected {expected_sha256}")
+    with _unpacked(archive) as folder:
+        root = _find_root(folder)
+        corpus = _read(root, name="movies")
+        record = {
+            "source": source or archive.name,
+            "bytes": archive.stat().st_size,
+            "sha256": checksum,
+            "corpus_checksum": corpus.checksum,
+            "examples": {split: len(examples) for split, examples in corpus.splits.items()},
+        }
+        with replacing(destination) as partial:
+            shutil.copytree(root, partial)
+            (partial / "SOURCE.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return destination
+
+
+# ---- Statistics
+
+
+def corpus_statistics(corpus: EraserCorpus) -> list[dict[str, Any]]:
+    """One dict per split, in words of the whole documents.
+
+    `density_mean` is the mean over documents of the share of rationale words, `density_pooled` the share over all their
+    words; both over documents with evidence only, as is `spans_per_document` (spans that touch count as one). None if
+    no document has evidence.
+    """
+    rows = []
+    for split, examples in corpus.splits.items():
+        lengths = [len(example.words) for example in examples]
+        labels = Counter(example.label for example in examples)
+        marked = [example for example in examples if example.spans]
+        rationale = np.array([sum(end - start for start, end in example.spans) for example in marked])
+        words = np.array([len(example.words) for example in marked])
+        rows.append(
+            {
+                "split": split,
+                "documents": len(examples),
+                "labels": {label: labels[label] for label in corpus.labels},
+                "words_min": min(lengths),
+                "words_median": float(np.median(lengths)),
+                "words_max": max(lengths),
+                "density_mean": float((rationale / words).mean()) if marked else None,
+                "density_pooled": int(rationale.sum()) / int(words.sum()) if marked else None,
+                "spans_per_document": sum(len(e.spans) for e in marked) / len(marked) if marked else None,
+                "without_evidence": len(examples) - len(marked),
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One example that two splits share: by its id, or by its text under two ids."""
+
+    kind: str  # "id" or "text"
+    splits: tuple[str, str]
+    ids: tuple[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.splits[0]} {self.ids[0]} and {self.splits[1]} {self.ids[1]} have the same {self.kind}"
+
+
+def find_leaks(corpus: EraserCorpus) -> list[Leak]:
+    """Examples that two splits share: the same annotation id, or else the same words."""
+    return find_shared(
+        {split: [(e.id, " ".join(e.words)) for e in examples] for split, examples in corpus.splits.items()}
+    )
+
+
+def find_shared(splits: Mapping[str, Iterable[tuple[str, str]]]) -> list[Leak]:
+    """Leaks between any splits, given as (id, text) pairs; an example that shares both counts once, by id."""
+    leaks = []
+    listed = {split: list(rows) for split, rows in splits.items()}
+    for first, second in combinations(listed, 2):
+        ids = {identifier for identifier, _ in listed[first]}
+        texts = {text: identifier for identifier, text in reversed(listed[first])}
+        for identifier, text in listed[second]:
+            if identifier in ids:
+                leaks.append(Leak("id", (first, second), (identifier, identifier)))
+            elif text in texts:
+                leaks.append(Leak("text", (first, second), (texts[text], identifier)))
+    return leaks
