@@ -23,7 +23,7 @@ from analysis.scores import registry as methods
 from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
 from tests.adapler.policies import test_policies as generic
 from tests.conftest import LAYERS
-from tests.test_layering import ROOMS, ROOT
+from tests.test_layering import ROOT
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -145,14 +145,3 @@ def test_files_and_functions_that_are_named_are_there() -> None:
     from adapler.model.passes import soft
 
     assert "partial(soft_removal, " in inspect.getsource(soft) and callable(contribution.soft_removal)
-
-
-def test_the_rooms_are_those_of_the_layering_test() -> None:
-    """In their order, which says who may import whom."""
-    rows = TEXT.partition("| package | rooms")[2].partition("\n\n")[0].splitlines()[2:]
-    for package, row in zip(("adapler", "analysis", "app"), rows, strict=True):
-        _, name, cell, _ = row.split("|")
-        assert name.strip(" `") == package
-        rooms = [room.removeprefix(f"{package}/").removesuffix(".py") for room in ROOMS if room.startswith(package)]
-        commands_and_parts = ("__init__", "__main__", "rationale_eval", "model/contribution")
-        assert re.split("[;,] ", cell.strip().replace("`", "")) == [r for r in rooms if r not in commands_and_parts]

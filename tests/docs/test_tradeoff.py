@@ -33,7 +33,7 @@ def tables_of(name: str) -> Iterator[tuple[str, list[str]]]:
             heading = line.lstrip("# ").partition(":")[0]  # SST-2: 67349 training rows
 
 
-PAGES = {"docs/results.md": 1, "results/tradeoff/README.md": 15}  # how many tables are the benchmark's
+PAGES = {"results/tradeoff/README.md": 15}  # how many tables are the benchmark's
 
 
 @pytest.mark.parametrize("page", PAGES)
