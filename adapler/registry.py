@@ -1,40 +1,56 @@
-"""Classes by name, with a decorator that enters them: predictors, policies and their trainings."""
+"""Classes by name - predictors, policies and their trainings - and the modules with which users add their own.
+
+In a program an import of the module is enough. Commands import the modules that the environment variable
+ADAPLER_PLUGINS names (separated by commas, inherited by child processes) and those of entry points `adapler.plugins`.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from adapler.errors import ArgumentError
-from adapler.plugins import load_plugins
 
 Base = TypeVar("Base")
 Made = TypeVar("Made", bound=type)
 
 
-class Registry(Generic[Base]):
-    """The classes of one kind.
+@cache
+def load_plugins() -> tuple[str, ...]:
+    """Import all plugins, once in a process, and return their names; ArgumentError for one that cannot be imported."""
+    named = [name.strip() for name in os.environ.get("ADAPLER_PLUGINS", "").split(",") if name.strip()]
+    names = (*named, *(point.module for point in entry_points(group="adapler.plugins")))
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:  # whatever a user's module raises
+            source = "ADAPLER_PLUGINS" if name in named else "entry point adapler.plugins"
+            raise ArgumentError(f"{source}: {name!r} cannot be imported ({error})") from error
+    return names
 
-    Attributes:
-        kind: what they are, in messages.
-        classes: by name.
-    """
+
+class Registry(Generic[Base]):
+    """Classes of one kind by name; a class registered again under its name replaces the former."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.classes: dict[str, type[Base]] = {}
 
     def entry(self, name: str) -> Callable[[Made], Made]:
-        """A decorator that enters a class under a name, which becomes its attribute `name`.
+        """Decorator that registers a class under a name, which becomes its attribute `name`.
 
         Raises:
-            ArgumentError: the name is taken by a class that stands elsewhere. (The same class again, as when a notebook
-                cell runs twice, takes its own place.)
+            ArgumentError: another class has the name.
         """
 
         def enter(made: Made) -> Made:
-            known = self.classes.get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
+            known = self.classes.setdefault(name, made)
+            # The same class again, as when a notebook cell runs twice, takes its own place.
+            if (known.__module__, known.__qualname__) != (made.__module__, made.__qualname__):
                 raise ArgumentError(f"{self.kind}: {name!r} is {known.__module__}.{known.__qualname__} already")
             made.name = name  # type: ignore[attr-defined]
             self.classes[name] = made
@@ -43,11 +59,11 @@ class Registry(Generic[Base]):
         return enter
 
     def names(self) -> list[str]:
-        """Of all that are entered, sorted."""
+        """Registered names, sorted."""
         return sorted(self.classes)
 
     def find(self, name: str) -> type[Base] | None:
-        """The class of a name, plugins included; None: there is none."""
+        """The class of a name, plugins included, or None."""
         if name not in self.classes:
             load_plugins()
         return self.classes.get(name)
@@ -55,17 +71,11 @@ class Registry(Generic[Base]):
     def get(self, name: str, *, others: Iterable[str] = ()) -> type[Base]:
         """The class of a name, plugins included.
 
-        Args:
-            name: of the class.
-            others: what else the caller would have taken, for the message.
-
         Raises:
-            ArgumentError: none has this name; says which there are.
+            ArgumentError: no class has this name; the message lists the names, and `others` that the caller takes.
         """
         found = self.find(name)
         if found is None:
-            raise ArgumentError(
-                f"{self.kind}: {name!r} is not one of {', '.join(sorted({*self.names(), *others}))}; "
-                f"the module of one's own {self.kind} has to be imported first, or named in ADAPLER_PLUGINS"
-            )
+            known = ", ".join(sorted({*self.names(), *others}))
+            raise ArgumentError(f"{self.kind}: {name!r} is not one of {known}; ADAPLER_PLUGINS names modules with more")
         return found

@@ -25,9 +25,8 @@ from captum.attr import LayerActivation, LayerGradientXActivation
 from adapler.backbones.families import encoder_of, layers_of
 from adapler.budgets.machine import device_name
 from adapler.errors import ArgumentError, CommandParser, run_command
-from adapler.files import replacing
+from adapler.files import check_output_file, replacing
 from adapler.model.batching import batches_by_length
-from adapler.outputs import check_output_file
 from adapler.training.settings import check_numbers
 from analysis.documents.alignment import align
 from analysis.documents.batching import collate

@@ -40,10 +40,9 @@ from adapler.budgets.machine import device_name
 from adapler.data import in_label_order, load_task
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CommandParser, run_command
-from adapler.files import replacing
+from adapler.files import check_output_file, replacing
 from adapler.model.batching import TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.model.flops import Convention, speedup
-from adapler.outputs import check_output_file
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import encode_dataset, load_tokenizer
 

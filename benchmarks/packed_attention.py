@@ -26,8 +26,7 @@ from adapler.backbones.packing import Segments
 from adapler.budgets.machine import device_name
 from adapler.distributed import device
 from adapler.errors import CommandParser, run_command
-from adapler.files import replacing
-from adapler.outputs import check_output_file
+from adapler.files import check_output_file, replacing
 
 
 def milliseconds(attend: Any, segments: Segments, *, dtype: torch.dtype, heads: int = 12, size: int = 32) -> float:

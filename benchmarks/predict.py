@@ -33,8 +33,7 @@ import torch
 
 from adapler.budgets.machine import device_name
 from adapler.errors import ArgumentError, CommandParser, run_command
-from adapler.files import replacing
-from adapler.outputs import check_output_file
+from adapler.files import check_output_file, replacing
 from adapler.training.settings import check_numbers
 
 

@@ -45,8 +45,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import families
 from adapler.distributed import device
 from adapler.errors import CommandParser, run_command
-from adapler.files import replacing
-from adapler.outputs import check_output_file
+from adapler.files import check_output_file, replacing
 from adapler.training.arguments import AdapLeRTrainingArguments, precision_name, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.settings import Objectives, Routing, Settings, TaskSettings, check_numbers

@@ -18,7 +18,6 @@ from huggingface_hub.errors import (
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.files import leftovers_of
 
 CONFIG = "config.json"
 
@@ -53,14 +52,8 @@ def is_local(name_or_path: str | Path) -> bool:
     parts = str(name_or_path).split("/")
     only_local = isinstance(name_or_path, Path) or len(parts) > 2 or parts[0] in ("", ".", "..", "~")
     if only_local or Path(parts[0]).is_dir():
-        raise CheckpointError(f"{name_or_path}: no such model folder{_stepped_aside(path)}")
+        raise CheckpointError(f"{name_or_path}: no such model folder")
     return False
-
-
-def _stepped_aside(path: Path) -> str:
-    """For the message about a folder that is not there: where it is, when a process was killed that replaced it."""
-    aside = leftovers_of(path)[1] if path.parent.is_dir() else []
-    return f"; a process was killed that replaced it, {aside[-1]} is the old one: rename it" if aside else ""
 
 
 def find_model(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> HubArguments:

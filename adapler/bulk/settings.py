@@ -13,7 +13,7 @@ from typing import Literal
 from adapler.bulk.store import errors_path
 from adapler.data.texts import STDIN, SUFFIXES
 from adapler.errors import ArgumentError, check_drop
-from adapler.outputs import check_output_file
+from adapler.files import check_output_file
 from adapler.precision import Dtype
 from adapler.text import Truncation
 from adapler.training.settings import check_choices, check_numbers, option_name

@@ -24,8 +24,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from adapler.errors import ArgumentError, DataError
-from adapler.files import locked_file, replacing, unlock
+from adapler.files import replacing
 
 __all__ = ["Entry", "Store", "errors_path"]
 
@@ -110,7 +112,7 @@ class Store:
             self._journal = (self.folder / "journal").open("r+b")
             self._cut_off(len(header))
         except BaseException:
-            unlock(self._lock)
+            self._lock.release()
             raise
 
     def _check_ours(self) -> None:
@@ -237,9 +239,7 @@ class Store:
     def close(self) -> None:
         """Lets another run go on here."""
         self._close_files()
-        if self._lock >= 0:
-            unlock(self._lock)
-            self._lock = -1
+        self._lock.release()
 
     def _close_files(self) -> None:
         for stream in (self._rows, self._errors, self._journal):
@@ -278,11 +278,13 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def _locked(path: Path, folder: Path) -> int:
+def _locked(path: Path, folder: Path) -> FileLock:
+    lock = FileLock(path)
     try:
-        return locked_file(path)
-    except BlockingIOError as error:
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise ArgumentError(f"--output: {folder} is being written by another run") from error
+    return lock
 
 
 def _shown(value: Any) -> str:

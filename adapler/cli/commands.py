@@ -141,10 +141,10 @@ _OF_EXPORTS = (  # what an export writes, as patterns; what a user adds to it wo
 def _check_export_folder(path: Path, *, onnx: bool) -> None:
     """An export may replace an empty folder and an earlier export of its kind: no trained model, nobody else's, and
     nothing that was written into it since."""
+    from adapler.files import check_output_folder
     from adapler.model.configuration import AdapLeRConfig
     from adapler.model.export import INDEX
     from adapler.onnx.export import DESCRIPTION
-    from adapler.outputs import check_output_folder
     from adapler.training.records import read_json
 
     former = DESCRIPTION if onnx else INDEX
@@ -198,7 +198,7 @@ def tradeoff_command(args: argparse.Namespace) -> int:
     """`adapler tradeoff`."""
     settings = chosen(args)
     from adapler.cli.tradeoff import tradeoff_table
-    from adapler.outputs import check_output_file
+    from adapler.files import check_output_file
 
     check_output_file(settings.output)
     table = tradeoff_table(settings.runs, split=settings.split)

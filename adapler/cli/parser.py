@@ -15,7 +15,7 @@ from adapler.cli import commands, predict
 from adapler.cli.options import add_options
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CommandParser, run_command
-from adapler.plugins import load_plugins
+from adapler.registry import load_plugins
 from adapler.training.stages import settings
 
 # Commands that several processes do together; of the others, one process does all and the rest have nothing to do.

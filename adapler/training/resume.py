@@ -9,7 +9,6 @@ At the end a new folder with model, tokenizer and run.json takes the place of `o
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +18,7 @@ from typing import Any
 
 from adapler.distributed import from_main, is_main, processes, wait_for_everyone
 from adapler.errors import ArgumentError
-from adapler.files import leftovers_of
-from adapler.outputs import check_output_folder
+from adapler.files import check_output_folder
 from adapler.training.records import RECORD, as_recorded, read_json, read_record, write_record
 from adapler.training.settings import Objectives, Settings, TaskSettings, option_name
 from adapler.training.target_settings import TargetSettings
@@ -63,8 +61,6 @@ def finished_record(
     Raises:
         ArgumentError: a stage finished here that is not what is asked for; names the first difference.
     """
-    if is_main():
-        _clear_leftovers(output)
     # The main process looks: another one may come late, when the main one has written the record already.
     if not from_main((output / RECORD).is_file):
         return None
@@ -221,21 +217,3 @@ def what_is_kept(folder: str | Path) -> str:
     """The end of an error message of a training that stopped."""
     last = last_checkpoint(Path(folder))
     return "no checkpoint was written yet" if last is None else f"the last good checkpoint is {last}"
-
-
-# What a killed process left
-
-
-def _clear_leftovers(output: Path) -> None:
-    """Finish or remove what a process killed inside `finish_stage` left beside `output`."""
-    output = output.resolve()
-    if not output.parent.is_dir():
-        return
-    new, aside = leftovers_of(output)
-    for path in (path for path in new if path.is_dir()):
-        if not output.exists() and (path / RECORD).is_file():
-            os.replace(path, output)  # the old folder was already moved away
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-    for path in (path for path in aside if path.is_dir()):
-        shutil.rmtree(path, ignore_errors=True)

@@ -246,7 +246,7 @@ class Objectives:
         check_choices(self, slope_schedule=SlopeSchedule, routing=Routing)
         if self.predictor is not None and self.predictor not in OUR_PREDICTORS:
             from adapler.model.predictors import predictor_class
-            from adapler.plugins import load_plugins
+            from adapler.registry import load_plugins
 
             load_plugins()
             try:

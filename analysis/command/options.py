@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from adapler.errors import ArgumentError, CommandParser, DataError
-from adapler.outputs import check_writable_folder
+from adapler.files import check_writable_folder
 from adapler.training.recipes import recipe_entries
 from analysis.evaluation.settings import (
     DATA,

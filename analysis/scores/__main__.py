@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from adapler.errors import CommandParser, run_command
-from adapler.plugins import load_plugins
+from adapler.registry import load_plugins
 from analysis.scores import get_method, method_names
 
 HEADER = ("method", "title", "scope", "needs", "cost", "options", "paper")

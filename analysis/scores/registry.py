@@ -30,7 +30,7 @@ from typing import Any
 from adapler.backbones.attribution.modes import evaluating
 from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
 from adapler.errors import ArgumentError
-from adapler.plugins import load_plugins
+from adapler.registry import load_plugins
 from analysis.scores.base import READS, Batch, LayerScores
 from analysis.scores.checks import as_layer_scores, check_needs, check_scores, on_device_of
 from analysis.scores.specs import Option, check_option, parse_spec

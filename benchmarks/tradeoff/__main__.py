@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapler.errors import ArgumentError, CommandParser, check_drop, is_number, run_command
-from adapler.outputs import check_output_folder
-from adapler.plugins import load_plugins
+from adapler.files import check_output_folder
+from adapler.registry import load_plugins
 from benchmarks.tradeoff.plan import Settings, plan, table_of
 from benchmarks.tradeoff.records import (
     Key,

@@ -7,6 +7,7 @@ lock on the folder of all runs, so that a second benchmark cannot start beside o
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError
-from adapler.files import locked_file, unlock
 from adapler.training.records import read_json, write_record
 from benchmarks.tradeoff import systems
 from benchmarks.tradeoff.plan import Job, Settings, epochs_of
@@ -42,7 +42,8 @@ def locked(runs: Path) -> Iterator[int]:
     """
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        handle = locked_file(runs / ".lock")
+        handle = os.open(runs / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ArgumentError(f"--runs: {runs} is in use by another benchmark, or by a run that one left") from error
     except OSError as error:
@@ -50,7 +51,7 @@ def locked(runs: Path) -> Iterator[int]:
     try:
         yield handle
     finally:
-        unlock(handle)
+        os.close(handle)
 
 
 @dataclass

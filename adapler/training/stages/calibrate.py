@@ -11,10 +11,10 @@ from adapler.budgets.machine import machine_of
 from adapler.budgets.stored import CALIBRATION, weights_checksum, write_calibration
 from adapler.distributed import device
 from adapler.errors import ArgumentError
+from adapler.files import check_output_file, claimed
 from adapler.inference.calibration import Grid, measure
 from adapler.model.batching import token_budget_for
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.outputs import claimed_file
 from adapler.precision import describe_dtype
 from adapler.training.records import versions
 from adapler.training.stages.prepare import prepare_trained
@@ -46,10 +46,11 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
     """The command `adapler calibrate`; returns the curve and the file that holds it.
 
     Raises:
-        ArgumentError: a task with another number of labels than the model, or see calibration_file and claimed_file.
+        ArgumentError: a task with another number of labels than the model, or see calibration_file and claimed.
     """
     path = calibration_file(settings)
-    with claimed_file(path):
+    check_output_file(path)
+    with claimed(path):
         calibration = _measured(settings)
         write_calibration(path, calibration)
     return calibration, path

@@ -8,9 +8,9 @@ from typing import Any
 from adapler.budgets.machine import machine_of
 from adapler.distributed import device
 from adapler.errors import ArgumentError, CheckpointError
+from adapler.files import check_output_file, claimed
 from adapler.inference.evaluation import evaluate_rows
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.outputs import claimed_file
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import reading
 from adapler.training.records import model_checksum, write_record
@@ -22,9 +22,10 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """The command `adapler evaluate`; returns its result.
 
     Raises:
-        ArgumentError: the task has another number of labels than the model, or see claimed_file.
+        ArgumentError: the task has another number of labels than the model, or see claimed.
     """
-    with claimed_file(settings.output):
+    check_output_file(settings.output)
+    with claimed(settings.output):
         result = _measured(settings)
         if settings.output is not None:
             write_record(settings.output, result)

@@ -20,9 +20,9 @@ from adapler.backbones.families import SINGLE_LABEL
 from adapler.data import Task
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
+from adapler.files import check_output_folder, claimed
 from adapler.inference.evaluation import classifier_score
 from adapler.model.passes import plain_pass_of
-from adapler.outputs import claimed_folder
 from adapler.precision import describe_dtype
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
@@ -47,7 +47,8 @@ KEPT = 3  # the best points that saliency is averaged over, unless more are aske
 
 def run_finetune(settings: FinetuneSettings) -> dict[str, Any]:
     """The command `adapler finetune`; returns its record."""
-    with claimed_folder(settings.output):
+    check_output_folder(settings.output)
+    with claimed(settings.output):
         prepared = prepare(
             settings.task,
             settings.model,

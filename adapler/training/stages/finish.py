@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from adapler.files import replacing
-from adapler.outputs import MODEL_FILES
 from adapler.training.records import CARD, RECORD, write_record
 from adapler.training.resume import EPOCHS, STAGE
 from adapler.training.schedule import CONTROLLER_STATE
@@ -19,7 +18,11 @@ from adapler.training.schedule import CONTROLLER_STATE
 # What only the next step of a training needs: not the weights.
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin", STAGE, CONTROLLER_STATE)
 # Those of another model do not stay beside the new one.
-REPLACED = (*MODEL_FILES, "evaluation*.json")
+REPLACED = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "run.json"),
+    "evaluation*.json",
+)
 
 
 def finish_stage(

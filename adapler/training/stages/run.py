@@ -14,11 +14,10 @@ import pandas as pd
 from adapler.backbones.checkpoints import read_config
 from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
-from adapler.files import replacing
+from adapler.files import check_output_folder, claimed, replacing
 from adapler.inference.evaluation import evaluation_table
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.outputs import claimed_folder
 from adapler.training.policies.base import training_class
 from adapler.training.records import (
     RECORD,
@@ -86,7 +85,8 @@ def run(settings: RunSettings) -> pd.DataFrame:
     started, output = time.time(), Path(settings.output)
     backbone = str(settings.classifier or settings.model)
     join_processes(device(settings.settings.device))
-    with claimed_folder(output, replaced=False):
+    check_output_folder(output, replaced=False)
+    with claimed(output):
         if settings.other_policy and settings.classifier is not None:
             if read_config(settings.classifier).model_type == AdapLeRConfig.model_type:
                 name = settings.policies[0].policy

@@ -23,9 +23,9 @@ from transformers import PreTrainedModel
 from adapler.backbones.attribution.relevance import token_relevance
 from adapler.data import scratch_file
 from adapler.errors import ArgumentError
+from adapler.files import check_output_folder, claimed
 from adapler.inference.predict import CHUNK
 from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
-from adapler.outputs import claimed_folder
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
 from adapler.training.settings import Execution
@@ -41,7 +41,8 @@ _SHARES = datasets.List(datasets.Value("float32"))
 
 def run_saliency(settings: SaliencySettings) -> dict[str, Any]:
     """The command `adapler saliency`; returns its record."""
-    with claimed_folder(settings.output, former=("dataset_info.json",)):
+    check_output_folder(settings.output, former=("dataset_info.json",))
+    with claimed(settings.output):
         if settings.finetuned is not None:
             sources: list[str | Path] = list(best_epochs(settings.finetuned, most=settings.epochs))
         else:

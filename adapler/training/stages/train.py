@@ -15,11 +15,11 @@ from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.data import Task
 from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
+from adapler.files import check_output_folder, claimed
 from adapler.inference.evaluation import score_by_example
 from adapler.inference.predict import predict_dataset
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.outputs import claimed_folder
 from adapler.precision import describe_dtype
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
@@ -80,7 +80,8 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
     if settings.reinit_head == "yes" and kind_of(start) != "encoder":
         raise ArgumentError(f"--reinit-head: yes, but training keeps the head of {start}, a fine-tuned classifier")
     join_processes(device(settings.settings.device))
-    with claimed_folder(settings.output):
+    check_output_folder(settings.output)
+    with claimed(settings.output):
         targets = load_targets(settings.saliency)
         score, precision = settings.reference_score, None
         if score is None and settings.finetuned is not None:

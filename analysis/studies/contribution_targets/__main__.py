@@ -15,9 +15,8 @@ import pandas as pd
 
 from adapler.eraser import queries_differ
 from adapler.errors import ArgumentError, CommandParser, run_command
-from adapler.files import replacing
+from adapler.files import check_output_file, replacing
 from adapler.model.predictors import predictor_class, predictor_names
-from adapler.outputs import check_output_file
 from adapler.precision import DTYPES
 from analysis import loading
 from analysis.documents.alignment import align

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adapler.errors import ArgumentError, run_command
-from adapler.plugins import VARIABLE, load_plugins
+from adapler.registry import load_plugins
 from analysis.scores import Batch, LayerScores, get_method, scoring_method
 from analysis.scores import __main__ as listing
 from analysis.scores import registry as scores_registry
@@ -172,7 +172,7 @@ def test_the_listing_has_the_methods_of_plugins(
     try:
         for name, code in (("my_own_scores", 0), ("no_such_scores_of_mine", 2)):
             load_plugins.cache_clear()
-            monkeypatch.setenv(VARIABLE, name)
+            monkeypatch.setenv("ADAPLER_PLUGINS", name)
             assert run_command(listing.main, []) == code
     finally:
         load_plugins.cache_clear()

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, set_seed
 from adapler.backbones import families
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import counted
-from adapler.outputs import check_output_folder
+from adapler.files import check_output_folder
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.policies.base import PolicyTraining, training_class
