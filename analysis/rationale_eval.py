@@ -18,13 +18,8 @@ from adapler.distributed import is_main
 from adapler.eraser import EraserCorpus
 from adapler.errors import ArgumentError, run_command
 from adapler.files import replacing
-<<<<<<< HEAD
-from adapler.plugins import load_plugins
-from adapler.text import check_splits_words, reading
-=======
-from adapler.long_texts import reading
 from adapler.registry import load_plugins
->>>>>>> c36df8ed (Errors, files and plugins: one line for a user's error, write beside and rename, filelock; signal timers, leftovers of killed processes and folder searches are gone)
+from adapler.text import check_splits_words, reading
 from analysis import loading
 from analysis.command.console import cache_line, header, listed, why_this_data
 from analysis.command.options import Inputs, build_parser, check_folder, field_texts, parse

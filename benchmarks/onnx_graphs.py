@@ -32,11 +32,7 @@ from adapler.inference.predict import predict_rows
 from adapler.model.batching import batches_by_length
 from adapler.onnx.checking import run_graph
 from adapler.onnx.export import ONE, PACKED, export_onnx
-<<<<<<< HEAD
-from adapler.outputs import check_output_file
 from adapler.text import encode_dataset, load_tokenizer
-=======
->>>>>>> c36df8ed (Errors, files and plugins: one line for a user's error, write beside and rename, filelock; signal timers, leftovers of killed processes and folder searches are gone)
 from adapler.training.settings import check_numbers
 
 BASE = "torch float32"

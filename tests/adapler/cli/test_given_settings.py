@@ -44,7 +44,7 @@ def test_a_default_takes_back_what_a_recipe_gives(tmp_path: Path) -> None:
 
 def test_a_policy_that_there_is_not_is_told_all_that_there_are() -> None:
     every = "adapler, cls_topk, distilbert, ltp, power, random_topk, transkimmer, trbert"
-    with pytest.raises(ArgumentError, match=f"^--policy: 'nope' is not one of {every}; the module"):
+    with pytest.raises(ArgumentError, match=f"^--policy: 'nope' is not one of {every}; ADAPLER_PLUGINS"):
         settings_of("run --model m --task t --output o --policy nope")
 
 
