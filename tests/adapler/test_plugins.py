@@ -64,7 +64,7 @@ def test_a_command_tells_of_a_module_that_is_not_there_before_it_begins(
     anew: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ADAPLER_PLUGINS", "no_such_module_of_mine")
-    for main, words in ((cli_main, ["data", "stats", "nowhere"]), (evaluation_main, ["--data", "nowhere"])):
+    for main, words in ((cli_main, ["data", "show", "nowhere"]), (evaluation_main, ["--data", "nowhere"])):
         assert run_command(main, words) == 2
         line = capsys.readouterr().err
         assert line.startswith("error: ADAPLER_PLUGINS: 'no_such_module_of_mine' cannot") and line.count("\n") == 1
