@@ -100,18 +100,6 @@ def test_where_curves_have_to_end(policy: str, whole: int, layers: int, said: st
     assert said in (RESULTS / "README.md").read_text(encoding="utf-8").replace("\n  ", " ")
 
 
-def test_what_an_epoch_of_trbert_costs_in_minutes() -> None:
-    """Against an epoch of the fine-tuning that it started from: what of a record is not its own."""
-    ratios = []
-    for path in sorted((RESULTS / "records" / "MiniLM-L6").glob("*/trbert-*.json")):
-        cost = json.loads(path.read_text(encoding="utf-8"))["cost"]
-        before = (cost["minutes"] - cost["own_minutes"]) / (cost["epochs"] - cost["own_epochs"])
-        ratios.append(cost["own_minutes"] / cost["own_epochs"] / before)
-    page = (ROOT / "docs" / "explanation" / "policies.md").read_text(encoding="utf-8")
-    number = {9: "nine", 10: "ten", 11: "eleven", 13: "thirteen", 15: "fifteen", 17: "seventeen"}[len(ratios)]
-    assert f"it was {min(ratios):.1f} to {max(ratios):.1f} of fine-tuning, by task ({number} records" in page
-
-
 def test_how_often_adapler_was_trained() -> None:
     titles = {"dbpedia14": "DBpedia", "mnli": "MNLI", "sst2": "SST-2", "mrpc": "MRPC", "hatexplain": "HateXplain"}
     titles |= {"imdb": "IMDB", "movies": "movies", "ag_news": "AG News", "qnli": "QNLI"}
