@@ -32,8 +32,8 @@ from analysis.documents.alignment import align
 from analysis.documents.batching import collate
 from analysis.loading import DEFAULT_ADAPLER, default_data, load_corpus, load_models
 from analysis.scores import Batch, get_method, normalise
-from analysis.scores.attention.rollout import roll_out
-from analysis.scores.shared.forward import working_copy
+from analysis.scores.attention import roll_out
+from analysis.scores.passes import working_copy
 
 METHODS = ("attention", "rollout", "saliency", "cp")
 WANTED = (*((name,) for name in METHODS), METHODS)  # what is timed: each method, then all four

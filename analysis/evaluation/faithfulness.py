@@ -29,8 +29,7 @@ from analysis.metrics.perturbation.bounds import aopc_bounds, normalised_aopc
 from analysis.metrics.perturbation.soft import NAMES as SOFT
 from analysis.metrics.perturbation.soft import soft_rows
 from analysis.scores import Batch
-from analysis.scores.shared.forward import classifier_logits
-from analysis.scores.shared.precision import run_format
+from analysis.scores.passes import classifier_logits, run_format
 
 LOO = "loo_kendall"
 NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}
@@ -40,7 +39,7 @@ _CODE = (  # what makes the values, with all that it imports; this file counts t
     "analysis.metrics.perturbation.soft",
     "analysis.documents.aggregation",
     "analysis.documents.batching",
-    "analysis.scores.shared.forward",
+    "analysis.scores.passes",
 )
 Predict = Callable[[list[NDArray[np.int64]]], NDArray[np.float64]]
 

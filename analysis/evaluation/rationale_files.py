@@ -29,8 +29,7 @@ from analysis.metrics.eraser_scorer import SpanDocument
 from analysis.metrics.selection import density_size, select_top_k
 from analysis.results.report import ReportData
 from analysis.scores import Batch, ScoringMethod
-from analysis.scores.contribution import adapler_pass
-from analysis.scores.shared.forward import classifier_logits
+from analysis.scores.passes import adapler_pass, classifier_logits
 
 _OF_SCORES = ("policy", "max_length", "aggregation", "threshold_scale")  # what a method's best layer depends on
 
@@ -149,7 +148,7 @@ def _may_be_same(first: str, second: str) -> bool:
 
 def layer_of(method: ScoringMethod, layers: int | Mapping[str, int] | None) -> int:
     """The layer of a method's written rationales. Raises ArgumentError where nobody has chosen one."""
-    if not method.layerwise:
+    if method.layerwise is False:
         return 0
     if isinstance(layers, Mapping):
         if (chosen := layers.get(method.key)) is None:

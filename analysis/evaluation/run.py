@@ -40,9 +40,9 @@ from analysis.loading import in_float64, public_path
 from analysis.metrics.registry import get_metric
 from analysis.results.report import DocumentRecord, ReportData
 from analysis.scores import MethodSpec, ScoringMethod, get_methods
-from analysis.scores.policy import scores_of_removal
+from analysis.scores.contribution import scores_of_removal
+from analysis.scores.passes import check_target
 from analysis.scores.registry import AT_INPUT
-from analysis.scores.shared.targets import check_target
 
 __all__ = ["PAPER_METHODS", "run_evaluation"]
 
@@ -258,9 +258,10 @@ def _name(model: Any) -> str | None:
 
 def _meta(plan: Plan, corpus: Any, judge: Judge) -> dict[str, Any]:
     settings, methods, given = plan.settings, judge.methods, judge.given
-    layerwise: Mapping[str, bool] = {m.key: m.layerwise for m in methods} | {
-        one.name: one.layers is not None for one in given
-    }
+    layerwise: Mapping[str, bool] = {
+        m.key: m.layerwise if m.layerwise is not None else not np.isnan(judge.values[i, 1:]).all()
+        for i, m in enumerate(methods)
+    } | {one.name: one.layers is not None for one in given}
     return settings.to_meta() | {
         "data": {"name": corpus.name, "checksum": corpus.checksum},
         "queries": plan.with_query,

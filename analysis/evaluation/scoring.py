@@ -28,7 +28,7 @@ from analysis.evaluation.cache.fingerprints import facts_key, model_fingerprint,
 from analysis.evaluation.plan import Plan
 from analysis.evaluation.settings import Settings
 from analysis.scores import Batch, ScoringMethod
-from analysis.scores.shared.precision import in_format, run_format
+from analysis.scores.passes import in_format, run_format
 
 CLASSIFIER, ADAPLER = "classifier", "adapler"  # entries beside those of the methods, whose names are their keys
 

@@ -35,10 +35,8 @@ from analysis.explanation.saved import SavedScores, saved_method
 from analysis.explanation.subject import Subject, subject_of
 from analysis.explanation.text import Source, Text, read_text, split_source
 from analysis.scores import Batch, LayerScores, ScoringMethod, get_method
-from analysis.scores.contribution import adapler_pass
-from analysis.scores.policy import scores_of_removal
-from analysis.scores.shared.forward import classifier_logits
-from analysis.scores.shared.precision import in_format, run_format
+from analysis.scores.contribution import scores_of_removal
+from analysis.scores.passes import adapler_pass, classifier_logits, in_format, run_format
 
 DEFAULT_METHODS = ("cp", "saliency", "attention", "rollout")  # `cp` with an AdapLeR model only, see scores_of_removal
 
@@ -220,7 +218,7 @@ def _method_scores(
         target=target,
         scores=plain(result.scores.float())[:, :n_tokens],
         signed=result.signed,
-        layerwise=method.layerwise,
+        layerwise=result.scores.shape[1] > 1 if method.layerwise is None else method.layerwise,
         present=None if result.present is None else plain(result.present.bool())[:, :n_tokens],
         diagnostics={name: plain(values.float()) for name, values in result.diagnostics.items()},
     )

@@ -1,34 +1,23 @@
-"""Scoring methods: functions `(model, batch) -> LayerScores`, found by name in a registry; one method a file.
+"""Scoring methods: functions `(model, batch) -> LayerScores`, found by name in a registry; one family a file.
 
-`python -m analysis.scores` prints them. A method of one's own is a function: see `analysis.scores.registry`.
+attention       raw weights, received, rollout, attention x gradient
+gradient        saliency and norms at every layer; noise; integrated gradients, DeepLIFT, GradientSHAP
+decomposition   GlobEnc, ALTI, value zeroing, DecompX, AttnLRP
+perturbation    occlusion, LIME, KernelSHAP, Shapley sampling
+contribution    AdapLeR's own scores, other policies', random and position
+base            Batch, LayerScores, normalise
+passes, inputs  passes that methods share; changed inputs
+registry        names, options, a function of one's own as a method
+
+`python -m analysis.scores` prints them.
 """
 
-from analysis.scores import contribution, policy, position, random
-from analysis.scores.attention import (
-    attention_gradient,
-    attention_gradient_local,
-    attention_received,
-    cls_attention,
-    rollout,
-    value_zeroing,
-)
+from analysis.scores import attention, contribution, decomposition, gradient, perturbation
 from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.decomposition import alti, attnlrp, decompx, globenc
-from analysis.scores.gradient import (
-    deeplift,
-    gradient_l1,
-    gradient_l2,
-    gradient_shap,
-    integrated_gradients,
-    layer_integrated_gradients,
-    saliency,
-    saliency_signed,
-    smoothgrad,
-    vargrad,
-)
-from analysis.scores.perturbation import kernel_shap, lime, occlusion, shapley_sampling
+from analysis.scores.perturbation import UnstableScoresWarning
 from analysis.scores.registry import (
     SCOPES,
+    AtLeast,
     MethodSpec,
     ScoringMethod,
     get_method,
@@ -36,8 +25,6 @@ from analysis.scores.registry import (
     method_names,
     scoring_method,
 )
-from analysis.scores.shared.surrogates import UnstableScoresWarning
-from analysis.scores.specs import AtLeast
 
 __all__ = [
     "SCOPES",
@@ -47,37 +34,14 @@ __all__ = [
     "MethodSpec",
     "ScoringMethod",
     "UnstableScoresWarning",
-    "alti",
-    "attention_gradient",
-    "attention_gradient_local",
-    "attention_received",
-    "attnlrp",
-    "cls_attention",
+    "attention",
     "contribution",
-    "decompx",
-    "deeplift",
+    "decomposition",
     "get_method",
     "get_methods",
-    "globenc",
-    "gradient_l1",
-    "gradient_l2",
-    "gradient_shap",
-    "integrated_gradients",
-    "kernel_shap",
-    "layer_integrated_gradients",
-    "lime",
+    "gradient",
     "method_names",
     "normalise",
-    "occlusion",
-    "policy",
-    "position",
-    "random",
-    "rollout",
-    "saliency",
-    "saliency_signed",
+    "perturbation",
     "scoring_method",
-    "shapley_sampling",
-    "smoothgrad",
-    "value_zeroing",
-    "vargrad",
 ]

@@ -9,28 +9,6 @@ from adapler.errors import CommandParser, run_command
 from adapler.registry import load_plugins
 from analysis.scores import get_method, method_names
 
-HEADER = ("method", "title", "scope", "needs", "cost", "options", "paper")
-
-
-def rows() -> list[tuple[str, ...]]:
-    """One row a method, in the order of HEADER."""
-    found: list[tuple[str, ...]] = []
-    for name in method_names():
-        method = get_method(name)
-        options = ", ".join(f"{option}={value!r}" for option, value in method.options.items())
-        found.append(
-            (
-                name,
-                method.title,
-                method.scope,
-                ", ".join(sorted(method.needs)) or "-",
-                method.cost,
-                options or "-",
-                method.paper,
-            )
-        )
-    return found
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, with the methods of plugins; errors are AdapLeRError."""
@@ -41,8 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Scope: what one layer's score means.",
     ).parse_args(arguments)
     load_plugins()
-    table = [HEADER, *rows()]
-    widths = [max(len(row[column]) for row in table) for column in range(len(HEADER))]
+    table = [("method", "title", "scope", "needs", "cost", "options", "paper")]
+    for name in method_names():
+        one = get_method(name)
+        options = ", ".join(f"{option}={value!r}" for option, value in one.options.items())
+        table.append(
+            (name, one.title, one.scope, ", ".join(sorted(one.needs)) or "-", one.cost, options or "-", one.paper)
+        )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0

@@ -1,4 +1,4 @@
-"""What every scoring method takes and gives.
+"""Input and output of every scoring method.
 
 B batch, N padded length, L encoder layers; layer 0 is the first
 """
@@ -6,17 +6,16 @@ B batch, N padded length, L encoder layers; layer 0 is the first
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from adapler.errors import ArgumentError
 
-READS = ("labels", "seed", "threshold_scale")  # what a method may read of a batch beside the model's input
-T = TypeVar("T")
+_ENCODED = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class Batch:
     pad_token_id     the tokenizer's padding token, for methods that put it in a token's place; None: the one that the
                      model's configuration names
 
-    Raises ArgumentError for padding on the left, and for shapes, types or devices that do not fit together.
+    Raises ArgumentError for padding on the left, and for shapes that do not fit together.
     """
 
     ids: tuple[str, ...]
@@ -49,10 +48,25 @@ class Batch:
     seed: int = 0
     threshold_scale: float = 1.0
     pad_token_id: int | None = None
-    _memo: dict[tuple[int, int, str], Any] = field(default_factory=dict, repr=False)
+    _memo: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        _check_batch(self)
+        shape = self.input_ids.shape
+        if len(shape) != 2 or not self.input_ids.numel():
+            raise ArgumentError(f"batch: input_ids must be (texts, tokens), got {tuple(shape)}")
+        if len(self.ids) != len(self.input_ids):
+            raise ArgumentError(f"batch: {len(self.ids)} ids for {len(self.input_ids)} rows of input_ids")
+        for name in ("attention_mask", "token_type_ids", "special", "labels"):
+            tensor, expected = getattr(self, name), shape[:1] if name == "labels" else shape
+            if tensor is not None and tensor.shape != expected:
+                raise ArgumentError(f"batch: {name} must be {tuple(expected)}, got {tuple(tensor.shape)}")
+        mask = self.attention_mask.long()
+        wrong = ((mask != 0) & (mask != 1)).any(-1) | (mask[:, 1:] > mask[:, :-1]).any(-1) | (mask[:, 0] == 0)
+        if bool(wrong.any()):
+            raise ArgumentError(
+                f"batch: attention_mask of {self.ids[int(wrong.nonzero()[0, 0])]!r} must be ones and then zeros; "
+                "pad on the right (tokenizer.padding_side = 'right')"
+            )
 
     @classmethod
     def from_encoding(
@@ -75,12 +89,10 @@ class Batch:
             the encoding is read, if it is there, and there is no mask token.
         ids: names of the texts, which draws depend on; default "0", "1", ...
 
-        Raises ArgumentError for rows of different lengths (ask for padding=True), and for several rows without
-        an attention mask.
+        Raises ArgumentError for several rows without an attention mask.
         """
-        rows = {name: _matrix(name, encoding[name]) for name in _ENCODED if encoding.get(name) is not None}
-        if "input_ids" not in rows:
-            raise ArgumentError(f"encoding: has no input_ids, it has {', '.join(map(str, encoding)) or 'nothing'}")
+        rows = {name: torch.as_tensor(encoding[name]) for name in _ENCODED if encoding.get(name) is not None}
+        rows = {name: one[None] if one.dim() == 1 else one for name, one in rows.items()}
         tokens = rows["input_ids"]
         if "attention_mask" not in rows and len(tokens) > 1:
             raise ArgumentError("encoding: several texts need an attention_mask, which tells text from padding")
@@ -111,23 +123,28 @@ class Batch:
         moved: dict[str, Any] = {name: one.to(device) for name, one in values.items() if isinstance(one, Tensor)}
         return replace(self, **moved, _memo={})
 
+    def singles(self) -> Iterator[Batch]:
+        """Each text as a batch of its own, without padding."""
+        for row, n in enumerate(self.attention_mask.sum(-1).tolist()):
+            values = {one.name: getattr(self, one.name) for one in fields(self)}
+            cut: dict[str, Any] = {
+                name: one[row : row + 1] if one.dim() == 1 else one[row : row + 1, :n]
+                for name, one in values.items()
+                if isinstance(one, Tensor)
+            }
+            yield replace(self, ids=(self.ids[row],), **cut, _memo={})
+
     def model_inputs(self) -> dict[str, Tensor]:
         """Keyword arguments for a classifier."""
         inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
         return inputs if self.token_type_ids is None else inputs | {"token_type_ids": self.token_type_ids}
 
-    def shared(self, model: Any, name: str, compute: Callable[[], T]) -> T:
-        """`compute()` once per model and name for this batch: methods that need the same pass share it.
-
-        A model whose weights were written into since is another one.
-        """
-        # those made in inference mode count no versions
-        versions = sum(one._version for one in model.parameters() if not one.is_inference())
-        key = (id(model), versions, name)
-        if key not in self._memo:
-            self._memo[key] = (compute(), model)  # a model that is kept gives its id to no other
-        value: T = self._memo[key][0]
-        return value
+    def memo(self, model: Any) -> dict[str, Any]:
+        """Passes of this model over this batch, which methods share. A model that was written into is another one."""
+        # weights that were made in inference mode count no versions
+        weights = () if model is None else model.parameters()
+        key = (id(model), sum(one._version for one in weights if not one.is_inference()))
+        return self._memo.setdefault(key, (model, {}))[1]  # a model that is kept gives its id to no other
 
     def entropy(self, row: int) -> list[int]:
         """Seed words of one document: the batch's seed and the document's id, whatever else is in the batch."""
@@ -140,7 +157,7 @@ class LayerScores:
     """scores (B, L', N) float32, 0 at padding; L' = L, or 1 for a method with a meaning at the input only.
 
     present: (B, L', N) bool, the tokens among which layer l's scores are shared out; None when that is every
-        real token (for every method but `cp`, where a dropped token is not there any more and scores 0).
+        real token (for every method but `cp` and `policy`, where a dropped token is not there any more and scores 0).
     signed: False: not negative, each layer sums to 1 over the real tokens, or is 0 everywhere: then it says nothing
         about any token, and nothing is selected. True: raw values of either sign; a selection at 1/n is then
         undefined, a ranking is not.
@@ -163,64 +180,3 @@ def normalise(values: Tensor, attention_mask: Tensor) -> Tensor:
     masked = values.to(torch.float32) * mask
     total = masked.sum(-1, keepdim=True)  # (B, L, 1)
     return masked / total.clamp_min(torch.finfo(torch.float32).tiny)
-
-
-_ENCODED = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask")
-
-
-def _matrix(name: str, values: Any) -> Tensor:
-    """Lists or a tensor, of one text or of several -> (B, N)."""
-    try:
-        tensor = torch.as_tensor(values)
-    except (TypeError, ValueError):
-        raise ArgumentError(
-            f"encoding: {name} is no table of numbers with rows of one length; call the tokenizer with padding=True"
-        ) from None
-    return tensor[None] if tensor.dim() == 1 else tensor
-
-
-def _check_batch(batch: Batch) -> None:
-    for name in ("input_ids", "attention_mask"):
-        if not isinstance(getattr(batch, name), Tensor):
-            raise ArgumentError(f"batch: {name} must be a tensor, got {type(getattr(batch, name)).__name__}")
-    tokens, mask = batch.input_ids, batch.attention_mask
-    if tokens.dim() != 2 or not tokens.numel():
-        raise ArgumentError(f"batch: input_ids must be (texts, tokens), got {tuple(tokens.shape)}")
-    if len(batch.ids) != len(tokens):
-        raise ArgumentError(f"batch: {len(batch.ids)} ids for {len(tokens)} rows of input_ids")
-    shapes = {"attention_mask": tokens.shape, "token_type_ids": tokens.shape, "special": tokens.shape}
-    for name, shape in {**shapes, "labels": tokens.shape[:1]}.items():
-        tensor = getattr(batch, name)
-        if tensor is None:
-            continue
-        if tensor.shape != shape:
-            raise ArgumentError(f"batch: {name} must be {tuple(shape)} as input_ids are, got {tuple(tensor.shape)}")
-        if tensor.device != tokens.device:
-            raise ArgumentError(f"batch: {name} is on {tensor.device}, input_ids on {tokens.device}")
-    for name in ("input_ids", "attention_mask", "token_type_ids", "labels"):
-        tensor = getattr(batch, name)
-        if tensor is not None and (
-            tensor.is_floating_point() or tensor.dtype == torch.bool and name != "attention_mask"
-        ):
-            raise ArgumentError(f"batch: {name} must be integers, got {tensor.dtype}")
-    if batch.special is not None and batch.special.dtype != torch.bool:
-        raise ArgumentError(f"batch: special must be bool, got {batch.special.dtype}")
-    wrong = _wrong_mask(mask)
-    if wrong is not None:
-        row, because = wrong
-        raise ArgumentError(f"batch: attention_mask of {batch.ids[row]!r} {because}")
-
-
-def _wrong_mask(mask: Tensor) -> tuple[int, str] | None:
-    """The first row whose mask is not some ones and then zeros, and what is wrong with it."""
-    values = mask.long()
-    strange = ((values != 0) & (values != 1)).any(-1)
-    late = (values[:, 1:] > values[:, :-1]).any(-1) | (values[:, 0] == 0)
-    for rows, because in (
-        (strange, "must be 0 or 1"),
-        (late & (values.sum(-1) == 0), "is 0 everywhere: the text has no token"),
-        (late, "has padding before text; pad on the right (tokenizer.padding_side = 'right')"),
-    ):
-        if bool(rows.any()):
-            return int(rows.nonzero()[0, 0]), because
-    return None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from adapler.policies import policy_class
+from analysis.scores.perturbation import UNSTABLE
 from analysis.scores.registry import AT_INPUT, FROM_INPUT, IN_LAYER, TO_OUTPUT
-from analysis.scores.shared.surrogates import UNSTABLE
 from app.markup import player, render
 from app.markup.terms import term
 from app.model.comparing import Comparison

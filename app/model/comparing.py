@@ -18,8 +18,8 @@ from adapler.errors import ArgumentError
 from analysis import explain
 from analysis.explanation import Explanation
 from analysis.scores import ScoringMethod, get_method, method_names
-from analysis.scores.policy import scores_of_removal
-from analysis.scores.shared.surrogates import samples_for
+from analysis.scores.contribution import scores_of_removal
+from analysis.scores.perturbation import samples_for
 from app.model.tracing import read_limit
 from app.sources import labels
 from app.sources.documents import Document

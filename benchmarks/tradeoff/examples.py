@@ -39,8 +39,8 @@ from analysis.figures.style import PaperFigure, literal, styled, venue
 from analysis.figures.token_scores import main_method
 from analysis.results.records import DocumentScores
 from analysis.scores import Batch, get_method
-from analysis.scores.contribution import adapler_pass
-from analysis.scores.policy import scores_of_removal
+from analysis.scores.contribution import scores_of_removal
+from analysis.scores.passes import adapler_pass
 from benchmarks.tradeoff.data import TASK_TITLES, data_of
 from benchmarks.tradeoff.systems import TASKS
 

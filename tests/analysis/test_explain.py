@@ -45,7 +45,7 @@ def agrees(report: Any, corpus: Any, *, model: Any, methods: list[str], **option
     return compared
 
 
-@pytest.mark.filterwarnings("ignore::analysis.scores.shared.surrogates.UnstableScoresWarning")
+@pytest.mark.filterwarnings("ignore::analysis.scores.perturbation.UnstableScoresWarning")
 def test_every_method_gives_the_numbers_of_an_evaluation(adapler_folder: Path, corpus_folder: Path) -> None:
     corpus = load_corpus(corpus_folder)
     methods = [FEW.get(name, name) for name in method_names()]

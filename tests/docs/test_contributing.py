@@ -18,7 +18,7 @@ from adapler.policies import base as policies
 from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings
 from analysis.metrics import plausibility, registry
-from analysis.scores import base, get_method
+from analysis.scores import attention, base, get_method
 from analysis.scores import registry as methods
 from docs.generate.docstrings import METHOD_FIELDS, METRIC_FIELDS, sections
 from tests.adapler.policies import test_policies as generic
@@ -66,11 +66,10 @@ def even(model: Any, batch: base.Batch) -> base.LayerScores:
 
 def test_the_scoring_method_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks()
-    code = found["analysis/scores/attention/state_max.py"].replace("from __future__ import annotations\n", "")
-    new_module("state_max_of_contributing", code)
+    exec(found["analysis/scores/attention.py"], dict(vars(attention)))
     method = get_method("state_max")
     assert set(METHOD_FIELDS) <= set(sections(method.function, METHOD_FIELDS))
-    test = new_module("test_of_state_max", found["tests/analysis/scores/test_scores_state_max.py"])
+    test = new_module("test_of_state_max", found["tests/analysis/scores/test_state_max.py"])
     test.test_state_max_is_the_largest_entry()
     monkeypatch.setitem(methods._REGISTRY, "state_max", replace(method, function=even))
     with pytest.raises(AssertionError):  # the recipe's test can fail
@@ -134,7 +133,7 @@ def test_the_backbone_recipe_fits_the_code() -> None:
 
 
 def test_files_and_functions_that_are_named_are_there() -> None:
-    new = {"analysis/scores/attention/state_max.py", "tests/analysis/scores/test_scores_state_max.py"}
+    new = {"tests/analysis/scores/test_state_max.py"}
     new |= {"tests/analysis/metrics/test_reciprocal_rank.py"}
     new |= {"adapler/policies/peak_topk.py", "tests/adapler/policies/test_peak_topk.py"}
     new |= {"adapler/model/predictors/linear.py", "tests/adapler/model/predictors/test_linear.py"}

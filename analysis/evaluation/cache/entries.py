@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from analysis.evaluation.cache.fingerprints import code_fingerprint, method_fingerprint
 from analysis.evaluation.cache.store import Arrays
 from analysis.scores.base import Batch
-from analysis.scores.contribution import adapler_pass
+from analysis.scores.passes import adapler_pass, classifier_logits
 from analysis.scores.registry import ScoringMethod
-from analysis.scores.shared.forward import classifier_logits
 
 DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array
 _HERE = ("analysis.evaluation.cache.entries", "analysis.documents.batching")  # what makes batches and arrays
@@ -53,7 +52,7 @@ class Entry:
 
 def method_entry(method: ScoringMethod, n_layers: int) -> Entry:
     """The entry of a scoring method; n_layers: of the model."""
-    rows = n_layers if method.layerwise else 1
+    rows = {None: (1, n_layers), True: (n_layers,), False: (1,)}[method.layerwise]
 
     def compute(model: Any, batch: Batch, lengths: Sequence[int]) -> list[Arrays]:
         result = method(model, batch)
@@ -72,10 +71,10 @@ def method_entry(method: ScoringMethod, n_layers: int) -> Entry:
         return (
             scores is not None
             and signed is not None
-            and scores.shape == (rows, n)
+            and scores.shape in [(layers, n) for layers in rows]
             and signed.shape == ()
-            and (present is None or present.shape == (rows, n))
-            and all(row.shape == (rows,) for name, row in arrays.items() if name.startswith(DIAGNOSTIC))
+            and (present is None or present.shape == scores.shape)
+            and all(row.shape == scores.shape[:1] for name, row in arrays.items() if name.startswith(DIAGNOSTIC))
         )
 
     code = method_fingerprint(method.function)

@@ -21,7 +21,7 @@ from adapler.training.stages.targets import load_targets
 from analysis.documents.alignment import Window
 from analysis.documents.batching import collate
 from analysis.scores import get_method
-from analysis.scores.shared.precision import run_format
+from analysis.scores.passes import run_format
 
 SMOOTH = 1e-12
 PAPER = "saliency, embedding output (paper)"

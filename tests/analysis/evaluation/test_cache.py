@@ -256,7 +256,7 @@ def test_faithfulness_is_cached_too(run: Any, no_model: Any, tmp_path: Path) -> 
 def test_a_registered_method_of_one_s_own_is_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
-    @scoring_method("flat", paper="none")
+    @scoring_method("flat")
     def flat(model: Any, batch: Any, *, height: float = 1.0) -> LayerScores:
         mask = batch.attention_mask[:, None].float().expand(-1, model.config.num_hidden_layers, -1)
         return LayerScores(mask / mask.sum(-1, keepdim=True))
@@ -280,7 +280,7 @@ def test_a_method_whose_code_no_file_tells_is_never_kept(run: Any, monkeypatch: 
 
         return flat
 
-    scoring_method("flat", paper="none")(make(1.0))
+    scoring_method("flat")(make(1.0))
     for _ in range(2):
         assert run(methods=["flat"]).run_facts["computed"] in (16, 6)
     typed: dict[str, Any] = {"__name__": "__main__"}

@@ -41,7 +41,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SALIENCY, CP = "analysis.scores.gradient.saliency", "analysis.scores.contribution"
+SALIENCY, CP = "analysis.scores.gradient", "analysis.scores.contribution"
 ADAPLER, FAITHFUL = "adapler.model.modeling", "analysis.metrics.faithfulness"
 
 
@@ -96,7 +96,7 @@ def test_the_key_is_of_what_the_files_hold(tree: Path, unedited: dict[str, str])
 
 
 def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    lime, saliency = "analysis.scores.perturbation.lime", SALIENCY
+    lime, saliency = "analysis.scores.perturbation", SALIENCY
     before = {module: code_fingerprint(module) for module in (lime, saliency)}
     version = fingerprints._version
     for library, changed in (("torch", {lime, saliency}), ("transformers", {lime, saliency}), ("captum", {lime})):

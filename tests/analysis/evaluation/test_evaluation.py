@@ -24,7 +24,7 @@ from analysis.evaluation.settings import TOKEN_BUDGET, Settings
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
 from analysis.scores import get_method
-from analysis.scores.contribution import adapler_pass
+from analysis.scores.passes import adapler_pass
 from tests.conftest import tiny_classifier
 
 

@@ -23,7 +23,7 @@ from analysis.figures.__main__ import main as draw_all
 from analysis.metrics import plausibility as pl
 from analysis.output.report import RationaleReport
 from analysis.scores import get_method
-from analysis.scores.contribution import adapler_pass
+from analysis.scores.passes import adapler_pass
 from tests.analysis.evaluation.test_evaluation import run, value
 
 

@@ -17,8 +17,7 @@ from analysis.explanation.page import whole_page
 from analysis.output.report import RationaleReport
 from analysis.output.tables import note
 from analysis.scores import Batch
-from analysis.scores.contribution import adapler_pass
-from analysis.scores.shared.precision import in_format, run_format
+from analysis.scores.passes import adapler_pass, in_format, run_format
 from tests.analysis.conftest import GOOD
 
 

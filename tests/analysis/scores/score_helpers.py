@@ -24,7 +24,6 @@ FEW = {
     "vargrad": {"n_samples": 4},
 }
 NAMES = method_names()
-every_method = pytest.mark.parametrize("name", NAMES)
 every_family = pytest.mark.parametrize("family", sorted(CLASSIFIERS))
 
 
@@ -58,6 +57,16 @@ def batch_for(family: str, rows: list[int] | None = None, *, seed: int = 0) -> B
         mask_token_id=4,
         seed=seed,
     )
+
+
+def eager_heads(model: Any, batch: Batch) -> list[Tensor]:
+    """(B, H, N, N) a layer, straight from transformers, from a copy that is eager from birth."""
+    config = type(model.config).from_dict(model.config.to_dict())
+    config._attn_implementation = "eager"
+    twin = type(model)(config).eval()
+    twin.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        return list(twin(**batch.model_inputs(), output_attentions=True).attentions)
 
 
 def logits_of(model: Any, batch: Batch) -> Tensor:

@@ -103,7 +103,7 @@ def test_a_card_says_what_a_layers_score_is_about(app_model: Any, tiny_tokenizer
 
 
 @pytest.mark.parametrize("method", ["lime(n_samples=6)", "integrated_gradients(n_steps=2)"])
-@pytest.mark.filterwarnings("ignore::analysis.scores.shared.surrogates.UnstableScoresWarning")
+@pytest.mark.filterwarnings("ignore::analysis.scores.perturbation.UnstableScoresWarning")
 def test_a_card_says_how_far_a_method_trusts_itself(app_model: Any, tiny_tokenizer: Any, method: str) -> None:
     got = comparing.compare(app_model, tiny_tokenizer, DOCUMENT, method)
     ((name, values),) = got.diagnostics.items()

@@ -1,18 +1,24 @@
-"""Occlusion, LIME, KernelSHAP and GradientSHAP against values worked out the slow way."""
+"""Occlusion, LIME, KernelSHAP and Shapley sampling against values worked out the slow way."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import BertForSequenceClassification
 
-from analysis.scores import Batch, get_method
-from analysis.scores.shared.inputs import content, seeded, singles
+from analysis.scores import Batch, UnstableScoresWarning, get_method, inputs
+from analysis.scores.inputs import content, presence, runs_packed
+from analysis.scores.passes import working_copy
+from analysis.scores.perturbation import samples_for
 from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family, logits_of
-from tests.conftest import tiny_classifier
+from tests.conftest import CLASSIFIERS, tiny_adapler, tiny_classifier
 
 # the few samples of these tests make LIME and KernelSHAP say that they are unstable
 pytestmark = pytest.mark.filterwarnings("ignore::analysis.scores.UnstableScoresWarning")
@@ -99,32 +105,6 @@ def test_kernel_shap_approaches_the_shapley_values() -> None:
         assert float(scores.sum()) == pytest.approx(worth[tuple(positions)] - worth[()], rel=1e-3)
 
 
-def test_gradient_shap_adds_up_in_expectation() -> None:
-    result = get_method("gradient_shap(n_samples=20000, noise=0)")(tiny_classifier(), batch_for("bert", [1]))
-    assert float(result.diagnostics["completeness_gap"]) < 0.1
-
-
-def test_seeds_of_a_document_and_the_global_generators() -> None:
-    batch = batch_for("bert")
-    before = torch.get_rng_state()
-    with seeded(batch, 0):
-        first = torch.rand(3)
-    with seeded(batch, 1):
-        assert not torch.equal(first, torch.rand(3))
-    with seeded(batch_for("bert", [0]), 0):
-        assert torch.equal(first, torch.rand(3))
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_singles_carry_everything_of_their_document() -> None:
-    batch = batch_for("bert")
-    for (row, single), n in zip(singles(batch), LENGTHS, strict=True):
-        assert single.ids == (f"document {row}",) and single.input_ids.shape == (1, n)
-        assert single.attention_mask.all() and single.labels is not None and batch.labels is not None
-        assert single.labels.tolist() == [batch.labels[row]] and single.entropy(0) == batch.entropy(row)
-        assert single.special is not None and single.special.tolist() == [[True, *[False] * (n - 2), True]]
-
-
 def test_the_padding_token_is_the_tokenizers() -> None:
     """A configuration may say 0, transformers' own default, of a tokenizer whose padding token is another one."""
     model, batch = tiny_classifier(), replace(batch_for("bert", [1]), pad_token_id=7)
@@ -138,3 +118,85 @@ def test_the_padding_token_is_the_tokenizers() -> None:
         assert float(result[place]) == pytest.approx(float(lost), abs=1e-5)
     configured = get_method("occlusion(replacement=pad)")(model, batch_for("bert", [1])).scores[0, 0]
     assert not torch.allclose(configured, result)
+
+
+def test_shapley_values_of_a_linear_model_are_exact() -> None:
+    model, batch = Bag(), batch_for("bert")
+    batch = replace(batch, input_ids=batch.input_ids % 20, mask_token_id=4, _memo={})
+    found = get_method("shapley_sampling", n_samples=2, target=1)(model, batch)
+    vectors = model.words(batch.input_ids) - model.words(torch.tensor(4))
+    expected = (vectors @ model.out.weight[1]) * content(batch)
+    torch.testing.assert_close(found.scores[:, 0], expected.detach(), atol=1e-5, rtol=1e-4)
+    assert (found.diagnostics["stability"] > 0.9).all()
+
+
+KEPT = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
+
+
+def values_of_shorter_texts(model: Any, single: Batch, positions: Tensor) -> Tensor:
+    """(4,) the first logit of the tokens of KEPT, by the model's own pass, one text at a time."""
+    values = []
+    for row in KEPT:
+        there = torch.ones(single.input_ids.shape[1], dtype=torch.bool)
+        there[positions] = row.bool()
+        with torch.no_grad():
+            values.append(model(single.input_ids[:, there]).logits[0, 0])
+    return torch.stack(values)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("family", sorted(CLASSIFIERS))
+def test_deleted_tokens_are_gone(family: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text with deleted tokens has the value of the shorter text, beside longer ones, in one row or padded."""
+    model = tiny_classifier(family)
+    single = next(batch_for(family, [0]).singles())
+    if not packed:
+        monkeypatch.setattr(inputs, "runs_packed", lambda model: False)
+    passes = Counter[str]()
+    own = inputs.plain_pass
+    monkeypatch.setattr(inputs, "plain_pass", lambda *args, **kwargs: passes.update(["packed"]) or own(*args, **kwargs))
+    document = presence(working_copy(model), single, 0, "delete")
+    found = document.value(KEPT)
+    torch.testing.assert_close(found, values_of_shorter_texts(model, single, document.positions), atol=1e-5, rtol=0)
+    assert passes["packed"] == packed
+
+
+def test_only_a_classifier_that_is_transformers_own_runs_packed() -> None:
+    class Doubled(BertForSequenceClassification):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            output.logits = 2 * output.logits
+            return output
+
+    plain, single = tiny_classifier(), next(batch_for("bert", [0]).singles())
+    doubled = Doubled(plain.config).eval()
+    hooked, replaced, other = tiny_classifier(), tiny_classifier(), tiny_classifier()
+    hooked.classifier.register_forward_hook(lambda module, args, output: output + 1)
+    replaced.forward = replaced.forward
+    other.config.is_decoder = True
+    assert runs_packed(plain)
+    assert not any(map(runs_packed, (doubled, hooked, replaced, other, Bag(), tiny_adapler())))
+    for model in (doubled, hooked):
+        document = presence(working_copy(model), single, 0, "delete")
+        expected = values_of_shorter_texts(model, single, document.positions)
+        torch.testing.assert_close(document.value(KEPT), expected, atol=1e-5, rtol=0)
+
+
+def test_segments_go_with_their_tokens() -> None:
+    model, single = tiny_classifier(), next(batch_for("bert", [0]).singles())
+    types = (torch.arange(9) > 4).long()[None]
+    single = replace(single, token_type_ids=types, _memo={})
+    document = presence(working_copy(model), single, 0, "delete")
+    there = torch.ones(9, dtype=torch.bool)
+    there[document.positions] = KEPT[0].bool()
+    with torch.no_grad():
+        alone = model(single.input_ids[:, there], token_type_ids=types[:, there]).logits[0, 0]
+    torch.testing.assert_close(document.value(KEPT)[0], alone, atol=1e-5, rtol=0)
+
+
+def test_a_stable_ranking_says_so_and_an_unstable_one_warns() -> None:
+    assert [samples_for("auto", n) for n in (2, 8, 128, 510)] == [128, 2064, 2304, 3068]
+    model, batch = tiny_classifier(), batch_for("bert", [0])  # seven content tokens
+    assert float(get_method("kernel_shap")(model, batch).diagnostics["stability"]) > 0.8
+    with pytest.warns(UnstableScoresWarning, match="lime: the two halves .* ask for more with n_samples"):
+        assert float(get_method("lime", n_samples=8)(model, batch_for("bert", [2])).diagnostics["stability"]) < 0.5

@@ -1,8 +1,8 @@
-"""What the methods that change the input share: replaced tokens, references, the target's value, seeds.
+"""Changed inputs: tokens replaced or deleted, reference embeddings, the target's value of them, seeds.
 
 A token is taken out by putting the mask token, or the padding token, in its place; positions, segments and special
-tokens stay. Replaced inputs go in as embeddings: a model that counts
-positions over the ids that are not padding (RoBERTa) would move every later token otherwise.
+tokens stay. Replaced inputs go in as embeddings: a model that counts positions over the ids that are not padding
+(RoBERTa) would move every later token otherwise.
 
 Texts with deleted tokens are of many lengths. They run as one packed row where the classifier is of a family that can,
 and padded where it is not. The logits are equal to rounding.
@@ -25,8 +25,7 @@ from adapler.backbones import families
 from adapler.errors import ArgumentError
 from adapler.model.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.shared.forward import classifier_logits
-from analysis.scores.shared.targets import Target, target_value, weights_of
+from analysis.scores.passes import Target, classifier_logits, target_value, weights_of
 
 Token = Literal["mask", "pad"]
 Removal = Literal["mask", "pad", "delete"]
@@ -46,7 +45,7 @@ def content(batch: Batch) -> Tensor:
     return real & ~only_first
 
 
-def replaced_ids(model: Any, batch: Batch, baseline: Baseline = "mask") -> Tensor:
+def replaced_ids(model: Any, batch: Batch, baseline: Baseline | Removal = "mask") -> Tensor:
     """(B, N) ids with every content token replaced. Raises ArgumentError when there is no token to put there."""
     # The tokenizer's first: a configuration may say 0 where the tokenizer pads with another token.
     token = batch.mask_token_id if baseline == "mask" else batch.pad_token_id
@@ -87,7 +86,7 @@ class TargetValue(torch.nn.Module):
 
 
 def forward_arguments(model: Any, batch: Batch, target: Target) -> tuple[Tensor, ...]:
-    """What TargetValue takes after the embeddings: the target's weights (B, C), mask and, if any, types (B, N)."""
+    """Arguments of TargetValue after the embeddings: the target's weights (B, C), mask and, if any, types (B, N)."""
     weights = weights_of(model, batch, target, classifier_logits(model, batch))
     types = () if batch.token_type_ids is None else (batch.token_type_ids,)
     return (weights, batch.attention_mask, *types)
@@ -115,28 +114,6 @@ def with_gap(scores: LayerScores, total: Tensor, expected: Tensor) -> LayerScore
     """
     gap = (total - expected).abs() / expected.abs().clamp_min(torch.finfo(torch.float32).eps)
     return replace(scores, diagnostics={"completeness_gap": gap.detach().float()})
-
-
-def singles(batch: Batch) -> Iterator[tuple[int, Batch]]:
-    """Each document as a batch of its own, without padding, for methods that draw samples for one document."""
-    for row, n in enumerate(batch.attention_mask.sum(-1).tolist()):
-
-        def cut(values: Tensor | None, row: int = row, n: int = n) -> Tensor | None:
-            return None if values is None else values[row : row + 1, :n]
-
-        yield (
-            row,
-            replace(
-                batch,
-                ids=(batch.ids[row],),
-                input_ids=batch.input_ids[row : row + 1, :n],
-                attention_mask=batch.attention_mask[row : row + 1, :n],
-                token_type_ids=cut(batch.token_type_ids),
-                labels=None if batch.labels is None else batch.labels[row : row + 1],
-                special=cut(batch.special),
-                _memo={},
-            ),
-        )
 
 
 @contextmanager

@@ -1,1 +1,0 @@
-"""Methods that write a state or the target as a sum over tokens."""

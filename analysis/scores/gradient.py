@@ -1,0 +1,421 @@
+"""Gradients: at the layers' inputs, at noisy word embeddings, and integrated on the way from a baseline; by captum
+but for the one pass that all layers share.
+
+B batch, L layers, N padded length, D hidden size, n tokens of one document
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import Annotated, Any, Literal
+
+import torch
+from captum.attr import DeepLift, GradientShap, IntegratedGradients, NoiseTunnel, Saliency
+from torch import Tensor
+
+from adapler.errors import ArgumentError
+from analysis.scores.base import Batch, LayerScores, normalise
+from analysis.scores.inputs import (
+    PASS_TOKENS,
+    Baseline,
+    Reduction,
+    TargetValue,
+    Token,
+    embeddings,
+    forward_arguments,
+    input_reference,
+    reduced,
+    replaced_ids,
+    seeded,
+    with_gap,
+)
+from analysis.scores.passes import Target, gradient_pass, share_logits, target_value, weights_of, working_copy
+from analysis.scores.registry import AtLeast, register_variant, scoring_method
+
+
+@scoring_method("saliency", needs="gradient", reads=())
+def saliency(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
+    """Saliency: norm of gradient x input at the input of every layer.
+
+    Formula: score_i^l = || (d value / d h_i^l) * h_i^l ||_2, divided by the sum over the real tokens.
+    Layer: from the layer to the output. Layer 0 has the embeddings' saliency, AdapLeR's training target.
+    Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
+    Misleads: it has no sign: evidence for and against the target score alike. Above layer 0 a position's state
+        is a mix of tokens, and its score is the mix's.
+    Reference: Kindermans et al. (2016), Investigating the Influence of Noise and Distractors,
+        https://arxiv.org/abs/1611.07270; as AdapLeR's target: Modarressi et al. (2022), section 3.3, https://aclanthology.org/2022.acl-long.1
+    """
+    return LayerScores(normalise(gradient_pass(model, batch, target).product_norm, batch.attention_mask))
+
+
+register_variant("saliency_gold", "saliency", title="Saliency (gold)", target="gold")
+
+
+@scoring_method("saliency_signed", needs="gradient", reads=())
+def saliency_signed(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
+    """Saliency (signed): gradient times input, summed over the width, at the input of every layer.
+
+    Formula: score_i^l = (d value / d h_i^l) . h_i^l. Not normalised: above 0 speaks for the target, below against it.
+    Layer: from the layer to the output.
+    Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
+    Misleads: positive and negative parts of one token cancel. Scores with a sign have no selection at 1/n, hence
+        no FPR and TPR; use `saliency` for those.
+    Reference: Kindermans et al. (2016), Investigating the Influence of Noise and Distractors,
+        https://arxiv.org/abs/1611.07270
+    """
+    return LayerScores(gradient_pass(model, batch, target).product_sum, signed=True)
+
+
+@scoring_method("gradient_l1", needs="gradient", reads=())
+def gradient_l1(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
+    """Gradient (L1): how strongly the target reacts to a small change of a token's state.
+
+    Formula: score_i^l = || d value / d h_i^l ||_1, divided by the sum over the real tokens.
+    Layer: from the layer to the output.
+    Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
+    Misleads: it says how sensitive the target is, not what the token gave to it; it has no sign.
+    Reference: Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034
+    """
+    return LayerScores(normalise(gradient_pass(model, batch, target).norm_1, batch.attention_mask))
+
+
+@scoring_method("gradient_l2", needs="gradient", reads=())
+def gradient_l2(model: Any, batch: Batch, *, target: Target = "predicted") -> LayerScores:
+    """Gradient (L2): how strongly the target reacts to a small change of a token's state.
+
+    Formula: score_i^l = || d value / d h_i^l ||_2, divided by the sum over the real tokens.
+    Layer: from the layer to the output.
+    Cost: 1 forward + backward, for all layers, shared with the other gradient methods.
+    Misleads: it says how sensitive the target is, not what the token gave to it; it has no sign.
+    Reference: Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034
+    """
+    return LayerScores(normalise(gradient_pass(model, batch, target).norm_2, batch.attention_mask))
+
+
+@scoring_method("smoothgrad", needs="gradient", reads="seed")
+def smoothgrad(
+    model: Any,
+    batch: Batch,
+    *,
+    n_samples: Annotated[int, AtLeast(2)] = 50,
+    noise: Annotated[float, AtLeast(0)] = 0.1,
+    target: Target = "predicted",
+) -> LayerScores:
+    """SmoothGrad: the gradient at the input, as a mean over inputs with noise on them.
+
+    Formula: score_i = || mean over s of dF/de_i (e + z_s) ||_2, divided by the sum over the real
+        tokens. e: the word embeddings; z_s: n_samples draws from a normal distribution, its
+        deviation noise * (largest - smallest entry of e).
+    Layer: at the input. There is one score a token.
+    Cost: n_samples forwards + backwards.
+    Misleads: noise on an embedding is no other word: what is averaged is the neighbourhood of the vectors, not of
+        the texts. Like every plain gradient it is a sensitivity: it is not multiplied by the input and has no sign.
+    Reference: Smilkov, Thorat, Kim, Viegas and Wattenberg (2017), SmoothGrad, https://arxiv.org/abs/1706.03825
+    """
+    return _noisy_gradients(model, batch, "smoothgrad", n_samples=n_samples, noise=noise, target=target)
+
+
+@scoring_method("vargrad", needs="gradient", reads="seed")
+def vargrad(
+    model: Any,
+    batch: Batch,
+    *,
+    n_samples: Annotated[int, AtLeast(2)] = 50,
+    noise: Annotated[float, AtLeast(0)] = 0.1,
+    target: Target = "predicted",
+) -> LayerScores:
+    """VarGrad: the variance of the gradient at the input over inputs with noise on them.
+
+    Formula: score_i = || variance over s of dF/de_i (e + z_s) ||_2, divided by the sum over the real
+        tokens. e: the word embeddings; z_s: n_samples draws from a normal distribution, its
+        deviation noise * (largest - smallest entry of e).
+    Layer: at the input. There is one score a token.
+    Cost: n_samples forwards + backwards.
+    Misleads: it says where the gradient changes, not where it is large: a token with a large and steady gradient scores
+        low. With few samples a variance is known badly. Noise on an embedding is no other word.
+    Reference: Adebayo, Gilmer, Muelly, Goodfellow, Hardt and Kim (2018), Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292
+    """
+    return _noisy_gradients(model, batch, "vargrad", n_samples=n_samples, noise=noise, target=target)
+
+
+def _noisy_gradients(
+    model: Any,
+    batch: Batch,
+    statistic: Literal["smoothgrad", "vargrad"],
+    *,
+    n_samples: int,
+    noise: float,
+    target: Target,
+) -> LayerScores:
+    """The norm over the width of the mean, or variance, of the gradients at `n_samples` noisy word embeddings."""
+    twin = working_copy(model)
+    function = NoiseTunnel(Saliency(TargetValue(twin)))
+    values = torch.zeros(batch.input_ids.shape, device=batch.input_ids.device)  # (B, N)
+    for row, single in enumerate(batch.singles()):
+        vectors = embeddings(twin, single.input_ids)  # (1, n, D)
+        deviation = noise * float(vectors.max() - vectors.min())
+        with seeded(batch, row):
+            found = function.attribute(
+                vectors.requires_grad_(),
+                nt_type=statistic,
+                nt_samples=n_samples,
+                nt_samples_batch_size=min(n_samples, max(1, PASS_TOKENS // vectors.shape[1])),
+                stdevs=deviation,
+                abs=False,
+                additional_forward_args=forward_arguments(twin, single, target),
+            )
+        values[row, : vectors.shape[1]] = found.detach().float().norm(dim=-1)[0]
+    return LayerScores(normalise(values[:, None], batch.attention_mask))
+
+
+@scoring_method("integrated_gradients", needs="gradient", reads=())
+def integrated_gradients(
+    model: Any,
+    batch: Batch,
+    *,
+    n_steps: Annotated[int, AtLeast(1)] = 50,
+    baseline: Baseline = "mask",
+    reduction: Reduction = "signed",
+    target: Target = "predicted",
+) -> LayerScores:
+    """Integrated gradients: gradients of the word embeddings, integrated on the way from a masked text to the text.
+
+    Formula: score = (x - b) * integral over a in [0, 1] of dF(b + a (x - b)) / dx, summed over the width.
+        F: the target's value, x: the word embeddings, b: those of the text with every content token replaced.
+    Layer: at the input. There is one score a token.
+    Cost: n_steps forwards + backwards.
+    Misleads: the baseline is part of the answer: "mask", "pad" and "zero" give other scores. Scores add up to
+        F(x) - F(b) only when n_steps is large enough; `completeness_gap` says how nearly. They have a sign by default:
+        for FPR, TPR and the headline figure take reduction=absolute, positive or l2, each a share without a sign.
+    Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
+    """
+    twin = working_copy(model)
+    values, total, expected = _integrate(
+        TargetValue(twin),
+        embeddings(twin, batch.input_ids),
+        input_reference(twin, batch, baseline),
+        arguments=forward_arguments(model, batch, target),
+        real=batch.attention_mask,
+        n_steps=n_steps,
+    )
+    return with_gap(reduced(values[:, None], batch, reduction), total[:, None], expected[:, None])
+
+
+def _integrate(
+    function: Callable[..., Tensor],
+    inputs: Tensor,
+    reference: Tensor,
+    *,
+    arguments: tuple[Tensor, ...],
+    real: Tensor,
+    n_steps: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attributions (B, N, D), their sums (B,) and F(x) - F(baseline) (B,), by Gauss-Legendre in `n_steps` points."""
+    n_batch, n_tokens = inputs.shape[:2]
+    values: Tensor = IntegratedGradients(function).attribute(
+        inputs,
+        baselines=reference,
+        additional_forward_args=arguments,
+        n_steps=n_steps,
+        internal_batch_size=max(n_batch, PASS_TOKENS // n_tokens),
+    )
+    values = values.detach() * real[..., None].to(values.device)
+    with torch.no_grad():
+        expected = function(inputs, *arguments) - function(reference, *arguments)
+    return values, values.float().sum((1, 2)), expected
+
+
+@scoring_method("layer_integrated_gradients", needs="gradient", reads=())
+def layer_integrated_gradients(
+    model: Any,
+    batch: Batch,
+    *,
+    n_steps: Annotated[int, AtLeast(1)] = 20,
+    baseline: Token = "mask",
+    reduction: Reduction = "signed",
+    target: Target = "predicted",
+) -> LayerScores:
+    """Integrated gradients by layer: of the input of every layer, on the way from a masked text's state to the text's.
+
+    Formula: score^l = (h^l - b^l) * integral over a in [0, 1] of dF(b^l + a (h^l - b^l)) / dh^l, summed over the width.
+        b^l: the state at layer l of the text with every content token replaced. (Zero is no baseline there: next to
+        it a layer norm turns the smallest change into a large one, and no affordable n_steps integrates that.)
+    Layer: from the layer to the output.
+    Cost: L x n_steps forwards + backwards.
+    Misleads: every layer's scores add up to the same F(x) - F(b), as far as `completeness_gap` says; what a
+        position holds above layer 0 is a mix of tokens. They have a sign by default: for FPR, TPR and the headline
+        figure take reduction=absolute, positive or l2.
+    Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
+    """
+    twin = working_copy(model)
+    sources, states, logits = _layer_sources(twin, batch)
+    share_logits(model, batch, logits)
+    weights = weights_of(model, batch, target, logits.float())
+    others = batch.model_inputs()
+    names = list(others)
+    vectors = embeddings(twin, replaced_ids(twin, batch, baseline))
+    inputs = {name: value for name, value in others.items() if name != "input_ids"}
+    with torch.no_grad():
+        references = list(twin(inputs_embeds=vectors, output_hidden_states=True, **inputs).hidden_states[:-1])
+    per_layer = []
+    for source, state, reference in zip(sources, states, references, strict=True):
+
+        def value(values: Tensor, chosen: Tensor, *tensors: Tensor, source: Source = source) -> Tensor:
+            module, call = source
+            handle = module.register_forward_hook(_substitute(values, call))
+            try:
+                logits = twin(**dict(zip(names, tensors, strict=True))).logits.float()
+            finally:
+                handle.remove()
+            return target_value(logits, chosen)
+
+        arguments = (weights, *others.values())
+        per_layer.append(
+            _integrate(value, state, reference, arguments=arguments, real=batch.attention_mask, n_steps=n_steps)
+        )
+    home = batch.input_ids.device
+    values, total, expected = (
+        torch.stack([part.to(home) for part in parts], dim=1) for parts in zip(*per_layer, strict=True)
+    )
+    return with_gap(reduced(values, batch, reduction), total, expected)  # (B, L, N, D), (B, L), (B, L)
+
+
+Source = tuple[torch.nn.Module, int]  # a module, and in which of its calls in a pass it gives out what is meant
+
+
+def _layer_sources(model: Any, batch: Batch) -> tuple[list[Source], list[Tensor], Tensor]:
+    """Per layer the module whose output is the layer's input, and that input (B, N, D); the logits (B, C).
+
+    Found by identity of tensors, so that it holds for any encoder whose layers pass their states on as they are. Of a
+    module that is called again and again (ALBERT's layers are one) the call counts too.
+    """
+    made: list[tuple[Source, Any]] = []
+    calls: Counter[torch.nn.Module] = Counter()
+
+    def note(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        result = output[0] if isinstance(output, tuple) and output else output
+        # ModernBERT's first layer hands its input through an Identity, on the way to the attention alone.
+        if not (inputs and inputs[0] is result):
+            made.append(((module, calls[module]), result))
+        calls[module] += 1
+
+    handles = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            output = model(**batch.model_inputs(), output_hidden_states=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    states = list(output.hidden_states[:-1])
+    sources = []
+    for layer, state in enumerate(states):
+        makers = [source for source, result in made if result is state]
+        if not makers:
+            raise ArgumentError(
+                f"model: no module of {type(model).__name__} gives out the input of layer {layer}; "
+                "layer_integrated_gradients cannot run on it"
+            )
+        sources.append(makers[-1])  # the outermost
+    return sources, states, output.logits
+
+
+def _substitute(values: Tensor, call: int) -> Callable[..., Any]:
+    """A hook that gives out `values` in this call of the module, counted from 0."""
+    calls = count()
+
+    def hook(module: Any, inputs: Any, output: Any) -> Any:
+        if next(calls) != call:
+            return None
+        return (values, *output[1:]) if isinstance(output, tuple) else values
+
+    return hook
+
+
+@scoring_method("deeplift", needs="gradient", reads=())
+def deeplift(
+    model: Any,
+    batch: Batch,
+    *,
+    baseline: Baseline = "mask",
+    reduction: Reduction = "signed",
+    target: Target = "predicted",
+) -> LayerScores:
+    """DeepLIFT: differences from a masked text, passed back through the network by the rescale rule.
+
+    Formula: score = (x - b) * multiplier, summed over the width. x: the word embeddings, b: those of the baseline;
+        the multiplier of a non-linear unit is its difference in output over its difference in input.
+    Layer: at the input. There is one score a token.
+    Cost: 2 forwards + backwards.
+    Misleads: captum applies the rule to the activations that it knows as modules (the tanh of BERT's pooler, for
+        one). Attention's softmax, GELU and layer norm are no such modules and pass the plain gradient on; what that
+        costs is `completeness_gap`. Scores have a sign by default: for FPR, TPR and the headline figure take
+        reduction=absolute, positive or l2.
+    Reference: Shrikumar, Greenside and Kundaje (2017), Learning Important Features Through Propagating Activation
+        Differences, https://arxiv.org/abs/1704.02685
+    """
+    twin = working_copy(model)
+    arguments = forward_arguments(model, batch, target)
+    inputs, reference = embeddings(twin, batch.input_ids), input_reference(twin, batch, baseline)
+    function = TargetValue(twin)
+    with warnings.catch_warnings():  # that it sets hooks and takes them away: they are on the working copy
+        warnings.filterwarnings("ignore", "Setting forward, backward hooks", UserWarning)
+        values = DeepLift(function).attribute(
+            inputs.requires_grad_(), baselines=reference, additional_forward_args=arguments
+        )
+    with torch.no_grad():
+        expected = function(inputs, *arguments) - function(reference, *arguments)  # (B,)
+    values = values.detach() * batch.attention_mask[..., None]  # (B, N, D)
+    total = values.float().sum((1, 2))
+    return with_gap(reduced(values[:, None], batch, reduction), total[:, None], expected[:, None])
+
+
+@scoring_method("gradient_shap", needs="gradient", reads="seed")
+def gradient_shap(
+    model: Any,
+    batch: Batch,
+    *,
+    n_samples: Annotated[int, AtLeast(1)] = 20,
+    noise: Annotated[float, AtLeast(0)] = 0.1,
+    reduction: Reduction = "signed",
+    target: Target = "predicted",
+) -> LayerScores:
+    """GradientSHAP: expected gradients of the word embeddings over random baselines and random points on the way.
+
+    Formula: score = mean over samples of (x - b) * dF(b + a (x - b)) / dx, summed over the width; a drawn evenly from
+        [0, 1], b from the zero vectors and the embeddings of the masked text, and x carries Gaussian noise of
+        `noise` standard deviations of the document's embeddings.
+    Layer: at the input. There is one score a token.
+    Cost: n_samples forwards + backwards.
+    Misleads: scores add up to F(x) - E F(b) in expectation only; `completeness_gap` says how nearly. The draws depend
+        on the seed and the document's id. Scores have a sign by default: for FPR, TPR and the headline figure take
+        reduction=absolute, positive or l2.
+    Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
+        https://arxiv.org/abs/1705.07874
+    """
+    twin = working_copy(model)
+    function = TargetValue(twin)
+    rows, gaps = [], []
+    for row, single in enumerate(batch.singles()):
+        with seeded(batch, row):
+            arguments = forward_arguments(twin, single, target)
+            inputs = embeddings(twin, single.input_ids).requires_grad_()  # (1, n, D)
+            references = torch.cat([input_reference(twin, single, kind) for kind in ("zero", "mask")])  # type: ignore[arg-type]
+            drawn = GradientShap(function).attribute(
+                inputs,
+                references,
+                n_samples=n_samples,
+                stdevs=noise * float(inputs.detach().std()),
+                additional_forward_args=arguments,
+            )
+            with torch.no_grad():
+                pairs = tuple(argument.expand(2, *argument.shape[1:]) for argument in arguments)
+                expected = function(inputs, *arguments) - function(references, *pairs).mean()  # (1,)
+        rows.append(drawn[0].detach())
+        gaps.append((drawn.detach().float().sum(), expected[0]))
+    values = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (B, n of the longest, D)
+    values = torch.nn.functional.pad(values, (0, 0, 0, batch.input_ids.shape[1] - values.shape[1]))
+    total, expected = (torch.stack(column)[:, None] for column in zip(*gaps, strict=True))  # (B, 1)
+    return with_gap(reduced(values[:, None], batch, reduction), total, expected)

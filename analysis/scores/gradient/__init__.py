@@ -1,1 +1,0 @@
-"""Scoring methods that read gradients."""

@@ -1,1 +1,0 @@
-"""Scoring methods that take tokens away and ask the model again."""

@@ -1,1 +1,0 @@
-"""What several scoring methods need: forward passes, gradients, reference inputs, layouts."""
