@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from adapler.eraser import EraserExample
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import average_precision
-from analysis.metrics.selection import f1_score, token_iou
+from analysis.metrics.plausibility import average_precision, f1_score, token_iou
 
 AUTO, MAJORITY, UNION = "auto", "majority", "union"
 _AGREEMENTS: dict[str, Callable[[Any, Any], float]] = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.documents.aggregation import aggregate
 from analysis.documents.windows import Window
-from analysis.metrics.unit import Unit
+from analysis.metrics.registry import Unit
 
 
 @dataclass(frozen=True, eq=False)

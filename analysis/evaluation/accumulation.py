@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from analysis.metrics.curves import RECALL_GRID, precision_at_recall
+from analysis.metrics.plausibility import RECALL_GRID, precision_at_recall
 
 
 class RunningMean:

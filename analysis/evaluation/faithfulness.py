@@ -24,10 +24,15 @@ from analysis.documents.windows import SPECIAL, Window
 from analysis.evaluation.cache import ScoreCache
 from analysis.evaluation.cache.fingerprints import code_fingerprint, facts_key, window_key
 from analysis.evaluation.settings import Settings
-from analysis.metrics.faithfulness import faithfulness_rows, leave_one_out, loo_kendall
-from analysis.metrics.perturbation.bounds import aopc_bounds, normalised_aopc
-from analysis.metrics.perturbation.soft import NAMES as SOFT
-from analysis.metrics.perturbation.soft import soft_rows
+from analysis.metrics.faithfulness import (
+    SOFT,
+    aopc_bounds,
+    faithfulness_rows,
+    leave_one_out,
+    loo_kendall,
+    normalised_aopc,
+    soft_rows,
+)
 from analysis.scores import Batch
 from analysis.scores.passes import classifier_logits, run_format
 
@@ -35,8 +40,6 @@ LOO = "loo_kendall"
 NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}
 _CODE = (  # what makes the values, with all that it imports; this file counts too, not what it imports
     "analysis.metrics.faithfulness",
-    "analysis.metrics.perturbation.bounds",
-    "analysis.metrics.perturbation.soft",
     "analysis.documents.aggregation",
     "analysis.documents.batching",
     "analysis.scores.passes",

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from adapler.errors import ArgumentError, CommandParser, run_command
 from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
-from analysis.metrics.registry import get_metric
-from analysis.metrics.unit import FERRET_K
+from analysis.metrics.registry import FERRET_K, get_metric
 
 _FAITHFULNESS = tuple(
     name

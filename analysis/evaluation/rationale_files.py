@@ -26,7 +26,7 @@ from analysis.evaluation.plan import Plan
 from analysis.evaluation.scoring import ScoredWindow, Scorer, score_documents
 from analysis.evaluation.settings import Settings
 from analysis.metrics.eraser_scorer import SpanDocument
-from analysis.metrics.selection import density_size, select_top_k
+from analysis.metrics.plausibility import density_size, select_top_k
 from analysis.results.report import ReportData
 from analysis.scores import Batch, ScoringMethod
 from analysis.scores.passes import adapler_pass, classifier_logits

@@ -29,7 +29,7 @@ from analysis.figures.style import (
     text_width,
     venue,
 )
-from analysis.metrics.curves import RECALL_GRID
+from analysis.metrics.plausibility import RECALL_GRID
 from analysis.results.report import ReportData
 from analysis.results.wording import number
 

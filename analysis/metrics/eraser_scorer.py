@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError, DataError
-from analysis.metrics.eraser import IOU_THRESHOLD, Span, auprc, f1_of, matching_spans, roc_auc
-from analysis.metrics.plausibility import average_precision
+from analysis.metrics.plausibility import IOU_THRESHOLD, Span, auprc, average_precision, f1_of, matching_spans, roc_auc
 
 
 @dataclass(frozen=True)

@@ -17,39 +17,30 @@ tokens' positions, and all methods and layers of one input share it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
 
 from adapler.errors import ArgumentError
-from analysis.metrics.perturbation.document import (
-    AT_DENSITY,
-    BINS,
-    VARIANTS,
-    FaithfulnessSettings,
-    PerturbedDocument,
-    Predict,
-    best_sets,
-    key_of,
-)
-from analysis.metrics.plausibility import as_scores
+from analysis.metrics.plausibility import as_labels, as_scores, density_size
 
-__all__ = [
-    "AT_DENSITY",
-    "BINS",
-    "VARIANTS",
-    "FaithfulnessSettings",
-    "Predict",
-    "aopc",
-    "comprehensiveness",
-    "faithfulness",
-    "faithfulness_rows",
-    "leave_one_out",
-    "loo_kendall",
-    "sufficiency",
-]
+BINS = (1, 5, 10, 20, 50)
+AT_DENSITY = "at_density"  # instead of a percentage: as many tokens as a rationale has on average
+VARIANTS = ("delete", "mask")
+SOFT = ("soft_comprehensiveness", "soft_sufficiency")
+DRAWS = 20  # of the soft metrics
+EXACT = 8  # of the limits of an AOPC: at most so many tokens, and all sets are tried
+SINGLE_STEPS = 64  # at most so many: a beam search takes one token at a time; longer texts: as many as are due at once
+WIDTH = 5  # of the beam
+
+Ids = NDArray[np.int64]
+Set = NDArray[np.bool_]  # (n_c,) of content tokens
+Predict = Callable[[list[Ids]], ArrayLike]
 
 
 def comprehensiveness(whole: float, without: float) -> float:
@@ -103,32 +94,228 @@ def aopc(drops: Sequence[float]) -> float:
     return float(np.mean(counted)) if counted else math.nan
 
 
-def faithfulness(
-    predict: Predict,
-    window_ids: ArrayLike,
-    content: ArrayLike,
-    scores: ArrayLike,
-    *,
-    target: int,
-    variant: str = "delete",
-    mask_id: int | None = None,
-    bins: Sequence[int] = BINS,
-    rounding: str = "up",
-    positive_only: bool = False,
-    density: float | None = None,
-    seed: int = 0,
-) -> dict[str, float]:
-    """comprehensiveness_X and sufficiency_X of every bin X and of "at_density", and both AOPCs.
+def soft_comprehensiveness(whole: float, without: float, nothing: float) -> float:
+    """Soft comprehensiveness: what the predicted class loses when each token goes with a chance of its score.
 
-    window_ids: (n,) the whole input, special tokens included; content: (n,) bool; scores: (n_c,), taken from the
-    highest, equal ones in a random order. See `FaithfulnessSettings` for the options.
+    whole, nothing: p of the input as it is, and without any content token; without: p of one draw.
 
-    All NaN without content tokens. Raises ArgumentError for lengths that do not fit, an unknown variant or target,
-    no mask_id for "mask", and for what `predict` returns when it is not (len, C).
+    Formula: mean over 20 draws of max(0, p(x) - p(x')) / max(0, p(x) - p(no content token)), where x' loses token i
+        with probability q_i = (s_i - min s) / (max s - min s); 1/2 each where all scores are the same
+    Selection: none: no percentage is chosen, every token is drawn by its own score.
+    Range: 0 and up, higher is better (what has high scores was needed). Above 1: the text with holes was less
+        convincing than no text. NaN where the model is as sure without any text.
+    Misleads: q depends on the spread of the scores, not only on their order: even scores remove half of the text,
+        one very high score removes one token. The authors drop entries of embeddings; here whole tokens go, as all
+        other metrics here do it.
+    Reference: Zhao and Aletras (2023), Incorporating Attribution Importance for Improving Faithfulness Metrics,
+        https://aclanthology.org/2023.acl-long.261
+
+    >>> soft_comprehensiveness(0.9, 0.7, 0.5)
+    0.5
     """
-    settings = FaithfulnessSettings(variant, tuple(bins), rounding, positive_only, density, seed)
-    rows = np.asarray(as_scores(scores))[None]
-    return faithfulness_rows(predict, window_ids, content, rows, target=target, settings=settings, mask_id=mask_id)[0]
+    scale = max(0.0, whole - nothing)
+    return math.nan if scale < 1e-9 else round(max(0.0, whole - without) / scale, 12)
+
+
+def soft_sufficiency(whole: float, only: float, nothing: float) -> float:
+    """Soft sufficiency: how much of the predicted class is kept when each token stays with a chance of its score.
+
+    whole, nothing: p of the input as it is, and without any content token; only: p of one draw.
+
+    Formula: with S(x') = 1 - max(0, p(x) - p(x')): mean over 20 draws of
+        max(0, S(x') - S(no content token)) / (1 - S(no content token)), where x' keeps token i with probability
+        q_i = (s_i - min s) / (max s - min s); 1/2 each where all scores are the same
+    Selection: none: no percentage is chosen, every token is drawn by its own score.
+    Range: 0 to 1, HIGHER is better (what has high scores is enough), unlike `sufficiency`. NaN where the model is as
+        sure without any text.
+    Misleads: even scores keep half of the text and do well for that. See `soft_comprehensiveness`; read both.
+    Reference: Zhao and Aletras (2023), Incorporating Attribution Importance for Improving Faithfulness Metrics,
+        https://aclanthology.org/2023.acl-long.261
+
+    >>> soft_sufficiency(0.9, 0.7, 0.5)
+    0.5
+    """
+    scale = max(0.0, whole - nothing)
+    return math.nan if scale < 1e-9 else round(max(0.0, scale - max(0.0, whole - only)) / scale, 12)
+
+
+def normalised_aopc(value: float, lower: float, upper: float) -> float:
+    """Normalised AOPC: where an AOPC lies between the worst and the best that any order of this text's tokens has.
+
+    Formula: (AOPC - lower) / (upper - lower), lower and upper the AOPC of the worst and the best order of the tokens,
+        at the same percentages. Found by trying all sets of up to 8 tokens, by beam search (5 sets) up to 64, and above
+        that approximately: at each percentage the tokens are ranked by what each of them changes alone, given those
+        that are taken already.
+    Selection: that of the AOPC.
+    Range: 0 to 1 with exact limits; a method can lie outside where the search missed an order. Higher is better for
+        `naopc_comprehensiveness`, LOWER for `naopc_sufficiency`. NaN where no order changes anything.
+    Misleads: in long texts the limits are too narrow, so that values are too far from 1/2. It costs hundreds (30
+        tokens) to thousands (500) of forward passes a document.
+    Reference: Edin, Motzfeldt, Christensen, Ruotsalo, Maaloe and Maistro (2025), Normalized AOPC: Fixing Misleading
+        Faithfulness Metrics for Feature Attribution Explainability, https://arxiv.org/abs/2408.08137
+
+    >>> normalised_aopc(0.25, 0.0, 0.5)
+    0.5
+    """
+    if math.isnan(value) or not upper - lower > 1e-9:
+        return math.nan
+    return (value - lower) / (upper - lower)
+
+
+def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
+    """LOO tau: rank correlation of the scores with what each token's removal takes from the prediction.
+
+    drops: `leave_one_out`, (n_c,); scores: (n_c,).
+
+    Formula: Kendall's tau-b of p(x) - p(x without token i) and s_i, over the content tokens
+    Selection: none. Every content token is taken away alone.
+    Range: -1 to 1, higher is better. NaN with fewer than two tokens, or when either is constant.
+    Misleads: where words repeat, removing one of them changes little although they matter together.
+    Reference: Jain and Wallace (2019), Attention is not Explanation, https://aclanthology.org/N19-1357
+
+    >>> loo_kendall([0.1, 0.2, 0.3], [1, 2, 3])
+    1.0
+    """
+    first, second = as_scores(drops), as_scores(scores)
+    if len(first) != len(second):
+        raise ArgumentError(f"scores: {len(second)} tokens, drops have {len(first)}")
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(kendalltau(first, second).statistic)
+
+
+# ---------------------------------------------------------------- texts with tokens taken away
+
+
+@dataclass(frozen=True)
+class FaithfulnessSettings:
+    """How tokens are taken away.
+
+    variant        "delete", or "mask" to leave the tokenizer's mask token in their place
+    bins           percentages of the content tokens
+    rounding       "up": ceil(X % of n_c), so at least 1; "down": floor, and a bin of no token, or of the same
+                   tokens as the one before, is left out of the AOPC (ferret)
+    positive_only  never take a token whose score is not above 0 (ferret)
+    density        mean share of rationale tokens in the data set, for `..._at_density`; None leaves those undefined
+    seed           of the order of tokens with equal scores
+    """
+
+    variant: str = "delete"
+    bins: tuple[int, ...] = BINS
+    rounding: str = "up"
+    positive_only: bool = False
+    density: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ArgumentError(f"variant: got {self.variant!r}, allowed are {', '.join(VARIANTS)}")
+        if self.rounding not in ("up", "down"):
+            raise ArgumentError(f"rounding: got {self.rounding!r}, allowed are up, down")
+        if not self.bins or not all(0 < percent <= 100 for percent in self.bins):
+            raise ArgumentError(f"bins: got {self.bins}, must be percentages over 0 and at most 100")
+        if self.density is not None and not 0 <= self.density <= 1:
+            raise ArgumentError(f"density: got {self.density}, must be between 0 and 1")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that `faithfulness` computes, in its order."""
+        marks = (*map(str, self.bins), AT_DENSITY)
+        each = [f"{kind}_{mark}" for kind in ("comprehensiveness", "sufficiency") for mark in marks]
+        return (*each, "aopc_comprehensiveness", "aopc_sufficiency")
+
+
+class PerturbedDocument:
+    """The input, and its versions with only some content tokens kept."""
+
+    def __init__(self, window_ids: ArrayLike, content: ArrayLike, variant: str, mask_id: int | None) -> None:
+        self.ids = np.asarray(window_ids, dtype=np.int64)
+        inside = as_labels(content, "content")
+        if self.ids.shape != inside.shape:
+            raise ArgumentError(f"content: {len(inside)} tokens, window_ids have shape {self.ids.shape}")
+        if variant == "mask" and mask_id is None:
+            raise ArgumentError("mask_id: got None, variant 'mask' needs the tokenizer's mask token")
+        self.places = np.flatnonzero(inside)  # (n_c,)
+        self.n_content = len(self.places)
+        self.mask_id = mask_id if variant == "mask" else None
+        self.everything = key_of(np.ones(self.n_content, dtype=bool))
+
+    def rows(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Scores of its content tokens, (S, n_c)."""
+        rows = np.asarray(scores, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != self.n_content:
+            raise ArgumentError(f"scores: got shape {rows.shape}, must be (rows, {self.n_content} content tokens)")
+        return rows
+
+    def tie_order(self, seed: int, words: ArrayLike | None) -> NDArray[np.int64]:
+        """(n_c,) the place of each token among tokens of the same score; tokens of one word stand together."""
+        groups = np.arange(self.n_content) if words is None else np.asarray(words)
+        if groups.shape != (self.n_content,):
+            raise ArgumentError(f"words: got shape {groups.shape}, must be ({self.n_content} content tokens,)")
+        _, inverse = np.unique(groups, return_inverse=True)
+        shuffled = np.random.default_rng([seed, zlib.crc32(self.ids.tobytes())]).permutation(int(inverse.max()) + 1)
+        order = np.lexsort((np.arange(self.n_content), shuffled[inverse]))
+        places = np.empty(self.n_content, dtype=np.int64)
+        places[order] = np.arange(self.n_content)
+        return places
+
+    def keeping(self, kept: NDArray[np.bool_]) -> Ids:
+        """The input with the content tokens of `kept` (n_c,) only."""
+        gone = self.places[~kept]
+        if self.mask_id is None:
+            return np.delete(self.ids, gone)
+        ids = self.ids.copy()
+        ids[gone] = self.mask_id
+        return ids
+
+    def probabilities(self, predict: Predict, kept: Sequence[NDArray[np.bool_]], target: int) -> dict[bytes, float]:
+        """p(target) of the whole input and of each version, each predicted once, in one call."""
+        versions = {self.everything: np.ones(self.n_content, dtype=bool)} | {key_of(one): one for one in kept}
+        inputs = [self.keeping(one) for one in versions.values()]
+        output = np.asarray(predict(inputs), dtype=np.float64)  # (len, C)
+        if output.ndim != 2 or len(output) != len(inputs):
+            raise ArgumentError(f"predict: returned shape {output.shape} for {len(inputs)} inputs, must be (inputs, C)")
+        if not 0 <= target < output.shape[1]:
+            raise ArgumentError(f"target: got {target}, the model has {output.shape[1]} classes")
+        return dict(zip(versions, output[:, target].tolist(), strict=True))
+
+
+def key_of(kept: NDArray[np.bool_]) -> bytes:
+    return np.packbits(kept).tobytes()
+
+
+def best_sets(
+    scores: NDArray[np.float64], tie_order: NDArray[np.int64], settings: FaithfulnessSettings
+) -> list[NDArray[np.bool_] | None]:
+    """The tokens of each bin (n_c,), and at last of the density; None for a set that does not count."""
+    order = np.lexsort((tie_order, -scores))
+    usable = int((scores > 0).sum()) if settings.positive_only else len(scores)
+
+    def best(size: int) -> NDArray[np.bool_] | None:
+        chosen = np.zeros(len(scores), dtype=bool)
+        chosen[order[: min(size, usable)]] = True
+        return chosen if chosen.any() else None
+
+    sets = [None if size is None else best(size) for size in bin_sizes(len(scores), settings, usable=usable)]
+    sets.append(None if settings.density is None else best(density_size(settings.density, len(scores))))
+    return sets
+
+
+def bin_sizes(n_content: int, settings: FaithfulnessSettings, *, usable: int | None = None) -> list[int | None]:
+    """How many of n_c tokens each bin takes, at most `usable`; None for a bin that does not count."""
+    most = n_content if usable is None else usable
+    sizes: list[int | None] = []
+    before = 0
+    for percent in settings.bins:
+        share = percent * n_content / 100
+        # percent · n is exact for whole percentages; the margin is for others
+        size = min(math.ceil(share - 1e-9) if settings.rounding == "up" else math.floor(share + 1e-9), most)
+        sizes.append(None if settings.rounding == "down" and size == before else size)
+        before = size or before
+    return sizes
+
+
+# ---------------------------------------------------------------- the metrics of one document
 
 
 def faithfulness_rows(
@@ -142,15 +329,18 @@ def faithfulness_rows(
     mask_id: int | None = None,
     words: ArrayLike | None = None,
 ) -> list[dict[str, float]]:
-    """`faithfulness` of several rows of scores (S, n_c) of one document, as methods or layers, in one `predict`.
+    """comprehensiveness_X and sufficiency_X of every bin X and of "at_density", and both AOPCs, of rows of scores
+    (S, n_c) of one document, as methods or layers, in one `predict`.
 
+    window_ids: (n,) the whole input, special tokens included; content: (n,) bool.
     words: (n_c,) the number of each token's word, where tokens have their word's score: the tokens of one word then
         stay together in the random order of equal scores. Inputs that several rows or bins ask for are predicted once.
+
+    All NaN without content tokens. Raises ArgumentError for lengths that do not fit, an unknown target, no mask_id for
+    "mask", and for what `predict` returns when it is not (len, C).
     """
     document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
-    rows = np.asarray(scores, dtype=np.float64)
-    if rows.ndim != 2 or rows.shape[1] != document.n_content:
-        raise ArgumentError(f"scores: got shape {rows.shape}, must be (rows, {document.n_content} content tokens)")
+    rows = document.rows(scores)
     if document.n_content == 0:
         return [dict.fromkeys(settings.names, math.nan) for _ in rows]
     order = document.tie_order(settings.seed, words)
@@ -179,7 +369,7 @@ def leave_one_out(
 ) -> NDArray[np.float64]:
     """(n_c,) p(x) - p(x without token i), of every content token; the same for all methods and layers.
 
-    See `faithfulness` for the arguments and errors.
+    See `faithfulness_rows` for the arguments and errors.
     """
     document = PerturbedDocument(window_ids, content, FaithfulnessSettings(variant).variant, mask_id)
     if document.n_content == 0:
@@ -190,23 +380,143 @@ def leave_one_out(
     return np.array([whole - probability[key_of(kept)] for kept in without], dtype=np.float64)
 
 
-def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
-    """LOO tau: rank correlation of the scores with what each token's removal takes from the prediction.
+def soft_rows(
+    predict: Predict,
+    window_ids: ArrayLike,
+    content: ArrayLike,
+    scores: ArrayLike,
+    *,
+    target: int,
+    settings: FaithfulnessSettings,
+    mask_id: int | None = None,
+) -> list[dict[str, float]]:
+    """Both of SOFT for several rows of scores (S, n_c) of one document, in one `predict`.
 
-    drops: `leave_one_out`, (n_c,); scores: (n_c,).
-
-    Formula: Kendall's tau-b of p(x) - p(x without token i) and s_i, over the content tokens
-    Selection: none. Every content token is taken away alone.
-    Range: -1 to 1, higher is better. NaN with fewer than two tokens, or when either is constant.
-    Misleads: where words repeat, removing one of them changes little although they matter together.
-    Reference: Jain and Wallace (2019), Attention is not Explanation, https://aclanthology.org/N19-1357
-
-    >>> loo_kendall([0.1, 0.2, 0.3], [1, 2, 3])
-    1.0
+    The draws depend on the seed and on the ids of the input; all rows share them. See `faithfulness_rows`.
     """
-    first, second = as_scores(drops), as_scores(scores)
-    if len(first) != len(second):
-        raise ArgumentError(f"scores: {len(second)} tokens, drops have {len(first)}")
-    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return math.nan
-    return float(kendalltau(first, second).statistic)
+    document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
+    rows = document.rows(scores)
+    if document.n_content == 0:
+        return [dict.fromkeys(SOFT, math.nan) for _ in rows]
+    generator = np.random.default_rng([settings.seed, zlib.crc32(document.ids.tobytes()), DRAWS])
+    draws = generator.random((DRAWS, document.n_content))
+    kept = [draws < keep_chances(row) for row in rows]  # S times (DRAWS, n_c)
+    empty = np.zeros(document.n_content, dtype=bool)
+    versions = [empty, *(version for each in kept for one in each for version in (one, ~one))]
+    found = document.probabilities(predict, versions, target)
+    whole, nothing = found[document.everything], found[key_of(empty)]
+    return [
+        {
+            SOFT[0]: float(np.mean([soft_comprehensiveness(whole, found[key_of(~one)], nothing) for one in each])),
+            SOFT[1]: float(np.mean([soft_sufficiency(whole, found[key_of(one)], nothing) for one in each])),
+        }
+        for each in kept
+    ]
+
+
+def keep_chances(scores: ArrayLike) -> NDArray[np.float64]:
+    """(n_c,) q of each token: the scores moved to 0..1."""
+    values = as_scores(scores)
+    spread = np.ptp(values)
+    return np.full(len(values), 0.5) if spread == 0 else np.asarray((values - values.min()) / spread)
+
+
+def aopc_bounds(
+    predict: Predict,
+    window_ids: ArrayLike,
+    content: ArrayLike,
+    *,
+    kind: str,
+    target: int,
+    settings: FaithfulnessSettings,
+    mask_id: int | None = None,
+    usable: int | None = None,
+) -> tuple[float, float]:
+    """(lower, upper) AOPC of one document, NaN both without content tokens or percentages that count.
+
+    kind: "comprehensiveness" or "sufficiency". usable: tokens that may be taken at most, of scores of which only the
+    positive ones are; default: all. See `faithfulness_rows` for the other arguments.
+    """
+    if kind not in ("comprehensiveness", "sufficiency"):
+        raise ArgumentError(f"kind: got {kind!r}, allowed are comprehensiveness, sufficiency")
+    document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
+    sizes = [size for size in bin_sizes(document.n_content, settings, usable=usable) if size]
+    if not sizes:
+        return math.nan, math.nan
+    drops = _Drops(document, predict, target, taken_away=kind == "comprehensiveness")
+    n = document.n_content
+    search = _exact if n <= EXACT else _beam if n <= SINGLE_STEPS else _in_blocks
+    low, high = -search(drops, n, sizes, -1), search(drops, n, sizes, 1)
+    return low / len(sizes), high / len(sizes)
+
+
+class _Drops:
+    """p(x) - p(x without the tokens, or with them alone) of sets of tokens, each predicted once."""
+
+    def __init__(self, document: PerturbedDocument, predict: Predict, target: int, *, taken_away: bool) -> None:
+        self.document, self.predict, self.target, self.taken_away = document, predict, target, taken_away
+        self.known: dict[bytes, float] = {}
+
+    def of(self, sets: Sequence[Set]) -> NDArray[np.float64]:
+        kept = [~one if self.taken_away else one for one in sets]
+        if missing := [one for one in kept if key_of(one) not in self.known]:
+            self.known |= self.document.probabilities(self.predict, missing, self.target)
+        whole = self.known[self.document.everything]
+        return np.array([whole - self.known[key_of(one)] for one in kept])
+
+
+def _exact(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
+    """The highest sum over the sizes of sign * drop along sets that hold each other."""
+    steps = sorted(set(sizes))
+    best: dict[frozenset[int], float] = {frozenset(): 0.0}
+    for size in steps:
+        chosen = [frozenset(one) for one in combinations(range(n), size)]
+        values = sign * sizes.count(size) * drops.of([_as_set(one, n) for one in chosen])
+        best = {
+            one: float(value) + max(before for inside, before in best.items() if inside <= one)
+            for one, value in zip(chosen, values, strict=True)
+        }
+    return max(best.values())
+
+
+def _beam(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
+    """As `_exact`, one token at a time, with the WIDTH sets that promise most."""
+    beam: list[tuple[float, Set]] = [(0.0, np.zeros(n, dtype=bool))]
+    for size in range(1, max(sizes) + 1):
+        children: dict[bytes, tuple[float, Set]] = {}
+        for done, one in beam:
+            for token in np.flatnonzero(~one):
+                child = one.copy()
+                child[token] = True
+                key = key_of(child)
+                if key not in children or children[key][0] < done:
+                    children[key] = (done, child)
+        values = sign * drops.of([child for _, child in children.values()])
+        due, left = sizes.count(size), sum(later > size for later in sizes)
+        ranked = sorted(
+            (
+                (done + due * float(value), left * float(value), index, child)
+                for index, ((done, child), value) in enumerate(zip(children.values(), values, strict=True))
+            ),
+            key=lambda one: (-(one[0] + one[1]), one[2]),
+        )
+        beam = [(done, child) for done, _, _, child in ranked[:WIDTH]]
+    return max(done for done, _ in beam)
+
+
+def _in_blocks(drops: _Drops, n: int, sizes: Sequence[int], sign: int) -> float:
+    """As `_exact`, all tokens of one percentage at once."""
+    taken, total = np.zeros(n, dtype=bool), 0.0
+    for size in sorted(set(sizes)):
+        rest = np.flatnonzero(~taken)
+        tried = [taken | _as_set(frozenset([token]), n) for token in rest.tolist()]
+        order = np.argsort(-sign * drops.of(tried), kind="stable")
+        taken = taken | _as_set(frozenset(rest[order[: size - int(taken.sum())]].tolist()), n)
+        total += sign * sizes.count(size) * float(drops.of([taken])[0])
+    return total
+
+
+def _as_set(tokens: frozenset[int], n: int) -> Set:
+    found = np.zeros(n, dtype=bool)
+    found[list(tokens)] = True
+    return found

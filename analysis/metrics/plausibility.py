@@ -1,26 +1,40 @@
-"""Agreement of scores with a human rationale, for the tokens of one document.
+"""Agreement of scores, or of a set of tokens, with a human rationale, for the tokens (or words) of one document.
 
-    n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool
+    n tokens; labels (n,) bool, True in the rationale; scores (n,) float; selected (n,) bool; a span is (start,
+    end), end exclusive
 
 Every function is pure and checks its arguments. A metric that is not defined for a document (no rationale token, or
 none outside it) is NaN, never a silent 0: the caller skips the document for this metric and counts it.
 
-Average precision is computed here and not by scikit-learn: `average_precision_score` gives the same number (tested
-with ties) and takes 15 times as long, and one report asks for it 15,000 times (13 methods, 6 layers, 200 documents).
+A set is made by a level (1/n) or by a size k (the k best tokens). With a size, tokens of the same score at its edge are
+ties, and there are many of them where tokens were dropped (score 0). Nothing here looks at positions: `top_k_f1` and
+`top_k_iou` give the exact mean over every way to break the tie, and `select_top_k`, for those who need an actual set,
+breaks it in a random order that depends on a seed alone.
+
+Curves and counts are computed here and not by scikit-learn: its functions give the same numbers (tested with ties) and
+take 15 to 250 times as long on one document, and a report asks for 15,000 (13 methods, 6 layers, 200 documents).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import hypergeom, rankdata
 
 from adapler.errors import ArgumentError
 
-# Scores are float32: a token at the uniform level exactly must not miss it by a rounding error.
-UNIFORM_TOLERANCE = 1e-6
+Span = tuple[int, int]
+UNIFORM_TOLERANCE = 1e-6  # scores are float32: a token at the uniform level must not miss it by a rounding error
+IOU_THRESHOLD = 0.5
+TIE_DRAWS = 32  # random orders of a tie that `top_k_iou_f1` is the mean over
+RECALL_GRID: NDArray[np.float64] = np.linspace(0, 1, 101)
+
+
+# ---------------------------------------------------------------- ranking
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -38,18 +52,11 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
     0.8333333333333333
     """
-    truth, values = as_labels(labels), as_scores(scores)
-    same_length("scores", values, truth)
-    positives = int(truth.sum())
-    if positives == 0:
+    truth, values = as_labels_and_scores(labels, scores)
+    if not truth.any():
         return math.nan
-    order = np.argsort(-values, kind="stable")
-    ranked = values[order]
-    hits = np.cumsum(truth[order])  # (n,) rationale tokens among the first k
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last token of each group of equal scores
-    precision = hits[last] / (last + 1)
-    gained = np.diff(hits[last], prepend=0)
-    return float((gained * precision).sum() / positives)
+    hits, taken = _curve(truth, values)
+    return float((np.diff(hits, prepend=0) * hits / taken).sum() / hits[-1])
 
 
 def expected_average_precision(positives: int, total: int) -> float:
@@ -75,6 +82,141 @@ def expected_average_precision(positives: int, total: int) -> float:
         return 1.0
     harmonic = float((1.0 / np.arange(1, total + 1)).sum())
     return (harmonic + (positives - 1) / (total - 1) * (total - harmonic)) / total
+
+
+def auprc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """AUPRC (ERASER): the trapezoid area under the precision-recall curve, from recall 0 and precision 1.
+
+    Formula: sum_k (R_k - R_(k-1)) · (P_k + P_(k-1)) / 2 over the distinct scores, from the highest
+    Selection: none. Only the order of the content tokens counts. `auprc_positive` first sets negative scores to 0, as
+        ferret does.
+    Range: 0 to 1, higher is better. A document without a rationale token gives .5, as in the official scorer, never
+        NaN; the metrics `auprc` and `auprc_positive` of a report leave such documents out.
+    Misleads: it interpolates between points, which flatters ties: constant scores at 10 % density give .55. It is not
+        `average_precision`.
+    Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
+
+    >>> auprc([True, False, True], [0.5, 0.3, 0.2])
+    0.7916666666666666
+    """
+    truth, values = as_labels_and_scores(labels, scores)
+    if not truth.any():
+        return 0.5
+    hits, taken = _curve(truth, values)
+    precision, recall = np.append(1.0, hits / taken), np.append(0.0, hits / hits[-1])
+    return float((np.diff(recall) * (precision[1:] + precision[:-1])).sum() / 2)
+
+
+def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """ROC-AUC: how often a rationale token has a higher score than another token, ties counting half.
+
+    Formula: P(s_i > s_j) + P(s_i = s_j) / 2, i a rationale token and j another one
+    Selection: none. Only the order of the content tokens counts.
+    Range: 0 to 1, higher is better. Random scores give .5 whatever the density. NaN unless there are both kinds.
+    Misleads: with a sparse rationale a high value can still mean a low precision.
+    Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
+
+    >>> roc_auc([True, False, True, False], [0.4, 0.3, 0.2, 0.2])
+    0.625
+    """
+    truth, values = as_labels_and_scores(labels, scores)
+    positives = int(truth.sum())
+    negatives = len(truth) - positives
+    if positives == 0 or negatives == 0:
+        return math.nan
+    ranks = rankdata(values)  # (n,) mean ranks within ties, from 1
+    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
+    """TPR at equal FPR: the share of rationale tokens ranked before too many others have come.
+
+    fpr: the level, from 0 to 1; the number in the metric's name is in percent.
+
+    Formula: TPR = (a + h · (k - b + 1) / (q + 1)) / P, k = floor(FPR · N); P rationale tokens and N others. The
+        others' (k + 1)-th highest score is shared by h rationale tokens and q others; a rationale tokens and b others
+        lie above it. It is the ROC curve at this FPR, as the exact mean over every order of the tied tokens.
+    Selection: the longest beginning of the ranking with an FPR of at most 5, 10 or 20 % (`tpr_at_fpr_5`,
+        `tpr_at_fpr_10`, `tpr_at_fpr_20`): as many other tokens for every method, whatever share of the mass they hold.
+    Range: 0 to 1, higher is better. Random scores give (k + 1)/(N + 1) in the mean, and constant ones give just that:
+        about the FPR, and more than it in short texts. NaN unless there are both kinds of tokens.
+    Misleads: it judges the order, not the tokens that a method would select by itself. In a text with fewer than
+        1/FPR other tokens k is 0: what counts are the rationale tokens above all others.
+    Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
+
+    Raises ArgumentError for a level outside [0, 1].
+
+    >>> tpr_at_fpr([True, False, True, False], [0.4, 0.3, 0.2, 0.1], 0.1)
+    0.5
+    """
+    truth, values = as_labels_and_scores(labels, scores)
+    if not 0 <= fpr <= 1:
+        raise ArgumentError(f"fpr: got {fpr}, must be between 0 and 1")
+    wanted, others = values[truth], np.sort(values[~truth])[::-1]
+    if not len(wanted) or not len(others):
+        return math.nan
+    k = math.floor(fpr * len(others) + 1e-9)  # the margin: .1 · 30 is 3, whatever a float makes of it
+    if k >= len(others):
+        return 1.0
+    above, tied = wanted > others[k], wanted == others[k]
+    others_above, others_tied = others > others[k], others == others[k]
+    share = (k - int(others_above.sum()) + 1) / (int(others_tied.sum()) + 1)  # of the tie: before its next other token
+    return float((above.sum() + tied.sum() * share) / len(wanted))
+
+
+def precision_at_recall(labels: ArrayLike, scores: ArrayLike, grid: ArrayLike | None = None) -> NDArray[np.float64]:
+    """(G,) interpolated precision-recall curve: the best precision at this recall or a higher one.
+
+    Formula: p(r) = max over thresholds t with R(t) >= r of P(t). Tokens with the same score enter together.
+    Selection: none. Only the order of the content tokens counts.
+    Range: 0 to 1, falling with the recall. All NaN without a rationale token.
+    Misleads: because of the maximum, random scores lie above the density at low recall. Compare with the curve of
+        random scores, not with the density.
+    Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, equation 8.7.
+
+    Raises ArgumentError for a grid outside [0, 1].
+    """
+    truth, values = as_labels_and_scores(labels, scores)
+    recalls = RECALL_GRID if grid is None else np.asarray(grid, dtype=np.float64)
+    if recalls.ndim != 1 or not ((recalls >= 0) & (recalls <= 1)).all():
+        raise ArgumentError("grid: must be one-dimensional with values between 0 and 1")
+    if not truth.any():
+        return np.full(len(recalls), np.nan)
+    hits, taken = _curve(truth, values)
+    best = np.maximum.accumulate((hits / taken)[::-1])[::-1]  # best precision from this threshold on
+    # recalls are multiples of 1/positives; a grid point that is one in exact arithmetic must not miss it
+    return np.asarray(best[np.searchsorted(hits, recalls * hits[-1] - 1e-9, side="left")])
+
+
+def gini(scores: ArrayLike) -> float:
+    """Sparseness: the Gini coefficient of the absolute scores of the content tokens.
+
+    Formula: sum over k = 1..n of (2 k - n - 1) · a_(k) / (n · sum of a), a_(1) <= ... <= a_(n) the absolute scores
+    Selection: none. No n of a threshold enters.
+    Range: 0 (all the same) to 1 - 1/n (one token has everything). NaN without tokens, or when all scores are 0.
+    Misleads: it says how easy an explanation is to read, not how right it is: a method that points at one wrong token
+        has the best value. Values of long and short texts are not alike, as the highest possible one depends on n.
+    Reference: Hurley and Rickard (2009), Comparing Measures of Sparsity, https://arxiv.org/abs/0811.4706; for
+        explanations: Chalasani et al. (2020), https://arxiv.org/abs/1810.06583
+
+    >>> gini([1, 1, 1, 1]), gini([0, 0, 0, -2])
+    (0.0, 0.75)
+    """
+    sizes = np.sort(np.abs(as_scores(scores)))
+    n, total = len(sizes), float(sizes.sum())
+    if not n or total == 0:
+        return math.nan
+    return float(((2 * np.arange(1, n + 1) - n - 1) * sizes).sum() / (n * total))
+
+
+def _curve(truth: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rationale tokens, and tokens, with at least this score, for each distinct score from the highest down."""
+    order = np.argsort(-values, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # ends of the groups of equal scores
+    return np.cumsum(truth[order])[last], last + 1
+
+
+# ---------------------------------------------------------------- selection at a level
 
 
 def select_uniform(scores: ArrayLike, n: int) -> NDArray[np.bool_]:
@@ -160,41 +302,245 @@ def youden_j(labels: ArrayLike, selected: ArrayLike) -> float:
     return true_positive_rate(labels, selected) - false_positive_rate(labels, selected)
 
 
-def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
-    """TPR at equal FPR: the share of rationale tokens ranked before too many others have come.
+def _rate(labels: ArrayLike, selected: ArrayLike, *, of: bool) -> float:
+    truth, chosen = _labels_and_selected(labels, selected)
+    group = truth if of else ~truth
+    total = int(group.sum())
+    return float((chosen & group).sum() / total) if total else math.nan
 
-    fpr: the level, from 0 to 1; the number in the metric's name is in percent.
 
-    Formula: TPR = (a + h · (k - b + 1) / (q + 1)) / P, k = floor(FPR · N); P rationale tokens and N others. The
-        others' (k + 1)-th highest score is shared by h rationale tokens and q others; a rationale tokens and b others
-        lie above it. It is the ROC curve at this FPR, as the exact mean over every order of the tied tokens.
-    Selection: the longest beginning of the ranking with an FPR of at most 5, 10 or 20 % (`tpr_at_fpr_5`,
-        `tpr_at_fpr_10`, `tpr_at_fpr_20`): as many other tokens for every method, whatever share of the mass they hold.
-    Range: 0 to 1, higher is better. Random scores give (k + 1)/(N + 1) in the mean, and constant ones give just that:
-        about the FPR, and more than it in short texts. NaN unless there are both kinds of tokens.
-    Misleads: it judges the order, not the tokens that a method would select by itself. In a text with fewer than
-        1/FPR other tokens k is 0: what counts are the rationale tokens above all others.
-    Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
+def precision(labels: ArrayLike, selected: ArrayLike) -> float:
+    """Precision: the share of selected tokens that are in the rationale.
 
-    Raises ArgumentError for a level outside [0, 1].
+    Formula: precision = TP / (TP + FP)
+    Selection: score >= 1/n, n = tokens of the input.
+    Range: 0 to 1, higher is better. NaN when nothing is selected. A random selection has the density.
+    Misleads: a method that selects very few tokens can have a high precision and miss most of the rationale.
+    Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.3.
 
-    >>> tpr_at_fpr([True, False, True, False], [0.4, 0.3, 0.2, 0.1], 0.1)
+    >>> precision([True, True, False], [True, False, True])
     0.5
     """
-    truth, values = as_labels(labels), as_scores(scores)
-    same_length("scores", values, truth)
-    if not 0 <= fpr <= 1:
-        raise ArgumentError(f"fpr: got {fpr}, must be between 0 and 1")
-    wanted, others = values[truth], np.sort(values[~truth])[::-1]
-    if not len(wanted) or not len(others):
+    truth, chosen = _labels_and_selected(labels, selected)
+    return float((truth & chosen).sum() / chosen.sum()) if chosen.any() else math.nan
+
+
+def f1_score(labels: ArrayLike, selected: ArrayLike) -> float:
+    """F1: the harmonic mean of precision and recall of the selected tokens.
+
+    Formula: F1 = 2 TP / (2 TP + FP + FN)
+    Selection: score >= 1/n, n = tokens of the input (`f1`); the k best tokens (`f1_at_k`: as many as the document's
+        rationale has, when precision and recall are this same number; `f1_at_density`, `token_f1`: density · n); or the
+        k best of those with a positive score (`token_f1_at_5`, `token_f1_at_mean`). `token_f1` takes a method's own
+        hard rationale where it has one.
+    Range: 0 to 1, higher is better. 0 when nothing is selected but there is a rationale; NaN without a rationale token.
+    Misleads: selecting everything has an F1 of 2 d / (1 + d) at density d, which is high for dense rationales.
+    Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
+
+    >>> f1_score([True, True, False], [True, False, True])
+    0.5
+    """
+    truth, chosen = _labels_and_selected(labels, selected)
+    return float(2 * (truth & chosen).sum() / (truth.sum() + chosen.sum())) if truth.any() else math.nan
+
+
+def token_iou(labels: ArrayLike, selected: ArrayLike) -> float:
+    """Token IOU: tokens in both the rationale and the selection, over tokens in either.
+
+    Formula: IOU = |rationale and selected| / |rationale or selected|
+    Selection: the k best tokens of those with a positive score; k = 5 (`token_iou_at_5`) or the mean number of
+        rationale tokens (`token_iou_at_mean`).
+    Range: 0 to 1, higher is better. NaN without a rationale token.
+    Misleads: ferret calls it IOU; ERASER's IOU F1 is about spans and another number, see `iou_f1`.
+    Reference: Attanasio et al. (2023), ferret, https://aclanthology.org/2023.eacl-demo.29
+
+    >>> token_iou([True, True, False], [True, False, True])
+    0.3333333333333333
+    """
+    truth, chosen = _labels_and_selected(labels, selected)
+    return int((truth & chosen).sum()) / int((truth | chosen).sum()) if truth.any() else math.nan
+
+
+# ---------------------------------------------------------------- selection of the k best
+
+
+def top_k_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bool = False) -> float:
+    """`f1_score` of the k best tokens: the exact mean over every way to break ties. NaN without a rationale token.
+
+    k: at least 1; over n it is n. positive_only: never take a token whose score is not above 0.
+
+    Of a tie of m tokens with h in the rationale, of which s are still taken, s · h/m are hits on average, and F1 is
+    linear in the hits.
+
+    >>> top_k_f1([True, False, False, False], [0.5, 0.5, 0.1, 0.1], 1)
+    0.5
+    """
+    truth, values = as_labels_and_scores(labels, scores)
+    if not truth.any():
         return math.nan
-    k = math.floor(fpr * len(others) + 1e-9)  # the margin: .1 · 30 is 3, whatever a float makes of it
-    if k >= len(others):
-        return 1.0
-    above, tied = wanted > others[k], wanted == others[k]
-    others_above, others_tied = others > others[k], others == others[k]
-    share = (k - int(others_above.sum()) + 1) / (int(others_tied.sum()) + 1)  # of the tie: before its next other token
-    return float((above.sum() + tied.sum() * share) / len(wanted))
+    edge = _edge(truth, values, k, positive_only=positive_only)
+    hits = edge.sure + (edge.taken * edge.tied_hits / edge.tied if edge.taken else 0.0)
+    return float(2 * hits / (truth.sum() + edge.size))
+
+
+def top_k_iou(labels: ArrayLike, scores: ArrayLike, k: int, *, positive_only: bool = False) -> float:
+    """`token_iou` of the k best tokens: the exact mean over every way to break ties.
+
+    The hits among the s tokens that are taken from a tie of m have a hypergeometric distribution. NaN without a
+    rationale token. k and positive_only as in `top_k_f1`.
+
+    >>> top_k_iou([True, False, False], [0.5, 0.5, 0.1], 1)
+    0.5
+    """
+    truth, values = as_labels_and_scores(labels, scores)
+    positives = int(truth.sum())
+    if positives == 0:
+        return math.nan
+    edge = _edge(truth, values, k, positive_only=positive_only)
+    if edge.taken in (0, edge.tied):
+        hits = edge.sure + (edge.tied_hits if edge.taken else 0)
+        return hits / (positives + edge.size - hits)
+    tied_hits = np.arange(min(edge.taken, edge.tied_hits) + 1)
+    chances = hypergeom.pmf(tied_hits, edge.tied, edge.tied_hits, edge.taken)
+    every = edge.sure + tied_hits
+    return float((chances * every / (positives + edge.size - every)).sum())
+
+
+def select_top_k(scores: ArrayLike, k: int, *, seed: int | Sequence[int] = 0) -> NDArray[np.bool_]:
+    """(n,) bool: the k tokens with the highest scores; of equal ones at the edge, random ones. k over n selects all.
+
+    seed: the same seed takes the same tokens; no position is preferred.
+
+    >>> select_top_k([0.1, 0.4, 0.1, 0.4, 0.2], 3).tolist()
+    [False, True, False, True, True]
+    """
+    values = as_scores(scores)
+    shuffled = np.random.default_rng(seed).permutation(len(values))
+    ranking = shuffled[np.argsort(-values[shuffled], kind="stable")]
+    selected = np.zeros(len(values), dtype=bool)
+    selected[ranking[: _size(k)]] = True
+    return selected
+
+
+def has_tie_at(scores: ArrayLike, k: int) -> bool:
+    """Whether the k best tokens are not one set: tokens inside and outside share the k-th score.
+
+    >>> has_tie_at([0.4, 0.1, 0.1], 2), has_tie_at([0.4, 0.1, 0.1], 1)
+    (True, False)
+    """
+    values = as_scores(scores)
+    if _size(k) >= len(values):
+        return False
+    ordered = np.sort(values)[::-1]
+    return bool(ordered[k - 1] == ordered[k])
+
+
+def density_size(density: float, n: int) -> int:
+    """Tokens in a rationale of the data set's mean density: ceil(density · n), so at least 1.
+
+    Rounded up as in ERASER's own baselines. Raises ArgumentError for a density outside [0, 1].
+
+    >>> density_size(0.1, 20), density_size(0.1, 21), density_size(0.0, 21)
+    (2, 3, 1)
+    """
+    if not 0 <= density <= 1:
+        raise ArgumentError(f"density: got {density}, must be between 0 and 1")
+    return max(1, math.ceil(density * n - 1e-9))  # the margin: .1 · 30 is 3, whatever a float makes of it
+
+
+class _Edge(NamedTuple):
+    """The k best tokens: `size` in all, `sure` hits above the edge, and `taken` of `tied` tokens with the k-th score,
+    of which `tied_hits` are in the rationale."""
+
+    size: int
+    sure: int
+    taken: int
+    tied: int
+    tied_hits: int
+
+
+def _edge(truth: NDArray[np.bool_], values: NDArray[np.float64], k: int, *, positive_only: bool) -> _Edge:
+    k = min(_size(k), int((values > 0).sum()) if positive_only else len(values))
+    if k == 0:
+        return _Edge(0, 0, 0, 0, 0)
+    lowest = np.partition(values, len(values) - k)[len(values) - k]  # the k-th highest score
+    above, tie = values > lowest, values == lowest
+    return _Edge(k, int(truth[above].sum()), k - int(above.sum()), int(tie.sum()), int(truth[tie].sum()))
+
+
+def _size(k: int) -> int:
+    if k < 1:
+        raise ArgumentError(f"k: got {k}, must be at least 1")
+    return int(k)
+
+
+# ---------------------------------------------------------------- spans
+
+
+def contiguous_spans(selected: ArrayLike) -> tuple[Span, ...]:
+    """Runs of selected tokens, in order.
+
+    >>> contiguous_spans([False, True, True, False, True])
+    ((1, 3), (4, 5))
+    """
+    chosen = as_labels(selected, "selected").astype(np.int8)
+    edges = np.diff(chosen, prepend=0, append=0)
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THRESHOLD) -> float:
+    """IOU F1 of one document: F1 of runs of selected tokens, right when they overlap a rationale run enough.
+
+    Formula: precision = right / selected runs, recall = right / rationale runs, F1 = 2 P R / (P + R). A selected run is
+        right when its best intersection over union with a run of the rationale is at least the threshold.
+    Selection: a method's own hard rationale, or else the k best tokens, k = ceil(density · n).
+    Range: 0 or more, higher is better. ERASER counts right *selected* runs in recall too, so two halves of one run (IOU
+        .5 each) have a recall of 2 and an F1 over 1. 0 when nothing is right; NaN without a rationale token.
+    Misleads: the mean of this over documents is not what ERASER prints. Its macro F1 is the F1 of the documents' mean
+        precision and mean recall, and it counts annotated spans that touch as two: see `eraser_scores`.
+    Reference: DeYoung et al. (2020), ERASER, https://aclanthology.org/2020.acl-main.408
+
+    >>> iou_f1([1, 1, 1, 1, 0, 0, 1], [1, 1, 1, 0, 0, 0, 0])
+    0.6666666666666666
+    """
+    truth, chosen = _labels_and_selected(labels, selected)
+    if not truth.any():
+        return math.nan
+    gold, runs = contiguous_spans(truth), contiguous_spans(chosen)
+    right = matching_spans(gold, runs, threshold)
+    return f1_of(right / len(runs), right / len(gold)) if runs else 0.0
+
+
+def top_k_iou_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, seed: int = 0, draws: int = TIE_DRAWS) -> float:
+    """`iou_f1` of the k best tokens: the mean over so many random orders of the tokens that tie at the edge.
+
+    There is no closed form for spans. The same seed gives the same number; without a tie one draw is exact.
+
+    >>> top_k_iou_f1([True, True, False], [0.5, 0.4, 0.1], 2)
+    1.0
+    """
+    times = draws if has_tie_at(scores, k) else 1
+    return float(np.mean([iou_f1(labels, select_top_k(scores, k, seed=[seed, draw])) for draw in range(times)]))
+
+
+def matching_spans(truth: Sequence[Span], predicted: Sequence[Span], threshold: float) -> int:
+    """Predicted spans whose best IOU with a true one reaches the threshold."""
+    if not truth or not predicted:
+        return 0
+    gold, mine = np.array(truth), np.array(predicted)
+    start = np.maximum(mine[:, None, 0], gold[None, :, 0])  # (predicted, truth)
+    end = np.minimum(mine[:, None, 1], gold[None, :, 1])
+    overlap = np.clip(end - start, 0, None)
+    union = (mine[:, 1] - mine[:, 0])[:, None] + (gold[:, 1] - gold[:, 0])[None] - overlap
+    return int(((overlap / union).max(1) >= threshold).sum())
+
+
+def f1_of(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
+
+
+# ---------------------------------------------------------------- arguments
 
 
 def density(labels: ArrayLike) -> float:
@@ -205,15 +551,6 @@ def density(labels: ArrayLike) -> float:
     """
     truth = as_labels(labels)
     return float(truth.mean()) if len(truth) else math.nan
-
-
-def _rate(labels: ArrayLike, selected: ArrayLike, *, of: bool) -> float:
-    truth = as_labels(labels)
-    chosen = as_labels(selected, "selected")
-    same_length("selected", chosen, truth)
-    group = truth if of else ~truth
-    total = int(group.sum())
-    return float((chosen & group).sum() / total) if total else math.nan
 
 
 def as_labels(values: ArrayLike, name: str = "labels") -> NDArray[np.bool_]:
@@ -240,3 +577,16 @@ def same_length(name: str, values: NDArray[Any], labels: NDArray[np.bool_]) -> N
     """Raises ArgumentError unless there is one value for each label."""
     if len(values) != len(labels):
         raise ArgumentError(f"{name}: {len(values)} tokens, labels have {len(labels)}")
+
+
+def as_labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Both (n,), checked."""
+    truth, values = as_labels(labels), as_scores(scores)
+    same_length("scores", values, truth)
+    return truth, values
+
+
+def _labels_and_selected(labels: ArrayLike, selected: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    truth, chosen = as_labels(labels), as_labels(selected, "selected")
+    same_length("selected", chosen, truth)
+    return truth, chosen

@@ -1,4 +1,4 @@
-"""Every metric by name: what it is called in a table, which way is better, which n it uses, and how it is computed.
+"""Every metric by name: its title, which way is better, which n it uses, and how it is computed.
 
 n tokens (or words) of one document; a `Unit` is one document at one layer of one method
 
@@ -11,39 +11,89 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapler.errors import ArgumentError
-from analysis.metrics import eraser
 from analysis.metrics import faithfulness as fa
 from analysis.metrics import plausibility as pl
-from analysis.metrics import selection as sel
-from analysis.metrics.perturbation.bounds import normalised_aopc
-from analysis.metrics.perturbation.soft import soft_comprehensiveness, soft_sufficiency
-from analysis.metrics.sparseness import gini
-from analysis.metrics.unit import (
-    BY_CHANCE,
-    CONTENT,
-    DENSITY,
-    EQUAL_FPR,
-    FERRET_K,
-    FIXED_SIZE,
-    HARD,
-    INPUT,
-    LEAVE_ONE_OUT,
-    MEAN_SIZE,
-    NO_SELECTION,
-    OWN_SIZE,
-    PERCENT,
-    PRESENT,
-    RANKING,
-    Unit,
-)
 
 GROUPS = ("ranking", "selection", "eraser", "faithfulness", "soft", "normalised", "sparseness")
+FERRET_K = 5  # the size of ferret's hard rationale when it explains one text, whatever its length
+
+# Which n, or k, a metric uses: `Metric.level`. Tables and documentation print these words.
+RANKING = "order of the content tokens, no n"
+EQUAL_FPR = "order of the content tokens, down to a given FPR, no n"
+INPUT = "score >= 1/n, n = tokens of the input"
+PRESENT = "score >= 1/n, n = tokens present at the layer"
+CONTENT = "score >= 1/n, n = content tokens, scores over them alone"
+OWN_SIZE = "k best tokens, k = length of the document's rationale"
+DENSITY = "k best tokens, k = density · content tokens"
+HARD = "the method's hard rationale, else the k best tokens, k = density · content tokens"
+FIXED_SIZE = f"k best tokens with a positive score, k = {FERRET_K}"
+MEAN_SIZE = "k best tokens with a positive score, k = mean length of a rationale"
+PERCENT = "best X % of the content tokens"
+LEAVE_ONE_OUT = "each content token alone"
+BY_CHANCE = "each content token by chance, by its own score"
+NO_SELECTION = "all content tokens, no n"
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One document at one layer of one method.
+
+    labels          (n,) bool, True in the rationale; special tokens and a query's tokens are left out
+    scores          (n,) float64; raw, or shares of the input whose sum is at most 1
+    n_input         among how many the uniform level shares the scores out: the real tokens of the input, special ones
+                    included (words that are sums of their wordpieces: words and special tokens)
+    n_present       the same, for the tokens present at this layer
+    density         of the data set: mean share of rationale tokens
+    size            of its rationales: mean number of rationale tokens, NaN when it is not known
+    signed          scores that may be negative: what is selected at 1/n is not defined for them
+    units           "token" or "word"
+    hard            (n,) bool, the method's own hard rationale; None when it has none
+    present_scores  (n,) float64, scores for the level of the tokens present; None: `scores`. They differ where a
+                    document is several windows, each weighted by its share of the tokens present
+    seed            of the random order of ties, where there is no closed form
+    """
+
+    labels: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    n_input: int
+    n_present: int
+    density: float
+    size: float = math.nan
+    signed: bool = False
+    units: str = "token"
+    hard: NDArray[np.bool_] | None = None
+    present_scores: NDArray[np.float64] | None = None
+    seed: int = 0
+    _selected: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False, init=False)
+
+    def __post_init__(self) -> None:
+        labels, scores = pl.as_labels_and_scores(self.labels, self.scores)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "scores", scores)
+        for name, check in (("hard", pl.as_labels), ("present_scores", pl.as_scores)):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check(given))
+                pl.same_length(name, getattr(self, name), labels)
+
+    def selected(self, level: str) -> NDArray[np.bool_]:
+        """(n,) bool: the tokens that reach the level INPUT, PRESENT or CONTENT; several metrics share it."""
+        if level not in self._selected:
+            if level == CONTENT:
+                self._selected[level] = pl.select_content(self.scores)
+            elif level == INPUT:
+                self._selected[level] = pl.select_uniform(self.scores, self.n_input)
+            else:
+                scores = self.scores if self.present_scores is None else self.present_scores
+                self._selected[level] = pl.select_uniform(scores, self.n_present)
+        return self._selected[level]
 
 
 @dataclass(frozen=True)
@@ -87,10 +137,7 @@ class Metric:
 
 
 def metric_names(group: str | None = None) -> tuple[str, ...]:
-    """All names, or those of one of GROUPS.
-
-    Raises ArgumentError for a group that there is none of.
-    """
+    """All names, or those of one of GROUPS. Raises ArgumentError for a group that there is none of."""
     if group is not None and group not in GROUPS:
         raise ArgumentError(f"group: got {group!r}, allowed are {', '.join(GROUPS)}")
     return tuple(name for name, metric in METRICS.items() if group in (None, metric.group))
@@ -123,143 +170,98 @@ def _average_precision(unit: Unit) -> float:
     return math.nan if unit.labels.all() else pl.average_precision(unit.labels, unit.scores)
 
 
-def _roc_auc(unit: Unit) -> float:
-    return eraser.roc_auc(unit.labels, unit.scores)
-
-
-def _auprc(unit: Unit) -> float:
+def _auprc(unit: Unit, *, positive: bool = False) -> float:
     # ERASER gives a document without rationale .5; here it is undefined, as for every other metric
-    return eraser.auprc(unit.labels, unit.scores) if unit.labels.any() else math.nan
+    # positive is ferret's: a negative score is no evidence for the class, like 0
+    scores = np.maximum(unit.scores, 0) if positive else unit.scores
+    return pl.auprc(unit.labels, scores) if unit.labels.any() else math.nan
 
 
-def _auprc_positive(unit: Unit) -> float:
-    # ferret's: a negative score is no evidence for the class, like 0
-    return eraser.auprc(unit.labels, np.maximum(unit.scores, 0)) if unit.labels.any() else math.nan
+def _tpr_at(unit: Unit, *, percent: int) -> float:
+    return pl.tpr_at_fpr(unit.labels, unit.scores, percent / 100)
 
 
-def _at_fpr(percent: int) -> Callable[[Unit], float]:
-    return lambda unit: pl.tpr_at_fpr(unit.labels, unit.scores, percent / 100)
+def _at_level(unit: Unit, *, level: str, agreement: Callable[[Any, Any], float]) -> float:
+    return math.nan if unit.signed else agreement(unit.labels, unit.selected(level))
 
 
-def _at(level: str, agreement: Callable[[Any, Any], float]) -> Callable[[Unit], float]:
-    """An agreement of the rationale with what is selected at the level 1/n."""
-    return lambda unit: math.nan if unit.signed else agreement(unit.labels, unit.selected(level))
+def _size(unit: Unit, level: str) -> int:
+    """k of a level; 0 where it is not known."""
+    if level == OWN_SIZE:
+        return int(unit.labels.sum())
+    if level == MEAN_SIZE:
+        return 0 if math.isnan(unit.size) else max(1, round(unit.size))
+    return FERRET_K if level == FIXED_SIZE else pl.density_size(unit.density, len(unit.labels))
 
 
-def _at_own_size(unit: Unit) -> sel.PrecisionRecallF1:
-    k = int(unit.labels.sum())
-    nothing = sel.PrecisionRecallF1(math.nan, math.nan, math.nan)
-    found = unit.once(OWN_SIZE, lambda: sel.top_k_scores(unit.labels, unit.scores, k) if k else nothing)
-    return sel.PrecisionRecallF1(*found)
-
-
-def _at_density(unit: Unit) -> sel.PrecisionRecallF1:
-    found = unit.once(DENSITY, lambda: sel.top_k_scores(unit.labels, unit.scores, _density_size(unit)))
-    return sel.PrecisionRecallF1(*found)
-
-
-def _density_size(unit: Unit) -> int:
-    return sel.density_size(unit.density, len(unit.labels))
+def _at_size(unit: Unit, *, level: str, agreement: Callable[..., float] = pl.top_k_f1) -> float:
+    k, positive_only = _size(unit, level), level in (FIXED_SIZE, MEAN_SIZE)
+    return agreement(unit.labels, unit.scores, k, positive_only=positive_only) if k else math.nan
 
 
 def _token_f1(unit: Unit) -> float:
-    return _at_density(unit).f1 if unit.hard is None else sel.f1_score(unit.labels, unit.hard)
+    return _at_size(unit, level=DENSITY) if unit.hard is None else pl.f1_score(unit.labels, unit.hard)
 
 
 def _iou_f1(unit: Unit) -> float:
     if unit.hard is not None:
-        return eraser.iou_f1(unit.labels, unit.hard)
-    return eraser.top_k_iou_f1(unit.labels, unit.scores, _density_size(unit), seed=unit.seed)
+        return pl.iou_f1(unit.labels, unit.hard)
+    return pl.top_k_iou_f1(unit.labels, unit.scores, _size(unit, DENSITY), seed=unit.seed)
 
 
-def _mean_size(unit: Unit) -> int | None:
-    return None if math.isnan(unit.size) else max(1, round(unit.size))
+def _rates(suffix: str, words: str, level: str) -> list[Metric]:
+    """The rates of what is selected at a level."""
+    rates = {
+        "fpr": ("FPR", False, pl.false_positive_rate),
+        "tpr": ("TPR", True, pl.true_positive_rate),
+        "j": ("J", True, pl.youden_j),
+        "precision": ("Precision", True, pl.precision),
+        "f1": ("F1", True, pl.f1_score),
+    }
+    if suffix:
+        rates = {name: rates[name] for name in ("fpr", "tpr", "j")}
+    return [
+        Metric(name + suffix, f"{title} ({words})", "selection", up, level, function,
+               partial(_at_level, level=level, agreement=function))
+        for name, (title, up, function) in rates.items()
+    ]  # fmt: skip
 
 
-def _positive_f1(unit: Unit, k: int | None) -> float:
-    return math.nan if k is None else sel.top_k_scores(unit.labels, unit.scores, k, positive_only=True).f1
-
-
-def _positive_iou(unit: Unit, k: int | None) -> float:
-    return math.nan if k is None else sel.top_k_iou(unit.labels, unit.scores, k, positive_only=True)
+def _perturbed(kind: str, short: str, up: bool, source: Callable[..., Any]) -> list[Metric]:
+    """Comprehensiveness or sufficiency at every percentage, at the density, and their mean."""
+    each = [(str(percent), f"{short} {percent} %", PERCENT) for percent in fa.BINS]
+    rows = [Metric(f"{kind}_{mark}", title, "faithfulness", up, level, source)
+            for mark, title, level in (*each, (fa.AT_DENSITY, f"{short}@density", DENSITY))]  # fmt: skip
+    return [*rows, Metric(f"aopc_{kind}", f"{short} AOPC", "faithfulness", up, PERCENT, fa.aopc)]
 
 
 # fmt: off
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (
     Metric("average_precision", "AP", "ranking", True, RANKING, pl.average_precision, _average_precision),
-    Metric("roc_auc", "ROC-AUC", "ranking", True, RANKING, eraser.roc_auc, _roc_auc),
-    Metric("auprc", "AUPRC (ERASER)", "ranking", True, RANKING, eraser.auprc, _auprc),
-    Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, RANKING, eraser.auprc, _auprc_positive),
-    Metric("tpr_at_fpr_5", "TPR at 5 % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr, _at_fpr(5)),
-    Metric("tpr_at_fpr_10", "TPR at 10 % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr, _at_fpr(10)),
-    Metric("tpr_at_fpr_20", "TPR at 20 % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr, _at_fpr(20)),
-
-    Metric("fpr", "FPR (1/n)", "selection", False, INPUT, pl.false_positive_rate, _at(INPUT, pl.false_positive_rate)),
-    Metric("tpr", "TPR (1/n)", "selection", True, INPUT, pl.true_positive_rate, _at(INPUT, pl.true_positive_rate)),
-    Metric("j", "J (1/n)", "selection", True, INPUT, pl.youden_j, _at(INPUT, pl.youden_j)),
-    Metric("precision", "Precision (1/n)", "selection", True, INPUT, sel.precision, _at(INPUT, sel.precision)),
-    Metric("f1", "F1 (1/n)", "selection", True, INPUT, sel.f1_score, _at(INPUT, sel.f1_score)),
-
-    Metric("fpr_present", "FPR (1/n present)", "selection", False, PRESENT,
-           pl.false_positive_rate, _at(PRESENT, pl.false_positive_rate)),
-    Metric("tpr_present", "TPR (1/n present)", "selection", True, PRESENT,
-           pl.true_positive_rate, _at(PRESENT, pl.true_positive_rate)),
-    Metric("j_present", "J (1/n present)", "selection", True, PRESENT, pl.youden_j, _at(PRESENT, pl.youden_j)),
-    Metric("precision_present", "Precision (1/n present)", "selection", True, PRESENT,
-           sel.precision, _at(PRESENT, sel.precision)),
-    Metric("f1_present", "F1 (1/n present)", "selection", True, PRESENT, sel.f1_score, _at(PRESENT, sel.f1_score)),
-
-    Metric("fpr_content", "FPR (1/n content)", "selection", False, CONTENT,
-           pl.false_positive_rate, _at(CONTENT, pl.false_positive_rate)),
-    Metric("tpr_content", "TPR (1/n content)", "selection", True, CONTENT,
-           pl.true_positive_rate, _at(CONTENT, pl.true_positive_rate)),
-    Metric("j_content", "J (1/n content)", "selection", True, CONTENT, pl.youden_j, _at(CONTENT, pl.youden_j)),
-    Metric("precision_content", "Precision (1/n content)", "selection", True, CONTENT,
-           sel.precision, _at(CONTENT, sel.precision)),
-    Metric("f1_content", "F1 (1/n content)", "selection", True, CONTENT, sel.f1_score, _at(CONTENT, sel.f1_score)),
-
-    Metric("precision_at_k", "Precision@k", "selection", True, OWN_SIZE,
-           sel.precision, lambda u: _at_own_size(u).precision),
-    Metric("recall_at_k", "Recall@k", "selection", True, OWN_SIZE, sel.recall, lambda u: _at_own_size(u).recall),
-    Metric("f1_at_k", "F1@k", "selection", True, OWN_SIZE, sel.f1_score, lambda u: _at_own_size(u).f1),
-    Metric("precision_at_density", "Precision@density", "selection", True, DENSITY,
-           sel.precision, lambda u: _at_density(u).precision),
-    Metric("recall_at_density", "Recall@density", "selection", True, DENSITY,
-           sel.recall, lambda u: _at_density(u).recall),
-    Metric("f1_at_density", "F1@density", "selection", True, DENSITY, sel.f1_score, lambda u: _at_density(u).f1),
-
-    Metric("token_f1", "Token F1", "eraser", True, HARD, sel.f1_score, _token_f1),
-    Metric("iou_f1", "IOU F1", "eraser", True, HARD, eraser.iou_f1, _iou_f1),
-
-    Metric("token_f1_at_5", "Token F1@5", "selection", True, FIXED_SIZE,
-           sel.f1_score, lambda u: _positive_f1(u, FERRET_K)),
-    Metric("token_f1_at_mean", "Token F1@mean size", "selection", True, MEAN_SIZE,
-           sel.f1_score, lambda u: _positive_f1(u, _mean_size(u))),
-    Metric("token_iou_at_5", "Token IOU@5", "selection", True, FIXED_SIZE,
-           sel.token_iou, lambda u: _positive_iou(u, FERRET_K)),
-    Metric("token_iou_at_mean", "Token IOU@mean size", "selection", True, MEAN_SIZE,
-           sel.token_iou, lambda u: _positive_iou(u, _mean_size(u))),
-
-    Metric("comprehensiveness_1", "Comp. 1 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
-    Metric("comprehensiveness_5", "Comp. 5 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
-    Metric("comprehensiveness_10", "Comp. 10 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
-    Metric("comprehensiveness_20", "Comp. 20 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
-    Metric("comprehensiveness_50", "Comp. 50 %", "faithfulness", True, PERCENT, fa.comprehensiveness),
-    Metric("comprehensiveness_at_density", "Comp.@density", "faithfulness", True, DENSITY, fa.comprehensiveness),
-    Metric("aopc_comprehensiveness", "Comp. AOPC", "faithfulness", True, PERCENT, fa.aopc),
-    Metric("sufficiency_1", "Suff. 1 %", "faithfulness", False, PERCENT, fa.sufficiency),
-    Metric("sufficiency_5", "Suff. 5 %", "faithfulness", False, PERCENT, fa.sufficiency),
-    Metric("sufficiency_10", "Suff. 10 %", "faithfulness", False, PERCENT, fa.sufficiency),
-    Metric("sufficiency_20", "Suff. 20 %", "faithfulness", False, PERCENT, fa.sufficiency),
-    Metric("sufficiency_50", "Suff. 50 %", "faithfulness", False, PERCENT, fa.sufficiency),
-    Metric("sufficiency_at_density", "Suff.@density", "faithfulness", False, DENSITY, fa.sufficiency),
-    Metric("aopc_sufficiency", "Suff. AOPC", "faithfulness", False, PERCENT, fa.aopc),
+    Metric("roc_auc", "ROC-AUC", "ranking", True, RANKING, pl.roc_auc, lambda u: pl.roc_auc(u.labels, u.scores)),
+    Metric("auprc", "AUPRC (ERASER)", "ranking", True, RANKING, pl.auprc, _auprc),
+    Metric("auprc_positive", "AUPRC (ferret)", "ranking", True, RANKING, pl.auprc, partial(_auprc, positive=True)),
+    *(Metric(f"tpr_at_fpr_{x}", f"TPR at {x} % FPR", "ranking", True, EQUAL_FPR, pl.tpr_at_fpr,
+             partial(_tpr_at, percent=x)) for x in (5, 10, 20)),
+    *_rates("", "1/n", INPUT),
+    *_rates("_present", "1/n present", PRESENT),
+    *_rates("_content", "1/n content", CONTENT),
+    Metric("f1_at_k", "F1@k", "selection", True, OWN_SIZE, pl.f1_score, partial(_at_size, level=OWN_SIZE)),
+    Metric("f1_at_density", "F1@density", "selection", True, DENSITY, pl.f1_score, partial(_at_size, level=DENSITY)),
+    Metric("token_f1", "Token F1", "eraser", True, HARD, pl.f1_score, _token_f1),
+    Metric("iou_f1", "IOU F1", "eraser", True, HARD, pl.iou_f1, _iou_f1),
+    *(Metric(f"token_{name}_at_{size}", f"Token {title}@{words}", "selection", True, level, source,
+             partial(_at_size, level=level, agreement=agreement))
+      for name, title, source, agreement in (("f1", "F1", pl.f1_score, pl.top_k_f1),
+                                             ("iou", "IOU", pl.token_iou, pl.top_k_iou))
+      for size, words, level in (("5", "5", FIXED_SIZE), ("mean", "mean size", MEAN_SIZE))),
+    *_perturbed("comprehensiveness", "Comp.", True, fa.comprehensiveness),
+    *_perturbed("sufficiency", "Suff.", False, fa.sufficiency),
     Metric("loo_kendall", "LOO tau", "faithfulness", True, LEAVE_ONE_OUT, fa.loo_kendall),
-    Metric("soft_comprehensiveness", "Soft comp.", "soft", True, BY_CHANCE, soft_comprehensiveness),
-    Metric("soft_sufficiency", "Soft suff.", "soft", True, BY_CHANCE, soft_sufficiency),
-    Metric("naopc_comprehensiveness", "Comp. NAOPC", "normalised", True, PERCENT, normalised_aopc),
-    Metric("naopc_sufficiency", "Suff. NAOPC", "normalised", False, PERCENT, normalised_aopc),
-
-    Metric("sparseness", "Gini", "sparseness", True, NO_SELECTION, gini, lambda u: gini(u.scores)),
+    Metric("soft_comprehensiveness", "Soft comp.", "soft", True, BY_CHANCE, fa.soft_comprehensiveness),
+    Metric("soft_sufficiency", "Soft suff.", "soft", True, BY_CHANCE, fa.soft_sufficiency),
+    Metric("naopc_comprehensiveness", "Comp. NAOPC", "normalised", True, PERCENT, fa.normalised_aopc),
+    Metric("naopc_sufficiency", "Suff. NAOPC", "normalised", False, PERCENT, fa.normalised_aopc),
+    Metric("sparseness", "Gini", "sparseness", True, NO_SELECTION, pl.gini, lambda u: pl.gini(u.scores)),
 )}
 # fmt: on

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from adapler.errors import ArgumentError, counted
 from analysis import figures
-from analysis.metrics.comparison import merge_runs
+from analysis.metrics.statistics import merge_runs
 from analysis.output import markup
 from analysis.output.html import page, summary_table
 from analysis.results.report import ReportData, write_text

@@ -21,9 +21,8 @@ from pyarrow import parquet
 
 from adapler.errors import ArgumentError, DataError, counted
 from adapler.files import replacing
-from analysis.metrics.comparison import compare
-from analysis.metrics.curves import RECALL_GRID
-from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals
+from analysis.metrics.plausibility import RECALL_GRID
+from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from analysis.results import report_json
 from analysis.results.records import DocumentRecord, DocumentScores
 from analysis.results.report_json import SCHEMA, SCHEMA_VERSION
@@ -177,7 +176,7 @@ class ReportData:
         return frame[layerwise.astype(bool) | (frame["layer"] == 0)].reset_index(drop=True)
 
     def comparisons(self, reference: str | None = None, metric: str = "average_precision") -> pd.DataFrame:
-        """`metrics.comparison.compare` of `reference` (`cp`, or else `policy`) with every other method at each layer.
+        """`metrics.statistics.compare` of `reference` (`cp`, or else `policy`) with every other method at each layer.
 
         A method with a meaning at the input only is compared with the reference's every layer; the layers of two
         such methods would all be the same comparison, which is made once. Raises ArgumentError for a method or

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from analysis.metrics.registry import METRICS
 
-# the family of `analysis.metrics.comparison`
+# the family of `analysis.metrics.statistics`
 HOLM_FAMILY = "Holm-adjusted over the metric's cells, random scores and repeated methods left out"
 OF_REMOVAL = ("cp", "policy")  # methods whose dropped tokens are not there any more
 TITLES = {

@@ -402,7 +402,7 @@ def gradient_shap(
         with seeded(batch, row):
             arguments = forward_arguments(twin, single, target)
             inputs = embeddings(twin, single.input_ids).requires_grad_()  # (1, n, D)
-            references = torch.cat([input_reference(twin, single, kind) for kind in ("zero", "mask")])  # type: ignore[arg-type]
+            references = torch.cat([input_reference(twin, single, kind) for kind in ("zero", "mask")])
             drawn = GradientShap(function).attribute(
                 inputs,
                 references,

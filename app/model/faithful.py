@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from adapler.model.batching import pad_rows
 from analysis.evaluation.faithfulness import version_types
-from analysis.metrics.faithfulness import FaithfulnessSettings, faithfulness_rows
-from analysis.metrics.perturbation.document import PerturbedDocument
+from analysis.metrics.faithfulness import FaithfulnessSettings, PerturbedDocument, faithfulness_rows
 from app.model.comparing import Comparison
 from app.model.tracing import Trace, encode
 from app.sources.documents import Document

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from analysis.documents.alignment import Account
-from analysis.metrics.curves import RECALL_GRID
 from analysis.metrics.faithfulness import BINS
+from analysis.metrics.plausibility import RECALL_GRID
 from analysis.output.report import RationaleReport
 from analysis.results.report import DocumentRecord, DocumentScores
 

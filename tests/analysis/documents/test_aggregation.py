@@ -86,7 +86,7 @@ def test_tokens_present_weigh_the_windows_of_the_level_of_tokens_present(tiny_to
     present = np.concatenate([np.ones(4, dtype=bool), np.array(few)[1:5]])
     np.testing.assert_allclose(unit.present_scores, present / 9, rtol=1e-6)
     np.testing.assert_allclose(unit.scores, np.where(present, [1 / 12] * 4 + [1 / 6] * 4, 0), rtol=1e-6)
-    from analysis.metrics.unit import PRESENT
+    from analysis.metrics.registry import PRESENT
 
     assert (unit.selected(PRESENT) == present).all()
     # of two layers each has its own weights: in the first one nothing is gone yet

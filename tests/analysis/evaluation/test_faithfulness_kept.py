@@ -95,7 +95,7 @@ def test_leave_one_out_takes_away_as_the_variant_says(classifier: Any, tiny_toke
 
 
 def test_limits_are_of_the_tokens_that_may_be_taken(classifier: Any, tiny_tokenizer: Any) -> None:
-    from analysis.metrics.perturbation.bounds import aopc_bounds
+    from analysis.metrics.faithfulness import aopc_bounds
 
     (window,) = align(Document("d", BAD, [1]), tiny_tokenizer).windows
     scores = np.zeros((1, len(window)))

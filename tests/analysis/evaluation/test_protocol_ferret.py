@@ -18,8 +18,7 @@ from sklearn.metrics import auc, precision_recall_curve
 
 from analysis import rationale_eval
 from analysis.evaluation.protocols import PROTOCOLS
-from analysis.metrics.registry import compute
-from analysis.metrics.unit import Unit
+from analysis.metrics.registry import Unit, compute
 from analysis.output.report import RationaleReport
 from analysis.results.report import DocumentScores
 

@@ -13,7 +13,7 @@ from analysis import figures
 from analysis.figures import style
 from analysis.figures.curves import correlation_layers
 from analysis.figures.token_scores import main_method
-from analysis.metrics.curves import RECALL_GRID
+from analysis.metrics.plausibility import RECALL_GRID
 from analysis.output import tables
 from analysis.output.html_tokens import grid
 from analysis.output.report import RationaleReport

@@ -5,12 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
 from adapler.errors import ArgumentError, DataError
-from analysis.metrics import eraser, eraser_scorer
+from analysis.metrics import eraser_scorer
 from analysis.metrics.eraser_scorer import SpanDocument
 
 tied = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.2, 0.5])), min_size=1, max_size=30)
@@ -79,53 +77,6 @@ def _slow_roc_auc(labels: list[bool], scores: list[float]) -> float:
     outside = [s for s, label in zip(scores, labels, strict=True) if not label]
     won = [(a > b) + 0.5 * (a == b) for a in inside for b in outside]
     return sum(won) / len(won)
-
-
-@settings(max_examples=100, deadline=None)
-@given(tied)
-def test_auprc_and_roc_auc_equal_sklearn_and_slow_references(pairs: list[tuple[bool, float]]) -> None:
-    labels, scores = [p[0] for p in pairs], [p[1] for p in pairs]
-    area = eraser.auprc(labels, scores)
-    assert area == pytest.approx(_slow_auprc(labels, scores), abs=1e-12)
-    if any(labels):
-        precision, recall, _ = precision_recall_curve(labels, scores)
-        assert area == pytest.approx(auc(recall, precision), abs=1e-12)
-    if any(labels) and not all(labels):
-        value = eraser.roc_auc(labels, scores)
-        assert value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-        assert value == pytest.approx(_slow_roc_auc(labels, scores), abs=1e-12)
-    else:
-        assert math.isnan(eraser.roc_auc(labels, scores))
-
-
-def test_auprc_by_hand() -> None:
-    # constant scores at 10 %: from (0, 1) straight to (1, .1)
-    assert eraser.auprc([1] + [0] * 9, [0.1] * 10) == pytest.approx(0.55)
-    assert eraser.auprc([0, 0, 0], [0.1, 0.2, 0.3]) == 0.5
-    assert eraser.auprc([1, 1], [0.1, 0.2]) == 1
-    # (0, 1), (0, 0), (1/2, 1/2), (1, 2/3)
-    assert eraser.auprc([0, 1, 1], [0.9, 0.5, 0.1]) == pytest.approx(0.5 * 0.25 + 0.5 * 7 / 12)
-
-
-def test_contiguous_spans() -> None:
-    assert eraser.contiguous_spans([1, 1, 0, 0, 1, 0, 1]) == ((0, 2), (4, 5), (6, 7))
-    assert eraser.contiguous_spans([0, 0]) == eraser.contiguous_spans([]) == ()
-    assert eraser.contiguous_spans([1, 1, 1]) == ((0, 3),)
-
-
-def test_iou_f1_by_hand() -> None:
-    gold = [0, 1, 1, 1, 1, 0, 0, 1, 1, 0]
-    assert eraser.iou_f1(gold, gold) == 1
-    assert eraser.iou_f1(gold, [0] * 10) == 0
-    # [1, 3) has 2 of 4 (IOU 1/2, enough); [6, 10) has 2 of 4 with [7, 9); [5, 6) nothing is touching them
-    assert eraser.iou_f1(gold, [0, 1, 1, 0, 0, 0, 1, 1, 1, 1]) == 1
-    # one token of four is 1/4: not enough, unless the threshold says so; precision 1/1, recall 1/2
-    assert eraser.iou_f1(gold, [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]) == 0
-    assert eraser.iou_f1(gold, [0, 1, 0, 0, 0, 0, 0, 0, 0, 0], threshold=0.25) == pytest.approx(2 / 3)
-    # everything selected: one run of ten against [1, 5), 4/10
-    assert eraser.iou_f1(gold, [1] * 10) == 0
-    assert eraser.iou_f1([1] * 4, [1] * 4) == 1
-    assert math.isnan(eraser.iou_f1([0, 0], [1, 0]))
 
 
 def test_two_halves_of_one_rationale_count_twice_as_in_eraser() -> None:

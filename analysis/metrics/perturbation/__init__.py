@@ -1,1 +1,0 @@
-"""Texts with tokens taken away, and the best and worst that taking them away can do."""
