@@ -36,7 +36,6 @@ COMMANDS = (
     "analysis.studies.contribution_targets",
     "app.gallery",
     "benchmarks.tradeoff",
-    "benchmarks.realised",
 )
 
 
