@@ -7,9 +7,8 @@
 5. scores/, evaluation/scoring.py       every method scores every window, layer by layer (kept in evaluation/cache/)
 6. documents/units.py                   windows become the units that are judged: one window, or a whole document
 7. metrics/, evaluation/judging.py      a unit's scores against its rationale: AP, FPR, ..., faithfulness
-8. results/report.py                    all values become one report: means, intervals, tests, JSON, Parquet
-9. output/, figures/                    tables, pages and figures of a report
-10. studies/, results/recompute.py      what is asked of reports afterwards
+8. report.py                            all values become one report: means, intervals, tests, tables, files
+9. figures/, page.py                    figures and pages of a report
 
     from analysis import rationale_eval
     report = rationale_eval.evaluate(adapler="checkpoints/movies-minilm", data="data/eraser/sample")
@@ -27,13 +26,13 @@ from analysis.explain import explain
 
 if TYPE_CHECKING:
     from analysis import rationale_eval
-    from analysis.output.report import RationaleReport
+    from analysis.report import RationaleReport
 
 __all__ = ["RationaleReport", "explain", "rationale_eval"]
 
 # Imported when asked for, so that `python -m analysis.scores` does not load what it does not need.
 _WHERE: dict[str, tuple[str, str | None]] = {
-    "RationaleReport": ("analysis.output.report", "RationaleReport"),
+    "RationaleReport": ("analysis.report", "RationaleReport"),
     "rationale_eval": ("analysis.rationale_eval", None),
 }
 

@@ -1,9 +1,9 @@
-"""Names on a command line -> models, tokenizer and corpus, with the defaults of a fresh clone."""
+"""Names on a command line -> models and a tokenizer, with the defaults of a fresh clone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -12,23 +12,24 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
+from adapler.backbones.families import check_task
 from adapler.backbones.pieces import HALF
 from adapler.budgets.curve import Choice, refuse_beside_target
 from adapler.budgets.stored import weights_checksum
+from adapler.data import match_labels
 from adapler.distributed import device as default_device
-from adapler.eraser import ARCHIVE_SUFFIXES, EraserCorpus, holds_corpus, is_archive, read_corpus
-from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.embedded import CHECKPOINT
+from adapler.errors import ArgumentError, CheckpointError
 from adapler.precision import choose_dtype, describe_dtype
-from adapler.text import cutting, load_tokenizer
-from analysis.documents.annotators import AUTO
-from analysis.documents.corpora import combined_by, holds_json_lines, read_json_lines
+from adapler.text import load_tokenizer
+from analysis.corpus import load_corpus
+
+__all__ = ["checksums", "load_corpus", "load_models"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_ADAPLER = ROOT / "checkpoints" / "movies-minilm"
-# where `adapler data download` puts the reviews, those of a clone, and its sample
-DEFAULT_DATA = (Path("data/eraser/movies"), ROOT / "data" / "eraser" / "movies", ROOT / "data" / "eraser" / "sample")
+MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
+DEFAULT_ADAPLER = CHECKPOINT
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
@@ -51,15 +52,14 @@ def short_path(path: str | Path) -> str:
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
 
-def default_data() -> Path:
-    """The downloaded movies if they are there, else the embedded sample. Raises DataError where neither is."""
-    for path in DEFAULT_DATA:
-        if holds_corpus(path):
-            return path
-    raise DataError(
-        "data: none is given, the movie reviews are not in data/eraser/movies (`adapler data download` puts them "
-        "there), and the sample comes with a clone of the repository only; name a corpus"
-    )
+def public_path(path: str | Path) -> str:
+    """A path as a report may show it to others: relative below the working directory, else its last part only.
+
+    A hub name stays as it is.
+    """
+    absolute = Path(path).expanduser().absolute()
+    here = Path.cwd()
+    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.name
 
 
 def default_adapler() -> Path:
@@ -70,18 +70,6 @@ def default_adapler() -> Path:
             "is not there; name a model"
         )
     return DEFAULT_ADAPLER
-
-
-def public_path(path: str | Path) -> str:
-    """A path as a report may show it to others: relative below the working directory, else its last part only.
-
-    A hub name stays as it is.
-    """
-    absolute = Path(path).expanduser().absolute()
-    here = Path.cwd()
-    if absolute.is_relative_to(here):
-        return absolute.relative_to(here).as_posix()
-    return absolute.name
 
 
 def choose_device(name: str) -> torch.device:
@@ -99,12 +87,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
-    """The number format that "auto", "float32" or "bfloat16" means where a model is, and a note unless it is float32.
+    """The dtype that "auto", "float32" or "bfloat16" means where a model is, and a note unless it is float32.
 
-    Everything here goes through this. The default is float32 and not "auto": published numbers are in it, and a score
-    that is a small difference (value zeroing, attention received) loses digits in bfloat16, so that a table would
-    depend on the machine. Weights in float64 are computed with as they are. Raises ArgumentError for another name, and
-    for bfloat16 of such weights.
+    The default is float32 and not "auto": published numbers are in it, and a score that is a small difference (value
+    zeroing, attention received) loses digits in bfloat16, so that a table would depend on the machine. Weights in
+    float64 are computed with as they are. Raises ArgumentError for bfloat16 of such weights.
     """
     device = next(model.parameters()).device
     chosen = choose_dtype(dtype, device)
@@ -128,13 +115,14 @@ def in_float64(model: Any) -> bool:
 def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None) -> tuple[float, Choice | None]:
     """The threshold scale, and where a speedup is asked for instead, what is to be expected.
 
-    Raises ArgumentError for a speedup without an AdapLeR model, beside a threshold scale, or outside the curve that
+    Raises ArgumentError for either without an AdapLeR model, for both, and for a speedup outside the curve that
     `adapler calibrate` stored with the model.
     """
+    if adapler is None and (speedup is not None or threshold_scale != 1):
+        name, value = ("speedup", speedup) if speedup is not None else ("threshold_scale", threshold_scale)
+        raise ArgumentError(f"{name}: got {value}, but there is no AdapLeR model (--adapler)")
     if speedup is None:
         return threshold_scale, None
-    if adapler is None:
-        raise ArgumentError(f"speedup: got {speedup}, but there is no AdapLeR model")
     if threshold_scale != 1:
         refuse_beside_target("speedup", {"threshold_scale": threshold_scale})
     choice = adapler.choose_scale(speedup=speedup)
@@ -144,17 +132,18 @@ def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None)
 def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:
     """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
 
-    Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier.
-    model alone: no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one
-    that is loaded beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError
-    for what cannot be loaded, ArgumentError for two models that do not fit, for weights in bfloat16 or float16, and
-    for a device that is not there.
+    Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier. model alone:
+    no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one that is loaded
+    beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError for what cannot be
+    loaded, ArgumentError for two models that do not fit, for weights in half precision, and for a device that is not
+    there.
     """
     model, adapler = uncompiled(model), uncompiled(adapler)
     if model is None and adapler is None:
         adapler = default_adapler()
-    objects = (one for one in (model, adapler) if one is not None and not isinstance(one, str | os.PathLike))
-    given = [one.device for one in objects if hasattr(one, "device")]
+    given = [
+        one.device for one in (model, adapler) if not isinstance(one, str | os.PathLike) and hasattr(one, "device")
+    ]
     named = next((one for one in (adapler, model) if isinstance(one, str | os.PathLike)), None)
     reducer: Any = adapler
     if isinstance(adapler, str | os.PathLike):
@@ -167,26 +156,59 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         model = reducer.backbone
     if isinstance(model, AdapLeRForSequenceClassification):
         model = model.backbone
-    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
-        raise ArgumentError(
-            f"model: got a {type(model).__name__}, must be a sequence classifier, its folder or hub name"
-        )
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise ArgumentError(f"model: {type(model).__name__} is an encoder with a decoder; need an encoder alone")
-    _check_weights("model", model)
+    config = getattr(model, "config", None)
+    if not isinstance(model, torch.nn.Module) or config is None or getattr(config, "is_encoder_decoder", False):
+        raise ArgumentError(f"model: got a {type(model).__name__}, must be an encoder with a classification head")
+    for name, one in (("model", model), ("adapler", reducer)):
+        if one is not None and (low := {p.dtype for p in one.parameters() if p.dtype in HALF}):
+            kind = str(min(low, key=str)).removeprefix("torch.")  # what is computed would be called float32
+            raise ArgumentError(f"{name}: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed")
     if reducer is not None:
-        _check_weights("adapler", reducer)
         _check_fit(model, reducer)
     place = given[0] if device == "auto" and given else choose_device(device)
     for one in (model, reducer):
         if one is not None:
             one.to(place)
-    if isinstance(tokenizer, str | os.PathLike):
-        tokenizer = _tokenizer(_name(tokenizer))
     if tokenizer is None:
-        origin = getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
-        tokenizer = _tokenizer(str(named or origin))
-    return model, reducer, cutting(tokenizer, "right")  # of a long text the beginning is seen, whatever it came with
+        tokenizer = named or getattr(reducer, "name_or_path", "") or getattr(model, "name_or_path", "")
+        if not tokenizer:
+            raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
+    if isinstance(tokenizer, str | os.PathLike):
+        tokenizer = load_tokenizer(_name(tokenizer))
+    return model, reducer, tokenizer
+
+
+def gold_indices(model: Any, corpus: Any, examples: Sequence[Any]) -> list[int]:
+    """The model's index of each document's label.
+
+    Raises ArgumentError where the names do not tell, and for a model that does not choose one of several labels.
+    """
+    if hasattr(model.config, "num_labels"):  # a class of one's own is taken at its word
+        check_task(model.config)
+    # Predictions go by id2label; label2id is another dictionary, which need not agree.
+    names = [str(name) for _, name in sorted((int(index), name) for index, name in model.config.id2label.items())]
+    indices = match_labels(list(corpus.labels), names)
+    if indices is None:
+        raise ArgumentError(
+            f"{corpus.name}: its labels, {', '.join(corpus.labels)}, are not the model's: {', '.join(names)}"
+        )
+    known = dict(zip(corpus.labels, indices, strict=True))
+    return [known[example.label] for example in examples]
+
+
+def input_length(model: Any, wanted: int | None) -> int:
+    """`wanted`, or MAX_LENGTH as far as the model goes; ArgumentError for more than it takes."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None or positions < 1:  # XLNet says -1
+        return wanted or MAX_LENGTH
+    for name, module in model.named_modules():
+        # RoBERTa counts positions from padding_idx + 1
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= module.padding_idx + 1
+            break
+    if wanted is not None and wanted > positions:
+        raise ArgumentError(f"max_length: got {wanted}, {type(model).__name__} takes at most {positions} tokens")
+    return min(wanted or MAX_LENGTH, int(positions))
 
 
 def checksums(model: Any, adapler: Any) -> dict[str, str]:
@@ -204,39 +226,11 @@ def is_adapler(model: Any) -> bool:
 
 
 def load_classifier(name: str) -> Any:
-    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone.
-
-    Raises:
-        CheckpointError: an encoder without a trained classification head, a regression or a multi-label classifier,
-            or weights that are missing or not finite.
-    """
+    """A fine-tuned classifier in float32, of any architecture; of an AdapLeR model its backbone. Raises CheckpointError
+    for an encoder without a trained head, a regression or a multi-label classifier, or weights that are not finite."""
     if is_adapler(name):
         return AdapLeRForSequenceClassification.from_pretrained(name).backbone
     return load_any_classifier(name)
-
-
-def load_corpus(data: str | Path | EraserCorpus | None, *, split: str = "test", annotators: str = AUTO) -> EraserCorpus:
-    """Documents with their rationales, from a path or as they are.
-
-    Args:
-        data: a corpus, or the path of one in ERASER layout or of JSON lines; None is the default data.
-        split: of JSON lines, what must be there.
-        annotators: see `read_json_lines`; the words of a corpus are combined again.
-
-    Raises:
-        ArgumentError: another type, or an annotator that there is none of.
-        DataError: a file that is not there or cannot be read.
-    """
-    path = default_data() if data is None else data
-    if not isinstance(path, EraserCorpus | str | os.PathLike):
-        raise ArgumentError(f"data: got a {type(path).__name__}, must be a corpus, a folder or a file")
-    if not isinstance(path, EraserCorpus) and holds_json_lines(path):
-        return read_json_lines(path, split=split, annotators=annotators)
-    if not isinstance(path, EraserCorpus) and Path(path).is_file() and not is_archive(Path(path)):
-        formats = ", ".join(ARCHIVE_SUFFIXES)
-        raise DataError(f"{path}: neither a folder, an archive ({formats}) nor a file of JSON lines (.jsonl)")
-    corpus = path if isinstance(path, EraserCorpus) else read_corpus(path)
-    return combined_by(corpus, split=split, annotators=annotators)
 
 
 def _name(source: str | os.PathLike[str]) -> str:
@@ -245,27 +239,9 @@ def _name(source: str | os.PathLike[str]) -> str:
     return os.path.expanduser(name) if is_local(source) else name
 
 
-def _tokenizer(name: str) -> Any:
-    if not name:
-        raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
-    return load_tokenizer(_name(name))
-
-
-def _check_weights(name: str, model: Any) -> None:
-    """ArgumentError for weights in fewer digits than float32: what is computed would be called float32."""
-    low = {p.dtype for p in model.parameters() if p.dtype in HALF}
-    if low:
-        kind = str(min(low, key=str)).removeprefix("torch.")
-        raise ArgumentError(f"{name}: its weights are {kind}; give it in float32, and dtype='bfloat16' for speed")
-
-
 def _check_fit(model: Any, adapler: Any) -> None:
     mine = (model.config.num_hidden_layers, model.config.vocab_size, dict(model.config.id2label))
-    theirs = (
-        adapler.config.num_hidden_layers,
-        adapler.backbone.config.vocab_size,
-        dict(adapler.config.id2label),
-    )
+    theirs = (adapler.config.num_hidden_layers, adapler.backbone.config.vocab_size, dict(adapler.config.id2label))
     for what, one, other in zip(("layers", "vocabulary entries", "labels"), mine, theirs, strict=True):
         if one != other:
             raise ArgumentError(f"model and adapler do not fit: the model has {what} {one}, AdapLeR {other}")

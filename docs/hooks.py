@@ -5,7 +5,6 @@
     reference/*.md        public names with signature and docstring; every command with its --help
     contributing.md       and changelog.md, from the repository's root
     results/              its pages and their figures, where they are in the repository
-    <!-- protocols -->    in a page: the table of the evaluation protocols
 
 Nothing of it is committed. docs/generate/ makes them.
 """
@@ -22,7 +21,7 @@ sys.path.insert(0, str(ROOT))  # mkdocs is started from anywhere
 
 from docs.generate.methods import method_pages  # noqa: E402
 from docs.generate.metrics import metric_families, metric_pages  # noqa: E402
-from docs.generate.reference import command_page, protocol_sections, reference_pages  # noqa: E402
+from docs.generate.reference import command_page, reference_pages  # noqa: E402
 
 # Page of the site -> file. Not called README.md there, which would be the first page of a section.
 RESULTS = {
@@ -73,9 +72,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Fill in what a page asks for; turn links of the repository into those of the site, where docs/ is the root."""
-    if "<!-- protocols -->" in markdown:
-        markdown = markdown.replace("<!-- protocols -->", protocol_sections())
+    """Turn links of the repository into those of the site, where docs/ is the root."""
     if page.file.src_uri in RESULTS:
         return markdown.replace("../docs/", "../").replace("README.md", "report.md")
     links = r"\]\(\.\./((?:\.\./)*results/[^)]*)"

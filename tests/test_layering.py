@@ -13,9 +13,12 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names of everything that a file imports, anywhere in it: `from a import b` gives a and a.b."""
+    """Dotted names of what a file imports when it runs, anywhere in it: `from a import b` gives a and a.b."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unused = {id(inner) for node in typing for inner in ast.walk(node)}
+    for node in (one for one in ast.walk(tree) if id(one) not in unused):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -10,7 +10,6 @@ import torch
 from adapler.backbones.targets import class_index
 from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous, is_number
-from analysis.metrics.registry import get_metric
 from analysis.scores import ScoringMethod, get_method
 
 Method = str | ScoringMethod | Callable[..., Any]
@@ -49,15 +48,6 @@ def is_own(method: Method) -> bool:
     """
     home = getattr(get_method(method).function, "__module__", None)  # None of a function in code that was given to exec
     return not str(home).startswith("analysis.")
-
-
-def single_text_metric(name: str) -> str:
-    """The metric's name; ArgumentError for one that needs the model again, or the mean rationale of a data set."""
-    metric = get_metric(name)
-    if metric.function is None or metric.uses_density:
-        needs = "asks the model again" if metric.function is None else "needs the mean rationale size of a data set"
-        raise ArgumentError(f"metrics: {name!r} {needs}; analysis.rationale_eval.evaluate computes it")
-    return metric.name
 
 
 def check_classifier(model: Any) -> None:

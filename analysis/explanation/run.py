@@ -24,13 +24,10 @@ from adapler.model.outputs import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, part_read, reading
 from analysis import loading
-from analysis.documents.batching import collate
-from analysis.evaluation.fit import input_length
-from analysis.evaluation.settings import MAX_LENGTH
+from analysis.alignment import collate
+from analysis.corpus import word_mask
 from analysis.explanation.arguments import Method, check_arguments, gold_index, is_own, listed_methods
-from analysis.explanation.data import MethodScores
-from analysis.explanation.rationale import word_mask
-from analysis.explanation.result import Explanation
+from analysis.explanation.result import Explanation, MethodScores
 from analysis.explanation.saved import SavedScores, saved_method
 from analysis.explanation.subject import Subject, subject_of
 from analysis.explanation.text import Source, Text, read_text, split_source
@@ -159,10 +156,10 @@ def _read_by_predict(subject: Subject, read: Text) -> str:
 def _length(subject: Subject, wanted: int | None) -> int:
     """The longest input, as in an evaluation."""
     if subject.classifier is not None:
-        return input_length(subject.classifier, wanted)
+        return loading.input_length(subject.classifier, wanted)
     if wanted is not None:
         raise ArgumentError("max_length: no model is run, so the whole text is in view; leave it out")
-    return MAX_LENGTH
+    return loading.MAX_LENGTH
 
 
 def _batch(read: Text, subject: Subject, gold: int | None, *, seed: int, threshold_scale: float) -> Batch:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapler.errors import ArgumentError
-from analysis.documents.eraser_format import Prediction
-from analysis.documents.values import by_index
-from analysis.evaluation.given import GivenScores
-from analysis.explanation.data import MethodScores
+from analysis.corpus import by_index
+from analysis.eraser import Given
+from analysis.explanation.result import MethodScores
 from analysis.explanation.text import Text
 
 SavedScores = Mapping[Any, float] | Sequence[Any] | NDArray[Any]
@@ -55,10 +54,10 @@ def saved_method(name: str, values: SavedScores, text: Text) -> MethodScores:
         raise ArgumentError(f"{where}: a score is NaN or infinite")
     signed = bool((rows < 0).any())
     if rows.shape[1] == n_words:
-        by_layer = {str(layer): Prediction(str(layer), row) for layer, row in enumerate(rows)}
-        given = GivenScores(name, name, by_layer, signed)
-        parts = [_by_word(given, str(layer), text) for layer in range(len(rows))]
-        scores = np.concatenate(parts)
+        (window,) = Given(name, {text.window.document: rows}, signed=signed).windows(
+            text.window.document, [text.window]
+        )
+        scores = window.scores
     else:
         total = rows.sum(axis=1, keepdims=True)
         nothing = np.zeros_like(rows)  # a layer that marks nothing selects nothing
@@ -84,13 +83,6 @@ def _of_series(values: SavedScores, where: str) -> SavedScores:
         )
     ordered = set(values.index) == set(range(len(values)))
     return by_index(values, where) if ordered else values.to_dict()
-
-
-def _by_word(given: GivenScores, row: str, text: Text) -> NDArray[Any]:
-    windows = given.windows(row, [text.window], policy="truncate")
-    if windows is None:
-        raise ArgumentError(f"scores: {given.name!r} has no row {row}")
-    return windows[0].scores
 
 
 def _from_mapping(values: Mapping[Any, float], words: Sequence[str], where: str) -> NDArray[np.float64]:

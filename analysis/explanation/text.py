@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from adapler.data.text_formats import is_text
 from adapler.errors import ArgumentError
 from adapler.text import tokenized
-from analysis.documents.alignment import align
-from analysis.documents.pieces import readable_tokens
-from analysis.documents.windows import SPECIAL, Window, words_of
-from analysis.documents.words import WordTokens
+from analysis.alignment import SPECIAL, Window, WordTokens, align, words_of
+from analysis.tokens import readable_tokens
 
 Source = str | Sequence[str] | tuple[str | Sequence[str], str]
 
@@ -117,17 +115,16 @@ def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "tex
     if tokenizer is None:
         if query:
             raise ArgumentError("text: a pair needs a tokenizer; give model= or tokenizer=")
-        return Text(WordTokens().align(_Document(name, words, "")).windows[0], words, words, "")
+        return Text(align(_Document(name, words, ""), WordTokens()).windows[0], words, words, "")
     if isinstance(first, str):
         window, cut = _plain(first, query, tokenizer, max_length, name)
         seen, lost = words_of([window], len(words)), 0
         if cut:  # words after the last one in view; a word without a wordpiece is not lost
             lost = len(words) - 1 - int(np.flatnonzero(seen).max())
     else:
-        found = align(
-            _Document(name, words, query), tokenizer, max_length=max_length, policy="truncate", with_query=bool(query)
-        )
-        window, lost = found.windows[0], found.account.words_lost
+        found = align(_Document(name, words, query), tokenizer, max_length=max_length, with_query=bool(query))
+        seen = found.coverage["words_in_view"] + found.coverage["words_without_pieces"]
+        window, lost = found.windows[0], len(words) - seen
         cut = lost > 0
     note = ""
     if cut:

@@ -11,38 +11,40 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from adapler.errors import ArgumentError, is_number
+from adapler.errors import ArgumentError
 from adapler.files import replacing
-from analysis.documents.values import listed
 from analysis.figures.curves import (
     correlation_figure,
     correlation_layers,
     faithfulness_figure,
-    faithfulness_kinds,
     faithfulness_layers,
     plot_correlation,
     plot_faithfulness,
     plot_precision_recall,
     precision_recall_figure,
 )
-from analysis.figures.document import document_figure, plot_document
-from analysis.figures.heatmap import heatmap_figure, plot_heatmap
 from analysis.figures.layers import agreement_figure, lengths_figure, plot_lengths, plot_metric
-from analysis.figures.style import STYLE, VENUES, select
+from analysis.figures.style import STYLE, VENUES, PaperFigure, select
+from analysis.figures.tokens import document_figure, heatmap_figure, plot_bars, plot_document, plot_heatmap
 from analysis.figures.tradeoff import plot_tradeoff, read_tradeoff, tradeoff_figure
-from analysis.results.report import ReportData
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
 
 __all__ = [
+    "FORMATS",
     "STYLE",
     "VENUES",
+    "PaperFigure",
     "draw",
     "kinds",
+    "plot_bars",
     "plot_correlation",
     "plot_document",
     "plot_faithfulness",
@@ -52,14 +54,13 @@ __all__ = [
     "plot_precision_recall",
     "plot_tradeoff",
     "read_tradeoff",
-    "remove_others",
     "save_all",
     "save_figure",
     "svg_file",
     "tradeoff_figure",
 ]
 
-FORMATS: dict[str, dict[str, Any]] = {  # and what is left out of the file, so that the same figure is the same bytes
+FORMATS: dict[str, dict[str, Any]] = {  # and what is left out of the file: drawn again, it is the same
     ".pdf": {"CreationDate": None},
     ".png": {"Software": None},
     ".svg": {"Date": None},
@@ -75,53 +76,38 @@ _KINDS: dict[str, Callable[..., Figure]] = {
 }
 
 
-def kinds(report: ReportData, methods: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The figures that this report has results for; methods: of these, default all of them.
-
-    Raises ArgumentError for a method that the report does not have.
-    """
+def kinds(report: RationaleReport, methods: Sequence[str] | str | None = None) -> tuple[str, ...]:
+    """The figures that this report has results for; methods: of these, default all of them."""
     chosen = select(report, methods)
-    curves = [report.curves[method] for method in chosen if method in report.curves]
+    documents = report.documents
     has = {
-        "agreement": bool(np.isfinite(report.values[[report.methods.index(method) for method in chosen]]).any()),
-        "lengths": report.mean_lengths is not None,
-        "precision_recall": any(np.isfinite(curve).any() for curve in curves),
+        "agreement": bool(report.frame["method"].isin(chosen).any()),
+        "lengths": len(documents) > 0 and bool(documents["lengths"].notna().any()),
+        "precision_recall": any(np.isfinite(report.curves[name]).any() for name in chosen if name in report.curves),
         "correlation": bool(correlation_layers(report, methods)),
-        "faithfulness": bool(faithfulness_kinds(report) and faithfulness_layers(report, methods)),
+        "faithfulness": bool(faithfulness_layers(report, methods)),
         "document": any(example.scores for example in report.examples),
         "heatmap": any(example.scores for example in report.examples),
     }
     return tuple(kind for kind in _KINDS if has[kind])
 
 
-def draw(report: ReportData, kind: str, **options: Any) -> Figure:
+def draw(report: RationaleReport, kind: str, **options: Any) -> Figure:
     """The figure of that kind; ArgumentError lists the kinds there are, or the options of this one.
 
     Every kind takes style="acl" | "neurips"; most take methods=..., and those that show some layers only, layers=...
     """
     if kind not in _KINDS:
         raise ArgumentError(f"figure {kind!r} is not known, there are {', '.join(_KINDS)}")
-    known = list(inspect.signature(_KINDS[kind]).parameters)[1:]
-    if unknown := [name for name in options if name not in known]:
-        raise ArgumentError(f"figure {kind!r} has no option {unknown[0]!r}, but {', '.join(known)}")
-    options = {name: _listed(name, value) for name, value in options.items()}
+    known = inspect.signature(_KINDS[kind]).parameters
+    unknown = [name for name in options if name not in known]
+    if unknown and "options" not in known:
+        raise ArgumentError(f"figure {kind!r} has no option {unknown[0]!r}, but {', '.join(list(known)[1:])}")
     return _KINDS[kind](report, **options)
 
 
-def _listed(name: str, value: Any) -> Any:
-    """One method or one layer as a list of one; ArgumentError for layers that are no whole numbers."""
-    if name == "methods" and value is not None:
-        return listed(name, value)
-    if name != "layers" or value is None:
-        return value
-    layers = [value] if is_number(value) or not isinstance(value, Iterable) else list(value)
-    if isinstance(value, str) or not all(is_number(layer, whole=True) for layer in layers):
-        raise ArgumentError(f"layers: got {value!r}, must be a whole number or a list of them")
-    return layers
-
-
 def save_all(
-    report: ReportData,
+    report: RationaleReport,
     folder: str | Path,
     *,
     style: str = "acl",
@@ -132,67 +118,50 @@ def save_all(
 
     methods: those to draw where a figure has several; default: all (in the heat map: up to four).
     track: given the figures' names, passes them on one by one; a progress bar.
+    Figures of another report that these do not replace are removed from the folder.
     """
-    drawings = _drawings(report, style=style, methods=methods)
+    chosen = select(report, methods)
+    drawings: dict[str, tuple[str, dict[str, Any]]] = {}  # file name -> kind, options
+    for kind in kinds(report, methods):
+        options: dict[str, Any] = {"style": style} | (
+            {"methods": methods} if methods and kind not in ("document", "lengths") else {}
+        )
+        if kind not in ("document", "heatmap"):
+            drawings[kind] = (kind, options)
+            continue
+        for index, example in enumerate(report.examples):  # saved scores need not be there for every document
+            if any(method in example.scores for method in (chosen if kind == "heatmap" else example.scores)):
+                drawings[f"{kind}-{index + 1}" if index else kind] = (kind, {"example": index, **options})
     paths: list[Path] = []
-    for name in track(list(drawings)) if drawings else ():  # no bar of nothing
+    for name in track(list(drawings)):
         kind, options = drawings[name]
         paths += save_figure(draw(report, kind, **options), Path(folder) / name)
+    ours = re.compile(rf"({'|'.join(_KINDS)})(-\d+)?")
+    for path in Path(folder).glob("*"):
+        if path.suffix in FORMATS and ours.fullmatch(path.stem) and path not in paths:
+            path.unlink()
     return paths
 
 
-def remove_others(folder: str | Path, drawn: Iterable[Path]) -> None:
-    """Remove the figures of a report, by their names, that are in `folder` and not among those drawn now."""
-    known, kept = re.compile(rf"({'|'.join(_KINDS)})(-\d+)?"), set(drawn)
-    for path in sorted(Path(folder).glob("*")):
-        if path.suffix in FORMATS and known.fullmatch(path.stem) and path not in kept:
-            path.unlink()
+def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write `stem`.pdf (fonts embedded), `stem`.png (300 dpi) and `stem`.svg."""
+    paths = [Path(f"{stem}{suffix}") for suffix in FORMATS]
+    for path in paths:
+        write_figure(figure, path)
+        figure.set_layout_engine("none")  # its parts have found their places
+    return paths
 
 
-def _drawings(
-    report: ReportData, *, style: str, methods: Sequence[str] | None
-) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Of each file's name: the kind of figure and its options.
-
-    Raises ArgumentError for a method that the report does not have.
-    """
-    methods = _listed("methods", methods)
-    chosen = select(report, methods)
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for kind in kinds(report, methods):
-        options: dict[str, Any] = {"style": style}
-        if methods is not None and kind not in ("document", "lengths"):
-            options["methods"] = methods
-        if kind not in ("document", "heatmap"):
-            found[kind] = (kind, options)
-            continue
-        for index, example in enumerate(report.examples):
-            # saved scores need not be there for every document
-            if example.scores and (kind == "document" or any(method in example.scores for method in chosen)):
-                name = kind if index == 0 else f"{kind}-{index + 1}"
-                found[name] = (kind, {"example": index, **options})
-    return found
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write one file, whole or not at all; its ending says the format."""
+    suffix = path.suffix.lower()
+    with rc_context(STYLE), replacing(path) as temporary:
+        figure.savefig(temporary, format=suffix[1:], metadata=FORMATS[suffix])
 
 
 def svg_file(figure: Figure) -> str:
-    """What `save_figure` writes as `stem`.svg."""
+    """The figure as the text of an SVG file."""
     stream = io.StringIO()
     with rc_context(STYLE):
         figure.savefig(stream, format="svg", metadata=FORMATS[".svg"])
     return stream.getvalue()
-
-
-def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
-    """Write `stem`.pdf (fonts embedded), `stem`.png (300 dpi) and `stem`.svg; the same figure gives the same bytes.
-
-    Its parts find their places once, when the first of the three is drawn: that takes as long as drawing does.
-    """
-    paths = {suffix: Path(f"{stem}{suffix}") for suffix in FORMATS}
-    layout = figure.get_layout_engine()
-    for suffix in sorted(FORMATS, reverse=True):  # SVG first, which a page draws by itself, to the same bytes
-        with rc_context(STYLE), replacing(paths[suffix]) as temporary:
-            figure.savefig(temporary, format=suffix[1:], metadata=FORMATS[suffix])
-        figure.set_layout_engine("none")
-    if layout is not None:
-        figure.set_layout_engine(layout)
-    return list(paths.values())

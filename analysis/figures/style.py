@@ -8,22 +8,25 @@ and a line style of its own, so that grey print reads as well.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
-from itertools import islice, product
-from typing import Any, ParamSpec
+from itertools import product
+from typing import TYPE_CHECKING, Any, ParamSpec
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapler.errors import ArgumentError
-from analysis.results.report import ReportData
-from analysis.results.wording import number
+from analysis.wording import number
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
 
 
 @dataclass(frozen=True)
@@ -35,45 +38,15 @@ class Venue:
 
 
 VENUES = {"acl": Venue(column=3.03, text=6.30), "neurips": Venue(column=5.5, text=5.5)}
-_LATIN = ("Arial", "Helvetica", "Liberation Sans")
-_HAN = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC", "Source Han Sans"),
-    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAexGothic", "IPAGothic"),
-    *("Microsoft YaHei", "SimHei", "MS Gothic", "Arial Unicode MS"),
-)
-
-
-def families(fonts: Iterable[FontEntry]) -> list[str]:
-    """The first of the Latin fonts that is there; DejaVu, which comes with matplotlib, for the characters that it
-    lacks; and for Chinese and Japanese a font with TrueType outlines, the only ones that can be embedded as type 42."""
-    paths = {font.name: font.fname for font in fonts}
-    latin = [name for name in _LATIN if name in paths]
-    han = (name for name in _HAN if name in paths and _has_truetype_outlines(paths[name]))
-    return [*latin[:1], "DejaVu Sans", *islice(han, 1)]
-
-
-def _has_truetype_outlines(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            kind = file.read(16)
-            if kind[:4] == b"ttcf":  # a collection: of its first font
-                file.seek(int.from_bytes(kind[12:16], "big"))
-                kind = file.read(4)
-    except OSError:  # matplotlib's list of fonts is older than what is installed
-        return False
-    return kind[:4] in (b"\0\1\0\0", b"true")
-
-
-FAMILIES = families(fontManager.ttflist)
+_INSTALLED = {font.name for font in fontManager.ttflist}
+# DejaVu comes with matplotlib, and has the characters that the others lack
+FAMILIES = [*[name for name in ("Arial", "Helvetica", "Liberation Sans") if name in _INSTALLED][:1], "DejaVu Sans"]
 STYLE: Any = {
     "font.family": FAMILIES,
     "mathtext.fontset": "custom",
-    "mathtext.rm": FAMILIES[0],
+    **{f"mathtext.{name}": FAMILIES[0] for name in ("rm", "cal", "tt", "sf")},
     "mathtext.it": f"{FAMILIES[0]}:italic",
     "mathtext.bf": f"{FAMILIES[0]}:bold",
-    "mathtext.cal": FAMILIES[0],  # never used, but looked up when a formula is drawn
-    "mathtext.tt": FAMILIES[0],
-    "mathtext.sf": FAMILIES[0],
     "mathtext.bfit": f"{FAMILIES[0]}:italic:bold",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -103,7 +76,8 @@ STYLE: Any = {
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "svg.fonttype": "path",  # an SVG cannot carry fonts; drawn as outlines, it looks the same everywhere
-    "svg.hashsalt": "adapler",  # the same figure gives the same bytes
+    "svg.hashsalt": "adapler",
+    "text.hinting": "none",  # text is as wide as measured
     "savefig.dpi": 300,
 }
 DASHES = {
@@ -117,6 +91,7 @@ DASHES = {
 # The paper's own method has the strongest colour, the widest line and no dashes
 LOOKS: dict[str, dict[str, Any]] = {
     "cp": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 1.8, "zorder": 5},
+    "cp_carried": {"color": "#882255", "marker": "o", "linestyle": DASHES["dashed"], "zorder": 4},
     "saliency": {"color": "#0072B2", "marker": "s", "linestyle": DASHES["dashed"]},
     "saliency_gold": {"color": "#56B4E9", "marker": "D", "linestyle": DASHES["dashdotdot"]},
     "attention": {"color": "#009E73", "marker": "^", "linestyle": DASHES["dashdot"]},
@@ -135,27 +110,9 @@ _SPARE = [
         strict=True,
     )
 ]
-
-
-@cache
-def text_width(text: str, size: float) -> float:
-    """Points that the text takes in print."""
-    font = FontProperties(family=FAMILIES, size=size)
-    return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
-
-
-def fitted(text: str, width: float, size: float) -> str:
-    """The text, or of one wider than `width` points as much of both its ends as fits: options differ at the end."""
-
-    def cut(kept: int) -> str:
-        head = (2 * kept + 2) // 3
-        return f"{text[:head].rstrip()}…{text[len(text) - kept + head :].lstrip()}"
-
-    if text_width(text, size) <= width:
-        return text
-    return cut(max(0, bisect_right(range(len(text)), width, key=lambda kept: text_width(cut(kept), size)) - 1))
-
-
+EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+LEGEND = {"handlelength": 3.0, "columnspacing": 1.2, "handletextpad": 0.5, "labelspacing": 0.5}  # in font sizes
+LEGEND_ROWS = 4  # that a figure's height has room for
 P = ParamSpec("P")
 
 
@@ -199,84 +156,145 @@ def looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     return chosen
 
 
+# Text: always measured, since the font differs from machine to machine
+
+
+@cache
+def text_width(text: str, size: float) -> float:
+    """Points that the text takes in print."""
+    font = FontProperties(family=FAMILIES, size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
+
+
+def fitted(text: str, width: float, size: float) -> str:
+    """The text, or of one wider than `width` points as much of both its ends as fits: options differ at the end."""
+
+    def cut(kept: int) -> str:
+        head = (2 * kept + 2) // 3
+        return f"{text[:head].rstrip()}…{text[len(text) - kept + head :].lstrip()}"
+
+    if text_width(text, size) <= width:
+        return text
+    return cut(max(0, bisect_right(range(len(text)), width, key=lambda kept: text_width(cut(kept), size)) - 1))
+
+
 def literal(text: str) -> str:
     """Text from outside, such that matplotlib prints it as it is: no formulas, nothing hidden from a legend."""
     return drawable(text.replace("$", r"\$").lstrip("_")) or "-"
 
 
 @cache
-def _fonts() -> tuple[Any, ...]:
-    return tuple(get_font(findfont(FontProperties(family=family))) for family in FAMILIES)
-
-
-@cache
 def drawable(text: str) -> str:
-    """Characters that no font has become a box: a warning for each of them would help nobody."""
-    return "".join(c if any(font.get_char_index(ord(c)) for font in _fonts()) else "\u25a1" for c in text)
+    """Characters that no font has become a box, without a warning for each of them."""
+    fonts = [get_font(findfont(FontProperties(family=family))) for family in FAMILIES]
+    return "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "\u25a1" for c in text)
 
 
-def label(report: ReportData, method: str) -> str:
+# What figures of a report share
+
+
+def label(report: RationaleReport, method: str) -> str:
     """The method's name in a figure, with a real multiplication sign."""
     return literal(report.title(method).replace(" x ", " × "))
 
 
-def select(report: ReportData, methods: Sequence[str] | None) -> tuple[str, ...]:
+def select(report: RationaleReport, methods: Sequence[str] | str | None) -> tuple[str, ...]:
     """The methods to draw: all, or those asked for, each once. ArgumentError for one that the report does not have."""
+    methods = [methods] if isinstance(methods, str) else methods
     for method in methods or ():
         if method not in report.methods:
             raise ArgumentError(f"method {method!r} is not in the report, which has {', '.join(report.methods)}")
     return tuple(dict.fromkeys(methods)) if methods else report.methods
 
 
-def require_layer(layer: int, n_layers: int) -> int:
-    """The layer, if there is such a one; ArgumentError if not."""
-    if not 0 <= layer < n_layers:
-        raise ArgumentError(f"layer: got {layer}, the model has 0 to {n_layers - 1}")
-    return layer
+def chosen_layers(layers: Sequence[int] | int | None, default: Sequence[int], n_layers: int) -> tuple[int, ...]:
+    """The layers to draw. ArgumentError for none and for one that is not there."""
+    chosen = tuple(default if layers is None else [layers] if isinstance(layers, int) else layers)
+    if not chosen:
+        raise ArgumentError("layers: got none, at least one is needed")
+    for layer in chosen:
+        if layer not in range(n_layers):
+            raise ArgumentError(f"layer: got {layer}, there are 0 to {n_layers - 1}")
+    return chosen
 
 
 def some_layers(n_layers: int, at_most: int) -> tuple[int, ...]:
-    """Evenly spaced layers, the first and the last among them: 12 layers, at most 3 -> 0, 6, 11.
-
-    Half a layer is rounded up: the middle of 0 to 5 is 3, as is that of 0 to 6.
-    """
+    """Evenly spaced layers, the first and the last among them: 12 layers, at most 3 -> 0, 6, 11."""
     if n_layers <= at_most:
         return tuple(range(n_layers))
-    return (
-        tuple(int(i * (n_layers - 1) / (at_most - 1) + 0.5) for i in range(at_most)) if at_most > 1 else (n_layers - 1,)
-    )
-
-
-def input_positions(n_layers: int, n_methods: int) -> list[float]:
-    """Where the markers of methods with a meaning at the input only stand: side by side, left of layer 0."""
-    gap = max(0.8, 0.09 * n_layers)
-    step = min(0.035 * (n_layers + 1), 0.35 * n_layers / max(1, n_methods))
-    return [-gap - step * (n_methods - 1 - i) for i in range(n_methods)]
+    return tuple(int(i * (n_layers - 1) / (at_most - 1) + 0.5) for i in range(at_most))
 
 
 def layer_axis(ax: Axes, n_layers: int, *, at_input: Sequence[float] = ()) -> None:
     """Ticks at the layers, and one tick `in` under the positions of methods with a meaning at the input only."""
     ax.set_xlabel("Layer")
     ax.set_xlim(min(at_input) - max(0.4, 0.05 * n_layers) if at_input else -0.3, n_layers - 0.7)
-    step = 1 if n_layers <= 7 else 2 if n_layers <= 14 else 4
-    ticks = [float(layer) for layer in range(0, n_layers, step)]
+    ticks = [float(layer) for layer in range(0, n_layers, layer_step(n_layers))]
     names = [f"{layer:.0f}" for layer in ticks]
     if at_input:
         ticks, names = [sum(at_input) / len(at_input), *ticks], ["in", *names]
     ax.set_xticks(ticks, names)
 
 
+def layer_step(n_layers: int) -> int:
+    return 1 if n_layers <= 7 else 2 if n_layers <= 14 else 4
+
+
 def short_numbers(ax: Axes) -> None:
     """.25 and not 0.25 on the y axis, as in the tables; at most five of them."""
-    locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
-    ax.yaxis.set_major_locator(locator)
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
 
     def text(value: float, _: int | None = None) -> str:
         ticks = ax.get_yticks()
-        step = min(abs(b - a) for a, b in zip(ticks, ticks[1:], strict=False)) if len(ticks) > 1 else 0.1
+        step = float(np.diff(ticks).min()) if len(ticks) > 1 else 0.1
         decimals = next((d for d in (0, 1, 2) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 3)
-        shown = number(float(value), max(1, decimals))
-        whole = round(float(value))
-        return (str(whole) if abs(value - whole) < 1e-6 else shown).replace("-", "−")
+        whole = abs(value - round(value)) < 1e-6
+        return (str(round(value)) if whole else number(float(value), max(1, decimals))).replace("-", "−")
 
     ax.yaxis.set_major_formatter(FuncFormatter(text))
+
+
+def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend under all panels, each name once, chance last, as many columns as fit.
+
+    A line without a defined point has no name; without any line there is no legend.
+    """
+    labelled = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    named: dict[str, Any] = {}
+    for handle, name in labelled:
+        if np.isfinite(handle.get_ydata()).any():
+            named.setdefault(name, handle)
+    if "Chance" in named:
+        named["Chance"] = named.pop("Chance")
+    if named:
+        names, n_columns = room_for_legend(figure, list(named))
+        look = {"loc": "outside lower center", "frameon": False, "borderaxespad": 0.2, **LEGEND}
+        figure.legend(list(named.values()), names, ncols=n_columns, **look)
+
+
+def room_for_legend(figure: Figure, names: Sequence[str], *, most_columns: int | None = None) -> tuple[list[str], int]:
+    """The names, cut to the figure's width, and how many columns of a legend they take; the figure grows by the rows
+    that its height has no room for."""
+    size, width = float(STYLE["legend.fontsize"]), figure.get_figwidth()
+    names = [fitted(name, 72 * width - size - _sample_width(size), size) for name in names]
+    n_columns = min(most_columns or len(names), legend_columns(names, width))
+    more = max(0, -(-len(names) // n_columns) - LEGEND_ROWS)
+    figure.set_size_inches(width, figure.get_figheight() + more * size * (1 + LEGEND["labelspacing"]) / 72)
+    return names, n_columns
+
+
+def _sample_width(size: float) -> float:
+    """Points of a legend's item without its name."""
+    return size * float(LEGEND["handlelength"] + LEGEND["handletextpad"])
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit into `width` inches, without leaving columns half empty."""
+    size = float(STYLE["legend.fontsize"])
+    items = [_sample_width(size) + text_width(name, size) for name in names]
+    for n_rows in range(1, len(items) + 1):
+        columns = np.array_split(items, -(-len(items) // n_rows))  # as matplotlib fills them
+        total = sum(map(max, columns)) + size * LEGEND["columnspacing"] * (len(columns) - 1)
+        if total + size <= 72 * width:
+            return len(columns)
+    return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from adapler.errors import DataError
-from analysis.figures.layers import room_for_legend
-from analysis.figures.style import PaperFigure, literal, styled, venue
+from analysis.figures.style import PaperFigure, literal, room_for_legend, styled, venue
 
 COLUMNS = ("mode", "phi", "epoch", "scale", "accuracy", "speedup", "reference")
 SCORES = {"accuracy": "Accuracy", "f1": "F1"}
@@ -26,7 +24,6 @@ POINT: dict[str, Any] = {"linestyle": "none", "markersize": 3.2, "alpha": 0.75, 
 HALF_POINT = 0.015  # of the width: a point at the left end is not cut by the frame
 # the best score at a speedup of at least x is that of the next point to the right
 STEPS: dict[str, Any] = {"drawstyle": "steps-pre", "linewidth": 0.7, "marker": "", "zorder": 2}
-REFERENCE: dict[str, Any] = {"linewidth": 0.8, "zorder": 1}
 _GREYS = ("0.25", "0.6", "0.8")  # of a plain classifier's scores on several tasks or splits
 
 
@@ -38,46 +35,31 @@ def read_tradeoff(path: str | Path) -> pd.DataFrame:
     reference: the plain classifier's score on the same rows; empty where it is not known.
     task, split, examples: which rows the score is of and how many; each may be missing.
 
-    Raises DataError that names the file and the column for a file that cannot be read, that lacks a column, has no
-    rows or scores of two metrics, and for a value that is no number or out of range.
+    Raises DataError for a file that cannot be read, that lacks a column, has no rows or scores of two metrics, and for
+    a value that is no number or out of range.
     """
     try:
-        # Blank lines are read and then left out, so that the index counts all lines: an error names one of them.
-        table = pd.read_csv(path, dtype=dict.fromkeys(("mode", "metric", "task", "split"), str), skip_blank_lines=False)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file ({' '.join(str(error).split())})") from error
-    table = table.dropna(how="all")
-    if "score" in table.columns and "accuracy" not in table.columns:
+        table = pd.read_csv(path, dtype=dict.fromkeys(("mode", "metric", "task", "split"), str)).dropna(how="all")
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from error
+    if "accuracy" not in table.columns:
         table = table.rename(columns={"score": "accuracy"})
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
+    if missing := [name for name in COLUMNS if name not in table.columns]:
         raise DataError(f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
     if table.empty:
         raise DataError(f"{path}: no rows")
-    for name, upper in (("accuracy", 1.0), ("speedup", math.inf), ("reference", 1.0), ("examples", math.inf)):
-        if name in table.columns:
-            table[name] = _numbers(table, name, upper=upper, where=path)
+    for name, upper in (("accuracy", 1.0), ("speedup", np.inf), ("reference", 1.0)):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        right = ((numbers >= 0) & (numbers <= upper) & np.isfinite(numbers)) | (
+            table[name].isna() & (name == "reference")
+        )
+        if not right.all():
+            raise DataError(f"{path}: {name} is {table[name][~right].iloc[0]!r}, must be a number from 0 to {upper:g}")
+        table[name] = numbers
     if len(metrics := _metrics(table)) > 1:
         raise DataError(f"{path}: scores of several metrics ({', '.join(metrics)}), a figure shows one")
     table["mode"] = table["mode"].fillna("-")
     return table
-
-
-def _numbers(table: pd.DataFrame, name: str, *, upper: float, where: str | Path) -> pd.Series[float]:
-    numbers = pd.to_numeric(table[name], errors="coerce")
-    right = (numbers >= 0) & (numbers <= upper) & (numbers < math.inf)
-    if name in ("reference", "examples"):
-        right |= table[name].isna()
-    wrong = table.index[~right]
-    if len(wrong):
-        row = int(wrong[0])
-        found = table[name][row]
-        found = repr(found) if isinstance(found, str) else f"{found:g}"
-        allowed = "a number from 0 " + ("up" if math.isinf(upper) else f"to {upper:.0f}")
-        raise DataError(f"{where}, line {row + 2}: {name} is {found}, must be {allowed}")
-    return numbers
 
 
 def _metrics(table: pd.DataFrame) -> list[str]:
@@ -108,18 +90,17 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
     The thin steps join the best points of each mode: they are chosen among noisy scores on the rows that they are
     shown on, so they are not what a new run would reach. Across: the plain classifier's score, and one point below it.
     """
-    series = _series(table)
-    for index, (name, rows) in enumerate(series.items()):
-        look = _look(index)
+    where = _where(table)  # a series for each mode on each task and split: their scores are never joined
+    for index, ((mode, on), rows) in enumerate(table.groupby(["mode", where], sort=False)):
+        color = _COLORS[index % len(_COLORS)]
+        marker = _MARKERS[(index + index // len(_COLORS)) % len(_MARKERS)]
         speedup, score = rows["speedup"].to_numpy(float), 100 * rows["accuracy"].to_numpy(float)
         error = 100 * standard_errors(rows)
         if not np.isnan(error).all():
-            ax.errorbar(
-                speedup, score, yerr=error, fmt="none", ecolor=look["color"], elinewidth=0.5, alpha=0.35, zorder=2
-            )
-        ax.plot(speedup, score, **POINT, color=look["color"], marker=look["marker"], label=literal(name))
+            ax.errorbar(speedup, score, yerr=error, fmt="none", ecolor=color, elinewidth=0.5, alpha=0.35, zorder=2)
+        ax.plot(speedup, score, **POINT, color=color, marker=marker, label=literal(f"{mode}, {on}" if on else mode))
         front = pareto_front(rows)
-        ax.plot(front["speedup"], 100 * front["accuracy"], **STEPS, color=look["color"])
+        ax.plot(front["speedup"], 100 * front["accuracy"], **STEPS, color=color)
     low, high = float(table["speedup"].min()), float(table["speedup"].max())
     ax.set_xlim(min(1.0, low * 0.97, low - HALF_POINT * (high - low)), high * 1.04)
     _draw_references(table, ax)
@@ -131,35 +112,20 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _look(index: int) -> dict[str, str]:
-    """Colour and marker of a series; 64 series have 64 pairs of them."""
-    n = len(_COLORS)
-    return {"color": _COLORS[index % n], "marker": _MARKERS[(index + index // n) % n]}
-
-
 def _where(table: pd.DataFrame, *, named: Sequence[str] = ()) -> pd.Series[str]:
     """Task and split of each row, in words: where there are several, and what is `named` where there is one, too."""
-    shown = [
-        name for name in ("task", "split") if name in table.columns and table[name].nunique() > (name not in named)
-    ]
-    words = table[shown].fillna("-").astype(str)
-    return words.agg(", ".join, axis=1) if shown else pd.Series("", index=table.index)
-
-
-def _series(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """One for each mode; where there are several tasks or splits, one for each mode on each of them."""
-    pairs = table.groupby(["mode", _where(table)], sort=False)
-    return {f"{mode}, {where}" if where else str(mode): rows for (mode, where), rows in pairs}
+    names = [name for name in ("task", "split") if name in table and table[name].nunique() > (name not in named)]
+    words = table[names].fillna("-").astype(str)
+    return words.agg(", ".join, axis=1) if names else pd.Series("", index=table.index)
 
 
 def _draw_references(table: pd.DataFrame, ax: Axes) -> None:
-    """A line for each score that a plain classifier has on a task and split, and one below it: two are never
-    averaged."""
+    """A line for each score that a plain classifier has on a task and split, and one a point below it."""
     where = _where(table, named=("split",))
     known = pd.DataFrame({"where": where, "reference": table["reference"]}).dropna().drop_duplicates()
     for index, (on, reference) in enumerate(known.itertuples(index=False, name=None)):
+        look: dict[str, Any] = {"linewidth": 0.8, "zorder": 1, "color": _GREYS[index % len(_GREYS)]}
         name = f"plain classifier, {literal(on)}" if on else "plain classifier"
-        look = {**REFERENCE, "color": _GREYS[index % len(_GREYS)]}
         ax.axhline(100 * reference, linestyle="-", label=name, **look)
         below = "one point below" if index == 0 else "_nolegend_"
         ax.axhline(100 * reference - 1, linestyle=(0, (6, 2)), label=below, **look)

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.results.records import DocumentScores
-from analysis.results.report import ReportData
+from analysis.tokens import PREFIXES, DocumentScores
 from app.markup import cards, pages, pictures, render
 from app.model.joining import sentence_starts
 from app.model.tracing import SPECIAL, Trace
@@ -150,8 +149,6 @@ def html_page(trace: Trace, document: Document, *, origin: Origin) -> bytes:
 
 def _shown(trace: Trace, token: int) -> str:
     """A token's letters; a dot for one that shares its letter with the one before it, as byte-level ones may."""
-    from analysis.figures.token_scores import PREFIXES
-
     shown = trace.pieces[token] if trace.words[token] == SPECIAL else trace.surfaces[token] or "\N{MIDDLE DOT}"
     # figures take one such sign of a wordpiece away: a text's own, as of ##this, has to stay
     return f"{PREFIXES[-1]}{shown}" if shown.startswith(PREFIXES) else shown
@@ -217,16 +214,10 @@ def _said(trace: Trace, document: Document, layout: Layout) -> str:
 
 
 def _figure(trace: Trace, document: Document, layout: Layout) -> Figure:
-    from analysis.figures.document import document_figure
+    from analysis.figures.tokens import Panel, passages_figure
 
-    return document_figure(
-        _report(record(trace, document)),
-        unit=trace.unit,
-        n_lines=layout.lines,
-        layers=layout.layers,
-        start=layout.start,
-        key=layout.key,
-    )
+    panel = Panel(record(trace, document), "cp", layers=layout.layers, layerwise=True)
+    return passages_figure([panel], unit=trace.unit, n_lines=layout.lines, start=layout.start, key=layout.key)
 
 
 def telling_layers(trace: Trace, most: int) -> list[int]:
@@ -234,9 +225,3 @@ def telling_layers(trace: Trace, most: int) -> list[int]:
     gone = trace.present - trace.lengths
     order = sorted(range(1, trace.layers), key=lambda layer: (-int(gone[layer]), layer))
     return sorted([0, *order[: most - 1]])
-
-
-def _report(scores: DocumentScores) -> ReportData:
-    """A report with nothing in it but one example."""
-    empty = np.zeros((1, scores.n_layers, 0, 0))
-    return ReportData(methods=("cp",), metrics=(), documents=(), values=empty, meta={}, examples=(scores,))

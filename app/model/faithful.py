@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from adapler.model.batching import pad_rows
-from analysis.evaluation.faithfulness import version_types
+from analysis.faithfulness import version_types
 from analysis.metrics.faithfulness import FaithfulnessSettings, PerturbedDocument, faithfulness_rows
 from app.model.comparing import Comparison
 from app.model.tracing import Trace, encode

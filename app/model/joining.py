@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.documents.aggregation import aggregate
+from analysis.alignment import aggregate
 from app.model.tracing import QUERY, SPECIAL, TOKENS, Trace
 
 WORDS, SENTENCES = "words", "sentences"

@@ -214,7 +214,7 @@ def encode(
 ) -> tuple[dict[str, torch.Tensor], Any]:
     """(the model's input for one text, as much of it as it reads; the tokenizer's account of it).
 
-    The input is the one of an evaluation, see `analysis.documents.alignment`: the query is never cut.
+    The input is the one of an evaluation, see `analysis.alignment`: the query is never cut.
 
     Raises:
         ArgumentError: as `documents.check_readable`.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adapler.eraser import EraserCorpus, EraserExample, queries_differ
 from adapler.errors import ArgumentError
 from adapler.text import tokenized
-from analysis.documents.alignment import align
+from analysis.alignment import align
 
 MAX_CHARACTERS = 20_000
 

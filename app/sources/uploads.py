@@ -9,8 +9,7 @@ from typing import Any
 
 from adapler.eraser import excerpt, json_lines
 from adapler.errors import DataError
-from analysis.documents.corpora import read_rationale
-from analysis.documents.eraser_format import spans_of
+from analysis.corpus import read_rationale, spans_of
 from app.sources.documents import Document
 from app.sources.menus import told_apart
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from analysis.output.report import RationaleReport
-from analysis.results.wording import OF_REMOVAL
+from analysis.report import RationaleReport
+from analysis.wording import OF_REMOVAL
 from app.panels import choosing, common
 from app.server import state
 from app.work import reports
@@ -65,12 +64,14 @@ def _facts(report: RationaleReport, origin: reports.Origin) -> None:
         f"{len(report.documents)} documents, {report.n_skipped} of them not judged (no rationale, or no other token, "
         "in view)",
         *([str(report.meta["sample"])] if report.meta.get("sample") else []),
-        *([] if math.isnan(report.accuracy) else [f"accuracy {report.accuracy:.3f}"]),
     ]
-    if report.adapler_accuracy is not None:
-        facts.append(f"with removal {report.adapler_accuracy:.3f}")
-    if report.speedup is not None:
-        facts.append(f"FLOPs speedup {report.speedup:.2f}x")
+    for name, said in (
+        ("accuracy", "accuracy {:.3f}"),
+        ("adapler_accuracy", "with removal {:.3f}"),
+        ("speedup", "FLOPs speedup {:.2f}x"),
+    ):
+        if report.meta.get(name) is not None:
+            facts.append(said.format(report.meta[name]))
     for parts in (whose, facts):
         st.caption(common.literal(" \N{MIDDLE DOT} ".join(parts)))
 
@@ -121,7 +122,7 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
         report, metric=metric, method=method, other=other, layer=layer, order=str(order), only=only
     )
     if only != reports.Filter():
-        st.caption(f"{len(table)} of {len(report.documents) - report.n_skipped} documents")
+        st.caption(f"{len(table)} of {report.n_scored} documents")
     names = table["document"].tolist()
     corpus = reports.corpus_of(report, corpora)
     opens = corpus is not None and origin.checkpoint is not None and origin.scale <= state.MAX_SCALE
@@ -182,8 +183,8 @@ def _documents(report: RationaleReport, corpora: Mapping[str, Path], origin: rep
 
 def _filter(report: RationaleReport) -> reports.Filter:
     """Which documents are listed: label, removal changes the verdict, wrong, length."""
-    labels = [ANY, *sorted({document.label for document in report.documents})]
-    sizes = [document.tokens for document in report.documents]
+    labels = [ANY, *sorted(set(report.documents["label"]))]
+    sizes = report.documents["tokens"].tolist()
     least, most = min(sizes, default=0), max(sizes, default=0)
     state.fit("label", labels)
     if st.session_state.get("length_of", (least, most)) != (least, most):  # of another report

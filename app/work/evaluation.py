@@ -15,9 +15,8 @@ from pathlib import Path
 
 from adapler.errors import ArgumentError, CommandParser, run_command
 from adapler.precision import DTYPES
-from analysis.evaluation.cache import ScoreCache, default_folder
-from analysis.output.report import RationaleReport
 from analysis.rationale_eval import evaluate
+from analysis.report import RationaleReport
 from app.sources.loading import public_name
 
 
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threshold_scale=asked.threshold_scale,
         dtype=asked.dtype,
         limit=asked.limit,
-        cache=_cache(),
+        cache=True,
     )
     adapler, data = public_name(asked.adapler, asked.checkpoint), public_name(asked.data, asked.corpus)
     command = ["python", "-m", "analysis.rationale_eval", "--adapler", adapler, "--data", data, "--split", asked.split]
@@ -51,14 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = {"adapler": adapler, "model": f"backbone of {adapler}", "command": shlex.join(command)}
     _save(replace(report, meta={**report.meta, **names}), asked.output)
     return 0
-
-
-def _cache() -> str | None:
-    """The default folder for scores, where it can be written."""
-    try:
-        return str(ScoreCache(default_folder()).folder)
-    except ArgumentError:
-        return None
 
 
 def _save(report: RationaleReport, output: Path) -> None:

@@ -14,10 +14,8 @@ import streamlit as st
 
 from adapler.errors import ArgumentError, DataError
 from analysis.metrics.registry import get_metric
-from analysis.output.report import RationaleReport
-from analysis.results.records import DocumentRecord
-from analysis.results.report_json import SCHEMA_VERSION
-from analysis.results.wording import higher_is_better
+from analysis.report import SCHEMA, RationaleReport
+from analysis.wording import higher_is_better
 from app.markup import pictures
 from app.server import locks
 from app.server.state import BEST, DISAGREEMENT
@@ -49,7 +47,7 @@ def list_reports(folders: Sequence[Path]) -> dict[str, Path]:
 def _is_current(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8") as stream:
-            return re.search(rf'"schema_version": {SCHEMA_VERSION}\b', stream.read(200)) is not None
+            return re.search(rf'"schema_version": {SCHEMA["schema_version"]}\b', stream.read(200)) is not None
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -72,16 +70,27 @@ def find_report(found: Mapping[str, Path], name: str) -> RationaleReport:
 
 def read(path: Path) -> RationaleReport:
     """The report in a folder, read anew. Raises DataError."""
-    return RationaleReport.from_json(path / NAME)
+    return RationaleReport.load(path)
 
 
 # A resource: a report is frozen, and a large one is not copied at every rerun.
 @st.cache_resource(max_entries=3, show_spinner="Reading the report ...")
 def _load(path: str, version: Stamp) -> RationaleReport:
-    return RationaleReport.from_json(Path(path))
+    return RationaleReport.load(Path(path))
 
 
-ORIGIN = ("adapler", "model", "checksums", "weights", "data", "split", "policy", "threshold_scale", "queries", "dtype")
+ORIGIN = (
+    "adapler",
+    "model",
+    "checksums",
+    "weights",
+    "data",
+    "split",
+    "truncation",
+    "threshold_scale",
+    "queries",
+    "dtype",
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def origin_of(meta: Mapping[str, Any], checkpoints: Mapping[str, Path]) -> Origi
         called=Path(str(adapler)).name if adapler else f"{Path(str(meta.get('model'))).name}, without AdapLeR",
         data=str(meta["data"]["name"]),
         split=str(meta["split"]),
-        policy=str(meta.get("policy") or "unknown"),
+        policy=str(meta.get("truncation") or "unknown"),
         scale=float(meta.get("threshold_scale", 1.0)),
         queries=bool(meta.get("queries")),
         dtype=str(meta.get("dtype") or "float32"),  # older reports do not say it, and are in float32
@@ -171,7 +180,7 @@ class Filter:
     wrong: bool = False
     tokens: tuple[int, int] | None = None
 
-    def takes(self, document: DocumentRecord) -> bool:
+    def takes(self, document: Any) -> bool:
         verdict = document.adapler_prediction or document.prediction
         return (
             (self.label is None or document.label == self.label)
@@ -186,7 +195,7 @@ def document_table(
 ) -> pd.DataFrame:
     """A row a scored document that `only` takes: its labels, size, the metric of two methods at a layer, and their
     difference."""
-    values = report.values[..., report.metrics.index(metric)]  # (M, L, D)
+    values, documents = report.values[..., report.metrics.index(metric)], report.documents  # (M, L, D)
     columns = {}
     for name in (method, other):
         row = values[report.methods.index(name)]
@@ -197,19 +206,19 @@ def document_table(
     gap = columns[method] - columns[other]
     table = pd.DataFrame(
         {
-            "document": [document.id for document in report.documents],
-            "gold": [document.label for document in report.documents],
-            "predicted": [document.adapler_prediction or document.prediction for document in report.documents],
-            "without removal": [document.prediction for document in report.documents],
+            "document": documents["id"],
+            "gold": documents["label"],
+            "predicted": documents["adapler_prediction"].fillna(documents["prediction"]),
+            "without removal": documents["prediction"],
             first: columns[method],
             second: columns[other],
             "difference": gap,
-            "tokens": [document.tokens for document in report.documents],
-            "rationale": [document.rationale_tokens for document in report.documents],
+            "tokens": documents["tokens"],
+            "rationale": documents["rationale_tokens"],
         }
     )
     key = {DISAGREEMENT: np.abs(gap)}.get(order, columns[method])
-    taken = np.array([only is None or only.takes(document) for document in report.documents], dtype=np.bool_)
+    taken = np.array([only is None or only.takes(document) for document in documents.itertuples()], dtype=np.bool_)
     table = table[~np.isnan(columns[method]) & taken]
     falling = order == DISAGREEMENT or (order == BEST) == higher_is_better(metric)
     places = np.argsort(-key[table.index] if falling else key[table.index], kind="stable")

@@ -125,7 +125,7 @@ def _evaluation(path: Path, folder: Path) -> list[dict[str, Any]]:
 def _summary(path: Path, key: str) -> dict[str, Any] | None:
     """A report's facts and its point; None without AdapLeR. `key` tells one version of the report from the next."""
     report = reports.read(path)
-    if report.adapler_accuracy is None or report.speedup is None:
+    if report.meta.get("adapler_accuracy") is None:
         return None
     point = {
         "measured": _measured(
@@ -133,14 +133,14 @@ def _summary(path: Path, key: str) -> dict[str, Any] | None:
             report.meta["split"],
             report.meta.get("sample") or f"{len(report.documents)} documents",
             report.meta.get("dtype"),
-            policy=report.meta.get("policy"),
+            policy=report.meta.get("truncation"),
             length=report.meta.get("max_length"),
         ),
         "scale": float(report.meta.get("threshold_scale", 1.0)),
-        "score": report.adapler_accuracy,
-        "speedup": report.speedup,
-        "reference": report.accuracy,
-        "agreement": report.agreement,
+        "score": report.meta["adapler_accuracy"],
+        "speedup": report.meta["speedup"],
+        "reference": report.meta["accuracy"],
+        "agreement": report.meta["agreement"],
         "documents": len(report.documents),
         "metric": "accuracy",
         "task": str(report.meta["data"]["name"]),

@@ -10,7 +10,7 @@ import os
 from types import ModuleType
 from typing import Any
 
-from docs.generate.docstrings import docstring, prose
+from docs.generate.docstrings import docstring
 
 COMMANDS = (
     "adapler run",
@@ -29,11 +29,6 @@ COMMANDS = (
     "analysis.rationale_eval",
     "analysis.figures",
     "analysis.scores",
-    "analysis.evaluation.protocols",
-    "analysis.results.recompute",
-    "analysis.studies.seeds",
-    "analysis.studies.ahead",
-    "analysis.studies.contribution_targets",
     "app.gallery",
     "benchmarks.tradeoff",
 )
@@ -55,7 +50,7 @@ def reference_pages() -> dict[str, str]:
     from analysis.explain import explain
     from analysis.explanation.result import Explanation
     from analysis.metrics import plausibility, statistics
-    from analysis.output.report import RationaleReport
+    from analysis.report import RationaleReport
     from analysis.scores import base, scoring_method
 
     model = adapler.AdapLeRForSequenceClassification
@@ -191,16 +186,3 @@ def help_text(name: str) -> str:
     finally:
         os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
     return printed.getvalue()
-
-
-def protocol_sections() -> str:
-    """The table of the registered protocols, turned: a section each."""
-    from analysis.evaluation.protocols import rows
-
-    (_, *names), *aspects = rows()
-    lines = []
-    for column, name in enumerate(names):
-        lines += [f"## `--protocol {name}`", "", "| | |", "| --- | --- |"]
-        lines += [f"| **{aspect}** | {prose(cells[column])} |" for aspect, *cells in aspects]
-        lines.append("")
-    return "\n".join(lines)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.documents.alignment import Account
 from analysis.metrics.faithfulness import BINS
 from analysis.metrics.plausibility import RECALL_GRID
-from analysis.output.report import RationaleReport
-from analysis.results.report import DocumentRecord, DocumentScores
+from analysis.report import COLUMNS, RationaleReport
+from analysis.tokens import DocumentScores
 
 METHODS = ("attention", "saliency", "cp", "random", "my_own_100%")
 AT_INPUT = ("lime(n_samples=8)", "human")
@@ -20,30 +21,40 @@ FAITHFUL = tuple(f"{kind}_{share}" for kind in ("comprehensiveness", "sufficienc
 N_DOCUMENTS = 5
 
 
+def report_of(values: NDArray[np.float64], meta: dict[str, Any]) -> RationaleReport:
+    """values: (M, L, D, K), NaN where nothing is defined."""
+    names = [meta["methods"], range(values.shape[1]), [one["id"] for one in meta["documents"]], meta["metrics"]]
+    index = pd.MultiIndex.from_product(names, names=["method", "layer", "document", "metric"])
+    frame = pd.DataFrame({"value": values.ravel()}, index=index).dropna().reset_index().assign(unit=0)
+    return RationaleReport(frame[list(COLUMNS)], meta | {"n_layers": values.shape[1]})
+
+
 def make_report(n_layers: int = 4, *, with_adapler: bool = True) -> RationaleReport:
-    """What a version without examples, curves and correlations would have written."""
+    """Without examples, curves and correlations."""
     values = np.random.default_rng(0).random((len(METHODS), n_layers, N_DOCUMENTS, len(METRICS)))
     values[:, :, 2] = np.nan
     values[0, 0, 0, 0] = np.nan
-    documents = tuple(
-        DocumentRecord(
-            id=f"döc_{i}",
-            label="POS",
-            prediction="POS" if i else "NEG",
-            adapler_prediction="NEG" if with_adapler else None,
-            tokens=20 + i,
-            content_tokens=18 + i,
-            rationale_tokens=3,
-            lengths=tuple(range(20, 20 - n_layers, -1)) if with_adapler else None,
-            skipped="no rationale in view" if i == 2 else None,
-            account=Account(20, 18, 0, 3, 3, 0),
-        )
+    documents = [
+        {
+            "id": f"döc_{i}",
+            "label": "POS",
+            "prediction": "POS" if i else "NEG",
+            "adapler_prediction": "NEG" if with_adapler else None,
+            "tokens": 20 + i,
+            "content_tokens": 18 + i,
+            "rationale_tokens": 3,
+            "lengths": list(range(20, 20 - n_layers, -1)) if with_adapler else None,
+            "skipped": "no rationale in view" if i == 2 else None,
+        }
         for i in range(N_DOCUMENTS)
-    )
+    ]
     meta: dict[str, Any] = {
+        "methods": list(METHODS),
+        "metrics": list(METRICS),
+        "documents": documents,
         "data": {"name": "films_100%", "checksum": "abc"},
         "split": "test",
-        "policy": "truncate",
+        "truncation": "truncate",
         "max_length": 24,
         "density": 0.1 + 0.2,
         "chance_average_precision": 1 / 3,
@@ -52,7 +63,7 @@ def make_report(n_layers: int = 4, *, with_adapler: bool = True) -> RationaleRep
     }
     if with_adapler:
         meta["speedup"] = 2.5
-    return RationaleReport(METHODS, METRICS, documents, values, meta)
+    return report_of(values, meta)
 
 
 def full_report(n_layers: int = 4) -> RationaleReport:
@@ -68,14 +79,20 @@ def full_report(n_layers: int = 4) -> RationaleReport:
     errors = {method: 0.1 * rng.random((n_layers, len(RECALL_GRID))) for method in methods}
     correlations = np.stack([np.corrcoef(rng.random((len(methods), 9))) for _ in range(n_layers)])
     correlations[1:, len(METHODS) :] = correlations[1:, :, len(METHODS) :] = np.nan
+    examples = (make_example(n_layers), make_example(n_layers, with_retention=False))
     meta = plain.meta | {
+        "methods": list(methods),
+        "metrics": list(metrics),
+        "curves": {method: curve.tolist() for method, curve in curves.items()},
+        "curve_errors": {method: error.tolist() for method, error in errors.items()},
+        "correlations": correlations.tolist(),
+        "examples": [example.to_dict() for example in examples],
         "layerwise": {method: method in METHODS for method in methods},
         "titles": {"cp": "AdapLeR CP", "human": "Human"},
         "aggregation": "none",
         "protocol": "paper",
     }
-    examples = (make_example(n_layers), make_example(n_layers, with_retention=False))
-    return RationaleReport(methods, metrics, plain.documents, values, meta, examples, curves, correlations, {}, errors)
+    return report_of(values, meta)
 
 
 def make_example(n_layers: int = 4, *, with_retention: bool = True) -> DocumentScores:

@@ -17,7 +17,8 @@ from transformers import BertForSequenceClassification, BertModel
 from adapler.errors import AdapLeRError, ArgumentError
 from adapler.model.contribution import threshold
 from analysis import explain, rationale_eval
-from analysis.loading import DEFAULT_ADAPLER, load_corpus
+from analysis.corpus import load_corpus
+from analysis.loading import DEFAULT_ADAPLER
 from analysis.scores import method_names
 from tests.analysis.conftest import BAD, GOOD, tiny_bert
 from tests.conftest import tiny_classifier
@@ -278,7 +279,7 @@ def test_methods_share_the_model_s_passes(reducer: Any, tiny_tokenizer: Any, mon
         ({"name": None}, "name: got None, must be a text"),
         ({"device": None}, "device: got None, must be a text"),
         ({"scores": "x"}, "scores: got a str, must be a dictionary"),
-        ({"rationale": [0, 1]}, "rationale: word 1 is not among"),
+        ({"rationale": [0, 1]}, "rationale: got .* must be 0 or 1 for each of the 1 words"),
         ({"model": "no/such/folder"}, "no/such/folder: no such model folder"),
         ({"model": 3}, "model: got a int, must be a model, a folder or a hub name"),
         ({"scores": {"attention": [1]}, "methods": "attention"}, "scores: 'attention' is the name of a method"),

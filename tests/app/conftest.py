@@ -16,9 +16,9 @@ from streamlit.testing.v1 import AppTest
 import app as app_package
 from adapler import AdapLeRForSequenceClassification
 from adapler.eraser import read_corpus
-from analysis.evaluation.run import run_evaluation
-from analysis.evaluation.settings import Settings
+from analysis.evaluate import evaluate
 from analysis.loading import checksums
+from analysis.settings import Settings
 from app.sources import loading
 from tests.conftest import WORDS
 
@@ -77,11 +77,11 @@ def app_reports(
     tmp_path_factory: pytest.TempPathFactory, app_model: Any, tiny_tokenizer: Any, app_corpus: Path
 ) -> Path:
     """A folder with the report `films`."""
-    report = run_evaluation(
+    report = evaluate(
         model=app_model.backbone,
         adapler=app_model,
         tokenizer=tiny_tokenizer,
-        corpus=read_corpus(app_corpus),
+        data=read_corpus(app_corpus),
         settings=Settings(
             max_length=40,
             methods=("cp", "saliency", "attention", "occlusion(window=2)"),

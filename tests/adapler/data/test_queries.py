@@ -10,7 +10,7 @@ import pytest
 from adapler.data import load_task
 from adapler.eraser import queries_differ, read_corpus
 from adapler.text import encode_dataset
-from analysis.documents.alignment import align
+from analysis.alignment import align
 from tests.adapler.data.corpora import evidence, files_of, row, rows, write
 
 # As in MultiRC: several examples ask different things of one document.
@@ -68,7 +68,7 @@ def test_windows_and_last_have_the_analysis_query_in_every_input(folder: Path, b
         assert all(found[-len(query) :] == query for found in inputs)
         assert [piece for found in inputs for piece in found[1 : -len(query)]] == document
         assert ending["input_ids"] == [whole.input_ids[0], *document[-room:], *query]
-        windows = align(example, bert_tokenizer, max_length=12, policy="all-windows", with_query=True).windows
+        windows = align(example, bert_tokenizer, max_length=12, truncation="all-windows", with_query=True).windows
         several += len(inputs) > 1
         if all(len(window) in (12, len(inputs[-1])) for window in windows):  # no word of two pieces lay on a cut
             assert inputs == [window.input_ids.tolist() for window in windows]

@@ -12,9 +12,7 @@ import torch
 
 from adapler.errors import ArgumentError
 from analysis import explain, loading, rationale_eval
-from analysis.documents.eraser_format import Prediction, write_rationales
-from analysis.explanation.rationale import word_mask
-from analysis.loading import load_corpus
+from analysis.corpus import load_corpus, word_mask
 from tests.analysis.conftest import BAD, GOOD
 
 
@@ -205,11 +203,9 @@ def test_as_many_words_as_tokens(classifier: Any, tiny_tokenizer: Any) -> None:
 def test_saved_scores_are_judged_as_an_evaluation_judges_them(adapler_folder: Path, corpus_folder: Path) -> None:
     corpus = load_corpus(corpus_folder)
     made = {e.id: np.random.default_rng(k).random(len(e.words)).round(1) for k, e in enumerate(corpus.splits["test"])}
-    file = corpus_folder.parent / "mine.jsonl"
     examples = {example.id: example for example in corpus.splits["test"]}
-    write_rationales(file, [Prediction(name, scores) for name, scores in made.items()], examples)
     report = rationale_eval.evaluate(
-        adapler=adapler_folder, data=corpus, methods=["random"], predictions=[file], progress=False
+        adapler=adapler_folder, data=corpus, methods=["random"], predictions={"mine": made}, progress=False
     )
     frame = report.to_frame()
     rows = frame[(frame["method"] == "mine") & (frame["layer"] == 0)].set_index(["document", "metric"])["value"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.figures.token_scores import token_text
+from analysis.tokens import token_text
 from app.markup import export
 from app.markup.export import Origin
 from app.model import tracing

@@ -13,8 +13,8 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.eraser import EraserCorpus, EraserExample, queries_differ
 from adapler.errors import ArgumentError
 from adapler.model import flops
-from analysis.evaluation.plan import Plan
-from analysis.evaluation.settings import Settings
+from analysis.plan import Plan
+from analysis.settings import Settings
 from app.model.joining import join_words
 from app.model.tracing import SPECIAL, _surfaces, read_limit, trace
 from app.panels.notes import read_otherwise, reading_notes
@@ -170,14 +170,13 @@ def test_queries_are_part_of_the_input_as_an_evaluation_gives_them(
     corpus = _corpus(queries)
     examples = corpus.splits["test"]
     settings = Settings(max_length=40)
-    plan = Plan(model=app_model.backbone, tokenizer=tiny_tokenizer, corpus=corpus, split="test", settings=settings)
+    plan = Plan(corpus, examples, [0] * len(examples), tiny_tokenizer, settings)
     assert plan.with_query == queries_differ(corpus) == (queries is QUERIES)
-    _, alignments = next(iter(plan.chunks()))
-    for example, outline, alignment in zip(examples, plan.outlines, alignments, strict=True):
+    for example, aligned in zip(examples, plan.documents, strict=True):
         document = documents.of_example(example, with_query=queries_differ(corpus))
         got = trace(app_model, tiny_tokenizer, document.words, rationale=document.rationale, query=document.query_words)
-        window = alignment.windows[0]
-        assert len(got) == outline.tokens
+        window = aligned.windows[0]
+        assert len(got) == aligned.tokens
         assert np.maximum(got.words, SPECIAL).tolist() == window.words.tolist()
         assert got.gold.tolist() == window.rationale.tolist()
         out = app_model(

@@ -14,8 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 import app as app_package
 from adapler.eraser import read_corpus
-from analysis.evaluation.run import run_evaluation
-from analysis.evaluation.settings import Settings
+from analysis.evaluate import evaluate
+from analysis.settings import Settings
 from app.model.edits import REPLACE, Edit
 from app.server import state
 from app.sources import uploads
@@ -216,8 +216,8 @@ def test_a_report_of_one_metric_that_is_a_mean_is_listed_by_it(
     tiny_tokenizer: Any, app_corpus: Path,
 ) -> None:  # fmt: skip
     settings = Settings(max_length=40, methods=("cp",), metrics=("aopc_comprehensiveness",))
-    report = run_evaluation(
-        model=app_model.backbone, adapler=app_model, tokenizer=tiny_tokenizer, corpus=read_corpus(app_corpus),
+    report = evaluate(
+        model=app_model.backbone, adapler=app_model, tokenizer=tiny_tokenizer, data=read_corpus(app_corpus),
         settings=settings, progress=False,
     )  # fmt: skip
     report.to_json(tmp_path / "means" / "report.json")

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.policies import policy_names
-from analysis.figures.token_scores import ratios
+from analysis.tokens import ratios
 from app.markup import export, render, render_methods, strip
 from app.markup import player as drawing
 from app.markup.terms import RULES

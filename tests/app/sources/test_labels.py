@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedConfig
 
-from analysis.evaluation.fit import gold_indices
+from analysis.loading import gold_indices
 from app.sources.labels import Gold, match
 
 NAMES = ("NEG", "POS")
@@ -61,5 +61,5 @@ def test_labels_are_matched_as_an_evaluation_does(label: str, names: Any, known:
 def test_an_evaluation_has_the_same_classes(names: tuple[str, str], labels: tuple[str, str]) -> None:
     examples = [SimpleNamespace(id=label, label=label) for label in labels]
     config = PreTrainedConfig(id2label=dict(enumerate(names)))
-    wanted = gold_indices(SimpleNamespace(config=config), SimpleNamespace(labels=labels), examples)
+    wanted = gold_indices(SimpleNamespace(config=config), SimpleNamespace(name="films", labels=labels), examples)
     assert [match(label, names, known=labels).index for label in labels] == wanted

@@ -12,7 +12,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler.errors import DataError
-from analysis.output.report import RationaleReport
+from analysis.report import RationaleReport
 from app.server import state
 from app.sources import loading
 from app.work import reports

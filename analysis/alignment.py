@@ -1,0 +1,445 @@
+"""Documents -> windows of wordpieces -> units of judgement, by index.
+
+    W words of a document; n wordpieces of a window (special tokens included), N of all windows of a unit
+    L' layers that a method scores; U words, or content wordpieces, of a unit
+
+Nothing is looked up by its text: the tokenizer gets the words and says which word each wordpiece comes from. A document
+longer than the model's input is cut into windows; `truncation` says how:
+
+    truncate            the beginning, as in fine-tuning; whatever lies beyond is lost
+    rationale-windows   consecutive windows, no rationale span cut in two unless it is longer than a window; those that
+                        hold a rationale are seen, each as an input of its own (AdapLeR's protocol)
+    all-windows         consecutive windows of whole words over the whole document, nothing is lost
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapler.errors import ArgumentError
+from adapler.text import Encoded, encode
+from analysis.metrics.registry import Unit
+from analysis.scores.base import Batch
+
+TRUNCATIONS = ("truncate", "rationale-windows", "all-windows")
+AGGREGATIONS = ("none", "max", "mean", "sum")
+SPECIAL = -1  # the word index of a token that is no word of the document
+
+
+class AnnotatedDocument(Protocol):
+    """The attributes that `align` reads; `adapler.eraser.EraserExample` has them. `query` is optional."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def words(self) -> tuple[str, ...]: ...
+
+    def rationale(self) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One model input cut from one document.
+
+    input_ids       (n,) int64, special tokens included
+    token_type_ids  (n,) int64, or None if the tokenizer makes none
+    words           (n,) int64, index of the word a wordpiece comes from; -1 for a special token and for the wordpieces
+                    of a query, which nobody annotated
+    rationale       (n,) bool, the wordpiece's word is in a human rationale; False where words is -1
+    """
+
+    id: str
+    document: str
+    input_ids: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64] | None
+    words: NDArray[np.int64]
+    rationale: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def special(self) -> NDArray[np.bool_]:
+        """(n,) bool, True for the tokens that are not the document's: the tokenizer's own, and the query's."""
+        return np.asarray(self.words == SPECIAL)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The windows of one document that are seen, at least one, and how much of it they cover.
+
+    coverage: words, words_in_view, words_without_pieces (a control character, say: neither in view nor lost), and the
+        same three of the words of the rationale. A word is in view when at least one of its wordpieces is.
+    """
+
+    windows: tuple[Window, ...]
+    coverage: dict[str, int]
+
+
+def align(
+    example: AnnotatedDocument,
+    tokenizer: Any,
+    *,
+    max_length: int = 512,
+    truncation: str = "truncate",
+    with_query: bool = False,
+) -> Alignment:
+    """Cut a document into windows of at most `max_length` wordpieces and label each wordpiece.
+
+    tokenizer: a fast transformers tokenizer, whose first special token is where a classifier reads; or `WordTokens`.
+    truncation: one of TRUNCATIONS. A document without a rationale has no window under "rationale-windows": its first
+        one stands in, so that it can be classified.
+    with_query: give every window `example.query` as second segment; only the document is ever cut.
+
+    Raises ArgumentError for a tokenizer or a length that cannot be used, a document without a wordpiece, and a
+    rationale longer or shorter than the text.
+    """
+    rationale = np.asarray(example.rationale(), dtype=bool)  # (W,)
+    n_words = len(example.words)
+    if len(rationale) != n_words:
+        raise ArgumentError(
+            f"document {example.id}: the rationale covers {len(rationale)} words, the text has {n_words}"
+        )
+    if isinstance(tokenizer, WordTokens):
+        ids = np.array(tokenizer.ids_of(example.words), dtype=np.int64)
+        whole = Window(example.id, example.id, ids, None, np.arange(n_words), rationale)
+        return Alignment((whole,), _coverage(rationale, np.ones(n_words, dtype=bool), [whole]))
+    query = str(getattr(example, "query", "")).split() if with_query else []
+
+    def cut(*ranges: tuple[int, int]) -> list[Window]:
+        """Windows of ranges of words: one each, unless they do not fit."""
+        parts = [list(example.words[start:end]) for start, end in ranges]
+        seconds = [query] * len(parts) if query else None
+        found = encode(parts, tokenizer, seconds=seconds, max_length=max_length, truncation="windows", stride=0)
+        return [_window(example.id, found, k, ranges[owner][0], rationale) for k, owner in enumerate(found.owners)]
+
+    if truncation == "truncate":
+        every = cut((0, n_words))
+        windows, has_pieces = every[:1], words_of(every, n_words)
+    elif truncation in TRUNCATIONS:
+        whole = encode([list(example.words)], tokenizer, max_length=10**9).encodings[0]
+        found = [word for word in whole.word_ids if word is not None]
+        pieces = np.bincount(np.array(found, dtype=np.int64), minlength=n_words)  # (W,) wordpieces of each word
+        has_pieces = pieces > 0
+        room = max_length - tokenizer.num_special_tokens_to_add(pair=bool(query))
+        if query:
+            room -= len(encode([query], tokenizer, max_length=10**9).rows[0]["input_ids"])
+            room += tokenizer.num_special_tokens_to_add()
+        spans = rationale & (truncation == "rationale-windows")
+        ranges = list(_ranges(pieces, room, spans))
+        marked = [part for part in ranges if spans[slice(*part)].any()] if truncation == "rationale-windows" else ranges
+        windows = [window for window in cut(*marked) if not window.special.all()]
+        if truncation == "rationale-windows":  # a word longer than a window makes several, some without a marked piece
+            windows = [window for window in windows if window.rationale.any()]
+        windows = windows or [window for window in cut(*ranges) if not window.special.all()][:1]
+    else:
+        raise ArgumentError(f"truncation: got {truncation!r}, allowed are {', '.join(TRUNCATIONS)}")
+    if not has_pieces.any():
+        raise ArgumentError(f"document {example.id}: its {n_words} words give no wordpiece")
+    if windows[0].words[0] != SPECIAL:
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} puts no special token first; the classification token is read there"
+        )
+    windows = [replace(one, id=f"{one.document}#{k}" if k else one.document) for k, one in enumerate(windows)]
+    return Alignment(tuple(windows), _coverage(rationale, has_pieces, windows))
+
+
+def _window(name: str, encoded: Encoded, k: int, start: int, rationale: NDArray[np.bool_]) -> Window:
+    """Input k of an encoding of words, the first of which is `start`."""
+    record, row = encoded.encodings[k], encoded.rows[k]
+    words = np.array(
+        [
+            start + word if sequence == 0 and word is not None else SPECIAL  # 0: the document, 1: the query
+            for word, sequence in zip(record.word_ids, record.sequence_ids, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    return Window(
+        id=name,
+        document=name,
+        input_ids=np.array(row["input_ids"], dtype=np.int64),
+        token_type_ids=np.array(row["token_type_ids"], dtype=np.int64) if "token_type_ids" in row else None,
+        words=words,
+        rationale=np.where(words == SPECIAL, False, rationale[words]),
+    )
+
+
+def _ranges(pieces: NDArray[np.int64], room: int, rationale: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of words [start, end) with at most `room` wordpieces, cut as late as possible.
+
+    A cut inside a rationale span moves to the span's beginning; the span is cut only if it begins the range and is
+    longer than that. A single word longer than `room` gets a range of its own.
+    """
+    start, n_words = 0, len(pieces)
+    totals = np.concatenate([[0], np.cumsum(pieces)])  # (W + 1,) wordpieces before each word
+    while start < n_words:
+        end = int(np.searchsorted(totals, totals[start] + room, side="right")) - 1
+        end = max(end, start + 1)
+        if end < n_words and rationale[end - 1] and rationale[end]:
+            outside = np.flatnonzero(~rationale[start:end])
+            if len(outside):
+                end = start + int(outside[-1]) + 1
+        yield start, end
+        start = end
+
+
+def words_of(windows: Sequence[Window], n_words: int) -> NDArray[np.bool_]:
+    """(W,) bool, the words with a wordpiece in one of the windows."""
+    found = np.zeros(n_words, dtype=bool)
+    for window in windows:
+        found[window.words[~window.special]] = True
+    return found
+
+
+def _coverage(rationale: NDArray[np.bool_], has_pieces: NDArray[np.bool_], seen: Sequence[Window]) -> dict[str, int]:
+    sets = {"": np.ones_like(rationale), "_in_view": words_of(seen, len(rationale)), "_without_pieces": ~has_pieces}
+    counted = {f"words{name}": int(one.sum()) for name, one in sets.items()}
+    return counted | {f"rationale_words{name}": int((one & rationale).sum()) for name, one in sets.items()}
+
+
+class WordTokens:
+    """In the place of a tokenizer where no model runs: every word is one token, whole documents are in view."""
+
+    pad_token_id = mask_token_id = None
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def ids_of(self, words: Sequence[str]) -> list[int]:
+        """A number for each word, the same for the same word."""
+        return [self._ids.setdefault(word, len(self._ids)) for word in words]
+
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
+        """The words of these numbers."""
+        words = list(self._ids)
+        return [words[i] for i in ids]
+
+
+def collate(
+    windows: Sequence[Window],
+    *,
+    labels: Sequence[int] | None = None,
+    pad_token_id: int | None = None,
+    mask_token_id: int | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    threshold_scale: float = 1.0,
+) -> Batch:
+    """Pad windows on the right into one Batch; `mask_token_id`, or `pad_token_id`, stands for tokens that a method
+    takes out. A tokenizer may have neither."""
+    shape = (len(windows), max(len(window) for window in windows))  # (B, N)
+    ids, mask, types = (
+        np.full(shape, pad_token_id or 0),
+        np.zeros(shape, dtype=np.int64),
+        np.zeros(shape, dtype=np.int64),
+    )
+    special = np.zeros(shape, dtype=bool)
+    typed = all(window.token_type_ids is not None for window in windows)
+    for row, window in enumerate(windows):
+        n = len(window)
+        ids[row, :n], mask[row, :n], special[row, :n] = window.input_ids, 1, window.special
+        if window.token_type_ids is not None:
+            types[row, :n] = window.token_type_ids
+    return Batch(
+        ids=tuple(window.id for window in windows),
+        input_ids=torch.from_numpy(ids).to(device),
+        attention_mask=torch.from_numpy(mask).to(device),
+        token_type_ids=torch.from_numpy(types).to(device) if typed else None,
+        labels=None if labels is None else torch.tensor(list(labels), device=device),
+        special=torch.from_numpy(special).to(device),
+        mask_token_id=mask_token_id,
+        seed=seed,
+        threshold_scale=threshold_scale,
+        pad_token_id=pad_token_id,
+    )
+
+
+def aggregate(
+    scores: NDArray[Any], words: NDArray[np.int64], *, how: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """One score for each word: the max, mean or sum over its wordpieces; "none" gives back what it got.
+
+    scores: (..., n); words: (n,) index of each wordpiece's word, in any order.
+
+    Returns the scores (..., W) and the words (W,), in order of their first wordpiece.
+
+    >>> scores, words = aggregate(np.array([0.1, 0.3, 0.6]), np.array([4, 4, 7]), how="mean")
+    >>> scores.tolist(), words.tolist()
+    ([0.2, 0.6], [4, 7])
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if how == "none" or len(words) == 0:
+        return values, words
+    order = np.argsort(words, kind="stable")  # a word that a window cut in two has its pieces apart
+    ordered = words[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    result = (np.maximum if how == "max" else np.add).reduceat(values[..., order], starts, axis=-1)  # (..., W)
+    if how == "mean":
+        result = result / np.diff(starts, append=len(words))
+    first = np.argsort(order[starts], kind="stable")
+    return np.asarray(result[..., first]), ordered[starts][first]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowScores:
+    """Scores of one method for one window.
+
+    scores       (L', n): float32 from a model, float64 where they were given
+    present      (L', n) bool, the tokens that are there at the layer, or None for all
+    diagnostics  name -> (L',)
+    weight       of the window where several are stitched to one document; None: its share of the wordpieces, n/N
+    of_words     every wordpiece carries its whole word's score, so that is the word's score under any aggregation
+    """
+
+    scores: NDArray[np.floating[Any]]
+    present: NDArray[np.bool_] | None = None
+    signed: bool = False
+    diagnostics: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    weight: float | None = None
+    of_words: bool = False
+
+
+def unit_slices(windows: Sequence[Window], *, truncation: str) -> list[slice]:
+    """Which windows of a document are judged together: all under "all-windows", else each alone."""
+    n = len(windows)
+    return [slice(0, n)] if truncation == "all-windows" else [slice(i, i + 1) for i in range(n)]
+
+
+def unit_labels(windows: Sequence[Window], *, aggregation: str) -> NDArray[np.bool_]:
+    """(U,) bool, the human rationale of a unit: of its content wordpieces, or of its words."""
+    marked = np.concatenate([window.rationale[~window.special] for window in windows])
+    return marked if aggregation == "none" else np.asarray(aggregate(marked, _words(windows), how="max")[0] > 0)
+
+
+def marked_units(windows: Sequence[Window], words: NDArray[np.bool_], *, aggregation: str) -> NDArray[np.bool_]:
+    """(U,) bool, the content wordpieces (or words) of a unit that `words` (W,), a mask of the document, marks."""
+    others = [replace(window, rationale=np.where(window.special, False, words[window.words])) for window in windows]
+    return unit_labels(others, aggregation=aggregation)
+
+
+def is_judged(labels: NDArray[np.bool_], *, all_rationale: bool = False) -> bool:
+    """Whether a unit has a rationale, and other tokens too unless `all_rationale` counts those without any."""
+    return bool(labels.any() and (all_rationale or not labels.all()))
+
+
+def why_skipped(units: Sequence[NDArray[np.bool_]], *, all_rationale: bool = False) -> str | None:
+    """Why none of a document's units, given by their labels, can be judged; None when one can.
+
+    all_rationale: units whose every token is rationale are judged too, as ERASER's scorer does.
+    """
+    if any(is_judged(labels, all_rationale=all_rationale) for labels in units):
+        return None
+    return "nothing but rationale in view" if any(labels.any() for labels in units) else "no rationale in view"
+
+
+def layer_units(
+    windows: Sequence[Window],
+    given: Sequence[WindowScores],
+    labels: NDArray[np.bool_],
+    *,
+    aggregation: str,
+    density: float = math.nan,
+    size: float = math.nan,
+    hard: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> tuple[Unit, ...]:
+    """One unit at each of the L' layers: the scores of its content wordpieces, or of its words.
+
+    labels: (U,), `unit_labels` of the same windows; density, size, hard, seed: as in `Unit`.
+
+    Windows are stitched with the weight n/N, so that a document with uniform scores has 1/N everywhere. Where tokens
+    are gone at a layer, the level "1/n, n = tokens present" is judged on scores stitched with the weight of the tokens
+    present instead, by the same reason. Scores of words are the max, mean or sum over wordpieces, divided by what is
+    then the sum over words and special tokens: they are shares of the input again, whose uniform level is one over the
+    number of both. Signed scores are no shares; they are neither weighted nor divided.
+    """
+    signed = any(one.signed for one in given)
+    how = "max" if aggregation != "none" and all(one.of_words for one in given) else aggregation
+    special = np.concatenate([window.special for window in windows])  # (N,)
+    there = [np.ones(one.scores.shape, dtype=bool) if one.present is None else one.present for one in given]
+    present = np.concatenate(there, axis=1)  # (L', N)
+    total = len(special)
+    shares = [np.full(len(one.scores), one.scores.shape[1] / total) for one in given]
+    scores = _stitched(windows, given, shares, how=how, signed=signed)  # (L', U)
+    by_present = None
+    if len(given) > 1 and not signed and not present.all():
+        counts = np.array([one.sum(1) for one in there])  # (windows, L')
+        by_present = _stitched(windows, given, list(counts / np.maximum(counts.sum(0), 1)), how=how, signed=signed)
+    if aggregation == "none":
+        n_input, n_present = total, present.sum(1)
+    else:
+        words = _words(windows)
+        n_input = len(np.unique(words)) + int(special.sum())
+        n_present = aggregate(present[:, ~special], words, how="max")[0].sum(1) + present[:, special].sum(1)
+    return tuple(
+        Unit(
+            labels=labels,
+            scores=scores[layer],
+            n_input=n_input,
+            n_present=int(n_present[layer]),
+            density=density,
+            size=size,
+            signed=signed,
+            units="token" if aggregation == "none" else "word",
+            hard=hard,
+            present_scores=None if by_present is None else by_present[layer],
+            seed=seed,
+        )
+        for layer in range(len(scores))
+    )
+
+
+def word_scores(
+    windows: Sequence[Window], given: Sequence[WindowScores], *, n_words: int, aggregation: str
+) -> NDArray[np.float64]:
+    """(L', W) scores of all words of a document, stitched as in `layer_units`.
+
+    A word's score is its wordpieces' aggregate, the highest of them under "none"; a word out of view has the lowest
+    score of its document, at most 0.
+    """
+    total = sum(len(window) for window in windows)
+    signed, by_words = any(one.signed for one in given), all(one.of_words for one in given)
+    how = "max" if aggregation == "none" or by_words else aggregation
+    shares = [np.full(len(one.scores), len(window) / total) for window, one in zip(windows, given, strict=True)]
+    by_word = _stitched(windows, given, shares, how=how, signed=signed)  # (L', words in view)
+    _, first = np.unique(_words(windows), return_index=True)
+    scores = np.repeat(np.min(by_word, axis=1, initial=0.0)[:, None], n_words, axis=1)
+    scores[:, _words(windows)[np.sort(first)]] = by_word  # in the order of `aggregate`
+    return scores
+
+
+def _stitched(
+    windows: Sequence[Window],
+    given: Sequence[WindowScores],
+    shares: Sequence[NDArray[np.float64]],
+    *,
+    how: str,
+    signed: bool,
+) -> NDArray[np.float64]:
+    """(L', U) scores of the windows stitched; shares: of each window, the weight (L',) it has if it names none."""
+    parts = []
+    for one, share in zip(given, shares, strict=True):
+        weight = np.ones(len(share)) if signed else share if one.weight is None else np.full(len(share), one.weight)
+        parts.append(one.scores.astype(np.float64) * weight[:, None])
+    pieces = np.concatenate(parts, axis=1)  # (L', N)
+    special = np.concatenate([window.special for window in windows])
+    if how == "none":
+        return np.asarray(pieces[:, ~special])
+    by_word, _ = aggregate(pieces[:, ~special], _words(windows), how=how)
+    if not signed:
+        mass = by_word.sum(1, keepdims=True) + pieces[:, special].sum(1, keepdims=True)
+        by_word = np.divide(by_word, mass, out=by_word, where=mass > 0)
+    return by_word
+
+
+def _words(windows: Sequence[Window]) -> NDArray[np.int64]:
+    """Word index of each content wordpiece of a unit."""
+    return np.concatenate([window.words[~window.special] for window in windows])

@@ -1,1 +1,0 @@
-"""Options and printed lines of `python -m analysis.rationale_eval`."""

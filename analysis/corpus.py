@@ -1,0 +1,495 @@
+"""Annotated documents: a folder or archive in ERASER layout, JSON lines (a file, or a folder with one a split), or a
+pandas frame.
+
+JSON lines, in the style of HateXplain (Mathew et al., 2021), https://arxiv.org/abs/2012.10289:
+
+    {"id": ..., "tokens": ["so", "dull"], "label": 0, "rationale": [0, 1], "query": ...}
+
+`label` is a name, or the index of one in meta.json's labels; `rationale` is 0 or 1 for each token, or null where nobody
+annotated the text, or a list with such a list for each annotator (null or an empty list: did not annotate it). A token
+is then in the rationale when more than half of the annotators marked it; HateXplain's authors, and ferret, take the
+union. A line may have both: the annotators' lists in `rationales_raw`, and in `rationale` what its authors made of
+them, which then counts. The argument `annotators` says otherwise. `id` and `query` need not be there.
+
+A frame has the columns `tokens` (lists of words) or `text`, `label`, and `rationale`: 0 or 1 for each word (of a text:
+each part between white space), or spans (start, end), the end not included. Spans are of words beside `tokens`, of
+characters beside `text`. `id`, `query` and `split` need not be there.
+
+    A annotators of a document, W words
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import krippendorff
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from adapler.data import balanced_indices
+from adapler.embedded import SAMPLE
+from adapler.eraser import (
+    EraserCorpus,
+    EraserExample,
+    has_documents,
+    holds_corpus,
+    json_lines,
+    read_corpus,
+    validation_reason,
+)
+from adapler.errors import ArgumentError, DataError, ambiguous
+from analysis.metrics.plausibility import average_precision, f1_score, token_iou
+
+# where `adapler data download` puts the reviews, those of a clone, and the embedded sample
+DEFAULT_DATA = (Path("data/eraser/movies"), SAMPLE.parent / "movies", SAMPLE)
+AUTO, MAJORITY, UNION = "auto", "majority", "union"
+_FILES = {"train": ("train",), "val": ("val", "validation", "dev"), "test": ("test",)}
+
+
+def default_data() -> Path:
+    """The downloaded movies if they are there, else the embedded sample."""
+    return next((path for path in DEFAULT_DATA if holds_corpus(path)), SAMPLE)
+
+
+def load_corpus(
+    data: str | os.PathLike[str] | pd.DataFrame | EraserCorpus | None, *, split: str = "test", annotators: str = AUTO
+) -> EraserCorpus:
+    """Documents with their rationales.
+
+    Args:
+        data: a path, a frame, or a corpus, whose words are combined again; None is the default data.
+        split: the split of a single file or of a frame without the column; of others it must be there.
+        annotators: which words count where several people marked a text: majority, union, or one annotator's number,
+            from 0. auto: the line's own combined list where it has one, else the majority.
+
+    Raises:
+        ArgumentError: another type, another rule, or an annotator that there is none of.
+        DataError: a file that is not there or cannot be read, by file and line.
+    """
+    check_rule(annotators)
+    data = default_data() if data is None else data
+    if isinstance(data, pd.DataFrame):
+        rows = [(f"row {i}", row) for i, row in enumerate(_rows_of(data))]
+        by_split: dict[str, list[Any]] = {}
+        for where, row in rows:
+            by_split.setdefault(split_name(str(row.pop("split", split))), []).append((where, row))
+        return _corpus("frame", "frame", by_split, split=split, annotators=annotators, names=())
+    if isinstance(data, EraserCorpus):
+        return combined_by(data, split=split, annotators=annotators)
+    if not isinstance(data, str | os.PathLike):
+        raise ArgumentError(f"data: got a {type(data).__name__}, must be a corpus, a frame, a folder or a file")
+    path = Path(data)
+    if not holds_json_lines(path):
+        return combined_by(read_corpus(path), split=split, annotators=annotators)
+    files = {split: path} if path.is_file() else _split_files(path)
+    if split not in files:
+        raise DataError(f"{path}: no split {split!r}, there are {', '.join(files)}")
+    lines = {one: _rows(file) for one, file in files.items()}  # a training split often holds something else
+    lines = {one: rows for one, rows in lines.items() if one == split or rows and "tokens" in rows[0][1]}
+    names = _meta_labels(path / "meta.json" if path.is_dir() else path.with_name("meta.json"))
+    name = path.resolve().name if path.is_dir() else path.stem
+    return _corpus(name, str(path), lines, split=split, annotators=annotators, names=names)
+
+
+def documents_of(corpus: EraserCorpus, split: str, limit: int | None = None, *, seed: int = 0) -> list[EraserExample]:
+    """The split's documents, or a random sample of `limit` of them with as many of one label as of another, in order.
+
+    The first ones would not do: the movies come sorted by label. Raises ArgumentError for a split that is not there.
+    """
+    if split not in corpus.splits:
+        raise ArgumentError(f"split: got {split!r}, {corpus.name} has {', '.join(corpus.splits)}")
+    examples = list(corpus.splits[split])
+    if not examples:
+        raise ArgumentError(f"split: {split!r} of {corpus.name} has no documents")
+    if limit is None:
+        return examples
+    return [examples[i] for i in balanced_indices([example.label for example in examples], limit, seed=seed)]
+
+
+def split_name(name: str) -> str:
+    """The split that a name means; files say "validation" or "dev" where ERASER says "val".
+
+    >>> split_name("validation"), split_name("test"), split_name("mine")
+    ('val', 'test', 'mine')
+    """
+    return next((split for split, stems in _FILES.items() if name in stems), name)
+
+
+def holds_json_lines(path: str | Path) -> bool:
+    """Whether a path is a .jsonl file, or a folder of split files without documents in ERASER layout."""
+    path = Path(path)
+    if path.is_dir():
+        return not has_documents(path) and bool(_split_files(path))
+    return path.suffix == ".jsonl" and path.is_file()
+
+
+def spans_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Half-open ranges of the True runs.
+
+    >>> spans_of(np.array([True, True, False, True]))
+    [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def by_index(values: Any, where: str) -> Any:
+    """A pandas Series in the order of its index, which must be 0 to n - 1; anything else as it is. A Series that was
+    sorted by its values keeps its index: read by position, its numbers would be those of other words."""
+    if not isinstance(values, pd.Series) or values.empty:
+        return values
+    if sorted(values.index) != list(range(len(values))):
+        raise ArgumentError(f"{where}: a Series goes by its index, which must be 0 to {len(values) - 1}; use .tolist()")
+    return values.sort_index().to_numpy()
+
+
+def word_mask(
+    rationale: Any, n_words: int, *, words: Sequence[tuple[int, int]] | None = None, where: str = "rationale"
+) -> NDArray[np.bool_]:
+    """(n_words,) bool, True for the marked words.
+
+    rationale: 0 or 1 (False or True) for each word; or spans (start, end), the end not included; or the indices of the
+        marked words, each once. A list of 0 and 1 that is as long as the text is always the first.
+    words: where each word begins and ends in the text; then spans are of characters, and a word that one touches
+    counts.
+
+    Raises ArgumentError, which begins with `where`, for anything else, and for a span or an index outside the text.
+
+    >>> word_mask([0, 1, 1, 0], 4).tolist(), word_mask([(1, 3)], 4).tolist(), word_mask([1, 2], 4).tolist()
+    ([False, True, True, False], [False, True, True, False], [False, True, True, False])
+    """
+    try:
+        values = np.asarray(by_index(rationale, where))
+    except ValueError:  # rows of different length
+        values = np.empty(0, dtype=object)
+    mask = np.zeros(n_words, dtype=np.bool_)
+    is_pair = isinstance(rationale, tuple) and values.shape == (2,) and n_words != 2  # one span, or two words?
+    if values.size == 0 and values.dtype != object:
+        return mask
+    if values.ndim == 2 and values.shape[1] == 2 and values.dtype.kind in "iu":
+        begins, ends = np.array([(i, i + 1) for i in range(n_words)] if words is None else words).T
+        for start, end in values.tolist():
+            if not 0 <= start < end <= ends[-1]:
+                raise ArgumentError(f"{where}: span ({start}, {end}) is not within the text, 0 to {ends[-1]}")
+            mask |= (begins < end) & (ends > start)
+        return mask
+    marks = values.dtype.kind == "b" or values.dtype.kind in "iuf" and bool(np.isin(values, (0, 1)).all())
+    if values.ndim == 1 and not is_pair:
+        if marks and len(values) == n_words:
+            return values.astype(np.bool_)
+        distinct = set(values.tolist())
+        if values.dtype.kind in "iu" and len(distinct) == len(values) and distinct <= set(range(n_words)):
+            mask[values] = True
+            return mask
+    raise ArgumentError(
+        f"{where}: got {str(rationale)[:60]!r}, must be 0 or 1 for each of the {n_words} words, a list of spans "
+        "(start, end), or the marked words' indices"
+    )
+
+
+def read_rationale(values: Any, n_tokens: int, *, where: str) -> NDArray[np.bool_]:
+    """(n_tokens,) bool, the field `rationale` of a line. Raises DataError."""
+    try:
+        line = _Line(tokens=["w"] * n_tokens, label=0, rationale=values)
+        return line.example(default_id="", names=(), rule=AUTO).rationale()
+    except ValidationError as error:
+        raise DataError(f"{where}: {validation_reason(error)}") from error
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """A frame's rows as lines of JSON; spans of characters become marks of words."""
+    if missing := {"label", "rationale"} - set(frame.columns):
+        raise DataError(f"frame: has no column {min(missing)!r}, it has {', '.join(map(str, frame.columns))}")
+    if not {"text", "tokens"} & set(frame.columns):
+        raise DataError(f"frame: has neither 'tokens' nor 'text', it has {', '.join(map(str, frame.columns))}")
+    starts, inside = 0, 0  # of spans of characters, and those that begin within a word
+    rows = []
+    for i, record in enumerate(frame.to_dict("records")):
+        row: dict[str, Any] = {str(name): value for name, value in record.items() if not _is_missing(value)}
+        offsets = None
+        if "tokens" in frame.columns:
+            row["tokens"] = [str(word) for word in row.get("tokens", ())]
+        else:
+            text = str(row.pop("text", ""))
+            offsets = [match.span() for match in re.finditer(r"\S+", text)]
+            row["tokens"] = [text[start:end] for start, end in offsets]
+        given = row.get("rationale")
+        row["rationale"] = None
+        if given is not None and row["tokens"]:
+            row["rationale"] = (
+                word_mask(given, len(row["tokens"]), words=offsets, where=f"row {i}").astype(int).tolist()
+            )
+            if offsets is not None and np.ndim(given) == 2:
+                starts += len(given)
+                inside += sum(text[s - 1 : s].isalnum() and text[s : s + 1].isalnum() for s, _ in given if s)
+        row["label"] = row["label"].item() if isinstance(row.get("label"), np.generic) else row.get("label")
+        rows.append(row)
+    if inside > starts / 2:
+        raise DataError(
+            f"frame: {inside} of {starts} spans begin within a word; beside 'text' spans are of characters. Give spans "
+            "of words beside 'tokens', or marks of 0 and 1"
+        )
+    yield from rows
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or isinstance(value, float) and math.isnan(value) or value is pd.NA
+
+
+class _Line(BaseModel, coerce_numbers_to_str=True):
+    """A document of JSON lines, or of a frame."""
+
+    tokens: list[str] = Field(min_length=1)
+    label: int | str
+    rationale: list[Literal[0, 1]] | list[list[Literal[0, 1]] | None] | None
+    rationales_raw: list[list[Literal[0, 1]] | None] | None = None
+    id: str | None = None
+    query: str | None = None
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _name_or_index(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
+            raise ValueError("must be a name or an index")
+        return value
+
+    def example(self, *, default_id: str, names: Sequence[str], rule: str) -> EraserExample:
+        raw = self.rationales_raw or self.rationale or []
+        by_annotator = raw if any(isinstance(one, list) for one in raw) or set(raw) == {None} else None
+        if isinstance(self.label, int):
+            if names and not 0 <= self.label < len(names):
+                raise ValueError(f"label {self.label}, meta.json has {len(names)} labels")
+            if reason := ambiguous(self.label, dict(enumerate(names))):
+                raise ValueError(f"label {reason}")
+            label = names[self.label] if names else str(self.label)
+        elif names and self.label not in names:
+            raise ValueError(f"label {self.label!r} is not in meta.json, which has {', '.join(names)}")
+        else:
+            label = self.label
+        numbers = tuple(number for number, one in enumerate(by_annotator or ()) if one)
+        rows = [by_annotator[number] for number in numbers] if by_annotator else []
+        combined = self.rationale if self.rationale and not isinstance(self.rationale[0], list | None) else None
+        for row in [*rows, *([combined] if combined else [])]:
+            if len(row) != len(self.tokens):
+                raise ValueError(f"the rationale covers {len(row)} tokens, the text has {len(self.tokens)}")
+        masks = np.array(rows, dtype=bool).reshape(-1, len(self.tokens))
+        if by_annotator is None or rule == AUTO and combined:
+            mask, annotated = np.array(combined or [0] * len(self.tokens), dtype=bool), combined is not None
+        else:
+            mask, annotated = combine(masks, rule, numbers), is_annotated(numbers, rule)
+        return EraserExample(
+            self.id or default_id,
+            tuple(self.tokens),
+            label,
+            tuple(spans_of(mask)),
+            self.query or "",
+            annotators=tuple(tuple(spans_of(one)) for one in masks),
+            places=() if numbers == tuple(range(len(numbers))) else numbers,
+            annotated=annotated,
+        )
+
+
+def _corpus(
+    name: str,
+    source: str,
+    lines: Mapping[str, Sequence[tuple[str, dict[str, Any]]]],
+    *,
+    split: str,
+    annotators: str,
+    names: tuple[str, ...],
+) -> EraserCorpus:
+    """A corpus from (where, row) of each split. The checksum is of the split that is asked for."""
+    splits: dict[str, tuple[EraserExample, ...]] = {}
+    for one, rows in lines.items():
+        examples: dict[str, EraserExample] = {}
+        for number, (where, row) in enumerate(rows, start=1):
+            try:
+                example = _Line.model_validate(row).example(default_id=f"{one}-{number}", names=names, rule=annotators)
+            except ValidationError as error:
+                raise DataError(f"{where}: {validation_reason(error)}; the line has {', '.join(row)}") from error
+            except ValueError as error:
+                raise DataError(f"{where}: {error}") from error
+            if example.id in examples:
+                raise DataError(f"{where}: id {example.id!r} appears twice")
+            examples[example.id] = example
+        splits[one] = tuple(examples.values())
+    if not splits.get(split):
+        raise DataError(f"{source}: split {split!r} holds no examples")
+    check_followed(annotators, splits[split])
+    labels = names or tuple(sorted({example.label for one in splits.values() for example in one}))
+    return EraserCorpus(name, source, _checksum(split, splits[split]), labels, splits, annotators)
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for split, stems in _FILES.items():
+        there = [path for stem in stems if (path := folder / f"{stem}.jsonl").is_file()]
+        if len(there) > 1:
+            raise DataError(f"{folder}: {there[0].name} and {there[1].name} would be one split; keep one of them there")
+        if there:
+            found[split] = there[0]
+    return found
+
+
+def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(file and line, row) of each line."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    return [(f"{file}:{line}", row) for line, row in json_lines(text, str(file))]
+
+
+def _meta_labels(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8-sig")).get("labels") or []
+        if len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
+            raise ValueError("'labels' must be a list of different names")  # two indices would be one class
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
+    return tuple(labels)
+
+
+def _checksum(split: str, examples: Sequence[EraserExample]) -> str:
+    rows = [[e.id, e.words, e.label, e.spans, e.query] for e in examples]
+    return hashlib.sha256(json.dumps([split, rows]).encode()).hexdigest()
+
+
+def check_rule(rule: str) -> None:
+    """ArgumentError unless it is auto, majority, union or the number of an annotator, from 0."""
+    if rule not in (AUTO, MAJORITY, UNION) and not rule.isdecimal():
+        raise ArgumentError(
+            f"annotators: got {rule!r}, allowed are {AUTO}, {MAJORITY}, {UNION}, or an annotator's number from 0"
+        )
+
+
+def combine(masks: NDArray[np.bool_], rule: str, places: Sequence[int] = ()) -> NDArray[np.bool_]:
+    """(A, W) -> (W,) the words that count: marked by more than half of the annotators (auto too), by any, or by one.
+
+    places: the annotators' numbers; empty: 0, 1, 2, ... One whom this document does not have marked nothing in it.
+
+    >>> marks = np.array([[1, 1, 0], [1, 0, 0]], dtype=bool)
+    >>> combine(marks, "majority").tolist(), combine(marks, "union").tolist(), combine(marks, "1").tolist()
+    ([True, False, False], [True, True, False], [True, False, False])
+    """
+    if rule in (AUTO, MAJORITY):
+        return np.asarray(masks.mean(0) > 0.5) if len(masks) else np.zeros(masks.shape[1], dtype=bool)
+    if rule == UNION:
+        return np.asarray(masks.any(0))
+    numbers = list(places) or list(range(len(masks)))
+    return masks[numbers.index(int(rule))] if int(rule) in numbers else np.zeros(masks.shape[1], dtype=bool)
+
+
+def is_annotated(numbers: Sequence[int], rule: str) -> bool:
+    """Whether a text has marks that count: those of its annotator of that number, else anybody's."""
+    return int(rule) in numbers if rule.isdecimal() else bool(numbers)
+
+
+def check_followed(rule: str, examples: Sequence[EraserExample]) -> None:
+    """ArgumentError for a rule that changes nothing, as no document tells its annotators apart, and for the number of
+    an annotator whom no document has: all would be unmarked."""
+    numbers = {number for example in examples for number in annotator_numbers(example)}
+    if rule != AUTO and not numbers:
+        raise ArgumentError(f"annotators: got {rule!r}, but none of the {len(examples)} documents tells them apart")
+    if rule.isdecimal() and int(rule) not in numbers:
+        raise ArgumentError(f"annotators: got {rule!r}, the documents have {min(numbers)} to {max(numbers)}")
+
+
+def combined_by(corpus: EraserCorpus, *, split: str, annotators: str) -> EraserCorpus:
+    """A corpus that was read already, with the words that count by another rule; auto leaves it as it is. All splits
+    follow the rule, since the size of rationales is measured on another one than is evaluated."""
+    if annotators in (AUTO, corpus.annotators) or split not in corpus.splits:
+        return corpus
+    check_followed(annotators, corpus.splits[split])
+    splits = {
+        name: tuple(
+            replace(
+                one,
+                spans=tuple(spans_of(combine(annotator_masks(one), annotators, one.places))),
+                annotated=is_annotated(annotator_numbers(one), annotators),
+            )
+            if one.annotators
+            else one
+            for one in examples
+        )
+        for name, examples in corpus.splits.items()
+    }
+    if splits == corpus.splits:
+        return corpus
+    same = splits[split] == corpus.splits[split]
+    checksum = corpus.checksum if same else _checksum(split, splits[split])
+    return replace(corpus, splits=splits, checksum=checksum, annotators=annotators)
+
+
+def annotator_numbers(example: EraserExample) -> Sequence[int]:
+    """The number in the source of each annotator of a document."""
+    return example.places or range(len(example.annotators))
+
+
+def annotator_masks(example: EraserExample) -> NDArray[np.bool_]:
+    """(A, W) what each annotator of a document marked."""
+    masks = np.zeros((len(example.annotators), len(example.words)), dtype=bool)
+    for row, spans in zip(masks, example.annotators, strict=True):
+        for start, end in spans:
+            row[start:end] = True
+    return masks
+
+
+def annotator_facts(examples: Sequence[EraserExample], rule: str) -> dict[str, Any] | None:
+    """Agreement of the annotators, for a report; None where no document tells them apart.
+
+    rule, documents: how many have several annotators; fewest, most: annotators of one document.
+    alpha: Krippendorff's, nominal, of the marks of all words; None where all marks are the same.
+    ceiling: the human performance: each annotator's 0 and 1 as scores of the words, judged against the others' marks,
+        combined by the rule (the majority for auto and for a single annotator's number). The mean over a document's
+        annotators, then over documents, of average precision, F1 and IOU of words; whole documents, whatever a model
+        sees. A value is left out where the others marked nothing or everything. Marks have ties, so that their average
+        precision is below that of a ranking as good: compare F1 with a method's `f1_at_k` instead.
+    each: the same means, one for every annotator by number; the number is a person only where the source keeps it so.
+    """
+    several = [example for example in examples if len(example.annotators) > 1]
+    if not several:
+        return None
+    judge = UNION if rule == UNION else MAJORITY
+    scores: dict[str, Any] = {"average_precision": average_precision, "f1": f1_score, "iou": token_iou}
+    rows = []
+    for example in several:
+        masks = annotator_masks(example)
+        for place, (number, own) in enumerate(zip(annotator_numbers(example), masks, strict=True)):
+            others = combine(np.delete(masks, place, axis=0), judge)
+            judged = others.any() and not others.all()
+            values = {name: score(others, own) if judged else math.nan for name, score in scores.items()}
+            rows.append({"document": example.id, "number": number} | values)
+    frame = pd.DataFrame(rows)
+    ceiling = frame.groupby("document", sort=False)[list(scores)].mean().mean()
+    each = frame.groupby("number")[list(scores)].mean().reindex(range(int(frame["number"].max()) + 1))
+    counts = np.concatenate([np.stack([(~masks).sum(0), masks.sum(0)], 1) for masks in map(annotator_masks, several)])
+    return {
+        "rule": rule,
+        "documents": len(several),
+        "fewest": min(len(example.annotators) for example in several),
+        "most": max(len(example.annotators) for example in several),
+        "alpha": float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
+        if counts.any(0).all()
+        else None,
+        "ceiling": {name: _or_none(ceiling[name]) for name in scores},
+        "each": {name: [_or_none(value) for value in each[name]] for name in scores},
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,1 +1,0 @@
-"""Documents as a model sees them: corpora, windows, word and wordpiece alignment, units of judgement."""

@@ -1,0 +1,543 @@
+"""Saved scores and rationales: ERASER's format in and out, ERASER's own scores (DeYoung et al., 2020,
+https://aclanthology.org/2020.acl-main.408), and scores given as dicts or frames. Each source is one more method.
+
+A file has one JSON object a line:
+
+    {"annotation_id": ..., "classification": label, "classification_scores": {label: probability},
+     "comprehensiveness_classification_scores": {...}, "sufficiency_classification_scores": {...},
+     "thresholded_scores": [{"threshold": share, "comprehensiveness_classification_scores": {...}, ...}],
+     "rationales": [{"docid": ..., "soft_rationale_predictions": [one number a word],
+                     "hard_rationale_predictions": [{"start_token": i, "end_token": j}, ...]}]}
+
+or "evidences" instead of "rationales", as in the data's own files: one human against another is judged like a method.
+
+    L' layers that the scores have, 1 for those with a meaning at the input only; W words of a document; D documents
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+from scipy.stats import entropy
+from sklearn.metrics import classification_report
+from torch import Tensor
+
+from adapler.eraser import EraserCorpus, EraserExample, json_lines, validation_reason
+from adapler.errors import ArgumentError, DataError
+from adapler.files import replacing
+from analysis.alignment import Window, WindowScores
+from analysis.corpus import by_index, spans_of
+from analysis.metrics.plausibility import IOU_THRESHOLD, auprc, average_precision, f1_of, matching_spans, roc_auc
+
+HUMAN = "human"  # the method of `human`
+AOPC_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the official scorer
+COMPREHENSIVENESS, SUFFICIENCY = (f"{kind}_classification_scores" for kind in ("comprehensiveness", "sufficiency"))
+ANSWERS = ("classification", "classification_scores", COMPREHENSIVENESS, SUFFICIENCY, "thresholded_scores")
+_LARGE, _BITS = 2.0**960, 64  # scores from _LARGE on lose _BITS of their exponent: 2^64 of them still have a sum
+Span = tuple[int, int]
+Source = str | Path | Mapping[str, Any] | pd.DataFrame
+
+
+@dataclass(eq=False)
+class Given:
+    """One more method: scores of words by document id, which need not be there for every document.
+
+    scores   (W,), or (L', W) with the same L' for all documents; of a hard rationale alone 0 and 1
+    spans    (annotation id, document id) -> hard rationale as it stands in the source, where spans may touch; {}: none
+    answers  annotation id -> the fields ANSWERS of the file
+    signed   a score of the source is below 0, be it of a document that is not evaluated: which documents are drawn does
+             not decide how a score is read
+    soft     False for hard rationales alone
+    others   documents of the source that are in another split of the corpus
+    """
+
+    name: str
+    scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    spans: dict[tuple[str, str], list[Span]] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    signed: bool = False
+    soft: bool = True
+    others: int = 0
+
+    @property
+    def layers(self) -> int | None:
+        """L' of scores by layer, None for scores with a meaning at the input only."""
+        first = next(iter(self.scores.values()))
+        return len(first) if first.ndim == 2 else None
+
+    def windows(self, document: str, windows: Sequence[Window], truncation: str = "truncate") -> list[WindowScores]:
+        """Every wordpiece gets its word's score, special tokens 0; nothing for a document that is not there.
+
+        Scores without a sign become shares of the window; under "all-windows" shares of the document. All of them are
+        divided by one number and then stitched as they are, in float64, so that equal words stay equal. Where no word
+        in view has a score but 0, the shares are 0: the method selects nothing there.
+        """
+        if document not in self.scores:
+            return []
+        by_word = np.atleast_2d(self.scores[document])  # (L', W)
+        if not self.signed and by_word.max(initial=0) > _LARGE:
+            by_word = np.ldexp(by_word, -_BITS)
+        rows = [np.where(window.special, 0.0, by_word[:, window.words]) for window in windows]  # (L', n) each
+        if self.signed:
+            return [WindowScores(row, None, True, of_words=True) for row in rows]
+        masses = [row.sum(1) for row in rows]
+        weight = None
+        if truncation == "all-windows":
+            masses, weight = [np.sum(masses, axis=0)] * len(rows), 1.0
+        shares = [
+            np.divide(row, mass[:, None], out=np.zeros_like(row), where=mass[:, None] > 0)
+            for row, mass in zip(rows, masses, strict=True)
+        ]
+        return [WindowScores(row, weight=weight, of_words=True) for row in shares]
+
+    def hard(self, example: EraserExample) -> NDArray[np.bool_] | None:
+        """(W,) the words of a document's hard rationale, None without one."""
+        if not self.spans or example.id not in self.scores:
+            return None
+        parts = [_mask(self.spans.get((example.id, name), []), length) for name, length in parts_of(example)]
+        return np.concatenate(parts)
+
+    def faithfulness(self, document: str) -> dict[str, float]:
+        """Metric -> value by the file's own classifications of a document."""
+        row = self.answers.get(document, {})
+        label, whole = row.get("classification"), row.get("classification_scores")
+        if whole is None or COMPREHENSIVENESS not in row:
+            return {}
+        found = {}
+        for kind, key in (("comprehensiveness", COMPREHENSIVENESS), ("sufficiency", SUFFICIENCY)):
+            found[f"{kind}_at_density"] = whole[label] - row[key][label]
+            drops = {one["threshold"]: whole[label] - one[key][label] for one in row.get("thresholded_scores", ())}
+            found |= {f"{kind}_{100 * share:g}": drop for share, drop in drops.items()}
+            if drops:
+                found[f"aopc_{kind}"] = float(np.mean([drops[share] for share in _shares(drops)]))
+        return found
+
+
+def parts_of(example: EraserExample) -> Sequence[tuple[str, int]]:
+    """Id and number of words of each document that an example joins."""
+    return getattr(example, "documents", ()) or ((example.id, len(example.words)),)
+
+
+def read_given(
+    predictions: Any, human: Source | None, *, examples: Sequence[EraserExample], corpus: EraserCorpus
+) -> list[Given]:
+    """Saved scores as methods; the last one is the human row.
+
+    predictions: one source or several, {name: source} or (name, source) to name them. A source is
+        * the path of a file in ERASER's format; the method is named after the file,
+        * a dict {document id: scores of its words, (W,) or (layers, W)}; where all of a source are 0 and 1 they are
+          hard rationales,
+        * a data frame with the columns document and score, and if need be word (or token: the word's index; without it
+          the rows are in order), layer and method.
+    human: one source more, of human annotators. examples: the documents that are evaluated; those of other splits of
+    the corpus are passed over, and counted.
+
+    Raises DataError for what is wrong in a source, by file and line or document; ArgumentError for two methods of one
+    name.
+    """
+    known = {example.id for split in corpus.splits.values() for example in split}
+    given: list[Given] = []
+    for name, source in [*_named(predictions), *([(HUMAN, human)] if human is not None else [])]:
+        if isinstance(source, str | Path):
+            given.append(_read_file(Path(source), name, examples, known))
+        elif isinstance(source, pd.DataFrame):
+            if missing := {"document", "score"} - set(source.columns):
+                raise DataError(f"{name}: the data frame has no column {min(missing)!r}")
+            several = source.groupby("method", sort=False) if "method" in source.columns else [(name, source)]
+            given += [_given(_by_document(rows, str(one)), str(one), examples, known) for one, rows in several]
+        elif isinstance(source, Mapping):
+            given.append(_given(source, name, examples, known))
+        else:
+            raise ArgumentError(f"predictions: got a {type(source).__name__}, must be a path, a dict or a data frame")
+    names = [one.name for one in given]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ArgumentError(f"predictions: two sources are named {twice!r}; {{name: source}} names them")
+    return given
+
+
+def _named(predictions: Any) -> Iterator[tuple[str, Any]]:
+    """(name, source) of every source."""
+    one = str | Path | Mapping | pd.DataFrame
+    if isinstance(predictions, Mapping) and all(isinstance(source, one) for source in predictions.values()):
+        yield from ((str(name), source) for name, source in predictions.items())
+        return
+    pair = isinstance(predictions, tuple) and len(predictions) == 2 and isinstance(predictions[0], str)
+    if isinstance(predictions, one) or pair and not isinstance(predictions[1], str | Path):
+        predictions = [predictions]
+    for source in predictions:
+        if isinstance(source, tuple):
+            yield str(source[0]), source[1]
+        else:
+            yield (Path(source).stem if isinstance(source, str | Path) else "given"), source
+
+
+def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExample], known: set[str]) -> Given:
+    """A method of scores by document id."""
+    wanted = {example.id: example for example in examples}
+    found, arrays = Given(name), {}
+    for key, values in scores.items():
+        where = f"{name}: document {key}"
+        if str(key) not in known:
+            raise DataError(f"{where} is not in the corpus")
+        try:
+            array = _array(by_index(values, where))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{where}: scores must be numbers, one a word, or such a row for each layer") from error
+        if not np.isfinite(array).all():
+            raise DataError(f"{where}: scores must be finite, found {array[~np.isfinite(array)][0]}")
+        arrays[str(key)] = array
+        if str(key) not in wanted:
+            found.others += 1
+            continue
+        n_words = len(wanted[str(key)].words)
+        if array.ndim not in (1, 2) or array.shape[-1] != n_words:
+            raise DataError(
+                f"{where}: scores of shape {array.shape}, must be ({n_words} words,) or (layers, {n_words})"
+            )
+        found.scores[str(key)] = array
+    if not found.scores:
+        raise DataError(f"{name}: has none of the {len(wanted)} documents that are evaluated")
+    if len(layers := {one.shape[:-1] for one in found.scores.values()}) > 1:
+        raise DataError(f"{name}: scores of {' and '.join(str(n[0] if n else 1) for n in layers)} layers")
+    found.signed = any((one < 0).any() for one in arrays.values())
+    if found.layers is None and all(np.isin(one, (0, 1)).all() for one in arrays.values()):
+        found.soft = False
+        for document, marks in found.scores.items():
+            start = 0
+            for part, length in parts_of(wanted[document]):
+                found.spans[document, part] = spans_of(marks[start : start + length] == 1)
+                start += length
+        found.soft = not any(found.spans.values())  # zeros alone are scores
+        found.spans = {} if found.soft else found.spans
+    return found
+
+
+def _array(values: Any) -> NDArray[np.float64]:
+    """Also of a tensor on a GPU, one in bfloat16 and one that has a gradient, none of which NumPy takes."""
+    return np.asarray(values.detach().cpu().double() if isinstance(values, Tensor) else values, dtype=np.float64)
+
+
+def _by_document(rows: pd.DataFrame, name: str) -> dict[str, NDArray[np.float64]]:
+    """Document id -> (W,), or (L', W) where there is a column `layer`; checked to be complete."""
+    index = next((column for column in ("word", "token") if column in rows.columns), None)
+    found = {}
+    for document, part in rows.groupby("document", sort=False, dropna=False):
+        layers = part["layer"].to_numpy() if "layer" in part.columns else np.zeros(len(part), dtype=np.int64)
+        places = part.groupby(layers).cumcount().to_numpy() if index is None else part[index].to_numpy()
+        table = pd.DataFrame({"layer": layers, "word": places, "score": part["score"].to_numpy()})
+        table = (
+            table.groupby(["layer", "word"])["score"]
+            .agg(lambda one: one.iloc[0] if len(one) == 1 else math.nan)
+            .unstack()
+        )
+        complete = [list(range(len(axis))) == list(axis) for axis in (table.index, table.columns)]
+        if not all(complete) or table.isna().any(axis=None):
+            raise DataError(f"{name}: document {document} must have one score for each word (and layer), from 0 on")
+        found[str(document)] = table.to_numpy(dtype=np.float64)[slice(None) if "layer" in part.columns else 0]
+    return found
+
+
+class _Span(BaseModel):
+    start_token: int = Field(ge=0)
+    end_token: int
+    docid: str = ""  # of an evidence
+    text: Any = None
+
+
+class _Rationale(BaseModel, coerce_numbers_to_str=True):
+    docid: str
+    soft_rationale_predictions: list[Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    hard_rationale_predictions: list[_Span] | None = None
+
+
+class _Faithfulness(BaseModel, extra="allow"):
+    comprehensiveness_classification_scores: dict[str, float] | None = None
+    sufficiency_classification_scores: dict[str, float] | None = None
+
+
+class _Threshold(_Faithfulness):
+    threshold: float
+
+
+class _Row(_Faithfulness, coerce_numbers_to_str=True):
+    """A line: predictions, or annotations, whose classification is the gold label."""
+
+    annotation_id: str
+    rationales: list[_Rationale] | None = None
+    evidences: list[list[_Span]] | None = None
+    classification: str | None = None
+    classification_scores: dict[str, float] | None = None
+    thresholded_scores: list[_Threshold] | None = None
+
+    @property
+    def answers(self) -> dict[str, Any]:
+        """The fields ANSWERS that are there; ValueError for one without the others that it needs."""
+        if self.rationales is None:
+            return {}
+        found = {name: value for name, value in self.model_dump().items() if name in ANSWERS and value is not None}
+        maps = [found.get(name) for name in ANSWERS[1:4]] if len(found) > 2 else [found.get(ANSWERS[1])]
+        maps += [one[name] for one in found.get("thresholded_scores", ()) for name in ANSWERS[2:4]]
+        if found and not all(one is not None and self.classification in one for one in maps):
+            raise ValueError(f"{', '.join(found)}: {', '.join(ANSWERS[:4])} must stand together and name the class")
+        return found
+
+    def marks(self, lengths: Mapping[str, int]) -> tuple[dict[str, NDArray[np.float64]], dict[str, list[Span]]]:
+        """Soft scores and hard rationales by document. lengths: words of each document of the example."""
+        soft: dict[str, NDArray[np.float64]] = {}
+        hard: dict[str, list[Span]] = {}
+        for part in self.rationales or ():
+            n_words = _known(part.docid, lengths)
+            if part.docid in soft or part.docid in hard:
+                raise ValueError(f"document {part.docid!r} appears twice")
+            if part.soft_rationale_predictions is not None:
+                soft[part.docid] = np.array(part.soft_rationale_predictions)
+                if len(soft[part.docid]) != n_words:
+                    raise ValueError(f"{len(soft[part.docid])} scores, document {part.docid!r} has {n_words} words")
+            if part.hard_rationale_predictions is not None:
+                spans = {_checked(one, part.docid, n_words) for one in part.hard_rationale_predictions}
+                hard[part.docid] = sorted(spans)  # equal ones count once, ones that touch stay apart
+                for (start, end), (after, _) in itertools.pairwise(hard[part.docid]):
+                    if after < end:
+                        raise ValueError(f"predicted spans of {part.docid!r} overlap: [{start}, {end}) and another")
+        if self.rationales is None and self.evidences is None:
+            raise ValueError("has neither 'rationales' nor 'evidences'")
+        for one in itertools.chain(*(self.evidences or ())):
+            n_words = _known(one.docid, lengths)
+            if one.start_token != one.end_token or one.text != "":  # [n, n) with no text marks nothing
+                hard.setdefault(one.docid, []).append(_checked(one, one.docid, n_words))
+        if self.rationales is None:
+            hard = {docid: _apart(hard.get(docid, [])) for docid in lengths}
+        if soft and len(soft) < len(lengths):
+            raise ValueError("some of its documents have soft_rationale_predictions, others have not")
+        return soft, hard
+
+
+def _apart(spans: Sequence[Span]) -> list[Span]:
+    """Spans of which those that overlap are one; ones that touch stay apart."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _known(docid: str, lengths: Mapping[str, int]) -> int:
+    if docid not in lengths:
+        raise ValueError(f"docid {docid!r} is not the example's, which has {', '.join(lengths)}")
+    return lengths[docid]
+
+
+def _checked(span: _Span, docid: str, n_words: int) -> Span:
+    if not span.start_token < span.end_token <= n_words:
+        raise ValueError(
+            f"span [{span.start_token}, {span.end_token}) is out of range, document {docid!r} has {n_words} words"
+        )
+    return span.start_token, span.end_token
+
+
+def _read_file(path: Path, name: str, examples: Sequence[EraserExample], known: set[str]) -> Given:
+    """A file in ERASER's format. As for the official scorer, all lines must have the same fields."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    wanted = {example.id: example for example in examples}
+    found, kinds, seen = Given(name), {}, set()  # type: Given, dict[tuple[Any, ...], str], set[str]
+    for line, content in json_lines(text, str(path)):
+        try:
+            row = _Row.model_validate(content)
+            if row.annotation_id in seen or row.annotation_id not in known:
+                why = "appears twice" if row.annotation_id in seen else "is not in the corpus"
+                raise ValueError(f"annotation id {row.annotation_id!r} {why}")
+            seen.add(row.annotation_id)
+            scores = [score for part in row.rationales or () for score in part.soft_rationale_predictions or ()]
+            found.signed = found.signed or min(scores, default=0) < 0
+            if row.annotation_id not in wanted:
+                found.others += 1
+                continue
+            lengths = dict(parts_of(wanted[row.annotation_id]))
+            (soft, hard), answers = row.marks(lengths), row.answers
+        except ValidationError as error:
+            raise DataError(f"{path}:{line}: {validation_reason(error)}") from error
+        except ValueError as error:
+            raise DataError(f"{path}:{line}: {error}") from error
+        found.spans |= {(row.annotation_id, part): spans for part, spans in hard.items()}
+        if answers:
+            found.answers[row.annotation_id] = answers
+        masks = {part: _mask(hard.get(part, []), n).astype(np.float64) for part, n in lengths.items()}
+        found.scores[row.annotation_id] = np.concatenate([(soft or masks)[part] for part in lengths])
+        if soft or hard:  # a line without any entry is a rationale of no word
+            kinds.setdefault((bool(soft), bool(hard), *answers), f"line {line}")
+    if not found.scores:
+        raise DataError(f"{path}: has none of the {len(wanted)} documents that are evaluated")
+    if len(kinds) > 1:
+        one, other = itertools.islice(kinds.values(), 2)
+        raise DataError(f"{path}: {one} and {other} have different fields; all documents must have them, or none")
+    found.soft = next(iter(kinds), (False,))[0]
+    return found
+
+
+def _mask(spans: Sequence[Span], length: int) -> NDArray[np.bool_]:
+    mask = np.zeros(length, dtype=bool)
+    for start, end in spans:
+        mask[start:end] = True
+    return mask
+
+
+def rationale_line(
+    example: EraserExample, scores: NDArray[np.float64], hard: NDArray[np.bool_], answers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A line of a predictions file: scores (W,) with all their digits, hard (W,), and the fields ANSWERS."""
+    rationales, start = [], 0
+    for docid, length in parts_of(example):
+        part = slice(start, start + length)
+        spans = [{"start_token": i, "end_token": j} for i, j in spans_of(hard[part])]
+        soft = [float(score) for score in scores[part]]
+        rationales.append({"docid": docid, "soft_rationale_predictions": soft, "hard_rationale_predictions": spans})
+        start += length
+    return {"annotation_id": example.id, "rationales": rationales, **answers}
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """A predictions file, whole or not at all."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+
+
+class EraserScores:
+    """The scores that ERASER's official scorer prints, by its definitions, from documents given one by one.
+
+    iou_scores          macro F1 is of the mean precision (documents with predictions) and recall (with a rationale)
+    rationale_prf       exact spans, token_prf single tokens; macro is the mean over documents with either, a missing
+                        side counting 0
+    token_soft_metrics  auprc over the documents with scores (.5 without rationale); average_precision and roc_auc_score
+                        over those with both classes
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    def add(
+        self,
+        key: str,
+        length: int,
+        *,
+        truth: Sequence[Span],
+        predicted: Sequence[Span] | None = (),
+        scores: NDArray[np.float64] | None = None,
+    ) -> None:
+        """One document of one instance.
+
+        key: annotation and document id. truth: annotated spans as they stand in the file: equal ones count once,
+        touching ones apart, an empty one as a span that nothing can match. predicted: likewise; None where the document
+        is missing from the source, whose rationale then counts as not found. scores: (length,), or None.
+        """
+        gold, mine = set(truth), set(predicted or ())
+        labels, chosen = _mask(sorted(gold), length), _mask(sorted(mine), length)
+        row: dict[str, Any] = {
+            "present": predicted is not None,
+            "hits": matching_spans(sorted(gold), sorted(mine), IOU_THRESHOLD),
+            "spans": (len(gold & mine), len(gold), len(mine)),
+            "tokens": (int((labels & chosen).sum()), int(labels.sum()), int(chosen.sum())),
+        }
+        if scores is not None:
+            both = labels.any() and not labels.all()
+            area = average_precision(labels, scores) if both else math.nan
+            row["soft"] = (auprc(labels, scores), area, roc_auc(labels, scores))
+        self._rows[key] = row
+
+    def scores(self, *, present_only: bool = False) -> dict[str, Any]:
+        """The scores, {} where no document has a rationale. present_only: over the documents that the source has."""
+        rows = [row for row in self._rows.values() if row["present"] or not present_only]
+        result: dict[str, Any] = {}
+        if not any(row["spans"][1] for row in rows):
+            return result
+        if any(row["spans"][2] for row in rows):
+            hits = [(row["hits"], *row["spans"][1:]) for row in rows]
+            right, truths, predictions = (sum(column) for column in zip(*hits, strict=True))
+            recall = float(np.mean([found / total for found, total, _ in hits if total]))
+            precision = float(np.mean([found / total for found, _, total in hits if total]))
+            iou = {"micro": _prf(right / predictions, right / truths), "macro": _prf(precision, recall)}
+            result["iou_scores"] = [{"threshold": IOU_THRESHOLD, **iou}]
+            result["rationale_prf"] = _set_scores([row["spans"] for row in rows])
+            result["token_prf"] = _set_scores([row["tokens"] for row in rows])
+        soft = np.array([row["soft"] for row in rows if "soft" in row])  # (D, 3)
+        if len(soft):
+            both = ~np.isnan(soft[:, 2])
+            means = [soft[:, 0].mean(), *(soft[both, i].mean() if both.any() else math.nan for i in (1, 2))]
+            names = ("auprc", "average_precision", "roc_auc_score")
+            result["token_soft_metrics"] = dict(zip(names, map(float, means), strict=True))
+        return result
+
+
+def classification_scores(
+    answers: Mapping[str, Mapping[str, Any]], gold: Mapping[str, str], *, present_only: bool = False
+) -> dict[str, Any]:
+    """ERASER's scores of a file's own classifications: accuracy, comprehensiveness, sufficiency, their entropies and
+    divergences, AOPC. A document that the file lacks is classified wrongly; the others are means over the file.
+
+    answers: annotation id -> the fields ANSWERS. gold: annotation id -> label.
+    """
+    rows = [answers[document] for document in gold if document in answers]
+    judged = {document: label for document, label in gold.items() if document in answers or not present_only}
+    truth = list(judged.values())
+    predicted = [answers[document]["classification"] if document in answers else "" for document in judged]
+    right = [one == other for one, other in zip(truth, predicted, strict=True)]
+    labels = sorted(set(truth))
+    report = classification_report(truth, predicted, labels=labels, output_dict=True, zero_division=0)
+    result: dict[str, Any] = {"accuracy": float(np.mean(right)), "prf": report}
+    for kind, key in (("comprehensiveness", COMPREHENSIVENESS), ("sufficiency", SUFFICIENCY)):
+        if key not in rows[0]:
+            continue
+        whole, changed = [row["classification_scores"] for row in rows], [row[key] for row in rows]
+        chosen = [row["classification"] for row in rows]
+        result[kind] = _mean([p[c] - q[c] for p, q, c in zip(whole, changed, chosen, strict=True)])
+        pairs = [([p[c] for c in p], [q[c] for c in p]) for p, q in zip(whole, changed, strict=True)]
+        result[f"{kind}_entropy"] = _mean([entropy(p) - entropy(q) for p, q in pairs])
+        result[f"{kind}_kl"] = _mean([entropy(q, p) for p, q in pairs])
+        if "thresholded_scores" in rows[0]:
+            shares = _shares([one["threshold"] for one in rows[0]["thresholded_scores"]])
+            drops = [
+                [p[c] - {one["threshold"]: one[key][c] for one in row["thresholded_scores"]}[share] for share in shares]
+                for row, p, c in zip(rows, whole, chosen, strict=True)
+            ]  # (D, shares)
+            points = np.mean(drops, axis=0)
+            result["aopc_thresholds"] = list(shares)
+            result[f"{kind}_aopc"] = float(points.mean())
+            result[f"{kind}_aopc_points"] = points.tolist()
+    return result
+
+
+def _shares(there: Any) -> Sequence[float]:
+    """The scorer's thresholds where a file has them all, else the file's own."""
+    return AOPC_SHARES if set(AOPC_SHARES) <= set(there) else tuple(sorted(there))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """None for what JSON has no number for: a class that loses all of its probability."""
+    mean = float(np.mean(values))
+    return mean if math.isfinite(mean) else None
+
+
+def _set_scores(rows: Sequence[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
+    """Micro and macro over (right, annotated, predicted) of each document."""
+    right, truths, predictions = (sum(column) for column in zip(*rows, strict=True))
+    each = [_prf(hits / (mine or 1), hits / (gold or 1)) for hits, gold, mine in rows if gold or mine]
+    macro = {name: sum(row[name] for row in each) / len(each) for name in ("p", "r", "f1")}
+    return {"instance_micro": _prf(right / predictions, right / (truths or 1)), "instance_macro": macro}
+
+
+def _prf(precision: float, recall: float) -> dict[str, float]:
+    return {"p": precision, "r": recall, "f1": f1_of(precision, recall)}

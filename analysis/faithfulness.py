@@ -1,0 +1,183 @@
+"""Faithfulness of scores to a classifier: what it says of versions of a window, behind `analysis.metrics.faithfulness`.
+
+n wordpieces of a window, n_c content ones; C classes; L' layers of a method; F metrics
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from adapler.model.batching import batches_by_length
+from analysis.alignment import SPECIAL, Window, WindowScores, aggregate, collate
+from analysis.cache import ScoreFile, window_key
+from analysis.metrics.faithfulness import (
+    SOFT,
+    aopc_bounds,
+    faithfulness_rows,
+    leave_one_out,
+    loo_kendall,
+    normalised_aopc,
+    soft_rows,
+)
+from analysis.scores import Batch
+from analysis.scores.passes import classifier_logits, run_format
+from analysis.settings import Settings
+
+LOO = "loo_kendall"
+NORMALISED = {"naopc_comprehensiveness": "comprehensiveness", "naopc_sufficiency": "sufficiency"}
+
+
+def faithfulness_values(
+    window: Window,
+    methods: Mapping[str, WindowScores],
+    *,
+    model: Any,
+    tokenizer: Any,
+    settings: Settings,
+    target: int,
+    density: float | None,
+    files: Mapping[str, ScoreFile],
+) -> dict[str, NDArray[np.float64]]:
+    """method -> (L', F), NaN in the layers that are not asked for.
+
+    target: index of the class whose probability is followed, the one predicted for the whole window; also for the
+    scores of an AdapLeR model, since one model is asked about all of them. density: of the rationales, for
+    `..._at_density`.
+    files: by method; a method without one is computed.
+    """
+    metrics, found = settings.faithfulness_metrics, {}
+    keys = {
+        name: window_key(
+            window,
+            target=target,
+            density=density,
+            scores=hashlib.sha256(np.ascontiguousarray(given.scores).tobytes()).hexdigest(),
+            words=hashlib.sha256(np.ascontiguousarray(window.words).tobytes()).hexdigest(),
+            of_words=given.of_words,
+        )
+        for name, given in methods.items()
+    }
+    places = []
+    for name, given in methods.items():
+        stored = files[name].get(keys[name]) if name in files else None
+        found[name] = np.full((len(given.scores), len(metrics)), np.nan) if stored is None else stored["values"]
+        if stored is None:
+            every = range(len(given.scores))
+            chosen = every if len(every) == 1 else settings.faithfulness_layers or every
+            places += [(name, layer) for layer in chosen]
+    if places:
+        rows = np.array([_content_row(window, methods[name], layer, settings.aggregation) for name, layer in places])
+        judged = _judged(
+            window, rows, model=model, tokenizer=tokenizer, settings=settings, target=target, density=density
+        )
+        for (name, layer), one in zip(places, judged, strict=True):
+            found[name][layer] = [one[metric] for metric in metrics]
+        for name in dict(places):
+            if name in files:
+                files[name].put(keys[name], {"values": found[name]})
+    return found
+
+
+def _judged(
+    window: Window,
+    rows: NDArray[np.float64],
+    *,
+    model: Any,
+    tokenizer: Any,
+    settings: Settings,
+    target: int,
+    density: float | None,
+) -> list[dict[str, float]]:
+    """Metric -> value for each of S score rows (S, n_c)."""
+    ids, content, wanted = window.input_ids, ~window.special, set(settings.faithfulness_metrics)
+    taken = replace(settings.faithfulness, density=density, seed=settings.seed)
+    mask_id = tokenizer.mask_token_id
+    how: dict[str, Any] = {"target": target, "settings": taken, "mask_id": mask_id}
+
+    def predict(inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+        logits = version_logits(window, inputs, model, tokenizer=tokenizer, settings=settings)
+        return np.asarray(softmax(logits, axis=-1))
+
+    judged: list[dict[str, float]] = [{} for _ in rows]
+    if wanted - {LOO, *SOFT}:
+        words = None if settings.aggregation == "none" else window.words[content]
+        judged = faithfulness_rows(predict, ids, content, rows, words=words, **how)
+    for name in wanted & set(NORMALISED):
+        kind = NORMALISED[name]
+        usable = [int((row > 0).sum()) if taken.positive_only else None for row in rows]
+        limits = {count: aopc_bounds(predict, ids, content, kind=kind, usable=count, **how) for count in set(usable)}
+        for one, count in zip(judged, usable, strict=True):
+            one[name] = normalised_aopc(one[f"aopc_{kind}"], *limits[count])
+    if wanted & set(SOFT):
+        for one, more in zip(judged, soft_rows(predict, ids, content, rows, **how), strict=True):
+            one |= more
+    if LOO in wanted:
+        drops = leave_one_out(predict, ids, content, target=target, variant=taken.variant, mask_id=mask_id)
+        for one, row in zip(judged, rows, strict=True):
+            one[LOO] = loo_kendall(drops, row)
+    return judged
+
+
+def _content_row(window: Window, given: WindowScores, layer: int, aggregation: str) -> NDArray[np.float64]:
+    """(n_c,) scores of the content wordpieces; under an aggregation each has its word's score."""
+    values = given.scores[layer, ~window.special].astype(np.float64)
+    if aggregation == "none" or given.of_words:
+        return np.asarray(values)  # given scores are their word's already
+    words = window.words[~window.special]
+    by_word, kept = aggregate(values, words, how=aggregation)
+    spread = np.zeros(int(np.max(words, initial=0)) + 1)
+    spread[kept] = by_word
+    return np.asarray(spread[words])
+
+
+def version_logits(
+    window: Window,
+    inputs: Sequence[NDArray[np.int64]],
+    model: Any,
+    *,
+    tokenizer: Any,
+    settings: Settings,
+    forward: Callable[[Any, Batch], torch.Tensor] = classifier_logits,
+) -> NDArray[np.float64]:
+    """(inputs, C) logits of versions of a window, given by their ids: content tokens are gone or masked.
+
+    forward: (model, batch) -> (B, C); it decides whether the classifier or the AdapLeR model is asked.
+    """
+    device = next(model.parameters()).device
+    found: list[NDArray[np.float64]] = [np.zeros(0)] * len(inputs)
+    for indices in batches_by_length([len(ids) for ids in inputs], token_budget=settings.batch_tokens(device.type)):
+        batch = collate(
+            [_version(window, inputs[i], name=f"{window.id}~{i}") for i in indices],
+            pad_token_id=tokenizer.pad_token_id,
+            device=device,
+            threshold_scale=settings.threshold_scale,
+        )
+        with run_format(settings.dtype, device):
+            output = forward(model, batch).cpu().double().numpy()
+        for i, row in zip(indices, output, strict=True):
+            found[i] = row
+    return np.array(found)
+
+
+def version_types(types: NDArray[np.int64], content: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
+    """(length,) token types of a version: what is left of the document is the first segment.
+
+    types: (n,) of the whole input. content: (n,) the document's tokens; those behind the last one, a [SEP] or a query,
+    are in every version.
+    """
+    behind = len(types) - 1 - int(np.flatnonzero(content)[-1]) if content.any() else 0
+    return np.concatenate([np.full(length - behind, types[0]), types[len(types) - behind :]])
+
+
+def _version(window: Window, ids: NDArray[np.int64], *, name: str) -> Window:
+    types = window.token_type_ids
+    types = None if types is None else version_types(types, ~window.special, length=len(ids))
+    return Window(name, name, ids, types, np.full(len(ids), SPECIAL), np.zeros(len(ids), dtype=bool))

@@ -1,0 +1,502 @@
+"""Figures of one document: a passage as text, its scores as a heat map, one layer as bars.
+
+Amber is the score (violet where a signed score speaks against the target), blue the human rationale; tokens that the
+model has dropped fade to grey. L layers, n tokens
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from adapler.errors import ArgumentError
+from analysis.figures.style import (
+    FAMILIES,
+    STYLE,
+    PaperFigure,
+    chosen_layers,
+    drawable,
+    fitted,
+    label,
+    layer_step,
+    literal,
+    select,
+    short_numbers,
+    some_layers,
+    styled,
+    text_width,
+    venue,
+)
+from analysis.tokens import (
+    AMBER,
+    BLUE,
+    FULL_SHADE,
+    GREY,
+    VIOLET,
+    DocumentScores,
+    main_method,
+    present,
+    ratios,
+    shade,
+    token_text,
+)
+from analysis.wording import OF_REMOVAL
+
+if TYPE_CHECKING:
+    from analysis.report import RationaleReport
+
+# A passage, in points (1/72 inch). A row is the passage at one layer.
+TEXT_SIZE = 6.5
+LABEL = 46  # for the layers' names, left of the text
+LINE = 9.6  # from base line to base line
+FIRST_BASE = 7  # from the top of a row to its first base line
+ROW_GAP = 4.5  # between two rows
+TITLE = 15  # above a panel with a title
+SHADE_ABOVE, SHADE_HEIGHT, SHADE_SIDE = 6.2, 8.0, 0.4  # a token's shade: from above the base line down, at each side
+UNDERLINE = 2.3  # of the rationale, below the base line
+DARKEST = 0.75  # opacity: black text stays readable on it
+FAINT = "0.35"  # what is not text of the document
+TEXT: dict[str, Any] = {"va": "baseline", "parse_math": False, "family": FAMILIES}
+DOTS = "…"
+
+# The palest shade is not white: white is for tokens that are not there
+UNSIGNED = ListedColormap(colormaps["YlOrBr"](np.linspace(0.08, 0.85, 256)), name="scores")
+SIGNED = colormaps["PuOr_r"]
+MOST_TOKENS = 40  # so many are written under a heat map, more are counted
+LONGEST_TOKEN = 24  # letters of a middle width
+SIDE = 0.75  # inches that the colour bar and the layers' numbers take beside a heat map
+
+
+class Placed(NamedTuple):
+    """Where a token of a passage stands: left edge and width in points, and its line (0 is the first)."""
+
+    token: int
+    x: float
+    line: int
+    width: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One document under one method, in a figure of passages.
+
+    layers     those to draw; default: six, the first and the last among them
+    layerwise  whether the method has a meaning at every layer; default: whether it has scores of several
+    """
+
+    document: DocumentScores
+    method: str | None = None
+    title: str = ""
+    layers: Sequence[int] | None = None
+    layerwise: bool | None = None
+
+
+def passage(document: DocumentScores, *, width: float, n_lines: int, start: int | None = None) -> list[Placed]:
+    """As many words as go into `n_lines` lines of `width` points, special tokens left out.
+
+    start: the word that the passage begins with. Default: the sentence from which on most rationale tokens are in
+        view, the first of several; a text that fits is shown whole.
+
+    Raises ArgumentError for a document without a token, and a word that is not in it.
+    """
+    words = document.words
+    begins = [token for token in range(len(words)) if words[token] >= 0 and words[token] not in words[:token]]
+    if not begins:
+        raise ArgumentError(f"document {document.id}: no token of the text to draw")
+    if start is not None:
+        found = np.flatnonzero(words == start)
+        if start < 0 or not len(found):
+            raise ArgumentError(
+                f"start: word {start} is not in document {document.id}, whose words end at {max(words)}"
+            )
+        return _layout(document, int(found[0]), width=width, n_lines=n_lines)
+    sentences = [token for token in begins if token == begins[0] or document.tokens[token - 1] in (".", "!", "?")]
+    starts = sentences if len(sentences) > 1 else begins
+    last, best = int(np.flatnonzero(words >= 0)[-1]), []
+    for token in starts:
+        placed = _layout(document, token, width=width, n_lines=n_lines)
+        if not best or _gold(document, placed) > _gold(document, best):
+            best = placed
+        if placed[-1].token == last:
+            break  # later starts only show less
+    return best
+
+
+def _gold(document: DocumentScores, placed: Sequence[Placed]) -> int:
+    return int(document.rationale[[one.token for one in placed]].sum())
+
+
+def _layout(document: DocumentScores, start: int, *, width: float, n_lines: int) -> list[Placed]:
+    """From token `start` on. A word that is wider than a line goes on in the next one."""
+    placed: list[Placed] = []
+    x, line, words = 0.0, 0, document.words
+    for token in range(start, len(document)):
+        if words[token] < 0:
+            continue
+        size = min(width, _width(_text(document, token)))
+        if not placed or words[token] != words[placed[-1].token]:  # a new word
+            x += text_width("n", TEXT_SIZE) * 0.5 if placed and x else 0.0
+            same = range(token, int(np.flatnonzero(words == words[token])[-1]) + 1)
+            whole = sum(_width(_text(document, piece)) for piece in same)
+            if x and x + whole > width:
+                x, line = 0.0, line + 1
+        if x and x + size > width:
+            x, line = 0.0, line + 1
+        if line == n_lines:
+            break
+        placed.append(Placed(token, x, line, size))
+        x += size
+    return placed
+
+
+def _width(text: str) -> float:
+    return text_width(text, TEXT_SIZE)
+
+
+def _text(document: DocumentScores, token: int) -> str:
+    return drawable(token_text(document.tokens[token]))
+
+
+def _row_height(placed: Sequence[Placed]) -> float:
+    return max(2, 1 + placed[-1].line) * LINE + ROW_GAP
+
+
+def _margin() -> float:
+    """Points right of the text, for the dots of a passage that is cut."""
+    return _width(DOTS) + 2
+
+
+@styled
+def passages_figure(
+    panels: Sequence[Panel],
+    *,
+    n_lines: int = 3,
+    start: int | None = None,
+    key: bool = False,
+    unit: str = "tokens",
+    style: str = "acl",
+) -> Figure:
+    """Documents as text, layer by layer, one below the other; for the options see `plot_document`."""
+    width = venue(style).text
+    options: dict[str, Any] = {"n_lines": n_lines, "start": start}
+    heights = []  # points
+    for panel in panels:
+        method = panel.method or main_method(panel.document)
+        rows = len(_layers_of(panel.document, method, panel.layers))
+        placed = passage(panel.document, width=72 * width - LABEL - _margin(), **options)
+        heights.append(rows * _row_height(placed) - 2)
+    heights[-1] += LINE + ROW_GAP if key else 0
+    total = sum(heights) + sum(TITLE for panel in panels if panel.title) + 6 * (len(panels) - 1)
+    figure = PaperFigure(figsize=(width, total / 72))
+    top = total
+    for index, (panel, height) in enumerate(zip(panels, heights, strict=True)):
+        top -= TITLE if panel.title else 0
+        ax = figure.add_axes((0, (top - height) / total, 1, height / total))
+        keyed = key and index == len(panels) - 1
+        how = {"method": panel.method, "layers": panel.layers, "layerwise": panel.layerwise}
+        plot_document(panel.document, ax, key=keyed, unit=unit, **how, **options)
+        if panel.title:
+            ax.set_title(literal(fitted(panel.title, 72 * width, float(STYLE["axes.titlesize"]))), loc="left")
+        top -= height + 6
+    return figure
+
+
+def document_figure(
+    report: RationaleReport,
+    *,
+    example: int = 0,
+    method: str | None = None,
+    layers: Sequence[int] | None = None,
+    style: str = "acl",
+    **options: Any,
+) -> Figure:
+    """An example of the report as text, layer by layer; the paper's qualitative figure. options: n_lines, start, key
+    and unit of `plot_document`."""
+    document = pick(report, example)
+    method = method or main_method(document)
+    return passages_figure(
+        [Panel(document, method, layers=layers, layerwise=report.is_layerwise(method))], style=style, **options
+    )
+
+
+def plot_document(
+    document: DocumentScores,
+    ax: Axes,
+    *,
+    method: str | None = None,
+    layers: Sequence[int] | None = None,
+    n_lines: int = 3,
+    start: int | None = None,
+    key: bool = False,
+    unit: str = "tokens",
+    layerwise: bool | None = None,
+) -> None:
+    """A passage at each layer: shades for the scores, human rationale underlined, dropped tokens pale.
+
+    ax: its size on paper decides what fits. start: the word that the passage begins with, see `passage`.
+    key: a line below that says what shade, paleness and underline mean. unit: what the tokens are called.
+    layerwise: whether the method has a meaning at every layer; default: whether it has scores of several.
+    Tokens are dropped for `cp` and `policy` only; the other methods score a model that keeps all of them.
+    """
+    method = method or main_method(document)
+    values = ratios(document, method)
+    layerwise = len(values) > 1 if layerwise is None else layerwise
+    extent = ax.get_window_extent()
+    width, height = (side * 72 / ax.figure.dpi for side in (extent.width, extent.height))
+    ax.set(xlim=(0, width), ylim=(height, 0))
+    ax.axis("off")
+    placed = passage(document, width=width - LABEL - _margin(), n_lines=n_lines, start=start)
+    kept = document.retention if present(document, method) is not None else None
+    boxes: list[tuple[Rectangle, Any]] = []
+    lines: list[list[tuple[float, float]]] = []
+
+    def box(x: float, base: float, wide: float, ratio: float) -> None:
+        color = to_rgba(AMBER if ratio >= 0 else VIOLET, DARKEST * shade(abs(ratio)))
+        boxes.append((Rectangle((x, base - SHADE_ABOVE), wide, SHADE_HEIGHT), color))
+
+    top = 0.0
+    for layer in _layers_of(document, method, layers):
+        base = top + FIRST_BASE
+        if top:
+            ax.plot([0, width], [top - 2.6] * 2, color="0.85", linewidth=0.4)
+        name = f"Layer {layer}" if layerwise else "Input"
+        ax.text(0, base, name, size=TEXT_SIZE + 0.5, weight="bold", **TEXT)
+        if kept is not None:
+            count = int(kept[layer].sum())
+            said = f"{count} {unit.removesuffix('s') if count == 1 else unit}"
+            ax.text(0, base + LINE, said, size=TEXT_SIZE, color=FAINT, **TEXT)
+        for index, one in enumerate(placed):
+            x, y = LABEL + one.x, base + one.line * LINE
+            gone = kept is not None and not kept[layer, one.token]
+            text = fitted(_text(document, one.token), one.width + 0.01, TEXT_SIZE)
+            ax.text(x, y, text, size=TEXT_SIZE, color=GREY if gone else "black", **TEXT)
+            after = placed[index + 1] if index + 1 < len(placed) else None
+            if not gone:  # shades of one word's pieces meet and do not overlap
+                before = 0 if _same_word(document, one.token - 1, one.token) else SHADE_SIDE
+                behind = 0 if _same_word(document, one.token, one.token + 1) else SHADE_SIDE
+                box(x - before, y, before + one.width + behind, float(values[layer, one.token]))
+            if document.rationale[one.token]:
+                joins = after is not None and after.line == one.line and document.rationale[after.token]
+                right = LABEL + after.x if joins and after is not None else x + one.width
+                lines.append([(x, y + UNDERLINE), (right, y + UNDERLINE)])
+        inside = np.flatnonzero(document.words >= 0)
+        first, last = placed[0], placed[-1]
+        dots = {"size": TEXT_SIZE, "color": FAINT, **TEXT}
+        if first.token > inside[0]:
+            ax.text(LABEL - 1.5, base, DOTS, ha="right", **dots)
+        if last.token < inside[-1]:
+            ax.text(LABEL + last.x + last.width + 1.5, base + last.line * LINE, DOTS, **dots)
+        top += _row_height(placed)
+    if key:
+        x, base = float(LABEL), top + FIRST_BASE
+        ax.plot([0, width], [top - 2.6] * 2, color="0.85", linewidth=0.4)
+        ax.text(0, base, "Score", size=TEXT_SIZE + 0.5, color=FAINT, **TEXT)
+        for ratio in (-3, 1, 3, 8) if (values < 0).any() else (1, 3, 8):
+            box(x, base, 9, ratio)
+            said = f"{ratio}/n".replace("-", "−")
+            ax.text(x + 11, base, said, size=TEXT_SIZE, color=FAINT, **TEXT)
+            x += 20 + _width(said)
+        if kept is not None:
+            ax.text(x, base, "dropped", size=TEXT_SIZE, color=GREY, **TEXT)
+            x += _width("dropped") + 9
+        if document.rationale.any():
+            ax.text(x, base, "human rationale", size=TEXT_SIZE, color=FAINT, **TEXT)
+            lines.append([(x, base + UNDERLINE), (x + _width("human rationale"), base + UNDERLINE)])
+    colors = [color for _, color in boxes]
+    ax.add_collection(
+        PatchCollection([one for one, _ in boxes], facecolors=colors, linewidths=0, zorder=0), autolim=False
+    )
+    ax.add_collection(LineCollection(lines, colors=BLUE, linewidths=1.0, zorder=2), autolim=False)
+
+
+def _layers_of(document: DocumentScores, method: str, layers: Sequence[int] | None) -> tuple[int, ...]:
+    n_layers = len(ratios(document, method))
+    return chosen_layers(layers, some_layers(n_layers, 6), n_layers)
+
+
+def _same_word(document: DocumentScores, token: int, other: int) -> bool:
+    words = document.words
+    return 0 <= token and other < len(words) and words[token] >= 0 and bool(words[token] == words[other])
+
+
+def pick(report: RationaleReport, example: int) -> DocumentScores:
+    """The example of that index; ArgumentError says how many there are."""
+    if not 0 <= example < len(report.examples):
+        raise ArgumentError(f"example: got {example}, the report has {len(report.examples)} examples")
+    return report.examples[example]
+
+
+# Heat map
+
+
+def plot_heatmap(
+    document: DocumentScores, method: str, ax: Axes, *, signed: bool = False, layerwise: bool | None = None
+) -> AxesImage:
+    """Each token's score at each layer; blank: not there any more; blue strip above: the human rationale.
+
+    signed: amber for scores above 0 and violet below, of one scale; False: amber alone.
+    Up to MOST_TOKENS tokens are written below the map, of longer documents their positions.
+    """
+    values = ratios(document, method)  # (L, n)
+    if (there := present(document, method)) is not None:
+        values = np.where(there, values, np.nan)
+    levels = np.sign(values) * np.log1p(np.minimum(np.abs(values), FULL_SHADE))
+    top = math.log1p(FULL_SHADE)
+    look: dict[str, Any] = {"cmap": SIGNED, "vmin": -top} if signed else {"cmap": UNSIGNED, "vmin": 0}
+    image = ax.imshow(levels, aspect="auto", vmax=top, interpolation="none", **look)
+    ax.grid(False)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.set_xlim(-0.5, len(document) - 0.5)
+    n_layers = len(values)
+    layerwise = n_layers > 1 if layerwise is None else layerwise
+    ticks = list(range(0, n_layers, layer_step(n_layers)))
+    ax.set_yticks(ticks, [str(tick) for tick in ticks] if layerwise else ["in"])
+    ax.tick_params(length=0)
+    if len(document) <= MOST_TOKENS:
+        names = token_names(document, TEXT_SIZE)
+        rotation = 90 if _are_turned(names, ax.get_window_extent().width * 72 / ax.figure.dpi) else 0
+        ax.set_xticks(range(len(names)), names, size=TEXT_SIZE, family=FAMILIES, parse_math=False, rotation=rotation)
+    strip = 3.0 / (ax.get_window_extent().height * 72 / ax.figure.dpi)
+    marks = [Rectangle((token - 0.5, 1.02), 1, strip) for token in np.flatnonzero(document.rationale)]
+    collection = PatchCollection(marks, facecolor=BLUE, linewidth=0, transform=ax.get_xaxis_transform(), clip_on=False)
+    ax.add_collection(collection, autolim=False)
+    return image
+
+
+def token_names(document: DocumentScores, size: float) -> list[str]:
+    """The tokens as they are written along an axis, at so many points: a web address would leave no room for more."""
+    widest = LONGEST_TOKEN * text_width("n", size)
+    return [fitted(_text(document, token), widest, size) for token in range(len(document))]
+
+
+def _are_turned(names: Sequence[str], width: float) -> bool:
+    """Whether the tokens are too long to stand side by side in so many points."""
+    return max(_width(name) for name in names) + 2 > width / len(names)
+
+
+@styled
+def heatmaps_figure(
+    document: DocumentScores,
+    methods: Sequence[str],
+    *,
+    titles: Mapping[str, str],
+    layerwise: Mapping[str, bool],
+    style: str = "acl",
+) -> Figure:
+    """Scores of a document by layer and token, a panel a method. titles: as matplotlib takes them."""
+    width, heights = venue(style).text, [max(2, min(8, len(document.scores[method]))) + 2.2 for method in methods]
+    signed = any((document.scores[method] < 0).any() for method in methods)
+    meaning = "Score / uniform score"
+    rows = max(0.11 * sum(heights), text_width(meaning, float(STYLE["axes.labelsize"])) / 72)  # inches
+    names = token_names(document, TEXT_SIZE) if len(document) <= MOST_TOKENS else []
+    below = max(map(_width, names)) / 72 if names and _are_turned(names, 72 * (width - SIDE)) else 0.0
+    figure = PaperFigure(figsize=(width, rows + 0.45 + below), layout="constrained")
+    axes = figure.subplots(len(methods), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
+    for ax, method in zip(axes, methods, strict=True):
+        image = plot_heatmap(document, method, ax, signed=signed, layerwise=layerwise.get(method))
+        ax.set_title(titles.get(method, method), loc="left", pad=6)
+    if not names:
+        axes[-1].set_xlabel("Token")
+    figure.supylabel("Layer", fontsize=8)
+    bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01, aspect=30)
+    ticks = [-FULL_SHADE, -2, 0, 2, FULL_SHADE] if signed else [0, 1, 2, 4, FULL_SHADE]
+    shown = [f"{'≥' if tick == FULL_SHADE else '≤' if tick == -FULL_SHADE else ''}{tick}" for tick in ticks]
+    bar.set_ticks([math.copysign(math.log1p(abs(t)), t) for t in ticks], labels=[t.replace("-", "−") for t in shown])
+    bar.set_label(meaning)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    return figure
+
+
+def heatmap_figure(
+    report: RationaleReport, *, example: int = 0, methods: Sequence[str] | str | None = None, style: str = "acl"
+) -> Figure:
+    """Scores of an example by layer and token, a panel a method that it has scores of (default: up to four, the
+    paper's first)."""
+    document = pick(report, example)
+    names = [name for name in (select(report, methods) if methods else document.scores) if name in document.scores]
+    if not methods:
+        first = (*OF_REMOVAL, "saliency", "attention", "rollout")
+        order = {name: index for index, name in enumerate(first)}
+        names = sorted((n for n in names if n != "random"), key=lambda n: order.get(n, len(order)))[:4]
+    if not names:
+        raise ArgumentError(f"document {document.id}: has no scores of {', '.join(methods or ['any method'])}")
+    titles = {name: label(report, name) for name in names}
+    layerwise = {name: report.is_layerwise(name) for name in names}
+    return heatmaps_figure(document, names, titles=titles, layerwise=layerwise, style=style)
+
+
+# Bars: one layer
+
+
+class Level(NamedTuple):
+    """A line across a panel of bars, with a name at its right end."""
+
+    value: float
+    name: str
+    dashed: bool = False
+
+
+def plot_bars(document: DocumentScores, method: str, layer: int, ax: Axes, *, levels: Sequence[Level] = ()) -> None:
+    """One bar a token: its score at a layer, amber above 0 and violet below. Hollow: the model drops it there; a grey
+    cross: it was dropped before."""
+    scores, position = document.scores[method][layer], np.arange(len(document))
+    there = present(document, method)
+    kept = (
+        np.ones(len(document), dtype=bool) if there is None or document.retention is None else document.retention[layer]
+    )
+    if there is not None and not there[layer].all():
+        gone = np.flatnonzero(~there[layer])
+        ax.plot(gone, np.zeros(len(gone)), "x", color=GREY, markersize=3, markeredgewidth=0.7, clip_on=False)
+    colors = np.where(scores < 0, VIOLET, AMBER)
+    ax.bar(position, scores, width=0.75, color=np.where(kept, colors, "none"), edgecolor=colors, linewidth=0.6)
+    highest = max((level.value for level in levels), default=0.0)
+    for level in levels:
+        ax.axhline(level.value, color="0.35", linewidth=0.7, linestyle=(0, (4, 2)) if level.dashed else "-")
+        look: dict[str, Any] = {"textcoords": "offset points", "size": 6.5, "color": "0.35", "annotation_clip": False}
+        place = {"xycoords": ax.get_yaxis_transform(), "va": "bottom" if level.value == highest else "top"}
+        ax.annotate(level.name, (1, level.value), xytext=(2, 0), **place, **look)
+    if (scores < 0).any():
+        ax.axhline(0, color="0.3", linewidth=0.6)
+    ax.set_xlim(-0.6, len(document) - 0.4)
+    ax.grid(False, axis="x")
+    ax.tick_params(axis="x", length=0)
+    short_numbers(ax)
+
+
+@styled
+def bars_figure(
+    document: DocumentScores,
+    panels: Sequence[tuple[str, str, int, Sequence[Level]]],
+    *,
+    style: str = "acl",
+) -> Figure:
+    """Panels of bars below each other; a panel is (title, method, row of its scores, levels)."""
+    size, n = float(STYLE["axes.titlesize"]), len(document)
+    names = token_names(document, float(STYLE["xtick.labelsize"]))
+    longest = max(text_width(title, size) for title, *_ in panels) / 72
+    beside = 0.45 + max((_width(level.name) for *_, levels in panels for level in levels), default=0.0) / 72
+    width = min(venue(style).text, max(venue(style).column, 0.24 * n + 0.7, longest + beside))
+    deep = math.sin(math.radians(60)) * max(text_width(name, 7.5) for name in names) / 72
+    figure = PaperFigure(figsize=(width, 1.0 * len(panels) + 0.25 + deep), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0].tolist()
+    for ax, (title, method, row, levels) in zip(axes, panels, strict=True):
+        plot_bars(document, method, row, ax, levels=levels)
+        ax.set_title(literal(fitted(title, 72 * (width - beside), size)), loc="left")
+    ticks = [literal(name) for name in names]
+    axes[-1].set_xticks(np.arange(n), ticks, rotation=60, ha="right", rotation_mode="anchor")
+    for tick, marked in zip(axes[-1].get_xticklabels(), document.rationale, strict=True):
+        tick.set_color(BLUE if marked else "black")
+        tick.set_fontweight("bold" if marked else "normal")
+    return figure

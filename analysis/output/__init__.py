@@ -1,1 +1,0 @@
-"""Results as a reader sees them: tables, Markdown, LaTeX, one HTML page."""

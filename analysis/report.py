@@ -1,0 +1,538 @@
+"""The result of an evaluation: a tidy frame of values, a `meta` dict, and tables, figures and files made of them.
+
+    frame   document, method, layer, unit, metric, value: one value a row, undefined ones left out
+    meta    plain JSON: models, data, settings, documents, examples, curves, ...
+
+M methods, L layers, D documents, K metrics
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from adapler.errors import ArgumentError, DataError, counted
+from adapler.files import replacing
+from analysis import figures
+from analysis.metrics.registry import metric_names
+from analysis.metrics.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
+from analysis.tokens import DocumentScores
+from analysis.wording import HOLM_FAMILY, OF_REMOVAL, higher_is_better, judges_rationales, metric_title, number
+
+SCHEMA = {"schema": "adapler.rationale-report", "schema_version": 3}
+COLUMNS = ("document", "method", "layer", "unit", "metric", "value")
+SIGNIFICANT = 0.05  # of Holm-adjusted p
+# One of a pair alone says nothing: a method that selects no token has a perfect FPR, so none of them is marked best
+HALF_METRICS = ("fpr", "tpr", "precision", "recall")
+AT_EQUAL_FPR = "tpr_at_fpr_"  # here the other half is the same for all methods
+ERASER = "ERASER's own scores, over all annotated documents, also those without a rationale in view"
+ERASER_SCORES: dict[str, tuple[str | int, ...]] = {
+    "IOU F1 (macro)": ("iou_scores", 0, "macro", "f1"),
+    "Token F1 (instance macro)": ("token_prf", "instance_macro", "f1"),
+    "AUPRC": ("token_soft_metrics", "auprc"),
+    "Average precision": ("token_soft_metrics", "average_precision"),
+    "ROC-AUC": ("token_soft_metrics", "roc_auc_score"),
+}
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "≥": r"$\geq$"}
+LATEX |= {character: "\\" + character for character in "&%$#_{}"} | {"[": "{[}", "]": "{]}", "<": "$<$"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One metric by method and layer, every array (methods, layers).
+
+    rows: titles of the methods; best: the best mean of its layer; differs: from the reference method, Holm-adjusted.
+    """
+
+    title: str
+    methods: tuple[str, ...]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
+    best: NDArray[np.bool_] | None = None
+    differs: NDArray[np.bool_] | None = None
+
+    def is_(self, mark: str, row: int, layer: int) -> bool:
+        marks = getattr(self, mark)
+        return marks is not None and bool(marks[row, layer])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RationaleReport:
+    """What `analysis.rationale_eval.evaluate` returns: `frame` and `meta`, see the top of this file.
+
+    unit: index of the judged unit in its document (a window, where windows are judged one by one); a document's value
+    is the mean over its units. A method with a meaning at the input only has values at layer 0.
+    run_facts: of this run and no other (how much came out of the cache): for the screen, never written.
+    """
+
+    frame: pd.DataFrame
+    meta: dict[str, Any]
+    run_facts: dict[str, Any] = field(default_factory=dict)
+
+    # What the frame and meta hold
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(self.meta["methods"])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.meta["metrics"])
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.meta["n_layers"])
+
+    @cached_property
+    def documents(self) -> pd.DataFrame:
+        """One row a document: id, label, prediction, adapler_prediction, tokens, lengths, skipped, ..."""
+        return pd.DataFrame(self.meta["documents"])
+
+    @property
+    def n_skipped(self) -> int:
+        """Documents without metrics."""
+        return sum(document["skipped"] is not None for document in self.meta["documents"])
+
+    @property
+    def n_scored(self) -> int:
+        return len(self.meta["documents"]) - self.n_skipped
+
+    @cached_property
+    def examples(self) -> tuple[DocumentScores, ...]:
+        """A few documents token by token."""
+        return tuple(DocumentScores.from_dict(row) for row in self.meta.get("examples", ()))
+
+    @cached_property
+    def curves(self) -> Mapping[str, NDArray[np.float64]]:
+        """method -> (L, 101) mean interpolated precision at the recalls 0, .01, ..., 1."""
+        return {name: np.array(rows, dtype=float) for name, rows in self.meta.get("curves", {}).items()}
+
+    @cached_property
+    def curve_errors(self) -> Mapping[str, NDArray[np.float64]]:
+        """method -> (L, 101) standard error of each of these means."""
+        return {name: np.array(rows, dtype=float) for name, rows in self.meta.get("curve_errors", {}).items()}
+
+    @cached_property
+    def correlations(self) -> NDArray[np.float64] | None:
+        """(L, M, M) mean over documents of Spearman's rho between two methods' scores; NaN: not defined."""
+        rows = self.meta.get("correlations")
+        return None if rows is None else np.array(rows, dtype=float)
+
+    def title(self, method: str) -> str:
+        """The method's name in figures and tables for print."""
+        return str(self.meta.get("titles", {}).get(method, method))
+
+    def is_layerwise(self, method: str) -> bool:
+        """False for a method with a meaning at the input only, such as integrated gradients or a human."""
+        return bool(self.meta.get("layerwise", {}).get(method, True))
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """(M, L, D, K) a document's value of each metric; NaN where it is not defined."""
+        names = [self.methods, range(self.n_layers), [one["id"] for one in self.meta["documents"]], self.metrics]
+        index = pd.MultiIndex.from_product(names, names=["method", "layer", "document", "metric"])
+        means = self.frame.groupby(index.names, sort=False, observed=True)["value"].mean()
+        return np.asarray(means.reindex(index), dtype=np.float64).reshape([len(one) for one in names])
+
+    def is_repeated(self, metric: str) -> bool:
+        """Whether a metric at n = tokens present is that at n = tokens of the input, as are all such metrics: no method
+        dropped tokens."""
+        place = {name: k for k, name in enumerate(self.metrics)}
+        twins = {name: twin for name in place if (twin := name.removesuffix("_present")) != name and twin in place}
+        values = self.values
+        return metric in twins and all(
+            np.array_equal(values[..., place[name]], values[..., place[twin]], equal_nan=True)
+            for name, twin in twins.items()
+        )
+
+    # Means, intervals, tests
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.frame.copy()
+
+    def summary(self) -> pd.DataFrame:
+        """A row a cell: method, layer, metric, mean, low, high (95 % bootstrap of documents), n, skipped.
+
+        A method with a meaning at the input only has cells at layer 0 only.
+        """
+        return self._summary.copy()
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        cells = self.values.transpose(0, 1, 3, 2)  # (M, L, K, D)
+        seed = int(self.meta.get("seed", 0))
+        intervals = bootstrap_intervals(cells, level=LEVEL, resamples=RESAMPLES, seed=seed)
+        index = pd.MultiIndex.from_product(
+            [self.methods, range(self.n_layers), self.metrics], names=["method", "layer", "metric"]
+        )
+        columns = {name: getattr(intervals, name).ravel() for name in ("mean", "low", "high", "n")}
+        frame = pd.DataFrame(columns, index=index).reset_index()
+        frame["skipped"] = len(self.meta["documents"]) - frame["n"]
+        layerwise = frame["method"].map(self.is_layerwise).astype(bool)
+        return frame[layerwise | (frame["layer"] == 0)].reset_index(drop=True)
+
+    def comparisons(self, reference: str | None = None, metric: str = "average_precision") -> pd.DataFrame:
+        """`metrics.statistics.compare` of `reference` (`cp`, or else `policy`) with every other method at each layer.
+
+        A method with a meaning at the input only is compared with the reference's every layer. Raises ArgumentError for
+        a method or metric that the report does not have.
+        """
+        reference = reference or self._of_removal() or OF_REMOVAL[0]
+        for kind, name, names in (("metric", metric, self.metrics), ("reference", reference, self.methods)):
+            if name not in names:
+                raise ArgumentError(f"{kind} {name!r} is not in the report, which has {', '.join(names)}")
+        if (reference, metric) not in self._comparisons:
+            at_input = [method for method in self.methods if not self.is_layerwise(method)]
+            self._comparisons[reference, metric] = compare(
+                self.values[..., self.metrics.index(metric)],  # (M, L, D)
+                self.methods,
+                reference=reference,
+                higher_is_better=higher_is_better(metric),
+                input_level=[reference] if reference in at_input else at_input,
+                seed=int(self.meta.get("seed", 0)),
+            )
+        return self._comparisons[reference, metric].copy()
+
+    @cached_property
+    def _comparisons(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {}
+
+    def _of_removal(self) -> str | None:
+        return next((method for method in OF_REMOVAL if method in self.methods), None)
+
+    @property
+    def reference(self) -> str | None:
+        """`cp`, or another policy's scores, where there is another method and more than one document to compare on."""
+        return self._of_removal() if len(self.methods) > 1 and self.n_scored > 1 else None
+
+    # Tables
+
+    def main_metrics(self) -> tuple[str, ...]:
+        """The metrics without the variants of a selection and the single bins of a faithfulness curve.
+
+        FPR, TPR and J at 1/n are shown with both n, the tokens of the input and the tokens present at the layer, where
+        a method drops tokens: the order of the methods can change between them.
+        """
+
+        def is_detail(metric: str) -> bool:
+            if self.is_repeated(metric):
+                return True
+            if metric in ("fpr_present", "tpr_present", "j_present") or metric.startswith(AT_EQUAL_FPR):
+                return False
+            bin_of_a_curve = metric in metric_names("faithfulness") and metric.rpartition("_")[2].isdigit()
+            return metric.endswith(("_present", "_content")) or bin_of_a_curve
+
+        return tuple(metric for metric in self.metrics if not is_detail(metric)) or self.metrics
+
+    def table(self, metric: str) -> Table:
+        """Means by method and layer, with what is best and what differs from the reference."""
+        if metric not in self.metrics:
+            raise ArgumentError(f"metric {metric!r} is not in the report, which has {', '.join(self.metrics)}")
+        chosen = self._summary[self._summary["metric"] == metric]
+
+        def grid(frame: pd.DataFrame, column: str) -> Any:
+            wide = frame.pivot(index="method", columns="layer", values=column)
+            return wide.reindex(index=self.methods, columns=range(self.n_layers)).to_numpy()
+
+        mean = grid(chosen, "mean")
+        layerwise = np.array([[self.is_layerwise(method)] for method in self.methods])
+        scored = np.array([[method.partition("(")[0] not in ("random", "human")] for method in self.methods])
+        best = np.zeros(mean.shape, dtype=bool)
+        if metric.partition("_")[0] not in HALF_METRICS or metric.startswith(AT_EQUAL_FPR):
+            ranked = np.where(layerwise & scored, mean if higher_is_better(metric) else -mean, np.nan)
+            best = ranked == np.fmax.reduce(ranked, axis=0, initial=-np.inf)
+        differs = np.zeros(mean.shape, dtype=bool)
+        if self.reference is not None:
+            differs = layerwise & (grid(self.comparisons(self.reference, metric), "p_holm") < SIGNIFICANT)
+        return Table(metric_title(metric), self.methods, mean, grid(chosen, "low"), grid(chosen, "high"), best, differs)
+
+    def tables(self, metrics: Sequence[str] | str | None = None) -> list[Table]:
+        """Of these metrics; default: the main ones, and what ERASER's own scorer gives under `--protocol eraser`.
+
+        The scorer's numbers are no means of the documents' values beside them: IOU F1 is of mean precision and mean
+        recall, and documents count that the other metrics leave out (DeYoung et al. 2020, rationale_benchmark).
+        """
+        if metrics is not None:
+            return [self.table(metric) for metric in ([metrics] if isinstance(metrics, str) else metrics)]
+        found: dict[str, list[Any]] = self.meta.get("eraser_scores") or {}
+        names = tuple(found)
+        official = []
+        for title, path in ERASER_SCORES.items() if found else ():
+            mean = np.full((len(names), self.n_layers), np.nan)
+            for row, name in enumerate(names):
+                mean[row, : len(found[name])] = [_at(layer, path) for layer in found[name]]
+            official.append(Table(f"{ERASER}: {title}", names, mean))
+        return [self.table(metric) for metric in self.main_metrics()] + official
+
+    def _rows(self, table: Table) -> Iterator[tuple[str, int, int]]:
+        """(method, its row, how many of the layers it has)."""
+        for row, method in enumerate(table.methods):
+            yield method, row, self.n_layers if self.is_layerwise(method) else 1
+
+    def text(self, metrics: Sequence[str] | str | None = None, *, differences: bool = True) -> str:
+        """Tables for a terminal of 100 columns; differences: also the reference minus each other method."""
+        blocks = []
+        for table in self.tables(metrics):
+            cells = {}
+            for method, row, width in self._rows(table):
+                numbers = [number(value) for value in table.mean[row, :width]]
+                blank = [""] * (self.n_layers - width)
+                name = method if self.is_layerwise(method) else f"{method} (input)"
+                cells[name] = [*numbers, *blank, number(_mean(table.mean[row])) if width > 1 else ""]
+            if table.title == metric_title("average_precision"):
+                cells["chance"] = [number(self.meta.get("chance_average_precision"))] * (self.n_layers + 1)
+            blocks.append(_block(table.title, cells, [*map(str, range(self.n_layers)), "mean"]))
+        if said := self.scopes():
+            blocks.append(textwrap.fill(said, width=100))
+        shown = [metrics] if isinstance(metrics, str) else metrics or self.main_metrics()
+        if differences and (reference := self.reference) is not None:
+            for metric in shown:
+                tests = self.comparisons(reference, metric)
+                tests["text"] = tests["difference"].map(number) + np.where(tests["p_holm"] < SIGNIFICANT, "*", " ")
+                wide = tests.pivot(index="method", columns="layer", values="text")
+                wide = wide.reindex(index=[one for one in self.methods if one != reference]).fillna("")
+                cells = {str(name): list(row) for name, row in zip(wide.index, wide.to_numpy(), strict=True)}
+                title = f"{metric_title(metric)}: {reference} minus the other method"
+                blocks.append(_block(title, cells, list(map(str, wide.columns))))
+            blocks.append(textwrap.fill(self.legend(), width=100))
+        return "\n\n".join(blocks)
+
+    def to_markdown(self, path: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
+        """Method x layer as Markdown, one table a metric, the best of a layer in bold."""
+        tables = self.tables(metrics)
+        lines = [_markdown(part) + "\n" for part in (self.note(), self.legend(tables), self.scopes()) if part]
+        for table in tables:
+            heads = " | ".join(map(str, range(self.n_layers)))
+            lines.append(f"**{table.title}**\n\n| layer | {heads} |\n|---|{'---:|' * self.n_layers}")
+            for method, row, width in self._rows(table):
+                texts = [number(value) for value in table.mean[row, :width]]
+                texts = [f"**{one}**" if table.is_("best", row, k) else one for k, one in enumerate(texts)]
+                texts = [one + r"\*" * table.is_("differs", row, k) for k, one in enumerate(texts)]
+                texts[0] += "" if self.is_layerwise(method) else " (input)"
+                blank = [""] * (self.n_layers - width)
+                lines.append(f"| {_markdown(method)} | {' | '.join([*texts, *blank])} |")
+            lines.append("")
+        return write_text("\n".join(lines), path)
+
+    def to_latex(self, path: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
+        """Method x layer as LaTeX, a `table*` a metric, ready to paste; needs the package booktabs."""
+        tables, name = self.tables(metrics), f"{self.meta['data']['name']}-{self.meta['split']}"
+        slug = "".join(character if character.isascii() and character.isalnum() else "-" for character in name)
+        caption = " ".join(part for part in (self.note(), self.scopes(), self.legend(tables)) if part)
+        parts = []
+        decimals = 3 if self.n_layers <= 12 else 2
+        for index, table in enumerate(tables):
+            frame = pd.DataFrame("", index=range(len(table.methods)), columns=range(self.n_layers))
+            for method, row, width in self._rows(table):
+                for layer in range(width):
+                    text = number(float(table.mean[row, layer]), decimals)
+                    text = rf"\mathbf{{{text}}}" if table.is_("best", row, layer) else text
+                    # \rlap: a star takes no room, so that the digits of a column stay under each other
+                    star = r"\rlap{$^*$}" if table.is_("differs", row, layer) else ""
+                    frame.loc[row, layer] = "--" if text == "-" else f"${text}${star}"
+                frame.loc[row, 0] += "" if self.is_layerwise(method) else " (input)"
+            frame.index = pd.Index([latex_escape(self.title(method)) for method in table.methods])
+            words = f"{table.title}. {caption}" if index == 0 else f"{table.title}, as Table~\\ref{{tab:{slug}-1}}."
+            words = latex_escape(words) if index == 0 else latex_escape(table.title) + words[len(table.title) :]
+            layout: dict[str, Any] = {"column_format": f"l{'r' * self.n_layers}", "position": "t", "escape": False}
+            made = frame.to_latex(caption=words, label=f"tab:{slug}-{index + 1}", **layout)
+            size = r"\centering\small" if decimals == 3 else r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}"
+            parts.append(made.replace("{table}", "{table*}").replace("[t]", f"[t]\n{size}", 1))
+        return write_text("\n".join(parts), path)
+
+    def to_html(self, path: str | Path | None = None, *, drawn: Mapping[str, str] | None = None) -> str:
+        """The report as one page that needs no other file, no script and no network. drawn: SVG text of figures by
+        kind, for those that have been drawn already."""
+        from analysis.page import report_page
+
+        return write_text(report_page(self, drawn or {}), path)
+
+    def figure(self, kind: str = "agreement", **options: Any) -> Figure:
+        """The figure of that kind, see `analysis.figures`: `report.figure("agreement", panels=("fpr", "tpr"))`."""
+        return figures.draw(self, kind, **options)
+
+    def legend(self, tables: Sequence[Table] = ()) -> str:
+        """What a star means, and bold print where one of the tables has it."""
+        said = ["Bold: best of a layer."] if any(t.best is not None and t.best.any() for t in tables) else []
+        if self.reference is not None:
+            said.append(
+                f"* differs from {self.title(self.reference)} at the same layer: p < .05, paired permutation test over "
+                f"documents, {HOLM_FAMILY}."
+            )
+        return " ".join(said)
+
+    def scopes(self) -> str:
+        """One sentence on what "per layer" means for each method; empty for a report that does not say."""
+        known: dict[str, list[str]] = {}
+        for method in self.methods:
+            if scope := self.meta.get("scopes", {}).get(method):
+                known.setdefault(scope, []).append(self.title(method))
+        said = "; ".join(f"{', '.join(names)}: {scope}" for scope, names in known.items())
+        return f"What a score at one layer is about - {said}." if said else ""
+
+    def note(self) -> str:
+        """On what data the numbers are, and what must be known to read them."""
+        meta, total = self.meta, len(self.meta["documents"])
+        by_words = meta.get("tokens") == "words"
+        what, judged = "Scores by layer", ""
+        if judges_rationales(self.metrics):
+            what = "Agreement with human rationales by layer"
+            chance = number(meta.get("chance_average_precision"))
+            judged = f"; rationale density {number(meta.get('density'))}, average precision at chance {chance}"
+        parts = [
+            f"{what} (0 = first): {meta['data']['name']}",
+            str(meta["split"]),
+            f"{counted(self.n_scored, 'document')} ({self.n_skipped} skipped)",
+            "whole documents" if by_words else f"{meta['max_length']} wordpieces",
+            "tokens are words" if by_words else f"truncation {meta['truncation']}",
+        ]
+        parts += [f"{k} {meta[k]}" for k in ("aggregation", "protocol") if meta.get(k) not in (None, "none")]
+        if (people := meta.get("people")) and people["rule"] != "auto":
+            parts.append(f"annotators {people['rule']}")
+        if meta.get("speedup") is not None and meta.get("threshold_scale", 1) != 1:
+            parts.append(f"AdapLeR at threshold scale {meta['threshold_scale']:.4g}")
+        if meta.get("dtype", "float32") != "float32":
+            parts.append(f"computed in {meta['dtype']}")
+        missing = {name: n for name, n in meta.get("missing", {}).items() if n}
+        said = [
+            f"{self.title(name)} has nothing for {n} of {counted(total, 'document')}" for name, n in missing.items()
+        ]
+        said += [f"{remark[:1].upper()}{remark[1:]}" for remark in meta.get("notes", ())]
+        return ", ".join(parts) + judged + "." + "".join(f" {one}." for one in said)
+
+    # Files
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """`meta` and the summary; with `documents.parquet` beside it nothing is lost. NaN is null."""
+        summary = self._summary.to_dict("records")
+        return write_text(json_text({**SCHEMA, "meta": self.meta, "summary": summary}), path)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """The summary as CSV: method, layer, metric, mean, low, high, n, skipped."""
+        return write_text(self._summary.to_csv(index=False, lineterminator="\n"), path)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """The frame."""
+        with replacing(Path(path)) as temporary:
+            self.frame.to_parquet(temporary, index=False, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> RationaleReport:
+        """The report in a folder that `save` wrote, or in the folder of that report.json.
+
+        Raises DataError for files that are not there or are no report of this version.
+        """
+        file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if {name: content.get(name) for name in SCHEMA} != SCHEMA:
+                version = content.get("schema_version")
+                raise DataError(f"{file}: schema version {version}, this version of analysis reads {SCHEMA}")
+            frame = pd.read_parquet(file.with_name("documents.parquet"), columns=list(COLUMNS))
+        except (OSError, ValueError, AttributeError) as error:  # JSON's and pyarrow's errors are ValueErrors
+            raise DataError(f"{file}: no report of analysis.rationale_eval ({error})") from error
+        return cls(frame, content["meta"])
+
+    def save(self, directory: str | Path, *, progress: bool = False, draw: bool = True) -> list[Path]:
+        """Write report.json, layers.csv, documents.parquet, table.tex, table.md, report.html and figures/.
+
+        progress: show a bar. draw: whether figures are drawn, which takes most of the time; without them there is no
+        report.html either, which holds them.
+        """
+        folder = Path(directory)
+        writers: dict[str, Any] = {
+            "report.json": self.to_json,
+            "layers.csv": self.to_csv,
+            "documents.parquet": self.to_parquet,
+            "table.tex": self.to_latex,
+            "table.md": self.to_markdown,
+        }
+        for name, write in writers.items():
+            write(folder / name)
+        page = folder / "report.html"
+        page.unlink(missing_ok=True)  # another report's
+        if not draw:
+            return [folder / name for name in writers]
+        track = partial(tqdm, disable=not progress, desc="drawing the figures", unit="figure")
+        drawn = figures.save_all(self, folder / "figures", track=track)
+        self.to_html(page, drawn={one.stem: one.read_text("utf-8") for one in drawn if one.suffix == ".svg"})
+        return [folder / name for name in writers] + [page, *drawn]
+
+    def __repr__(self) -> str:
+        data = f"{self.meta['data']['name']} {self.meta['split']}"
+        return (
+            f"<RationaleReport: {data}, {counted(self.n_scored, 'document')} scored, {self.n_skipped} skipped, "
+            f"{counted(self.n_layers, 'layer')}\n"
+            f"  methods {', '.join(self.methods)}; metrics {', '.join(self.main_metrics())}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the first two metrics' tables."""
+        from analysis.page import summary_tables
+
+        return summary_tables(self)
+
+
+def latex_escape(text: str) -> str:
+    r"""`50 %` -> `50 \%`, and so for every character that LaTeX reads as its own."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def json_text(value: Any) -> str:
+    """As strict JSON: a number that is not finite is null."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_text(text: str, path: str | Path | None) -> str:
+    """Write `text` to `path`, if there is one, whole or not at all; returns it."""
+    if path is not None:
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def _markdown(text: str) -> str:
+    r"""`|` would end the cell of a table and `*` start bold print: `a|b` -> `a\|b`."""
+    return "".join("\\" + character if character in "|*<`\\" else character for character in text)
+
+
+def _block(title: str, cells: Mapping[str, Sequence[str]], heads: Sequence[str]) -> str:
+    """A title and aligned columns; what is wider than 100 columns goes on below."""
+    frame = pd.DataFrame.from_dict(dict(cells), orient="index", columns=list(heads))
+    frame.columns.name = "layer"
+    lines = frame.to_string(line_width=100, col_space=5).splitlines()
+    return "\n".join([title, *(f"  {line.rstrip()}" for line in lines)])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+
+
+def _at(scores: Any, path: Sequence[str | int]) -> float:
+    for key in path:
+        try:
+            scores = scores[key]
+        except (KeyError, IndexError, TypeError):
+            return math.nan
+    return math.nan if scores is None else float(scores)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

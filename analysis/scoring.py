@@ -1,0 +1,210 @@
+"""Methods and models on windows: attribution scores and logits, out of files where they are there.
+
+B windows of a batch, N padded length, n wordpieces of a window; L' layers that a method scores, L all; C classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapler.model.batching import batches_by_length
+from analysis.alignment import Window, WindowScores, collate
+from analysis.cache import ScoreFile, default_folder, model_hash, window_key
+from analysis.plan import Document
+from analysis.scores import Batch, ScoringMethod
+from analysis.scores.passes import adapler_pass, classifier_logits, run_format
+from analysis.settings import Settings
+
+CLASSIFIER, ADAPLER = "classifier", "adapler"  # what is computed beside the methods, whose names are their keys
+DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array
+CHUNK_TOKENS = 16384  # wordpieces that are scored before they are judged: what is in memory at a time
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredWindow:
+    """Everything the models say about one window.
+
+    scores            method's key -> its scores, in the order asked for
+    logits            (C,) of the plain classifier
+    adapler_logits    (C,), lengths (L,), retention (L, n): of the AdapLeR model, None without one
+    """
+
+    window: Window
+    scores: Mapping[str, WindowScores]
+    logits: NDArray[np.float32]
+    adapler_logits: NDArray[np.float32] | None = None
+    lengths: NDArray[np.int64] | None = None
+    retention: NDArray[np.bool_] | None = None
+
+
+@dataclass(eq=False)
+class Scorer:
+    """Models, methods and settings: windows -> scores. model None: there is nothing to compute.
+
+    files: what is kept on disk, by method's key, CLASSIFIER, ADAPLER, and "faithfulness KEY".
+    """
+
+    model: Any
+    adapler: Any
+    tokenizer: Any
+    settings: Settings
+    methods: dict[str, ScoringMethod] = field(default_factory=dict)
+    files: dict[str, ScoreFile] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Values of windows out of files, and computed ones."""
+        files = [file for name, file in self.files.items() if not name.startswith("faithfulness ")]
+        return {"from_cache": sum(file.hits for file in files), "computed": sum(file.misses for file in files)}
+
+    def open_files(self, cache: str | Path | bool | None, given: Sequence[str]) -> None:
+        """Find what earlier runs left in a folder, for methods of this package; given: names of saved scores."""
+        if cache in (None, False) or self.model is None:
+            return
+        folder = default_folder() if cache is True else Path(str(cache)).expanduser()
+        own = [name for name, one in self.methods.items() if one.function.__module__.startswith("analysis.scores.")]
+        hashes = {
+            "model": model_hash(self.model),
+            "adapler": None if self.adapler is None else model_hash(self.adapler),
+        }
+        how, device = self.settings, next(self.model.parameters()).device
+        common = {
+            "dtype": how.dtype,
+            "device": device.type,
+            "pad": self.tokenizer.pad_token_id,
+            "mask": self.tokenizer.mask_token_id,
+        }
+        for name in [*own, CLASSIFIER, *([ADAPLER] if self.adapler is not None else [])]:
+            method = self.methods.get(name)
+            which = "adapler" if name == ADAPLER or method is not None and "adapler" in method.needs else "model"
+            scaled = name == ADAPLER or method is not None and method.depends_on("threshold_scale")
+            facts = common | {
+                "of": hashes[which],
+                "method": name,
+                "threshold_scale": how.threshold_scale if scaled else None,
+            }
+            if hashes[which] is not None:
+                self.files[name] = ScoreFile(folder, f"{name}-{how.split}", facts)
+        if how.faithfulness_metrics and hashes["model"] is not None:
+            facts = common | {"of": hashes["model"], "metrics": how.faithfulness_metrics, "how": str(how.faithfulness)}
+            facts |= {"layers": how.faithfulness_layers, "aggregation": how.aggregation, "seed": how.seed}
+            for name in [*self.methods, *given]:
+                self.files[f"faithfulness {name}"] = ScoreFile(folder, f"faithfulness-{name}-{how.split}", facts)
+
+    def save_files(self) -> None:
+        for file in self.files.values():
+            file.save()
+
+    def documents(
+        self, documents: Sequence[Document], *, tick: Callable[[int], object] = lambda n: None
+    ) -> Iterator[tuple[Document, list[ScoredWindow]]]:
+        """Document after document, with its windows; scored as many at a time as CHUNK_TOKENS hold."""
+        chunks: list[list[Document]] = [[]]
+        for document in documents:
+            if chunks[-1] and sum(one.tokens for one in chunks[-1]) + document.tokens > CHUNK_TOKENS:
+                chunks.append([])
+            chunks[-1].append(document)
+        for chunk in chunks:
+            windows = [window for document in chunk for window in document.windows]
+            labels = [document.gold for document in chunk for _ in document.windows]
+            scored = iter(self.score(windows, labels, tick=tick))
+            yield from ((document, [next(scored) for _ in document.windows]) for document in chunk)
+
+    def score(
+        self,
+        windows: Sequence[Window],
+        labels: Sequence[int] | None = None,
+        *,
+        tick: Callable[[int], object] = lambda n: None,
+    ) -> list[ScoredWindow]:
+        """Every method and both models on every window. labels: the model's index of each window's gold class."""
+        if self.model is None:
+            tick(len(windows))
+            return [ScoredWindow(window, {}, np.zeros(0, dtype=np.float32)) for window in windows]
+        names = [*self.methods, CLASSIFIER, *([ADAPLER] if self.adapler is not None else [])]
+        keys: list[dict[str, str]] = [{} for _ in windows]
+        found: list[dict[str, dict[str, NDArray[Any]]]] = [{} for _ in windows]
+        missing: dict[tuple[str, ...], list[int]] = {}  # windows that miss the same values share passes
+        for i, window in enumerate(windows):
+            for name in self.files.keys() & set(names):
+                facts = self._read_by(name, window, None if labels is None else labels[i])
+                keys[i][name] = window_key(window, **facts)
+                if (stored := self.files[name].get(keys[i][name])) is not None:
+                    found[i][name] = stored
+            missing.setdefault(tuple(name for name in names if name not in found[i]), []).append(i)
+        device = next(self.model.parameters()).device
+        for wanted, members in missing.items():
+            lengths = [len(windows[i]) for i in members]
+            for places in (
+                batches_by_length(lengths, token_budget=self.settings.batch_tokens(device.type)) if wanted else ()
+            ):
+                chosen = [members[place] for place in places]
+                batch = self.batch(
+                    [windows[i] for i in chosen], None if labels is None else [labels[i] for i in chosen]
+                )
+                with run_format(self.settings.dtype, device):
+                    computed = {name: self._compute(name, batch) for name in wanted}
+                for row, i in enumerate(chosen):
+                    for name, arrays in computed.items():
+                        n = len(windows[i])
+                        found[i][name] = {k: a[row, :, :n].copy() if a.ndim == 3 else a[row] for k, a in arrays.items()}
+                        if name in keys[i]:
+                            self.files[name].put(keys[i][name], found[i][name])
+                tick(len(chosen))
+            tick(0 if wanted else len(members))
+        return [self._scored(window, arrays) for window, arrays in zip(windows, found, strict=True)]
+
+    def batch(self, windows: Sequence[Window], labels: Sequence[int] | None = None) -> Batch:
+        return collate(
+            windows,
+            labels=labels,
+            pad_token_id=self.tokenizer.pad_token_id,
+            mask_token_id=self.tokenizer.mask_token_id,
+            device=next(self.model.parameters()).device,
+            seed=self.settings.seed,
+            threshold_scale=self.settings.threshold_scale,
+        )
+
+    def _read_by(self, name: str, window: Window, label: int | None) -> dict[str, Any]:
+        """What a method reads beside a window's tokens: a label, or a seed, which goes with the window's name."""
+        method = self.methods.get(name)
+        facts: dict[str, Any] = {}
+        if method is not None and method.depends_on("labels"):
+            facts["label"] = label
+        if method is not None and method.depends_on("seed"):
+            facts |= {"seed": self.settings.seed, "id": window.id}
+        return facts
+
+    def _compute(self, name: str, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Arrays (B, ...) of one method or model; those by token are (B, L', N)."""
+        if name == CLASSIFIER:
+            return {"logits": classifier_logits(self.model, batch).detach().cpu().numpy()}
+        if name == ADAPLER:
+            output = adapler_pass(self.adapler, batch)
+            values = {"logits": output.logits.detach().float(), "lengths": output.lengths}
+            values["retention"] = output.retention_mask.bool()
+            return {part: value.cpu().numpy() for part, value in values.items()}
+        method = self.methods[name]
+        result = method(self.adapler if "adapler" in method.needs else self.model, batch)
+        arrays = {"scores": result.scores.float(), "signed": torch.full((len(batch.ids),), result.signed)}
+        if result.present is not None:
+            arrays["present"] = result.present.bool()
+        arrays |= {DIAGNOSTIC + one: values.float() for one, values in result.diagnostics.items()}
+        return {part: value.detach().cpu().numpy() for part, value in arrays.items()}
+
+    def _scored(self, window: Window, arrays: Mapping[str, Mapping[str, NDArray[Any]]]) -> ScoredWindow:
+        reduced = arrays.get(ADAPLER, {})
+        scores = {}
+        for key in self.methods:
+            own = arrays[key]
+            said = {name.removeprefix(DIAGNOSTIC): row for name, row in own.items() if name.startswith(DIAGNOSTIC)}
+            scores[key] = WindowScores(own["scores"], own.get("present"), bool(own["signed"]), said)
+        names = ("logits", "lengths", "retention")
+        return ScoredWindow(window, scores, arrays[CLASSIFIER]["logits"], *(reduced.get(name) for name in names))

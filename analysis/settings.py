@@ -1,0 +1,223 @@
+"""Settings of an evaluation, declared once: options of `python -m analysis.rationale_eval`, keys of a recipe, and
+keywords of `analysis.rationale_eval.evaluate`; and the protocols, presets of some of them.
+
+Numbers of different protocols are not comparable, not even where a metric has the same name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from adapler.errors import ArgumentError
+from adapler.model.batching import GRADIENT_TOKEN_BUDGET
+from adapler.options import option
+from analysis.alignment import AGGREGATIONS, TRUNCATIONS
+from analysis.corpus import check_rule, split_name
+from analysis.metrics.faithfulness import BINS, FaithfulnessSettings
+from analysis.metrics.registry import GROUPS, METRICS, get_metric, metric_names
+
+TOKEN_BUDGET = 2048  # padded tokens of a batch on a GPU: the eager pass holds H x N x N weights a layer
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A preset; options of the command override its parts one by one. docs/explanation/protocols.md says where they
+    come from, and what differs from their sources.
+
+    truncation     which part of a long document is seen, see `analysis.alignment`
+    aggregation    of wordpiece scores to words
+    metrics        names of `analysis.metrics.registry`
+    faithfulness   how tokens are taken away, for metrics of that group
+    all_rationale  judge documents too whose every token is rationale
+    """
+
+    truncation: str
+    aggregation: str
+    metrics: tuple[str, ...]
+    faithfulness: FaithfulnessSettings = field(default_factory=FaithfulnessSettings)
+    all_rationale: bool = False
+
+
+_RATES = tuple(f"{rate}{variant}" for variant in ("", "_present", "_content") for rate in ("fpr", "tpr", "j"))
+_DROPS = tuple(
+    f"{mark}{kind}{part}"
+    for kind in ("comprehensiveness", "sufficiency")
+    for mark, part in [*(("", f"_{percent}") for percent in BINS), ("aopc_", "")]
+)
+PROTOCOLS = {
+    "paper": Protocol("truncate", "none", ("average_precision", *_RATES)),
+    "eraser": Protocol(
+        "all-windows",
+        "max",
+        ("auprc", "average_precision", "roc_auc", "token_f1", "iou_f1", *_DROPS)
+        + ("comprehensiveness_at_density", "sufficiency_at_density"),
+        all_rationale=True,
+    ),
+    "ferret": Protocol(
+        "truncate",
+        "none",
+        ("auprc_positive", "token_f1_at_5", "token_iou_at_5", "token_f1_at_mean", "token_iou_at_mean")
+        + ("aopc_comprehensiveness", "aopc_sufficiency", "loo_kendall"),
+        faithfulness=FaithfulnessSettings(bins=tuple(range(10, 101, 10)), rounding="down", positive_only=True),
+    ),
+}
+
+
+@dataclass
+class Settings:
+    """How documents are scored and judged.
+
+    truncation, aggregation and metrics are never None: what is not given is the protocol's.
+    Raises ArgumentError that names the option, the value and what is allowed.
+    """
+
+    split: str = option("split that is evaluated; validation and dev are val", default="test", basic=True)
+    limit: int | None = option("a random sample of so many documents of the split, labels balanced", default=None)
+    methods: list[str] | None = option(
+        'scoring methods (python -m analysis.scores lists them), with options as in "lime(n_samples=100)"; none: '
+        "saved scores only; default: attention attention_received rollout saliency cp random",
+        default=None,
+        basic=True,
+    )
+    metrics: list[str] = option(
+        f"metrics, or groups of them ({', '.join(GROUPS)}); default: the protocol's", default=None, basic=True
+    )
+    protocol: Literal["paper", "eraser", "ferret"] = option(
+        "preset of truncation, aggregation, metrics and faithfulness", default="paper", basic=True
+    )
+    truncation: Literal["truncate", "rationale-windows", "all-windows"] = option(
+        "part of a document longer than the input that is seen; default: the protocol's", default=None, basic=True
+    )
+    aggregation: Literal["none", "max", "mean", "sum"] = option(
+        "wordpiece scores to word scores; default: the protocol's", default=None
+    )
+    annotators: str = option(
+        "words that count where several people marked a text: majority, union, or an annotator's number from 0; auto: "
+        "what the file says itself, else the majority",
+        default="auto",
+    )
+    queries: Literal["auto", "yes", "no"] = option(
+        "queries as second segment; auto: when they differ between the documents of the corpus", default="auto"
+    )
+    faithfulness_variant: Literal["delete", "mask"] | None = option(
+        "how faithfulness takes tokens away; default: the protocol's", default=None
+    )
+    faithfulness_layers: list[int] | None = option("layers that faithfulness judges; default: all", default=None)
+    max_length: int | None = option(
+        "wordpieces of one input; default: 512, or what the model takes if that is less", default=None
+    )
+    threshold_scale: float = option("multiplies every eta of the AdapLeR model; 0 drops nothing", default=1.0)
+    speedup: float | None = option(
+        "instead of a threshold scale: so many times fewer FLOPs, by the curve of `adapler calibrate`", default=None
+    )
+    density: float | None = option(
+        "share of the tokens in a hard rationale of the k best; default: measured on validation, else training",
+        default=None,
+    )
+    device: str = option("cpu, cuda, cuda:1, mps ...; auto: the first GPU if there is one", default="auto")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "dtype of the models' layers; published numbers are in float32", default="float32"
+    )
+    token_budget: int | None = option("padded tokens of a batch; default: 1024 on a CPU, 2048 elsewhere", default=None)
+    seed: int = option("seed of random scores, of resampling, and of a limited sample", default=0)
+    examples: int = option("documents whose token scores go into the report", default=3)
+    rationale_layer: int | None = option(
+        "layer of the scores that --rationales writes, or --rationale-layers: the best layer on the evaluated split "
+        "would be chosen by its answers",
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ArgumentError(f"protocol: got {self.protocol!r}, allowed are {', '.join(PROTOCOLS)}")
+        preset = PROTOCOLS[self.protocol]
+        self.truncation = self.truncation or preset.truncation  # type: ignore[assignment]
+        self.aggregation = self.aggregation or preset.aggregation  # type: ignore[assignment]
+        self.metrics = expand_metrics(_listed(preset.metrics if self.metrics is None else self.metrics))
+        self.methods = None if self.methods is None else _listed(self.methods)
+        if self.methods == ["none"]:
+            self.methods = []
+        if self.faithfulness_layers is not None:
+            self.faithfulness_layers = [int(layer) for layer in self.faithfulness_layers]
+        self.split = split_name(self.split)
+        if isinstance(self.queries, bool):
+            self.queries = "yes" if self.queries else "no"
+        check_rule(self.annotators)
+        for name, allowed in (
+            ("truncation", TRUNCATIONS),
+            ("aggregation", AGGREGATIONS),
+            ("queries", ("auto", "yes", "no")),
+            ("dtype", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ArgumentError(f"{name}: got {getattr(self, name)!r}, allowed are {', '.join(allowed)}")
+        if not (self.threshold_scale >= 0 and math.isfinite(self.threshold_scale)):
+            raise ArgumentError(f"threshold_scale: got {self.threshold_scale}, must be a number of at least 0")
+        for name, least in (("seed", 0), ("examples", 0), ("limit", 1), ("token_budget", 1), ("max_length", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ArgumentError(f"{name}: got {value}, must be at least {least}")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ArgumentError(f"density: got {self.density}, must be over 0 and at most 1")
+        bins = self.faithfulness.bins  # says so when there is no such variant
+        for name in self.faithfulness_metrics:
+            share = name.rpartition("_")[2]
+            if share.isdigit() and int(share) not in bins:
+                raise ArgumentError(f"metrics: {name!r}: protocol {self.protocol!r} has the bins {bins}")
+
+    @property
+    def faithfulness(self) -> FaithfulnessSettings:
+        """How tokens are taken away: the protocol's way, with the variant asked for."""
+        preset = PROTOCOLS[self.protocol].faithfulness
+        return preset if self.faithfulness_variant is None else replace(preset, variant=self.faithfulness_variant)
+
+    @property
+    def faithfulness_metrics(self) -> list[str]:
+        """Those of the metrics that ask the model again."""
+        return [name for name in self.metrics if get_metric(name).function is None]
+
+    @property
+    def plain_metrics(self) -> list[str]:
+        """Those that do not."""
+        return [name for name in self.metrics if get_metric(name).function is not None]
+
+    @property
+    def needs_rationale(self) -> bool:
+        """Whether a document without a human rationale is skipped: not where no metric compares with one."""
+        return any(get_metric(name).needs_rationale for name in self.metrics)
+
+    @property
+    def all_rationale(self) -> bool:
+        """Whether units whose every token is rationale are judged, as ERASER's scorer does."""
+        return PROTOCOLS[self.protocol].all_rationale
+
+    @property
+    def as_eraser(self) -> bool:
+        """Whether ERASER's own scores are computed: they are of words of whole documents."""
+        return self.protocol == "eraser" and self.truncation == "all-windows" and self.aggregation != "none"
+
+    def batch_tokens(self, device: str) -> int:
+        """Padded tokens of one batch on a device of this type."""
+        return self.token_budget or (GRADIENT_TOKEN_BUDGET if device == "cpu" else TOKEN_BUDGET)
+
+
+def expand_metrics(names: Sequence[str]) -> list[str]:
+    """Names of metrics, and names of groups for all metrics of a group, in order and each once."""
+    expanded: list[str] = []
+    for name in names:
+        if name not in METRICS and name not in GROUPS:
+            raise ArgumentError(
+                f"metric: got {name!r}, allowed are {', '.join(METRICS)}; or groups of them: {', '.join(GROUPS)}"
+            )
+        expanded += metric_names(name) if name in GROUPS else (name,)
+    if not expanded:
+        raise ArgumentError("metrics: got none, at least one is needed")
+    return list(dict.fromkeys(expanded))
+
+
+def _listed(values: Any) -> list[Any]:
+    """One name, or one function, is a list of one."""
+    return list(values) if isinstance(values, list | tuple) else [values]

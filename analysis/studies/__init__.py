@@ -1,1 +1,0 @@
-"""Experiments on the method itself, each a command that writes a table."""
