@@ -1,13 +1,12 @@
 """How fast is the app in a browser, and does its server's memory stay flat? Times as the browser sees them.
 
-    python benchmarks/app.py [--checkpoint movies-minilm] [--repeats 5] [--interactions 200] [--sessions 10]
+    python benchmarks/app.py [--checkpoint movies-minilm] [--repeats 5] [--interactions 200]
 
 Painting runs from the navigation, in a browser context without a cache, to the verdict on a server that has shown the
 page before. A change of layer, one step of the slider, and a new text of 300 words run from the key press to the change
 on the page. The plain page is Streamlit with a slider and a line of text, measured in the same run and in turn: it is
 what the framework itself takes. Budget is a text of 512 wordpieces, from the click on the view's name to the
-last number of it. Memory is the server's resident set: over texts in one session, then before sessions are opened
-together and with all of them, after each has read some texts.
+last number of it. Memory is the server's resident set, over texts in one session.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 import statistics
 import sys
 import tempfile
@@ -27,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are no installed package
 
 import psutil
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from adapler.errors import CommandParser, run_command
 from adapler.training.settings import check_numbers
@@ -39,7 +37,6 @@ from tests.app.e2e.browser import (
     launch,
     serve,
 )
-from tests.app.e2e.test_questions import QUESTIONS
 
 HELLO = """
 import streamlit as st
@@ -70,11 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default=None, help="a name of the app's menu; default: the one it opens on")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--interactions", type=int, default=200, help="for memory; 0 skips it")
-    parser.add_argument("--questions", action="store_true", help="also: seconds to the answers of docs/how-to/app.md")
-    parser.add_argument("--sessions", type=int, default=10, help="for memory; 0 skips them")
     args = parser.parse_args(argv)
     check_numbers(args, ("repeats",), low=1)
-    check_numbers(args, ("interactions", "sessions"), low=0)
+    check_numbers(args, ("interactions",), low=0)
     if (executable := find_chromium()) is None:
         parser.error("no chromium on the path")
     query = f"?checkpoint={args.checkpoint}" if args.checkpoint else ""
@@ -86,12 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with serve(folder) as app, serve(folder, script=hello) as plain:
             print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Chromium {browser.version}")
             measure(browser, app=app, plain=plain, query=query, repeats=args.repeats)
-            if args.questions:
-                questions(browser, app)
             if args.interactions:
                 memory(browser, app, query=query, interactions=args.interactions)
-            if args.sessions:
-                sessions(browser, app, query=query, number=args.sessions)
         browser.close()
     return 0
 
@@ -177,18 +168,6 @@ def budget(page: AppPage, repeats: int) -> list[float]:
     return seconds
 
 
-def questions(browser: Browser, server: Server) -> None:
-    """Seconds from the opening view to the answer, for somebody who knows the way and takes no time to read."""
-    for question, (steps, place, answer) in QUESTIONS.items():
-        page = AppPage(_tab(browser), server.url).open()
-        start = time.perf_counter()
-        for step in steps:
-            step(page)
-        expect(page.page.locator(place).first).to_contain_text(re.compile(answer), timeout=PATIENCE * 1000)
-        print(f"{question:60} {time.perf_counter() - start:6.2f} s, {len(steps)} clicks")
-        page.page.close()
-
-
 def memory(browser: Browser, server: Server, *, query: str, interactions: int) -> None:
     """New texts, one after the other, in one session. The first tenth fills the caches and is no growth."""
     page = AppPage(_tab(browser), server.url).open(query)
@@ -205,25 +184,6 @@ def memory(browser: Browser, server: Server, *, query: str, interactions: int) -
         f"{f'memory over {interactions} interactions':40} {sizes[warm - 1]:6.0f} MB after {warm}, "
         f"{sizes[interactions // 2 - 1]:.0f} MB halfway, {sizes[-1]:.0f} MB at the end"
     )
-
-
-def sessions(browser: Browser, server: Server, *, query: str, number: int) -> None:
-    """Sessions that are open at once, five texts each; then all are closed."""
-    draw, before = random.Random(3), resident(server)
-    pages = [AppPage(_tab(browser), server.url).open(query) for _ in range(number)]
-    for step in range(5):
-        for place, page in enumerate(pages):
-            if not step:
-                page.own_text()
-            mark = f"session{place}step{step}"
-            page.write(" ".join([mark, *draw.choices(WORDS.split(), k=60)]))
-            page.submit()
-            page.shows(mark)
-            page.settle()
-    at_once = resident(server)
-    for page in pages:
-        page.page.close()
-    print(f"{f'memory of {number} sessions at once':40} {before:6.0f} MB before, {at_once:.0f} MB with all of them")
 
 
 def resident(server: Server) -> float:

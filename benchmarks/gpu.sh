@@ -18,5 +18,5 @@ speed=(python benchmarks/speed.py --device cuda --model "$model" --dtype float32
 run speed-reviews "${speed[@]}" --texts "$reviews" --batches 1 8 32 tokens --batch-tokens 65536 --output "$folder/reviews.json"
 run speed-sentences "${speed[@]}" --texts "$sentences" --lengths 16 64 128 --batches 1 32 tokens --output "$folder/sentences.json"
 run predict python benchmarks/predict.py --model "$model" --texts "$sentences" --rows 10000 100000 --output "$folder/predict.json"
-run attribution python benchmarks/attribution.py --device cuda --adapler "$model" --data "$reviews" --output "$folder/attribution.json"
+run attribution python benchmarks/attribution.py --device cuda --adapler "$model" --texts "$reviews" --output "$folder/attribution.json"
 exit $failed
