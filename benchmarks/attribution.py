@@ -107,9 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 worst = max(worst, float((scores[0][name] - theirs).abs().nan_to_num(torch.inf).max()))
         ratios = [there / here for here, there in zip(*sides.values(), strict=True)]
         table.append({"methods": names, **sides, "ratio": spread(ratios)})
-        print(
-            f"  {'+'.join(names):<34}{statistics.median(sides['ours']):7.3f} s   captum {statistics.median(ratios):.2f}x"
-        )
+        own, theirs = statistics.median(sides["ours"]), statistics.median(ratios)
+        print(f"  {'+'.join(names):<34}{own:7.3f} s   captum {theirs:.2f}x")
     wanted = model.config.num_hidden_layers / 2
     print(f"{len(texts)} texts; wanted for all four: {wanted:g}x; largest difference of scores: {worst:.1e}")
     if args.output:

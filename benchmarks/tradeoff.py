@@ -332,7 +332,7 @@ def _panel(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xticks([1, 2, 3, 4, 6, 10], ["1", "2", "3", "4", "6", "10"])
     ax.minorticks_off()
     ax.set_xlim(1, 11)
-    ax.invert_yaxis()
+    ax.set_ylim(MOST_LOST, -4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
