@@ -168,14 +168,14 @@ def word_mask(
     >>> word_mask([0, 1, 1, 0], 4).tolist(), word_mask([(1, 3)], 4).tolist(), word_mask([1, 2], 4).tolist()
     ([False, True, True, False], [False, True, True, False], [False, True, True, False])
     """
+    mask = np.zeros(n_words, dtype=np.bool_)
+    if len(rationale) == 0:
+        return mask
     try:
         values = np.asarray(by_index(rationale, where))
     except ValueError:  # rows of different length
         values = np.empty(0, dtype=object)
-    mask = np.zeros(n_words, dtype=np.bool_)
     is_pair = isinstance(rationale, tuple) and values.shape == (2,) and n_words != 2  # one span, or two words?
-    if values.size == 0 and values.dtype != object:
-        return mask
     if values.ndim == 2 and values.shape[1] == 2 and values.dtype.kind in "iu":
         begins, ends = np.array([(i, i + 1) for i in range(n_words)] if words is None else words).T
         for start, end in values.tolist():

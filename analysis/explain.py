@@ -34,7 +34,8 @@ def explain(
     """Score the tokens of one text with several methods, layer by layer.
 
     Args:
-        text: a string; or a pair `(text, query)`, a tuple; or a list of words. A string is tokenised as the model's
+        text: a string; or a pair `(premise, hypothesis)`, a tuple, both of which are scored; or a list of words, beside
+            which a second text is a query, which is not. A string is tokenised as the model's
             own pipeline does, and its words are what stands between white space. A list is tokenised word by word,
             as the documents of `rationale_eval.evaluate` are.
         model: an AdapLeR model or any sequence classifier of transformers: a folder, a hub name or an object; it is

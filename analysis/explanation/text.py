@@ -3,8 +3,8 @@
     W words of the text, n wordpieces of the window (special tokens included)
 
 A string goes to the tokenizer as it is, as in transformers' own pipeline; its words are what stands between white
-space. A list goes word by word, as the documents of an evaluation do. The second text of a pair has no words of
-its own here: its wordpieces count as special tokens, as a query's do in an evaluation.
+space. Of a pair of strings both texts are scored, the words of the second after those of the first. A list goes word
+by word, as the documents of an evaluation do; a second text beside it is a query, whose wordpieces count as special.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "tex
         return Text(align(_Document(name, words, ""), WordTokens()).windows[0], words, words, "")
     if isinstance(first, str):
         window, cut = _plain(first, query, tokenizer, max_length, name)
-        seen, lost = words_of([window], len(words)), 0
+        seen, lost = words_of([window], len(words) + len(query.split()))[: len(words)], 0
         if cut:  # words after the last one in view; a word without a wordpiece is not lost
             lost = len(words) - 1 - int(np.flatnonzero(seen).max())
     else:
@@ -126,11 +126,12 @@ def read_text(text: Source, tokenizer: Any, *, max_length: int, name: str = "tex
         seen = found.coverage["words_in_view"] + found.coverage["words_without_pieces"]
         window, lost = found.windows[0], len(words) - seen
         cut = lost > 0
-    note = ""
+    note, n_first = "", len(words)
+    words += tuple(query.split()) if isinstance(first, str) else ()
     if cut:
         note = (
             f"the text is longer than the input: the model reads {len(window)} wordpieces of it, "
-            f"{lost} of its {len(words)} words are left out"
+            f"{lost} of its {n_first} words are left out"
         )
     return Text(window, readable_tokens(tokenizer, window.input_ids.tolist()), words, note)
 
@@ -166,6 +167,10 @@ def _plain(text: str, query: str, tokenizer: Any, max_length: int, name: str) ->
     words = np.full(len(offsets), SPECIAL, dtype=np.int64)  # (n,)
     of_text = [token for token, sequence in enumerate(sequences) if sequence == 0]
     words[of_text] = word_indices(text, [offsets[token] for token in of_text])
+    of_second = [token for token, sequence in enumerate(sequences) if sequence == 1]
+    if of_second:
+        second = word_indices(query, [offsets[token] for token in of_second])
+        words[of_second] = [len(text.split()) + word for word in second]
     if not of_text:
         raise ArgumentError("text: gives no wordpiece")
     if words[0] != SPECIAL:

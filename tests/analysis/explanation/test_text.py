@@ -11,7 +11,7 @@ import pytest
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import RobertaTokenizer
 
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, DataError
 from adapler.text import load_tokenizer
 from analysis import explain
 from analysis.explanation.text import read_text
@@ -75,11 +75,14 @@ def test_a_byte_level_tokenizer_is_not_given_a_space_before_a_string(byte_level_
     assert words.tokens[1] == "\u0120" and len(words.tokens) == len(string.tokens) + 1
 
 
-def test_the_second_text_of_a_pair_counts_as_special(tiny_tokenizer: Any) -> None:
-    for first in ("a dull film", ["a", "dull", "film"]):
-        read = read_text((first, "is the plot dull"), tiny_tokenizer, max_length=64)
+def test_both_texts_of_a_pair_are_scored_and_a_query_beside_words_is_not(tiny_tokenizer: Any) -> None:
+    of_second = {"a dull film": [3, 4, 5, 6], ("a", "dull", "film"): [-1] * 4}
+    for first, expected in of_second.items():
+        given = first if isinstance(first, str) else list(first)
+        read = read_text((given, "is the plot dull"), tiny_tokenizer, max_length=64)
         assert read.window.input_ids.tolist() == tiny_tokenizer("a dull film", "is the plot dull")["input_ids"]
-        assert read.window.words.tolist() == [-1, 0, 1, 2, *[-1] * 6]
+        assert read.window.words.tolist() == [-1, 0, 1, 2, -1, *expected, -1]
+        assert read.words == ("a", "dull", "film", *("is the plot dull".split() if isinstance(first, str) else ()))
 
 
 def test_only_the_first_text_of_a_pair_is_cut(tiny_tokenizer: Any) -> None:
@@ -87,7 +90,7 @@ def test_only_the_first_text_of_a_pair_is_cut(tiny_tokenizer: Any) -> None:
         read = read_text((first, "the plot"), tiny_tokenizer, max_length=12)
         assert read.tokens[-3:] == ("the", "plot", "[SEP]") and "13 of its 20 words are left out" in read.note
         with pytest.raises(
-            ArgumentError, match="^max_length: (got 4, must be at least 6 with|4 tokens are read, and .* has 2)"
+            (ArgumentError, DataError), match="4 tokens are read, and .* has 2|leaves no room for the document"
         ):
             read_text((first, "the plot"), tiny_tokenizer, max_length=4)
 
