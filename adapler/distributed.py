@@ -10,8 +10,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from adapler.errors import ArgumentError
-
 if TYPE_CHECKING:
     import torch
 
@@ -21,32 +19,6 @@ T = TypeVar("T")
 # for a large training set. The default of 10 or 30 minutes would end such a run. When a process fails, the launcher
 # ends the others at once, so nobody waits this long for a dead one.
 GROUP_TIMEOUT = timedelta(days=7)
-
-
-def device(name: str = "auto") -> torch.device:
-    """Where a command's model runs.
-
-    Args:
-        name: "auto" (this process's own GPU where there is one, as in training; the CPU otherwise), "cpu", "cuda",
-            "cuda:1", "mps".
-
-    Raises:
-        ArgumentError: no such device on this machine.
-    """
-    import torch
-
-    if name == "auto" or (name == "cuda" and torch.cuda.is_available()):
-        own = int(os.environ.get("LOCAL_RANK", "0"))
-        return torch.device("cuda", own) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        found = torch.device(name)
-    except RuntimeError as error:
-        raise ArgumentError(f"--device: {name!r} is not one of auto, cpu, cuda, cuda:N, mps") from error
-    number = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (found.index or 0) >= number.get(found.type, 0):
-        there = "auto, cpu, " + ", ".join(kind for kind in ("cuda", "mps") if number[kind])
-        raise ArgumentError(f"--device: {name} is not on this machine, which has {there.rstrip(', ')}")
-    return found
 
 
 def is_main() -> bool:

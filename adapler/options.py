@@ -92,7 +92,7 @@ def parse(
         prog: name of the command in its help.
         example: shown below the help.
         presets: values by preset name; the first one is the default.
-        positional: option that the first word sets if it is no option.
+        positional: option that words without an option set.
 
     Raises:
         ArgumentError: a value out of range.
@@ -100,8 +100,6 @@ def parse(
         SystemExit: 0 after `--help`; 2 after a word that argparse does not take.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if positional and words and not words[0].startswith("-"):
-        words.insert(0, flag(positional))
     show_all = "--help-all" in words
     parser = _parser(cls, prog=prog, example=example, presets=presets, show_all=show_all)
     if show_all or "-h" in words or "--help" in words:
@@ -118,7 +116,12 @@ def parse(
     parser.where = f"{source.config}: "
     from_recipe = vars(parser.parse_args(_words(recipe)))
     parser.where = ""
-    typed = vars(parser.parse_args(words))
+    namespace, bare = parser.parse_known_args(words)
+    if bare and positional and not bare[0].startswith("-"):
+        namespace, bare = parser.parse_known_args([flag(positional), *bare], namespace)
+    if bare:
+        parser.error(f"unrecognized arguments: {' '.join(bare)}")
+    typed = vars(namespace)
     from_preset = vars(parser.parse_args(_words(chosen)))
     nulls = {key: None for key, value in recipe.items() if value is None}
     values = {**from_preset, **nulls, **from_recipe, **typed}

@@ -98,7 +98,7 @@ def _vocabulary_size(name: str) -> int | None:
     path = file_beside(name, "config.json")
     try:
         config = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-        return (config.get("backbone_config") or config).get("vocab_size")  # type: ignore[no-any-return]
+        return (config.get("backbone_config") or config).get("vocab_size")
     except (OSError, ValueError, AttributeError):
         return None  # loading the model reports it
 

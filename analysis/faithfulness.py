@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from adapler.model.batching import batches_by_length
+from adapler.inference import batches_by_length
 from analysis.alignment import SPECIAL, Window, WindowScores, aggregate, collate
 from analysis.cache import ScoreFile, window_key
 from analysis.metrics.faithfulness import (

@@ -14,13 +14,12 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
 from adapler.backbones.families import check_task
 from adapler.backbones.pieces import HALF
-from adapler.budgets.curve import Choice, refuse_beside_target
-from adapler.budgets.stored import weights_checksum
+from adapler.calibration import Choice, weights_checksum
 from adapler.data import match_labels
-from adapler.distributed import device as default_device
+from adapler.devices import choose_device as default_device
+from adapler.devices import choose_dtype, describe_dtype
 from adapler.embedded import CHECKPOINT
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import load_tokenizer
 from analysis.corpus import load_corpus
 
@@ -124,7 +123,7 @@ def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None)
     if speedup is None:
         return threshold_scale, None
     if threshold_scale != 1:
-        refuse_beside_target("speedup", {"threshold_scale": threshold_scale})
+        raise ArgumentError("speedup and threshold_scale: only one of them can be given")
     choice = adapler.choose_scale(speedup=speedup)
     return choice.threshold_scale, choice
 

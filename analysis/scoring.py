@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapler.model.batching import batches_by_length
+from adapler.inference import batches_by_length
 from analysis.alignment import Window, WindowScores, collate
 from analysis.cache import ScoreFile, default_folder, model_hash, window_key
 from analysis.plan import Document

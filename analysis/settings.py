@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from adapler.errors import ArgumentError
-from adapler.model.batching import GRADIENT_TOKEN_BUDGET
+from adapler.inference import GRADIENT_TOKEN_BUDGET
 from adapler.options import option
 from analysis.alignment import AGGREGATIONS, TRUNCATIONS
 from analysis.corpus import check_rule, split_name

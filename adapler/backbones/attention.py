@@ -24,8 +24,8 @@ from transformers.masking_utils import sdpa_mask
 from adapler.backbones.packing import Segments, from_padded, to_padded
 from adapler.backbones.pieces import HALF, computes_in_float32, joined, sdpa, stretched
 from adapler.backbones.positional.pairwise import pairwise_attention, window
+from adapler.devices import AMPERE
 from adapler.errors import ArgumentError
-from adapler.precision import AMPERE
 
 ATTENTION = "adapler"
 CUDA_MULTIPLE = 8  # CUDA's fused kernels need a head size that is a multiple of it

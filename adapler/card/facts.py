@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapler.backbones.families import max_positions
-from adapler.budgets.curve import Calibration
-from adapler.budgets.stored import CALIBRATION
+from adapler.calibration import CALIBRATION, Calibration
 from adapler.card.origin import read_training
 from adapler.errors import ArgumentError
 from adapler.files import visible

@@ -79,7 +79,7 @@ def _report_selected(record: dict[str, Any], output: Path) -> None:
 def evaluate_command(args: argparse.Namespace) -> int:
     """`adapler evaluate`."""
     settings = chosen(args)
-    from adapler.inference.evaluation import evaluation_table
+    from adapler.evaluation import evaluation_table
     from adapler.training.stages.evaluate import run_evaluate
 
     result = run_evaluate(settings)
@@ -91,7 +91,7 @@ def evaluate_command(args: argparse.Namespace) -> int:
 def calibrate_command(args: argparse.Namespace) -> int:
     """`adapler calibrate`."""
     settings = chosen(args)
-    from adapler.inference.calibration import curve_table
+    from adapler.calibrate import curve_table
     from adapler.training.stages.calibrate import run_calibrate
 
     curve, path = run_calibrate(settings)

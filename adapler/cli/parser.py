@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapler import __version__
-from adapler.cli import commands, predict
+from adapler.cli import commands
 from adapler.cli.options import add_options
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CommandParser, run_command
@@ -85,8 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         "adapler calibrate --model runs/sst2/phi-0.0005 --task sst2",
         settings.CalibrateSettings,
     )
-    sub = command("predict", predict.run, "classify texts", "")
-    predict.add_arguments(sub)
+    command("predict", None, "classify texts", "adapler predict --model checkpoints/movies-minilm 'superb acting'")
     command(
         "export",
         commands.export_command,
@@ -125,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from adapler.data_command import main as data_main
 
         return data_main(words[1:]) if is_main() else 0
+    if words[:1] == ["predict"]:
+        from adapler.predict import main as predict_main
+
+        return predict_main(words[1:]) if is_main() else 0
     args = build_parser().parse_args(words)
     if args.command not in SHARED and not is_main():
         return 0

@@ -27,25 +27,6 @@ def refuse_unsupported(**wanted: bool) -> None:
         raise ArgumentError(f"{name}: AdapLeR does not support it; the plain classifier in model.backbone does{after}")
 
 
-OF_PREDICT = (
-    *("removal", "threshold_scale", "max_length", "long_documents", "stride"),
-    *("token_budget", "progress", "dtype"),
-)
-
-
-def check_predict_options(options: Mapping[str, Any]) -> None:
-    """Raises ArgumentError for an option that `predict` does not have, or whose value needs no model to be refused."""
-    for name in options:
-        if name not in OF_PREDICT:
-            raise ArgumentError(f"{name}: not an option of predict, which has {', '.join(OF_PREDICT)}")
-    if options.get("removal", "hard") not in ("hard", "none"):
-        raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
-    if "threshold_scale" in options and options.get("removal") == "none":
-        raise ArgumentError("threshold_scale: removal='none' drops no tokens")
-    if not isinstance(options.get("progress"), str | None):
-        raise ArgumentError(f"progress: {options['progress']!r} is not a title for the progress bar, or None")
-
-
 def _check_whole_numbers(name: str, values: Any) -> None:
     """Raises ArgumentError for what is no tensor of whole numbers."""
     if not isinstance(values, Tensor):

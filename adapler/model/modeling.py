@@ -20,14 +20,13 @@ from transformers import initialization as init
 
 from adapler.backbones import families
 from adapler.backbones.checkpoints import load_classifier
-from adapler.budgets.calibrated import Calibrated
 from adapler.errors import ArgumentError
+from adapler.inference import Predicts
 from adapler.model import arguments
 from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.model.loading import check_push, keep_as_made, load_whole, without_older_weights
 from adapler.model.outputs import AdapLeROutput, with_loss
 from adapler.model.passes import gated_pass, hard_pass, soft_pass
-from adapler.model.prediction import Predicts
 from adapler.model.predictors import Predictor, predictor_class
 from adapler.policies import ContributionPolicy, Policy, options_of, policy_class
 
@@ -36,7 +35,7 @@ DEFAULT_SLOPE = 10.0
 OWN_FIELDS = {"predictor", "contribution_hidden_size", "beta", "eta_init", "policy", "policy_options"}
 
 
-class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  # type: ignore[misc]
+class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: ignore[misc]
     """A classifier that drops tokens layer by layer (AdapLeR, ACL 2022).
 
     Attributes:
@@ -176,8 +175,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         """
         loaded = load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.look_for_calibration(name_or_path, **kwargs)
-        model.remember_origin(name_or_path, **kwargs)
+        model.remember_source(name_or_path, **kwargs)
         return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
@@ -186,8 +184,7 @@ class AdapLeRForSequenceClassification(Predicts, Calibrated, PreTrainedModel):  
         with without_older_weights(Path(save_directory)):
             super().save_pretrained(save_directory, *args, **kwargs)
         if args[0] if args else kwargs.get("is_main_process", True):
-            self.save_calibration(Path(save_directory))
-            self.save_origin(Path(save_directory))
+            self.save_beside(Path(save_directory))
 
     @property
     def removal_policy(self) -> Policy:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from adapler.errors import ArgumentError
-from adapler.model.flops import adapler_flops, backbone_flops
 
 
 @dataclass
@@ -55,62 +53,7 @@ def with_loss(output: AdapLeROutput, labels: Tensor) -> AdapLeROutput:
     return AdapLeROutput(loss=loss, **output)  # made anew: the loss comes first, as in transformers
 
 
-@dataclass(frozen=True)
-class TextOutputs:
-    """What was computed of n texts, some of which may have been read in several windows.
-
-    Attributes:
-        probabilities: (n, C) softmax of the mean logits of a text's windows.
-        lengths_in: (n,) tokens of the inputs, like all that follows the sum over windows.
-        lengths: (n, L) tokens that enter each layer.
-        speedup: (n,) float64, FLOPs of the backbone divided by AdapLeR's.
-        windows: (n,) how many.
-    """
-
-    probabilities: Tensor
-    lengths_in: Tensor
-    lengths: Tensor
-    speedup: Tensor
-    windows: Tensor
-
-
 def check_finite(logits: Tensor) -> None:
     """Raises ArgumentError for logits that are not finite, from which no label follows."""
     if not bool(logits.isfinite().all()):
         raise ArgumentError("model: its logits are NaN or infinite, so that no label follows; are its weights finite?")
-
-
-def of_texts(
-    config: Any, logits: Tensor, lengths: Tensor, *, lengths_in: Tensor, owners: Sequence[int] | None, removal: str
-) -> TextOutputs:
-    """What W inputs say of their n texts.
-
-    Args:
-        config: an AdapLeRConfig.
-        logits: (W, C).
-        lengths: (W, L).
-        lengths_in: (W,).
-        owners: the text of each input, from 0, every text at least once; None: each input is a text.
-        removal: "none" costs what the backbone costs.
-
-    Raises:
-        ArgumentError: logits that are not finite, from which no label follows.
-    """
-    check_finite(logits)
-    plain = backbone_flops(config, lengths_in)
-    spent = adapler_flops(config, lengths_in, lengths) if removal == "hard" else plain
-    number = len(logits) if owners is None else max(owners) + 1
-    owner = torch.arange(number) if owners is None else torch.tensor(owners)  # (W,)
-
-    def summed(values: Tensor) -> Tensor:
-        """(W, ...) -> (n, ...)."""
-        return values.new_zeros(number, *values.shape[1:]).index_add_(0, owner, values)
-
-    windows = summed(torch.ones_like(owner))  # (n,)
-    return TextOutputs(
-        probabilities=(summed(logits) / windows[:, None]).softmax(-1),
-        lengths_in=summed(lengths_in),
-        lengths=summed(lengths),
-        speedup=summed(plain) / summed(spent),
-        windows=windows,
-    )

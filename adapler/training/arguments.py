@@ -10,15 +10,15 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 
-from adapler.distributed import GROUP_TIMEOUT, device, is_main
+from adapler.devices import choose_device, choose_dtype
+from adapler.distributed import GROUP_TIMEOUT, is_main
 from adapler.errors import ArgumentError
-from adapler.precision import choose_dtype
 from adapler.training.settings import Objectives, Settings
 
 
 def use_bfloat16(precision: str) -> bool:
     """Whether to run under bfloat16 autocast; "auto" asks the device that trains."""
-    return choose_dtype(precision, device()) == "bfloat16"
+    return choose_dtype(precision, choose_device()) == "bfloat16"
 
 
 def precision_name(precision: str) -> str:
@@ -128,7 +128,7 @@ def training_arguments(settings: Settings, folder: Path, *, kind: Any = OneDevic
         weight_decay=settings.weight_decay,
         bf16=use_bfloat16(settings.precision),
         seed=settings.seed,
-        use_cpu=device(settings.device).type == "cpu",
+        use_cpu=choose_device(settings.device).type == "cpu",
         dataloader_num_workers=settings.workers,
         # With the sampler of SamplesByLength: transformers' own would shuffle the evaluation set as well.
         train_sampling_strategy="group_by_length" if settings.group_by_length else "random",

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from adapler.errors import ArgumentError, TrainingError
-from adapler.inference.evaluation import score_by_example
+from adapler.evaluation import score_by_example
 
 
 def column_of(dataset: Any, name: str) -> list[Any] | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from adapler.devices import Dtype
 from adapler.errors import ArgumentError, check_drop
-from adapler.precision import Dtype
 from adapler.text import Truncation
 
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.

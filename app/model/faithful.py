@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from adapler.model.batching import pad_rows
+from adapler.inference import pad_rows
 from analysis.faithfulness import version_types
 from analysis.metrics.faithfulness import FaithfulnessSettings, PerturbedDocument, faithfulness_rows
 from app.model.comparing import Comparison

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from adapler.errors import ArgumentError
-from adapler.model.batching import pad_rows
+from adapler.inference import pad_rows
 from adapler.model.flops import speedup
 from adapler.model.outputs import check_finite
 from app.model.tracing import encode, read_limit

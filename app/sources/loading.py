@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.devices import choose_dtype
 from adapler.eraser import ARCHIVE_SUFFIXES, EraserCorpus, holds_corpus, read_corpus
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError
-from adapler.precision import choose_dtype
 from adapler.text import cutting, load_tokenizer
 from analysis.loading import checksums
 from app.sources.menus import Stamp, holding, stamp, told_apart

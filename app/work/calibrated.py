@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from adapler.budgets.curve import Calibration, Point
-from adapler.budgets.stored import CALIBRATION
+from adapler.calibration import CALIBRATION, Calibration, Point
 from adapler.errors import AdapLeRError
 from app.sources.loading import Checkpoint
 

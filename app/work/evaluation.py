@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adapler.devices import DTYPES
 from adapler.errors import ArgumentError, CommandParser, run_command
-from adapler.precision import DTYPES
 from analysis.rationale_eval import evaluate
 from analysis.report import RationaleReport
 from app.sources.loading import public_name

@@ -20,7 +20,7 @@ from torch import Tensor
 from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
 from adapler.distributed import processes
 from adapler.errors import ArgumentError, counted
-from adapler.inference.evaluation import evaluate_rows
+from adapler.evaluation import evaluate_rows
 from adapler.model import flops
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.policies import policy_class, policy_names

@@ -22,8 +22,8 @@ from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.backbones.student import FEWEST_TEACHER_LAYERS, make_student, student_layers
 from adapler.errors import ArgumentError
-from adapler.inference.evaluation import classify, score_by_example
-from adapler.inference.predict import predict_dataset
+from adapler.evaluation import classify, score_by_example
+from adapler.inference import predict_rows
 from adapler.model.flops import Convention, backbone_flops
 from adapler.model.passes import plain_pass_of
 from adapler.training.losses import logit_distillation
@@ -111,8 +111,8 @@ class DistilBertTraining(PolicyTraining):
         """In the form of `evaluate_rows`: `none` is the teacher, `hard` the student."""
         options = {"pad_token_id": self.work.tokenizer.pad_token_id}
         owners, labels = list(rows["example_id"]), rows["labels"]
-        plain = predict_dataset(self.teacher, rows, progress="the teacher", **options)
-        found = predict_dataset(model, rows, progress="the student", **options)
+        plain = predict_rows(self.teacher, rows, progress="the teacher", **options)
+        found = predict_rows(model, rows, progress="the student", **options)
         pairs = list(zip(classify(found, owners), classify(plain, owners), strict=True))
         speedups = {
             convention: student_speedup(self.teacher.config, model.config, found.lengths_in, convention=convention)

@@ -6,16 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from adapler.budgets.curve import Calibration
-from adapler.budgets.machine import machine_of
-from adapler.budgets.stored import CALIBRATION, weights_checksum, write_calibration
-from adapler.distributed import device
+from adapler.calibrate import measure
+from adapler.calibration import CALIBRATION, Calibration, Machine, weights_checksum, write_calibration
+from adapler.devices import choose_device, describe_dtype
 from adapler.errors import ArgumentError
 from adapler.files import check_output_file, claimed
-from adapler.inference.calibration import Grid, measure
-from adapler.model.batching import token_budget_for
+from adapler.inference import token_budget_for
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.precision import describe_dtype
 from adapler.training.records import versions
 from adapler.training.stages.prepare import prepare_trained
 from adapler.training.stages.settings import CalibrateSettings
@@ -57,7 +54,9 @@ def run_calibrate(settings: CalibrateSettings) -> tuple[Calibration, Path]:
 
 
 def _measured(settings: CalibrateSettings) -> Calibration:
-    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(
+        choose_device(settings.execution.device)
+    )
     checksum = weights_checksum(model)
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
     labels, known = len(prepared.task.labels), model.config.num_labels
@@ -67,13 +66,15 @@ def _measured(settings: CalibrateSettings) -> Calibration:
     print(f"note: {describe_dtype(settings.execution.dtype, model.device)}", file=sys.stderr)
     print(f"note: {read}", file=sys.stderr)
     token_budget = settings.token_budget or token_budget_for(model.device)
-    machine = machine_of(model)
+    machine = Machine.of(model)
     measured = measure(
         model,
         prepared.encoded[settings.split].to_list(),
         pad_token_id=prepared.tokenizer.pad_token_id,
         metric=prepared.task.metric,
-        grid=Grid(settings.most_speedup, settings.most_drop, settings.points),
+        most_speedup=settings.most_speedup,
+        most_drop=settings.most_drop,
+        points=settings.points,
         token_budget=token_budget,
         timed_single=settings.timed_single,
         resamples=settings.resamples,

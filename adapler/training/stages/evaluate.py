@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from adapler.budgets.machine import machine_of
-from adapler.distributed import device
+from adapler.calibration import Machine
+from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.errors import ArgumentError, CheckpointError
+from adapler.evaluation import evaluate_rows
 from adapler.files import check_output_file, claimed
-from adapler.inference.evaluation import evaluate_rows
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import reading
 from adapler.training.records import model_checksum, write_record
 from adapler.training.stages.prepare import Prepared, are_rows_of, prepare_trained
@@ -34,7 +33,9 @@ def run_evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
 def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     checksum = model_checksum(settings.model)  # now: a training may put another model there before this ends
-    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.execution.device))
+    model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(
+        choose_device(settings.execution.device)
+    )
     if checksum != model_checksum(settings.model):
         raise CheckpointError(f"--model: the weights in {settings.model} changed while they were read; evaluate again")
     prepared, read = prepare_trained(settings.task, settings.model, split=settings.split, seed=settings.execution.seed)
@@ -47,7 +48,7 @@ def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     if choices:  # of one curve, all, and of one kind of target
         notes.append(choices[0].other_reading(reading(prepared.encoding)))
     if choices and choices[0].target == "milliseconds":
-        notes.append(choices[0].other_machine(machine_of(model.for_inference(dtype=settings.execution.dtype))))
+        notes.append(choices[0].other_machine(Machine.of(model.for_inference(dtype=settings.execution.dtype))))
     for note in filter(None, notes):
         print(f"note: {note}", file=sys.stderr)
     scales = tuple(choice.threshold_scale for choice in choices) or settings.threshold_scale or (1.0,)

@@ -18,12 +18,12 @@ from adapler.backbones import families
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.backbones.families import SINGLE_LABEL
 from adapler.data import Task
-from adapler.distributed import device, is_main, join_processes, wait_for_everyone
+from adapler.devices import choose_device, describe_dtype
+from adapler.distributed import is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
+from adapler.evaluation import classifier_score
 from adapler.files import check_output_folder, claimed
-from adapler.inference.evaluation import classifier_score
 from adapler.model.passes import plain_pass_of
-from adapler.precision import describe_dtype
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
@@ -117,7 +117,7 @@ def finetune(
     """
     started = time.time()
     output = Path(output)
-    join_processes(device(settings.device))
+    join_processes(choose_device(settings.device))
     identity = identity_of(
         "finetune",
         settings,
@@ -145,7 +145,7 @@ def finetune(
         checkpoint, known = begin_stage(output, identity, resume=resume)
         clock = Clock(started=started, checkpoint=checkpoint)
         if is_main():
-            print(f"note: {describe_dtype(settings.precision, device(settings.device))}")
+            print(f"note: {describe_dtype(settings.precision, choose_device(settings.device))}")
             print(f"fine-tuning into {output}")
         keeping = [] if settings.eval_steps is None else [_KeepBest(task.metric, most=max(KEPT, kept))]
         trainer = (PackedFinetuneTrainer if packed else FinetuneTrainer)(

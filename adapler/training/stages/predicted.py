@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
 from adapler.backbones.families import label_names
 from adapler.data import Task
-from adapler.distributed import device, from_main, is_main
+from adapler.devices import choose_device
+from adapler.distributed import from_main, is_main
 from adapler.errors import ArgumentError
-from adapler.inference.evaluation import classifier_score, classify
-from adapler.inference.predict import predict_dataset
+from adapler.evaluation import classifier_score, classify
+from adapler.inference import InferenceClassifier, predict_rows
 from adapler.model.configuration import AdapLeRConfig
-from adapler.model.inference_copy import InferenceClassifier
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
@@ -46,8 +46,8 @@ def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> Pr
         if config.num_labels != len(task.labels):
             raise ArgumentError(f"{name}: has {config.num_labels} labels, {task.name} has {len(task.labels)}")
         backbone: PreTrainedModel = AdapLeRForSequenceClassification.from_pretrained(name).backbone
-        return backbone.to(device(execution.device))
-    return load_classifier(name, labels=list(task.labels)).to(device(execution.device))
+        return backbone.to(choose_device(execution.device))
+    return load_classifier(name, labels=list(task.labels)).to(choose_device(execution.device))
 
 
 def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, execution: Execution) -> Prepared:
@@ -93,9 +93,7 @@ def _predictions(
     labels = {}
     for split in splits:
         rows = prepared.encoded[split]
-        found = predict_dataset(
-            model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}"
-        )
+        found = predict_rows(model, rows, pad_token_id=prepared.tokenizer.pad_token_id, progress=f"labels of {split}")
         owners = list(rows["example_id"])
         label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
         labels[split] = [label[example] for example in owners]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.backbones.families import label_names, max_positions
-from adapler.budgets.curve import Calibration
+from adapler.calibration import Calibration
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import torch
 
-from adapler.inference.predict import predict_dataset
+from adapler.inference import predict_rows
 from adapler.model.configuration import ETA_MAX, ETA_MIN
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
@@ -43,7 +43,7 @@ def reach_target(
 
     def at(exponent: float) -> float:
         set_eta(exponent)
-        found = predict_dataset(model, rows, pad_token_id=pad_token_id, removal="hard")
+        found = predict_rows(model, rows, pad_token_id=pad_token_id, removal="hard")
         measured[exponent] = speedup(model.config, found.lengths_in, found.lengths)
         return measured[exponent]
 

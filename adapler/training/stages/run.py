@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from adapler.backbones.checkpoints import read_config
-from adapler.distributed import device, is_main, join_processes, wait_for_everyone
+from adapler.devices import choose_device
+from adapler.distributed import is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
+from adapler.evaluation import evaluation_table
 from adapler.files import check_output_folder, claimed, replacing
-from adapler.inference.evaluation import evaluation_table
 from adapler.model.configuration import AdapLeRConfig
 from adapler.model.modeling import AdapLeRForSequenceClassification
 from adapler.training.policies.base import training_class
@@ -84,7 +85,7 @@ def run(settings: RunSettings) -> pd.DataFrame:
     """
     started, output = time.time(), Path(settings.output)
     backbone = str(settings.classifier or settings.model)
-    join_processes(device(settings.settings.device))
+    join_processes(choose_device(settings.settings.device))
     check_output_folder(output, replaced=False)
     with claimed(output):
         if settings.other_policy and settings.classifier is not None:
@@ -178,7 +179,7 @@ def _points(settings: RunSettings, prepared: Prepared, start: _Start) -> Iterato
     for objectives in settings.objectives:
         folder = _train(settings, prepared, start, objectives)
         if is_main():
-            model = AdapLeRForSequenceClassification.from_pretrained(folder).to(device(settings.settings.device))
+            model = AdapLeRForSequenceClassification.from_pretrained(folder).to(choose_device(settings.settings.device))
             target = objectives.target_speedup
             row: dict[str, Any] = {"phi": objectives.phi} if target is None else {"target_speedup": target}
             yield row | _evaluate(
@@ -205,7 +206,7 @@ def _other_points(settings: RunSettings, prepared: Prepared, start: _Start) -> I
             initial_head=settings.reinit_head,
         )
         if is_main():
-            model = training.load(folder).to(device(settings.settings.device))
+            model = training.load(folder).to(choose_device(settings.settings.device))
             judge = partial(evaluate_policy, training, model, prepared)
             row = {name: training.chosen[name] for name in ("policy", "policy_weight", "keep")}
             yield row | _evaluate(folder, prepared, judge, title=name)

@@ -24,8 +24,7 @@ from adapler.backbones.attribution.relevance import token_relevance
 from adapler.data import scratch_file
 from adapler.errors import ArgumentError
 from adapler.files import check_output_folder, claimed
-from adapler.inference.predict import CHUNK
-from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.inference import CHUNK, GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.arguments import use_bfloat16
 from adapler.training.records import identity_of, model_checksum, model_name, record_of
 from adapler.training.settings import Execution

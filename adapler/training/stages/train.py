@@ -13,14 +13,14 @@ from transformers import set_seed
 
 from adapler.backbones.checkpoints import is_fine_tuned, read_config
 from adapler.data import Task
-from adapler.distributed import device, from_main, is_main, join_processes, wait_for_everyone
+from adapler.devices import choose_device, describe_dtype
+from adapler.distributed import from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
+from adapler.evaluation import score_by_example
 from adapler.files import check_output_folder, claimed
-from adapler.inference.evaluation import score_by_example
-from adapler.inference.predict import predict_dataset
+from adapler.inference import predict_rows
 from adapler.model.flops import speedup
 from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.precision import describe_dtype
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
     precision_name,
@@ -79,7 +79,7 @@ def run_train(settings: TrainSettings) -> dict[str, Any]:
     start = settings.model if settings.model is not None else str(settings.finetuned)
     if settings.reinit_head == "yes" and kind_of(start) != "encoder":
         raise ArgumentError(f"--reinit-head: yes, but training keeps the head of {start}, a fine-tuned classifier")
-    join_processes(device(settings.settings.device))
+    join_processes(choose_device(settings.settings.device))
     check_output_folder(settings.output)
     with claimed(settings.output):
         targets = load_targets(settings.saliency)
@@ -171,7 +171,7 @@ def train(
     """
     started = time.time()
     output, objectives = Path(output), objectives.resolved()
-    join_processes(device(settings.device))
+    join_processes(choose_device(settings.device))
     if objectives.freeze_backbone and kind_of(model) == "encoder":
         raise ArgumentError(f"--freeze-backbone: {model} is not a fine-tuned classifier, so there is nothing to keep")
     objectives = with_predictors_of(model, objectives)
@@ -223,7 +223,7 @@ def train(
         for callback in report_callbacks(settings, output):
             trainer.add_callback(callback)
         if is_main():
-            print(f"note: {describe_dtype(settings.precision, device(settings.device))}")
+            print(f"note: {describe_dtype(settings.precision, choose_device(settings.device))}")
             target = objectives.target_speedup
             aim = f"phi {objectives.phi:g}" if target is None else f"phi from {objectives.phi:g} to {target:g}x"
             print(f"training AdapLeR with {aim} into {output}")
@@ -260,7 +260,7 @@ def _in_float32(
     model: AdapLeRForSequenceClassification, rows: datasets.Dataset, *, tokenizer: Any, metric: str
 ) -> dict[str, Any]:
     """The selected epoch as it is saved, in hard mode: every number of the row in one precision."""
-    predictions = predict_dataset(
+    predictions = predict_rows(
         model, rows, pad_token_id=tokenizer.pad_token_id, removal="hard", progress="validation in float32"
     )
     return {

@@ -16,7 +16,7 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from adapler.distributed import is_main
 from adapler.errors import CheckpointError, TrainingError
-from adapler.model.inference_copy import InferenceClassifier, end_autocast
+from adapler.inference import InferenceClassifier, end_autocast
 from adapler.training.collator import SamplesByLength
 from adapler.training.resume import what_is_kept
 from adapler.training.trainer.clock import Clock

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from adapler.cli.parser import main
 from adapler.errors import run_command
-from tests.adapler.cli.predicting import EVERYTHING, Predict
 from tests.adapler.cli.refusals import Refuse
 
 
 @pytest.fixture
 def model(run_folder: Path) -> Path:
     return run_folder / "phi-0.1-post-hoc"
-
-
-@pytest.fixture
-def rows_of(model: Path, tmp_path: Path) -> Predict:
-    """Writes a file, classifies it, and returns the rows of the output."""
-
-    def call(name: str, content: str | bytes | None, *options: str | Path) -> list[dict[str, Any]]:
-        path, out = tmp_path / name, tmp_path / "out.jsonl"
-        if content is not None:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        arguments = ["--input", str(path), "--output", str(out), *EVERYTHING, *map(str, options)]
-        assert main(["predict", "--model", str(model), *arguments]) == 0
-        return [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line]
-
-    return call
-
-
-@pytest.fixture
-def refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line of a command that must fail, and leave no output."""
-
-    def call(*arguments: str | Path) -> str:
-        capsys.readouterr()
-        before = sorted(tmp_path.rglob("*"))
-        assert run_command(main, ["predict", "--model", str(model), *map(str, arguments)]) == 2
-        errors = [
-            line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "%|" not in line and line
-        ]
-        assert len(errors) == 1 and errors[0].startswith("error: "), errors
-        assert sorted(tmp_path.rglob("*")) == before
-        return errors[0]
-
-    return call
 
 
 @pytest.fixture

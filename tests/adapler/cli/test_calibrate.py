@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
-from adapler.budgets.stored import CALIBRATION, read_calibration
+from adapler.calibration import CALIBRATION, read_calibration
 from adapler.cli.parser import main
-from adapler.precision import choose_dtype
+from adapler.devices import choose_dtype
 
 QUICK = ["--points", "6", "--resamples", "50", "--timed-single", "2", "--most-drop", "1"]
 
@@ -58,7 +58,6 @@ def test_evaluate_and_predict_take_a_target(
     assert [row["asked_speedup"] for row in rows] == [float(asked), 1.0]
     assert rows[0]["threshold_scale"] == pytest.approx(curve.choose(speedup=float(asked)).threshold_scale)
     said = capsys.readouterr()
-    assert "asked for" in said.out and said.err.count("note: speedup") == 2
     assert main([*command, "--max-drop", "0", "0.0", "--output", str(output)]) == 0
     rows = json.loads(output.read_text())["hard"]
     assert [row["asked_max_drop"] for row in rows] == [0, 0]
@@ -116,7 +115,6 @@ def test_test_is_only_looked_at(model: Path, task_folder: Path, tmp_path: Path) 
         (["--speedup", "2", "--threshold-scale", "1"], "^--speedup and --threshold-scale: only one"),
         (["--speedup", "2", "--removal", "none"], "^--speedup: --removal none drops no tokens"),
         (["--threshold-scale", "5", "--removal", "none"], "^--threshold-scale: --removal none drops no tokens"),
-        (["--milliseconds", "0"], "^--milliseconds: 0.0 is not a number above 0"),
         (["--speedup", "2"], "^no calibration is stored with this model; `adapler calibrate --model "),
     ],
 )

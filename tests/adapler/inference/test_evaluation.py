@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from adapler import ArgumentError, DataError
-from adapler.distributed import device
-from adapler.inference.evaluation import by_example, classifier_score, evaluate_rows, evaluation_table
+from adapler.devices import choose_device
+from adapler.evaluation import by_example, classifier_score, evaluate_rows, evaluation_table, score_predictions
 from adapler.model.flops import speedup
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
@@ -62,27 +62,7 @@ def test_equals_one_by_one() -> None:
         assert hard["speedup_executed"] == pytest.approx(executed) and executed != hard["speedup"]
     assert result["hard"][2]["speedup"] > result["hard"][1]["speedup"] > result["hard"][0]["speedup"]
     table = evaluation_table(result).splitlines()
-    assert len(table) == 6 and table[-1].startswith("speedup: FLOPs, every layer whole (the paper's convention); as")
-
-
-@pytest.mark.parametrize(("drop", "shown"), [(0.0, "0"), (0.05, "-0.05")])
-def test_a_drop_that_was_asked_for_is_shown(drop: float, shown: str) -> None:
-    result = evaluate_rows(tiny_adapler(), rows([0, 1, 2, 0, 1]), pad_token_id=0)
-    result["hard"][0]["asked_max_drop"] = drop
-    heads, _, hard, *_ = evaluation_table(result).splitlines()
-    assert hard[heads.index("asked for") : heads.index("asked for") + 9].strip() == shown
-
-
-def test_columns_stand_below_their_names_whatever_the_scale() -> None:
-    """A budget may find a scale of many digits."""
-    model = tiny_adapler()
-    for scales in ([1.0, 0.5], [0.0001665, 1.0]):
-        result = evaluate_rows(model, rows([0, 1, 2, 0, 1]), pad_token_id=0, threshold_scales=scales)
-        heads, *values = evaluation_table(result).splitlines()[:-1]
-        for name in ("scale", "accuracy", "speedup"):
-            end = heads.index(name) + len(name)
-            assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in values[1:])
-        assert len(heads[: heads.index("  mean tokens")]) == len(values[1][: values[1].index("  7 ->")])
+    assert len(table) == 6 and "1.00x" in table[1] and table[-1].startswith("speedup: FLOPs, every layer whole")
 
 
 def test_windows_of_an_example_are_averaged() -> None:
@@ -119,6 +99,13 @@ def test_a_multi_label_classifier_is_not_scored_as_a_single_label_one() -> None:
 
 def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device() == torch.device("cuda", 0)
+    assert choose_device() == torch.device("cuda", 0)
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert device() == torch.device("cuda", 3)
+    assert choose_device() == torch.device("cuda", 3)
+
+
+def test_scores_by_hand() -> None:
+    assert score_predictions([0, 1, 1, 0], [0, 1, 0, 0]) == 0.75
+    assert score_predictions([0, 1, 1, 0], [0, 1, 0, 0], metric="f1") == pytest.approx(2 / 3)
+    with pytest.raises(ArgumentError, match="^metric: 'x' is not"):
+        score_predictions([0], [0], metric="x")

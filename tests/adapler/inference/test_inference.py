@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +14,18 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from adapler.errors import ArgumentError
-from adapler.inference.predict import predict_rows
-from adapler.model.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows, token_budget_for
-from adapler.model.flops import speedup
-from adapler.text import Encoding, choose_encoding
+from adapler.inference import (
+    GPU_TOKEN_BUDGET,
+    TOKEN_BUDGET,
+    Predictions,
+    batches_by_length,
+    classify,
+    pad_rows,
+    predict_rows,
+    token_budget_for,
+)
+from adapler.model.flops import adapler_flops, backbone_flops, speedup
+from adapler.text import Encoded, Encoding, choose_encoding
 from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
 
 TEXTS = [
@@ -135,8 +148,8 @@ def test_mode_is_restored(training: bool, tiny_tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        (["fun", " \n"], {}, r"^texts: number 1 \(counted from 0\) is empty or white space$"),
-        ([("fun", "")], {}, "^texts: number 0 "),
+        (["fun", " \n"], {}, r"^texts: \[1\] .* empty, or no string$"),
+        ([("fun", "")], {}, r"^texts: \[0\] "),
         (["fun"], {"removal": "soft"}, "^removal: 'soft' is not 'hard' or 'none'$"),
         (["fun"], {"max_length": 2}, "^max_length: 2 is not a whole number from 3 to the model's 40$"),
         (["fun"], {"max_length": 41}, "^max_length: 41 is not a whole number from 3 to the model's 40$"),
@@ -144,11 +157,13 @@ def test_mode_is_restored(training: bool, tiny_tokenizer: Any) -> None:
         (["fun"], {"removal": "none", "threshold_scale": 2.0}, "^threshold_scale: removal='none' drops no tokens$"),
         (["fun"], {"token_budget": 0}, "^token_budget: 0 is not a whole number of at least 1$"),
         (["fun"], {"threshold_scale": -1.0}, "^threshold_scale: -1.0 is not a number of at least 0$"),
-        ("a great film", {}, "^texts: one string; give a list"),
-        (["fun", ("fun", "bad")], {}, "^texts: number 1 .* differs in kind from number 0"),
-        ([("fun", "bad"), "fun"], {}, "^texts: number 1 .* differs in kind"),
-        ([("fun", "bad", "dull")], {}, "^texts: number 0 .* is neither a string nor a pair of strings, but "),
-        (["fun", None], {}, "^texts: number 1 .* is neither"),
+        ("a great film", {}, "^texts: found str; give a list"),
+        (["fun", ("fun", "bad")], {}, r"^texts: \[1\] .* strings only, or pairs"),
+        ([("fun", "bad"), "fun"], {}, r"^texts: \[1\] "),
+        ([("fun", "bad", "dull")], {}, r"^texts: \[0\] "),
+        (["fun", None], {}, r"^texts: \[1\] "),
+        ({"text": "fun"}, {}, "^texts: found dict; give a list"),
+        (["fun", "\u200b \u200b"], {}, r"^texts: \[1\] gives no wordpieces, as an empty one$"),
     ],
 )
 def test_predict_errors(texts: Any, options: dict[str, Any], message: str, tiny_tokenizer: Any) -> None:
@@ -218,3 +233,55 @@ def test_outputs_are_read_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stride_of_training_holds_for_the_length_of_training() -> None:
     trained = Encoding(max_length=32, long_documents="windows", stride=20)
     assert [choose_encoding(trained, max_length=length).stride for length in (None, 32, 16)] == [20, 20, None]
+
+
+@pytest.mark.parametrize("hold", [np.array, pd.Series, iter, tuple])
+@pytest.mark.parametrize("texts", [TEXTS, PAIRS], ids=["texts", "pairs"])
+def test_texts_in_any_container(hold: Any, texts: list[Any], tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    assert model.predict(hold(texts), tokenizer=tiny_tokenizer) == model.predict(texts, tokenizer=tiny_tokenizer)
+
+
+def test_threads_that_share_a_tokenizer_do_not_cut_each_others_texts(tiny_tokenizer: Any) -> None:
+    """The length at which a tokenizer cuts is its state."""
+    model, texts = tiny_adapler(), ["the film was never boring " * 6, "a great film"] * 4
+
+    def lengths(longest: int) -> set[int]:
+        found = [model.predict(texts, tokenizer=tiny_tokenizer, max_length=longest) for _ in range(4)]
+        return {max(len(one.tokens) for one in each) for each in found}
+
+    asked = [6, 12, 18, 24, 30]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        assert list(pool.map(lengths, asked)) == [{longest} for longest in asked]
+
+
+@pytest.mark.parametrize("how", [{}, {"long_documents": "windows"}], ids=["whole", "windows"])
+def test_a_tokenizer_that_is_stored_without_attention_masks(how: dict[str, Any], tiny_tokenizer: Any) -> None:
+    """Padding of the shorter text would be read as text."""
+    model, maskless = tiny_adapler(), copy.deepcopy(tiny_tokenizer)
+    maskless.model_input_names = ["input_ids", "token_type_ids"]
+    texts = ["fun", "the plot of the film is dull and the actor is bad"]
+    expected = model.predict(texts, tokenizer=tiny_tokenizer, **how)
+    assert model.predict(texts, tokenizer=maskless, **how) == expected
+
+
+def test_logits_that_are_no_numbers_have_no_label(tiny_tokenizer: Any) -> None:
+    model = tiny_adapler()
+    with torch.no_grad():
+        model.backbone.classifier.weight[0, 0] = torch.nan
+    with pytest.raises(ArgumentError, match="^model: its logits are NaN or infinite, so that no label follows"):
+        model.predict(TEXTS, tokenizer=tiny_tokenizer)
+
+
+def test_windows_of_a_text_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean logits, and the FLOPs of all windows together."""
+    config = tiny_adapler().config
+    logits, lengths_in = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, 1.0, 0.0]]), torch.tensor([9, 5, 3])
+    lengths = torch.tensor([[4, 2, 1], [5, 1, 1], [3, 3, 3]])
+    monkeypatch.setattr("adapler.inference.predict_rows", lambda *_, **__: Predictions(logits, lengths_in, lengths))
+    found = classify(SimpleNamespace(config=config), Encoded([], [0, 0, 1], []), removal="hard")
+    assert_close(found.probabilities, torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]).softmax(-1))
+    plain, spent = backbone_flops(config, lengths_in), adapler_flops(config, lengths_in, lengths)
+    assert_close(found.speedup, torch.stack([(plain[0] + plain[1]) / (spent[0] + spent[1]), plain[2] / spent[2]]))
+    assert found.lengths.tolist() == [[9, 3, 2], [3, 3, 3]] and found.windows.tolist() == [2, 1]
+    assert found.lengths_in.tolist() == [14, 3]

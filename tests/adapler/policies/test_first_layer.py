@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.budgets.stored import weights_checksum
+from adapler.calibration import weights_checksum
 from adapler.cli.parser import main
 from adapler.model.flops import adapler_flops
 from adapler.model.passes import soft

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.utils.data import IterableDataset
 
-from adapler.distributed import GROUP_TIMEOUT, device
+from adapler.devices import choose_device
+from adapler.distributed import GROUP_TIMEOUT
 from adapler.errors import ArgumentError, TrainingError
 from adapler.training.arguments import AdapLeRTrainingArguments, training_arguments
 from adapler.training.selection import column_of, score_rows
@@ -57,10 +58,10 @@ def test_processes_wait_as_long_as_the_work_takes(tmp_path: Path) -> None:
 
 
 def test_devices(tmp_path: Path) -> None:
-    assert device("cpu") == torch.device("cpu")
+    assert choose_device("cpu") == torch.device("cpu")
     if not torch.cuda.is_available():
         with pytest.raises(ArgumentError, match="^--device: cuda:1 is not on this machine, which has auto, cpu"):
-            device("cuda:1")
+            choose_device("cuda:1")
     with pytest.raises(ArgumentError, match="^--device: cuda:1 cannot be chosen for training; set CUDA_VISIBLE_DEV"):
         training_arguments(Settings(device="cuda:1"), tmp_path)
 

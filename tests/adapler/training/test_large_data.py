@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 import pytest
 
-from adapler.inference.predict import predict_dataset, predict_rows
+from adapler.inference import predict_rows
 from adapler.text import encode_dataset
 from adapler.training.stages.saliency import saliency_targets
 from adapler.training.stages.targets import add_saliency, load_targets, save_targets
@@ -26,7 +26,7 @@ def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     monkeypatch.setattr("adapler.data._scratch_folder", lambda: folder)
     for module in ("adapler.data", "adapler.training.stages.targets"):
         monkeypatch.setattr(f"{module}.IN_MEMORY_ROWS", 5)
-    for module in ("adapler.inference.predict", "adapler.training.stages.saliency"):
+    for module in ("adapler.inference", "adapler.training.stages.saliency"):
         monkeypatch.setattr(f"{module}.CHUNK", 5)
     yield folder
 
@@ -78,6 +78,6 @@ def test_targets_on_disk_are_those_in_memory(small_memory: Path, tmp_path: Path)
 def test_predictions_by_chunks(small_memory: Path) -> None:
     data, model = rows(12).remove_columns("saliency"), tiny_adapler()
     whole = predict_rows(model, data.to_list(), pad_token_id=0, removal="hard")
-    parts = predict_dataset(model, data, pad_token_id=0, removal="hard")
+    parts = predict_rows(model, data, pad_token_id=0, removal="hard")
     assert (whole.logits - parts.logits).abs().max() < 1e-5
     assert whole.lengths.equal(parts.lengths) and whole.lengths_in.equal(parts.lengths_in)

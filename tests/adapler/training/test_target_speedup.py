@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.inference.predict import predict_dataset
+from adapler.inference import predict_rows
 from adapler.model.flops import speedup
 from adapler.training.schedule import CONTROLLER_STATE, SpeedController
 from adapler.training.selection import selection_value, shortfall
@@ -131,7 +131,7 @@ def test_thresholds_are_brought_to_the_target(target: float) -> None:
     rows = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]})
     trained = model.eta.detach().clone()
     end = reach_target(model, rows, pad_token_id=0, target=target)
-    found = predict_dataset(model, rows, pad_token_id=0, removal="hard")
+    found = predict_rows(model, rows, pad_token_id=0, removal="hard")
     gain = speedup(model.config, found.lengths_in, found.lengths)
     assert gain == end["speedup"] == pytest.approx(target, rel=0.05) and end["passes"] <= 12
     torch.testing.assert_close(model.eta.detach(), (trained * end["factor"]).clamp(0.01, 1))
@@ -140,7 +140,7 @@ def test_thresholds_are_brought_to_the_target(target: float) -> None:
 def test_a_target_that_is_met_changes_nothing() -> None:
     model = tiny_adapler()
     rows = Dataset.from_dict({"input_ids": [[5] * 12], "attention_mask": [[1] * 12]})
-    found = predict_dataset(model, rows, pad_token_id=0, removal="hard")
+    found = predict_rows(model, rows, pad_token_id=0, removal="hard")
     trained, gain = model.eta.detach().clone(), speedup(model.config, found.lengths_in, found.lengths)
     end = reach_target(model, rows, pad_token_id=0, target=gain)
     assert end["factor"] == 1 and end["passes"] == 1 and torch.equal(model.eta, trained)

@@ -11,7 +11,7 @@ from adapler.backbones.attribution.relevance import KINDS, token_relevance
 from adapler.backbones.attribution.saliency import layer_saliency
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError, DataError
-from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET
+from adapler.inference import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET
 from adapler.training.collator import PaddingCollator
 from adapler.training.stages import saliency
 from adapler.training.stages.saliency import saliency_targets

@@ -48,7 +48,7 @@ def test_bars_say_what_any_policy_drops(name: str, tiny_tokenizer: Any) -> None:
     (policy, *_), (panel, *_) = e.methods.values(), e.plot(layer=2).axes
     assert e.kept is not None and policy.present is not None and not policy.present[2].all()
     assert [bar.get_facecolor()[3] > 0 for bar in panel.patches] == e.kept[2].tolist()
-    assert panel.lines[1].get_xdata().tolist() == np.flatnonzero(~policy.present[2]).tolist()
+    assert list(panel.lines[1].get_xdata()) == np.flatnonzero(~policy.present[2]).tolist()
     page = e.to_html()
     assert "<s>dropped</s> by the model" in page, "AdapLeR is the name of another policy"
     assert page.count("| dropped here") == int((policy.present & ~e.kept).sum())

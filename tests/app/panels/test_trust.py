@@ -16,8 +16,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from adapler.budgets.curve import Baseline, Calibration, Machine, Point
-from adapler.budgets.stored import weights_checksum, write_calibration
+from adapler.calibration import Baseline, Calibration, Machine, Point, weights_checksum, write_calibration
 from app.model import survey
 from app.server import state
 from app.sources.documents import Document

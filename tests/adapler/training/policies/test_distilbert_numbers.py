@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 
 from adapler.backbones import families
-from adapler.inference.evaluation import classifier_score
+from adapler.evaluation import classifier_score
 from adapler.model.flops import backbone_flops
 from adapler.training.policies.distilbert import DistilBertTraining
 from tests.adapler.inference.test_evaluation import LENGTHS, rows

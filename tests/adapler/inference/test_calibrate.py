@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from adapler import ArgumentError, DataError
-from adapler.inference import calibration
-from adapler.inference.calibration import CLOSE, Grid, curve_table, measure, ratio_of, score_parts
-from adapler.inference.evaluation import evaluate_rows
-from adapler.inference.metrics import score_predictions
+from adapler.calibrate import CLOSE, curve_table, measure, ratio_of, score_parts
+from adapler.evaluation import evaluate_rows, score_predictions
+from adapler.inference import predict_rows
+from adapler.model.flops import adapler_flops, backbone_flops
 from tests.adapler.inference.test_evaluation import rows
 from tests.conftest import random_batch, tiny_adapler
 
@@ -37,7 +37,7 @@ def quick(model: Any, data: Any, **options: Any) -> Any:
 
 def test_points_are_those_of_an_evaluation() -> None:
     model, data = tiny_adapler(spread=0.1), rows([0, 2, 1, 0, 2], ["a", "c", "b", "a", "c"])
-    found = quick(model, data.to_list(), grid=Grid(points=5, most_drop=1.1))
+    found = quick(model, data.to_list(), points=5, most_drop=1.1)
     scales = [point.threshold_scale for point in found.points]
     expected = evaluate_rows(model, data, pad_token_id=0, threshold_scales=scales)
     assert found.examples == 3 and found.none.score == expected["none"]["score"]
@@ -55,7 +55,7 @@ def test_logits_that_are_no_numbers_make_no_curve() -> None:
 
 
 def test_the_curve_begins_at_nothing_dropped_and_has_no_wide_gap() -> None:
-    found = quick(tiny_adapler(spread=0.1, eta=0.3), many(40), grid=Grid(most_drop=2.0, most_speedup=4.0, points=30))
+    found = quick(tiny_adapler(spread=0.1, eta=0.3), many(40), most_drop=2.0, most_speedup=4.0, points=30)
     scales, speedups = zip(*((p.threshold_scale, p.speedup) for p in found.points), strict=True)
     assert scales[0] == 0 and list(scales) == sorted(set(scales)) and found.points[0].drop == 0
     assert speedups[0] < 1 < 4 <= speedups[-1], "the predictors cost something where nothing is dropped"
@@ -69,16 +69,16 @@ def test_the_curve_ends_where_the_score_is_lost_or_nothing_is_left() -> None:
     with torch.no_grad():
         plain = [int(model(torch.tensor([row["input_ids"]]), removal="none").logits.argmax()) for row in data]
     data = [{**row, "labels": label} for row, label in zip(data, plain, strict=True)]
-    found = quick(model, data, grid=Grid(most_drop=0.1, most_speedup=1e9, points=8))
+    found = quick(model, data, most_drop=0.1, most_speedup=1e9, points=8)
     beyond = [point.threshold_scale for point in found.points if point.drop >= 0.1]
     assert found.none.score == 1 and beyond
-    ended = quick(model, data[:8], grid=Grid(most_drop=2.0, most_speedup=1e9, points=30))
+    ended = quick(model, data[:8], most_drop=2.0, most_speedup=1e9, points=30)
     assert ended.points[-1].speedup < 1.2 * ended.points[-2].speedup and len(ended.points) < 30
 
 
 def test_the_curve_goes_on_where_the_first_scales_drop_nothing() -> None:
     """Low thresholds: that a larger scale is no faster does not mean that nothing is left."""
-    found = quick(tiny_adapler(spread=0.1, eta=0.02), many(8), grid=Grid(most_drop=2.0, most_speedup=2.0, points=24))
+    found = quick(tiny_adapler(spread=0.1, eta=0.02), many(8), most_drop=2.0, most_speedup=2.0, points=24)
     at = {point.threshold_scale: point.speedup for point in found.points}
     assert at[1.0] == at[0.0] and found.points[-1].speedup >= 2
 
@@ -92,8 +92,8 @@ def test_a_pass_that_something_else_slowed_is_timed_again(monkeypatch: pytest.Mo
         clock[0] += (50.0 if number in (0, 3) else 1.0) if part else 0.0
         return clock[0]
 
-    monkeypatch.setattr("adapler.inference.calibration.time.perf_counter", now)
-    found = quick(tiny_adapler(spread=0.1), many(4), grid=Grid(points=3), say=said.append)
+    monkeypatch.setattr("adapler.calibrate.time.perf_counter", now)
+    found = quick(tiny_adapler(spread=0.1), many(4), points=3, say=said.append)
     assert [point.milliseconds for point in found.points] == [250.0] * 3
     assert found.none.milliseconds == 250.0
     again = [line for line in said if "again" in line]
@@ -102,7 +102,7 @@ def test_a_pass_that_something_else_slowed_is_timed_again(monkeypatch: pytest.Mo
 
 def test_intervals_are_those_of_a_slow_bootstrap() -> None:
     data, model = many(25), tiny_adapler(spread=0.1)
-    found = quick(model, data, resamples=400, seed=7, grid=Grid(points=4))
+    found = quick(model, data, resamples=400, seed=7, points=4)
     point = found.points[2]
     with torch.no_grad():
         outputs = [
@@ -130,23 +130,36 @@ def test_f1_is_a_ratio_of_sums() -> None:
 
 
 def test_the_table_has_a_line_for_each_scale() -> None:
-    found = quick(tiny_adapler(), many(6), grid=Grid(points=4))
+    found = quick(tiny_adapler(), many(6), points=4)
     lines = curve_table(found.none, found.points, metric="accuracy").splitlines()
-    assert len(lines) == 2 + len(found.points) and "drop [interval]" in lines[0] and "none" in lines[1]
+    assert len(lines) == 2 + len(found.points) and "drop" in lines[0] and "none" in lines[1]
 
 
-def test_a_text_is_timed_with_all_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = many(12, examples=3)
-    sizes: list[int] = []
-    original = calibration.predict_rows
+def test_every_interval_is_that_of_a_slow_bootstrap() -> None:
+    data, model = many(25), tiny_adapler(spread=0.1)
+    found = quick(model, data, resamples=400, seed=7, level=0.8, points=4)
+    counts = np.random.default_rng(7).multinomial(25, np.full(25, 1 / 25), size=400)  # (R, E)
+    gold = np.array([row["labels"] for row in data])
 
-    def counted(model: Any, rows: Any, **options: Any) -> Any:
-        sizes.append(len(rows) if options.get("token_budget") == 1 else 0)
-        return original(model, rows, **options)
+    def interval(values: Any) -> Any:
+        return pytest.approx(tuple(np.percentile(values, [10, 90])))
 
-    monkeypatch.setattr(calibration, "predict_rows", counted)
-    found = quick(tiny_adapler(spread=0.1), data, timed_single=2, grid=Grid(points=2))
-    assert set(sizes) == {0, 8} and found.timed_single == 2, "four windows of each of two texts"
+    plain = predict_rows(model, data, pad_token_id=0, removal="none")
+    assert found.none.score_interval == interval(counts @ (plain.logits.argmax(-1).numpy() == gold) / 25)
+    whole = backbone_flops(model.config, plain.lengths_in).numpy()
+    for point in found.points:
+        out = predict_rows(model, data, pad_token_id=0, removal="hard", threshold_scale=point.threshold_scale)
+        assert point.score_interval == interval(counts @ (out.logits.argmax(-1).numpy() == gold) / 25)
+        spent = adapler_flops(model.config, out.lengths_in, out.lengths).numpy()
+        assert point.speedup_interval == interval(counts @ whole / (counts @ spent))
+
+
+def test_times_are_of_a_text_and_not_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = iter(range(10_000))  # each part of a pass takes a second
+    monkeypatch.setattr("adapler.calibrate.time.perf_counter", lambda: float(next(reads)))
+    found = quick(tiny_adapler(spread=0.1), many(12, examples=3), timed_single=2, points=2)
+    for one in (found.none, *found.points):
+        assert one.milliseconds == pytest.approx(1000 / 3) and one.milliseconds_single == pytest.approx(1000 / 2)
 
 
 def test_errors() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapler.budgets.curve import Baseline, Calibration, Machine, Point
+from adapler.calibration import Baseline, Calibration, Machine, Point
 
 MACHINE = Machine(device="a processor", dtype="float32", threads=1)
 

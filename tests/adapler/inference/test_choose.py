@@ -1,16 +1,31 @@
-"""Picking from a curve, by hand."""
+"""Picking from a curve by hand; the calibration beside a model, tied to its weights."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from adapler import ArgumentError
-from adapler.budgets.curve import Machine, one_target, refuse_beside_target
+from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
+from adapler.calibration import CALIBRATION, Machine, read_calibration, weights_checksum, write_calibration
+from adapler.embedded import CHECKPOINT
 from adapler.text import Encoding, reading
-from tests.adapler.budgets.curves import MACHINE, calibration, point
+from tests.adapler.curves import MACHINE, calibration, point
+from tests.adapler.policies.policy_models import tiny_policy
+from tests.conftest import tiny_adapler
+
+EMBEDDED = {
+    ("speedup", 2.0): 0.5286975559676045,
+    ("speedup", 4.0): 0.9211152495589833,
+    ("max_drop", 0.0): 0.125,
+    ("max_drop", 0.02): 1.0592105263157892,
+    ("milliseconds", 10.0): 1.2456288620429525,
+    ("milliseconds", 30.0): 0.5578104065057166,
+}
 
 
 @pytest.mark.parametrize(
@@ -87,19 +102,6 @@ def test_targets_that_cannot_be_met(target: dict[str, float], message: str) -> N
         calibration().choose(**target)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"threshold_scale": 1.0}, "^speedup and threshold_scale: only one of them can be given$"),
-        ({"removal": "none"}, "^speedup: removal='none' drops no tokens$"),
-    ],
-)
-def test_options_that_a_target_decides(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        refuse_beside_target("speedup", options)
-    assert one_target(speedup=None, max_drop=None) is None
-
-
 def test_times_of_another_machine() -> None:
     choice = calibration().choose(milliseconds=3.0)
     assert choice.other_machine(MACHINE) is None
@@ -120,33 +122,6 @@ def test_a_target_just_past_a_flat_end_has_its_first_scale() -> None:
         curve.choose(milliseconds=0.99)
 
 
-def test_flat_parts_have_one_value() -> None:
-    times = [14.0, 15.1, 15.349093240903035, 3.0]
-    curve = calibration(
-        points=tuple(point(float(i), drop=0.0, speedup=1.0 + i, milliseconds=one) for i, one in enumerate(times))
-    )
-    flat = sum(times[:3]) / 3
-    assert curve.choose(milliseconds=flat).threshold_scale == 0
-
-
-def test_an_estimate_lies_in_its_interval() -> None:
-    drops = [0.0, 0.06, 0.0, 0.06]
-    points = (
-        replace(
-            point(float(i), drop=drop, speedup=2.0**i, milliseconds=8.0 / 2**i),
-            score_interval=(0.89 - drop, 0.91 - drop),
-            drop_interval=(drop - 0.01, drop + 0.01),
-        )
-        for i, drop in enumerate(drops)
-    )
-    curve = calibration(points=tuple(points))
-    for scale in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
-        found = curve.at(scale)
-        assert found.drop_interval[0] <= found.drop <= found.drop_interval[1]
-        assert found.score_interval[0] <= found.score <= found.score_interval[1]
-        assert found.speedup_interval[0] <= found.speedup <= found.speedup_interval[1]
-
-
 def test_another_part_of_long_texts_is_said() -> None:
     measured = {"max_length": 512, "long_documents": "truncate", "stride": 64, "columns": ["text"]}
     choice = calibration(encoding=measured).choose(speedup=2.0)
@@ -159,3 +134,83 @@ def test_another_part_of_long_texts_is_said() -> None:
             f"{reading(here)}, as here, speed and score are others"
         )
     assert calibration(encoding={}).choose(speedup=2.0).other_reading(reading(measured)) is None
+
+
+TEXTS = ["good film", "the plot was never dull and the ending is great"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    model = tiny_adapler(spread=0.1)
+    model.calibration = calibration(model_checksum=weights_checksum(model))
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_it_travels_with_the_model(saved: Path, tmp_path: Path) -> None:
+    model = AdapLeRForSequenceClassification.from_pretrained(saved)
+    assert model.calibration == replace(calibration(), model_checksum=weights_checksum(model))
+    model.save_pretrained(tmp_path / "copy")
+    assert (tmp_path / "copy" / CALIBRATION).read_bytes() == (saved / CALIBRATION).read_bytes()
+    half = AdapLeRForSequenceClassification.from_pretrained(saved.parent, subfolder=saved.name, dtype=torch.bfloat16)
+    assert half.choose_scale(speedup=2).threshold_scale == pytest.approx(1.0)
+    with pytest.raises(ArgumentError, match="^no calibration is stored with this model; `adapler calibrate --model"):
+        tiny_adapler().choose_scale(speedup=2)
+
+
+def test_other_weights_have_no_calibration(saved: Path, tmp_path: Path) -> None:
+    model = AdapLeRForSequenceClassification.from_pretrained(saved)
+    with torch.no_grad():
+        model.theta.mul_(0.5)  # says nothing about inference
+    before = weights_checksum(model)
+    assert model.choose_scale(speedup=2)
+    model = AdapLeRForSequenceClassification.from_pretrained(saved)
+    with torch.no_grad():
+        model.eta[0] *= 0.9999
+    assert weights_checksum(model) != before
+    with pytest.raises(ArgumentError, match="measured with other weights than this model has"):
+        model.choose_scale(speedup=2)
+    model.save_pretrained(tmp_path / "trained")
+    assert not (tmp_path / "trained" / CALIBRATION).exists()
+    assert weights_checksum(tiny_policy("cls_topk")) != weights_checksum(tiny_policy("random_topk"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("task"), "task: Field required"),
+        (lambda c: c["points"][1].update(speedup=None), "points.1.speedup: "),
+        (lambda c: c["points"][1].update(speedup=0), "'points' are no curve"),
+        (lambda c: c["points"].reverse(), "'points' are no curve"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, change: Any, message: str) -> None:
+    path = tmp_path / "c.json"
+    write_calibration(path, calibration())
+    assert read_calibration(path) == calibration()
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=f"^{path}: {message}"):
+        read_calibration(path)
+
+
+def test_predict_takes_a_target(saved: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = AdapLeRForSequenceClassification.from_pretrained(saved)
+    capsys.readouterr()
+    fast = model.predict(TEXTS, tokenizer=tiny_tokenizer, speedup=4)
+    assert fast == model.predict(TEXTS, tokenizer=tiny_tokenizer, threshold_scale=2.0)
+    note = capsys.readouterr().err
+    assert note.startswith("note: speedup 4: threshold_scale 2; expected: 4.00x fewer FLOPs") and note.count("\n") == 1
+    model.predict(TEXTS, tokenizer=tiny_tokenizer, milliseconds=7, dtype="bfloat16")
+    said = capsys.readouterr().err
+    assert "note: the times were measured on another machine" in said and ", bfloat16, " in said
+    with pytest.raises(ArgumentError, match="^max_drop and threshold_scale: only one"):
+        model.predict(TEXTS, tokenizer=tiny_tokenizer, max_drop=0.01, threshold_scale=1.0)
+
+
+def test_the_embedded_curve() -> None:
+    """Values that the code before the current one chose."""
+    curve = read_calibration(CHECKPOINT / CALIBRATION)
+    for target, scale in EMBEDDED.items():
+        assert curve.choose(**dict([target])).threshold_scale == pytest.approx(scale, abs=1e-9)

@@ -7,15 +7,13 @@ from typing import Any
 from transformers.pipelines import PIPELINE_REGISTRY, TextClassificationPipeline
 
 from adapler.errors import ArgumentError
-from adapler.model.arguments import OF_PREDICT, check_predict_options
+from adapler.inference import check_removal
 from adapler.model.modeling import AdapLeRForSequenceClassification
 
 __all__ = ["AdapLeRPipeline", "register"]
 
 _TASK = "text-classification"
 _OF_FORWARD = ("removal", "threshold_scale")
-_OF_TOKENIZER = ("max_length",)  # as transformers' pipeline has it
-_OF_PREDICT = ("speedup", "max_drop", "milliseconds", *OF_PREDICT)
 
 
 class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # transformers' pipelines carry no types
@@ -26,24 +24,20 @@ class AdapLeRPipeline(TextClassificationPipeline):  # type: ignore[misc]  # tran
     """
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        given = {}
+        given: dict[str, Any] = {}
         if isinstance(self.model, AdapLeRForSequenceClassification):
-            if wrong := [
-                name for name in _OF_PREDICT if name in options and name not in (*_OF_FORWARD, *_OF_TOKENIZER)
-            ]:
-                raise ArgumentError(
-                    f"{wrong[0]}: not an option of the pipeline, which has {' and '.join(_OF_FORWARD)}; model.predict "
-                    "takes it"
-                )
+            for name in ("speedup", "max_drop", "milliseconds", "long_documents", "stride", "token_budget", "dtype"):
+                if name in options:
+                    raise ArgumentError(f"{name}: not an option of the pipeline; model.predict takes it")
             given = {name: options.pop(name) for name in _OF_FORWARD if name in options}
-            check_predict_options(given)
         of_tokenizer, of_model, of_result = super()._sanitize_parameters(**options)
         return of_tokenizer, {**of_model, **given}, of_result
 
     def _forward(self, model_inputs: Any, **given: Any) -> Any:
-        if isinstance(self.model, AdapLeRForSequenceClassification):
-            check_predict_options(given)  # once more: one of them may come from the call, the other from the pipeline
-        return self.model(**model_inputs, **given) if given else super()._forward(model_inputs)
+        if not given:
+            return super()._forward(model_inputs)
+        check_removal(given.get("removal", "hard"), given.get("threshold_scale"))
+        return self.model(**model_inputs, **given)
 
 
 def register() -> None:

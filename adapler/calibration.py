@@ -1,0 +1,329 @@
+"""The measured curve of a model over threshold scales, and the scale that a target asks for.
+
+`adapler calibrate` writes it as calibration.json beside the model. Between measured scales everything is interpolated
+linearly; of the speedup, its logarithm is. Speedup and drop of the score grow with the scale and the time falls, up to
+noise, so each is made monotone first (isotonic regression), which also keeps a value from being picked that was high
+by chance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapler.errors import ArgumentError, CheckpointError, check_drop, is_number
+from adapler.files import replacing
+from adapler.text import reading
+
+CALIBRATION = "calibration.json"
+ROUNDING = 1e-3  # an end of the curve can be asked for as it is shown, with four digits
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The model without removal; see Point."""
+
+    score: float
+    score_interval: Interval
+    milliseconds: float
+    milliseconds_single: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One threshold scale. Intervals are bootstrap intervals over examples.
+
+    Attributes:
+        threshold_scale: factor on every eta.
+        score, score_interval: accuracy or F1 with hard removal.
+        drop, drop_interval: score without removal minus score, of the same draws of examples.
+        speedup, speedup_interval: FLOPs of the backbone over the split / FLOPs of AdapLeR.
+        milliseconds, milliseconds_single: of one text, in batches and one by one.
+    """
+
+    threshold_scale: float
+    score: float
+    score_interval: Interval
+    drop: float
+    drop_interval: Interval
+    speedup: float
+    speedup_interval: Interval
+    milliseconds: float
+    milliseconds_single: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What times were measured on: name of the processor or GPU, dtype of the layers, PyTorch's threads."""
+
+    device: str
+    dtype: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.dtype}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+
+    @classmethod
+    def of(cls, model: Any) -> Machine:
+        """What a model runs on here and now (autocast counts)."""
+        import torch
+
+        from adapler.backbones import families
+        from adapler.devices import device_name
+
+        kind = model.device.type
+        layer = next(families.layers_of(model.backbone).parameters())
+        dtype = str(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else layer.dtype)
+        threads = torch.get_num_threads()
+        return cls(device=device_name(model.device), dtype=dtype.removeprefix("torch."), threads=threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A model's curve over threshold scales on one split.
+
+    Attributes:
+        model_checksum: `weights_checksum` of the model that was measured.
+        task, split, data_checksum, encoding: what it was measured on.
+        metric: "accuracy" or "f1".
+        examples: in the split.
+        machine, token_budget: for the times; padded tokens of a batch.
+        timed_single: texts that were timed one by one.
+        level, resamples: of the intervals.
+        slower_texts: share of (text, step from one scale to the next) where the text's FLOPs grew.
+        versions: of the packages.
+        none: without removal.
+        points: by growing scale; the first is 0.
+    """
+
+    model_checksum: str
+    task: str
+    split: str
+    data_checksum: str
+    encoding: dict[str, Any]
+    metric: str
+    examples: int
+    machine: Machine
+    token_budget: int
+    timed_single: int
+    level: float
+    resamples: int
+    slower_texts: float
+    versions: dict[str, str]
+    none: Baseline
+    points: tuple[Point, ...]
+
+    def choose(
+        self, *, speedup: float | None = None, max_drop: float | None = None, milliseconds: float | None = None
+    ) -> Choice:
+        """The threshold scale for one target.
+
+        Args:
+            speedup: FLOPs of the backbone / FLOPs of AdapLeR.
+            max_drop: the fastest scale whose score is at most this much below the score without removal.
+            milliseconds: of one text in batches, at most: the smallest scale that is as fast.
+
+        Raises:
+            ArgumentError: none or several targets, or one that no scale of the curve reaches.
+        """
+        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
+        if target is None:
+            raise ArgumentError("speedup, max_drop or milliseconds: one of them is needed")
+        name, value = target
+        scales, curve = self._scales, self._curve("drop" if name == "max_drop" else name)
+        low, high = min(curve), max(curve)
+        # A drop or a time that every scale satisfies can be asked for, too.
+        if value < low - ROUNDING * abs(low) or (name == "speedup" and value > high + ROUNDING * abs(high)):
+            raise ArgumentError(
+                f"{name}: {value:g} is outside the measured curve, which goes from {low:.4g} to {high:.4g} "
+                f"({self.split} of {self.task})"
+            )
+        value = min(max(value, low), high)
+        if name == "speedup":
+            scale = _where([math.log(x) for x in curve], scales, math.log(value), last=False)
+        elif name == "max_drop":
+            scale = _where(curve, scales, value, last=True)
+        else:
+            scale = _where([-x for x in curve], scales, -value, last=False)
+        return Choice(target=name, value=target[1], expected=self.at(scale), calibration=self)
+
+    def at(self, scale: float) -> Point:
+        """The point expected at a threshold scale between measured ones."""
+        if not self._scales[0] <= scale <= self._scales[-1]:
+            raise ArgumentError(f"threshold_scale: {scale:g} is outside the measured curve, 0 to {self._scales[-1]:g}")
+
+        def line(values: Sequence[float]) -> float:
+            return float(np.interp(scale, self._scales, values))
+
+        def growth(values: Sequence[float]) -> float:
+            return math.exp(line(np.log(values).tolist()))
+
+        def interval(
+            name: str, estimate: float, *, grows: bool, between: Callable[[Sequence[float]], float] = line
+        ) -> Interval:
+            """Interpolated ends, monotone as the estimate is, and around it."""
+            ends = zip(*(getattr(point, name) for point in self.points), strict=True)
+            low, high = (between(_monotone(end, grows=grows)) for end in ends)
+            return min(low, estimate), max(high, estimate)
+
+        drop, speedup = line(self._curve("drop")), growth(self._curve("speedup"))
+        score = self.none.score - drop
+        return Point(
+            threshold_scale=scale,
+            score=score,
+            score_interval=interval("score_interval", score, grows=False),
+            drop=drop,
+            drop_interval=interval("drop_interval", drop, grows=True),
+            speedup=speedup,
+            speedup_interval=interval("speedup_interval", speedup, grows=True, between=growth),
+            milliseconds=line(self._curve("milliseconds")),
+            milliseconds_single=line(self._curve("milliseconds_single")),
+        )
+
+    @property
+    def _scales(self) -> list[float]:
+        return [point.threshold_scale for point in self.points]
+
+    def _curve(self, name: str) -> list[float]:
+        """A field at the measured scales, monotone."""
+        return _monotone([getattr(point, name) for point in self.points], grows=not name.startswith("milliseconds"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A threshold scale that was picked for a target; `str` says what to expect of it."""
+
+    target: str
+    value: float
+    expected: Point
+    calibration: Calibration
+
+    @property
+    def threshold_scale(self) -> float:
+        """Factor on every eta."""
+        return self.expected.threshold_scale
+
+    def __str__(self) -> str:
+        point, curve = self.expected, self.calibration
+
+        def span(interval: Interval, digits: int) -> str:
+            return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+        return (
+            f"{self.target} {self.value:g}: threshold_scale {point.threshold_scale:.4g}; expected: "
+            f"{point.speedup:.2f}x fewer FLOPs ({span(point.speedup_interval, 2)}), "
+            f"{curve.metric} {point.score:.3f} ({span(point.score_interval, 3)}), "
+            f"{abs(point.drop):.3f} {'below' if point.drop >= 0 else 'above'} that without removal "
+            f"({span(point.drop_interval, 3)}), "
+            f"{point.milliseconds:.3g} ms a text in batches, {point.milliseconds_single:.3g} ms one by one; "
+            f"{100 * curve.level:g} % intervals, measured on {curve.examples} examples of {curve.task}, {curve.split} "
+            f"({curve.machine})"
+        )
+
+    def other_machine(self, here: Machine) -> str | None:
+        """A note where a time was asked for and was measured on another machine than `here`."""
+        there = self.calibration.machine
+        if self.target != "milliseconds" or here == there:
+            return None
+        return f"the times were measured on another machine or in another way ({there}) than this ({here})"
+
+    def other_reading(self, here: str | None) -> str | None:
+        """A note where another part of long texts was measured than `here`, see `adapler.text.reading`."""
+        there = reading(self.calibration.encoding)
+        if here is None or there is None or here == there:
+            return None
+        return f"the curve was measured with {there}; with {here}, as here, speed and score are others"
+
+
+def one_target(**targets: float | None) -> tuple[str, float] | None:
+    """The one target that is given, by name; None when there is none.
+
+    Raises:
+        ArgumentError: several, or a value that no curve can have.
+    """
+    given = [(name, value) for name, value in targets.items() if value is not None]
+    if len(given) > 1:
+        raise ArgumentError(f"{' and '.join(name for name, _ in given)}: only one of them can be asked for")
+    for name, value in given:
+        if name == "max_drop":
+            check_drop(name, value)
+        elif not (is_number(value) and value > 0):
+            raise ArgumentError(f"{name}: {value!r} is not a number above 0")
+    return given[0] if given else None
+
+
+def weights_checksum(model: Any) -> str:
+    """sha256 over a model's weights: names, shapes and values; of another policy than AdapLeR's, its name and numbers.
+
+    How weights are stored does not count, nor theta, which has no effect at inference. The backbone's are rounded to
+    bfloat16 first, so that the same model in bfloat16 has the same checksum.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    policy, options = (getattr(model.config, name, None) for name in ("policy", "policy_options"))
+    if options or policy not in (None, "adapler"):
+        digest.update(json.dumps([policy, options], sort_keys=True).encode())
+    for name, parameter in model.named_parameters():
+        if name != "theta":
+            dtype = torch.bfloat16 if name.startswith("backbone.") else torch.float32
+            values = parameter.detach().to(dtype).cpu().contiguous()
+            digest.update(f"{name} {tuple(values.shape)}\n".encode())
+            digest.update(values.view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write the file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(asdict(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read what `write_calibration` wrote.
+
+    Raises:
+        CheckpointError: damaged, or no curve.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        curve = TypeAdapter(Calibration).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise CheckpointError(f"{path}: {where}: {first['msg']}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    scales = [point.threshold_scale for point in curve.points]
+    if len(scales) < 2 or scales[0] != 0 or sorted(set(scales)) != scales or min(p.speedup for p in curve.points) <= 0:
+        raise CheckpointError(f"{path}: 'points' are no curve by growing threshold_scale, the first at 0")
+    return curve
+
+
+def _monotone(values: Sequence[float], *, grows: bool) -> list[float]:
+    """The nearest monotone values, in least squares; all values of a flat part are equal."""
+    from scipy.optimize import isotonic_regression
+
+    found: list[float] = isotonic_regression(np.asarray(values, dtype=float), increasing=grows).x.tolist()
+    for index in range(1, len(found)):  # the mean of a part may come out with other last bits
+        if math.isclose(found[index], found[index - 1], rel_tol=1e-9, abs_tol=1e-12):
+            found[index] = found[index - 1]
+    return found
+
+
+def _where(curve: Sequence[float], scales: Sequence[float], value: float, *, last: bool) -> float:
+    """The scale at which a growing curve has a value; where it is flat, the first such scale, or the last one."""
+    index = int(np.searchsorted(curve, value, side="right" if last else "left"))
+    if index == 0 or index == len(curve):
+        return scales[0] if index == 0 else scales[-1]
+    return float(np.interp(value, curve[index - 1 : index + 1], scales[index - 1 : index + 1]))

@@ -1,0 +1,622 @@
+"""Texts in, labels out: the batched forward loop of the project, and what `predict` makes of it.
+
+Dimensions: B batch, N padded length, n texts, W inputs (more than n with windows), L layers, C labels.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from adapler.backbones import families
+from adapler.backbones.attribution.modes import evaluating
+from adapler.backbones.pieces import HALF
+from adapler.calibration import (
+    CALIBRATION,
+    Calibration,
+    Choice,
+    Machine,
+    one_target,
+    read_calibration,
+    weights_checksum,
+    write_calibration,
+)
+from adapler.devices import choose_dtype
+from adapler.errors import ArgumentError, is_number
+from adapler.files import replacing
+from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.model.outputs import check_finite
+from adapler.model.passes import plain_pass
+from adapler.text import RUN, Encoded, Encoding, choose_encoding, encode, file_beside, reading, recorded_encoding
+
+TOKEN_BUDGET = 8192  # padded tokens of a batch
+# Of passes on a CPU that hold attention's weights and gradients. glibc keeps the memory of a freed tensor up to 32 MiB;
+# larger ones (heads x N x N floats a text) are mapped and cleared anew, which takes nearly as long as the arithmetic.
+GRADIENT_TOKEN_BUDGET = 1024
+GPU_TOKEN_BUDGET = 65536  # on a GPU, whose kernels take longer to start than to run on small batches
+# Memory of one padded token: the states of a layer and what it makes of them, some 25 rows of the hidden size of a
+# large model in float32, with room to spare.
+BYTES_A_TOKEN = 25 * 1024 * 4
+CHUNK = 16_384  # rows of a large data set that are in memory at a time
+HUB = ("subfolder", "revision", "token", "cache_dir", "local_files_only")  # arguments of from_pretrained: where to look
+
+
+# ---- batches
+
+
+def token_budget_for(device: torch.device) -> int:
+    """Default padded tokens of a batch: TOKEN_BUDGET; on a GPU more, as free memory allows."""
+    if device.type != "cuda":
+        return TOKEN_BUDGET
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(TOKEN_BUDGET, min(GPU_TOKEN_BUDGET, free // 2 // BYTES_A_TOKEN))
+
+
+def batches_by_length(lengths: Sequence[int], *, token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
+    """Row indices in batches of similar length, longest first, at most `token_budget` padded tokens each (a row longer
+    than that gets a batch of its own).
+
+    Raises:
+        ArgumentError: the budget is below 1.
+    """
+    if not (is_number(token_budget, whole=True) and token_budget >= 1):
+        raise ArgumentError(f"token_budget: {token_budget!r} is not a whole number of at least 1")
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > token_budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def pad_rows(rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, device: torch.device) -> dict[str, Tensor]:
+    """Encoded rows -> padded tensors (B, N), padding on the right."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    # One array of all rows' numbers, spread over the batch at once: lists of padded lists cost several times as much.
+    real = np.arange(max(lengths)) < np.array(lengths)[:, None]  # (B, N)
+    padded = {}
+    for name, fill in {"input_ids": pad_token_id, "attention_mask": 0, "token_type_ids": 0}.items():
+        if name in rows[0]:
+            values = np.full(real.shape, fill, dtype=np.int64)
+            values[real] = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int64, count=sum(lengths))
+            padded[name] = torch.from_numpy(values).to(device)
+    return padded
+
+
+def padded_batches(
+    rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, device: torch.device, token_budget: int | None = None
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """(row indices, padded tensors (B, N)) of batches of similar length; the default budget is the device's."""
+    budget = token_budget_for(device) if token_budget is None else token_budget
+    for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget):
+        yield batch, pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
+
+
+@torch.inference_mode()
+def forward_all(
+    model: Any,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    pad_token_id: int,
+    token_budget: int | None = None,
+    progress: str | None = None,
+    **arguments: Any,
+) -> Iterator[tuple[list[int], Any]]:
+    """Run a classifier over encoded rows in evaluation mode, in batches of similar length.
+
+    Args:
+        model: AdapLeR, an InferenceClassifier or any transformers classifier, on any device, in any dtype
+            (`for_inference`).
+        rows: `Encoded.rows`, or other mappings with input_ids, attention_mask and, where the tokenizer makes them,
+            token_type_ids.
+        pad_token_id: the tokenizer's.
+        token_budget: padded tokens of a batch; default: see token_budget_for.
+        progress: title of a progress bar; None for none.
+        arguments: of the model's forward, such as removal and threshold_scale.
+
+    Yields:
+        (row indices of a batch, the model's output on its device).
+    """
+    if isinstance(model, PreTrainedModel):
+        arguments = {"return_dict": True, **arguments}  # whatever its configuration says
+    batches = padded_batches(rows, pad_token_id=pad_token_id, device=model.device, token_budget=token_budget)
+    with evaluating(model), tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
+        for indices, inputs in batches:
+            yield indices, model(**inputs, **arguments)
+            bar.update(len(indices))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs over encoded rows, in their order.
+
+    Attributes:
+        logits: (W, C) float32.
+        lengths_in: (W,) long, tokens of each row.
+        lengths: (W, L) long, tokens that enter each layer (all of them for a plain classifier).
+    """
+
+    logits: Tensor
+    lengths_in: Tensor
+    lengths: Tensor
+
+
+@torch.inference_mode()
+def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None, **options: Any) -> Predictions:
+    """`forward_all`, gathered in the order of the rows.
+
+    Args:
+        model: see forward_all.
+        rows: see forward_all; or a `datasets.Dataset` of any size, of which CHUNK rows are in memory at a time.
+        depths: AdapLeR only: is filled with the number of layers that each token of each row entered.
+        options: other arguments of forward_all.
+
+    Raises:
+        ArgumentError: no rows.
+    """
+    if not len(rows):
+        raise ArgumentError("rows: nothing to predict")
+    if not isinstance(rows, Sequence):
+        parts = [predict_rows(model, chunk, **options) for chunk in _chunks(rows)]
+        return Predictions(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Predictions)))
+    lengths_in = [len(row["input_ids"]) for row in rows]
+    order: list[int] = []
+    logits, lengths = [], []
+    by_row: list[list[int]] = [[]] * len(rows)
+    for indices, output in forward_all(model, rows, **options):
+        order += indices
+        logits.append(output.logits.float().cpu())  # one transfer for the whole batch
+        kept = getattr(output, "lengths", None)
+        if kept is None:
+            layers = model.config.num_hidden_layers
+            kept = torch.tensor([lengths_in[row] for row in indices])[:, None].expand(-1, layers)
+        lengths.append(kept.cpu())
+        if depths is not None:
+            for row, depth in zip(indices, output.retention_mask.sum(1).tolist(), strict=True):
+                by_row[row] = depth[: lengths_in[row]]
+    if depths is not None:
+        depths += by_row
+    place = torch.tensor(order).argsort()  # (W,) where each row is in the order of the batches
+    return Predictions(torch.cat(logits)[place], torch.tensor(lengths_in), torch.cat(lengths)[place])
+
+
+def _chunks(rows: Any) -> Iterator[list[dict[str, Any]]]:
+    rows = rows.select_columns(
+        [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows.column_names]
+    )
+    for start in range(0, len(rows), CHUNK):
+        columns = rows[start : start + CHUNK]
+        yield [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+# ---- texts
+
+
+@dataclass(frozen=True)
+class TextOutputs:
+    """Outputs of n texts, some of which may have been read in several windows.
+
+    Attributes:
+        probabilities: (n, C) softmax of the mean logits of a text's windows.
+        lengths_in: (n,) tokens of the inputs, like all that follows the sum over windows.
+        lengths: (n, L) tokens that enter each layer.
+        speedup: (n,) float64, FLOPs of the backbone divided by AdapLeR's.
+        windows: (n,) how many.
+        depths: for each token of a text, one window's after the other's, the number of layers that it entered; None
+            where it was not asked for.
+    """
+
+    probabilities: Tensor
+    lengths_in: Tensor
+    lengths: Tensor
+    speedup: Tensor
+    windows: Tensor
+    depths: list[list[int]] | None = None
+
+
+@torch.inference_mode()
+def classify(
+    model: Any, encoded: Encoded, *, removal: str = "hard", with_depths: bool = False, **options: Any
+) -> TextOutputs:
+    """An AdapLeR model over encoded texts; the windows of a text are averaged.
+
+    Args:
+        model: AdapLeR.
+        encoded: at least one text.
+        removal: "hard" or "none", which costs what the backbone costs.
+        with_depths: also count the layers that each token entered.
+        options: other arguments of forward_all.
+
+    Raises:
+        ArgumentError: logits that are not finite, from which no label follows.
+    """
+    by_row: list[list[int]] | None = [] if with_depths else None
+    found = predict_rows(model, encoded.rows, depths=by_row, removal=removal, **options)
+    check_finite(found.logits)
+    plain = backbone_flops(model.config, found.lengths_in)
+    spent = adapler_flops(model.config, found.lengths_in, found.lengths) if removal == "hard" else plain
+    owner = torch.tensor(encoded.owners)  # (W,)
+    texts = int(owner[-1]) + 1
+
+    def summed(values: Tensor) -> Tensor:
+        """(W, ...) -> (n, ...)."""
+        return values.new_zeros(texts, *values.shape[1:]).index_add_(0, owner, values)
+
+    windows = summed(torch.ones_like(owner))  # (n,)
+    depths: list[list[int]] | None = None
+    if by_row is not None:
+        depths = [[] for _ in range(texts)]
+        for index, depth in zip(encoded.owners, by_row, strict=True):
+            depths[index] += depth
+    return TextOutputs(
+        probabilities=(summed(found.logits) / windows[:, None]).softmax(-1),
+        lengths_in=summed(found.lengths_in),
+        lengths=summed(found.lengths),
+        speedup=summed(plain) / summed(spent),
+        windows=windows,
+        depths=depths,
+    )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The result of `AdapLeRForSequenceClassification.predict` for one text.
+
+    Attributes:
+        label: the predicted label's name.
+        score: its probability.
+        probabilities: every label's.
+        tokens: wordpieces, special tokens included; of several windows, one window's after the other's.
+        layers: for each token, the number of layers that it entered (0 = dropped before the first).
+        lengths: tokens that enter each layer, the sum over windows.
+        speedup: FLOPs of the plain backbone divided by AdapLeR's on this text.
+        windows: inputs that the text was read in; the probabilities are those of their mean logits.
+    """
+
+    label: str
+    score: float
+    probabilities: dict[str, float]
+    tokens: tuple[str, ...]
+    layers: tuple[int, ...]
+    lengths: tuple[int, ...]
+    speedup: float
+    windows: int = 1
+
+
+def _columns_of(texts: Any) -> tuple[list[str], list[str] | None]:
+    """Texts, and the second texts of pairs, out of a list, an array, a column of a table or a generator."""
+    texts = texts.tolist() if hasattr(texts, "tolist") else texts  # of NumPy and pandas; pairs become lists
+    if isinstance(texts, str) or hasattr(texts, "keys") or not isinstance(texts, Iterable):
+        raise ArgumentError(f"texts: found {type(texts).__name__}; give a list of strings or of pairs")
+    rows = [(text,) if isinstance(text, str) else tuple(text) if isinstance(text, list) else text for text in texts]
+    for index, row in enumerate(rows):
+        if not isinstance(row, tuple) or len(row) not in (1, 2) or len(row) != len(rows[0]):
+            raise ArgumentError(f"texts: [{index}] is {row!r:.60}; give strings only, or pairs of strings only")
+        if any(not isinstance(part, str) or not part.strip() for part in row):
+            raise ArgumentError(f"texts: [{index}] is {row!r:.60}: empty, or no string")
+    first = [row[0] for row in rows]
+    return first, [row[1] for row in rows] if rows and len(rows[0]) == 2 else None
+
+
+class Predicts:
+    """A base class of AdapLeRForSequenceClassification: from texts to labels, and the calibration stored with it."""
+
+    _source: tuple[str | Path, dict[str, Any]] | None = None  # where it was loaded from
+    _run: tuple[bytes, Encoding | None] | None = None  # run.json there, and what it says of texts
+    _calibration: Calibration | None = None
+    _told: tuple[str, ...] = ()
+
+    def remember_source(self, name_or_path: str | Path, **arguments: Any) -> None:
+        """Read run.json where the model comes from; calibration.json there is read when a target is asked for.
+
+        Args:
+            name_or_path, arguments: of `from_pretrained`.
+
+        Raises:
+            CheckpointError: run.json is damaged.
+        """
+        hub = {name: arguments[name] for name in HUB if name in arguments}
+        local = Path(name_or_path)
+        self._source = (local.resolve() if local.exists() else name_or_path, hub)
+        path = file_beside(name_or_path, RUN, **hub)
+        self._run = None if path is None else (path.read_bytes(), recorded_encoding(name_or_path, **hub))
+
+    def save_beside(self, folder: Path) -> None:
+        """Write run.json and the calibration beside the saved model; without them, another model's there are removed.
+
+        A calibration of other weights than the model's own, as after a training, is not kept.
+        """
+        if self._run is None:
+            (folder / RUN).unlink(missing_ok=True)
+        else:
+            with replacing(folder / RUN) as partial:
+                partial.write_bytes(self._run[0])
+        self.save_calibration(folder)
+
+    def save_calibration(self, folder: Path) -> None:
+        """Write the calibration, unless it is of other weights; then one that is there is removed."""
+        try:
+            calibration = self.calibration
+        except ValueError:  # ArgumentError or CheckpointError: none, of other weights, or damaged
+            calibration = None
+        if calibration is None or calibration.model_checksum != weights_checksum(self):
+            (folder / CALIBRATION).unlink(missing_ok=True)
+        else:
+            write_calibration(folder / CALIBRATION, calibration)
+
+    def encoding(
+        self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
+    ) -> Encoding:
+        """The part of a long text that this model reads: what is asked for, for the rest what training did (run.json).
+
+        A model that was not loaded from a folder or the hub, or has no run.json there, reads the first wordpieces, as
+        many as it has positions.
+
+        Raises:
+            ArgumentError: another strategy, or a stride that is negative or without windows.
+        """
+        recorded = None if self._run is None else self._run[1]
+        return choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The curve that `adapler calibrate` measured of this model; it can be set.
+
+        Raises:
+            ArgumentError: none is stored with the model, or it was measured with other weights.
+            CheckpointError: the stored one is damaged.
+        """
+        if self._calibration is None:
+            name, hub = self._source or ("MODEL", {})
+            path = file_beside(name, CALIBRATION, **hub) if self._source else None
+            if path is None:
+                command = f"adapler calibrate --model {name} --task TASK"
+                raise ArgumentError(f"no calibration is stored with this model; `{command}` makes one")
+            calibration = read_calibration(path)
+            if calibration.model_checksum != weights_checksum(self):
+                raise ArgumentError(
+                    "the stored calibration was measured with other weights than this model has; `adapler calibrate` "
+                    "measures it again"
+                )
+            self._calibration = calibration
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+
+    def choose_scale(
+        self, *, speedup: float | None = None, max_drop: float | None = None, milliseconds: float | None = None
+    ) -> Choice:
+        """The threshold scale for one target, by the stored calibration, see `Calibration.choose`; printed, it says
+        what to expect.
+
+        Raises:
+            ArgumentError: no target or several, one outside the measured curve, or no calibration of these weights.
+        """
+        return self.calibration.choose(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
+
+    def announce_scale(self, *, encoding: Encoding, runs: Any = None, **target: float) -> float:
+        """The scale of `choose_scale`; what to expect of it goes to stderr, once for the same target.
+
+        Args:
+            encoding: how texts will be read.
+            runs: the copy that will compute, where that is in another dtype.
+            target: see choose_scale.
+        """
+        choice, runs = self.choose_scale(**target), self if runs is None else runs
+        length = encoding.length_within(families.max_positions(runs.backbone.config))
+        notes = (
+            str(choice),
+            choice.other_machine(Machine.of(runs)) or "",
+            choice.other_reading(reading(replace(encoding, max_length=length))) or "",
+        )
+        if notes != self._told:
+            self._told = notes
+            for note in filter(None, notes):
+                print(f"note: {note}", file=sys.stderr)
+        return choice.threshold_scale
+
+    def for_inference(self, *, dtype: str = "auto") -> Self:
+        """A model in evaluation mode whose layers are in another dtype; this one stays as it is.
+
+        Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied;
+        so do, on a CPU, the layers' norms, and the states between layers are then in float32.
+        Make it anew when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
+
+        Args:
+            dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.
+
+        Raises:
+            ArgumentError: another dtype.
+        """
+        return cast(Self, inference_copy(self, dtype=dtype))
+
+    def predict(
+        self,
+        texts: Iterable[str] | Iterable[tuple[str, str]],
+        *,
+        tokenizer: Any,
+        removal: str = "hard",
+        threshold_scale: float | None = None,
+        speedup: float | None = None,
+        max_drop: float | None = None,
+        milliseconds: float | None = None,
+        max_length: int | None = None,
+        long_documents: str | None = None,
+        stride: int | None = None,
+        token_budget: int | None = None,
+        progress: str | None = None,
+        dtype: str | None = None,
+    ) -> list[Prediction]:
+        """Classify texts or sentence pairs in evaluation mode, in batches by length, results in their order.
+
+        Args:
+            texts: strings, or pairs of strings, in a list, an array, a column of a table or a generator.
+            tokenizer: the model's; `transformers.AutoTokenizer.from_pretrained` on the same folder.
+            removal: "hard" or "none".
+            threshold_scale: factor on every threshold (default 1).
+            speedup, max_drop, milliseconds: a target instead of a threshold_scale, see choose_scale; what to expect is
+                printed to stderr when it differs from the last call's.
+            max_length, long_documents, stride: see `encoding`; default: as in training.
+            token_budget: padded tokens of a batch.
+            progress: title of a progress bar.
+            dtype: see for_inference; default: the model as it is. For many calls, call `for_inference` once instead.
+
+        Raises:
+            ArgumentError: an empty text, a wrong option, or a target that cannot be met; nothing is predicted then.
+            DataError: a pair whose first text leaves no room for windows.
+        """
+        target = one_target(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
+        check_removal(removal, threshold_scale, target=target and target[0])
+        first, seconds = _columns_of(texts)
+        model = self if dtype is None else self.for_inference(dtype=dtype)
+        encoding = self.encoding(max_length=max_length, long_documents=long_documents, stride=stride)
+        length = encoding.length_within(families.max_positions(cast(Any, model).backbone.config))
+        scale = 1.0 if threshold_scale is None else threshold_scale
+        if target is not None:
+            scale = self.announce_scale(runs=model, encoding=encoding, **dict([target]))
+        if not first:
+            return []
+        how: dict[str, Any] = {"max_length": length, "truncation": encoding.long_documents, "stride": encoding.stride}
+        encoded = encode(first, tokenizer, seconds=seconds, **how)
+        if blank := encoded.blank():
+            raise ArgumentError(f"texts: [{blank[0]}] gives no wordpieces, as an empty one")
+        options: dict[str, Any] = {"token_budget": token_budget, "progress": progress}
+        options |= {"removal": removal, "threshold_scale": scale, "pad_token_id": padding_of(tokenizer)}
+        outputs = classify(model, encoded, with_depths=True, **options)
+        return _predictions(model, tokenizer, encoded, outputs)
+
+
+def check_removal(removal: str, threshold_scale: float | None, *, target: str | None = None) -> None:
+    """Raises ArgumentError for a removal that `predict` does not have, or options that contradict each other."""
+    if removal not in ("hard", "none"):
+        raise ArgumentError(f"removal: {removal!r} is not 'hard' or 'none'")
+    if target is not None and threshold_scale is not None:
+        raise ArgumentError(f"{target} and threshold_scale: only one of them can be given")
+    name = target or (None if threshold_scale is None else "threshold_scale")
+    if removal == "none" and name is not None:
+        raise ArgumentError(f"{name}: removal='none' drops no tokens")
+
+
+def padding_of(tokenizer: Any) -> int:
+    """The id of its padding token; ArgumentError without one."""
+    if tokenizer.pad_token_id is None:
+        raise ArgumentError("tokenizer: has no padding token; `tokenizer.pad_token = ...` names one")
+    return int(tokenizer.pad_token_id)
+
+
+def _predictions(model: Any, tokenizer: Any, encoded: Encoded, outputs: TextOutputs) -> list[Prediction]:
+    names = families.label_names(model.config)
+    tokens: list[list[str]] = [[] for _ in outputs.windows]
+    for owner, row in zip(encoded.owners, encoded.rows, strict=True):
+        tokens[owner] += tokenizer.convert_ids_to_tokens(row["input_ids"])
+    results = []
+    shares, lengths = outputs.probabilities.tolist(), outputs.lengths.tolist()
+    for index, share in enumerate(shares):
+        best = max(range(len(share)), key=share.__getitem__)
+        results.append(
+            Prediction(
+                label=names[best],
+                score=share[best],
+                probabilities=dict(zip(names, share, strict=True)),
+                tokens=tuple(tokens[index]),
+                layers=tuple((outputs.depths or [])[index]),
+                lengths=tuple(lengths[index]),
+                speedup=float(outputs.speedup[index]),
+                windows=int(outputs.windows[index]),
+            )
+        )
+    return results
+
+
+# ---- copies in another dtype
+
+
+@torch.inference_mode(False)
+def inference_copy(model: Any, *, dtype: str) -> Any:
+    """See Predicts.for_inference; of a plain classifier of a supported family, the same.
+
+    In half precision on a CPU only the layers' products are in it: their norms, and with them the states that go from
+    layer to layer, stay in float32: half of the error is gone, and with AVX512-BF16 a layer takes as long. A GPU's
+    kernel for norms wants its input in the dtype of its weights, so there whole layers are in half precision.
+    """
+    chosen = getattr(torch, choose_dtype(dtype, model.device))
+    layers = families.layers_of(getattr(model, "backbone", model))
+    mixed = chosen in HALF and model.device.type == "cpu"
+    parts = [part for part in layers.modules() if isinstance(part, nn.Linear)] if mixed else layers
+    shared = {id(tensor): tensor.detach() for tensor in model.buffers()}
+    for parameter in model.parameters():
+        shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    for parameter in (one for part in parts for one in part.parameters()):
+        if parameter.dtype != chosen:
+            shared[id(parameter)] = nn.Parameter(parameter.detach().to(chosen), requires_grad=False)
+    with torch.no_grad():
+        made = copy.deepcopy(model, shared).eval()
+    end_autocast(made)
+    return made
+
+
+def end_autocast(model: nn.Module) -> None:
+    """Take the autocast away that accelerate puts around the forward pass of a model that it trains, in place.
+
+    It stays there after training, so that a model would go on computing in bfloat16 whatever it is asked for.
+    """
+    for name in ("forward", "_original_forward"):
+        vars(model).pop(name, None)
+
+
+class InferenceClassifier(nn.Module):
+    """A plain classifier's inference copy: real tokens packed, layers in another dtype (see `inference_copy`).
+
+    AdapLeR's `for_inference` with `removal="none"` computes the same.
+
+    Attributes:
+        config: the classifier's.
+    """
+
+    def __init__(self, classifier: PreTrainedModel, *, dtype: str) -> None:
+        """Share what can be shared; the classifier stays as it is.
+
+        Args:
+            classifier: of a supported family, see `adapler.backbones`.
+            dtype: "float32", "bfloat16", or "auto": bfloat16 where the classifier's device computes it in hardware.
+        """
+        super().__init__()
+        self.classifier = families.ready(inference_copy(classifier, dtype=dtype))
+        self.config = self.classifier.config
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = self.classifier.device
+        return device
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Logits (B, C) in float32 of a padded batch (B, N), and with labels (B,) the cross-entropy."""
+        logits, _ = plain_pass(
+            self.classifier, input_ids=input_ids, mask=attention_mask, token_type_ids=token_type_ids
+        )  # (B, C)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels.view(-1))
+        return SequenceClassifierOutput(loss=loss, logits=logits)

@@ -1,0 +1,700 @@
+"""`adapler predict`: texts of the command line or rows of a file, classified and written in constant memory.
+
+Rows go through in shards. A finished shard is a file in OUTPUT.partial, written under a temporary name and renamed; a
+run that was killed finds it there and goes on behind it. At the end the shards become one file. What is computed of a
+shard depends on its rows alone: one thread computes it.
+
+Dimensions: n rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from adapler.devices import Dtype
+from adapler.errors import ArgumentError, DataError, WorkerError, check_drop
+from adapler.files import replacing
+from adapler.options import flag, option, parse, record
+from adapler.rows import FORMATS, STDIN, format_of, read_rows
+from adapler.text import Truncation
+
+__all__ = ["Classifier", "PredictOptions", "main", "predict_file"]
+
+SHARD_CHARACTERS = 1 << 18  # a shard of long texts ends here
+BATCH_TOKENS = 4096  # padded tokens of a batch
+COLUMNS = ("label", "score", "probabilities", "speedup", "length", "lengths", "windows", "tokens", "layers")
+SHOWN_ERRORS = 20
+EXAMPLE = """adapler predict --model checkpoints/movies-minilm "superb acting and a wonderful story"
+  adapler predict --model checkpoints/movies-minilm --input reviews.csv --text-column review --id-column key \\
+    --keep stars --output labels.parquet --processes 2
+  head -100 reviews.txt | adapler predict --model checkpoints/movies-minilm --input -"""
+
+
+@dataclass(kw_only=True)
+class PredictOptions:
+    """Classify texts, or the rows of a file."""
+
+    model: str = option("AdapLeR model: folder or hub name", basic=True)
+    text: list[str] = option("texts; may be given without the option's name", default_factory=list, basic=True)
+    input: Path | None = option(
+        "a .jsonl, .csv, .tsv, .parquet or .txt (one text a line), or - for standard input", default=None, basic=True
+    )
+    output: Path | None = option(
+        "write a .jsonl, .csv or .parquet; without it, lines on the screen. Until the end, what is done lies in "
+        "OUTPUT.partial: the same command goes on there", default=None, basic=True,
+    )  # fmt: skip
+    speedup: float | None = option("FLOPs speedup to reach, by the model's calibration", default=None, basic=True)
+    max_drop: float | None = option(
+        "instead, as fast as a score so much below the one without removal allows", default=None, basic=True
+    )
+    milliseconds: float | None = option("instead, milliseconds of a text in batches", default=None, basic=True)
+    threshold_scale: float | None = option(
+        "instead, factor on every threshold: below 1 keeps more tokens (default: 1)", default=None, basic=True
+    )
+    removal: Literal["hard", "none"] = option("none: the classifier without dropping tokens", default="hard")
+    format: Literal["lines", "jsonl", "csv", "tsv", "parquet"] | None = option(
+        "of the input (default: by its name; standard input: lines)", default=None
+    )
+    text_column: str | None = option("column of the texts (default: text, or text_a)", default=None, basic=True)
+    pair_column: str | None = option(
+        "column of the second texts of pairs (default: text_b beside text_a)", default=None
+    )
+    id_column: str | None = option("column of the ids (default: id, where there is one)", default=None)
+    keep: list[str] = option("columns that are copied to the output", default_factory=list, basic=True)
+    strict: bool = option("end with an error at the first row that cannot be classified", default=False)
+    output_columns: list[str] = option(
+        "what is written of each row, beside its number, its id, --keep and its error. length: its wordpieces; "
+        "lengths: wordpieces that enter each layer; layers: how many layers each of its tokens entered",
+        default_factory=lambda: list(COLUMNS[:4]), choices=COLUMNS,
+    )  # fmt: skip
+    restart: bool = option("begin anew, and throw away what an unfinished run has done", default=False)
+    quiet: bool = option("no progress line and no notes", default=False)
+    max_length: int | None = option("longest input in wordpieces (default: as in training)", default=None)
+    long_documents: Truncation | None = option(
+        "what is read of longer texts: the first wordpieces, the last ones, or windows whose logits are averaged "
+        "(default: as in training)", default=None,
+    )  # fmt: skip
+    stride: int | None = option("overlap of windows, in wordpieces", default=None)
+    device: str = option("auto (a GPU where there is one), cpu, cuda, cuda:N, or mps", default="auto")
+    dtype: Dtype = option("of the layers; auto: bfloat16 where the machine has instructions for it", default="auto")
+    processes: int = option("processes, each with its own model (with --engine ray: actors)", default=1, basic=True)
+    threads: int | None = option(
+        "threads of a process (default: OMP_NUM_THREADS, or the cores / processes)", default=None
+    )
+    shard_rows: int = option(
+        "rows that are read, computed and written together; a kill loses those in work", default=1024
+    )
+    engine: Literal["local", "ray"] = option(
+        "ray: on a Ray cluster, the one in RAY_ADDRESS or one on this machine; --output is a folder then (extra `ray`)",
+        default="local",
+    )
+
+    def __post_init__(self) -> None:
+        if bool(self.text) == (self.input is not None):
+            raise ArgumentError("give either texts or --input")
+        for name in ("processes", "threads", "shard_rows"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ArgumentError(f"{flag(name)}: {value} is not at least 1")
+        targets = [name for name in ("speedup", "max_drop", "milliseconds", "threshold_scale") if self._has(name)]
+        if len(targets) > 1:
+            raise ArgumentError(f"{' and '.join(map(flag, targets))}: only one of them can be given")
+        if targets and self.removal == "none":
+            raise ArgumentError(f"{flag(targets[0])}: --removal none drops no tokens")
+        for name in targets:
+            if getattr(self, name) < 0 or not math.isfinite(getattr(self, name)):
+                raise ArgumentError(f"{flag(name)}: {getattr(self, name)} is not a number of at least 0")
+        if self.max_drop is not None:
+            check_drop("--max-drop", self.max_drop)
+        if self.text and any(Path(text[:255]).suffix in FORMATS and Path(text[:255]).is_file() for text in self.text):
+            raise ArgumentError("--text: is a file; --input classifies the texts in it")
+        if self.output is None:
+            return
+        if self.engine == "local" and self.output.suffix.lower() not in (".jsonl", ".csv", ".parquet"):
+            raise ArgumentError(f"--output: {self.output} must end in .jsonl, .csv or .parquet")
+        if self.input is not None and self.input.exists() and self.output.exists() and self.output.samefile(self.input):
+            raise ArgumentError(f"--output: {self.output} is the input")
+
+    def _has(self, name: str) -> bool:
+        return getattr(self, name) is not None
+
+    @property
+    def target(self) -> dict[str, float]:
+        """The target instead of a threshold scale, by its name; empty without one."""
+        return {n: getattr(self, n) for n in ("speedup", "max_drop", "milliseconds") if self._has(n)}
+
+
+# ---- rows in
+
+
+def input_rows(options: PredictOptions) -> Iterator[dict[str, Any]]:
+    """Each row as {row, id, text (string, or pair), error, kept columns}; a row whose text is blank has an error.
+
+    Raises:
+        DataError: a row that cannot be read; under --strict, one that cannot be classified; no rows.
+        ArgumentError: no such column.
+    """
+    if options.input is None:
+        source: Iterable[Any] = ((n, f"text {n}", {"text": text}) for n, text in enumerate(options.text, start=1))
+    else:
+        source = read_rows(options.input, options.format)
+    columns: Columns | None = None
+    for number, place, fields in source:
+        columns = columns or Columns.of(options, fields, place)
+        row = {"row": number, **columns.read(fields)}
+        if options.strict and row["error"]:
+            raise DataError(f"{place}: {row['error']}")
+        yield row
+    if columns is None:
+        raise DataError(f"{options.input}: holds no rows")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a row mean what; kept ones by their name in the output."""
+
+    text: str
+    pair: str | None
+    id: str
+    kept: dict[str, str]
+
+    @classmethod
+    def of(cls, options: PredictOptions, fields: dict[str, Any], place: str) -> Columns:
+        """By the options, and by the first row."""
+        asked = {"text_column": options.text_column, "pair_column": options.pair_column, "id_column": options.id_column}
+        for name, column in [*asked.items(), *(("keep", column) for column in options.keep)]:
+            if column is not None and column not in fields:
+                raise ArgumentError(f"{flag(name)}: {place} has no column {column!r}, only {', '.join(fields)}")
+        text = options.text_column or next((name for name in ("text", "text_a") if name in fields), None)
+        if text is None:
+            raise DataError(f"{place}: has no column 'text' or 'text_a', only {', '.join(fields)}; give --text-column")
+        pair = options.pair_column
+        if pair is None and options.text_column is None and text == "text_a" and "text_b" in fields:
+            pair = "text_b"
+        own = {"row", "id", "error", *COLUMNS}
+        kept = {
+            name: f"input_{name}" if name in own or name.startswith("probability_") else name for name in options.keep
+        }
+        return cls(text, pair, options.id_column or "id", kept)
+
+    def read(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The row of `input_rows`, without its number."""
+        names = [self.text] if self.pair is None else [self.text, self.pair]
+        error = None
+        for name in names:
+            if not isinstance(fields.get(name), str) or not fields[name].strip():
+                error = f"{name!r} is blank" if fields.get(name) in (None, "") else f"{name!r} is no text, or blank"
+        if self.pair is None and self.text == "text_a" and fields.get("text_b"):
+            error = "has 'text_b', which the first row has not"
+        texts = None if error else fields[self.text] if self.pair is None else (fields[self.text], fields[self.pair])
+        kept = {column: fields.get(name) for name, column in self.kept.items()}
+        return {"id": fields.get(self.id), **kept, "text": texts, "error": error}
+
+
+def shards(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows in lists of at most `size`, which end where their texts reach SHARD_CHARACTERS."""
+    shard: list[dict[str, Any]] = []
+    left = SHARD_CHARACTERS
+    for row in rows:
+        shard.append(row)
+        left -= len(row["text"]) if isinstance(row["text"], str) else sum(map(len, row["text"] or ()))
+        if len(shard) == size or left <= 0:
+            yield shard
+            shard, left = [], SHARD_CHARACTERS
+    if shard:
+        yield shard
+
+
+# ---- rows through the model
+
+
+class Classifier:
+    """A model and its tokenizer; called with rows of `input_rows`, it gives rows of the output."""
+
+    def __init__(self, options: PredictOptions, *, device: str | None = None) -> None:
+        """Load the model.
+
+        Raises:
+            CheckpointError, ArgumentError: a model, a device or a length that cannot be used.
+        """
+        from adapler.backbones.families import label_names, max_positions
+        from adapler.devices import choose_device, describe_dtype
+        from adapler.inference import padding_of
+        from adapler.model.modeling import AdapLeRForSequenceClassification
+        from adapler.text import load_tokenizer
+
+        place = choose_device(device or options.device)
+        loaded = AdapLeRForSequenceClassification.from_pretrained(options.model).to(place)
+        self.model = loaded.for_inference(dtype=options.dtype)
+        self.tokenizer = load_tokenizer(options.model, words=False)
+        encoding = loaded.encoding(
+            max_length=options.max_length, long_documents=options.long_documents, stride=options.stride
+        )
+        length = encoding.length_within(max_positions(self.model.backbone.config))
+        self.encoding = {"max_length": length, "truncation": encoding.long_documents, "stride": encoding.stride}
+        self.scale = 1.0 if options.threshold_scale is None else options.threshold_scale
+        if options.target:
+            self.scale = loaded.announce_scale(runs=self.model, encoding=encoding, **options.target)
+        self.removal, self.columns = options.removal, options.output_columns
+        self.labels = label_names(self.model.config)
+        self.on_cpu, self.padding = place.type == "cpu", padding_of(self.tokenizer)
+        self.notes = (encoding.note, describe_dtype(options.dtype, place))
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """Rows of the output, and how many there are (rows), without a prediction (bad), of nothing but [CLS] (unread);
+        wordpieces (tokens)."""
+        from adapler.inference import classify
+
+        rows = [dict(row) for row in rows]
+        good = self._encoded([row for row in rows if not row["error"]])
+        results: Iterator[dict[str, Any]] = iter(())
+        count = Counter(rows=len(rows), bad=sum(bool(row["error"]) for row in rows))
+        if good is not None:
+            outputs = classify(
+                self.model,
+                good,
+                removal=self.removal,
+                threshold_scale=self.scale,
+                pad_token_id=self.padding,
+                token_budget=BATCH_TOKENS,
+                with_depths="layers" in self.columns,
+            )
+            results = self._results(good, outputs)
+            count.update(
+                tokens=int(outputs.lengths_in.sum()), unread=int((outputs.lengths[:, 0] == outputs.windows).sum())
+            )
+        empty = dict.fromkeys(self.columns)
+        out = []
+        for row in rows:
+            error = row.pop("error")
+            del row["text"]
+            out.append({**row, **(empty if error else next(results)), "error": error})
+        return out, count
+
+    def _encoded(self, rows: list[dict[str, Any]]) -> Any:
+        """The rows' texts encoded; a row whose text gives no wordpieces, or leaves no room for a window, gets an error
+        and is left out."""
+        from adapler.text import encode
+
+        while rows:
+            texts = [row["text"] if isinstance(row["text"], tuple) else (row["text"], None) for row in rows]
+            try:
+                encoded = encode([a for a, _ in texts], self.tokenizer, seconds=[b for _, b in texts], **self.encoding)
+                bad, reason = encoded.blank(), "blank: the text gives no wordpieces"
+            except DataError as error:
+                place, _, reason = str(error).removeprefix("text ").partition(": ")
+                bad = [int(place)]
+            if not bad:
+                return encoded
+            for index in bad:
+                rows[index]["error"] = reason
+            rows = [row for row in rows if not row["error"]]
+        return None
+
+    def _results(self, encoded: Any, outputs: Any) -> Iterator[dict[str, Any]]:
+        """The asked columns of each text."""
+        tokens: list[list[str]] = [[] for _ in outputs.windows]
+        if "tokens" in self.columns:
+            for owner, row in zip(encoded.owners, encoded.rows, strict=True):
+                tokens[owner] += self.tokenizer.convert_ids_to_tokens(row["input_ids"])
+        names = ("probabilities", "speedup", "lengths_in", "lengths", "windows")
+        values = [getattr(outputs, name).tolist() for name in names]
+        depths = outputs.depths or [None] * len(tokens)
+        for shares, speedup, length, lengths, windows, pieces, layers in zip(*values, tokens, depths, strict=True):
+            best = max(range(len(shares)), key=shares.__getitem__)
+            one = {
+                "label": self.labels[best],
+                "score": shares[best],
+                "probabilities": dict(zip(self.labels, shares, strict=True)),
+                "speedup": speedup,
+                "length": length,
+                "lengths": lengths,
+                "windows": windows,
+                "tokens": pieces,
+                "layers": layers,
+            }
+            yield {name: one[name] for name in self.columns}
+
+
+# ---- rows out
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A column for each label's probability."""
+    if "probabilities" not in row:
+        return row
+    shares = row["probabilities"] or {}
+    return {**row, **{f"probability_{label}": share for label, share in shares.items()}}
+
+
+class Table:
+    """The columns of an output file, and its rows in shards; the suffix gives the format."""
+
+    def __init__(self, options: PredictOptions, labels: Sequence[str], columns: Sequence[str]) -> None:
+        """columns: of the output's rows, in order."""
+        self.suffix = options.output.suffix.lower() if options.output else ""
+        shares = [f"probability_{label}" for label in labels]
+        self.names = [n for name in columns for n in (shares if name == "probabilities" else [name])]
+        self._input = (
+            options.input if options.input and (options.format or format_of(options.input)) == "parquet" else None
+        )
+        self._options = options
+
+    def write(self, rows: Sequence[dict[str, Any]], path: Path) -> None:
+        """A shard; CSV without a header."""
+        if self.suffix == ".jsonl":
+            path.write_text("".join(map(_json_line, rows)), encoding="utf-8")
+        elif self.suffix == ".csv":
+            with path.open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.DictWriter(stream, self.names, extrasaction="ignore")
+                writer.writerows({name: _cell(value) for name, value in flat(row).items()} for row in rows)
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            schema = self._schema()
+            made = [flat(row) for row in rows]
+            columns = [[row.get(field.name) for row in made] for field in schema]
+            text = [field.type == pa.string() for field in schema]
+            columns = [[_as_text(v) for v in column] if t else column for column, t in zip(columns, text, strict=True)]
+            arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
+            pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+
+    def join(self, parts: Sequence[Path], output: Path) -> None:
+        """One file of all shards, whole or not at all."""
+        with replacing(output) as partial:
+            if self.suffix == ".parquet":
+                import pyarrow.parquet as pq
+
+                with pq.ParquetWriter(partial, self._schema()) as writer:
+                    for part in parts:
+                        writer.write_table(pq.read_table(part))
+                return
+            with partial.open("wb") as stream:
+                if self.suffix == ".csv":
+                    csv_header = ",".join(
+                        f'"{n.replace(chr(34), chr(34) * 2)}"' if set(n) & set('",\n') else n for n in self.names
+                    )
+                    stream.write(f"{csv_header}\r\n".encode())
+                for part in parts:
+                    with part.open("rb") as source:
+                        shutil.copyfileobj(source, stream)
+
+    def _schema(self) -> Any:
+        """Numbers of a Parquet input keep their types; other columns of the input are text."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types = {"row": pa.int64(), "length": pa.int32(), "windows": pa.int32(), "score": pa.float64()}
+        types |= {"speedup": pa.float64(), "tokens": pa.list_(pa.string())}
+        types |= dict.fromkeys(("lengths", "layers"), pa.list_(pa.int32()))
+        types |= {name: pa.float64() for name in self.names if name.startswith("probability_")}
+        if self._input is not None:
+            source = pq.read_schema(self._input)
+            own = {self._options.id_column or "id": "id", **{n: n for n in self._options.keep}}
+            for name, column in own.items():
+                if name in source.names and (pa.types.is_primitive(kind := source.field(name).type)):
+                    types[column if column in self.names else f"input_{column}"] = kind
+        return pa.schema([(name, types.get(name, pa.string())) for name in self.names])
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(finite, ensure_ascii=False, default=str) + "\n"
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _as_text(value: Any) -> str | None:
+    value = _cell(value)
+    return None if value is None else str(value)
+
+
+def _screen_line(row: dict[str, Any], *, numbered: bool) -> str:
+    begin = f"{row['row']}\t" + ("" if row["id"] is None else f"{row['id']}\t") if numbered else ""
+    if row["error"]:
+        return f"{begin}-\t{row['error']}"
+    before = row["length"] if row["windows"] == 1 else f"{row['windows']} windows"
+    lengths = " ".join(map(str, row["lengths"]))
+    return f"{begin}{row['label']}\t{row['score']:.4f}\t{row['speedup']:.2f}x\t{before} -> {lengths}"
+
+
+# ---- all of it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; errors are raised as AdapLeRError."""
+    options = parse(PredictOptions, argv, prog="adapler predict", example=EXAMPLE, positional="text").options
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of loading weights, which takes less than a second
+    count, seconds = predict_file(options)
+    if options.output is not None:
+        speed = f"{count['rows'] / seconds:,.0f} rows/s, {count['tokens'] / seconds:,.0f} tokens/s"
+        print(f"{count['rows'] - count['bad']:,} predictions in {options.output}; {speed}")
+    return 0
+
+
+def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
+    """Classify texts and write a file, or lines on the screen.
+
+    Returns:
+        Counts of this run, see Classifier; seconds since the model was loaded.
+
+    Raises:
+        DataError, ArgumentError, CheckpointError: a file, an option or a model that cannot be used.
+        WorkerError: a process has ended.
+    """
+    if options.engine == "ray":
+        return _predict_on_ray(options)
+    parts = shards(input_rows(options), options.shard_rows)
+    first = next(parts)  # before the model is loaded: most mistakes show here
+    if options.output is None:
+        options = replace(options, output_columns=["label", "score", "speedup", "length", "lengths", "windows"])
+    classifier = Classifier(options)
+    begin, count = time.perf_counter(), Counter[str]()
+    errors: list[str] = []
+    columns = [name for name in first[0] if name not in ("text", "error")] + [*options.output_columns, "error"]
+    table = Table(options, classifier.labels, columns)
+    place = None if options.output is None else options.output.with_name(f"{options.output.name}.partial")
+    if place is not None:
+        _begin(place, options)
+    names: list[Path] = []
+
+    def missing() -> Iterator[tuple[list[dict[str, Any]], Path | None]]:
+        for index, shard in enumerate(chain([first], parts)):
+            path = place and place / f"{index:07d}{table.suffix}"
+            if path is not None:
+                names.append(path)
+            if path is None or not path.exists():
+                yield shard, path
+
+    from tqdm import tqdm
+
+    try:
+        with _pool(options, classifier, table) as pool, tqdm(unit="row", disable=options.quiet or None) as bar:
+            for rows, done in _ordered(pool, missing(), ahead=2 * pool._max_workers):
+                count += done
+                errors += [f"row {row['row']}: {row['error']}" for row in rows if row["error"]]
+                for row in rows if place is None else ():
+                    print(_screen_line(row, numbered=options.input is not None))
+                bar.update(done["rows"])
+    except DataError:  # the input has to be changed, and then it is another one
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a process has ended; the machine may be out of memory, fewer --processes need less"
+        ) from error
+    if place is not None and options.output is not None:
+        table.join(names, options.output)
+        shutil.rmtree(place)
+    if not options.quiet:
+        for note in (*classifier.notes, *_notes(count, errors)):
+            print(f"note: {note}", file=sys.stderr)
+    return count, time.perf_counter() - begin
+
+
+def _notes(count: Counter[str], errors: Sequence[str]) -> Iterator[str]:
+    yield from errors[:SHOWN_ERRORS]
+    if count["bad"]:
+        yield f"{count['bad']} of {count['rows']} rows have no prediction (see `error`)"
+    if count["unread"]:
+        yield (
+            f"of {count['unread']} of {count['rows']} rows nothing but [CLS] entered the first layer: their labels do "
+            "not depend on the text; a smaller --threshold-scale or --speedup keeps more"
+        )
+
+
+def _begin(place: Path, options: PredictOptions) -> None:
+    """Make the folder of shards, or go on in one of the same settings, model and input.
+
+    Raises:
+        ArgumentError: it was begun with others; the first that differs is named.
+    """
+    free = ("restart", "quiet", "processes", "threads", "strict", "text")
+    settings = {name: value for name, value in record(options).items() if name not in free}
+    settings |= {"files of the model": _stamps(options.model), "rows of the input": options.text or None}
+    if options.input is not None and options.input.is_file():
+        settings["rows of the input"] = _stamp(options.input)
+    settings = json.loads(json.dumps(settings))
+    path = place / "settings.json"
+    if options.restart or options.input == STDIN or not path.exists():
+        shutil.rmtree(place, ignore_errors=True)
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if before.get(name) != value:
+                raise ArgumentError(
+                    f"--output: {place.name} was begun with {name} {before.get(name)!r:.80}, now it is {value!r:.80}; "
+                    "--restart begins anew"
+                )
+        return
+    place.mkdir(parents=True)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _stamps(model: str) -> list[Any]:
+    names = ("*.safetensors", "config.json", "tokenizer.json", "run.json")
+    return [_stamp(path) for name in names for path in sorted(Path(model).glob(name))] if Path(model).is_dir() else []
+
+
+def _stamp(path: Path) -> list[Any]:
+    return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+
+
+_WORK: Callable[..., Any]  # of this process, set before its first shard
+
+
+def _work(shard: list[dict[str, Any]], path: Path | None) -> tuple[list[dict[str, Any]], Counter[str]]:
+    return _WORK(shard, path)  # type: ignore[no-any-return]
+
+
+def _set_work(classifier: Classifier, table: Table) -> None:
+    def work(shard: list[dict[str, Any]], path: Path | None) -> tuple[list[dict[str, Any]], Counter[str]]:
+        rows, count = classifier(shard)
+        if path is None:
+            return rows, count
+        with replacing(path) as partial:
+            table.write(rows, partial)
+        return [row for row in rows if row["error"]], count
+
+    global _WORK
+    _WORK = work
+
+
+def _pool(options: PredictOptions, classifier: Classifier, table: Table) -> Any:
+    """The executor of the shards: threads of this process, each for itself, or processes."""
+    import torch
+
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = options.threads or max(1, cores // options.processes)
+    if options.processes == 1:
+        _set_work(classifier, table)
+        if not classifier.on_cpu:
+            return ThreadPoolExecutor(1)
+        return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    settled = replace(
+        options, threshold_scale=classifier.scale if options.removal == "hard" else None,
+        speedup=None, max_drop=None, milliseconds=None,
+    )  # fmt: skip
+    arguments = (settled, table, context.Value("i", 0), threads)
+    return ProcessPoolExecutor(options.processes, mp_context=context, initializer=_start, initargs=arguments)
+
+
+def _start(options: PredictOptions, table: Table, started: Any, threads: int) -> None:
+    """Begin a worker process: load its model, on its own GPU where there are several."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    import torch
+    from transformers.utils import logging
+
+    parent: Any = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()  # killed: end, too
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    count = torch.cuda.device_count()
+    several = options.device in ("auto", "cuda") and count
+    _set_work(Classifier(options, device=f"cuda:{number % count}" if several else None), table)
+
+
+def _ordered(pool: Executor, tasks: Iterable[tuple[Any, Any]], *, ahead: int) -> Iterator[Any]:
+    """The results of the tasks in their order; at most `ahead` tasks are read before."""
+    waiting: deque[Future[Any]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(_work, *task))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+# ---- on a cluster
+
+
+class RayClassifier:
+    """An actor with one model; a batch of Ray Data is one shard."""
+
+    def __init__(self, options: PredictOptions) -> None:
+        self.options, self.classifier = options, Classifier(options)
+        self.columns: Columns | None = None
+
+    def __call__(self, batch: Any) -> Any:
+        """The output's columns of a batch of rows, both Arrow tables."""
+        import pyarrow as pa
+
+        fields = batch.to_pylist()
+        self.columns = self.columns or Columns.of(self.options, fields[0], str(self.options.input))
+        rows, _ = self.classifier([self.columns.read(one) for one in fields])
+        made = [flat(row) for row in rows]
+        names = [name for name in dict.fromkeys(name for row in made for name in row) if name != "probabilities"]
+        types = {name: pa.string() if name in ("label", "error") else pa.float64() for name in names}
+        types |= dict.fromkeys(("length", "windows"), pa.int32()) | {"tokens": pa.list_(pa.string())}
+        types |= dict.fromkeys(("lengths", "layers"), pa.list_(pa.int32()))
+        own = {self.columns.id: "id", **self.columns.kept}
+        types |= {own[field.name]: field.type for field in batch.schema if field.name in own}
+        types |= {} if self.columns.id in fields[0] else {"id": pa.string()}
+        return pa.table({name: pa.array([row.get(name) for row in made], type=types[name]) for name in names})
+
+
+def _predict_on_ray(options: PredictOptions) -> tuple[Counter[str], float]:
+    """Classify the rows of a file into a folder of files, in the order of the rows; `row` is not among the columns.
+
+    Raises:
+        ArgumentError: no file as input or no folder as output, or Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ArgumentError(f"--engine: ray needs the extra `ray` (pip install 'adapler[ray]'): {error}") from error
+    if options.input is None or options.input == STDIN or options.output is None or options.output.exists():
+        raise ArgumentError("--engine: ray needs a file as --input, and a folder that is not there yet as --output")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # actors without a GPU leave the choice alone
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    kind, begin = options.format or format_of(options.input), time.perf_counter()
+    path = str(options.input.resolve())
+    if kind in ("csv", "tsv"):
+        from pyarrow.csv import ParseOptions
+
+        how = ParseOptions(delimiter="\t", quote_char=False) if kind == "tsv" else ParseOptions(newlines_in_values=True)
+        rows = ray.data.read_csv(path, parse_options=how)
+    else:
+        rows = {"jsonl": ray.data.read_json, "parquet": ray.data.read_parquet, "lines": ray.data.read_text}[kind](path)
+    made: Any = rows.map_batches(
+        RayClassifier,
+        fn_constructor_args=(options,),
+        batch_size=options.shard_rows,
+        batch_format="pyarrow",
+        concurrency=options.processes,
+        num_gpus=1 if options.device.startswith("cuda") else 0,
+    ).materialize()
+    write = {".jsonl": made.write_json, ".csv": made.write_csv}.get(options.output.suffix.lower(), made.write_parquet)
+    write(str(options.output.resolve()))
+    count = Counter(rows=made.count(), bad=int(made.filter(lambda row: row["error"] is not None).count()))
+    return count, time.perf_counter() - begin
