@@ -161,7 +161,7 @@ def evaluation_table(result: dict[str, Any]) -> str:
             {
                 "removal": "hard",
                 "scale": f"{row['threshold_scale']:.4g}",
-                **{"asked for": f"{value:g}" for name, value in row.items() if name.startswith("asked_")},
+                **{name.replace("asked_", "asked for "): v for name, v in row.items() if name.startswith("asked_")},
                 metric: row["score"],
                 "speedup": row["speedup"],
                 "executed": row["speedup_executed"],
