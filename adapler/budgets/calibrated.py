@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adapler.backbones.families import max_positions
+from adapler.backbones import max_positions
 from adapler.budgets.attached import Attached
 from adapler.budgets.curve import Calibration, Choice
 from adapler.budgets.machine import machine_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adapler.backbones import families
+from adapler.backbones import view
 from adapler.budgets.curve import Machine
 
 
@@ -25,7 +25,7 @@ def device_name(device: torch.device) -> str:
 def machine_of(model: Any) -> Machine:
     """The machine, the precision and the threads that a model would run with here and now (autocast counts)."""
     kind = model.device.type
-    layer = next(families.layers_of(model.backbone).parameters())
+    layer = next(view(model.backbone).layers.parameters())
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else layer.dtype
     return Machine(
         device=device_name(model.device), dtype=str(dtype).removeprefix("torch."), threads=torch.get_num_threads()

@@ -19,16 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.families import label_names, max_positions
+from adapler.backbones import label_names, max_positions
 from adapler.bulk.job import Job
 from adapler.data.text_formats import RAW, gives_wordpieces
 from adapler.data.texts import TextRow
 from adapler.distributed import device
 from adapler.errors import DataError
 from adapler.model.batching import batches_by_length, pad_rows
-from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.model.outputs import of_texts
 from adapler.model.prediction import EncodedTexts, encode_texts
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.outputs import of_texts
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import load_tokenizer
 

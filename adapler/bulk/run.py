@@ -113,7 +113,7 @@ def _threshold_scale(settings: PredictSettings, encoding: Encoding) -> float:
     if not settings.target.given:
         return 1.0 if settings.threshold_scale is None else settings.threshold_scale
     from adapler.distributed import device
-    from adapler.model.modeling import AdapLeRForSequenceClassification
+    from adapler.modeling import AdapLeRForSequenceClassification
 
     model = AdapLeRForSequenceClassification.from_pretrained(settings.model).to(device(settings.device))
     model = model.for_inference(dtype=settings.dtype)

@@ -12,7 +12,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from adapler.backbones.families import label_names
+from adapler.backbones import label_names
 from adapler.budgets.curve import Baseline, Calibration, Point
 from adapler.card.facts import Facts, read_facts
 from adapler.errors import ArgumentError

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from adapler.budgets.curve import Baseline, Interval, Point
 from adapler.errors import ArgumentError
+from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference.evaluation import by_example, check_labels
 from adapler.inference.passes import Array, Pass, ratio_of, resampled, score_parts
 from adapler.inference.predict import Predictions, predict_rows
 from adapler.model.batching import TOKEN_BUDGET
-from adapler.model.flops import adapler_flops, backbone_flops
-from adapler.model.outputs import check_finite
+from adapler.outputs import check_finite
 
 FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adapler.backbones.families import check_task
+from adapler.backbones import check_task
 from adapler.errors import DataError
+from adapler.flops import speedup
 from adapler.inference.metrics import score_predictions
 from adapler.inference.predict import Predictions, predict_dataset
-from adapler.model.flops import speedup
 from adapler.model.inference_copy import InferenceClassifier
-from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.model.outputs import check_finite
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.outputs import check_finite
 
 
 def by_example(values: Tensor, example_ids: Sequence[str]) -> tuple[list[str], Tensor]:

@@ -7,8 +7,8 @@ from typing import Any
 from transformers.pipelines import PIPELINE_REGISTRY, TextClassificationPipeline
 
 from adapler.errors import ArgumentError
-from adapler.model.arguments import OF_PREDICT, check_predict_options
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.model.prediction import OF_PREDICT, check_predict_options
+from adapler.modeling import AdapLeRForSequenceClassification
 
 __all__ = ["AdapLeRPipeline", "register"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from adapler.backbones.attribution.modes import evaluating
+from adapler.backbones.decomposition import evaluating
 from adapler.errors import ArgumentError
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.inference_copy import InferenceClassifier

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from adapler.backbones import families
+from adapler.backbones import ready, view
 from adapler.backbones.pieces import HALF
-from adapler.model.passes import plain_pass
+from adapler.passes import plain_pass
 from adapler.precision import choose_dtype
 
 
@@ -37,7 +37,7 @@ def inference_copy(model: Any, *, dtype: str) -> Any:
     kernel for norms wants its input in the format of its weights, so there whole layers are in half precision.
     """
     chosen = getattr(torch, choose_dtype(dtype, model.device))
-    layers = families.layers_of(getattr(model, "backbone", model))
+    layers = view(getattr(model, "backbone", model)).layers
     mixed = chosen in HALF and model.device.type == "cpu"
     parts = [part for part in layers.modules() if isinstance(part, nn.Linear)] if mixed else layers
     found = [parameter for part in parts for parameter in part.parameters()]
@@ -66,7 +66,7 @@ class InferenceClassifier(nn.Module):
             ArgumentError: another dtype.
         """
         super().__init__()
-        self.classifier = families.ready(inference_copy(classifier, dtype=dtype))
+        self.classifier = ready(inference_copy(classifier, dtype=dtype))
         self.config = self.classifier.config
         self.eval()
 

@@ -11,18 +11,35 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from adapler.backbones.attribution.modes import evaluating
-from adapler.backbones.families import label_names, max_positions
+from adapler.backbones import label_names, max_positions
+from adapler.backbones.decomposition import evaluating
 from adapler.budgets.curve import one_target, refuse_beside_target
 from adapler.data.text_formats import gives_wordpieces, is_text
 from adapler.eraser import excerpt
 from adapler.errors import ArgumentError
 from adapler.files import replacing
-from adapler.model.arguments import check_predict_options
 from adapler.model.batching import batches_by_length, pad_rows, token_budget_for
 from adapler.model.inference_copy import inference_copy
-from adapler.model.outputs import of_texts
+from adapler.outputs import of_texts
 from adapler.text import RUN, Encoding, choose_encoding, encode, read_run, recorded_encoding
+
+OF_PREDICT = (
+    *("removal", "threshold_scale", "max_length", "long_documents", "stride"),
+    *("token_budget", "progress", "dtype"),
+)
+
+
+def check_predict_options(options: dict[str, Any]) -> None:
+    """Raises ArgumentError for an option that `predict` does not have, or whose value needs no model to be refused."""
+    for name in options:
+        if name not in OF_PREDICT:
+            raise ArgumentError(f"{name}: not an option of predict, which has {', '.join(OF_PREDICT)}")
+    if options.get("removal", "hard") not in ("hard", "none"):
+        raise ArgumentError(f"removal: {options['removal']!r} is not 'hard' or 'none'")
+    if "threshold_scale" in options and options.get("removal") == "none":
+        raise ArgumentError("threshold_scale: removal='none' drops no tokens")
+    if not isinstance(options.get("progress"), str | None):
+        raise ArgumentError(f"progress: {options['progress']!r} is not a title for the progress bar, or None")
 
 
 @dataclass(frozen=True)

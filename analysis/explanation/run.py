@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapler.backbones.families import max_positions
+from adapler.backbones import max_positions
 from adapler.backbones.targets import PREDICTED, needs_labels, target_weights
 from adapler.errors import ArgumentError, ambiguous
-from adapler.model.outputs import check_finite
+from adapler.outputs import check_finite
 from adapler.policies import ContributionPolicy
 from adapler.text import RUN, part_read, reading
 from analysis import loading

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.checkpoints import read_config
-from adapler.backbones.families import label_names
+from adapler.backbones import label_names
+from adapler.backbones.loading import read_config
 from adapler.errors import ArgumentError
 from adapler.text import check_splits_words, load_tokenizer
 from analysis import loading

@@ -12,12 +12,12 @@ import pytest
 
 from adapler.cli.parser import main as cli_main
 from adapler.errors import ArgumentError, run_command
-from adapler.model.predictors import predictor_class, registry
+from adapler.predictors import predictor_class, registry
 from adapler.registry import load_plugins
 from analysis.rationale_eval import main as evaluation_main
 
 OWN = '''
-from adapler.model.predictors import ContributionPredictor, predictor
+from adapler.predictors import ContributionPredictor, predictor
 from analysis.scores.registry import IN_LAYER, scoring_method
 
 @predictor("mine")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification, BertModel
 
+from adapler.contribution import threshold
 from adapler.errors import AdapLeRError, ArgumentError
-from adapler.model.contribution import threshold
 from analysis import explain, rationale_eval
 from analysis.corpus import load_corpus
 from analysis.loading import DEFAULT_ADAPLER

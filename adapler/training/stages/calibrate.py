@@ -14,7 +14,7 @@ from adapler.errors import ArgumentError
 from adapler.files import check_output_file, claimed
 from adapler.inference.calibration import Grid, measure
 from adapler.model.batching import token_budget_for
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.precision import describe_dtype
 from adapler.training.records import versions
 from adapler.training.stages.prepare import prepare_trained

@@ -10,7 +10,7 @@ from adapler.distributed import device
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import check_output_file, claimed
 from adapler.inference.evaluation import evaluate_rows
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import reading
 from adapler.training.records import model_checksum, write_record

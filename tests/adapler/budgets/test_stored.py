@@ -13,7 +13,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.budgets.stored import CALIBRATION, OURS, read_calibration, weights_checksum, write_calibration
-from adapler.model.export import export
+from adapler.export import export
 from adapler.policies import ContributionPolicy
 from tests.adapler.budgets.curves import calibration
 from tests.adapler.policies.policy_models import tiny_policy

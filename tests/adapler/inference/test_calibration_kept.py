@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from adapler.budgets.stored import weights_checksum
+from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import passes
 from adapler.inference.calibration import FIRST_SCALES, GROWTH, Grid, _summarised
 from adapler.inference.passes import Pass, resampled
 from adapler.inference.predict import predict_rows
-from adapler.model.flops import adapler_flops, backbone_flops
-from adapler.model.outputs import of_texts
+from adapler.outputs import of_texts
 from tests.adapler.budgets.curves import calibration
 from tests.adapler.inference.test_calibration import many, quick
 from tests.adapler.policies.policy_models import tiny_policy

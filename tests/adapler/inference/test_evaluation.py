@@ -10,8 +10,8 @@ import torch
 
 from adapler import ArgumentError, DataError
 from adapler.distributed import device
+from adapler.flops import speedup
 from adapler.inference.evaluation import by_example, classifier_score, evaluate_rows, evaluation_table
-from adapler.model.flops import speedup
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
 LENGTHS = [9, 4, 12, 7, 3]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from adapler.errors import ArgumentError
+from adapler.flops import speedup
 from adapler.inference.predict import predict_rows
 from adapler.model.batching import GPU_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows, token_budget_for
-from adapler.model.flops import speedup
 from adapler.text import Encoding, choose_encoding
 from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
 

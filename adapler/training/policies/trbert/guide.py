@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from adapler.backbones.attribution.guide import removal_guide
+from adapler.backbones.decomposition import removal_guide
 from adapler.inference.predict import CHUNK
 from adapler.model.batching import batches_by_length, pad_rows
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from adapler.errors import ArgumentError
-from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.flops import adapler_flops, backbone_flops
 
 
 @dataclass
