@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from adapler.backbones.decomposition import (
     Decomposition,
     answering,
+    attention_gradient_maps,
     decompose,
     differentiable,
     gradients_of,
     working_copy,
 )
-from adapler.backbones.decomposition import attention as _attention
 from adapler.backbones.decomposition import eager_forward as twin_forward
 from adapler.backbones.targets import Target, needs_labels, target_weights
 from analysis.scores.base import Batch
@@ -218,7 +218,7 @@ def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Te
     """
     memo, key = batch.memo(model), f"attention gradients {target!r}"
     if key not in memo:
-        memo[key], logits = _attention.attention_gradient_maps(
+        memo[key], logits = attention_gradient_maps(
             model, batch.model_inputs(), weigh=lambda logits: weights_of(model, batch, target, logits)
         )
         share_logits(model, batch, logits)

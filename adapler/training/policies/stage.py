@@ -90,7 +90,7 @@ class Step:
             policy,
             input_ids=self.batch["input_ids"],
             mask=mask,
-            positions=position_ids(self.core.backbone.config.config, mask),
+            positions=position_ids(self.core.backbone.config, mask),
             token_type_ids=self.batch.get("token_type_ids"),
             scale=1.0,
             remove=True,
