@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adapler.backbones import decomposition
 from adapler.backbones.decomposition import (
     Decomposition,
     answering,
-    attention_gradient_maps,
     decompose,
     differentiable,
     gradients_of,
@@ -218,7 +218,7 @@ def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Te
     """
     memo, key = batch.memo(model), f"attention gradients {target!r}"
     if key not in memo:
-        memo[key], logits = attention_gradient_maps(
+        memo[key], logits = decomposition.attention_gradient_maps(
             model, batch.model_inputs(), weigh=lambda logits: weights_of(model, batch, target, logits)
         )
         share_logits(model, batch, logits)
