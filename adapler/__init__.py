@@ -1,17 +1,14 @@
 """AdapLeR: transformers classifiers that drop tokens layer by layer (Modarressi et al., ACL 2022).
 
-What happens to an input, in which file:
-
-1. A row of a task (data/tasks), a document (data/eraser) or a text becomes token ids: data/encoding.
-2. A backbone embeds them, and its layers run one by one: backbones/families.
-3. Before each layer a Contribution Predictor, or another policy, scores the tokens left: model/predictors, policies.
-4. Tokens below eta / n are dropped (inference) or masked softly (training): model/contribution, model/passes.
-5. What is left of a batch is one packed row without padding: backbones/packing, backbones/attention.
-6. The backbone's own head classifies [CLS]; the whole model is model/modeling, its FLOPs model/flops.
-7. A split goes through in batches by length: model/prediction, inference/predict, inference/evaluation; a file: bulk.
-8. A training set gets targets of a fine-tuned classifier: backbones/attribution, training/stages/saliency, targets.
-9. Two losses, each for its own parameters, train the model: training/losses, training/trainer, training/selection.
-10. Settings, declared once, are options and recipes too: training/settings, training/recipes, cli/parser.
+1. A row of a task, a document or a text becomes token ids: text, data, eraser.
+2. A backbone embeds them, and its layers run one by one: backbones.
+3. Before each layer a Contribution Predictor, or another policy, scores the tokens left: predictors, policies.
+4. Tokens below eta / n are dropped (inference) or masked softly (training): contribution, passes.
+5. The tokens left of a batch are one packed row without padding: backbones.packing, backbones.attention.
+6. The backbone's own head classifies [CLS]; the whole model is modeling, its FLOPs flops.
+7. Texts go through in batches of similar length: inference.
+8. A training set gets targets of a fine-tuned classifier (backbones.decomposition); two losses, each for its own
+   parameters, train the model: training.
 """
 
 from __future__ import annotations
@@ -24,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from adapler.errors import AdapLeRError, ArgumentError, CheckpointError, DataError, TrainingError
 
 if TYPE_CHECKING:
-    from adapler.model.configuration import AdapLeRConfig
-    from adapler.model.modeling import AdapLeRForSequenceClassification
-    from adapler.model.outputs import AdapLeROutput
+    from adapler.configuration import AdapLeRConfig
+    from adapler.modeling import AdapLeRForSequenceClassification
+    from adapler.outputs import AdapLeROutput
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,9 +39,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AdapLeRConfig": "adapler.model.configuration",
-    "AdapLeRForSequenceClassification": "adapler.model.modeling",
-    "AdapLeROutput": "adapler.model.outputs",
+    "AdapLeRConfig": "adapler.configuration",
+    "AdapLeRForSequenceClassification": "adapler.modeling",
+    "AdapLeROutput": "adapler.outputs",
 }
 
 

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from adapler.eraser import EraserCorpus, EraserExample
 from adapler.errors import ArgumentError, counted
-from adapler.model.flops import adapler_flops, backbone_flops
-from adapler.model.outputs import check_finite
+from adapler.flops import adapler_flops, backbone_flops
+from adapler.outputs import check_finite
 from adapler.text import check_splits_words, reading
 from analysis import eraser, loading
 from analysis.alignment import (

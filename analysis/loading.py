@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.checkpoints import is_local, load_any_classifier, read_config
-from adapler.backbones.families import check_task
+from adapler.backbones import check_task
+from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.backbones.pieces import HALF
 from adapler.calibration import Choice, weights_checksum
 from adapler.data import match_labels

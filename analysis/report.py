@@ -335,15 +335,18 @@ class RationaleReport:
         parts = []
         decimals = 3 if self.n_layers <= 12 else 2
         for index, table in enumerate(tables):
-            frame = pd.DataFrame("", index=range(len(table.methods)), columns=range(self.n_layers))
+            rows = []
             for method, row, width in self._rows(table):
+                cells = [""] * self.n_layers
                 for layer in range(width):
                     text = number(float(table.mean[row, layer]), decimals)
-                    text = rf"\mathbf{{{text}}}" if table.is_("best", row, layer) else text
+                    bold = rf"\mathbf{{{text}}}" if table.is_("best", row, layer) else text
                     # \rlap: a star takes no room, so that the digits of a column stay under each other
                     star = r"\rlap{$^*$}" if table.is_("differs", row, layer) else ""
-                    frame.loc[row, layer] = "--" if text == "-" else f"${text}${star}"
-                frame.loc[row, 0] += "" if self.is_layerwise(method) else " (input)"
+                    cells[layer] = "--" if text == "-" else f"${bold}${star}"
+                cells[0] += "" if self.is_layerwise(method) else " (input)"
+                rows.append(cells)
+            frame = pd.DataFrame(rows)
             frame.index = pd.Index([latex_escape(self.title(method)) for method in table.methods])
             words = f"{table.title}. {caption}" if index == 0 else f"{table.title}, as Table~\\ref{{tab:{slug}-1}}."
             words = latex_escape(words) if index == 0 else latex_escape(table.title) + words[len(table.title) :]

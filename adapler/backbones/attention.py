@@ -11,19 +11,20 @@ F extra features.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.backbones.pieces import HALF, computes_in_float32, joined, sdpa, stretched
-from adapler.backbones.positional.pairwise import pairwise_attention, window
+from adapler.backbones.pieces import HALF, computes_in_float32, joined, sdpa
 from adapler.devices import AMPERE
 from adapler.errors import ArgumentError
 
@@ -36,8 +37,7 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
 
     On CUDA in half precision it is `varlen_attn`, a flash kernel for GPUs of compute capability 8.0 (Ampere) and
     above. On older GPUs and in other precisions it is padded SDPA. On a CPU it is one SDPA call for each run of
-    neighbours of one length, which is faster than padding at every length (benchmarks/packed_attention.py). In half
-    precision it may look at some tokens of the next sequence, whose weights are exactly zero: see `pieces.stretched`.
+    neighbours of one length, which is faster than padding at every length (benchmarks/packed_attention.py).
 
     Args:
         query, key, value: (1, H, T, E).
@@ -50,51 +50,18 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Seg
     if query.is_cuda:
         attend = _varlen_attention if _has_flash(query.dtype, query.device) else _padded_attention
         return attend(query, key, value, segments=segments, scale=scale)
+    if len(segments.runs) == 1:
+        return _run_attention(query, key, value, run=segments.runs[0], scale=scale).transpose(0, 1)[None]
     sizes = [count * size for count, size in segments.runs]
-    rows = [(x,) if len(sizes) == 1 else torch.split(x, sizes, dim=2) for x in (query, key, value)]
-    found, start = [], 0
-    for q, k, v, run in zip(*rows, segments.runs, strict=True):
-        width = stretched(run[1], query)
-        if width > run[1]:
-            longer = (_sequences(x, run, start=start, width=width) for x in (query, key, value))
-            found.append(_longer_attention(*longer, size=run[1], scale=scale))
-        else:
-            found.append(_run_attention(q, k, v, run=run, scale=scale))
-        start += run[0] * run[1]
-    return joined(found).transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
+    rows = zip(*(torch.split(x, sizes, dim=2) for x in (query, key, value)), strict=True)
+    found = [_run_attention(*row, run=run, scale=scale) for row, run in zip(rows, segments.runs, strict=True)]
+    return torch.cat(found).transpose(0, 1)[None]  # (T, H, E) -> (1, H, T, E)
 
 
 def _run_attention(query: Tensor, key: Tensor, value: Tensor, *, run: tuple[int, int], scale: float) -> Tensor:
     """Attention within sequences of one length: (1, H, t, E) -> (t, H, E)."""
     q, k, v = (x.reshape(x.shape[1], *run, x.shape[-1]).transpose(0, 1) for x in (query, key, value))  # (b, H, n, E)
     return sdpa(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
-
-
-def _longer_attention(query: Tensor, key: Tensor, value: Tensor, *, size: int, scale: float) -> Tensor:
-    """Attention within sequences of `size` tokens, with some that follow them: (b, H, width, E) -> (b size, H, E)."""
-    mask = _real_keys(size, query.shape[2], query.dtype)
-    return sdpa(query, key, value, mask=mask, scale=scale)[:, :, :size].transpose(1, 2).flatten(0, 1)
-
-
-def _sequences(row: Tensor, run: tuple[int, int], *, start: int, width: int) -> Tensor:
-    """The sequences of a run, each with what follows it in the row, up to a width: (1, H, T, E) -> (b, H, width, E).
-
-    Without a copy: they overlap. Only at the end of the row there may be too little, and zeros follow.
-    """
-    count, size = run
-    end = start + (count - 1) * size + width
-    missing = end - row.shape[2]
-    row = row[:, :, start:end]
-    if missing > 0:
-        row = pad(row, (0, 0, 0, missing))
-    _, head, token, feature = row.stride()
-    return row.as_strided((count, row.shape[1], width, row.shape[3]), (size * token, head, token, feature))
-
-
-@lru_cache(maxsize=64)
-def _real_keys(size: int, width: int, dtype: torch.dtype) -> Tensor:
-    """(1, 1, 1, width) what is added to the logits of each key, so that those after a sequence get no weight."""
-    return torch.zeros(1, 1, 1, width, dtype=dtype).index_fill(3, torch.arange(size, width), -torch.inf)
 
 
 def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias: Tensor | None = None) -> Tensor:
@@ -117,19 +84,19 @@ def cls_attention(query: Tensor, hidden: Tensor, *, segments: Segments, key_bias
         width = segments.longest if segments.bound is None else segments.bound
         mask = segments.mask_of(width)[:, None]  # (B, 1, N)
         padded = None if bias is None else to_padded(bias, segments, width=width)[:, None]  # (B, 1, N)
-        return _attend(query, to_padded(hidden[0], segments, width=width), bias=padded, mask=mask)
+        return _attend_cls(query, to_padded(hidden[0], segments, width=width), bias=padded, mask=mask)
     counts, sizes = [count for count, _ in segments.runs], [count * size for count, size in segments.runs]
     biases = [None] * len(sizes) if bias is None else torch.split(bias, sizes)
-    pieces = [
-        _attend(q, h.reshape(*run, -1), bias=None if b is None else b.reshape(*run)[:, None])
+    found = [
+        _attend_cls(q, h.reshape(*run, -1), bias=None if b is None else b.reshape(*run)[:, None])
         for q, h, b, run in zip(
             torch.split(query, counts), torch.split(hidden[0], sizes), biases, segments.runs, strict=True
         )
     ]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return joined(found)
 
 
-def _attend(query: Tensor, states: Tensor, *, bias: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+def _attend_cls(query: Tensor, states: Tensor, *, bias: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
     """softmax(query . states) states, with (b, H, D) and (b, N, D); the softmax is in float32 or better."""
     logits = query @ states.mT  # (b, H, N)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -273,14 +240,136 @@ def adapler_attention(
 def _unpacked_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """What transformers' "sdpa" computes, (B, N, H, E), in the format whose gradient is fast; see pieces.SHORT."""
+    """transformers' own "sdpa", (B, N, H, E), in the dtype whose gradient is fast; see pieces.SHORT."""
     if not computes_in_float32(query, key, value):
         return cast(tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, mask, **kwargs))
-    if mask is not None and mask.is_floating_point():
-        mask = mask.float()
+    mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     with torch.autocast("cpu", enabled=False):
         out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
     return out.to(query.dtype), None
+
+
+# Relative positions (MPNet) and sliding windows (ModernBERT): a term for each pair of tokens, which depends on how far
+# apart they were in the input, before any token was removed. So it is made anew from the positions of the tokens left.
+
+Term = Callable[[Tensor], Tensor]
+"""Distances (B, N, N), key's position minus query's -> what the logits get, (B, H, N, N) or (B, 1, N, N)."""
+
+
+def window(distance: Tensor, *, reach: int, dtype: torch.dtype) -> Tensor:
+    """A sliding window as a `Term`: 0 for tokens at most `reach` positions apart, minus infinity for others."""
+    return torch.zeros_like(distance, dtype=dtype).masked_fill(distance.abs() > reach, -torch.inf)[:, None]
+
+
+def pairwise_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    term: Term,
+    positions: Tensor,
+    scale: float,
+    segments: Segments,
+    key_bias: Tensor | None = None,
+    one_term: bool = False,
+) -> Tensor:
+    """Attention within sequences, with a term for each pair of tokens. Differentiable in everything, the term included.
+
+    On a CPU a packed row is one SDPA call for each sequence; on CUDA it is padded, because the kernels for packed rows
+    take no mask.
+
+    Args:
+        query, key, value: (1, H, T, E).
+        term: see Term.
+        positions: (1, T), the tokens' positions in the input.
+        scale: factor on q . k.
+        segments: where the sequences begin and end.
+        key_bias: (1, T), at most 0, added to the logits of each key.
+        one_term: all layers have this term. On a CPU it is then computed once for all that run on these segments, and
+            for all sequences with the same positions, unless it learns.
+
+    Returns:
+        The shape of query.
+    """
+    if query.is_cuda and len(segments.sizes) > 1:
+        return _padded_pairs(
+            query, key, value, term=term, positions=positions, scale=scale, segments=segments, key_bias=key_bias
+        )
+    sizes = segments.sizes
+    parts = zip(
+        *(torch.split(x, sizes, dim=2) for x in (query, key, value)),
+        torch.split(positions, sizes, dim=1),
+        [None] * len(sizes) if key_bias is None else torch.split(key_bias, sizes, dim=1),
+        strict=True,
+    )
+    made = segments.terms if one_term else None
+    found = [
+        _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype, made=made), scale=scale, key_bias=b)
+        for q, k, v, at, b in parts
+    ]
+    return joined(found, dim=2)
+
+
+def _mask(
+    term: Term, positions: Tensor, *, dtype: torch.dtype, made: list[tuple[Tensor, Tensor, bool]] | None = None
+) -> Tensor:
+    """A term at positions (B, N): (B, H or 1, N, N). `made` are those of the same term before, and gets this one.
+
+    What learns is made anew for each layer: its gradient may be asked for layer by layer (gradient checkpointing).
+    """
+    learning = torch.is_grad_enabled()
+    for at, mask, learnt in made or ():
+        if learnt == learning and mask.dtype == dtype and torch.equal(at, positions):
+            return mask
+    mask = term(positions[:, None, :] - positions[:, :, None]).to(dtype)
+    if made is not None and not mask.requires_grad:
+        made.append((positions, mask, learning))
+    return mask
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor, scale: float, key_bias: Tensor | None
+) -> Tensor:
+    """Sequences of one length: (B, H, N, E) -> (B, H, N, E), with a mask (B, H or 1, N, N)."""
+    if key_bias is None:
+        return sdpa(query, key, value, mask=mask, scale=scale)
+    key_bias = key_bias.clamp(min=torch.finfo(query.dtype).min / 2)
+    if mask.requires_grad:
+        mask = mask + key_bias[:, None, None, :].to(query.dtype)
+        return sdpa(query, key, value, mask=mask, scale=scale)
+    # A mask without a gradient leaves SDPA on its fast path; the bias goes into one more feature, see biased_attention.
+    column = (key_bias / scale).clamp(min=torch.finfo(query.dtype).min / 2).to(query.dtype)
+    column = column[:, None, :, None].expand(*key.shape[:-1], 1)  # (B, H, N, 1)
+    query, key = torch.cat([query, torch.ones_like(column)], dim=-1), torch.cat([key, column], dim=-1)
+    wider = sdpa(query, key, pad(value, (0, 1)), mask=mask, scale=scale)
+    return wider[..., :-1]
+
+
+def _padded_pairs(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    term: Term,
+    positions: Tensor,
+    scale: float,
+    segments: Segments,
+    key_bias: Tensor | None,
+) -> Tensor:
+    """A packed row, computed as a padded batch."""
+    sizes = segments.sizes
+    q, k, v = (
+        pad_sequence(list(torch.split(x[0].transpose(0, 1), sizes)), batch_first=True).transpose(1, 2)
+        for x in (query, key, value)
+    )  # (B, H, N, E)
+    # A finite number at padding: a row of nothing but minus infinity would be NaN.
+    nothing = torch.finfo(query.dtype).min / 2
+    bias = positions.new_zeros(positions.shape, dtype=query.dtype) if key_bias is None else key_bias.to(query.dtype)
+    bias = pad_sequence(list(torch.split(bias[0], sizes)), batch_first=True, padding_value=nothing)  # (B, N)
+    at = pad_sequence(list(torch.split(positions[0], sizes)), batch_first=True)  # (B, N)
+    out = _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype), scale=scale, key_bias=bias)
+    rows = [row[:, :n] for row, n in zip(out, sizes, strict=True)]
+    return torch.cat(rows, dim=1)[None]  # (1, H, T, E)
 
 
 AttentionInterface.register(ATTENTION, adapler_attention)

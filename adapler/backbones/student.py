@@ -7,7 +7,7 @@ import copy
 import torch
 from transformers import PreTrainedModel
 
-from adapler.backbones.families import family_of, layers_of
+from adapler.backbones import family_of, view
 from adapler.errors import ArgumentError
 
 # Teachers with more layers give their last one too, as DistilBERT's of twelve does.
@@ -43,7 +43,7 @@ def make_student(teacher: PreTrainedModel) -> PreTrainedModel:
     Returns:
         A plain classifier in float32 with copies of the weights, in evaluation mode.
     """
-    chosen = student_layers(len(layers_of(teacher)))
+    chosen = student_layers(len(view(teacher).layers))
     config = copy.deepcopy(teacher.config)
     config.num_hidden_layers = len(chosen)
     kinds = getattr(config, "layer_types", None)  # ModernBERT: which layers have windows
@@ -52,7 +52,7 @@ def make_student(teacher: PreTrainedModel) -> PreTrainedModel:
     config._name_or_path = ""  # a local path says nothing to whoever loads the model later
     student: PreTrainedModel = type(teacher)(config)
     family = family_of(config)
-    prefix, weights = f"{family.base}.{family.layers}.", teacher.state_dict()
+    prefix, weights = f"{family.base}.{family.layers_path}.", teacher.state_dict()
     with torch.no_grad():
         for name, value in student.state_dict().items():
             source = name

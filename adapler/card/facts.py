@@ -10,10 +10,10 @@ from typing import Any
 from adapler.backbones.families import max_positions
 from adapler.calibration import CALIBRATION, Calibration
 from adapler.card.origin import read_training
+from adapler.configuration import AdapLeRConfig
 from adapler.errors import ArgumentError
 from adapler.files import visible
-from adapler.model.configuration import AdapLeRConfig
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.text import Encoding, reading
 from adapler.training.records import RECORD, check_evaluation, model_checksum, read_json, read_record
 

@@ -105,7 +105,7 @@ def export_command(args: argparse.Namespace) -> int:
     """`adapler export`."""
     settings = chosen(args)
     from adapler import AdapLeRForSequenceClassification
-    from adapler.model.export import export, scale_eta
+    from adapler.export import export, scale_eta
     from adapler.text import load_tokenizer
 
     _check_export_folder(settings.output, onnx=settings.onnx)
@@ -141,9 +141,9 @@ _OF_EXPORTS = (  # what an export writes, as patterns; what a user adds to it wo
 def _check_export_folder(path: Path, *, onnx: bool) -> None:
     """An export may replace an empty folder and an earlier export of its kind: no trained model, nobody else's, and
     nothing that was written into it since."""
+    from adapler.configuration import AdapLeRConfig
+    from adapler.export import INDEX
     from adapler.files import check_output_folder
-    from adapler.model.configuration import AdapLeRConfig
-    from adapler.model.export import INDEX
     from adapler.onnx.export import DESCRIPTION
     from adapler.training.records import read_json
 

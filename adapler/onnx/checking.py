@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adapler.contribution import threshold
 from adapler.errors import CheckpointError
-from adapler.model.contribution import threshold
 
 TOLERANCE = 1e-4  # of logits, in float32
 # Sums in another order change the last bits of a score. A score this near to its threshold (relative) may fall either

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from adapler.backbones import families
+from adapler.backbones import label_names, max_positions
 from adapler.errors import ArgumentError
+from adapler.export import record_of_copy
 from adapler.files import replacing
-from adapler.model.export import record_of_copy
 from adapler.onnx.checking import compare, run_graph
 from adapler.onnx.graph import ATTENTION, OneText, PackedTexts
 
@@ -202,7 +202,7 @@ def _quantise(path: Path) -> None:
 
 def _texts_to_check(config: Any) -> tuple[list[list[int]], list[list[int]] | None]:
     """Ids of several lengths, drawn with a fixed seed; the second half of each is a second text."""
-    most = families.max_positions(config)
+    most = max_positions(config)
     lengths = sorted({min(length, most) for length in (*CHECKED_LENGTHS, most)})
     draw = torch.Generator().manual_seed(0)
     texts = [torch.randint(0, config.vocab_size, (length,), generator=draw).tolist() for length in lengths]
@@ -216,10 +216,10 @@ def _description(adapler: Any, *, int8: bool, record: dict[str, Any]) -> dict[st
     config = adapler.backbone.config
     types = ["token_type_ids"] if has_token_types(config) else []
     return {
-        "labels": families.label_names(adapler.config),
+        "labels": label_names(adapler.config),
         "backbone": config.model_type,
         "layers": adapler.num_layers,
-        "max_length": families.max_positions(config),
+        "max_length": max_positions(config),
         "encoding": record.get("encoding"),
         "precision": "int8" if int8 else "float32",
         "opset": OPSET,

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from adapler.backbones import families
+from adapler.backbones import first_position, view
 from adapler.backbones.packing import Segments
-from adapler.model.contribution import MASKED, retention, threshold
-from adapler.model.predictors import PackedRow
-from adapler.model.predictors.row import members
+from adapler.contribution import MASKED, retention, threshold
+from adapler.predictors import PackedRow, members
 
 ATTENTION = "adapler_onnx"
 # torch.export wants an upper bound of every size that depends on the data. No batch comes near this one.
@@ -95,8 +94,8 @@ class _Graph(nn.Module):
 
     def embed(self, input_ids: Tensor, positions: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """(1, T) ids and positions counted from 0 -> (1, T, D)."""
-        first = families.first_position(self.backbone.config)
-        return families.embed(self.backbone, input_ids, positions=positions + first, token_type_ids=token_type_ids)
+        first = first_position(self.backbone.config)
+        return view(self.backbone).embed(input_ids, positions=positions + first, token_type_ids=token_type_ids)
 
 
 class OneText(_Graph):
@@ -131,8 +130,8 @@ class OneText(_Graph):
             owner = torch.zeros_like(place)
             lengths.append(keep.sum())
             retained.append(torch.zeros(number, dtype=torch.bool).index_fill(0, place, True))
-            hidden = families.run_layer(self.backbone, index, hidden, positions=place[None])  # (1, n, D)
-        logits = families.head(self.backbone, hidden[:, 0])
+            hidden = view(self.backbone).layer(index, hidden, positions=place[None])  # (1, n, D)
+        logits = view(self.backbone).head(hidden[:, 0])
         return logits, torch.stack(lengths)[None], torch.stack(retained)[None]
 
 
@@ -175,8 +174,7 @@ class PackedTexts(_Graph):
             first = lengths.cumsum(0) - lengths  # (B,) where each text begins now
             column = torch.arange(kept.shape[0]) - first.index_select(0, owner)  # (n,)
             padding = torch.arange(longest) >= lengths[:, None]  # (B, N)
-            hidden = families.run_layer(
-                self.backbone,
+            hidden = view(self.backbone).layer(
                 index,
                 hidden,
                 positions=column[None],
@@ -184,7 +182,7 @@ class PackedTexts(_Graph):
                 bias=padding.to(hidden.dtype) * MASKED,
             )  # (1, n, D)
         first = lengths.cumsum(0) - lengths
-        return families.head(self.backbone, hidden[0].index_select(0, first)), torch.stack(entered, dim=1)
+        return view(self.backbone).head(hidden[0].index_select(0, first)), torch.stack(entered, dim=1)
 
     @staticmethod
     def _softmax(scores: Tensor, owner: Tensor, lengths: Tensor) -> Tensor:

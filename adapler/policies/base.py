@@ -17,10 +17,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from torch import Tensor, nn
 
 from adapler.backbones.received import Reads, Received
+from adapler.contribution import retention
 from adapler.errors import ArgumentError
-from adapler.model.contribution import retention
-from adapler.model.predictors.registry import Cost
-from adapler.model.predictors.row import PackedRow
+from adapler.predictors import Cost, PackedRow
 from adapler.registry import Registry
 
 Place = Literal["before", "between"]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from adapler.backbones.packing import segment_softmax
+from adapler.contribution import threshold
 from adapler.errors import ArgumentError, is_number
-from adapler.model.contribution import threshold
-from adapler.model.predictors.registry import Cost, predictor_class
 from adapler.policies.base import LayerView, Policy, policy
+from adapler.predictors import Cost, predictor_class
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ContributionPolicy(Policy):
     """Before each layer: the softmax of its Contribution Predictor, against eta / n.
 
     The model holds the parameters, under the names that its checkpoints have always had; this only reads them. Its soft
-    removal is in `adapler.model.passes.soft`.
+    removal is in `adapler.passes`.
 
     Args:
         predictors: one for each layer.

@@ -14,8 +14,8 @@ from torch import Tensor
 from adapler.backbones.packing import Segments, to_padded
 from adapler.backbones.received import Reads
 from adapler.errors import ArgumentError, is_number
-from adapler.model.predictors.registry import Cost
 from adapler.policies.base import LayerView, Place, Policy, policy
+from adapler.predictors import Cost
 
 USUAL_KEEP = 0.7
 

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from transformers import initialization as init
 
-from adapler.model.predictors.mlp import ExactLinear
-from adapler.model.predictors.registry import Cost
-from adapler.model.predictors.row import exact_dtype
 from adapler.policies.base import LayerView, Policy, policy
+from adapler.predictors import Cost, ExactLinear, exact_dtype
 
 # Everything is kept at first: the two outputs start 10 apart, a probability of .99995.
 START = 5.0

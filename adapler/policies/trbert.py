@@ -13,9 +13,8 @@ from torch.nn import functional
 from transformers import initialization as init
 
 from adapler.errors import ArgumentError
-from adapler.model.predictors.mlp import ExactLinear
-from adapler.model.predictors.registry import Cost
 from adapler.policies.base import LayerView, Policy, policy
+from adapler.predictors import Cost, ExactLinear
 
 HIDDEN = 32  # H
 # A new policy keeps a token with probability .88: at .5 two points would leave the backbone a quarter of a text.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.flops import adapler_flops, backbone_flops
 
 CONTROLLER_STATE = "controller.json"  # in a checkpoint of a training with a target speedup
 

@@ -245,7 +245,7 @@ class Objectives:
                 raise ArgumentError("--max-drop: has no effect with --target-speedup, whose points qualify by speedup")
         check_choices(self, slope_schedule=SlopeSchedule, routing=Routing)
         if self.predictor is not None and self.predictor not in OUR_PREDICTORS:
-            from adapler.model.predictors import predictor_class
+            from adapler.predictors import predictor_class
             from adapler.registry import load_plugins
 
             load_plugins()

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from adapler.errors import ArgumentError
 from adapler.training.settings import check_choices
 
-# Repeated from adapler.backbones.attribution.relevance, which needs torch: options do without.
+# Repeated from adapler.backbones.decomposition, which needs torch: options do without.
 TargetMethod = Literal["saliency", "attention_gradient", "decomposition"]
 TargetLayer = Literal["embeddings", "own"]
 TargetLogit = Literal["gold", "predicted", "contrast"]

@@ -182,14 +182,14 @@ def plot_lengths(report: RationaleReport, ax: Axes) -> None:
     layers = np.arange(lengths.shape[1])
     low, high = np.quantile(lengths, [0.25, 0.75], axis=0)
     color = LOOKS["cp"]["color"]
-    points = {"textcoords": "offset points"}
+    points: Any = {"textcoords": "offset points"}
     ax.axhline(full, color="0.25", linewidth=0.8, linestyle=(0, (6, 2)))
     ax.annotate(f"input: {full:.0f}", (layers[-1], full), xytext=(0, 2), ha="right", va="bottom", **points)
     ax.fill_between(layers, low, high, color=color, alpha=0.15, linewidth=0)
     ax.plot(layers, mean, color=color, marker="o", clip_on=False, zorder=3, **EDGE)
     for layer in layers[:: 1 if len(layers) <= 12 else 2]:
         above = mean[layer] < 0.88 * full  # else under its marker, out of the way of the input's line
-        look = {"xytext": (0, 4 if above else -4), "va": "bottom" if above else "top", "fontsize": NUMBER_SIZE}
+        look: Any = {"xytext": (0, 4 if above else -4), "va": "bottom" if above else "top", "fontsize": NUMBER_SIZE}
         ax.annotate(f"{mean[layer]:.0f}", (layer, mean[layer]), ha="center", **points, **look)
     ax.set_ylim(0, full * 1.12)
     ax.set_ylabel("Tokens that enter the layer")

@@ -262,13 +262,13 @@ def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     labelled = [pair for ax in axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
     named: dict[str, Any] = {}
     for handle, name in labelled:
-        if np.isfinite(handle.get_ydata()).any():
+        if np.isfinite(handle.get_ydata()).any():  # type: ignore[attr-defined]
             named.setdefault(name, handle)
     if "Chance" in named:
         named["Chance"] = named.pop("Chance")
     if named:
         names, n_columns = room_for_legend(figure, list(named))
-        look = {"loc": "outside lower center", "frameon": False, "borderaxespad": 0.2, **LEGEND}
+        look: Any = {"loc": "outside lower center", "frameon": False, "borderaxespad": 0.2, **LEGEND}
         figure.legend(list(named.values()), names, ncols=n_columns, **look)
 
 
@@ -291,10 +291,7 @@ def _sample_width(size: float) -> float:
 def legend_columns(names: Sequence[str], width: float) -> int:
     """How many columns of a legend fit into `width` inches, without leaving columns half empty."""
     size = float(STYLE["legend.fontsize"])
-    items = [_sample_width(size) + text_width(name, size) for name in names]
-    for n_rows in range(1, len(items) + 1):
-        columns = np.array_split(items, -(-len(items) // n_rows))  # as matplotlib fills them
-        total = sum(map(max, columns)) + size * LEGEND["columnspacing"] * (len(columns) - 1)
-        if total + size <= 72 * width:
-            return len(columns)
-    return 1
+    gap = size * float(LEGEND["columnspacing"])
+    widest = _sample_width(size) + max(text_width(name, size) for name in names)
+    fit = max(1, int((72 * width - size + gap) // (widest + gap)))
+    return -(-len(names) // -(-len(names) // fit))

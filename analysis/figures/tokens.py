@@ -123,7 +123,7 @@ def passage(document: DocumentScores, *, width: float, n_lines: int, start: int 
         return _layout(document, int(found[0]), width=width, n_lines=n_lines)
     sentences = [token for token in begins if token == begins[0] or document.tokens[token - 1] in (".", "!", "?")]
     starts = sentences if len(sentences) > 1 else begins
-    last, best = int(np.flatnonzero(words >= 0)[-1]), []
+    last, best = int(np.flatnonzero(words >= 0)[-1]), list[Placed]()
     for token in starts:
         placed = _layout(document, token, width=width, n_lines=n_lines)
         if not best or _gold(document, placed) > _gold(document, best):
@@ -204,7 +204,7 @@ def passages_figure(
         top -= TITLE if panel.title else 0
         ax = figure.add_axes((0, (top - height) / total, 1, height / total))
         keyed = key and index == len(panels) - 1
-        how = {"method": panel.method, "layers": panel.layers, "layerwise": panel.layerwise}
+        how: Any = {"method": panel.method, "layers": panel.layers, "layerwise": panel.layerwise}
         plot_document(panel.document, ax, key=keyed, unit=unit, **how, **options)
         if panel.title:
             ax.set_title(literal(fitted(panel.title, 72 * width, float(STYLE["axes.titlesize"]))), loc="left")
@@ -465,7 +465,7 @@ def plot_bars(document: DocumentScores, method: str, layer: int, ax: Axes, *, le
     for level in levels:
         ax.axhline(level.value, color="0.35", linewidth=0.7, linestyle=(0, (4, 2)) if level.dashed else "-")
         look: dict[str, Any] = {"textcoords": "offset points", "size": 6.5, "color": "0.35", "annotation_clip": False}
-        place = {"xycoords": ax.get_yaxis_transform(), "va": "bottom" if level.value == highest else "top"}
+        place: Any = {"xycoords": ax.get_yaxis_transform(), "va": "bottom" if level.value == highest else "top"}
         ax.annotate(level.name, (1, level.value), xytext=(2, 0), **place, **look)
     if (scores < 0).any():
         ax.axhline(0, color="0.3", linewidth=0.6)

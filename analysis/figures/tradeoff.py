@@ -98,7 +98,9 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
         error = 100 * standard_errors(rows)
         if not np.isnan(error).all():
             ax.errorbar(speedup, score, yerr=error, fmt="none", ecolor=color, elinewidth=0.5, alpha=0.35, zorder=2)
-        ax.plot(speedup, score, **POINT, color=color, marker=marker, label=literal(f"{mode}, {on}" if on else mode))
+        ax.plot(
+            speedup, score, **POINT, color=color, marker=marker, label=literal(f"{mode}, {on}" if on else str(mode))
+        )
         front = pareto_front(rows)
         ax.plot(front["speedup"], 100 * front["accuracy"], **STEPS, color=color)
     low, high = float(table["speedup"].min()), float(table["speedup"].max())

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones.attribution.attention import accumulated
+from adapler.backbones.decomposition import accumulated
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.passes import Target, attention_gradient_maps, attention_pass, full, full_precision
 from analysis.scores.registry import scoring_method

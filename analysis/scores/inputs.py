@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapler.backbones import families
+from adapler.backbones import check_config, ready
 from adapler.errors import ArgumentError
-from adapler.model.passes import plain_pass
+from adapler.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.passes import Target, classifier_logits, target_value, weights_of
 
@@ -156,7 +156,7 @@ def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> 
     weights, mask, *types = forward_arguments(twin, single, target)
     packs = replacement == "delete" and runs_packed(twin)
     if packs:
-        families.ready(twin)
+        ready(twin)
 
     def value(kept: Tensor) -> Tensor:
         there = torch.ones(len(kept), single.input_ids.shape[1], dtype=torch.bool, device=kept.device)
@@ -178,7 +178,7 @@ def presence(twin: Any, single: Batch, target: Target, replacement: Removal) -> 
 
 
 def runs_packed(model: Any) -> bool:
-    """Whether `adapler.model.passes.plain_pass` on the model, made ready, gives the logits of its own forward pass.
+    """Whether `adapler.passes.plain_pass` on the model, made ready, gives the logits of its own forward pass.
 
     So it is for transformers' own classifiers of the families of `adapler.backbones`. A class of somebody's own may
     have another head, and what hangs on a module (a hook, a forward pass in the place of its own) may not run there.
@@ -190,7 +190,7 @@ def runs_packed(model: Any) -> bool:
         if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
             return False
     try:
-        families.check_config(model.config)
+        check_config(model.config)
     except ArgumentError:
         return False
     return True

@@ -14,10 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapler.backbones.attribution import attention as _attention
-from adapler.backbones.attribution.detached import Decomposition, decompose
-from adapler.backbones.attribution.twin import answering, differentiable, gradients_of, working_copy
-from adapler.backbones.attribution.twin import eager_forward as twin_forward
+from adapler.backbones import decomposition
+from adapler.backbones.decomposition import (
+    Decomposition,
+    answering,
+    decompose,
+    differentiable,
+    gradients_of,
+    working_copy,
+)
+from adapler.backbones.decomposition import eager_forward as twin_forward
 from adapler.backbones.targets import Target, needs_labels, target_weights
 from analysis.scores.base import Batch
 
@@ -212,7 +218,7 @@ def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Te
     """
     memo, key = batch.memo(model), f"attention gradients {target!r}"
     if key not in memo:
-        memo[key], logits = _attention.attention_gradient_maps(
+        memo[key], logits = decomposition.attention_gradient_maps(
             model, batch.model_inputs(), weigh=lambda logits: weights_of(model, batch, target, logits)
         )
         share_logits(model, batch, logits)
@@ -221,7 +227,7 @@ def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Te
 
 
 def detached_pass(model: Any, batch: Batch, target: Target, *, softmax: bool) -> Decomposition:
-    """`adapler.backbones.attribution.detached.decompose` at the input of every layer."""
+    """`adapler.backbones.decomposition.decompose` at the input of every layer."""
     memo, key = batch.memo(model), f"decomposition {target!r} {softmax}"
     if key not in memo:
         inputs = batch.model_inputs()

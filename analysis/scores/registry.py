@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapler.backbones.attribution.modes import evaluating
+from adapler.backbones.decomposition import evaluating
 from adapler.backbones.targets import GOLD, PREDICTED, needs_labels
 from adapler.errors import ArgumentError
 from adapler.registry import load_plugins

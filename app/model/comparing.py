@@ -160,7 +160,8 @@ def compare(
         raise ArgumentError(f"{chosen.title}: needs the text's gold label, and this text has none that the model knows")
     words = list(document.words)
     explained = explain(
-        (words, document.query) if document.query else words,
+        words,
+        query=document.query or "",
         model=model,
         tokenizer=tokenizer,
         methods=[method],

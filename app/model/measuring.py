@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from adapler.model.flops import speedup
+from adapler.flops import speedup
 from app.model.tracing import encode
 
 REPEATS = 5

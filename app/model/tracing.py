@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapler.backbones.families import max_positions
-from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
-from adapler.model.outputs import check_finite
+from adapler.backbones import max_positions
+from adapler.flops import adapler_flops, backbone_flops, layer_flops, policy_flops
+from adapler.outputs import check_finite
 from adapler.text import tokenized
 from app.sources.documents import check_readable
 

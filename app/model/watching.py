@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from adapler.backbones.families import layers_of
+from adapler.backbones import view
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def counted(model: Any, tell: Callable[[int], None]) -> Iterator[None]:
         states = next((one for one in given if isinstance(one, torch.Tensor) and one.dim() == 3), None)
         done += 1 if states is None else len(states)
 
-    handle = layers_of(model.backbone)[0].register_forward_pre_hook(hook, with_kwargs=True)
+    handle = view(model.backbone).layers[0].register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

@@ -47,7 +47,7 @@ def reference_pages() -> dict[str, str]:
     from adapler.training.stages.settings import RunSettings
     from analysis import loading, rationale_eval
     from analysis.explain import explain
-    from analysis.explanation.result import Explanation
+    from analysis.explanation import Explanation
     from analysis.metrics import plausibility, statistics
     from analysis.report import RationaleReport
     from analysis.scores import base, scoring_method

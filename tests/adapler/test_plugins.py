@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from adapler import predictors
 from adapler.cli.parser import main as cli_main
 from adapler.errors import ArgumentError, run_command
-from adapler.model.predictors import predictor_class, registry
+from adapler.predictors import predictor_class
 from adapler.registry import load_plugins
 from analysis.rationale_eval import main as evaluation_main
 
 OWN = '''
-from adapler.model.predictors import ContributionPredictor, predictor
+from adapler.predictors import ContributionPredictor, predictor
 from analysis.scores.registry import IN_LAYER, scoring_method
 
 @predictor("mine")
@@ -28,11 +29,11 @@ class Mine(ContributionPredictor):
 
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    known = dict(registry.PREDICTORS.classes)
+    known = dict(predictors.PREDICTORS.classes)
     load_plugins.cache_clear()
     yield
-    registry.PREDICTORS.classes.clear()
-    registry.PREDICTORS.classes.update(known)
+    predictors.PREDICTORS.classes.clear()
+    predictors.PREDICTORS.classes.update(known)
     monkeypatch.undo()
     load_plugins.cache_clear()
 

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from adapler.eraser import EraserCorpus, EraserExample, read_corpus
 from adapler.errors import ArgumentError, CheckpointError, DataError
-from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.flops import adapler_flops, backbone_flops
 from analysis import loading, plan, rationale_eval, scoring
 from analysis.alignment import align, collate
 from analysis.corpus import load_corpus

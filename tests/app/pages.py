@@ -11,7 +11,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import app
-from adapler.model.flops import speedup
+from adapler.flops import speedup
 from app.markup import cards
 from tests.app.markup.test_render import Reader
 

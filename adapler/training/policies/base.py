@@ -17,12 +17,12 @@ from typing import Any, ClassVar, TypeVar
 import datasets
 from torch import Tensor
 
-from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
+from adapler import flops
+from adapler.backbones.loading import is_fine_tuned, read_config, reinitialise_head
 from adapler.distributed import processes
 from adapler.errors import ArgumentError, counted
-from adapler.evaluation import evaluate_rows
-from adapler.model import flops
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.inference.evaluation import evaluate_rows
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.policies import policy_class, policy_names
 from adapler.policies.top_k import USUAL_KEEP
 from adapler.registry import Registry

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from adapler.backbones import families
-from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
+from adapler.backbones import ready
+from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.backbones.student import FEWEST_TEACHER_LAYERS, make_student, student_layers
 from adapler.errors import ArgumentError
-from adapler.evaluation import classify, score_by_example
-from adapler.inference import predict_rows
-from adapler.model.flops import Convention, backbone_flops
-from adapler.model.passes import plain_pass_of
+from adapler.flops import Convention, backbone_flops
+from adapler.inference.evaluation import classify, score_by_example
+from adapler.inference.predict import predict_dataset
+from adapler.passes import plain_pass_of
 from adapler.training.losses import logit_distillation
 from adapler.training.policies.base import PolicyTraining, policy_training
 from adapler.training.policies.stage import Stage, Step
@@ -77,7 +77,7 @@ class DistilBertTraining(PolicyTraining):
         source = load_classifier(self.work.start, labels=list(self.work.task.labels))
         if not is_fine_tuned(read_config(self.work.start)):
             reinitialise_head(source, mode=self.work.reinit_head, fine_tuned=False)
-        return families.ready(make_student(source))
+        return ready(make_student(source))
 
     def stages(self) -> tuple[Stage, ...]:
         """See the class."""
@@ -95,7 +95,7 @@ class DistilBertTraining(PolicyTraining):
 
     def load(self, folder: str | Path) -> PreTrainedModel:
         """The student that the stage saved."""
-        return families.ready(load_classifier(folder))
+        return ready(load_classifier(folder))
 
     def facts(self, model: Any) -> dict[str, Any]:
         """The layers that the student began with, and the teacher's configuration, which FLOPs count against."""

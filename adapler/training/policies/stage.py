@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adapler.backbones import families
+from adapler.backbones import position_ids
 from adapler.data import Task
-from adapler.model.outputs import AdapLeROutput
-from adapler.model.passes import hard_pass
+from adapler.outputs import AdapLeROutput
+from adapler.passes import hard_pass
 from adapler.policies import Policy
 from adapler.training.policies.settings import PolicySettings
 from adapler.training.settings import Settings
@@ -90,7 +90,7 @@ class Step:
             policy,
             input_ids=self.batch["input_ids"],
             mask=mask,
-            positions=families.position_ids(self.core.backbone, mask),
+            positions=position_ids(self.core.backbone.config, mask),
             token_type_ids=self.batch.get("token_type_ids"),
             scale=1.0,
             remove=True,

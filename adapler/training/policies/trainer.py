@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from adapler.model.passes import plain_pass_of
+from adapler.passes import plain_pass_of
 from adapler.training.policies.base import PolicyTraining
 from adapler.training.policies.stage import Stage, Step
 from adapler.training.trainer.base import StageTrainer

@@ -11,8 +11,10 @@ from adapler.calibration import CALIBRATION, Calibration, Machine, weights_check
 from adapler.devices import choose_device, describe_dtype
 from adapler.errors import ArgumentError
 from adapler.files import check_output_file, claimed
-from adapler.inference import token_budget_for
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.inference.calibration import Grid, measure
+from adapler.model.batching import token_budget_for
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.precision import describe_dtype
 from adapler.training.records import versions
 from adapler.training.stages.prepare import prepare_trained
 from adapler.training.stages.settings import CalibrateSettings

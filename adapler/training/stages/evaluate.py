@@ -10,7 +10,9 @@ from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import evaluate_rows
 from adapler.files import check_output_file, claimed
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.inference.evaluation import evaluate_rows
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import reading
 from adapler.training.records import model_checksum, write_record
 from adapler.training.stages.prepare import Prepared, are_rows_of, prepare_trained

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, set_seed
 
-from adapler.backbones import families
-from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config, reinitialise_head
-from adapler.backbones.families import SINGLE_LABEL
+from adapler.backbones import SINGLE_LABEL, ready, train_packed
+from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.data import Task
 from adapler.devices import choose_device, describe_dtype
 from adapler.distributed import is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError, TrainingError
 from adapler.evaluation import classifier_score
 from adapler.files import check_output_folder, claimed
-from adapler.model.passes import plain_pass_of
+from adapler.inference.evaluation import classifier_score
+from adapler.passes import plain_pass_of
+from adapler.precision import describe_dtype
 from adapler.training.arguments import check_gradient_checkpointing, report_callbacks, training_arguments
 from adapler.training.collator import PaddingCollator
 from adapler.training.records import epochs_of, identity_of, inputs_of, read_record, record_of
@@ -104,7 +105,7 @@ def finetune(
         resume: go on from the newest checkpoint in `epochs/`; a finished run is left as it is.
         half: round the best model's weights to float16's grid (still computed with in float32), so that they
             can be stored in half the space without a change.
-        packed: run the batches through `plain_pass`, see families.train_packed.
+        packed: run the batches through `plain_pass`, see train_packed.
         kept: how many of the best points keep their weights with `eval_steps`, at least KEPT.
         encoding: how the splits were encoded, for the record.
 
@@ -135,9 +136,9 @@ def finetune(
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
     if packed:
-        families.train_packed(classifier)
+        train_packed(classifier)
     else:
-        families.ready(classifier)  # for the attention whose gradient is fast, see pieces.SHORT
+        ready(classifier)  # for the attention whose gradient is fast, see pieces.SHORT
     new_head = reinitialise_head(classifier, mode=reinit_head, fine_tuned=is_fine_tuned(read_config(model)))
     with epochs_folder(output) as folder:
         # before what an unfinished training left goes: the options may be refused
@@ -228,7 +229,7 @@ class FinetuneTrainer(StageTrainer):
 
 
 class PackedFinetuneTrainer(FinetuneTrainer):
-    """The same on packed rows, see families.train_packed.
+    """The same on packed rows, see train_packed.
 
     Raises:
         ArgumentError: several processes, whose gradients would not be averaged.

@@ -11,16 +11,17 @@ from typing import Any
 import datasets
 from transformers import PreTrainedModel
 
-from adapler.backbones.checkpoints import is_fine_tuned, load_classifier, read_config
-from adapler.backbones.families import label_names
+from adapler.backbones import label_names
+from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
+from adapler.configuration import AdapLeRConfig
 from adapler.data import Task
 from adapler.devices import choose_device
 from adapler.distributed import from_main, is_main
 from adapler.errors import ArgumentError
-from adapler.evaluation import classifier_score, classify
-from adapler.inference import InferenceClassifier, predict_rows
-from adapler.model.configuration import AdapLeRConfig
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.inference.evaluation import classifier_score, classify
+from adapler.inference.predict import predict_dataset
+from adapler.model.inference_copy import InferenceClassifier
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.training.arguments import precision_name
 from adapler.training.settings import Execution
 from adapler.training.stages.prepare import Prepared

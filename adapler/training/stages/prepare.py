@@ -9,9 +9,9 @@ from typing import Any
 import datasets
 import pyarrow.compute as pc
 
-from adapler.backbones.checkpoints import is_fine_tuned, read_config
-from adapler.backbones.families import label_names, max_positions
-from adapler.calibration import Calibration
+from adapler.backbones import label_names, max_positions
+from adapler.backbones.loading import is_fine_tuned, read_config
+from adapler.budgets.curve import Calibration
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
 from adapler.distributed import is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError

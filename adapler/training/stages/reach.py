@@ -8,10 +8,10 @@ from typing import Any
 import datasets
 import torch
 
-from adapler.inference import predict_rows
-from adapler.model.configuration import ETA_MAX, ETA_MIN
-from adapler.model.flops import speedup
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.configuration import ETA_MAX, ETA_MIN
+from adapler.flops import speedup
+from adapler.inference.predict import predict_dataset
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.training.selection import CLOSE
 
 MOST_PASSES = 12  # over the validation rows

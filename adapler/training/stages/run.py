@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from adapler.backbones.checkpoints import read_config
-from adapler.devices import choose_device
-from adapler.distributed import is_main, join_processes, wait_for_everyone
+from adapler.backbones.loading import read_config
+from adapler.configuration import AdapLeRConfig
+from adapler.distributed import device, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.evaluation import evaluation_table
 from adapler.files import check_output_folder, claimed, replacing
-from adapler.model.configuration import AdapLeRConfig
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.inference.evaluation import evaluation_table
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.training.policies.base import training_class
 from adapler.training.records import (
     RECORD,

@@ -20,7 +20,7 @@ from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from adapler.backbones.attribution.relevance import token_relevance
+from adapler.backbones.decomposition import token_relevance
 from adapler.data import scratch_file
 from adapler.errors import ArgumentError
 from adapler.files import check_output_folder, claimed

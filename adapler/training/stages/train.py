@@ -11,16 +11,18 @@ from typing import Any
 import datasets
 from transformers import set_seed
 
-from adapler.backbones.checkpoints import is_fine_tuned, read_config
+from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.data import Task
 from adapler.devices import choose_device, describe_dtype
 from adapler.distributed import from_main, is_main, join_processes, wait_for_everyone
 from adapler.errors import ArgumentError
 from adapler.evaluation import score_by_example
 from adapler.files import check_output_folder, claimed
-from adapler.inference import predict_rows
-from adapler.model.flops import speedup
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.flops import speedup
+from adapler.inference.evaluation import score_by_example
+from adapler.inference.predict import predict_dataset
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.precision import describe_dtype
 from adapler.training.arguments import (
     AdapLeRTrainingArguments,
     precision_name,

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from adapler.backbones import families
+from adapler.backbones import ready
 from adapler.errors import ArgumentError
 from adapler.training.settings import Objectives
 
@@ -36,4 +36,4 @@ def teacher_of(model: Any, teacher: PreTrainedModel | None, *, objectives: Objec
         theirs, ours = getattr(teacher.config, field), getattr(student, field)
         if theirs != ours:
             raise ArgumentError(f"{name}: the teacher has {field} {theirs}, the model {ours}")
-    return families.ready(teacher).requires_grad_(False).eval()
+    return ready(teacher).requires_grad_(False).eval()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.model import flops
+from adapler import flops
 from adapler.training.selection import column_of, score_rows, selection_value
 
 

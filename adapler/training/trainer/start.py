@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adapler.backbones.checkpoints import is_fine_tuned, read_config, reinitialise_head
+from adapler.backbones.loading import is_fine_tuned, read_config, reinitialise_head
+from adapler.configuration import AdapLeRConfig
 from adapler.data import Task
 from adapler.errors import ArgumentError
-from adapler.model.configuration import AdapLeRConfig
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.policies import ContributionPolicy, options_of
 from adapler.training.settings import Objectives, option_name
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from adapler.errors import ArgumentError
-from adapler.model.modeling import AdapLeRForSequenceClassification
-from adapler.model.passes import plain_pass_of
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.passes import plain_pass_of
 from adapler.training.arguments import AdapLeRTrainingArguments
 from adapler.training.averaging import WeightAverage
 from adapler.training.resume import what_is_kept

@@ -1,25 +1,8 @@
-"""Model folders of a tiny model, and how tests load them."""
+"""How tests load model folders."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from adapler import AdapLeRError, AdapLeRForSequenceClassification, CheckpointError
+from adapler import AdapLeRForSequenceClassification
 
 load = AdapLeRForSequenceClassification.from_pretrained
-
-
 wrap = AdapLeRForSequenceClassification.from_backbone
-
-
-def copied(folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "copy"))
-
-
-def one_line(match: str, kind: type[AdapLeRError] = CheckpointError) -> Any:
-    """pytest.raises of a package error whose message has one line."""
-    return pytest.raises(kind, match=rf"\A[^\n]*{match}[^\n]*\Z")

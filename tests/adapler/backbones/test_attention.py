@@ -22,7 +22,6 @@ from adapler.backbones.packing import (
     segment_sum,
     to_padded,
 )
-from adapler.backbones.pieces import stretched
 from adapler.errors import ArgumentError
 
 
@@ -200,24 +199,6 @@ def test_packed_attention_equals_a_loop(sizes: list[int], attend: Any, seed: int
         expected = slow(q, k, v, bias=torch.zeros(1, size), scale=0.5)
         assert_close(out[:, :, part], expected, atol=1e-5, rtol=1e-5)
         start += size
-
-
-def test_longer_sequences_with_masked_keys_change_nothing() -> None:
-    """In half precision on a CPU attention may look past a sequence (`pieces.stretched`): nobody sees what is there."""
-    sizes = [31, 31, 9, 40, 15, 3, 29]  # runs of one and of several, of lengths that are stretched and that are not
-    query, key, value = (x.detach() for x in random_qkv(1, sum(sizes), dtype=torch.bfloat16, seed=3))
-    with torch.no_grad():
-        assert [stretched(size, query) for size in sizes] == [32, 32, 16, 48, 16, 3, 32]
-        assert stretched(31, query.float()) == 31
-        out = packed_attention(query, key, value, segments=Segments(torch.tensor(sizes)), scale=0.5)
-        for part, size in zip(torch.arange(sum(sizes)).split(sizes), sizes, strict=True):
-            alone = [x[:, :, part] for x in (query, key, value)]
-            expected = slow(*(x.float() for x in alone), bias=torch.zeros(1, size), scale=0.5)
-            assert_close(out[:, :, part].float(), expected, atol=2e-2, rtol=2e-2)
-            # by itself, with zeros behind it instead of other sequences: the same to the bit
-            one = packed_attention(*alone, segments=Segments(torch.tensor([size])), scale=0.5)
-            assert torch.equal(out[:, :, part], one)
-    assert stretched(31, query) == 31  # where a gradient may be asked for
 
 
 def test_attention_function_returns_heads_last_and_its_default_scale() -> None:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from transformers import BertConfig, GPT2Config
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones.families import family_of, layers_of, pooler_of
+from adapler.backbones import family_of, view
 from tests.conftest import (
     CLASSIFIERS,
     LAYERS,
@@ -119,7 +119,7 @@ def test_labels_give_cross_entropy() -> None:
         ({"removal": "maybe"}, "^removal: 'maybe' is not one of 'none', 'soft', 'hard'$"),
         ({"threshold_scale": -0.5}, "^threshold_scale: -0.5 is not a number of at least 0$"),
         ({"threshold_scale": float("nan")}, "^threshold_scale: nan"),
-        ({"input_ids": torch.tensor([3, 4])}, r"^input_ids: shape \(2,\) is not \(batch, length\), each at least 1$"),
+        ({"input_ids": torch.tensor([3, 4])}, r"^input_ids: \(2,\) .*is not \(batch, length\)$"),
         ({"attention_mask": torch.ones(2, 5)}, r"^attention_mask: shape \(2, 5\) is not that of input_ids, \(2, 6\)$"),
         ({"attention_mask": torch.tensor([[1] * 6, [0] * 6])}, "^attention_mask: row 1 has no real token$"),
         (
@@ -183,8 +183,8 @@ def test_relative_positions_are_refused() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parts_are_found(family: str) -> None:
     classifier = tiny_classifier(family)
-    assert len(layers_of(classifier)) == LAYERS
-    assert pooler_of(classifier).weight.shape == (WIDTH, WIDTH)
+    assert len(view(classifier).layers) == LAYERS
+    assert view(classifier).pooler.weight.shape == (WIDTH, WIDTH)
 
 
 def test_half_precision_model_runs() -> None:

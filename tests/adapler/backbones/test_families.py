@@ -21,12 +21,11 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones import families
+from adapler.backbones import attention, check_config, family_of, view
 from adapler.backbones.attention import adapler_attention
-from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.backbones.decomposition import layer_saliency
+from adapler.backbones.mpnet import relative_bias
 from adapler.backbones.packing import Segments
-from adapler.backbones.positional import pairwise
-from adapler.backbones.positional.mpnet import relative_bias
 from tests.conftest import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, random_batch, tiny_classifier
 
 OTHER_NAMES = {
@@ -80,13 +79,13 @@ def test_a_family_by_another_name(family: str) -> None:
         alone = model(batch["input_ids"][row : row + 1, :n])
         assert_close(alone.logits[0], hard.logits[row], atol=1e-5, rtol=1e-5)
         # layer by layer, with the rows of dropped tokens deleted
-        ids, layers = batch["input_ids"][row : row + 1, :n], families.layers_of(classifier)
-        hidden, alive = families.encoder_of(classifier).embeddings(input_ids=ids), torch.arange(n)
+        ids, layers = batch["input_ids"][row : row + 1, :n], view(classifier).layers
+        hidden, alive = view(classifier).encoder.embeddings(input_ids=ids), torch.arange(n)
         for layer, module in enumerate(layers):
             stay = hard.retention_mask[row, layer, alive]
             hidden, alive = hidden[:, stay], alive[stay]
             hidden = module(hidden, None)
-        assert_close(families.head(classifier, hidden[:, 0])[0], hard.logits[row], atol=1e-5, rtol=1e-5)
+        assert_close(view(classifier).head(hidden[:, 0])[0], hard.logits[row], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -112,7 +111,7 @@ def test_a_token_outside_the_window_stays_outside_when_those_between_are_dropped
     """Layer 1 has a window of 4 tokens to each side; tokens 0 and 9 are neighbours in the packed row."""
     classifier = tiny_classifier("modernbert")
     encoder, torch_states = classifier.model, torch.randn(1, 3, WIDTH)
-    family = families.family_of(classifier.config)
+    family = family_of(classifier.config)
     wrapped(classifier)  # sets the attention implementation
     segments = Segments(torch.tensor([3]))
     near, far = torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 9]])
@@ -147,7 +146,7 @@ def test_packed_pairs_equal_a_plain_softmax_and_padded_ones(learned: bool, biase
     inputs = [torch.randn(1, HEADS, total, 6, requires_grad=True) for _ in range(3)]
 
     def term(distance: Tensor) -> Tensor:
-        far = pairwise.window(distance, reach=9, dtype=torch.float32)
+        far = attention.window(distance, reach=9, dtype=torch.float32)
         return table[:, distance + 32].transpose(0, 1) + far
 
     def written_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -165,7 +164,11 @@ def test_packed_pairs_equal_a_plain_softmax_and_padded_ones(learned: bool, biase
     options = {"term": term, "positions": positions, "scale": 0.3, "segments": segments, "key_bias": bias}
     trained = [*inputs, *([table] if learned else []), *([bias] if bias is not None else [])]
     weights, results = torch.randn(1, HEADS, total, 6), []
-    for attend in (written_out, partial(pairwise.pairwise_attention, **options), partial(pairwise._padded, **options)):
+    for attend in (
+        written_out,
+        partial(attention.pairwise_attention, **options),
+        partial(attention._padded_pairs, **options),
+    ):
         out = attend(*inputs)
         results.append([out, *torch.autograd.grad((out * weights).sum(), trained)])
     for result in results[1:]:
@@ -192,7 +195,7 @@ def test_layers_share_a_term_that_does_not_learn(one_term: bool, learns: bool) -
 
     def attend(segments: Segments) -> Tensor:
         options = {"term": term, "positions": positions, "scale": 0.3, "one_term": one_term}
-        return pairwise.pairwise_attention(states, states, states, segments=segments, **options)
+        return attention.pairwise_attention(states, states, states, segments=segments, **options)
 
     with torch.no_grad():
         first, second = attend(segments), attend(segments)
@@ -215,7 +218,7 @@ def test_a_window_without_positions_is_refused() -> None:
 def test_mpnet_counts_positions_from_one_padding_id_only() -> None:
     config = MPNetConfig(hidden_size=8, num_attention_heads=1, pad_token_id=0)
     with pytest.raises(ArgumentError, match="^pad_token_id: 0 is not 1, which MPNet's positions begin after$"):
-        families.check_config(config)
+        check_config(config)
 
 
 @pytest.mark.parametrize("family", ["mpnet", "modernbert"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, ArgumentError
-from adapler.backbones.checkpoints import load_classifier, reinitialise_head
-from adapler.backbones.families import pooler_of
+from adapler.backbones import view
+from adapler.backbones.loading import load_classifier, reinitialise_head
 from tests.adapler.backbones.folders import wrap
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import LAYERS, random_batch, tiny_classifier
@@ -59,21 +58,6 @@ def test_classifier_keeps_its_head_and_labels(tiny_classifier_folder: Path) -> N
         wrap(tiny_classifier_folder, labels=["pos", "NEG"])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_labels": "4"}, "^num_labels: '4' is not a whole number$"),
-        ({"num_labels": 2.0}, "^num_labels: 2.0 is not a whole number$"),
-        ({"labels": "ab"}, "^labels: 'ab' is not a list of names$"),
-        ({"labels": [0, 1]}, r"^labels: \[0, 1\] is not a list of names$"),
-        ({"labels": ["a", "b", "a"]}, "^labels: 'a' stands there twice$"),
-    ],
-)
-def test_labels_that_are_none(encoder_folder: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        wrap(encoder_folder, **options)
-
-
 def test_names_of_a_model_s_labels_leave_the_caller_s_configuration() -> None:
     backbone = tiny_classifier().config
     before = dict(backbone.id2label)
@@ -100,7 +84,7 @@ def test_load_classifier_is_plain(tiny_classifier_folder: Path) -> None:
 )
 def test_reinitialise_head(family: str, std: float, mode: str, expected: bool) -> None:
     classifier = tiny_classifier(family)
-    pooler = pooler_of(classifier)
+    pooler = view(classifier).pooler
     with torch.no_grad():
         pooler.weight.normal_(std=std)
         if pooler.bias is not None:
@@ -132,12 +116,12 @@ def test_a_trained_head_is_never_replaced_by_itself(family: str, tmp_path: Path)
     """B6: a trained pooler of a small model has a small spread too."""
     classifier = tiny_classifier(family)
     with torch.no_grad():
-        pooler_of(classifier).weight.normal_(std=0.01)
+        view(classifier).pooler.weight.normal_(std=0.01)
     assert reinitialise_head(copy.deepcopy(classifier), mode="auto")  # never saved, never trained
     classifier.save_pretrained(tmp_path)
     loaded = load_classifier(tmp_path, num_labels=3)
     assert not reinitialise_head(loaded, mode="auto")
-    assert torch.equal(pooler_of(loaded).weight, pooler_of(classifier).weight)
+    assert torch.equal(view(loaded).pooler.weight, view(classifier).pooler.weight)
     assert reinitialise_head(copy.deepcopy(loaded), mode="auto", fine_tuned=False)
     assert reinitialise_head(copy.deepcopy(loaded), mode="yes")
     assert not reinitialise_head(copy.deepcopy(classifier), mode="auto", fine_tuned=True)
@@ -152,7 +136,7 @@ def test_a_new_head_is_drawn_in_a_fixed_order() -> None:
     """The pooler first: where the order is that of addresses in memory, a seed gives one of two heads."""
     for _ in range(6):  # the addresses of each are others
         classifier = tiny_classifier()
-        pooler, width = pooler_of(classifier), pooler_of(classifier).in_features
+        pooler, width = view(classifier).pooler, view(classifier).pooler.in_features
         torch.manual_seed(3)
         drawn = [torch.empty(rows, width).normal_(std=width**-0.5) for rows in (width, classifier.num_labels)]
         torch.manual_seed(3)

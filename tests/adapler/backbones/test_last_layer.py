@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import families
+from adapler.backbones import view
 from adapler.backbones.attention import cls_attention
+from adapler.backbones.bert import Bert
 from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import HEADS, LAYERS, WIDTH, tiny_adapler
@@ -30,8 +30,8 @@ def inputs(sizes: list[int]) -> tuple[Tensor, Segments, Tensor]:
 def test_equals_the_whole_layer(family: str, sizes: list[int]) -> None:
     classifier = tiny_adapler(family).backbone
     hidden, segments, positions = inputs(sizes)
-    whole = families.run_layer(classifier, LAYERS - 1, hidden, positions=positions, segments=segments)
-    short = families.run_last_layer(classifier, hidden, positions=positions, segments=segments)
+    whole = view(classifier).layer(LAYERS - 1, hidden, positions=positions, segments=segments)
+    short = view(classifier).last_layer(hidden, positions=positions, segments=segments)
     assert short.shape == (1, len(sizes), WIDTH)
     assert_close(short, whole[:, segments.first], atol=1e-5, rtol=1e-5)
 
@@ -41,14 +41,14 @@ def test_gradients_equal_those_of_the_whole_layer(family: str) -> None:
     classifier = tiny_adapler(family).backbone
     hidden, segments, positions = inputs([5, 3, 3])
     hidden.requires_grad_()
-    layer = families.layers_of(classifier)[-1]
+    layer = view(classifier).layers[-1]
     found = []
     for last in (True, False):
         classifier.zero_grad()
         if last:
-            out = families.run_last_layer(classifier, hidden, positions=positions, segments=segments)
+            out = view(classifier).last_layer(hidden, positions=positions, segments=segments)
         else:
-            out = families.run_layer(classifier, LAYERS - 1, hidden, positions=positions, segments=segments)
+            out = view(classifier).layer(LAYERS - 1, hidden, positions=positions, segments=segments)
             out = out[:, segments.first]
         (gradient,) = torch.autograd.grad((out**3).sum(), hidden, retain_graph=True)
         (out**3).sum().backward()
@@ -89,33 +89,31 @@ def test_a_layer_that_is_not_as_transformers_built_it_runs_whole() -> None:
             return 2 * super().forward(input)
 
     def doubled(classifier: Any) -> None:
-        module = families.layers_of(classifier)[-1].attention.self
+        module = view(classifier).layers[-1].attention.self
         new = Doubled(WIDTH, WIDTH)
         new.load_state_dict(module.value.state_dict())
         module.value = new
 
     def hooked(classifier: Any) -> None:
-        families.layers_of(classifier)[-1].attention.self.key.register_forward_hook(lambda *args: 3 * args[2])
+        view(classifier).layers[-1].attention.self.key.register_forward_hook(lambda *args: 3 * args[2])
 
     for change in (doubled, hooked):
         classifier = tiny_adapler("bert").backbone
-        before = families.run_last_layer(classifier, hidden, positions=positions, segments=segments)
+        before = view(classifier).last_layer(hidden, positions=positions, segments=segments)
         change(classifier)
-        whole = families.run_layer(classifier, LAYERS - 1, hidden, positions=positions, segments=segments)
-        short = families.run_last_layer(classifier, hidden, positions=positions, segments=segments)
+        whole = view(classifier).layer(LAYERS - 1, hidden, positions=positions, segments=segments)
+        short = view(classifier).last_layer(hidden, positions=positions, segments=segments)
         assert_close(short, whole[:, segments.first])
         assert not torch.allclose(short, before, atol=1e-3)
 
 
 def test_a_family_with_layers_of_its_own_runs_its_last_one_whole() -> None:
-    @dataclass(frozen=True)
-    class Halved(families.Family):
-        def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-            return super().layer(encoder, index, hidden, positions=positions, **attention) / 2
+    class Halved(Bert):
+        def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+            return super().layer(index, hidden, positions=positions, **attention) / 2
 
     classifier = tiny_adapler("bert").backbone
     hidden, segments, positions = inputs([4, 2])
-    family = Halved("bert", "encoder.layer", families.FAMILIES["bert"].head, "bert.pooler.dense")
-    out = family.last_layer(classifier.bert, hidden, positions=positions, segments=segments)
-    plain = families.run_last_layer(classifier, hidden, positions=positions, segments=segments)
+    out = Halved(classifier).last_layer(hidden, positions=positions, segments=segments)
+    plain = view(classifier).last_layer(hidden, positions=positions, segments=segments)
     assert_close(out, plain / 2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adapler.backbones import families, pieces
+from adapler.backbones import first_position, pieces, view
 from adapler.backbones.packing import Segments
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import WIDTH, tiny_adapler
@@ -18,8 +18,8 @@ SIZES = [5, 3, 3, 1]
 
 
 def run(classifier: Any, hidden: Tensor) -> Tensor:
-    positions = torch.cat([torch.arange(size) for size in SIZES])[None] + families.first_position(classifier.config)
-    return families.run_layer(classifier, 0, hidden, positions=positions, segments=Segments(torch.tensor(SIZES)))
+    positions = torch.cat([torch.arange(size) for size in SIZES])[None] + first_position(classifier.config)
+    return view(classifier).layer(0, hidden, positions=positions, segments=Segments(torch.tensor(SIZES)))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -38,37 +38,14 @@ def test_a_layer_equals_transformers_own(name: str, rows: int, monkeypatch: pyte
 def test_the_embeddings_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = tiny_adapler(name).backbone
     ids = torch.arange(5, 16)[None]  # (1, T)
-    positions = torch.arange(11)[None] + families.first_position(classifier.config)
+    positions = torch.arange(11)[None] + first_position(classifier.config)
     types = torch.tensor([[0] * 6 + [1] * 5])
     types = types if getattr(classifier.config, "type_vocab_size", 0) > 1 else torch.zeros_like(types)
-    whole = families.embed(classifier, ids, positions=positions, token_type_ids=types)
+    whole = view(classifier).embed(ids, positions=positions, token_type_ids=types)
     monkeypatch.setattr(pieces, "ROWS", 4)
     with torch.no_grad():
-        found = families.embed(classifier, ids, positions=positions, token_type_ids=types)
+        found = view(classifier).embed(ids, positions=positions, token_type_ids=types)
     assert_close(found, whole, atol=1e-6, rtol=1e-5)  # a product of fewer rows may be another kernel's
-
-
-def test_rows_of_half_precision_come_in_few_numbers() -> None:
-    """A CPU compiles its half-precision products for every new number of rows."""
-    seen = []
-
-    def double(part: Tensor) -> tuple[Tensor]:
-        seen.append(part.shape[1])
-        return (2 * part,)
-
-    for number in range(1, 40):
-        rows = torch.randn(1, number, WIDTH, dtype=torch.bfloat16)
-        assert torch.equal(pieces.in_pieces(double, rows)[0], 2 * rows)
-    assert set(seen) == {16, 32, 48}, "fine where there are few rows"
-    seen.clear()
-    pieces.in_pieces(double, torch.randn(1, pieces.FEW + 1, WIDTH, dtype=torch.bfloat16))
-    assert seen == [pieces.FEW + pieces.GRAIN]
-    seen.clear()
-    pieces.in_pieces(double, torch.randn(1, 5, WIDTH), dtype=torch.bfloat16)
-    assert seen == [16], "the format of the products counts, not that of the states"
-    seen.clear()
-    pieces.in_pieces(double, torch.randn(1, 2 * pieces.ROWS + 7, WIDTH))
-    assert seen == [pieces.ROWS, pieces.ROWS, 7]
 
 
 def test_only_a_layer_of_two_formats_runs_under_autocast() -> None:
@@ -88,7 +65,7 @@ def test_a_hook_in_a_layer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "ROWS", 2)
     classifier = tiny_adapler("bert").backbone
     seen = []
-    layer = families.layers_of(classifier)[0]
+    layer = view(classifier).layers[0]
     handle = layer.register_forward_hook(lambda module, arguments, output: seen.append(output.shape))
     with torch.no_grad():
         run(classifier, torch.randn(1, sum(SIZES), WIDTH))
@@ -100,7 +77,7 @@ def test_a_hook_in_a_part_of_a_layer_is_called_too() -> None:
     """Projections that are called one by one would miss a hook of the module around them."""
     classifier = tiny_adapler("bert").backbone
     seen = []
-    attention = families.layers_of(classifier)[0].attention.self
+    attention = view(classifier).layers[0].attention.self
     handle = attention.register_forward_hook(lambda module, arguments, output: seen.append(output[0].shape))
     with torch.no_grad():
         run(classifier, torch.randn(1, sum(SIZES), WIDTH))

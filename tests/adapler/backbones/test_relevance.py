@@ -11,9 +11,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from adapler.backbones.attribution.detached import _Rules, decompose
-from adapler.backbones.attribution.relevance import KINDS, token_relevance
-from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.backbones.decomposition import KINDS, _Rules, decompose, layer_saliency, token_relevance
 from adapler.backbones.targets import target_weights
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.backbones.decomposition import layer_saliency
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.adapler.model import reference

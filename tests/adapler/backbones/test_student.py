@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from adapler.backbones.families import encoder_of, layers_of
+from adapler.backbones import view
 from adapler.backbones.student import make_student, student_layers
 from adapler.errors import ArgumentError
 from tests.conftest import CLASSIFIERS, padding_of, random_batch, tiny_classifier
@@ -32,22 +32,22 @@ def test_a_student_starts_from_its_teachers_layers(family: str, tmp_path: Path) 
     teacher = tiny_classifier(family)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     student = make_student(teacher)
-    assert len(layers_of(student)) == student.config.num_hidden_layers == 2 and len(layers_of(teacher)) == 3
+    assert len(view(student).layers) == student.config.num_hidden_layers == 2 and len(view(teacher).layers) == 3
     for own, theirs in ((0, 0), (1, 2)):
-        state, source = layers_of(student)[own].state_dict(), layers_of(teacher)[theirs].state_dict()
+        state, source = view(student).layers[own].state_dict(), view(teacher).layers[theirs].state_dict()
         assert state.keys() == source.keys()
         assert all(torch.equal(value, source[name]) for name, value in state.items())
     # Everything that is not in a layer is there bit for bit: embeddings, head, MPNet's shared relative bias.
-    layer_names = {name for name, _ in layers_of(teacher).named_parameters()}
+    layer_names = {name for name, _ in view(teacher).layers.named_parameters()}
     others = [n for n in before if not any(n.endswith(f".{part}") for part in layer_names)]
     assert len(others) >= 4 and all(torch.equal(student.state_dict()[name], before[name]) for name in others)
     # It is the teacher without the layers between.
     batch = random_batch([9, 4], pad=padding_of(family))
-    kept = layers_of(teacher)
+    kept = view(teacher).layers
     del kept[1]
     if family != "modernbert":  # its masks go by the number of a layer
         teacher.config.num_hidden_layers = 2
-        encoder_of(teacher).config.num_hidden_layers = 2
+        view(teacher).encoder.config.num_hidden_layers = 2
         with torch.no_grad():
             torch.testing.assert_close(student(**batch).logits, teacher(**batch).logits)
     # A plain classifier, which shares no memory with the teacher.

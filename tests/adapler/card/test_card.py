@@ -16,7 +16,7 @@ from adapler.card.facts import read_facts
 from adapler.card.text import model_card
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError, CheckpointError, run_command
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import write_record
 from adapler.training.stages.finish import finish_stage
 

@@ -1,6 +1,6 @@
 """Soft removal of a padded batch, written for reading: nothing is packed, nothing leaves the batch.
 
-The slow reference of `adapler.model.passes.soft`, in values and gradients. Attention is PyTorch's own with an additive
+The slow reference of `adapler.passes`, in values and gradients. Attention is PyTorch's own with an additive
 mask, not a bias that travels as a feature of the keys. Padding is on the right.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapler.backbones import families
-from adapler.model.contribution import MASKED, retention, soft_removal, threshold
-from adapler.model.outputs import AdapLeROutput
+from adapler.backbones import position_ids, view
+from adapler.contribution import MASKED, retention, soft_removal, threshold
+from adapler.outputs import AdapLeROutput
 
 
 def soft(
@@ -27,17 +27,16 @@ def soft(
 ) -> AdapLeROutput:
     """What `model(**batch, removal="soft", ...)` returns, without a loss."""
     backbone, mask = model.backbone, batch["attention_mask"]
-    hidden = families.embed(
-        backbone,
+    hidden = view(backbone).embed(
         batch["input_ids"],
-        positions=families.position_ids(backbone, mask),
+        positions=position_ids(backbone.config, mask),
         token_type_ids=batch.get("token_type_ids"),
     )  # (B, N, D)
     presence = torch.where(mask.bool(), 0.0, MASKED).to(hidden.dtype)  # (B, N) logarithm
     kept, is_cls = mask.bool(), torch.zeros_like(mask, dtype=torch.bool)
     is_cls[:, 0] = True
     rows: dict[str, list[Tensor]] = {"scores": [], "presence": [], "lengths": [], "kept": []}
-    for index in range(len(families.layers_of(backbone))):
+    for index in range(len(view(backbone).layers)):
         logits = _scores(model, index, hidden, presence) + presence  # (B, N)
         if probe is not None:
             logits = torch.cat([logits[:, :1] + probe[index].log(), logits[:, 1:]], dim=1)
@@ -57,7 +56,7 @@ def soft(
     head_states = _pooled(backbone, hidden, presence)
     stacked = {name: torch.stack(values, dim=1) for name, values in rows.items()}
     return AdapLeROutput(
-        logits=families.head(backbone, head_states),
+        logits=view(backbone).head(head_states),
         lengths=stacked["lengths"],
         contribution_scores=stacked["scores"].exp(),
         retention_mask=stacked["kept"],
@@ -82,7 +81,7 @@ def _scores(model: Any, index: int, hidden: Tensor, presence: Tensor) -> Tensor:
 
 def _layer(backbone: Any, index: int, hidden: Tensor, bias: Tensor) -> Tensor:
     """(B, N, D): one layer by transformers' own code; no token has left, so places are positions."""
-    layer, kind = families.layers_of(backbone)[index], backbone.config.model_type
+    layer, kind = view(backbone).layers[index], backbone.config.model_type
     if kind == "mpnet":
         relative = backbone.mpnet.encoder.compute_position_bias(hidden)
         return layer(hidden, bias, relative)[0]  # type: ignore[no-any-return]

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapler.contribution import retention, soft_removal, threshold
 from adapler.errors import ArgumentError
-from adapler.model.contribution import retention, soft_removal, threshold
-from adapler.model.predictors import ContributionPredictor
+from adapler.predictors import ContributionPredictor
 
 
 def test_threshold() -> None:

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from adapler import AdapLeRConfig
-from adapler.backbones.families import layers_of
+from adapler.backbones import view
 from adapler.errors import ArgumentError
-from adapler.model.flops import adapler_flops, backbone_flops, layer_flops, policy_flops, speedup
+from adapler.flops import adapler_flops, backbone_flops, layer_flops, policy_flops, speedup
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.conftest import LAYERS, random_batch, tiny_adapler, tiny_classifier
 
@@ -41,7 +41,7 @@ def test_backbone_flops_equal_the_counter(family: str, length: int) -> None:
 def test_adapler_flops_equal_the_counter(family: str, predictor: str, convention: Any) -> None:
     model = tiny_adapler(family, predictor=predictor)
     if convention == "paper":  # a layer with a hook runs whole
-        layers_of(model.backbone)[-1].register_forward_hook(lambda *_: None)
+        view(model.backbone).layers[-1].register_forward_hook(lambda *_: None)
     dropped = 0
     for seed, length in enumerate([1, 2, 9, 20]):
         expected, out = counted(model, random_batch([length], seed=seed)["input_ids"])
@@ -57,7 +57,7 @@ def test_none_mode_costs_what_the_backbone_costs(family: str, lengths: list[int]
     model, batch = tiny_adapler(family), random_batch(lengths, pad=1 if family == "roberta" else 0)
     expected, _ = counted(model, **batch, removal="none")
     assert float(backbone_flops(model.config, torch.tensor(lengths), convention="executed").sum()) == expected
-    layers_of(model.backbone)[-1].register_forward_hook(lambda *_: None)
+    view(model.backbone).layers[-1].register_forward_hook(lambda *_: None)
     whole, _ = counted(model, **batch, removal="none")
     assert float(backbone_flops(model.config, torch.tensor(lengths)).sum()) == whole
 

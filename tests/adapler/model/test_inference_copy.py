@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from adapler.backbones import families
-from adapler.backbones.attribution.modes import evaluating
+from adapler.backbones import first_position, view
+from adapler.backbones.decomposition import evaluating
 from adapler.backbones.packing import Segments
 from adapler.errors import ArgumentError
 from tests.adapler.backbones.test_backbones import FAMILIES
@@ -63,7 +63,7 @@ def test_transformers_own_layers_run_a_copy_too(family: str, removal: Any) -> No
     fast = model.for_inference(dtype="bfloat16")
     with torch.no_grad():
         expected = fast(**batch, removal=removal)
-        for layer in families.layers_of(fast.backbone):
+        for layer in view(fast.backbone).layers:
             layer.register_forward_hook(lambda *_: None)
         out, exact = fast(**batch, removal=removal), model(**batch, removal=removal)
     assert_close(out.logits, expected.logits, atol=0.05, rtol=0.02)
@@ -76,12 +76,12 @@ def test_states_between_layers_keep_their_digits(family: str) -> None:
     model, batch = tiny_adapler(family), batch_for(family)
     fast = model.for_inference(dtype="bfloat16")
     ids = batch["input_ids"][:1]
-    positions = torch.arange(ids.shape[1])[None] + families.first_position(model.backbone.config)
+    positions = torch.arange(ids.shape[1])[None] + first_position(model.backbone.config)
     segments = Segments(torch.tensor([ids.shape[1]]))
     with torch.no_grad():
-        hidden = families.embed(fast.backbone, ids, positions=positions, token_type_ids=None)
-        states = families.run_layer(fast.backbone, 0, hidden, positions=positions, segments=segments)
-        expected = families.run_layer(model.backbone, 0, hidden, positions=positions, segments=segments)
+        hidden = view(fast.backbone).embed(ids, positions=positions, token_type_ids=None)
+        states = view(fast.backbone).layer(0, hidden, positions=positions, segments=segments)
+        expected = view(model.backbone).layer(0, hidden, positions=positions, segments=segments)
     assert hidden.dtype == states.dtype == torch.float32
     assert_close(states, expected, atol=0.04, rtol=0.02)  # .034 at most over twenty draws of weights
     assert not torch.equal(states, states.bfloat16().float())

@@ -10,7 +10,7 @@ import torch
 
 from adapler import AdapLeRForSequenceClassification
 from adapler import minilm as encoder
-from adapler.backbones.checkpoints import reinitialise_head
+from adapler.backbones.loading import reinitialise_head
 from adapler.eraser import read_corpus
 from adapler.text import load_tokenizer
 

@@ -42,7 +42,7 @@ def test_a_calibration_of_another_model_goes_and_an_early_upload_is_refused(tmp_
     (tmp_path / "calibration.json").write_text("{}")
     tiny_adapler().save_pretrained(tmp_path)
     assert not (tmp_path / "calibration.json").exists()
-    with pytest.raises(ArgumentError, match=r"^push_to_hub: would leave out run.json .* model.push_to_hub\(NAME\)$"):
+    with pytest.raises(ArgumentError, match="^push_to_hub: "):
         tiny_adapler().save_pretrained(tmp_path / "other", push_to_hub=True)
     assert not (tmp_path / "other").exists()
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from adapler.model.contribution import MASKED
-from adapler.model.passes import soft as passes
+from adapler import passes
+from adapler.contribution import MASKED
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.adapler.model import padded, reference

@@ -48,8 +48,8 @@ def drawn(lengths: list[int], *, seed: int = 1) -> list[list[int]]:
 def shallow(family: str = "bert", *, layers: int = 1, **options: Any) -> Any:
     """A model of fewer layers, whose graph is made in less time."""
     model = dropping(family, **options)
-    encoder, name = families.encoder_of(model.backbone), families.family_of(model.backbone.config).layers
-    encoder.set_submodule(name, families.layers_of(model.backbone)[:layers])
+    encoder, name = view(model.backbone).encoder, family_of(model.backbone.config).layers
+    encoder.set_submodule(name, view(model.backbone).layers[:layers])
     model.contribution_predictors = model.contribution_predictors[:layers]
     model.eta = torch.nn.Parameter(model.eta[:layers].detach().clone())
     model.num_layers = layers

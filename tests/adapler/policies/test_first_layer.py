@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
 from adapler.calibration import weights_checksum
 from adapler.cli.parser import main
-from adapler.model.flops import adapler_flops
-from adapler.model.passes import soft
+from adapler.flops import adapler_flops
+from adapler.passes import soft
 from tests.adapler.training.common import QUICK, trainer
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adapler.model.passes import gated_pass
+from adapler.passes import gated_pass
 from adapler.policies import LayerView
 from adapler.training.policies.ltp import LtpTraining
 from tests.adapler.policies.policy_models import tiny_policy

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.model.flops import adapler_flops, backbone_flops
+from adapler.flops import adapler_flops, backbone_flops
 from adapler.policies import Policy, policy, policy_class, policy_names
 from tests.adapler.policies.policy_models import OTHERS, tiny_policy
 from tests.conftest import CLASSIFIERS, LAYERS, padding_of, random_batch
@@ -205,8 +205,8 @@ def test_controls_have_no_soft_removal() -> None:
 
 
 def test_attention_is_refused_before_a_layer() -> None:
-    from adapler.model.predictors import PackedRow
     from adapler.policies import LayerView
+    from adapler.predictors import PackedRow
 
     hidden = torch.zeros(3, 8)
     with pytest.raises(ArgumentError, match=r"^policy: attention is known only to a policy with place"):

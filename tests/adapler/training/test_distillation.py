@@ -12,10 +12,10 @@ import torch
 from torch.testing import assert_close
 from transformers import BertForSequenceClassification
 
-from adapler.backbones import families
+from adapler.backbones import view
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError
-from adapler.model.passes import plain_pass
+from adapler.passes import plain_pass
 from adapler.training.losses import logit_distillation, state_distillation
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for
 from tests.adapler.training.common import QUICK, trainer
@@ -42,7 +42,7 @@ def test_a_teacher_says_what_its_classifier_says(family: str) -> None:
     inputs = {"input_ids": batch["input_ids"], "mask": batch["attention_mask"]}
     logits, states = plain_pass(model.backbone, **inputs, token_type_ids=batch.get("token_type_ids"))
     assert_close(logits, model(**batch, removal="none").logits, atol=1e-5, rtol=1e-5)
-    assert_close(families.head(model.backbone, states), logits)
+    assert_close(view(model.backbone).head(states), logits)
     soft = model(**batch, removal="soft", threshold_scale=0.0, slope=1e6)
     assert_close(soft.head_states, states, atol=1e-4, rtol=0)
 

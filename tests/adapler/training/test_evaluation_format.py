@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from adapler.backbones import families
+from adapler.backbones import Family
 from adapler.cli.parser import main
 from adapler.inference import InferenceClassifier, predict_rows
 from adapler.training.trainer import StageTrainer
@@ -25,15 +25,15 @@ class Watch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.formats: list[torch.dtype] = []
         self.autocast: list[bool] = []
-        run_layer = families.run_layer
+        run_layer = Family.layer
 
-        def watched(backbone: Any, index: int, hidden: Any, **kwargs: Any) -> Any:
+        def watched(family: Any, index: int, hidden: Any, **kwargs: Any) -> Any:
             if not torch.is_grad_enabled():
-                self.formats.append(next(families.layers_of(backbone).parameters()).dtype)
+                self.formats.append(next(family.layers.parameters()).dtype)
                 self.autocast.append(torch.is_autocast_enabled("cpu"))
-            return run_layer(backbone, index, hidden, **kwargs)
+            return run_layer(family, index, hidden, **kwargs)
 
-        monkeypatch.setattr(families, "run_layer", watched)
+        monkeypatch.setattr(Family, "layer", watched)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -78,14 +78,14 @@ def test_packed_passes_learn_in_the_precision_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They do not go through the model's own forward pass, which is all that accelerate puts under autocast."""
-    learnt, run_layer = [], families.run_layer
+    learnt, run_layer = [], Family.layer
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         if torch.is_grad_enabled():
             learnt.append(torch.is_autocast_enabled("cpu"))
         return run_layer(*args, **kwargs)
 
-    monkeypatch.setattr(families, "run_layer", watched)
+    monkeypatch.setattr(Family, "layer", watched)
     model = ["--classifier" if command[0] == "run" else "--model", str(tiny_classifier_folder)]
     options = ["--task", str(task_folder), "--max-length", "16", "--batch-size", "8", "--precision", precision]
     assert main([*command, "1", *model, *options, "--output", str(tmp_path / "out")]) == 0

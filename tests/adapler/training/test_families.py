@@ -9,7 +9,7 @@ import pytest
 from transformers import BertTokenizerFast
 
 from adapler import AdapLeRForSequenceClassification
-from adapler.backbones.families import encoder_of
+from adapler.backbones import view
 from adapler.cli.parser import main
 from tests.adapler.training.common import QUICK
 from tests.conftest import VOCABULARY, WORDS, padding_of, tiny_classifier
@@ -21,7 +21,7 @@ def test_the_pipeline(family: str, frozen: bool, task_folder: Path, tmp_path: Pa
     vocabulary = [*special, "[CLS]", "[SEP]", "[MASK]", *WORDS, ".", ","]
     vocabulary += [f"[unused{i}]" for i in range(VOCABULARY - len(vocabulary))]
     (tmp_path / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    encoder_of(tiny_classifier(family)).save_pretrained(tmp_path / "encoder")
+    view(tiny_classifier(family)).encoder.save_pretrained(tmp_path / "encoder")
     BertTokenizerFast(vocab=str(tmp_path / "vocab.txt"), model_max_length=38).save_pretrained(tmp_path / "encoder")
     command = ["run", "--task", str(task_folder), "--model", str(tmp_path / "encoder")]
     command += ["--output", str(tmp_path / "run"), "--phi", "0.1", *QUICK]

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from adapler.model.contribution import soft_removal
+from adapler.contribution import soft_removal
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from tests.adapler.training.test_trainer import gradients
 from tests.conftest import random_batch, tiny_adapler

@@ -13,8 +13,8 @@ from datasets import Dataset
 
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError, CheckpointError
-from adapler.inference import predict_rows
-from adapler.model.flops import speedup
+from adapler.flops import speedup
+from adapler.inference.predict import predict_dataset
 from adapler.training.schedule import CONTROLLER_STATE, SpeedController
 from adapler.training.selection import selection_value, shortfall
 from adapler.training.stages.reach import reach_target

@@ -7,8 +7,7 @@ import datasets
 import pytest
 import torch
 
-from adapler.backbones.attribution.relevance import KINDS, token_relevance
-from adapler.backbones.attribution.saliency import layer_saliency
+from adapler.backbones.decomposition import KINDS, layer_saliency, token_relevance
 from adapler.cli.parser import main
 from adapler.errors import ArgumentError, DataError
 from adapler.inference import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET

@@ -18,7 +18,7 @@ from transformers import (
     NystromformerForSequenceClassification,
 )
 
-from adapler.backbones.families import layers_of
+from adapler.backbones import view
 from adapler.errors import ArgumentError
 from analysis.scores import Batch, decomposition, get_method
 from analysis.scores.passes import detached_pass
@@ -213,7 +213,7 @@ def test_alti_in_blocks_of_rows_is_alti(monkeypatch: pytest.MonkeyPatch) -> None
 
 def parts_of(model: Any, layer: int) -> tuple[Any, Any, Any, Any]:
     """value, output projection and both norms of a layer."""
-    block = layers_of(model)[layer]
+    block = view(model).layers[layer]
     if hasattr(block, "sa_layer_norm"):
         return block.attention.v_lin, block.attention.out_lin, block.sa_layer_norm, block.output_layer_norm
     if hasattr(block, "attn"):
@@ -281,7 +281,7 @@ def test_value_zeroing_equals_one_run_a_token(family: str) -> None:
 
             handle = parts_of(model, layer)[0].register_forward_hook(zero)
             found: list[Tensor] = []  # the layer's own output: ModernBERT's last hidden state has one more norm
-            taken = layers_of(model)[layer].register_forward_hook(lambda _, inputs, output: found.append(output))
+            taken = view(model).layers[layer].register_forward_hook(lambda _, inputs, output: found.append(output))
             with torch.no_grad():
                 model(input_ids=ids)
             handle.remove()
@@ -340,7 +340,7 @@ class Adapted(nn.Module):
 def test_an_adapter_counts_as_it_does_when_it_is_merged(name: str) -> None:
     adapted, merged, batch = tiny_classifier("bert"), tiny_classifier("bert"), batch_for("bert")
     torch.manual_seed(1)
-    for layer, other in zip(layers_of(adapted), layers_of(merged), strict=True):
+    for layer, other in zip(view(adapted).layers, view(merged).layers, strict=True):
         layer.attention.output.dense = made = Adapted(layer.attention.output.dense)
         with torch.no_grad():
             other.attention.output.dense.weight += made.up.weight @ made.down.weight

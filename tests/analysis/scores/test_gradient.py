@@ -11,8 +11,8 @@ from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor, nn
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
-from adapler.backbones.attribution.saliency import layer_saliency
-from adapler.backbones.families import encoder_of, layers_of
+from adapler.backbones import view
+from adapler.backbones.decomposition import layer_saliency
 from analysis.scores import Batch, get_method
 from analysis.scores.inputs import content
 from tests.analysis.scores.score_helpers import Bag, batch_for, every_family, logits_of
@@ -21,9 +21,9 @@ from tests.conftest import VOCABULARY, tiny_classifier
 
 def layer_inputs(model: Any) -> list[nn.Module]:
     """The modules whose outputs are the inputs of the layers."""
-    encoder = encoder_of(model)
+    encoder = view(model).encoder
     first = getattr(encoder, "embeddings_project", encoder.embeddings)
-    return [first, *list(layers_of(model))[:-1]]
+    return [first, *list(view(model).layers)[:-1]]
 
 
 def by_captum(model: Any, batch: Batch, method: Any) -> list[Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from adapler import precision
-from adapler.backbones.families import layers_of
+from adapler.backbones import view
 from adapler.errors import ArgumentError, CheckpointError, DataError
 from app.sources import loading
 
@@ -140,7 +140,7 @@ def test_a_checkpoint_in_another_format(app_checkpoints: Path, monkeypatch: pyte
     assert loading.find_checkpoint(menu, "tiny", dtype="bfloat16") is fast
     assert (exact.dtype, fast.dtype) == ("float32", "bfloat16") and fast.key != exact.key
     assert fast.exact is exact.model and fast.lock is exact.lock
-    layer = next(layers_of(fast.model.backbone).parameters())
+    layer = next(view(fast.model.backbone).layers.parameters())
     assert layer.dtype == torch.bfloat16
     for has, expected in ((True, fast), (False, exact)):
         monkeypatch.setattr(precision, "has_bfloat16", lambda device, has=has: has)

@@ -14,8 +14,9 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from adapler.backbones.attribution.guide import removal_guide
-from adapler.inference import CHUNK, batches_by_length, pad_rows
+from adapler.backbones.decomposition import removal_guide
+from adapler.inference.predict import CHUNK
+from adapler.model.batching import batches_by_length, pad_rows
 
 _SCORES = datasets.List(datasets.List(datasets.Value("float32")))
 

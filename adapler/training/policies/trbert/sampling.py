@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adapler.backbones.packing import segment_sum
-from adapler.model.predictors import PackedRow
 from adapler.policies import LayerView, Policy, TRBert
 from adapler.policies.base import Place
 from adapler.policies.top_k import kth_highest
 from adapler.policies.trbert import KEEPS, points
+from adapler.predictors import PackedRow
 
 
 class SampledPolicy(Policy):

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
-from adapler.backbones import families
+from adapler.backbones import ready
 from adapler.distributed import is_main, wait_for_everyone
 from adapler.errors import counted
 from adapler.files import check_output_folder
@@ -225,7 +225,7 @@ def _teacher_of(stages: Sequence[Stage], classifier: str | Path, *, start: str |
 def _teacher(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> PreTrainedModel:
     """The fine-tuned classifier, ready for `plain_pass`."""
     teacher = load_fine_tuned(classifier, prepared.task, execution=execution)
-    return families.ready(teacher).requires_grad_(False).eval()
+    return ready(teacher).requires_grad_(False).eval()
 
 
 def evaluate_policy(training: PolicyTraining, model: Any, prepared: Prepared, *, split: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from adapler.backbones import pieces
 from adapler.backbones.packing import Segments
-from adapler.model.predictors import ContextualPredictor, ContributionPredictor, PackedRow
+from adapler.predictors import ContextualPredictor, ContributionPredictor, PackedRow
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 
 

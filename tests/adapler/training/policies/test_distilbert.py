@@ -15,10 +15,10 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones import families
-from adapler.backbones.checkpoints import load_classifier
+from adapler.backbones import ready
+from adapler.backbones.loading import load_classifier
 from adapler.cli.parser import main
-from adapler.model.flops import backbone_flops
+from adapler.flops import backbone_flops
 from adapler.training.policies.distilbert import DistilBertTraining, Distilled, student_speedup
 from adapler.training.policies.stage import Step
 from adapler.training.policies.trainer import PolicyTrainer
@@ -151,7 +151,7 @@ def test_flops_are_those_of_two_backbones() -> None:
 
 def test_its_losses_by_hand() -> None:
     """Without dropout, against the classifier's own forward pass."""
-    student, batch = families.ready(tiny_classifier(num_hidden_layers=2)), random_batch([7, 4])
+    student, batch = ready(tiny_classifier(num_hidden_layers=2)), random_batch([7, 4])
     labels, taught, states = torch.tensor([2, 0]), torch.randn(2, 3), torch.randn(2, 16)
     stage = Distilled(name="distil", epochs=1, backbone_rate=1e-3, temperature=3.0)
     step = Step(

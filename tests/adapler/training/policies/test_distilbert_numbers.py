@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import torch
 
-from adapler.backbones import families
-from adapler.evaluation import classifier_score
-from adapler.model.flops import backbone_flops
+from adapler.backbones import ready
+from adapler.flops import backbone_flops
+from adapler.inference.evaluation import classifier_score
 from adapler.training.policies.distilbert import DistilBertTraining
 from tests.adapler.inference.test_evaluation import LENGTHS, rows
 from tests.conftest import tiny_classifier
 
 
 def test_an_evaluation_is_of_the_student_beside_the_teacher() -> None:
-    teacher, student = families.ready(tiny_classifier()), families.ready(tiny_classifier(num_hidden_layers=2, seed=3))
+    teacher, student = ready(tiny_classifier()), ready(tiny_classifier(num_hidden_layers=2, seed=3))
     data = rows([0, 1, 2, 0, 1])
     said = []
     for model in (teacher, student):

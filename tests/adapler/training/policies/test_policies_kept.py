@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from adapler.data import load_task
-from adapler.model.predictors import PackedRow
 from adapler.policies import LayerView
+from adapler.predictors import PackedRow
 from adapler.training.policies.base import training_class
 from adapler.training.policies.ltp import SoftThresholds
 from adapler.training.policies.power import Search

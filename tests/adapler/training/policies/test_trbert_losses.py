@@ -10,12 +10,12 @@ import torch
 from torch.nn import functional
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification
-from adapler.backbones.attribution.guide import reference_layer, removal_guide
-from adapler.backbones.families import position_ids
+from adapler.backbones import position_ids
+from adapler.backbones.decomposition import reference_layer, removal_guide
 from adapler.errors import ArgumentError
-from adapler.model.passes import hard_pass
-from adapler.model.predictors import PackedRow
+from adapler.passes import hard_pass
 from adapler.policies.trbert import points
+from adapler.predictors import PackedRow
 from adapler.training.policies.trbert.losses import cross_entropies, policy_loss, reward, soft_cross_entropy
 from adapler.training.policies.trbert.sampling import SampledPolicy, best_by_guide
 from tests.adapler.policies.policy_models import tiny_policy
@@ -27,7 +27,7 @@ def inputs_of(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {
         "input_ids": batch["input_ids"],
         "mask": mask,
-        "positions": position_ids(model.backbone, mask),
+        "positions": position_ids(model.backbone.config, mask),
         "token_type_ids": None,
     }
 

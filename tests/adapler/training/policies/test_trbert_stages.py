@@ -8,7 +8,7 @@ import datasets
 import pytest
 import torch
 
-from adapler.backbones.attribution.guide import removal_guide
+from adapler.backbones.decomposition import removal_guide
 from adapler.errors import ArgumentError
 from adapler.training.policies.base import training_class
 from adapler.training.policies.settings import PolicySettings

@@ -6,7 +6,7 @@ L layers of the model; L' layers that a method scores: L, or 1 for a method with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ class Explanation:
             thresholds = np.full(method.scores.shape, np.nan)
             if method.layerwise and self.kept is not None and len(self.kept) == rows:
                 kept = self.kept.ravel().astype(object)
-                if method.of_removal and self.thresholds is not None:
+                if method.of_removal and method.present is not None and self.thresholds is not None:
                     thresholds = np.where(method.present, self.thresholds[:, None], np.nan)
             columns = {
                 "position": np.tile(np.arange(self.n), rows),
@@ -321,7 +321,7 @@ class Explanation:
         Raises ArgumentError for another ending, and for `layer` or `methods` where there is no figure.
         """
         path = Path(path)
-        writers = {
+        writers: dict[str, Callable[[], str]] = {
             ".html": self.to_html,
             ".csv": lambda: self.to_frame().to_csv(index=False, lineterminator="\n"),
             ".json": lambda: json_text(self.to_dict()),

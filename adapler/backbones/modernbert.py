@@ -8,7 +8,6 @@ Dimensions: B batch, N tokens of a row, T packed tokens, D hidden size, C labels
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,31 +15,38 @@ import torch
 from torch import Tensor
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
+from adapler.backbones.attention import window
 from adapler.backbones.family import Family, attention_and_received
-from adapler.backbones.packing import Segments
+from adapler.backbones.packing import Segments, segment_sum
 from adapler.backbones.pieces import narrowed, own_formats
-from adapler.backbones.positional.pairwise import window
 from adapler.backbones.received import Reads, Received
 
 
-def feed_forward(layer: Any, states: Tensor) -> Tensor:
-    """(1, n, D) -> (1, n, D), the second half of a layer."""
-    return states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))  # type: ignore[no-any-return]
-
-
-def head(classifier: Any, pooled: Tensor) -> Tensor:
-    """(B, D), pooled -> logits (B, C)."""
-    return classifier.classifier(classifier.drop(classifier.head(pooled)))  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
 class ModernBert(Family):
     """See the top of this file."""
 
-    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+    base = "model"
+    layers_path = "layers"
+    pooler_path = "head.dense"
+    attention_dropout = "attention_dropout"
+    activation = "hidden_activation"
+    position_embeddings = False
+    gated = True
+
+    def labels(self, cls: Tensor) -> Tensor:
+        """(B, D), pooled -> logits (B, C)."""
+        logits: Tensor = self.classifier.classifier(self.classifier.drop(self.classifier.head(cls)))
+        return logits
+
+    def feed_forward(self, layer: Any, states: Tensor) -> Tensor:
+        """See Family.feed_forward."""
+        output: Tensor = states + layer.mlp(narrowed(layer.mlp_norm(states), layer.mlp.Wi))
+        return output
+
+    def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
         """See Family.layer."""
-        layer = encoder.layers[index]
-        rotary = encoder.rotary_emb(hidden, positions, layer.attention_type)
+        layer: Any = self.layers[index]
+        rotary = self.encoder.rotary_emb(hidden, positions, layer.attention_type)
         with own_formats(layer, hidden):
             output: Tensor = layer(
                 hidden, attention_mask=None, position_embeddings=rotary, positions=positions, **attention
@@ -48,42 +54,34 @@ class ModernBert(Family):
         return output
 
     def attention_half(
-        self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
+        self, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
     ) -> tuple[Tensor, Received]:
         """See Family.attention_half."""
-        layer = encoder.layers[index]
+        layer: Any = self.layers[index]
         part, reach = layer.attn, layer.attn.sliding_window
         read = narrowed(layer.attn_norm(hidden), part.Wqkv)
         projected = part.Wqkv(read).unflatten(-1, (3, -1, part.head_dim))  # (1, T, 3, H, E)
         query, key, value = (x.transpose(1, 2) for x in projected.unbind(-3))  # (1, H, T, E)
-        query, key = apply_rotary_pos_emb(query, key, *encoder.rotary_emb(hidden, positions, layer.attention_type))
+        rotary = self.encoder.rotary_emb(hidden, positions, layer.attention_type)
+        query, key = apply_rotary_pos_emb(query, key, *rotary)
         term = None if reach is None else partial(window, reach=reach - 1, dtype=query.dtype)
         options = {"segments": segments, "scale": part.head_dim**-0.5, "term": term, "positions": positions}
         context, received = attention_and_received(query, key, value, reads=reads, **options)
         return hidden + part.out_drop(part.Wo(context.transpose(1, 2).flatten(2))), received
 
     def last_layer(
-        self,
-        encoder: Any,
-        hidden: Tensor,
-        *,
-        positions: Tensor,
-        segments: Segments,
-        key_bias: Tensor | None = None,
+        self, hidden: Tensor, *, positions: Tensor, segments: Segments, key_bias: Tensor | None = None
     ) -> Tensor:
         """The last layer, the final norm, and what the head reads: [CLS], or the mean of the tokens that are left.
 
         In soft removal a token counts in the mean by its presence, so that a steep slope gives hard removal's mean.
         See Family.last_layer.
         """
-        last = len(encoder.layers) - 1
-        hidden = self.layer(encoder, last, hidden, positions=positions, segments=segments, key_bias=key_bias)
-        hidden = encoder.final_norm(hidden.to(encoder.final_norm.weight.dtype))
-        states = hidden[0]  # (T, D)
-        if encoder.config.classifier_pooling == "cls":
+        last = len(self.layers) - 1
+        hidden = self.layer(last, hidden, positions=positions, segments=segments, key_bias=key_bias)
+        states = self.encoder.final_norm(hidden.to(self.encoder.final_norm.weight.dtype))[0]  # (T, D)
+        if self.config.classifier_pooling == "cls":
             return states.index_select(0, segments.first)[None]
         weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
-        empty = states.new_zeros(len(segments.lengths), states.shape[1])
-        total = empty.index_add(0, segments.owner, states * weights[:, None])  # (B, D)
-        count = empty[:, 0].index_add(0, segments.owner, weights)  # (B,)
+        total, count = segment_sum(states * weights[:, None], segments), segment_sum(weights, segments)
         return (total / count[:, None])[None]

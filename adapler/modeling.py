@@ -17,21 +17,29 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from adapler.backbones import families
-from adapler.backbones.checkpoints import load_classifier
-from adapler.errors import ArgumentError
+from adapler.backbones import (
+    check_config,
+    check_task,
+    family_of,
+    max_positions,
+    position_ids,
+    ready,
+    view,
+)
+from adapler.backbones.loading import load_adapler, load_classifier
+from adapler.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
+from adapler.errors import ArgumentError, is_number
 from adapler.inference import Predicts
-from adapler.model import arguments
-from adapler.model.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
-from adapler.model.loading import check_push, keep_as_made, load_whole, without_older_weights
-from adapler.model.outputs import AdapLeROutput, with_loss
-from adapler.model.passes import gated_pass, hard_pass, soft_pass
-from adapler.model.predictors import Predictor, predictor_class
+from adapler.outputs import AdapLeROutput, with_loss
+from adapler.passes import gated_pass, hard_pass, soft_pass
 from adapler.policies import ContributionPolicy, Policy, options_of, policy_class
+from adapler.predictors import Predictor, predictor_class
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
+IGNORED = -100  # label of a row that does not count in the loss
 OWN_FIELDS = {"predictor", "contribution_hidden_size", "beta", "eta_init", "policy", "policy_options"}
 
 
@@ -60,17 +68,18 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         if config.backbone_config is None:
             raise ArgumentError("backbone_config: missing; build a model with from_backbone or from_pretrained")
         if backbone is not None:
-            keep_as_made(backbone)
+            for module in backbone.modules():  # transformers draws weights of modules that it has not made itself
+                cast(Any, module)._is_hf_initialized = True
             config.backbone_config = backbone.config  # one object: what is changed of the backbone is saved with it
-        families.check_config(config.backbone_config)
-        families.check_task(config)
+        check_config(config.backbone_config)
+        check_task(config)
         config.id2label, config.label2id = config.id2label, config.label2id  # which the backbone's follow
-        families.check_task(config.backbone_config)
+        check_task(config.backbone_config)
         if backbone is None:
             backbone = AutoModelForSequenceClassification.from_config(config.backbone_config)
-        self.backbone = families.ready(backbone)
-        family = families.family_of(self.backbone.config)
-        self.num_layers = len(families.layers_of(self.backbone))
+        self.backbone = ready(backbone)
+        family = view(self.backbone)
+        self.num_layers = len(family.layers)
         if config.policy == ContributionPolicy.name:
             kind, activation = predictor_class(config.predictor), getattr(self.backbone.config, family.activation)
             width = config.contribution_hidden_size
@@ -99,7 +108,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         # Reentrant checkpoints cannot serve two objectives that share a forward pass, and with a frozen backbone
         # their gradients are wrong. The other kind gives the same numbers, so it is always the one that is used.
         function = partial(gradient_checkpointing_func, use_reentrant=False)
-        for layer in families.layers_of(self.backbone):
+        for layer in view(self.backbone).layers:
             if not hasattr(layer, "gradient_checkpointing"):
                 cast(Any, layer).gradient_checkpointing = False  # MPNet's: see `layer` of its family
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func=function, **options)
@@ -173,16 +182,19 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
                 not exactly those of the model in its config.json, or are not finite.
         """
-        loaded = load_whole(super().from_pretrained, name_or_path, *args, **kwargs)
+        loaded = load_adapler(super().from_pretrained, name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.remember_source(name_or_path, **kwargs)
         return loaded
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Save the model, see transformers, its calibration, unless the weights have changed since, and run.json."""
-        check_push(kwargs)
-        with without_older_weights(Path(save_directory)):
-            super().save_pretrained(save_directory, *args, **kwargs)
+        if kwargs.get("push_to_hub"):
+            raise ArgumentError("push_to_hub: would leave out run.json and the calibration; call push_to_hub(NAME)")
+        super().save_pretrained(save_directory, *args, **kwargs)
+        weights = [Path(save_directory) / name for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME)]
+        if all(file.is_file() for file in weights):  # an earlier save's, which transformers would load
+            min(weights, key=lambda file: file.stat().st_mtime_ns).unlink()
         if args[0] if args else kwargs.get("is_main_process", True):
             self.save_beside(Path(save_directory))
 
@@ -260,32 +272,20 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         Raises:
             ArgumentError: a wrong value or shape, or not supported. (Ids and labels out of range, on a GPU: CUDA's.)
         """
-        arguments.refuse_unsupported(
-            inputs_embeds=inputs_embeds is not None,
-            output_attentions=self.config.output_attentions if output_attentions is None else output_attentions,
-            output_hidden_states=(
-                self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-            ),
-        )
+        config = self.config
+        attentions = config.output_attentions if output_attentions is None else output_attentions
+        hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if inputs_embeds is not None or attentions or hidden_states:
+            raise ArgumentError(
+                "inputs_embeds, output_attentions, output_hidden_states: not supported by AdapLeR; model.backbone has "
+                "them, the second after its set_attn_implementation('eager')"
+            )
         removal = ("soft" if self.training else "hard") if removal is None else removal
-        input_ids, mask = arguments.check_arguments(
-            self.backbone,
-            input_ids,
-            attention_mask,
-            token_type_ids=token_type_ids,
-            removal=removal,
-            threshold_scale=threshold_scale,
-        )
         policy = self.removal_policy
         soft: dict[str, Any] = {"slope": slope, "probe": probe, "local_losses": local_losses or None}
         soft["gradient_slope"] = None if gradient_slope == math.inf else gradient_slope
-        arguments.check_options(self.config, input_ids, removal=removal, scale=threshold_scale, fate=fate, soft=soft)
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids,
-            "mask": mask,
-            "positions": arguments.checked_positions(self.backbone, mask, position_ids),
-            "token_type_ids": token_type_ids,
-        }
+        self._check_options(removal, scale=threshold_scale, fate=fate, ids=input_ids, soft=soft)
+        inputs = self._checked_inputs(input_ids, attention_mask, token_type_ids, position_ids)
         if removal != "soft":
             output = hard_pass(
                 self.backbone, policy, **inputs, scale=threshold_scale, remove=removal == "hard", fate=fate
@@ -307,9 +307,95 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
                 local_losses=local_losses,
             )
         if labels is not None:
-            output = with_loss(output, arguments.checked_labels(labels, cast(Tensor, output.logits)))
+            output = with_loss(output, _checked_labels(labels, cast(Tensor, output.logits)))
         as_object = self.config.return_dict if return_dict is None else return_dict
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
+
+    def _check_options(
+        self, removal: str, *, scale: float, fate: Tensor | None, ids: Tensor | None, soft: dict[str, Any]
+    ) -> None:
+        """Raise ArgumentError for an option out of range, or one that would have no effect.
+
+        Args:
+            removal, scale, fate, ids: see `forward`.
+            soft: options of AdapLeR's soft removal; None where they are not given.
+        """
+        if removal not in ("none", "soft", "hard"):
+            raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
+        if not (is_number(scale) and scale >= 0):
+            raise ArgumentError(f"threshold_scale: {scale!r} is not a number of at least 0")
+        if fate is not None and (removal != "hard" or ids is None or fate.shape != ids.shape):
+            raise ArgumentError("fate: must have the shape of input_ids, and removal='hard'")
+        name = self.config.policy
+        given = [option for option, value in soft.items() if value is not None]
+        if given and (removal != "soft" or name != ContributionPolicy.name):
+            raise ArgumentError(f"{given[0]}: an option of AdapLeR's soft removal, not of {removal!r} with {name!r}")
+        if removal == "soft" and scale != 1 and name != ContributionPolicy.name:
+            raise ArgumentError(f"threshold_scale: has no effect on the gates of {name!r}; removal='hard' has it")
+        if soft["probe"] is not None and soft["probe"].shape != (self.num_layers,):
+            raise ArgumentError(f"probe: shape {tuple(soft['probe'].shape)} is not ({self.num_layers},), one a layer")
+
+    def _checked_inputs(
+        self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, positions: Tensor | None
+    ) -> dict[str, Any]:
+        """input_ids, mask, positions and token_type_ids of a pass, see `hard_pass`, with defaults filled in.
+
+        Raises:
+            ArgumentError: a wrong shape, an id or a position that the backbone does not have (on a GPU: CUDA's error),
+                or a backbone whose attention cannot drop tokens.
+        """
+        if ids is None or ids.dim() != 2 or not ids.numel() or ids.is_floating_point():
+            found = None if ids is None else f"{tuple(ids.shape)} of {ids.dtype}"
+            raise ArgumentError(f"input_ids: {found} is not (batch, length) of integers, each at least 1")
+        mask = torch.ones_like(ids) if mask is None else mask
+        # Tokens are picked by their place in the batch: of another shape they would get the types of others.
+        for name, values in (("attention_mask", mask), ("token_type_ids", types)):
+            if values is not None and values.shape != ids.shape:
+                raise ArgumentError(f"{name}: shape {tuple(values.shape)} is not that of input_ids, {tuple(ids.shape)}")
+        config, backbone = self.backbone.config, self.backbone
+        _check_range("input_ids", ids, backbone.get_input_embeddings().num_embeddings, "wordpieces")
+        known = getattr(view(backbone).encoder.embeddings, "token_type_embeddings", None)
+        if types is not None and known is not None:
+            _check_range("token_type_ids", types, known.num_embeddings, "types")
+        implementation = family_of(config).implementation
+        if config._attn_implementation != implementation:
+            raise ArgumentError(
+                f"attention implementation: {config._attn_implementation!r} cannot drop tokens; "
+                f"call model.backbone.set_attn_implementation({implementation!r}) first"
+            )
+        limit = int(config.max_position_embeddings)
+        if positions is None:
+            positions = position_ids(config, mask)
+            longest = max_positions(config)
+            if ids.shape[1] > longest and int(positions.max()) >= limit:  # padding alone may be longer
+                raise ArgumentError(f"input_ids: a row of more than {longest} tokens, the model's limit; truncate it")
+        else:
+            if positions.shape not in (mask.shape, (1, mask.shape[1])):
+                raise ArgumentError(f"position_ids: shape {tuple(positions.shape)} is not that of input_ids")
+            positions = torch.where(mask.bool(), positions, 0)
+            _check_range("position_ids", positions, limit, "positions")
+        return {"input_ids": ids, "mask": mask, "positions": positions, "token_type_ids": types}
+
+
+def _check_range(name: str, values: Tensor, count: int, what: str) -> None:
+    """Raise ArgumentError for an index that is not below `count`; not on a GPU, whose work it would wait for."""
+    if values.is_floating_point():
+        raise ArgumentError(f"{name}: found {values.dtype}, integers are needed")
+    if values.device.type == "cpu" and values.numel() and not 0 <= int(values.min()) <= int(values.max()) < count:
+        raise ArgumentError(
+            f"{name}: {int(values.min())} to {int(values.max())} is not between 0 and {count - 1}; the model has "
+            f"{count} {what}"
+        )
+
+
+def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:
+    """(B,) class indices of logits (B, C); IGNORED is that of a row that does not count, as in transformers."""
+    if labels.is_floating_point() or labels.numel() != len(logits):
+        raise ArgumentError(f"labels: {tuple(labels.shape)} of {labels.dtype} is not one class index a row")
+    indices: Tensor = labels.reshape(-1).long()  # (B,)
+    if indices.device.type == "cpu":
+        _check_range("labels", indices[indices != IGNORED], logits.shape[1], "labels")
+    return indices
 
 
 AutoConfig.register(AdapLeRConfig.model_type, AdapLeRConfig)

@@ -8,36 +8,41 @@ Dimensions: B batch, N tokens of a row, D hidden size, H heads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from adapler.backbones.attention import pairwise_attention
 from adapler.backbones.family import Family
 from adapler.backbones.pieces import narrowed
-from adapler.backbones.positional.pairwise import pairwise_attention
 from adapler.errors import ArgumentError
 
 
-@dataclass(frozen=True)
 class MPNet(Family):
     """See the top of this file."""
 
-    def check(self, config: Any) -> None:
-        """Raises ArgumentError for another padding id than 1: transformers' MPNet counts positions from 1 whatever
-        its configuration says."""
+    base = "mpnet"
+    pooler_path = "classifier.dense"
+    positions_after_padding = True
+    implementation = "eager"
+    projections = ("attention.attn.q", "attention.attn.k", "attention.attn.v")
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise ArgumentError for another padding id than 1: transformers' MPNet counts positions from 1 whatever its
+        configuration says."""
         if config.pad_token_id != 1:
             raise ArgumentError(f"pad_token_id: {config.pad_token_id!r} is not 1, which MPNet's positions begin after")
 
-    def layer(self, encoder: Any, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
+    def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
         """See Family.layer.
 
         Raises:
             ArgumentError: attention dropout, which the attention of soft and hard removal does not have.
         """
-        layer = encoder.encoder.layer[index]
+        layer: Any = self.layers[index]
         parts = layer.attention.attn
         if parts.training and parts.dropout.p:
             raise ArgumentError(
@@ -45,47 +50,33 @@ class MPNet(Family):
             )
 
         def run(states: Tensor) -> Tensor:
-            attended = _attended(encoder.encoder, layer, states, positions=positions, **attention)
-            return self.feed_forward(layer, attended)
+            read, by_head = narrowed(states, parts.q), (parts.num_attention_heads, parts.attention_head_size)
+            query, key, value = (
+                project(read).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
+            )  # (B, H, N, E)
+            scale = parts.attention_head_size**-0.5
+            options = {**self.pairwise(positions), "scale": scale, "one_term": True, **attention}
+            context = pairwise_attention(query, key, value, **options).transpose(1, 2).flatten(2)
+            return self.feed_forward(layer, self.attention_output(layer, context, states))
 
         if getattr(layer, "gradient_checkpointing", False) and layer.training:
             # transformers' own MPNetLayer knows nothing of it, unlike those of other families.
             return cast(Tensor, layer._gradient_checkpointing_func(run, hidden))
         return run(hidden)
 
-    def hold_pairwise(self, encoder: Any) -> None:
+    def attention_output(self, layer: Any, context: Tensor, states: Tensor) -> Tensor:
+        """See Family.attention_output."""
+        mixed = layer.attention.attn.o(context)
+        output: Tensor = layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)
+        return output
+
+    def hold_pairwise(self) -> None:
         """See Family.hold_pairwise: the biases by relative position stay as they are."""
-        encoder.encoder.relative_attention_bias.requires_grad_(False)
+        self.encoder.encoder.relative_attention_bias.requires_grad_(False)
 
-    def pairwise(self, encoder: Any, positions: Tensor) -> dict[str, Any]:
+    def pairwise(self, positions: Tensor) -> dict[str, Any]:
         """See Family.pairwise."""
-        return {"term": partial(relative_bias, encoder.encoder), "positions": positions}
-
-
-def _attended(encoder: Any, layer: Any, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
-    """A layer of transformers' MPNetEncoder up to its feed-forward network: (B, n, D) -> (B, n, D)."""
-    parts = layer.attention.attn
-    read, by_head = narrowed(hidden, parts.q), (parts.num_attention_heads, parts.attention_head_size)
-    query, key, value = (
-        project(read).unflatten(-1, by_head).transpose(1, 2) for project in (parts.q, parts.k, parts.v)
-    )  # (B, H, N, E)
-    mixed = pairwise_attention(
-        query,
-        key,
-        value,
-        term=partial(relative_bias, encoder),
-        positions=positions,
-        scale=parts.attention_head_size**-0.5,
-        one_term=True,
-        **attention,
-    )
-    return attention_output(layer, mixed.transpose(1, 2).flatten(2), hidden)
-
-
-def attention_output(layer: Any, context: Tensor, states: Tensor) -> Tensor:
-    """What the heads give and the layer's input -> what its feed-forward network reads; all (B, n, D)."""
-    mixed = layer.attention.attn.o(context)
-    return layer.attention.LayerNorm(layer.attention.dropout(mixed) + states)  # type: ignore[no-any-return]
+        return {"term": partial(relative_bias, self.encoder.encoder), "positions": positions}
 
 
 def relative_bias(encoder: Any, distance: Tensor) -> Tensor:

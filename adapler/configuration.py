@@ -9,8 +9,8 @@ from typing import Any
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from adapler.errors import ArgumentError
-from adapler.model.predictors import predictor_class
 from adapler.policies import options_of, policy_class
+from adapler.predictors import predictor_class
 
 ETA_MIN, ETA_MAX = 0.01, 1.0
 
@@ -20,7 +20,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
 
     Args:
         backbone_config: configuration of the wrapped classifier, as an object or a dictionary with `model_type`.
-        predictor: name of the Contribution Predictors, see `adapler.model.predictors` ("mlp" is the paper's).
+        predictor: name of the Contribution Predictors, see `adapler.predictors` ("mlp" is the paper's).
         contribution_hidden_size: width of the hidden layer of each Contribution Predictor (32 in the paper).
         beta: height of the soft removal function at the threshold (AdapLeR, eq. 5; 0.1 in the paper).
         eta_init: initial value of every layer's threshold factor eta, between 0.01 and 1; the threshold of

@@ -1,0 +1,554 @@
+"""What each token contributes to a classifier's logits: training targets are made of it, and the analysis uses it too.
+
+* saliency: gradient x input, the paper's (AdapLeR, section 3.3; Simonyan et al., 2014);
+* attention weights times their gradients (Chefer, Gur and Wolf, "Generic Attention-model Explainability", ICCV 2021);
+* one backward pass through a network whose attention probabilities, layer-norm deviations and activation ratios
+  f(u) / u are constants (DecompX, Modarressi et al., 2023). The rest is linear in the states and the biases together,
+  so at every layer l, exactly,
+
+      value = sum over i of h_i^l . dvalue/dh_i^l   +   sum over the biases from layer l on of b . dvalue/db;
+* TR-BERT's guide (Ye et al., NAACL 2021).
+
+Gradients are read from working copies: modules of their own that share the model's weights. Whatever is set on a copy -
+evaluation mode, hooks, the attention implementation - goes away with it, so threads can explain one model at a time.
+
+Dimensions: B batch, L layers, K layers that are asked for, P points, N padded length, H heads, D hidden
+size, C classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+from adapler.backbones import view
+from adapler.backbones.targets import Target, target_weights
+from adapler.errors import ArgumentError
+
+# Of each module that is inside `evaluating`: how many times, and whether it was in training mode before the first.
+_INSIDE: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+_LOCK = Lock()
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
+
+    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode. Threads may be
+    inside at one time, with a model or with parts of it: the last one to leave sets the mode back. What is no module is
+    left alone.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    with _LOCK:
+        for module in modules:
+            times, training = _INSIDE.get(module, (0, module.training))
+            _INSIDE[module] = (times + 1, training)
+            module.training = False
+    try:
+        yield
+    finally:
+        with _LOCK:
+            for module in modules:
+                times, training = _INSIDE.pop(module)
+                if times > 1:
+                    _INSIDE[module] = (times - 1, training)
+                else:
+                    module.training = training
+
+
+def working_copy(model: Any) -> Any:
+    """The model in evaluation mode, as modules and configuration of its own on the same weights and buffers.
+
+    Hooks of the model are there too. It takes the time of a copy of the module tree, no copy of a tensor but of those
+    that were made in `torch.inference_mode`, through which no gradient goes.
+    """
+    shared = {id(tensor): _ordinary(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor):
+                shared.setdefault(id(value), _ordinary(value))
+    twin = copy.deepcopy(model, shared).eval()
+    if not _answers_by_name(twin):
+        twin.config.return_dict = True
+    return twin
+
+
+def answering(model: Any) -> Any:
+    """The model itself for a pass without gradients; a working copy where it is in training mode, or where its
+    configuration asks for tuples instead of outputs with names."""
+    return working_copy(model) if model.training or not _answers_by_name(model) else model
+
+
+def _answers_by_name(model: Any) -> bool:
+    return getattr(getattr(model, "config", None), "return_dict", None) is not False
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    if not tensor.is_inference() or torch.is_inference_mode_enabled():
+        return tensor
+    with torch.no_grad():
+        made = tensor.clone()
+    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
+@contextmanager
+def differentiable(model: Any) -> Iterator[Any]:
+    """A working copy whose activations carry gradients even when every weight is frozen; gradients are on inside."""
+
+    def require(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        return output if output.requires_grad else output.requires_grad_()
+
+    twin = working_copy(model)
+    twin.get_input_embeddings().register_forward_hook(require)
+    with torch.enable_grad():
+        yield twin
+
+
+def gradients_of(value: Tensor, by: Sequence[Tensor], *, model: Any, what: str) -> tuple[Tensor, ...]:
+    """Gradients of a value by tensors that the model returned of the pass which the value comes from.
+
+    Args:
+        value: a scalar.
+        by: the tensors.
+        model: for the message.
+        what: the tensors are, in words.
+
+    Raises:
+        ArgumentError: the value does not depend on one of them: what the model returns is a copy, or a part.
+    """
+    gradients = torch.autograd.grad(value, by, allow_unused=True)
+    if any(gradient is None for gradient in gradients):
+        raise ArgumentError(
+            f"model: the {what} that {type(model).__name__} returns are not the ones its prediction is computed from; "
+            "methods that read their gradients cannot run on it"
+        )
+    return gradients
+
+
+def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> Any:
+    """The output of a working copy with attention weights, per layer (B, H, N, N).
+
+    Raises:
+        ArgumentError: the model returns no weights, or not one from each token to each token (Longformer); names its
+            class and attention implementation.
+    """
+    twin.set_attn_implementation("eager")
+    output = twin(**inputs, output_attentions=True, **options)
+    weights = output.attentions
+    if not weights or any(layer is None for layer in weights):
+        used = getattr(twin.config, "_attn_implementation", None)
+        raise ArgumentError(
+            f"model: {type(twin).__name__} returned no attention weights "
+            f"(attention implementation {used!r}); methods that read attention cannot run on it"
+        )
+    tokens = tuple(inputs["input_ids"].shape[1:] * 2)  # (N, N)
+    # YOSO's are its states, of which there may be as many as they are wide
+    if other := [tuple(layer.shape) for layer in weights if layer.dim() != 4 or tuple(layer.shape[-2:]) != tokens]:
+        raise ArgumentError(
+            f"model: {type(twin).__name__} returned attention weights of shape {other[0]}, must be (texts, heads, "
+            f"{tokens[0]}, {tokens[1]}) for as many tokens; methods that read attention cannot run on it"
+        )
+    return output
+
+
+def checked_layers(classifier: PreTrainedModel, layers: Sequence[int] | None) -> list[int]:
+    """The layers that are asked for, all for None; ArgumentError for none, one twice or one that there is not."""
+    number = len(view(classifier).layers)
+    asked = list(range(number) if layers is None else layers)
+    if not asked or len(set(asked)) < len(asked) or not all(layer in range(number) for layer in asked):
+        raise ArgumentError(f"layers: {asked} are not one or more different layers of 0 to {number - 1}")
+    return asked
+
+
+@contextmanager
+def recorded_inputs(classifier: PreTrainedModel, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """Evaluation mode; a forward pass inside it fills the mapping with the inputs of these layers, each (B, N, D).
+
+    The gradient graph begins at the lowest of them. Below it nothing is kept, and no weight gets a gradient.
+    """
+    inputs: dict[int, Tensor] = {}
+
+    def record(module: Any, arguments: tuple[Any, ...], index: int) -> tuple[Any, ...]:
+        hidden = arguments[0].detach().requires_grad_() if index == min(layers) else arguments[0]
+        inputs[index] = hidden
+        return (hidden, *arguments[1:])
+
+    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    all_layers = view(classifier).layers
+    handles = [all_layers[index].register_forward_pre_hook(partial(record, index=index)) for index in layers]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        with evaluating(classifier), torch.enable_grad():
+            yield inputs
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def layer_saliency(
+    classifier: PreTrainedModel,
+    batch: Mapping[str, Tensor],
+    *,
+    target: Target | Tensor,
+    layers: Sequence[int] | None = None,
+) -> Tensor:
+    """Saliency of every token at the input of layers (AdapLeR, section 3.3; Simonyan et al., 2014).
+
+        saliency_i^l = || (d value / d h_i^l) * h_i^l ||_2, normalised to sum 1 over real tokens
+
+    The model is left as found: mode, gradients and parameters.
+
+    Args:
+        classifier: a transformers sequence classifier of a supported family.
+        batch: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes; labels (B,)
+            are used with target="gold" only.
+        target: which logit, or contrast of logits, the value is: see `adapler.backbones.targets.target_weights`;
+            or class indices (B,).
+        layers: K different layers, from 0. Only their hidden states are kept, and the backward pass ends at the lowest
+            of them. Default: all.
+
+    Returns:
+        (B, K, N) float32, 0 at padding, and 0 in a layer where nothing has a gradient.
+
+    Raises:
+        ArgumentError: a target or a layer that the model does not have, or labels outside the model's.
+    """
+    asked = checked_layers(classifier, layers)
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    with recorded_inputs(classifier, asked) as recorded:
+        logits = classifier(**inputs, return_dict=True).logits  # (B, C)
+        weights = target_weights(
+            target, logits, labels=batch.get("labels"), id2label=getattr(classifier.config, "id2label", None)
+        )
+        hidden = [recorded[layer] for layer in asked]  # K times (B, N, D)
+        gradients = torch.autograd.grad((logits * weights).sum(), hidden)
+    scores = torch.stack(
+        [(g.float() * h.float()).norm(dim=-1) for g, h in zip(gradients, hidden, strict=True)], dim=1
+    ).detach()  # (B, K, N)
+    mask = batch.get("attention_mask")
+    if mask is not None:
+        scores = scores * mask[:, None, :]
+    return scores / scores.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def attention_gradient_maps(
+    model: Any, inputs: Mapping[str, Tensor], *, weigh: Callable[[Tensor], Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Mean over heads of max(d value / d A^l * A^l, 0) in every layer, in at least float32.
+
+    Args:
+        model, inputs, weigh: see `decompose`.
+
+    Returns:
+        L times (B, N, N), row = query, column = key; and the logits (B, C).
+
+    Raises:
+        ArgumentError: the weights that the model returns are not the ones that it uses.
+    """
+    with differentiable(model) as twin:
+        output = eager_forward(twin, inputs)
+        value = (output.logits * weigh(output.logits.detach())).sum()
+        gradients = gradients_of(value, output.attentions, model=model, what="attention weights")
+    home = inputs["input_ids"].device
+    with torch.autocast(home.type, enabled=False):
+        maps = [
+            (_full(gradient) * _full(attention.detach())).clamp_min(0).mean(1).to(home)
+            for attention, gradient in zip(output.attentions, gradients, strict=True)
+        ]
+    return maps, output.logits.detach()
+
+
+def accumulated(maps: Sequence[Tensor]) -> Tensor:
+    """[CLS]'s row of R^l - I, where R^l = (I + A^(L-1)) ... (I + A^l): what reaches the output from layer l on.
+
+    Only rows are multiplied, never two N x N matrices. The row starts as the unit vector of [CLS], which only says that
+    [CLS] is itself; it is taken off.
+
+    Args:
+        maps: L times (B, N, N), [CLS] in row 0.
+
+    Returns:
+        (B, L, N).
+    """
+    row = torch.zeros_like(maps[0][:, :1])  # (B, 1, N)
+    row[:, :, 0] = 1.0
+    rows = []
+    with torch.autocast(row.device.type, enabled=False):
+        for weights in reversed(maps):
+            row = row + torch.bmm(row, weights)
+            rows.append(row)
+    relevance = torch.cat(rows[::-1], dim=1)  # (B, L, N)
+    relevance[:, :, 0] -= 1.0
+    return relevance
+
+
+def _full(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+_SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
+_ACTIVATIONS = (
+    *(functional.gelu, functional.relu, functional.silu, functional.tanh),
+    *(torch.tanh, Tensor.tanh, torch.relu, Tensor.relu),
+)
+_PRODUCTS = (
+    *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm),
+    *(torch.mul, Tensor.mul, Tensor.__mul__),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """relevance (B, L, N): h_i^l . dvalue/dh_i^l; bias (B, L): what the biases from layer l on add; value (B,);
+    logits (B, C)."""
+
+    relevance: Tensor
+    bias: Tensor
+    value: Tensor
+    logits: Tensor
+
+
+def decompose(
+    model: Any, inputs: Mapping[str, Tensor], *, weigh: Callable[[Tensor], Tensor], softmax: bool = False
+) -> Decomposition:
+    """The decomposition at the input of every layer, in one forward and one backward pass.
+
+    Args:
+        model: a transformers sequence classifier.
+        inputs: input_ids (B, N), attention_mask (B, N), and whatever else it takes.
+        weigh: logits (B, C) -> their weights (B, C) in the value, see `adapler.backbones.targets.target_weights`.
+        softmax: False holds attention's probabilities constant (DecompX). True lets the gradient through them, and
+            halves it at each product of two states, as both have a part in it (AttnLRP); then it is complete no more.
+
+    Raises:
+        ArgumentError: no module of the model gives out the input of some layer, or the hidden states that it returns
+            are not the ones that it uses.
+    """
+    with differentiable(model) as twin:
+        twin.set_attn_implementation("eager")
+        rules = _Rules(softmax=softmax, n_batch=len(inputs["input_ids"]))
+        before: dict[int, tuple[Any, int]] = {}  # id of a module's output -> it, and how many biases came before
+
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            made = output[0] if isinstance(output, tuple) and output else output
+            if isinstance(made, Tensor):  # the outermost module comes last
+                before[id(made)] = (made, len(rules.bias))
+
+        for module in twin.modules():
+            _hold_ratio(module)
+            module.register_forward_hook(note)
+        with rules:
+            output = twin(**inputs, output_hidden_states=True)
+        hidden = output.hidden_states[:-1]  # L times (B, N, D)
+        weights = weigh(output.logits.detach())
+        value = (output.logits.float() * weights).sum(-1)  # (B,)
+        gradients = gradients_of(value.sum(), hidden, model=model, what="hidden states")
+    made_after = {layer: before[id(state)][1] for layer, state in enumerate(hidden) if id(state) in before}
+    # The copy's activations refer to themselves, so it goes away only when Python collects garbage. Its hooks must not
+    # hold all states until then: over a training set that is gigabytes.
+    before.clear()
+    if missing := [layer for layer in range(len(hidden)) if layer not in made_after]:
+        raise ArgumentError(
+            f"model: no module of {type(model).__name__} gives out the input of layer {missing[0]}; "
+            "its decomposition cannot be checked"
+        )
+    home = inputs["input_ids"].device
+    real = inputs["attention_mask"].to(torch.float32)  # (B, N)
+    states = [(g.float() * h.detach().float()).sum(-1).to(home) * real for g, h in zip(gradients, hidden, strict=True)]
+    bias = [one.to(home) for one in rules.bias]  # (B,) each; layers may lie on several devices
+    parts = [sum(bias[made_after[layer] :], torch.zeros_like(real[:, 0])) for layer in range(len(hidden))]
+    return Decomposition(
+        torch.stack(states, dim=1), torch.stack(parts, dim=1), value.detach().to(home), output.logits.detach().to(home)
+    )
+
+
+class _Rules(TorchFunctionMode):
+    """Replaces operations while it is entered, and collects b . dvalue/db (B,) of each linear layer and layer norm.
+
+    The entries of `bias` are in the order of the forward pass and are filled in by the backward pass.
+    """
+
+    def __init__(self, *, softmax: bool, n_batch: int) -> None:
+        super().__init__()
+        self.softmax, self.n_batch = softmax, n_batch
+        self.bias: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if func in _SOFTMAX and not self.softmax:
+            return func(*args, **kwargs).detach()
+        if func in _ACTIVATIONS and args[0].requires_grad:
+            return held_ratio(func, *args, **kwargs)
+        if func in _PRODUCTS and all(isinstance(one, Tensor) and one.requires_grad for one in args[:2]):
+            product = func(*args, **kwargs)
+            return (product + product.detach()) / 2  # the same value, half the gradient to each factor
+        if func is functional.layer_norm:
+            return self._layer_norm(*args, **kwargs)
+        if func is functional.linear:
+            return self._linear(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _linear(self, states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return self._watched(functional.linear(states, weight, bias), bias)
+
+    def _layer_norm(
+        self,
+        states: Tensor,
+        normalized_shape: Any,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        axes = tuple(range(-len(normalized_shape), 0))
+        if torch.is_autocast_enabled(states.device.type):
+            states = states.float()  # as autocast does on a GPU, and torch's own kernel inside on a CPU
+        centred = states - states.mean(axes, keepdim=True)
+        deviation = (centred.detach().square().mean(axes, keepdim=True) + eps).sqrt()
+        normed = centred / deviation if weight is None else centred / deviation * weight.detach()
+        return normed if bias is None else self._watched(normed + bias.detach(), bias)
+
+    def _watched(self, output: Tensor, bias: Tensor | None) -> Tensor:
+        """Notes what a bias (D,) that was added to an output (B, ..., D) turns out to add to the value."""
+        if bias is None or not output.requires_grad:
+            return output
+        place, values = len(self.bias), bias.detach()
+        self.bias.append(torch.zeros(self.n_batch, device=output.device))
+
+        def note(gradient: Tensor) -> None:
+            self.bias[place] = (gradient.float() * values.float()).flatten(1).sum(1).to(gradient.device)
+
+        output.register_hook(note)  # type: ignore[no-untyped-call]
+        return output
+
+
+def held_ratio(function: Callable[..., Tensor], states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """u * (f(u) / u) with the ratio as a constant; f(0) must be 0."""
+    with torch.no_grad():
+        ratio = function(states, *args, **kwargs) / states
+        ratio = torch.where(states == 0, torch.zeros_like(ratio), ratio)
+    return states * ratio
+
+
+def _hold_ratio(module: nn.Module) -> None:
+    """An activation that is a module is held as a whole: some of transformers' are written out in several steps."""
+    if type(module).__module__ == "transformers.activations" and not list(module.children()):
+        plain = module.forward
+        module.forward = lambda states: held_ratio(plain, states)
+
+
+def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, points: Sequence[int]) -> Tensor:
+    """The guide of every token at each point w.
+
+        guide_i^w = | < dCE / dh_i^r, h_i^r - h_i^w > |,   r = reference_layer
+
+    To first order it is how much the loss would change if the token had stayed as it was at w. The model is left as
+    found: mode, gradients and parameters.
+
+    Args:
+        classifier: a fine-tuned classifier of a supported family.
+        batch: input_ids (B, N), attention_mask (B, N), labels (B,), and whatever else the classifier takes.
+        points: layers whose inputs the h^w are.
+
+    Returns:
+        (B, P, N) float32, 0 at padding.
+
+    Raises:
+        ArgumentError: the classifier has no layer after the last point.
+    """
+    reference = reference_layer(len(view(classifier).layers), points=points)
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    with recorded_inputs(classifier, sorted({*points, reference})) as recorded:
+        logits = classifier(**inputs, return_dict=True).logits.float()  # (B, C)
+        loss = functional.cross_entropy(logits, batch["labels"], reduction="sum")  # texts do not meet in it
+        gradient = torch.autograd.grad(loss, recorded[reference])[0].float()  # (B, N, D)
+    changes = torch.stack([(recorded[reference] - recorded[at]).detach().float() for at in points], dim=1)
+    found = (gradient[:, None] * changes).sum(-1).abs()  # (B, P, N, D) -> (B, P, N)
+    return found * batch["attention_mask"][:, None]
+
+
+def reference_layer(layers: int, *, points: Sequence[int]) -> int:
+    """r: three quarters of the way up (9 of 12 layers, 4 of 6), and above every point.
+
+    Raises:
+        ArgumentError: there is no layer above the last point.
+    """
+    found = max(3 * layers // 4, max(points) + 1)
+    if found >= layers:
+        raise ArgumentError(f"points: {max(points)} is the last of {layers} layers; the guide needs one above it")
+    return found
+
+
+Kind = Literal["saliency", "attention_gradient", "decomposition"]
+KINDS: tuple[Kind, ...] = ("saliency", "attention_gradient", "decomposition")
+
+
+def token_relevance(
+    classifier: PreTrainedModel,
+    batch: Mapping[str, Tensor],
+    *,
+    kind: Kind,
+    target: Target,
+    layers: Sequence[int] | None = None,
+) -> Tensor:
+    """The share of each token that enters a layer in what the classifier says.
+
+        saliency            || (d value / d h_i^l) * h_i^l ||_2                      AdapLeR, section 3.3
+        attention_gradient  [CLS]'s row of (I + A^(L-1)) ... (I + A^l) - I           Chefer et al., 2021
+        decomposition       max(h_i^l . d value / d h_i^l, 0) with attention's probabilities, layer-norm deviations
+                            and activation ratios as constants                       DecompX, Modarressi et al., 2023
+
+    A^l is max(d value / d attention * attention, 0), mean over heads. What speaks against the value is cut off in the
+    last two. The model is left as found.
+
+    Args:
+        classifier: a transformers sequence classifier of a supported family, in evaluation mode.
+        batch: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes; labels (B,) for a target
+            about the gold class.
+        kind: the method.
+        target: which logit, or contrast of logits, the value is; see `adapler.backbones.targets.target_weights`.
+        layers: K different layers, from 0. Default: all.
+
+    Returns:
+        (B, K, N) float32, each row sums to 1; 0 at padding, and 0 in a row without anything above 0.
+
+    Raises:
+        ArgumentError: another kind; a target or layer that the model does not have.
+    """
+    asked = checked_layers(classifier, layers)
+    if kind == "saliency":
+        return layer_saliency(classifier, batch, target=target, layers=asked)
+    if kind not in KINDS:
+        raise ArgumentError(f"kind: {kind!r} is not one of {', '.join(KINDS)}")
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    weigh = _weights(classifier, target, batch.get("labels"))
+    if kind == "attention_gradient":
+        maps, _ = attention_gradient_maps(classifier, inputs, weigh=weigh)
+        relevance = accumulated(maps)  # (B, L, N)
+    else:
+        relevance = decompose(classifier, inputs, weigh=weigh).relevance
+    shares = relevance[:, asked].float().clamp_min(0) * batch["attention_mask"][:, None, :]  # (B, K, N)
+    return shares / shares.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _weights(classifier: PreTrainedModel, target: Target, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+    names = getattr(classifier.config, "id2label", None)
+    return lambda logits: target_weights(target, logits, labels=labels, id2label=names)

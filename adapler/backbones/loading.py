@@ -1,0 +1,332 @@
+"""Checkpoints of a folder or the hub: loaded whole, or refused with one line that says what is wrong with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import torch
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from adapler.backbones import check_config, check_task, family_of, view
+from adapler.errors import ArgumentError, CheckpointError, is_number
+
+logger = logging.getLogger(__name__)
+
+# Raised by transformers, torch and safetensors for damaged files, and for configurations whose values do not fit.
+LOADING_ERRORS = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    SafetensorError,
+)
+
+
+class HubArguments(TypedDict, total=False):
+    """Where transformers looks for a model on the hub; see its `from_pretrained`."""
+
+    subfolder: str
+    revision: str
+    token: str | bool | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+
+
+def is_local(name_or_path: str | Path) -> bool:
+    """Whether a model name means a local folder.
+
+    A name like `checkpoints/x` has the form of a hub name too. It means the folder when that, or its first
+    part, is there; so a mistyped folder never turns into a request to the network.
+
+    Raises:
+        CheckpointError: it can only mean a folder, and there is none.
+        ArgumentError: it is no name at all, but an object.
+    """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ArgumentError(f"model: got a {type(name_or_path).__name__}, must be a folder or a hub name")
+    path = Path(name_or_path)
+    if path.is_dir():
+        return True
+    if path.exists():
+        raise CheckpointError(f"{name_or_path}: is a file, not a model folder")
+    parts = str(name_or_path).split("/")
+    only_local = isinstance(name_or_path, Path) or len(parts) > 2 or parts[0] in ("", ".", "..", "~")
+    if only_local or Path(parts[0]).is_dir():
+        raise CheckpointError(f"{name_or_path}: no such model folder")
+    return False
+
+
+def located(name_or_path: str | Path, hub: HubArguments) -> HubArguments:
+    """Arguments of transformers' `from_pretrained` for a model: no request to the hub for a folder's.
+
+    Raises:
+        CheckpointError: no such folder, or no config.json in it.
+    """
+    if not is_local(name_or_path):
+        return hub
+    folder = Path(name_or_path) / (hub.get("subfolder") or "")
+    if not (folder / "config.json").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        models = f"; there are models in it: {', '.join(inside)}" if inside else ""
+        raise CheckpointError(f"{folder}: no config.json in this folder, so it is not a model{models}")
+    return {**hub, "local_files_only": True}
+
+
+def read_config(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> Any:
+    """The transformers configuration of a folder or hub model.
+
+    Args:
+        name_or_path: folder or hub name.
+        hub: as of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: missing, unreadable, or of a type unknown to transformers.
+    """
+    hub = located(name_or_path, hub)
+    try:
+        fields, _ = PretrainedConfig.get_config_dict(name_or_path, **hub)
+        model_type = fields.get("model_type")
+        if model_type not in CONFIG_MAPPING:
+            raise ArgumentError(f"model_type: {model_type!r} is not known to transformers")
+        return CONFIG_MAPPING[model_type].from_dict(fields, name_or_path=str(name_or_path))
+    except Exception as error:  # damaged files make transformers raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{name_or_path}: cannot read its config.json: {reason}") from error
+
+
+def is_fine_tuned(config: Any) -> bool:
+    """Whether a configuration is that of a classifier whose head was trained, and not of an encoder."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+
+
+def load_classifier(
+    name_or_path: str | Path,
+    *,
+    num_labels: int | None = None,
+    labels: list[str] | None = None,
+    **hub: Unpack[HubArguments],
+) -> PreTrainedModel:
+    """A plain transformers classifier in float32, attention dropout off, ready to be AdapLeR's backbone.
+
+    Args:
+        name_or_path: an encoder (gets a new head) or a fine-tuned classifier (keeps its own).
+        num_labels, labels: the task's labels, by number or by name; default: the checkpoint's own.
+        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
+            choose one of several labels.
+        ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels, or with the same labels
+            in another order.
+    """
+    wanted = _wanted_labels(num_labels, labels)
+    config = read_config(name_or_path, **hub)
+    if config.model_type == "adapler":
+        raise CheckpointError(f"{name_or_path}: already is an AdapLeR model; a plain encoder or classifier is needed")
+    family, fine_tuned = family_of(config), is_fine_tuned(config)
+    if fine_tuned and wanted is not None:
+        own = [str(name) for _, name in sorted(config.id2label.items())]
+        if len(own) != wanted:
+            raise ArgumentError(f"num_labels: {wanted}, but the classifier in {name_or_path} has {len(own)} labels")
+        given, had = ([name.lower() for name in names] for names in (labels or own, own))
+        if given != had and sorted(given) == sorted(had):
+            raise ArgumentError(f"labels: the classifier in {name_or_path} has them in another order, {', '.join(own)}")
+    if labels is not None:
+        config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+    elif wanted is not None and config.num_labels != wanted:
+        config.num_labels = wanted
+    try:
+        check_config(config)
+    except ArgumentError as error:
+        raise CheckpointError(f"{name_or_path}: its config.json: {error}") from error
+    setattr(config, family.attention_dropout, 0.0)
+    classifier, info = _load(name_or_path, config, located(name_or_path, hub))
+    # An encoder's head is new, and so may be the pooler that some encoders are saved without.
+    head = (family.pooler_path, *(name for name, _ in classifier.named_children() if name != family.base))
+    check_weights(classifier, info, name_or_path=name_or_path, new=() if fine_tuned else head)
+    return classifier
+
+
+def _wanted_labels(num_labels: int | None, labels: Sequence[str] | None) -> int | None:
+    """How many labels are asked for; ArgumentError for names or numbers that no classifier has."""
+    if labels is not None and (isinstance(labels, str) or len(set(labels)) < len(labels)):
+        raise ArgumentError(f"labels: {labels!r} is not a list of different names")
+    wanted = num_labels if labels is None else len(labels)
+    if wanted is not None and not (is_number(wanted, whole=True) and wanted >= 2 and num_labels in (None, wanted)):
+        raise ArgumentError(f"num_labels: {num_labels!r} with labels {labels!r} is not a number of at least 2 labels")
+    return wanted
+
+
+def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> PreTrainedModel:
+    """A fine-tuned classifier of any architecture that transformers has, in float32 and evaluation mode.
+
+    AdapLeR cannot be built on every one of them; scores can be computed for every one.
+
+    Args:
+        name_or_path: folder or hub name.
+        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+
+    Raises:
+        CheckpointError: nothing loadable there, an encoder without a trained head, a head that does not choose one
+            of several labels, or weights that are missing or not finite.
+    """
+    config = read_config(name_or_path, **hub)
+    if not is_fine_tuned(config):
+        architectures = ", ".join(config.architectures or []) or config.model_type
+        raise CheckpointError(
+            f"{name_or_path}: holds no fine-tuned classifier (found {architectures}, "
+            "need a ...ForSequenceClassification)"
+        )
+    classifier, info = _load(name_or_path, config, located(name_or_path, hub))
+    check_weights(classifier, info, name_or_path=name_or_path)
+    return classifier.eval()
+
+
+def _load(name_or_path: str | Path, config: Any, hub: HubArguments) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A classifier in float32, and transformers' loading info; CheckpointError for what cannot be loaded."""
+    try:
+        check_task(config)
+        classifier, info = AutoModelForSequenceClassification.from_pretrained(
+            name_or_path,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, and refused by check_weights
+            **hub,
+        )
+    except LOADING_ERRORS as error:
+        raise CheckpointError(_unreadable(name_or_path, error)) from error
+    return classifier, info
+
+
+def _unreadable(name_or_path: Any, error: BaseException) -> str:
+    if isinstance(error, ArgumentError):
+        return f"{name_or_path}: its config.json: {error}"
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{name_or_path}: the weights cannot be read ({type(error).__name__}: {line})"
+
+
+def load_adapler(from_pretrained: Callable[..., Any], name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    """transformers' `from_pretrained` of AdapLeR's class, in float32 by default, with all weights checked.
+
+    Args:
+        from_pretrained: transformers' own, of the model's class.
+        name_or_path: folder or hub name.
+        args, kwargs: as of transformers' `from_pretrained`.
+
+    Returns:
+        The model; with `output_loading_info=True` the model and transformers' loading info.
+
+    Raises:
+        CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
+            not exactly those of the model in its config.json, or are not finite.
+    """
+    hub: Any = {name: kwargs.pop(name) for name in HubArguments.__annotations__ if name in kwargs}
+    if "config" not in kwargs:
+        config = read_config(name_or_path, **hub)
+        if config.model_type != "adapler":
+            raise CheckpointError(
+                f"{name_or_path}: holds a {config.model_type!r} model, not 'adapler'; "
+                "`adapler run --classifier` trains one on it "
+                "(AdapLeRForSequenceClassification.from_backbone builds it, untrained)"
+            )
+    if "torch_dtype" in kwargs:  # its name before transformers 5, which still takes it
+        kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
+    kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
+    informed, resized = kwargs.pop("output_loading_info", False), kwargs.pop("ignore_mismatched_sizes", False)
+    try:
+        model, info = from_pretrained(
+            name_or_path,
+            *args,
+            **located(name_or_path, hub),
+            **kwargs,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except LOADING_ERRORS as error:
+        raise CheckpointError(_unreadable(name_or_path, error)) from error
+    check_weights(model, info, name_or_path=name_or_path, resized=resized, whole=True)
+    return (model, info) if informed else model
+
+
+def check_weights(
+    model: PreTrainedModel,
+    info: dict[str, Any],
+    *,
+    name_or_path: str | Path,
+    resized: bool = False,
+    new: tuple[str, ...] = (),
+    whole: bool = False,
+) -> None:
+    """Refuse weights that lack something, have another shape, or are not numbers.
+
+    transformers gives new random weights to what a checkpoint lacks, and a warning only. Such a model would drop
+    tokens at random.
+
+    Args:
+        model: as loaded.
+        info: transformers' `output_loading_info`.
+        name_or_path: for the message.
+        resized: whether the caller asked for `ignore_mismatched_sizes`.
+        new: beginnings of the names that may be missing, because they are new in this model.
+        whole: refuse weights that the model has no place for; hub checkpoints of classifiers carry the remains of
+            other heads.
+
+    Raises:
+        CheckpointError: names the first tensor that is wrong, and how many more there are.
+    """
+    lost = sorted(name for name in info["missing_keys"] if not new or not name.startswith(new))
+    shapes = [] if resized else [f"{name!r} {tuple(had)}" for name, had, _ in sorted(info["mismatched_keys"])]
+    strange = sorted(info["unexpected_keys"]) if whole else []
+    infinite = [name for name, tensor in model.named_parameters() if not bool(tensor.isfinite().all())]
+    for names, problem in (
+        (lost, "has no weights for"),
+        (shapes, "has, in another shape than the model of its config.json,"),
+        (strange, "has weights that have no place in the model of its config.json:"),
+        (infinite, "has NaN or infinity in the weights"),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(f"{name_or_path}: the checkpoint {problem} {names[0]}{more}")
+
+
+@torch.no_grad()
+def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_tuned: bool | None = None) -> bool:
+    """Give a classifier a new pooler and classifier when its pooler was never trained.
+
+    Encoders trained with mean pooling (sentence-transformers) carry a pooler that no loss ever reached. Its weights
+    are tiny, so hardly anything of [CLS] passes through it, and fine-tuning on long inputs does not start. "auto"
+    recognises it by a standard deviation below half of 1/sqrt(D), which a dense layer needs to keep the size of its
+    input. The pooler of BERT, trained with next-sentence prediction, lies above it. The head of a fine-tuned
+    classifier may lie below it and is trained all the same, so "auto" never touches one.
+
+    Args:
+        classifier: changed in place; uses torch's global random generator.
+        mode: "auto", "yes" or "no".
+        fine_tuned: whether the head was trained; default: by the classifier's configuration.
+
+    Returns:
+        Whether it was re-initialised.
+    """
+    if mode not in ("auto", "yes", "no"):
+        raise ArgumentError(f"reinit-head: {mode!r} is not one of 'auto', 'yes', 'no'")
+    pooler = view(classifier).pooler
+    healthy = pooler.in_features**-0.5
+    spread = float(pooler.weight.std())
+    trained = is_fine_tuned(classifier.config) if fine_tuned is None else fine_tuned
+    if mode == "no" or (mode == "auto" and (trained or spread >= healthy / 2)):
+        return False
+    last = [module for module in classifier.modules() if isinstance(module, torch.nn.Linear)][-1]
+    for layer in dict.fromkeys((pooler, last)):  # in a fixed order: each draws from the seeded generator
+        layer.weight.normal_(std=healthy)
+        if layer.bias is not None:  # ModernBERT's pooler has none
+            layer.bias.zero_()
+    logger.warning(
+        "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained",
+        healthy,
+        spread,
+    )
+    return True

@@ -1,1 +1,0 @@
-"""Families whose layers need positions, and the attention that they share."""
