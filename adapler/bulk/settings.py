@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from adapler.bulk.recipes import check_choices, check_numbers, option_name
 from adapler.bulk.store import errors_path
 from adapler.data.texts import STDIN, SUFFIXES
 from adapler.errors import ArgumentError, check_drop
 from adapler.files import check_output_file
 from adapler.precision import Dtype
 from adapler.text import Truncation
-from adapler.training.settings import check_choices, check_numbers, option_name
 
 __all__ = ["Column", "Files", "OutputFile", "PredictSettings", "Target", "Work"]
 

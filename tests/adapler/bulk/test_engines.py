@@ -16,7 +16,7 @@ from adapler.bulk.engines.processes import ProcessEngine
 from adapler.bulk.reading import read_shards, source_of
 from adapler.bulk.run import _job
 from adapler.bulk.settings import Files, OutputFile, PredictSettings, Work
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import WorkerError, run_command
 from tests.adapler.bulk.conftest import Stopped, stop_after
 

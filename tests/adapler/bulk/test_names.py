@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapler.bulk.settings import Files, OutputFile, PredictSettings
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import ArgumentError, run_command
 
 COLUMNS = ["row", "id", "input_probability_LABEL_0", "probability_NEG", "probability_LABEL_0", "error"]

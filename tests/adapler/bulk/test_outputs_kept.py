@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from adapler.bulk.reading import _digest
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.data.texts import TextRow
 from adapler.errors import run_command
 from tests.adapler.bulk.conftest import Stopped, stop_after

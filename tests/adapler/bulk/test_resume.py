@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import ArgumentError, DataError, run_command
 from tests.adapler.bulk.conftest import Stopped, stop_after
 
@@ -24,7 +24,7 @@ Predict = Callable[..., bytes]
 DYING = """
 import os, signal, sys
 from adapler.bulk.store import Store
-from adapler.cli.parser import main
+from adapler.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 append = Store.append
 def dying(self, *args, **options):

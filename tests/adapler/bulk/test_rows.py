@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapler.bulk.settings import Files, PredictSettings, Work
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.data.texts import TextRow, shards
 from adapler.errors import ArgumentError, run_command
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import run_command
 from tests.adapler.cli.predicting import EVERYTHING, Predict
 from tests.adapler.cli.refusals import Refuse

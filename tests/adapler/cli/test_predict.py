@@ -14,7 +14,7 @@ import pytest
 from adapler.bulk.classifier import Classifier
 from adapler.bulk.rows import FIELDS
 from adapler.bulk.store import Store
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import run_command
 from tests.adapler.cli.predicting import FIRST, SECOND, Predict
 

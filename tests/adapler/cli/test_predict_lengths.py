@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
-from adapler.cli.parser import main
+from adapler.cli import main
 from tests.adapler.cli.predicting import EVERYTHING, FIRST, Predict
 
 

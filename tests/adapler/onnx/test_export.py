@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.backbones import family_of, view
 from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.eraser import read_corpus
 from adapler.onnx import export as module
 from adapler.onnx.checking import Difference, compare, run_graph

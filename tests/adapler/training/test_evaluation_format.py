@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from adapler.backbones import Family
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.inference.predict import predict_dataset
 from adapler.model.inference_copy import InferenceClassifier
 from adapler.training.trainer import StageTrainer
