@@ -167,7 +167,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_recipe(path: str | Path, *, command: str) -> dict[str, Any]:
+def read_recipe(path: str | Path, *, command: str | None) -> dict[str, Any]:
     """The mapping of option names to values in a YAML recipe, without its `command`.
 
     Raises:
@@ -182,7 +182,7 @@ def read_recipe(path: str | Path, *, command: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DataError(f"{path}: expected a mapping of option names to values")
     recipe_of = values.pop("command", command)
-    if recipe_of != command:
+    if command is not None and recipe_of != command:
         raise DataError(f"{path}: a recipe of {recipe_of!r}, not of {command!r}")
     return {str(key).replace("-", "_"): value for key, value in values.items()}
 

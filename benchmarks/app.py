@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from adapler.bulk.recipes import check_numbers
 from adapler.errors import CommandParser, run_command
-from adapler.training.settings import check_numbers
 from tests.app.e2e.browser import (
     PATIENCE,
     AppPage,

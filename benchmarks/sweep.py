@@ -89,6 +89,7 @@ def _top_k(title: str, name: str) -> System:
 
 
 _THRESHOLDS = {"epochs": "E", "predictor_learning_rate": 2e-3, "eta_learning_rate": "2 / S", "max_slope": 50}
+_PAPER = {**_THRESHOLDS, "preset": "paper", "gamma": 0.02, "phi": "1 / (4 * n)"}
 _OURS = {
     **_THRESHOLDS,
     **{"gamma": 0.02, "phi": "1 / (4 * n)", "predictor": "contextual", "start": "finetuned"},
@@ -103,7 +104,7 @@ SYSTEMS = {
     "ltp": _policy(
         "LTP", "ltp", "3 / (n * S)", "E E", {2.0: 0.15, 3.0: 0.4, 4.0: 1.0, 6.0: 4.0}, policy_temperature="1 / (20 * n)"
     ),
-    "adapler-paper": System("AdapLeR, paper", {**_THRESHOLDS, "gamma": 0.02, "phi": "1 / (4 * n)"}, "target_speedup"),
+    "adapler-paper": System("AdapLeR, paper", _PAPER, "target_speedup"),
     "adapler": System("AdapLeR, ours", _OURS, "target_speedup"),
     "student-adapler": System("Student x dropping", _OURS, "target_speedup", on=2.0),
     "cls_topk": _top_k("[CLS] attention, top-k", "cls_topk"),
@@ -256,7 +257,7 @@ class Sweep:
         steps = math.ceil(rows / 32) * task.epochs
         common = ["--task", data, "--seed", cell.seed, "--batch-size", 32, "--learning-rate", 5e-5]
         if cell.system == "classifier":
-            words = ["finetune", *common, "--model", self.encoder, "--epochs", task.epochs, "--packed", "--resume"]
+            words = ["finetune", *common, "--model", self.encoder, "--epochs", task.epochs, "--packed"]
             return run / "finetuned", self.call(run, [*words, "--output", run / "finetuned"])
         values = {"S": steps, "n": n, "E": task.epochs}
         options = {name: _evaluated(value, values) for name, value in system.options.items()}

@@ -15,7 +15,7 @@ from adapler.errors import ArgumentError
 from adapler.files import visible
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.text import Encoding, reading
-from adapler.training.records import RECORD, check_evaluation, model_checksum, read_json, read_record
+from adapler.training.records import RECORD, model_checksum, read_json, read_record
 
 EVALUATIONS = "evaluation*.json"
 
@@ -87,7 +87,6 @@ def _evaluations(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     weights, found, notes = model_checksum(folder), [], []
     for path in sorted(visible(folder.glob(EVALUATIONS))):
         result = read_json(path)
-        check_evaluation(result, where=path)
         if result.get("model_checksum") == weights:
             found.append(result)
         else:

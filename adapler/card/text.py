@@ -19,7 +19,7 @@ from adapler.errors import ArgumentError
 from adapler.files import replacing
 from adapler.policies import ContributionPolicy, TopK, options_of, policy_class
 from adapler.training.records import CARD
-from adapler.training.stages.settings import CardSettings
+from adapler.training.config import CardConfig
 
 PAPER = "https://aclanthology.org/2022.acl-long.1"
 PIPELINE = "text-classification"
@@ -33,7 +33,7 @@ _READ = {
 }
 
 
-def write_card(settings: CardSettings) -> tuple[Path, tuple[str, ...]]:
+def write_card(settings: CardConfig) -> tuple[Path, tuple[str, ...]]:
     """The command `adapler card`: writes README.md into the model's folder.
 
     Returns:

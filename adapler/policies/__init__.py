@@ -1,32 +1,43 @@
-"""Removal policies: what scores a layer's tokens, and which of them stay. AdapLeR is the first.
+"""Removal policies: what scores a layer's tokens, and which of them stay; one file each, found by itself.
 
-base has the protocol and the registry. Every policy goes through the same passes (model/passes), FLOPs (model/flops),
-checkpoints (`config.policy`), `predict` and budgets.
+base has the protocol and the registry. Every policy goes through the same passes, FLOPs, checkpoints
+(`config.policy`), `predict` and budgets, and trains in stages with one trainer (`adapler run --policy NAME`).
 """
 
-from adapler.policies.base import LayerView, Policy, options_of, policy, policy_class, policy_names, stays
-from adapler.policies.contribution import ContributionPolicy, FirstLayer
-from adapler.policies.ltp import LearnedThresholds
-from adapler.policies.power import Power
-from adapler.policies.top_k import ClsTopK, RandomTopK, TopK
-from adapler.policies.transkimmer import Transkimmer
+from importlib import import_module
+from pkgutil import iter_modules
+
+from adapler.policies.adapler import AdapLeR, FirstLayer
+from adapler.policies.base import (
+    LayerView,
+    Policy,
+    options_of,
+    policy,
+    policy_class,
+    policy_names,
+    stays,
+    training_class,
+)
+from adapler.policies.top_k import TopK
 from adapler.policies.trbert import TRBert
 
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+ContributionPolicy = AdapLeR
+
 __all__ = [
-    "ClsTopK",
+    "AdapLeR",
     "ContributionPolicy",
     "FirstLayer",
     "LayerView",
-    "LearnedThresholds",
     "Policy",
-    "Power",
-    "RandomTopK",
     "TRBert",
     "TopK",
-    "Transkimmer",
     "options_of",
     "policy",
     "policy_class",
     "policy_names",
     "stays",
+    "training_class",
 ]

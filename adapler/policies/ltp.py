@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from adapler.errors import ArgumentError, is_number
-from adapler.policies.base import Fades, LayerView, Place, Policy, policy
+from adapler.options import option
+from adapler.policies.base import Fades, LayerView, Place, Policy, Stage, Step, Training, TrainingOptions, policy
 
 LOWEST = 1e-5  # of a threshold
+THRESHOLD_RATE = 2e-5
+START = 0.5  # of the mean score 1 / n of a token, at the mean length n
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,73 @@ class LtpOptions:
                 raise ArgumentError(f"{name}: {value!r} is not a number above 0")
 
 
+@dataclass(kw_only=True)
+class SoftThresholds(Stage):
+    """CE + lambda * sum over layers of the mean gate of the text's tokens; the last layer has none."""
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Cross-entropy, and the sum of the mean gates."""
+        output = step.forward(removal="soft")
+        lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
+        gates = (output.lengths[:, :-1] / lengths).sum(1).mean()
+        return {"cross_entropy": output.loss.float(), "mean_gates": gates}
+
+    def numbers(self, model: Any) -> dict[str, Any]:
+        """The thresholds."""
+        return {"thresholds": [round(float(model.policy.threshold(i).detach()), 6) for i in range(model.num_layers)]}
+
+
+@dataclass(kw_only=True)
+class LtpTrainingOptions(TrainingOptions):
+    """Training of LTP."""
+
+    policy_weight: list[float] = option(
+        "lambda, the weight of the mean gates; several values give a trade-off",
+        default_factory=lambda: [0.1],
+        basic=True,
+    )
+    policy_learning_rate: float = option("learning rate of the thresholds", default=THRESHOLD_RATE)
+    policy_temperature: float = option("width of the soft thresholds", default=LtpOptions.temperature)
+
+
+class LtpTraining(Training):
+    """1 epoch with soft thresholds (MRPC: 10) and everything training, 5 with the thresholds as they are."""
+
+    Settings: ClassVar[type[TrainingOptions]] = LtpTrainingOptions
+    budget: ClassVar[str] = "policy_weight"
+
+    @classmethod
+    def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
+        """More soft epochs for a small task."""
+        return {"policy_epochs": [10 if task == "mrpc" else 1, 5]}
+
+    def model_options(self) -> dict[str, Any]:
+        """Thresholds that rise to half the mean score of a token, and the temperature.
+
+        The paper's theta_final of .01 is for the lengths of GLUE, where it is about this; the scores of a text of n
+        tokens have a mean of 1 / n, so on reviews it would drop nearly all from the start.
+        """
+        lengths = [len(ids) for ids in self.work.rows["train"]["input_ids"]]
+        temperature = self.options.policy_temperature
+        given = {} if temperature == LtpOptions.temperature else {"temperature": temperature}
+        return {"theta_final": START * len(lengths) / sum(lengths), **given}
+
+    def stages(self) -> list[Stage]:
+        """Soft, then hard."""
+        rate = self.work.settings.learning_rate
+        soft = SoftThresholds(
+            name="soft",
+            epochs=self.options.policy_epochs[0],
+            removal="soft",
+            rates={"backbone": rate, "policy": self.options.policy_learning_rate},
+            no_decay=("policy",),
+            weights={"mean_gates": self.options.policy_weight[0]},
+            selects="last",
+        )
+        hard = Stage(name="hard", epochs=self.options.policy_epochs[1], rates={"backbone": rate}, selects="budget")
+        return [soft, hard]
+
+
 @policy("ltp")
 class LearnedThresholds(Policy):
     """After a layer's attention a token stays where the attention that it received is at least a learned threshold.
@@ -51,6 +121,7 @@ class LearnedThresholds(Policy):
     place: ClassVar[Place] = "between"
     fades: ClassVar[Fades] = "output"
     Options: ClassVar[type] = LtpOptions
+    Training: ClassVar[type[Training]] = LtpTraining
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

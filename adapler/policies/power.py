@@ -17,8 +17,14 @@ from transformers import initialization as init
 
 from adapler.backbones.packing import Segments, from_padded
 from adapler.errors import ArgumentError, is_number
-from adapler.policies.base import Fades, LayerView, policy
+from adapler.options import option
+from adapler.policies.base import Fades, LayerView, Stage, Step, Training, TrainingOptions, Work, policy
 from adapler.policies.top_k import TopK, cls_first
+
+# The paper's lambda and learning rate of r, for the tasks of its table that are ours; the last is for all others.
+WEIGHTS = {"mrpc": 3e-3, "sst2": 2e-4, "qnli": 1.5e-4, "mnli": 1e-4}
+RATES = {"mrpc": 3e-3, "sst2": 5e-4, "qnli": 2e-4, "mnli": 2e-4}
+OTHER_WEIGHT, OTHER_RATE = 3e-4, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,79 @@ class PowerOptions:
             raise ArgumentError(f"lengths: {list(self.lengths)} grow")
 
 
+@dataclass(kw_only=True)
+class Search(Stage):
+    """CE + lambda * sum over layers l = 1, 2, ... of l * ||r^l||_1; the last layer drops nothing and is left out."""
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Cross-entropy, and the weighted mass of r without the entries of [CLS]."""
+        output = step.forward(removal="soft")
+        r = step.core.policy.r[:-1, 1:]  # (L - 1, N - 1)
+        layer = torch.arange(1, len(r) + 1, device=r.device, dtype=r.dtype)
+        return {"cross_entropy": output.loss.float(), "mass": (layer * r.abs().sum(1)).sum()}
+
+    def after_step(self, model: Any) -> None:
+        """r stays in [0, 1]."""
+        model.policy.clip()
+
+    def numbers(self, model: Any) -> dict[str, Any]:
+        """The configuration that r says now."""
+        return {"configuration": list(model.policy.configuration())}
+
+    def finish(self, model: Any, work: Work) -> dict[str, Any]:
+        """The configuration becomes the model's, and r goes."""
+        options = {"lengths": list(model.policy.configuration()), "longest": model.policy.options.longest}
+        model.config.policy_options = options
+        model.policy = Power(model.config)
+        return {}
+
+
+@dataclass(kw_only=True)
+class PowerTrainingOptions(TrainingOptions):
+    """Training of PoWER-BERT."""
+
+    policy_weight: list[float] | None = option(
+        "lambda, the weight of the mass of r; several values give a trade-off (default: the paper's of the task)",
+        default=None,
+        basic=True,
+    )
+    policy_learning_rate: float | None = option("of r (default: the paper's of the task)", default=None)
+
+
+class PowerTraining(Training):
+    """3 epochs of search with soft extraction, 3 of retraining with tokens really removed."""
+
+    Settings: ClassVar[type[TrainingOptions]] = PowerTrainingOptions
+    budget: ClassVar[str] = "policy_weight"
+
+    @classmethod
+    def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
+        """Of the paper's table."""
+        return {
+            "policy_epochs": [3, 3],
+            "policy_weight": [WEIGHTS.get(task, OTHER_WEIGHT)],
+            "policy_learning_rate": RATES.get(task, OTHER_RATE),
+        }
+
+    def model_options(self) -> dict[str, Any]:
+        """Ranks up to the longest text that the task has."""
+        return {"longest": self.work.max_length}
+
+    def stages(self) -> list[Stage]:
+        """Search, then retraining."""
+        rate, epochs = self.work.settings.learning_rate, self.options.policy_epochs
+        search = Search(
+            name="search",
+            epochs=epochs[0],
+            removal="soft",
+            rates={"backbone": rate, "policy": self.options.policy_learning_rate},
+            no_decay=("policy",),
+            weights={"mass": self.options.policy_weight[0]},
+            selects="last",
+        )
+        return [search, Stage(name="retrain", epochs=epochs[1], rates={"backbone": rate})]
+
+
 @policy("power")
 class Power(TopK):
     """After a layer's attention: [CLS] and the k^l - 1 tokens with the highest significance stay.
@@ -57,6 +136,7 @@ class Power(TopK):
 
     fades: ClassVar[Fades] = "feed_forward"
     Options: ClassVar[type] = PowerOptions
+    Training: ClassVar[type[Training]] = PowerTraining
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -5,7 +5,7 @@ Dimensions: B sequences, T tokens of a packed row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -14,22 +14,58 @@ from torch import Tensor
 from adapler.backbones.packing import Segments, to_padded
 from adapler.backbones.received import Reads
 from adapler.errors import ArgumentError, is_number
-from adapler.policies.base import LayerView, Place, Policy, policy
+from adapler.options import option
+from adapler.policies.base import LayerView, Place, Policy, Training, TrainingOptions, policy, policy_class
 from adapler.predictors import Cost
 
-USUAL_KEEP = 0.7
+DEFAULT_KEEP = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOptions:
     """How many tokens stay."""
 
-    keep: float = USUAL_KEEP
+    keep: float = DEFAULT_KEEP
     """share of the tokens present that stays in each layer, above 0 and at most 1; [CLS] is one of them"""
 
     def __post_init__(self) -> None:
         if not is_number(self.keep) or not 0 < self.keep <= 1:
             raise ArgumentError(f"keep: {self.keep!r} is not above 0 and at most 1")
+
+
+@dataclass(kw_only=True)
+class KeepTrainingOptions(TrainingOptions):
+    """Training with a fixed share of tokens."""
+
+    keep: list[float] = option(
+        "share of the tokens that stays in each layer; several values give a trade-off",
+        default_factory=lambda: [DEFAULT_KEEP],
+        basic=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for keep in self.keep:
+            if not 0 < keep <= 1:
+                raise ArgumentError(f"--keep: {keep} is not above 0 and at most 1")
+
+
+class KeepTraining(Training):
+    """One stage of fine-tuning with tokens really removed."""
+
+    Settings: ClassVar[type[TrainingOptions]] = KeepTrainingOptions
+    budget: ClassVar[str] = "keep"
+
+    @classmethod
+    def point_name(cls, policy: str, options: Any) -> str:
+        """The policy and its share."""
+        return f"{policy}-keep-{options.keep[0]:g}"
+
+    def model_options(self) -> dict[str, Any]:
+        """`keep`, and `seed` where the policy has one."""
+        known = {one.name for one in fields(policy_class(self.work.policy).Options)}
+        values = {"keep": self.options.keep[0], "seed": self.work.settings.seed}
+        return {name: value for name, value in values.items() if name in known}
 
 
 class TopK(Policy):
@@ -41,6 +77,7 @@ class TopK(Policy):
 
     place: ClassVar[Place] = "between"
     Options: ClassVar[type] = KeepOptions
+    Training: ClassVar[type[Training]] = KeepTraining
 
     def count(self, view: LayerView) -> Tensor:
         """(B,) how many tokens stay at scale 1, [CLS] among them; any number, it is rounded up. On the CPU: not every

@@ -8,14 +8,16 @@ Dimensions: T tokens of a packed row, D hidden size, L layers.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from transformers import initialization as init
 
-from adapler.policies.base import LayerView, Policy, policy
+from adapler.options import option
+from adapler.policies.base import LayerView, Policy, Stage, Step, Training, TrainingOptions, policy
 from adapler.predictors import Cost, ExactLinear, exact_dtype
 
 # Everything is kept at first: the two outputs start 10 apart, a probability of .99995.
@@ -59,6 +61,57 @@ class SkimPredictor(nn.Module):
         return choices
 
 
+@dataclass(kw_only=True)
+class Skimming(Stage):
+    """CE + lambda * (mean over layers of the share of the text's tokens that are there)."""
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Cross-entropy, and the share of tokens; true lengths."""
+        output = step.forward(removal="soft")
+        lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
+        return {"cross_entropy": output.loss.float(), "kept_share": (output.lengths / lengths).mean()}
+
+
+@dataclass(kw_only=True)
+class SkimTrainingOptions(TrainingOptions):
+    """Training of Transkimmer."""
+
+    policy_weight: list[float] | None = option(
+        "lambda, the weight of the share of tokens kept; several values: a trade-off (default: 0.5, long texts 0.2)",
+        default=None,
+        basic=True,
+    )
+    policy_learning_rate: float | None = option("of the predictors (default: the backbone's)", default=None)
+
+
+class SkimTraining(Training):
+    """One stage of 3 epochs (MRPC: 5), the predictors at the backbone's learning rate."""
+
+    Settings: ClassVar[type[TrainingOptions]] = SkimTrainingOptions
+    budget: ClassVar[str] = "policy_weight"
+
+    @classmethod
+    def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
+        """Of the paper: a smaller weight for long texts (its 20News and Yelp), more epochs for a small task."""
+        return {
+            "policy_epochs": [5 if task == "mrpc" else 3],
+            "policy_weight": [0.2 if task in ("imdb", "movies") else 0.5],
+            "policy_learning_rate": settings.learning_rate,
+        }
+
+    def stages(self) -> list[Stage]:
+        """Everything trains at once."""
+        return [
+            Skimming(
+                epochs=self.options.policy_epochs[0],
+                removal="soft",
+                rates={"backbone": self.work.settings.learning_rate, "policy": self.options.policy_learning_rate},
+                weights={"kept_share": self.options.policy_weight[0]},
+                selects="budget",
+            )
+        ]
+
+
 @policy("transkimmer")
 class Transkimmer(Policy):
     """Before each layer, p = softmax(predictor(h)) of keeping; a token stays where p >= 1/2.
@@ -67,7 +120,8 @@ class Transkimmer(Policy):
     (straight-through). In evaluation mode the gate is p >= 1/2, the same as hard removal.
     """
 
-    last_scale = 2.0
+    last_scale: ClassVar[float] = 2.0
+    Training: ClassVar[type[Training]] = SkimTraining
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

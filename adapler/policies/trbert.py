@@ -1,26 +1,42 @@
-"""TR-BERT's policy: a small network that keeps or drops each token, at two points (Ye et al., NAACL 2021).
+"""TR-BERT: a small network keeps or drops each token, at two points (Ye et al., NAACL 2021).
 
-Dimensions: B sequences, T tokens of a packed row, D hidden size, H hidden units, L layers.
+The policy trains alone first, from rewards of drawn decisions and by imitation of a guide, then together with the
+backbone. Training starts from a fine-tuned classifier. What differs from the paper's own code is in
+docs/explanation/policies.md.
+
+Dimensions: B sequences (in training each sample of a text is one), T tokens of a packed row, N padded length, D hidden
+size, H hidden units, L layers, K samples of each text, P points, C labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 from transformers import initialization as init
 
+from adapler.backbones.packing import segment_sum
 from adapler.errors import ArgumentError
-from adapler.policies.base import LayerView, Policy, policy
-from adapler.predictors import Cost, ExactLinear
+from adapler.options import option
+from adapler.policies.base import LayerView, Place, Policy, Stage, Step, Training, TrainingOptions, Work, policy
+from adapler.policies.top_k import kth_highest
+from adapler.predictors import Cost, ExactLinear, PackedRow
 
 HIDDEN = 32  # H
 # A new policy keeps a token with probability .88: at .5 two points would leave the backbone a quarter of a text.
 FIRST_LOGIT = 2.0
 KEEPS = 0.5
 FEWEST_LAYERS = 3
+SAMPLES = 8  # K
+GUIDE_RATE = 0.5  # the share of the first stage's steps in which one sample of each text imitates
+POLICY_RATE = 3e-5
+ALPHA = 1.0
 
 
 @policy("trbert")
@@ -29,12 +45,12 @@ class TRBert(Policy):
 
         p_i = sigmoid(w . gelu(W h_i + b) + c)        W: D -> 32
 
-    Training draws the decisions (see `adapler.training.policies.trbert`), so there is no soft removal. Tokens that were
+    Training draws the decisions (see `SampledPolicy`), so there is no soft removal. Tokens that were
     dropped are gone: the paper's skip the layers between and come back at the end, where a classifier does not read
     them.
     """
 
-    last_scale = 1 / KEEPS
+    last_scale: ClassVar[float] = 1 / KEEPS
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -91,3 +107,349 @@ class _Head(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.keep(functional.gelu(self.dense(hidden)))  # (T, D) -> (T, H) -> (T, 1)
         return logits.squeeze(-1)
+
+
+# Training
+
+
+class SampledPolicy(Policy):
+    """Decides by the coin: a token stays with its probability p. Used for one pass of `hard_pass`, then read.
+
+    The draws are made when it is built, one for each cell of the batch, so they do not depend on how the pass orders
+    its tokens. Rows that imitate keep instead the m tokens with the highest guide score, m = the rounded sum of p.
+
+    Args:
+        policy: whose probabilities count.
+        shape: (B, N) of the padded batch.
+        layers: of the backbone.
+        generator: of the draws, on the CPU.
+        guide: (B, P, N) scores for the rows that imitate; None: no row does.
+        imitates: (B,) bool, which rows do.
+        attached: whether the gradient of the decisions' likelihood reaches the backbone, and not the policy alone.
+    """
+
+    place: ClassVar[Place] = "before"
+
+    def __init__(
+        self,
+        policy: TRBert,
+        *,
+        shape: torch.Size,
+        layers: int,
+        generator: torch.Generator,
+        guide: Tensor | None = None,
+        imitates: Tensor | None = None,
+        attached: bool = False,
+    ) -> None:
+        nn.Module.__init__(self)
+        self._policy = (policy,)  # in a tuple: its parameters are not this module's
+        self.points, self.width, self.attached = points(layers), shape[1], attached
+        self.draws = torch.rand(len(self.points), *shape, generator=generator)  # (P, B, N)
+        self.guide, self.imitates = guide, imitates
+        self._nll: list[Tensor] = []
+        self._kept: list[Tensor] = []
+
+    @classmethod
+    def decides(cls, index: int, *, layers: int) -> bool:
+        """Where TR-BERT does."""
+        return TRBert.decides(index, layers=layers)
+
+    def score(self, view: LayerView) -> Tensor:
+        """(T,) 1 for tokens that stay, 0 for the others; their likelihood is noted."""
+        hidden = view.hidden if self.attached else view.hidden.detach()
+        logits = self._policy[0].logits(LayerView(view.index, hidden, view.row))  # (T,)
+        stays = self._decisions(view, logits.detach().sigmoid()).index_fill(0, view.row.segments.first, True)
+        rows = self._rows(view.row)
+        self._nll.append(torch.zeros_like(logits[: len(rows)]).index_copy(0, rows, mean_nll(logits, stays, view.row)))
+        kept = segment_sum(stays.to(logits.dtype), view.row.segments)
+        self._kept.append(torch.zeros_like(kept).index_copy(0, rows, kept))
+        return stays.to(logits.dtype)
+
+    def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
+        """(B,) between the two."""
+        return scores.new_full((len(view.row.segments.lengths),), KEEPS)
+
+    def _rows(self, row: PackedRow) -> Tensor:
+        """(B,) the row of the batch that each sequence is."""
+        return row.place[row.segments.first] // self.width
+
+    def _decisions(self, view: LayerView, keep: Tensor) -> Tensor:
+        """(T,) bool, drawn or imitated, from the probabilities (T,)."""
+        row, at = view.row, self.points.index(view.index)
+        stays = self.draws[at].to(keep).flatten()[row.place] < keep
+        if self.guide is None or self.imitates is None:
+            return stays
+        guide = self.guide[:, at].to(keep).flatten()[row.place]  # (T,)
+        imitates = self.imitates.to(keep.device)[self._rows(row)]  # (B,) by sequence
+        return torch.where(imitates[row.segments.owner], best_by_guide(guide, keep, row), stays)
+
+    @property
+    def nll(self) -> Tensor:
+        """(B,) NLL = sum over the points of the mean over the tokens there, in the order of the batch."""
+        return torch.stack(self._nll).sum(0)
+
+    def kept(self, lengths: Tensor) -> Tensor:
+        """(P, B) shares of the text's tokens, whose numbers are `lengths` (B,), that stayed at each point."""
+        return torch.stack(self._kept) / lengths
+
+
+def mean_nll(logits: Tensor, stays: Tensor, row: PackedRow) -> Tensor:
+    """The mean over the tokens present of -a log p - (1 - a) log(1 - p), (B,) by sequence.
+
+    [CLS] stays whatever p is, so its decision counts 0.
+
+    Args:
+        logits: (T,) log odds of staying.
+        stays: (T,) bool, a.
+        row: of the tokens.
+    """
+    each = functional.binary_cross_entropy_with_logits(logits, stays.to(logits.dtype), reduction="none")  # (T,)
+    each = each.index_fill(0, row.segments.first, 0.0)
+    return segment_sum(each, row.segments) / row.segments.lengths
+
+
+def best_by_guide(guide: Tensor, keep: Tensor, row: PackedRow) -> Tensor:
+    """The m tokens with the highest guide score in each sequence, m = round(sum p) with p = 1 for [CLS]; (T,) bool.
+
+    Of tokens with equal scores all stay or none.
+
+    Args:
+        guide: (T,) scores.
+        keep: (T,) p.
+        row: of the tokens.
+    """
+    segments = row.segments
+    wanted = segment_sum(keep.index_fill(0, segments.first, 1.0), segments).round().long()  # (B,), at least 1
+    bar = kth_highest(guide, segments, count=wanted.clamp(min=1).minimum(segments.lengths))
+    return (guide >= bar[segments.owner]).index_fill(0, segments.first, True)
+
+
+def reward(losses: Tensor, kept: Tensor, *, alpha: float) -> Tensor:
+    """R_k = -loss_k - alpha * mean over the points of (tokens kept / length), (K, B), without a gradient.
+
+    Args:
+        losses: (K, B) of the classifier on what is left of each text.
+        kept: (P, K, B) shares of the text's own tokens that stay at each point, [CLS] among them.
+        alpha: what a text that is kept whole costs.
+    """
+    return (-losses - alpha * kept.mean(0)).detach()
+
+
+def policy_loss(rewards: Tensor, nll: Tensor) -> Tensor:
+    """1 / (K B) sum (R_k - mean_k R) NLL_k, scalar: REINFORCE with the mean of a text's samples as its baseline.
+
+    Each sample is part of its own baseline, so the expected gradient is (K - 1) / K of the reward's. There is no
+    division by the rewards' standard deviation.
+
+    Args:
+        rewards: (K, B).
+        nll: (K, B) negative log-likelihood of the decisions, with a gradient.
+    """
+    advantage = (rewards - rewards.mean(0)).detach()
+    return (advantage * nll).mean()
+
+
+def soft_cross_entropy(logits: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """-sum_c softmax(teacher / t) log softmax(logits / t) of each text; (..., C) each -> (...)."""
+    goal = (teacher.float() / temperature).softmax(-1)
+    return -(goal * (logits.float() / temperature).log_softmax(-1)).sum(-1)
+
+
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """(K, B) cross-entropy of logits (K, B, C) with labels (B,)."""
+    return -logits.float().log_softmax(-1).gather(-1, labels.expand(len(logits), -1)[..., None])[..., 0]
+
+
+def repeated(values: Tensor, samples: int) -> Tensor:
+    """(B, ...) -> (K B, ...): the texts one after the other, K times."""
+    return torch.cat([values] * samples)
+
+
+def with_guide(
+    rows: Any,
+    classifier: Any,
+    *,
+    points: Sequence[int],
+    pad_token_id: int,
+    autocast: bool = False,
+) -> Any:
+    """The same rows with a column `targets`, (P, n) for each row, see `removal_guide`; one pass over the set.
+
+    Args:
+        rows: encoded, with labels.
+        classifier: the fine-tuned one, on its device.
+        points: P layers that the policy decides before.
+        pad_token_id: the tokenizer's.
+        autocast: bfloat16 autocast.
+    """
+    import datasets
+
+    from adapler.inference.predict import CHUNK
+
+    names = [name for name in ("input_ids", "attention_mask", "token_type_ids", "labels") if name in rows.column_names]
+    inputs, found = rows.select_columns(names), []
+    with tqdm(total=len(rows), desc="guide", unit="text") as bar:
+        for start in range(0, len(rows), CHUNK):
+            chunk = inputs.select(range(start, min(start + CHUNK, len(rows)))).to_list()
+            found += _guide_of(classifier, chunk, points=points, pad_token_id=pad_token_id, autocast=autocast, bar=bar)
+    scores = datasets.List(datasets.List(datasets.Value("float32")))
+    return rows.add_column("targets", found, new_fingerprint=uuid.uuid4().hex, feature=scores)
+
+
+def _guide_of(
+    classifier: Any,
+    rows: list[dict[str, Any]],
+    *,
+    points: Sequence[int],
+    pad_token_id: int,
+    autocast: bool,
+    bar: Any,
+) -> list[Any]:
+    """P vectors (n,) of each row, of rows that fit the memory, in their order."""
+    from adapler.backbones.decomposition import removal_guide
+    from adapler.model.batching import batches_by_length, pad_rows
+
+    lengths, device = [len(row["input_ids"]) for row in rows], classifier.device
+    found: list[Any] = [None] * len(rows)
+    for batch in batches_by_length(lengths):
+        inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
+        inputs["labels"] = torch.tensor([rows[row]["labels"] for row in batch], device=device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+            guide = removal_guide(classifier, inputs, points=points).cpu().numpy()  # (B, P, N)
+        for position, row in enumerate(batch):
+            found[row] = list(guide[position, :, : lengths[row]])  # arrow takes lists of vectors
+        bar.update(len(batch))
+    return found
+
+
+@dataclass(kw_only=True)
+class Drawn(Stage):
+    """A stage in which the decisions are drawn, K times for each text, and tokens really removed.
+
+    The likelihood's gradient ends at the states that the policy reads: the policy's loss trains the policy, the task's
+    loss the backbone.
+
+    Attributes:
+        alpha: what a token that stays costs, see `reward`.
+        samples: K.
+        temperature: of both distributions in distillation.
+        guide_rate: one sample of each text imitates the guide in this share of the steps, from the first on.
+    """
+
+    alpha: float = ALPHA
+    samples: int = SAMPLES
+    temperature: float = 1.0
+    guide_rate: float = 0.0
+
+    def rows(self, model: Any, work: Work) -> Any:
+        """The training rows, with the guide's scores where a sample imitates."""
+        rows = work.rows["train"]
+        if not self.guide_rate:
+            return rows
+        return with_guide(
+            rows,
+            work.load_teacher(),
+            points=points(model.num_layers),
+            pad_token_id=work.pad_token_id,
+            autocast=work.autocast,
+        )
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """The task's loss, the policy's, and for the log the mean reward and the share of tokens kept."""
+        samples, mask = self.samples, step.batch["attention_mask"]
+        inputs = {
+            name: repeated(step.batch[name], samples)
+            for name in ("input_ids", "attention_mask", "token_type_ids")
+            if name in step.batch
+        }  # (K B, N)
+        policy = SampledPolicy(
+            step.core.policy,
+            shape=inputs["input_ids"].shape,
+            layers=step.core.num_layers,
+            generator=step.generator,
+            **self._imitation(step),
+        )
+        output = step.removed_by(policy, **inputs)
+        logits = cast(Tensor, output.logits).view(samples, len(mask), -1)  # (K B, C) -> (K, B, C)
+        losses = self._task_losses(logits, step)  # (K, B)
+        kept = policy.kept(repeated(mask.sum(1), samples)).view(-1, *losses.shape)  # (P, K B) -> (P, K, B)
+        rewards = reward(losses, kept, alpha=self.alpha)  # (K, B)
+        return {
+            "distillation" if self.distils else "cross_entropy": losses.mean(),
+            "policy": policy_loss(rewards, policy.nll.view_as(losses)),
+            "reward": rewards.mean(),
+            "kept": kept.mean(),
+        }
+
+    def _imitation(self, step: Step) -> dict[str, Any]:
+        """The first sample of each text imitates, while the guide lasts."""
+        if step.progress >= self.guide_rate:
+            return {}
+        guide = step.batch["targets"]  # (B, P, N)
+        rows = torch.arange(self.samples * len(guide), device=guide.device)
+        return {"guide": repeated(guide, self.samples), "imitates": rows < len(guide)}
+
+    def _task_losses(self, logits: Tensor, step: Step) -> Tensor:
+        """(K, B) from logits (K, B, C)."""
+        if step.taught is None:
+            return cross_entropies(logits, step.batch["labels"])
+        return soft_cross_entropy(logits, step.taught.expand_as(logits), temperature=self.temperature)
+
+
+@dataclass(kw_only=True)
+class TRBertOptions(TrainingOptions):
+    """Training of TR-BERT."""
+
+    policy_weight: list[float] = option(
+        "alpha, what a token that stays costs; several values give a trade-off",
+        default_factory=lambda: [ALPHA],
+        basic=True,
+    )
+    policy_learning_rate: float = option("of the policy, in both stages", default=POLICY_RATE)
+    policy_temperature: float = option("of both distributions in distillation", default=1.0)
+
+
+class TRBertTraining(Training):
+    """3 epochs of the policy alone with imitation, 3 of joint training with distillation instead of cross-entropy."""
+
+    Settings: ClassVar[type[TrainingOptions]] = TRBertOptions
+    budget: ClassVar[str] = "policy_weight"
+    one_process: ClassVar[bool] = True
+    fewest_layers: ClassVar[int] = FEWEST_LAYERS
+
+    @classmethod
+    def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
+        """Of both stages."""
+        return {"policy_epochs": [3, 3]}
+
+    def stages(self) -> list[Stage]:
+        """See the class."""
+        epochs, alpha, rate = (
+            self.options.policy_epochs,
+            self.options.policy_weight[0],
+            self.options.policy_learning_rate,
+        )
+        logged = {"reward": 0.0, "kept": 0.0}
+        alone = Drawn(
+            name="policy",
+            epochs=epochs[0],
+            rates={"policy": rate},
+            weights={"cross_entropy": 0.0, **logged},
+            selects="last",
+            alpha=alpha,
+            guide_rate=GUIDE_RATE,
+        )
+        joint = Drawn(
+            name="joint",
+            epochs=epochs[1],
+            rates={"backbone": self.work.settings.learning_rate, "policy": rate},
+            weights=logged,
+            selects="budget",
+            distils=True,
+            alpha=alpha,
+            temperature=self.options.policy_temperature,
+        )
+        return [alone, joint]
+
+
+TRBert.Training = TRBertTraining

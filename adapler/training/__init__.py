@@ -1,5 +1,5 @@
-"""Training.
+"""Training: `pipeline` has its four stages, finetune -> targets -> train -> evaluate.
 
-stages/ has one file for each command. settings, target_settings and recipes say what is trained, records and resume
-what was. trainer/ runs the steps, with losses, schedule (of the soft removal), averaging and selection.
+config has the options of the commands; data loads and encodes a task; targets computes what Contribution Predictors
+learn; trainer trains one stage of any policy (their losses are in `adapler.policies`); records has what a run leaves.
 """

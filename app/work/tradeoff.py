@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from adapler.errors import AdapLeRError
-from adapler.training.records import check_evaluation, read_json
+from adapler.training.records import read_json
 from app.model.survey import share_interval
 from app.sources.loading import CHECKPOINTS, model_checksum
 from app.work import reports
@@ -91,7 +91,6 @@ def _evaluation(path: Path, folder: Path) -> list[dict[str, Any]]:
     checksum = content.get("model_checksum")
     if checksum != model_checksum(folder) and not (own and checksum is None):  # older files do not say it
         return []
-    check_evaluation(content, where=path)
     encoding = content.get("encoding") or {}
     shared = {
         "measured": _measured(

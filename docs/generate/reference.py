@@ -15,14 +15,14 @@ from docs.generate.docstrings import docstring
 COMMANDS = (
     "adapler run",
     "adapler finetune",
-    "adapler saliency",
+    "adapler targets",
     "adapler train",
+    "adapler speed-up",
     "adapler evaluate",
     "adapler calibrate",
     "adapler predict",
     "adapler export",
     "adapler card",
-    "adapler tradeoff",
     "adapler data download",
     "adapler data show",
     "adapler.minilm",
@@ -40,11 +40,12 @@ def reference_pages() -> dict[str, str]:
     import adapler.contribution
     import adapler.flops
     import analysis
+    from adapler.bulk.run import predict_file
+    from adapler.bulk.settings import Files, OutputFile, PredictSettings
     from adapler.eraser import read_corpus
-    from adapler.inference import Prediction
-    from adapler.predict import PredictOptions, predict_file
-    from adapler.training.stages.run import run
-    from adapler.training.stages.settings import RunSettings
+    from adapler.model.prediction import Prediction
+    from adapler.training.config import RunConfig
+    from adapler.training.pipeline import run
     from analysis import loading, rationale_eval
     from analysis.explain import explain
     from analysis.explanation import Explanation
@@ -58,9 +59,10 @@ def reference_pages() -> dict[str, str]:
     methods = ("from_backbone", "forward", "predict", "choose_scale", "for_inference")
     after = [value for _, value in names].index(model) + 1
     names[after:after] = [(f"AdapLeRForSequenceClassification.{name}", getattr(model, name)) for name in methods]
-    names += [("adapler.inference.Prediction", Prediction), ("adapler.training.stages.run.run", run)]
-    names += [("adapler.training.stages.settings.RunSettings", RunSettings)]
-    names += [("adapler.predict.predict_file", predict_file), ("adapler.predict.PredictOptions", PredictOptions)]
+    names += [("adapler.model.prediction.Prediction", Prediction), ("adapler.training.pipeline.run", run)]
+    names += [("adapler.training.config.RunConfig", RunConfig)]
+    names += [("adapler.bulk.run.predict_file", predict_file)]
+    names += [(f"adapler.bulk.settings.{value.__name__}", value) for value in (PredictSettings, Files, OutputFile)]
     names += _functions(adapler.contribution) + _functions(adapler.flops)
     pages = {"reference/adapler.md": _reference("The model: `adapler`", adapler, names)}
 
@@ -169,7 +171,7 @@ def command_page() -> str:
 def help_text(name: str) -> str:
     """What a command prints for --help; in this process, since every new one would load torch."""
     package, *words = name.split()
-    path = "adapler.cli.parser" if package == "adapler" else package
+    path = "adapler.cli" if package == "adapler" else package
     module = importlib.import_module(path)
     if hasattr(module, "__path__"):
         module = importlib.import_module(path + ".__main__")
@@ -177,7 +179,9 @@ def help_text(name: str) -> str:
     columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "96"
     try:
         with contextlib.redirect_stdout(printed):
-            module.main([*words, "--help"])
+            module.main(
+                [*words, "--help-all" if package == "adapler" and words[0] not in ("predict", "data") else "--help"]
+            )
     except SystemExit as end:
         if end.code:
             raise RuntimeError(f"{name} --help: status {end.code}") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapler.cli.parser import main
+from adapler.cli import main
 from tests.adapler.training.common import QUICK, tiny_task
 
 
@@ -19,7 +19,18 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_folder(task_folder: Path, tiny_classifier_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "tiny"
     arguments = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(folder)]
-    arguments += ["--freeze-backbone", "--half", "--phi", "1e-3", "1e-1", "--learning-rate", "1e-3", *QUICK]
+    arguments += [
+        "--preset",
+        "paper",
+        "--freeze-backbone",
+        "--half",
+        "--phi",
+        "1e-3",
+        "1e-1",
+        "--learning-rate",
+        "1e-3",
+        *QUICK,
+    ]
     assert main(arguments) == 0
     assert main(arguments) == 0, "a second run skips what is there"
     return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapler import predictors
-from adapler.cli.parser import main as cli_main
+from adapler.cli import main as cli_main
 from adapler.errors import ArgumentError, run_command
 from adapler.predictors import predictor_class
 from adapler.registry import load_plugins

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from adapler.policies import base as policies
-from adapler.predictors import registry as predictors
-from adapler.training.policies.base import training_class
-from adapler.training.policies.settings import PolicySettings
+from adapler.policies import training_class
+from adapler import predictors
 from analysis.metrics import plausibility, registry
 from analysis.scores import attention, base, get_method
 from analysis.scores import registry as methods
@@ -115,9 +114,8 @@ def test_the_removal_policy_runs_and_its_test_passes(new_module: Any, monkeypatc
     ):
         check("peak_topk", "bert")
     generic.test_flops_are_pytorchs_own_count("peak_topk")
-    assert (
-        training_class("peak_topk").point(PolicySettings(policy="peak_topk", keep=0.5), task="x").endswith("-keep-0.5")
-    )
+    kind = training_class("peak_topk")
+    assert kind.point_name("peak_topk", kind.Settings(keep=[0.5])) == "peak_topk-keep-0.5"
     monkeypatch.setattr(made, "score", lambda self, view: -view.hidden.abs().amax(-1))
     with pytest.raises(AssertionError):  # the recipe's test can fail
         test.test_the_largest_entries_stay()

@@ -211,7 +211,7 @@ def main(folder: Path, names: list[str]) -> None:
 
 
 def _call(*arguments: str) -> None:
-    from adapler.cli.parser import main as commands
+    from adapler.cli import main as commands
 
     printed = StringIO()
     with redirect_stdout(printed), redirect_stderr(printed):

@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
-from transformers import AutoTokenizer
 
 from adapler.card.facts import read_facts
 from adapler.card.text import model_card
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import ArgumentError, CheckpointError, run_command
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.training.records import write_record
-from adapler.training.stages.finish import finish_stage
 
 
 @pytest.fixture
@@ -138,18 +136,6 @@ def test_a_card_is_not_overwritten_unasked(trained: Path, capsys: pytest.Capture
     assert "# mine\n" in (trained / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_training_says_that_a_card_of_the_model_before_stays(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model, tokenizer = AdapLeRForSequenceClassification.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
-    finish_stage(model, tokenizer, trained, record={}, keep_epochs=False)
-    assert "README.md" not in capsys.readouterr().err
-    (trained / "README.md").write_text("# before\n", encoding="utf-8")
-    finish_stage(model, tokenizer, trained, record={}, keep_epochs=False)
-    assert "README.md stays, and may be of a model that was there before" in capsys.readouterr().err
-    assert (trained / "README.md").read_text(encoding="utf-8") == "# before\n"
-
-
 def test_bad_models(tmp_path: Path, tiny_classifier_folder: Path) -> None:
     with pytest.raises(ArgumentError, match="--model: .*nowhere is not a folder"):
         main(["card", "--model", str(tmp_path / "nowhere")])
@@ -171,24 +157,3 @@ def test_an_evaluation_of_another_part_of_the_texts_is_told_apart(trained: Path)
     (row,) = result["hard"]
     lines = [line for line in str(card).splitlines() if "tiny, test (" in line and f"| {row['score']:.3f} |" in line]
     assert sum("), max_length 5, longer texts: truncate |" in line for line in lines) == len(lines) / 2 > 0
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("evaluation-notes.json", {}, "'none' is None, not an object"),
-        ("evaluation-notes.json", {"none": {"score": 1}}, "'hard' is None, not a list"),
-        ("evaluation-test.json", {"lengths": 5}, r"'hard\[0\].lengths' is 5, not a list"),
-        ("evaluation-test.json", {"lengths": ["x"]}, r"'hard\[0\].lengths' is \['x'\], not a list of numbers"),
-        ("run.json", {"arguments": None}, "'arguments' is None, not a list"),
-    ],
-)
-def test_a_damaged_record_is_one_line(file: str, content: dict[str, Any], message: str, trained: Path) -> None:
-    path = trained / file
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    if "lengths" in content:
-        known["hard"][0] |= content
-        content = {}
-    write_record(path, known | content)
-    with pytest.raises(CheckpointError, match=f"{file}: {message}$"):
-        read_facts(trained)

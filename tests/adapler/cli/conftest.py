@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapler.cli.parser import main
+from adapler.cli import main
 from adapler.errors import run_command
 from tests.adapler.cli.refusals import Refuse
 

@@ -113,27 +113,15 @@ def test_labels_of_a_model_and_a_task(refuse: Refuse, run_folder: Path, task_fol
     ("options", "message"),
     [
         (["--epochs", "0"], "--epochs: 0 is not at least 1"),
-        (["--learning-rate", "nan"], "--learning-rate: nan is not a number above 0"),
-        (["--learning-rate", "inf"], "--learning-rate: inf is not a number above 0"),
-        (["--warmup", "1"], "--warmup: 1.0 is not in [0, 1)"),
-        (["--weight-decay", "-1"], "--weight-decay: -1.0 is not a number of at least 0"),
-        (["--seed", "-1"], "--seed: -1 is not between 0 and 4294967295"),
-        (["--limit", "0"], "--limit: 0 is not at least 1"),
-        (["--max-length", "2"], "--max-length: 2 is not between 3 and the 40 positions of"),
+        (["--learning-rate", "nan"], "--learning-rate: nan is not above 0"),
+        (["--seed", "-1"], "--seed: -1 is not at least 0"),
         (["--max-length", "41"], "--max-length: 41 is not between 3 and the 40 positions of"),
-        (
-            ["--stride", "2"],
-            "--stride: is of windows; --long-documents windows or --train-documents windows makes them",
-        ),
-        (["--long-documents", "windows", "--stride", "99"], "stride: 99 must be at least 0 and less than 14"),
-        (["--phi", "-1"], "--phi: -1.0 is not a number of at least 0"),
-        (["--gamma", "nan"], "--gamma: nan is not a number of at least 0"),
-        (["--max-slope", "0"], "--max-slope: 0.0 is not above 0"),
+        (["--stride", "2"], "--stride: is of windows; --long-documents windows or --train-documents windows makes"),
+        (["--phi", "-1"], "--phi: -1.0 is below 0"),
         (["--average-decay", "1"], "--average-decay: 1.0 is not in [0, 1)"),
-        (["--gradient-slope", "nan"], "--gradient-slope: nan is not above 0"),
-        (["--predictor-learning-rate", "-1"], "--predictor-learning-rate: -1.0 is not a number of at least 0"),
-        (["--finetune-epochs", "0"], "--finetune-epochs: 0 is not at least 1"),
-        (["--contribution-hidden-size", "0"], "--contribution-hidden-size: 0 is not at least 1"),
+        (["--target-speedup", "1"], "--target-speedup: 1 is not above 1 and at most 100"),
+        (["--predictor", "nothing"], "predictor: 'nothing' is not one of"),
+        (["--classifier", "x"], "--model or --classifier: one of them is needed"),
     ],
 )
 def test_options(
@@ -148,49 +136,29 @@ def test_stages_that_miss_an_earlier_one(
     refuse: Refuse, task_folder: Path, run_folder: Path, tiny_classifier_folder: Path, tmp_path: Path
 ) -> None:
     new = ["--task", task_folder, "--output", "{out}"]
-    saliency, finetuned = run_folder / "saliency", run_folder / "finetuned"
-    train = ["train", *new, *QUICK, "--saliency"]
-    assert "--model: needed when --finetuned is not given" in refuse(*train, saliency, "--reference-score", "0.5")
-    line = refuse(*train, saliency, "--finetuned", finetuned, "--reference-score", "85")
-    assert "--reference-score: 85.0 is not between 0 and 1" in line
-    assert "no saliency targets here" in refuse(*train, tmp_path, "--finetuned", finetuned)
-    assert "no run.json" in refuse(*train, saliency, "--finetuned", tiny_classifier_folder)
+    targets, finetuned = run_folder / "targets", run_folder / "finetuned"
+    train = ["train", *new, *QUICK, "--preset", "paper", "--targets"]
+    assert "--model: needed when --finetuned is not given" in refuse(*train, targets, "--reference-score", "0.5")
+    line = refuse(*train, targets, "--finetuned", finetuned, "--reference-score", "85")
+    assert "--reference-score: 85.0 is not at least 0 and at most 1" in line
+    assert "--targets: needed by the policy adapler" in refuse(*train[:-1], "--finetuned", finetuned)
     config = json.loads((tiny_classifier_folder / "config.json").read_text())
     encoder = Path(shutil.copytree(tiny_classifier_folder, tmp_path / "encoder"))
     (encoder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}), encoding="utf-8")
-    line = refuse(*train, saliency, "--model", encoder, "--reference-score", "0.5", "--freeze-backbone")
-    assert "encoder is not a fine-tuned classifier, so there is nothing to keep" in line
-    line = refuse(*train, saliency, "--model", encoder)
+    line = refuse(*train, targets, "--model", encoder, "--reference-score", "0.5", "--freeze-backbone")
+    assert "encoder is not a fine-tuned classifier, there is nothing to keep" in line
+    line = refuse(*train, targets, "--model", encoder)
     assert "--reference-score: needed when --finetuned is not given and --model is an encoder" in line
-    for command in (["saliency", *new, "--model"], ["run", *new, *QUICK, "--classifier"]):
-        assert "encoder: is an encoder, without a trained head" in refuse(*command, encoder)
-    line = refuse(*train, saliency, "--finetuned", finetuned, "--max-length", "5")
-    assert "tokens, its target" in line
-    line = refuse("saliency", *new, "--finetuned", run_folder / "phi-0.1-post-hoc")
-    assert "weights of this fine-tuning epoch are gone" in line
-    assert "--epochs: 0 is not at least 1" in refuse("saliency", *new, "--finetuned", finetuned, "--epochs", "0")
-    copy = Path(shutil.copytree(finetuned, tmp_path / "finetuned"))
-    for content, message in (
-        ("{", "run.json: not JSON"),
-        ("[]", "run.json: a JSON object is expected, found list"),
-        ('{"command": "train"}', "run.json: a record of 'train', not of 'finetune'"),
-        ('{"command": "finetune"}', "run.json: 'best' is None, not a score"),
-    ):
-        (copy / "run.json").write_text(content, encoding="utf-8")
-        assert message in refuse(*train, saliency, "--finetuned", copy)
+    line = refuse("targets", *new, "--finetuned", run_folder / "phi-0.1-post-hoc")
+    assert "run.json: a record of 'train', not of 'finetune'" in line
 
 
-def test_saliency_from_broken_epochs(refuse: Refuse, task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
+def test_targets_from_broken_epochs(refuse: Refuse, task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(run_folder / "finetuned", tmp_path / "finetuned"))
     for weights in copy.glob("epochs/*/model.safetensors"):
         weights.write_bytes(weights.read_bytes()[:100])
-    line = refuse("saliency", "--task", task_folder, "--finetuned", copy, "--output", "{out}")
+    line = refuse("targets", "--task", task_folder, "--finetuned", copy, "--output", "{out}")
     assert "checkpoint-" in line and "the weights cannot be read" in line
-
-
-def test_arguments_that_are_no_text(refuse: Refuse, task_folder: Path) -> None:
-    line = refuse("finetune", "--task", task_folder, "--model", "caf\udce9", "--output", "{out}")
-    assert r"argument 5: 'caf\udce9' holds bytes that are not UTF-8 text" in line
 
 
 def test_plain_text_is_tokenised_as_the_model_does(tmp_path: Path) -> None:
@@ -198,8 +166,8 @@ def test_plain_text_is_tokenised_as_the_model_does(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from adapler.training.settings import TaskSettings
-    from adapler.training.stages.prepare import prepare
+    from adapler.training.config import TaskOptions
+    from adapler.training.data import prepare
 
     letters = pre_tokenizers.ByteLevel.alphabet()
     vocabulary = {token: number for number, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *sorted(letters)])}
@@ -213,6 +181,6 @@ def test_plain_text_is_tokenised_as_the_model_does(tmp_path: Path) -> None:
     classifier.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     folder = task(tmp_path / "task")
-    prepared = prepare(TaskSettings(task=str(folder), max_length=40), tmp_path / "model", splits=("test",), seed=0)
+    prepared = prepare(TaskOptions(task=str(folder), max_length=40), tmp_path / "model", splits=("test",), seed=0)
     own = tokenizer([row["text"] for row in GOOD])["input_ids"]
     assert [row["input_ids"] for row in prepared.encoded["test"]] == own

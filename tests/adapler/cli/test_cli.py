@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
-from adapler.cli.parser import main
+from adapler.cli import main, options_of
+from adapler.options import record
 from tests.adapler.training.common import QUICK
 from tests.conftest import random_batch
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_run_writes_models_records_and_the_trade_off(run_folder: Path) -> None:
-    table = pd.read_csv(run_folder / "tradeoff-post-hoc.csv")
+    table = pd.read_csv(run_folder / "tradeoff.csv")
     assert table["phi"].tolist() == [1e-3, 1e-1]
     record = json.loads((run_folder / "phi-0.1-post-hoc" / "run.json").read_text())
     assert {"settings", "objectives", "versions", "data_checksum", "epochs", "selected"} <= record.keys()
@@ -52,7 +59,7 @@ def test_export_with_a_scale_is_the_model_at_that_scale(run_folder: Path, tmp_pa
     ):
         main([*command, "1e6"])
     assert not (tmp_path / "scaled").exists()
-    with pytest.raises(ArgumentError, match="^--threshold-scale: 0.0 is not a number above 0$"):
+    with pytest.raises(ArgumentError, match="^--threshold-scale: 0.0 is not above 0"):
         main([*command, "0"])
     assert main([*command, "0.5"]) == 0
     whole = AdapLeRForSequenceClassification.from_pretrained(source)
@@ -71,10 +78,10 @@ def test_stages_one_by_one(
     task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = ["--task", str(task_folder)]
-    finetuned, saliency, model = (str(tmp_path / name) for name in ("finetuned", "saliency", "model"))
+    finetuned, targets, model = (str(tmp_path / name) for name in ("finetuned", "targets", "model"))
     assert main(["finetune", *task, "--model", str(tiny_classifier_folder), "--output", finetuned, *QUICK]) == 0
-    assert main(["saliency", *task, "--max-length", "16", "--finetuned", finetuned, "--output", saliency]) == 0
-    arguments = ["train", *task, "--finetuned", finetuned, "--saliency", saliency, "--output", model, *QUICK]
+    assert main(["targets", *task, "--max-length", "16", "--finetuned", finetuned, "--output", targets]) == 0
+    arguments = ["train", *task, "--finetuned", finetuned, "--targets", targets, "--output", model, *QUICK]
     assert main(arguments) == 0
     output = str(tmp_path / "evaluation.json")
     arguments = ["evaluate", *task, "--max-length", "16", "--model", model, "--threshold-scale", "0", "1"]
@@ -87,56 +94,51 @@ def test_stages_one_by_one(
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_other_settings_do_not_overwrite_a_finished_run(
-    task_folder: Path, run_folder: Path, tiny_classifier_folder: Path
-) -> None:
-    arguments = ["run", "--task", str(task_folder), "--model", str(tiny_classifier_folder), "--output", str(run_folder)]
-    for change in (["--max-length", "16", "--epochs", "7"], [*QUICK[2:], "--max-length", "12"]):
-        with pytest.raises(ArgumentError, match="finetuned holds a finished run with --(precision|learning-rate) "):
-            main([*arguments, *change, "--half"])
+def test_every_recipe_of_the_repository_is_a_whole_command() -> None:
+    recipes = [path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "rationales"]
+    assert len(recipes) > 40
+    for path in recipes:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        words = ["--config", str(path)]
+        if values["command"] in ("run", "finetune") and not {"model", "classifier"} & values.keys():
+            words += ["--model", "m"]
+        options = record(options_of(values["command"], words))
+        for name, value in values.items():
+            if name not in ("command", "preset"):
+                asked = [value] if isinstance(options[name], list) and not isinstance(value, list) else value
+                assert options[name] == (float(asked) if isinstance(options[name], float) else asked), (path, name)
 
 
-def test_when_no_epoch_qualifies_the_command_says_so(
-    task_folder: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train = ["train", "--task", str(task_folder), "--finetuned", str(run_folder / "finetuned"), *QUICK]
-    train += ["--saliency", str(run_folder / "saliency"), "--output", str(tmp_path / "out"), "--keep-epochs"]
-    assert main([*train, "--reference-score", "1", "--max-drop", "0"]) == 0
-    assert "no epoch is within the allowed drop of the fine-tuned model" in capsys.readouterr().out
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["qualified"] is False
-    assert record["selected"]["accuracy"] == max(epoch["accuracy"] for epoch in record["epochs"])
-    assert len(list((tmp_path / "out" / "epochs").glob("checkpoint-*/optimizer.pt"))) == 2
+def test_what_a_policy_does_not_take_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = ["run", "--task", "sst2", "--model", "m", "--output", str(tmp_path / "out")]
+    for words in (["--policy", "ltp", "--gamma", "1"], ["--keep", "0.5"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*run, *words])
+    with pytest.raises(ArgumentError, match="^policy: 'ltpp' is not one of adapler, cls_topk, distilbert, ltp, power"):
+        main([*run, "--policy", "ltpp"])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("command: run\npolicy: ltp\npolicy_weight: 0.3\n")
+    assert options_of("run", [*run[1:], "--config", str(recipe)]).training.policy_weight == [0.3]
+    assert not (tmp_path / "out").exists()
 
 
-def test_training_documents_can_be_cut_in_another_way(tiny_classifier_folder: Path, tmp_path: Path) -> None:
-    """`--train-documents` is for the training split; validation and test stay as --long-documents says."""
-    for split, number in (("train", 8), ("validation", 4), ("test", 4)):
-        lines = [{"text": "the film is " * 7 + ("good" if i % 2 else "bad"), "label": i % 2} for i in range(number)]
-        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    arguments = ["run", "--task", str(tmp_path), "--model", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
-    arguments += ["--train-documents", "windows", "--stride", "2", "--output", str(tmp_path / "run"), "--phi", "0.1"]
-    assert main(arguments) == 0
-    record = json.loads((tmp_path / "run" / "phi-0.1-post-hoc" / "run.json").read_text())
-    assert record["rows"] == {"train": 16, "validation": 4, "test": 4}
-    assert (record["encoding"]["long_documents"], record["encoding"]["train_documents"]) == ("truncate", "windows")
-    trained = str(tmp_path / "run" / "phi-0.1-post-hoc")
-    assert main(["evaluate", "--task", str(tmp_path), "--model", trained, "--dtype", "float32"]) == 0
+def test_help_is_short_and_all_of_it_long(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = []
+    for word in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main(["run", word])
+        counts.append(len(set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))))
+    assert counts[0] <= 20 and counts[1] > 50
+    assert main(["--help"]) == 0 and "speed-up" in capsys.readouterr().out
 
 
-def test_long_documents_in_windows(tiny_classifier_folder: Path, tmp_path: Path) -> None:
-    """Training sees windows; evaluation averages them, so it counts documents."""
-    for split, number in (("train", 8), ("validation", 4), ("test", 4)):
-        lines = [{"text": "the film is " * 7 + ("good" if i % 2 else "bad"), "label": i % 2} for i in range(number)]
-        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    arguments = ["run", "--task", str(tmp_path), "--model", str(tiny_classifier_folder), "--freeze-backbone", *QUICK]
-    arguments += ["--long-documents", "windows", "--stride", "2", "--output", str(tmp_path / "run"), "--phi", "0.1"]
-    assert main(arguments) == 0
-    folder = tmp_path / "run" / "phi-0.1-post-hoc"
-    record = json.loads((folder / "run.json").read_text())
-    # 22 wordpieces in windows of 14 that overlap by 2: two a document
-    assert record["rows"] == {"train": 16, "validation": 8, "test": 8}
-    said = {"max_length": 16, "long_documents": "windows", "train_documents": None, "stride": 2, "limit": None}
-    assert said.items() <= record["encoding"].items()
-    evaluation = json.loads((folder / "evaluation-test.json").read_text())
-    assert (evaluation["examples"], evaluation["rows"]) == (4, 8)
+def test_the_list_of_commands_needs_neither_torch_nor_transformers() -> None:
+    code = "import sys; sys.argv[0] = 'adapler'; from adapler.cli import main; main(['--help']); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules or 'transformers' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout.rstrip().endswith("False")

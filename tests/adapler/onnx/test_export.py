@@ -14,14 +14,14 @@ import torch
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
-from adapler.backbones import families
-from adapler.calibration import CALIBRATION, read_calibration, weights_checksum
-from adapler.cli.parser import main
+from adapler.backbones import family_of, view
+from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum
+from adapler.cli import main
 from adapler.eraser import read_corpus
 from adapler.onnx import export as module
 from adapler.onnx.checking import Difference, compare, run_graph
 from adapler.onnx.export import ONE, PACKED, export_onnx
-from tests.adapler.curves import calibration
+from tests.adapler.budgets.curves import calibration
 from tests.conftest import VOCABULARY, tiny_adapler
 from tests.test_layering import ROOT
 
@@ -31,8 +31,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 CHECKPOINT = ROOT / "checkpoints" / "movies-minilm"
 EVERYTHING_BUT_CLS = 1e6
 SCALES = (0.0, 1.0, EVERYTHING_BUT_CLS)
-
-ENCODING = {"max_length": 30, "long_documents": "truncate", "stride": None}
 
 
 def dropping(family: str = "bert", **options: Any) -> Any:
@@ -71,7 +69,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path
     folder = tmp_path_factory.mktemp("models") / "model"
     dropping().save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
-    (folder / "run.json").write_text(json.dumps({"command": "train", "encoding": ENCODING}))
+    (folder / "run.json").write_text(json.dumps({"command": "train", "encoding": {"max_length": 30}}))
     return folder
 
 
@@ -126,7 +124,7 @@ def test_a_batch_of_one_and_a_batch_of_many_say_which_tokens_stay(exported: Path
 def test_the_folder_says_how_to_run_it(exported: Path) -> None:
     about = json.loads((exported / "adapler.json").read_text())
     assert about["labels"] == ["LABEL_0", "LABEL_1", "LABEL_2"] and about["max_length"] == 40
-    assert about["encoding"] == ENCODING and about["precision"] == "float32"
+    assert about["encoding"] == {"max_length": 30} and about["precision"] == "float32"
     for name, graph in about["graphs"].items():
         session = session_of(exported / name)
         assert [one.name for one in session.get_inputs()] == graph["inputs"]

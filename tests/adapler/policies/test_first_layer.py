@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.calibration import weights_checksum
-from adapler.cli.parser import main
+from adapler.budgets.stored import weights_checksum
 from adapler.flops import adapler_flops
-from adapler.passes import soft
-from tests.adapler.training.common import QUICK, trainer
+from adapler import passes as soft
+from tests.adapler.training.common import trainer
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 
 LENGTHS = [9, 2, 14, 1]
@@ -125,36 +123,3 @@ def test_a_saved_model_has_it_and_a_trained_one_can_be_given_it(tmp_path: Path) 
     assert again(**batch).lengths[:, 0].tolist() == LENGTHS != load(tmp_path / "all")(**batch).lengths[:, 0].tolist()
     assert weights_checksum(again) != weights_checksum(model), "a calibration is of one of them"
     assert again.for_inference()(**batch).lengths[:, 0].tolist() == LENGTHS
-
-
-def test_training_by_command(task_folder: Path, tiny_classifier_folder: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    command = ["run", "--task", str(task_folder), "--classifier", str(tiny_classifier_folder), "--output", str(output)]
-    command += ["--freeze-backbone", "--phi", "0.1", *QUICK]
-    with pytest.raises(ArgumentError, match="--first-layer: -1 is not at least 0"):
-        main([*command, "--first-layer", "-1"])
-    with pytest.raises(ArgumentError, match=f"--first-layer: {LAYERS} is not below the {LAYERS} layers of "):
-        main([*command, "--first-layer", str(LAYERS)])
-    with pytest.raises(ArgumentError, match="--first-layer: only with --policy adapler"):
-        main([*command[:7], "--policy", "ltp", "--first-layer", "1"])
-    assert main([*command, "--first-layer", "1"]) == 0
-    trained = output / "phi-0.1-post-hoc"
-    record = json.loads((trained / "run.json").read_text())
-    assert record["objectives"]["first_layer"] == 1
-    model = AdapLeRForSequenceClassification.from_pretrained(trained)
-    assert model.config.policy_options == {"first_layer": 1}
-    row = json.loads((trained / "evaluation-test.json").read_text())
-    assert row["hard"][0]["lengths"][0] == pytest.approx(row["hard"][0]["lengths_in"], abs=0.01)
-    with pytest.raises(ArgumentError, match="--first-layer 1, not 2"):
-        main([*command, "--first-layer", "2"])
-
-    saliency = str(output / "classifier" / "saliency")
-    further = ["train", "--task", str(task_folder), "--model", str(trained), "--saliency", saliency, *QUICK]
-    assert main([*further, "--freeze-backbone", "--output", str(tmp_path / "further")]) == 0
-    record = json.loads((tmp_path / "further" / "run.json").read_text())
-    assert record["objectives"]["first_layer"] == 1, "trained further it stays what it is"
-    later = AdapLeRForSequenceClassification.from_pretrained(tmp_path / "further")
-    assert later.config.policy_options == {"first_layer": 1}
-    assert main([*further, "--freeze-backbone", "--first-layer", "0", "--output", str(tmp_path / "every")]) == 0
-    assert json.loads((tmp_path / "every" / "run.json").read_text())["objectives"]["first_layer"] == 0
-    assert AdapLeRForSequenceClassification.from_pretrained(tmp_path / "every").config.policy_options is None

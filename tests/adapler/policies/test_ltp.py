@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import pytest
 import torch
 
 from adapler.passes import gated_pass
 from adapler.policies import LayerView
-from adapler.training.policies.ltp import LtpTraining
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import LAYERS, random_batch
 
@@ -64,14 +60,3 @@ def test_soft_states_are_multiplied_after_the_layer() -> None:
             token_type_ids=None,
         )
     torch.testing.assert_close(soft.logits, plain.logits, atol=1e-5, rtol=1e-5)
-
-
-def test_a_new_model_s_thresholds_rise_to_half_the_mean_score_of_a_token() -> None:
-    """Whatever the length of the texts: a threshold of the paper's .01 would drop most of a text of 400 tokens."""
-    for length in (20, 400):
-        rows = {"train": {"input_ids": [[0] * (length - 5), [0] * (length + 5)]}}
-        for temperature in (None, 0.002):
-            work = SimpleNamespace(rows=rows, policy=SimpleNamespace(policy_temperature=temperature))
-            options = LtpTraining.options(SimpleNamespace(work=work))  # type: ignore[arg-type]
-            assert options.pop("theta_final") == pytest.approx(0.5 / length)
-            assert options == ({} if temperature is None else {"temperature": temperature})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from adapler import ArgumentError
 from adapler.onnx.export import export_onnx
-from adapler.training.settings import Objectives
-from adapler.training.trainer.start import start_model
+from adapler.policies.adapler import AdapLeRTraining, Objectives
 from tests.adapler.policies.policy_models import tiny_policy
+from tests.adapler.training.common import work_of
 from tests.conftest import random_batch
 
 
@@ -24,7 +25,7 @@ def test_onnx_graphs_are_adaplers_only(tmp_path: Path, tiny_tokenizer: Any) -> N
 def test_adapler_training_does_not_go_on_from_another_policy(tmp_path: Path) -> None:
     tiny_policy("cls_topk").save_pretrained(tmp_path)
     with pytest.raises(ArgumentError, match=r"^--model: .* has the removal policy 'cls_topk', not AdapLeR's"):
-        start_model(tmp_path, None, objectives=Objectives(), initial_head="auto")  # type: ignore[arg-type]
+        AdapLeRTraining(replace(work_of(options=Objectives()), start=tmp_path)).build()
 
 
 def test_the_gates_of_another_policy_have_no_threshold_scale() -> None:

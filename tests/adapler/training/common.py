@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
+import torch
 
-from adapler.cli.parser import main
-from adapler.training.arguments import AdapLeRTrainingArguments, training_arguments
-from adapler.training.collator import PaddingCollator
-from adapler.training.settings import Objectives, Settings
-from adapler.training.trainer import AdapLeRTrainer
-from tests.conftest import WORDS, tiny_adapler
+from adapler.cli import main
+from adapler.policies.adapler import AdapLeRTraining, Objectives
+from adapler.policies.base import Work
+from adapler.training.config import Optimisation
+from adapler.training.trainer import PaddingCollator, StageTrainer, stage_arguments
+from tests.conftest import WORDS, tiny_adapler, tiny_classifier
 
 ROWS = 16
 # Options of every training command on the tiny task.
@@ -38,7 +40,7 @@ def tiny_task(folder: Path) -> Path:
 def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:
     """Encoded rows of 4 to 9 tokens whose label is whether token 10 comes before token 11."""
     generator = np.random.default_rng(seed)
-    data: dict[str, list[Any]] = {"id": [], "input_ids": [], "attention_mask": [], "labels": [], "saliency": []}
+    data: dict[str, list[Any]] = {"id": [], "input_ids": [], "attention_mask": [], "labels": [], "targets": []}
     for index in range(number):
         length = int(generator.integers(2, 8))
         label = int(generator.integers(0, 2))
@@ -48,46 +50,94 @@ def rows(number: int = ROWS, *, seed: int = 0) -> datasets.Dataset:
         data["input_ids"].append(ids)
         data["attention_mask"].append([1] * len(ids))
         data["labels"].append(label)
-        data["saliency"].append((saliency / saliency.sum()).tolist())
+        data["targets"].append((saliency / saliency.sum()).tolist())
     return datasets.Dataset.from_dict(data)
 
 
-def trainer(
-    folder: Path, tokenizer: Any, *, model: Any = None, settings: Any = None, teacher: Any = None, **options: Any
-) -> AdapLeRTrainer:
-    """A trainer on CPU in float32, without dropout unless the model has it."""
-    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "precision": "float32", **(settings or {})}
-    data = rows()
-    losses = {"gamma": 0.1, "phi": 1e-2, "eta_learning_rate": 1e-2, "predictor_learning_rate": 1e-2}
-    losses |= {name: options.pop(name) for name in list(options) if name in {f.name for f in fields(Objectives)}}
-    return AdapLeRTrainer(
-        tiny_adapler(eta=0.5) if model is None else model,
-        training_arguments(
-            Settings(**settings),
-            folder,
-            kind=AdapLeRTrainingArguments,
-            metric_for_best_model="selection",
-            disable_tqdm=True,
-            objectives=Objectives(**losses),
-            **options,
-        ),
-        train_dataset=data,
-        eval_dataset=data.remove_columns("saliency"),
-        data_collator=PaddingCollator(tokenizer),
-        teacher=teacher,
+def work_of(policy: str = "adapler", options: Any = None, **settings: Any) -> Work:
+    """What a training on the tiny rows works with."""
+    return Work(
+        policy=policy,
+        options=options,
+        task=SimpleNamespace(name="tiny", labels=("a", "b", "c")),
+        rows=datasets.DatasetDict(train=rows(), validation=rows().remove_columns("targets")),
+        tokenizer=SimpleNamespace(pad_token_id=0),
+        max_length=16,
+        start="nowhere",
+        settings=Optimisation(**settings),
+        autocast=False,
+        load_teacher=tiny_classifier,
     )
 
 
-def stopped(trainer_class: Any, command: list[str], *, after: int) -> None:
+def trainer(
+    folder: Path,
+    tokenizer: Any,
+    *,
+    model: Any = None,
+    settings: Any = None,
+    teacher: Any = None,
+    stage: Any = None,
+    reference: float | None = None,
+    **options: Any,
+) -> StageTrainer:
+    """AdapLeR's trainer (or another stage's) on CPU in float32, without dropout unless the model has it."""
+    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "precision": "float32", **(settings or {})}
+    losses = {"gamma": 0.1, "phi": 1e-2, "eta_learning_rate": 1e-2, "predictor_learning_rate": 1e-2}
+    losses |= {name: options.pop(name) for name in list(options) if name in {f.name for f in fields(Objectives)}}
+    for name in ("phi", "target_speedup"):
+        if losses.get(name) is not None:
+            losses[name] = [losses[name]]
+    max_drop = options.pop("max_drop", 0.01)
+    optimisation = Optimisation(**settings)
+    if stage is None:
+        work = work_of(options=Objectives(policy_epochs=[optimisation.epochs], **losses), **settings)
+        stage = AdapLeRTraining(work).stages()[0]
+    model = tiny_adapler(eta=0.5) if model is None else model
+    if stage.distils and teacher is None and losses.get("freeze_backbone"):
+        teacher = model.backbone
+    return StageTrainer(
+        model,
+        stage_arguments(optimisation, folder, disable_tqdm=True, **options),
+        stage=stage,
+        reference=reference,
+        max_drop=max_drop,
+        teacher=teacher,
+        train_dataset=rows(),
+        eval_dataset=rows().remove_columns("targets"),
+        data_collator=PaddingCollator(tokenizer),
+    )
+
+
+def step(one: StageTrainer, indices: range = range(8), *, of: int = 1) -> dict[str, torch.Tensor]:
+    """Run one forward and backward pass; the gradients that there are then."""
+    one.current_gradient_accumulation_steps = of
+    one.training_step(one.model, one.data_collator([one.train_dataset[i] for i in indices]))
+    return {name: p.grad.clone() for name, p in one.core.named_parameters() if p.grad is not None}
+
+
+def no_dropout(model: Any) -> Any:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def gradients(folder: Path, tokenizer: Any, *, indices: range = range(8), **options: Any) -> dict[str, torch.Tensor]:
+    """The gradients that one step of AdapLeR leaves behind, without dropout."""
+    return step(trainer(folder, tokenizer, model=no_dropout(tiny_adapler(eta=0.5)), **options), indices)
+
+
+def stopped(command: list[str], *, after: int) -> None:
     """Run a command, and stop its trainer as Ctrl-C does, before the step that follows `after` steps."""
-    step = trainer_class.training_step
+    train_step = StageTrainer.training_step
 
     def stop(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.state.global_step == after:
             raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
+        return train_step(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_class, "training_step", stop)
+        patch.setattr(StageTrainer, "training_step", stop)
         with pytest.raises(KeyboardInterrupt):
             main(command)

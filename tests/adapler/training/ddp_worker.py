@@ -9,9 +9,8 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import BertTokenizerFast, TrainerCallback
 
-from adapler.training.trainer import AdapLeRTrainer
-from tests.adapler.training.common import trainer
-from tests.adapler.training.test_trainer import no_dropout
+from adapler.training.trainer import StageTrainer
+from tests.adapler.training.common import no_dropout, trainer
 from tests.conftest import tiny_adapler
 
 
@@ -27,7 +26,7 @@ class Keep(TrainerCallback):
 
 def main() -> None:
     folder, tokenizer, per_device = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    AdapLeRTrainer._get_train_sampler = lambda self, *args: SequentialSampler(self.train_dataset)  # type: ignore
+    StageTrainer._get_train_sampler = lambda self, *args: SequentialSampler(self.train_dataset)  # type: ignore
     one = trainer(
         folder / "out",
         BertTokenizerFast.from_pretrained(tokenizer),

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adapler.cli.parser import main
-from adapler.errors import ArgumentError, run_command
+from adapler.cli import main
+from adapler.errors import CheckpointError, run_command
+from adapler.training.pipeline import best_epochs
 from tests.conftest import tiny_classifier
 
 
@@ -106,16 +107,16 @@ def test_a_family_without_gradient_checkpointing_is_refused_in_one_line(
     arguments = ["finetune", "--task", str(task_folder), "--model", str(tmp_path / "mpnet"), "--max-length", "16"]
     arguments += ["--gradient-checkpointing", "--output", str(tmp_path / "out")]
     assert run_command(main, arguments) == 2
-    assert "error: --gradient-checkpointing: transformers' mpnet has none; fine-tune" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert "error: --gradient-checkpointing: transformers' mpnet has none" in capsys.readouterr().err
 
 
-def test_workers_tokenise_for_fine_tuning_too(
-    task_folder: Path, still_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def prepare(*args: Any, workers: int = 0, **options: Any) -> Any:
-        raise ArgumentError(f"workers {workers}")
-
-    monkeypatch.setattr("adapler.training.stages.finetune.prepare", prepare)
-    with pytest.raises(ArgumentError, match="^workers 3$"):
-        finetuned(tmp_path / "out", task_folder, still_folder, "--workers", "3")
+def test_by_steps_the_best_points_are_kept(task_folder: Path, still_folder: Path, tmp_path: Path) -> None:
+    finetuned(
+        tmp_path / "out", task_folder, still_folder, "--batch-size", "4", "--max-steps", "12", "--eval-steps", "2"
+    )
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [row["step"] for row in record["epochs"]] == [2, 4, 6, 8, 10, 12]
+    best = {path.name for path in best_epochs(tmp_path / "out")}
+    assert best | {"checkpoint-12"} == {path.name for path in (tmp_path / "out" / "epochs").iterdir()}
+    with pytest.raises(CheckpointError, match=r"were not kept \(--eval-steps keeps those of the best 3\)"):
+        best_epochs(tmp_path / "out", most=6)

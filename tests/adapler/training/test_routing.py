@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from adapler.contribution import soft_removal
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
-from tests.adapler.training.test_trainer import gradients
+from tests.adapler.training.common import gradients
 from tests.conftest import random_batch, tiny_adapler
 
 PREDICTORS = ("mlp", "contextual")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from adapler.cli.parser import build_parser
+from adapler.cli import options_of
 from adapler.errors import CheckpointError
 from app.sources import loading
 from app.work import jobs
@@ -110,10 +110,6 @@ def test_the_recipe_is_the_makefiles(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(jobs, "Job", lambda command, **options: commands.append(command) or running)
     assert jobs.train_sample() is running and jobs.train_sample() is running and len(commands) == 1
     assert commands[0][1:4] == ["-m", "adapler", "run"]
-    parsed = build_parser().parse_args(commands[0][3:])
-    assert (
-        parsed.config == jobs.SAMPLE_RECIPE
-        and Path(parsed.output) == jobs.SAMPLE_MODEL
-        and Path(parsed.task).is_absolute()
-    )
+    parsed = options_of("run", commands[0][4:])
+    assert Path(parsed.output) == jobs.SAMPLE_MODEL and Path(parsed.task.task).is_absolute()
     assert jobs.trained_stages()[1] == 3

@@ -1,0 +1,267 @@
+"""The command `adapler`.
+
+Each command has an options class (`adapler.options` makes its command line and recipes) and a function that does it.
+Both are imported when the command runs, so that `adapler --help` answers at once. A user's error is raised as
+AdapLeRError and ends as one line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from adapler import __version__
+from adapler.distributed import is_main
+from adapler.errors import counted, run_command
+
+
+def _policy_of(words: Sequence[str]) -> str:
+    """The policy that a command line or its recipe names: it decides which options there are."""
+    from adapler.options import read_recipe
+    from adapler.training.config import ADAPLER
+
+    found = {}
+    for name in ("--policy", "--config"):
+        for number, word in enumerate(words):
+            if word == name and number + 1 < len(words):
+                found[name] = words[number + 1]
+            elif word.startswith(f"{name}="):
+                found[name] = word.removeprefix(f"{name}=")
+    if "--policy" not in found and "--config" in found:
+        return str(read_recipe(found["--config"], command=None).get("policy", ADAPLER))
+    return found.get("--policy", ADAPLER)
+
+
+def run(config: Any) -> None:
+    """The whole pipeline of a task: fine-tune, targets, train, evaluate; goes on where it was stopped."""
+    from adapler.training import pipeline
+
+    pipeline.run(config)
+
+
+def finetune(config: Any) -> None:
+    """Fine-tune the plain backbone: the baseline, and the source of targets."""
+    from adapler.training.pipeline import run_finetune
+
+    record = run_finetune(config)
+    if is_main():
+        print(f"best validation {record['metric']} {record['best']:.4f}; model in {config.output}")
+
+
+def targets(config: Any) -> None:
+    """Targets of the training set from the best fine-tuning epochs, or from any classifier."""
+    from adapler.training.pipeline import run_targets
+
+    record = run_targets(config)
+    print(f"targets of {counted(record['rows']['train'], 'row')} in {config.output}")
+
+
+def train(config: Any) -> None:
+    """Train one point of a policy."""
+    from adapler.training.pipeline import run_train, shortfall
+
+    record = run_train(config)
+    if not is_main():
+        return
+    epoch, metric, exact = record["selected"], record["metric"], record["validation"]
+    print(
+        f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
+        f"(fine-tuned {record['reference_score']:.4f}), speedup {epoch['speedup']:.2f}x; model in {config.output}"
+    )
+    if end := record.get("reached"):
+        print(f"eta times {end['factor']:.3g}: speedup {end['before']:.2f}x -> {end['speedup']:.2f}x on validation")
+    print(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
+    if missed := shortfall(record):
+        print(missed)
+
+
+def speed_up(config: Any) -> None:
+    """Make a fine-tuned classifier faster, post hoc, calibrated, ready for `pipeline`."""
+    from adapler.training import pipeline
+
+    folder = pipeline.speed_up(config)
+    if is_main():
+        print(f"the faster model is in {folder}")
+
+
+def evaluate(config: Any) -> None:
+    """Score and FLOPs speedup of a trained model on a split."""
+    from adapler.inference.evaluation import evaluation_table
+    from adapler.training.evaluation import run_evaluate
+
+    result = run_evaluate(config)
+    print(f"{result['task']}, {result['split']}: {counted(result['examples'], 'example')}, in {result['precision']}")
+    print(evaluation_table(result))
+
+
+def calibrate(config: Any) -> None:
+    """Measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for."""
+    from adapler.inference.calibration import curve_table
+    from adapler.training.evaluation import run_calibrate
+
+    curve, path = run_calibrate(config)
+    print(f"{curve.task}, {curve.split}: {counted(curve.examples, 'example')}; {curve.machine}")
+    print(curve_table(curve.none, curve.points, metric=curve.metric))
+    print(f"{100 * curve.slower_texts:.2g} % of single steps to the next scale cost a text more FLOPs; curve in {path}")
+
+
+def export(config: Any) -> None:
+    """Copy a model with its backbone's weights stored as float16, or as ONNX graphs."""
+    from adapler import AdapLeRForSequenceClassification
+    from adapler.export import INDEX, export, scale_eta
+    from adapler.files import check_output_folder
+    from adapler.onnx.export import DESCRIPTION
+    from adapler.text import load_tokenizer
+
+    check_output_folder(config.output, former=(DESCRIPTION if config.onnx else INDEX,))  # which it replaces
+    model = AdapLeRForSequenceClassification.from_pretrained(config.model)
+    tokenizer, record = load_tokenizer(config.model, words=False), config.model / "run.json"
+    scale = config.threshold_scale
+    if scale != 1:
+        scale_eta(model, scale)
+    if not config.onnx:
+        size = export(model, config.output, tokenizer=tokenizer, record=record, threshold_scale=scale)
+        print(f"{config.output}: {size / 1e6:.1f} MB")
+        return
+    from adapler.onnx.export import export_onnx
+
+    options: dict[str, Any] = {"int8": config.int8, "record": record, "threshold_scale": scale}
+    written = export_onnx(model, config.output, tokenizer=tokenizer, **options)
+    kind = "int8, from float32, nothing dropped" if config.int8 else "float32, from PyTorch"
+    for name, size in written.sizes.items():
+        difference = written.differences[name]
+        print(f"{config.output / name}: {size / 1e6:.1f} MB; logits differ by at most {difference:.1g} ({kind})")
+
+
+def card(config: Any) -> None:
+    """Write a model card, README.md, from what was recorded and measured of a model."""
+    from adapler.card.text import write_card
+
+    path, notes = write_card(config)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{path}; read it, and say under Limits what the model is not for")
+
+
+def predict(words: Sequence[str]) -> None:
+    """Classify texts."""
+    from adapler.bulk.command import main
+
+    main(words)
+
+
+def data(words: Sequence[str]) -> None:
+    """Download and describe data."""
+    from adapler.data_command import main
+
+    main(words)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of which `adapler.training.config` has the options.
+
+    Attributes:
+        do: takes the options.
+        options: name of the options class.
+        example: for the help.
+        of_policy: whether a policy's training adds options of its own.
+        positional: option that the first word sets.
+    """
+
+    do: Callable[[Any], None]
+    options: str
+    example: str
+    of_policy: bool = False
+    positional: str | None = None
+
+
+_RUN = "adapler run --task sst2 --model google-bert/bert-base-uncased --output runs/sst2"
+_TRAIN = "adapler train --task sst2 --finetuned runs/sst2/finetuned --targets runs/sst2/targets --output runs/sst2/one"
+_TARGETS = "adapler targets --task sst2 --finetuned runs/sst2/finetuned --output runs/sst2/targets"
+_SPEED_UP = "adapler speed-up MODEL --task sst2 --target-speedup 4 --output runs/fast"
+_EVALUATE = "adapler evaluate --model runs/sst2/phi-0.0002 --task sst2 --split test --threshold-scale 0.5 1 1.5"
+_EXPORT = "adapler export --model runs/movies/post-hoc --output checkpoints/movies"
+COMMANDS = {
+    "run": Command(run, "RunConfig", _RUN, of_policy=True),
+    "finetune": Command(finetune, "FinetuneConfig", _RUN.replace("run ", "finetune ", 1)),
+    "targets": Command(targets, "TargetsConfig", _TARGETS),
+    "train": Command(train, "TrainConfig", _TRAIN, of_policy=True),
+    "speed-up": Command(speed_up, "SpeedUpConfig", _SPEED_UP, positional="model"),
+    "evaluate": Command(evaluate, "EvaluateConfig", _EVALUATE),
+    "calibrate": Command(calibrate, "CalibrateConfig", "adapler calibrate --model runs/sst2/phi-0.0002 --task sst2"),
+    "export": Command(export, "ExportConfig", _EXPORT),
+    "card": Command(card, "CardConfig", "adapler card --model runs/sst2/phi-0.0002 --license apache-2.0 --language en"),
+}
+OTHERS: dict[str, Callable[[Sequence[str]], None]] = {"predict": predict, "data": data}  # parse their words themselves
+ALIASES = {"saliency": "targets"}
+SHARED = ("finetune", "train", "run", "speed-up")  # done by several processes together; the others by one of them
+
+
+def options_of(name: str, words: Sequence[str]) -> Any:
+    """The options of a command, from the words after its name."""
+    from adapler.options import parse
+    from adapler.training import config
+
+    command = COMMANDS[name]
+    cls = getattr(config, command.options)
+    presets = {}
+    if command.of_policy or name == "targets":
+        from adapler.policies import training_class
+
+        kind = training_class(_policy_of(words) if command.of_policy else config.ADAPLER)
+        cls = config.with_options_of(cls, kind.Settings) if command.of_policy else cls
+        known = {one.name for group in (cls, config.TargetOptions) for one in fields(group)}
+        known |= {one.name for one in fields(kind.Settings)} if command.of_policy else set()
+        presets = {name: {k: v for k, v in values.items() if k in known} for name, values in kind.presets.items()}
+    extra: dict[str, Any] = {"presets": presets or None, "positional": command.positional}
+    return parse(cls, words, prog=f"adapler {name}", example=command.example, **extra).options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Errors are raised as AdapLeRError.
+
+    Args:
+        argv: the words after `adapler`; default: those of this process.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    name = ALIASES.get(words[0], words[0]) if words else "--help"
+    if name == "--version":
+        print(f"adapler {__version__}")
+        return 0
+    if name in ("-h", "--help"):
+        print("usage: adapler COMMAND ...\n\nTrain and use classifiers that drop tokens.\n\ncommands:")
+        functions = {each: command.do for each, command in COMMANDS.items()}
+        for each, function in (functions | OTHERS).items():
+            print(f"  {each:<10} {(function.__doc__ or '').splitlines()[0]}")
+        print("\nadapler COMMAND --help shows the options of a command.")
+        return 0
+    if name not in COMMANDS and name not in OTHERS:
+        print(f"error: {name!r} is not one of {', '.join([*COMMANDS, *OTHERS])}", file=sys.stderr)
+        return 2
+    if name not in SHARED and not is_main():
+        return 0
+    from adapler.registry import load_plugins
+
+    load_plugins()  # a misspelt module is told of now, and not when a name is looked up
+    options = options_of(name, words[1:]) if name in COMMANDS else None
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # of loading weights, which takes less than a second
+    if name in COMMANDS:
+        COMMANDS[name].do(options)
+    else:
+        OTHERS[name](words[1:])
+    return 0
+
+
+def entry() -> None:
+    """`adapler` from a shell: errors become one line on stderr and an exit code."""
+    sys.exit(run_command(main))
+
+
+if __name__ == "__main__":
+    entry()

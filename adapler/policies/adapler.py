@@ -1,0 +1,662 @@
+"""AdapLeR: Contribution Predictors and learned thresholds eta / n (Modarressi et al., ACL 2022).
+
+Training has two objectives, each for parameters of its own:
+
+    backbone, Contribution Predictors, classifier:  CE + gamma * L_CP
+    eta, theta:                                     CE + phi * L_len, and nothing else
+
+Dimensions: B sequences or rows of a batch, T tokens of a packed row, N padded length, L layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from adapler.backbones.packing import segment_softmax
+from adapler.contribution import threshold
+from adapler.errors import ArgumentError, is_number
+from adapler.options import option
+from adapler.policies.base import (
+    LayerView,
+    Policy,
+    Stage,
+    Step,
+    Training,
+    TrainingOptions,
+    Work,
+    policy,
+    selection_value,
+)
+from adapler.predictors import Cost, predictor_class
+from adapler.training.config import TargetOptions
+from adapler.training.losses import (
+    contribution_loss,
+    contribution_target,
+    length_loss,
+    logit_distillation,
+    state_distillation,
+)
+
+
+@dataclass(frozen=True)
+class FirstLayer:
+    """Which layers may drop tokens.
+
+    Attributes:
+        first_layer: the first that does, counted from 0. The layers before it score their tokens and read them all.
+            Ours: in the paper every layer drops, layer 0 by a token's embedding, before it has seen its context.
+    """
+
+    first_layer: int = 0
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.first_layer, whole=True) and self.first_layer >= 0):
+            raise ArgumentError(f"first_layer: {self.first_layer!r} is not a whole number of at least 0")
+
+
+# Options of training
+
+# Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
+POST_HOC_LEARNING_RATE = 3e-3
+# A larger target is a typing error: on texts of 500 tokens all but [CLS] would have to go in the first layers.
+MOST_SPEEDUP = 100.0
+
+
+@dataclass(kw_only=True)
+class Objectives(TrainingOptions):
+    """AdapLeR's two objectives (paper, eq. 4 and 7)."""
+
+    phi: list[float] = option(
+        "weight of the length loss, which trains the thresholds: the speed budget; several values give a trade-off",
+        default_factory=lambda: [2e-4],
+        basic=True,
+    )
+    target_speedup: list[float] | None = option(
+        "train to this speedup in FLOPs, such as 4; phi is the start only and is changed in every step. Several values "
+        "give a trade-off",
+        default=None,
+        basic=True,
+    )
+    freeze_backbone: bool = option(
+        "post hoc: train predictors and thresholds only; the fine-tuned classifier stays as it is, bit for bit",
+        default=False,
+        basic=True,
+    )
+    gamma: float = option(
+        "weight of the contribution loss, which trains backbone and Contribution Predictors", default=0.02, basic=True
+    )
+    predictor: str | None = option(
+        "what scores the tokens: mlp (the paper's, sees each token alone), contextual (ours, sees their mean and the "
+        "near neighbours too), or a registered name (default: contextual; of an AdapLeR model its own)",
+        default=None,
+    )
+    contribution_hidden_size: int | None = option(
+        "width of the predictors' hidden layer (default: 32; of an AdapLeR model its own)", default=None
+    )
+    first_layer: int | None = option(
+        "first layer that drops tokens, from 0 (default: 0, as in the paper; of an AdapLeR model its own)", default=None
+    )
+    predictor_learning_rate: float | None = option(
+        "of the Contribution Predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None
+    )
+    eta_learning_rate: float = option("of the thresholds' factors eta, and of theta", default=5e-3)
+    gradient_slope: float = option("bound on the slope whose gradient soft removal has; inf: the paper's", default=50.0)
+    max_slope: float | None = option(
+        "bound on the slope of soft removal itself: a steep slope leaves no gradient to the tokens just below a "
+        "threshold, which could bring them back (default: none, the paper's schedule)",
+        default=None,
+    )
+    slope_schedule: Literal["epochs", "steps"] | None = option(
+        "the slope of soft removal grows from epoch to epoch, as in the paper, or in every step (default: steps with "
+        "--max-steps or --eval-steps, otherwise epochs)",
+        default=None,
+    )
+    routing: Literal["exact", "local"] = option(
+        "how far contribution and length loss reach: exact, through the hidden states, which takes two backward "
+        "passes; local (ours), to predictors and thresholds alone, which takes one",
+        default="exact",
+    )
+    average_decay: float = option(
+        "decay of a running average of the weights, which is then evaluated and kept, such as .99 (0: none)",
+        default=0.0,
+    )
+    logit_distillation: float = option(
+        "weight of the divergence of the logits from the fine-tuned classifier's, added to cross-entropy (ours)",
+        default=0.0,
+    )
+    distillation_temperature: float = option("of both distributions in --logit-distillation", default=2.0)
+    state_distillation: float = option(
+        "weight of the mean squared distance of [CLS]'s last hidden state from the fine-tuned classifier's (ours)",
+        default=0.0,
+    )
+    targets: TargetOptions = field(default_factory=TargetOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        numbers = {"--phi": min(self.phi), "--gamma": self.gamma, "--eta-learning-rate": self.eta_learning_rate}
+        numbers |= {
+            "--logit-distillation": self.logit_distillation,
+            "--state-distillation": self.state_distillation,
+            "--predictor-learning-rate": self.predictor_learning_rate or 0.0,
+            "--first-layer": self.first_layer or 0,
+        }
+        for name, value in numbers.items():
+            if not value >= 0:
+                raise ArgumentError(f"{name}: {value} is below 0")
+        bounds = {"--gradient-slope": self.gradient_slope, "--max-slope": self.max_slope}
+        bounds |= {"--distillation-temperature": self.distillation_temperature}
+        for name, bound in bounds.items():
+            if bound is not None and not bound > 0:
+                raise ArgumentError(f"{name}: {bound} is not above 0")
+        if not 0 <= self.average_decay < 1:
+            raise ArgumentError(f"--average-decay: {self.average_decay} is not in [0, 1)")
+        for target in self.target_speedup or ():
+            if not 1 < target <= MOST_SPEEDUP:
+                raise ArgumentError(f"--target-speedup: {target:g} is not above 1 and at most {MOST_SPEEDUP:g}")
+        if self.target_speedup is not None and (len(self.phi) > 1 or self.phi[0] == 0):
+            raise ArgumentError("--phi: one value above 0 with --target-speedup, which starts from it and changes it")
+        if self.predictor is not None:
+            predictor_class(self.predictor)
+
+    @property
+    def target(self) -> float | None:
+        """The speedup that a point's training aims at."""
+        return self.target_speedup[0] if self.target_speedup else None
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.logit_distillation > 0 or self.state_distillation > 0
+
+
+# Training
+
+_FIRST_SLOPE, _LAST_SLOPE = 10.0, 1e5
+
+
+def slope_at(epoch: int, epochs: int) -> float:
+    """Soft removal's lambda in an epoch (0-based): 50*50^e for 3 epochs, 10*10^e for 5, 10*3^e for 10.
+
+    Other counts go geometrically from 10 to 1e5 (our choice; the paper names three counts only). A single epoch is at
+    once close to hard removal, which is what will be used.
+    """
+    published = {3: (50.0, 50.0), 5: (10.0, 10.0), 10: (10.0, 3.0), 1: (_LAST_SLOPE, 1.0)}
+    geometric = (_FIRST_SLOPE, (_LAST_SLOPE / _FIRST_SLOPE) ** (1 / max(1, epochs - 1)))
+    first, ratio = published.get(epochs, geometric)
+    return float(first * ratio**epoch)
+
+
+def slope_at_step(step: int, steps: int) -> float:
+    """Soft removal's lambda in an optimiser step (0-based) of a schedule by steps: geometrically from 10 to 1e5.
+
+    The slope grows a little in every step, so one long epoch begins as gently as many short ones.
+    """
+    return float(_FIRST_SLOPE * (_LAST_SLOPE / _FIRST_SLOPE) ** (step / max(1, steps - 1)))
+
+
+@dataclass(kw_only=True)
+class TwoObjectives(Stage):
+    """AdapLeR's training. Each objective's gradient is taken of its own sum, so neither weight leaks into the other.
+
+    With routing "local" L_CP trains the predictors only, each on its own layer, and L_len reaches no threshold through
+    a hidden state. Losses of distillation, where their weights are above 0, are added to CE in both objectives.
+
+    Attributes:
+        options: of the point.
+        controller: changes phi, where there is a target speedup.
+    """
+
+    options: Objectives
+    controller: SpeedController | None = None
+    slope: float = math.nan  # of the last step
+
+    def group_of(self, parameter: str) -> str:
+        """Backbone, predictors, thresholds."""
+        if parameter in ("eta", "theta"):
+            return "eta and theta"
+        return "predictors" if parameter.startswith("contribution_predictors.") else "backbone"
+
+    def train_step(self, step: Step) -> tuple[dict[str, Tensor], Tensor]:
+        """One forward pass, then each objective's gradient for its own parameters.
+
+        One backward pass is not enough for exact gradients. Below the last Contribution Predictor a hidden state needs
+        two, one of CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the
+        scores of later layers, so neither gradient is 0 there. Their sum would train eta by gamma and the weights by
+        phi. So there are two passes. The first ends at layer 0's attention and computes no gradient of a weight.
+
+        With routing "local" L_CP and L_len have no gradient in a hidden state (see soft_pass), so one pass does it.
+        """
+        if "targets" not in step.batch:
+            raise ArgumentError("train_dataset: rows have no 'targets'; adapler.training.targets adds them")
+        eta, theta = step.core.eta, step.core.theta
+        probe = torch.ones_like(eta).requires_grad_()  # (L,)
+        local = self.options.routing == "local"
+        with step.autocast():
+            parts = self._losses(step, probe=probe, local=local)
+        task = parts["cross_entropy"]
+        for name in ("logit_distillation", "state_distillation"):
+            if weight := getattr(self.options, name):
+                task = task + weight * parts[name]
+        loss = task + self.options.gamma * parts["contribution_loss"]
+        length = self.phi * parts["soft_length"]
+        weights = [p for n, p in step.core.named_parameters() if p.requires_grad and n not in self.by_hand]
+        if local:
+            step.backward(loss + length, inputs=[*weights, eta, probe])
+            of_probe: Any = probe.grad
+        else:
+            second = step.share * (task + length)
+            of_eta, of_probe = torch.autograd.grad(second, [eta, probe], retain_graph=True)
+            _accumulate(eta, of_eta)
+        # The factor multiplies theta, so d/d theta = d/d factor / theta; layer 0 has no theta.
+        _accumulate(theta, of_probe[1:] / theta.detach())
+        if not local:
+            step.backward(loss, inputs=weights)
+        return parts, loss
+
+    def _losses(self, step: Step, *, probe: Tensor, local: bool) -> dict[str, Tensor]:
+        """The losses of a batch, scalars."""
+        self.slope = self._slope(step)
+        options = {"slope": self.slope, "gradient_slope": self.options.gradient_slope, "local_losses": local}
+        output = step.forward(removal="soft", probe=probe, **options)
+        if self.controller is not None:
+            self.controller.observe(step, output.lengths)
+        target = contribution_target(step.batch["targets"], output.log_presence, step.core.theta)  # (B, L, N)
+        found = {
+            "cross_entropy": output.loss.float(),
+            "contribution_loss": contribution_loss(output.log_scores, target),
+            "soft_length": length_loss(output.lengths.float()),
+        }
+        if step.taught is not None:
+            temperature = self.options.distillation_temperature
+            found["logit_distillation"] = logit_distillation(output.logits, step.taught, temperature=temperature)
+            found["state_distillation"] = state_distillation(output.head_states, step.taught_states)
+        return found
+
+    def _slope(self, step: Step) -> float:
+        """Soft removal's lambda in this epoch, or step."""
+        by_steps = step.by_steps if self.options.slope_schedule is None else self.options.slope_schedule == "steps"
+        slope = slope_at_step(step.number, step.steps) if by_steps else slope_at(step.epoch, step.epochs)
+        return slope if self.options.max_slope is None else min(slope, self.options.max_slope)
+
+    @property
+    def phi(self) -> float:
+        """Weight of the length loss; with a target speedup it changes in every step."""
+        return self.options.phi[0] if self.controller is None else self.controller.phi
+
+    def after_step(self, model: Any) -> None:
+        """eta and theta stay in their bounds."""
+        model.clamp_eta()
+
+    def numbers(self, model: Any) -> dict[str, Any]:
+        """eta."""
+        return {"eta": [round(float(one), 4) for one in model.eta.detach()]}
+
+    def logged(self) -> dict[str, float]:
+        """The slope of the last step, and phi where it changes."""
+        found = {"slope": self.slope}
+        if self.controller is not None:
+            found |= {"phi": self.controller.phi, "estimated_speedup": self.controller.speedup}
+        return found
+
+    def value(self, score: float, gain: float, *, reference: float | None, max_drop: float, step: int) -> float:
+        """See `selection_value`."""
+        return selection_value(score, gain, reference=reference, max_drop=max_drop, target=self.options.target)
+
+    def evaluated(self, metrics: dict[str, Any]) -> None:
+        """The controller takes in the hard speedup."""
+        if self.controller is not None:
+            metrics["phi"] = self.controller.phi
+            self.controller.calibrate(metrics["speedup"])
+
+    def state(self) -> dict[str, Any]:
+        """The controller's."""
+        return {} if self.controller is None else asdict(self.controller.state)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with the controller as it was."""
+        if self.controller is not None:
+            self.controller.state = SpeedState(**state)
+
+    def finish(self, model: Any, work: Work) -> dict[str, Any]:
+        """With a target speedup: one factor on all thresholds with which validation has it."""
+        if self.options.target is None:
+            return {}
+        rows = work.rows["validation"]
+        return {"reached": reach_target(model, rows, pad_token_id=work.pad_token_id, target=self.options.target)}
+
+
+def _accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
+    parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+
+
+class AdapLeRTraining(Training):
+    """One stage with two objectives, on targets of the fine-tuned classifier."""
+
+    Settings: ClassVar[type[TrainingOptions]] = Objectives
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "recommended": {},
+        "paper": {
+            "predictor": "mlp",
+            "target_method": ["saliency"],
+            "target_layer": "embeddings",
+            "target_logit": "gold",
+            "start": "pretrained",
+        },
+    }
+
+    @classmethod
+    def defaults(cls, task: str, *, settings: Any, start: str | Path) -> dict[str, Any]:
+        """An AdapLeR model's own predictors and first layer, a new one's otherwise."""
+        from adapler.backbones.loading import read_config
+
+        config = read_config(start)
+        own = {"predictor": "contextual", "contribution_hidden_size": 32, "first_layer": 0}
+        if config.model_type == "adapler":
+            own = {name: getattr(config, name) for name in ("predictor", "contribution_hidden_size")}
+            own["first_layer"] = (config.policy_options or {}).get("first_layer", 0)
+        return own | {"policy_epochs": [settings.epochs]}
+
+    @classmethod
+    def resolve(cls, options: Any, *, task: str, settings: Any, start: str | Path) -> Any:
+        """Adds the learning rate of the predictors.
+
+        Raises:
+            ArgumentError: a frozen backbone that is none, or a first layer that the model does not have.
+        """
+        from adapler.backbones.loading import is_fine_tuned, read_config
+
+        found = super().resolve(options, task=task, settings=settings, start=start)
+        config = read_config(start)
+        if found.freeze_backbone and not is_fine_tuned(config) and config.model_type != "adapler":
+            raise ArgumentError(f"--freeze-backbone: {start} is not a fine-tuned classifier, there is nothing to keep")
+        if not found.first_layer < config.num_hidden_layers:
+            raise ArgumentError(f"--first-layer: {found.first_layer} of {config.num_hidden_layers} layers, from 0")
+        if found.predictor_learning_rate is None:
+            rate = POST_HOC_LEARNING_RATE if found.freeze_backbone else settings.learning_rate
+            found = replace(found, predictor_learning_rate=rate)
+        return found
+
+    @classmethod
+    def points(cls, options: Any) -> list[Any]:
+        """A value of phi, or a target speedup, in each."""
+        name = "target_speedup" if options.target_speedup else "phi"
+        return [replace(options, **{name: [value]}) for value in getattr(options, name)]
+
+    @classmethod
+    def point_name(cls, policy: str, options: Any) -> str:
+        """The phi, or the speedup that is trained to."""
+        budget = f"phi-{options.phi[0]:g}" if options.target is None else f"speedup-{options.target:g}"
+        return f"{budget}-post-hoc" if options.freeze_backbone else budget
+
+    @classmethod
+    def targets(cls, options: Any) -> Any:
+        """What the Contribution Predictors learn."""
+        return options.targets
+
+    def model_options(self) -> dict[str, Any]:
+        """None where every layer drops, as in models that were made before there was a choice."""
+        return {"first_layer": self.options.first_layer} if self.options.first_layer else {}
+
+    def build(self) -> Any:
+        """An AdapLeR model goes on with its backbone, predictors and thresholds. On anything else they are new.
+
+        Raises:
+            ArgumentError: an AdapLeR model with another number of labels or other predictors than asked for.
+        """
+        from adapler.backbones.loading import read_config
+        from adapler.modeling import AdapLeRForSequenceClassification
+
+        start, labels = self.work.start, list(self.work.task.labels)
+        predictors = {name: getattr(self.options, name) for name in ("predictor", "contribution_hidden_size")}
+        if read_config(start).model_type != "adapler":
+            options = self.model_options() or None
+            model = AdapLeRForSequenceClassification.from_backbone(
+                start, labels=labels, policy_options=options, **predictors
+            )
+            return self.with_new_head(model, model.backbone)
+        trained = AdapLeRForSequenceClassification.from_pretrained(start)
+        if trained.config.policy != AdapLeR.name:
+            raise ArgumentError(f"--model: {start} has the removal policy {trained.config.policy!r}, not AdapLeR's")
+        if trained.config.num_labels != len(labels):
+            raise ArgumentError(f"--task: it has {len(labels)} labels, {start} {trained.config.num_labels}")
+        for name, asked in predictors.items():
+            if asked != (own := getattr(trained.config, name)):
+                raise ArgumentError(f"--{name.replace('_', '-')}: {asked}, but {start} has {own}")
+        trained.config.policy_options = self.model_options() or None
+        return trained
+
+    def stages(self) -> list[Stage]:
+        """One."""
+        options, settings, target = self.options, self.work.settings, self.options.target
+        backbone = None if options.freeze_backbone else settings.learning_rate
+        rates = {
+            "backbone": backbone,
+            "predictors": options.predictor_learning_rate,
+            "eta and theta": options.eta_learning_rate,
+        }
+        return [
+            TwoObjectives(
+                epochs=options.policy_epochs[0],
+                removal="soft",
+                rates=rates,
+                no_decay=("eta and theta",),
+                clipped=(("backbone", "predictors"), ("eta and theta",)),
+                constant=() if target is None else ("eta and theta",),
+                by_hand=("eta", "theta"),
+                selects="budget",
+                distils=options.distils,
+                average_decay=options.average_decay,
+                options=options,
+                controller=None
+                if options.target is None
+                else SpeedController(phi=options.phi[0], target=options.target),
+            )
+        ]
+
+
+# A target speedup
+
+
+@dataclass
+class SpeedState:
+    """State of a controller; a checkpoint holds it.
+
+    `full` and `reduced` are running means of FLOPs in a training batch, of the backbone and of AdapLeR. `measured` is
+    log(hard speedup on validation / soft speedup in training) at the last evaluation, `offset` follows it smoothly.
+    """
+
+    phi: float
+    full: float = 0.0
+    reduced: float = 0.0
+    integral: float = 0.0
+    measured: float = 0.0
+    offset: float = 0.0
+
+
+class SpeedController:
+    """Changes phi, the weight of the length loss, so that training ends at a target speedup.
+
+        e_t   = log(wanted speedup at t) - log(measured speedup at t)
+        I_t   = I_(t-1) + 100 * e_t / steps
+        x_t   = 6 * e_t + I_t, within +-log(1e4)
+        phi_t = phi_0 * (exp(x_t) - exp(-x_t) / 1000)
+
+    The wanted speedup grows geometrically from 1 to the target over the first 40 % of training, so that the
+    Contribution Predictors learn something before much is dropped. The measured speedup is that of the soft lengths in
+    training batches, as a running mean, times what the last evaluation found between it and hard removal on validation.
+
+    A controller of this kind (proportional and integral, on the weight of a loss) is in MrT5 (Kallini et al., 2025).
+    Here it acts on logarithms: a speedup of 2x is as far from 4x as 8x is. Near the start phi_t is phi_0 * exp(x_t).
+    Below a thirtieth of phi_0 it crosses 0, as the multiplier of an equality may (ours, not MrT5's). Tokens that a
+    steep slope has removed have no gradient of the cross-entropy, so without a loss that asks for more tokens a
+    training that is too fast stays so, and gets faster while the contribution scores sharpen.
+
+    Args:
+        phi: the start, above 0.
+        target: speedup in FLOPs, above 1.
+    """
+
+    PROPORTIONAL, INTEGRAL, MOST_FACTOR, MIRROR = 6.0, 100.0, 1e4, 1e-3
+    RAMP = 0.4  # share of training in which the wanted speedup grows
+    MEMORY = 0.01  # share of training over which measurements are averaged, but at least 10 steps
+
+    def __init__(self, *, phi: float, target: float) -> None:
+        self.start, self.target, self.state = phi, target, SpeedState(phi)
+
+    @property
+    def phi(self) -> float:
+        """Weight of the length loss now; below 0 it asks for more tokens."""
+        return self.state.phi
+
+    @property
+    def speedup(self) -> float:
+        """Estimate of the hard speedup now; 1 before the first batch."""
+        state = self.state
+        return state.full / state.reduced * math.exp(state.offset) if state.reduced else 1.0
+
+    def observe(self, step: Step, lengths: Tensor) -> None:
+        """Take in a training batch and its soft lengths (B, L), and set phi for it."""
+        from adapler.flops import adapler_flops, backbone_flops
+
+        config, lengths_in = step.core.config, step.batch["attention_mask"].sum(1)  # (B,)
+        # In soft mode a length may exceed the one before by a rounding error, which the count refuses.
+        shrinking = torch.minimum(lengths.detach().cpu().double().cummin(1).values, lengths_in[:, None].cpu().double())
+        full, reduced = backbone_flops(config, lengths_in).sum(), adapler_flops(config, lengths_in, shrinking).sum()
+        self.take(
+            *step.reduced(torch.stack([full, reduced])).tolist(), progress=step.progress, share=step.share / step.steps
+        )
+
+    def take(self, full: float, reduced: float, *, progress: float, share: float) -> None:
+        """Set phi after a batch of so many FLOPs.
+
+        Args:
+            full, reduced: the backbone's and AdapLeR's.
+            progress: share of training that is done, 0 to 1.
+            share: share of training that this batch is.
+        """
+        state = self.state
+        rate = min(1.0, share / self.MEMORY, 0.1) if state.reduced else 1.0
+        state.full += rate * (full - state.full)
+        state.reduced += rate * (reduced - state.reduced)
+        state.offset += min(rate, 0.1) * (state.measured - state.offset)
+        error = math.log(self.target) * min(1.0, progress / self.RAMP) - math.log(self.speedup)
+        most = math.log(self.MOST_FACTOR)
+        state.integral = max(-most, min(most, state.integral + self.INTEGRAL * error * share))
+        exponent = max(-most, min(most, self.PROPORTIONAL * error + state.integral))
+        state.phi = self.start * (math.exp(exponent) - self.MIRROR * math.exp(-exponent))
+
+    def calibrate(self, speedup: float) -> None:
+        """Take in the hard speedup on validation: from now on, training aims at it."""
+        if self.state.reduced:
+            self.state.measured = math.log(speedup) - math.log(self.state.full / self.state.reduced)
+
+
+CLOSE = 0.01  # how near a target speedup is enough, as a share of it
+MOST_PASSES = 12  # over the validation rows
+
+
+def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> dict[str, Any]:
+    """Multiply every eta by the factor with which the speedup on these rows is the target's, in place.
+
+    The speedup grows with the factor, so the factor is found by bisection of its logarithm. It stays 1 where the target
+    is met already. eta stays in its bounds, so a target may be out of reach: then the nearest speedup found is kept.
+
+    Args:
+        model: a trained AdapLeR model.
+        rows: encoded validation rows.
+        pad_token_id: the tokenizer's.
+        target: speedup in FLOPs.
+
+    Returns:
+        For the record: `target`, the `factor`, the speedup `before` it and with it (`speedup`), and the `passes`.
+    """
+    from adapler.configuration import ETA_MAX, ETA_MIN
+    from adapler.flops import speedup
+    from adapler.inference.predict import predict_dataset
+
+    trained = model.eta.detach().clone()  # (L,)
+    measured: dict[float, float] = {}
+
+    def set_eta(exponent: float) -> None:
+        with torch.no_grad():
+            model.eta.copy_((trained * math.exp(exponent)).clamp(ETA_MIN, ETA_MAX))
+
+    def at(exponent: float) -> float:
+        set_eta(exponent)
+        found = predict_dataset(model, rows, pad_token_id=pad_token_id, removal="hard")
+        measured[exponent] = speedup(model.config, found.lengths_in, found.lengths)
+        return measured[exponent]
+
+    before = gain = at(0.0)
+    low, high = math.log(ETA_MIN), math.log(ETA_MAX / ETA_MIN)
+    low, high = (0.0, high) if gain < target else (low, 0.0)
+    # No room is left where the first guess lay at a bound and was not enough.
+    while abs(gain - target) > CLOSE * target and len(measured) < MOST_PASSES and low < high:
+        # The first guess: a threshold that is twice as high is about twice as fast.
+        middle = (low + high) / 2 if len(measured) > 1 else max(low, min(high, math.log(target / gain)))
+        gain = at(middle)
+        low, high = (middle, high) if gain < target else (low, middle)
+    best = min(measured, key=lambda exponent: abs(math.log(measured[exponent] / target)))
+    set_eta(best)
+    found = {"target": target, "factor": math.exp(best), "before": before}
+    return found | {"speedup": measured[best], "passes": len(measured)}
+
+
+# Inference
+
+
+@policy("adapler")
+class AdapLeR(Policy):
+    """Before each layer: the softmax of its Contribution Predictor, against eta / n.
+
+    The model holds the parameters, under the names that its checkpoints have always had; this only reads them.
+
+    Args:
+        predictors: one for each layer.
+        eta: (L,) threshold factors.
+        options: see FirstLayer.
+    """
+
+    Options = FirstLayer
+    Training: ClassVar[type[Training]] = AdapLeRTraining
+    soft_options: ClassVar[tuple[str, ...]] = ("scale", "beta", "slope", "gradient_slope", "probe", "local_losses")
+
+    def __init__(self, predictors: Sequence[nn.Module], eta: Tensor, options: FirstLayer) -> None:
+        nn.Module.__init__(self)
+        self._parts = (predictors, eta)  # in a tuple: not registered a second time
+        self.options = options
+
+    @property
+    def factors(self) -> Tensor:
+        """(L,) eta, and 0 in the layers that drop nothing."""
+        eta = self._parts[1]
+        return eta.masked_fill(torch.arange(len(eta), device=eta.device) < self.options.first_layer, 0.0)
+
+    def score(self, view: LayerView) -> Tensor:
+        """Contribution scores: they sum to 1 in each sequence."""
+        return segment_softmax(self._parts[0][view.index](view.hidden, view.row), view.row.segments)
+
+    def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
+        """delta = scale * eta / n; 0 before the first layer that drops tokens."""
+        if view.index < self.options.first_layer:
+            return scores.new_zeros(len(view.row.segments.lengths))
+        eta = self._parts[1][view.index].to(scores.dtype)
+        return threshold(eta, view.row.segments.lengths, scale=scale)
+
+    def soft(self, backbone: Any, **inputs: Any) -> Any:
+        """Tokens fade by a bias on their attention logits, see `soft_pass`."""
+        from adapler.passes import soft_pass
+
+        return soft_pass(backbone, *self._parts, **inputs, first_layer=self.options.first_layer)
+
+    @classmethod
+    def cost(cls, config: Any, index: int) -> Cost:
+        """Of the layer's predictor."""
+        return predictor_class(config.predictor).cost(config.hidden_size, config.contribution_hidden_size)

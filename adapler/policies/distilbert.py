@@ -1,0 +1,196 @@
+"""DistilBERT as a system to compare with: a student with half the layers, distilled on the task (Sanh et al., 2019).
+
+It drops no token. Its folder holds a plain transformers classifier.
+
+Dimensions: B batch, L layers, C labels, D hidden size.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from adapler.errors import ArgumentError
+from adapler.options import option
+from adapler.policies.base import Stage, Step, Training, TrainingOptions, system
+from adapler.training.losses import logit_distillation
+
+TEMPERATURE = 2.0
+# Teachers with more layers give their last one too, as DistilBERT's of twelve does.
+DEEP = 6
+FEWEST_TEACHER_LAYERS = 2
+
+
+@dataclass(kw_only=True)
+class Distilled(Stage):
+    """Cross-entropy, the divergence of the logits from the teacher's, and the angle between the heads' states.
+
+    Attributes:
+        temperature: t of the divergence, t^2 KL(softmax(teacher / t) || softmax(student / t)).
+    """
+
+    temperature: float = TEMPERATURE
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """See the class; `cosine` is 1 - cos of the states that the heads read."""
+        from adapler.passes import plain_pass_of
+
+        logits, states = plain_pass_of(step.core, step.batch)  # (B, C), (B, D)
+        angles = functional.cosine_similarity(states.float(), step.taught_states.float(), dim=-1)  # (B,)
+        return {
+            "cross_entropy": functional.cross_entropy(logits.float(), step.batch["labels"]),
+            "logit_distillation": logit_distillation(logits, step.taught, temperature=self.temperature),
+            "cosine": 1 - angles.mean(),
+        }
+
+
+@dataclass(kw_only=True)
+class DistilBertOptions(TrainingOptions):
+    """Training of DistilBERT."""
+
+    policy_temperature: float = option("of both distributions", default=TEMPERATURE)
+    student_cosine: float = option(
+        "weight of 1 - the cosine of [CLS]'s last hidden states, the student's and the teacher's", default=0.0
+    )
+
+
+@system("distilbert")
+class DistilBert(Training):
+    """One stage of distillation on the task, of a student with every other layer of the classifier or encoder."""
+
+    Settings: ClassVar[type[TrainingOptions]] = DistilBertOptions
+    one_process: ClassVar[bool] = True
+    fewest_layers: ClassVar[int] = FEWEST_TEACHER_LAYERS
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The fine-tuned classifier."""
+        return self.work.load_teacher()
+
+    def build(self) -> Any:
+        """The student."""
+        from adapler.backbones import ready
+        from adapler.backbones.loading import load_classifier
+
+        source = load_classifier(self.work.start, labels=list(self.work.task.labels))
+        return ready(make_student(self.with_new_head(source, source)))
+
+    def stages(self) -> list[Stage]:
+        """See the class."""
+        return [
+            Distilled(
+                name="distil",
+                epochs=self.options.policy_epochs[0],
+                removal="none",
+                rates={"backbone": self.work.settings.learning_rate},
+                weights={"cosine": self.options.student_cosine},
+                distils=True,
+                temperature=self.options.policy_temperature,
+            )
+        ]
+
+    def load(self, folder: str | Path) -> Any:
+        """The student that the stage saved."""
+        from adapler.backbones import ready
+        from adapler.backbones.loading import load_classifier
+
+        return ready(load_classifier(folder))
+
+    def facts(self, model: Any) -> dict[str, Any]:
+        """The layers that the student began with, and the teacher's configuration, which FLOPs count against."""
+        config = self.teacher.config.to_dict()
+        config.pop("_name_or_path", None)
+        return {"teacher_layers": list(student_layers(self.teacher.config.num_hidden_layers)), "teacher_config": config}
+
+    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor, *, convention: str = "paper") -> float:
+        """FLOPs of the teacher over the student's, on texts of (B,) tokens."""
+        return student_speedup(self.teacher.config, model.config, lengths_in, convention=convention)
+
+    def evaluate(self, model: Any, rows: Any, *, metric: str) -> dict[str, Any]:
+        """In the form of `evaluate_rows`: `none` is the teacher, `hard` the student."""
+        from adapler.inference.evaluation import classify, score_by_example
+        from adapler.inference.predict import predict_dataset
+
+        owners, labels = list(rows["example_id"]), rows["labels"]
+        plain, found = (
+            predict_dataset(each, rows, pad_token_id=self.work.pad_token_id, progress=title)
+            for each, title in ((self.teacher, "the teacher"), (model, "the student"))
+        )
+        agreed = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]
+        hard = {
+            "threshold_scale": 1.0,
+            "score": score_by_example(found.logits, labels, owners, metric=metric),
+            "speedup": self.speedup(model, found.lengths_in, found.lengths),
+            "speedup_executed": self.speedup(model, found.lengths_in, found.lengths, convention="executed"),
+            "lengths_in": float(found.lengths_in.double().mean()),
+            "lengths": [float(n) for n in found.lengths.double().mean(0)],
+            "agreement": sum(agreed) / len(agreed),
+        }
+        none = {"score": score_by_example(plain.logits, labels, owners, metric=metric)}
+        return {"metric": metric, "examples": len(agreed), "rows": len(rows), "none": none, "hard": [hard]}
+
+
+def student_speedup(teacher: Any, student: Any, lengths_in: Tensor, *, convention: str = "paper") -> float:
+    """FLOPs of one plain classifier over another's, from their configurations, on texts of (B,) tokens."""
+    from adapler.flops import backbone_flops
+
+    kind: Any = convention
+    theirs, own = (backbone_flops(one, lengths_in, convention=kind).sum() for one in (teacher, student))
+    return float(theirs / own)
+
+
+def student_layers(teacher_layers: int) -> tuple[int, ...]:
+    """The teacher's layers that a student has: every other one from the first on.
+
+    Twelve: 0, 2, 4, 7, 9, 11, as DistilBERT. Six: 0, 2, 4. In general 2 i for the i-th of the (L + 1) // 2 layers; with
+    more than six layers, an even number, the upper half of the student takes 2 i + 1, so that the last layer is there.
+
+    Raises:
+        ArgumentError: fewer than two layers.
+    """
+    if teacher_layers < FEWEST_TEACHER_LAYERS:
+        raise ArgumentError(
+            f"teacher: a student needs a teacher of {FEWEST_TEACHER_LAYERS} layers at least, this one has "
+            f"{teacher_layers}"
+        )
+    number = (teacher_layers + 1) // 2
+    shifts = teacher_layers > DEEP and teacher_layers % 2 == 0
+    return tuple(2 * i + int(shifts and 2 * i >= number) for i in range(number))
+
+
+def make_student(teacher: Any) -> Any:
+    """A classifier of the teacher's kind with every other layer of it; embeddings, head and what layers share as well.
+
+    Args:
+        teacher: of a supported family; stays as it is.
+
+    Returns:
+        A plain classifier in float32 with copies of the weights, in evaluation mode.
+    """
+    from adapler.backbones import family_of, view
+
+    chosen = student_layers(len(view(teacher).layers))
+    config = copy.deepcopy(teacher.config)
+    config.num_hidden_layers = len(chosen)
+    kinds = getattr(config, "layer_types", None)  # ModernBERT: which layers have windows
+    if kinds:
+        config.layer_types = [kinds[index] for index in chosen]
+    config._name_or_path = ""  # a local path says nothing to whoever loads the model later
+    student = type(teacher)(config)
+    family = family_of(config)
+    prefix, weights = f"{family.base}.{family.layers_path}.", teacher.state_dict()
+    with torch.no_grad():
+        for name, value in student.state_dict().items():
+            source = name
+            if name.startswith(prefix):
+                index, _, rest = name.removeprefix(prefix).partition(".")
+                source = f"{prefix}{chosen[int(index)]}.{rest}"
+            value.copy_(weights[source])
+    return student.eval()

@@ -1,0 +1,441 @@
+"""Options of the commands that train and evaluate; every option is declared once, see `adapler.options`."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from adapler.errors import ArgumentError
+from adapler.options import flag, option
+from adapler.precision import Dtype
+from adapler.text import Truncation
+
+ADAPLER = "adapler"  # the default policy
+
+
+def check_range(
+    options: Any, *names: str, low: float = 0, strict: bool = False, below: float = math.inf, most: float = math.inf
+) -> None:
+    """Raises ArgumentError for the first of the named values (or lists of them) out of range; None is allowed."""
+    for name in names:
+        found = getattr(options, name)
+        for value in found if isinstance(found, list) else [found]:
+            if value is None or ((value > low if strict else value >= low) and value < below and value <= most):
+                continue
+            upper = f" and below {below:g}" if below < math.inf else f" and at most {most:g}" if most < math.inf else ""
+            raise ArgumentError(f"{flag(name)}: {value} is not {'above' if strict else 'at least'} {low:g}{upper}")
+
+
+@dataclass(kw_only=True)
+class TaskOptions:
+    """The task, and how its texts become token ids."""
+
+    task: str = option(
+        "a task's name (sst2, mrpc, imdb, ag_news, dbpedia14, qnli, mnli, hatexplain, movies), a folder with "
+        "{train,validation,test}.jsonl (.csv, .tsv, .parquet), such a file, or a folder or .tar.gz in ERASER layout",
+        basic=True,
+    )
+    data_dir: Path | None = option(
+        "of a task with a name: the folder that holds DATA_DIR/NAME (default: data/eraser for movies, else the hub)",
+        default=None,
+    )
+    max_length: int | None = option(
+        "longest input in wordpieces (default: the task's; for a trained model: as in training)",
+        default=None,
+        basic=True,
+    )
+    long_documents: Truncation | None = option(
+        "longer texts: their first wordpieces (truncate), their last ones, or overlapping windows whose logits are "
+        "averaged (default: truncate; for a trained model: as in training)",
+        default=None,
+    )
+    train_documents: Truncation | None = option(
+        "the same for the training split alone; `last` trains on text that fine-tuning on the first wordpieces has not "
+        "seen (default: as --long-documents)",
+        default=None,
+    )
+    stride: int | None = option(
+        "overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)", default=None
+    )
+    validation_share: float | None = option(
+        "of a task without a validation split: the share of the training rows drawn as one (default: a tenth, at most "
+        "2000 rows)",
+        default=None,
+    )
+    limit: int | None = option(
+        "use this many training rows only, the same number of each label, drawn with the seed", default=None, basic=True
+    )
+
+    def __post_init__(self) -> None:
+        check_range(self, "limit", low=1)
+        check_range(self, "stride")
+        check_range(self, "validation_share", strict=True, below=1)
+
+
+@dataclass(kw_only=True)
+class OnDevice:
+    """Where and how to compute."""
+
+    device: str = option(
+        "auto (a GPU where there is one), cpu, cuda or mps; cuda:N where nothing is trained", default="auto"
+    )
+    seed: int = option(
+        "of everything random: new weights, the order of rows, dropout, the rows of --limit", default=42, basic=True
+    )
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        check_range(self, "seed", below=2**32)
+
+
+@dataclass(kw_only=True)
+class Execution(OnDevice):
+    """Where and how to compute."""
+
+    precision: Dtype = option(
+        "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 where the machine has units for it",
+        default="auto",
+    )
+
+
+@dataclass(kw_only=True)
+class Inference(OnDevice):
+    """Where and how to compute."""
+
+    dtype: Dtype = option(
+        "of the layers' weights: bfloat16, float32, or auto: bfloat16 where the device has units for it; predictors, "
+        "thresholds and the head are in float32 always",
+        default="auto",
+    )
+
+
+@dataclass(kw_only=True)
+class Optimisation(Execution):
+    """Optimisation."""
+
+    epochs: int = option("passes over the training set", default=5, basic=True)
+    max_steps: int | None = option("train for this many optimiser steps, instead of --epochs", default=None)
+    eval_steps: int | None = option(
+        "evaluate and write a checkpoint after so many optimiser steps and at the end (default: after every epoch)",
+        default=None,
+    )
+    batch_size: int = option("rows of one forward pass", default=32, basic=True)
+    accumulation: int = option("forward passes of one optimiser step", default=1)
+    learning_rate: float = option("of the backbone", default=2e-5, basic=True)
+    warmup: float = option("share of the steps in which the learning rate grows from 0", default=0.06)
+    weight_decay: float = option("of the backbone's and the predictors' matrices", default=0.01)
+    workers: int = option(
+        "processes that prepare batches beside the one that trains, and that tokenise a large data set", default=0
+    )
+    group_by_length: bool = option("batches of about equally long rows: less padding, less mixed", default=False)
+    gradient_checkpointing: bool = option(
+        "compute the layers' inner values again in the backward pass: less memory, more time", default=False
+    )
+    report_to: Literal["none", "tensorboard", "wandb"] = option("also send the log to", default="none")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "epochs", "batch_size", "accumulation", "max_steps", "eval_steps", low=1)
+        check_range(self, "workers", "weight_decay")
+        check_range(self, "learning_rate", strict=True)
+        check_range(self, "warmup", below=1)
+        if ":" in self.device:
+            raise ArgumentError(f"--device: {self.device} cannot be chosen for training; set CUDA_VISIBLE_DEVICES")
+
+
+@dataclass(kw_only=True)
+class TargetOptions:
+    """What the Contribution Predictors are trained to score."""
+
+    target_method: list[str] = option(
+        "each token's share in the fine-tuned classifier's output: decomposition (DecompX by a detached gradient), "
+        "attention_gradient, or saliency (gradient x input, the paper's); several: their mean",
+        default_factory=lambda: ["decomposition"],
+        choices=["saliency", "attention_gradient", "decomposition"],
+    )
+    target_layer: Literal["embeddings", "own"] = option(
+        "own: each layer learns the shares of the tokens that enter it; embeddings: of those that enter layer 0",
+        default="own",
+    )
+    target_logit: Literal["gold", "predicted", "contrast"] = option(
+        "which output: the true class's logit, the predicted one's, or the true class minus the strongest other one",
+        default="contrast",
+    )
+    target_epochs: int = option("how many of the best fine-tuning epochs to average", default=3)
+
+    def __post_init__(self) -> None:
+        check_range(self, "target_epochs", low=1)
+        if len(set(self.target_method)) < len(self.target_method) or not self.target_method:
+            raise ArgumentError(f"--target-method: {' '.join(self.target_method) or 'none'}, each one once at most")
+
+    @property
+    def explained(self) -> str:
+        """The logit or contrast as `adapler.backbones.targets` calls it."""
+        return "contrast:gold" if self.target_logit == "contrast" else self.target_logit
+
+
+Reinit = Literal["auto", "yes", "no"]
+_REINIT = "whether an encoder gets a new pooler and classifier; auto: when its pooler was never trained"
+_HALF = "round the fine-tuned weights to float16's grid, so that half the space stores them without a change"
+_PACKED = "fine-tune on rows end to end, without padding, as token removal does"
+_DROP = "how far below the fine-tuned classifier's validation score a model may be and still qualify (one point: 0.01)"
+_OUTPUT = "folder; the same command goes on where it was stopped"
+
+
+@dataclass(kw_only=True)
+class FinetuneConfig:
+    """Fine-tune the plain classifier: the baseline, and the source of targets."""
+
+    model: str = option("pre-trained encoder, or a classifier: hub name or folder", basic=True)
+    output: Path = option(_OUTPUT, basic=True)
+    packed: bool = option(_PACKED, default=False)
+    reinit_head: Reinit = option(_REINIT, default="auto")
+    half: bool = option(_HALF, default=False)
+    task: TaskOptions
+    optimisation: Optimisation = field(default_factory=Optimisation)
+
+
+@dataclass(kw_only=True)
+class TargetsConfig:
+    """Compute what Contribution Predictors learn, for each token of the training set."""
+
+    finetuned: Path | None = option("what `adapler finetune` wrote", default=None, basic=True)
+    model: str | None = option("or a classifier fine-tuned elsewhere: hub name or folder", default=None, basic=True)
+    output: Path = option(_OUTPUT, basic=True)
+    task: TaskOptions
+    targets: TargetOptions = field(default_factory=TargetOptions)
+    execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if (self.finetuned is None) == (self.model is None):
+            raise ArgumentError("--finetuned or --model: one of them is needed")
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Train a policy, one point, from a fine-tuned classifier or an encoder."""
+
+    finetuned: Path | None = option(
+        "what `adapler finetune` wrote: the start, the reference score, and the teacher", default=None, basic=True
+    )
+    model: str | None = option(
+        "where training starts instead: an encoder, as in the paper, a classifier fine-tuned elsewhere, or an AdapLeR "
+        "model, which is trained further (hub name or folder)",
+        default=None,
+        basic=True,
+    )
+    output: Path = option(_OUTPUT, basic=True)
+    policy: str = option("what drops tokens, see `adapler run --help`", default=ADAPLER, basic=True)
+    targets: Path | None = option("what `adapler targets` wrote, which AdapLeR needs", default=None, basic=True)
+    reference_score: float | None = option(
+        "validation score of the fine-tuned classifier (default: the best one in --finetuned, or measured)",
+        default=None,
+    )
+    max_drop: float = option(_DROP, default=0.01)
+    reinit_head: Reinit = option(_REINIT, default="auto")
+    keep_epochs: bool = option("keep every epoch's checkpoint", default=False)
+    task: TaskOptions
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    training: Any = None
+
+    def __post_init__(self) -> None:
+        if self.model is None and self.finetuned is None:
+            raise ArgumentError("--model: needed when --finetuned is not given")
+        check_range(self, "max_drop", "reference_score", most=1)
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """The whole pipeline of a task: fine-tune, compute targets, train, evaluate; goes on where it was stopped."""
+
+    model: str | None = option("pre-trained encoder: hub name or folder", default=None, basic=True)
+    classifier: str | None = option(
+        "instead, a classifier fine-tuned already: hub name or folder", default=None, basic=True
+    )
+    output: Path = option("run folder; the same command goes on where it was stopped", basic=True)
+    policy: str = option(
+        "what drops tokens: adapler, a comparison system (transkimmer, ltp, power, trbert, distilbert), a control "
+        "(cls_topk, random_topk), or a registered name; each has options of its own: --policy NAME --help",
+        default=ADAPLER,
+        basic=True,
+    )
+    start: Literal["pretrained", "finetuned"] = option(
+        "weights of the backbone when the training of what drops tokens starts", default="finetuned"
+    )
+    max_drop: float = option(_DROP, default=0.01)
+    reinit_head: Reinit = option(_REINIT, default="auto")
+    half: bool = option(_HALF, default=False)
+    finetune_epochs: int | None = option("epochs of fine-tuning (default: --epochs, or --max-steps)", default=None)
+    finetune_learning_rate: float | None = option("of fine-tuning (default: --learning-rate)", default=None)
+    finetune_packed: bool = option(_PACKED, default=False)
+    task: TaskOptions
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    training: Any = None
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.classifier is None):
+            raise ArgumentError("--model or --classifier: one of them is needed")
+        check_range(self, "max_drop", most=1)
+        check_range(self, "finetune_epochs", low=1)
+        check_range(self, "finetune_learning_rate", strict=True)
+
+    def finetuning(self) -> FinetuneConfig:
+        """The options of the first stage."""
+        changes = {"epochs": self.finetune_epochs, "learning_rate": self.finetune_learning_rate}
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        if self.finetune_epochs is not None:
+            given["max_steps"] = None  # which would take their place
+        return FinetuneConfig(
+            model=str(self.model),
+            output=self.output / "finetuned",
+            packed=self.finetune_packed,
+            reinit_head=self.reinit_head,
+            half=self.half,
+            task=self.task,
+            optimisation=replace(self.optimisation, **given),
+        )
+
+
+@dataclass(kw_only=True)
+class SpeedUpConfig:
+    """Make a fine-tuned classifier faster, post hoc: its own weights stay as they are.
+
+    The folder holds a model for `pipeline`, calibrated on validation.
+    """
+
+    model: str = option("a fine-tuned classifier: hub name or folder", basic=True)
+    output: Path = option("folder of the faster model; the same command goes on where it was stopped", basic=True)
+    target_speedup: float = option("speedup in FLOPs", default=2.0, basic=True)
+    task: TaskOptions
+    optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=3))
+
+
+def with_options_of(cls: type, settings: type) -> type:
+    """RunConfig or TrainConfig with the options of a policy's training as its last group."""
+    return make_dataclass(
+        cls.__name__,
+        [("training", settings, field(default_factory=settings))],
+        bases=(cls,),
+        kw_only=True,
+        namespace={"__doc__": cls.__doc__},
+    )
+
+
+# Commands of trained models
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Score and FLOPs speedup of a trained model on a split."""
+
+    model: str = option("AdapLeR model: folder or hub name", basic=True)
+    split: Literal["train", "validation", "test"] = option("which rows", default="test", basic=True)
+    threshold_scale: list[float] | None = option(
+        "factors on every threshold; below 1 more tokens are kept, 0 keeps all (default: 1)", default=None, basic=True
+    )
+    speedup: list[float] | None = option(
+        "instead, FLOPs speedups, by the model's calibration", default=None, basic=True
+    )
+    max_drop: list[float] | None = option(
+        "instead, how far the score may lie below the score without removal, by the calibration", default=None
+    )
+    milliseconds: list[float] | None = option(
+        "instead, milliseconds of a text in batches, by the calibration", default=None
+    )
+    output: Path | None = option("write the result to this JSON file", default=None, basic=True)
+    token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None)
+    task: TaskOptions
+    execution: Inference = field(default_factory=Inference)
+
+    def __post_init__(self) -> None:
+        names = ("threshold_scale", "speedup", "max_drop", "milliseconds")
+        given = [flag(name) for name in names if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ArgumentError(f"{' and '.join(given[:2])}: only one of them can be given")
+        check_range(self, "threshold_scale", below=math.inf)
+        check_range(self, "max_drop", most=1)
+        check_range(self, "token_budget", low=1)
+
+    @property
+    def targets(self) -> list[dict[str, float]]:
+        """What is asked for, one after the other, as the arguments of `choose_scale`."""
+        names = ("speedup", "max_drop", "milliseconds")
+        return [{name: value} for name in names for value in getattr(self, name) or ()]
+
+
+@dataclass(kw_only=True)
+class CalibrateConfig:
+    """Measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for."""
+
+    model: str = option("folder of an AdapLeR model; a hub name needs --output", basic=True)
+    split: Literal["validation", "test"] = option(
+        "which rows; test with --output only", default="validation", basic=True
+    )
+    output: Path | None = option(
+        "write the curve to this JSON file (default: beside the model)", default=None, basic=True
+    )
+    most_speedup: float = option("the curve ends at this FLOPs speedup or above", default=12.0)
+    most_drop: float = option("or where the score is so much below the score without removal", default=0.15)
+    points: int = option("threshold scales to measure, at most", default=24)
+    timed_single: int = option("texts that are also timed one by one", default=20)
+    resamples: int = option("bootstrap resamples of the examples, for the intervals", default=2000)
+    level: float = option("of the intervals", default=0.95)
+    token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None)
+    task: TaskOptions
+    execution: Inference = field(default_factory=Inference)
+
+    def __post_init__(self) -> None:
+        check_range(self, "timed_single", "resamples", "token_budget", low=1)
+        check_range(self, "points", low=4)
+        check_range(self, "most_speedup", low=1, strict=True)
+        check_range(self, "most_drop", strict=True, most=1)
+        check_range(self, "level", strict=True, below=1)
+
+
+@dataclass(kw_only=True)
+class ExportConfig:
+    """Copy a model with its backbone's weights stored as float16, or as ONNX graphs."""
+
+    model: Path = option("folder of an AdapLeR model", basic=True)
+    output: Path = option("folder of the copy", basic=True)
+    onnx: bool = option(
+        "write ONNX graphs instead, which drop tokens too; needs the extra `onnx`", default=False, basic=True
+    )
+    int8: bool = option("with --onnx: store the backbone's matrices as int8", default=False, basic=True)
+    threshold_scale: float = option("multiply every threshold by this", default=1.0, basic=True)
+
+    def __post_init__(self) -> None:
+        if self.int8 and not self.onnx:
+            raise ArgumentError("--int8: only with --onnx")
+        check_range(self, "threshold_scale", strict=True, below=math.inf)
+        if Path(os.path.realpath(self.model)).is_relative_to(os.path.realpath(self.output)):
+            raise ArgumentError(f"--output: {self.output} holds the model itself, choose another folder")
+
+
+@dataclass(kw_only=True)
+class CardConfig:
+    """Write a model card, README.md, from what was recorded and measured of a model."""
+
+    model: Path = option("folder of an AdapLeR model; the card is its README.md", basic=True)
+    base_model: str | None = option(
+        "the encoder's name on the hub (default: what the records say)", default=None, basic=True
+    )
+    license: str | None = option("of the weights, as the hub spells it, such as apache-2.0", default=None, basic=True)
+    language: list[str] | None = option("of the texts, such as en", default=None, basic=True)
+    name: str | None = option("the title (default: the folder's name)", default=None, basic=True)
+    overwrite: bool = option("replace a README.md that is there", default=False, basic=True)
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (self.name.strip() and self.name.isprintable()):
+            raise ArgumentError(f"--name: {self.name!r} must be one line of text")
+
+
+def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what changes no number: where a stage runs and where it writes."""
+    return {name: value for name, value in config.items() if name not in ("device", "workers", "report_to", "output")}

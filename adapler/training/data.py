@@ -1,0 +1,278 @@
+"""From the options of a task to encoded rows that a model can read."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import PreTrainedModel
+
+from adapler.backbones import label_names, max_positions
+from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
+from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
+from adapler.distributed import device, from_main, is_main
+from adapler.errors import ArgumentError, CheckpointError, DataError
+from adapler.inference.evaluation import classifier_score, classify
+from adapler.inference.predict import predict_dataset
+from adapler.model.inference_copy import InferenceClassifier
+from adapler.modeling import AdapLeRForSequenceClassification
+from adapler.precision import choose_dtype
+from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
+from adapler.training.config import Execution, TaskOptions
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task that is ready for a model.
+
+    Attributes:
+        task: names and labels.
+        tokenizer: the model's.
+        encoded: the encoded splits.
+        encoding: how they were encoded (JSON-ready).
+        predicted: the splits whose labels are a classifier's predictions.
+    """
+
+    task: Task
+    tokenizer: Any
+    encoded: datasets.DatasetDict
+    encoding: dict[str, Any]
+    predicted: tuple[str, ...] = ()
+
+    def metric(self, split: str) -> str:
+        """The score on a split: the task's metric, or "agreement" where labels are predictions."""
+        return "agreement" if split in self.predicted else self.task.metric
+
+    @property
+    def pad_token_id(self) -> int:
+        """The tokenizer's."""
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Of the training rows; none where those labels are predictions."""
+        return () if "train" in self.predicted else self.task.labels
+
+
+def prepare(
+    options: TaskOptions,
+    model: str | Path,
+    *,
+    splits: tuple[str, ...],
+    seed: int,
+    optional: tuple[str, ...] = (),
+    unlabelled: bool = False,
+    workers: int = 0,
+    held_out: HoldOut | None = None,
+    alone: str | None = None,
+) -> Prepared:
+    """Load a task and encode it with a model's tokenizer, for its positions and in its label order.
+
+    Args:
+        options: the task, and what becomes of long texts.
+        model: hub name or folder.
+        splits: which to encode.
+        seed: of the rows that `limit` draws, and of a validation split that is drawn from train.
+        optional: further splits, encoded when the task has them.
+        unlabelled: whether rows without labels are allowed, see `with_predicted_labels`.
+        workers: processes that tokenise a large data set (0: this one).
+        held_out: how a validation split is drawn from train where the options do not say it.
+        alone: see `load_task`.
+
+    Raises:
+        ArgumentError: a split that the task does not have, a length that the model cannot read, or a kind of model
+            that is not supported.
+        DataError, CheckpointError: from the readers.
+    """
+    if options.stride is not None and "windows" not in (options.long_documents, options.train_documents):
+        raise ArgumentError("--stride: is of windows; --long-documents windows or --train-documents windows makes them")
+    config = read_config(model)
+    names = label_names(config) if is_fine_tuned(config) else None
+    how = held_out if options.validation_share is None else HoldOut(share=options.validation_share, seed=seed)
+    labels = names if unlabelled else None
+    task = load_task(options.task, data_dir=options.data_dir, labels=labels, how=how, alone=alone)
+    if missing := [split for split in splits if split not in task.dataset]:
+        raise ArgumentError(f"--task: {options.task} has no split {missing[0]!r}; it has {', '.join(task.dataset)}")
+    if names is not None:
+        task = in_label_order(task, names)
+    limit = max_positions(getattr(config, "backbone_config", config))
+    max_length = min(task.max_length, limit) if options.max_length is None else options.max_length
+    if not 3 <= max_length <= limit:
+        raise ArgumentError(f"--max-length: {max_length} is not between 3 and the {limit} positions of {model}")
+    tokenizer = load_tokenizer(model, words=task.is_split_into_words)
+    if tokenizer.pad_token_id is None:
+        raise CheckpointError(f"{model}: its tokenizer has no padding token, and texts of a batch need one")
+    for note in task.notes if is_main() else ():
+        print(f"note: {note}")
+    policy, encoded = options.long_documents or "truncate", {}
+    for split in (*splits, *(split for split in optional if split in task.dataset)):
+        rows = task.dataset[split]
+        if split == "train" and options.limit is not None:
+            rows = balanced_sample(rows, options.limit, seed=seed)
+        try:
+            encoded[split] = encode_dataset(
+                rows,
+                tokenizer,
+                columns=task.columns,
+                max_length=max_length,
+                truncation=(options.train_documents if split == "train" else None) or policy,
+                stride=options.stride,
+                workers=workers,
+                blank=is_of_hub(options.task, options.data_dir),  # whose rows nobody here can mend
+            )
+        except DataError as error:
+            raise DataError(f"{options.task}, {split}: {error}") from error
+    recorded = ("long_documents", "train_documents", "stride", "limit", "validation_share")
+    encoding = {name: getattr(options, name) for name in recorded}
+    encoding |= {"max_length": max_length, "long_documents": policy, "columns": list(task.columns)}
+    return Prepared(task, tokenizer, datasets.DatasetDict(encoded), encoding)
+
+
+def prepare_trained(options: TaskOptions, model: str | Path, *, split: str, seed: int) -> tuple[Prepared, str]:
+    """A split for a model that is trained already: what the options leave open is as in its training, the rows of a
+    validation split that is drawn from train as well. A single file is the split, whole.
+
+    Returns:
+        The task with that split, and one line that says which part of a long text is read, and why.
+
+    Raises:
+        ArgumentError: the split has no labels; or single texts and the model learned from pairs, or the reverse; or it
+            is the test split of a file that the model learned from.
+        ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
+    """
+    how = choose_encoding(
+        recorded_encoding(model),
+        max_length=options.max_length,
+        long_documents=(options.train_documents if split == "train" else None) or options.long_documents,
+        stride=options.stride,
+        longest="the task's longest input",
+    )
+    truncation: Any = how.long_documents
+    stride = how.stride if truncation == "windows" else None  # a recorded one may be of the training windows alone
+    options = replace(options, max_length=how.max_length, long_documents=truncation, stride=stride)
+    record = read_run(model)[1]
+    encoding, settings = record.get("encoding") or {}, record.get("settings") or {}
+    held_out = None
+    if options.validation_share is None and encoding.get("validation_share") is not None:
+        held_out = HoldOut(share=encoding["validation_share"], seed=int(settings["seed"]), optional=True)
+    alone: str | None = split
+    if is_file(options.task) and record.get("data_checksum") is not None:
+        try:
+            whole = load_task(options.task, how=held_out)
+        except (ArgumentError, DataError):  # a single label, too few rows: nothing that a model learned from
+            whole = None
+        if whole is not None and whole.checksum == record["data_checksum"]:
+            alone = None
+            if split == "test":
+                raise ArgumentError(
+                    f"--split: {model} learned from rows of {options.task}; --split validation reads those held out"
+                )
+    prepared = prepare(options, model, splits=(split,), seed=seed, unlabelled=True, held_out=held_out, alone=alone)
+    task, learned = prepared.task, encoding.get("columns")
+    if learned and len(learned) != len(task.columns):
+        raise ArgumentError(
+            f"--task: {task.name} has {' and '.join(task.columns)} in each row, and {model} learned from "
+            f"{' and '.join(learned)} (run.json)"
+        )
+    if split in task.unlabelled:
+        raise ArgumentError(f"--split: {split} of {task.name} has no labels, and a score needs them")
+    labels, known = len(task.labels), read_config(model).num_labels
+    if labels != known:
+        raise ArgumentError(f"--task: {task.name} has {labels} labels, the model in {model} {known}")
+    return prepared, how.note
+
+
+# A fine-tuned classifier: the start, the teacher, and the labels of text that has none
+
+
+def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> PreTrainedModel:
+    """A fine-tuned classifier with a task's labels, on its device; of an AdapLeR model, its backbone.
+
+    Raises:
+        ArgumentError: an encoder, another number of labels, or the same labels in another order.
+    """
+    config = read_config(name)
+    if not is_fine_tuned(config):
+        raise ArgumentError(f"{name}: is an encoder, without a trained head; a fine-tuned classifier is needed here")
+    own = label_names(config)
+    lower, wanted = [label.lower() for label in own], [label.lower() for label in task.labels]
+    if len(own) != len(wanted) or (lower != wanted and sorted(lower) == sorted(wanted)):
+        raise ArgumentError(f"{name}: has the labels {', '.join(own)}, and here they are {', '.join(task.labels)}")
+    if config.model_type == "adapler":
+        backbone: PreTrainedModel = AdapLeRForSequenceClassification.from_pretrained(name).backbone
+        return backbone.to(device(execution.device))
+    return load_classifier(name, labels=list(task.labels)).to(device(execution.device))
+
+
+def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, execution: Execution) -> Prepared:
+    """The same task, with a classifier's own predictions as the labels of the splits that have none.
+
+    Cross-entropy and targets use them like true labels. A score on such a split is the share of examples on which a
+    model agrees with the classifier, so it is called `agreement`.
+    """
+    wanted = tuple(split for split in prepared.task.unlabelled if split in prepared.encoded)
+    if not wanted:
+        return prepared
+    if is_main():
+        print(f"note: {', '.join(wanted)} without labels: the predictions of {classifier} take their place")
+    found = from_main(lambda: _predictions(prepared, classifier, splits=wanted, execution=execution))
+    encoded = dict(prepared.encoded)
+    for split in wanted:
+        kept = encoded[split].remove_columns("labels")
+        encoded[split] = kept.add_column("labels", found[split], feature=datasets.Value("int64"))
+    encoding = {**prepared.encoding, "predicted_labels": list(wanted)}
+    return replace(prepared, encoded=datasets.DatasetDict(encoded), encoding=encoding, predicted=wanted)
+
+
+def _for_inference(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> InferenceClassifier:
+    """The classifier in the dtype that training evaluates in."""
+    loaded = load_fine_tuned(classifier, prepared.task, execution=execution)
+    return InferenceClassifier(loaded, dtype=choose_dtype(execution.precision, device(execution.device)))
+
+
+def _predictions(
+    prepared: Prepared, classifier: str | Path, *, splits: tuple[str, ...], execution: Execution
+) -> dict[str, list[int]]:
+    """The predicted class of each row's example, by split."""
+    model, labels = _for_inference(classifier, prepared, execution=execution), {}
+    for split in splits:
+        rows = prepared.encoded[split]
+        found = predict_dataset(model, rows, pad_token_id=prepared.pad_token_id, progress=f"labels of {split}")
+        owners = list(rows["example_id"])
+        label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
+        labels[split] = [label[example] for example in owners]
+    return labels
+
+
+def is_score_here(record: Mapping[str, Any], prepared: Prepared) -> bool:
+    """Whether the score in a fine-tuning's record is of the same validation rows, read and judged as here."""
+    here = {"data_checksum": prepared.task.checksum, "metric": prepared.metric("validation"), **prepared.encoding}
+    found = {**record, **(record.get("encoding") or {})}
+    names = ["data_checksum", "metric", "max_length", "long_documents", "columns"]
+    if here["long_documents"] == "windows":
+        names.append("stride")
+    return all(found.get(name, here[name]) == here[name] for name in names)
+
+
+def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:
+    """Validation score of a classifier, computed as the score of an epoch is.
+
+    An accuracy below the share of the most frequent label gets a note: the labels may be in another order.
+    """
+    rows, metric = prepared.encoded["validation"], prepared.metric("validation")
+    model = _for_inference(classifier, prepared, execution=execution)
+    score = classifier_score(model, rows, pad_token_id=prepared.pad_token_id, metric=metric)
+    labels = list(dict(zip(rows["example_id"], rows["labels"], strict=True)).values())
+    most = Counter(labels).most_common(1)[0][1] / len(labels)
+    if metric == "accuracy" and score < most:
+        print(
+            f"note: {classifier} has an accuracy of {score:.4f}, below the most frequent label's share, {most:.4f}; it "
+            f"may number its labels in another order than {', '.join(prepared.task.labels)}",
+            file=sys.stderr,
+        )
+    return score

@@ -1,1 +1,0 @@
-"""How TR-BERT's policy trains: drawn decisions, their rewards, imitation of a guide; its stages."""

@@ -1,0 +1,172 @@
+"""Targets of the contribution scores of a training set, computed once from fine-tuned classifiers, and joined by id.
+
+A row's target is a list of n numbers, one a token, or L such lists, one a layer. The column `made_of` is a checksum of
+the row's token ids and label.
+
+Dimensions: B batch, K layers (1, or L of an L-layer classifier), N tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from adapler.backbones.decomposition import token_relevance
+from adapler.errors import DataError
+from adapler.inference.predict import CHUNK
+from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.training.config import TargetOptions
+
+
+def compute_targets(
+    classifiers: Sequence[PreTrainedModel],
+    rows: datasets.Dataset,
+    *,
+    options: TargetOptions,
+    pad_token_id: int,
+    token_budget: int | None = None,
+    autocast: bool = False,
+    labels: Sequence[str] = (),
+) -> datasets.Dataset:
+    """Each token's share in what the classifiers say, averaged over them.
+
+    The paper's are the saliency of the true class at the embedding output (section 3.3); see `token_relevance` for the
+    others. Each classifier's and each method's shares of a text sum to 1 before they are averaged, so that epochs and
+    methods weigh the same. A text of which a method says nothing (no share above 0) counts as 0 there.
+
+    Args:
+        classifiers: the best fine-tuning epochs, up to three in the paper.
+        rows: encoded, with id, input_ids, attention_mask and labels.
+        options: methods, layer and logit.
+        pad_token_id: the tokenizer's.
+        token_budget: padded tokens in a batch; default: by the device.
+        autocast: bfloat16 autocast.
+        labels: names of the rows' labels; none where those are predictions, which may be others on another machine.
+
+    Returns:
+        columns id, made_of and targets: floats that sum to 1, one for each input id; with `target_layer="own"` one such
+        list for each layer.
+    """
+    if token_budget is None:
+        token_budget = GRADIENT_TOKEN_BUDGET if classifiers[0].device.type == "cpu" else TOKEN_BUDGET
+    shares = datasets.List(datasets.Value("float32"))
+    text = datasets.Value("string")
+    kind = datasets.List(shares) if options.target_layer == "own" else shares
+    features = datasets.Features({"id": text, "made_of": text, "targets": kind})
+    parts = []
+    with tqdm(total=len(rows) * len(classifiers), desc="targets", unit="text") as bar:
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows.select(range(start, min(start + CHUNK, len(rows))))
+            found = _targets_of(
+                classifiers,
+                chunk,
+                options=options,
+                pad_token_id=pad_token_id,
+                token_budget=token_budget,
+                autocast=autocast,
+                bar=bar,
+            )
+            columns = {"id": chunk["id"][:], "made_of": _made_of(chunk, labels), "targets": found}
+            parts.append(datasets.Dataset.from_dict(columns, features=features))
+    return datasets.concatenate_datasets(parts)
+
+
+def _targets_of(
+    classifiers: Sequence[PreTrainedModel],
+    rows: datasets.Dataset,
+    *,
+    options: TargetOptions,
+    pad_token_id: int,
+    token_budget: int,
+    autocast: bool,
+    bar: Any,
+) -> list[Any]:
+    """The target of each row, of rows that fit the memory."""
+    columns = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows.column_names]
+    inputs, labels = rows.select_columns(columns).to_list(), rows["labels"][:]
+    lengths = [len(row["input_ids"]) for row in inputs]
+    layers = None if options.target_layer == "own" else (0,)
+    totals: list[Any] = [0.0] * len(lengths)  # (K, n) each
+    for classifier in classifiers:
+        device = classifier.device
+        for batch in batches_by_length(lengths, token_budget=token_budget):
+            padded = pad_rows([inputs[row] for row in batch], pad_token_id=pad_token_id, device=device)
+            padded["labels"] = torch.tensor([labels[row] for row in batch], device=device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+                parts = [
+                    token_relevance(classifier, padded, kind=method, target=options.explained, layers=layers)  # type: ignore[arg-type]
+                    for method in options.target_method
+                ]
+            shares = torch.stack(parts).cpu().double().mean(0).numpy()  # (B, K, N)
+            for position, row in enumerate(batch):
+                totals[row] = totals[row] + shares[position, :, : lengths[row]]
+            bar.update(len(batch))
+    means = [(total / len(classifiers)).astype(np.float32) for total in totals]
+    return means if layers is None else [mean[0] for mean in means]
+
+
+def load_targets(folder: str | Path) -> datasets.Dataset:
+    """Targets from the folder of a stage.
+
+    Raises:
+        DataError: none there, damaged, or a value that is negative or not finite.
+    """
+    try:
+        found = datasets.load_from_disk(str(folder))
+        values = found.with_format("arrow")[:]["targets"].combine_chunks()
+        while hasattr(values, "flatten") and str(values.type).startswith(("list<", "large_list<")):
+            values = values.flatten()
+        numbers = values.to_numpy(zero_copy_only=False)
+    except Exception as error:  # whatever `datasets` and pyarrow raise for what is missing, cut or mixed
+        raise DataError(f"{folder}: no targets, or damaged ones; `adapler targets` writes them") from error
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise DataError(f"{folder}: a target is not a number of at least 0; `adapler targets` writes them anew")
+    return found
+
+
+def add_targets(rows: datasets.Dataset, targets: datasets.Dataset, *, labels: Sequence[str] = ()) -> datasets.Dataset:
+    """Join targets to encoded rows by id, never by row order; `labels` as of `compute_targets`.
+
+    Raises:
+        DataError: a row without a target, or with one that was made of other tokens or another label.
+    """
+    ids = rows.select_columns(["id"]).with_format("arrow")[:]["id"]
+    known = targets.select_columns(["id"]).with_format("arrow")[:]["id"]
+    place = pc.index_in(ids, value_set=known.combine_chunks())  # row of each id in `targets`
+    if place.null_count:
+        row = pc.index(pc.is_null(place), True).as_py()
+        raise DataError(f"targets: none for example {ids[row].as_py()!r}; compute targets of this training set")
+    order = place.to_numpy()
+    if not np.array_equal(order, np.arange(len(targets))):
+        targets = targets.select(order.tolist())
+    for row, (ours, theirs) in enumerate(zip(_made_of(rows, labels), targets["made_of"][:], strict=True)):
+        if ours != theirs:
+            raise DataError(
+                f"targets: that of example {ids[row].as_py()!r} was made of other tokens or another label (another "
+                "tokenizer, maximum length, or part of a long text); compute targets of this training set"
+            )
+    joined = [_flat(rows), _flat(targets.select_columns(["targets"]))]
+    return datasets.concatenate_datasets(joined, axis=1)
+
+
+def _made_of(rows: datasets.Dataset, labels: Sequence[str]) -> list[str]:
+    """A checksum of each row's token ids and label's name: not every model numbers labels alike."""
+    columns = rows.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
+    names = [labels[label].lower() if labels else "" for label in columns["labels"].to_pylist()]
+    ids = (row.values.to_numpy().astype("<i4").tobytes() for row in columns["input_ids"])
+    return [hashlib.sha256(each + name.encode()).hexdigest()[:16] for each, name in zip(ids, names, strict=True)]
+
+
+def _flat(rows: datasets.Dataset) -> datasets.Dataset:
+    """The same rows, one after the other: `concatenate_datasets` needs it."""
+    return rows if rows._indices is None else rows.flatten_indices(new_fingerprint=uuid.uuid4().hex)

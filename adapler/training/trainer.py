@@ -1,0 +1,674 @@
+"""The trainer of every stage: fine-tuning, AdapLeR, and all other policies.
+
+The losses, groups of parameters and gradients are the stage's (`adapler.policies.base.Stage`); this is what they share:
+transformers.Trainer with a learning rate and a gradient norm for each group, guards against numbers that are not
+finite, averaged weights, a teacher, batches by length, and an evaluation in the dtype of inference.
+
+Dimensions: B batch, N longest row of the batch, L layers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+
+from adapler import flops
+from adapler.distributed import GROUP_TIMEOUT, device, is_main
+from adapler.errors import ArgumentError, TrainingError
+from adapler.inference.evaluation import score_by_example
+from adapler.model.inference_copy import InferenceClassifier, end_autocast
+from adapler.passes import plain_pass_of
+from adapler.policies.base import Stage, Step
+from adapler.precision import choose_dtype
+from adapler.training.config import Execution, Optimisation
+
+STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state
+LIVE_WEIGHTS = "live.safetensors"  # in a checkpoint, whose model.safetensors holds the average
+
+
+def autocasts(execution: Execution) -> bool:
+    """Whether training computes in bfloat16."""
+    return choose_dtype(execution.precision, device(execution.device)) == "bfloat16"
+
+
+class StageArguments(TrainingArguments):  # type: ignore[misc]
+    """TrainingArguments of a process that trains on one device.
+
+    transformers would wrap the model in `nn.DataParallel` when a process without a launcher sees several GPUs. That
+    splits per-layer tensors over the GPUs as if they were batches, so one GPU is used.
+    """
+
+    def __post_init__(self) -> None:
+        if self.fp16:  # its loss scaling would scale the gradient of eta in another way than the others
+            raise ArgumentError("fp16: not supported; bf16=True (precision bfloat16) and float32 are")
+        super().__post_init__()
+
+    @property
+    def n_gpu(self) -> int:
+        """1 at most."""
+        found: int = super().n_gpu
+        if found > 1:
+            print(f"note: one of {found} GPUs is used; `torchrun --nproc-per-node {found} -m adapler ...` uses all")
+            self._n_gpu = found = 1
+        return found
+
+
+def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageArguments:
+    """Options -> TrainingArguments.
+
+    It evaluates and keeps a checkpoint after every epoch, or after every `eval_steps` steps and at the end.
+
+    Raises:
+        ArgumentError: a device that cannot be had, or `report_to` without its package.
+    """
+    if options.report_to != "none" and find_spec(options.report_to) is None:
+        raise ArgumentError(f"--report-to: {options.report_to} is not installed; `pip install {options.report_to}`")
+    strategy = "epoch" if options.eval_steps is None else "steps"
+    when: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": strategy}
+    if options.eval_steps is not None:
+        when |= {"eval_steps": options.eval_steps, "save_steps": options.eval_steps}
+    if options.gradient_checkpointing:
+        # transformers has given the option a new name. The reentrant kind gives a frozen backbone no gradient.
+        new = "activation_checkpointing"
+        name = new if new in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
+        when |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+    return StageArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        max_steps=options.max_steps or -1,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=32,
+        gradient_accumulation_steps=options.accumulation,
+        learning_rate=options.learning_rate,
+        warmup_steps=options.warmup,
+        weight_decay=options.weight_decay,
+        bf16=autocasts(options),
+        seed=options.seed,
+        use_cpu=device(options.device).type == "cpu",
+        dataloader_num_workers=options.workers,
+        train_sampling_strategy="group_by_length" if options.group_by_length else "random",
+        load_best_model_at_end=True,
+        metric_for_best_model="selection",
+        greater_is_better=True,
+        logging_strategy="steps",
+        logging_steps=0.02,
+        logging_nan_inf_filter=False,  # a loss that is not finite is an error here, not something to smooth over
+        ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        report_to=["wandb"] if options.report_to == "wandb" else [],
+        **{**when, **extra},
+    )
+
+
+def report_callbacks(options: Optimisation, folder: Path) -> list[TrainerCallback]:
+    """The callback that writes the log for TensorBoard into folder/tensorboard, where it is asked for."""
+    if options.report_to != "tensorboard" or not is_main():
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard")))]
+
+
+class PaddingCollator:
+    """Pads the rows of a batch on the right.
+
+    Rows have input_ids, attention_mask, perhaps token_type_ids, labels and targets; other columns are left out. The
+    batch has the first three as (B, N), labels as (B,), and targets as (B, N) with zeros at padding, or as (B, K, N)
+    where a row has K of them.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, Tensor]:
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        inputs = [{name: row[name] for name in names if name in row} for row in rows]
+        batch = dict(self.tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        if "targets" in rows[0]:
+            found = [torch.as_tensor(row["targets"]) for row in rows]  # (n,) or (K, n) each
+            batch["targets"] = torch.zeros(len(rows), *found[0].shape[:-1], batch["input_ids"].shape[1])
+            for index, target in enumerate(found):
+                batch["targets"][index, ..., : target.shape[-1]] = target
+        return batch
+
+
+POOL = 50  # batches that are drawn together and then sorted by length
+
+
+class LengthSampler(Sampler[int]):
+    """Rows in a random order in which the rows of a batch are about equally long, so that there is little to pad.
+
+    Fifty batches are drawn at random and sorted by length; then all batches are shuffled. The order depends on the seed
+    and the epoch alone, so a training that was stopped within an epoch goes on exactly where it was (transformers' own
+    draws from the global generator).
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.lengths, self.batch_size, self.seed, self.epoch = torch.tensor(lengths), batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer when an epoch begins."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        rows, pool = torch.randperm(len(self), generator=generator), POOL * self.batch_size
+        for start in range(0, len(rows), pool):
+            drawn = rows[start : start + pool].clone()
+            rows[start : start + pool] = drawn[self.lengths[drawn].argsort(descending=True, stable=True)]
+        full = len(rows) // self.batch_size
+        for batch in torch.randperm(full, generator=generator).tolist():
+            yield from rows[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        yield from rows[full * self.batch_size :].tolist()  # a last batch that is not full stays the last
+
+
+class WeightAverage(TrainerCallback):  # type: ignore[misc]
+    """A running average of the weights that train: mean <- d mean + (1 - d) weights, d = min(decay, t / (t + 9)).
+
+    Gradients through soft removal are noisy, and accuracy jumps by points from one epoch to the next. The exponential
+    moving average (Polyak and Juditsky, 1992) takes that noise out and costs one copy of what trains. The ramp keeps
+    the first weights from counting for hundreds of steps: step 1 weighs .9, step 100 .08.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.live = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.mean = {name: parameter.detach().clone() for name, parameter in self.live.items()}
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        for name, parameter in self.live.items():  # the trainer may have moved the model to a device
+            self.mean[name] = self.mean[name].to(parameter.device)
+
+    @torch.no_grad()
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        step = state.global_step  # counts on where an interrupted training was
+        decay = min(self.decay, step / (step + 9))
+        for name, parameter in self.live.items():
+            self.mean[name].lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within it the model has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self.live.items():
+            parameter.data, self.mean[name] = self.mean[name], parameter.data
+
+    def save_live(self, folder: Path) -> None:
+        """Write the weights that training goes on from."""
+        save_file({name: parameter.detach() for name, parameter in self.live.items()}, folder / LIVE_WEIGHTS)
+
+    def load_live(self, folder: Path) -> None:
+        """Go on from a checkpoint: the model, which has its average, gets its live weights."""
+        saved: Mapping[str, Tensor] = load_file(folder / LIVE_WEIGHTS)
+        with torch.no_grad():
+            for name, parameter in self.live.items():
+                self.mean[name] = parameter.detach().clone()
+                parameter.copy_(saved[name])
+
+
+class _Guard(TrainerCallback):  # type: ignore[misc]
+    """Checks a step's numbers before they reach a weight, and an evaluation's before that point is saved."""
+
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.trainer.check_step()
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.trainer.stage.after_step(self.trainer.core)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        if not math.isfinite((metrics or {}).get("eval_loss", 0.0)):
+            raise TrainingError(f"training stopped after step {state.global_step}: the validation loss is not finite")
+
+
+class StageTrainer(Trainer):  # type: ignore[misc]
+    """transformers.Trainer of one stage of a policy.
+
+    Args:
+        model: what trains: an AdapLeRForSequenceClassification or a plain classifier.
+        args: of `stage_arguments`.
+        stage: see `Stage`.
+        metric: "accuracy", "f1" or "agreement".
+        reference: validation score of the fine-tuned classifier; None: no point qualifies.
+        max_drop: how far below it a point may be and still qualify.
+        speedup: (model, true lengths (B,), lengths (B, L)) -> speedup in FLOPs; default: see `flops.speedup`.
+        teacher: the fine-tuned classifier, for a stage that distils, see `teacher_of`.
+        kwargs: as of transformers.Trainer. The training set has `targets` where the stage needs them.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: StageArguments,
+        *,
+        stage: Stage,
+        metric: str = "accuracy",
+        reference: float | None = None,
+        max_drop: float = 0.01,
+        speedup: Callable[[Any, Tensor, Tensor], float] | None = None,
+        teacher: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.stage, self.core, self.teacher = stage, model, teacher
+        self.metric, self.reference, self.max_drop = metric, reference, max_drop
+        self.speedup = speedup or (lambda model, lengths_in, lengths: flops.speedup(model.config, lengths_in, lengths))
+        if stage.distils and teacher is None:
+            raise ArgumentError("teacher: this stage distils from a fine-tuned classifier, and there is none")
+        for name, parameter in model.named_parameters():
+            if stage.rates.get(stage.group_of(name)) is None:
+                parameter.requires_grad_(False)
+        if stage.by_hand:
+            # DistributedDataParallel asks for parameters of the outermost module as ".name" here and "name" there.
+            model._ddp_params_and_buffers_to_ignore = [*stage.by_hand, *(f".{name}" for name in stage.by_hand)]
+        super().__init__(model=model, args=args, **kwargs)
+        # The loss is the mean of a batch. With True, the trainer would add these means over accumulated batches and
+        # processes, and not average.
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(_Guard(self))
+        self.average = WeightAverage(model, decay=stage.average_decay) if stage.average_decay else None
+        if self.average is not None:
+            self.add_callback(self.average)
+        self.started = time.time()
+        self._at, self._pass = -1, 0
+        self._parts: list[dict[str, Tensor]] = []  # of each forward pass of this step
+        self._norms: dict[str, Tensor] = {}
+        self._since_log: dict[str, list[float]] = {}
+        self._evaluated: nn.Module | None = None
+
+    # Parameters
+
+    def _groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Trainable parameters by group, in the order of the stage's rates."""
+        groups: dict[str, list[tuple[str, nn.Parameter]]] = {name: [] for name in self.stage.rates}
+        for name, parameter in self.core.named_parameters():
+            if parameter.requires_grad:
+                groups[self.stage.group_of(name)].append((name, parameter))
+        return {name: parameters for name, parameters in groups.items() if parameters}
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW, each group of the stage with and without decay."""
+        optimizer: torch.optim.Optimizer | None = getattr(self, "optimizer", None)
+        if optimizer is None:
+            decayed, groups = set(self.get_decay_parameter_names(self.core)), []
+            for group, parameters in self._groups().items():
+                may = group not in self.stage.no_decay
+                for decay in (True, False):
+                    if chosen := [p for name, p in parameters if (may and name in decayed) == decay]:
+                        by = self.args.weight_decay if decay else 0.0
+                        rate = self.stage.rates[group]
+                        groups.append({"name": group, "params": chosen, "lr": rate, "weight_decay": by})
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.core)
+            self.optimizer = optimizer = kind(groups, **options)
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """transformers' schedule; the rate of the stage's constant groups stays up after the warmup."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        warmup = max(1, self.args.get_warmup_steps(num_training_steps))
+        for index, group in enumerate(scheduler.optimizer.param_groups):
+            if group["name"] in self.stage.constant:
+                scheduler.lr_lambdas[index] = lambda step: min(1.0, step / warmup)
+        return scheduler
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clip the gradients, each set of groups by its own norm; gives the norm of the first set."""
+        parameters = {name: [p for _, p in found if p.grad is not None] for name, found in self._groups().items()}
+        parameters = {name: found for name, found in parameters.items() if found}
+        self._norms = {
+            name: torch.nn.utils.get_total_norm([p.grad for p in found if p.grad is not None])
+            for name, found in parameters.items()
+        }
+        sets = self.stage.clipped or tuple((name,) for name in parameters)
+        totals = []
+        for names in sets:
+            if present := [name for name in names if name in parameters]:
+                norms = [self._norms[name] for name in present]
+                totals.append(norms[0] if len(names) == 1 else torch.stack(norms).norm())
+                for name in present:
+                    torch.nn.utils.clip_grads_with_norm_(parameters[name], self.args.max_grad_norm, totals[-1])
+        return totals[0] if self.stage.clipped else torch.stack(totals).norm()
+
+    # One step
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The stage's losses and gradients of a batch."""
+        model.train()
+        if self.stage.rates.get("backbone") is None:
+            self.core.backbone.eval()  # no dropout in what does not train
+        inputs = self._prepare_inputs(inputs)
+        state, by_steps = self.state, self.args.max_steps > 0
+        steps, share = max(1, state.max_steps), 1 / self.current_gradient_accumulation_steps
+        epochs = max(1, math.ceil(state.num_train_epochs if by_steps else self.args.num_train_epochs))
+        taught: tuple[Any, Any] = (None, None)
+        if self.stage.distils:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                taught = plain_pass_of(self._teacher(inputs["input_ids"].device), inputs)
+        parts, loss = self.stage.train_step(
+            Step(
+                model=model,
+                core=self.core,
+                batch=inputs,
+                number=min(state.global_step, steps - 1),
+                steps=steps,
+                epoch=min(int(state.epoch or 0), epochs - 1),
+                epochs=epochs,
+                by_steps=by_steps or self.args.eval_strategy == "steps",
+                share=share,
+                processes=self.accelerator.num_processes,
+                autocast=self.compute_loss_context_manager,
+                run_backward=self.accelerator.backward,
+                generator=self._generator(),
+                reduced=self._reduced,
+                taught=taught[0],
+                taught_states=taught[1],
+            )
+        )
+        self._parts.append({name: part.detach() for name, part in parts.items()})
+        if self.stage.by_hand and self.accelerator.sync_gradients and self.accelerator.num_processes > 1:
+            for name in self.stage.by_hand:  # as DistributedDataParallel does for the others
+                if (gradient := getattr(self.core, name).grad) is not None:
+                    torch.distributed.all_reduce(gradient)
+                    gradient /= self.accelerator.num_processes
+        reported: Tensor = share * loss.detach()
+        return reported
+
+    def _teacher(self, device: torch.device) -> PreTrainedModel:
+        if self.teacher is None:
+            raise ArgumentError("teacher: there is none")
+        return self.teacher.to(device)
+
+    def _reduced(self, values: Tensor) -> Tensor:
+        """The sum over all processes, which share what lies on their devices."""
+        if self.accelerator.num_processes == 1:
+            return values
+        total: Tensor = self.accelerator.reduce(values.to(self.accelerator.device))
+        return total
+
+    def _generator(self) -> torch.Generator:
+        """Its seed is made of the run's seed, the step, the forward pass in it, and the process."""
+        step = self.state.global_step
+        self._at, self._pass = step, self._pass + 1 if step == self._at else 0
+        seed = ((self.args.seed * 1_000_003 + step) * 4099 + self._pass) * 1031 + self.args.process_index
+        return torch.Generator().manual_seed(seed % (1 << 63))
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
+        """Autocast around a step: accelerate's is around the model's own forward pass, and misses the packed ones."""
+        if self._evaluated is not None:
+            return super().compute_loss_context_manager()  # type: ignore[no-any-return]
+        return self.accelerator.autocast()  # type: ignore[no-any-return]
+
+    def check_step(self) -> None:
+        """Stop before a loss or a gradient that is not finite reaches a weight; in one process: in all.
+
+        Raises:
+            TrainingError: says which, and which parameter is not finite.
+        """
+        names, number = list(self._parts[0]), len(self._parts)
+        tensors = [*(part for parts in self._parts for part in parts.values()), *self._norms.values()]
+        values = torch.stack(tensors).tolist()  # one wait for a GPU
+        passes = [values[i * len(names) : (i + 1) * len(names)] for i in range(number)]
+        norms = dict(zip(self._norms, values[number * len(names) :], strict=True))
+        self._parts, self._norms = [], {}
+        numbers = [*(zip(names, each, strict=True) for each in passes), norms.items()]
+        bad = next((f"{name} is {value}" for each in numbers for name, value in each if not math.isfinite(value)), "")
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(int(not bad), device=self.accelerator.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
+            bad = bad or ("" if flag.item() else "a number is not finite in another process")
+        if bad:
+            broken = [name for name, parameter in self.core.named_parameters() if not parameter.isfinite().all()]
+            where = f"parameter {broken[0]} is not finite" if broken else "all parameters are finite"
+            step, epoch = self.state.global_step + 1, self.state.epoch or 0
+            last = get_last_checkpoint(self.args.output_dir) if Path(self.args.output_dir).is_dir() else None
+            raise TrainingError(
+                f"training stopped at step {step} of stage {self.stage.name!r}, epoch {epoch:.2f}: {bad}; {where}; "
+                + ("no checkpoint was written yet" if last is None else f"the last checkpoint is {last}")
+            )
+        for each in passes:
+            for name, value in zip(names, each, strict=True):
+                self._since_log.setdefault(name, []).append(value)
+        for group, norm in norms.items():
+            self._since_log.setdefault(f"grad_norm_{group.split()[0]}", []).append(norm)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Adds the means of losses and gradient norms since the last log, and what the stage says of the step."""
+        if "loss" in logs:
+            logs = {**logs, **{name: float(np.mean(values)) for name, values in self._since_log.items()}}
+            logs |= self.stage.logged()
+            self._since_log = {}
+        super().log(logs, *args, **kwargs)
+
+    # Evaluation
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' evaluation, of the average of the weights while training."""
+        with self._averaged():
+            return super().evaluate(*args, **kwargs)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        # A model that has been trained holds the selected epoch's average itself.
+        return nullcontext() if self.average is None or not self.is_in_train else self.average.applied()
+
+    def evaluation_loop(self, dataloader: Any, description: str, *args: Any, **kwargs: Any) -> Any:
+        """Score, speedup, mean lengths and selection value of the validation rows, in hard mode.
+
+        Training computes under autocast where `bf16` is set. Autocast converts the weights in each call, and what it
+        rounds is not what inference rounds. So an evaluation makes a copy of the weights in the dtype of inference, see
+        `for_inference`. The score counts examples: the logits of an example's windows are averaged. The loss is the
+        mean of the rows: transformers takes the mean of batches, and with several processes the last batches hold rows
+        a second time, which fill them up.
+        """
+        self._evaluated = for_evaluation(self.model, dtype="bfloat16" if self.args.bf16 else "float32")
+        try:
+            result = super().evaluation_loop(
+                dataloader, description, *args, **{**kwargs, "prediction_loss_only": False}
+            )
+        finally:
+            self._evaluated = None
+        metrics = self._metrics(dataloader.dataset, result.predictions, result.label_ids)
+        if self.is_in_train:
+            self.stage.evaluated(metrics)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        result.metrics.update({f"{prefix}_{name}": value for name, value in metrics.items()})
+        return result
+
+    def _metrics(self, rows: Any, predictions: Any, labels: Any) -> dict[str, Any]:
+        """Of logits (B, C) and, of a model that drops tokens, the tokens that enter each layer (B, L).
+
+        Raises:
+            TrainingError: the rows came back in another order.
+        """
+        lengths_in = torch.tensor([len(row) for row in rows["input_ids"]])  # (B,)
+        if isinstance(predictions, tuple):
+            logits, lengths = torch.as_tensor(predictions[0]), torch.as_tensor(predictions[1])
+        else:
+            logits = torch.as_tensor(predictions)
+            lengths = lengths_in[:, None].expand(-1, self.core.config.num_hidden_layers)
+        gain = self.speedup(self.core, lengths_in, lengths)
+        true = np.asarray(labels).tolist()
+        if [int(label) for label in rows["labels"]] != true:
+            raise TrainingError("evaluation: the rows came back in another order, so they cannot be told apart")
+        owners = list(rows["example_id"]) if "example_id" in rows.column_names else list(map(str, range(len(true))))
+        score = score_by_example(logits, true, owners, metric=self.metric)
+        value = self.stage.value(
+            score, gain, reference=self.reference, max_drop=self.max_drop, step=self.state.global_step
+        )
+        return {
+            "loss": float(functional.cross_entropy(logits.float(), torch.as_tensor(true))),
+            self.metric: score,
+            "speedup": gain,
+            "lengths": [round(float(n), 2) for n in lengths.double().mean(0)],
+            **self.stage.numbers(self.core),
+            "selection": value,
+        }
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """One batch of an evaluation; the copy takes the model's place."""
+        inputs = {name: value for name, value in inputs.items() if name != "targets"}
+        return super().prediction_step(model if self._evaluated is None else self._evaluated, inputs, *args, **kwargs)
+
+    # Checkpoints
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """transformers' training; the model computes in the dtype of its weights again when it is over."""
+        last = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
+        try:
+            if last and self._is_done(Path(last)):
+                return TrainOutput(self.state.global_step, 0.0, {})
+            return super().train(last or None, **kwargs)
+        finally:
+            end_autocast(self.model)
+
+    def _is_done(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint is the training's last; then the model gets the best point's weights, as at the end.
+
+        transformers looks at `max_steps` after a step only, so it would go one step beyond them. And it looks for the
+        best point where the folder was when training began.
+        """
+        self.started = time.time() - _state_in(checkpoint).get("seconds", 0.0)
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        most = self.args.max_steps if self.args.max_steps > 0 else state.max_steps
+        if state.best_model_checkpoint is None or state.global_step < most:
+            return False
+        state.best_model_checkpoint = str(checkpoint.parent / Path(state.best_model_checkpoint).name)
+        self.state = state
+        self._load_best_model()
+        return True
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """transformers' saving of the weights: of their average where there is one; and what training goes on from.
+
+        A callback would come too late: a checkpoint is whole once it has the trainer's state.
+        """
+        with self._averaged():
+            super()._save(output_dir, None if self.average is not None else state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.is_in_train and is_main():  # transformers calls this in every process
+            state = {"seconds": time.time() - self.started, "stage": self.stage.state()}
+            (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+            if self.average is not None:
+                self.average.save_live(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        folder = Path(resume_from_checkpoint)
+        if self.average is not None:
+            self.average.load_live(folder)
+        if state := _state_in(folder).get("stage"):
+            self.stage.load_state(state)
+
+    # Order of the rows
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthSampler([len(ids) for ids in rows["input_ids"]], batch_size=batch_size, seed=self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        # transformers would shuffle the evaluation set as well, whose predictions must stay in the order of their rows.
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_eval_sampler(eval_dataset)
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+
+def _state_in(checkpoint: Path) -> dict[str, Any]:
+    path = checkpoint / STATE
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def for_evaluation(model: Any, *, dtype: str) -> Any:
+    """The inference copy of a model that trains, AdapLeR's or a plain classifier."""
+    if not hasattr(model, "for_inference"):
+        return InferenceClassifier(model, dtype=dtype)
+    made = model.for_inference(dtype=dtype)
+    made.config.return_dict = True  # a tuple has no names, by which the trainer leaves out what it need not collect
+    return made
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of an interrupted training.
+
+    The trainer's state is what a checkpoint gets last: one that was being written when the process was killed has none,
+    or half of it, and is passed over.
+    """
+    steps = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*[0-9]") if path.is_dir()}
+    for _, path in sorted(steps.items(), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+class KeepBest(TrainerCallback):  # type: ignore[misc]
+    """Removes the checkpoints that are neither among the best by selection nor the newest."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not is_main():
+            return
+        import shutil
+
+        values = {row["step"]: row["eval_selection"] for row in state.log_history if "eval_loss" in row}
+        best = sorted(values, key=lambda step: (-values[step], step))[: self.most]
+        for path in Path(args.output_dir).glob("checkpoint-*[0-9]"):
+            step = int(path.name.rpartition("-")[2])
+            if step in values and step not in best and step != state.global_step:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def evaluated_points(trainer: StageTrainer) -> list[dict[str, Any]]:
+    """The evaluated points of a training, for its record."""
+    precision = "bfloat16" if trainer.args.bf16 else "float32"
+    rows = []
+    for entry in trainer.state.log_history:
+        if "eval_loss" in entry:
+            row = {name.removeprefix("eval_"): value for name, value in entry.items() if name.startswith("eval_")}
+            for name in ("runtime", "samples_per_second", "steps_per_second"):
+                row.pop(name, None)
+            rows.append({"epoch": round(entry["epoch"], 4), "step": entry["step"], "precision": precision, **row})
+    return rows
