@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from adapler.calibration import Baseline, Interval, Point
 from adapler.errors import ArgumentError
 from adapler.evaluation import by_example, check_labels
+from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import TOKEN_BUDGET, predict_rows
-from adapler.model.flops import adapler_flops, backbone_flops
-from adapler.model.outputs import check_finite
+from adapler.outputs import check_finite
 
 FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for

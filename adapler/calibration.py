@@ -77,11 +77,11 @@ class Machine:
         """What a model runs on here and now (autocast counts)."""
         import torch
 
-        from adapler.backbones import families
+        from adapler.backbones import view
         from adapler.devices import device_name
 
         kind = model.device.type
-        layer = next(families.layers_of(model.backbone).parameters())
+        layer = next(view(model.backbone).layers.parameters())
         dtype = str(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else layer.dtype)
         threads = torch.get_num_threads()
         return cls(device=device_name(model.device), dtype=dtype.removeprefix("torch."), threads=threads)

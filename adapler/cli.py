@@ -88,7 +88,7 @@ def speed_up(config: Any) -> None:
 
 def evaluate(config: Any) -> None:
     """Score and FLOPs speedup of a trained model on a split."""
-    from adapler.inference.evaluation import evaluation_table
+    from adapler.evaluation import evaluation_table
     from adapler.training.evaluation import run_evaluate
 
     result = run_evaluate(config)
@@ -98,7 +98,7 @@ def evaluate(config: Any) -> None:
 
 def calibrate(config: Any) -> None:
     """Measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for."""
-    from adapler.inference.calibration import curve_table
+    from adapler.calibrate import curve_table
     from adapler.training.evaluation import run_calibrate
 
     curve, path = run_calibrate(config)
@@ -112,7 +112,7 @@ def export(config: Any) -> None:
     from adapler import AdapLeRForSequenceClassification
     from adapler.export import INDEX, export, scale_eta
     from adapler.files import check_output_folder
-    from adapler.onnx.export import DESCRIPTION
+    from adapler.onnx import DESCRIPTION
     from adapler.text import load_tokenizer
 
     check_output_folder(config.output, former=(DESCRIPTION if config.onnx else INDEX,))  # which it replaces
@@ -125,7 +125,7 @@ def export(config: Any) -> None:
         size = export(model, config.output, tokenizer=tokenizer, record=record, threshold_scale=scale)
         print(f"{config.output}: {size / 1e6:.1f} MB")
         return
-    from adapler.onnx.export import export_onnx
+    from adapler.onnx import export_onnx
 
     options: dict[str, Any] = {"int8": config.int8, "record": record, "threshold_scale": scale}
     written = export_onnx(model, config.output, tokenizer=tokenizer, **options)
@@ -137,7 +137,7 @@ def export(config: Any) -> None:
 
 def card(config: Any) -> None:
     """Write a model card, README.md, from what was recorded and measured of a model."""
-    from adapler.card.text import write_card
+    from adapler.card import write_card
 
     path, notes = write_card(config)
     for note in notes:
@@ -147,7 +147,7 @@ def card(config: Any) -> None:
 
 def predict(words: Sequence[str]) -> None:
     """Classify texts."""
-    from adapler.bulk.command import main
+    from adapler.predict import main
 
     main(words)
 

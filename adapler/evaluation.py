@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
-from adapler.backbones.families import check_task
+from adapler.backbones import check_task
 from adapler.errors import ArgumentError, DataError
+from adapler.flops import speedup
 from adapler.inference import Predictions, predict_rows
-from adapler.model.flops import speedup
-from adapler.model.outputs import check_finite
+from adapler.outputs import check_finite
 
 
 def score_predictions(predictions: ArrayLike, labels: ArrayLike, *, metric: str = "accuracy") -> float:

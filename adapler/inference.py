@@ -20,8 +20,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from adapler.backbones import families
-from adapler.backbones.attribution.modes import evaluating
+from adapler.backbones import label_names, max_positions, ready, view
+from adapler.backbones.decomposition import evaluating
 from adapler.backbones.pieces import HALF
 from adapler.calibration import (
     CALIBRATION,
@@ -36,9 +36,9 @@ from adapler.calibration import (
 from adapler.devices import choose_dtype
 from adapler.errors import ArgumentError, is_number
 from adapler.files import replacing
-from adapler.model.flops import adapler_flops, backbone_flops
-from adapler.model.outputs import check_finite
-from adapler.model.passes import plain_pass
+from adapler.flops import adapler_flops, backbone_flops
+from adapler.outputs import check_finite
+from adapler.passes import plain_pass
 from adapler.text import RUN, Encoded, Encoding, choose_encoding, encode, file_beside, reading, recorded_encoding
 
 TOKEN_BUDGET = 8192  # padded tokens of a batch
@@ -419,7 +419,7 @@ class Predicts:
             target: see choose_scale.
         """
         choice, runs = self.choose_scale(**target), self if runs is None else runs
-        length = encoding.length_within(families.max_positions(runs.backbone.config))
+        length = encoding.length_within(max_positions(runs.backbone.config))
         notes = (
             str(choice),
             choice.other_machine(Machine.of(runs)) or "",
@@ -486,7 +486,7 @@ class Predicts:
         first, seconds = _columns_of(texts)
         model = self if dtype is None else self.for_inference(dtype=dtype)
         encoding = self.encoding(max_length=max_length, long_documents=long_documents, stride=stride)
-        length = encoding.length_within(families.max_positions(cast(Any, model).backbone.config))
+        length = encoding.length_within(max_positions(cast(Any, model).backbone.config))
         scale = 1.0 if threshold_scale is None else threshold_scale
         if target is not None:
             scale = self.announce_scale(runs=model, encoding=encoding, **dict([target]))
@@ -521,7 +521,7 @@ def padding_of(tokenizer: Any) -> int:
 
 
 def _predictions(model: Any, tokenizer: Any, encoded: Encoded, outputs: TextOutputs) -> list[Prediction]:
-    names = families.label_names(model.config)
+    names = label_names(model.config)
     tokens: list[list[str]] = [[] for _ in outputs.windows]
     for owner, row in zip(encoded.owners, encoded.rows, strict=True):
         tokens[owner] += tokenizer.convert_ids_to_tokens(row["input_ids"])
@@ -556,7 +556,7 @@ def inference_copy(model: Any, *, dtype: str) -> Any:
     kernel for norms wants its input in the dtype of its weights, so there whole layers are in half precision.
     """
     chosen = getattr(torch, choose_dtype(dtype, model.device))
-    layers = families.layers_of(getattr(model, "backbone", model))
+    layers = view(getattr(model, "backbone", model)).layers
     mixed = chosen in HALF and model.device.type == "cpu"
     parts = [part for part in layers.modules() if isinstance(part, nn.Linear)] if mixed else layers
     shared = {id(tensor): tensor.detach() for tensor in model.buffers()}
@@ -597,7 +597,7 @@ class InferenceClassifier(nn.Module):
             dtype: "float32", "bfloat16", or "auto": bfloat16 where the classifier's device computes it in hardware.
         """
         super().__init__()
-        self.classifier = families.ready(inference_copy(classifier, dtype=dtype))
+        self.classifier = ready(inference_copy(classifier, dtype=dtype))
         self.config = self.classifier.config
         self.eval()
 

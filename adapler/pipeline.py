@@ -8,7 +8,7 @@ from transformers.pipelines import PIPELINE_REGISTRY, TextClassificationPipeline
 
 from adapler.errors import ArgumentError
 from adapler.inference import check_removal
-from adapler.model.modeling import AdapLeRForSequenceClassification
+from adapler.modeling import AdapLeRForSequenceClassification
 
 __all__ = ["AdapLeRPipeline", "register"]
 

@@ -231,10 +231,10 @@ class Classifier:
         Raises:
             CheckpointError, ArgumentError: a model, a device or a length that cannot be used.
         """
-        from adapler.backbones.families import label_names, max_positions
+        from adapler.backbones import label_names, max_positions
         from adapler.devices import choose_device, describe_dtype
         from adapler.inference import padding_of
-        from adapler.model.modeling import AdapLeRForSequenceClassification
+        from adapler.modeling import AdapLeRForSequenceClassification
         from adapler.text import load_tokenizer
 
         place = choose_device(device or options.device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapler.backbones.families import max_positions
+from adapler.backbones import max_positions
 from adapler.calibration import CALIBRATION, Calibration
 from adapler.card.origin import read_training
 from adapler.configuration import AdapLeRConfig

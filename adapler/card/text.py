@@ -12,14 +12,14 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from adapler.backbones.families import label_names
+from adapler.backbones import label_names
 from adapler.calibration import Baseline, Calibration, Point
-from adapler.card.facts import Facts, read_facts
+from adapler.card import Facts, read_facts
 from adapler.errors import ArgumentError
 from adapler.files import replacing
 from adapler.policies import ContributionPolicy, TopK, options_of, policy_class
-from adapler.training.records import CARD
 from adapler.training.config import CardConfig
+from adapler.training.records import CARD
 
 PAPER = "https://aclanthology.org/2022.acl-long.1"
 PIPELINE = "text-classification"

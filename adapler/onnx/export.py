@@ -19,8 +19,7 @@ from adapler.backbones import label_names, max_positions
 from adapler.errors import ArgumentError
 from adapler.export import record_of_copy
 from adapler.files import replacing
-from adapler.onnx.checking import compare, run_graph
-from adapler.onnx.graph import ATTENTION, OneText, PackedTexts
+from adapler.onnx import ATTENTION, OneText, PackedTexts, compare, run_graph
 
 __all__ = ["DESCRIPTION", "ONE", "OPSET", "PACKED", "Exported", "export_onnx"]
 

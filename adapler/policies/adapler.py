@@ -579,7 +579,7 @@ def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> 
     """
     from adapler.configuration import ETA_MAX, ETA_MIN
     from adapler.flops import speedup
-    from adapler.inference.predict import predict_dataset
+    from adapler.inference import predict_rows
 
     trained = model.eta.detach().clone()  # (L,)
     measured: dict[float, float] = {}
@@ -590,7 +590,7 @@ def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> 
 
     def at(exponent: float) -> float:
         set_eta(exponent)
-        found = predict_dataset(model, rows, pad_token_id=pad_token_id, removal="hard")
+        found = predict_rows(model, rows, pad_token_id=pad_token_id, removal="hard")
         measured[exponent] = speedup(model.config, found.lengths_in, found.lengths)
         return measured[exponent]
 

@@ -579,7 +579,7 @@ class Training:
 
     def evaluate(self, model: Any, rows: Any, *, metric: str) -> dict[str, Any]:
         """Score and speedup on a split in float32, in the form of `evaluate_rows`."""
-        from adapler.inference.evaluation import evaluate_rows
+        from adapler.evaluation import evaluate_rows
 
         return evaluate_rows(
             model.for_inference(dtype="float32"), rows, pad_token_id=self.work.pad_token_id, metric=metric

@@ -115,12 +115,12 @@ class DistilBert(Training):
 
     def evaluate(self, model: Any, rows: Any, *, metric: str) -> dict[str, Any]:
         """In the form of `evaluate_rows`: `none` is the teacher, `hard` the student."""
-        from adapler.inference.evaluation import classify, score_by_example
-        from adapler.inference.predict import predict_dataset
+        from adapler.evaluation import classify, score_by_example
+        from adapler.inference import predict_rows
 
         owners, labels = list(rows["example_id"]), rows["labels"]
         plain, found = (
-            predict_dataset(each, rows, pad_token_id=self.work.pad_token_id, progress=title)
+            predict_rows(each, rows, pad_token_id=self.work.pad_token_id, progress=title)
             for each, title in ((self.teacher, "the teacher"), (model, "the student"))
         )
         agreed = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]

@@ -284,7 +284,7 @@ def with_guide(
     """
     import datasets
 
-    from adapler.inference.predict import CHUNK
+    from adapler.inference import CHUNK
 
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids", "labels") if name in rows.column_names]
     inputs, found = rows.select_columns(names), []
@@ -307,7 +307,7 @@ def _guide_of(
 ) -> list[Any]:
     """P vectors (n,) of each row, of rows that fit the memory, in their order."""
     from adapler.backbones.decomposition import removal_guide
-    from adapler.model.batching import batches_by_length, pad_rows
+    from adapler.inference import batches_by_length, pad_rows
 
     lengths, device = [len(row["input_ids"]) for row in rows], classifier.device
     found: list[Any] = [None] * len(rows)

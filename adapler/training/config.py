@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from adapler.devices import Dtype
 from adapler.errors import ArgumentError
 from adapler.options import flag, option
-from adapler.precision import Dtype
 from adapler.text import Truncation
 
 ADAPLER = "adapler"  # the default policy

@@ -15,13 +15,12 @@ from transformers import PreTrainedModel
 from adapler.backbones import label_names, max_positions
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config
 from adapler.data import HoldOut, Task, balanced_sample, in_label_order, is_file, is_of_hub, load_task
-from adapler.distributed import device, from_main, is_main
+from adapler.devices import choose_device, choose_dtype
+from adapler.distributed import from_main, is_main
 from adapler.errors import ArgumentError, CheckpointError, DataError
-from adapler.inference.evaluation import classifier_score, classify
-from adapler.inference.predict import predict_dataset
-from adapler.model.inference_copy import InferenceClassifier
+from adapler.evaluation import classifier_score, classify
+from adapler.inference import InferenceClassifier, predict_rows
 from adapler.modeling import AdapLeRForSequenceClassification
-from adapler.precision import choose_dtype
 from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
 from adapler.training.config import Execution, TaskOptions
 
@@ -205,8 +204,8 @@ def load_fine_tuned(name: str | Path, task: Task, *, execution: Execution) -> Pr
         raise ArgumentError(f"{name}: has the labels {', '.join(own)}, and here they are {', '.join(task.labels)}")
     if config.model_type == "adapler":
         backbone: PreTrainedModel = AdapLeRForSequenceClassification.from_pretrained(name).backbone
-        return backbone.to(device(execution.device))
-    return load_classifier(name, labels=list(task.labels)).to(device(execution.device))
+        return backbone.to(choose_device(execution.device))
+    return load_classifier(name, labels=list(task.labels)).to(choose_device(execution.device))
 
 
 def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, execution: Execution) -> Prepared:
@@ -232,7 +231,7 @@ def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, executi
 def _for_inference(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> InferenceClassifier:
     """The classifier in the dtype that training evaluates in."""
     loaded = load_fine_tuned(classifier, prepared.task, execution=execution)
-    return InferenceClassifier(loaded, dtype=choose_dtype(execution.precision, device(execution.device)))
+    return InferenceClassifier(loaded, dtype=choose_dtype(execution.precision, choose_device(execution.device)))
 
 
 def _predictions(
@@ -242,7 +241,7 @@ def _predictions(
     model, labels = _for_inference(classifier, prepared, execution=execution), {}
     for split in splits:
         rows = prepared.encoded[split]
-        found = predict_dataset(model, rows, pad_token_id=prepared.pad_token_id, progress=f"labels of {split}")
+        found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress=f"labels of {split}")
         owners = list(rows["example_id"])
         label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
         labels[split] = [label[example] for example in owners]

@@ -7,16 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adapler.budgets.curve import Calibration
-from adapler.budgets.machine import machine_of
-from adapler.budgets.stored import CALIBRATION, weights_checksum, write_calibration
-from adapler.distributed import device
+from adapler.calibrate import measure
+from adapler.calibration import CALIBRATION, Calibration, Machine, weights_checksum, write_calibration
+from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.errors import ArgumentError
-from adapler.inference.calibration import Grid, measure
-from adapler.inference.evaluation import evaluate_rows
-from adapler.model.batching import token_budget_for
+from adapler.evaluation import evaluate_rows
+from adapler.inference import token_budget_for
 from adapler.modeling import AdapLeRForSequenceClassification
-from adapler.precision import choose_dtype, describe_dtype
 from adapler.text import reading
 from adapler.training.config import CalibrateConfig, EvaluateConfig
 from adapler.training.data import prepare_trained
@@ -33,7 +30,7 @@ def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         ArgumentError: a task that does not fit the model, see `prepare_trained`.
     """
-    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(device(config.execution.device))
+    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(config.execution.device))
     prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=config.execution.seed)
     _note(read)
     choices = [model.choose_scale(**target) for target in config.targets]
@@ -41,7 +38,7 @@ def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if choices:  # of one curve, all, and of one kind of target
         notes.append(choices[0].other_reading(reading(prepared.encoding)))
     if choices and choices[0].target == "milliseconds":
-        notes.append(choices[0].other_machine(machine_of(model.for_inference(dtype=config.execution.dtype))))
+        notes.append(choices[0].other_machine(Machine.of(model.for_inference(dtype=config.execution.dtype))))
     for note in filter(None, notes):
         _note(note)
     if choices and choices[0].calibration.data_checksum == prepared.task.checksum:
@@ -89,19 +86,21 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
         )
     if config.output is None and not Path(config.model).is_dir():
         raise ArgumentError(f"--model: {config.model} is not a folder; --output FILE names where the curve goes")
-    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(device(config.execution.device))
+    model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(config.execution.device))
     checksum = weights_checksum(model)
     prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=config.execution.seed)
     model = model.for_inference(dtype=config.execution.dtype)
     _note(describe_dtype(config.execution.dtype, model.device))
     _note(read)
-    token_budget, machine = config.token_budget or token_budget_for(model.device), machine_of(model)
+    token_budget, machine = config.token_budget or token_budget_for(model.device), Machine.of(model)
     measured = measure(
         model,
         prepared.encoded[config.split].to_list(),
         pad_token_id=prepared.pad_token_id,
         metric=prepared.task.metric,
-        grid=Grid(config.most_speedup, config.most_drop, config.points),
+        most_speedup=config.most_speedup,
+        most_drop=config.most_drop,
+        points=config.points,
         token_budget=token_budget,
         timed_single=config.timed_single,
         resamples=config.resamples,

@@ -22,15 +22,15 @@ from transformers import set_seed
 
 from adapler.backbones import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
-from adapler.distributed import device, from_main, is_main, join_processes, processes, wait_for_everyone
+from adapler.devices import choose_device, describe_dtype
+from adapler.distributed import from_main, is_main, join_processes, processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
+from adapler.evaluation import classifier_score, evaluation_table, score_by_example
 from adapler.files import replacing
-from adapler.inference.evaluation import classifier_score, evaluation_table, score_by_example
-from adapler.inference.predict import predict_dataset
+from adapler.inference import predict_rows
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step, Training, Work, is_near, qualifies, training_class
-from adapler.precision import describe_dtype
 from adapler.training.config import (
     Execution,
     FinetuneConfig,
@@ -172,7 +172,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
         TrainingError: a loss is not finite.
     """
     options, output = config.optimisation, Path(config.output)
-    join_processes(device(options.device))
+    join_processes(choose_device(options.device))
     wanted = {
         "command": "finetune",
         **as_record(config.optimisation),
@@ -192,7 +192,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
     (train_packed if config.packed else ready)(classifier)
     fine_tuned = is_fine_tuned(read_config(config.model))
     new_head = reinitialise_head(classifier, mode=config.reinit_head, fine_tuned=fine_tuned)
-    _say(f"note: {describe_dtype(options.precision, device(options.device))}\nfine-tuning into {output}")
+    _say(f"note: {describe_dtype(options.precision, choose_device(options.device))}\nfine-tuning into {output}")
     metric = prepared.metric("validation")
     trainer = StageTrainer(
         classifier,
@@ -361,7 +361,7 @@ def train(
         ArgumentError: the folder holds another run, or options that the start does not have.
         TrainingError: a loss or a gradient is not finite.
     """
-    join_processes(device(optimisation.device))
+    join_processes(choose_device(optimisation.device))
     kind = training_class(policy)
     steps = None if options.policy_epochs else optimisation.max_steps
     options = kind.resolve(options, task=prepared.task.name, settings=optimisation, start=start.model)
@@ -412,7 +412,7 @@ def train(
             rows = _with_targets(rows, start.targets, prepared, layers=model.config.num_hidden_layers)
         rate = stage.rates.get("backbone") or stage.rates.get("policy") or optimisation.learning_rate
         of_stage = replace(optimisation, epochs=stage.epochs, max_steps=steps, learning_rate=rate)
-        _say(f"note: {describe_dtype(optimisation.precision, device(optimisation.device))}")
+        _say(f"note: {describe_dtype(optimisation.precision, choose_device(optimisation.device))}")
         _say(f"training {kind.point_name(policy, options)}, stage {stage.name}, into {output}")
         set_seed(optimisation.seed)
         trainer = StageTrainer(
@@ -515,7 +515,7 @@ def _record(
     """run.json of a trained point."""
     options, settings, last = training.options, training.work.settings, records[-1]
     rows, metric, max_drop = prepared.encoded["validation"], prepared.metric("validation"), wanted["max_drop"]
-    found = predict_dataset(model, rows, pad_token_id=prepared.pad_token_id, progress="validation in float32")
+    found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress="validation in float32")
     own = as_record(options)
     if training.budget:
         own[training.budget] = own[training.budget][0]
@@ -572,7 +572,7 @@ def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: st
         The point's row of the trade-off.
     """
     record = read_record(folder)
-    model = training.load(folder).to(device(training.work.settings.device))
+    model = training.load(folder).to(choose_device(training.work.settings.device))
     budget = {"phi": None, "target_speedup": None} if training.targets(training.options) else {}
     names = {name: record.get("objectives", {}).get(name) for name in budget}
     if training.budget:
@@ -627,7 +627,7 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
         ArgumentError: no reference score is given, and none can be measured.
     """
     options, start = config.optimisation, config.model or str(config.finetuned)
-    join_processes(device(options.device))
+    join_processes(choose_device(options.device))
     kind = training_class(config.policy)
     if kind.targets(config.training) is not None and config.targets is None:
         raise ArgumentError(f"--targets: needed by the policy {config.policy}; `adapler targets` writes them")
@@ -681,7 +681,7 @@ def run(config: RunConfig) -> pd.DataFrame:
     points, execution = kind.points(config.training), _execution(options)
     backbone = str(config.classifier or config.model)
     frozen = bool(getattr(config.training, "freeze_backbone", False))
-    join_processes(device(options.device))
+    join_processes(choose_device(options.device))
     if config.classifier is not None and config.policy != "adapler":
         if read_config(config.classifier).model_type == "adapler":
             raise ArgumentError(

@@ -23,8 +23,7 @@ from transformers import PreTrainedModel
 
 from adapler.backbones.decomposition import token_relevance
 from adapler.errors import DataError
-from adapler.inference.predict import CHUNK
-from adapler.model.batching import GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
+from adapler.inference import CHUNK, GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.config import TargetOptions
 
 

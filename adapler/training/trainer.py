@@ -35,13 +35,13 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from adapler import flops
-from adapler.distributed import GROUP_TIMEOUT, device, is_main
+from adapler.devices import choose_device, choose_dtype
+from adapler.distributed import GROUP_TIMEOUT, is_main
 from adapler.errors import ArgumentError, TrainingError
-from adapler.inference.evaluation import score_by_example
-from adapler.model.inference_copy import InferenceClassifier, end_autocast
+from adapler.evaluation import score_by_example
+from adapler.inference import InferenceClassifier, end_autocast
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
-from adapler.precision import choose_dtype
 from adapler.training.config import Execution, Optimisation
 
 STATE = "stage.json"  # in a checkpoint: seconds so far, and the stage's own state
@@ -50,7 +50,7 @@ LIVE_WEIGHTS = "live.safetensors"  # in a checkpoint, whose model.safetensors ho
 
 def autocasts(execution: Execution) -> bool:
     """Whether training computes in bfloat16."""
-    return choose_dtype(execution.precision, device(execution.device)) == "bfloat16"
+    return choose_dtype(execution.precision, choose_device(execution.device)) == "bfloat16"
 
 
 class StageArguments(TrainingArguments):  # type: ignore[misc]
@@ -106,7 +106,7 @@ def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageA
         weight_decay=options.weight_decay,
         bf16=autocasts(options),
         seed=options.seed,
-        use_cpu=device(options.device).type == "cpu",
+        use_cpu=choose_device(options.device).type == "cpu",
         dataloader_num_workers=options.workers,
         train_sampling_strategy="group_by_length" if options.group_by_length else "random",
         load_best_model_at_end=True,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from adapler.errors import ArgumentError
+from adapler.flops import speedup
 from adapler.inference import pad_rows
-from adapler.model.flops import speedup
-from adapler.model.outputs import check_finite
+from adapler.outputs import check_finite
 from app.model.tracing import encode, read_limit
 from app.sources import labels
 from app.sources.documents import Document, check_readable

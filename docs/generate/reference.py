@@ -40,10 +40,9 @@ def reference_pages() -> dict[str, str]:
     import adapler.contribution
     import adapler.flops
     import analysis
-    from adapler.bulk.run import predict_file
-    from adapler.bulk.settings import Files, OutputFile, PredictSettings
     from adapler.eraser import read_corpus
-    from adapler.model.prediction import Prediction
+    from adapler.inference import Prediction
+    from adapler.predict import PredictOptions, predict_file
     from adapler.training.config import RunConfig
     from adapler.training.pipeline import run
     from analysis import loading, rationale_eval
@@ -59,10 +58,9 @@ def reference_pages() -> dict[str, str]:
     methods = ("from_backbone", "forward", "predict", "choose_scale", "for_inference")
     after = [value for _, value in names].index(model) + 1
     names[after:after] = [(f"AdapLeRForSequenceClassification.{name}", getattr(model, name)) for name in methods]
-    names += [("adapler.model.prediction.Prediction", Prediction), ("adapler.training.pipeline.run", run)]
+    names += [("adapler.inference.Prediction", Prediction), ("adapler.training.pipeline.run", run)]
     names += [("adapler.training.config.RunConfig", RunConfig)]
-    names += [("adapler.bulk.run.predict_file", predict_file)]
-    names += [(f"adapler.bulk.settings.{value.__name__}", value) for value in (PredictSettings, Files, OutputFile)]
+    names += [("adapler.predict.predict_file", predict_file), ("adapler.predict.PredictOptions", PredictOptions)]
     names += _functions(adapler.contribution) + _functions(adapler.flops)
     pages = {"reference/adapler.md": _reference("The model: `adapler`", adapler, names)}
 

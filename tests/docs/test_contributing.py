@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from adapler import predictors
 from adapler.policies import base as policies
 from adapler.policies import training_class
-from adapler import predictors
 from analysis.metrics import plausibility, registry
 from analysis.scores import attention, base, get_method
 from analysis.scores import registry as methods
@@ -138,7 +138,7 @@ def test_files_and_functions_that_are_named_are_there() -> None:
     named = set(re.findall(r"\b((?:adapler|analysis|app|tests)/[\w/]+\.py)", TEXT)) - new
     assert len(named) > 8
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
-    from adapler.model import contribution
+    from adapler import contribution
     from adapler.passes import soft
 
     assert "partial(soft_removal, " in inspect.getsource(soft) and callable(contribution.soft_removal)

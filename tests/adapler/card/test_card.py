@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from adapler.card.facts import read_facts
-from adapler.card.text import model_card
+from adapler.card import model_card, read_facts
 from adapler.cli import main
 from adapler.errors import ArgumentError, CheckpointError, run_command
 from adapler.modeling import AdapLeRForSequenceClassification

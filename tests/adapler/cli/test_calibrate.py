@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError
-from adapler.budgets.stored import CALIBRATION, read_calibration
+from adapler.calibration import CALIBRATION, read_calibration
 from adapler.cli import main
-from adapler.precision import choose_dtype
+from adapler.devices import choose_dtype
 
 QUICK = ["--points", "6", "--resamples", "50", "--timed-single", "2", "--most-drop", "1"]
 

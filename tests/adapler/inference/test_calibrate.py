@@ -11,8 +11,8 @@ import torch
 from adapler import ArgumentError, DataError
 from adapler.calibrate import CLOSE, curve_table, measure, ratio_of, score_parts
 from adapler.evaluation import evaluate_rows, score_predictions
+from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import predict_rows
-from adapler.model.flops import adapler_flops, backbone_flops
 from tests.adapler.inference.test_evaluation import rows
 from tests.conftest import random_batch, tiny_adapler
 

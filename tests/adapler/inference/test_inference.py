@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from adapler.errors import ArgumentError
+from adapler.flops import adapler_flops, backbone_flops, speedup
 from adapler.inference import (
     GPU_TOKEN_BUDGET,
     TOKEN_BUDGET,
@@ -24,7 +25,6 @@ from adapler.inference import (
     predict_rows,
     token_budget_for,
 )
-from adapler.model.flops import adapler_flops, backbone_flops, speedup
 from adapler.text import Encoded, Encoding, choose_encoding
 from tests.conftest import LAYERS, tiny_adapler, tiny_classifier
 

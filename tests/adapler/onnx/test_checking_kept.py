@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from adapler.onnx.checking import compare
+from adapler.onnx import compare
 from tests.adapler.onnx.test_export import drawn, dropping
 
 

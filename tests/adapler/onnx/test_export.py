@@ -15,13 +15,12 @@ from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.backbones import family_of, view
-from adapler.budgets.stored import CALIBRATION, read_calibration, weights_checksum
+from adapler.calibration import CALIBRATION, read_calibration, weights_checksum
 from adapler.cli import main
 from adapler.eraser import read_corpus
+from adapler.onnx import ONE, PACKED, Difference, compare, export_onnx, run_graph
 from adapler.onnx import export as module
-from adapler.onnx.checking import Difference, compare, run_graph
-from adapler.onnx.export import ONE, PACKED, export_onnx
-from tests.adapler.budgets.curves import calibration
+from tests.adapler.calibrations import calibration
 from tests.conftest import VOCABULARY, tiny_adapler
 from tests.test_layering import ROOT
 

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 
 from adapler.flops import speedup
-from adapler.inference.predict import predict_dataset
+from adapler.inference import predict_rows
 from adapler.policies.adapler import SpeedController, reach_target, slope_at, slope_at_step
 from adapler.policies.base import selection_value
 from adapler.training.pipeline import shortfall

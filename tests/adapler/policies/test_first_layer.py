@@ -13,9 +13,9 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.budgets.stored import weights_checksum
-from adapler.flops import adapler_flops
 from adapler import passes as soft
+from adapler.calibration import weights_checksum
+from adapler.flops import adapler_flops
 from tests.adapler.training.common import trainer
 from tests.conftest import LAYERS, random_batch, tiny_adapler
 

@@ -12,8 +12,7 @@ from torch.testing import assert_close
 
 from adapler.backbones import Family
 from adapler.cli import main
-from adapler.inference.predict import predict_dataset
-from adapler.model.inference_copy import InferenceClassifier
+from adapler.inference import InferenceClassifier, predict_rows
 from adapler.training.trainer import StageTrainer
 from tests.adapler.backbones.test_backbones import FAMILIES
 from tests.adapler.training.common import trainer
@@ -175,7 +174,7 @@ def test_epochs_say_what_evaluate_says(task_folder: Path, tiny_classifier_folder
 def test_predictions_of_rows_take_an_inference_classifier(tiny_tokenizer: Any, tmp_path: Path) -> None:
     rows = trainer(tmp_path, tiny_tokenizer).eval_dataset
     classifier = tiny_classifier()
-    plain = predict_dataset(classifier, rows, pad_token_id=0)
-    packed = predict_dataset(InferenceClassifier(classifier, dtype="float32"), rows, pad_token_id=0)
+    plain = predict_rows(classifier, rows, pad_token_id=0)
+    packed = predict_rows(InferenceClassifier(classifier, dtype="float32"), rows, pad_token_id=0)
     assert_close(packed.logits, plain.logits, atol=1e-5, rtol=1e-5)
     assert torch.equal(packed.lengths, plain.lengths)

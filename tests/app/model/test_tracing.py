@@ -12,7 +12,7 @@ import torch
 from adapler import AdapLeRForSequenceClassification
 from adapler.eraser import EraserCorpus, EraserExample, queries_differ
 from adapler.errors import ArgumentError
-from adapler.model import flops
+from adapler import flops
 from analysis.plan import Plan
 from analysis.settings import Settings
 from app.model.joining import join_words
