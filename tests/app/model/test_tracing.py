@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from adapler import AdapLeRForSequenceClassification
+from adapler import AdapLeRForSequenceClassification, flops
 from adapler.eraser import EraserCorpus, EraserExample, queries_differ
 from adapler.errors import ArgumentError
-from adapler import flops
 from analysis.plan import Plan
 from analysis.settings import Settings
 from app.model.joining import join_words
