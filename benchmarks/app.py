@@ -68,7 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--interactions", type=int, default=200, help="for memory; 0 skips it")
     args = parser.parse_args(argv)
 
-
     if (executable := find_chromium()) is None:
         parser.error("no chromium on the path")
     query = f"?checkpoint={args.checkpoint}" if args.checkpoint else ""

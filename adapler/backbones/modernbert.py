@@ -84,4 +84,5 @@ class ModernBert(Family):
             return states.index_select(0, segments.first)[None]
         weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
         total, count = segment_sum(states * weights[:, None], segments), segment_sum(weights, segments)
-        return (total / count[:, None])[None]
+        pooled: Tensor = total / count[:, None]
+        return pooled[None]

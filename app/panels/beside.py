@@ -12,13 +12,13 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from adapler.card.origin import read_training
 from app.markup import colors, export
 from app.panels import common
 from app.sources import loading
 from app.sources.loading import Checkpoint
 from app.work import calibrated, systems, tradeoff
 from app.work.calibrated import SAME
+from app.work.origin import read_training
 from app.work.systems import FINETUNED, SPLITS, Systems
 
 OWN = "this checkpoint"

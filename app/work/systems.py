@@ -18,11 +18,11 @@ import pandas as pd
 import streamlit as st
 from scipy.stats import hmean
 
-from adapler.card.origin import Training, same_encoder
 from adapler.errors import DataError
 from adapler.files import visible
 from app.sources.loading import public_name
 from app.sources.menus import Stamp, stamp
+from app.work.origin import Training, same_encoder
 
 NAME = "curves.csv"
 FINETUNED = "finetuned"  # the classifier without removal

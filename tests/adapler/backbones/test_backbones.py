@@ -119,7 +119,7 @@ def test_labels_give_cross_entropy() -> None:
         ({"removal": "maybe"}, "^removal: 'maybe' is not one of 'none', 'soft', 'hard'$"),
         ({"threshold_scale": -0.5}, "^threshold_scale: -0.5 is not a number of at least 0$"),
         ({"threshold_scale": float("nan")}, "^threshold_scale: nan"),
-        ({"input_ids": torch.tensor([3, 4])}, r"^input_ids: \(2,\) .*is not \(batch, length\)$"),
+        ({"input_ids": torch.tensor([3, 4])}, r"^input_ids: \(2,\) .*is not \(batch, length\)"),
         ({"attention_mask": torch.ones(2, 5)}, r"^attention_mask: shape \(2, 5\) is not that of input_ids, \(2, 6\)$"),
         ({"attention_mask": torch.tensor([[1] * 6, [0] * 6])}, "^attention_mask: row 1 has no real token$"),
         (

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError
-from adapler.backbones import attention, check_config, family_of, view
+from adapler.backbones import attention, check_config, view
 from adapler.backbones.attention import adapler_attention
 from adapler.backbones.decomposition import layer_saliency
 from adapler.backbones.mpnet import relative_bias
@@ -110,16 +110,16 @@ def test_modernbert_with_either_head(pooling: str) -> None:
 def test_a_token_outside_the_window_stays_outside_when_those_between_are_dropped() -> None:
     """Layer 1 has a window of 4 tokens to each side; tokens 0 and 9 are neighbours in the packed row."""
     classifier = tiny_classifier("modernbert")
-    encoder, torch_states = classifier.model, torch.randn(1, 3, WIDTH)
-    family = family_of(classifier.config)
+    torch_states = torch.randn(1, 3, WIDTH)
     wrapped(classifier)  # sets the attention implementation
+    family = view(classifier)
     segments = Segments(torch.tensor([3]))
     near, far = torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 9]])
 
     def first(positions: Tensor, last: float) -> Tensor:
         states = torch_states.clone()
         states[0, 2] *= last
-        return family.layer(encoder, 1, states, positions=positions, segments=segments)[0, 0]
+        return family.layer(1, states, positions=positions, segments=segments)[0, 0]
 
     assert (first(near, 1.0) - first(near, -3.0)).abs().max() > 1e-3
     assert torch.equal(first(far, 1.0), first(far, -3.0))

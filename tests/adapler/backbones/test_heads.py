@@ -54,7 +54,7 @@ def test_classifier_keeps_its_head_and_labels(tiny_classifier_folder: Path) -> N
     renamed = wrap(tiny_classifier_folder, labels=["bad", "good"])
     assert renamed.config.id2label == {0: "bad", 1: "good"}
     assert wrap(tiny_classifier_folder, labels=["neg", "pos"]).config.id2label == {0: "neg", 1: "pos"}
-    with pytest.raises(ArgumentError, match=r"^labels: got pos, NEG, but .* has them in another order, NEG, POS$"):
+    with pytest.raises(ArgumentError, match=r"^labels: .* has them in another order, NEG, POS$"):
         wrap(tiny_classifier_folder, labels=["pos", "NEG"])
 
 

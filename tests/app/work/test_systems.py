@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from adapler.card.origin import Training
 from adapler.errors import DataError
 from app.sources import loading
 from app.work import systems
+from app.work.origin import Training
 from app.work.systems import Systems
 
 HEAD = "task,system,backbone,seed,budget,scale,metric,validation_score,validation_speedup,score,speedup"
