@@ -68,7 +68,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path
     folder = tmp_path_factory.mktemp("models") / "model"
     dropping().save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
-    (folder / "run.json").write_text(json.dumps({"command": "train", "encoding": {"max_length": 30}}))
+    (folder / "run.json").write_text(
+        json.dumps({"command": "train", "encoding": {"max_length": 30, "long_documents": "truncate", "stride": 0}})
+    )
     return folder
 
 
@@ -123,7 +125,10 @@ def test_a_batch_of_one_and_a_batch_of_many_say_which_tokens_stay(exported: Path
 def test_the_folder_says_how_to_run_it(exported: Path) -> None:
     about = json.loads((exported / "adapler.json").read_text())
     assert about["labels"] == ["LABEL_0", "LABEL_1", "LABEL_2"] and about["max_length"] == 40
-    assert about["encoding"] == {"max_length": 30} and about["precision"] == "float32"
+    assert (
+        about["encoding"] == {"max_length": 30, "long_documents": "truncate", "stride": 0}
+        and about["precision"] == "float32"
+    )
     for name, graph in about["graphs"].items():
         session = session_of(exported / name)
         assert [one.name for one in session.get_inputs()] == graph["inputs"]
