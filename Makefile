@@ -50,7 +50,7 @@ docs: .venv/installed  ## the documentation as a site, in site/; a dead link or 
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pictures: .venv/installed  ## docs/ again: the app's views and the animation, from the embedded sample; needs chromium
-	@$(BIN)/python docs/screenshots.py && $(BIN)/python docs/animate.py
+	@$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf .venv .venv-oldest reports runs site

@@ -1,123 +1,97 @@
-"""Budget: what another threshold scale saves on this text, in tokens, FLOPs and milliseconds, and what it costs; and
-what the checkpoint and other systems give on whole splits."""
+"""Budget: what other threshold scales make of this text, and how long a pass takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import time
+from statistics import median
 
 import altair as alt
-import pandas as pd
 import streamlit as st
 
-from app.markup import cards
-from app.model.measuring import Timing
-from app.model.tracing import Trace
-from app.panels import beside
-from app.server import state
-from app.sources.documents import Document
-from app.sources.loading import Checkpoint
-from app.work import results
+from app import loading, markup, tracing
+from app.context import Context, read_text
 
-LOOKS = (("circle", "#c96f00"), ("cross", "#c2185b"))  # of a verdict that stays, and of one that flips
+REPEATS = 5
 
 
-def show(
-    checkpoint: Checkpoint,
-    document: Document,
-    trace: Trace,
-    *,
-    scale: float,
-    name: str,
-    checkpoints: Mapping[str, Path],
-    tradeoffs: Sequence[Path],
-) -> None:
-    """name, checkpoints, tradeoffs: as `beside.show` takes them."""
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.header("Tokens that enter each layer")
-        st.html(cards.length_bars(trace))
-        _timing(checkpoint, document, scale=scale)
-    with right:
-        st.header("This text at every scale")
-        sweep = results.load_sweep(checkpoint, document)
-        st.altair_chart(_sweep_chart(sweep, scale, trace.full_label))
-        st.altair_chart(_speed_chart(sweep, scale))
-    beside.show(checkpoint, name=name, scale=scale, checkpoints=checkpoints, tradeoffs=tradeoffs)
-    st.caption(f"What a scale costs over many texts, with intervals: *{state.TRUST}*.")
-
-
-def _timing(checkpoint: Checkpoint, document: Document, *, scale: float) -> None:
-    """Milliseconds when somebody asks for them, and again as often: nothing else changes so much by itself."""
-    key = (checkpoint.key, document, scale)
-    remembered = st.session_state
-    measured: Timing | None = remembered.timing[1] if remembered.get("timing", (None,))[0] == key else None
-    place = st.empty()
-    place.html(cards.timing(measured))
-    if st.button("Measure the milliseconds" if measured is None else "Measure again", key="measure"):
-        with place, st.spinner("Measuring ..."):
-            measured = results.measure(checkpoint, document, threshold_scale=scale)
-        remembered.timing = (key, measured)
-        st.rerun()
-
-
-def _marker(scale: float) -> Any:
-    """A line at the slider."""
-    at = alt.Chart(pd.DataFrame({"scale": [scale]}))
-    return at.mark_rule(color="gray", strokeDash=[4, 3], aria=False).encode(x="scale:Q")
-
-
-def _speed_chart(table: pd.DataFrame, scale: float) -> Any:
-    """What each scale saves on this text."""
-    ends = [float(table["speedup"].min()) / 1.05, float(table["speedup"].max()) * 1.05]
-    base = alt.Chart(table).encode(
-        x=alt.X("scale:Q", title="Threshold scale", axis=alt.Axis(values=[0, 0.5, 1, 1.5, 2])),
-        y=alt.Y(
-            "speedup:Q",
-            title="FLOPs speedup",
-            scale=alt.Scale(type="log", domain=ends, nice=False),
-            axis=alt.Axis(values=[1, 2, 5, 10, 20, 50, 100]),
+def render(context: Context) -> None:
+    st.html(
+        markup.title(
+            "How much faster?",
+            "The threshold scale trades tokens for speed. Each point is this text at another scale.",
+        )
+    )
+    read_text(context)
+    document, trace = context.read()
+    checkpoint = context.model
+    table = loading.load_sweep(checkpoint, document)
+    without = trace.full_label
+    rows = (
+        (
+            "Compute",
+            f"{trace.speedup:.2f}x less",
+            f"{markup.flops(trace.flops)} instead of {markup.flops(trace.plain_flops)}",
         ),
-        tooltip=[alt.Tooltip("scale:Q"), alt.Tooltip("speedup:Q", format=".2f"), alt.Tooltip("tokens:Q")],
+        ("Tokens to the end", f"{trace.lengths[-1]} of {len(trace)}", f"at scale {context.scale:g}"),
+        ("Verdict", markup.visible(trace.label), f"{markup.visible(without)} with all tokens"),
     )
-    points = base.mark_point(size=45, filled=True, opacity=1, color=LOOKS[0][1])
-    return alt.layer(_marker(scale), base.mark_line(color=LOOKS[0][1]), points).properties(
-        height=170, description="Line: FLOPs speedup of this text over the threshold scale"
+    st.html(markup.cards(rows))
+    base = alt.Chart(table).encode(x=alt.X("scale:Q", title="threshold scale"))
+    now = alt.Chart({"values": [{"scale": context.scale}]}).mark_rule(strokeDash=[4, 3]).encode(x="scale:Q")
+    left, right = st.columns(2)
+    for place, field, title in (
+        (left, "speedup", "FLOPs speedup"),
+        (right, "probability", f"probability of {without}"),
+    ):
+        told = ["scale", "speedup", "tokens", "label", alt.Tooltip("probability:Q", format=".3f")]
+        y = alt.Y(
+            f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1]) if field == "probability" else alt.Undefined
+        )
+        line = base.mark_line(color="#945000").encode(y=y)
+        points = base.mark_point(filled=True, size=60).encode(
+            y=y, color=alt.Color("label:N", legend=None), tooltip=told
+        )
+        place.altair_chart((line + points + now).properties(height=240))
+    changed = [f"{scale:g}" for scale in table.loc[table["label"] != without, "scale"]]
+    st.markdown(
+        markup.literal(f"Another verdict than with all tokens at scale {', '.join(changed)}.")
+        if changed
+        else "The verdict is the same at every scale."
     )
+    if st.button("Measure milliseconds on this server", key="measure"):
+        st.html(_timing(context))
+    st.caption(markup.literal(context.subject()))
 
 
-def _sweep_chart(table: pd.DataFrame, scale: float, label: str) -> Any:
-    """Probability of the label without removal, over the scale; what flips is a cross and not only another colour."""
-    kept, flipped = f"verdict {label}", "verdict flips"
-    table = table.assign(verdict=[kept if one == label else flipped for one in table["label"]])
-    base = alt.Chart(table).encode(
-        x=alt.X("scale:Q", title="Threshold scale", axis=alt.Axis(values=[0, 0.5, 1, 1.5, 2])),
-        y=alt.Y("probability:Q", title=f"Probability of {label}", scale=alt.Scale(domain=[0, 1.05], nice=False)),
-    )
-    shown = [name for name in (kept, flipped) if name in set(table["verdict"])]
-    look: dict[str, Any] = {"domain": shown}
-    looks = [LOOKS[name != kept] for name in shown]
-    points = base.mark_point(size=70, filled=True, opacity=1).encode(
-        shape=alt.Shape(
-            "verdict:N", title=None, scale=alt.Scale(**look, range=[LOOKS[name != kept][0] for name in shown])
-        ),
-        color=alt.Color(
-            "verdict:N",
-            title=None,
-            scale=alt.Scale(**look, range=[one[1] for one in looks]),
-            legend=alt.Legend(orient="bottom"),
-        ),
-        tooltip=[
-            alt.Tooltip("scale:Q"),
-            alt.Tooltip("speedup:Q", format=".2f", title="FLOPs speedup"),
-            alt.Tooltip("tokens:Q", title="tokens in the last layer"),
-            alt.Tooltip("probability:Q", format=".3f"),
-            alt.Tooltip("label:N", title="verdict"),
-        ],
-    )
-    return alt.layer(_marker(scale), base.mark_line(color="#c96f00"), points).properties(
-        height=300,
-        padding={"top": 12},
-        description=f"Line: probability of {label} for this text over the threshold scale",
+def _timing(context: Context) -> str:
+    """Passes with removal and without in turn, so that whatever else the machine does hits both alike."""
+    checkpoint, (document, _) = context.model, context.read()
+    taken: dict[str, list[float]] = {"hard": [], "none": []}
+    with checkpoint.lock:
+        batch, _ = tracing.encode(checkpoint.model, checkpoint.tokenizer, document.words, document.query_words)
+        for repeat in range(1 + REPEATS):  # the first pair sets up memory and kernels
+            for removal, milliseconds in taken.items():
+                started = time.perf_counter()
+                checkpoint.model(**batch, removal=removal, threshold_scale=context.scale).logits.cpu()
+                if repeat:
+                    milliseconds.append(1000 * (time.perf_counter() - started))
+    ratios = [plain / hard for hard, plain in zip(taken["hard"], taken["none"], strict=True)]
+    return markup.cards(
+        [
+            (
+                "With removal",
+                f"{median(taken['hard']):.1f} ms",
+                f"{min(taken['hard']):.1f} to {max(taken['hard']):.1f}",
+            ),
+            (
+                "With all tokens",
+                f"{median(taken['none']):.1f} ms",
+                f"{min(taken['none']):.1f} to {max(taken['none']):.1f}",
+            ),
+            (
+                "Speed",
+                f"{median(ratios):.2f}x",
+                f"{REPEATS} pairs, one text at a time, {min(ratios):.2f} to {max(ratios):.2f}",
+            ),
+        ]
     )

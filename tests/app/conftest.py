@@ -1,25 +1,21 @@
-"""A tiny checkpoint folder, a damaged one, a tiny ERASER corpus, and a report of the one on the other."""
+"""A tiny checkpoint folder, a damaged one, a tiny ERASER corpus, and the page with both."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
 import app as app_package
 from adapler import AdapLeRForSequenceClassification
-from adapler.eraser import read_corpus
-from analysis.evaluate import evaluate
-from analysis.loading import checksums
-from analysis.settings import Settings
-from app.sources import loading
+from app.tracing import SPECIAL, Trace
 from tests.conftest import WORDS
 
 # Document: words, label, rationale as a half-open range of words.
@@ -72,40 +68,40 @@ def app_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def app_reports(
-    tmp_path_factory: pytest.TempPathFactory, app_model: Any, tiny_tokenizer: Any, app_corpus: Path
-) -> Path:
-    """A folder with the report `films`."""
-    report = evaluate(
-        model=app_model.backbone,
-        adapler=app_model,
-        tokenizer=tiny_tokenizer,
-        data=read_corpus(app_corpus),
-        settings=Settings(
-            max_length=40,
-            methods=("cp", "saliency", "attention", "occlusion(window=2)"),
-            metrics=("average_precision", "fpr", "tpr"),
-        ),
-        progress=False,
-    )
-    folder = tmp_path_factory.mktemp("reports")
-    # as `evaluate` writes it: without this the page cannot know a checkpoint outside the repository
-    meta = {**report.meta, "checksums": checksums(app_model.backbone, app_model)}
-    replace(report, meta=meta).to_json(folder / "films" / "report.json")
-    return folder
-
-
 @pytest.fixture
-def page(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app_checkpoints: Path, app_corpus: Path, app_reports: Path
-) -> AppTest:
-    """The page before its first run, with the checkpoint `tiny` chosen."""
-    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path)
-    monkeypatch.setattr(loading, "REPORTS", (tmp_path,))
-    monkeypatch.setattr(loading, "TRADEOFF", ())
-    arguments = ["--checkpoints", app_checkpoints, "--data", app_corpus, "--reports", app_reports]
+def page(monkeypatch: pytest.MonkeyPatch, app_checkpoints: Path, app_corpus: Path) -> AppTest:
+    """The page before its first run, with the checkpoint `tiny` and the tiny corpus chosen."""
+    arguments = ["--checkpoints", app_checkpoints, "--data", app_corpus]
     monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
     app = AppTest.from_file(str(Path(app_package.__file__).with_name("main.py")), default_timeout=180)
     app.session_state["checkpoint"] = "tiny"
+    app.session_state["corpus"] = "tiny-films"
     return app
+
+
+def make_trace(surfaces: list[str], depth: list[int], *, layers: int = 3, **changes: Any) -> Trace:
+    """A trace between [CLS] and [SEP], one word a token; `depth` is the number of layers that each token enters."""
+    size = len(surfaces) + 2
+    depths = np.array([layers, *depth, layers])
+    enters = np.arange(layers)[:, None] < depths
+    present = np.vstack([np.ones((1, size), dtype=bool), enters[:-1]])
+    values: dict[str, Any] = {
+        "pieces": ("[CLS]", *surfaces, "[SEP]"),
+        "surfaces": ("", *surfaces, ""),
+        "words": np.array([SPECIAL, *range(len(surfaces)), SPECIAL]),
+        "gold": np.zeros(size, dtype=bool),
+        "unknown": np.zeros(size, dtype=bool),
+        "scores": present / present.sum(1, keepdims=True),
+        "enters": enters,
+        "thresholds": np.full(layers, 0.05),
+        "labels": ("NEG", "POS"),
+        "probabilities": np.array([0.25, 0.75]),
+        "full_probabilities": np.array([0.4, 0.6]),
+        "layer_flops": np.full(layers, 1e6),
+        "plain_layer_flops": 3.4e6,
+        "flops": 3e6,
+        "plain_flops": 10.2e6,
+        "unread_words": 0,
+        "limit": 512,
+    }
+    return Trace(**{**values, **changes})

@@ -1,1 +1,0 @@
-"""Models run for the page: one text traced, methods compared, time measured."""

@@ -1,1 +1,0 @@
-"""State in the session and the link, and locks."""

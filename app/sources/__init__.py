@@ -1,1 +1,0 @@
-"""Where the page's texts, checkpoints and reports come from."""
