@@ -48,23 +48,6 @@ def main() -> int:
                 print(f"after {number} interactions: {resident(server.pid)} MB, {errors} error boxes")
     return int(errors > 0)
 
-<<<<<<< HEAD
-    if (executable := find_chromium()) is None:
-        parser.error("no chromium on the path")
-    query = f"?checkpoint={args.checkpoint}" if args.checkpoint else ""
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        hello = folder / "hello.py"
-        hello.write_text(HELLO, encoding="utf-8")
-        browser = launch(playwright, executable)
-        with serve(folder) as app, serve(folder, script=hello) as plain:
-            print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Chromium {browser.version}")
-            measure(browser, app=app, plain=plain, query=query, repeats=args.repeats)
-            if args.interactions:
-                memory(browser, app, query=query, interactions=args.interactions)
-        browser.close()
-    return 0
-=======
 
 def interact(page: Any, draw: random.Random) -> None:
     """Another view, another scale, another text, another unit, or a token."""
@@ -85,7 +68,6 @@ def interact(page: Any, draw: random.Random) -> None:
         ).click()
     elif tokens := page.locator(".al-text [data-token]").all():
         draw.choice(tokens[:40]).click()
->>>>>>> 0c5262c8 (App: opens on its answer; a view is one file, three groups under st.navigation; story of who finds what people marked)
 
 
 def resident(pid: int) -> int:
