@@ -118,31 +118,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"static table: {table.shape}, {time.perf_counter() - started:.0f} s", flush=True)
     for name in args.tasks:
         task = {**TASKS, **MORE}[name]
-        splits = read_splits(args.data / task.data)
-        for system in ("tfidf", "static"):
-            record, predicted = fitted(
-                system, task, splits, tfidf(splits["train"]) if system == "tfidf" else static(args.encoder, table)
-            )
-            write_predictions(args.output / f"{name}.parquet", splits["test"]["label"], system, predicted)
-            write(args.output / name / f"{system}.json", {"task": name, "system": system, "seed": 0, **record})
-            if args.parts and (args.parts / name).is_dir():
-                parts = {
-                    split: pd.read_json(args.parts / name / f"{split}.jsonl", lines=True)
-                    for split in ("train", "validation")
-                }
-                parts["test"] = splits["test"]
-                encode = tfidf(parts["train"]) if system == "tfidf" else static(args.encoder, table)
-                small, predicted = fitted(system, task, parts, encode)
-                write_predictions(args.output / f"{name}.parquet", splits["test"]["label"], f"{system}-part", predicted)
-                write(
-                    args.output / name / f"{system}-part.json",
-                    {"task": name, "system": f"{system}-part", "seed": 0, **small},
-                )
-            print(
-                f"{name} {system}: {record['test']:.4f}, {record['milliseconds']:.3f} ms, "
-                f"{record['minutes']['training']:.2f} min",
-                flush=True,
-            )
+        studies = {"": read_splits(args.data / task.data)}
+        if args.parts and (args.parts / name).is_dir():
+            files = {split: args.parts / name / f"{split}.jsonl" for split in ("train", "validation")}
+            parts = {split: pd.read_json(path, lines=True) for split, path in files.items()}
+            studies["-part"] = {**parts, "test": studies[""]["test"]}
+        for part, splits in studies.items():
+            for system in ("tfidf", "static"):
+                encode = tfidf(splits["train"]) if system == "tfidf" else static(args.encoder, table)
+                record, predicted = fitted(system, task, splits, encode)
+                known = {"task": name, "system": f"{system}{part}", "seed": 0, **record}
+                write_predictions(args.output / f"{name}.parquet", splits["test"]["label"], known["system"], predicted)
+                write(args.output / name / f"{known['system']}.json", known)
+                print(f"{name} {known['system']}: {known['test']:.4f}, {known['milliseconds']:.3f} ms", flush=True)
     return 0
 
 

@@ -33,6 +33,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 NEAR = 0.1  # how far from the wanted speed a training may end, as a share of it
 MOST_BUDGETS = 3
+SPEEDS = (2.0, 3.0, 4.0, 6.0)
 TEXTS = ("text", "text_a", "text_b")
 
 
@@ -64,57 +65,54 @@ class System:
     """How a system is trained.
 
     Attributes:
-        title: in tables.
         options: of `adapler run`, in terms of S (steps of a stage), n (mean length) and E (epochs).
         budget: the option that decides its speed; None: whole layers.
         first: where the search begins, {speed: budget}.
         on: what it starts from: the classifier, or a student of `distilbert` at a speed.
     """
 
-    title: str
     options: dict[str, Any] = field(default_factory=dict)
     budget: str | None = None
     first: dict[float, float] = field(default_factory=dict)
     on: float | None = None
 
 
-def _policy(title: str, name: str, rate: str, epochs: str, first: dict[float, float], **more: Any) -> System:
+def _policy(name: str, rate: str, epochs: str, first: Sequence[float], **more: Any) -> System:
     options = {"policy": name, "policy_learning_rate": rate, "policy_epochs": epochs, **more}
-    return System(title, options, "policy_weight", first)
+    return System(options, "policy_weight", dict(zip(SPEEDS, first, strict=True)))
 
 
-def _top_k(title: str, name: str) -> System:
-    keep = {2.0: 0.755, 3.0: 0.63, 4.0: 0.525, 6.0: 0.37}
-    return System(title, {"policy": name, "policy_epochs": "E"}, "keep", keep)
+def _top_k(name: str) -> System:
+    return System(
+        {"policy": name, "policy_epochs": "E"}, "keep", dict(zip(SPEEDS, (0.755, 0.63, 0.525, 0.37), strict=True))
+    )
 
 
-_THRESHOLDS = {"epochs": "E", "predictor_learning_rate": 2e-3, "eta_learning_rate": "2 / S", "max_slope": 50}
-_PAPER = {**_THRESHOLDS, "preset": "paper", "gamma": 0.02, "phi": "1 / (4 * n)"}
+_THRESHOLDS = {
+    **{"epochs": "E", "predictor_learning_rate": 2e-3, "eta_learning_rate": "2 / S", "max_slope": 50},
+    **{"gamma": 0.02, "phi": "1 / (4 * n)"},
+}
+_PAPER = {**_THRESHOLDS, "preset": "paper"}
 _OURS = {
     **_THRESHOLDS,
-    **{"gamma": 0.02, "phi": "1 / (4 * n)", "predictor": "contextual", "start": "finetuned"},
+    **{"start": "finetuned", "predictor": "contextual"},
     **{"target_method": "decomposition", "target_layer": "own", "target_logit": "contrast"},
 }
 SYSTEMS = {
-    "classifier": System("Fine-tuned classifier"),
-    "distilbert": System("DistilBERT", {"policy": "distilbert", "policy_epochs": "E"}),
-    "power": _policy("PoWER-BERT", "power", "2.5 / S", "E E", {2.0: 3e-3, 3.0: 6e-3, 4.0: 1e-2, 6.0: 4e-2}),
-    "trbert": _policy("TR-BERT", "trbert", ".7 / (S / E)", "1 1", {2.0: 0.15, 3.0: 0.3, 4.0: 0.6, 6.0: 1.5}),
-    "transkimmer": _policy("Transkimmer", "transkimmer", ".4 / S", "E", {2.0: 0.3, 3.0: 0.5, 4.0: 0.8, 6.0: 1.5}),
-    "ltp": _policy(
-        "LTP", "ltp", "3 / (n * S)", "E E", {2.0: 0.15, 3.0: 0.4, 4.0: 1.0, 6.0: 4.0}, policy_temperature="1 / (20 * n)"
-    ),
-    "adapler-paper": System("AdapLeR, paper", _PAPER, "target_speedup"),
-    "adapler": System("AdapLeR, ours", _OURS, "target_speedup"),
-    "student-adapler": System("Student x dropping", _OURS, "target_speedup", on=2.0),
-    "cls_topk": _top_k("[CLS] attention, top-k", "cls_topk"),
-    "random_topk": _top_k("Random, top-k", "random_topk"),
+    "classifier": System(),
+    "distilbert": System({"policy": "distilbert", "policy_epochs": "E"}),
+    "power": _policy("power", "2.5 / S", "E E", (3e-3, 6e-3, 1e-2, 4e-2)),
+    "trbert": _policy("trbert", ".7 / (S / E)", "1 1", (0.15, 0.3, 0.6, 1.5)),
+    "transkimmer": _policy("transkimmer", ".4 / S", "E", (0.3, 0.5, 0.8, 1.5)),
+    "ltp": _policy("ltp", "3 / (n * S)", "E E", (0.15, 0.4, 1.0, 4.0), policy_temperature="1 / (20 * n)"),
+    "adapler-paper": System(_PAPER, "target_speedup"),
+    "adapler": System(_OURS, "target_speedup"),
+    "student-adapler": System(_OURS, "target_speedup", on=2.0),
+    "cls_topk": _top_k("cls_topk"),
+    "random_topk": _top_k("random_topk"),
 }
-DEPTHS = {
-    2.0: None,
-    3.0: 2.0,
-    6.0: 3.0,
-}  # a student's speed -> that of the student it is made of (None: the classifier)
+# A student's speed, and that of the student which it is made of; None: the classifier.
+DEPTHS = {2.0: None, 3.0: 2.0, 6.0: 3.0}
 
 
 @dataclass(frozen=True)
@@ -201,13 +199,13 @@ class Sweep:
         started, attempts = time.time(), []
         for budget in self.budgets(cell, attempts):
             folder, command = self.attempt(cell, run, budget)
-            validation = json.loads((folder / "evaluation-validation.json").read_text()) if budget != 0 else {}
-            point = validation["hard"][0] if validation else {"score": _best(folder), "speedup": 1.0}
-            base = (
-                1.0
-                if (on := self.on(cell)) is None
-                else self.read(Cell(cell.task, "distilbert", on, cell.seed))["trained"]
-            )
+            base, metric = 1.0, TASKS[cell.task].metric
+            if cell.system == "classifier":
+                point = {"score": _record(folder)["validation"][metric], "speedup": 1.0}
+            else:
+                point = json.loads((folder / "evaluation-validation.json").read_text())["hard"][0]
+            if (on := self.on(cell)) is not None:
+                base = json.loads(self.record_file(Cell(cell.task, "distilbert", on, cell.seed)).read_text())["trained"]
             attempts.append((budget, base * point["speedup"], point["score"], folder, command))
         budget, speed, score, folder, command = min(attempts, key=lambda one: abs(math.log(one[1] / cell.speed)))
         test = self.test(cell, run, folder)
@@ -215,9 +213,9 @@ class Sweep:
             **{"task": cell.task, "system": cell.system, "seed": cell.seed, "target": cell.speed, "budget": budget},
             **{"trained": speed, "near": abs(speed / cell.speed - 1) <= NEAR + 1e-9, "validation": score, **test},
             "attempts": [[tried, reached] for tried, reached, *_ in attempts],
-            "minutes": {"training": _seconds(folder) / 60, "all": (time.time() - started) / 60},
+            "minutes": {"training": _record(folder)["seconds"] / 60, "all": (time.time() - started) / 60},
             "rows": json.loads((self.runs / "data" / cell.task / "facts.json").read_text())["rows"],
-            **{"metric": TASKS[cell.task].metric, "command": command},
+            **{"metric": metric, "command": command},
         }
         write(self.record_file(cell), record)
 
@@ -225,21 +223,16 @@ class Sweep:
         """The speed of the student that a cell starts from; None: the classifier."""
         return DEPTHS[cell.speed] if cell.system == "distilbert" else SYSTEMS[cell.system].on
 
-    def read(self, cell: Cell) -> dict[str, Any]:
-        """A cell's record."""
-        found: dict[str, Any] = json.loads(self.record_file(cell).read_text())
-        return found
-
     def budgets(self, cell: Cell, attempts: list[Any]) -> Iterator[float]:
         """Budgets to try, given what the attempts so far ended at (speeds only); ends within NEAR, or after three."""
         system = SYSTEMS[cell.system]
         if system.budget is None:
-            yield 0.0 if cell.system == "classifier" else -1.0
+            yield 0.0
         elif system.budget == "target_speedup":
             yield max(1.05, cell.speed / (system.on or 1.0))
         else:
-            known = [pair for file in sorted((self.output / cell.task).glob(f"{cell.system}-*.json"))
-                     for pair in json.loads(file.read_text())["attempts"]]  # fmt: skip
+            files = sorted((self.output / cell.task).glob(f"{cell.system}-*.json"))
+            known = [pair for file in files for pair in json.loads(file.read_text())["attempts"]]
             for _ in range(MOST_BUDGETS):
                 own = [(budget, speed) for budget, speed, *_ in attempts]
                 if any(abs(speed / cell.speed - 1) <= NEAR for _, speed in own):
@@ -249,11 +242,7 @@ class Sweep:
     def attempt(self, cell: Cell, run: Path, budget: float) -> tuple[Path, list[str]]:
         """Train a cell with a budget; its folder and the command."""
         data, n, rows = self.part(cell.task)
-        task, system, on = (
-            TASKS[cell.task],
-            SYSTEMS[cell.system],
-            self.on(cell) if cell.system != "classifier" else None,
-        )
+        task, system, on = TASKS[cell.task], SYSTEMS[cell.system], self.on(cell)
         steps = math.ceil(rows / 32) * task.epochs
         common = ["--task", data, "--seed", cell.seed, "--batch-size", 32, "--learning-rate", 5e-5]
         if cell.system == "classifier":
@@ -430,13 +419,9 @@ def _evaluated(value: Any, names: dict[str, Any]) -> Any:
     return " ".join(str(names.get(word, word)) for word in value.split())
 
 
-def _best(folder: Path) -> float:
-    record = json.loads((folder / "run.json").read_text())
-    return float(record.get("best") or next(iter(record["validation"].values())))
-
-
-def _seconds(folder: Path) -> float:
-    return float(json.loads((folder / "run.json").read_text()).get("seconds", 0.0))
+def _record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -481,7 +466,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed.add(cell)
             print(f"failed: {cell.task} {cell.name}: {error}", flush=True)
             continue
-        record = sweep.read(cell)
+        record = json.loads(sweep.record_file(cell).read_text())
         print(
             f"  {record['trained']:.2f}x, test {record['test']:.3f}, {(time.time() - started) / 60:.1f} min", flush=True
         )
