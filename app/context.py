@@ -93,7 +93,7 @@ def begin(argv: list[str]) -> Context:
         arguments=arguments,
         checkpoints=loading.list_checkpoints(arguments.checkpoints),
         corpora=loading.list_corpora(arguments.data),
-        reports=loading.holding("layers.csv", folders),
+        reports=loading.list_reports(folders),
     )
     with st.sidebar:
         menu = st.container()

@@ -70,6 +70,12 @@ def holding(file: str, folders: Iterable[Path]) -> dict[str, Path]:
     return told_apart((name, path) for path, name in found.items())
 
 
+def list_reports(folders: Iterable[Path]) -> dict[str, Path]:
+    """Reports of `analysis.rationale_eval`; those of the usual truncation, which the others vary, come first."""
+    found = holding("layers.csv", folders)
+    return {name: found[name] for name in sorted(found, key=lambda name: not name.endswith("/truncate"))}
+
+
 def told_apart(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """name -> what is called so; the second of equal names is called `name (2)`."""
     found: dict[str, Any] = {}

@@ -2,7 +2,8 @@
 
     python docs/screenshots.py [--only VIEW ...] [--output DIR]
 
-Writes docs/app-VIEW-light.webp, -dark.webp and -phone.webp. Needs Chromium.
+Writes docs/app-VIEW-light.webp, -dark.webp and -phone.webp, and tokens-dropping.gif, a review that loses its tokens.
+Needs Chromium.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tests are
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from adapler import AdapLeRForSequenceClassification
+from adapler.embedded import CHECKPOINT, SAMPLE
+from adapler.eraser import read_corpus
+from adapler.text import load_tokenizer
+from app.documents import of_split
+from app.export import animation
+from app.joining import join_words
+from app.tracing import trace
 from tests.app.browser import launch, serve, settle
 
 # View -> its address; most are of a review that people marked, the first of the menu.
@@ -60,7 +69,16 @@ def main() -> int:
                 Image.open(io.BytesIO(page.screenshot())).save(path, "WEBP", quality=85)
                 print(path, path.stat().st_size // 1000, "kB")
         browser.close()
+    animate(args.output / "tokens-dropping.gif")
     return 0
+
+
+def animate(path: Path) -> None:
+    model, tokenizer = AdapLeRForSequenceClassification.from_pretrained(CHECKPOINT).eval(), load_tokenizer(CHECKPOINT)
+    review = of_split(read_corpus(SAMPLE), "test", title="sample")[0].between(0, 90)
+    path.write_bytes(
+        animation(join_words(trace(model, tokenizer, review.words, rationale=review.rationale)), review, "gif")
+    )
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def render(context: Context) -> None:
         y = alt.Y(
             f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1]) if field == "probability" else alt.Undefined
         )
-        line = base.mark_line(color="#945000").encode(y=y)
+        line = base.mark_line(color="#c96f00").encode(y=y)
         points = base.mark_point(filled=True, size=60).encode(
             y=y, color=alt.Color("label:N", legend=None), tooltip=told
         )

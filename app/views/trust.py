@@ -90,8 +90,8 @@ def _calibrated(context: Context) -> None:
         x=alt.X("speedup:Q", title="FLOPs speedup", scale=alt.Scale(zero=False))
     )
     y = {"axis": alt.Axis(format="%"), "title": measured.metric, "scale": alt.Scale(zero=False)}
-    band = base.mark_area(opacity=0.15, color="#945000").encode(y=alt.Y("low:Q", **y), y2="high:Q")
-    line = base.mark_line(color="#945000", point=True).encode(
+    band = base.mark_area(opacity=0.15, color="#c96f00").encode(y=alt.Y("low:Q", **y), y2="high:Q")
+    line = base.mark_line(color="#c96f00", point=True).encode(
         y=alt.Y("score:Q", **y), tooltip=["scale", "score", "speedup"]
     )
     rule = alt.Chart(pd.DataFrame([{"score": measured.none.score}])).mark_rule(strokeDash=[4, 3]).encode(y="score:Q")
