@@ -161,6 +161,7 @@ class RationaleReport:
     # Means, intervals, tests
 
     def to_frame(self) -> pd.DataFrame:
+        """One value a row: document, method, layer (from 0), unit, metric, value."""
         return self.frame.copy()
 
     def summary(self) -> pd.DataFrame:

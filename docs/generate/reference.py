@@ -177,9 +177,8 @@ def help_text(name: str) -> str:
     columns, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "96"
     try:
         with contextlib.redirect_stdout(printed):
-            module.main(
-                [*words, "--help-all" if package == "adapler" and words[0] not in ("predict", "data") else "--help"]
-            )
+            ours = name in ("adapler predict", "analysis.rationale_eval") or package == "adapler" and words != ["data"]
+            module.main([*words, "--help-all" if ours else "--help"])  # of commands that adapler.options parses
     except SystemExit as end:
         if end.code:
             raise RuntimeError(f"{name} --help: status {end.code}") from None
