@@ -91,7 +91,7 @@ def test_the_metric_runs_and_its_test_passes(new_module: Any, monkeypatch: pytes
 
 def test_the_predictor_runs_and_its_test_passes(new_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictors.PREDICTORS, "classes", dict(predictors.PREDICTORS.classes))
-    code = blocks()["adapler/model/predictors/linear.py"].replace("from __future__ import annotations\n", "")
+    code = blocks()["adapler/predictors.py"].replace("from __future__ import annotations\n", "")
     made = new_module("linear_of_contributing", code).LinearPredictor
     test = new_module("test_of_linear", blocks()["tests/adapler/model/predictors/test_linear.py"])
     test.test_linear()
