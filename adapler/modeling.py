@@ -33,7 +33,7 @@ from adapler.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.errors import ArgumentError, is_number
 from adapler.inference import Predicts
 from adapler.outputs import AdapLeROutput, with_loss
-from adapler.passes import gated_pass, hard_pass, soft_pass
+from adapler.passes import hard_pass
 from adapler.policies import ContributionPolicy, Policy, options_of, policy_class
 from adapler.predictors import Predictor, predictor_class
 
@@ -282,29 +282,15 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             )
         removal = ("soft" if self.training else "hard") if removal is None else removal
         policy = self.removal_policy
-        soft: dict[str, Any] = {"slope": slope, "probe": probe, "local_losses": local_losses or None}
-        soft["gradient_slope"] = None if gradient_slope == math.inf else gradient_slope
-        self._check_options(removal, scale=threshold_scale, fate=fate, ids=input_ids, soft=soft)
+        soft = {"slope": slope, "gradient_slope": gradient_slope, "probe": probe, "local_losses": local_losses}
+        self._check_options(policy, removal, scale=threshold_scale, fate=fate, ids=input_ids, soft=soft)
         inputs = self._checked_inputs(input_ids, attention_mask, token_type_ids, position_ids)
-        if removal != "soft":
+        if removal == "soft":
+            soft |= {"slope": DEFAULT_SLOPE if slope is None else slope, "scale": threshold_scale, "beta": config.beta}
+            output = policy.soft(self.backbone, **inputs, **{name: soft[name] for name in policy.soft_options})
+        else:
             output = hard_pass(
                 self.backbone, policy, **inputs, scale=threshold_scale, remove=removal == "hard", fate=fate
-            )
-        elif not isinstance(policy, ContributionPolicy):
-            output = gated_pass(self.backbone, policy, **inputs)
-        else:
-            output = soft_pass(
-                self.backbone,
-                cast(Sequence[nn.Module], self.contribution_predictors),
-                self.eta,
-                **inputs,
-                scale=threshold_scale,
-                beta=self.config.beta,
-                slope=DEFAULT_SLOPE if slope is None else slope,
-                gradient_slope=gradient_slope,
-                probe=probe,
-                first_layer=policy.options.first_layer,
-                local_losses=local_losses,
             )
         if labels is not None:
             output = with_loss(output, _checked_labels(labels, cast(Tensor, output.logits)))
@@ -312,13 +298,21 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
 
     def _check_options(
-        self, removal: str, *, scale: float, fate: Tensor | None, ids: Tensor | None, soft: dict[str, Any]
+        self,
+        policy: Policy,
+        removal: str,
+        *,
+        scale: float,
+        fate: Tensor | None,
+        ids: Tensor | None,
+        soft: dict[str, Any],
     ) -> None:
         """Raise ArgumentError for an option out of range, or one that would have no effect.
 
         Args:
+            policy: of the model.
             removal, scale, fate, ids: see `forward`.
-            soft: options of AdapLeR's soft removal; None where they are not given.
+            soft: options of soft removal.
         """
         if removal not in ("none", "soft", "hard"):
             raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
@@ -326,12 +320,12 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             raise ArgumentError(f"threshold_scale: {scale!r} is not a number of at least 0")
         if fate is not None and (removal != "hard" or ids is None or fate.shape != ids.shape):
             raise ArgumentError("fate: must have the shape of input_ids, and removal='hard'")
-        name = self.config.policy
-        given = [option for option, value in soft.items() if value is not None]
-        if given and (removal != "soft" or name != ContributionPolicy.name):
-            raise ArgumentError(f"{given[0]}: an option of AdapLeR's soft removal, not of {removal!r} with {name!r}")
-        if removal == "soft" and scale != 1 and name != ContributionPolicy.name:
-            raise ArgumentError(f"threshold_scale: has no effect on the gates of {name!r}; removal='hard' has it")
+        taken = policy.soft_options if removal == "soft" else ()
+        for name, value in {**soft, "scale": None if scale == 1 or removal != "soft" else scale}.items():
+            given = isinstance(value, torch.Tensor) or value not in (None, False, math.inf)
+            if given and name not in taken:
+                name = "threshold_scale" if name == "scale" else name
+                raise ArgumentError(f"{name}: has no effect on removal={removal!r} of policy {self.config.policy!r}")
         if soft["probe"] is not None and soft["probe"].shape != (self.num_layers,):
             raise ArgumentError(f"probe: shape {tuple(soft['probe'].shape)} is not ({self.num_layers},), one a layer")
 
