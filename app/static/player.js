@@ -302,6 +302,7 @@ export default function player({data, parentElement, setStateValue}) {
     const stop = () => { clearInterval(timer); timer = null; paint(); };
     const on = {step: by => { stop(); go(kept.layer + by); }, row: number => { kept.row = number; rebuild(); }};
     const start = () => {
+        play = false;
         if (kept.layer === last) go(least);
         timer = setInterval(() => { go(kept.layer + 1); if (kept.layer === last) stop(); }, 1000 * SECONDS);
         paint();
@@ -344,7 +345,7 @@ export default function player({data, parentElement, setStateValue}) {
         root.classList.toggle("al-open", Boolean(detail.firstChild));
         const said = [...detail.querySelectorAll(".al-said")].map(one => one.textContent).join(" ");
         if (live.textContent !== said) live.textContent = said;
-        if (!all && timer === null) keepLayer(kept.layer, last);
+        if (!all && timer === null && !play) keepLayer(kept.layer, last);
     };
     root.replaceChildren(...(all || last === 0 ? [] : [controls]), place, detail, live);
     rebuild();

@@ -60,15 +60,15 @@ def test_the_address_keeps_what_is_changed_after_a_click(tab: Any) -> None:
     settle(page)
     address = page.evaluate("location.href")
     assert "budget" in address and "scale=0.8" in address and "units=Words" in address
-    page.reload()
-    settle(page)
-    page.get_by_text("threshold scale 0.8").wait_for()
-    assert page.evaluate("location.href") == address
     page.go_back()
+    page.get_by_role("heading", name="The model read").wait_for()
+    page.get_by_text("threshold scale 1 ").wait_for()  # what that address says
+    page.go_forward()
+    page.get_by_text("How much faster?").wait_for()
     settle(page)
-    assert "The model read" in page.locator(".al-head-line h1").inner_text() and "scale 0.8" in page.inner_text(
-        ".stMain"
-    )
+    page.reload()
+    page.get_by_text("threshold scale 0.8").wait_for()
+    assert page.evaluate("location.href").partition("#")[0] == address.partition("#")[0]
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (390, 844)])
