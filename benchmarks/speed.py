@@ -93,22 +93,26 @@ def torch_system(name: str, model: Any, tokenizer: Any, *, by_length: bool = Tru
     return System(name, run, by_length)
 
 
-def onnx_system(name: str, folder: Path, *, scale: float, threads: int) -> System:
-    """The packed graph of `adapler export --onnx`."""
+def onnx_system(name: str, folder: Path, *, scale: float, threads: int, single: bool) -> System:
+    """A graph of `adapler export --onnx`: one.onnx for single texts, else packed.onnx."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(folder / "packed.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        folder / ("one.onnx" if single else "packed.onnx"), options, providers=["CPUExecutionProvider"]
+    )
     wanted = {one.name for one in session.get_inputs()}
 
     def run(rows: Rows, batches: list[list[int]]) -> tuple[list[int], Any]:
         labels, lengths = [], []
         for batch in batches:
-            inputs = {
-                key: np.concatenate([rows[row][key] for row in batch]).astype(np.int64) for key in wanted & set(rows[0])
-            }
-            inputs["lengths"] = np.array([len(rows[row]["input_ids"]) for row in batch], dtype=np.int64)
+            names = wanted & set(rows[0])
+            inputs = {key: np.concatenate([rows[row][key] for row in batch]).astype(np.int64) for key in names}
+            if single:
+                inputs = {key: value[None] for key, value in inputs.items()}
+            else:
+                inputs["lengths"] = np.array([len(rows[row]["input_ids"]) for row in batch], dtype=np.int64)
             inputs["threshold_scale"] = np.array(scale, dtype=np.float32)
             logits, left = session.run(["logits", "layer_lengths"], inputs)
             labels += logits.argmax(-1).tolist()
@@ -118,7 +122,7 @@ def onnx_system(name: str, folder: Path, *, scale: float, threads: int) -> Syste
     return System(name, run)
 
 
-def systems(args: argparse.Namespace, tokenizer: Any, graphs: Path, threads: int) -> Iterator[System]:
+def systems(args: argparse.Namespace, tokenizer: Any, graphs: Path, threads: int, batch: str) -> Iterator[System]:
     """All that take turns."""
     model = AdapLeRForSequenceClassification.from_pretrained(args.model).eval().to(args.device)
     for dtype in args.dtype:
@@ -137,7 +141,9 @@ def systems(args: argparse.Namespace, tokenizer: Any, graphs: Path, threads: int
             command = [sys.executable, "-m", "adapler", *words, "--output", str(graphs / kind)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for scale in args.scales:
-            yield onnx_system(f"onnx {scale:g} {kind}", graphs / kind, scale=scale, threads=threads)
+            yield onnx_system(
+                f"onnx {scale:g} {kind}", graphs / kind, scale=scale, threads=threads, single=batch == "1"
+            )
 
 
 def measure(named: Sequence[System], rows: Rows, args: argparse.Namespace, batch: str, config: Any) -> list[Any]:
@@ -246,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for threads in args.threads:
                 torch.set_num_threads(threads)
                 for batch in args.batches:
-                    named = list(systems(args, tokenizer, Path(folder), threads))
+                    named = list(systems(args, tokenizer, Path(folder), threads, batch))
                     config = AdapLeRForSequenceClassification.config_class.from_pretrained(args.model)
                     about = {"texts": len(rows), "data": args.texts.name, "max_length": length, "mean_length": mean}
                     about |= {"threads": threads, "device": args.device, "torch": torch.__version__}

@@ -41,7 +41,7 @@ def test_systems_take_turns_on_the_same_texts(monkeypatch: pytest.MonkeyPatch) -
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = [dict(tokenizer(text)) for text in ("a dull film", "a great plot and a fine ending")]
     table = measure(
-        list(systems(args, tokenizer, Path(), 1)), rows, args, "tokens", AdapLeRConfig.from_pretrained(model)
+        list(systems(args, tokenizer, Path(), 1, "tokens")), rows, args, "tokens", AdapLeRConfig.from_pretrained(model)
     )
     by = {row["system"]: row for row in table}
     assert list(by) == [f"{name} float32" for name in ("transformers", "sorted", "packed", "adapler 0", "adapler 1")]
