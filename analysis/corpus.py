@@ -279,8 +279,9 @@ class _Line(BaseModel, coerce_numbers_to_str=True):
         else:
             label = self.label
         numbers = tuple(number for number, one in enumerate(by_annotator or ()) if one)
-        rows = [by_annotator[number] for number in numbers] if by_annotator else []
-        combined = self.rationale if self.rationale and not isinstance(self.rationale[0], list | None) else None
+        rows: list[Any] = [by_annotator[number] for number in numbers] if by_annotator else []
+        flat = bool(self.rationale) and not isinstance(self.rationale[0], list | None)  # type: ignore[index]
+        combined: Any = self.rationale if flat else None
         for row in [*rows, *([combined] if combined else [])]:
             if len(row) != len(self.tokens):
                 raise ValueError(f"the rationale covers {len(row)} tokens, the text has {len(self.tokens)}")

@@ -167,7 +167,7 @@ def read_given(
 
 def _named(predictions: Any) -> Iterator[tuple[str, Any]]:
     """(name, source) of every source."""
-    one = str | Path | Mapping | pd.DataFrame
+    one = (str, Path, Mapping, pd.DataFrame)
     if isinstance(predictions, Mapping) and all(isinstance(source, one) for source in predictions.values()):
         yield from ((str(name), source) for name, source in predictions.items())
         return

@@ -346,14 +346,14 @@ def judge_faithfulness(
     files = {
         name.removeprefix("faithfulness "): one for name, one in scorer.files.items() if name[:13] == "faithfulness "
     }
-    for number, one in enumerate(scored if metrics and asked and scorer.model is not None else ()):
+    for number, read in enumerate(scored if metrics and asked and scorer.model is not None else ()):
         tables = faithfulness_values(
-            one.window,
+            read.window,
             {name: rows[number] for name, rows in asked.items()},
             model=scorer.model,
             tokenizer=scorer.tokenizer,
             settings=plan.settings,
-            target=int(one.logits.argmax()),
+            target=int(read.logits.argmax()),
             density=plan.faithfulness_density,
             files=files,
         )
@@ -454,13 +454,13 @@ def rationale_line(
         ids = one.window.input_ids
         versions = [ids[keep] if mask is None else np.where(keep, ids, mask) for keep in kept]
         changed = version_logits(one.window, versions, model, tokenizer=scorer.tokenizer, settings=how, forward=forward)
-        whole = one.adapler_logits if reduced else one.logits
-        logits.append(np.vstack([np.asarray(whole, dtype=np.float64), changed]))
+        unchanged = one.adapler_logits if reduced else one.logits
+        logits.append(np.vstack([np.asarray(unchanged, dtype=np.float64), changed]))
     names = [str(scorer.model.config.id2label[i]) for i in range(logits[0].shape[1])]
-    whole, *changed = (dict(zip(names, map(float, softmax(row)), strict=True)) for row in np.mean(logits, axis=0))
+    whole, *without_and_only = (dict(zip(names, map(float, softmax(row)), strict=True)) for row in np.mean(logits, axis=0))
     pairs = [
         {eraser.COMPREHENSIVENESS: without, eraser.SUFFICIENCY: only}
-        for without, only in zip(changed[::2], changed[1::2], strict=True)
+        for without, only in zip(without_and_only[::2], without_and_only[1::2], strict=True)
     ]
     answers: dict[str, Any] = {"classification": max(whole, key=whole.__getitem__), "classification_scores": whole}
     answers |= pairs[0]
@@ -589,6 +589,7 @@ def _names(model: Any, adapler: Any, classifier: Any, reducer: Any) -> dict[str,
 
 def _decided(settings: Settings, model: Any, adapler: Any, facts: dict[str, Any], notes: list[str]) -> Settings:
     """The settings with dtype, threshold scale and length decided; facts and notes get what is to be said of it."""
+    dtype: Any
     dtype, remark = loading.choose_format(settings.dtype, model)
     scale, at = loading.choose_scale(adapler, threshold_scale=settings.threshold_scale, speedup=settings.speedup)
     length = loading.input_length(model, settings.max_length)
@@ -676,4 +677,5 @@ def best_layers(
 
 
 def _numbers(values: NDArray[np.float64]) -> list[Any]:
-    return np.where(np.isnan(values), None, values.astype(object)).tolist()
+    found: list[Any] = np.where(np.isnan(values), np.array(None, dtype=object), values.astype(object)).tolist()
+    return found

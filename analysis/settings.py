@@ -134,8 +134,8 @@ class Settings:
         if self.protocol not in PROTOCOLS:
             raise ArgumentError(f"protocol: got {self.protocol!r}, allowed are {', '.join(PROTOCOLS)}")
         preset = PROTOCOLS[self.protocol]
-        self.truncation = self.truncation or preset.truncation  # type: ignore[assignment]
-        self.aggregation = self.aggregation or preset.aggregation  # type: ignore[assignment]
+        self.truncation = self.truncation or preset.truncation
+        self.aggregation = self.aggregation or preset.aggregation
         self.metrics = expand_metrics(_listed(preset.metrics if self.metrics is None else self.metrics))
         self.methods = None if self.methods is None else _listed(self.methods)
         if self.methods == ["none"]:

@@ -81,7 +81,8 @@ class ModernBert(Family):
         hidden = self.layer(last, hidden, positions=positions, segments=segments, key_bias=key_bias)
         states = self.encoder.final_norm(hidden.to(self.encoder.final_norm.weight.dtype))[0]  # (T, D)
         if self.config.classifier_pooling == "cls":
-            return states.index_select(0, segments.first)[None]
+            first: Tensor = states.index_select(0, segments.first)[None]
+            return first
         weights = torch.ones_like(states[:, 0]) if key_bias is None else key_bias.flatten().exp().to(states)  # (T,)
         total, count = segment_sum(states * weights[:, None], segments), segment_sum(weights, segments)
         pooled: Tensor = total / count[:, None]
