@@ -457,7 +457,8 @@ def rationale_line(
         unchanged = one.adapler_logits if reduced else one.logits
         logits.append(np.vstack([np.asarray(unchanged, dtype=np.float64), changed]))
     names = [str(scorer.model.config.id2label[i]) for i in range(logits[0].shape[1])]
-    whole, *without_and_only = (dict(zip(names, map(float, softmax(row)), strict=True)) for row in np.mean(logits, axis=0))
+    means = np.mean(logits, axis=0)  # (1 + 2 sets, C)
+    whole, *without_and_only = (dict(zip(names, map(float, softmax(row)), strict=True)) for row in means)
     pairs = [
         {eraser.COMPREHENSIVENESS: without, eraser.SUFFICIENCY: only}
         for without, only in zip(without_and_only[::2], without_and_only[1::2], strict=True)
