@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_an_incomplete_classifier_is_refused(folder: Path, name: str) -> None:
     state = load_file(folder / "model.safetensors")
     del state[name]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=f"model: no weights for '{name}'; the checkpoint is incomplete"):
+    with pytest.raises(CheckpointError, match=f"no weights for {re.escape(name)}"):
         load_models(folder, None, device="cpu")
 
 
@@ -71,7 +72,7 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path) -> None:
     state = load_file(folder / "model.safetensors")
     state["bert.pooler.dense.weight"][0, 0] = float("nan")
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="model: weights 'bert.pooler.dense.weight' hold NaN or infinity"):
+    with pytest.raises(CheckpointError, match="NaN or infinity in the weights bert.pooler.dense.weight"):
         load_models(folder, None, device="cpu")
 
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+import adapler.onnx as module
 from adapler import AdapLeRForSequenceClassification, ArgumentError, CheckpointError
 from adapler.backbones import family_of, view
 from adapler.calibration import CALIBRATION, read_calibration, weights_checksum
 from adapler.cli import main
 from adapler.eraser import read_corpus
 from adapler.onnx import ONE, PACKED, Difference, compare, export_onnx, run_graph
-from adapler.onnx import export as module
-from tests.adapler.calibrations import calibration
+from tests.adapler.curves import calibration
 from tests.conftest import VOCABULARY, tiny_adapler
 from tests.test_layering import ROOT
 
@@ -45,7 +45,7 @@ def drawn(lengths: list[int], *, seed: int = 1) -> list[list[int]]:
 def shallow(family: str = "bert", *, layers: int = 1, **options: Any) -> Any:
     """A model of fewer layers, whose graph is made in less time."""
     model = dropping(family, **options)
-    encoder, name = view(model.backbone).encoder, family_of(model.backbone.config).layers
+    encoder, name = view(model.backbone).encoder, family_of(model.backbone.config).layers_path
     encoder.set_submodule(name, view(model.backbone).layers[:layers])
     model.contribution_predictors = model.contribution_predictors[:layers]
     model.eta = torch.nn.Parameter(model.eta[:layers].detach().clone())

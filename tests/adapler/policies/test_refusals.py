@@ -31,5 +31,5 @@ def test_adapler_training_does_not_go_on_from_another_policy(tmp_path: Path) -> 
 def test_the_gates_of_another_policy_have_no_threshold_scale() -> None:
     model, batch = tiny_policy("ltp"), random_batch([9, 5])
     assert model(**batch, removal="soft", threshold_scale=1.0).logits is not None
-    with pytest.raises(ArgumentError, match=r"^threshold_scale: has no effect on the gates of 'ltp'; removal='hard'"):
+    with pytest.raises(ArgumentError, match="^threshold_scale: has no effect"):
         model(**batch, removal="soft", threshold_scale=0.5)
