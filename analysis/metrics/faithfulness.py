@@ -389,10 +389,12 @@ def soft_rows(
     target: int,
     settings: FaithfulnessSettings,
     mask_id: int | None = None,
+    chances: Callable[[ArrayLike], NDArray[np.float64]] | None = None,
 ) -> list[dict[str, float]]:
     """Both of SOFT for several rows of scores (S, n_c) of one document, in one `predict`.
 
     The draws depend on the seed and on the ids of the input; all rows share them. See `faithfulness_rows`.
+    chances: scores (n_c,) -> the probability to stay of each token; default: `keep_chances`.
     """
     document = PerturbedDocument(window_ids, content, settings.variant, mask_id)
     rows = document.rows(scores)
@@ -400,7 +402,7 @@ def soft_rows(
         return [dict.fromkeys(SOFT, math.nan) for _ in rows]
     generator = np.random.default_rng([settings.seed, zlib.crc32(document.ids.tobytes()), DRAWS])
     draws = generator.random((DRAWS, document.n_content))
-    kept = [draws < keep_chances(row) for row in rows]  # S times (DRAWS, n_c)
+    kept = [draws < (chances or keep_chances)(row) for row in rows]  # S times (DRAWS, n_c)
     empty = np.zeros(document.n_content, dtype=bool)
     versions = [empty, *(version for each in kept for one in each for version in (one, ~one))]
     found = document.probabilities(predict, versions, target)
