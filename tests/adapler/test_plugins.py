@@ -75,9 +75,9 @@ def test_a_command_tells_of_a_module_that_is_not_there_before_it_begins(
 def test_the_command_knows_it(tmp_path: Path) -> None:
     (tmp_path / "my_own_predictor.py").write_text(OWN, encoding="utf-8")
     words = [sys.executable, "-m", "adapler", "train", "--task", "nothing", "--model", "nothing"]
-    words += ["--saliency", "nothing", "--output", str(tmp_path / "out"), "--predictor", "mine"]
+    words += ["--targets", "nothing", "--output", str(tmp_path / "out"), "--predictor", "mine"]
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    for plugins, message in (("my_own_predictor", "nothing"), ("", "--predictor: 'mine' is not one of")):
+    for plugins, message in (("my_own_predictor", "nothing"), ("", "predictor: 'mine' is not one of")):
         done = subprocess.run(
             words,
             env={**os.environ, "PYTHONPATH": path, "ADAPLER_PLUGINS": plugins},
