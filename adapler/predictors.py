@@ -192,11 +192,6 @@ def predictor(name: str) -> Callable[[Made], Made]:
     return PREDICTORS.entry(name)
 
 
-def predictor_names() -> list[str]:
-    """The names of all predictors that are registered."""
-    return PREDICTORS.names()
-
-
 def predictor_class(name: str) -> type[Predictor]:
     """The predictor of a name.
 

@@ -370,24 +370,6 @@ def encode_dataset(
     )
 
 
-# ---- left for callers that tokenise by themselves; they move to `encode`
-
-
-def tokenized(tokenizer: Any, *texts: Any, **options: Any) -> Any:
-    """What a tokenizer gives for these arguments, one call at a time."""
-    with _LOCK:
-        return tokenizer(*texts, **options)
-
-
-def cutting(tokenizer: Any, side: str) -> Any:
-    """The tokenizer, or a copy, cutting long texts on this side."""
-    if getattr(tokenizer, "truncation_side", side) == side:
-        return tokenizer
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.truncation_side = side
-    return tokenizer
-
-
 def check_splits_words(tokenizer: Any) -> None:
     """Raises ArgumentError for a byte-level tokenizer that glues the words of a list together."""
     if _glues_words(tokenizer):

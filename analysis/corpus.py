@@ -197,17 +197,6 @@ def word_mask(
     )
 
 
-def read_rationale(values: Any, n_tokens: int, *, where: str) -> NDArray[np.bool_]:
-    """(n_tokens,) bool, the field `rationale` of a line. Raises DataError."""
-    try:
-        line = _Line(tokens=["w"] * n_tokens, label=0, rationale=values)
-        return line.example(default_id="", names=(), rule=AUTO).rationale()
-    except ValidationError as error:
-        raise DataError(f"{where}: {validation_reason(error)}") from error
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
-
-
 def _rows_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A frame's rows as lines of JSON; spans of characters become marks of words."""
     if missing := {"label", "rationale"} - set(frame.columns):

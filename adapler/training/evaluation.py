@@ -12,6 +12,7 @@ from adapler.calibration import CALIBRATION, Calibration, Machine, weights_check
 from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.errors import ArgumentError
 from adapler.evaluation import evaluate_rows
+from adapler.files import check_output_file
 from adapler.inference import token_budget_for
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.text import reading
@@ -30,6 +31,7 @@ def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         ArgumentError: a task that does not fit the model, see `prepare_trained`.
     """
+    check_output_file(config.output)
     model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(config.execution.device))
     prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=config.execution.seed)
     _note(read)
@@ -86,6 +88,7 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
         )
     if config.output is None and not Path(config.model).is_dir():
         raise ArgumentError(f"--model: {config.model} is not a folder; --output FILE names where the curve goes")
+    check_output_file(path)
     model = AdapLeRForSequenceClassification.from_pretrained(config.model).to(choose_device(config.execution.device))
     checksum = weights_checksum(model)
     prepared, read = prepare_trained(config.task, config.model, split=config.split, seed=config.execution.seed)
