@@ -77,4 +77,4 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return markdown.replace("../docs/", "../").replace("README.md", "report.md")
     links = r"\]\(\.\./((?:\.\./)*results/[^)]*)"
     markdown = re.sub(links, lambda link: "](" + link[1].replace("README.md", "report.md"), markdown)
-    return markdown.replace("(../../CONTRIBUTING.md", "(../contributing.md")
+    return re.sub(r"\(\.\./((?:\.\./)*)CONTRIBUTING\.md", r"(\1contributing.md", markdown)
