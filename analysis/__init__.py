@@ -1,14 +1,12 @@
 """Attribution scores compared with human rationales, layer by layer. What happens to a document, and in which file:
 
-1. rationale_eval.py, command/          a call or a command becomes `Settings` (evaluation/settings.py)
-2. loading.py, documents/corpora.py     names become models, a tokenizer and annotated documents
-3. documents/alignment.py               words and their rationale become windows of wordpieces
-4. evaluation/plan.py                   which documents, which windows; what can be known before a model runs
-5. scores/, evaluation/scoring.py       every method scores every window, layer by layer (kept in evaluation/cache/)
-6. documents/units.py                   windows become the units that are judged: one window, or a whole document
-7. metrics/, evaluation/judging.py      a unit's scores against its rationale: AP, FPR, ..., faithfulness
-8. report.py                            all values become one report: means, intervals, tests, tables, files
-9. figures/, page.py                    figures and pages of a report
+1. rationale_eval.py, settings.py    a call or a command becomes `Settings`
+2. loading.py, corpus.py             names become models, a tokenizer and annotated documents
+3. plan.py, alignment.py             which documents; words and their rationale become windows of wordpieces
+4. scores/, scoring.py               every method scores every window, layer by layer (kept by cache.py)
+5. evaluate.py, metrics/             a unit's scores against its rationale: AP, FPR, ...; faithfulness.py, eraser.py
+6. report.py, figures/, page.py      the frame of all values: means, intervals, tests, tables, figures, pages
+7. one_text.py, explanation.py       the same for one text
 
     from analysis import rationale_eval
     report = rationale_eval.evaluate(adapler="checkpoints/movies-minilm", data="data/eraser/sample")
@@ -22,10 +20,9 @@ or, from a shell, `python -m analysis.rationale_eval --help`.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from analysis.explain import explain
-
 if TYPE_CHECKING:
     from analysis import rationale_eval
+    from analysis.one_text import explain
     from analysis.report import RationaleReport
 
 __all__ = ["RationaleReport", "explain", "rationale_eval"]
@@ -33,6 +30,7 @@ __all__ = ["RationaleReport", "explain", "rationale_eval"]
 # Imported when asked for, so that `python -m analysis.scores` does not load what it does not need.
 _WHERE: dict[str, tuple[str, str | None]] = {
     "RationaleReport": ("analysis.report", "RationaleReport"),
+    "explain": ("analysis.one_text", "explain"),
     "rationale_eval": ("analysis.rationale_eval", None),
 }
 

@@ -190,7 +190,7 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
         if str(key) not in known:
             raise DataError(f"{where} is not in the corpus")
         try:
-            array = _array(by_index(values, where))
+            array = as_array(by_index(values, where))
         except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{where}: scores must be numbers, one a word, or such a row for each layer") from error
         if not np.isfinite(array).all():
@@ -222,7 +222,7 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
     return found
 
 
-def _array(values: Any) -> NDArray[np.float64]:
+def as_array(values: Any) -> NDArray[np.float64]:
     """Also of a tensor on a GPU, one in bfloat16 and one that has a gradient, none of which NumPy takes."""
     return np.asarray(values.detach().cpu().double() if isinstance(values, Tensor) else values, dtype=np.float64)
 

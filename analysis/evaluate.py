@@ -59,7 +59,7 @@ PAPER_METHODS = ("attention", "attention_received", "rollout", "saliency", "cp",
 NO_MODEL_READS = {"max_length": None, "speedup": None, "threshold_scale": 1.0, "queries": "auto", "dtype": "float32"}
 
 
-@loading.outside_inference_mode
+@torch.inference_mode(False)  # methods take gradients, which a caller's inference mode forbids
 def evaluate(
     model: Any = None,
     data: Any = None,

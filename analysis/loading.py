@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
@@ -16,8 +15,7 @@ from adapler.backbones.loading import is_local, load_any_classifier, read_config
 from adapler.backbones.pieces import HALF
 from adapler.calibration import Choice, weights_checksum
 from adapler.data import match_labels
-from adapler.devices import choose_device as default_device
-from adapler.devices import choose_dtype, describe_dtype
+from adapler.devices import choose_device, choose_dtype, describe_dtype
 from adapler.embedded import CHECKPOINT
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.text import load_tokenizer
@@ -25,23 +23,8 @@ from analysis.corpus import load_corpus
 
 __all__ = ["checksums", "load_corpus", "load_models"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 MAX_LENGTH = 512  # wordpieces of an input when nobody says how many
 DEFAULT_ADAPLER = CHECKPOINT
-
-
-def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, for callers in `torch.inference_mode` too: methods take gradients, which it forbids."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not torch.is_inference_mode_enabled():
-            return function(*args, **kwargs)
-        with torch.inference_mode(False):
-            return function(*args, **kwargs)
-
-    return call
 
 
 def short_path(path: str | Path) -> str:
@@ -69,20 +52,6 @@ def default_adapler() -> Path:
             "is not there; name a model"
         )
     return DEFAULT_ADAPLER
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto": the first GPU if there is one, else the CPU.
-
-    Raises ArgumentError for a name that torch does not know, or a device that is not there.
-    """
-    try:
-        device = default_device() if name == "auto" else torch.device(name)
-        torch.empty(1, device=device).add_(1).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ArgumentError(f"device: {name!r} cannot be used here ({reason}); cpu always can") from error
-    return device
 
 
 def choose_format(dtype: str, model: Any) -> tuple[str, str | None]:
@@ -128,14 +97,16 @@ def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None)
     return choice.threshold_scale, choice
 
 
-def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto") -> tuple[Any, Any, Any]:
+def load_models(
+    model: Any, adapler: Any, tokenizer: Any = None, *, device: str = "auto", words: bool = True
+) -> tuple[Any, Any, Any]:
     """(classifier, AdapLeR model or None, tokenizer), each given as an object, a folder or a hub name.
 
     Neither model nor adapler: the embedded checkpoint. adapler alone: its own backbone is the classifier. model alone:
     no AdapLeR. device: where the models go; "auto": models given as objects stay where they are (one that is loaded
     beside an object goes to it), others go to the first GPU if there is one. Raises CheckpointError for what cannot be
     loaded, ArgumentError for two models that do not fit, for weights in half precision, and for a device that is not
-    there.
+    there. words: as of `adapler.text.load_tokenizer`.
     """
     model, adapler = uncompiled(model), uncompiled(adapler)
     if model is None and adapler is None:
@@ -155,9 +126,15 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         model = reducer.backbone
     if isinstance(model, AdapLeRForSequenceClassification):
         model = model.backbone
-    config = getattr(model, "config", None)
-    if not isinstance(model, torch.nn.Module) or config is None or getattr(config, "is_encoder_decoder", False):
-        raise ArgumentError(f"model: got a {type(model).__name__}, must be an encoder with a classification head")
+    config, kinds = getattr(model, "config", None), type(model).__mro__
+    headless = kinds[0].__module__.startswith("transformers.") and not any(
+        one.__name__.endswith("ForSequenceClassification") for one in kinds
+    )  # a class of one's own is taken at its word
+    if headless or not isinstance(model, torch.nn.Module) or getattr(config, "is_encoder_decoder", config is None):
+        raise ArgumentError(
+            f"model: got a {kinds[0].__name__}, must be an encoder with a classification head "
+            "(...ForSequenceClassification), a folder or a hub name"
+        )
     for name, one in (("model", model), ("adapler", reducer)):
         if one is not None and (low := {p.dtype for p in one.parameters() if p.dtype in HALF}):
             kind = str(min(low, key=str)).removeprefix("torch.")  # what is computed would be called float32
@@ -173,7 +150,7 @@ def load_models(model: Any, adapler: Any, tokenizer: Any = None, *, device: str 
         if not tokenizer:
             raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
     if isinstance(tokenizer, str | os.PathLike):
-        tokenizer = load_tokenizer(_name(tokenizer))
+        tokenizer = load_tokenizer(_name(tokenizer), words=words)
     return model, reducer, tokenizer
 
 

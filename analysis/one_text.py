@@ -1,4 +1,7 @@
-"""A text, a model and methods -> an `Explanation`, by what scores the documents of an evaluation (`scoring.Scorer`).
+"""One text, one model, several scoring methods, one object: the evaluation of a corpus with one text.
+
+    from analysis import explain
+    e = explain("the plot is dull but the acting is wonderful .", methods=["cp", "saliency"], target="NEG")
 
 W words of the text, n tokens of its one window; L layers, L' layers that a method scores; C classes
 """
@@ -7,148 +10,184 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from adapler import AdapLeRForSequenceClassification
 from adapler.backbones import label_names, max_positions
-from adapler.backbones.loading import read_config
 from adapler.backbones.targets import PREDICTED, class_index, needs_labels, target_weights
 from adapler.contribution import threshold
 from adapler.data import match_labels
 from adapler.errors import ArgumentError, ambiguous
 from adapler.outputs import check_finite
 from adapler.policies import ContributionPolicy
-from adapler.text import RUN, check_splits_words, encode, load_tokenizer, part_read, reading
+from adapler.text import RUN, check_splits_words, encode, part_read, reading
 from analysis import loading
 from analysis.alignment import SPECIAL, Window, WordTokens, words_of
 from analysis.corpus import by_index, word_mask
-from analysis.eraser import Given
+from analysis.eraser import Given, as_array
 from analysis.explanation import Explanation, MethodScores
 from analysis.scores import ScoringMethod, get_method
 from analysis.scores.contribution import scores_of_removal
-from analysis.scores.passes import in_format
+from analysis.scores.passes import check_target, in_format
 from analysis.scoring import ScoredWindow, Scorer
 from analysis.settings import Settings
 from analysis.tokens import readable_tokens
 
 DEFAULT_METHODS = ("saliency", "attention", "rollout")  # after the scores by which an AdapLeR model drops tokens
+OPTIONS = ("max_length", "threshold_scale", "speedup", "seed", "device", "dtype")  # fields of `analysis.settings`
 Part = str | tuple[str, ...]
 
 
-def explained(
-    parts: Sequence[Part],
+@torch.inference_mode(False)  # methods take gradients, which a caller's inference mode forbids
+def explain(
+    text: str | Sequence[str] | tuple[str | Sequence[str], str | Sequence[str]],
     *,
-    source: Any,
-    tokenizer: Any,
+    model: Any = None,
+    tokenizer: Any = None,
+    query: str = "",
+    methods: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] | None = None,
+    target: str | int = PREDICTED,
+    gold: str | int | None = None,
+    rationale: Sequence[Any] | None = None,
+    scores: Mapping[str, Any] | None = None,
+    name: str = "text",
+    **options: Any,
+) -> Explanation:
+    """Score the tokens of one text with several methods, layer by layer.
+
+    Args:
+        text: a string; or a list of words; or a pair of texts, a tuple. A string is tokenised as the model's own
+            pipeline does, and its words are what stands between white space. A list is tokenised word by word, as the
+            documents of `rationale_eval.evaluate` are. Both texts of a pair are scored.
+        model: an AdapLeR model or any sequence classifier of transformers: a folder, a hub name or an object; it is
+            left as found. Default: the embedded checkpoint, checkpoints/movies-minilm. The last folder or name stays in
+            memory, and is loaded again when a file in the folder has changed or a method is a function of your own.
+        tokenizer: needed for a model object that does not say where it came from.
+        query: a second text that is a question about the first: the model reads it, and it is not scored.
+        methods: names of the registry with options, as in "integrated_gradients(n_steps=20)", or functions of your
+            own, `(model, batch) -> scores`. Default: cp (AdapLeR's Contribution Predictors; AdapLeR models only),
+            saliency, attention, rollout. `cp` scores the model that drops tokens; every other method scores the same
+            model without removal.
+        target: the logit that gradient and perturbation methods explain: "predicted" (by the model without removal),
+            "gold", a class by name or index, or "contrast", "contrast:gold", "contrast:NAME": that class minus the
+            strongest other. `methods=["saliency(target=POS)"]` sets it for one method.
+        gold: the true class, by name or by index; for target="gold" and methods that need it.
+        rationale: words that a human marked, for `metrics` and to be underlined: 0 or 1 for each word, spans
+            `(start, end)` of words, or indices of words. Words of a second text follow those of the first.
+        scores: scores that were made elsewhere, each one more method: name -> one number a word (or a token), rows of
+            them for several layers, or {word: score}. With `methods=[]` and no `model`, nothing is loaded: tokens are
+            then words.
+        name: the text's name in files and figures. The methods that draw take their seed from it: with a document's
+            id their scores are those of an evaluation.
+        options: max_length, threshold_scale, speedup, seed, device and dtype, as of `rationale_eval.evaluate`.
+
+    Returns:
+        an `analysis.explanation.Explanation`: `to_frame()`, `metrics(rationale)`, `plot(layer)`, `save(path)`, and
+        the arrays `scores`, `kept`, `thresholds`, `probabilities`. In a notebook it shows the text, shaded.
+
+    Raises:
+        ArgumentError, CheckpointError, DataError: one line that says what is wrong with an argument or the model.
+
+    >>> e = explain("the plot is dull but the acting is wonderful .", methods=["cp", "saliency"], target="NEG")
+    >>> e.prediction, e.scores["saliency"].shape
+    ('NEG', (6, 12))
+    >>> e.to_frame().query("method == 'cp' and layer == 0").nlargest(3, "score")["token"].tolist()
+    ['dull', 'wonderful', '[CLS]']
+    """
+    if unknown := [option for option in options if option not in OPTIONS]:
+        raise ArgumentError(f"{unknown[0]}: no such option, there are {', '.join(OPTIONS)}")
+    parts, settings = parts_of(text, query), Settings(methods=cast(Any, methods), **options)
+    if model is None and settings.methods == []:
+        if not scores:
+            raise ArgumentError("methods: got none, and no scores either; at least one is needed")
+        own, facts = read(parts, None, max_length=0, name=name, query=query), {}  # type: Text, dict[str, Any]
+        facts = {"methods": {}, "model": "", "gold": None if gold is None else str(gold), "note": own.note}
+    else:
+        keep = all(get_method(one).of_package for one in settings.methods or ())  # else nobody knows what it changes
+        subject = load(model, tokenizer, words=not isinstance(parts[0], str), device=settings.device, keep=keep)
+        own, facts = _scored(parts, subject, settings, query=query, target=target, gold=gold, name=name)
+    for key, values in (scores or {}).items():
+        if key in facts["methods"]:
+            raise ArgumentError(f"scores: {key!r} is the name of a method that runs too; take another name")
+        facts["methods"][key] = saved_method(key, values, own)
+    return Explanation(
+        name=name,
+        window=own.window,
+        tokens=own.tokens,
+        words=own.words,
+        rationale=None if rationale is None else word_mask(rationale, len(own.words)),
+        **facts,
+    )
+
+
+def _scored(
+    parts: Sequence[Part],
+    subject: Subject,
+    settings: Settings,
+    *,
     query: str,
-    methods: Any,
     target: str | int,
     gold: str | int | None,
-    rationale: Any,
-    scores: Mapping[str, Any],
     name: str,
-    options: Mapping[str, Any],
-) -> Explanation:
-    """See `analysis.explain`."""
-    settings = Settings(methods=methods, **options)
-    own = any(
-        not str(getattr(get_method(one).function, "__module__", None)).startswith("analysis.scores.")
-        for one in settings.methods or ()
-    )  # nobody knows what it does to a model
-    subject = load(source, tokenizer, words=not isinstance(parts[0], str), device=settings.device, keep=not own)
+) -> tuple[Text, dict[str, Any]]:
+    """The text as the model reads it; and of the explanation the methods, and what the model answers."""
     classifier, adapler, labels = subject.classifier, subject.adapler, subject.labels
-    names = dict(enumerate(labels))
     if needs_labels(target) and gold is None:
         raise ArgumentError(f"target: got {target!r}, and no gold= says which class that is")
-    if reason := ambiguous(target, names):  # methods get it as text, which would be the class of that name
-        raise ArgumentError(f"target: {reason}")
+    check_target(target, classifier.config)
     truth = None if gold is None else gold_index(gold, labels)
-    chosen = _methods(settings.methods, subject)
-    if clash := [key for key in scores if key in chosen]:
-        raise ArgumentError(f"scores: {clash[0]!r} is the name of a method that runs too; take another name")
     scale, choice = loading.choose_scale(adapler, threshold_scale=settings.threshold_scale, speedup=settings.speedup)
-    length, dtype = (
-        loading.input_length(classifier, settings.max_length),
-        loading.choose_format(settings.dtype, classifier)[0],
-    )
-    settings = replace(settings, methods=[], threshold_scale=scale, speedup=None, dtype=dtype)  # type: ignore[arg-type]
+    length, dtype = loading.input_length(classifier, settings.max_length), settings.dtype
+    dtype = cast(Any, loading.choose_format(dtype, classifier)[0])
     text = read(parts, subject.tokenizer, max_length=length, name=name, query=query)
-
-    scorer = Scorer(classifier, in_format(adapler, dtype), subject.tokenizer, settings)
+    how = replace(settings, methods=[], threshold_scale=scale, speedup=None, dtype=dtype)
+    scorer = Scorer(classifier, in_format(adapler, dtype), subject.tokenizer, how)
+    chosen = _methods(settings.methods, subject)
     scorer.methods = {key: _with_target(method, target) for key, method in chosen.items()}
-    with torch.inference_mode(False):  # methods take gradients, which a caller's inference mode forbids
-        (found,) = scorer.score([text.window], None if truth is None else [truth])
+    (found,) = scorer.score([text.window], None if truth is None else [truth])
+
     thresholds = None
     if found.lengths is not None and adapler.config.policy == ContributionPolicy.name:
         # another policy's thresholds are not in the unit of its scores, which are shares of a layer
         present = torch.tensor([len(text.window), *found.lengths[:-1].tolist()])
         thresholds = threshold(adapler.eta.detach().cpu().double(), present, scale=scale).numpy()
-    logits = torch.from_numpy(found.logits)[None].float()  # (1, C)
-    check_finite(logits)
-    if logits.shape[1] != len(labels):
-        raise ArgumentError(
-            f"id2label: {len(labels)} labels have names, and {subject.name} gives {logits.shape[1]} logits"
+    said = [found.logits if one is None else one for one in (found.adapler_logits, found.logits)]
+    for logits in said:
+        check_finite(torch.from_numpy(logits))
+    prediction, full_prediction = (labels[int(logits.argmax())] for logits in said)
+    probabilities, full_probabilities = (_probabilities(logits, classifier.config) for logits in said)
+    notes = [text.note, _read_by_predict(subject, text), _unknown(text, subject.tokenizer)]
+    if choice is not None:
+        at = reading({"max_length": length, "long_documents": "truncate"})
+        notes += [f"speedup {settings.speedup:g}: threshold_scale {scale:.4g}", choice.other_reading(at) or ""]
+    if prediction != full_prediction:
+        notes.append(
+            f"removal changes the prediction from {full_prediction} to {prediction}; methods other than "
+            f"{scores_of_removal(adapler)} score the model without removal"
         )
-    target_weights(
-        str(target), logits, labels=None if truth is None else torch.tensor([truth]), id2label=names
-    )  # refused where no method has a target, too
-    of_methods = {
-        key: _method_scores(key, method, found, _described(method, labels, logits, truth))
-        for key, method in scorer.methods.items()
+    return text, {
+        "model": subject.name,
+        "labels": labels,
+        "prediction": prediction,
+        "probabilities": probabilities,
+        "full_prediction": full_prediction,
+        "full_probabilities": full_probabilities,
+        "target": str(target),
+        "gold": None if truth is None else labels[truth],
+        "thresholds": thresholds,
+        "kept": found.retention,
+        "dtype": "float64" if loading.in_float64(classifier) else dtype,
+        "methods": {key: _method_scores(key, one, found, labels, truth) for key, one in scorer.methods.items()},
+        "note": "; ".join(filter(None, notes)),
     }
-    answer = _answer(found, subject)
-    unlike = (
-        None if choice is None else choice.other_reading(reading({"max_length": length, "long_documents": "truncate"}))
-    )
-    notes = [
-        text.note,
-        "" if choice is None else f"speedup {options['speedup']:g}: threshold_scale {scale:.4g}",
-        unlike or "",
-        _read_by_predict(subject, text),
-        _unknown(text, subject.tokenizer),
-        answer.pop("note", ""),
-    ]
-    facts = answer | {"thresholds": thresholds, "kept": found.retention}
-    facts |= {"model": subject.name, "labels": labels, "target": str(target), "methods": of_methods}
-    facts |= {"dtype": "float64" if loading.in_float64(classifier) else dtype, "note": "; ".join(filter(None, notes))}
-    return explanation(
-        text, scores=scores, rationale=rationale, gold=None if truth is None else labels[truth], name=name, **facts
-    )
-
-
-def explanation(
-    text: Text,
-    *,
-    scores: Mapping[str, Any],
-    rationale: Any,
-    gold: Any,
-    name: str,
-    methods: Mapping[str, MethodScores] | None = None,
-    model: str = "",
-    note: str = "",
-    **facts: Any,
-) -> Explanation:
-    """With saved scores as more methods; without `methods` they are all there is."""
-    return Explanation(
-        name=name,
-        model=model,
-        window=text.window,
-        tokens=text.tokens,
-        words=text.words,
-        methods=dict(methods or {}) | {key: saved_method(key, values, text) for key, values in scores.items()},
-        gold=None if gold is None else str(gold),
-        rationale=None if rationale is None else word_mask(rationale, len(text.words)),
-        note=note or text.note,
-        **facts,
-    )
 
 
 # ---- the model
@@ -156,7 +195,7 @@ def explanation(
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """classifier: the plain one; adapler: None without removal; labels: the C classes' names."""
+    """classifier: the plain one; adapler: None without removal."""
 
     classifier: Any
     adapler: Any
@@ -168,61 +207,44 @@ class Subject:
         return tuple(label_names(self.classifier.config))
 
 
-_kept: dict[tuple[Any, ...], Subject] = {}  # the last model that was loaded by its name
-
-
 def load(source: Any, tokenizer: Any, *, words: bool, device: str, keep: bool) -> Subject:
     """The models and a tokenizer. words: whether the text is a list of words, which byte-level tokenizers read
     otherwise; keep: whether what runs leaves a model as it was, so that the next call may have it."""
     source = loading.default_adapler() if source is None else loading.uncompiled(source)
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike) or tokenizer is not None or not keep:
         return _load(source, tokenizer, words=words, device=device)
-    origin = os.path.expanduser(os.fspath(source))
-    files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in Path(origin).glob("*"))
-    key = (os.path.realpath(origin) if files else origin, *files, words, str(loading.choose_device(device)))
-    subject = _kept.pop(key, None) if tokenizer is None else None
-    _kept.clear()  # let go before its successor is loaded
-    subject = subject or _load(origin, tokenizer, words=words, device=device)
-    if keep and tokenizer is None:
-        _kept[key] = subject
-    return subject
+    files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in Path(source).glob("*"))
+    return _last(os.path.realpath(source) if files else os.fspath(source), tuple(files), words, device)
+
+
+@lru_cache(maxsize=1)
+def _last(source: str, files: tuple[Any, ...], words: bool, device: str) -> Subject:
+    """The last model that was loaded by its name; files: of its folder, as they are now."""
+    return _load(source, None, words=words, device=device)
 
 
 def _load(source: Any, tokenizer: Any, *, words: bool, device: str) -> Subject:
-    if isinstance(source, str):
-        origin, is_adapler = source, read_config(source).model_type == "adapler"
-    else:
-        origin = str(getattr(source, "name_or_path", "") or "")
-        is_adapler = isinstance(source, AdapLeRForSequenceClassification)
-        classes = [one.__name__ for one in type(source).__mro__]
-        if not isinstance(source, torch.nn.Module) or not hasattr(source, "config"):
-            raise ArgumentError(f"model: got a {classes[0]}, must be a model, a folder or a hub name")
-        from_transformers = type(source).__module__.startswith("transformers.")  # one's own is taken at its word
-        if from_transformers and not any(one.endswith("ForSequenceClassification") for one in classes):
-            raise ArgumentError(f"model: {classes[0]} is no classifier, need a ...ForSequenceClassification")
-    if tokenizer is None and not origin:
-        raise ArgumentError("tokenizer: the model does not say where it came from; pass tokenizer=")
-    if tokenizer is None:
-        tokenizer = load_tokenizer(origin, words=words)
-    elif words:
+    model, adapler = (None, source) if loading.is_adapler(source) else (source, None)
+    classifier, adapler, tokenizer = loading.load_models(model, adapler, tokenizer, device=device, words=words)
+    if words:
         check_splits_words(tokenizer)
-    model, adapler = (None, source) if is_adapler else (source, None)
-    classifier, adapler, tokenizer = loading.load_models(model, adapler, tokenizer, device=device)
     label_names(classifier.config)  # of two classes of one name the answer would have the wrong probability
-    name = Path(origin).absolute().name if Path(origin).is_dir() else origin  # without what lies above a folder
-    return Subject(classifier, adapler, tokenizer, name if origin else type(source).__name__)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name_or_path", "")
+    name = Path(name).absolute().name if name and Path(name).is_dir() else name  # without what lies above a folder
+    return Subject(classifier, adapler, tokenizer, name or type(source).__name__)
 
 
 def gold_index(gold: str | int, labels: Sequence[str]) -> int:
     """The gold class's index, by name or index; NEG stands for negative, as in an evaluation."""
-    if reason := ambiguous(gold, dict(enumerate(labels))):
+    names = dict(enumerate(labels))
+    if reason := ambiguous(gold, names):
         raise ArgumentError(f"gold: {reason}")
     try:
-        return class_index(gold, dict(enumerate(labels)), len(labels))
+        return class_index(gold, names, len(labels))
     except ArgumentError as error:
         if isinstance(gold, str) and (found := match_labels([gold], labels)):
             return found[0]
-        known = ", ".join(f"{label} ({index})" for index, label in enumerate(labels))
+        known = ", ".join(f"{label} ({index})" for index, label in names.items())
         raise ArgumentError(f"gold: got {gold!r}, the model's classes are {known}") from error
 
 
@@ -247,42 +269,21 @@ def _with_target(method: ScoringMethod, target: str | int) -> ScoringMethod:
     return method.with_options(target=str(target)) if takes else method
 
 
-def _described(method: ScoringMethod, labels: Sequence[str], logits: torch.Tensor, gold: int | None) -> str | None:
-    """What the method explains, in words: a class, or one class minus another; None without a target."""
-    option = method.options.get("target")
-    if not method.has_target or not isinstance(option, str | int):
-        return None
-    truth = None if gold is None else torch.tensor([gold])
-    weights = target_weights(option, logits, labels=truth, id2label=dict(enumerate(labels)))[0]
-    name = labels[int(weights.argmax())]
-    return f"{name} minus {labels[int(weights.argmin())]}" if bool((weights < 0).any()) else name
-
-
-def _method_scores(key: str, method: ScoringMethod, found: ScoredWindow, target: str | None) -> MethodScores:
-    one = found.scores[key]
+def _method_scores(
+    key: str, method: ScoringMethod, found: ScoredWindow, labels: Sequence[str], gold: int | None
+) -> MethodScores:
+    one, target = found.scores[key], None  # target: the class that is explained, or one minus another
+    if method.has_target:
+        truth, logits = None if gold is None else torch.tensor([gold]), torch.from_numpy(found.logits)[None].float()
+        asked = cast(str | int, method.options["target"])
+        weights = target_weights(asked, logits, labels=truth, id2label=dict(enumerate(labels)))[0]
+        target = labels[int(weights.argmax())]
+        target += f" minus {labels[int(weights.argmin())]}" if bool((weights < 0).any()) else ""
     layerwise = len(one.scores) > 1 if method.layerwise is None else method.layerwise
     title = method.title + key.removeprefix(method.name)
     return MethodScores(
         key, title, method.scope, target, one.scores, one.signed, layerwise, one.present, one.diagnostics
     )
-
-
-def _answer(found: ScoredWindow, subject: Subject) -> dict[str, Any]:
-    """Fields of the explanation: what the model answers, with and without removal."""
-    labels, config = subject.labels, subject.classifier.config
-    label, share = labels[int(found.logits.argmax())], _probabilities(found.logits, config)
-    full = {"full_prediction": label, "full_probabilities": share}
-    if found.adapler_logits is None:
-        return full | {"prediction": label, "probabilities": share}
-    check_finite(torch.from_numpy(found.adapler_logits))
-    prediction, note = labels[int(found.adapler_logits.argmax())], ""
-    if prediction != label:
-        note = (
-            f"removal changes the prediction from {label} to {prediction}; methods other than "
-            f"{scores_of_removal(subject.adapler)} score the model without removal"
-        )
-    shares = _probabilities(found.adapler_logits, config)
-    return full | {"prediction": prediction, "probabilities": shares, "note": note}
 
 
 def _probabilities(logits: NDArray[Any], config: Any) -> NDArray[np.float64] | None:
@@ -321,12 +322,11 @@ def parts_of(text: Any, query: str = "") -> tuple[Part, ...]:
         )
     parts: list[Part] = []
     for part in text if pair else (text,):
-        if not isinstance(part, str) and not (isinstance(part, list | tuple) and all(isinstance(w, str) for w in part)):
+        words = part.split() if isinstance(part, str) else part
+        if not isinstance(words, list | tuple) or not words or not all(isinstance(w, str) and w.strip() for w in words):
             raise ArgumentError(
-                f"text: got {type(part).__name__}, must be a string, a list of words, or a pair of them"
+                f"text: got {str(part)[:40]!r}, must be a string, a list of words, or a pair of them, and not be empty"
             )
-        if not part or not (part.strip() if isinstance(part, str) else all(word.strip() for word in part)):
-            raise ArgumentError("text: is empty, or has an empty word")
         if not isinstance(part, str) and all(len(word.split()) > 1 for word in part):
             raise ArgumentError(
                 f"text: a list is one text, word by word, and {part[0][:40]!r} holds white space; explain one text"
@@ -347,10 +347,8 @@ def read(parts: Sequence[Part], tokenizer: Any, *, max_length: int, name: str, q
     if tokenizer is None:
         if len(parts) > 1 or query:
             raise ArgumentError("text: a pair needs a tokenizer; give model= or tokenizer=")
-        ids = np.array(WordTokens().ids_of(words), dtype=np.int64)
-        return Text(
-            Window(name, name, ids, None, np.arange(len(words)), np.zeros(len(words), dtype=bool)), words, words, ""
-        )
+        ids, marks = np.array(WordTokens().ids_of(words), dtype=np.int64), np.zeros(len(words), dtype=bool)
+        return Text(Window(name, name, ids, None, np.arange(len(words)), marks), words, words, "")
     as_words = not isinstance(parts[0], str)
     second = (query.split() if as_words else query) if query else parts[1] if len(parts) > 1 else None
     encoded = encode([parts[0]], tokenizer, seconds=None if second is None else [second], max_length=max_length)
@@ -443,14 +441,8 @@ def saved_method(name: str, values: Any, text: Text) -> MethodScores:
         values = by_index(values, where) if ordered else values.to_dict()
     by_name = isinstance(values, Mapping)
     try:
-        array = (
-            _by_word(values, text.words)
-            if by_name
-            else np.asarray(
-                values.detach().cpu().double() if isinstance(values, torch.Tensor) else values, dtype=np.float64
-            )
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
+        array = _by_word(values, text.words) if by_name else as_array(values)
+    except (TypeError, ValueError) as error:
         raise ArgumentError(f"{where}: {error}") from error
     rows = np.atleast_2d(array)  # (L', W) or (L', n)
     if rows.ndim != 2 or rows.shape[1] not in (n_words, n_tokens) or not len(rows):

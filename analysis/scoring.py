@@ -69,7 +69,7 @@ class Scorer:
         if cache in (None, False) or self.model is None:
             return
         folder = default_folder() if cache is True else Path(str(cache)).expanduser()
-        own = [name for name, one in self.methods.items() if one.function.__module__.startswith("analysis.scores.")]
+        own = [name for name, one in self.methods.items() if one.of_package]
         hashes = {
             "model": model_hash(self.model),
             "adapler": None if self.adapler is None else model_hash(self.adapler),

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from adapler import AdapLeRForSequenceClassification
+from adapler.backbones.decomposition import working_copy
 from adapler.backbones.targets import PREDICTED
 from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError, run_command
@@ -46,7 +47,7 @@ from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, soft_rows
 from analysis.metrics.statistics import bootstrap_intervals
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.inputs import content, presence
-from analysis.scores.passes import classifier_logits, working_copy
+from analysis.scores.passes import classifier_logits
 from analysis.scores.registry import AT_INPUT, TO_OUTPUT
 
 METHODS = (

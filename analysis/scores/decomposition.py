@@ -24,20 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from adapler.backbones.decomposition import eager_forward, working_copy
+from adapler.backbones.targets import Target
 from adapler.errors import ArgumentError
 from analysis.scores.attention import roll_out
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.inputs import Sign, reduced, with_gap
-from analysis.scores.passes import (
-    Target,
-    detached_pass,
-    eager_forward,
-    full,
-    full_precision,
-    run_full,
-    share_logits,
-    working_copy,
-)
+from analysis.scores.passes import detached_pass, full, full_precision, run_full, share_logits
 from analysis.scores.registry import scoring_method
 
 _ENTRIES = 1 << 24  # numbers of one block of (documents, rows, tokens, width) in `alti`
@@ -143,7 +136,7 @@ def _by_layer(
     ]
     results = []
     with torch.no_grad():
-        output = eager_forward(twin, batch, output_hidden_states=True)
+        output = eager_forward(twin, batch.model_inputs(), output_hidden_states=True)
         for handle in handles:
             handle.remove()
         with full_precision(batch):
@@ -298,8 +291,7 @@ def decompx(model: Any, batch: Batch, *, reduction: Sign = "signed", target: Tar
     Cost: 1 forward + backward, for all layers, with the slower eager attention.
     Misleads: the constants come from the whole text: what a token does by changing who attends to whom is not in its
         score. The biases' part has no token; `bias_share` is its size. `completeness_gap` says how far the sum is
-        from the target: rounding, unless the model has a part that the rules do not know. Scores have a sign by
-        default: for FPR, TPR and the headline figure take reduction=positive or absolute.
+        from the target: rounding, unless the model has a part that the rules do not know.
     Reference: Modarressi, Fayyaz, Aghazadeh, Yaghoobzadeh and Pilehvar (2023), DecompX,
         https://aclanthology.org/2023.acl-long.149, without its rule for biases ("NoBias"). They carry a
         vector for each pair of tokens through the network; holding the same parts constant, one backward pass gives
@@ -323,9 +315,8 @@ def attnlrp(model: Any, batch: Batch, *, reduction: Sign = "signed", target: Tar
     Layer: from the layer to the output.
     Cost: 1 forward + backward, for all layers, with the slower eager attention.
     Misleads: the halves at products make scores of different layers differ in size. They do not add up to the
-        target: softmax and biases keep a part. Scores have a sign by default: for FPR, TPR and the headline figure take
-        reduction=positive or absolute. The authors' software (LRP-eXplains-Transformers) says in its licence that
-        the method is patented technology, free for personal and scientific use; this is written from the paper's
+        target: softmax and biases keep a part. The authors' software (LRP-eXplains-Transformers) says in its licence
+        that the method is patented technology, free for personal and scientific use; this is written from the paper's
         equations, and whoever wants to use it in a product should ask them.
     Reference: Achtibat, Hatefi, Dreyer, Jain, Wiegand, Lapuschkin and Samek (2024), AttnLRP,
         https://arxiv.org/abs/2402.05602

@@ -7,15 +7,15 @@ B batch, L layers, N padded length, D hidden size, n tokens of one document
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable
-from itertools import count
 from typing import Annotated, Any, Literal
 
 import torch
 from captum.attr import DeepLift, GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
 
+from adapler.backbones.decomposition import working_copy
+from adapler.backbones.targets import Target
 from adapler.errors import ArgumentError
 from analysis.scores.base import Batch, LayerScores, normalise
 from analysis.scores.inputs import (
@@ -32,7 +32,7 @@ from analysis.scores.inputs import (
     seeded,
     with_gap,
 )
-from analysis.scores.passes import Target, gradient_pass, share_logits, target_value, weights_of, working_copy
+from analysis.scores.passes import gradient_pass, share_logits, target_value, weights_of
 from analysis.scores.registry import AtLeast, register_variant, scoring_method
 
 
@@ -188,8 +188,7 @@ def integrated_gradients(
     Layer: at the input. There is one score a token.
     Cost: n_steps forwards + backwards.
     Misleads: the baseline is part of the answer: "mask", "pad" and "zero" give other scores. Scores add up to
-        F(x) - F(b) only when n_steps is large enough; `completeness_gap` says how nearly. They have a sign by default:
-        for FPR, TPR and the headline figure take reduction=absolute, positive or l2, each a share without a sign.
+        F(x) - F(b) only when n_steps is large enough; `completeness_gap` says how nearly.
     Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
     """
     twin = working_copy(model)
@@ -246,12 +245,11 @@ def layer_integrated_gradients(
     Layer: from the layer to the output.
     Cost: L x n_steps forwards + backwards.
     Misleads: every layer's scores add up to the same F(x) - F(b), as far as `completeness_gap` says; what a
-        position holds above layer 0 is a mix of tokens. They have a sign by default: for FPR, TPR and the headline
-        figure take reduction=absolute, positive or l2.
+        position holds above layer 0 is a mix of tokens.
     Reference: Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks, https://arxiv.org/abs/1703.01365
     """
     twin = working_copy(model)
-    sources, states, logits = _layer_sources(twin, batch)
+    layers, states, logits = _layer_inputs(twin, batch)
     share_logits(model, batch, logits)
     weights = weights_of(model, batch, target, logits.float())
     others = batch.model_inputs()
@@ -261,11 +259,10 @@ def layer_integrated_gradients(
     with torch.no_grad():
         references = list(twin(inputs_embeds=vectors, output_hidden_states=True, **inputs).hidden_states[:-1])
     per_layer = []
-    for source, state, reference in zip(sources, states, references, strict=True):
+    for layer, state, reference in zip(layers, states, references, strict=True):
 
-        def value(values: Tensor, chosen: Tensor, *tensors: Tensor, source: Source = source) -> Tensor:
-            module, call = source
-            handle = module.register_forward_hook(_substitute(values, call))
+        def value(values: Tensor, chosen: Tensor, *tensors: Tensor, layer: Any = layer) -> Tensor:
+            handle = layer.register_forward_pre_hook(lambda _, given: (values, *given[1:]))
             try:
                 logits = twin(**dict(zip(names, tensors, strict=True))).logits.float()
             finally:
@@ -283,26 +280,15 @@ def layer_integrated_gradients(
     return with_gap(reduced(values, batch, reduction), total, expected)  # (B, L, N, D), (B, L), (B, L)
 
 
-Source = tuple[torch.nn.Module, int]  # a module, and in which of its calls in a pass it gives out what is meant
+def _layer_inputs(model: Any, batch: Batch) -> tuple[list[Any], list[Tensor], Tensor]:
+    """The layers, the input (B, N, D) of each, and the logits (B, C).
 
-
-def _layer_sources(model: Any, batch: Batch) -> tuple[list[Source], list[Tensor], Tensor]:
-    """Per layer the module whose output is the layer's input, and that input (B, N, D); the logits (B, C).
-
-    Found by identity of tensors, so that it holds for any encoder whose layers pass their states on as they are. Of a
-    module that is called again and again (ALBERT's layers are one) the call counts too.
+    Raises ArgumentError for a model without a list of layers whose first arguments are the hidden states it returns.
     """
-    made: list[tuple[Source, Any]] = []
-    calls: Counter[torch.nn.Module] = Counter()
-
-    def note(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        result = output[0] if isinstance(output, tuple) and output else output
-        # ModernBERT's first layer hands its input through an Identity, on the way to the attention alone.
-        if not (inputs and inputs[0] is result):
-            made.append(((module, calls[module]), result))
-        calls[module] += 1
-
-    handles = [module.register_forward_hook(note) for module in model.modules()]
+    depth = model.config.num_hidden_layers
+    lists = (one for one in model.modules() if isinstance(one, torch.nn.ModuleList) and len(one) == depth)
+    layers, given = list(next(lists, ())), []  # type: list[Any], list[Any]
+    handles = [layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[:1])) for layer in layers]
     try:
         with torch.no_grad():
             output = model(**batch.model_inputs(), output_hidden_states=True)
@@ -310,28 +296,12 @@ def _layer_sources(model: Any, batch: Batch) -> tuple[list[Source], list[Tensor]
         for handle in handles:
             handle.remove()
     states = list(output.hidden_states[:-1])
-    sources = []
-    for layer, state in enumerate(states):
-        makers = [source for source, result in made if result is state]
-        if not makers:
-            raise ArgumentError(
-                f"model: no module of {type(model).__name__} gives out the input of layer {layer}; "
-                "layer_integrated_gradients cannot run on it"
-            )
-        sources.append(makers[-1])  # the outermost
-    return sources, states, output.logits
-
-
-def _substitute(values: Tensor, call: int) -> Callable[..., Any]:
-    """A hook that gives out `values` in this call of the module, counted from 0."""
-    calls = count()
-
-    def hook(module: Any, inputs: Any, output: Any) -> Any:
-        if next(calls) != call:
-            return None
-        return (values, *output[1:]) if isinstance(output, tuple) else values
-
-    return hook
+    if [list(map(id, one)) for one in given] != [[id(state)] for state in states]:
+        raise ArgumentError(
+            f"model: the layers of {type(model).__name__} do not get the hidden states that it returns; "
+            "layer_integrated_gradients cannot run on it"
+        )
+    return layers, states, output.logits
 
 
 @scoring_method("deeplift", needs="gradient", reads=())
@@ -351,8 +321,7 @@ def deeplift(
     Cost: 2 forwards + backwards.
     Misleads: captum applies the rule to the activations that it knows as modules (the tanh of BERT's pooler, for
         one). Attention's softmax, GELU and layer norm are no such modules and pass the plain gradient on; what that
-        costs is `completeness_gap`. Scores have a sign by default: for FPR, TPR and the headline figure take
-        reduction=absolute, positive or l2.
+        costs is `completeness_gap`.
     Reference: Shrikumar, Greenside and Kundaje (2017), Learning Important Features Through Propagating Activation
         Differences, https://arxiv.org/abs/1704.02685
     """
@@ -390,8 +359,7 @@ def gradient_shap(
     Layer: at the input. There is one score a token.
     Cost: n_samples forwards + backwards.
     Misleads: scores add up to F(x) - E F(b) in expectation only; `completeness_gap` says how nearly. The draws depend
-        on the seed and the document's id. Scores have a sign by default: for FPR, TPR and the headline figure take
-        reduction=absolute, positive or l2.
+        on the seed and the document's id.
     Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
         https://arxiv.org/abs/1705.07874
     """

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from adapler.backbones import check_config, ready
+from adapler.backbones.targets import Target
 from adapler.errors import ArgumentError
 from adapler.passes import plain_pass
 from analysis.scores.base import Batch, LayerScores, normalise
-from analysis.scores.passes import Target, classifier_logits, target_value, weights_of
+from analysis.scores.passes import classifier_logits, target_value, weights_of
 
 Token = Literal["mask", "pad"]
 Removal = Literal["mask", "pad", "delete"]

@@ -7,48 +7,35 @@ B batch, L layers, N padded length, H heads, D hidden size, C classes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from adapler.backbones import decomposition
-from adapler.backbones.decomposition import (
-    Decomposition,
-    answering,
-    decompose,
-    differentiable,
-    gradients_of,
-    working_copy,
-)
-from adapler.backbones.decomposition import eager_forward as twin_forward
-from adapler.backbones.targets import Target, needs_labels, target_weights
+from adapler.backbones.decomposition import Decomposition, answering, differentiable, gradients_of, working_copy
+from adapler.backbones.targets import Target, target_weights
 from analysis.scores.base import Batch
 
-__all__ = [
-    "GradientPass",
-    "Target",
-    "adapler_pass",
-    "attention_gradient_maps",
-    "attention_pass",
-    "check_target",
-    "classifier_logits",
-    "detached_pass",
-    "eager_forward",
-    "full",
-    "full_precision",
-    "gradient_pass",
-    "in_format",
-    "needs_labels",
-    "run_format",
-    "run_full",
-    "share_logits",
-    "target_value",
-    "weights_of",
-    "working_copy",
-]
+Found = TypeVar("Found")
+
+
+def once_a_batch(function: Callable[..., Found]) -> Callable[..., Found]:
+    """The same function of (model, batch, ...), computed once for each batch, model and further arguments."""
+
+    @wraps(function)
+    def call(model: Any, batch: Batch, *args: Any, **options: Any) -> Found:
+        memo, key = batch.memo(model), f"{function.__name__} {args} {options}"
+        if key not in memo:
+            memo[key] = function(model, batch, *args, **options)
+        found: Found = memo[key]
+        return found
+
+    return call
 
 
 # ---------------------------------------------------------------- precision
@@ -121,50 +108,34 @@ def target_value(logits: Tensor, weights: Tensor) -> Tensor:
 # ---------------------------------------------------------------- passes
 
 
-def share_logits(model: Any, batch: Batch, logits: Tensor) -> Tensor:
-    """Remember the logits of a pass made for something else, so that none is made for them; (B, C) float32."""
-    found: Tensor = batch.memo(model).setdefault("logits", logits.detach().float().to(batch.input_ids.device))
-    return found
+def share_logits(model: Any, batch: Batch, logits: Tensor) -> None:
+    """Remember the logits of a pass made for something else, so that none is made for them."""
+    batch.memo(model).setdefault("classifier_logits () {}", logits.detach().float().to(batch.input_ids.device))
 
 
+@once_a_batch
 def classifier_logits(model: Any, batch: Batch) -> Tensor:
     """(B, C) float32 logits, from whichever pass was first on this batch."""
-    if "logits" not in (memo := batch.memo(model)):
-        with torch.no_grad():
-            memo["logits"] = answering(model)(**batch.model_inputs()).logits.float().to(batch.input_ids.device)
-    logits: Tensor = memo["logits"]
-    return logits
+    with torch.no_grad():
+        logits: Tensor = answering(model)(**batch.model_inputs()).logits
+    return logits.float().to(batch.input_ids.device)
 
 
+@once_a_batch
 def adapler_pass(model: Any, batch: Batch) -> Any:
     """The AdapLeR model's output in hard mode, in the format of its weights."""
-    if "adapler" not in (memo := batch.memo(model)):
-        options: dict[str, Any] = {"removal": "hard", "threshold_scale": batch.threshold_scale}
-        with torch.no_grad(), full_precision(batch):
-            memo["adapler"] = answering(model)(**batch.model_inputs(), **options)
-    return memo["adapler"]
+    with torch.no_grad(), full_precision(batch):
+        return answering(model)(**batch.model_inputs(), removal="hard", threshold_scale=batch.threshold_scale)
 
 
-def eager_forward(twin: Any, batch: Batch, **options: Any) -> Any:
-    """The output of a working copy with attention weights, per layer (B, H, N, N).
-
-    Raises ArgumentError, naming the model class, when the model returns no weights, or none of this shape.
-    """
-    return twin_forward(twin, batch.model_inputs(), **options)
-
-
+@once_a_batch
 def attention_pass(model: Any, batch: Batch) -> tuple[Tensor, ...]:
     """The classifier's attention weights per layer (B, N, N) float32, mean over heads, row = query, column = key."""
-    if "attentions" not in (memo := batch.memo(model)):
-        with torch.no_grad():
-            output = twin_forward(working_copy(model), batch.model_inputs())
-        # heads are averaged here, so that no more than one layer's heads outlive the pass
-        with full_precision(batch):
-            means = tuple(layer.float().mean(1).to(batch.input_ids.device) for layer in output.attentions)  # (B, N, N)
-        share_logits(model, batch, output.logits)
-        memo["attentions"] = means
-    found: tuple[Tensor, ...] = memo["attentions"]
-    return found
+    with torch.no_grad():
+        output = decomposition.eager_forward(working_copy(model), batch.model_inputs())
+    share_logits(model, batch, output.logits)
+    with full_precision(batch):  # heads are averaged here, so that no more than one layer's heads outlive the pass
+        return tuple(layer.float().mean(1).to(batch.input_ids.device) for layer in output.attentions)  # (B, N, N)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,57 +154,50 @@ class GradientPass:
     norm_2: Tensor
 
 
+@once_a_batch
 def gradient_pass(model: Any, batch: Batch, target: Target) -> GradientPass:
     """Gradients of the target's value at the input of every layer; one pass per target.
 
     Raises ArgumentError when the hidden states that the model returns are not the ones that it uses.
     """
-    memo, key = batch.memo(model), f"gradients {target!r}"
-    if key not in memo:
-        with differentiable(model) as twin:
-            output = twin(**batch.model_inputs(), output_hidden_states=True)
-            weights = weights_of(model, batch, target, output.logits)
-            hidden = output.hidden_states[:-1]  # L times (B, N, D)
-            value = target_value(output.logits, weights).sum()
-            gradients = gradients_of(value, hidden, model=model, what="hidden states")
-        share_logits(model, batch, output.logits)
-        # norms are taken here: the states and gradients themselves would be 2 * D times as large
-        pairs = [(g.float(), h.detach().float()) for g, h in zip(gradients, hidden, strict=True)]
-        real = batch.attention_mask[:, None, :].to(torch.float32)  # (B, 1, N)
-        columns = [
-            ((g * h).norm(dim=-1), (g * h).sum(-1), g.abs().sum(-1), g.norm(dim=-1)) for g, h in pairs
-        ]  # L times 4 times (B, N)
-        stacked = [
-            torch.stack([one.to(real.device) for one in rows], dim=1) * real for rows in zip(*columns, strict=True)
-        ]
-        memo[key] = GradientPass(*stacked)
-    found: GradientPass = memo[key]
-    return found
+    with differentiable(model) as twin:
+        output = twin(**batch.model_inputs(), output_hidden_states=True)
+        weights = weights_of(model, batch, target, output.logits)
+        hidden = output.hidden_states[:-1]  # L times (B, N, D)
+        value = target_value(output.logits, weights).sum()
+        gradients = gradients_of(value, hidden, model=model, what="hidden states")
+    share_logits(model, batch, output.logits)
+    # norms are taken here: the states and gradients themselves would be 2 * D times as large
+    pairs = [(g.float(), h.detach().float()) for g, h in zip(gradients, hidden, strict=True)]
+    real = batch.attention_mask[:, None, :].to(torch.float32)  # (B, 1, N)
+    columns = [
+        ((g * h).norm(dim=-1), (g * h).sum(-1), g.abs().sum(-1), g.norm(dim=-1)) for g, h in pairs
+    ]  # L times 4 times (B, N)
+    stacked = [torch.stack([one.to(real.device) for one in rows], dim=1) * real for rows in zip(*columns, strict=True)]
+    return GradientPass(*stacked)
 
 
+@once_a_batch
 def attention_gradient_maps(model: Any, batch: Batch, target: Target) -> list[Tensor]:
     """L times (B, N, N) float32: mean over heads of max(d value / d A^l * A^l, 0).
 
     Raises ArgumentError when the weights that the model returns are not the ones that it uses.
     """
-    memo, key = batch.memo(model), f"attention gradients {target!r}"
-    if key not in memo:
-        memo[key], logits = decomposition.attention_gradient_maps(
-            model, batch.model_inputs(), weigh=lambda logits: weights_of(model, batch, target, logits)
-        )
-        share_logits(model, batch, logits)
-    found: list[Tensor] = memo[key]
-    return found
+    maps, logits = decomposition.attention_gradient_maps(
+        model, batch.model_inputs(), weigh=lambda logits: weights_of(model, batch, target, logits)
+    )
+    share_logits(model, batch, logits)
+    return maps
 
 
+@once_a_batch
 def detached_pass(model: Any, batch: Batch, target: Target, *, softmax: bool) -> Decomposition:
     """`adapler.backbones.decomposition.decompose` at the input of every layer."""
-    memo, key = batch.memo(model), f"decomposition {target!r} {softmax}"
-    if key not in memo:
-        inputs = batch.model_inputs()
-        memo[key] = decompose(
-            model, inputs, weigh=lambda logits: weights_of(model, batch, target, logits), softmax=softmax
-        )
-        share_logits(model, batch, memo[key].logits)
-    found: Decomposition = memo[key]
+    found = decomposition.decompose(
+        model,
+        batch.model_inputs(),
+        weigh=lambda logits: weights_of(model, batch, target, logits),
+        softmax=softmax,
+    )
+    share_logits(model, batch, found.logits)
     return found

@@ -20,9 +20,10 @@ from sklearn.linear_model import LinearRegression, Ridge
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from adapler.backbones.decomposition import working_copy
+from adapler.backbones.targets import Target
 from analysis.scores.base import Batch, LayerScores
 from analysis.scores.inputs import Presence, Removal, Sign, Token, presence, reduced, seeded
-from analysis.scores.passes import Target, working_copy
 from analysis.scores.registry import AtLeast, scoring_method
 
 Samples = Annotated[int, AtLeast(4)] | Literal["auto"]
@@ -51,8 +52,7 @@ def occlusion(
     Layer: at the input. There is one score a token.
     Cost: n forwards.
     Misleads: a token that says what another one says as well loses nothing alone; the mask token is a word
-        of its own to the model. Scores have a sign by default: for FPR, TPR and the headline figure take
-        reduction=absolute or positive.
+        of its own to the model.
     Reference: Zeiler and Fergus (2014), Visualizing and Understanding Convolutional Networks,
         https://arxiv.org/abs/1311.2901
     """
@@ -89,8 +89,7 @@ def lime(
     Cost: n_samples forwards: about 3,000 for a text of 510 tokens.
     Misleads: with few samples it is mostly noise. `stability` is the rank correlation of the scores from the
         two halves of the samples; a warning is given below 0.5. Kept tokens are few or many only rarely, since each is
-        drawn alone. Scores have a sign by default: for FPR, TPR and the headline figure take reduction=absolute or
-        positive.
+        drawn alone.
     Reference: Ribeiro, Singh and Guestrin (2016), "Why Should I Trust You?", https://arxiv.org/abs/1602.04938
     """
     kernel = get_exp_kernel_similarity_function("cosine", kernel_width)
@@ -121,7 +120,7 @@ def kernel_shap(
     Cost: n_samples forwards: about 3,000 for a text of 510 tokens.
     Misleads: with few samples a token it is noise: two seeds of 128 samples for 128 tokens do not agree at all.
         `stability` is the rank correlation of the scores from the two halves of the samples; a warning is given below
-        0.5. Scores have a sign by default: for FPR, TPR and the headline figure take reduction=absolute or positive.
+        0.5.
     Reference: Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions,
         https://arxiv.org/abs/1705.07874
     """
@@ -153,8 +152,7 @@ def shapley_sampling(
     Layer: at the input. There is one score a token.
     Cost: n_samples x n forwards, on average over half of the text with replacement=delete.
     Misleads: most of the texts that it asks about are fragments such as the model never saw. `stability` is the
-        rank correlation of the scores from the two halves of the permutations; a warning is given below 0.5. Scores
-        have a sign by default: for FPR, TPR and the headline figure take reduction=absolute or positive.
+        rank correlation of the scores from the two halves of the permutations; a warning is given below 0.5.
     Reference: Castro, Gomez and Tejada (2009), Polynomial calculation of the Shapley value based on sampling,
         https://doi.org/10.1016/j.cor.2008.04.004
     """

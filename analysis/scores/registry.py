@@ -26,17 +26,16 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from adapler.backbones.decomposition import evaluating
@@ -55,16 +54,14 @@ IN_LAYER, TO_OUTPUT, FROM_INPUT, AT_INPUT = SCOPES = (
     "at the input",
 )
 NOT_STATED = "not stated"  # scope and cost of a method of one's own that does not say
+SIGNED = (  # closes "Misleads:" of a method whose option `reduction` is signed by default
+    " Scores have a sign by default: for FPR, TPR and the headline figure take another reduction (absolute, positive, "
+    "or l2 where there is one)."
+)
 
+AtLeast = Ge  # the lowest value of an option, in its annotation: `n_samples: Annotated[int, AtLeast(2)] = 50`
 Option = bool | int | float | str
 ScoreFunction = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """The lowest value of an option, in its annotation: `n_samples: Annotated[int, AtLeast(2)] = 50`."""
-
-    value: float
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,11 @@ class ScoringMethod:
         """The docstring's parts: "Summary", and one for each of SECTIONS."""
         text = inspect.getdoc(self.function) or ""
         parts = re.split(rf"^({'|'.join(SECTIONS)}):", text, flags=re.MULTILINE)
-        return {"Summary": parts[0].strip()} | {
-            name: inspect.cleandoc(body).strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)
-        }
+        found = {"Summary": parts[0].strip()}
+        found |= {name: inspect.cleandoc(body).strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+        if self.defaults.get("reduction") == "signed":
+            found["Misleads"] += SIGNED
+        return found
 
     @property
     def title(self) -> str:
@@ -139,6 +138,11 @@ class ScoringMethod:
     def has_target(self) -> bool:
         """Whether its option `target` is a class: one of that name of a method of one's own may mean something else."""
         return self.defaults.get("target") in (PREDICTED, GOLD)
+
+    @property
+    def of_package(self) -> bool:
+        """Whether its function is one of `analysis.scores`, whose code is known."""
+        return str(getattr(self.function, "__module__", "")).startswith("analysis.scores.")
 
     @property
     def needs_labels(self) -> bool:
@@ -196,24 +200,21 @@ class ScoringMethod:
 
     def _own_scores(self, model: Any, batch: Batch, result: Any) -> LayerScores:
         """A tensor, array or list of one of the shapes that the module names as LayerScores."""
-        n_batch, n_tokens = batch.attention_mask.shape
-        values = _as_tensor(result)
+        (n_batch, n_tokens), values = batch.attention_mask.shape, _as_tensor(result)
         if values is not None and values.dim() == 1 and n_batch > 1:  # it knows one text only
             rows = [_as_tensor(self.function(model, one, **self.options)) for one in batch.singles()]
-            if all(row is not None and row.dim() == 1 for row in rows):
-                lengths = batch.attention_mask.sum(-1).tolist()
-                if [len(row) for row in rows if row is not None] == lengths:
-                    padded = [torch.nn.functional.pad(row, (0, n_tokens - len(row))) for row in rows if row is not None]
-                    values = torch.stack(padded)
+            if [None if row is None else row.shape for row in rows] == [(n,) for n in batch.attention_mask.sum(-1)]:
+                padded = [torch.nn.functional.pad(row, (0, n_tokens - len(row))) for row in rows if row is not None]
+                values = torch.stack(padded)
         if values is not None and values.dim() == 1 and n_batch == 1:
             values = values[None]
         if values is not None and values.dim() == 2:
             values = values[:, None]
         if values is None or values.dim() != 3 or (values.shape[0], values.shape[2]) != (n_batch, n_tokens):
-            got = type(result).__name__ if values is None else tuple(_as_tensor(result).shape)  # type: ignore[union-attr]
             raise ArgumentError(
                 f"method {self.name!r}: must return numbers of shape (tokens {n_tokens},), (texts {n_batch}, tokens), "
-                f"(texts, 1, tokens) or (texts, layers, tokens), got {got}"
+                f"(texts, 1, tokens) or (texts, layers, tokens), got "
+                f"{type(result).__name__ if values is None else tuple(values.shape)}"
             )
         mask = batch.attention_mask.to(values.device)
         values = values.float().masked_fill(~mask.bool()[:, None], 0)
@@ -240,22 +241,22 @@ class ScoringMethod:
         padding = (batch.attention_mask == 0)[:, None, :].to(scores.device)
         if bool(((scores != 0) & padding).any()):
             raise ArgumentError(f"{where} scores at padding must be 0")
-        if (present := result.present) is not None and (
-            present.shape != scores.shape
-            or present.dtype != torch.bool
-            or bool((present & padding).any())
-            or bool((scores.masked_fill(present, 0) != 0).any())
+        there = ~padding.expand_as(scores) if result.present is None else result.present
+        if (
+            there.shape != scores.shape
+            or there.dtype != torch.bool
+            or bool((~there & (scores != 0) | there & padding).any())
         ):
             raise ArgumentError(f"{where} present must be bool {tuple(scores.shape)}, and tokens not present score 0")
-        if not result.signed:
-            sums = scores.sum(-1)
-            if bool((scores < 0).any()) or bool((((sums - 1).abs() > 1e-3) & (sums != 0)).any()):
-                found = f"lowest {float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
-                raise ArgumentError(
-                    f"{where} unsigned scores must not be negative, and sum to 1 over the real tokens or be 0: {found}"
-                )
+        sums = scores.sum(-1)
+        if not result.signed and bool((scores < 0).any() | (((sums - 1).abs() > 1e-3) & (sums != 0)).any()):
+            found = f"lowest {float(scores.min()):.3g}, sums {float(sums.min()):.4g} to {float(sums.max()):.4g}"
+            raise ArgumentError(
+                f"{where} unsigned scores must not be negative, and sum to 1 over the real tokens or be 0: {found}"
+            )
 
 
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 _REGISTRY: dict[str, ScoringMethod] = {}
 MethodSpec = str | ScoringMethod | ScoreFunction
 
@@ -265,9 +266,9 @@ def scoring_method(
 ) -> Callable[[ScoreFunction], ScoreFunction]:
     """Register a function `(model, batch, *, options)` under `name`; the arguments are those of ScoringMethod.
 
-    Title, scope, cost and paper are read from the docstring. A method that is defined once more, in a notebook or by
-    a reloaded module, takes the place of the old one, with a warning. Raises ArgumentError for a name that another
-    method has, and for arguments that are not allowed.
+    Title, scope, cost and paper are read from the docstring. A method that is defined once more in its module, or in a
+    notebook, takes the place of the old one. Raises ArgumentError for a name that another module's method has, and for
+    arguments that are not allowed.
     """
     sets = {}
     for argument, given, allowed in (("needs", needs, NEEDS), ("reads", reads, READS)):
@@ -276,14 +277,9 @@ def scoring_method(
             raise ArgumentError(f"{argument}: got {sorted(unknown)}, allowed are {', '.join(allowed)}")
 
     def register(function: ScoreFunction) -> ScoreFunction:
-        old = _REGISTRY.get(name)
-        if old is not None:
-            mine, theirs = (
-                (getattr(one, "__module__", ""), getattr(one, "__qualname__", "")) for one in (function, old.function)
-            )
-            if not (mine == theirs or mine[0] == theirs[0] == "__main__"):
-                raise ArgumentError(f"method {name!r} is registered already, by {theirs[0]}; choose another name")
-            warnings.warn(f"method {name!r} was registered before and is replaced", UserWarning, stacklevel=2)
+        old = getattr(_REGISTRY.get(name), "function", function)
+        if old.__module__ != function.__module__:
+            raise ArgumentError(f"method {name!r} is registered already, by {old.__module__}; choose another name")
         defaults = _defaults(name, function)
         _REGISTRY[name] = ScoringMethod(name, function, **sets, options=defaults, defaults=defaults, stated=title)
         return function
@@ -295,14 +291,8 @@ def register_variant(name: str, of: str, *, title: str, **options: Any) -> None:
     """Register a second name for a method with other options, which are the variant's defaults."""
     method = _REGISTRY[of].with_options(**options)
     more = frozenset({"labels"} if method.needs_labels else ())
-    _REGISTRY[name] = replace(
-        method,
-        name=name,
-        stated=title,
-        needs=method.needs | more,
-        reads=method.reads | more,
-        defaults=method.options,
-    )
+    needs, reads = method.needs | more, method.reads | more
+    _REGISTRY[name] = replace(method, name=name, stated=title, needs=needs, reads=reads, defaults=method.options)
 
 
 def method_names() -> tuple[str, ...]:
@@ -338,8 +328,7 @@ def get_methods(specs: Sequence[MethodSpec]) -> list[ScoringMethod]:
     return list(found.values())
 
 
-_SPEC = re.compile(r"\s*([\w.-]+)\s*\((.*)\)\s*", re.DOTALL)
-_ITEM = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*('[^']*'|"[^"]*"|[^'"(),=\[\]{}*]+?)\s*(?:,|$)""")
+_ITEM = re.compile(r"""\s*([A-Za-z_]\w*)\s*=\s*('[^']*'|"[^"]*"|[^'"(),=\[\]{}*]+?)\s*(?:,|(?=\)))""")
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Option]]:
@@ -352,25 +341,20 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Option]]:
 
     Raises ArgumentError for anything else.
     """
-    wrong = ArgumentError(f"method {spec!r} must be NAME or NAME(OPTION=VALUE, ...) with plain values")
-    if "(" not in spec:
-        return spec.strip(), {}
-    whole = _SPEC.fullmatch(spec)
-    if whole is None:
-        raise wrong
-    name, rest = whole.groups()
-    values: dict[str, Option] = {}
-    while rest.strip():
-        item = _ITEM.match(rest)
-        if item is None or item[1] in values:
-            raise wrong
-        try:
-            value = ast.literal_eval(item[2])
-        except (ValueError, SyntaxError):
-            value = item[2]
-        values[item[1]] = value if isinstance(value, Option) else item[2]
-        rest = rest[item.end() :]
-    return name, values
+    name, bracket, rest = spec.partition("(")
+    items = _ITEM.findall(rest)
+    values = {key: _value(text) for key, text in items}
+    if bracket and (_ITEM.sub("", rest).strip() != ")" or len(values) < len(items)):
+        raise ArgumentError(f"method {spec!r} must be NAME or NAME(OPTION=VALUE, ...) with plain values")
+    return name.strip(), values
+
+
+def _value(text: str) -> Option:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, Option) else text
 
 
 def _from_function(function: Any) -> ScoringMethod:
@@ -402,45 +386,20 @@ def _defaults(name: str, function: ScoreFunction) -> dict[str, Option]:
 
 
 def _checked_option(method: str, function: ScoreFunction, option: str, value: Any, *, default: Option) -> Option:
-    """`value` when the option's annotation (or, without one, the type of its default) allows it.
-
-    Raises ArgumentError with what is allowed: types and words, or the lowest value (see AtLeast).
-    """
+    """`value` when the option's annotation (or, without one, the type of its default) allows it; else ArgumentError."""
     try:
         annotation = inspect.signature(function, eval_str=True).parameters[option].annotation
     except NameError:  # an annotation that cannot be resolved outside the function's own scope says nothing here
         annotation = inspect.Parameter.empty
-    types, words, lowest = _allowed(annotation)
-    types = types or ([] if words else [type(default)])
-    if any(type(one) is type(value) and one == value for one in words):
-        return value  # type: ignore[no-any-return]
-    fitting = next((one for one in types if type(value) is one or (one is float and type(value) is int)), None)
-    where = f"method {method!r}: {option} got {value!r}"
-    if fitting is None:
-        names = {bool: "True or False", int: "a whole number", float: "a number", str: "a word"}
-        choices = [*(names[one] for one in types), *map(repr, words)]
-        raise ArgumentError(f"{where}, must be {' or '.join(choices)} (default {default!r})")
-    found: Option = fitting(value)
-    if isinstance(found, float) and not math.isfinite(found):
-        raise ArgumentError(f"{where}, must be a finite number")
-    if lowest is not None and not isinstance(found, str) and found < lowest:
-        raise ArgumentError(f"{where}, must be at least {lowest:g}")
+    allowed: Any = type(default) if annotation is inspect.Parameter.empty else annotation
+    try:
+        found: Option = TypeAdapter(allowed, config=_STRICT).validate_python(value)
+    except ValidationError as error:
+        reasons = " or ".join(one["msg"].removeprefix("Input should be ") for one in error.errors())
+        raise ArgumentError(
+            f"method {method!r}: {option} got {value!r}, must be {reasons} (default {default!r})"
+        ) from error
     return found
-
-
-def _allowed(annotation: Any) -> tuple[list[Any], list[Any], float | None]:
-    """The plain types, the words and the lowest number that an annotation allows."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        types, words, _ = _allowed(parts[0])
-        return types, words, next((one.value for one in parts[1:] if isinstance(one, AtLeast)), None)
-    if origin in (Union, UnionType):
-        found = [_allowed(one) for one in parts]
-        lowest = next((one for *_, one in found if one is not None), None)
-        return [t for types, *_ in found for t in types], [w for _, words, _ in found for w in words], lowest
-    if origin is Literal:
-        return [], list(parts), None
-    return ([annotation] if annotation in (bool, int, float, str) else []), [], None
 
 
 def _as_tensor(result: Any) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.scores.registry import SIGNED
 from docs.generate.docstrings import HEADINGS, METHOD_FIELDS, formula, prose, sections, source_file, title_and_lead
 
 SCOPES = ("in the layer", "from the layer to the output", "from the input to the layer", "at the input")
@@ -21,6 +22,7 @@ def method_pages() -> dict[str, str]:
 
 def _method_page(method: Any) -> str:
     parts = sections(method.function, METHOD_FIELDS)
+    parts["Misleads"] += SIGNED if method.defaults.get("reduction") == "signed" else ""
     lines = [f"# {method.title}", "", prose(title_and_lead(parts["Summary"])[1]), ""]
     lines += ["| | |", "| --- | --- |", f"| name | `{method.name}` |", f"| scores | {_scope(method)} |"]
     lines += [f"| needs | {_needs(method)} |", f"| cost of a document | {method.cost} |"]

@@ -46,9 +46,9 @@ def reference_pages() -> dict[str, str]:
     from adapler.training.config import RunConfig
     from adapler.training.pipeline import run
     from analysis import loading, rationale_eval
-    from analysis.explain import explain
     from analysis.explanation import Explanation
     from analysis.metrics import plausibility, statistics
+    from analysis.one_text import explain
     from analysis.report import RationaleReport
     from analysis.scores import base, scoring_method
 

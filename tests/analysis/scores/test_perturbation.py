@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
+from adapler.backbones.decomposition import working_copy
 from analysis.scores import Batch, UnstableScoresWarning, get_method, inputs
 from analysis.scores.inputs import content, presence, runs_packed
-from analysis.scores.passes import working_copy
 from analysis.scores.perturbation import samples_for
 from tests.analysis.scores.score_helpers import LENGTHS, Bag, batch_for, every_family, logits_of
 from tests.conftest import CLASSIFIERS, tiny_adapler, tiny_classifier
