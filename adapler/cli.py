@@ -35,14 +35,14 @@ def _policy_of(words: Sequence[str]) -> str:
 
 
 def run(config: Any) -> None:
-    """The whole pipeline of a task: fine-tune, targets, train, evaluate; goes on where it was stopped."""
+    """Run the whole pipeline of a task: fine-tune, compute targets, train, evaluate."""
     from adapler.training import pipeline
 
     pipeline.run(config)
 
 
 def finetune(config: Any) -> None:
-    """Fine-tune the plain backbone: the baseline, and the source of targets."""
+    """Fine-tune the plain classifier."""
     from adapler.training.pipeline import run_finetune
 
     record = run_finetune(config)
@@ -51,7 +51,7 @@ def finetune(config: Any) -> None:
 
 
 def targets(config: Any) -> None:
-    """Targets of the training set from the best fine-tuning epochs, or from any classifier."""
+    """Compute the training targets from the best fine-tuning epochs, or from any classifier."""
     from adapler.training.pipeline import run_targets
 
     record = run_targets(config)
@@ -59,7 +59,7 @@ def targets(config: Any) -> None:
 
 
 def train(config: Any) -> None:
-    """Train one point of a policy."""
+    """Train one model with a removal policy."""
     from adapler.training.pipeline import run_train, shortfall
 
     record = run_train(config)
@@ -78,7 +78,7 @@ def train(config: Any) -> None:
 
 
 def speed_up(config: Any) -> None:
-    """Make a fine-tuned classifier faster, post hoc, calibrated, ready for `pipeline`."""
+    """Make a fine-tuned classifier faster without changing its weights."""
     from adapler.training import pipeline
 
     folder = pipeline.speed_up(config)
@@ -87,7 +87,7 @@ def speed_up(config: Any) -> None:
 
 
 def evaluate(config: Any) -> None:
-    """Score and FLOPs speedup of a trained model on a split."""
+    """Measure score and FLOPs speedup of a trained model on a split."""
     from adapler.evaluation import evaluation_table
     from adapler.training.evaluation import run_evaluate
 
@@ -97,7 +97,7 @@ def evaluate(config: Any) -> None:
 
 
 def calibrate(config: Any) -> None:
-    """Measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for."""
+    """Measure score, FLOPs and time over threshold scales: the curve behind --speedup and --max-drop."""
     from adapler.calibrate import curve_table
     from adapler.training.evaluation import run_calibrate
 
@@ -108,7 +108,7 @@ def calibrate(config: Any) -> None:
 
 
 def export(config: Any) -> None:
-    """Copy a model with its backbone's weights stored as float16, or as ONNX graphs."""
+    """Export a model with its backbone in float16, or as ONNX graphs."""
     from adapler import AdapLeRForSequenceClassification
     from adapler.export import INDEX, export, scale_eta
     from adapler.files import check_output_folder
@@ -136,7 +136,7 @@ def export(config: Any) -> None:
 
 
 def card(config: Any) -> None:
-    """Write a model card, README.md, from what was recorded and measured of a model."""
+    """Write a model card, README.md, from a model's records and evaluations."""
     from adapler.card import write_card
 
     path, notes = write_card(config)
@@ -161,14 +161,14 @@ def data(words: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of which `adapler.training.config` has the options.
+    """A command whose options class is in `adapler.training.config`.
 
     Attributes:
-        do: takes the options.
+        do: function of the options.
         options: name of the options class.
-        example: for the help.
-        of_policy: whether a policy's training adds options of its own.
-        positional: option that the first word sets.
+        example: command line shown in the help.
+        of_policy: whether the training of a policy adds options.
+        positional: option that may be given without its name.
     """
 
     do: Callable[[Any], None]
@@ -245,12 +245,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     from adapler.registry import load_plugins
 
-    load_plugins()  # a misspelt module is told of now, and not when a name is looked up
+    load_plugins()  # first, so that a misspelt module is reported before a name is looked up
     options = options_of(name, words[1:]) if name in COMMANDS else None
     import transformers
 
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()  # of loading weights, which takes less than a second
+    transformers.logging.disable_progress_bar()  # loading weights takes less than a second
     if name in COMMANDS:
         COMMANDS[name].do(options)
     else:

@@ -47,60 +47,62 @@ EXAMPLE = """adapler predict --model checkpoints/movies-minilm "superb acting an
 
 @dataclass(kw_only=True)
 class PredictOptions:
-    """Classify texts, or the rows of a file."""
+    """Classify texts or the rows of a file."""
 
     model: str = option("AdapLeR model: folder or hub name", basic=True)
-    text: list[str] = option("texts; may be given without the option's name", default_factory=list, basic=True)
+    text: list[str] = option("texts to classify, also as positional arguments", default_factory=list, basic=True)
     input: Path | None = option(
-        "a .jsonl, .csv, .tsv, .parquet or .txt (one text a line), or - for standard input", default=None, basic=True
+        "input file: .jsonl, .csv, .tsv, .parquet or .txt (one text per line); - for standard input",
+        default=None,
+        basic=True,
     )
     output: Path | None = option(
-        "write a .jsonl, .csv or .parquet; without it, lines on the screen. Until the end, what is done lies in "
-        "OUTPUT.partial: the same command goes on there", default=None, basic=True,
+        "output file: .jsonl, .csv or .parquet (default: print lines). Finished shards are kept in OUTPUT.partial; run "
+        "the same command again to resume", default=None, basic=True,
     )  # fmt: skip
     speedup: float | None = option("FLOPs speedup to reach, by the model's calibration", default=None, basic=True)
     max_drop: float | None = option(
-        "instead, as fast as a score so much below the one without removal allows", default=None, basic=True
+        "largest allowed drop of the score, by the model's calibration", default=None, basic=True
     )
-    milliseconds: float | None = option("instead, milliseconds of a text in batches", default=None, basic=True)
+    milliseconds: float | None = option(
+        "time limit per text in batches, by the model's calibration", default=None, basic=True
+    )
     threshold_scale: float | None = option(
-        "instead, factor on every threshold: below 1 keeps more tokens (default: 1)", default=None, basic=True
+        "factor on the thresholds: below 1 keeps more tokens (default: 1)", default=None, basic=True
     )
-    removal: Literal["hard", "none"] = option("none: the classifier without dropping tokens", default="hard")
+    removal: Literal["hard", "none"] = option("none: classify without dropping tokens", default="hard")
     format: Literal["lines", "jsonl", "csv", "tsv", "parquet"] | None = option(
-        "of the input (default: by its name; standard input: lines)", default=None
+        "input format (default: by the file's name; lines for standard input)", default=None
     )
     text_column: str | None = option("column of the texts (default: text, or text_a)", default=None, basic=True)
     pair_column: str | None = option(
-        "column of the second texts of pairs (default: text_b beside text_a)", default=None
+        "column of the second texts of pairs (default: text_b, if the first is text_a)", default=None
     )
-    id_column: str | None = option("column of the ids (default: id, where there is one)", default=None)
-    keep: list[str] = option("columns that are copied to the output", default_factory=list, basic=True)
-    strict: bool = option("end with an error at the first row that cannot be classified", default=False)
+    id_column: str | None = option("column of the ids (default: id, if present)", default=None)
+    keep: list[str] = option("input columns to copy to the output", default_factory=list, basic=True)
+    strict: bool = option("fail at the first row that cannot be classified", default=False)
     output_columns: list[str] = option(
-        "what is written of each row, beside its number, its id, --keep and its error. length: its wordpieces; "
-        "lengths: wordpieces that enter each layer; layers: how many layers each of its tokens entered",
+        "output columns, in addition to row number, id, error and those of --keep. length: wordpieces of the input; "
+        "lengths: wordpieces that enter each layer; layers: number of layers that each token entered",
         default_factory=lambda: list(COLUMNS[:4]), choices=COLUMNS,
     )  # fmt: skip
-    restart: bool = option("begin anew, and throw away what an unfinished run has done", default=False)
-    quiet: bool = option("no progress line and no notes", default=False)
-    max_length: int | None = option("longest input in wordpieces (default: as in training)", default=None)
+    restart: bool = option("discard the shards of an unfinished run", default=False)
+    quiet: bool = option("print no progress and no notes", default=False)
+    max_length: int | None = option("maximum input length in wordpieces (default: as in training)", default=None)
     long_documents: Truncation | None = option(
-        "what is read of longer texts: the first wordpieces, the last ones, or windows whose logits are averaged "
-        "(default: as in training)", default=None,
+        "which part of a longer text is read: the first wordpieces, the last ones, or all in windows whose logits are "
+        "averaged (default: as in training)", default=None,
     )  # fmt: skip
-    stride: int | None = option("overlap of windows, in wordpieces", default=None)
-    device: str = option("auto (a GPU where there is one), cpu, cuda, cuda:N, or mps", default="auto")
-    dtype: Dtype = option("of the layers; auto: bfloat16 where the machine has instructions for it", default="auto")
-    processes: int = option("processes, each with its own model (with --engine ray: actors)", default=1, basic=True)
+    stride: int | None = option("overlap of windows in wordpieces", default=None)
+    device: str = option("auto (the GPU, if there is one), cpu, cuda, cuda:N, or mps", default="auto")
+    dtype: Dtype = option("dtype of the layers; auto: bfloat16 if the hardware supports it", default="auto")
+    processes: int = option("number of processes, each with its own model (or Ray actors)", default=1, basic=True)
     threads: int | None = option(
-        "threads of a process (default: OMP_NUM_THREADS, or the cores / processes)", default=None
+        "threads per process (default: OMP_NUM_THREADS, or cores divided by processes)", default=None
     )
-    shard_rows: int = option(
-        "rows that are read, computed and written together; a kill loses those in work", default=1024
-    )
+    shard_rows: int = option("rows per shard, the unit that is written and resumed", default=1024)
     engine: Literal["local", "ray"] = option(
-        "ray: on a Ray cluster, the one in RAY_ADDRESS or one on this machine; --output is a folder then (extra `ray`)",
+        "ray: on the Ray cluster in RAY_ADDRESS, or one started here; --output is then a folder (extra `ray`)",
         default="local",
     )
 

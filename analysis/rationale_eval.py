@@ -39,33 +39,37 @@ ON_SCREEN = ("average_precision", "j_present")  # the metrics whose tables fit a
 
 @dataclass
 class Options:
-    """Attribution scores against human rationales: agreement of each method at each layer."""
+    """Evaluate scoring methods, layer by layer, against human rationales and for faithfulness."""
 
-    adapler: str | None = option("an AdapLeR checkpoint; default: the embedded one", default=None, basic=True)
+    adapler: str | None = option("AdapLeR model; default: the embedded one", default=None, basic=True)
     model: str | None = option(
-        "a fine-tuned classifier, a folder or hub name; default: the AdapLeR checkpoint's backbone",
+        "fine-tuned classifier, folder or hub name; default: the AdapLeR model's backbone",
         default=None,
         basic=True,
     )
     data: str | None = option(
-        "a folder or archive in ERASER layout, or JSON lines with tokens, label and rationale", default=None, basic=True
+        "corpus: folder or archive in ERASER layout, or JSON lines with tokens, label and rationale",
+        default=None,
+        basic=True,
     )
     predictions: list[str] = option(
-        "rationales in ERASER's format, each file one more method", default_factory=list, basic=True
+        "files of saved rationales in ERASER's format, each evaluated as a method", default_factory=list, basic=True
     )
-    human: str | None = option("the same, of human annotators: the ceiling", default=None, basic=True)
+    human: str | None = option(
+        "file of human rationales in the same format, drawn as the ceiling", default=None, basic=True
+    )
     output: str | None = option("folder of the report; default: reports/DATA-SPLIT", default=None, basic=True)
     all_tables: bool = option("print the tables of all metrics", default=False, basic=True)
     no_figures: bool = option(
-        "draw no figures, which takes most of the time of a small evaluation (`python -m analysis.figures` does later)",
+        "draw no figures, which take most of the time of a small evaluation (later: `python -m analysis.figures`)",
         default=False,
         basic=True,
     )
-    cache: str | None = option("folder of scores for the next run; default: $ADAPLER_CACHE or ~/.cache", default=None)
-    no_cache: bool = option("keep and reuse no scores", default=False)
-    rationales: str | None = option("folder for every method's rationales, in ERASER's format", default=None)
+    cache: str | None = option("folder of the score cache; default: $ADAPLER_CACHE or ~/.cache/adapler", default=None)
+    no_cache: bool = option("do not cache scores", default=False)
+    rationales: str | None = option("folder to write every method's rationales to, in ERASER's format", default=None)
     rationale_layers: str | None = option(
-        "a report of the validation split: of each method, --rationales writes the layer that ranks best there",
+        "report of the validation split, whose best layer of each method --rationales writes",
         default=None,
     )
     settings: Settings = field(default_factory=Settings)

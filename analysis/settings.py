@@ -68,17 +68,17 @@ PROTOCOLS = {
 
 @dataclass
 class Settings:
-    """How documents are scored and judged.
+    """Scoring and evaluation.
 
-    truncation, aggregation and metrics are never None: what is not given is the protocol's.
+    Truncation, aggregation and metrics that are not given are the protocol's.
     Raises ArgumentError that names the option, the value and what is allowed.
     """
 
-    split: str = option("split that is evaluated; validation and dev are val", default="test", basic=True)
-    limit: int | None = option("a random sample of so many documents of the split, labels balanced", default=None)
+    split: str = option("split to evaluate: train, val or test", default="test", basic=True)
+    limit: int | None = option("number of documents to sample, balanced over labels; default: all", default=None)
     methods: list[str] | None = option(
-        'scoring methods (python -m analysis.scores lists them), with options as in "lime(n_samples=100)"; none: '
-        "saved scores only; default: attention attention_received rollout saliency cp random",
+        'scoring methods, listed by python -m analysis.scores, with options as in "lime(n_samples=100)"; none: saved '
+        "scores only; default: attention attention_received rollout saliency cp random",
         default=None,
         basic=True,
     )
@@ -89,44 +89,43 @@ class Settings:
         "preset of truncation, aggregation, metrics and faithfulness", default="paper", basic=True
     )
     truncation: Literal["truncate", "rationale-windows", "all-windows"] = option(
-        "part of a document longer than the input that is seen; default: the protocol's", default=None, basic=True
+        "which part of a long document is read; default: the protocol's", default=None, basic=True
     )
     aggregation: Literal["none", "max", "mean", "sum"] = option(
-        "wordpiece scores to word scores; default: the protocol's", default=None
+        "how wordpiece scores become word scores; default: the protocol's", default=None
     )
     annotators: str = option(
-        "words that count where several people marked a text: majority, union, or an annotator's number from 0; auto: "
-        "what the file says itself, else the majority",
+        "how several annotators are combined: majority, union, or the index of one annotator; auto: as the file says, "
+        "else majority",
         default="auto",
     )
     queries: Literal["auto", "yes", "no"] = option(
-        "queries as second segment; auto: when they differ between the documents of the corpus", default="auto"
+        "use queries as second segment; auto: if they differ between documents", default="auto"
     )
     faithfulness_variant: Literal["delete", "mask"] | None = option(
-        "how faithfulness takes tokens away; default: the protocol's", default=None
+        "how faithfulness removes tokens; default: the protocol's", default=None
     )
-    faithfulness_layers: list[int] | None = option("layers that faithfulness judges; default: all", default=None)
+    faithfulness_layers: list[int] | None = option("layers to measure faithfulness of; default: all", default=None)
     max_length: int | None = option(
-        "wordpieces of one input; default: 512, or what the model takes if that is less", default=None
+        "maximum input length in wordpieces; default: 512, or the model's own limit", default=None
     )
-    threshold_scale: float = option("multiplies every eta of the AdapLeR model; 0 drops nothing", default=1.0)
+    threshold_scale: float = option("factor on the thresholds of the AdapLeR model; 0 drops nothing", default=1.0)
     speedup: float | None = option(
-        "instead of a threshold scale: so many times fewer FLOPs, by the curve of `adapler calibrate`", default=None
+        "FLOPs speedup of the AdapLeR model, by its calibration, instead of --threshold-scale", default=None
     )
     density: float | None = option(
-        "share of the tokens in a hard rationale of the k best; default: measured on validation, else training",
+        "share of tokens selected as a hard rationale; default: as measured on validation, else training",
         default=None,
     )
-    device: str = option("cpu, cuda, cuda:1, mps ...; auto: the first GPU if there is one", default="auto")
+    device: str = option("auto (the first GPU, if there is one), cpu, cuda, cuda:N or mps", default="auto")
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "dtype of the models' layers; published numbers are in float32", default="float32"
     )
-    token_budget: int | None = option("padded tokens of a batch; default: 1024 on a CPU, 2048 elsewhere", default=None)
-    seed: int = option("seed of random scores, of resampling, and of a limited sample", default=0)
-    examples: int = option("documents whose token scores go into the report", default=3)
+    token_budget: int | None = option("padded tokens per batch; default: 1024 on a CPU, 2048 elsewhere", default=None)
+    seed: int = option("random seed of the random baseline, resampling and --limit", default=0)
+    examples: int = option("number of documents whose token scores the report shows", default=3)
     rationale_layer: int | None = option(
-        "layer of the scores that --rationales writes, or --rationale-layers: the best layer on the evaluated split "
-        "would be chosen by its answers",
+        "layer that --rationales writes, for all methods (or choose it on validation: --rationale-layers)",
         default=None,
     )
 

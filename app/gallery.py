@@ -29,16 +29,16 @@ FIRST = 6  # documents, if nothing else is asked for
 class GalleryOptions:
     """Pages of texts, each with a player, and an index."""
 
-    output: str = option("folder to write", basic=True)
-    model: str = option("AdapLeR checkpoint", default=str(CHECKPOINT), basic=True)
-    threshold_scale: float = option("factor on every threshold", default=1.0, basic=True)
+    output: str = option("output folder", basic=True)
+    model: str = option("AdapLeR model", default=str(CHECKPOINT), basic=True)
+    threshold_scale: float = option("factor on the thresholds", default=1.0, basic=True)
     text: list[str] = option("texts, each in quotes", default_factory=list, basic=True)
     texts: str | None = option("file of texts, .txt or .jsonl", default=None, basic=True)
-    documents: list[str] = option("ids of the corpus", default_factory=list, basic=True)
+    documents: list[str] = option("ids of documents of the corpus", default_factory=list, basic=True)
     data: str = option("corpus in ERASER layout", default=str(SAMPLE), basic=True)
-    split: str = option("of the corpus", default="test", basic=True)
+    split: str = option("split of the corpus", default="test", basic=True)
     methods: list[str] = option("scoring methods of the second player", default_factory=list, basic=True)
-    title: str = option("of the index", default="AdapLeR, layer by layer", basic=True)
+    title: str = option("title of the index", default="AdapLeR, layer by layer", basic=True)
 
 
 @dataclass

@@ -74,66 +74,67 @@ class Objectives(TrainingOptions):
     """AdapLeR's two objectives (paper, eq. 4 and 7)."""
 
     phi: list[float] = option(
-        "weight of the length loss, which trains the thresholds: the speed budget; several values give a trade-off",
+        "weight of the length loss, which trains the thresholds; a model is trained for each value",
         default_factory=lambda: [2e-4],
         basic=True,
     )
     target_speedup: list[float] | None = option(
-        "train to this speedup in FLOPs, such as 4; phi is the start only and is changed in every step. Several values "
-        "give a trade-off",
+        "speedup in FLOPs to train to, as 4: a controller changes phi in every step; a model is trained for each value",
         default=None,
         basic=True,
     )
     freeze_backbone: bool = option(
-        "post hoc: train predictors and thresholds only; the fine-tuned classifier stays as it is, bit for bit",
+        "post hoc: train predictors and thresholds only and leave the classifier's weights unchanged",
         default=False,
         basic=True,
     )
     gamma: float = option(
-        "weight of the contribution loss, which trains backbone and Contribution Predictors", default=0.02, basic=True
+        "weight of the contribution loss, which trains backbone and predictors", default=0.02, basic=True
     )
     predictor: str | None = option(
-        "what scores the tokens: mlp (the paper's, sees each token alone), contextual (ours, sees their mean and the "
-        "near neighbours too), or a registered name (default: contextual; of an AdapLeR model its own)",
+        "Contribution Predictor: mlp (paper; sees a token alone), contextual (ours; sees its neighbours and the text's "
+        "mean too), or a registered name (default: contextual, or the AdapLeR model's own)",
         default=None,
     )
     contribution_hidden_size: int | None = option(
-        "width of the predictors' hidden layer (default: 32; of an AdapLeR model its own)", default=None
+        "width of the predictors' hidden layer (default: 32, or the AdapLeR model's own)", default=None
     )
     first_layer: int | None = option(
-        "first layer that drops tokens, from 0 (default: 0, as in the paper; of an AdapLeR model its own)", default=None
+        "first layer that drops tokens (default: 0, as in the paper, or the AdapLeR model's own)", default=None
     )
     predictor_learning_rate: float | None = option(
-        "of the Contribution Predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None
+        "learning rate of the predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None
     )
-    eta_learning_rate: float = option("of the thresholds' factors eta, and of theta", default=5e-3)
-    gradient_slope: float = option("bound on the slope whose gradient soft removal has; inf: the paper's", default=50.0)
+    eta_learning_rate: float = option("learning rate of eta (thresholds) and theta", default=5e-3)
+    gradient_slope: float = option(
+        "largest slope in the gradient of soft removal; inf: unbounded, as in the paper", default=50.0
+    )
     max_slope: float | None = option(
-        "bound on the slope of soft removal itself: a steep slope leaves no gradient to the tokens just below a "
-        "threshold, which could bring them back (default: none, the paper's schedule)",
+        "largest slope of soft removal; a steep slope leaves no gradient to tokens just below a threshold (default: "
+        "unbounded, as in the paper)",
         default=None,
     )
     slope_schedule: Literal["epochs", "steps"] | None = option(
-        "the slope of soft removal grows from epoch to epoch, as in the paper, or in every step (default: steps with "
+        "when the slope of soft removal grows: every epoch, as in the paper, or every step (default: steps with "
         "--max-steps or --eval-steps, otherwise epochs)",
         default=None,
     )
     routing: Literal["exact", "local"] = option(
-        "how far contribution and length loss reach: exact, through the hidden states, which takes two backward "
-        "passes; local (ours), to predictors and thresholds alone, which takes one",
+        "gradients of contribution and length loss: exact, through all hidden states (two backward passes), or local "
+        "(ours), to predictors and thresholds only (one backward pass)",
         default="exact",
     )
     average_decay: float = option(
-        "decay of a running average of the weights, which is then evaluated and kept, such as .99 (0: none)",
+        "decay of the running average of the weights that is evaluated and saved, as .99 (0: no average)",
         default=0.0,
     )
     logit_distillation: float = option(
-        "weight of the divergence of the logits from the fine-tuned classifier's, added to cross-entropy (ours)",
+        "weight of the KL divergence of the logits from the fine-tuned classifier's (ours)",
         default=0.0,
     )
-    distillation_temperature: float = option("of both distributions in --logit-distillation", default=2.0)
+    distillation_temperature: float = option("temperature of --logit-distillation", default=2.0)
     state_distillation: float = option(
-        "weight of the mean squared distance of [CLS]'s last hidden state from the fine-tuned classifier's (ours)",
+        "weight of the mean squared distance of the last [CLS] state from the fine-tuned classifier's (ours)",
         default=0.0,
     )
     targets: TargetOptions = field(default_factory=TargetOptions)

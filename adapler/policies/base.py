@@ -460,7 +460,7 @@ class TrainingOptions:
     """Training of the policy."""
 
     policy_epochs: list[int] | None = option(
-        "epochs of each stage of the policy's training (default: --max-steps in each where it is given, else its own)",
+        "epochs of each stage of the policy's training (default: --max-steps in each, or the policy's own)",
         default=None,
     )
 

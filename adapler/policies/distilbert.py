@@ -55,9 +55,9 @@ class Distilled(Stage):
 class DistilBertOptions(TrainingOptions):
     """Training of DistilBERT."""
 
-    policy_temperature: float = option("of both distributions", default=TEMPERATURE)
+    policy_temperature: float = option("temperature of the distillation", default=TEMPERATURE)
     student_cosine: float = option(
-        "weight of 1 - the cosine of [CLS]'s last hidden states, the student's and the teacher's", default=0.0
+        "weight of the cosine distance between the last [CLS] states of student and teacher", default=0.0
     )
 
 

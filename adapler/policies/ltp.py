@@ -63,7 +63,7 @@ class LtpTrainingOptions(TrainingOptions):
     """Training of LTP."""
 
     policy_weight: list[float] = option(
-        "lambda, the weight of the mean gates; several values give a trade-off",
+        "lambda, the weight of the mean gates; a model is trained for each value",
         default_factory=lambda: [0.1],
         basic=True,
     )

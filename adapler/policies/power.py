@@ -83,11 +83,11 @@ class PowerTrainingOptions(TrainingOptions):
     """Training of PoWER-BERT."""
 
     policy_weight: list[float] | None = option(
-        "lambda, the weight of the mass of r; several values give a trade-off (default: the paper's of the task)",
+        "lambda, the weight of the mass of r; a model is trained for each value (default: the paper's for the task)",
         default=None,
         basic=True,
     )
-    policy_learning_rate: float | None = option("of r (default: the paper's of the task)", default=None)
+    policy_learning_rate: float | None = option("learning rate of r (default: the paper's for the task)", default=None)
 
 
 class PowerTraining(Training):

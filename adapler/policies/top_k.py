@@ -38,7 +38,7 @@ class KeepTrainingOptions(TrainingOptions):
     """Training with a fixed share of tokens."""
 
     keep: list[float] = option(
-        "share of the tokens that stays in each layer; several values give a trade-off",
+        "share of the tokens kept in each layer; a model is trained for each value",
         default_factory=lambda: [DEFAULT_KEEP],
         basic=True,
     )

@@ -77,11 +77,13 @@ class SkimTrainingOptions(TrainingOptions):
     """Training of Transkimmer."""
 
     policy_weight: list[float] | None = option(
-        "lambda, the weight of the share of tokens kept; several values: a trade-off (default: 0.5, long texts 0.2)",
+        "lambda, the weight of the share of tokens kept; a model for each value (default: 0.5, long texts 0.2)",
         default=None,
         basic=True,
     )
-    policy_learning_rate: float | None = option("of the predictors (default: the backbone's)", default=None)
+    policy_learning_rate: float | None = option(
+        "learning rate of the predictors (default: the backbone's)", default=None
+    )
 
 
 class SkimTraining(Training):

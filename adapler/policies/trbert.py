@@ -401,12 +401,12 @@ class TRBertOptions(TrainingOptions):
     """Training of TR-BERT."""
 
     policy_weight: list[float] = option(
-        "alpha, what a token that stays costs; several values give a trade-off",
+        "alpha, the cost of a token that is kept; a model is trained for each value",
         default_factory=lambda: [ALPHA],
         basic=True,
     )
-    policy_learning_rate: float = option("of the policy, in both stages", default=POLICY_RATE)
-    policy_temperature: float = option("of both distributions in distillation", default=1.0)
+    policy_learning_rate: float = option("learning rate of the policy in both stages", default=POLICY_RATE)
+    policy_temperature: float = option("temperature of the distillation", default=1.0)
 
 
 class TRBertTraining(Training):

@@ -33,42 +33,42 @@ def check_range(
 
 @dataclass(kw_only=True)
 class TaskOptions:
-    """The task, and how its texts become token ids."""
+    """Data and tokenisation."""
 
     task: str = option(
-        "a task's name (sst2, mrpc, imdb, ag_news, dbpedia14, qnli, mnli, hatexplain, movies), a folder with "
-        "{train,validation,test}.jsonl (.csv, .tsv, .parquet), such a file, or a folder or .tar.gz in ERASER layout",
+        "name of a task (sst2, mrpc, imdb, ag_news, dbpedia14, qnli, mnli, hatexplain, movies), folder with "
+        "{train,validation,test}.jsonl (.csv, .tsv, .parquet), one file of rows, or a corpus in ERASER layout",
         basic=True,
     )
     data_dir: Path | None = option(
-        "of a task with a name: the folder that holds DATA_DIR/NAME (default: data/eraser for movies, else the hub)",
+        "folder that holds DATA_DIR/NAME of a named task (default: data/eraser for movies, else the hub)",
         default=None,
     )
     max_length: int | None = option(
-        "longest input in wordpieces (default: the task's; for a trained model: as in training)",
+        "maximum input length in wordpieces (default: the task's; for a trained model: as in training)",
         default=None,
         basic=True,
     )
     long_documents: Truncation | None = option(
-        "longer texts: their first wordpieces (truncate), their last ones, or overlapping windows whose logits are "
-        "averaged (default: truncate; for a trained model: as in training)",
+        "which part of a longer text is read: the first wordpieces (truncate), the last ones, or all in overlapping "
+        "windows whose logits are averaged (default: truncate; for a trained model: as in training)",
         default=None,
     )
     train_documents: Truncation | None = option(
-        "the same for the training split alone; `last` trains on text that fine-tuning on the first wordpieces has not "
-        "seen (default: as --long-documents)",
+        "the same, for the training split only; `last` trains on text that a classifier fine-tuned on the first "
+        "wordpieces has not seen (default: as --long-documents)",
         default=None,
     )
     stride: int | None = option(
         "overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)", default=None
     )
     validation_share: float | None = option(
-        "of a task without a validation split: the share of the training rows drawn as one (default: a tenth, at most "
-        "2000 rows)",
+        "share of the training rows to hold out if the task has no validation split (default: a tenth, at most 2000 "
+        "rows)",
         default=None,
     )
     limit: int | None = option(
-        "use this many training rows only, the same number of each label, drawn with the seed", default=None, basic=True
+        "number of training rows to sample, balanced over labels (default: all)", default=None, basic=True
     )
 
     def __post_init__(self) -> None:
@@ -79,13 +79,11 @@ class TaskOptions:
 
 @dataclass(kw_only=True)
 class OnDevice:
-    """Where and how to compute."""
+    """Device and precision."""
 
-    device: str = option(
-        "auto (a GPU where there is one), cpu, cuda or mps; cuda:N where nothing is trained", default="auto"
-    )
+    device: str = option("auto (the GPU, if there is one), cpu, cuda or mps; cuda:N for inference only", default="auto")
     seed: int = option(
-        "of everything random: new weights, the order of rows, dropout, the rows of --limit", default=42, basic=True
+        "random seed of new weights, the order of rows, dropout and the sample of --limit", default=42, basic=True
     )
 
     def __post_init__(self) -> None:
@@ -96,21 +94,21 @@ class OnDevice:
 
 @dataclass(kw_only=True)
 class Execution(OnDevice):
-    """Where and how to compute."""
+    """Device and precision."""
 
     precision: Dtype = option(
-        "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 where the machine has units for it",
+        "bfloat16 (autocast; weights stay float32), float32, or auto: bfloat16 if the hardware supports it",
         default="auto",
     )
 
 
 @dataclass(kw_only=True)
 class Inference(OnDevice):
-    """Where and how to compute."""
+    """Device and precision."""
 
     dtype: Dtype = option(
-        "of the layers' weights: bfloat16, float32, or auto: bfloat16 where the device has units for it; predictors, "
-        "thresholds and the head are in float32 always",
+        "dtype of the layers' weights: bfloat16, float32, or auto: bfloat16 if the hardware supports it; predictors, "
+        "thresholds and the head stay in float32",
         default="auto",
     )
 
@@ -120,24 +118,22 @@ class Optimisation(Execution):
     """Optimisation."""
 
     epochs: int = option("passes over the training set", default=5, basic=True)
-    max_steps: int | None = option("train for this many optimiser steps, instead of --epochs", default=None)
+    max_steps: int | None = option("number of optimiser steps, instead of --epochs", default=None)
     eval_steps: int | None = option(
-        "evaluate and write a checkpoint after so many optimiser steps and at the end (default: after every epoch)",
+        "optimiser steps between two evaluations and checkpoints (default: an epoch)",
         default=None,
     )
-    batch_size: int = option("rows of one forward pass", default=32, basic=True)
-    accumulation: int = option("forward passes of one optimiser step", default=1)
-    learning_rate: float = option("of the backbone", default=2e-5, basic=True)
-    warmup: float = option("share of the steps in which the learning rate grows from 0", default=0.06)
-    weight_decay: float = option("of the backbone's and the predictors' matrices", default=0.01)
-    workers: int = option(
-        "processes that prepare batches beside the one that trains, and that tokenise a large data set", default=0
-    )
-    group_by_length: bool = option("batches of about equally long rows: less padding, less mixed", default=False)
+    batch_size: int = option("rows per forward pass", default=32, basic=True)
+    accumulation: int = option("forward passes per optimiser step", default=1)
+    learning_rate: float = option("learning rate of the backbone", default=2e-5, basic=True)
+    warmup: float = option("share of the steps over which the learning rate rises from 0", default=0.06)
+    weight_decay: float = option("weight decay of the matrices of backbone and predictors", default=0.01)
+    workers: int = option("worker processes that tokenise a large data set and prepare batches", default=0)
+    group_by_length: bool = option("batch rows of similar length: less padding, less shuffling", default=False)
     gradient_checkpointing: bool = option(
-        "compute the layers' inner values again in the backward pass: less memory, more time", default=False
+        "recompute activations in the backward pass: less memory, more time", default=False
     )
-    report_to: Literal["none", "tensorboard", "wandb"] = option("also send the log to", default="none")
+    report_to: Literal["none", "tensorboard", "wandb"] = option("where else to send the log", default="none")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,23 +147,24 @@ class Optimisation(Execution):
 
 @dataclass(kw_only=True)
 class TargetOptions:
-    """What the Contribution Predictors are trained to score."""
+    """Targets of the Contribution Predictors."""
 
     target_method: list[str] = option(
-        "each token's share in the fine-tuned classifier's output: decomposition (DecompX by a detached gradient), "
-        "attention_gradient, or saliency (gradient x input, the paper's); several: their mean",
+        "attribution method whose scores the predictors learn: decomposition (DecompX by a detached gradient), "
+        "attention_gradient, or saliency (gradient x input, the paper's); several are averaged",
         default_factory=lambda: ["decomposition"],
         choices=["saliency", "attention_gradient", "decomposition"],
     )
     target_layer: Literal["embeddings", "own"] = option(
-        "own: each layer learns the shares of the tokens that enter it; embeddings: of those that enter layer 0",
+        "attribute to the input of each predictor's own layer, or to the embeddings, as the paper does",
         default="own",
     )
     target_logit: Literal["gold", "predicted", "contrast"] = option(
-        "which output: the true class's logit, the predicted one's, or the true class minus the strongest other one",
+        "output to attribute: logit of the true class, of the predicted class, or the true class minus the strongest "
+        "other class",
         default="contrast",
     )
-    target_epochs: int = option("how many of the best fine-tuning epochs to average", default=3)
+    target_epochs: int = option("number of best fine-tuning epochs to average over", default=3)
 
     def __post_init__(self) -> None:
         check_range(self, "target_epochs", low=1)
@@ -181,16 +178,16 @@ class TargetOptions:
 
 
 Reinit = Literal["auto", "yes", "no"]
-_REINIT = "whether an encoder gets a new pooler and classifier; auto: when its pooler was never trained"
-_HALF = "round the fine-tuned weights to float16's grid, so that half the space stores them without a change"
-_PACKED = "fine-tune on rows end to end, without padding, as token removal does"
-_DROP = "how far below the fine-tuned classifier's validation score a model may be and still qualify (one point: 0.01)"
-_OUTPUT = "folder; the same command goes on where it was stopped"
+_REINIT = "initialise the pooler and the classifier anew; auto: if the encoder's pooler was never trained"
+_HALF = "round the fine-tuned weights to float16, so that they can be stored in half the space without loss"
+_PACKED = "fine-tune on packed rows, without padding"
+_DROP = "largest drop of the validation score below the fine-tuned classifier's at which a model is selected"
+_OUTPUT = "output folder; run the same command again to resume"
 
 
 @dataclass(kw_only=True)
 class FinetuneConfig:
-    """Fine-tune the plain classifier: the baseline, and the source of targets."""
+    """Fine-tune the plain classifier, which is the baseline and the source of the training targets."""
 
     model: str = option("pre-trained encoder, or a classifier: hub name or folder", basic=True)
     output: Path = option(_OUTPUT, basic=True)
@@ -203,10 +200,12 @@ class FinetuneConfig:
 
 @dataclass(kw_only=True)
 class TargetsConfig:
-    """Compute what Contribution Predictors learn, for each token of the training set."""
+    """Compute the training targets of the Contribution Predictors for each token of the training set."""
 
-    finetuned: Path | None = option("what `adapler finetune` wrote", default=None, basic=True)
-    model: str | None = option("or a classifier fine-tuned elsewhere: hub name or folder", default=None, basic=True)
+    finetuned: Path | None = option("output folder of `adapler finetune`", default=None, basic=True)
+    model: str | None = option(
+        "classifier fine-tuned elsewhere, instead of --finetuned: hub name or folder", default=None, basic=True
+    )
     output: Path = option(_OUTPUT, basic=True)
     task: TaskOptions
     targets: TargetOptions = field(default_factory=TargetOptions)
@@ -219,20 +218,22 @@ class TargetsConfig:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """Train a policy, one point, from a fine-tuned classifier or an encoder."""
+    """Train one model with a removal policy, from a fine-tuned classifier or a pre-trained encoder."""
 
     finetuned: Path | None = option(
-        "what `adapler finetune` wrote: the start, the reference score, and the teacher", default=None, basic=True
+        "output folder of `adapler finetune`: initial weights, reference score and teacher", default=None, basic=True
     )
     model: str | None = option(
-        "where training starts instead: an encoder, as in the paper, a classifier fine-tuned elsewhere, or an AdapLeR "
-        "model, which is trained further (hub name or folder)",
+        "initial weights from elsewhere: an encoder, as in the paper, a fine-tuned classifier, or an AdapLeR model to "
+        "train further (hub name or folder)",
         default=None,
         basic=True,
     )
     output: Path = option(_OUTPUT, basic=True)
-    policy: str = option("what drops tokens, see `adapler run --help`", default=ADAPLER, basic=True)
-    targets: Path | None = option("what `adapler targets` wrote, which AdapLeR needs", default=None, basic=True)
+    policy: str = option("removal policy, see `adapler run --help`", default=ADAPLER, basic=True)
+    targets: Path | None = option(
+        "output folder of `adapler targets`, required for --policy adapler", default=None, basic=True
+    )
     reference_score: float | None = option(
         "validation score of the fine-tuned classifier (default: the best one in --finetuned, or measured)",
         default=None,
@@ -252,27 +253,29 @@ class TrainConfig:
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """The whole pipeline of a task: fine-tune, compute targets, train, evaluate; goes on where it was stopped."""
+    """Run the whole pipeline of a task: fine-tune, compute targets, train, evaluate. A stopped run resumes."""
 
     model: str | None = option("pre-trained encoder: hub name or folder", default=None, basic=True)
     classifier: str | None = option(
-        "instead, a classifier fine-tuned already: hub name or folder", default=None, basic=True
+        "fine-tuned classifier, instead of --model: hub name or folder", default=None, basic=True
     )
-    output: Path = option("run folder; the same command goes on where it was stopped", basic=True)
+    output: Path = option(_OUTPUT, basic=True)
     policy: str = option(
-        "what drops tokens: adapler, a comparison system (transkimmer, ltp, power, trbert, distilbert), a control "
-        "(cls_topk, random_topk), or a registered name; each has options of its own: --policy NAME --help",
+        "removal policy: adapler, a comparison system (transkimmer, ltp, power, trbert, distilbert), a control "
+        "(cls_topk, random_topk), or a registered name; `--policy NAME --help` shows its own options",
         default=ADAPLER,
         basic=True,
     )
     start: Literal["pretrained", "finetuned"] = option(
-        "weights of the backbone when the training of what drops tokens starts", default="finetuned"
+        "initial weights of the backbone in the training of the policy", default="finetuned"
     )
     max_drop: float = option(_DROP, default=0.01)
     reinit_head: Reinit = option(_REINIT, default="auto")
     half: bool = option(_HALF, default=False)
     finetune_epochs: int | None = option("epochs of fine-tuning (default: --epochs, or --max-steps)", default=None)
-    finetune_learning_rate: float | None = option("of fine-tuning (default: --learning-rate)", default=None)
+    finetune_learning_rate: float | None = option(
+        "learning rate of fine-tuning (default: --learning-rate)", default=None
+    )
     finetune_packed: bool = option(_PACKED, default=False)
     task: TaskOptions
     optimisation: Optimisation = field(default_factory=Optimisation)
@@ -304,14 +307,14 @@ class RunConfig:
 
 @dataclass(kw_only=True)
 class SpeedUpConfig:
-    """Make a fine-tuned classifier faster, post hoc: its own weights stay as they are.
+    """Make a fine-tuned classifier faster without changing its weights.
 
-    The folder holds a model for `pipeline`, calibrated on validation.
+    The output folder holds a model for `pipeline`, calibrated on validation.
     """
 
-    model: str = option("a fine-tuned classifier: hub name or folder", basic=True)
-    output: Path = option("folder of the faster model; the same command goes on where it was stopped", basic=True)
-    target_speedup: float = option("speedup in FLOPs", default=2.0, basic=True)
+    model: str = option("fine-tuned classifier: hub name or folder", basic=True)
+    output: Path = option(_OUTPUT, basic=True)
+    target_speedup: float = option("speedup in FLOPs to train to", default=2.0, basic=True)
     task: TaskOptions
     optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=3))
 
@@ -332,21 +335,21 @@ def with_options_of(cls: type, settings: type) -> type:
 
 @dataclass(kw_only=True)
 class EvaluateConfig:
-    """Score and FLOPs speedup of a trained model on a split."""
+    """Measure score and FLOPs speedup of a trained model on a split."""
 
     model: str = option("AdapLeR model: folder or hub name", basic=True)
-    split: Literal["train", "validation", "test"] = option("which rows", default="test", basic=True)
+    split: Literal["train", "validation", "test"] = option("split to evaluate", default="test", basic=True)
     threshold_scale: list[float] | None = option(
-        "factors on every threshold; below 1 more tokens are kept, 0 keeps all (default: 1)", default=None, basic=True
+        "factors on the thresholds: below 1 keeps more tokens, 0 keeps all (default: 1)", default=None, basic=True
     )
     speedup: list[float] | None = option(
-        "instead, FLOPs speedups, by the model's calibration", default=None, basic=True
+        "FLOPs speedups to reach, by the model's calibration", default=None, basic=True
     )
     max_drop: list[float] | None = option(
-        "instead, how far the score may lie below the score without removal, by the calibration", default=None
+        "largest allowed drops of the score, by the model's calibration", default=None
     )
     milliseconds: list[float] | None = option(
-        "instead, milliseconds of a text in batches, by the calibration", default=None
+        "time limits per text in batches, by the model's calibration", default=None
     )
     output: Path | None = option("write the result to this JSON file", default=None, basic=True)
     token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None)
@@ -364,28 +367,28 @@ class EvaluateConfig:
 
     @property
     def targets(self) -> list[dict[str, float]]:
-        """What is asked for, one after the other, as the arguments of `choose_scale`."""
+        """Each requested budget as the arguments of `choose_scale`."""
         names = ("speedup", "max_drop", "milliseconds")
         return [{name: value} for name in names for value in getattr(self, name) or ()]
 
 
 @dataclass(kw_only=True)
 class CalibrateConfig:
-    """Measure score, FLOPs and time over threshold scales, so that a speed or a score can be asked for."""
+    """Measure score, FLOPs and time over threshold scales: the curve behind --speedup and --max-drop."""
 
     model: str = option("folder of an AdapLeR model; a hub name needs --output", basic=True)
     split: Literal["validation", "test"] = option(
-        "which rows; test with --output only", default="validation", basic=True
+        "split to measure on; test requires --output", default="validation", basic=True
     )
     output: Path | None = option(
         "write the curve to this JSON file (default: beside the model)", default=None, basic=True
     )
-    most_speedup: float = option("the curve ends at this FLOPs speedup or above", default=12.0)
-    most_drop: float = option("or where the score is so much below the score without removal", default=0.15)
-    points: int = option("threshold scales to measure, at most", default=24)
-    timed_single: int = option("texts that are also timed one by one", default=20)
+    most_speedup: float = option("FLOPs speedup at which the curve ends", default=12.0)
+    most_drop: float = option("drop of the score at which the curve ends", default=0.15)
+    points: int = option("maximum number of threshold scales to measure", default=24)
+    timed_single: int = option("number of texts that are also timed one by one", default=20)
     resamples: int = option("bootstrap resamples of the examples, for the intervals", default=2000)
-    level: float = option("of the intervals", default=0.95)
+    level: float = option("confidence level of the intervals", default=0.95)
     token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None)
     task: TaskOptions
     execution: Inference = field(default_factory=Inference)
@@ -400,15 +403,15 @@ class CalibrateConfig:
 
 @dataclass(kw_only=True)
 class ExportConfig:
-    """Copy a model with its backbone's weights stored as float16, or as ONNX graphs."""
+    """Export a model with its backbone in float16, or as ONNX graphs."""
 
     model: Path = option("folder of an AdapLeR model", basic=True)
-    output: Path = option("folder of the copy", basic=True)
+    output: Path = option("output folder", basic=True)
     onnx: bool = option(
-        "write ONNX graphs instead, which drop tokens too; needs the extra `onnx`", default=False, basic=True
+        "write ONNX graphs, which drop tokens too; requires the extra `onnx`", default=False, basic=True
     )
-    int8: bool = option("with --onnx: store the backbone's matrices as int8", default=False, basic=True)
-    threshold_scale: float = option("multiply every threshold by this", default=1.0, basic=True)
+    int8: bool = option("with --onnx: quantise the backbone's matrices to int8", default=False, basic=True)
+    threshold_scale: float = option("factor on the thresholds, built into the copy", default=1.0, basic=True)
 
     def __post_init__(self) -> None:
         if self.int8 and not self.onnx:
@@ -420,16 +423,18 @@ class ExportConfig:
 
 @dataclass(kw_only=True)
 class CardConfig:
-    """Write a model card, README.md, from what was recorded and measured of a model."""
+    """Write a model card, README.md, from a model's records and evaluations."""
 
-    model: Path = option("folder of an AdapLeR model; the card is its README.md", basic=True)
+    model: Path = option("folder of an AdapLeR model, where the card is written", basic=True)
     base_model: str | None = option(
-        "the encoder's name on the hub (default: what the records say)", default=None, basic=True
+        "the encoder's name on the hub (default: from the records)", default=None, basic=True
     )
-    license: str | None = option("of the weights, as the hub spells it, such as apache-2.0", default=None, basic=True)
-    language: list[str] | None = option("of the texts, such as en", default=None, basic=True)
-    name: str | None = option("the title (default: the folder's name)", default=None, basic=True)
-    overwrite: bool = option("replace a README.md that is there", default=False, basic=True)
+    license: str | None = option(
+        "license of the weights in the hub's spelling, as apache-2.0", default=None, basic=True
+    )
+    language: list[str] | None = option("languages of the texts, as en", default=None, basic=True)
+    name: str | None = option("title (default: the folder's name)", default=None, basic=True)
+    overwrite: bool = option("replace an existing README.md", default=False, basic=True)
 
     def __post_init__(self) -> None:
         if self.name is not None and not (self.name.strip() and self.name.isprintable()):
@@ -437,5 +442,5 @@ class CardConfig:
 
 
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without what changes no number: where a stage runs and where it writes."""
+    """A record without the settings that change no number, such as the device and the output folder."""
     return {name: value for name, value in config.items() if name not in ("device", "workers", "report_to", "output")}
