@@ -14,26 +14,17 @@ fields are ignored.
 
 from __future__ import annotations
 
-import atexit
-import csv
 import hashlib
 import json
 import os
-import shutil
-import sys
-import tempfile
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
@@ -44,42 +35,17 @@ from adapler.eraser import (
     find_leaks,
     has_documents,
     holds_corpus,
-    json_lines,
     queries_differ,
     read_corpus,
     validation_reason,
 )
-from adapler.errors import ArgumentError, DataError
-
-__all__ = [
-    "HUB_TASKS",
-    "IN_MEMORY_ROWS",
-    "NO_LABEL",
-    "SUFFIXES",
-    "TASKS",
-    "HoldOut",
-    "HubTask",
-    "Task",
-    "balanced_indices",
-    "balanced_sample",
-    "corpus_path",
-    "default_max_length",
-    "hold_out",
-    "in_label_order",
-    "is_file",
-    "is_of_hub",
-    "load_task",
-    "match_labels",
-    "scratch_file",
-    "task_of_corpus",
-]
+from adapler.errors import ArgumentError, DataError, ambiguous
+from adapler.rows import read_rows
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 NO_LABEL = -1  # label of a row that has none
-IN_MEMORY_ROWS = 20_000  # derived tables of more rows (token ids, targets) lie in a `scratch_file`
 
 _STEMS = {"train": ("train",), "validation": ("validation", "val", "dev"), "test": ("test",)}
-_LEAST_LETTERS = 3  # of an abbreviated label
 
 # Longest input in tokens: those of the paper for its tasks.
 _MAX_LENGTHS = {
@@ -181,7 +147,7 @@ def load_task(
     """
     name = os.fspath(name_or_path)
     if name in HUB_TASKS and data_dir is None:
-        return _load_hub(name, how=how)
+        return _load_hub(name, how)
     if name == "movies":
         path = _movies(Path("data/eraser" if data_dir is None else data_dir))
     elif name in TASKS:
@@ -197,14 +163,13 @@ def load_task(
     if _is_corpus(path):
         return task_of_corpus(read_corpus(path), how=how)
     if is_file(path):
-        return _load_files({alone or "train": path}, path.parent, name=path.stem, given=labels, how=how, alone=alone)
-    files = _split_files(path)
-    if "train" not in files:
-        files = {split: file for split, file in files.items() if split == alone}
-        if not files:
-            raise DataError(f"{path}: neither rows (no {alone or 'train'}{', '.join(SUFFIXES)}) nor an ERASER corpus")
-        return _load_files(files, path, name=path.resolve().name, given=labels, how=how, alone=alone)
-    return _load_files(files, path, name=path.resolve().name, given=labels, how=how, alone=None)
+        return _load_files({alone or "train": path}, path.stem, labels, how, alone)
+    files, name = _split_files(path), path.resolve().name
+    if "train" in files:
+        return _load_files(files, name, labels, how, None)
+    if alone not in files:
+        raise DataError(f"{path}: neither rows (no {alone or 'train'}{', '.join(SUFFIXES)}) nor an ERASER corpus")
+    return _load_files({alone: files[alone]}, name, labels, how, alone)
 
 
 def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
@@ -216,16 +181,12 @@ def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
     columns = ("words", "query") if queries_differ(corpus) else ("words",)
     tables = {}
     for split, examples in corpus.splits.items():
-        values: dict[str, list[Any]] = {
-            "id": [one.id for one in examples],
-            "words": [list(one.words) for one in examples],
-            "query": [one.query for one in examples],
-            "label": [corpus.labels.index(one.label) for one in examples],
-        }
-        tables["validation" if split == "val" else split] = _table(values, columns, corpus.labels)
-    notes = []
-    if leaks := find_leaks(corpus):
-        notes.append(f"{len(leaks)} examples are in two splits, the first: {leaks[0]}")
+        rows = [
+            {"id": e.id, "words": list(e.words), "query": e.query, "label": corpus.labels.index(e.label)}
+            for e in examples
+        ]
+        tables["validation" if split == "val" else split] = _table(rows, columns, corpus.labels)
+    leaks = find_leaks(corpus)
     return _build(
         tables,
         name=corpus.name,
@@ -233,7 +194,7 @@ def task_of_corpus(corpus: EraserCorpus, *, how: HoldOut | None = None) -> Task:
         where=corpus.source,
         how=how,
         checksum=corpus.checksum if "val" in corpus.splits else None,  # None: of the splits as they are drawn
-        notes=notes,
+        notes=[f"{len(leaks)} examples are in two splits, the first: {leaks[0]}"] if leaks else [],
     )
 
 
@@ -307,12 +268,9 @@ class _Meta(BaseModel):
     max_length: int | None = Field(default=None, ge=8)
 
 
-def _read_meta(folder: Path) -> _Meta:
-    path = folder / "meta.json"
-    if not path.is_file():
-        return _Meta()
+def _read_meta(path: Path) -> _Meta:
     try:
-        meta = _Meta.model_validate_json(path.read_bytes())
+        meta = _Meta.model_validate_json(path.read_bytes()) if path.is_file() else _Meta()
     except ValidationError as error:
         raise DataError(f"{path}: {validation_reason(error)}") from error
     if meta.labels and len(set(meta.labels)) < len(meta.labels):
@@ -320,111 +278,69 @@ def _read_meta(folder: Path) -> _Meta:
     return meta
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place in the file, for messages; fields) of each row."""
-    place, kind = str(path), path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            number = 0
-            for batch in pq.ParquetFile(path).iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", row
-        elif kind == ".jsonl":
-            with path.open(encoding="utf-8") as stream:
-                for number, row in json_lines(stream, str(path)):
-                    yield f"{path}:{number}", row
-        else:
-            csv.field_size_limit(sys.maxsize)
-            options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {}
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                reader = csv.DictReader(stream, strict=True, **options)
-                for row in reader:
-                    place = f"{path}:{reader.line_num}"
-                    if None in row or None in row.values():
-                        raise DataError(f"{place}: has other fields than the header, {excerpt(reader.fieldnames, 80)}")
-                    yield place, {name: text or None for name, text in row.items()}
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise DataError(f"{place}: cannot be read ({error})") from error
-
-
-@dataclass
-class _Split:
-    """The rows of a file; `labels` as they are written, `places` for messages."""
-
-    path: Path
-    places: list[str]
-    labels: list[int | str | None]
-    values: dict[str, list[Any]]
-
-
-def _read_split(path: Path, split: str) -> _Split:
-    """Checks all of a row but its label: which labels exist is known only at the end."""
-    found = _Split(path, [], [], {})
+def _read_split(path: Path, split: str) -> list[dict[str, Any]]:
+    """Each row's id, text columns, label as written, and place for messages. All is checked but the label: which
+    labels exist is known only at the end.
+    """
+    rows: list[dict[str, Any]] = []
     ids: set[str] = set()
-    for number, (place, fields) in enumerate(_rows(path)):
-        try:
-            row = _Row.model_validate(fields)
+    for _, place, fields in read_rows(path):
+        try:  # an empty field of a table is none
+            row = _Row.model_validate({name: None if value == "" else value for name, value in fields.items()})
         except ValidationError as error:
             raise DataError(f"{place}: {validation_reason(error)}") from error
-        inputs = {"id": f"{split}-{number}" if row.id is None else row.id, **row.inputs()}
+        inputs = {"id": f"{split}-{len(rows)}" if row.id is None else row.id, **row.inputs()}
         if len(inputs) == 1:
             raise DataError(f"{place}: has none of 'text', 'text_a' and 'tokens', its fields are {', '.join(fields)}")
-        found.values = found.values or {name: [] for name in inputs}
-        if inputs.keys() != found.values.keys():
-            raise DataError(f"{place}: has {', '.join(inputs)}, the rows before it {', '.join(found.values)}")
+        if rows and list(inputs) != list(rows[0])[:-2]:
+            raise DataError(f"{place}: has {', '.join(inputs)}, the rows before it {', '.join(list(rows[0])[:-2])}")
         if any(not "".join(text).strip() for name, text in inputs.items() if name != "query"):
             raise DataError(f"{place}: a text is empty")
         if inputs["id"] in ids:
             raise DataError(f"{place}: id {inputs['id']!r} appears twice in this split")
         ids.add(inputs["id"])
-        for name, value in inputs.items():
-            found.values[name].append(value)
-        found.places.append(place)
-        found.labels.append(row.label)
-    if not found.places:
+        rows.append({**inputs, "label": row.label, "place": place})
+    if not rows:
         raise DataError(f"{path}: holds no rows")
-    return found
+    return rows
 
 
 def _load_files(
-    files: Mapping[str, Path],
-    folder: Path,
-    *,
-    name: str,
-    given: Sequence[str] | None,
-    how: HoldOut | None,
-    alone: str | None,
+    files: Mapping[str, Path], name: str, given: Sequence[str] | None, how: HoldOut | None, alone: str | None
 ) -> Task:
     """The task in the files of each split.
 
     Args:
+        files: by split.
         name: unless the folder's meta.json has one.
         given: names of a classifier's classes, see `load_task`.
+        how: see `load_task`.
         alone: the split that is read whole; nothing is held out of it, and it may lack some of the labels.
     """
-    meta = _read_meta(folder)
+    main = files.get("train") or next(iter(files.values()))
+    meta_path = main.parent / "meta.json"
+    meta = _read_meta(meta_path)
     name = meta.name or name
     splits = {split: _read_split(path, split) for split, path in files.items()}
-    main = splits.get("train") or next(iter(splits.values()))
-    columns = tuple(column for column in main.values if column != "id")
-    if columns == ("words", "query") and len({query for one in splits.values() for query in one.values["query"]}) < 2:
+    first = splits.get("train") or next(iter(splits.values()))
+    columns = tuple(column for column in first[0] if column not in ("id", "label", "place"))
+    if columns == ("words", "query") and len({row["query"] for rows in splits.values() for row in rows}) < 2:
         columns = ("words",)
-    labels = _label_names(main, meta, given, alone=alone is not None)
+    labels = _label_names(first, main, meta, given, alone=alone is not None)
     tables = {}
-    for split, found in splits.items():
-        if missing := [column for column in columns if column not in found.values]:
-            raise DataError(f"{found.path}: has no {missing[0]!r}, {main.path} has")
-        indices = _label_indices(found, labels, optional=given is not None)
-        tables[split] = _table({**found.values, "label": indices}, columns, labels)
+    for split, rows in splits.items():
+        if missing := [column for column in columns if column not in rows[0]]:
+            raise DataError(f"{files[split]}: has no {missing[0]!r}, {main} has")
+        _number_labels(rows, labels, optional=given is not None)
+        tables[split] = _table(rows, columns, labels)
     metric = meta.metric or ("f1" if name == "mrpc" else "accuracy")  # as GLUE and the paper report MRPC
     if metric == "f1" and (len(labels) != 2 or not meta.labels and labels != ("0", "1")):
-        raise DataError(f"{folder / 'meta.json'}: f1 is of the second of two 'labels', which must be named in order")
+        raise DataError(f"{meta_path}: f1 is of the second of two 'labels', which must be named in order")
     return _build(
         tables,
         name=name,
         columns=columns,
-        where=str(main.path),
+        where=str(main),
         how=how,
         hold=alone is None,
         metric=metric,
@@ -432,48 +348,48 @@ def _load_files(
     )
 
 
-def _label_names(rows: _Split, meta: _Meta, given: Sequence[str] | None, *, alone: bool) -> tuple[str, ...]:
+def _label_names(
+    rows: Sequence[Mapping[str, Any]], path: Path, meta: _Meta, given: Sequence[str] | None, *, alone: bool
+) -> tuple[str, ...]:
     """Names of meta.json, else of the classifier, else of the rows: sorted texts, or indices 0, 1, ... as texts."""
     if meta.labels:
         return tuple(meta.labels)
-    found = {label for label in rows.labels if label is not None}
+    found = {row["label"] for row in rows} - {None}
     texts = [label for label in found if isinstance(label, str)]
+    shown = ", ".join(sorted(map(str, found))[:6])
     if given is not None and (alone or not found):
         if texts and match_labels(texts, given) is None:
-            shown = ", ".join(sorted(texts)[:6])
-            raise DataError(f"{rows.path}: labels {shown} are not among the classifier's, {', '.join(given)}")
+            raise DataError(f"{path}: labels {shown} are not among the classifier's, {', '.join(given)}")
         return tuple(given)
     if not found:
-        raise DataError(f"{rows.places[0]}: has no 'label', and only a classifier's own predictions can take its place")
+        raise DataError(f"{rows[0]['place']}: has no 'label', and only a classifier's predictions can take its place")
     if len(texts) == len(found):
         names = sorted(texts, key=int if all(map(str.isdecimal, texts)) else None)
     elif found == set(range(len(found))):
         names = [str(index) for index in range(len(found))]
     else:
-        shown = ", ".join(sorted(map(repr, found))[:6])
-        raise DataError(f"{rows.path}: labels without meta.json must be strings or 0, 1, 2, ..., found {shown}")
+        raise DataError(f"{path}: labels without meta.json must be strings or 0, 1, 2, ..., found {shown}")
     if len(names) < 2:
-        raise DataError(f"{rows.path}: only one label, {names[0]!r}; two are needed")
+        raise DataError(f"{path}: only one label, {names[0]!r}; two are needed")
     return tuple(names)
 
 
-def _label_indices(rows: _Split, names: tuple[str, ...], *, optional: bool) -> list[int]:
-    """Index of each row's label; NO_LABEL for all rows if labels are optional and the first row has none."""
-    if optional and rows.labels[0] is None:
-        if labelled := [place for place, label in zip(rows.places, rows.labels, strict=True) if label is not None]:
-            raise DataError(f"{labelled[0]}: has a 'label', and the rows before it have none")
-        return [NO_LABEL] * len(rows.labels)
-    texts = sorted({label for label in rows.labels if isinstance(label, str)})
-    known = dict(zip(texts, match_labels(texts, names) or (), strict=False)) or {n: i for i, n in enumerate(names)}
-    indices = []
-    for place, label in zip(rows.places, rows.labels, strict=True):
-        index = known.get(label, -1) if isinstance(label, str) else NO_LABEL if label is None else label
-        if not isinstance(label, str) and str(label) in names and names[index % len(names)] != str(label):
-            raise DataError(f"{place}: label {label} is ambiguous, a class is called so and has another index")
-        if not 0 <= index < len(names):
+def _number_labels(rows: Sequence[dict[str, Any]], names: tuple[str, ...], *, optional: bool) -> None:
+    """Put the index of each row's label in its place; NO_LABEL in all rows if labels are optional and the first row
+    has none."""
+    bare = optional and rows[0]["label"] is None
+    texts = sorted({row["label"] for row in rows if isinstance(row["label"], str)})
+    known: dict[Any, int] = {index: index for index in range(len(names))}
+    known |= dict(zip(texts, match_labels(texts, names) or (), strict=False)) or {n: i for i, n in enumerate(names)}
+    for row in rows:
+        place, label = row["place"], row["label"]
+        if bare and label is not None:
+            raise DataError(f"{place}: has a 'label', and the rows before it have none")
+        if reason := ambiguous(label, dict(enumerate(names))):
+            raise DataError(f"{place}: label {reason}")
+        if not bare and label not in known:
             raise DataError(f"{place}: unknown label {excerpt(label)}, allowed are {', '.join(names[:20])}")
-        indices.append(index)
-    return indices
+        row["label"] = NO_LABEL if bare else known[label]
 
 
 # ---- Labels of a data set and of a model
@@ -506,7 +422,7 @@ def match_labels(labels: Sequence[str], names: Sequence[str]) -> list[int] | Non
 
 def _begins(one: str, other: str) -> bool:
     short, long = sorted((one, other), key=len)
-    return len(short) >= _LEAST_LETTERS and long.startswith(short)
+    return len(short) >= 3 and long.startswith(short)
 
 
 def in_label_order(task: Task, names: Sequence[str]) -> Task:
@@ -544,10 +460,10 @@ def in_label_order(task: Task, names: Sequence[str]) -> Task:
 # ---- Tasks from tables
 
 
-def _table(values: Mapping[str, list[Any]], columns: tuple[str, ...], labels: Sequence[str]) -> Dataset:
+def _table(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], labels: Sequence[str]) -> Dataset:
     texts = {column: List(Value("string")) if column == "words" else Value("string") for column in columns}
     features = Features({"id": Value("string"), **texts, "label": ClassLabel(names=list(labels))})
-    return Dataset.from_dict({name: values[name] for name in features}, features=features)
+    return Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
 def _build(
@@ -592,11 +508,7 @@ def _build(
 
 
 def hold_out(labels: Sequence[int] | NDArray[np.int64], how: HoldOut) -> NDArray[np.bool_]:
-    """(rows,) True for rows that are held out.
-
-    As many rows as `how` says, with each label's share as it is in all rows (largest remainders). A label never loses
-    its last row.
-    """
+    """(rows,) True for rows that are held out: each label keeps its share (largest remainders) and its last row."""
     values = np.asarray(labels)
     total = how.rows_of(len(values))
     kinds, counts = np.unique(values, return_counts=True)
@@ -634,32 +546,15 @@ def _checksum(dataset: DatasetDict) -> str:
     return digest.hexdigest()
 
 
-def scratch_file() -> Path:
-    """A new path for an Arrow file that is mapped into memory while this process lives, and is removed at its exit."""
-    return _scratch_folder() / f"{uuid.uuid4().hex}.arrow"
-
-
-@cache
-def _scratch_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="adapler-rows-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 # ---- Smaller samples
 
 
 def balanced_indices(labels: Sequence[Any], n: int, *, seed: int) -> list[int]:
-    """Ascending indices of a random sample that is balanced over the labels.
+    """Ascending indices of a random sample of `n` rows (or all) that is balanced over the labels.
 
     Every label gives the same number of rows; a label with too few gives all it has, and the others share the rest.
     If `n` is no multiple of the number of labels, the first labels in sorted order give one row more. A smaller sample
     is part of every larger one with the same seed.
-
-    Args:
-        labels: label of each row, all integers or all strings.
-        n: size of the sample; all rows if there are not more.
-        seed: of the random draw.
 
     >>> balanced_indices(["NEG", "NEG", "NEG", "NEG", "NEG", "POS"], 4, seed=0)
     [2, 3, 4, 5]
@@ -721,16 +616,15 @@ def _glue(config: str, *texts: str, metric: str = "accuracy", validation: str = 
 
 def _hatexplain(split: Dataset) -> Dataset:
     """Text and label of the majority of the three annotators; posts on which all three differ are left out."""
-    values: dict[str, list[Any]] = {"id": [], "text_a": [], "label": []}
+    rows: list[dict[str, Any]] = []
     for row in split:
         annotators = row["annotators"]
         # A sequence of structs comes as a dict of lists or as a list of dicts, depending on the version.
         votes = annotators["label"] if isinstance(annotators, dict) else [one["label"] for one in annotators]
         label, count = Counter(votes).most_common(1)[0]
         if 2 * count > len(votes):
-            for name, value in (("id", row["id"]), ("text_a", " ".join(row["post_tokens"])), ("label", label)):
-                values[name].append(value)
-    return _table(values, ("text_a",), ("hatespeech", "normal", "offensive"))
+            rows.append({"id": row["id"], "text_a": " ".join(row["post_tokens"]), "label": label})
+    return _table(rows, ("text_a",), ("hatespeech", "normal", "offensive"))
 
 
 _TRAIN_TEST = {"train": "train", "test": "test"}
@@ -747,7 +641,7 @@ HUB_TASKS: Mapping[str, HubTask] = {
         "Hate-speech-CNERG/hatexplain",
         None,
         ("post_tokens",),
-        {"train": "train", "validation": "validation", "test": "test"},
+        {**_TRAIN_TEST, "validation": "validation"},
         # The repository itself is a loading script, which `datasets` no longer runs.
         revision="refs/convert/parquet",
         note="label: majority of the annotators; posts without a majority are left out",
@@ -757,7 +651,7 @@ HUB_TASKS: Mapping[str, HubTask] = {
 TASKS = (*HUB_TASKS, "movies")
 
 
-def _load_hub(name: str, *, how: HoldOut | None) -> Task:
+def _load_hub(name: str, how: HoldOut | None) -> Task:
     """One of HUB_TASKS, from the hub or the cache of an earlier call."""
     spec = HUB_TASKS[name]
     columns = ("text_a", "text_b")[: len(spec.texts)]

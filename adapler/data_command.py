@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from adapler.data import TASKS, Task, corpus_path, load_task
+from adapler.data import TASKS, corpus_path, load_task
 from adapler.eraser import (
     corpus_statistics,
     download_movies,
@@ -21,18 +18,16 @@ from adapler.eraser import (
     install_archive,
     misquoted_note,
     read_corpus,
+    sizes,
 )
 from adapler.errors import ArgumentError
 from adapler.options import option, parse
-
-__all__ = ["main"]
 
 _USAGE = """usage: adapler data {download,show} ...
 
   adapler data download                                  the ERASER movies, to data/eraser/movies
   adapler data download --archive ~/movies.tar.gz        the same from a file at hand, without a network
   adapler data show data/eraser/sample                   sizes, labels, lengths, rationale density, leaks"""
-_SHOWN = 20  # leaks
 
 
 @dataclass
@@ -89,44 +84,25 @@ def _show(options: ShowOptions) -> int:
     else:
         task = load_task(options.path)
         name, checksum, notes = task.name, task.checksum, list(task.notes)
-        texts = {split: _texts(task, split) for split in task.dataset}
-        rows = [_row(task, split, texts[split]) for split in texts]
-        leaks = find_shared(
-            {split: zip(task.dataset[split]["id"], found, strict=True) for split, found in texts.items()}
-        )
+        texts, rows = {}, []
+        for split, table in task.dataset.items():
+            parts = zip(*(table[column] for column in task.columns), strict=True)
+            lines = ["\n".join(part if isinstance(part, str) else " ".join(part) for part in row) for row in parts]
+            texts[split] = list(zip(table["id"], lines, strict=True))
+            labels = [task.labels[label] for label in table["label"]]
+            rows.append(sizes(split, [len(line.split()) for line in lines], labels, task.labels))
+        leaks = find_shared(texts)
     if options.json:
-        found = {"name": name, "checksum": checksum, "splits": rows, "notes": notes, "leaks": list(map(str, leaks))}
+        found = {"name": name, "checksum": checksum, "splits": rows, "notes": notes, "leaks": leaks}
         print(json.dumps(found, indent=1))
         return 0
     print(f"{name}  (checksum {checksum[:16]})")
-    table = pd.DataFrame([{**row, "labels": _counts(row["labels"])} for row in rows])
+    counts = [", ".join(f"{label} {count}" for label, count in row["labels"].items()) for row in rows]
+    table = pd.DataFrame(rows).assign(labels=counts)
     print(table.to_string(index=False, float_format="{:.3g}".format, na_rep="-"))
     for note in notes:
         print(f"note: {note}")
     print(f"{len(leaks) or 'no'} example{'' if len(leaks) == 1 else 's'} in two splits")
-    for leak in leaks[:_SHOWN]:
+    for leak in leaks[:20]:
         print(f"  {leak}")
     return 0
-
-
-def _texts(task: Task, split: str) -> list[str]:
-    columns = [task.dataset[split][column] for column in task.columns]
-    parts = zip(*columns, strict=True)
-    return ["\n".join(part if isinstance(part, str) else " ".join(part) for part in row) for row in parts]
-
-
-def _row(task: Task, split: str, texts: Sequence[str]) -> dict[str, Any]:
-    lengths = [len(text.split()) for text in texts]
-    labels = Counter(task.dataset[split]["label"])
-    return {
-        "split": split,
-        "documents": len(texts),
-        "labels": {name: labels[index] for index, name in enumerate(task.labels)},
-        "words_min": min(lengths),
-        "words_median": float(np.median(lengths)),
-        "words_max": max(lengths),
-    }
-
-
-def _counts(labels: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in labels.items())

@@ -25,7 +25,7 @@ import tempfile
 import urllib.request
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -39,35 +39,9 @@ from pydantic import BaseModel, Field, ValidationError
 from adapler.errors import ArgumentError, DataError
 from adapler.files import replacing, sha256_of
 
-__all__ = [
-    "ARCHIVE_SUFFIXES",
-    "OFFICIAL",
-    "SPLITS",
-    "EraserCorpus",
-    "EraserExample",
-    "Leak",
-    "corpus_statistics",
-    "download_movies",
-    "excerpt",
-    "find_leaks",
-    "find_shared",
-    "has_documents",
-    "holds_corpus",
-    "install_archive",
-    "is_archive",
-    "json_lines",
-    "merge_spans",
-    "misquoted_note",
-    "queries_differ",
-    "read_corpus",
-    "validation_reason",
-]
-
 SPLITS = ("train", "val", "test")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 OFFICIAL = "https://www.eraserbenchmark.com/zipped/movies.tar.gz"
-
-_PATIENCE = 30.0  # seconds without a byte
 
 
 # ---- A corpus in memory
@@ -209,11 +183,6 @@ def read_corpus(path: str | os.PathLike[str]) -> EraserCorpus:
         return replace(_read(root, name=name), source=str(path))
 
 
-def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is named like a tar archive."""
-    return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
-
-
 def has_documents(folder: Path) -> bool:
     """Whether a folder itself has ERASER documents, which tells a corpus from a task of JSON lines."""
     return (folder / "docs").is_dir() or (folder / "docs.jsonl").is_file()
@@ -223,7 +192,7 @@ def holds_corpus(path: str | os.PathLike[str]) -> bool:
     """Whether a path looks like an ERASER corpus: an archive, or documents in it or one folder below."""
     path = Path(path)
     if not path.is_dir():
-        return path.is_file() and is_archive(path)
+        return path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)
     return any(has_documents(folder) for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())))
 
 
@@ -258,7 +227,7 @@ def _unpacked(archive: Path) -> Iterator[Path]:
     """A temporary folder with the files of a tar archive; DataErrors about them name the archive."""
     if not archive.is_file():
         raise DataError(f"{archive}: no such file or folder")
-    if not is_archive(archive):
+    if not holds_corpus(archive):
         raise DataError(f"{archive}: neither a folder nor an archive ({', '.join(ARCHIVE_SUFFIXES)})")
     with tempfile.TemporaryDirectory(prefix="adapler-") as folder:
         try:
@@ -304,7 +273,9 @@ def _text(path: Path) -> str:
 
 
 def _documents(root: Path) -> dict[str, tuple[str, ...]]:
-    """Words by document id. docs.jsonl goes first, as in ERASER's own reader."""
+    """Words by document id. docs.jsonl goes first, as in ERASER's own reader. In docs/ lines end at "\\n", "\\r" or
+    both and are split at single spaces, and empty words go; a tab or a no-break space inside a line splits nothing.
+    """
     path, folder = root / "docs.jsonl", root / "docs"
     if path.is_file():
         documents: dict[str, tuple[str, ...]] = {}
@@ -317,15 +288,10 @@ def _documents(root: Path) -> dict[str, tuple[str, ...]]:
     if not folder.is_dir():
         raise DataError(f"{root}: has neither docs/ nor docs.jsonl with the documents")
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
-    return {file.relative_to(folder).as_posix(): _words_of_file(_text(file)) for file in files}
-
-
-def _words_of_file(text: str) -> tuple[str, ...]:
-    """Words of a document in docs/: lines end at "\\n", "\\r" or both and are split at single spaces, empty words go.
-
-    A tab or a no-break space inside a line splits nothing.
-    """
-    return tuple(word for line in text.replace("\r", "\n").split("\n") for word in line.strip().split(" ") if word)
+    texts = {file.relative_to(folder).as_posix(): _text(file).replace("\r", "\n").split("\n") for file in files}
+    return {
+        name: tuple(word for line in lines for word in line.strip().split(" ") if word) for name, lines in texts.items()
+    }
 
 
 def _read_split(path: Path, documents: Mapping[str, tuple[str, ...]], *, known: set[str]) -> tuple[EraserExample, ...]:
@@ -418,7 +384,7 @@ def download_movies(
         archive = Path(folder) / url.rpartition("/")[2]
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "adapler"})
-            with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
+            with urllib.request.urlopen(request, timeout=30) as response:
                 archive.write_bytes(response.read())
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise DataError(
@@ -468,6 +434,19 @@ def install_archive(
 # ---- Statistics
 
 
+def sizes(split: str, lengths: Sequence[int], labels: Iterable[str], names: Sequence[str]) -> dict[str, Any]:
+    """Number of documents of a split, how often it has each of the labels `names`, and lengths in words."""
+    counts = Counter(labels)
+    return {
+        "split": split,
+        "documents": len(lengths),
+        "labels": {name: counts[name] for name in names},
+        "words_min": min(lengths),
+        "words_median": float(np.median(lengths)),
+        "words_max": max(lengths),
+    }
+
+
 def corpus_statistics(corpus: EraserCorpus) -> list[dict[str, Any]]:
     """One dict per split, in words of the whole documents.
 
@@ -477,57 +456,30 @@ def corpus_statistics(corpus: EraserCorpus) -> list[dict[str, Any]]:
     """
     rows = []
     for split, examples in corpus.splits.items():
-        lengths = [len(example.words) for example in examples]
-        labels = Counter(example.label for example in examples)
-        marked = [example for example in examples if example.spans]
-        rationale = np.array([sum(end - start for start, end in example.spans) for example in marked])
-        words = np.array([len(example.words) for example in marked])
-        rows.append(
-            {
-                "split": split,
-                "documents": len(examples),
-                "labels": {label: labels[label] for label in corpus.labels},
-                "words_min": min(lengths),
-                "words_median": float(np.median(lengths)),
-                "words_max": max(lengths),
-                "density_mean": float((rationale / words).mean()) if marked else None,
-                "density_pooled": int(rationale.sum()) / int(words.sum()) if marked else None,
-                "spans_per_document": sum(len(e.spans) for e in marked) / len(marked) if marked else None,
-                "without_evidence": len(examples) - len(marked),
-            }
-        )
+        marked = [example.rationale() for example in examples if example.spans]
+        row = sizes(split, [len(e.words) for e in examples], [e.label for e in examples], corpus.labels)
+        row["density_mean"] = float(np.mean([mask.mean() for mask in marked])) if marked else None
+        row["density_pooled"] = float(np.concatenate(marked).mean()) if marked else None
+        row["spans_per_document"] = sum(len(e.spans) for e in examples) / len(marked) if marked else None
+        rows.append({**row, "without_evidence": len(examples) - len(marked)})
     return rows
 
 
-@dataclass(frozen=True)
-class Leak:
-    """One example that two splits share: by its id, or by its text under two ids."""
-
-    kind: str  # "id" or "text"
-    splits: tuple[str, str]
-    ids: tuple[str, str]
-
-    def __str__(self) -> str:
-        return f"{self.splits[0]} {self.ids[0]} and {self.splits[1]} {self.ids[1]} have the same {self.kind}"
-
-
-def find_leaks(corpus: EraserCorpus) -> list[Leak]:
+def find_leaks(corpus: EraserCorpus) -> list[str]:
     """Examples that two splits share: the same annotation id, or else the same words."""
     return find_shared(
         {split: [(e.id, " ".join(e.words)) for e in examples] for split, examples in corpus.splits.items()}
     )
 
 
-def find_shared(splits: Mapping[str, Iterable[tuple[str, str]]]) -> list[Leak]:
-    """Leaks between any splits, given as (id, text) pairs; an example that shares both counts once, by id."""
+def find_shared(splits: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
+    """A line for each example that two splits share, given as (id, text); one that shares both counts once, by id."""
     leaks = []
-    listed = {split: list(rows) for split, rows in splits.items()}
-    for first, second in combinations(listed, 2):
-        ids = {identifier for identifier, _ in listed[first]}
-        texts = {text: identifier for identifier, text in reversed(listed[first])}
-        for identifier, text in listed[second]:
-            if identifier in ids:
-                leaks.append(Leak("id", (first, second), (identifier, identifier)))
-            elif text in texts:
-                leaks.append(Leak("text", (first, second), (texts[text], identifier)))
+    for first, second in combinations(splits, 2):
+        ids = {identifier for identifier, _ in splits[first]}
+        texts = {text: identifier for identifier, text in reversed(splits[first])}
+        for identifier, text in splits[second]:
+            if identifier in ids or text in texts:
+                kind, other = ("id", identifier) if identifier in ids else ("text", texts[text])
+                leaks.append(f"{first} {other} and {second} {identifier} have the same {kind}")
     return leaks

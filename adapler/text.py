@@ -25,27 +25,10 @@ from adapler.errors import ArgumentError, CheckpointError, DataError, is_number
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = [
-    "RUN",
-    "TRUNCATIONS",
-    "Encoded",
-    "Encoding",
-    "Truncation",
-    "choose_encoding",
-    "encode",
-    "encode_dataset",
-    "file_beside",
-    "is_byte_level",
-    "load_tokenizer",
-    "part_read",
-    "read_run",
-    "reading",
-    "recorded_encoding",
-]
-
 Truncation = Literal["truncate", "last", "windows"]
 TRUNCATIONS: tuple[str, ...] = get_args(Truncation)
 RUN = "run.json"
+IN_MEMORY_ROWS = 20_000  # a larger encoded data set is a file mapped into memory
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _DEFAULT_STRIDE = 128  # tokens, or a quarter of a window when that is less
@@ -326,7 +309,7 @@ def encode_dataset(
     Raises:
         ArgumentError, DataError: see `encode`; a text that gives no wordpieces where none may.
     """
-    from adapler.data import IN_MEMORY_ROWS, scratch_file
+    from datasets.fingerprint import get_temporary_cache_files_directory
 
     if columns not in _COLUMNS:
         raise ArgumentError(f"columns: {columns!r} is none of {', '.join(map(str, _COLUMNS))}")
@@ -356,16 +339,16 @@ def encode_dataset(
             out["labels"] = [batch["label"][owner] for owner in made.owners]
         return out
 
-    large = dataset.num_rows > IN_MEMORY_ROWS
+    large, name = dataset.num_rows > IN_MEMORY_ROWS, uuid.uuid4().hex
     return dataset.map(
         encode_batch,
         batched=True,
         remove_columns=dataset.column_names,
         keep_in_memory=not large,
-        cache_file_name=str(scratch_file()) if large else None,
+        cache_file_name=f"{get_temporary_cache_files_directory()}/{name}.arrow" if large else None,
         num_proc=workers if large and workers > 1 else None,
         load_from_cache_file=False,
-        new_fingerprint=uuid.uuid4().hex,  # spares `datasets` pickling the tokenizer for a cache that is not used
+        new_fingerprint=name,  # spares `datasets` pickling the tokenizer for a cache that is not used
         desc="tokenise" if progress else None,
     )
 

@@ -174,7 +174,7 @@ def test_leaks_by_id_and_by_text() -> None:
         "test": (example("f", "five"), example("g", "six")),
     }
     leaks = find_leaks(EraserCorpus("n", "s", "0", ("NEG",), splits))
-    assert [str(leak) for leak in leaks] == [
+    assert leaks == [
         "train a and val a have the same id",
         "train b and val d have the same text",
         "val e and test f have the same text",

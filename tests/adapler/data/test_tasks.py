@@ -154,7 +154,7 @@ def test_rows_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.jsonl", '{"text": "a", "label": 0}\n{"text"\n', r"train\.jsonl:2: not JSON"),
+        ("train.jsonl", '{"text": "a", "label": 0}\n{"text"\n', r"train\.jsonl:2: cannot be read"),
         ("train.jsonl", "", r"train\.jsonl: holds no rows"),
         ("train.jsonl", '{"text": "a"}', r"train\.jsonl:1: has no 'label'"),
         ("train.jsonl", '{"text": " ", "label": 0}', ":1: a text is empty"),
@@ -176,8 +176,8 @@ def test_rows_without_labels(tmp_path: Path) -> None:
             lines([*texts(2), {"text": "a", "label": 7}]),
             "or 0, 1, 2, ..., found 0, 1, 7",
         ),
-        ("train.csv", "text,label\ngood,1\nbad\n", r"train\.csv:3: has other fields than the header"),
-        ("train.csv", 'text,label\ngood,1\n"bad,0\n', r"train\.csv:2: cannot be read \(unexpected end of data"),
+        ("train.csv", "text,label\ngood,1\nbad\n", r"train\.csv, row 2: has other fields than the header"),
+        ("train.csv", 'text,label\ngood,1\n"bad,0\n', r"train\.csv, row 1: cannot be read \(unexpected end of data"),
         ("train.parquet", "PAR1", r"train\.parquet: cannot be read"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: str, message: s
 @pytest.mark.parametrize(
     ("meta", "label", "message"),
     [
-        ({"labels": ["1", "2"]}, 1, "label 1 is ambiguous, a class is called so and has another index"),
+        ({"labels": ["1", "2"]}, 1, "label 1 is ambiguous: index 1 is .2., and there is a label called"),
         (LABELS, "neutral", "unknown label 'neutral', allowed are negative, positive"),
         (LABELS, 2, "unknown label 2, allowed are negative, positive"),
         ({"labels": ["a", "a"]}, 0, "meta.json: 'labels' must be different names"),
