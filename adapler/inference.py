@@ -207,72 +207,6 @@ def _chunks(rows: Any) -> Iterator[list[dict[str, Any]]]:
 
 
 @dataclass(frozen=True)
-class TextOutputs:
-    """Outputs of n texts, some of which may have been read in several windows.
-
-    Attributes:
-        probabilities: (n, C) softmax of the mean logits of a text's windows.
-        lengths_in: (n,) tokens of the inputs, like all that follows the sum over windows.
-        lengths: (n, L) tokens that enter each layer.
-        speedup: (n,) float64, FLOPs of the backbone divided by AdapLeR's.
-        windows: (n,) how many.
-        depths: for each token of a text, one window's after the other's, the number of layers that it entered; None
-            where it was not asked for.
-    """
-
-    probabilities: Tensor
-    lengths_in: Tensor
-    lengths: Tensor
-    speedup: Tensor
-    windows: Tensor
-    depths: list[list[int]] | None = None
-
-
-@torch.inference_mode()
-def classify(
-    model: Any, encoded: Encoded, *, removal: str = "hard", with_depths: bool = False, **options: Any
-) -> TextOutputs:
-    """An AdapLeR model over encoded texts; the windows of a text are averaged.
-
-    Args:
-        model: AdapLeR.
-        encoded: at least one text.
-        removal: "hard" or "none", which costs what the backbone costs.
-        with_depths: also count the layers that each token entered.
-        options: other arguments of forward_all.
-
-    Raises:
-        ArgumentError: logits that are not finite, from which no label follows.
-    """
-    by_row: list[list[int]] | None = [] if with_depths else None
-    found = predict_rows(model, encoded.rows, depths=by_row, removal=removal, **options)
-    check_finite(found.logits)
-    plain = backbone_flops(model.config, found.lengths_in)
-    spent = adapler_flops(model.config, found.lengths_in, found.lengths) if removal == "hard" else plain
-    owner = torch.tensor(encoded.owners)  # (W,)
-    texts = int(owner[-1]) + 1
-
-    def summed(values: Tensor) -> Tensor:
-        """(W, ...) -> (n, ...)."""
-        return values.new_zeros(texts, *values.shape[1:]).index_add_(0, owner, values)
-
-    windows = summed(torch.ones_like(owner))  # (n,)
-    depths: list[list[int]] | None = None
-    if by_row is not None:
-        depths = [[] for _ in range(texts)]
-        for index, depth in zip(encoded.owners, by_row, strict=True):
-            depths[index] += depth
-    return TextOutputs(
-        probabilities=(summed(found.logits) / windows[:, None]).softmax(-1),
-        lengths_in=summed(found.lengths_in),
-        lengths=summed(found.lengths),
-        speedup=summed(plain) / summed(spent),
-        windows=windows,
-        depths=depths,
-    )
-
-
-@dataclass(frozen=True)
 class Prediction:
     """The result of `AdapLeRForSequenceClassification.predict` for one text.
 
@@ -285,6 +219,7 @@ class Prediction:
         lengths: tokens that enter each layer, the sum over windows.
         speedup: FLOPs of the plain backbone divided by AdapLeR's on this text.
         windows: inputs that the text was read in; the probabilities are those of their mean logits.
+        length: wordpieces of these inputs.
     """
 
     label: str
@@ -295,6 +230,67 @@ class Prediction:
     lengths: tuple[int, ...]
     speedup: float
     windows: int = 1
+    length: int = 0
+
+
+def predictions(
+    model: Any,
+    tokenizer: Any,
+    encoded: Encoded,
+    found: Predictions,
+    *,
+    removal: str,
+    depths: list[list[int]] | None = None,
+) -> list[Prediction]:
+    """The prediction of each text, from the outputs of its windows.
+
+    Args:
+        model: AdapLeR.
+        tokenizer: the model's.
+        encoded: n texts in W windows.
+        found: `predict_rows` over them.
+        removal: "hard" or "none", which costs what the backbone costs.
+        depths: of predict_rows; without it, predictions have no tokens and layers.
+
+    Raises:
+        ArgumentError: logits that are not finite, from which no label follows.
+    """
+    check_finite(found.logits)
+    plain = backbone_flops(model.config, found.lengths_in)
+    spent = adapler_flops(model.config, found.lengths_in, found.lengths) if removal == "hard" else plain
+    owner = torch.tensor(encoded.owners)  # (W,)
+    texts = int(owner[-1]) + 1
+
+    def summed(values: Tensor) -> Tensor:
+        """(W, ...) -> (n, ...)."""
+        return values.new_zeros(texts, *values.shape[1:]).index_add_(0, owner, values)
+
+    windows = summed(torch.ones_like(owner))  # (n,)
+    probabilities = (summed(found.logits) / windows[:, None]).softmax(-1)  # (n, C)
+    columns = (probabilities, summed(plain) / summed(spent), summed(found.lengths), windows, summed(found.lengths_in))
+    tokens: list[list[str]] = [[] for _ in range(texts)]
+    layers: list[list[int]] = [[] for _ in range(texts)]
+    for index, row, depth in zip(encoded.owners, encoded.rows, depths, strict=True) if depths is not None else ():
+        tokens[index] += tokenizer.convert_ids_to_tokens(row["input_ids"])
+        layers[index] += depth
+    names, results = label_names(model.config), []
+    values = zip(*(column.tolist() for column in columns), tokens, layers, strict=True)
+    for shares, speedup, lengths, count, length, pieces, depth in values:
+        best = max(range(len(shares)), key=shares.__getitem__)
+        results.append(
+            Prediction(
+                label=names[best],
+                score=shares[best],
+                probabilities=dict(zip(names, shares, strict=True)),
+                tokens=tuple(pieces),
+                layers=tuple(depth),
+                lengths=tuple(lengths),
+                speedup=speedup,
+                windows=count,
+                length=length,
+            )
+        )
+    return results
 
 
 def _columns_of(texts: Any) -> tuple[list[str], list[str] | None]:
@@ -498,8 +494,9 @@ class Predicts:
             raise ArgumentError(f"texts: [{blank[0]}] gives no wordpieces, as an empty one")
         options: dict[str, Any] = {"token_budget": token_budget, "progress": progress}
         options |= {"removal": removal, "threshold_scale": scale, "pad_token_id": padding_of(tokenizer)}
-        outputs = classify(model, encoded, with_depths=True, **options)
-        return _predictions(model, tokenizer, encoded, outputs)
+        depths: list[list[int]] = []
+        found = predict_rows(model, encoded.rows, depths=depths, **options)
+        return predictions(model, tokenizer, encoded, found, removal=removal, depths=depths)
 
 
 def check_removal(removal: str, threshold_scale: float | None, *, target: str | None = None) -> None:
@@ -518,30 +515,6 @@ def padding_of(tokenizer: Any) -> int:
     if tokenizer.pad_token_id is None:
         raise ArgumentError("tokenizer: has no padding token; `tokenizer.pad_token = ...` names one")
     return int(tokenizer.pad_token_id)
-
-
-def _predictions(model: Any, tokenizer: Any, encoded: Encoded, outputs: TextOutputs) -> list[Prediction]:
-    names = label_names(model.config)
-    tokens: list[list[str]] = [[] for _ in outputs.windows]
-    for owner, row in zip(encoded.owners, encoded.rows, strict=True):
-        tokens[owner] += tokenizer.convert_ids_to_tokens(row["input_ids"])
-    results = []
-    shares, lengths = outputs.probabilities.tolist(), outputs.lengths.tolist()
-    for index, share in enumerate(shares):
-        best = max(range(len(share)), key=share.__getitem__)
-        results.append(
-            Prediction(
-                label=names[best],
-                score=share[best],
-                probabilities=dict(zip(names, share, strict=True)),
-                tokens=tuple(tokens[index]),
-                layers=tuple((outputs.depths or [])[index]),
-                lengths=tuple(lengths[index]),
-                speedup=float(outputs.speedup[index]),
-                windows=int(outputs.windows[index]),
-            )
-        )
-    return results
 
 
 # ---- copies in another dtype

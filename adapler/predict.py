@@ -18,17 +18,18 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 from adapler.devices import Dtype
 from adapler.errors import ArgumentError, DataError, WorkerError, check_drop
-from adapler.files import replacing
+from adapler.files import claimed, replacing
 from adapler.options import flag, option, parse, record
 from adapler.rows import FORMATS, STDIN, format_of, read_rows
 from adapler.text import Truncation
@@ -225,7 +226,7 @@ def shards(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str,
 
 
 class Classifier:
-    """A model and its tokenizer; called with rows of `input_rows`, it gives rows of the output."""
+    """A model and its tokenizer; called with rows of `input_rows`, it gives rows of the output, or writes them."""
 
     def __init__(self, options: PredictOptions, *, device: str | None = None) -> None:
         """Load the model.
@@ -233,7 +234,7 @@ class Classifier:
         Raises:
             CheckpointError, ArgumentError: a model, a device or a length that cannot be used.
         """
-        from adapler.backbones import label_names, max_positions
+        from adapler.backbones import max_positions
         from adapler.devices import choose_device, describe_dtype
         from adapler.inference import padding_of
         from adapler.modeling import AdapLeRForSequenceClassification
@@ -252,40 +253,39 @@ class Classifier:
         if options.target:
             self.scale = loaded.announce_scale(runs=self.model, encoding=encoding, **options.target)
         self.removal, self.columns = options.removal, options.output_columns
-        self.labels = label_names(self.model.config)
         self.on_cpu, self.padding = place.type == "cpu", padding_of(self.tokenizer)
         self.notes = (encoding.note, describe_dtype(options.dtype, place))
+        self.table: Table | None = None  # for rows that are written
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """Rows of the output, and how many there are (rows), without a prediction (bad), of nothing but [CLS] (unread);
-        wordpieces (tokens)."""
-        from adapler.inference import classify
+    def __call__(
+        self, rows: Sequence[dict[str, Any]], path: Path | None = None
+    ) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """Rows of the output; those that were written to `path` are left out, but for the ones with an error. And how
+        many there are (rows), without a prediction (bad), of nothing but [CLS] (unread); wordpieces (tokens)."""
+        from adapler.inference import predict_rows, predictions
 
         rows = [dict(row) for row in rows]
         good = self._encoded([row for row in rows if not row["error"]])
-        results: Iterator[dict[str, Any]] = iter(())
-        count = Counter(rows=len(rows), bad=sum(bool(row["error"]) for row in rows))
+        found: list[Any] = []
         if good is not None:
-            outputs = classify(
-                self.model,
-                good,
-                removal=self.removal,
-                threshold_scale=self.scale,
-                pad_token_id=self.padding,
-                token_budget=BATCH_TOKENS,
-                with_depths="layers" in self.columns,
-            )
-            results = self._results(good, outputs)
-            count.update(
-                tokens=int(outputs.lengths_in.sum()), unread=int((outputs.lengths[:, 0] == outputs.windows).sum())
-            )
-        empty = dict.fromkeys(self.columns)
-        out = []
+            depths: list[list[int]] | None = [] if {"tokens", "layers"} & {*self.columns} else None
+            options = {"removal": self.removal, "threshold_scale": self.scale, "token_budget": BATCH_TOKENS}
+            outputs = predict_rows(self.model, good.rows, depths=depths, pad_token_id=self.padding, **options)
+            found = predictions(self.model, self.tokenizer, good, outputs, removal=self.removal, depths=depths)
+        count = Counter(rows=len(rows), bad=sum(bool(row["error"]) for row in rows))
+        count.update(
+            tokens=sum(one.length for one in found), unread=sum(one.lengths[0] == one.windows for one in found)
+        )
+        out, results = [], iter(found)
         for row in rows:
-            error = row.pop("error")
-            del row["text"]
-            out.append({**row, **(empty if error else next(results)), "error": error})
-        return out, count
+            error, _ = row.pop("error"), row.pop("text")
+            one = None if error else next(results)
+            out.append({**row, **{name: getattr(one, name, None) for name in self.columns}, "error": error})
+        if path is None or self.table is None:
+            return out, count
+        with replacing(path) as partial:
+            self.table.write(out, partial)
+        return [row for row in out if row["error"]], count
 
     def _encoded(self, rows: list[dict[str, Any]]) -> Any:
         """The rows' texts encoded; a row whose text gives no wordpieces, or leaves no room for a window, gets an error
@@ -306,30 +306,6 @@ class Classifier:
                 rows[index]["error"] = reason
             rows = [row for row in rows if not row["error"]]
         return None
-
-    def _results(self, encoded: Any, outputs: Any) -> Iterator[dict[str, Any]]:
-        """The asked columns of each text."""
-        tokens: list[list[str]] = [[] for _ in outputs.windows]
-        if "tokens" in self.columns:
-            for owner, row in zip(encoded.owners, encoded.rows, strict=True):
-                tokens[owner] += self.tokenizer.convert_ids_to_tokens(row["input_ids"])
-        names = ("probabilities", "speedup", "lengths_in", "lengths", "windows")
-        values = [getattr(outputs, name).tolist() for name in names]
-        depths = outputs.depths or [None] * len(tokens)
-        for shares, speedup, length, lengths, windows, pieces, layers in zip(*values, tokens, depths, strict=True):
-            best = max(range(len(shares)), key=shares.__getitem__)
-            one = {
-                "label": self.labels[best],
-                "score": shares[best],
-                "probabilities": dict(zip(self.labels, shares, strict=True)),
-                "speedup": speedup,
-                "length": length,
-                "lengths": lengths,
-                "windows": windows,
-                "tokens": pieces,
-                "layers": layers,
-            }
-            yield {name: one[name] for name in self.columns}
 
 
 # ---- rows out
@@ -420,7 +396,7 @@ def _json_line(row: dict[str, Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | dict) else value
 
 
 def _as_text(value: Any) -> str | None:
@@ -450,7 +426,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     count, seconds = predict_file(options)
     if options.output is not None:
         speed = f"{count['rows'] / seconds:,.0f} rows/s, {count['tokens'] / seconds:,.0f} tokens/s"
-        print(f"{count['rows'] - count['bad']:,} predictions in {options.output}; {speed}")
+        before = f" and {count['before']:,} rows of an earlier run" if count["before"] else ""
+        print(f"{count['rows'] - count['bad']:,} predictions{before} in {options.output}; {speed}")
     return 0
 
 
@@ -458,7 +435,8 @@ def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
     """Classify texts and write a file, or lines on the screen.
 
     Returns:
-        Counts of this run, see Classifier; seconds since the model was loaded.
+        Counts of this run, see Classifier, and of rows that an earlier run wrote (before); seconds since the model was
+        loaded.
 
     Raises:
         DataError, ArgumentError, CheckpointError: a file, an option or a model that cannot be used.
@@ -466,6 +444,13 @@ def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
     """
     if options.engine == "ray":
         return _predict_on_ray(options)
+    with claimed(options.output):
+        return _predict_here(options)
+
+
+def _predict_here(options: PredictOptions) -> tuple[Counter[str], float]:
+    from adapler.backbones import label_names
+
     parts = shards(input_rows(options), options.shard_rows)
     first = next(parts)  # before the model is loaded: most mistakes show here
     if options.output is None:
@@ -474,7 +459,7 @@ def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
     begin, count = time.perf_counter(), Counter[str]()
     errors: list[str] = []
     columns = [name for name in first[0] if name not in ("text", "error")] + [*options.output_columns, "error"]
-    table = Table(options, classifier.labels, columns)
+    classifier.table = table = Table(options, label_names(classifier.model.config), columns)
     place = None if options.output is None else options.output.with_name(f"{options.output.name}.partial")
     if place is not None:
         _begin(place, options)
@@ -487,12 +472,21 @@ def predict_file(options: PredictOptions) -> tuple[Counter[str], float]:
                 names.append(path)
             if path is None or not path.exists():
                 yield shard, path
+            else:
+                count["before"] += len(shard)
 
     from tqdm import tqdm
 
     try:
-        with _pool(options, classifier, table) as pool, tqdm(unit="row", disable=options.quiet or None) as bar:
-            for rows, done in _ordered(pool, missing(), ahead=2 * pool._max_workers):
+        pool, work = _pool(options, classifier)
+        waiting: deque[Future[Any]] = deque()
+        tasks = missing()
+        with pool, tqdm(unit="row", disable=options.quiet or None) as bar:
+            while True:
+                waiting += (pool.submit(work, *task) for task in islice(tasks, 2 * pool._max_workers - len(waiting)))
+                if not waiting:
+                    break
+                rows, done = waiting.popleft().result()
                 count += done
                 errors += [f"row {row['row']}: {row['error']}" for row in rows if row["error"]]
                 for row in rows if place is None else ():
@@ -564,37 +558,23 @@ def _stamp(path: Path) -> list[Any]:
     return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
 
 
-_WORK: Callable[..., Any]  # of this process, set before its first shard
+_CLASSIFIER: Classifier  # of a worker process
 
 
 def _work(shard: list[dict[str, Any]], path: Path | None) -> tuple[list[dict[str, Any]], Counter[str]]:
-    return _WORK(shard, path)  # type: ignore[no-any-return]
+    return _CLASSIFIER(shard, path)
 
 
-def _set_work(classifier: Classifier, table: Table) -> None:
-    def work(shard: list[dict[str, Any]], path: Path | None) -> tuple[list[dict[str, Any]], Counter[str]]:
-        rows, count = classifier(shard)
-        if path is None:
-            return rows, count
-        with replacing(path) as partial:
-            table.write(rows, partial)
-        return [row for row in rows if row["error"]], count
-
-    global _WORK
-    _WORK = work
-
-
-def _pool(options: PredictOptions, classifier: Classifier, table: Table) -> Any:
-    """The executor of the shards: threads of this process, each for itself, or processes."""
+def _pool(options: PredictOptions, classifier: Classifier) -> tuple[Any, Any]:
+    """The executor of the shards, and what it runs: threads of this process, each for itself, or processes."""
     import torch
 
     cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     threads = options.threads or max(1, cores // options.processes)
     if options.processes == 1:
-        _set_work(classifier, table)
         if not classifier.on_cpu:
-            return ThreadPoolExecutor(1)
-        return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+            return ThreadPoolExecutor(1), classifier
+        return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)), classifier
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
@@ -602,11 +582,11 @@ def _pool(options: PredictOptions, classifier: Classifier, table: Table) -> Any:
         options, threshold_scale=classifier.scale if options.removal == "hard" else None,
         speedup=None, max_drop=None, milliseconds=None,
     )  # fmt: skip
-    arguments = (settled, table, context.Value("i", 0), threads)
-    return ProcessPoolExecutor(options.processes, mp_context=context, initializer=_start, initargs=arguments)
+    start = partial(_start, settled, classifier.table, context.Value("i", 0), threads)
+    return ProcessPoolExecutor(options.processes, mp_context=context, initializer=start), _work
 
 
-def _start(options: PredictOptions, table: Table, started: Any, threads: int) -> None:
+def _start(options: PredictOptions, table: Table | None, started: Any, threads: int) -> None:
     """Begin a worker process: load its model, on its own GPU where there are several."""
     import multiprocessing
     from multiprocessing.connection import wait
@@ -622,18 +602,9 @@ def _start(options: PredictOptions, table: Table, started: Any, threads: int) ->
         number, started.value = started.value, started.value + 1
     count = torch.cuda.device_count()
     several = options.device in ("auto", "cuda") and count
-    _set_work(Classifier(options, device=f"cuda:{number % count}" if several else None), table)
-
-
-def _ordered(pool: Executor, tasks: Iterable[tuple[Any, Any]], *, ahead: int) -> Iterator[Any]:
-    """The results of the tasks in their order; at most `ahead` tasks are read before."""
-    waiting: deque[Future[Any]] = deque()
-    for task in tasks:
-        waiting.append(pool.submit(_work, *task))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    global _CLASSIFIER
+    _CLASSIFIER = Classifier(options, device=f"cuda:{number % count}" if several else None)
+    _CLASSIFIER.table = table
 
 
 # ---- on a cluster

@@ -20,9 +20,9 @@ from adapler.inference import (
     TOKEN_BUDGET,
     Predictions,
     batches_by_length,
-    classify,
     pad_rows,
     predict_rows,
+    predictions,
     token_budget_for,
 )
 from adapler.text import Encoded, Encoding, choose_encoding
@@ -273,15 +273,22 @@ def test_logits_that_are_no_numbers_have_no_label(tiny_tokenizer: Any) -> None:
         model.predict(TEXTS, tokenizer=tiny_tokenizer)
 
 
-def test_windows_of_a_text_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_of_a_text_by_hand() -> None:
     """Mean logits, and the FLOPs of all windows together."""
     config = tiny_adapler().config
     logits, lengths_in = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, 1.0, 0.0]]), torch.tensor([9, 5, 3])
     lengths = torch.tensor([[4, 2, 1], [5, 1, 1], [3, 3, 3]])
-    monkeypatch.setattr("adapler.inference.predict_rows", lambda *_, **__: Predictions(logits, lengths_in, lengths))
-    found = classify(SimpleNamespace(config=config), Encoded([], [0, 0, 1], []), removal="hard")
-    assert_close(found.probabilities, torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]).softmax(-1))
+    found = predictions(
+        SimpleNamespace(config=config),
+        None,
+        Encoded([], [0, 0, 1], []),
+        Predictions(logits, lengths_in, lengths),
+        removal="hard",
+    )
+    shares = torch.tensor([list(one.probabilities.values()) for one in found])
+    assert_close(shares, torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]).softmax(-1))
     plain, spent = backbone_flops(config, lengths_in), adapler_flops(config, lengths_in, lengths)
-    assert_close(found.speedup, torch.stack([(plain[0] + plain[1]) / (spent[0] + spent[1]), plain[2] / spent[2]]))
-    assert found.lengths.tolist() == [[9, 3, 2], [3, 3, 3]] and found.windows.tolist() == [2, 1]
-    assert found.lengths_in.tolist() == [14, 3]
+    speedups = [(plain[0] + plain[1]) / (spent[0] + spent[1]), plain[2] / spent[2]]
+    assert [one.speedup for one in found] == [float(value) for value in speedups]
+    assert [one.lengths for one in found] == [(9, 3, 2), (3, 3, 3)] and [one.windows for one in found] == [2, 1]
+    assert [one.length for one in found] == [14, 3]
