@@ -1,8 +1,9 @@
-"""Methods by truth beside methods by humans: one table for a classifier, `python -m analysis.truth`.
+"""Scoring methods judged by truth and by humans, in one table for a classifier: `python -m analysis.truth`.
 
-Truth that nobody annotates, each explained in `analysis.metrics.truth`:
+Truth that nobody annotates, explained in `analysis.metrics.truth`:
 
-    edited         words that a person changed to flip the label (pairs of texts): AP and F1@k on both texts of a pair
+    edited         words that a person changed to flip the label (pairs of texts): average precision and recall
+    edited_flipped the same on the pairs for which the classifier changes its mind, too
     planted        a rare word that decides the label of a classifier trained on it: precision at 1
     shapley        rank correlation with exact Shapley values, on sentences of at most 10 tokens
     random_half, random_all
@@ -11,8 +12,8 @@ Truth that nobody annotates, each explained in `analysis.metrics.truth`:
     soft_comprehensiveness_equal, soft_sufficiency_equal
                    soft metrics in which every method keeps half of the tokens
 
-beside `human`, the average precision against the marks of people. A method is judged at one layer: those that look from
-a layer to the output at the first, others at the last.
+beside `human`, the average precision against the words that people marked (`human_soft`: against each annotator). A
+method is judged at one layer: those that look from a layer to the output at the first, others at the last.
 
     B batch, n tokens of a text, C classes
 """
@@ -24,8 +25,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +41,13 @@ from transformers import AutoTokenizer
 from adapler import AdapLeRForSequenceClassification
 from adapler.backbones.decomposition import working_copy
 from adapler.backbones.targets import PREDICTED
-from adapler.eraser import read_corpus
 from adapler.errors import ArgumentError, run_command
 from adapler.options import option, parse, record
+from analysis.corpus import annotator_masks, load_corpus
 from analysis.metrics import plausibility as pl
 from analysis.metrics import truth
 from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, soft_rows
-from analysis.metrics.statistics import bootstrap_intervals
+from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.inputs import content, presence
 from analysis.scores.passes import classifier_logits
@@ -52,62 +55,65 @@ from analysis.scores.registry import AT_INPUT, TO_OUTPUT
 
 METHODS = (
     *("attention", "attention_received", "rollout", "attention_gradient", "attention_gradient_local", "saliency"),
-    *("saliency_signed", "gradient_l2", "smoothgrad(n_samples=10)", "integrated_gradients(n_steps=20)", "deeplift"),
-    *("gradient_shap(n_samples=10)", "decompx", "attnlrp", "globenc", "alti", "value_zeroing", "cp", "cp_carried"),
-    *("position", "random"),
+    *("saliency_signed", "gradient_l2", "integrated_gradients(n_steps=5)", "deeplift", "decompx", "attnlrp", "globenc"),
+    *("alti", "value_zeroing", "cp", "cp_carried", "position", "random"),
 )
+CONTROLS = ("position", "random")
+CLASSIFIER = "classifier"  # in the column of methods: what the classifier itself does
 LOWER = ("random_half", "random_all")  # of the columns, those where lower is better
+COLUMNS: tuple[str, ...] = (
+    "human",
+    "human_soft",
+    "edited",
+    "edited_flipped",
+    "planted_first",
+    "shapley",
+    *LOWER,
+    "stability",
+)
+COLUMNS += tuple(f"{name}_equal" for name in SOFT)
 SYNONYMS = {"film": "movie", "movie": "film", "great": "superb", "bad": "poor", "good": "fine", "funny": "amusing"}
 PLANTS = ("violin", "harbor")  # the word that decides, by class
 _WORDS = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
+Row = tuple[str, str, str, float]  # document, method, metric, value
+
 
 @dataclass
 class TruthOptions:
-    """Judge scoring methods by truth and by humans."""
+    """Judge scoring methods by truth and by humans. The same command continues a run that was stopped."""
 
-    output: str = option("folder for table.md, means.csv and values.csv", basic=True)
+    output: str = option("folder for table.md, means.csv, paired.csv, agreement.csv and values.parquet", basic=True)
+    human: str = option("texts that people marked: an ERASER folder or archive, or JSON lines", basic=True)
     model: str = option("AdapLeR model", default="checkpoints/movies-minilm", basic=True)
-    human: str = option("texts that people marked: an ERASER folder or archive, or JSON lines", default="", basic=True)
     edited: str = option("JSON lines with pairs of texts, `original` and `edited`", default="", basic=True)
     methods: list[str] = option("scoring methods", default_factory=lambda: list(METHODS), basic=True)
     documents: int = option("texts of each kind, at most", default=40, basic=True)
     max_length: int = option("wordpieces of a text, at most", default=256)
+    longest: int = option("leave out pairs of texts with more words than this", default=10_000)
     plant: bool = option("train a classifier on planted words", default=True)
     seed: int = option("of everything that is drawn", default=0)
-
-    def __post_init__(self) -> None:
-        if not (self.human or self.edited):
-            raise ArgumentError("--human, --edited: at least one is needed")
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Words, and which of them count (None: nobody has said)."""
+    """Words (n,), which of them count, and by which annotator (A, n), if the source tells them apart."""
 
     id: str
     words: tuple[str, ...]
-    marks: NDArray[np.bool_] | None = None
-    other: tuple[str, ...] = ()  # the text that it was edited to
+    marks: NDArray[np.bool_]
+    annotators: NDArray[np.bool_] | None = None
 
 
 @dataclass
 class Judge:
-    """A classifier (with the AdapLeR model that it belongs to), its tokenizer, the methods, and what was found."""
+    """A classifier (with the AdapLeR model that it belongs to), its tokenizer and the methods."""
 
     adapler: Any
     tokenizer: Any
     methods: Sequence[ScoringMethod]
     max_length: int
     seed: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def classifier(self) -> Any:
-        return self.adapler.backbone
-
-    def add(self, document: str, method: str, metric: str, value: float) -> None:
-        self.rows.append({"document": document, "method": method, "metric": metric, "value": value})
 
     def batch(self, text: Text) -> tuple[Batch, NDArray[np.int64]]:
         """One text, and the index of the word (n,) that each token belongs to, -1 for special ones."""
@@ -117,88 +123,77 @@ class Judge:
         batch = Batch.from_encoding(dict(encoding), self.tokenizer, ids=[text.id], seed=self.seed)
         return replace(batch, special=torch.from_numpy(words < 0)[None]), words
 
-    def scores(self, batch: Batch, target: int, adapler: Any = None) -> Iterator[tuple[str, bool, NDArray[np.float64]]]:
-        """Name, whether signed, and scores (n_c,) of the content tokens, of each method for one text."""
+    def scores(self, batch: Batch, target: int, adapler: Any = None) -> dict[str, tuple[bool, NDArray[np.float64]]]:
+        """Method -> whether signed, and scores (n_c,) of the content tokens, for one text."""
         model = self.adapler if adapler is None else adapler
-        inside = content(batch)[0].numpy()
+        inside, result = content(batch)[0].numpy(), {}
         for method in self.methods:
             chosen = method
             if method.has_target and method.options["target"] == PREDICTED:
                 chosen = method.with_options(target=str(target))
             found = chosen(model if "adapler" in method.needs else model.backbone, batch)
             layer = 0 if method.scope in (TO_OUTPUT, AT_INPUT) else -1
-            yield method.key, found.signed, found.scores[0, layer].double().numpy()[inside]
+            result[method.key] = found.signed, found.scores[0, layer].double().numpy()[inside]
+        return result
 
-    def predicted(self, batch: Batch) -> int:
-        return int(classifier_logits(self.classifier, batch)[0].argmax())
+    def predicted(self, text: Text) -> int:
+        return int(classifier_logits(self.adapler.backbone, self.batch(text)[0]).argmax())
 
     # ---------------------------------------------------------------- judgements of one text
 
-    def judge_marks(self, text: Text, column: str) -> None:
-        """AP, F1@k and precision at 1 against the marked words, of their wordpieces."""
+    def judge(self, text: Text, column: str, *, models: dict[str, Any] | None = None, soft: bool = False) -> list[Row]:
+        """Against the marked words; with `models` also randomisation and stability, with `soft` the soft metrics."""
         batch, words = self.batch(text)
-        labels = np.asarray(text.marks)[words[words >= 0]]
-        if not labels.any() or labels.all():
-            return
-        for name, _, scores in self.scores(batch, self.predicted(batch)):
-            self.add(text.id, name, column, pl.average_precision(labels, scores))
-            self.add(text.id, name, f"{column}_roc_auc", pl.roc_auc(labels, scores))
-            self.add(text.id, name, f"{column}_f1", pl.top_k_f1(labels, scores, int(labels.sum())))
-            self.add(text.id, name, f"{column}_first", truth.precision_at_1(labels, scores))
+        target = int(classifier_logits(self.adapler.backbone, batch).argmax())
+        own = self.scores(batch, target)
+        rows = list(_marked(text, column, words, own))
+        for name, model in (models or {}).items():
+            for method, (_, scores) in self.scores(replace(batch, _memo={}), target, model).items():
+                rows.append((text.id, method, name, truth.randomisation(own[method][1], scores)))
+        if models:
+            rows += self._stability(text, words, target, own)
+        if soft:
+            ids, inside = batch.input_ids[0].numpy(), content(batch)[0].numpy()
+            how: dict[str, Any] = {"settings": FaithfulnessSettings(seed=self.seed), "chances": truth.equal_chances}
+            values = np.array([scores for _, scores in own.values()])
+            for method, row in zip(
+                own, soft_rows(self._probabilities, ids, inside, values, target=target, **how), strict=True
+            ):
+                rows += [(text.id, method, f"{metric}_equal", row[metric]) for metric in SOFT]
+        return rows
 
-    def judge_shapley(self, text: Text) -> None:
+    def shapley(self, text: Text) -> list[Row]:
         """Against the exact Shapley values of the predicted class's logit, other tokens masked."""
         batch, _ = self.batch(text)
-        target = self.predicted(batch)
-        document = presence(working_copy(self.classifier), batch, str(target), "mask")
+        target = self.predicted(text)
+        document = presence(working_copy(self.adapler.backbone), batch, str(target), "mask")
         n = len(document.positions)
         if not 3 <= n <= truth.MOST_EXACT:
-            return
+            return []
         subsets = torch.split(torch.from_numpy(truth.all_subsets(n)).float(), document.per_pass)
         exact = truth.shapley_values(torch.cat([document.value(part) for part in subsets]).double().numpy())
-        for name, signed, scores in self.scores(batch, target):
-            self.add(text.id, name, "shapley", truth.shapley_correlation(exact if signed else np.abs(exact), scores))
+        return [
+            (text.id, method, "shapley", truth.shapley_correlation(exact if signed else np.abs(exact), scores))
+            for method, (signed, scores) in self.scores(batch, target).items()
+        ]
 
-    def judge_randomised(self, text: Text, models: dict[str, Any]) -> None:
-        batch, _ = self.batch(text)
-        target = self.predicted(batch)
-        own = {name: scores for name, _, scores in self.scores(batch, target)}
-        for column, model in models.items():
-            for name, _, scores in self.scores(replace(batch, _memo={}), target, model):
-                self.add(text.id, name, column, truth.randomisation(own[name], scores))
+    def flips(self, first: Text, second: Text) -> list[Row]:
+        return [(first.id, CLASSIFIER, "flips", float(self.predicted(first) != self.predicted(second)))]
 
-    def judge_stability(self, text: Text) -> None:
-        """Of the words that stay; each word has the mean of its wordpieces."""
-        batch, words = self.batch(text)
-        target = self.predicted(batch)
-        own = {name: _by_word(scores, words) for name, _, scores in self.scores(batch, target)}
+    def right(self, text: Text, kind: int) -> list[Row]:
+        return [(text.id, CLASSIFIER, "planted_accuracy", float(self.predicted(text) == kind))]
+
+    def _stability(self, text: Text, words: NDArray[np.int64], target: int, own: dict[str, Any]) -> Iterator[Row]:
+        """Over the words that stay; each word has the mean of its wordpieces."""
         for kind, changed in _changed(text):
             other, places = self.batch(changed)
-            if self.predicted(other) != target:
+            if self.predicted(changed) != target:
                 continue
             both = min(int(words.max()), int(places.max())) + 1
             keep = np.array([a == b for a, b in zip(text.words[:both], changed.words[:both], strict=True)])
-            for name, _, scores in self.scores(other, target):
-                value = truth.stability(own[name][:both][keep], _by_word(scores, places)[:both][keep])
-                self.add(f"{text.id} {kind}", name, "stability", value)
-
-    def judge_soft(self, text: Text) -> None:
-        batch, _ = self.batch(text)
-        target = self.predicted(batch)
-        found = list(self.scores(batch, target))
-        ids, inside = batch.input_ids[0].numpy(), content(batch)[0].numpy()
-        rows = soft_rows(
-            self._probabilities,
-            ids,
-            inside,
-            np.array([scores for *_, scores in found]),
-            target=target,
-            settings=FaithfulnessSettings(seed=self.seed),
-            chances=truth.equal_chances,
-        )
-        for (name, *_), row in zip(found, rows, strict=True):
-            for metric in SOFT:
-                self.add(text.id, name, f"{metric}_equal", row[metric])
+            for method, (_, scores) in self.scores(other, target).items():
+                before, after = (_by_word(*one)[:both][keep] for one in ((own[method][1], words), (scores, places)))
+                yield f"{text.id} {kind}", method, "stability", truth.stability(before, after)
 
     def _probabilities(self, inputs: list[NDArray[np.int64]]) -> NDArray[np.float64]:
         """(inputs, C), in batches of similar length."""
@@ -208,10 +203,24 @@ class Judge:
             part = order[start : start + 32]
             padded = self.tokenizer.pad({"input_ids": [inputs[i].tolist() for i in part]}, return_tensors="pt")
             with torch.no_grad():
-                logits = self.classifier(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]).logits
+                logits = self.adapler.backbone(**padded).logits
             for i, row in zip(part, logits.double().softmax(-1).numpy(), strict=True):
                 result[i] = row
         return np.array(result)
+
+
+def _marked(text: Text, column: str, words: NDArray[np.int64], own: dict[str, Any]) -> Iterator[Row]:
+    """Average precision, recall at the size of the rationale and precision at 1, of the marked words' wordpieces."""
+    places = words[words >= 0]
+    labels = text.marks[places]
+    people = [] if text.annotators is None else [one[places] for one in text.annotators]
+    for method, (_, scores) in own.items():
+        if labels.any() and not labels.all():
+            yield text.id, method, column, pl.average_precision(labels, scores)
+            yield text.id, method, f"{column}_recall", pl.top_k_f1(labels, scores, int(labels.sum()))
+            yield text.id, method, f"{column}_first", truth.precision_at_1(labels, scores)
+        if people:
+            yield text.id, method, f"{column}_soft", truth.soft_average_precision(np.array(people), scores)
 
 
 def _by_word(scores: NDArray[np.float64], words: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -230,6 +239,9 @@ def _changed(text: Text) -> Iterator[tuple[str, Text]]:
         words = list(text.words)
         words[place] = SYNONYMS[words[place].lower()]
         yield "synonym", replace(text, words=tuple(words))
+
+
+# ---------------------------------------------------------------- other models
 
 
 def randomised(adapler: Any, *, share: float, seed: int = 0) -> Any:
@@ -263,17 +275,14 @@ def planted(texts: Sequence[Text], *, seed: int) -> list[tuple[Text, int]]:
         words = [word for word in text.words[:40] if word.lower() not in PLANTS]
         kind, place = int(draw.integers(2)), int(draw.integers(len(words) + 1))
         words.insert(place, PLANTS[kind])
-        marks = np.arange(len(words)) == place
-        found.append((Text(f"{text.id} planted", tuple(words), marks), kind))
+        found.append((Text(f"{text.id} planted", tuple(words), np.arange(len(words)) == place), kind))
     return found
 
 
-def plant(judge: Judge, texts: Sequence[Text], *, steps: int = 120, batch_size: int = 16) -> tuple[Judge, float]:
-    """The classifier fine-tuned on planted words (AdapLeR's own methods left out); accuracy on the last fifth."""
+def plant(judge: Judge, train: Sequence[tuple[Text, int]], *, steps: int = 120, batch_size: int = 16) -> Judge:
+    """The classifier fine-tuned on planted words, without AdapLeR's own methods."""
     torch.manual_seed(judge.seed)
     model = copy.deepcopy(judge.adapler)
-    pairs = planted(texts, seed=judge.seed)
-    train = pairs[: len(pairs) * 4 // 5]
     options: dict[str, Any] = {"is_split_into_words": True, "truncation": True, "max_length": 64, "padding": True}
     optimiser = torch.optim.AdamW(model.backbone.parameters(), lr=1e-4)
     draw = np.random.default_rng(judge.seed)
@@ -285,11 +294,7 @@ def plant(judge: Judge, texts: Sequence[Text], *, steps: int = 120, batch_size: 
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    model.eval()
-    methods = [one for one in judge.methods if "adapler" not in one.needs]
-    made = replace(judge, adapler=model, methods=methods)
-    test = pairs[len(train) :]
-    return made, float(np.mean([made.predicted(made.batch(text)[0]) == kind for text, kind in test]))
+    return replace(judge, adapler=model.eval(), methods=[one for one in judge.methods if "adapler" not in one.needs])
 
 
 # ---------------------------------------------------------------- texts
@@ -300,151 +305,197 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def human_texts(path: str) -> list[Text]:
-    """An ERASER corpus's test split, or JSON lines with tokens and one rationale or several (then: of the majority)."""
-    if not path.endswith(".jsonl"):
-        return [Text(one.id, tuple(one.words), one.rationale()) for one in read_corpus(path).splits["test"]]
+    """The annotated texts of the test split; of several annotators, the words that most of them marked count."""
+    return [
+        Text(one.id, one.words, one.rationale(), annotator_masks(one) if one.annotators else None)
+        for one in load_corpus(path).splits["test"]
+        if one.annotated and one.rationale().any()
+    ]
+
+
+def edited_pairs(path: str, *, longest: int) -> list[tuple[Text, Text]]:
+    """Both texts of each pair of the test split, with the words marked that the other one does not have."""
     found = []
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        marks = np.atleast_2d(np.array(row["rationale"]))
-        found.append(Text(str(row["id"]), tuple(row["tokens"]), marks.mean(0) > 0.5))
+        one, two = words_of(row["original"]["text"]), words_of(row["edited"]["text"])
+        if row.get("split", "test") == "test" and max(len(one), len(two)) <= longest:
+            first = Text(f"{row['id']} original", one, truth.edited_words(one, two))
+            found.append((first, Text(f"{row['id']} edited", two, truth.edited_words(two, one))))
     return found
 
 
-def edited_texts(path: str) -> list[Text]:
-    """Both texts of each pair of the test split, the words that the other one does not have marked."""
-    found = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row.get("split", "test") == "test":
-            one, two = words_of(row["original"]["text"]), words_of(row["edited"]["text"])
-            found.append(Text(f"{row['id']} original", one, truth.edited_words(one, two), two))
-            found.append(Text(f"{row['id']} edited", two, truth.edited_words(two, one), one))
-    return found
-
-
-def sentences(texts: Sequence[Text]) -> Iterator[Text]:
-    """Sentences of 3 to 9 words."""
+def short_texts(texts: Sequence[Text]) -> Iterator[Text]:
+    """Their sentences of 4 to 9 words, which are few enough wordpieces for all subsets."""
     for text in texts:
         start = 0
         for end, word in enumerate(text.words):
             if word[-1:] in ".!?":
                 if 3 <= end - start <= 8:
-                    yield Text(f"{text.id} {start}", text.words[start : end + 1])
+                    yield Text(f"{text.id} {start}", text.words[start : end + 1], text.marks[start : end + 1])
                 start = end + 1
 
 
 # ---------------------------------------------------------------- the table
 
 
-def run(options: TruthOptions, *, progress: Callable[[str], None] = print) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """values (document, method, metric, value), and facts: how often the model flips with the edit, accuracy on planted
-    words."""
+class Parts:
+    """Rows by part, a line each in a file, so that a run continues where it was stopped."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        """Raises ArgumentError for a file of other settings; `asked` are the rows of this run's parts."""
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []  # the last: cut short, or ""
+        if lines and json.loads(lines[0]) != json.loads(json.dumps(settings)):
+            raise ArgumentError(f"{path}: was written with other options; delete it, or choose another --output")
+        self.rows: dict[str, list[Row]] = dict(json.loads(line) for line in lines[1:])
+        path.write_text("".join(f"{line}\n" for line in lines or [json.dumps(settings)]), encoding="utf-8")
+        self.path, self.asked = path, list[Row]()
+
+    def add(self, name: str, make: Callable[..., Iterable[Row]], *arguments: Any, **options: Any) -> None:
+        if name not in self.rows:
+            self.rows[name] = list(make(*arguments, **options))
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([name, self.rows[name]]) + "\n")
+        self.asked += self.rows[name]
+
+
+def run(options: TruthOptions, *, progress: Callable[[str], None] = print) -> pd.DataFrame:
+    """values (document, method, metric, value); method CLASSIFIER: whether it flips with the edit (`flips`), whether it
+    is right on planted words (`planted_accuracy`)."""
+    settings = {name: value for name, value in record(options).items() if name not in ("output", "documents")}
+    parts = Parts(Path(options.output) / "parts.jsonl", settings)
     model = AdapLeRForSequenceClassification.from_pretrained(options.model).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     judge = Judge(model, tokenizer, get_methods(options.methods), options.max_length, options.seed)
     draw = np.random.default_rng(options.seed)
+    most = options.documents
 
-    def some(texts: Sequence[Text], most: int) -> list[Text]:
-        chosen = draw.permutation(len(texts))[:most]
-        return [texts[i] for i in sorted(chosen)]
+    def some(texts: Sequence[Any]) -> list[Any]:
+        return [texts[i] for i in draw.permutation(len(texts))[:most]]
 
-    facts: dict[str, Any] = {"settings": record(options)}
-    humans = human_texts(options.human) if options.human else []
-    edits = edited_texts(options.edited) if options.edited else []
-    for text in some([one for one in humans if one.marks is not None and one.marks.any()], options.documents):
-        judge.judge_marks(text, "human")
-    progress("human")
-    pairs = some(edits[::2], options.documents)
-    flips = []
-    for text in pairs:
-        both = (text, next(one for one in edits if one.other == text.words and one.words == text.other))
-        flips.append(len({judge.predicted(judge.batch(one)[0]) for one in both}) > 1)
-        for one in both:
-            judge.judge_marks(one, "edited")
-    facts["flips"] = float(np.mean(flips)) if flips else None
-    progress("edited")
-    base = some([one for one in edits or humans if len(one.words) > 4], 10 * options.documents)
-    short = [one for one in humans if len(one.words) <= 8] or list(sentences(base))
-    for text in some(short, options.documents):
-        judge.judge_shapley(text)
-    progress("shapley")
+    humans = human_texts(options.human)
+    pairs = edited_pairs(options.edited, longest=options.longest) if options.edited else []
+    others = [one for one, _ in pairs]
     models = {"random_half": randomised(model, share=0.5), "random_all": randomised(model, share=1.0)}
-    for text in base[: options.documents // 2]:
-        judge.judge_randomised(text, models)
-        judge.judge_stability(text)
-    progress("randomised, stability")
-    for text in base[: options.documents // 4]:
-        judge.judge_soft(text)
-    progress("soft")
-    if options.plant:
-        made, facts["planted_accuracy"] = plant(judge, base)
-        for text, _ in planted(base, seed=options.seed)[-options.documents :]:
-            made.judge_marks(text, "planted")
-        progress("planted")
-    return pd.DataFrame(judge.rows), facts
+    for i, text in enumerate(some(humans)):
+        more: dict[str, Any] = {"models": models if i % 2 == 0 else None, "soft": i % 4 == 0}
+        parts.add(f"human {text.id}", judge.judge, text, "human", **more)
+    progress("human, randomised, stability, soft")
+    for pair in some(pairs):
+        parts.add(f"flips {pair[0].id}", judge.flips, *pair)
+        for text in pair:
+            parts.add(f"edited {text.id}", judge.judge, text, "edited")
+    progress("edited")
+    for text in some(list(short_texts([*humans, *others]))):
+        parts.add(f"shapley {text.id}", judge.shapley, text)
+    progress("shapley")
+    made = planted([*humans, *others], seed=options.seed)
+    made = [made[i] for i in draw.permutation(len(made))]
+    train, test = made[len(made) // 5 :], made[: len(made) // 5][:most]
+    other = cache(lambda: plant(judge, train))  # trained where a part is missing
+    for text, kind in test if options.plant else []:
+        parts.add(f"right {text.id}", lambda *given: other().right(*given), text, kind)
+        parts.add(f"planted {text.id}", lambda *given: other().judge(*given), text, "planted")
+    progress("planted")
+    flipped = {pair_of(text) for text, _, metric, value in parts.asked if metric == "flips" and value}
+    rows = [(*row[:2], "edited_flipped", row[3]) for row in parts.asked if row[2] == "edited"]
+    rows = [*parts.asked, *(row for row in rows if pair_of(row[0]) in flipped)]
+    return pd.DataFrame(rows, columns=["document", "method", "metric", "value"])
+
+
+def pair_of(document: str) -> str:
+    """The id of the text that a document is one side, or a changed copy, of."""
+    return re.sub(r" (original|edited|punctuation|synonym)$", "", document)
+
+
+def by_text(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Metric -> (texts, methods); both texts of a pair, and a text's two changes, are one text: their mean."""
+    return {
+        str(metric): part.pivot_table("value", "document", "method", sort=False)
+        for metric, part in values.assign(document=values.document.map(pair_of)).groupby("metric", sort=False)
+    }
 
 
 def summary(values: pd.DataFrame) -> pd.DataFrame:
-    """method, metric, mean, low, high, n: with bootstrap intervals over texts."""
+    """metric, method, mean, low, high, n: with bootstrap intervals over texts."""
     rows = []
-    for (method, metric), part in values.groupby(["method", "metric"], sort=False):
-        found = bootstrap_intervals(part["value"].to_numpy(), resamples=1000)
-        rows.append((method, metric, float(found.mean), float(found.low), float(found.high), int(found.n)))
-    return pd.DataFrame(rows, columns=["method", "metric", "mean", "low", "high", "n"])
+    for metric, table in by_text(values).items():
+        found = bootstrap_intervals(table.to_numpy().T, resamples=2000)
+        rows += list(zip(repeat(metric), table.columns, found.mean, found.low, found.high, found.n, strict=False))
+    return pd.DataFrame(rows, columns=["metric", "method", "mean", "low", "high", "n"])
 
 
-COLUMNS: tuple[str, ...] = ("human", "edited", "planted_first", "shapley", "random_half", "random_all", "stability")
-COLUMNS += tuple(f"{name}_equal" for name in SOFT)
+def paired(values: pd.DataFrame) -> pd.DataFrame:
+    """metric, best, method, difference, low, high, p: the best method less each other one on the same texts, with a
+    bootstrap interval, and the p of a permutation test by Holm; controls are left out."""
+    parts = []
+    for metric, table in by_text(values[~values.method.isin([*CONTROLS, CLASSIFIER])]).items():
+        sign, mean = -1 if metric in LOWER else 1, table.mean()
+        if metric in COLUMNS and len(table.columns) > 1:
+            best = str((sign * mean).idxmax())
+            off = (table[best].to_numpy() - table.drop(columns=best).to_numpy().T) * sign  # (methods, texts)
+            found, p = bootstrap_intervals(off, resamples=2000), holm(paired_permutation_test(off, 0 * off))
+            part = {"metric": metric, "best": best, "method": table.columns.drop(best), "difference": found.mean}
+            parts.append(pd.DataFrame(part | {"low": found.low, "high": found.high, "p": p}))
+    return pd.concat(parts)
 
 
-def agreement(means: pd.DataFrame, *, leave_out: Sequence[str] = ("random", "position")) -> pd.DataFrame:
-    """Rank correlation over methods of each truth with `human`; lower-is-better columns are turned."""
-    wide = means.pivot(index="method", columns="metric", values="mean").drop(index=list(leave_out), errors="ignore")
-    rows = []
-    for column in [one for one in COLUMNS[1:] if one in wide]:
-        both = wide[["human", column]].dropna() if "human" in wide else wide[[]].iloc[:0]
-        sign = -1 if column in LOWER else 1
-        found = truth.rank_correlation(both["human"], sign * both[column]) if len(both) > 2 else math.nan
-        rows.append((column, found, len(both)))
-    return pd.DataFrame(rows, columns=["truth", "rank correlation with human", "methods"])
+def agreement(values: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """truth, other, correlation, low, high, methods: rank correlation of two columns over methods, each with better
+    being higher; controls are left out. The interval resamples texts, which adds noise to both and so lies low."""
+    tables = by_text(values[~values.method.isin([*CONTROLS, CLASSIFIER])])
+    draw, rows = np.random.default_rng(seed), []
+    for first, other in product([one for one in COLUMNS if one in tables], repeat=2):
+        methods = tables[first].columns.intersection(tables[other].columns)
+        if COLUMNS.index(first) <= COLUMNS.index(other) or len(methods) < 3:
+            continue
+        texts = tables[first].index.union(tables[other].index)
+        both = [(-1 if one in LOWER else 1) * tables[one].reindex(texts)[methods].to_numpy() for one in (first, other)]
+
+        def correlation(chosen: NDArray[np.int64], both: Sequence[NDArray[np.float64]] = both) -> float:
+            there = [~np.isnan(one[chosen]) for one in both]
+            if any(not one.any(0).all() for one in there):
+                return math.nan
+            return truth.rank_correlation(*(np.nanmean(one[chosen], axis=0) for one in both))
+
+        again = [correlation(draw.integers(len(texts), size=len(texts))) for _ in range(resamples)]
+        interval = np.nanquantile(again, [0.025, 0.975]) if not np.isnan(again).all() else (math.nan, math.nan)
+        rows.append((first, other, correlation(np.arange(len(texts))), *interval, len(methods)))
+    return pd.DataFrame(rows, columns=["truth", "other", "correlation", "low", "high", "methods"])
 
 
-def markdown(means: pd.DataFrame, facts: dict[str, Any]) -> str:
-    """The table, best first by edited words (or humans), and the correlations."""
-    cells = means.assign(
-        cell=[
-            f"{m:.2f} ({low:.2f}-{high:.2f})" for m, low, high in zip(means["mean"], means.low, means.high, strict=True)
-        ]
-    )
-    wide = cells.pivot(index="method", columns="metric", values="cell")
+def markdown(means: pd.DataFrame, found: pd.DataFrame) -> str:
+    """The table, best first by humans, and the correlations with humans."""
+    cell = ["{:.2f} ({:.2f}-{:.2f})".format(*row) for row in means[["mean", "low", "high"]].to_numpy()]
+    cells = means.assign(cell=cell)
+    wide = cells.pivot(index="method", columns="metric", values="cell").fillna("-")
     shown = [one for one in COLUMNS if one in wide]
-    order = means[means.metric == ("edited" if "edited" in shown else "human")].sort_values("mean", ascending=False)
     lines = ["| method | " + " | ".join(shown) + " |", "|" + " --- |" * (len(shown) + 1)]
-    for method in order.method:
-        lines.append("| " + " | ".join([method, *(str(wide.loc[method].get(c, "-")) for c in shown)]) + " |")
-    found = agreement(means)
+    for method in means[means.metric == "human"].sort_values("mean", ascending=False).method:
+        lines.append("| " + " | ".join([method, *wide.loc[method, shown]]) + " |")
     lines += ["", "| truth | rank correlation with human | methods |", "| --- | --- | --- |"]
-    lines += [f"| {a} | {b:.2f} | {n} |" for a, b, n in found.itertuples(index=False)]
+    for one in found[found.other == "human"].itertuples():
+        lines.append(f"| {one.truth} | {one.correlation:.2f} ({one.low:.2f}-{one.high:.2f}) | {one.methods} |")
     said = {"flips": "predictions that flip with the edit", "planted_accuracy": "accuracy on planted words"}
-    lines += ["", *(f"* {text}: {facts[name]:.3f}" for name, text in said.items() if facts.get(name) is not None)]
+    lines += ["", *(f"* {text}: {wide[name][CLASSIFIER]}" for name, text in said.items() if name in wide)]
     return "\n".join(lines).replace("nan (nan-nan)", "-") + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write table.md, means.csv, values.csv and facts.json."""
+    """Write table.md, means.csv, paired.csv, agreement.csv and values.parquet."""
     example = "--human data/eraser/movies --edited imdb_counterfactual.jsonl --output results/truth/movies"
     words = sys.argv[1:] if arguments is None else arguments
     options = parse(TruthOptions, list(words), prog="python -m analysis.truth", example=example).options
-    values, facts = run(options)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    means = summary(values)
-    values.round(4).to_csv(folder / "values.csv", index=False)
+    values = run(options)
+    means, found = summary(values), agreement(values)
+    values.round(4).to_parquet(folder / "values.parquet", index=False)
     means.round(4).to_csv(folder / "means.csv", index=False)
-    (folder / "facts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(markdown(means, facts), encoding="utf-8")
-    print(markdown(means, facts))
+    paired(values).round(4).to_csv(folder / "paired.csv", index=False)
+    found.round(4).to_csv(folder / "agreement.csv", index=False)
+    (folder / "table.md").write_text(markdown(means, found), encoding="utf-8")
+    print(markdown(means, found))
     return 0
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata, spearmanr
 
 from adapler.errors import ArgumentError
-from analysis.metrics.plausibility import as_labels_and_scores, as_scores
+from analysis.metrics.plausibility import as_labels_and_scores, as_scores, average_precision
 
 MOST_EXACT = 10  # tokens of a text all of whose subsets are asked for
 RETENTION = 0.5
@@ -51,6 +51,23 @@ def precision_at_1(labels: ArrayLike, scores: ArrayLike) -> float:
     """
     truth, values = as_labels_and_scores(labels, scores)
     return float(truth[values == values.max()].mean()) if truth.any() else math.nan
+
+
+def soft_average_precision(annotators: ArrayLike, scores: ArrayLike) -> float:
+    """Soft average precision: how well scores rank what each of several annotators marked.
+
+    Formula: mean of AP(labels_a, s) over the annotators a, labels_a (n,) the tokens that a marked
+    Selection: none. Only the order of the content tokens counts, and no n enters.
+    Range: 0 to 1, higher is better; below 1 for every ranking when annotators disagree. NaN when nobody marked a token;
+        annotators who marked none are left out.
+    Misleads: an annotator with long rationales has a high AP by chance, and weighs as much as any other.
+    Reference: Plank (2022), The "Problem" of Human Label Variation, https://aclanthology.org/2022.emnlp-main.731
+
+    >>> soft_average_precision([[True, False], [False, True]], [0.9, 0.1])
+    0.75
+    """
+    labels = [one for one in np.asarray(annotators, dtype=bool) if one.any()]
+    return float(np.mean([average_precision(one, scores) for one in labels])) if labels else math.nan
 
 
 def shapley_values(worth: ArrayLike) -> NDArray[np.float64]:
