@@ -32,7 +32,8 @@ __all__ = ["Settings", "evaluate", "header", "main"]
 EXAMPLE = """python -m analysis.rationale_eval --adapler checkpoints/movies-minilm --data data/eraser/movies
              python -m analysis.rationale_eval --model DIR_OR_HUB --protocol eraser --methods attention \\
                  "integrated_gradients(n_steps=20)" --human human.jsonl --faithfulness-layers 0 5
-Without arguments: the embedded checkpoint on data/eraser/movies if that is there, else on the embedded sample."""
+Without arguments: the embedded checkpoint on data/eraser/movies if that is there, else on the embedded sample.
+Against truth that nobody marked (edited and planted words, Shapley values): python -m analysis.truth"""
 SUMMARY = "summary.txt"  # in the output's folder: all tables as text
 ON_SCREEN = ("average_precision", "j_present")  # the metrics whose tables fit a screen, where a report has them
 
