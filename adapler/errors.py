@@ -46,11 +46,13 @@ class WorkerError(AdapLeRError, RuntimeError):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse with errors of one line, without the usage that lists every option."""
+    """argparse with errors of one line, which begin with `where`, and without the usage that lists every option."""
+
+    where = ""
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        self.exit(2, f"error: {' '.join(message.split())}; see {self.prog} --help\n")
+        self.exit(2, f"error: {self.where}{' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def is_number(value: Any, *, whole: bool = False) -> bool:

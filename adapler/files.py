@@ -23,20 +23,10 @@ def cache_folder() -> Path:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal sha256 of a file; of a folder, over its sorted relative file names and their contents.
-
-    Raises:
-        DataError: there is nothing at `path`.
-    """
-    path = Path(path)
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for name in sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()):
-            digest.update(os.fsencode(name) + f"\0{sha256_of(path / name)}\n".encode())
-        return digest.hexdigest()
-    if not path.is_file():
-        raise DataError(f"{path}: no such file or folder")
-    with path.open("rb") as stream:
+    """Hexadecimal sha256 of a file; DataError where there is none."""
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -105,47 +95,37 @@ def check_output_file(path: Path | None, *, name: str = "--output") -> None:
     check_writable_folder(path.parent, name=name)
 
 
-def check_writable_folder(path: Path, *, name: str = "--output") -> None:
-    """Check, before long work, that files can be written into a folder, which need not exist yet.
-
-    Raises:
-        ArgumentError: it, or a folder above it, is a file or read-only.
-    """
-    refuse_tilde(path, name=name)
-    existing = next(part for part in (path, *path.parents, Path(".")) if os.path.lexists(part))
-    if not existing.is_dir():
-        raise ArgumentError(f"{name}: {path} cannot be a folder, {existing} is a file")
-    if not os.access(existing, os.W_OK):
-        raise ArgumentError(f"{name}: {path} cannot be written, no permission to write into {existing}")
-
-
-def refuse_tilde(path: Path, *, name: str = "--output") -> None:
-    """Raise ArgumentError for a path in ~: a recipe, or `--output=~/x`, is not expanded by a shell."""
-    if path.parts[:1] == ("~",):
-        raise ArgumentError(
-            f"{name}: {path} stands for no home directory here, write it out: {os.path.expanduser(path)}"
-        )
-
-
-def check_output_folder(path: Path, *, replaced: bool = True, former: Sequence[str] = ()) -> None:
-    """Check, before long work, that a folder can be made or, with `replaced`, be replaced whole.
+def check_output_folder(path: Path, *, former: Sequence[str] = ()) -> None:
+    """Check, before long work, that a folder can be made or replaced whole.
 
     Args:
         path: the folder.
-        replaced: whether everything in it will be gone.
         former: files by which an earlier output of the command is known; no other folder with files in it may go.
 
     Raises:
         ArgumentError: see check_writable_folder and check_replaceable; or it holds somebody else's files.
     """
     check_writable_folder(path)
-    if replaced:
-        check_replaceable(path)
-        names = sorted(os.listdir(path)) if path.is_dir() else []
-        if former and names and not set(names).intersection(former):
-            raise ArgumentError(
-                f"--output: {path} would be replaced whole and holds {names[0]!r}; choose another folder"
-            )
+    check_replaceable(path)
+    names = sorted(os.listdir(path)) if path.is_dir() else []
+    if former and names and not set(names).intersection(former):
+        raise ArgumentError(f"--output: {path} would be replaced whole and holds {names[0]!r}; choose another folder")
+
+
+def check_writable_folder(path: Path, *, name: str = "--output") -> None:
+    """Check, before long work, that files can be written into a folder, which need not exist yet.
+
+    Raises:
+        ArgumentError: it, or a folder above it, is a file or read-only; or it begins with ~, which no shell expands in
+            a recipe or in `--output=~/x`.
+    """
+    if path.parts[:1] == ("~",):
+        raise ArgumentError(f"{name}: {path} is not expanded here, write it out: {os.path.expanduser(path)}")
+    existing = next(part for part in (path, *path.parents, Path(".")) if os.path.lexists(part))
+    if not existing.is_dir():
+        raise ArgumentError(f"{name}: {path} cannot be a folder, {existing} is a file")
+    if not os.access(existing, os.W_OK):
+        raise ArgumentError(f"{name}: {path} cannot be written, no permission to write into {existing}")
 
 
 @contextmanager

@@ -25,9 +25,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, CommandParser, DataError
 
 __all__ = ["Parsed", "config_hash", "flag", "from_record", "option", "parse", "record"]
 
@@ -187,15 +187,6 @@ def read_recipe(path: str | Path, *, command: str | None) -> dict[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in values.items()}
 
 
-class _ArgumentParser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
-
-    where = ""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {self.where}{' '.join(message.split())}; see {self.prog} --help\n")
-
-
 def _groups(cls: type) -> Iterator[tuple[str | None, list[dataclasses.Field[Any]]]]:
     """(title, fields) of a class's own options, then of each group; the types of the fields are resolved."""
     hints = get_type_hints(cls)
@@ -215,10 +206,10 @@ def _groups(cls: type) -> Iterator[tuple[str | None, list[dataclasses.Field[Any]
 
 def _parser(
     cls: type, *, prog: str, example: str, presets: Mapping[str, Any] | None, show_all: bool
-) -> Any:  # an _ArgumentParser with `names` and `required`
+) -> Any:  # a CommandParser with `names` and `required`
     from transformers.hf_argparser import HfArgumentParser
 
-    class Parser(_ArgumentParser, HfArgumentParser):  # type: ignore[misc]
+    class Parser(CommandParser, HfArgumentParser):  # type: ignore[misc]
         names: list[str]
         required: list[str]
 
@@ -277,7 +268,7 @@ def _add(parser: Any, place: Any, one: dataclasses.Field[Any], *, visible: bool)
 
 def _source(words: list[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
     """The recipe and the preset of a command line, and its other words."""
-    first = _ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
+    first = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
     first.add_argument("--config")
     first.add_argument("--preset")
     return first.parse_known_args(words)

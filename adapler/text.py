@@ -91,6 +91,15 @@ def is_byte_level(tokenizer: Any) -> bool:
     return bool(_byte_levels(_pre_tokenizer(tokenizer)))
 
 
+def check_splits_words(tokenizer: Any) -> None:
+    """Raises ArgumentError for a byte-level tokenizer that glues the words of a list together."""
+    if _glues_words(tokenizer):
+        raise ArgumentError(
+            f"tokenizer: {type(tokenizer).__name__} glues words together without add_prefix_space=True; "
+            "adapler.text.load_tokenizer sets it"
+        )
+
+
 def _glues_words(tokenizer: Any) -> bool:
     """Byte-level without a space before each word; transformers 5 does not warn of that any more."""
     return any(not part["add_prefix_space"] for part in _byte_levels(_pre_tokenizer(tokenizer)))
@@ -180,18 +189,27 @@ def encode(
     """
     words = len(texts) > 0 and not isinstance(texts[0], str)
     first: list[Any] = [list(text) if words else text for text in texts]
-    others: list[Any] = [None] * len(first) if seconds is None else [one or None for one in seconds]
+    others: list[Any] = [None] * len(first)
+    if seconds is not None:
+        others = [list(one) if one and words else one or None for one in seconds]
+    if not getattr(tokenizer, "is_fast", False):
+        raise ArgumentError(f"tokenizer: found {type(tokenizer).__name__}, a fast one of transformers is needed")
     if words:
-        others = [one and list(one) for one in others]
-    paired = any(one is not None for one in others)
-    _check(tokenizer, words=words, paired=paired, max_length=max_length, truncation=truncation, stride=stride)
+        check_splits_words(tokenizer)
+    if truncation not in TRUNCATIONS:
+        raise ArgumentError(f"truncation: {truncation!r} is not one of {', '.join(TRUNCATIONS)}")
+    special = tokenizer.num_special_tokens_to_add(pair=any(one is not None for one in others))
+    room = max_length - special
+    if room < 1:
+        raise ArgumentError(f"max_length: {max_length} leaves no room beside {special} special tokens")
+    if truncation == "windows" and stride is not None and not 0 <= stride < room:
+        raise ArgumentError(f"stride: {stride} must be at least 0 and less than {room}, the tokens of a window")
     cutter = _Cutter(tokenizer, words=words, max_length=max_length, windows=truncation == "windows", stride=stride)
     groups: dict[tuple[bool, int], list[int]] = {}  # texts that one call of the tokenizer can take
-    found: list[list[tuple[dict[str, list[int]], Any]]] = [[] for _ in first]
-    side = "left" if truncation == "last" else "right"
+    found: list[tuple[int, dict[str, list[int]], Any]] = []
     with _LOCK:
-        before = tokenizer.truncation_side
-        tokenizer.truncation_side = side  # a copy takes five times as long as a small model for a text
+        before = tokenizer.truncation_side  # a copy takes five times as long as a small model for a text
+        tokenizer.truncation_side = "left" if truncation == "last" else "right"
         try:
             for index, overlap in enumerate(cutter.overlaps(first, others)):
                 groups.setdefault((others[index] is not None, overlap), []).append(index)
@@ -201,12 +219,12 @@ def encode(
                 names = [name for name in _INPUTS if name in encoded]
                 owners = encoded.get("overflow_to_sample_mapping", range(len(members)))
                 for row, owner in enumerate(owners):
-                    one = {name: encoded[name][row] for name in names}
-                    found[members[owner]].append((one, encoded.encodings[row]))
+                    found.append((members[owner], {name: encoded[name][row] for name in names}, encoded.encodings[row]))
         finally:
             tokenizer.truncation_side = before
-    rows = [(index, *one) for index, inputs in enumerate(found) for one in inputs]
-    return Encoded([row for _, row, _ in rows], [owner for owner, _, _ in rows], [record for *_, record in rows])
+    found.sort(key=lambda one: one[0])  # stable: the windows of a text keep their order
+    owners, rows, encodings = ([*column] for column in zip(*found, strict=True)) if found else ([], [], [])
+    return Encoded(rows, owners, encodings)
 
 
 class _Cutter:
@@ -260,24 +278,6 @@ class _Cutter:
             list(texts), is_split_into_words=self.words, add_special_tokens=False, truncation=False, verbose=False
         )
         return [len(ids) for ids in encoded["input_ids"]]
-
-
-def _check(tokenizer: Any, *, words: bool, paired: bool, max_length: int, truncation: str, stride: int | None) -> None:
-    if not getattr(tokenizer, "is_fast", False):
-        raise ArgumentError(
-            f"tokenizer: found {type(tokenizer).__name__}, a fast one of transformers is needed; "
-            "AutoTokenizer.from_pretrained loads it"
-        )
-    if words:
-        check_splits_words(tokenizer)
-    if truncation not in TRUNCATIONS:
-        raise ArgumentError(f"truncation: {truncation!r} is not one of {', '.join(TRUNCATIONS)}")
-    special = tokenizer.num_special_tokens_to_add(pair=paired)
-    room = max_length - special
-    if room < 1:
-        raise ArgumentError(f"max_length: {max_length} leaves no room beside {special} special tokens")
-    if truncation == "windows" and stride is not None and not 0 <= stride < room:
-        raise ArgumentError(f"stride: {stride} must be at least 0 and less than {room}, the tokens of a window")
 
 
 def encode_dataset(
@@ -351,15 +351,6 @@ def encode_dataset(
         new_fingerprint=name,  # spares `datasets` pickling the tokenizer for a cache that is not used
         desc="tokenise" if progress else None,
     )
-
-
-def check_splits_words(tokenizer: Any) -> None:
-    """Raises ArgumentError for a byte-level tokenizer that glues the words of a list together."""
-    if _glues_words(tokenizer):
-        raise ArgumentError(
-            f"tokenizer: {type(tokenizer).__name__} glues words together without add_prefix_space=True; "
-            "adapler.text.load_tokenizer sets it"
-        )
 
 
 # ---- what a model reads of a long text

@@ -89,8 +89,5 @@ def test_one_process_claims_a_folder(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such file"):
         sha256_of(tmp_path / "b")
-    before = sha256_of(tmp_path)
-    (tmp_path / "a").rename(tmp_path / "c")
-    assert sha256_of(tmp_path) != before
