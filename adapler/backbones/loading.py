@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from adapler.backbones import check_config, check_task, family_of, view
-from adapler.errors import ArgumentError, CheckpointError, is_number
+from adapler.errors import ArgumentError, CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class HubArguments(TypedDict, total=False):
 def is_local(name_or_path: str | Path) -> bool:
     """Whether a model name means a local folder.
 
-    A name like `checkpoints/x` has the form of a hub name too. It means the folder when that, or its first
-    part, is there; so a mistyped folder never turns into a request to the network.
+    A name like `checkpoints/x` has the form of a hub name too. It means the folder when that, or its first part, is
+    there; so a mistyped folder never turns into a request to the network.
 
     Raises:
         CheckpointError: it can only mean a folder, and there is none.
@@ -77,10 +77,6 @@ def located(name_or_path: str | Path, hub: HubArguments) -> HubArguments:
 def read_config(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> Any:
     """The transformers configuration of a folder or hub model.
 
-    Args:
-        name_or_path: folder or hub name.
-        hub: as of transformers' `from_pretrained`.
-
     Raises:
         CheckpointError: missing, unreadable, or of a type unknown to transformers.
     """
@@ -113,7 +109,7 @@ def load_classifier(
     Args:
         name_or_path: an encoder (gets a new head) or a fine-tuned classifier (keeps its own).
         num_labels, labels: the task's labels, by number or by name; default: the checkpoint's own.
-        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
+        hub: as of transformers' `from_pretrained`.
 
     Raises:
         CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
@@ -121,7 +117,11 @@ def load_classifier(
         ArgumentError: unsupported backbone, or a fine-tuned head with another number of labels, or with the same labels
             in another order.
     """
-    wanted = _wanted_labels(num_labels, labels)
+    if labels is not None and len(set(labels)) < len(labels):
+        raise ArgumentError(f"labels: {labels!r} is not a list of different names")
+    wanted = num_labels if labels is None else len(labels)
+    if wanted is not None and not (wanted >= 2 and num_labels in (None, wanted)):
+        raise ArgumentError(f"num_labels: {num_labels!r} with labels {labels!r} is not a number of at least 2 labels")
     config = read_config(name_or_path, **hub)
     if config.model_type == "adapler":
         raise CheckpointError(f"{name_or_path}: already is an AdapLeR model; a plain encoder or classifier is needed")
@@ -137,26 +137,12 @@ def load_classifier(
         config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
     elif wanted is not None and config.num_labels != wanted:
         config.num_labels = wanted
-    try:
-        check_config(config)
-    except ArgumentError as error:
-        raise CheckpointError(f"{name_or_path}: its config.json: {error}") from error
     setattr(config, family.attention_dropout, 0.0)
-    classifier, info = _load(name_or_path, config, located(name_or_path, hub))
+    classifier, info = _load(_of_classifier(check_config, check_task), name_or_path, hub=hub, config=config)
     # An encoder's head is new, and so may be the pooler that some encoders are saved without.
     head = (family.pooler_path, *(name for name, _ in classifier.named_children() if name != family.base))
     check_weights(classifier, info, name_or_path=name_or_path, new=() if fine_tuned else head)
     return classifier
-
-
-def _wanted_labels(num_labels: int | None, labels: Sequence[str] | None) -> int | None:
-    """How many labels are asked for; ArgumentError for names or numbers that no classifier has."""
-    if labels is not None and (isinstance(labels, str) or len(set(labels)) < len(labels)):
-        raise ArgumentError(f"labels: {labels!r} is not a list of different names")
-    wanted = num_labels if labels is None else len(labels)
-    if wanted is not None and not (is_number(wanted, whole=True) and wanted >= 2 and num_labels in (None, wanted)):
-        raise ArgumentError(f"num_labels: {num_labels!r} with labels {labels!r} is not a number of at least 2 labels")
-    return wanted
 
 
 def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -> PreTrainedModel:
@@ -164,49 +150,19 @@ def load_any_classifier(name_or_path: str | Path, **hub: Unpack[HubArguments]) -
 
     AdapLeR cannot be built on every one of them; scores can be computed for every one.
 
-    Args:
-        name_or_path: folder or hub name.
-        hub: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`.
-
     Raises:
         CheckpointError: nothing loadable there, an encoder without a trained head, a head that does not choose one
             of several labels, or weights that are missing or not finite.
     """
     config = read_config(name_or_path, **hub)
     if not is_fine_tuned(config):
-        architectures = ", ".join(config.architectures or []) or config.model_type
+        found = ", ".join(config.architectures or []) or config.model_type
         raise CheckpointError(
-            f"{name_or_path}: holds no fine-tuned classifier (found {architectures}, "
-            "need a ...ForSequenceClassification)"
+            f"{name_or_path}: holds no fine-tuned classifier (found {found}, need a ...ForSequenceClassification)"
         )
-    classifier, info = _load(name_or_path, config, located(name_or_path, hub))
+    classifier, info = _load(_of_classifier(check_task), name_or_path, hub=hub, config=config)
     check_weights(classifier, info, name_or_path=name_or_path)
     return classifier.eval()
-
-
-def _load(name_or_path: str | Path, config: Any, hub: HubArguments) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A classifier in float32, and transformers' loading info; CheckpointError for what cannot be loaded."""
-    try:
-        check_task(config)
-        classifier, info = AutoModelForSequenceClassification.from_pretrained(
-            name_or_path,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported, and refused by check_weights
-            **hub,
-        )
-    except LOADING_ERRORS as error:
-        raise CheckpointError(_unreadable(name_or_path, error)) from error
-    return classifier, info
-
-
-def _unreadable(name_or_path: Any, error: BaseException) -> str:
-    if isinstance(error, ArgumentError):
-        return f"{name_or_path}: its config.json: {error}"
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"{name_or_path}: the weights cannot be read ({type(error).__name__}: {line})"
 
 
 def load_adapler(from_pretrained: Callable[..., Any], name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -214,8 +170,7 @@ def load_adapler(from_pretrained: Callable[..., Any], name_or_path: Any, *args: 
 
     Args:
         from_pretrained: transformers' own, of the model's class.
-        name_or_path: folder or hub name.
-        args, kwargs: as of transformers' `from_pretrained`.
+        name_or_path, args, kwargs: its arguments.
 
     Returns:
         The model; with `output_loading_info=True` the model and transformers' loading info.
@@ -235,21 +190,37 @@ def load_adapler(from_pretrained: Callable[..., Any], name_or_path: Any, *args: 
             )
     if "torch_dtype" in kwargs:  # its name before transformers 5, which still takes it
         kwargs.setdefault("dtype", kwargs.pop("torch_dtype"))
-    kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
     informed, resized = kwargs.pop("output_loading_info", False), kwargs.pop("ignore_mismatched_sizes", False)
-    try:
-        model, info = from_pretrained(
-            name_or_path,
-            *args,
-            **located(name_or_path, hub),
-            **kwargs,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    except LOADING_ERRORS as error:
-        raise CheckpointError(_unreadable(name_or_path, error)) from error
+    model, info = _load(from_pretrained, name_or_path, *args, hub=hub, **kwargs)
     check_weights(model, info, name_or_path=name_or_path, resized=resized, whole=True)
     return (model, info) if informed else model
+
+
+def _of_classifier(*checks: Callable[[Any], None]) -> Callable[..., Any]:
+    """transformers' `from_pretrained` of a plain classifier, with checks of its configuration before."""
+
+    def load(name_or_path: Any, *, config: Any, **options: Any) -> Any:
+        for check in checks:
+            check(config)
+        return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, **options)
+
+    return load
+
+
+def _load(
+    from_pretrained: Callable[..., Any], name_or_path: Any, *args: Any, hub: HubArguments, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """A model, in float32 by default, and transformers' loading info; CheckpointError for what cannot be loaded."""
+    options = {"dtype": torch.float32, "use_safetensors": True, **located(name_or_path, hub), **options}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # which check_weights refuses
+    try:
+        model, info = from_pretrained(name_or_path, *args, **options)
+    except LOADING_ERRORS as error:
+        line = (str(error).strip().splitlines() or [""])[0]
+        unreadable = f"the weights cannot be read ({type(error).__name__}: {line})"
+        reason = f"its config.json: {line}" if isinstance(error, ArgumentError) else unreadable
+        raise CheckpointError(f"{name_or_path}: {reason}") from error
+    return model, info
 
 
 def check_weights(
@@ -297,11 +268,9 @@ def check_weights(
 def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_tuned: bool | None = None) -> bool:
     """Give a classifier a new pooler and classifier when its pooler was never trained.
 
-    Encoders trained with mean pooling (sentence-transformers) carry a pooler that no loss ever reached. Its weights
-    are tiny, so hardly anything of [CLS] passes through it, and fine-tuning on long inputs does not start. "auto"
-    recognises it by a standard deviation below half of 1/sqrt(D), which a dense layer needs to keep the size of its
-    input. The pooler of BERT, trained with next-sentence prediction, lies above it. The head of a fine-tuned
-    classifier may lie below it and is trained all the same, so "auto" never touches one.
+    Encoders trained with mean pooling (sentence-transformers) carry a pooler with tiny weights that no loss ever
+    reached, so that fine-tuning on long inputs does not start. "auto" recognises it by a standard deviation below half
+    of 1/sqrt(D), which a dense layer needs to keep the size of its input; it never touches a fine-tuned classifier's.
 
     Args:
         classifier: changed in place; uses torch's global random generator.
@@ -324,9 +293,6 @@ def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_t
         layer.weight.normal_(std=healthy)
         if layer.bias is not None:  # ModernBERT's pooler has none
             layer.bias.zero_()
-    logger.warning(
-        "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained",
-        healthy,
-        spread,
-    )
+    said = "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained"
+    logger.warning(said, healthy, spread)
     return True
