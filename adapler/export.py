@@ -26,7 +26,7 @@ def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
         ArgumentError: a model with another removal policy, or an eta that would leave its bounds, so that the model
             would not be the one at that scale.
     """
-    if adapler.config.policy != "adapler":
+    if not hasattr(adapler, "eta"):
         raise ArgumentError(f"--threshold-scale: the policy of this model is {adapler.config.policy!r}, without eta")
     with torch.no_grad():
         scaled = adapler.eta * scale  # (L,)
@@ -37,13 +37,8 @@ def scale_eta(adapler: AdapLeRForSequenceClassification, scale: float) -> None:
 
 
 def record_of_copy(record: Path, *, threshold_scale: float) -> str | None:
-    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well.
-
-    None where there is no such file.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
+    """The text of a run.json for a copy of its model whose eta was multiplied by a scale, by earlier ones as well; None
+    where there is no such file, CheckpointError for a damaged one."""
     if not record.is_file():
         return None
     _, content = read_run(record.parent)
@@ -52,8 +47,7 @@ def record_of_copy(record: Path, *, threshold_scale: float) -> str | None:
         raise CheckpointError(f"{record}: 'threshold_scale' must be a number above 0, found {repr(before)[:80]}")
     if threshold_scale == 1:
         return record.read_text(encoding="utf-8")
-    scaled = {**content, "threshold_scale": before * threshold_scale}
-    return json.dumps(scaled, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({**content, "threshold_scale": before * threshold_scale}, indent=2, ensure_ascii=False) + "\n"
 
 
 def export(
@@ -76,33 +70,28 @@ def export(
     """
     recorded = record_of_copy(record, threshold_scale=threshold_scale)
     shards: dict[str, dict[str, torch.Tensor]] = {name: {} for name in SHARDS}
+    exact = True
     for name, tensor in adapler.state_dict().items():
         of_backbone = name.startswith("backbone.")
-        half = of_backbone and tensor.is_floating_point()
-        stored = tensor.half() if half else tensor
+        stored = tensor.half() if of_backbone and tensor.is_floating_point() else tensor
         if not bool(stored.isfinite().all()):
             most = f"{float(tensor.abs().max()):.6g}"
             raise CheckpointError(f"weights {name!r} reach {most}, and float16, as which they are stored, 65504")
+        exact = exact and torch.equal(stored.to(tensor.dtype), tensor)
         shards[SHARDS[0 if of_backbone else 1]][name] = stored.contiguous()
     size = sum(tensor.nbytes for weights in shards.values() for tensor in weights.values())
-    index: dict[str, Any] = {
-        "metadata": {"total_size": size},
-        "weight_map": {name: shard for shard, weights in shards.items() for name in weights},
-    }
+    places = {name: shard for shard, weights in shards.items() for name in weights}
+    index = json.dumps({"metadata": {"total_size": size}, "weight_map": places}, indent=2)
     with replacing(output) as partial:
         partial.mkdir()
         adapler.config.architectures = [type(adapler).__name__]
         adapler.config.save_pretrained(partial)
         for shard, weights in shards.items():
             save_file(weights, partial / shard, metadata={"format": "pt"})
-        (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        (partial / INDEX).write_text(index + "\n", encoding="utf-8")
         tokenizer.save_pretrained(partial)
         if recorded is not None:
             (partial / RUN).write_text(recorded, encoding="utf-8")
-        kept = all(
-            torch.equal(shards[index["weight_map"][name]][name].to(tensor.dtype), tensor)
-            for name, tensor in adapler.state_dict().items()
-        )
-        if kept:
+        if exact:
             adapler.save_calibration(partial)
     return size

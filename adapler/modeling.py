@@ -19,16 +19,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers import initialization as init
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from adapler.backbones import (
-    check_config,
-    check_task,
-    family_of,
-    max_positions,
-    position_ids,
-    ready,
-    view,
-)
-from adapler.backbones.loading import load_adapler, load_classifier
+from adapler.backbones import check_config, check_task, family_of, max_positions, position_ids, ready, view
+from adapler.backbones.loading import HubArguments, load_adapler, load_classifier
 from adapler.configuration import ETA_MAX, ETA_MIN, AdapLeRConfig
 from adapler.errors import ArgumentError, is_number
 from adapler.inference import Predicts
@@ -120,12 +112,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         *,
         num_labels: int | None = None,
         labels: list[str] | None = None,
-        subfolder: str = "",
-        revision: str = "main",
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        **config: Any,
+        **options: Any,
     ) -> AdapLeRForSequenceClassification:
         """AdapLeR on top of a classifier or encoder of a supported family, from the hub or a local folder.
 
@@ -137,46 +124,29 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             name_or_path: hub name, or folder written by `save_pretrained`.
             num_labels: number of labels; default: the checkpoint's own.
             labels: label names, instead of num_labels.
-            subfolder, revision, token, cache_dir, local_files_only: as of transformers' `from_pretrained`.
-            config: fields of `AdapLeRConfig` (predictor, contribution_hidden_size, beta, eta_init, policy,
-                policy_options).
+            options: subfolder, revision, token, cache_dir, local_files_only, as of transformers' `from_pretrained`; and
+                fields of `AdapLeRConfig` (predictor, contribution_hidden_size, beta, eta_init, policy, policy_options).
 
         Raises:
             CheckpointError: nothing loadable there, weights that are missing or not finite, or a head that does not
                 choose one of several labels (regression, multi-label).
-            ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or a
-                field that the configuration does not have.
+            ArgumentError: unsupported kind of backbone, a fine-tuned head with another number of labels, or an option
+                that is none.
         """
-        unknown = sorted(config.keys() - OWN_FIELDS)
-        if unknown:
+        hub: Any = {name: options.pop(name) for name in HubArguments.__annotations__ if name in options}
+        if unknown := sorted(options.keys() - OWN_FIELDS):
             raise ArgumentError(f"{unknown[0]}: not an argument of from_backbone, and not a field of AdapLeRConfig")
-        backbone = load_classifier(
-            name_or_path,
-            num_labels=num_labels,
-            labels=labels,
-            subfolder=subfolder,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
+        backbone = load_classifier(name_or_path, num_labels=num_labels, labels=labels, **hub)
         backbone.config._name_or_path = ""  # a local path says nothing to whoever loads the model later
-        model = cls(AdapLeRConfig(backbone_config=backbone.config, **config), backbone=backbone)
-        model.eval()
-        return model
+        return cls(AdapLeRConfig(backbone_config=backbone.config, **options), backbone=backbone).eval()
 
     @classmethod
     def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load a model saved with `save_pretrained`, from a folder or the hub; see transformers.
+        """Load a model saved with `save_pretrained`, from a folder or the hub; arguments as of transformers.
 
         Weights are computed with in float32 unless `dtype` says otherwise, however they are stored. With another
         `dtype`, eta, theta and the Contribution Predictors stay in float32, because thresholds are compared in it.
         (`model.to(torch.bfloat16)` rounds them as well; give `dtype` here instead.)
-
-        Args:
-            name_or_path: folder or hub name.
-            args, kwargs: as of transformers' `from_pretrained`: subfolder, revision, token, cache_dir,
-                local_files_only, dtype and others. `attn_implementation` changes nothing: see `adapler.backbones`.
 
         Raises:
             CheckpointError: the folder is missing, holds something else than an AdapLeR model, or its weights are
@@ -211,9 +181,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         return cast(nn.Module, self.backbone.resize_token_embeddings(*args, **kwargs))
 
     def clamp_eta(self) -> None:
-        """Keep eta in [0.01, 1] and theta positive, in place; called after each optimiser step."""
-        if self.config.policy != ContributionPolicy.name:
-            return
+        """Keep eta in [0.01, 1] and theta positive, in place; AdapLeR's, called after each optimiser step."""
         with torch.no_grad():
             self.eta.clamp_(ETA_MIN, ETA_MAX)
             self.theta.clamp_(min=ETA_MIN)
@@ -240,12 +208,8 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
     ) -> AdapLeROutput | tuple[Any, ...]:
         """Classify a padded batch.
 
-        Padding may stand on either side, and gives the same numbers on both.
-        (transformers' BERT, ELECTRA and DistilBERT count positions from the left edge of the batch, so with padding
-        on the left their own logits change with its amount; RoBERTa's do not.)
-
-        On a GPU some sums have no fixed order, so logits of two runs can differ in their last bits, and a token whose
-        score lies on its threshold to the last bit may be kept in one run and dropped in the other.
+        Padding may stand on either side, and gives the same numbers on both. On a GPU some sums have no fixed order, so
+        a token whose score lies on its threshold to the last bit may be kept in one run and dropped in the next.
 
         Args:
             input_ids: (B, N).
@@ -262,12 +226,9 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             gradient_slope: bound on the slope whose gradient soft removal has (soft mode only); see soft_removal.
             probe: (L,) factors of 1 on [CLS]'s score, whose gradient trains theta (soft mode only).
             local_losses: scores and lengths have no gradient in hidden states (soft mode only); see soft_pass.
-            inputs_embeds, output_attentions, output_hidden_states: not supported; tokens that were dropped have
-                neither. `model.backbone` takes all three, the second after its `set_attn_implementation("eager")`.
+            inputs_embeds, output_attentions, output_hidden_states: refused; tokens that were dropped have neither.
+                `model.backbone` takes all three, the second after its `set_attn_implementation("eager")`.
             return_dict: False returns a tuple of the output's fields that are not None, in their order.
-
-        Returns:
-            AdapLeROutput.
 
         Raises:
             ArgumentError: a wrong value or shape, or not supported. (Ids and labels out of range, on a GPU: CUDA's.)
@@ -280,10 +241,21 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
                 "inputs_embeds, output_attentions, output_hidden_states: not supported by AdapLeR; model.backbone has "
                 "them, the second after its set_attn_implementation('eager')"
             )
-        removal = ("soft" if self.training else "hard") if removal is None else removal
-        policy = self.removal_policy
+        removal, policy = removal or ("soft" if self.training else "hard"), self.removal_policy
+        if removal not in ("none", "soft", "hard"):
+            raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
+        if not (is_number(threshold_scale) and threshold_scale >= 0):
+            raise ArgumentError(f"threshold_scale: {threshold_scale!r} is not a number of at least 0")
+        if fate is not None and (removal != "hard" or input_ids is None or fate.shape != input_ids.shape):
+            raise ArgumentError("fate: must have the shape of input_ids, and removal='hard'")
+        if probe is not None and probe.shape != (self.num_layers,):
+            raise ArgumentError(f"probe: shape {tuple(probe.shape)} is not ({self.num_layers},), one a layer")
         soft = {"slope": slope, "gradient_slope": gradient_slope, "probe": probe, "local_losses": local_losses}
-        self._check_options(policy, removal, scale=threshold_scale, fate=fate, ids=input_ids, soft=soft)
+        asked = soft | {"threshold_scale": None if threshold_scale == 1 or removal != "soft" else threshold_scale}
+        taken = [name.replace("scale", "threshold_scale") for name in policy.soft_options] if removal == "soft" else []
+        for name, value in asked.items():
+            if name not in taken and (isinstance(value, Tensor) or value not in (None, False, math.inf)):
+                raise ArgumentError(f"{name}: has no effect on removal={removal!r} of policy {config.policy!r}")
         inputs = self._checked_inputs(input_ids, attention_mask, token_type_ids, position_ids)
         if removal == "soft":
             soft |= {"slope": DEFAULT_SLOPE if slope is None else slope, "scale": threshold_scale, "beta": config.beta}
@@ -294,50 +266,13 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             )
         if labels is not None:
             output = with_loss(output, _checked_labels(labels, cast(Tensor, output.logits)))
-        as_object = self.config.return_dict if return_dict is None else return_dict
+        as_object = config.return_dict if return_dict is None else return_dict
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
-
-    def _check_options(
-        self,
-        policy: Policy,
-        removal: str,
-        *,
-        scale: float,
-        fate: Tensor | None,
-        ids: Tensor | None,
-        soft: dict[str, Any],
-    ) -> None:
-        """Raise ArgumentError for an option out of range, or one that would have no effect.
-
-        Args:
-            policy: of the model.
-            removal, scale, fate, ids: see `forward`.
-            soft: options of soft removal.
-        """
-        if removal not in ("none", "soft", "hard"):
-            raise ArgumentError(f"removal: {removal!r} is not one of 'none', 'soft', 'hard'")
-        if not (is_number(scale) and scale >= 0):
-            raise ArgumentError(f"threshold_scale: {scale!r} is not a number of at least 0")
-        if fate is not None and (removal != "hard" or ids is None or fate.shape != ids.shape):
-            raise ArgumentError("fate: must have the shape of input_ids, and removal='hard'")
-        taken = policy.soft_options if removal == "soft" else ()
-        for name, value in {**soft, "scale": None if scale == 1 or removal != "soft" else scale}.items():
-            given = isinstance(value, torch.Tensor) or value not in (None, False, math.inf)
-            if given and name not in taken:
-                name = "threshold_scale" if name == "scale" else name
-                raise ArgumentError(f"{name}: has no effect on removal={removal!r} of policy {self.config.policy!r}")
-        if soft["probe"] is not None and soft["probe"].shape != (self.num_layers,):
-            raise ArgumentError(f"probe: shape {tuple(soft['probe'].shape)} is not ({self.num_layers},), one a layer")
 
     def _checked_inputs(
         self, ids: Tensor | None, mask: Tensor | None, types: Tensor | None, positions: Tensor | None
     ) -> dict[str, Any]:
-        """input_ids, mask, positions and token_type_ids of a pass, see `hard_pass`, with defaults filled in.
-
-        Raises:
-            ArgumentError: a wrong shape, an id or a position that the backbone does not have (on a GPU: CUDA's error),
-                or a backbone whose attention cannot drop tokens.
-        """
+        """input_ids, mask, positions and token_type_ids of a pass with defaults; errors as of `forward`."""
         if ids is None or ids.dim() != 2 or not ids.numel() or ids.is_floating_point():
             found = None if ids is None else f"{tuple(ids.shape)} of {ids.dtype}"
             raise ArgumentError(f"input_ids: {found} is not (batch, length) of integers, each at least 1")

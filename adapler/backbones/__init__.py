@@ -7,7 +7,6 @@ what each token contributes to a logit.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from adapler.backbones.distilbert import DistilBert
 from adapler.backbones.family import Family
 from adapler.backbones.modernbert import ModernBert
 from adapler.backbones.mpnet import MPNet
-from adapler.errors import ArgumentError
+from adapler.errors import ArgumentError, is_number
 
 SINGLE_LABEL = "single_label_classification"  # transformers' name of the one problem type that AdapLeR solves
 
@@ -37,21 +36,15 @@ FAMILIES: dict[str, type[Family]] = {
 
 
 def family_of(config: Any) -> type[Family]:
-    """The family of a backbone's configuration.
-
-    Raises:
-        ArgumentError: the model type is not supported, or the layout is one that AdapLeR cannot run (a decoder,
-            relative positions).
-    """
-    model_type = getattr(config, "model_type", None)
-    if model_type not in FAMILIES:
-        raise ArgumentError(f"backbone: model type {model_type!r} is not supported; supported: {', '.join(FAMILIES)}")
+    """The family of a backbone's configuration; ArgumentError for one that AdapLeR cannot run."""
+    kind, position_type = getattr(config, "model_type", None), getattr(config, "position_embedding_type", "absolute")
+    if kind not in FAMILIES:
+        raise ArgumentError(f"backbone: model type {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
     if getattr(config, "is_decoder", False):
         raise ArgumentError("backbone: is_decoder=True is not supported; AdapLeR needs a bidirectional encoder")
-    position_type = getattr(config, "position_embedding_type", "absolute")
     if position_type != "absolute":
         raise ArgumentError(f"backbone: position_embedding_type {position_type!r} is not supported; only 'absolute'")
-    return FAMILIES[model_type]
+    return FAMILIES[kind]
 
 
 def view(classifier: PreTrainedModel) -> Family:
@@ -60,42 +53,22 @@ def view(classifier: PreTrainedModel) -> Family:
 
 
 def check_config(config: Any) -> None:
-    """Refuse a configuration with a number that no model can have: transformers checks types, not values.
-
-    Raises:
-        ArgumentError: names the field.
-    """
+    """Raise ArgumentError for a size that no model can have: transformers checks types, not values."""
     family = family_of(config)
     sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
     for name in (*sizes, family.inner_size):
         value = getattr(config, name, None)
-        if not isinstance(value, int) or value < 1:
+        if not is_number(value, whole=True) or value < 1:
             raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
-    if config.hidden_size % config.num_attention_heads:
-        raise ArgumentError(
-            f"num_attention_heads: {config.num_attention_heads} does not divide hidden_size, {config.hidden_size}"
-        )
-    for name, value in config.to_dict().items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ArgumentError(f"{name}: {value} is not a finite number")
+    heads, width = config.num_attention_heads, config.hidden_size
+    if width % heads:
+        raise ArgumentError(f"num_attention_heads: {heads} does not divide hidden_size, {width}")
     family.check(config)
-    padding = config.pad_token_id
-    if (padding is not None or family.positions_after_padding) and not (
-        isinstance(padding, int) and 0 <= padding < config.vocab_size
-    ):
-        raise ArgumentError(f"pad_token_id: {padding!r} is not an id of the vocabulary")
 
 
 def check_task(config: Any) -> None:
-    """Refuse classifiers that do not choose exactly one of several labels: a regression or multi-label head would get
-    the wrong loss and a softmax that says nothing.
-
-    Args:
-        config: of a classifier, plain or AdapLeR.
-
-    Raises:
-        ArgumentError: `problem_type` is another one, there are fewer than two labels, or see `label_names`.
-    """
+    """Raise ArgumentError for a classifier, plain or AdapLeR, that does not choose exactly one of several labels: a
+    regression or multi-label head would get the wrong loss and a softmax that says nothing."""
     problem = getattr(config, "problem_type", None)
     if problem not in (None, SINGLE_LABEL):
         raise ArgumentError(f"problem_type: {problem!r} is not supported; only {SINGLE_LABEL!r}")
@@ -108,14 +81,8 @@ def check_task(config: Any) -> None:
 
 
 def label_names(config: Any) -> list[str]:
-    """The names of the labels, by their indices.
-
-    Args:
-        config: of a classifier, plain or AdapLeR.
-
-    Raises:
-        ArgumentError: `id2label` does not name the labels from 0 on, each by a name of its own.
-    """
+    """The names of a classifier's labels, by their indices; ArgumentError where `id2label` does not name the labels
+    from 0 on, each by a name of its own."""
     names = {int(index): str(name) for index, name in config.id2label.items()}
     count = getattr(config, "backbone_config", config).num_labels
     if sorted(names) != list(range(count)):
@@ -139,10 +106,8 @@ def max_positions(config: Any) -> int:
 def position_ids(config: Any, attention_mask: Tensor) -> Tensor:
     """(B, N) positions of a padded batch, counted in each row from its first real token.
 
-    With padding on the right these are the positions that the backbone itself uses. With padding on the left
-    transformers counts BERT's, ELECTRA's and DistilBERT's positions from the left edge, padding included, so its
-    logits depend on the amount of padding. Here they do not: both sides give the same numbers. And a padding token that
-    is part of a text ("<pad>", written out) is counted as any other: transformers' RoBERTa and MPNet leave it out.
+    Padding on either side gives the same numbers. transformers counts BERT's, ELECTRA's and DistilBERT's positions from
+    the left edge, padding included, and its RoBERTa and MPNet leave out a padding token that is part of a text.
     """
     columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     start = attention_mask.bool().int().argmax(-1, keepdim=True)  # (B, 1) column of [CLS]
@@ -153,8 +118,8 @@ def position_ids(config: Any, attention_mask: Tensor) -> Tensor:
 def ready(classifier: PreTrainedModel) -> PreTrainedModel:
     """A classifier whose layers run on packed rows, in place; what it computes elsewhere stays the same.
 
-    `chunk_size_feed_forward`, which saves memory and changes no number, is off: it needs a number of tokens that is a
-    multiple of the chunk, which removal does not leave.
+    `chunk_size_feed_forward`, which changes no number, is off: it needs a multiple of the chunk, which removal does not
+    leave.
     """
     classifier.config._attn_implementation = family_of(classifier.config).implementation
     classifier.config.chunk_size_feed_forward = 0

@@ -23,9 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -37,35 +35,22 @@ from adapler.backbones import view
 from adapler.backbones.targets import Target, target_weights
 from adapler.errors import ArgumentError
 
-# Of each module that is inside `evaluating`: how many times, and whether it was in training mode before the first.
-_INSIDE: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
-_LOCK = Lock()
-
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Within it a model is in evaluation mode; afterwards each of its modules is in the mode that it was in before.
 
-    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode. Threads may be
-    inside at one time, with a model or with parts of it: the last one to leave sets the mode back. What is no module is
-    left alone.
+    `model.train()` would not do: it takes the parts along that a training keeps in evaluation mode. What is no module
+    is left alone.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    with _LOCK:
-        for module in modules:
-            times, training = _INSIDE.get(module, (0, module.training))
-            _INSIDE[module] = (times + 1, training)
-            module.training = False
+    modules = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
     try:
+        for module in modules:
+            module.training = False
         yield
     finally:
-        with _LOCK:
-            for module in modules:
-                times, training = _INSIDE.pop(module)
-                if times > 1:
-                    _INSIDE[module] = (times - 1, training)
-                else:
-                    module.training = training
+        for module, training in modules.items():
+            module.training = training
 
 
 def working_copy(model: Any) -> Any:
@@ -117,17 +102,8 @@ def differentiable(model: Any) -> Iterator[Any]:
 
 
 def gradients_of(value: Tensor, by: Sequence[Tensor], *, model: Any, what: str) -> tuple[Tensor, ...]:
-    """Gradients of a value by tensors that the model returned of the pass which the value comes from.
-
-    Args:
-        value: a scalar.
-        by: the tensors.
-        model: for the message.
-        what: the tensors are, in words.
-
-    Raises:
-        ArgumentError: the value does not depend on one of them: what the model returns is a copy, or a part.
-    """
+    """Gradients of a scalar by tensors that the model returned of the pass which it comes from; `what` they are, in
+    words. ArgumentError where the value does not depend on one of them: what the model returns is a copy, or a part."""
     gradients = torch.autograd.grad(value, by, allow_unused=True)
     if any(gradient is None for gradient in gradients):
         raise ArgumentError(
@@ -141,24 +117,16 @@ def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> An
     """The output of a working copy with attention weights, per layer (B, H, N, N).
 
     Raises:
-        ArgumentError: the model returns no weights, or not one from each token to each token (Longformer); names its
-            class and attention implementation.
+        ArgumentError: the model returns no weights, or not one from each token to each token (Longformer, YOSO).
     """
     twin.set_attn_implementation("eager")
     output = twin(**inputs, output_attentions=True, **options)
-    weights = output.attentions
-    if not weights or any(layer is None for layer in weights):
-        used = getattr(twin.config, "_attn_implementation", None)
-        raise ArgumentError(
-            f"model: {type(twin).__name__} returned no attention weights "
-            f"(attention implementation {used!r}); methods that read attention cannot run on it"
-        )
     tokens = tuple(inputs["input_ids"].shape[1:] * 2)  # (N, N)
-    # YOSO's are its states, of which there may be as many as they are wide
-    if other := [tuple(layer.shape) for layer in weights if layer.dim() != 4 or tuple(layer.shape[-2:]) != tokens]:
+    shapes = [None if weights is None else tuple(weights.shape) for weights in output.attentions or [None]]
+    if other := [shape for shape in shapes if shape is None or len(shape) != 4 or shape[-2:] != tokens]:
         raise ArgumentError(
             f"model: {type(twin).__name__} returned attention weights of shape {other[0]}, must be (texts, heads, "
-            f"{tokens[0]}, {tokens[1]}) for as many tokens; methods that read attention cannot run on it"
+            f"{tokens[0]}, {tokens[1]}); methods that read attention cannot run on it"
         )
     return output
 
@@ -207,34 +175,21 @@ def layer_saliency(
     target: Target | Tensor,
     layers: Sequence[int] | None = None,
 ) -> Tensor:
-    """Saliency of every token at the input of layers (AdapLeR, section 3.3; Simonyan et al., 2014).
-
-        saliency_i^l = || (d value / d h_i^l) * h_i^l ||_2, normalised to sum 1 over real tokens
-
-    The model is left as found: mode, gradients and parameters.
+    """Saliency of every token at the input of layers; see `token_relevance`, and there for errors.
 
     Args:
-        classifier: a transformers sequence classifier of a supported family.
-        batch: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes; labels (B,)
-            are used with target="gold" only.
-        target: which logit, or contrast of logits, the value is: see `adapler.backbones.targets.target_weights`;
-            or class indices (B,).
-        layers: K different layers, from 0. Only their hidden states are kept, and the backward pass ends at the lowest
-            of them. Default: all.
+        classifier, batch, layers: see token_relevance. Only the hidden states of these layers are kept, and the
+            backward pass ends at the lowest of them.
+        target: or class indices (B,).
 
     Returns:
         (B, K, N) float32, 0 at padding, and 0 in a layer where nothing has a gradient.
-
-    Raises:
-        ArgumentError: a target or a layer that the model does not have, or labels outside the model's.
     """
     asked = checked_layers(classifier, layers)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     with recorded_inputs(classifier, asked) as recorded:
         logits = classifier(**inputs, return_dict=True).logits  # (B, C)
-        weights = target_weights(
-            target, logits, labels=batch.get("labels"), id2label=getattr(classifier.config, "id2label", None)
-        )
+        weights = _weights(classifier, target, batch.get("labels"))(logits)
         hidden = [recorded[layer] for layer in asked]  # K times (B, N, D)
         gradients = torch.autograd.grad((logits * weights).sum(), hidden)
     scores = torch.stack(
@@ -249,17 +204,8 @@ def layer_saliency(
 def attention_gradient_maps(
     model: Any, inputs: Mapping[str, Tensor], *, weigh: Callable[[Tensor], Tensor]
 ) -> tuple[list[Tensor], Tensor]:
-    """Mean over heads of max(d value / d A^l * A^l, 0) in every layer, in at least float32.
-
-    Args:
-        model, inputs, weigh: see `decompose`.
-
-    Returns:
-        L times (B, N, N), row = query, column = key; and the logits (B, C).
-
-    Raises:
-        ArgumentError: the weights that the model returns are not the ones that it uses.
-    """
+    """Mean over heads of max(d value / d A^l * A^l, 0) in every layer, L times (B, N, N), row = query, column = key;
+    and the logits (B, C). Arguments as of `decompose`."""
     with differentiable(model) as twin:
         output = eager_forward(twin, inputs)
         value = (output.logits * weigh(output.logits.detach())).sum()
@@ -276,14 +222,7 @@ def attention_gradient_maps(
 def accumulated(maps: Sequence[Tensor]) -> Tensor:
     """[CLS]'s row of R^l - I, where R^l = (I + A^(L-1)) ... (I + A^l): what reaches the output from layer l on.
 
-    Only rows are multiplied, never two N x N matrices. The row starts as the unit vector of [CLS], which only says that
-    [CLS] is itself; it is taken off.
-
-    Args:
-        maps: L times (B, N, N), [CLS] in row 0.
-
-    Returns:
-        (B, L, N).
+    Only rows are multiplied, never two N x N matrices: L times (B, N, N), [CLS] in row 0 -> (B, L, N).
     """
     row = torch.zeros_like(maps[0][:, :1])  # (B, 1, N)
     row[:, :, 0] = 1.0
@@ -334,10 +273,6 @@ def decompose(
         weigh: logits (B, C) -> their weights (B, C) in the value, see `adapler.backbones.targets.target_weights`.
         softmax: False holds attention's probabilities constant (DecompX). True lets the gradient through them, and
             halves it at each product of two states, as both have a part in it (AttnLRP); then it is complete no more.
-
-    Raises:
-        ArgumentError: no module of the model gives out the input of some layer, or the hidden states that it returns
-            are not the ones that it uses.
     """
     with differentiable(model) as twin:
         twin.set_attn_implementation("eager")
@@ -403,12 +338,10 @@ class _Rules(TorchFunctionMode):
             return (product + product.detach()) / 2  # the same value, half the gradient to each factor
         if func is functional.layer_norm:
             return self._layer_norm(*args, **kwargs)
+        output = func(*args, **kwargs)
         if func is functional.linear:
-            return self._linear(*args, **kwargs)
-        return func(*args, **kwargs)
-
-    def _linear(self, states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return self._watched(functional.linear(states, weight, bias), bias)
+            return self._watched(output, args[2] if len(args) > 2 else kwargs.get("bias"))
+        return output
 
     def _layer_norm(
         self,
@@ -456,7 +389,7 @@ def _hold_ratio(module: nn.Module) -> None:
 
 
 def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, points: Sequence[int]) -> Tensor:
-    """The guide of every token at each point w.
+    """TR-BERT's guide of every token at each point w, (B, P, N) float32, 0 at padding.
 
         guide_i^w = | < dCE / dh_i^r, h_i^r - h_i^w > |,   r = reference_layer
 
@@ -466,13 +399,7 @@ def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, p
     Args:
         classifier: a fine-tuned classifier of a supported family.
         batch: input_ids (B, N), attention_mask (B, N), labels (B,), and whatever else the classifier takes.
-        points: layers whose inputs the h^w are.
-
-    Returns:
-        (B, P, N) float32, 0 at padding.
-
-    Raises:
-        ArgumentError: the classifier has no layer after the last point.
+        points: layers whose inputs the h^w are; ArgumentError where there is no layer after the last.
     """
     reference = reference_layer(len(view(classifier).layers), points=points)
     inputs = {name: value for name, value in batch.items() if name != "labels"}
@@ -486,11 +413,7 @@ def removal_guide(classifier: PreTrainedModel, batch: Mapping[str, Tensor], *, p
 
 
 def reference_layer(layers: int, *, points: Sequence[int]) -> int:
-    """r: three quarters of the way up (9 of 12 layers, 4 of 6), and above every point.
-
-    Raises:
-        ArgumentError: there is no layer above the last point.
-    """
+    """r: three quarters of the way up (9 of 12 layers, 4 of 6), and above every point."""
     found = max(3 * layers // 4, max(points) + 1)
     if found >= layers:
         raise ArgumentError(f"points: {max(points)} is the last of {layers} layers; the guide needs one above it")
@@ -520,11 +443,11 @@ def token_relevance(
     last two. The model is left as found.
 
     Args:
-        classifier: a transformers sequence classifier of a supported family, in evaluation mode.
+        classifier: a transformers sequence classifier of a supported family.
         batch: input_ids (B, N), attention_mask (B, N), and whatever else the classifier takes; labels (B,) for a target
             about the gold class.
         kind: the method.
-        target: which logit, or contrast of logits, the value is; see `adapler.backbones.targets.target_weights`.
+        target: which logit, or contrast of logits, the value is; see `target_weights`.
         layers: K different layers, from 0. Default: all.
 
     Returns:
@@ -533,9 +456,9 @@ def token_relevance(
     Raises:
         ArgumentError: another kind; a target or layer that the model does not have.
     """
-    asked = checked_layers(classifier, layers)
     if kind == "saliency":
-        return layer_saliency(classifier, batch, target=target, layers=asked)
+        return layer_saliency(classifier, batch, target=target, layers=layers)
+    asked = checked_layers(classifier, layers)
     if kind not in KINDS:
         raise ArgumentError(f"kind: {kind!r} is not one of {', '.join(KINDS)}")
     inputs = {name: value for name, value in batch.items() if name != "labels"}
@@ -549,6 +472,6 @@ def token_relevance(
     return shares / shares.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _weights(classifier: PreTrainedModel, target: Target, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+def _weights(classifier: PreTrainedModel, target: Target | Tensor, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
     names = getattr(classifier.config, "id2label", None)
     return lambda logits: target_weights(target, logits, labels=labels, id2label=names)

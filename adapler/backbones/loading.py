@@ -293,6 +293,8 @@ def reinitialise_head(classifier: PreTrainedModel, *, mode: str = "auto", fine_t
         layer.weight.normal_(std=healthy)
         if layer.bias is not None:  # ModernBERT's pooler has none
             layer.bias.zero_()
-    said = "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained"
+    said = (
+        "pooler and classifier re-initialised (std %.3f): the pooler's weights have std %.4f, as of one never trained"
+    )
     logger.warning(said, healthy, spread)
     return True

@@ -113,16 +113,10 @@ def test_predict_computes_in_the_dtype_that_it_is_given(tiny_tokenizer: Any) -> 
         model.predict(texts, tokenizer=tiny_tokenizer, dtype="half")
 
 
-def test_the_last_of_several_threads_sets_the_mode_back() -> None:
-    """One enters with the model and leaves while another is still inside with a part of it, or with the whole."""
+def test_each_part_is_in_its_own_mode_afterwards() -> None:
     model = tiny_adapler().train()
     model.backbone.classifier.eval()
     before = [part.training for part in model.modules()]
-    for part in (model, model.backbone):
-        first, second = evaluating(model), evaluating(part)
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert not any(inside.training for inside in part.modules()), "it would compute with dropout"
-        second.__exit__(None, None, None)
-        assert [inside.training for inside in model.modules()] == before and sum(before) > 1
+    with evaluating(model):
+        assert not any(part.training for part in model.modules())
+    assert [part.training for part in model.modules()] == before and sum(before) > 1

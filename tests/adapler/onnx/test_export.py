@@ -19,7 +19,7 @@ from adapler.backbones import family_of, view
 from adapler.calibration import CALIBRATION, read_calibration, weights_checksum
 from adapler.cli import main
 from adapler.eraser import read_corpus
-from adapler.onnx import ONE, PACKED, Difference, compare, export_onnx, run_graph
+from adapler.onnx import ONE, PACKED, compare, export_onnx, run_graph
 from tests.adapler.curves import calibration
 from tests.conftest import VOCABULARY, tiny_adapler
 from tests.test_layering import ROOT
@@ -97,8 +97,8 @@ def test_other_lengths_than_the_examples(exported: Path, name: str, scale: float
     model, texts = dropping(), drawn([1, 2, 3, 11, 40, 25, 2])
     types = [[k % 2 for k in range(len(ids))] for ids in texts]
     session = session_of(exported / name)
-    difference = compare(model, session, texts, types=types, scale=scale, where=name)
-    assert difference.logits < 1e-5 and (difference.texts, difference.on_threshold) == (7, 0)
+    difference, on_threshold = compare(model, session, texts, types=types, scale=scale, where=name)
+    assert difference < 1e-5 and on_threshold == 0
     _, lengths = run_graph(session, texts, types=types, scale=scale)
     if scale == 0:
         assert (lengths == np.array([[len(ids)] * 3 for ids in texts])).all()
@@ -157,7 +157,7 @@ def test_every_family(family: str, tmp_path: Path) -> None:
     module._write_graph(model, path, packed=True)
     session = session_of(path)
     for scale in SCALES:
-        assert compare(model, session, drawn([2, 19, 38]), scale=scale, where=family).logits < 1e-5
+        assert compare(model, session, drawn([2, 19, 38]), scale=scale, where=family)[0] < 1e-5
 
 
 @pytest.mark.parametrize("family", ["mpnet", "modernbert"])
@@ -174,7 +174,7 @@ def test_a_predictor_that_sees_the_text_around(name: str, of_around: Path, tmp_p
     path.write_bytes((of_around / name).read_bytes())
     session, texts = session_of(path), drawn([1, 2, 3, 19, 38])
     for scale in SCALES:
-        assert compare(model, session, texts, scale=scale, where=name).logits < 1e-5
+        assert compare(model, session, texts, scale=scale, where=name)[0] < 1e-5
     _, lengths = run_graph(session, texts, types=None, scale=1.0)
     assert 38 > lengths[-1, 0] > lengths[-1, 1] > 1
     del session
@@ -191,7 +191,7 @@ def test_a_layer_that_drops_nothing(name: str, tmp_path: Path) -> None:
     module._write_graph(model, path, packed=name == PACKED)
     session = session_of(path)
     for scale in SCALES:
-        assert compare(model, session, texts, scale=scale, where=name).logits < 1e-5
+        assert compare(model, session, texts, scale=scale, where=name)[0] < 1e-5
         _, lengths = run_graph(session, texts, types=None, scale=scale)
         assert lengths[:, 0].tolist() == [1, 2, 19, 38]
     assert lengths[:, 1].tolist() == [1, 1, 1, 1], "of the last scale"
@@ -233,7 +233,7 @@ def test_a_score_on_its_threshold_may_fall_either_way() -> None:
     inputs = [SimpleNamespace(name=name) for name in ("input_ids", "threshold_scale")]
     graph = SimpleNamespace(get_inputs=lambda: inputs, run=lambda *_: (out.logits.numpy() + 1, np.array([[9, 9, 9]])))
     found = compare(model, graph, [text], where="a stand-in")
-    assert (found.logits, found.texts, found.on_threshold) == (0.0, 1, 1)
+    assert found == (0.0, 1)
 
 
 def test_errors(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:
@@ -264,7 +264,7 @@ def test_a_calibration_goes_along(saved: Path, tmp_path: Path, monkeypatch: pyte
     """It says which threshold_scale gives which speedup, also to whoever runs the graph."""
     monkeypatch.setattr(module, "_write_graph", lambda adapler, path, packed: path.touch())
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: None)
-    monkeypatch.setattr(module, "compare", lambda *_, **__: Difference(0.0, 1, 0))
+    monkeypatch.setattr(module, "compare", lambda *_, **__: (0.0, 0))
     model = AdapLeRForSequenceClassification.from_pretrained(saved)
     model.calibration = calibration(model_checksum=weights_checksum(model))
     export_onnx(model, tmp_path / "out", tokenizer=AutoTokenizer.from_pretrained(saved), record=saved / "run.json")
@@ -309,7 +309,7 @@ def test_the_largest_difference_of_all_scales_is_said(
     monkeypatch.setattr(module, "_write_graph", lambda adapler, path, packed: path.touch())
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: None)
     found = {0.0: 1e-6, 1.0: 5e-5, 1e6: 2e-6}
-    monkeypatch.setattr(module, "compare", lambda *_, scale, **__: Difference(found[scale], 1, 0))
+    monkeypatch.setattr(module, "compare", lambda *_, scale, **__: (found[scale], 0))
     model, tokenizer = AdapLeRForSequenceClassification.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)
     made = module.export_onnx(model, tmp_path / "out", tokenizer=tokenizer, record=saved / "run.json")
     assert set(made.differences.values()) == {5e-5}

@@ -66,7 +66,7 @@ def test_missing_weights_and_weights_of_other_tokens_are_refused() -> None:
             return super().forward(*args, **kwargs)
 
     mute = Mute(tiny_classifier().config).train()
-    with pytest.raises(ArgumentError, match=r"Mute returned no attention weights .*'eager'"):
+    with pytest.raises(ArgumentError, match="Mute returned attention weights of shape None"):
         get_method("attention")(mute, batch_for("bert"))
     assert mute.training
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}
