@@ -10,21 +10,19 @@ F extra features.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adapler.backbones.packing import Segments, from_padded, to_padded
-from adapler.backbones.pieces import HALF, computes_in_float32, joined, sdpa
+from adapler.backbones.pieces import HALF, joined, sdpa
 from adapler.devices import AMPERE
 from adapler.errors import ArgumentError
 
@@ -112,26 +110,19 @@ def _has_flash(dtype: torch.dtype, device: torch.device) -> bool:
     return dtype in HALF and torch.cuda.get_device_capability(device) >= AMPERE
 
 
+def _padded(segments: Segments, *rows: Tensor) -> list[Tensor]:
+    """Packed rows (1, H, T, E) as padded batches (B, H, N, E)."""
+    width = segments.longest  # waits for the device: attention over the input's whole width would cost far more
+    return [to_padded(row[0].transpose(0, 1), segments, width=width).transpose(1, 2) for row in rows]
+
+
 def _padded_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
     if len(segments.lengths) == 1:
         return scaled_dot_product_attention(query, key, value, scale=scale)
-    _note_padding(query.dtype, query.device)
-    width = segments.longest  # waits for the device: attention over the input's whole width would cost far more
-    q, k, v = (to_padded(x[0].transpose(0, 1), segments, width=width).transpose(1, 2) for x in (query, key, value))
-    mask = segments.mask[:, None, None, :]  # (B, 1, 1, N)
+    q, k, v = _padded(segments, query, key, value)
+    mask = segments.mask_of(segments.longest)[:, None, None, :]  # (B, 1, 1, N)
     out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)  # (B, H, N, E)
     return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
-
-
-@lru_cache(maxsize=8)
-def _note_padding(dtype: torch.dtype, device: torch.device) -> None:
-    """Says once that half precision runs on the slower of the two ways."""
-    if device.type == "cuda" and dtype in HALF:
-        major, minor = torch.cuda.get_device_capability(device)
-        warnings.warn(
-            f"this GPU has compute capability {major}.{minor}; below 8.0 attention pads sequences, which is slower",
-            stacklevel=2,
-        )
 
 
 def _varlen_attention(query: Tensor, key: Tensor, value: Tensor, *, segments: Segments, scale: float) -> Tensor:
@@ -154,21 +145,12 @@ def biased_attention(
     scale: float,
     extra_features: int | None = None,
 ) -> Tensor:
-    """`packed_attention` with `key_bias` added to the logits of each key. Differentiable in the bias, on fused kernels.
+    """`packed_attention` with `key_bias` (1, T), at most 0, added to the logits of each key: differentiable in it, on
+    fused kernels.
 
     A mask that needs a gradient forces SDPA onto its slow path. One more feature carries the bias instead:
-    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias.
-
-    Args:
-        query, key, value: (1, H, T, E).
-        key_bias: (1, T), at most 0.
-        segments: where the sequences begin and end.
-        scale: factor on q . k.
-        extra_features: F, how many features are added to E; all but the first are zeros and change nothing.
-            Default: on CUDA what makes E + F a multiple of 8, which the fused kernels need; 1 elsewhere.
-
-    Returns:
-        (1, H, T, E).
+    [q, 1] . [k, bias / scale] * scale = q . k * scale + bias. `extra_features` F is how many features are added to E,
+    all but the first of them zeros; default: on CUDA what makes E + F a multiple of 8, which the fused kernels need.
     """
     if extra_features is None:
         extra_features = CUDA_MULTIPLE - query.shape[-1] % CUDA_MULTIPLE if query.is_cuda else 1
@@ -231,22 +213,9 @@ def adapler_attention(
     elif segments is not None:
         out = packed_attention(query, key, value, segments=segments, scale=scale)
     else:
-        return _unpacked_attention(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
-        )
+        options = {"scaling": scaling, "dropout": dropout, **kwargs}
+        return cast(tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, attention_mask, **options))
     return out.transpose(1, 2).contiguous(), None  # (B, N, H, E)
-
-
-def _unpacked_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """transformers' own "sdpa", (B, N, H, E), in the dtype whose gradient is fast; see pieces.SHORT."""
-    if not computes_in_float32(query, key, value):
-        return cast(tuple[Tensor, None], sdpa_attention_forward(module, query, key, value, mask, **kwargs))
-    mask = mask.float() if mask is not None and mask.is_floating_point() else mask
-    with torch.autocast("cpu", enabled=False):
-        out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
-    return out.to(query.dtype), None
 
 
 # Relative positions (MPNet) and sliding windows (ModernBERT): a term for each pair of tokens, which depends on how far
@@ -276,20 +245,10 @@ def pairwise_attention(
     """Attention within sequences, with a term for each pair of tokens. Differentiable in everything, the term included.
 
     On a CPU a packed row is one SDPA call for each sequence; on CUDA it is padded, because the kernels for packed rows
-    take no mask.
+    take no mask. `positions` (1, T) are the tokens' in the input; for the rest see biased_attention.
 
-    Args:
-        query, key, value: (1, H, T, E).
-        term: see Term.
-        positions: (1, T), the tokens' positions in the input.
-        scale: factor on q . k.
-        segments: where the sequences begin and end.
-        key_bias: (1, T), at most 0, added to the logits of each key.
-        one_term: all layers have this term. On a CPU it is then computed once for all that run on these segments, and
-            for all sequences with the same positions, unless it learns.
-
-    Returns:
-        The shape of query.
+    With `one_term` all layers have this term. On a CPU it is then computed once for all that run on these segments, and
+    for all sequences with the same positions, unless it learns.
     """
     if query.is_cuda and len(segments.sizes) > 1:
         return _padded_pairs(
@@ -357,19 +316,15 @@ def _padded_pairs(
     key_bias: Tensor | None,
 ) -> Tensor:
     """A packed row, computed as a padded batch."""
-    sizes = segments.sizes
-    q, k, v = (
-        pad_sequence(list(torch.split(x[0].transpose(0, 1), sizes)), batch_first=True).transpose(1, 2)
-        for x in (query, key, value)
-    )  # (B, H, N, E)
+    q, k, v = _padded(segments, query, key, value)  # (B, H, N, E)
+    at = to_padded(positions[0], segments)  # (B, N)
+    bias = torch.zeros_like(at, dtype=query.dtype)  # (B, N)
+    if key_bias is not None:
+        bias = to_padded(key_bias[0].to(query.dtype), segments)
     # A finite number at padding: a row of nothing but minus infinity would be NaN.
-    nothing = torch.finfo(query.dtype).min / 2
-    bias = positions.new_zeros(positions.shape, dtype=query.dtype) if key_bias is None else key_bias.to(query.dtype)
-    bias = pad_sequence(list(torch.split(bias[0], sizes)), batch_first=True, padding_value=nothing)  # (B, N)
-    at = pad_sequence(list(torch.split(positions[0], sizes)), batch_first=True)  # (B, N)
+    bias = bias.masked_fill(~segments.mask_of(segments.longest), torch.finfo(query.dtype).min / 2)
     out = _attend(q, k, v, mask=_mask(term, at, dtype=q.dtype), scale=scale, key_bias=bias)
-    rows = [row[:, :n] for row, n in zip(out, sizes, strict=True)]
-    return torch.cat(rows, dim=1)[None]  # (1, H, T, E)
+    return from_padded(out.transpose(1, 2), segments).transpose(0, 1)[None]  # (1, H, T, E)
 
 
 AttentionInterface.register(ATTENTION, adapler_attention)

@@ -144,8 +144,7 @@ class Family:
             project = getattr(self.encoder, "embeddings_project", None)  # ELECTRA, when its embeddings are narrower
             return (cast(Tensor, hidden if project is None else project(hidden)).to(dtype),)
 
-        in_one = len(input_ids) > 1 or not computes_in_pieces(input_ids)
-        return (rows(*arguments.values()) if in_one else in_pieces(rows, *arguments.values()))[0]
+        return (rows(*arguments.values()) if len(input_ids) > 1 else in_pieces(rows, *arguments.values()))[0]
 
     def layer(self, index: int, hidden: Tensor, *, positions: Tensor, **attention: Any) -> Tensor:
         """Run one layer.
@@ -179,8 +178,7 @@ class Family:
             read = narrowed(states, projections[0])
             return tuple(one(read) for one in projections)
 
-        pieced = computes_in_pieces(hidden)
-        projected = in_pieces(project, hidden, dtype=products_dtype(layer)) if pieced else project(hidden)
+        projected = in_pieces(project, hidden, dtype=products_dtype(layer))
         by_head = (self.config.num_attention_heads, -1)
         return [torch.unflatten(part, -1, by_head).transpose(1, 2) for part in projected]
 
@@ -190,20 +188,13 @@ class Family:
         def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
             return (self.feed_forward(layer, self.attention_output(layer, context, states)),)
 
-        return in_pieces(rest, context, states)[0] if computes_in_pieces(states) else rest(context, states)[0]
+        return in_pieces(rest, context, states)[0]
 
     def attention_half(
         self, index: int, hidden: Tensor, *, positions: Tensor, segments: Segments, reads: Reads
     ) -> tuple[Tensor, Received]:
-        """A layer up to its feed-forward network, and the attention that each token received.
-
-        Args:
-            index, hidden, positions, segments: see `layer`; hidden is a packed row (1, T, D).
-            reads: what is wanted of the attention, see `attention_and_received`.
-
-        Returns:
-            (1, T, D), input of the feed-forward network; the attention received.
-        """
+        """A layer up to its feed-forward network, (1, T, D), and the attention that each token received, as far as a
+        policy `reads` it; arguments as of `layer`."""
         layer = self.layers[index]
         query, key, value = self._by_head(layer, hidden)  # (1, H, T, E)
         options = {"segments": segments, "scale": query.shape[-1] ** -0.5, **self.pairwise(positions)}
@@ -212,15 +203,11 @@ class Family:
         def rest(context: Tensor, states: Tensor) -> tuple[Tensor]:
             return (self.attention_output(layer, context, states),)
 
-        mixed = context.transpose(1, 2).flatten(2)  # (1, T, D)
-        output = in_pieces(rest, mixed, hidden) if computes_in_pieces(hidden) else rest(mixed, hidden)
-        return output[0], received
+        return in_pieces(rest, context.transpose(1, 2).flatten(2), hidden)[0], received
 
     def feed_forward_half(self, index: int, states: Tensor) -> Tensor:
         """The rest of the layer after `attention_half`: (1, n, D) -> (1, n, D), each token alone."""
         layer = self.layers[index]
-        if not computes_in_pieces(states):
-            return self.feed_forward(layer, states)
         return in_pieces(lambda part: (self.feed_forward(layer, part),), states, dtype=products_dtype(layer))[0]
 
     @classmethod
@@ -235,16 +222,8 @@ class Family:
 
         A head's logits are q . (K h + b) = (K^T q) . h + q . b. The last term is the same for every key, so it does not
         change the softmax. The values are V h + c, and attention weights sum to 1, so the mean of the values is
-        V (mean of h) + c. So the keys and values of all tokens need not be computed.
-
-        Args:
-            hidden: (1, T, D), the tokens that enter the layer.
-            positions: (1, T), see `layer`.
-            segments: where the sequences begin and end.
-            key_bias: (1, T), added to the logits of each key.
-
-        Returns:
-            (1, B, D).
+        V (mean of h) + c. So the keys and values of all tokens need not be computed. Arguments as of `layer`, hidden
+        (1, T, D) -> (1, B, D); `key_bias` (1, T) is added to the logits of each key.
         """
         layer, first = self.layers[-1], segments.first
         if self.runs_last_layer_whole() or not self._is_plain(layer):
@@ -257,7 +236,7 @@ class Family:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         small = exact if computes_in_pieces(hidden) else hidden.dtype
         read = narrowed(states, query)
-        projected = in_pieces(lambda part: (query(part),), read)[0] if computes_in_pieces(read) else query(read)
+        projected = in_pieces(lambda part: (query(part),), read)[0]
         queries = torch.unflatten(projected[0], 1, by_head).to(small)  # (B, H, E)
         queries = queries * queries.shape[-1] ** -0.5
         folded = torch.einsum("bhe,hed->bhd", queries, key.weight.to(small).unflatten(0, by_head))  # (B, H, D)
@@ -287,12 +266,9 @@ def _is_hooked(module: nn.Module) -> bool:
 def attention_and_received(
     query: Tensor, key: Tensor, value: Tensor, *, reads: Reads, **options: Any
 ) -> tuple[Tensor, Received]:
-    """Context of the heads, (1, H, T, E), and what is read of their weights.
+    """Context of the heads, (1, H, T, E), and what is read of their weights; options as of `received_attention`.
 
-    Args:
-        query, key, value: (1, H, T, E).
-        reads: no other weights are computed: a fused kernel holds none. With a term all are computed all the same.
-        options: of `received_attention`.
+    Other weights are not computed: a fused kernel holds none. With a term all are computed all the same.
     """
     if reads == "all" or options.get("term") is not None:
         return received_attention(query, key, value, **options)

@@ -78,11 +78,6 @@ class Segments:
         """(T,) long: the place of each token in its own sequence."""
         return torch.arange(len(self.owner), device=self.lengths.device) - self.first[self.owner]
 
-    @cached_property
-    def mask(self) -> Tensor:
-        """(B, N) bool: real tokens of the padded form, N the longest length."""
-        return self.mask_of(self.longest)
-
     def mask_of(self, width: int) -> Tensor:
         """(B, width) bool: real tokens of a padded form that is wider than needed."""
         return torch.arange(width, device=self.lengths.device) < self.lengths[:, None]

@@ -67,7 +67,7 @@ def joined(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:
 def in_pieces(
     function: Callable[..., tuple[Tensor, ...]], *rows: Tensor, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, ...]:
-    """A function that treats every token alone, on `ROWS` tokens at a time.
+    """A function that treats every token alone, on `ROWS` tokens at a time where work is done in pieces.
 
     Args:
         function: tensors (1, t, ...) -> tensors (1, t, ...), for any t.
@@ -77,6 +77,8 @@ def in_pieces(
     Returns:
         Its results for all tokens, each (1, T, ...).
     """
+    if not computes_in_pieces(rows[0]):
+        return function(*rows)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else dtype or rows[0].dtype
     results = []
     whole = rows[0].shape[1] <= ROWS  # as a text alone is; a split into one takes its time too
@@ -94,16 +96,10 @@ def sdpa(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
     """SDPA of sequences of one length, (B, H, N, E), in the dtype whose gradient is fast (see `SHORT`)."""
-    if not computes_in_float32(query, key, value):
+    slow = query.device.type == "cpu" and query.dtype in HALF and query.shape[-2] < SHORT
+    if not (slow and (query.requires_grad or key.requires_grad or value.requires_grad)):
         return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     with torch.autocast("cpu", enabled=False):
         found = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask, scale=scale)
     return found.to(query.dtype)
-
-
-def computes_in_float32(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether attention of these, each (B, H, N, E), is computed in float32 although they are in half precision."""
-    if query.device.type != "cpu" or query.dtype not in HALF or query.shape[-2] >= SHORT:
-        return False
-    return query.requires_grad or key.requires_grad or value.requires_grad

@@ -9,14 +9,13 @@ E head size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import joined
-from adapler.errors import ArgumentError
 
 Reads = Literal["all", "cls", "nothing"]
 """What is read of a layer's attention weights: all of them, those of [CLS]'s query, or none."""
@@ -26,40 +25,19 @@ Reads = Literal["all", "cls", "nothing"]
 MOST_WEIGHTS = 1 << 20
 
 
-def _read(found: Tensor | None, declared: str) -> Tensor:
-    if found is None:
-        raise ArgumentError(f"policy: this attention is known only to a policy with {declared}")
-    return found
+class Received(NamedTuple):
+    """Attention weights of a layer, the mean of its heads, (T,) each; None where the policy does not read it, see
+    `Policy.reads`. They depend on a sequence's own tokens only.
 
-
-class Received:
-    """Attention weights of a layer, the mean of its heads. They depend on a sequence's own tokens only.
-
-    Args:
-        total, own, from_cls: see the properties, each (T,); None where it was not read.
+    Attributes:
+        total: the sum over all queries of the token's sequence; sums to n in each sequence.
+        own: what a token gives to itself.
+        from_cls: what [CLS] gives; sums to 1 in each sequence.
     """
 
-    def __init__(self, *, total: Tensor | None = None, own: Tensor | None = None, from_cls: Tensor | None = None):
-        self._total, self._own, self._from_cls = total, own, from_cls
-
-    @property
-    def total(self) -> Tensor:
-        """(T,) the sum over all queries of the token's sequence; sums to n in each sequence.
-
-        Raises:
-            ArgumentError: the policy does not read it, see `Policy.reads`.
-        """
-        return _read(self._total, 'reads = "all"')
-
-    @property
-    def own(self) -> Tensor:
-        """(T,) what a token gives to itself; errors as of `total`."""
-        return _read(self._own, 'reads = "all"')
-
-    @property
-    def from_cls(self) -> Tensor:
-        """(T,) what [CLS] gives; sums to 1 in each sequence; errors as of `total`."""
-        return _read(self._from_cls, 'reads = "all" or "cls"')
+    total: Any = None
+    own: Any = None
+    from_cls: Any = None
 
 
 def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
@@ -88,12 +66,8 @@ def _sequences(row: Tensor, groups: Sequence[tuple[int, int]]) -> Iterator[Tenso
 def _attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None) -> tuple[Tensor, list[Tensor]]:
     """Attention within sequences of one length, a block of heads at a time.
 
-    Args:
-        query, key, value: (b, H, n, E).
-        bias: added to the logits, (b, H or 1, n, n).
-
-    Returns:
-        (b, H, n, E), and `total`, `own` and `from_cls`, (b, n) each: what is not read of them costs no gradient.
+    query, key, value (b, H, n, E), and a bias (b, H or 1, n, n) on the logits -> (b, H, n, E), and `total`, `own` and
+    `from_cls`, (b, n) each: what is not read of them costs no gradient.
     """
     batch, heads, size, _ = query.shape
     block = max(1, min(heads, MOST_WEIGHTS // (batch * size * size)))
@@ -121,17 +95,11 @@ def received_attention(
     term: Callable[[Tensor], Tensor] | None = None,
     positions: Tensor | None = None,
 ) -> tuple[Tensor, Received]:
-    """`packed_attention` and all that each token received. Differentiable in everything.
+    """`packed_attention` and all that each token received, in float32 or better. Differentiable in everything.
 
     Args:
-        query, key, value: (1, H, T, E).
-        segments: where the sequences begin and end.
-        scale: factor on q . k.
-        term: for each pair of tokens, see `positional.pairwise`; needs positions.
-        positions: (1, T), the tokens' positions in the input.
-
-    Returns:
-        (1, H, T, E), and the attention received, in float32 or better.
+        query, key, value, segments, scale: see packed_attention.
+        term, positions: for each pair of tokens, see pairwise_attention.
     """
     groups = list(_groups(segments, heads=query.shape[1]))
     contexts, parts, begin = [], [], 0

@@ -34,17 +34,12 @@ def target_weights(
         labels: (B,) gold class indices, read for "gold" only.
         id2label: the model's names, `config.id2label`.
 
-    Returns:
-        (B, C) in the dtype of the logits, without gradient.
-
     Raises:
-        ArgumentError: a name or index that is not the model's, "gold" without labels, a contrast of one class.
+        ArgumentError: a name or index that is not the model's, "gold" without labels.
     """
     classes, contrast = _classes(target, logits.detach(), labels, id2label or {})
     weights = torch.zeros_like(logits, requires_grad=False).scatter_(-1, classes[:, None], 1.0)
     if contrast:
-        if logits.shape[-1] < 2:
-            raise ArgumentError(f"target: {target!r} needs a classifier with two classes, this one has one")
         others = logits.detach().scatter(-1, classes[:, None], -torch.inf).argmax(-1)
         weights.scatter_(-1, others[:, None], -1.0)
     return weights

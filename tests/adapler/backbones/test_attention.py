@@ -242,7 +242,7 @@ def test_segments_by_hand() -> None:
     assert segments.bounds.tolist() == [0, 2, 3, 6]
     assert segments.first.tolist() == [0, 2, 3]
     assert segments.owner.tolist() == [0, 0, 1, 2, 2, 2]
-    assert segments.mask.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
+    assert segments.mask_of(3).tolist() == [[True, True, False], [True, False, False], [True, True, True]]
 
 
 def test_padding_by_hand() -> None:

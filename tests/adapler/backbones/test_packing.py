@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytest
@@ -95,16 +94,3 @@ def test_varlen_attention_takes_a_bound_and_reads_no_length(monkeypatch: pytest.
     query = torch.randn(1, 2, 5, 8)
     attention._varlen_attention(query, query, query, segments=Segments(torch.tensor([2, 3]), bound=7), scale=1.0)
     assert given == [7, 7]
-
-
-def test_an_older_gpu_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    attention._note_padding.cache_clear()
-    device = torch.device("cuda")
-    with pytest.warns(UserWarning, match="compute capability 7.5; below 8.0 attention pads sequences"):
-        attention._note_padding(torch.float16, device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        attention._note_padding(torch.float16, device)
-        attention._note_padding(torch.float32, device)
-    attention._note_padding.cache_clear()

@@ -12,7 +12,6 @@ from adapler.backbones import received as module
 from adapler.backbones.family import attention_and_received
 from adapler.backbones.packing import Segments
 from adapler.backbones.received import Received
-from adapler.errors import ArgumentError
 from adapler.policies import LayerView, policy_class
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.conftest import random_batch
@@ -88,9 +87,7 @@ def test_a_policy_gets_no_more_than_it_reads(name: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(model.policy), "score", noted)
     with torch.inference_mode():
         less = model(**batch)
-    declared = 'reads = "all"' if name == "cls_topk" else 'reads = "all" or "cls"'
-    with pytest.raises(ArgumentError, match=f"^policy: this attention is known only to a policy with {declared}$"):
-        _ = seen[0].total if name == "cls_topk" else seen[0].from_cls
+    assert (seen[0].total if name == "cls_topk" else seen[0].from_cls) is None
     monkeypatch.setattr(type(model.policy), "reads", "all")
     with torch.inference_mode():
         more = model(**batch)
