@@ -45,8 +45,7 @@ def layer_flops(config: Any, lengths: Tensor, *, after: Tensor | None = None) ->
     """
     config = getattr(config, "backbone_config", config)
     lengths = _counted(lengths)
-    after = lengths if after is None else _counted(after)
-    return family_of(config).layer_flops(config, lengths, after=after)
+    return family_of(config).layer_flops(config, lengths, after=lengths if after is None else _counted(after))
 
 
 def policy_flops(config: Any, read: Tensor) -> Tensor:
@@ -68,17 +67,10 @@ def policy_flops(config: Any, read: Tensor) -> Tensor:
     return flops
 
 
-def _other_flops(config: Any, lengths: Tensor) -> Tensor:
-    """FLOPs of the embedding projection (ELECTRA) and of the head on [CLS], (B,)."""
-    width = config.hidden_size
-    narrow = getattr(config, "embedding_size", width)
-    projection = 0 if narrow == width else 2 * narrow * width
-    flops: Tensor = lengths * projection + 2 * width * width + 2 * width * config.num_labels
-    return flops
-
-
-def _all_layers(config: Any, lengths: Tensor, *, convention: str, between: bool = False) -> Tensor:
-    """FLOPs of all layers, (B,), on (B, L) tokens that enter them.
+def _encoder_flops(
+    config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: str, between: bool = False
+) -> Tensor:
+    """FLOPs of all layers on (B, L) tokens that enter them, of the embedding projection (ELECTRA) and the head, (B,).
 
     With `between` a layer's feed-forward network reads only the tokens that enter the next layer.
     """
@@ -88,27 +80,24 @@ def _all_layers(config: Any, lengths: Tensor, *, convention: str, between: bool 
     by_layer = layer_flops(config, lengths, after=after)  # (B, L)
     if convention == "executed":
         by_layer = torch.cat([by_layer[:, :-1], family_of(config).last_layer_flops(config, lengths[:, -1:])], dim=1)
-    return by_layer.sum(1)
+    width = config.hidden_size
+    narrow = getattr(config, "embedding_size", width)
+    projection = 0 if narrow == width else 2 * narrow * width
+    flops: Tensor = by_layer.sum(1) + lengths_in * projection + 2 * width * width + 2 * width * config.num_labels
+    return flops
 
 
 def backbone_flops(config: Any, lengths_in: Tensor, *, convention: Convention = "paper") -> Tensor:
-    """FLOPs of the plain backbone on each sequence.
+    """FLOPs of the plain backbone on each sequence, (B,) float64, on the CPU.
 
     Args:
         config: an AdapLeRConfig (or the backbone's own configuration).
         lengths_in: (B,) true lengths, special tokens included.
         convention: "paper" or "executed", see the top of this file.
-
-    Returns:
-        (B,) float64, on the CPU.
-
-    Raises:
-        ArgumentError: another convention.
     """
-    config = getattr(config, "backbone_config", config)
-    lengths = _counted(lengths_in)
+    config, lengths = getattr(config, "backbone_config", config), _counted(lengths_in)
     layers = lengths[:, None].expand(-1, config.num_hidden_layers)  # (B, L)
-    return _all_layers(config, layers, convention=convention) + _other_flops(config, lengths)
+    return _encoder_flops(config, lengths, layers, convention=convention)
 
 
 def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> Tensor:
@@ -136,9 +125,8 @@ def adapler_flops(config: Any, lengths_in: Tensor, lengths: Tensor, *, conventio
     if bool((lengths > earlier).any()):
         raise ArgumentError("lengths: a layer has more tokens than the one before it")
     backbone, between = config.backbone_config, policy_class(config.policy).place == "between"
-    scoring = policy_flops(config, lengths if between else earlier).sum(1)
-    layer_by_layer = _all_layers(backbone, lengths, convention=convention, between=between)
-    return layer_by_layer + scoring + _other_flops(backbone, lengths_in)
+    encoder = _encoder_flops(backbone, lengths_in, lengths, convention=convention, between=between)
+    return encoder + policy_flops(config, lengths if between else earlier).sum(1)
 
 
 def speedup(config: Any, lengths_in: Tensor, lengths: Tensor, *, convention: Convention = "paper") -> float:

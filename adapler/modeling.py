@@ -31,7 +31,6 @@ from adapler.predictors import Predictor, predictor_class
 
 Removal = Literal["none", "soft", "hard"]
 DEFAULT_SLOPE = 10.0
-IGNORED = -100  # label of a row that does not count in the loss
 OWN_FIELDS = {"predictor", "contribution_hidden_size", "beta", "eta_init", "policy", "policy_options"}
 
 
@@ -138,7 +137,9 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             raise ArgumentError(f"{unknown[0]}: not an argument of from_backbone, and not a field of AdapLeRConfig")
         backbone = load_classifier(name_or_path, num_labels=num_labels, labels=labels, **hub)
         backbone.config._name_or_path = ""  # a local path says nothing to whoever loads the model later
-        return cls(AdapLeRConfig(backbone_config=backbone.config, **options), backbone=backbone).eval()
+        model = cls(AdapLeRConfig(backbone_config=backbone.config, **options), backbone=backbone)
+        model.eval()
+        return model
 
     @classmethod
     def from_pretrained(cls, name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +232,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
             return_dict: False returns a tuple of the output's fields that are not None, in their order.
 
         Raises:
-            ArgumentError: a wrong value or shape, or not supported. (Ids and labels out of range, on a GPU: CUDA's.)
+            ArgumentError: a wrong value or shape, or not supported. (Ids and labels out of range: PyTorch's.)
         """
         config = self.config
         attentions = config.output_attentions if output_attentions is None else output_attentions
@@ -265,7 +266,9 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
                 self.backbone, policy, **inputs, scale=threshold_scale, remove=removal == "hard", fate=fate
             )
         if labels is not None:
-            output = with_loss(output, _checked_labels(labels, cast(Tensor, output.logits)))
+            if labels.is_floating_point():
+                raise ArgumentError(f"labels: {labels.dtype} is not the type of class indices")
+            output = with_loss(output, labels.reshape(-1).long())
         as_object = config.return_dict if return_dict is None else return_dict
         return output if as_object else cast(tuple[Any, ...], output.to_tuple())
 
@@ -281,50 +284,23 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         for name, values in (("attention_mask", mask), ("token_type_ids", types)):
             if values is not None and values.shape != ids.shape:
                 raise ArgumentError(f"{name}: shape {tuple(values.shape)} is not that of input_ids, {tuple(ids.shape)}")
-        config, backbone = self.backbone.config, self.backbone
-        _check_range("input_ids", ids, backbone.get_input_embeddings().num_embeddings, "wordpieces")
-        known = getattr(view(backbone).encoder.embeddings, "token_type_embeddings", None)
-        if types is not None and known is not None:
-            _check_range("token_type_ids", types, known.num_embeddings, "types")
+        config = self.backbone.config
         implementation = family_of(config).implementation
         if config._attn_implementation != implementation:
             raise ArgumentError(
                 f"attention implementation: {config._attn_implementation!r} cannot drop tokens; "
                 f"call model.backbone.set_attn_implementation({implementation!r}) first"
             )
-        limit = int(config.max_position_embeddings)
         if positions is None:
-            positions = position_ids(config, mask)
-            longest = max_positions(config)
-            if ids.shape[1] > longest and int(positions.max()) >= limit:  # padding alone may be longer
+            positions, longest = position_ids(config, mask), max_positions(config)
+            # Padding alone may be longer.
+            if ids.shape[1] > longest and int(positions.max()) >= config.max_position_embeddings:
                 raise ArgumentError(f"input_ids: a row of more than {longest} tokens, the model's limit; truncate it")
+        elif positions.shape not in (mask.shape, (1, mask.shape[1])):
+            raise ArgumentError(f"position_ids: shape {tuple(positions.shape)} is not that of input_ids")
         else:
-            if positions.shape not in (mask.shape, (1, mask.shape[1])):
-                raise ArgumentError(f"position_ids: shape {tuple(positions.shape)} is not that of input_ids")
             positions = torch.where(mask.bool(), positions, 0)
-            _check_range("position_ids", positions, limit, "positions")
         return {"input_ids": ids, "mask": mask, "positions": positions, "token_type_ids": types}
-
-
-def _check_range(name: str, values: Tensor, count: int, what: str) -> None:
-    """Raise ArgumentError for an index that is not below `count`; not on a GPU, whose work it would wait for."""
-    if values.is_floating_point():
-        raise ArgumentError(f"{name}: found {values.dtype}, integers are needed")
-    if values.device.type == "cpu" and values.numel() and not 0 <= int(values.min()) <= int(values.max()) < count:
-        raise ArgumentError(
-            f"{name}: {int(values.min())} to {int(values.max())} is not between 0 and {count - 1}; the model has "
-            f"{count} {what}"
-        )
-
-
-def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:
-    """(B,) class indices of logits (B, C); IGNORED is that of a row that does not count, as in transformers."""
-    if labels.is_floating_point() or labels.numel() != len(logits):
-        raise ArgumentError(f"labels: {tuple(labels.shape)} of {labels.dtype} is not one class index a row")
-    indices: Tensor = labels.reshape(-1).long()  # (B,)
-    if indices.device.type == "cpu":
-        _check_range("labels", indices[indices != IGNORED], logits.shape[1], "labels")
-    return indices
 
 
 AutoConfig.register(AdapLeRConfig.model_type, AdapLeRConfig)

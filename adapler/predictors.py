@@ -9,9 +9,9 @@ Dimensions: B sequences, T tokens of a packed row, D hidden size, H hidden units
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,10 +72,6 @@ class PackedRow:
         if self.presence is None:
             return values
         return values * self.presence.to(values.dtype).view(-1, *(1,) * (values.dim() - 1))
-
-    def means(self, values: Tensor) -> Means:
-        """Takes the means of values like these, (T, W), over each sequence, from pieces of them."""
-        return Means(self, like=values)
 
     def neighbours(self, distances: Sequence[int]) -> Tensor:
         """Which token stood so many places further on in the same sequence of the input.
@@ -179,26 +175,11 @@ class Predictor(nn.Module, ABC):
         """FLOPs of one predictor of this size; one multiply-add is two."""
 
 
-Made = TypeVar("Made", bound=type[Predictor])
 PREDICTORS = Registry[Predictor]("predictor")
 
 
-def predictor(name: str) -> Callable[[Made], Made]:
-    """Registers a predictor class under the name that `config.predictor` and `--predictor` call it by.
-
-    Raises:
-        ArgumentError: the name is taken, see `Registry.entry`.
-    """
-    return PREDICTORS.entry(name)
-
-
-def predictor_class(name: str) -> type[Predictor]:
-    """The predictor of a name.
-
-    Raises:
-        ArgumentError: none has this name; says which there are.
-    """
-    return PREDICTORS.get(name)
+predictor = PREDICTORS.entry  # decorator: registers a class under the name that `config.predictor` calls it by
+predictor_class = PREDICTORS.get  # the class of a name
 
 
 class ExactLinear(nn.Linear):
@@ -210,13 +191,10 @@ class ExactLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the input's precision, at least float32."""
-        if not torch.is_autocast_enabled(input.device.type):  # entering a context takes as long as a small product
-            return self._exact(input)
-        with torch.autocast(input.device.type, enabled=False):
-            return self._exact(input)
-
-    def _exact(self, input: Tensor) -> Tensor:
         exact = exact_dtype(input)
+        if torch.is_autocast_enabled(input.device.type):  # entering a context takes as long as a small product
+            with torch.autocast(input.device.type, enabled=False):
+                return self.forward(input)
         if self.weight.dtype == exact:  # as a rule; a conversion that changes nothing takes its time too
             return linear(input.to(exact), self.weight, self.bias)
         return linear(input.to(exact), self.weight.to(exact), None if self.bias is None else self.bias.to(exact))
@@ -228,9 +206,7 @@ class ContributionPredictor(Predictor):
 
         score_i = w . act(W h_i + b) + c
 
-    It starts at equal scores for all tokens (zero output weights), so an untrained model drops nothing. Thresholds
-    lie near 1/n and bfloat16 keeps 3 digits, so scores are computed in float32 or better, also in a model in half
-    precision, under autocast, or with int8 weights.
+    It starts at equal scores for all tokens (zero output weights), so an untrained model drops nothing.
     """
 
     def __init__(self, hidden_size: int, *, contribution_hidden_size: int = 32, activation: str = "gelu") -> None:
@@ -308,7 +284,7 @@ class ContextualPredictor(Predictor):
 
         Each piece is converted once, and read twice while it is in the cache.
         """
-        units, means = [], row.means(hidden)
+        units, means = [], Means(row, like=hidden)
         for part in pieces(hidden):
             exact = part.to(exact_dtype(part))  # (t, D)
             units.append(self.dense(exact))

@@ -57,7 +57,7 @@ def check_config(config: Any) -> None:
     family = family_of(config)
     sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "num_attention_heads")
     for name in (*sizes, family.inner_size):
-        value = getattr(config, name, None)
+        value: Any = getattr(config, name, None)
         if not is_number(value, whole=True) or value < 1:
             raise ArgumentError(f"{name}: {value!r} is not a whole number of at least 1")
     heads, width = config.num_attention_heads, config.hidden_size
