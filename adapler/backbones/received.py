@@ -9,7 +9,7 @@ E head size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,9 +35,9 @@ class Received(NamedTuple):
         from_cls: what [CLS] gives; sums to 1 in each sequence.
     """
 
-    total: Any = None
-    own: Any = None
-    from_cls: Any = None
+    total: Tensor = None  # type: ignore[assignment]
+    own: Tensor = None  # type: ignore[assignment]
+    from_cls: Tensor = None  # type: ignore[assignment]
 
 
 def _softmax(logits: Tensor, *, dim: int = -1) -> Tensor:
