@@ -91,12 +91,34 @@ History = list[dict[int, Edit]]
 
 
 def history_of(document: Document) -> History:
-    """The edits of this text; those of another one are forgotten."""
-    kept = st.session_state
-    if kept.get("edits_of") != document:
+    """The edits of this text; those of another one are forgotten. The address has the last entry: one that was opened,
+    or that Back has brought, begins with it."""
+    kept, address = st.session_state, st.query_params.get("edits", "")
+    if "edits_of" not in kept or (kept.edits_of == document and address != kept.get("edits_told", "")):
+        opened = read_edits(address, len(document.words))
+        kept.update(edits_of=document, edits=[{}, opened] if opened else [{}], undone=[])
+    elif kept.edits_of != document:
         kept.update(edits_of=document, edits=[{}], undone=[])
     history: History = kept.edits
     return history
+
+
+def tell(edits: Mapping[int, Edit]) -> None:
+    """Write edits into the address: `3-Delete`, `5-Replace-quite bright`, one after the other."""
+    told = ";".join(f"{word}-{edit.kind}" + f"-{edit.text}" * bool(edit.text) for word, edit in sorted(edits.items()))
+    if told != st.query_params.get("edits", ""):
+        st.query_params.update(edits=told) if told else st.query_params.pop("edits")
+    st.session_state.edits_told = told
+
+
+def read_edits(address: str, words: int) -> dict[int, Edit]:
+    """What `tell` has written; what it would not write, or of words that the text does not have, is left out."""
+    found = {}
+    for one in address.split(";"):
+        word, kind, text = (*one.split("-", 2), "", "")[:3]
+        if word.isdecimal() and int(word) < words and kind in KINDS:
+            found[int(word)] = Edit(kind, text if kind == REPLACE else "")
+    return found
 
 
 def start(document: Document, words: Sequence[int]) -> None:

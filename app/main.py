@@ -20,7 +20,7 @@ from app import context, markup, tour
 from app.views import budget, corpus, how, layers, sides, story, take_away, trust, what_if
 
 st.set_page_config(page_title="AdapLeR, layer by layer", layout="wide")
-st.html(markup.style())
+st.markdown(markup.style(), unsafe_allow_html=True)  # there before the code that draws st.html is
 
 VIEWS = {
     "See": {"layers": ("Layer by layer", layers), "story": ("Who finds it?", story), "sides": ("Side by side", sides)},
@@ -57,4 +57,9 @@ for page in (page for group in pages.values() for page in group):
     if page.url_path == wanted or (wanted == "layers" and page.url_path == ""):
         st.switch_page(page, query_params={})  # None would clear those that widgets hold, which is refused
 tour.show()
-chosen.run()
+if chosen.url_path != "what_if":  # whose edits the address has no more
+    st.session_state.pop("edits_told", None)
+try:
+    chosen.run()
+finally:
+    st.html('<i class="al-ready"></i>')  # see style.css

@@ -223,6 +223,7 @@ const storyOf = (data, on) => {
     human.append(make("div", "al-name", "People"), make("div", "al-count", `marked ${plural(gold.filter(Boolean).length, data.unit)}`),
         strip(gold.map(marked => make("i", marked ? "human" : ""))));
     box.append(human);
+    box.classList.toggle("al-unmarked", !gold.some(Boolean));
     data.panels.forEach((panel, number) => {
         const row = make("div", "al-row"), is = facts(panel), bar = make("div", "al-ap"), value = make("div", "al-count");
         const fill = make("i"), chance = make("s"), mean = make("em"), cells = panel.tokens.map(() => make("i"));
@@ -349,6 +350,11 @@ export default function player({data, parentElement, setStateValue}) {
     };
     root.replaceChildren(...(all || last === 0 ? [] : [controls]), place, detail, live);
     rebuild();
+    if (document.activeElement === document.body) { // a page that has just opened: the first Tab comes to Play
+        controls.tabIndex = -1;
+        controls.focus({preventScroll: true});
+        controls.blur();
+    }
     if (play && !all) start();
     return root.ends = () => { if (!root.isConnected) clearInterval(timer); };
 }

@@ -12,6 +12,7 @@ from app import loading, markup, tracing
 from app.context import Context, read_text
 
 REPEATS = 5
+AMBER, OTHER = "#c96f00", "#8466c4"  # the verdict with all tokens, another one
 
 
 def render(context: Context) -> None:
@@ -47,14 +48,16 @@ def render(context: Context) -> None:
         y = alt.Y(
             f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 1]) if field == "probability" else alt.Undefined
         )
-        line = base.mark_line(color="#c96f00").encode(y=y)
+        line = base.mark_line(color=AMBER).encode(y=y)
         points = base.mark_point(filled=True, size=60).encode(
-            y=y, color=alt.Color("label:N", legend=None), tooltip=told
+            y=y,
+            color=alt.when(alt.datum.label == without).then(alt.value(AMBER)).otherwise(alt.value(OTHER)),
+            tooltip=told,
         )
         place.altair_chart((line + points + now).properties(height=240))
     changed = [f"{scale:g}" for scale in table.loc[table["label"] != without, "scale"]]
     st.markdown(
-        markup.literal(f"Another verdict than with all tokens at scale {', '.join(changed)}.")
+        markup.literal(f"Violet: another verdict than with all tokens, at scale {', '.join(changed)}.")
         if changed
         else "The verdict is the same at every scale."
     )

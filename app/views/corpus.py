@@ -29,16 +29,17 @@ def render(context: Context) -> None:
         st.error(markup.literal(f"{name}: layers.csv cannot be read ({error})"))
         return
     left, right = st.columns([1, 2])
-    metric = left.selectbox("Metric", metrics, key="metric", persist_state="session")
-    methods = right.multiselect("Methods", sorted(set(table["method"])), default=shown or None, key=f"of-{name}")
+    metric = left.selectbox("Metric", metrics, key="metric", **KEPT)
+    methods = right.multiselect("Methods", sorted(set(table["method"])), default=shown or None, key="judged", **KEPT)
     rows = table[(table["metric"] == metric) & table["method"].isin(methods)]
     if rows.empty:
         st.info("No method is chosen.")
         return
     base = alt.Chart(rows).encode(
         x=alt.X("layer:O", axis=alt.Axis(labelAngle=0)),
-        color=alt.Color("method:N", legend=alt.Legend(orient="top", title=None, columns=4)),
-        shape="method:N",
+        color=alt.Color(
+            "method:N", legend=alt.Legend(orient="top", title=None, columns=4), scale=alt.Scale(scheme="tableau10")
+        ),
     )
     y = alt.Y("mean:Q", title=str(metric).replace("_", " "), scale=alt.Scale(zero=False))
     bars = base.mark_rule(strokeWidth=1).encode(y="low:Q", y2="high:Q")

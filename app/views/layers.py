@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import export, joining, markup, player
-from app.context import Context, read_text
+from app.context import KEPT, Context, read_text
 from app.edits import start
 
 SHOWN = ("One layer", "All layers", "Numbers")
@@ -26,7 +26,7 @@ def render(context: Context) -> None:
             key="show",
             required=True,
             label_visibility="collapsed",
-            bind="query-params",
+            **KEPT,
         )
         st.html(markup.legend(drawn))
     st.caption(markup.literal(context.subject()))

@@ -44,7 +44,7 @@ def render(context: Context) -> None:
         persist_state="session",
         help="Those of a few passes. `analysis.explain` has all, and the metrics of faithfulness.",
     )
-    st.html(markup.legend(context.in_units(), "violet: speaks against the prediction"))
+    st.html(markup.legend(context.in_units(), "framed: at least 1/n", "violet: speaks against the prediction"))
     st.caption(markup.literal(context.subject()))
     with place:
         st.fragment(_story)(context)
@@ -97,7 +97,11 @@ def _curves(found: dict[str, Scored], layers: int) -> None:
     base = alt.Chart(pd.DataFrame(rows)).encode(
         x=alt.X("layer:O", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("AP:Q", title="average precision", scale=alt.Scale(domain=[0, 1])),
-        color=alt.Color("method:N", legend=alt.Legend(orient="top", title=None, columns=3, labelLimit=200)),
+        color=alt.Color(
+            "method:N",
+            legend=alt.Legend(orient="top", title=None, columns=3, labelLimit=200),
+            scale=alt.Scale(scheme="tableau10"),
+        ),
         shape="method:N",
         tooltip=["method", "layer", alt.Tooltip("AP:Q", format=".3f")],
     )

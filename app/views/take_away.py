@@ -11,7 +11,7 @@ import streamlit as st
 from adapler.errors import AdapLeRError
 from app import context as shared
 from app import export, joining, markup
-from app.context import Context, file_name, read_text
+from app.context import KEPT, Context, file_name, read_text
 
 FIRST_LAYERS = 6
 
@@ -23,18 +23,18 @@ def render(context: Context) -> None:
     drawn, subject = context.in_units(most=joining.WORDS), context.subject()
     stem = file_name(document.name)
     left, right = st.columns(2)
-    lines = left.slider("Lines of text for each layer", 1, 12, value=3, key="lines", persist_state="session")
+    lines = left.slider("Lines of text for each layer", 1, 12, value=3, key="lines", **KEPT)
     if st.session_state.get("layers_of") != (document, drawn.layers):
         st.session_state.pop("layers", None)  # of another text
         st.session_state.layers_of = (document, drawn.layers)
     chosen = right.multiselect(
-        "Layers", range(drawn.layers), default=export.telling_layers(drawn, FIRST_LAYERS), key="layers"
+        "Layers", range(drawn.layers), default=export.telling_layers(drawn, FIRST_LAYERS), key="layers", **KEPT
     )
     begins = {"the most evidence": None, **export.sentences(drawn, document)}
     if st.session_state.get("begins") not in begins:
         st.session_state.pop("begins", None)
-    begin = left.selectbox("The passage begins with", list(begins), key="begins")
-    key = right.toggle("Key below the text", value=True, key="figure-key")
+    begin = left.selectbox("The passage begins with", list(begins), key="begins", **KEPT)
+    key = right.toggle("Key below the text", value=True, key="figure-key", **KEPT)
     draw = partial(
         export.figure,
         drawn,

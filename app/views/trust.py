@@ -15,7 +15,7 @@ from app import loading, markup
 from app.context import Context
 from app.survey import share_interval
 
-COLUMNS = ["document", "label", "verdict", "probability", "without removal", "probability without", "tokens"]
+COLUMNS = ["begins", "label", "verdict", "probability", "without removal", "probability without", "tokens", "document"]
 
 
 def render(context: Context) -> None:
@@ -47,6 +47,7 @@ def render(context: Context) -> None:
     if table.empty:
         return
     place.html(_totals(table))
+    table = table.assign(begins=[" ".join(found.documents[number].words[:6]) for number in table.index])
     changed = table[table["changed"]].sort_values("probability without", ascending=False)
     wrong = table[~table["right"].fillna(True)].sort_values("probability", ascending=False)
     _list(f"Removal changes the verdict on {len(changed)} of {len(table)} documents", changed, key="changed")
@@ -91,7 +92,7 @@ def _calibrated(context: Context) -> None:
     )
     y = {"axis": alt.Axis(format="%"), "title": measured.metric, "scale": alt.Scale(zero=False)}
     band = base.mark_area(opacity=0.15, color="#c96f00").encode(y=alt.Y("low:Q", **y), y2="high:Q")
-    line = base.mark_line(color="#c96f00", point=True).encode(
+    line = base.mark_line(color="#c96f00", point={"color": "#c96f00"}).encode(
         y=alt.Y("score:Q", **y), tooltip=["scale", "score", "speedup"]
     )
     rule = alt.Chart(pd.DataFrame([{"score": measured.none.score}])).mark_rule(strokeDash=[4, 3]).encode(y="score:Q")

@@ -28,6 +28,7 @@ def render(context: Context) -> None:
 def _show(context: Context) -> None:
     document, trace = context.read()
     history = editing.history_of(document)
+    editing.tell(history[-1])
     drawn = join_words(trace)
     controls, result, text = st.container(), st.container(), st.container()
     with text:

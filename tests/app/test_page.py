@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from adapler.errors import ArgumentError
 from app import export, gallery, loading, markup, methods, player
 from app.documents import Document
+from app.edits import DELETE, REPLACE, Edit
 from app.joining import SENTENCES, WORDS, join
 from app.tracing import trace
 from tests.app.conftest import DOCUMENTS, make_trace
@@ -70,11 +71,22 @@ def test_a_broken_corpus_leaves_the_typed_sentence(
 def test_a_word_is_taken_to_what_if(page: AppTest) -> None:
     page.run()
     open_view(page, "what_if")
-    page.session_state["edits"] = [{}, {1: __import__("app.edits", fromlist=["Edit"]).Edit("Delete")}]
+    page.session_state["edits"] = [{}, {1: Edit(DELETE)}]
     page.run()
     assert not page.exception and "Now read to the end" in shown(page)
     page.button(key="undo").click().run()
     assert page.session_state["edits"] == [{}] and page.session_state["undone"]
+
+
+def test_edits_come_with_the_address(page: AppTest) -> None:
+    page.run()
+    open_view(page, "what_if")
+    page.query_params["edits"] = "1-Replace-quite bright;99-Delete;2-Nonsense;x"
+    page.run()
+    assert page.session_state["edits"] == [{}, {1: Edit(REPLACE, "quite bright")}]
+    assert page.query_params["edits"] == "1-Replace-quite bright", "what was no edit has gone"
+    page.button(key="undo").click().run()
+    assert page.session_state["edits"] == [{}] and "edits" not in page.query_params
 
 
 def test_arguments() -> None:
