@@ -284,34 +284,34 @@ MARKERS = dict(zip(COLOURS, "sD^vP" + "o*X" + "<>", strict=True))
 MOST_LOST = 16.0
 
 
-def figure(table: pd.DataFrame, studies: Sequence[tuple[Any, ...]]) -> Any:
-    """A panel a study: points lost over speedup. Filled: trained there, whiskers over seeds. Hollow: extrapolated."""
-    columns = min(3, len(studies))
-    rows = math.ceil(len(studies) / columns)
-    with plt.rc_context({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}):
-        made, axes = plt.subplots(rows, columns, figsize=(2.3 * columns + 0.2, 1.9 * rows + 0.6), squeeze=False)
-        for ax, study in zip(axes.flat, studies, strict=False):
-            _panel(ax, table[_of(table, study)])
-            encoder = "" if study[0] == "MiniLM-L6" else f", {study[0]}"
-            ax.set_title(
-                f"{TASKS.get(study[1], study[1])}{encoder} ({study[2]} rows{', before' * (study[3] == 'before')})",
-                loc="left",
-                fontsize=7,
-            )
-        for ax in list(axes.flat)[len(studies) :]:
-            ax.remove()
+PANELS = {  # the tasks of each kind of text
+    "Long reviews": ("movies", "imdb", "imdb_full"),
+    "Topics": ("ag_news", "dbpedia14", "news20"),
+    "Sentences and posts": ("sst2", "hatexplain"),
+    "Pairs of texts": ("mrpc", "qnli", "mnli"),
+}
+
+
+def figure(table: pd.DataFrame) -> Any:
+    """Points lost over speedup, a panel for each kind of text. Filled: trained there, with whiskers over seeds."""
+    with plt.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}):
+        made, axes = plt.subplots(2, 2, figsize=(5.6, 5.6), sharex=True, sharey=True)
+        for ax, (title, tasks) in zip(axes.flat, PANELS.items(), strict=True):
+            _panel(ax, table[table.task.isin(tasks)])
+            ax.set_title(title, loc="left", fontsize=9)
         for ax in axes[:, 0]:
             ax.set_ylabel("points lost")
-        made.supxlabel("speedup in FLOPs", fontsize=7, y=0.09 / rows + 0.02)
+        for ax in axes[1]:
+            ax.set_xlabel("times fewer FLOPs")
         handles = [
-            Line2D([], [], color=color, marker=MARKERS[name], linestyle="", markersize=4, label=TITLES[name])
+            Line2D([], [], color=color, marker=MARKERS[name], linestyle="", markersize=5, label=TITLES[name])
             for name, color in COLOURS.items()
         ]
         for filled, label in (("#444444", "trained there"), ("none", "extrapolated")):
-            style = {"color": "#444444", "markerfacecolor": filled, "marker": "o", "linestyle": "", "markersize": 3}
+            style = {"color": "#444444", "markerfacecolor": filled, "marker": "o", "linestyle": "", "markersize": 4}
             handles.append(Line2D([], [], label=label, **style))
-        made.legend(handles=handles, loc="lower center", ncol=6, frameon=False, fontsize=6, handletextpad=0.1)
-        made.tight_layout(rect=(0, 0.42 / (1.9 * rows + 0.6), 1, 1))
+        made.legend(handles=handles, loc="lower center", ncol=4, frameon=False, fontsize=8, handletextpad=0.1)
+        made.tight_layout(rect=(0, 0.11, 1, 1))
     return made
 
 
@@ -320,13 +320,13 @@ def _panel(ax: Axes, table: pd.DataFrame) -> None:
         own = table[(table.system == name) & (100 * table.lost < MOST_LOST)]
         style: dict[str, Any] = {"color": color, "marker": MARKERS[name], "linestyle": ""}
         hollow = own[(own.kind == "extrapolated") & (own.speedup > 1.05)]
-        ax.plot(hollow.speedup, 100 * hollow.lost, markersize=2, markerfacecolor="none", markeredgewidth=0.3, **style)
+        ax.plot(hollow.speedup, 100 * hollow.lost, markersize=2.5, markerfacecolor="none", markeredgewidth=0.3, **style)
         solid = own[own.kind != "extrapolated"].copy()
         solid["group"] = solid.target.astype(object).where(solid.target.notna(), solid.budget.astype(str))
-        for _, seeds in solid.groupby("group", dropna=False):
+        for _, seeds in solid.groupby([*STUDY, "group"], dropna=False):
             lost, speed = 100 * seeds.lost.astype(float), seeds.speedup.astype(float).mean()
             whiskers = [[lost.mean() - lost.min()], [lost.max() - lost.mean()]]
-            ax.errorbar(speed, lost.mean(), yerr=whiskers, markersize=4, linewidth=0.6, zorder=3, **style)
+            ax.errorbar(speed, lost.mean(), yerr=whiskers, markersize=5, linewidth=0.6, zorder=3, **style)
     ax.axhline(0, color="#999999", linewidth=0.5)
     ax.set_xscale("log")
     ax.set_xticks([1, 2, 3, 4, 6, 10], ["1", "2", "3", "4", "6", "10"])
@@ -348,9 +348,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     means = speeds(table, points)
     means.to_csv(args.results / "speeds.csv", index=False, float_format="%.6g")
     (args.results / "table.md").write_text(markdown(means, tested))
-    studies = [study for study, group in table.groupby(STUDY) if group.system.isin(COLOURS).any()]
     for suffix in ("png", "pdf"):
-        figure(table, studies).savefig(args.results / f"losses.{suffix}", dpi=200)
+        figure(table).savefig(args.results / f"losses.{suffix}", dpi=200)
     trained = table[table.kind == "trained"]
     print(f"{len(table)} points, {len(trained)} trained, {len(points)} at a speed of the protocol, {len(tested)} tests")
     return 0

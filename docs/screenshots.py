@@ -2,7 +2,8 @@
 
     python docs/screenshots.py [--only VIEW ...] [--output DIR]
 
-Writes docs/app-VIEW-light.webp, -dark.webp and -phone.webp, and tokens-dropping.gif, a review that loses its tokens.
+Writes docs/app-VIEW-light.webp, -dark.webp and -phone.webp, tokens-dropping.gif, a review that loses its tokens, and
+notebook.webp and explain.png, a sentence as a notebook and as a figure show it.
 Needs Chromium.
 """
 
@@ -23,6 +24,7 @@ from adapler import AdapLeRForSequenceClassification
 from adapler.embedded import CHECKPOINT, SAMPLE
 from adapler.eraser import read_corpus
 from adapler.text import load_tokenizer
+from analysis import explain
 from app.documents import of_split
 from app.export import animation
 from app.joining import join_words
@@ -68,9 +70,19 @@ def main() -> int:
                 path = args.output / f"app-{view}-{look}.webp"
                 Image.open(io.BytesIO(page.screenshot())).save(path, "WEBP", quality=85)
                 print(path, path.stat().st_size // 1000, "kB")
+        notebook(browser, args.output)
         browser.close()
     animate(args.output / "tokens-dropping.gif")
     return 0
+
+
+def notebook(browser: Any, output: Path) -> None:
+    """notebook.webp, what a notebook shows of the README's example, and explain.png, the figure that `save` makes."""
+    shown = explain("the plot is dull but the acting is wonderful .", methods=["cp", "decompx"])
+    page = browser.new_context(viewport={"width": 640, "height": 300}, device_scale_factor=2).new_page()
+    page.set_content(f'<body style="margin: 8px; background: #fff">{shown._repr_html_()}</body>')
+    Image.open(io.BytesIO(page.screenshot(full_page=True))).save(output / "notebook.webp", "WEBP", quality=90)
+    shown.save(output / "explain.png")
 
 
 def animate(path: Path) -> None:
