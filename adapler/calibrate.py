@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapler.calibration import Baseline, Interval, Point
+from adapler.calibration import Baseline, Interval, Measured, Point
 from adapler.errors import ArgumentError
 from adapler.evaluation import by_example, check_labels
 from adapler.flops import adapler_flops, backbone_flops
-from adapler.inference import TOKEN_BUDGET, predict_rows
+from adapler.inference import predict_rows
 from adapler.outputs import check_finite
+from adapler.training.config import CalibrateConfig
 
 FIRST_SCALES = (0.0, 0.5, 1.0)
 GROWTH = 1.5  # from one scale to the next, while the end of the curve is looked for
@@ -28,17 +29,6 @@ CLOSE = 1.2  # two neighbouring speedups are no further apart, or another scale 
 SLOWER = 1.1  # times a smaller scale, which drops less: then something else slowed the pass, and it is timed again
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The curve; fields as of `adapler.calibration.Calibration`."""
-
-    none: Baseline
-    points: tuple[Point, ...]
-    examples: int
-    timed_single: int
-    slower_texts: float
 
 
 @dataclass(frozen=True)
@@ -54,51 +44,40 @@ class Pass:
     def score(self) -> float:
         return float(ratio_of(self.parts.sum(0)))
 
+    @property
+    def times(self) -> dict[str, float]:
+        return {"milliseconds": self.milliseconds, "milliseconds_single": self.milliseconds_single}
+
     def quicker(self, other: Pass) -> Pass:
         """The same pass with the shorter of both times."""
-        names = ("milliseconds", "milliseconds_single")
-        return replace(self, **{name: min(getattr(self, name), getattr(other, name)) for name in names})
+        return replace(self, **{name: min(time, other.times[name]) for name, time in self.times.items()})
 
     def slowed(self, smaller: Sequence[Pass]) -> bool:
         """Whether it took longer than a pass that drops less."""
-        return any(
-            self.milliseconds > SLOWER * one.milliseconds or self.milliseconds_single > SLOWER * one.milliseconds_single
-            for one in smaller
-        )
+        return any(time > SLOWER * one.times[name] for one in smaller for name, time in self.times.items())
 
 
 def measure(
     model: Any,
     rows: Sequence[dict[str, Any]],
+    config: CalibrateConfig,
     *,
     pad_token_id: int,
     metric: str = "accuracy",
-    most_speedup: float = 12.0,
-    most_drop: float = 0.15,
-    points: int = 24,
-    token_budget: int = TOKEN_BUDGET,
-    timed_single: int = 20,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 42,
     say: Callable[[str], None] = lambda line: None,
 ) -> Measured:
     """Measure a model at threshold scales from 0 to where it is fast enough or has lost its score.
 
     Where the speedup changes fast, more scales are measured. Intervals are percentile bootstrap intervals. All scales
-    and the model without removal get the same draws of examples, so that drops are paired.
+    and the model without removal get the same draws of examples, so that drops are paired. Examples that are timed one
+    by one, with all their windows, are drawn with the seed.
 
     Args:
         model: AdapLeR.
         rows: encoded, with example_id and labels; the logits of an example's windows are averaged.
+        config: options.
         pad_token_id: the tokenizer's.
         metric: "accuracy" or "f1".
-        most_speedup, most_drop: the curve ends at the first scale as fast as this, or with so much of the score lost.
-        points: scales to measure, at most.
-        token_budget: padded tokens of a batch.
-        timed_single: examples, drawn with the seed, that are timed one by one, each with all its windows.
-        level, resamples: of the intervals.
-        seed: of all draws.
         say: is called with a line for each scale.
 
     Raises:
@@ -114,9 +93,10 @@ def measure(
     labels = dict(zip(owners, (int(row["labels"]) for row in rows), strict=True))
     names, gold = list(labels), np.array(list(labels.values()))  # (E,) in order of appearance
     windows = np.array(list(Counter(owners).values()))  # (E,)
-    drawn = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[:timed_single]}
+    seed, points = config.execution.seed, config.points
+    drawn = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[: config.timed_single]}
     single = [row for row, owner in zip(rows, owners, strict=True) if owner in drawn]
-    options: dict[str, Any] = {"pad_token_id": pad_token_id, "token_budget": token_budget}
+    options: dict[str, Any] = {"pad_token_id": pad_token_id, "token_budget": config.token_budget}
 
     def run(**how: Any) -> Pass:
         start = time.perf_counter()
@@ -156,7 +136,9 @@ def measure(
         add(scale)
     last, fastest = FIRST_SCALES[-1], 0.0  # fastest: not known yet
     # Ever larger scales until the curve ends, or nothing is left to drop.
-    while speedup(last) < most_speedup and none.score - passes[last].score < most_drop and len(passes) < points:
+    while len(passes) < points:
+        if speedup(last) >= config.most_speedup or none.score - passes[last].score >= config.most_drop:
+            break
         before, last = last, float(f"{last * GROWTH:.4g}")
         add(last)
         if speedup(last) < 1.01 * speedup(before):
@@ -181,7 +163,7 @@ def measure(
                 break
             passes[scale] = passes[scale].quicker(run(removal="hard", threshold_scale=scale))
             say(f"threshold_scale {scale:g}, timed again: {passes[scale].milliseconds:.1f} ms a text")
-    return _summarised(none, passes, level=level, resamples=resamples, seed=seed, timed_single=len(drawn))
+    return _summarised(none, passes, config, timed_single=len(drawn))
 
 
 def score_parts(predicted: NDArray[Any], gold: NDArray[Any], *, metric: str) -> Array:
@@ -210,13 +192,12 @@ def resampled(passes: Sequence[Pass], *, resamples: int, seed: int) -> Array:
     return np.concatenate([drawn @ columns for drawn in counts]).reshape(resamples, len(passes), 3)
 
 
-def _summarised(
-    none: Pass, passes: dict[float, Pass], *, level: float, resamples: int, seed: int, timed_single: int
-) -> Measured:
-    scales = sorted(passes)
-    drawn = resampled([none, *(passes[scale] for scale in scales)], resamples=resamples, seed=seed)  # (R, 1 + S, 3)
+def _summarised(none: Pass, passes: dict[float, Pass], config: CalibrateConfig, *, timed_single: int) -> Measured:
+    ordered = sorted(passes.items())
+    every = [none, *(one for _, one in ordered)]
+    drawn = resampled(every, resamples=config.resamples, seed=config.execution.seed)  # (R, 1 + S, 3)
     scores, flops = ratio_of(drawn[..., :2]), drawn[..., 2]  # (R, 1 + S)
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - config.level) / 2
 
     def interval(values: Array) -> Interval:
         low, high = np.percentile(values, [tail, 100 - tail])
@@ -231,19 +212,13 @@ def _summarised(
             drop_interval=interval(scores[:, 0] - scores[:, index]),
             speedup=float(none.flops.sum() / one.flops.sum()),
             speedup_interval=interval(flops[:, 0] / flops[:, index]),
-            milliseconds=one.milliseconds,
-            milliseconds_single=one.milliseconds_single,
+            **one.times,
         )
-        for index, (scale, one) in enumerate(((scale, passes[scale]) for scale in scales), start=1)
+        for index, (scale, one) in enumerate(ordered, start=1)
     )
-    by_scale = np.stack([passes[scale].flops for scale in scales])  # (S, E)
+    by_scale = np.stack([one.flops for _, one in ordered])  # (S, E)
     return Measured(
-        none=Baseline(
-            score=none.score,
-            score_interval=interval(scores[:, 0]),
-            milliseconds=none.milliseconds,
-            milliseconds_single=none.milliseconds_single,
-        ),
+        none=Baseline(score=none.score, score_interval=interval(scores[:, 0]), **none.times),
         points=points,
         examples=len(none.flops),
         timed_single=timed_single,
@@ -258,18 +233,14 @@ def curve_table(none: Baseline, points: Sequence[Point], *, metric: str) -> str:
     def cell(value: float, interval: Interval, digits: int = 3) -> str:
         return f"{value:.{digits}f} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
-    def times(one: Baseline | Point) -> dict[str, str]:
-        return {"ms in batches": f"{one.milliseconds:.2f}", "ms one by one": f"{one.milliseconds_single:.2f}"}
-
-    rows = [{"scale": "none", metric: cell(none.score, none.score_interval), "drop": "", "speedup": "", **times(none)}]
-    for one in points:
+    rows = []
+    for one in (none, *points):
+        row = dict.fromkeys(("scale", metric, "drop", "speedup"), "") | {"scale": "none"}
+        if isinstance(one, Point):
+            row |= {"scale": f"{one.threshold_scale:.4g}", "drop": cell(one.drop, one.drop_interval)}
+            row["speedup"] = cell(one.speedup, one.speedup_interval, 2)
+        row[metric] = cell(one.score, one.score_interval)
         rows.append(
-            {
-                "scale": f"{one.threshold_scale:.4g}",
-                metric: cell(one.score, one.score_interval),
-                "drop": cell(one.drop, one.drop_interval),
-                "speedup": cell(one.speedup, one.speedup_interval, 2),
-                **times(one),
-            }
+            row | {"ms in batches": f"{one.milliseconds:.2f}", "ms one by one": f"{one.milliseconds_single:.2f}"}
         )
     return pd.DataFrame(rows).to_string(index=False)

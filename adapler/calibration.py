@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,35 +31,34 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """The model without removal; see Point."""
+    """The model without removal. Intervals are bootstrap intervals over examples."""
 
-    score: float
+    score: float  # accuracy or F1
     score_interval: Interval
-    milliseconds: float
-    milliseconds_single: float
+    milliseconds: float  # of one text, in batches
+    milliseconds_single: float  # one by one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """One threshold scale. Intervals are bootstrap intervals over examples.
+class Point(Baseline):
+    """One threshold scale, with hard removal."""
 
-    Attributes:
-        threshold_scale: factor on every eta.
-        score, score_interval: accuracy or F1 with hard removal.
-        drop, drop_interval: score without removal minus score, of the same draws of examples.
-        speedup, speedup_interval: FLOPs of the backbone over the split / FLOPs of AdapLeR.
-        milliseconds, milliseconds_single: of one text, in batches and one by one.
-    """
-
-    threshold_scale: float
-    score: float
-    score_interval: Interval
-    drop: float
+    threshold_scale: float  # factor on every eta
+    drop: float  # score without removal minus score, of the same draws of examples
     drop_interval: Interval
-    speedup: float
+    speedup: float  # FLOPs of the backbone over the split / FLOPs of AdapLeR
     speedup_interval: Interval
-    milliseconds: float
-    milliseconds_single: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What `adapler.calibrate.measure` finds."""
+
+    examples: int  # in the split
+    timed_single: int  # texts that were timed one by one
+    slower_texts: float  # share of (text, step from one scale to the next) where the text's FLOPs grew
+    none: Baseline  # without removal
+    points: tuple[Point, ...]  # by growing scale; the first is 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,49 +88,26 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """A model's curve over threshold scales on one split.
+class Calibration(Measured):
+    """A model's curve over threshold scales on one split."""
 
-    Attributes:
-        model_checksum: `weights_checksum` of the model that was measured.
-        task, split, data_checksum, encoding: what it was measured on.
-        metric: "accuracy" or "f1".
-        examples: in the split.
-        machine, token_budget: for the times; padded tokens of a batch.
-        timed_single: texts that were timed one by one.
-        level, resamples: of the intervals.
-        slower_texts: share of (text, step from one scale to the next) where the text's FLOPs grew.
-        versions: of the packages.
-        none: without removal.
-        points: by growing scale; the first is 0.
-    """
-
-    model_checksum: str
+    model_checksum: str  # `weights_checksum` of the model that was measured
     task: str
     split: str
     data_checksum: str
     encoding: dict[str, Any]
-    metric: str
-    examples: int
+    metric: str  # accuracy or f1
     machine: Machine
-    token_budget: int
-    timed_single: int
-    level: float
+    token_budget: int  # padded tokens of a batch
+    level: float  # of the intervals
     resamples: int
-    slower_texts: float
-    versions: dict[str, str]
-    none: Baseline
-    points: tuple[Point, ...]
+    versions: dict[str, str]  # of the packages
 
     def choose(
         self, *, speedup: float | None = None, max_drop: float | None = None, milliseconds: float | None = None
     ) -> Choice:
-        """The threshold scale for one target.
-
-        Args:
-            speedup: FLOPs of the backbone / FLOPs of AdapLeR.
-            max_drop: the fastest scale whose score is at most this much below the score without removal.
-            milliseconds: of one text in batches, at most: the smallest scale that is as fast.
+        """The threshold scale for one target: that of a speedup in FLOPs; the fastest one that loses at most `max_drop`
+        of the score without removal; or the smallest one that takes so many milliseconds for a text in batches.
 
         Raises:
             ArgumentError: none or several targets, or one that no scale of the curve reaches.
@@ -148,12 +125,8 @@ class Calibration:
                 f"({self.split} of {self.task})"
             )
         value = min(max(value, low), high)
-        if name == "speedup":
-            scale = _where([math.log(x) for x in curve], scales, math.log(value), last=False)
-        elif name == "max_drop":
-            scale = _where(curve, scales, value, last=True)
-        else:
-            scale = _where([-x for x in curve], scales, -value, last=False)
+        growing: Any = {"speedup": math.log, "max_drop": float, "milliseconds": operator.neg}[name]
+        scale = _where([growing(x) for x in curve], scales, growing(value), last=name == "max_drop")
         return Choice(target=name, value=target[1], expected=self.at(scale), calibration=self)
 
     def at(self, scale: float) -> Point:
@@ -216,7 +189,7 @@ class Choice:
         point, curve = self.expected, self.calibration
 
         def span(interval: Interval, digits: int) -> str:
-            return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+            return " to ".join(f"{end:.{digits}f}" for end in interval)
 
         return (
             f"{self.target} {self.value:g}: threshold_scale {point.threshold_scale:.4g}; expected: "

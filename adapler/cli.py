@@ -9,29 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from adapler import __version__
 from adapler.distributed import is_main
-from adapler.errors import counted, run_command
-
-
-def _policy_of(words: Sequence[str]) -> str:
-    """The policy that a command line or its recipe names: it decides which options there are."""
-    from adapler.options import read_recipe
-    from adapler.training.config import ADAPLER
-
-    found = {}
-    for name in ("--policy", "--config"):
-        for number, word in enumerate(words):
-            if word == name and number + 1 < len(words):
-                found[name] = words[number + 1]
-            elif word.startswith(f"{name}="):
-                found[name] = word.removeprefix(f"{name}=")
-    if "--policy" not in found and "--config" in found:
-        return str(read_recipe(found["--config"], command=None).get("policy", ADAPLER))
-    return found.get("--policy", ADAPLER)
+from adapler.errors import CommandParser, counted, run_command
 
 
 def run(config: Any) -> None:
@@ -159,41 +142,23 @@ def data(words: Sequence[str]) -> None:
     main(words)
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command whose options class is in `adapler.training.config`.
-
-    Attributes:
-        do: function of the options.
-        options: name of the options class.
-        example: command line shown in the help.
-        of_policy: whether the training of a policy adds options.
-        positional: option that may be given without its name.
-    """
-
-    do: Callable[[Any], None]
-    options: str
-    example: str
-    of_policy: bool = False
-    positional: str | None = None
-
-
 _RUN = "adapler run --task sst2 --model google-bert/bert-base-uncased --output runs/sst2"
 _TRAIN = "adapler train --task sst2 --finetuned runs/sst2/finetuned --targets runs/sst2/targets --output runs/sst2/one"
 _TARGETS = "adapler targets --task sst2 --finetuned runs/sst2/finetuned --output runs/sst2/targets"
 _SPEED_UP = "adapler speed-up MODEL --task sst2 --target-speedup 4 --output runs/fast"
 _EVALUATE = "adapler evaluate --model runs/sst2/phi-0.0002 --task sst2 --split test --threshold-scale 0.5 1 1.5"
 _EXPORT = "adapler export --model runs/movies/post-hoc --output checkpoints/movies"
-COMMANDS = {
-    "run": Command(run, "RunConfig", _RUN, of_policy=True),
-    "finetune": Command(finetune, "FinetuneConfig", _RUN.replace("run ", "finetune ", 1)),
-    "targets": Command(targets, "TargetsConfig", _TARGETS),
-    "train": Command(train, "TrainConfig", _TRAIN, of_policy=True),
-    "speed-up": Command(speed_up, "SpeedUpConfig", _SPEED_UP, positional="model"),
-    "evaluate": Command(evaluate, "EvaluateConfig", _EVALUATE),
-    "calibrate": Command(calibrate, "CalibrateConfig", "adapler calibrate --model runs/sst2/phi-0.0002 --task sst2"),
-    "export": Command(export, "ExportConfig", _EXPORT),
-    "card": Command(card, "CardConfig", "adapler card --model runs/sst2/phi-0.0002 --license apache-2.0 --language en"),
+# What a command does, the name of its options class in `adapler.training.config`, and an example for its help.
+COMMANDS: dict[str, tuple[Callable[[Any], None], str, str]] = {
+    "run": (run, "RunConfig", _RUN),
+    "finetune": (finetune, "FinetuneConfig", _RUN.replace("run ", "finetune ", 1)),
+    "targets": (targets, "TargetsConfig", _TARGETS),
+    "train": (train, "TrainConfig", _TRAIN),
+    "speed-up": (speed_up, "SpeedUpConfig", _SPEED_UP),
+    "evaluate": (evaluate, "EvaluateConfig", _EVALUATE),
+    "calibrate": (calibrate, "CalibrateConfig", "adapler calibrate --model runs/sst2/phi-0.0002 --task sst2"),
+    "export": (export, "ExportConfig", _EXPORT),
+    "card": (card, "CardConfig", "adapler card --model runs/sst2/phi-0.0002 --license apache-2.0 --language en"),
 }
 OTHERS: dict[str, Callable[[Sequence[str]], None]] = {"predict": predict, "data": data}  # parse their words themselves
 ALIASES = {"saliency": "targets"}
@@ -202,22 +167,25 @@ SHARED = ("finetune", "train", "run", "speed-up")  # done by several processes t
 
 def options_of(name: str, words: Sequence[str]) -> Any:
     """The options of a command, from the words after its name."""
-    from adapler.options import parse
+    from adapler.options import parse, read_recipe
+    from adapler.policies import training_class
     from adapler.training import config
 
-    command = COMMANDS[name]
-    cls = getattr(config, command.options)
-    presets = {}
-    if command.of_policy or name == "targets":
-        from adapler.policies import training_class
-
-        kind = training_class(_policy_of(words) if command.of_policy else config.ADAPLER)
-        cls = config.with_options_of(cls, kind.Settings) if command.of_policy else cls
-        known = {one.name for group in (cls, config.TargetOptions) for one in fields(group)}
-        known |= {one.name for one in fields(kind.Settings)} if command.of_policy else set()
+    _, options, example = COMMANDS[name]
+    cls, presets, known = getattr(config, options), {}, set()
+    if name in ("run", "train", "targets"):
+        first = CommandParser(add_help=False, allow_abbrev=False)  # the policy decides which options there are
+        first.add_argument("--config")
+        first.add_argument("--policy")
+        given, _ = first.parse_known_args(words)
+        recipe = read_recipe(given.config, command=None) if given.config and not given.policy else {}
+        kind = training_class(given.policy or recipe.get("policy", config.ADAPLER))
+        if name != "targets":
+            cls = config.with_options_of(cls, kind.Settings)
+            known = {one.name for one in fields(kind.Settings)}
+        known |= {one.name for group in (cls, config.TargetOptions) for one in fields(group)}
         presets = {name: {k: v for k, v in values.items() if k in known} for name, values in kind.presets.items()}
-    extra: dict[str, Any] = {"presets": presets or None, "positional": command.positional}
-    return parse(cls, words, prog=f"adapler {name}", example=command.example, **extra).options
+    return parse(cls, words, prog=f"adapler {name}", example=example, presets=presets, positional="model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -233,8 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name in ("-h", "--help"):
         print("usage: adapler COMMAND ...\n\nTrain and use classifiers that drop tokens.\n\ncommands:")
-        functions = {each: command.do for each, command in COMMANDS.items()}
-        for each, function in (functions | OTHERS).items():
+        for each, function in ({one: command[0] for one, command in COMMANDS.items()} | OTHERS).items():
             print(f"  {each:<10} {(function.__doc__ or '').splitlines()[0]}")
         print("\nadapler COMMAND --help shows the options of a command.")
         return 0
@@ -252,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # loading weights takes less than a second
     if name in COMMANDS:
-        COMMANDS[name].do(options)
+        COMMANDS[name][0](options)
     else:
         OTHERS[name](words[1:])
     return 0

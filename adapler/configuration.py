@@ -28,7 +28,7 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
         policy: name of the removal policy, see `adapler.policies`. Another one than "adapler" has no Contribution
             Predictors and no eta, and the four arguments above do not count.
         policy_options: numbers of the policy, by name; default: its own. AdapLeR's is first_layer, see
-            `adapler.policies.FirstLayer`.
+            `adapler.policies.adapler.FirstLayer`.
 
     Raises:
         ArgumentError: a value is out of its range.
@@ -36,14 +36,9 @@ class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "adapler"
     sub_configs = {"backbone_config": AutoConfig}
-    keys_to_ignore_at_inference = [
-        "contribution_scores",
-        "retention_mask",
-        "log_scores",
-        "log_presence",
-        "head_states",
-        "bars",
-    ]
+    keys_to_ignore_at_inference = (
+        "contribution_scores retention_mask log_scores log_presence head_states bars".split()
+    )  # fmt: skip
 
     backbone_config: PretrainedConfig | dict[str, Any] | None = None
     predictor: str = "mlp"

@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_USAGE)
         return 0
     if action == "download":
-        return _download(parse(DownloadOptions, words, prog="adapler data download").options)
+        return _download(parse(DownloadOptions, words, prog="adapler data download"))
     if action == "show":
-        return _show(parse(ShowOptions, words, prog="adapler data show", positional="path").options)
+        return _show(parse(ShowOptions, words, prog="adapler data show", positional="path"))
     raise ArgumentError(f"adapler data: {action!r} is neither download nor show")
 
 

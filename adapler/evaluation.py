@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,14 +66,7 @@ def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
 def score_by_example(
     logits: Tensor, labels: Sequence[int], example_ids: Sequence[str], *, metric: str = "accuracy"
 ) -> float:
-    """Score of examples; the mean of the logits of an example's rows (windows of a long document) decides its label.
-
-    Args:
-        logits: (rows, C).
-        labels: true class of each row.
-        example_ids: whose row it is.
-        metric: "accuracy" or "f1".
-    """
+    """Score of examples; the mean of the logits (rows, C) of an example's rows decides."""
     gold = dict(zip(example_ids, labels, strict=True))
     _, mean = by_example(logits.float(), example_ids)
     return score_predictions(mean.argmax(-1), list(gold.values()), metric=metric)
@@ -82,8 +76,7 @@ def classifier_score(classifier: Any, rows: Any, *, pad_token_id: int, metric: s
     """Score of a plain classifier on encoded rows; arguments as of evaluate_rows.
 
     Raises:
-        ArgumentError: a classifier that does not choose one of several labels (regression, multi-label), or whose
-            logits are not finite.
+        ArgumentError: it does not choose one of several labels (regression, multi-label), or its logits are not finite.
     """
     check_task(classifier.config)
     predictions = predict_rows(classifier, rows, pad_token_id=pad_token_id, progress="the classifier")
@@ -119,35 +112,46 @@ def evaluate_rows(
         ArgumentError: logits that are not finite.
         DataError: labels outside the model's.
     """
-    labels, owners = rows["labels"], list(rows["example_id"])
-    check_labels(labels, model.config.num_labels)
-    count = len(set(owners))
+    check_labels(rows["labels"], model.config.num_labels)
     options: dict[str, Any] = {"pad_token_id": pad_token_id, "token_budget": token_budget}
-    unreduced = predict_rows(model, rows, progress="no removal", removal="none", **options)
-    baseline = classify(unreduced, owners)
-    result: dict[str, Any] = {
-        "metric": metric,
-        "examples": count,
-        "rows": len(rows),
-        "none": {"score": score_by_example(unreduced.logits, labels, owners, metric=metric)},
-        "hard": [],
-    }
+    plain = predict_rows(model, rows, progress="no removal", removal="none", **options)
+    hard = []
     for scale in threshold_scales:
         title = f"hard removal, scale {scale:g}"
         found = predict_rows(model, rows, progress=title, removal="hard", threshold_scale=scale, **options)
-        same = sum(a == b for a, b in zip(classify(found, owners), baseline, strict=True))
-        result["hard"].append(
-            {
-                "threshold_scale": scale,
-                "score": score_by_example(found.logits, labels, owners, metric=metric),
-                "speedup": speedup(model.config, found.lengths_in, found.lengths),
-                "speedup_executed": speedup(model.config, found.lengths_in, found.lengths, convention="executed"),
-                "lengths_in": float(found.lengths_in.double().mean()),
-                "lengths": [float(n) for n in found.lengths.double().mean(0)],
-                "agreement": same / count,
-            }
-        )
-    return result
+        gain = partial(speedup, model.config, found.lengths_in, found.lengths)
+        hard.append({"threshold_scale": scale, **compared(found, plain, rows, metric=metric, speedup=gain)})
+    return summary(plain, rows, metric=metric, hard=hard)
+
+
+def compared(
+    found: Predictions, plain: Predictions, rows: Any, *, metric: str, speedup: Callable[..., float]
+) -> dict[str, Any]:
+    """Numbers of a reduced model's predictions beside the whole one's, see `evaluate_rows`.
+
+    Args:
+        found, plain: with and without reduction.
+        rows, metric: see `evaluate_rows`.
+        speedup: (convention=...) -> FLOPs of the whole model over the reduced one's.
+    """
+    owners = list(rows["example_id"])
+    same = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]
+    return {
+        "score": score_by_example(found.logits, rows["labels"], owners, metric=metric),
+        "speedup": speedup(convention="paper"),
+        "speedup_executed": speedup(convention="executed"),
+        "lengths_in": float(found.lengths_in.double().mean()),
+        "lengths": [float(n) for n in found.lengths.double().mean(0)],
+        "agreement": sum(same) / len(same),
+    }
+
+
+def summary(plain: Predictions, rows: Any, *, metric: str, hard: list[dict[str, Any]]) -> dict[str, Any]:
+    """The result of `evaluate_rows`, from the whole model's predictions and the reduced one's numbers."""
+    owners = list(rows["example_id"])
+    score = score_by_example(plain.logits, rows["labels"], owners, metric=metric)
+    counts = {"examples": len(set(owners)), "rows": len(rows)}
+    return {"metric": metric, **counts, "none": {"score": score}, "hard": hard}
 
 
 def evaluation_table(result: dict[str, Any]) -> str:

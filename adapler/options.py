@@ -1,18 +1,18 @@
 """One declaration of a command's settings: a dataclass gives the command line, the YAML recipe and the record.
 
     @dataclass
-    class PredictOptions:
+    class PredictOptions(Checked):
         \"\"\"Label the rows of a file.\"\"\"
 
         model: str = option("folder or hub name of the model", basic=True)
-        batch_tokens: int = option("tokens of a batch", default=8192)
+        batch_tokens: int = option("tokens of a batch", default=8192, low=1)
 
-    parsed = parse(PredictOptions, ["--model", "runs/sst2"], prog="adapler predict")
-    record(parsed.options)  # {"model": "runs/sst2", "batch_tokens": 8192}
+    options = parse(PredictOptions, ["--model", "runs/sst2"], prog="adapler predict")
+    record(options)  # {"model": "runs/sst2", "batch_tokens": 8192}
 
 A field that holds another dataclass is a group: its fields are options like the others, so names are unique over all
 groups. Values come from, in falling precedence, the command line, a recipe (`--config FILE.yaml`), a preset
-(`--preset NAME`) and the defaults. Built on transformers' HfArgumentParser, which is plain argparse underneath.
+(`--preset NAME`) and the defaults.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import operator
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_type_hints
+from types import NoneType
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from adapler.errors import ArgumentError, CommandParser, DataError
-
-__all__ = ["Parsed", "config_hash", "flag", "from_record", "option", "parse", "record"]
 
 T = TypeVar("T")
 
@@ -41,19 +41,21 @@ def option(
     default_factory: Any = MISSING,
     basic: bool = False,
     choices: Sequence[Any] | None = None,
+    **bounds: float,
 ) -> Any:
     """A field of an options class.
 
     Args:
         help: one line for `--help`.
         default: value if none is given; without a default the option is required.
-        default_factory: makes the default, for lists.
+        default_factory: makes the default.
         basic: shown by `--help`; the others appear under `--help-all` only.
         choices: allowed values of a list's items; a `Literal` type has its own.
+        bounds: low, above, below, most: of the value, or of each item of a list; see `Checked`.
     """
-    metadata: dict[str, Any] = {"help": help, "basic": basic}
-    if choices is not None:
-        metadata["choices"] = list(choices)
+    metadata = {"help": help, "basic": basic, "choices": choices, "bounds": bounds}
+    if isinstance(default, list):
+        default, default_factory = MISSING, default.copy
     return dataclasses.field(default=default, default_factory=default_factory, metadata=metadata)
 
 
@@ -62,17 +64,31 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-@dataclass(frozen=True)
-class Parsed(Generic[T]):
-    """A parsed command line.
+_BOUNDS = {
+    "low": (operator.ge, "at least"),
+    "above": (operator.gt, "above"),
+    "below": (operator.lt, "below"),
+    "most": (operator.le, "at most"),
+}
 
-    Attributes:
-        options: instance of the options class.
-        given: names that the command line or the recipe sets.
-    """
 
-    options: T
-    given: frozenset[str]
+class Checked:
+    """Base of options classes: ArgumentError for the first value outside its option's bounds; None is allowed."""
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+            bounds, found = one.metadata.get("bounds", {}), getattr(self, one.name)
+            for value in found if isinstance(found, list) else [found]:
+                if value is not None and not all(_BOUNDS[name][0](value, bound) for name, bound in bounds.items()):
+                    allowed = " and ".join(f"{_BOUNDS[name][1]} {bound:g}" for name, bound in bounds.items())
+                    raise ArgumentError(f"{flag(one.name)}: {value} is not {allowed}")
+
+
+class _Parser(CommandParser):
+    where = ""  # the recipe that is parsed
+
+    def error(self, message: str) -> NoReturn:
+        super().error(f"{self.where}{message}")
 
 
 def parse(
@@ -83,7 +99,7 @@ def parse(
     example: str = "",
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     positional: str | None = None,
-) -> Parsed[T]:
+) -> T:
     """Parse a command line into an options class.
 
     Args:
@@ -92,42 +108,61 @@ def parse(
         prog: name of the command in its help.
         example: shown below the help.
         presets: values by preset name; the first one is the default.
-        positional: option that words without an option set.
+        positional: option that words without an option set, unless it is given.
 
     Raises:
         ArgumentError: a value out of range.
         DataError: a recipe that cannot be read, or with an unknown key.
         SystemExit: 0 after `--help`; 2 after a word that argparse does not take.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words, presets = list(sys.argv[1:] if argv is None else argv), presets or {}
     show_all = "--help-all" in words
-    parser = _parser(cls, prog=prog, example=example, presets=presets, show_all=show_all)
+    parser = _Parser(
+        prog=prog,
+        description=(cls.__doc__ or "").strip().split("\n\n")[0],
+        epilog="".join(
+            [f"example: {example}\n" if example else "", "" if show_all else f"{prog} --help-all shows all."]
+        ),
+        argument_default=argparse.SUPPRESS,  # only what is given appears in a namespace
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--help", "-h", action="store_true", help="show this help")
+    parser.add_argument("--config", metavar="FILE.yaml", help="a recipe; the command line wins")
+    if presets:
+        first = next(iter(presets))
+        parser.add_argument("--preset", choices=list(presets), help=f"a set of defaults (default: {first})")
+    known: dict[str, dataclasses.Field[Any]] = {}
+    for title, group in _groups(cls):
+        visible = [one for one in group if show_all or one.metadata["basic"]]
+        place = parser.add_argument_group(title) if title and visible else parser
+        for one in group:
+            known[one.name] = one
+            _add(place, one, visible=one in visible)
     if show_all or "-h" in words or "--help" in words:
         parser.print_help()
         raise SystemExit(0)
-    source, words = _source(words, prog)
-    recipe = {} if source.config is None else read_recipe(source.config, command=prog.split()[-1])
-    name = source.preset or recipe.pop("preset", None) or next(iter(presets or {}), None)
-    if name is not None and name not in (presets or {}):
-        raise ArgumentError(f"--preset: {name!r} is not one of {', '.join(presets or {'(none)': {}})}")
-    chosen = (presets or {}).get(name, {}) if name else {}
-    if unknown := [key for key in recipe if key not in parser.names]:
-        raise DataError(f"{source.config}: {unknown[0]!r} is no option of {prog}, see {prog} --help-all")
-    parser.where = f"{source.config}: "
-    from_recipe = vars(parser.parse_args(_words(recipe)))
-    parser.where = ""
     namespace, bare = parser.parse_known_args(words)
-    if bare and positional and not bare[0].startswith("-"):
+    if bare and positional and positional not in namespace and not bare[0].startswith("-"):
         namespace, bare = parser.parse_known_args([flag(positional), *bare], namespace)
     if bare:
         parser.error(f"unrecognized arguments: {' '.join(bare)}")
     typed = vars(namespace)
-    from_preset = vars(parser.parse_args(_words(chosen)))
-    nulls = {key: None for key, value in recipe.items() if value is None}
-    values = {**from_preset, **nulls, **from_recipe, **typed}
-    if missing := [each for each in parser.required if each not in values]:
+    source, preset = typed.pop("config", None), typed.pop("preset", None)
+    recipe = {} if source is None else read_recipe(source, command=prog.split()[-1])
+    preset = preset or recipe.pop("preset", None) or next(iter(presets), "")
+    if preset and preset not in presets:
+        raise ArgumentError(f"--preset: {preset!r} is not one of {', '.join(presets) or '(none)'}")
+    if unknown := [key for key in recipe if key not in known]:
+        raise DataError(f"{source}: {unknown[0]!r} is no option of {prog}, see {prog} --help-all")
+    values = vars(parser.parse_args(_words(presets.get(preset, {}))))
+    parser.where = f"{source}: "
+    values |= dict.fromkeys(recipe) | vars(parser.parse_args(_words(recipe))) | typed
+    parser.where = ""
+    if missing := [name for name, one in known.items() if _default(one) is MISSING and name not in values]:
         parser.error(f"the following arguments are required: {', '.join(map(flag, missing))}")
-    return Parsed(from_record(cls, values), frozenset({*nulls, *from_recipe, *typed}))
+    return from_record(cls, values)
 
 
 def record(options: Any) -> dict[str, Any]:
@@ -189,89 +224,50 @@ def read_recipe(path: str | Path, *, command: str | None) -> dict[str, Any]:
 
 def _groups(cls: type) -> Iterator[tuple[str | None, list[dataclasses.Field[Any]]]]:
     """(title, fields) of a class's own options, then of each group; the types of the fields are resolved."""
-    hints = get_type_hints(cls)
-    own: list[dataclasses.Field[Any]] = []
-    groups: list[tuple[str | None, list[dataclasses.Field[Any]]]] = []
+    hints, own, groups = get_type_hints(cls), [], []
     for one in dataclasses.fields(cls):
-        kind = hints[one.name]
+        kind: Any = hints[one.name]
         if dataclasses.is_dataclass(kind):
             title = (kind.__doc__ or "").strip().split("\n")[0].rstrip(".")
             groups += [(name or title, group) for name, group in _groups(kind)]  # type: ignore[arg-type]
-            continue
-        one.type = kind
-        own.append(one)
+        else:
+            one.type = kind
+            own.append(one)
     yield None, own
     yield from groups
 
 
-def _parser(
-    cls: type, *, prog: str, example: str, presets: Mapping[str, Any] | None, show_all: bool
-) -> Any:  # a CommandParser with `names` and `required`
-    from transformers.hf_argparser import HfArgumentParser
-
-    class Parser(CommandParser, HfArgumentParser):  # type: ignore[misc]
-        names: list[str]
-        required: list[str]
-
-    description = (cls.__doc__ or "").strip().split("\n\n")[0]
-    more = "" if show_all else f"{prog} --help-all shows all options."
-    epilog = "\n".join(part for part in (example and f"example: {example}", more) if part)
-    make: Any = Parser
-    parser = make(
-        [], prog=prog, description=description, epilog=epilog, add_help=False, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.names, parser.required = [], []
-    parser.add_argument("--help", "-h", action="store_true", help="show this help")
-    parser.add_argument("--config", metavar="FILE.yaml", help="a recipe; the command line wins")
-    if presets:
-        first = next(iter(presets))
-        parser.add_argument("--preset", choices=list(presets), help=f"a set of defaults (default: {first})")
-    for title, fields in _groups(cls):
-        shown = show_all or any(one.metadata.get("basic") for one in fields)
-        place = parser.add_argument_group(title) if title and shown else parser
-        for one in fields:
-            _add(parser, place, one, visible=show_all or bool(one.metadata.get("basic")))
-    for action in parser._actions:
-        if action.dest in ("help", "config", "preset"):
-            action.default = argparse.SUPPRESS
-    return parser
+def _default(one: dataclasses.Field[Any]) -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
-def _add(parser: Any, place: Any, one: dataclasses.Field[Any], *, visible: bool) -> None:
-    """Add a field's option, without a default: only what is typed appears in the namespace."""
-    default = one.default_factory() if one.default_factory is not MISSING else one.default
-    if default is MISSING:
-        parser.required.append(one.name)
-    parser.names.append(one.name)
-    metadata = {key: value for key, value in one.metadata.items() if key != "basic"}
-    bare: Any = dataclasses.field(metadata=metadata)
-    if isinstance(default, list):
-        bare.default_factory = lambda: default
-    else:
-        bare.default = None if default is MISSING else default
-    bare.name, bare.type = one.name, one.type
-    before = len(parser._actions)
-    parser._parse_dataclass_field(place, bare)
-    for action in parser._actions[before:]:
-        action.default = argparse.SUPPRESS
-        negated = action.const is False
-        action.option_strings = [each for each in action.option_strings if "_" not in each]
-        if not visible or negated:
-            action.help = argparse.SUPPRESS
-        elif default not in (MISSING, None, [], False, "") and "default:" not in metadata["help"]:
-            shown = " ".join(map(str, default)) if isinstance(default, list) else default
-            action.help = f"{metadata['help']} (default: {shown})".replace("%", "%%")
-        else:
-            action.help = metadata["help"].replace("%", "%%")
+def _add(place: Any, one: dataclasses.Field[Any], *, visible: bool) -> None:
+    """Add a field's option to a parser or a group."""
+    kind: Any = one.type
+    if NoneType in get_args(kind):
+        kind = next(each for each in get_args(kind) if each is not NoneType)
+    how: dict[str, Any] = {"choices": one.metadata["choices"]}
+    if get_origin(kind) is list:
+        kind, how["nargs"] = get_args(kind)[0], "+"
+    if get_origin(kind) is Literal:
+        how["choices"], kind = get_args(kind), str
+    if kind is bool:
+        how |= {"nargs": "?", "const": True}
+        if _default(one) is True:
+            place.add_argument(
+                f"--no-{flag(one.name)[2:]}", dest=one.name, action="store_false", help=argparse.SUPPRESS
+            )
+    help, default = one.metadata["help"], _default(one)
+    if default not in (MISSING, None, [], False, "") and "default:" not in help:
+        help = f"{help} (default: {' '.join(map(str, default)) if isinstance(default, list) else default})"
+    help = help.replace("%", "%%") if visible else argparse.SUPPRESS
+    place.add_argument(flag(one.name), type=_boolean if kind is bool else kind, help=help, **how)
 
 
-def _source(words: list[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
-    """The recipe and the preset of a command line, and its other words."""
-    first = CommandParser(prog=prog, add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    first.add_argument("--preset")
-    return first.parse_known_args(words)
+def _boolean(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{word!r} is not true or false")
+    return word.lower() == "true"
 
 
 def _words(values: Mapping[str, Any]) -> list[str]:

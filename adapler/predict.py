@@ -418,7 +418,7 @@ def _screen_line(row: dict[str, Any], *, numbered: bool) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; errors are raised as AdapLeRError."""
-    options = parse(PredictOptions, argv, prog="adapler predict", example=EXAMPLE, positional="text").options
+    options = parse(PredictOptions, argv, prog="adapler predict", example=EXAMPLE, positional="text")
     from transformers.utils import logging
 
     logging.set_verbosity_error()

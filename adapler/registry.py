@@ -41,11 +41,7 @@ class Registry(Generic[Base]):
         self.classes: dict[str, type[Base]] = {}
 
     def entry(self, name: str) -> Callable[[Made], Made]:
-        """Decorator that registers a class under a name, which becomes its attribute `name`.
-
-        Raises:
-            ArgumentError: another class has the name.
-        """
+        """Decorator: the class has this name, as its attribute `name` too; ArgumentError where another class has it."""
 
         def enter(made: Made) -> Made:
             known = self.classes.setdefault(name, made)
@@ -59,7 +55,6 @@ class Registry(Generic[Base]):
         return enter
 
     def names(self) -> list[str]:
-        """Registered names, sorted."""
         return sorted(self.classes)
 
     def find(self, name: str) -> type[Base] | None:
@@ -69,11 +64,7 @@ class Registry(Generic[Base]):
         return self.classes.get(name)
 
     def get(self, name: str, *, others: Iterable[str] = ()) -> type[Base]:
-        """The class of a name, plugins included.
-
-        Raises:
-            ArgumentError: no class has this name; the message lists the names, and `others` that the caller takes.
-        """
+        """The class of a name, plugins included; ArgumentError lists the names, and `others` that the caller takes."""
         found = self.find(name)
         if found is None:
             known = ", ".join(sorted({*self.names(), *others}))

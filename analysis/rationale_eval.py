@@ -79,7 +79,7 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are AdapLeRError."""
     load_plugins()  # before methods and metrics are looked up
-    given = parse(Options, argv, prog="python -m analysis.rationale_eval", example=EXAMPLE).options
+    given = parse(Options, argv, prog="python -m analysis.rationale_eval", example=EXAMPLE)
     if not is_main():  # of several processes of a launcher one evaluates
         return 0
     quiet: Any = transformers_logging  # its functions carry no types

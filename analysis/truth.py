@@ -485,7 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write table.md, means.csv, paired.csv, agreement.csv and values.parquet."""
     example = "--human data/eraser/movies --edited imdb_counterfactual.jsonl --output results/truth/movies"
     words = sys.argv[1:] if arguments is None else arguments
-    options = parse(TruthOptions, list(words), prog="python -m analysis.truth", example=example).options
+    options = parse(TruthOptions, list(words), prog="python -m analysis.truth", example=example)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     values = run(options)

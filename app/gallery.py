@@ -52,7 +52,7 @@ class Page:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(
         GalleryOptions, argv, prog="python -m app.gallery", example="python -m app.gallery --output gallery"
-    ).options
+    )
     model = AdapLeRForSequenceClassification.from_pretrained(options.model).eval()
     tokenizer = load_tokenizer(options.model)
     scale, pages = options.threshold_scale, []

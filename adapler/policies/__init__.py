@@ -7,7 +7,7 @@ base has the protocol and the registry. Every policy goes through the same passe
 from importlib import import_module
 from pkgutil import iter_modules
 
-from adapler.policies.adapler import AdapLeR, FirstLayer
+from adapler.policies.adapler import AdapLeR as ContributionPolicy
 from adapler.policies.base import (
     LayerView,
     Policy,
@@ -18,22 +18,14 @@ from adapler.policies.base import (
     stays,
     training_class,
 )
-from adapler.policies.top_k import TopK
-from adapler.policies.trbert import TRBert
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-ContributionPolicy = AdapLeR
-
 __all__ = [
-    "AdapLeR",
     "ContributionPolicy",
-    "FirstLayer",
     "LayerView",
     "Policy",
-    "TRBert",
-    "TopK",
     "options_of",
     "policy",
     "policy_class",

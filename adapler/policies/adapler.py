@@ -19,10 +19,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from adapler.backbones.loading import is_fine_tuned, read_config
 from adapler.backbones.packing import segment_softmax
 from adapler.contribution import threshold
 from adapler.errors import ArgumentError, is_number
-from adapler.options import option
+from adapler.options import flag, option, record
 from adapler.policies.base import (
     LayerView,
     Policy,
@@ -32,7 +33,6 @@ from adapler.policies.base import (
     TrainingOptions,
     Work,
     policy,
-    selection_value,
 )
 from adapler.predictors import Cost, predictor_class
 from adapler.training.config import TargetOptions
@@ -47,13 +47,9 @@ from adapler.training.losses import (
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """Which layers may drop tokens.
+    """Which layers may drop tokens. Ours: in the paper every layer drops, layer 0 by a token's embedding alone."""
 
-    Attributes:
-        first_layer: the first that does, counted from 0. The layers before it score their tokens and read them all.
-            Ours: in the paper every layer drops, layer 0 by a token's embedding, before it has seen its context.
-    """
-
+    # The first layer that drops, from 0. The layers before it score their tokens and read them all.
     first_layer: int = 0
 
     def __post_init__(self) -> None:
@@ -61,12 +57,8 @@ class FirstLayer:
             raise ArgumentError(f"first_layer: {self.first_layer!r} is not a whole number of at least 0")
 
 
-# Options of training
-
 # Between the 2e-3 and 5e-3 of results/movies-minilm: the backbone's rate is for trained weights, predictors are new.
 POST_HOC_LEARNING_RATE = 3e-3
-# A larger target is a typing error: on texts of 500 tokens all but [CLS] would have to go in the first layers.
-MOST_SPEEDUP = 100.0
 
 
 @dataclass(kw_only=True)
@@ -75,13 +67,17 @@ class Objectives(TrainingOptions):
 
     phi: list[float] = option(
         "weight of the length loss, which trains the thresholds; a model is trained for each value",
-        default_factory=lambda: [2e-4],
+        default=[2e-4],
         basic=True,
+        low=0,
     )
+    # A target above 100 is a typing error: in texts of 500 tokens all but [CLS] would go in the first layers.
     target_speedup: list[float] | None = option(
         "speedup in FLOPs to train to, as 4: a controller changes phi in every step; a model is trained for each value",
         default=None,
         basic=True,
+        above=1,
+        most=100,
     )
     freeze_backbone: bool = option(
         "post hoc: train predictors and thresholds only and leave the classifier's weights unchanged",
@@ -89,7 +85,7 @@ class Objectives(TrainingOptions):
         basic=True,
     )
     gamma: float = option(
-        "weight of the contribution loss, which trains backbone and predictors", default=0.02, basic=True
+        "weight of the contribution loss, which trains backbone and predictors", default=0.02, basic=True, low=0
     )
     predictor: str | None = option(
         "Contribution Predictor: mlp (paper; sees a token alone), contextual (ours; sees its neighbours and the text's "
@@ -100,19 +96,20 @@ class Objectives(TrainingOptions):
         "width of the predictors' hidden layer (default: 32, or the AdapLeR model's own)", default=None
     )
     first_layer: int | None = option(
-        "first layer that drops tokens (default: 0, as in the paper, or the AdapLeR model's own)", default=None
+        "first layer that drops tokens (default: 0, as in the paper, or the AdapLeR model's own)", default=None, low=0
     )
     predictor_learning_rate: float | None = option(
-        "learning rate of the predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None
+        "learning rate of the predictors (default: the backbone's, or 3e-3 with --freeze-backbone)", default=None, low=0
     )
-    eta_learning_rate: float = option("learning rate of eta (thresholds) and theta", default=5e-3)
+    eta_learning_rate: float = option("learning rate of eta (thresholds) and theta", default=5e-3, low=0)
     gradient_slope: float = option(
-        "largest slope in the gradient of soft removal; inf: unbounded, as in the paper", default=50.0
+        "largest slope in the gradient of soft removal; inf: unbounded, as in the paper", default=50.0, above=0
     )
     max_slope: float | None = option(
         "largest slope of soft removal; a steep slope leaves no gradient to tokens just below a threshold (default: "
         "unbounded, as in the paper)",
         default=None,
+        above=0,
     )
     slope_schedule: Literal["epochs", "steps"] | None = option(
         "when the slope of soft removal grows: every epoch, as in the paper, or every step (default: steps with "
@@ -127,40 +124,22 @@ class Objectives(TrainingOptions):
     average_decay: float = option(
         "decay of the running average of the weights that is evaluated and saved, as .99 (0: no average)",
         default=0.0,
+        low=0,
+        below=1,
     )
     logit_distillation: float = option(
-        "weight of the KL divergence of the logits from the fine-tuned classifier's (ours)",
-        default=0.0,
+        "weight of the KL divergence of the logits from the fine-tuned classifier's (ours)", default=0.0, low=0
     )
-    distillation_temperature: float = option("temperature of --logit-distillation", default=2.0)
+    distillation_temperature: float = option("temperature of --logit-distillation", default=2.0, above=0)
     state_distillation: float = option(
         "weight of the mean squared distance of the last [CLS] state from the fine-tuned classifier's (ours)",
         default=0.0,
+        low=0,
     )
     targets: TargetOptions = field(default_factory=TargetOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = {"--phi": min(self.phi), "--gamma": self.gamma, "--eta-learning-rate": self.eta_learning_rate}
-        numbers |= {
-            "--logit-distillation": self.logit_distillation,
-            "--state-distillation": self.state_distillation,
-            "--predictor-learning-rate": self.predictor_learning_rate or 0.0,
-            "--first-layer": self.first_layer or 0,
-        }
-        for name, value in numbers.items():
-            if not value >= 0:
-                raise ArgumentError(f"{name}: {value} is below 0")
-        bounds = {"--gradient-slope": self.gradient_slope, "--max-slope": self.max_slope}
-        bounds |= {"--distillation-temperature": self.distillation_temperature}
-        for name, bound in bounds.items():
-            if bound is not None and not bound > 0:
-                raise ArgumentError(f"{name}: {bound} is not above 0")
-        if not 0 <= self.average_decay < 1:
-            raise ArgumentError(f"--average-decay: {self.average_decay} is not in [0, 1)")
-        for target in self.target_speedup or ():
-            if not 1 < target <= MOST_SPEEDUP:
-                raise ArgumentError(f"--target-speedup: {target:g} is not above 1 and at most {MOST_SPEEDUP:g}")
         if self.target_speedup is not None and (len(self.phi) > 1 or self.phi[0] == 0):
             raise ArgumentError("--phi: one value above 0 with --target-speedup, which starts from it and changes it")
         if self.predictor is not None:
@@ -170,11 +149,6 @@ class Objectives(TrainingOptions):
     def target(self) -> float | None:
         """The speedup that a point's training aims at."""
         return self.target_speedup[0] if self.target_speedup else None
-
-    @property
-    def distils(self) -> bool:
-        """Whether a teacher is needed."""
-        return self.logit_distillation > 0 or self.state_distillation > 0
 
 
 # Training
@@ -208,14 +182,10 @@ class TwoObjectives(Stage):
 
     With routing "local" L_CP trains the predictors only, each on its own layer, and L_len reaches no threshold through
     a hidden state. Losses of distillation, where their weights are above 0, are added to CE in both objectives.
-
-    Attributes:
-        options: of the point.
-        controller: changes phi, where there is a target speedup.
     """
 
     options: Objectives
-    controller: SpeedController | None = None
+    controller: SpeedController | None = None  # changes phi, where there is a target speedup
     slope: float = math.nan  # of the last step
 
     def group_of(self, parameter: str) -> str:
@@ -225,7 +195,7 @@ class TwoObjectives(Stage):
         return "predictors" if parameter.startswith("contribution_predictors.") else "backbone"
 
     def train_step(self, step: Step) -> tuple[dict[str, Tensor], Tensor]:
-        """One forward pass, then each objective's gradient for its own parameters.
+        """Each objective's gradient for its own parameters.
 
         One backward pass is not enough for exact gradients. Below the last Contribution Predictor a hidden state needs
         two, one of CE + gamma L_CP for the weights and one of CE + phi L_len for eta. L_CP and L_len both read the
@@ -262,7 +232,6 @@ class TwoObjectives(Stage):
         return parts, loss
 
     def _losses(self, step: Step, *, probe: Tensor, local: bool) -> dict[str, Tensor]:
-        """The losses of a batch, scalars."""
         self.slope = self._slope(step)
         options = {"slope": self.slope, "gradient_slope": self.options.gradient_slope, "local_losses": local}
         output = step.forward(removal="soft", probe=probe, **options)
@@ -281,7 +250,6 @@ class TwoObjectives(Stage):
         return found
 
     def _slope(self, step: Step) -> float:
-        """Soft removal's lambda in this epoch, or step."""
         by_steps = step.by_steps if self.options.slope_schedule is None else self.options.slope_schedule == "steps"
         slope = slope_at_step(step.number, step.steps) if by_steps else slope_at(step.epoch, step.epochs)
         return slope if self.options.max_slope is None else min(slope, self.options.max_slope)
@@ -292,45 +260,35 @@ class TwoObjectives(Stage):
         return self.options.phi[0] if self.controller is None else self.controller.phi
 
     def after_step(self, model: Any) -> None:
-        """eta and theta stay in their bounds."""
         model.clamp_eta()
 
     def numbers(self, model: Any) -> dict[str, Any]:
-        """eta."""
         return {"eta": [round(float(one), 4) for one in model.eta.detach()]}
 
     def logged(self) -> dict[str, float]:
-        """The slope of the last step, and phi where it changes."""
         found = {"slope": self.slope}
         if self.controller is not None:
             found |= {"phi": self.controller.phi, "estimated_speedup": self.controller.speedup}
         return found
 
-    def value(self, score: float, gain: float, *, reference: float | None, max_drop: float, step: int) -> float:
-        """See `selection_value`."""
-        return selection_value(score, gain, reference=reference, max_drop=max_drop, target=self.options.target)
-
     def evaluated(self, metrics: dict[str, Any]) -> None:
-        """The controller takes in the hard speedup."""
         if self.controller is not None:
             metrics["phi"] = self.controller.phi
             self.controller.calibrate(metrics["speedup"])
 
     def state(self) -> dict[str, Any]:
-        """The controller's."""
-        return {} if self.controller is None else asdict(self.controller.state)
+        return {} if self.controller is None else asdict(self.controller)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with the controller as it was."""
         if self.controller is not None:
-            self.controller.state = SpeedState(**state)
+            self.controller = SpeedController(**state)
 
     def finish(self, model: Any, work: Work) -> dict[str, Any]:
         """With a target speedup: one factor on all thresholds with which validation has it."""
-        if self.options.target is None:
+        if self.target is None:
             return {}
         rows = work.rows["validation"]
-        return {"reached": reach_target(model, rows, pad_token_id=work.pad_token_id, target=self.options.target)}
+        return {"reached": reach_target(model, rows, pad_token_id=work.pad_token_id, target=self.target)}
 
 
 def _accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
@@ -340,7 +298,7 @@ def _accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
 class AdapLeRTraining(Training):
     """One stage with two objectives, on targets of the fine-tuned classifier."""
 
-    Settings: ClassVar[type[TrainingOptions]] = Objectives
+    Settings = Objectives
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "recommended": {},
         "paper": {
@@ -355,8 +313,6 @@ class AdapLeRTraining(Training):
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: str | Path) -> dict[str, Any]:
         """An AdapLeR model's own predictors and first layer, a new one's otherwise."""
-        from adapler.backbones.loading import read_config
-
         config = read_config(start)
         own = {"predictor": "contextual", "contribution_hidden_size": 32, "first_layer": 0}
         if config.model_type == "adapler":
@@ -366,13 +322,7 @@ class AdapLeRTraining(Training):
 
     @classmethod
     def resolve(cls, options: Any, *, task: str, settings: Any, start: str | Path) -> Any:
-        """Adds the learning rate of the predictors.
-
-        Raises:
-            ArgumentError: a frozen backbone that is none, or a first layer that the model does not have.
-        """
-        from adapler.backbones.loading import is_fine_tuned, read_config
-
+        """Refuses a frozen backbone that is none, and a first layer that the model does not have."""
         found = super().resolve(options, task=task, settings=settings, start=start)
         config = read_config(start)
         if found.freeze_backbone and not is_fine_tuned(config) and config.model_type != "adapler":
@@ -386,101 +336,83 @@ class AdapLeRTraining(Training):
 
     @classmethod
     def points(cls, options: Any) -> list[Any]:
-        """A value of phi, or a target speedup, in each."""
         name = "target_speedup" if options.target_speedup else "phi"
         return [replace(options, **{name: [value]}) for value in getattr(options, name)]
 
     @classmethod
     def point_name(cls, policy: str, options: Any) -> str:
-        """The phi, or the speedup that is trained to."""
         budget = f"phi-{options.phi[0]:g}" if options.target is None else f"speedup-{options.target:g}"
         return f"{budget}-post-hoc" if options.freeze_backbone else budget
 
     @classmethod
     def targets(cls, options: Any) -> Any:
-        """What the Contribution Predictors learn."""
         return options.targets
+
+    @classmethod
+    def described(cls, options: Any) -> dict[str, Any]:
+        targets, own = record(options.targets), record(options)
+        own |= {"phi": options.phi[0], "target_speedup": options.target}
+        return {"objectives": {name: value for name, value in own.items() if name not in targets}, "targets": targets}
+
+    @classmethod
+    def columns(cls, options: Any) -> dict[str, Any]:
+        return {"phi": options.phi[0], "target_speedup": options.target}
 
     def model_options(self) -> dict[str, Any]:
         """None where every layer drops, as in models that were made before there was a choice."""
         return {"first_layer": self.options.first_layer} if self.options.first_layer else {}
 
-    def build(self) -> Any:
+    def build(self, **config: Any) -> Any:
         """An AdapLeR model goes on with its backbone, predictors and thresholds. On anything else they are new.
 
         Raises:
             ArgumentError: an AdapLeR model with another number of labels or other predictors than asked for.
         """
-        from adapler.backbones.loading import read_config
         from adapler.modeling import AdapLeRForSequenceClassification
 
-        start, labels = self.work.start, list(self.work.task.labels)
+        start, labels = self.work.start, len(self.work.task.labels)
         predictors = {name: getattr(self.options, name) for name in ("predictor", "contribution_hidden_size")}
         if read_config(start).model_type != "adapler":
-            options = self.model_options() or None
-            model = AdapLeRForSequenceClassification.from_backbone(
-                start, labels=labels, policy_options=options, **predictors
-            )
-            return self.with_new_head(model, model.backbone)
+            return super().build(**predictors)
         trained = AdapLeRForSequenceClassification.from_pretrained(start)
         if trained.config.policy != AdapLeR.name:
             raise ArgumentError(f"--model: {start} has the removal policy {trained.config.policy!r}, not AdapLeR's")
-        if trained.config.num_labels != len(labels):
-            raise ArgumentError(f"--task: it has {len(labels)} labels, {start} {trained.config.num_labels}")
+        if trained.config.num_labels != labels:
+            raise ArgumentError(f"--task: it has {labels} labels, {start} {trained.config.num_labels}")
         for name, asked in predictors.items():
             if asked != (own := getattr(trained.config, name)):
-                raise ArgumentError(f"--{name.replace('_', '-')}: {asked}, but {start} has {own}")
+                raise ArgumentError(f"{flag(name)}: {asked}, but {start} has {own}")
         trained.config.policy_options = self.model_options() or None
         return trained
 
     def stages(self) -> list[Stage]:
-        """One."""
         options, settings, target = self.options, self.work.settings, self.options.target
-        backbone = None if options.freeze_backbone else settings.learning_rate
-        rates = {
-            "backbone": backbone,
-            "predictors": options.predictor_learning_rate,
-            "eta and theta": options.eta_learning_rate,
-        }
-        return [
-            TwoObjectives(
-                epochs=options.policy_epochs[0],
-                removal="soft",
-                rates=rates,
-                no_decay=("eta and theta",),
-                clipped=(("backbone", "predictors"), ("eta and theta",)),
-                constant=() if target is None else ("eta and theta",),
-                by_hand=("eta", "theta"),
-                selects="budget",
-                distils=options.distils,
-                average_decay=options.average_decay,
-                options=options,
-                controller=None
-                if options.target is None
-                else SpeedController(phi=options.phi[0], target=options.target),
-            )
-        ]
+        stage = TwoObjectives(
+            epochs=options.policy_epochs[0],
+            removal="soft",
+            rates={
+                "backbone": None if options.freeze_backbone else settings.learning_rate,
+                "predictors": options.predictor_learning_rate,
+                "eta and theta": options.eta_learning_rate,
+            },
+            no_decay=("eta and theta",),
+            clipped=(("backbone", "predictors"), ("eta and theta",)),
+            constant=() if target is None else ("eta and theta",),
+            by_hand=("eta", "theta"),
+            selects="budget",
+            target=target,
+            distils=options.logit_distillation > 0 or options.state_distillation > 0,
+            average_decay=options.average_decay,
+            options=options,
+            controller=None if target is None else SpeedController(phi=options.phi[0], target=target),
+        )
+        return [stage]
 
 
 # A target speedup
 
 
 @dataclass
-class SpeedState:
-    """State of a controller; a checkpoint holds it.
-
-    `full` and `reduced` are running means of FLOPs in a training batch, of the backbone and of AdapLeR. `measured` is
-    log(hard speedup on validation / soft speedup in training) at the last evaluation, `offset` follows it smoothly.
-    """
-
-    phi: float
-    full: float = 0.0
-    reduced: float = 0.0
-    integral: float = 0.0
-    measured: float = 0.0
-    offset: float = 0.0
-
-
 class SpeedController:
     """Changes phi, the weight of the length loss, so that training ends at a target speedup.
 
@@ -498,29 +430,28 @@ class SpeedController:
     Below a thirtieth of phi_0 it crosses 0, as the multiplier of an equality may (ours, not MrT5's). Tokens that a
     steep slope has removed have no gradient of the cross-entropy, so without a loss that asks for more tokens a
     training that is too fast stays so, and gets faster while the contribution scores sharpen.
-
-    Args:
-        phi: the start, above 0.
-        target: speedup in FLOPs, above 1.
     """
 
-    PROPORTIONAL, INTEGRAL, MOST_FACTOR, MIRROR = 6.0, 100.0, 1e4, 1e-3
+    phi: float  # weight of the length loss now, at the start above 0; below 0 it asks for more tokens
+    target: float  # speedup in FLOPs, above 1
+    start: float = math.nan  # the first phi
+    full: float = 0.0  # running mean of the backbone's FLOPs in a training batch
+    reduced: float = 0.0  # of AdapLeR's
+    integral: float = 0.0
+    measured: float = 0.0  # log(hard speedup on validation / soft speedup in training) at the last evaluation
+    offset: float = 0.0  # follows it smoothly
+
+    PROPORTIONAL, INTEGRAL, MOST, MIRROR = 6.0, 100.0, math.log(1e4), 1e-3
     RAMP = 0.4  # share of training in which the wanted speedup grows
     MEMORY = 0.01  # share of training over which measurements are averaged, but at least 10 steps
 
-    def __init__(self, *, phi: float, target: float) -> None:
-        self.start, self.target, self.state = phi, target, SpeedState(phi)
-
-    @property
-    def phi(self) -> float:
-        """Weight of the length loss now; below 0 it asks for more tokens."""
-        return self.state.phi
+    def __post_init__(self) -> None:
+        self.start = self.phi if math.isnan(self.start) else self.start
 
     @property
     def speedup(self) -> float:
         """Estimate of the hard speedup now; 1 before the first batch."""
-        state = self.state
-        return state.full / state.reduced * math.exp(state.offset) if state.reduced else 1.0
+        return self.full / self.reduced * math.exp(self.offset) if self.reduced else 1.0
 
     def observe(self, step: Step, lengths: Tensor) -> None:
         """Take in a training batch and its soft lengths (B, L), and set phi for it."""
@@ -535,28 +466,20 @@ class SpeedController:
         )
 
     def take(self, full: float, reduced: float, *, progress: float, share: float) -> None:
-        """Set phi after a batch of so many FLOPs.
-
-        Args:
-            full, reduced: the backbone's and AdapLeR's.
-            progress: share of training that is done, 0 to 1.
-            share: share of training that this batch is.
-        """
-        state = self.state
-        rate = min(1.0, share / self.MEMORY, 0.1) if state.reduced else 1.0
-        state.full += rate * (full - state.full)
-        state.reduced += rate * (reduced - state.reduced)
-        state.offset += min(rate, 0.1) * (state.measured - state.offset)
+        """Set phi after a batch of so many FLOPs, at a progress from 0 to 1, that is such a share of the training."""
+        rate = min(1.0, share / self.MEMORY, 0.1) if self.reduced else 1.0
+        self.full += rate * (full - self.full)
+        self.reduced += rate * (reduced - self.reduced)
+        self.offset += min(rate, 0.1) * (self.measured - self.offset)
         error = math.log(self.target) * min(1.0, progress / self.RAMP) - math.log(self.speedup)
-        most = math.log(self.MOST_FACTOR)
-        state.integral = max(-most, min(most, state.integral + self.INTEGRAL * error * share))
-        exponent = max(-most, min(most, self.PROPORTIONAL * error + state.integral))
-        state.phi = self.start * (math.exp(exponent) - self.MIRROR * math.exp(-exponent))
+        self.integral = max(-self.MOST, min(self.MOST, self.integral + self.INTEGRAL * error * share))
+        exponent = max(-self.MOST, min(self.MOST, self.PROPORTIONAL * error + self.integral))
+        self.phi = self.start * (math.exp(exponent) - self.MIRROR * math.exp(-exponent))
 
     def calibrate(self, speedup: float) -> None:
         """Take in the hard speedup on validation: from now on, training aims at it."""
-        if self.state.reduced:
-            self.state.measured = math.log(speedup) - math.log(self.state.full / self.state.reduced)
+        if self.reduced:
+            self.measured = math.log(speedup) - math.log(self.full / self.reduced)
 
 
 CLOSE = 0.01  # how near a target speedup is enough, as a share of it
@@ -564,26 +487,20 @@ MOST_PASSES = 12  # over the validation rows
 
 
 def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> dict[str, Any]:
-    """Multiply every eta by the factor with which the speedup on these rows is the target's, in place.
+    """Multiply every eta by the factor with which the speedup on validation rows is the target's, in place.
 
     The speedup grows with the factor, so the factor is found by bisection of its logarithm. It stays 1 where the target
     is met already. eta stays in its bounds, so a target may be out of reach: then the nearest speedup found is kept.
 
-    Args:
-        model: a trained AdapLeR model.
-        rows: encoded validation rows.
-        pad_token_id: the tokenizer's.
-        target: speedup in FLOPs.
-
     Returns:
         For the record: `target`, the `factor`, the speedup `before` it and with it (`speedup`), and the `passes`.
     """
+    from adapler import flops
     from adapler.configuration import ETA_MAX, ETA_MIN
-    from adapler.flops import speedup
     from adapler.inference import predict_rows
 
     trained = model.eta.detach().clone()  # (L,)
-    measured: dict[float, float] = {}
+    measured: dict[float, float] = {}  # speedup by the logarithm of the factor
 
     def set_eta(exponent: float) -> None:
         with torch.no_grad():
@@ -592,12 +509,11 @@ def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> 
     def at(exponent: float) -> float:
         set_eta(exponent)
         found = predict_rows(model, rows, pad_token_id=pad_token_id, removal="hard")
-        measured[exponent] = speedup(model.config, found.lengths_in, found.lengths)
+        measured[exponent] = flops.speedup(model.config, found.lengths_in, found.lengths)
         return measured[exponent]
 
     before = gain = at(0.0)
-    low, high = math.log(ETA_MIN), math.log(ETA_MAX / ETA_MIN)
-    low, high = (0.0, high) if gain < target else (low, 0.0)
+    low, high = (0.0, math.log(ETA_MAX / ETA_MIN)) if gain < target else (math.log(ETA_MIN), 0.0)
     # No room is left where the first guess lay at a bound and was not enough.
     while abs(gain - target) > CLOSE * target and len(measured) < MOST_PASSES and low < high:
         # The first guess: a threshold that is twice as high is about twice as fast.
@@ -617,16 +533,12 @@ def reach_target(model: Any, rows: Any, *, pad_token_id: int, target: float) -> 
 class AdapLeR(Policy):
     """Before each layer: the softmax of its Contribution Predictor, against eta / n.
 
-    The model holds the parameters, under the names that its checkpoints have always had; this only reads them.
-
-    Args:
-        predictors: one for each layer.
-        eta: (L,) threshold factors.
-        options: see FirstLayer.
+    The model holds the parameters (a predictor for each layer, and eta, (L,)), under the names that its checkpoints
+    have always had; this only reads them.
     """
 
     Options = FirstLayer
-    Training: ClassVar[type[Training]] = AdapLeRTraining
+    Training = AdapLeRTraining
     soft_options: ClassVar[tuple[str, ...]] = ("scale", "beta", "slope", "gradient_slope", "probe", "local_losses")
 
     def __init__(self, predictors: Sequence[nn.Module], eta: Tensor, options: FirstLayer) -> None:
@@ -659,5 +571,4 @@ class AdapLeR(Policy):
 
     @classmethod
     def cost(cls, config: Any, index: int) -> Cost:
-        """Of the layer's predictor."""
         return predictor_class(config.predictor).cost(config.hidden_size, config.contribution_hidden_size)

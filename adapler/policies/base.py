@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from adapler.backbones.received import Reads, Received
 from adapler.contribution import retention
 from adapler.errors import ArgumentError, counted
-from adapler.options import option
+from adapler.options import Checked, option, record
 from adapler.predictors import Cost, PackedRow
 from adapler.registry import Registry
 
@@ -50,11 +50,7 @@ class LayerView:
 
     @property
     def attention(self) -> Received:
-        """The attention that each token got.
-
-        Raises:
-            ArgumentError: the policy decides before the layer.
-        """
+        """`received`; ArgumentError where the policy decides before the layer."""
         if self.received is None:
             raise ArgumentError('policy: attention is known only to a policy with place = "between"')
         return self.received
@@ -68,36 +64,26 @@ class NoOptions:
 class Policy(nn.Module, ABC):
     """Which tokens a layer drops: those whose score is below a bar. [CLS] always stays.
 
-    What it says of a token may depend on the tokens of the same sequence only, and not on padding, on the other
-    sequences of a batch, or on their order. Scores and bars are in float32 or better (use `ExactLinear`).
-
-    Attributes:
-        name: in the registry; set by @policy.
-        place: "before" a layer's attention, or "between" its attention and its feed-forward network. A policy
-            "between" does nothing in the last layer, which runs for [CLS] only.
-        reads: what a policy "between" reads of its layer's attention: "all" that each token received, "cls" for what
-            [CLS] gives, or "nothing". Weights that it does not read are not computed: fused kernels hold none.
-        fades: what a token's gate multiplies in soft training (`gate`): its weight in the attention of others, with its
-            state carried past the layer; the input of the feed-forward network; or the layer's output.
-        last_scale: the threshold scale at which its bar is the highest score there can be, so that hardly a token
-            stays: 2 for a probability that has to reach half the scale; infinite where scores have no such end.
-        Options: numbers of the policy, a frozen dataclass with defaults; `config.policy_options` holds them.
-        Training: how it trains; default: fine-tuning with tokens really removed.
-        soft_options: arguments of the model's `forward` that its soft removal takes.
-        options: those of this model.
-
-    Args:
-        config: the AdapLeRConfig.
+    The score of a token may depend on the tokens of the same sequence only, and not on padding, on the other sequences
+    of a batch, or on their order. Scores and bars are in float32 or better (use `ExactLinear`).
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # set by @policy
+    # Before a layer's attention, or between its attention and its feed-forward network; then it does nothing in the
+    # last layer, which runs for [CLS] only.
     place: ClassVar[Place] = "before"
+    # What a policy "between" reads of its layer's attention: what each token received, what [CLS] gives, or nothing.
+    # Weights that it does not read are not computed: fused kernels hold none.
     reads: ClassVar[Reads] = "all"
+    # What a token's gate multiplies in soft training: its weight in the attention of others, with its state carried
+    # past the layer; the input of the feed-forward network; or the layer's output.
     fades: ClassVar[Fades] = "attention"
+    # The threshold scale at which the bar is the highest score there can be, so that hardly a token stays: 2 for a
+    # probability that has to reach half the scale.
     last_scale: ClassVar[float] = math.inf
-    Options: ClassVar[type] = NoOptions
-    Training: ClassVar[type[Training]]
-    soft_options: ClassVar[tuple[str, ...]] = ()
+    Options: ClassVar[type] = NoOptions  # a frozen dataclass with defaults; `config.policy_options` holds its numbers
+    Training: ClassVar[type[Training]]  # default: fine-tuning with tokens really removed
+    soft_options: ClassVar[tuple[str, ...]] = ()  # arguments of the model's `forward` that its soft removal takes
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -117,33 +103,20 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
-        """The lowest score that stays.
+        """(B,) the lowest score that stays in each sequence, from scores (T,).
 
-        Args:
-            view: the layer.
-            scores: (T,).
-            scale: above 0 (at 0 nothing is dropped, and this is not called); below 1 the bar is lower and more tokens
-                stay, above 1 it is higher.
-
-        Returns:
-            (B,) a bar for each sequence.
+        `scale` is above 0 (at 0 nothing is dropped, and this is not called); below 1 the bar is lower and more tokens
+        stay, above 1 it is higher.
         """
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
-        """(T,) in [0, 1], differentiable: how much of each token is there after the decision, in soft training.
-
-        Raises:
-            ArgumentError: a policy without soft training.
-        """
+        """(T,) in [0, 1], differentiable: how much of each token is there after the decision, in soft training."""
         raise ArgumentError(f"policy: {self.name!r} has no soft removal; it trains with tokens really removed")
 
     def soft(self, backbone: Any, **inputs: Any) -> Any:
         """Soft removal, the differentiable forward pass of training: an AdapLeROutput. Default: `gate`s.
 
-        Args:
-            backbone: the plain classifier.
-            inputs: input_ids, mask, positions (B, N) and token_type_ids, see `hard_pass`, and those of `soft_options`
-                that the caller gives.
+        The backbone is the plain classifier; the inputs are those of `hard_pass`, and of `soft_options` what is given.
         """
         from adapler.passes import gated_pass
 
@@ -155,41 +128,14 @@ class Policy(nn.Module, ABC):
         return Cost(token=0.0)
 
 
-Made = TypeVar("Made", bound=type[Any])
 POLICIES = Registry[Policy]("policy")
-SYSTEMS = Registry[Any]("system")  # trainings of systems that remove no token, by name
-
-
-def policy(name: str) -> Callable[[Made], Made]:
-    """Register a policy class under the name that `config.policy` and `--policy` call it by.
-
-    Raises:
-        ArgumentError: the name is taken, see `Registry.entry`.
-    """
-    return POLICIES.entry(name)
-
-
-def system(name: str) -> Callable[[Made], Made]:
-    """Register the `Training` of a system to compare with that removes no token, for `--policy`."""
-    return SYSTEMS.entry(name)
-
-
-def policy_names() -> list[str]:
-    """The names of all policies that are registered."""
-    return POLICIES.names()
-
-
-def policy_class(name: str) -> type[Policy]:
-    """The policy of a name; arguments and errors as of `Registry.get`."""
-    return POLICIES.get(name)
+SYSTEMS = Registry[Any]("system")  # trainings of systems to compare with that remove no token
+policy, policy_class, policy_names = POLICIES.entry, POLICIES.get, POLICIES.names
+system = SYSTEMS.entry
 
 
 def training_class(name: str) -> type[Training]:
-    """The training of a policy or of another system.
-
-    Raises:
-        ArgumentError: nothing has this name.
-    """
+    """The training of a policy or of another system; ArgumentError where nothing has this name."""
     return SYSTEMS.find(name) or POLICIES.get(name, others=SYSTEMS.names()).Training
 
 
@@ -209,13 +155,7 @@ def options_of(kind: type[Policy], values: dict[str, Any] | None) -> Any:
 
 
 def stays(scores: Tensor, bar: Tensor, *, row: PackedRow) -> Tensor:
-    """Hard removal: which tokens stay, (T,) bool.
-
-    Args:
-        scores: (T,).
-        bar: (B,).
-        row: of the tokens.
-    """
+    """Hard removal: (T,) bool, which tokens stay, from scores (T,) and bars (B,)."""
     reached = retention(scores, row.segments.spread(bar))
     return reached.index_fill_(0, row.segments.first, True)
 
@@ -225,43 +165,25 @@ def stays(scores: Tensor, bar: Tensor, *, row: PackedRow) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One batch of a stage.
+    """One batch of a stage."""
 
-    Attributes:
-        model: what runs a forward pass: the model, in several processes inside the wrapper that averages gradients.
-        core: the model itself.
-        batch: input_ids (B, N), attention_mask, labels (B,), perhaps token_type_ids; and `targets`, (B, N) or
-            (B, K, N), where the stage's rows have them.
-        number, steps: this optimiser step, from 0, and how many the stage has.
-        epoch, epochs: this epoch, from 0, and how many the stage has.
-        by_steps: whether the stage is counted or evaluated by steps, and not by epochs.
-        share: of the optimiser step that this batch is: 1 / accumulation.
-        processes: that train together.
-        autocast: context of the forward pass.
-        run_backward: (loss, **options), the backward pass of a loss; see `backward`.
-        generator: on the CPU, for draws. Its seed depends on the run's seed and the step alone, so that a resumed
-            training goes on with the same draws.
-        reduced: (tensor) -> its sum over all processes.
-        taught: (B, C) logits of the fine-tuned classifier, in a stage that distils.
-        taught_states: (B, D) last hidden states that its head reads, likewise.
-    """
-
-    model: Any
-    core: Any
-    batch: Mapping[str, Tensor]
-    number: int
-    steps: int
-    epoch: int
+    model: Any  # runs a forward pass: the model, in several processes inside the wrapper that averages gradients
+    core: Any  # the model itself
+    batch: Mapping[str, Tensor]  # input_ids (B, N) ..., labels (B,), and perhaps targets, (B, N) or (B, K, N)
+    number: int  # this optimiser step, from 0
+    steps: int  # of the stage
+    epoch: int  # from 0
     epochs: int
-    by_steps: bool
-    share: float
-    processes: int
-    autocast: Callable[[], AbstractContextManager[Any]]
-    run_backward: Callable[..., None]
+    by_steps: bool  # whether the stage is counted or evaluated by steps, and not by epochs
+    share: float  # of the optimiser step that this batch is: 1 / accumulation
+    autocast: Callable[[], AbstractContextManager[Any]]  # of the forward pass
+    run_backward: Callable[..., None]  # (loss, **options)
+    # On the CPU, for draws: its seed depends on the run's seed and the step alone, so that a resumed training goes on
+    # with the same draws.
     generator: torch.Generator
-    reduced: Callable[[Tensor], Tensor]
-    taught: Any = None
-    taught_states: Any = None
+    reduced: Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
+    taught: Any = None  # (B, C) logits of the fine-tuned classifier, in a stage that distils
+    taught_states: Any = None  # (B, D) last hidden states that its head reads
 
     @property
     def progress(self) -> float:
@@ -273,38 +195,14 @@ class Step:
         inputs = {name: value for name, value in self.batch.items() if name != "targets"}
         return self.model(**inputs, **options, return_dict=True)  # whatever the model's configuration says
 
-    def removed_by(self, policy: Policy, **inputs: Tensor) -> Any:
-        """Hard removal by another policy than the model's, such as one that draws; without a loss.
-
-        Args:
-            policy: what drops tokens.
-            inputs: in place of the batch's: input_ids, attention_mask and perhaps token_type_ids, (B', N) each.
-        """
-        from adapler.backbones import position_ids
-        from adapler.passes import hard_pass
-
-        return hard_pass(
-            self.core.backbone,
-            policy,
-            input_ids=inputs["input_ids"],
-            mask=inputs["attention_mask"],
-            positions=position_ids(self.core.backbone.config, inputs["attention_mask"]),
-            token_type_ids=inputs.get("token_type_ids"),
-            scale=1.0,
-            remove=True,
-        )
-
     def backward(self, loss: Tensor, **options: Any) -> None:
         """Add the gradient of a loss, weighted by the batch's share; options as of `Tensor.backward`."""
         self.run_backward(self.share * loss, **options)
 
 
-NEAR_TARGET = 0.1  # how far from a target speedup an evaluated point may be, as a share of it
-
-
 def is_near(gain: float, target: float) -> bool:
     """Whether a speedup is within 10 % of a target, up to a rounding error."""
-    return abs(gain - target) <= (NEAR_TARGET + 1e-9) * target
+    return abs(gain - target) <= (0.1 + 1e-9) * target
 
 
 def qualifies(score: float, *, reference: float | None, max_drop: float) -> bool:
@@ -332,35 +230,21 @@ def selection_value(
 
 @dataclass(kw_only=True)
 class Stage:
-    """One stage of a training; a subclass has losses of its own. The next stage goes on with its model.
+    """One stage of a training; a subclass has losses of its own. The next stage goes on with its model."""
 
-    Attributes:
-        name: of its folder and in the record.
-        epochs: passes over the training set.
-        removal: "soft" (gates), "hard" (tokens really removed; gradients flow through those that stay) or "none".
-        rates: learning rate of each group of parameters; None: they stay as they are.
-        no_decay: groups without weight decay.
-        clipped: groups whose gradients are clipped by one common norm; default: each group by itself.
-        constant: groups whose learning rate stays up after the warmup.
-        by_hand: names of parameters whose gradients the stage sets itself.
-        weights: of the losses by name; 1 where it says nothing, 0 for what is only logged.
-        selects: which evaluated point is kept: "budget" (see `selection_value`), "score" (the best) or "last".
-        distils: whether a step has the teacher's logits and states.
-        average_decay: of the running average of the weights that is evaluated and kept; 0: none.
-    """
-
-    name: str = "train"
+    name: str = "train"  # of its folder and in the record
     epochs: int = 3
-    removal: Literal["soft", "hard", "none"] = "hard"
-    rates: Mapping[str, float | None] = field(default_factory=dict)
-    no_decay: tuple[str, ...] = ()
-    clipped: tuple[tuple[str, ...], ...] = ()
-    constant: tuple[str, ...] = ()
-    by_hand: tuple[str, ...] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
-    selects: Literal["budget", "score", "last"] = "score"
-    distils: bool = False
-    average_decay: float = 0.0
+    removal: Literal["soft", "hard", "none"] = "hard"  # gates; or really, with gradients through the tokens that stay
+    rates: Mapping[str, float | None] = field(default_factory=dict)  # by group of parameters; None: frozen
+    no_decay: tuple[str, ...] = ()  # groups without weight decay
+    clipped: tuple[tuple[str, ...], ...] = ()  # groups clipped by one common norm; default: each by its own
+    constant: tuple[str, ...] = ()  # groups whose learning rate stays up after the warmup
+    by_hand: tuple[str, ...] = ()  # parameters whose gradients the stage sets itself
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the losses; 1 by default, 0: only logged
+    selects: Literal["budget", "score", "last"] = "score"  # which point is kept: see `selection_value`, the best, ...
+    target: float | None = None  # the speedup that it aims at
+    distils: bool = False  # whether a step has the teacher's logits and states
+    average_decay: float = 0.0  # of the running average of the weights that is evaluated and kept; 0: none
 
     def group_of(self, parameter: str) -> str:
         """The group of a parameter, a key of `rates`; default: "policy" and "backbone" (with its head)."""
@@ -402,7 +286,7 @@ class Stage:
             return float(step)
         if self.selects == "score":
             return score - 1e-9 / max(gain, math.ulp(1.0))
-        return selection_value(score, gain, reference=reference, max_drop=max_drop)
+        return selection_value(score, gain, reference=reference, max_drop=max_drop, target=self.target)
 
     def evaluated(self, metrics: dict[str, Any]) -> None:
         """After an evaluation during training; may add to its metrics."""
@@ -421,33 +305,19 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a training works with.
+    """What a training works with."""
 
-    Attributes:
-        policy: the name of the policy or system.
-        options: its `Settings`, with defaults filled in.
-        task: names, labels, metric.
-        rows: the encoded splits, train and validation.
-        tokenizer: the backbone's.
-        max_length: of the encoded rows, at most.
-        start: where the model starts: a fine-tuned classifier or a pre-trained encoder, hub name or folder.
-        settings: of optimisation, see `adapler.training.config.Optimisation`.
-        autocast: whether training computes in bfloat16.
-        load_teacher: loads the fine-tuned classifier, on its device, without gradients, ready for `plain_pass`.
-        reinit_head: of an encoder, see `checkpoints.reinitialise_head`.
-    """
-
-    policy: str
-    options: Any
-    task: Any
-    rows: Any
+    policy: str  # or the name of a system
+    options: Any  # the policy's `Settings`, with defaults filled in
+    task: Any  # names, labels, metric
+    rows: Any  # the encoded splits, train and validation
     tokenizer: Any
-    max_length: int
-    start: str | Path
-    settings: Any
-    autocast: bool
-    load_teacher: Callable[[], Any]
-    reinit_head: str = "auto"
+    max_length: int  # of the encoded rows, at most
+    start: str | Path  # where the model starts: a fine-tuned classifier or a pre-trained encoder, hub name or folder
+    settings: Any  # an `adapler.training.config.Optimisation`
+    autocast: bool  # whether training computes in bfloat16
+    load_teacher: Callable[[], Any]  # the fine-tuned classifier, on its device, frozen, ready for `plain_pass`
+    reinit_head: str = "auto"  # of an encoder, see `reinitialise_head`
 
     @property
     def pad_token_id(self) -> int:
@@ -456,36 +326,24 @@ class Work:
 
 
 @dataclass(kw_only=True)
-class TrainingOptions:
+class TrainingOptions(Checked):
     """Training of the policy."""
 
     policy_epochs: list[int] | None = option(
         "epochs of each stage of the policy's training (default: --max-steps in each, or the policy's own)",
         default=None,
+        low=1,
     )
-
-    def __post_init__(self) -> None:
-        for epochs in self.policy_epochs or ():
-            if epochs < 1:
-                raise ArgumentError(f"--policy-epochs: {epochs} is not at least 1")
 
 
 class Training:
-    """How a policy, or another system that `adapler run` compares, trains: its options, its model and its stages.
+    """How a policy, or another system that `adapler run` compares, trains: its options, its model and its stages."""
 
-    Attributes:
-        Settings: options of `adapler run --policy NAME`; a dataclass of `option`s, with `policy_epochs`.
-        presets: values of options by the name of a preset; the first one is the default.
-        budget: the option whose values are points of a trade-off; "" for a single point.
-        one_process: whether its forward passes are not those of `Step.forward`, so that several processes would not
-            share their gradients.
-        fewest_layers: of the backbone.
-        work: what it works with.
-    """
-
-    Settings: ClassVar[type[TrainingOptions]] = TrainingOptions
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"recommended": {}, "paper": {}}  # whose values are defaults
-    budget: ClassVar[str] = ""
+    Settings: ClassVar[type[TrainingOptions]] = TrainingOptions  # options of `adapler run --policy NAME`
+    # Values of options by the name of a preset; the first one is the default.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"recommended": {}, "paper": {}}
+    budget: ClassVar[str] = ""  # the option whose values are points of a trade-off; "" for a single point
+    # Whether its forward passes are not those of `Step.forward`: several processes would not share their gradients.
     one_process: ClassVar[bool] = False
     fewest_layers: ClassVar[int] = 1
 
@@ -494,22 +352,12 @@ class Training:
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: str | Path) -> dict[str, Any]:
-        """Values of options that are None, with the epochs of each stage.
-
-        Args:
-            task: its name.
-            settings: of optimisation.
-            start: where training starts.
-        """
+        """Values of options that are None, with the epochs of each stage, on a task, with settings of optimisation."""
         return {"policy_epochs": [3]}
 
     @classmethod
     def resolve(cls, options: Any, *, task: str, settings: Any, start: str | Path) -> Any:
-        """The options with `defaults` filled in.
-
-        Raises:
-            ArgumentError: epochs for more or fewer stages than there are.
-        """
+        """The options with `defaults` filled in; ArgumentError for epochs of more or fewer stages than there are."""
         usual = cls.defaults(task, settings=settings, start=start)
         if options.policy_epochs is not None and len(options.policy_epochs) != len(usual["policy_epochs"]):
             stages, given = len(usual["policy_epochs"]), len(options.policy_epochs)
@@ -532,12 +380,22 @@ class Training:
         """The `TargetOptions` of what its stages learn for each token, computed beforehand; None: nothing."""
         return None
 
+    @classmethod
+    def described(cls, options: Any) -> dict[str, Any]:
+        """A point's options in its record, JSON-ready."""
+        return record(options) | cls.columns(options)
+
+    @classmethod
+    def columns(cls, options: Any) -> dict[str, Any]:
+        """What tells a point's row of the trade-off from the others': the value of the budget."""
+        return {cls.budget: getattr(options, cls.budget)[0]} if cls.budget else {}
+
     def model_options(self) -> dict[str, Any]:
         """`config.policy_options` of the model before the first stage."""
         return {}
 
-    def build(self) -> Any:
-        """The model before the first stage."""
+    def build(self, **config: Any) -> Any:
+        """The model before the first stage; `config` as of `from_backbone`."""
         from adapler.modeling import AdapLeRForSequenceClassification
 
         model = AdapLeRForSequenceClassification.from_backbone(
@@ -545,16 +403,18 @@ class Training:
             labels=list(self.work.task.labels),
             policy=self.work.policy,
             policy_options=self.model_options() or None,
+            **config,
         )
-        return self.with_new_head(model, model.backbone)
+        self.with_new_head(model.backbone)
+        return model
 
-    def with_new_head(self, model: Any, classifier: Any) -> Any:
-        """The model, whose classifier's head is initialised where the run starts from an encoder."""
+    def with_new_head(self, classifier: Any) -> Any:
+        """The classifier; where the run starts from an encoder, its head is initialised."""
         from adapler.backbones.loading import is_fine_tuned, read_config, reinitialise_head
 
         if not is_fine_tuned(read_config(self.work.start)):
             reinitialise_head(classifier, mode=self.work.reinit_head, fine_tuned=False)
-        return model
+        return classifier
 
     def stages(self) -> list[Stage]:
         """In their order; as many as the default epochs."""
@@ -581,9 +441,8 @@ class Training:
         """Score and speedup on a split in float32, in the form of `evaluate_rows`."""
         from adapler.evaluation import evaluate_rows
 
-        return evaluate_rows(
-            model.for_inference(dtype="float32"), rows, pad_token_id=self.work.pad_token_id, metric=metric
-        )
+        exact = model.for_inference(dtype="float32")
+        return evaluate_rows(exact, rows, pad_token_id=self.work.pad_token_id, metric=metric)
 
 
 Policy.Training = Training

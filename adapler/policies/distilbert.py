@@ -2,16 +2,16 @@
 
 It drops no token. Its folder holds a plain transformers classifier.
 
-Dimensions: B batch, L layers, C labels, D hidden size.
+Dimensions: B batch, L layers, C labels.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,24 +30,17 @@ FEWEST_TEACHER_LAYERS = 2
 
 @dataclass(kw_only=True)
 class Distilled(Stage):
-    """Cross-entropy, the divergence of the logits from the teacher's, and the angle between the heads' states.
-
-    Attributes:
-        temperature: t of the divergence, t^2 KL(softmax(teacher / t) || softmax(student / t)).
-    """
+    """Cross-entropy, and the divergence of the logits from the teacher's."""
 
     temperature: float = TEMPERATURE
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """See the class; `cosine` is 1 - cos of the states that the heads read."""
         from adapler.passes import plain_pass_of
 
-        logits, states = plain_pass_of(step.core, step.batch)  # (B, C), (B, D)
-        angles = functional.cosine_similarity(states.float(), step.taught_states.float(), dim=-1)  # (B,)
+        logits, _ = plain_pass_of(step.core, step.batch)  # (B, C)
         return {
             "cross_entropy": functional.cross_entropy(logits.float(), step.batch["labels"]),
             "logit_distillation": logit_distillation(logits, step.taught, temperature=self.temperature),
-            "cosine": 1 - angles.mean(),
         }
 
 
@@ -56,48 +49,40 @@ class DistilBertOptions(TrainingOptions):
     """Training of DistilBERT."""
 
     policy_temperature: float = option("temperature of the distillation", default=TEMPERATURE)
-    student_cosine: float = option(
-        "weight of the cosine distance between the last [CLS] states of student and teacher", default=0.0
-    )
 
 
 @system("distilbert")
 class DistilBert(Training):
     """One stage of distillation on the task, of a student with every other layer of the classifier or encoder."""
 
-    Settings: ClassVar[type[TrainingOptions]] = DistilBertOptions
-    one_process: ClassVar[bool] = True
-    fewest_layers: ClassVar[int] = FEWEST_TEACHER_LAYERS
+    Settings, one_process, fewest_layers = DistilBertOptions, True, FEWEST_TEACHER_LAYERS
 
     @cached_property
     def teacher(self) -> Any:
         """The fine-tuned classifier."""
         return self.work.load_teacher()
 
-    def build(self) -> Any:
+    def build(self, **config: Any) -> Any:
         """The student."""
         from adapler.backbones import ready
         from adapler.backbones.loading import load_classifier
 
         source = load_classifier(self.work.start, labels=list(self.work.task.labels))
-        return ready(make_student(self.with_new_head(source, source)))
+        return ready(make_student(self.with_new_head(source)))
 
     def stages(self) -> list[Stage]:
-        """See the class."""
         return [
             Distilled(
                 name="distil",
                 epochs=self.options.policy_epochs[0],
                 removal="none",
                 rates={"backbone": self.work.settings.learning_rate},
-                weights={"cosine": self.options.student_cosine},
                 distils=True,
                 temperature=self.options.policy_temperature,
             )
         ]
 
     def load(self, folder: str | Path) -> Any:
-        """The student that the stage saved."""
         from adapler.backbones import ready
         from adapler.backbones.loading import load_classifier
 
@@ -109,32 +94,21 @@ class DistilBert(Training):
         config.pop("_name_or_path", None)
         return {"teacher_layers": list(student_layers(self.teacher.config.num_hidden_layers)), "teacher_config": config}
 
-    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor, *, convention: str = "paper") -> float:
-        """FLOPs of the teacher over the student's, on texts of (B,) tokens."""
-        return student_speedup(self.teacher.config, model.config, lengths_in, convention=convention)
+    def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
+        return student_speedup(self.teacher.config, model.config, lengths_in)
 
     def evaluate(self, model: Any, rows: Any, *, metric: str) -> dict[str, Any]:
         """In the form of `evaluate_rows`: `none` is the teacher, `hard` the student."""
-        from adapler.evaluation import classify, score_by_example
+        from adapler.evaluation import compared, summary
         from adapler.inference import predict_rows
 
-        owners, labels = list(rows["example_id"]), rows["labels"]
         plain, found = (
             predict_rows(each, rows, pad_token_id=self.work.pad_token_id, progress=title)
             for each, title in ((self.teacher, "the teacher"), (model, "the student"))
         )
-        agreed = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]
-        hard = {
-            "threshold_scale": 1.0,
-            "score": score_by_example(found.logits, labels, owners, metric=metric),
-            "speedup": self.speedup(model, found.lengths_in, found.lengths),
-            "speedup_executed": self.speedup(model, found.lengths_in, found.lengths, convention="executed"),
-            "lengths_in": float(found.lengths_in.double().mean()),
-            "lengths": [float(n) for n in found.lengths.double().mean(0)],
-            "agreement": sum(agreed) / len(agreed),
-        }
-        none = {"score": score_by_example(plain.logits, labels, owners, metric=metric)}
-        return {"metric": metric, "examples": len(agreed), "rows": len(rows), "none": none, "hard": [hard]}
+        gain = partial(student_speedup, self.teacher.config, model.config, found.lengths_in)
+        numbers = compared(found, plain, rows, metric=metric, speedup=gain)
+        return summary(plain, rows, metric=metric, hard=[{"threshold_scale": 1.0, **numbers}])
 
 
 def student_speedup(teacher: Any, student: Any, lengths_in: Tensor, *, convention: str = "paper") -> float:

@@ -47,14 +47,12 @@ class SoftThresholds(Stage):
     """CE + lambda * sum over layers of the mean gate of the text's tokens; the last layer has none."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """Cross-entropy, and the sum of the mean gates."""
         output = step.forward(removal="soft")
         lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
         gates = (output.lengths[:, :-1] / lengths).sum(1).mean()
         return {"cross_entropy": output.loss.float(), "mean_gates": gates}
 
     def numbers(self, model: Any) -> dict[str, Any]:
-        """The thresholds."""
         return {"thresholds": [round(float(model.policy.threshold(i).detach()), 6) for i in range(model.num_layers)]}
 
 
@@ -63,9 +61,7 @@ class LtpTrainingOptions(TrainingOptions):
     """Training of LTP."""
 
     policy_weight: list[float] = option(
-        "lambda, the weight of the mean gates; a model is trained for each value",
-        default_factory=lambda: [0.1],
-        basic=True,
+        "lambda, the weight of the mean gates; a model is trained for each value", default=[0.1], basic=True
     )
     policy_learning_rate: float = option("learning rate of the thresholds", default=THRESHOLD_RATE)
     policy_temperature: float = option("width of the soft thresholds", default=LtpOptions.temperature)
@@ -74,12 +70,10 @@ class LtpTrainingOptions(TrainingOptions):
 class LtpTraining(Training):
     """1 epoch with soft thresholds (MRPC: 10) and everything training, 5 with the thresholds as they are."""
 
-    Settings: ClassVar[type[TrainingOptions]] = LtpTrainingOptions
-    budget: ClassVar[str] = "policy_weight"
+    Settings, budget = LtpTrainingOptions, "policy_weight"
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
-        """More soft epochs for a small task."""
         return {"policy_epochs": [10 if task == "mrpc" else 1, 5]}
 
     def model_options(self) -> dict[str, Any]:
@@ -94,7 +88,6 @@ class LtpTraining(Training):
         return {"theta_final": START * len(lengths) / sum(lengths), **given}
 
     def stages(self) -> list[Stage]:
-        """Soft, then hard."""
         rate = self.work.settings.learning_rate
         soft = SoftThresholds(
             name="soft",
@@ -120,8 +113,7 @@ class LearnedThresholds(Policy):
 
     place: ClassVar[Place] = "between"
     fades: ClassVar[Fades] = "output"
-    Options: ClassVar[type] = LtpOptions
-    Training: ClassVar[type[Training]] = LtpTraining
+    Options, Training = LtpOptions, LtpTraining
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -129,7 +121,6 @@ class LearnedThresholds(Policy):
         self.delta = nn.Parameter(torch.zeros(self.layers))  # the last layer's has no use
 
     def reset_parameters(self) -> None:
-        """The thresholds rise from layer to layer."""
         init.zeros_(self.delta)
 
     def threshold(self, index: int) -> Tensor:
@@ -144,10 +135,8 @@ class LearnedThresholds(Policy):
         return view.attention.total / segments.lengths[segments.owner]
 
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
-        """(B,) the layer's threshold times the scale, for every sequence."""
         return (scale * self.threshold(view.index)).to(scores.dtype).expand(len(view.row.segments.lengths))
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
-        """(T,) the soft threshold."""
         gate: Tensor = ((scores - self.threshold(view.index)) / self.options.temperature).sigmoid()
         return gate

@@ -56,18 +56,15 @@ class Search(Stage):
     """CE + lambda * sum over layers l = 1, 2, ... of l * ||r^l||_1; the last layer drops nothing and is left out."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """Cross-entropy, and the weighted mass of r without the entries of [CLS]."""
         output = step.forward(removal="soft")
         r = step.core.policy.r[:-1, 1:]  # (L - 1, N - 1)
         layer = torch.arange(1, len(r) + 1, device=r.device, dtype=r.dtype)
         return {"cross_entropy": output.loss.float(), "mass": (layer * r.abs().sum(1)).sum()}
 
     def after_step(self, model: Any) -> None:
-        """r stays in [0, 1]."""
         model.policy.clip()
 
     def numbers(self, model: Any) -> dict[str, Any]:
-        """The configuration that r says now."""
         return {"configuration": list(model.policy.configuration())}
 
     def finish(self, model: Any, work: Work) -> dict[str, Any]:
@@ -93,12 +90,10 @@ class PowerTrainingOptions(TrainingOptions):
 class PowerTraining(Training):
     """3 epochs of search with soft extraction, 3 of retraining with tokens really removed."""
 
-    Settings: ClassVar[type[TrainingOptions]] = PowerTrainingOptions
-    budget: ClassVar[str] = "policy_weight"
+    Settings, budget = PowerTrainingOptions, "policy_weight"
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
-        """Of the paper's table."""
         return {
             "policy_epochs": [3, 3],
             "policy_weight": [WEIGHTS.get(task, OTHER_WEIGHT)],
@@ -110,7 +105,6 @@ class PowerTraining(Training):
         return {"longest": self.work.max_length}
 
     def stages(self) -> list[Stage]:
-        """Search, then retraining."""
         rate, epochs = self.work.settings.learning_rate, self.options.policy_epochs
         search = Search(
             name="search",
@@ -135,8 +129,7 @@ class Power(TopK):
     """
 
     fades: ClassVar[Fades] = "feed_forward"
-    Options: ClassVar[type] = PowerOptions
-    Training: ClassVar[type[Training]] = PowerTraining
+    Options, Training = PowerOptions, PowerTraining
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -147,7 +140,6 @@ class Power(TopK):
             self.r = nn.Parameter(torch.ones(layers, self.options.longest))
 
     def reset_parameters(self) -> None:
-        """All tokens are there in full."""
         if self.options.lengths is None:
             init.ones_(self.r)
 
@@ -171,28 +163,19 @@ class Power(TopK):
         return torch.full_like(lengths, self.configuration()[view.index], dtype=torch.float64, device="cpu")
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
-        """(T,) r^l at the token's rank.
-
-        Raises:
-            ArgumentError: the configuration was found already.
-        """
+        """(T,) r^l at the token's rank; ArgumentError where the configuration was found already."""
         if self.options.lengths is not None:
             raise ArgumentError("policy: 'power' has a configuration; it trains with tokens really removed now")
         return self.r[view.index][ranks(scores, view.row.segments).clamp(max=self.options.longest - 1)]
 
     @torch.no_grad()
     def clip(self) -> None:
-        """Keep r in [0, 1] and the factor of [CLS] at 1, in place; called after each step of the search."""
+        """Keep r in [0, 1] and the factor of [CLS] at 1, in place."""
         self.r.clamp_(0, 1)
         self.r[:, 0] = 1
 
 
 def ranks(scores: Tensor, segments: Segments) -> Tensor:
-    """(T,) long: 0 for [CLS], 1 for the highest score among a sequence's others, and so on.
-
-    Args:
-        scores: (T,).
-        segments: where the sequences begin and end.
-    """
+    """(T,) long, from scores (T,): 0 for [CLS], 1 for the highest among a sequence's others, and so on."""
     order = cls_first(scores.detach(), segments).argsort(dim=1, descending=True, stable=True)  # (B, N)
     return from_padded(order.argsort(dim=1), segments)  # (T,)

@@ -39,26 +39,20 @@ class KeepTrainingOptions(TrainingOptions):
 
     keep: list[float] = option(
         "share of the tokens kept in each layer; a model is trained for each value",
-        default_factory=lambda: [DEFAULT_KEEP],
+        default=[DEFAULT_KEEP],
         basic=True,
+        above=0,
+        most=1,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for keep in self.keep:
-            if not 0 < keep <= 1:
-                raise ArgumentError(f"--keep: {keep} is not above 0 and at most 1")
 
 
 class KeepTraining(Training):
     """One stage of fine-tuning with tokens really removed."""
 
-    Settings: ClassVar[type[TrainingOptions]] = KeepTrainingOptions
-    budget: ClassVar[str] = "keep"
+    Settings, budget = KeepTrainingOptions, "keep"
 
     @classmethod
     def point_name(cls, policy: str, options: Any) -> str:
-        """The policy and its share."""
         return f"{policy}-keep-{options.keep[0]:g}"
 
     def model_options(self) -> dict[str, Any]:
@@ -69,11 +63,7 @@ class KeepTraining(Training):
 
 
 class TopK(Policy):
-    """The tokens with the highest scores stay; a subclass says what the score is.
-
-    Attributes:
-        Options: `keep`; a subclass may count otherwise, see `count`.
-    """
+    """The tokens with the highest scores stay; a subclass says what the score is, and perhaps how many."""
 
     place: ClassVar[Place] = "between"
     Options: ClassVar[type] = KeepOptions
@@ -95,12 +85,9 @@ class TopK(Policy):
 
 
 def kth_highest(scores: Tensor, segments: Segments, *, count: Tensor) -> Tensor:
-    """The count-th highest score of each sequence, (B,), where [CLS] counts as the highest.
+    """(B,) the count-th highest score of each sequence, where [CLS] counts as the highest.
 
-    Args:
-        scores: (T,).
-        segments: where the sequences begin and end.
-        count: (B,) long, each between 1 and the sequence's length.
+    `scores` are (T,), `count` is (B,) long, each between 1 and the sequence's length.
     """
     ordered = cls_first(scores, segments).sort(dim=1, descending=True).values  # (B, N)
     return ordered.gather(1, count[:, None] - 1)[:, 0]

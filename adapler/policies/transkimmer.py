@@ -29,7 +29,6 @@ class ExactLayerNorm(nn.LayerNorm):
     """A layer norm that computes in float32 or better."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
         exact = exact_dtype(input)
         with torch.autocast(input.device.type, enabled=False):
             weight, bias = self.weight.to(exact), self.bias.to(exact)
@@ -66,7 +65,6 @@ class Skimming(Stage):
     """CE + lambda * (mean over layers of the share of the text's tokens that are there)."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """Cross-entropy, and the share of tokens; true lengths."""
         output = step.forward(removal="soft")
         lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
         return {"cross_entropy": output.loss.float(), "kept_share": (output.lengths / lengths).mean()}
@@ -89,8 +87,7 @@ class SkimTrainingOptions(TrainingOptions):
 class SkimTraining(Training):
     """One stage of 3 epochs (MRPC: 5), the predictors at the backbone's learning rate."""
 
-    Settings: ClassVar[type[TrainingOptions]] = SkimTrainingOptions
-    budget: ClassVar[str] = "policy_weight"
+    Settings, budget = SkimTrainingOptions, "policy_weight"
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
@@ -102,7 +99,6 @@ class SkimTraining(Training):
         }
 
     def stages(self) -> list[Stage]:
-        """Everything trains at once."""
         return [
             Skimming(
                 epochs=self.options.policy_epochs[0],
@@ -123,14 +119,13 @@ class Transkimmer(Policy):
     """
 
     last_scale: ClassVar[float] = 2.0
-    Training: ClassVar[type[Training]] = SkimTraining
+    Training = SkimTraining
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.predictors = nn.ModuleList(SkimPredictor(config.hidden_size) for _ in range(config.num_hidden_layers))
 
     def reset_parameters(self) -> None:
-        """Of all layers."""
         for predictor in self.predictors:
             predictor.reset_parameters()  # type: ignore[operator]
 
@@ -140,7 +135,6 @@ class Transkimmer(Policy):
         return choices.softmax(-1)[:, 0]
 
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
-        """(B,) half the scale."""
         return torch.full_like(view.row.segments.lengths, 0.5 * scale, dtype=scores.dtype)
 
     def gate(self, view: LayerView, scores: Tensor) -> Tensor:
@@ -155,5 +149,4 @@ class Transkimmer(Policy):
 
     @classmethod
     def cost(cls, config: Any, index: int) -> Cost:
-        """Of the two dense layers."""
         return Cost(token=2.0 * config.hidden_size * (config.hidden_size + 2))

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 from transformers import initialization as init
 
 from adapler.backbones.packing import segment_sum
 from adapler.errors import ArgumentError
 from adapler.options import option
-from adapler.policies.base import LayerView, Place, Policy, Stage, Step, Training, TrainingOptions, Work, policy
+from adapler.policies.base import LayerView, Policy, Stage, Step, Training, TrainingOptions, Work, policy
 from adapler.policies.top_k import kth_highest
 from adapler.predictors import Cost, ExactLinear, PackedRow
 
@@ -35,8 +34,6 @@ KEEPS = 0.5
 FEWEST_LAYERS = 3
 SAMPLES = 8  # K
 GUIDE_RATE = 0.5  # the share of the first stage's steps in which one sample of each text imitates
-POLICY_RATE = 3e-5
-ALPHA = 1.0
 
 
 @policy("trbert")
@@ -61,7 +58,6 @@ class TRBert(Policy):
         self.heads = nn.ModuleDict({str(at): _Head(config.hidden_size) for at in points(config.num_hidden_layers)})
 
     def reset_parameters(self) -> None:
-        """Every token starts at the same probability, near 1."""
         for head in cast(Iterable[_Head], self.heads.values()):
             init.xavier_uniform_(head.dense.weight)
             init.zeros_(head.dense.bias)
@@ -70,7 +66,6 @@ class TRBert(Policy):
 
     @classmethod
     def decides(cls, index: int, *, layers: int) -> bool:
-        """At the points."""
         return index in points(layers)
 
     def logits(self, view: LayerView) -> Tensor:
@@ -78,16 +73,13 @@ class TRBert(Policy):
         return self.heads[str(view.index)](view.hidden)  # type: ignore[no-any-return]
 
     def score(self, view: LayerView) -> Tensor:
-        """(T,) the probability of staying."""
         return self.logits(view).sigmoid()
 
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
-        """(B,) a half, times the scale."""
         return scores.new_full((len(view.row.segments.lengths),), KEEPS * scale)
 
     @classmethod
     def cost(cls, config: Any, index: int) -> Cost:
-        """Of the two products."""
         return Cost(token=2 * (config.hidden_size * HIDDEN + HIDDEN))
 
 
@@ -123,12 +115,8 @@ class SampledPolicy(Policy):
         shape: (B, N) of the padded batch.
         layers: of the backbone.
         generator: of the draws, on the CPU.
-        guide: (B, P, N) scores for the rows that imitate; None: no row does.
-        imitates: (B,) bool, which rows do.
-        attached: whether the gradient of the decisions' likelihood reaches the backbone, and not the policy alone.
+        guide, imitates: (B, P, N) scores, and (B,) bool, which rows imitate; None: no row does.
     """
-
-    place: ClassVar[Place] = "before"
 
     def __init__(
         self,
@@ -139,11 +127,10 @@ class SampledPolicy(Policy):
         generator: torch.Generator,
         guide: Tensor | None = None,
         imitates: Tensor | None = None,
-        attached: bool = False,
     ) -> None:
         nn.Module.__init__(self)
         self._policy = (policy,)  # in a tuple: its parameters are not this module's
-        self.points, self.width, self.attached = points(layers), shape[1], attached
+        self.points, self.width = points(layers), shape[1]
         self.draws = torch.rand(len(self.points), *shape, generator=generator)  # (P, B, N)
         self.guide, self.imitates = guide, imitates
         self._nll: list[Tensor] = []
@@ -151,13 +138,11 @@ class SampledPolicy(Policy):
 
     @classmethod
     def decides(cls, index: int, *, layers: int) -> bool:
-        """Where TR-BERT does."""
         return TRBert.decides(index, layers=layers)
 
     def score(self, view: LayerView) -> Tensor:
         """(T,) 1 for tokens that stay, 0 for the others; their likelihood is noted."""
-        hidden = view.hidden if self.attached else view.hidden.detach()
-        logits = self._policy[0].logits(LayerView(view.index, hidden, view.row))  # (T,)
+        logits = self._policy[0].logits(replace(view, hidden=view.hidden.detach()))  # (T,)
         stays = self._decisions(view, logits.detach().sigmoid()).index_fill(0, view.row.segments.first, True)
         rows = self._rows(view.row)
         self._nll.append(torch.zeros_like(logits[: len(rows)]).index_copy(0, rows, mean_nll(logits, stays, view.row)))
@@ -166,7 +151,6 @@ class SampledPolicy(Policy):
         return stays.to(logits.dtype)
 
     def bar(self, view: LayerView, scores: Tensor, *, scale: float) -> Tensor:
-        """(B,) between the two."""
         return scores.new_full((len(view.row.segments.lengths),), KEEPS)
 
     def _rows(self, row: PackedRow) -> Tensor:
@@ -194,14 +178,9 @@ class SampledPolicy(Policy):
 
 
 def mean_nll(logits: Tensor, stays: Tensor, row: PackedRow) -> Tensor:
-    """The mean over the tokens present of -a log p - (1 - a) log(1 - p), (B,) by sequence.
+    """(B,) the mean over the tokens present of -a log p - (1 - a) log(1 - p), from log odds (T,) and a (T,), bool.
 
     [CLS] stays whatever p is, so its decision counts 0.
-
-    Args:
-        logits: (T,) log odds of staying.
-        stays: (T,) bool, a.
-        row: of the tokens.
     """
     each = functional.binary_cross_entropy_with_logits(logits, stays.to(logits.dtype), reduction="none")  # (T,)
     each = each.index_fill(0, row.segments.first, 0.0)
@@ -209,14 +188,9 @@ def mean_nll(logits: Tensor, stays: Tensor, row: PackedRow) -> Tensor:
 
 
 def best_by_guide(guide: Tensor, keep: Tensor, row: PackedRow) -> Tensor:
-    """The m tokens with the highest guide score in each sequence, m = round(sum p) with p = 1 for [CLS]; (T,) bool.
+    """(T,) bool: the m tokens with the highest guide score in each sequence, m = round(sum p) with p = 1 for [CLS].
 
-    Of tokens with equal scores all stay or none.
-
-    Args:
-        guide: (T,) scores.
-        keep: (T,) p.
-        row: of the tokens.
+    Of tokens with equal scores all stay or none. `guide` and `keep`, p, are (T,).
     """
     segments = row.segments
     wanted = segment_sum(keep.index_fill(0, segments.first, 1.0), segments).round().long()  # (B,), at least 1
@@ -227,23 +201,17 @@ def best_by_guide(guide: Tensor, keep: Tensor, row: PackedRow) -> Tensor:
 def reward(losses: Tensor, kept: Tensor, *, alpha: float) -> Tensor:
     """R_k = -loss_k - alpha * mean over the points of (tokens kept / length), (K, B), without a gradient.
 
-    Args:
-        losses: (K, B) of the classifier on what is left of each text.
-        kept: (P, K, B) shares of the text's own tokens that stay at each point, [CLS] among them.
-        alpha: what a text that is kept whole costs.
+    `losses` (K, B) are the classifier's on what is left of each text, `kept` (P, K, B) the shares of its own tokens
+    that stay at each point, and `alpha` is what a text that is kept whole costs.
     """
     return (-losses - alpha * kept.mean(0)).detach()
 
 
 def policy_loss(rewards: Tensor, nll: Tensor) -> Tensor:
-    """1 / (K B) sum (R_k - mean_k R) NLL_k, scalar: REINFORCE with the mean of a text's samples as its baseline.
+    """1 / (K B) sum (R_k - mean_k R) NLL_k: REINFORCE with the mean of a text's samples as its baseline.
 
     Each sample is part of its own baseline, so the expected gradient is (K - 1) / K of the reward's. There is no
-    division by the rewards' standard deviation.
-
-    Args:
-        rewards: (K, B).
-        nll: (K, B) negative log-likelihood of the decisions, with a gradient.
+    division by the rewards' standard deviation. Both are (K, B); the likelihood has a gradient.
     """
     advantage = (rewards - rewards.mean(0)).detach()
     return (advantage * nll).mean()
@@ -265,61 +233,20 @@ def repeated(values: Tensor, samples: int) -> Tensor:
     return torch.cat([values] * samples)
 
 
-def with_guide(
-    rows: Any,
-    classifier: Any,
-    *,
-    points: Sequence[int],
-    pad_token_id: int,
-    autocast: bool = False,
-) -> Any:
-    """The same rows with a column `targets`, (P, n) for each row, see `removal_guide`; one pass over the set.
-
-    Args:
-        rows: encoded, with labels.
-        classifier: the fine-tuned one, on its device.
-        points: P layers that the policy decides before.
-        pad_token_id: the tokenizer's.
-        autocast: bfloat16 autocast.
-    """
+def with_guide(rows: Any, classifier: Any, *, points: Sequence[int], pad_token_id: int, autocast: bool = False) -> Any:
+    """The same rows with a column `targets`, (P, n) for each: the guide of the fine-tuned classifier at P points."""
     import datasets
 
-    from adapler.inference import CHUNK
+    from adapler.backbones.decomposition import removal_guide
+    from adapler.training.targets import each_token
 
-    names = [name for name in ("input_ids", "attention_mask", "token_type_ids", "labels") if name in rows.column_names]
-    inputs, found = rows.select_columns(names), []
-    with tqdm(total=len(rows), desc="guide", unit="text") as bar:
-        for start in range(0, len(rows), CHUNK):
-            chunk = inputs.select(range(start, min(start + CHUNK, len(rows)))).to_list()
-            found += _guide_of(classifier, chunk, points=points, pad_token_id=pad_token_id, autocast=autocast, bar=bar)
+    def guide(classifier: Any, inputs: Any) -> Tensor:
+        return removal_guide(classifier, inputs, points=points).cpu()  # (B, P, N)
+
+    chunks = each_token([classifier], rows, guide, pad_token_id=pad_token_id, autocast=autocast, title="guide")
+    found = [list(one) for _, chunk in chunks for one in chunk]  # arrow takes lists of vectors
     scores = datasets.List(datasets.List(datasets.Value("float32")))
     return rows.add_column("targets", found, new_fingerprint=uuid.uuid4().hex, feature=scores)
-
-
-def _guide_of(
-    classifier: Any,
-    rows: list[dict[str, Any]],
-    *,
-    points: Sequence[int],
-    pad_token_id: int,
-    autocast: bool,
-    bar: Any,
-) -> list[Any]:
-    """P vectors (n,) of each row, of rows that fit the memory, in their order."""
-    from adapler.backbones.decomposition import removal_guide
-    from adapler.inference import batches_by_length, pad_rows
-
-    lengths, device = [len(row["input_ids"]) for row in rows], classifier.device
-    found: list[Any] = [None] * len(rows)
-    for batch in batches_by_length(lengths):
-        inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
-        inputs["labels"] = torch.tensor([rows[row]["labels"] for row in batch], device=device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            guide = removal_guide(classifier, inputs, points=points).cpu().numpy()  # (B, P, N)
-        for position, row in enumerate(batch):
-            found[row] = list(guide[position, :, : lengths[row]])  # arrow takes lists of vectors
-        bar.update(len(batch))
-    return found
 
 
 @dataclass(kw_only=True)
@@ -328,34 +255,24 @@ class Drawn(Stage):
 
     The likelihood's gradient ends at the states that the policy reads: the policy's loss trains the policy, the task's
     loss the backbone.
-
-    Attributes:
-        alpha: what a token that stays costs, see `reward`.
-        samples: K.
-        temperature: of both distributions in distillation.
-        guide_rate: one sample of each text imitates the guide in this share of the steps, from the first on.
     """
 
-    alpha: float = ALPHA
-    samples: int = SAMPLES
-    temperature: float = 1.0
-    guide_rate: float = 0.0
+    alpha: float = 1.0  # what a token that stays costs, see `reward`
+    samples: int = SAMPLES  # K
+    temperature: float = 1.0  # of both distributions in distillation
+    guide_rate: float = 0.0  # one sample of each text imitates the guide in this share of the steps, from the first on
 
     def rows(self, model: Any, work: Work) -> Any:
-        """The training rows, with the guide's scores where a sample imitates."""
-        rows = work.rows["train"]
+        rows, at = work.rows["train"], points(model.num_layers)
         if not self.guide_rate:
             return rows
-        return with_guide(
-            rows,
-            work.load_teacher(),
-            points=points(model.num_layers),
-            pad_token_id=work.pad_token_id,
-            autocast=work.autocast,
-        )
+        return with_guide(rows, work.load_teacher(), points=at, pad_token_id=work.pad_token_id, autocast=work.autocast)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """The task's loss, the policy's, and for the log the mean reward and the share of tokens kept."""
+        from adapler.backbones import position_ids
+        from adapler.passes import hard_pass
+
         samples, mask = self.samples, step.batch["attention_mask"]
         inputs = {
             name: repeated(step.batch[name], samples)
@@ -369,9 +286,21 @@ class Drawn(Stage):
             generator=step.generator,
             **self._imitation(step),
         )
-        output = step.removed_by(policy, **inputs)
+        output = hard_pass(
+            step.core.backbone,
+            policy,
+            input_ids=inputs["input_ids"],
+            mask=inputs["attention_mask"],
+            positions=position_ids(step.core.config.backbone_config, inputs["attention_mask"]),
+            token_type_ids=inputs.get("token_type_ids"),
+            scale=1.0,
+            remove=True,
+        )
         logits = cast(Tensor, output.logits).view(samples, len(mask), -1)  # (K B, C) -> (K, B, C)
-        losses = self._task_losses(logits, step)  # (K, B)
+        if step.taught is None:
+            losses = cross_entropies(logits, step.batch["labels"])  # (K, B)
+        else:
+            losses = soft_cross_entropy(logits, step.taught.expand_as(logits), temperature=self.temperature)
         kept = policy.kept(repeated(mask.sum(1), samples)).view(-1, *losses.shape)  # (P, K B) -> (P, K, B)
         rewards = reward(losses, kept, alpha=self.alpha)  # (K, B)
         return {
@@ -389,46 +318,30 @@ class Drawn(Stage):
         rows = torch.arange(self.samples * len(guide), device=guide.device)
         return {"guide": repeated(guide, self.samples), "imitates": rows < len(guide)}
 
-    def _task_losses(self, logits: Tensor, step: Step) -> Tensor:
-        """(K, B) from logits (K, B, C)."""
-        if step.taught is None:
-            return cross_entropies(logits, step.batch["labels"])
-        return soft_cross_entropy(logits, step.taught.expand_as(logits), temperature=self.temperature)
-
 
 @dataclass(kw_only=True)
 class TRBertOptions(TrainingOptions):
     """Training of TR-BERT."""
 
     policy_weight: list[float] = option(
-        "alpha, the cost of a token that is kept; a model is trained for each value",
-        default_factory=lambda: [ALPHA],
-        basic=True,
+        "alpha, the cost of a token that is kept; a model is trained for each value", default=[1.0], basic=True
     )
-    policy_learning_rate: float = option("learning rate of the policy in both stages", default=POLICY_RATE)
+    policy_learning_rate: float = option("learning rate of the policy in both stages", default=3e-5)
     policy_temperature: float = option("temperature of the distillation", default=1.0)
 
 
 class TRBertTraining(Training):
     """3 epochs of the policy alone with imitation, 3 of joint training with distillation instead of cross-entropy."""
 
-    Settings: ClassVar[type[TrainingOptions]] = TRBertOptions
-    budget: ClassVar[str] = "policy_weight"
-    one_process: ClassVar[bool] = True
-    fewest_layers: ClassVar[int] = FEWEST_LAYERS
+    Settings, budget, one_process, fewest_layers = TRBertOptions, "policy_weight", True, FEWEST_LAYERS
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
-        """Of both stages."""
         return {"policy_epochs": [3, 3]}
 
     def stages(self) -> list[Stage]:
-        """See the class."""
-        epochs, alpha, rate = (
-            self.options.policy_epochs,
-            self.options.policy_weight[0],
-            self.options.policy_learning_rate,
-        )
+        options = self.options
+        epochs, alpha, rate = options.policy_epochs, options.policy_weight[0], options.policy_learning_rate
         logged = {"reward": 0.0, "kept": 0.0}
         alone = Drawn(
             name="policy",

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from adapler.devices import Dtype
 from adapler.errors import ArgumentError
-from adapler.options import flag, option
+from adapler.options import Checked, flag, option
 from adapler.text import Truncation
 
 ADAPLER = "adapler"  # the default policy
 
 
-def check_range(
-    options: Any, *names: str, low: float = 0, strict: bool = False, below: float = math.inf, most: float = math.inf
-) -> None:
-    """Raises ArgumentError for the first of the named values (or lists of them) out of range; None is allowed."""
-    for name in names:
-        found = getattr(options, name)
-        for value in found if isinstance(found, list) else [found]:
-            if value is None or ((value > low if strict else value >= low) and value < below and value <= most):
-                continue
-            upper = f" and below {below:g}" if below < math.inf else f" and at most {most:g}" if most < math.inf else ""
-            raise ArgumentError(f"{flag(name)}: {value} is not {'above' if strict else 'at least'} {low:g}{upper}")
-
-
 @dataclass(kw_only=True)
-class TaskOptions:
+class TaskOptions(Checked):
     """Data and tokenisation."""
 
     task: str = option(
@@ -60,36 +45,39 @@ class TaskOptions:
         default=None,
     )
     stride: int | None = option(
-        "overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)", default=None
+        "overlap of windows in wordpieces (default: 128, or a quarter of a window when that is less)",
+        default=None,
+        low=0,
     )
     validation_share: float | None = option(
         "share of the training rows to hold out if the task has no validation split (default: a tenth, at most 2000 "
         "rows)",
         default=None,
+        above=0,
+        below=1,
     )
     limit: int | None = option(
-        "number of training rows to sample, balanced over labels (default: all)", default=None, basic=True
+        "number of training rows to sample, balanced over labels (default: all)", default=None, basic=True, low=1
     )
-
-    def __post_init__(self) -> None:
-        check_range(self, "limit", low=1)
-        check_range(self, "stride")
-        check_range(self, "validation_share", strict=True, below=1)
 
 
 @dataclass(kw_only=True)
-class OnDevice:
+class OnDevice(Checked):
     """Device and precision."""
 
     device: str = option("auto (the GPU, if there is one), cpu, cuda or mps; cuda:N for inference only", default="auto")
     seed: int = option(
-        "random seed of new weights, the order of rows, dropout and the sample of --limit", default=42, basic=True
+        "random seed of new weights, the order of rows, dropout and the sample of --limit",
+        default=42,
+        basic=True,
+        low=0,
+        below=2**32,
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ArgumentError(f"--device: {self.device!r} is not one of auto, cpu, cuda, cuda:N, mps")
-        check_range(self, "seed", below=2**32)
 
 
 @dataclass(kw_only=True)
@@ -117,18 +105,17 @@ class Inference(OnDevice):
 class Optimisation(Execution):
     """Optimisation."""
 
-    epochs: int = option("passes over the training set", default=5, basic=True)
-    max_steps: int | None = option("number of optimiser steps, instead of --epochs", default=None)
+    epochs: int = option("passes over the training set", default=5, basic=True, low=1)
+    max_steps: int | None = option("number of optimiser steps, instead of --epochs", default=None, low=1)
     eval_steps: int | None = option(
-        "optimiser steps between two evaluations and checkpoints (default: an epoch)",
-        default=None,
+        "optimiser steps between two evaluations and checkpoints (default: an epoch)", default=None, low=1
     )
-    batch_size: int = option("rows per forward pass", default=32, basic=True)
-    accumulation: int = option("forward passes per optimiser step", default=1)
-    learning_rate: float = option("learning rate of the backbone", default=2e-5, basic=True)
-    warmup: float = option("share of the steps over which the learning rate rises from 0", default=0.06)
-    weight_decay: float = option("weight decay of the matrices of backbone and predictors", default=0.01)
-    workers: int = option("worker processes that tokenise a large data set and prepare batches", default=0)
+    batch_size: int = option("rows per forward pass", default=32, basic=True, low=1)
+    accumulation: int = option("forward passes per optimiser step", default=1, low=1)
+    learning_rate: float = option("learning rate of the backbone", default=2e-5, basic=True, above=0)
+    warmup: float = option("share of the steps over which the learning rate rises from 0", default=0.06, low=0, below=1)
+    weight_decay: float = option("weight decay of the matrices of backbone and predictors", default=0.01, low=0)
+    workers: int = option("worker processes that tokenise a large data set and prepare batches", default=0, low=0)
     group_by_length: bool = option("batch rows of similar length: less padding, less shuffling", default=False)
     gradient_checkpointing: bool = option(
         "recompute activations in the backward pass: less memory, more time", default=False
@@ -137,37 +124,32 @@ class Optimisation(Execution):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "epochs", "batch_size", "accumulation", "max_steps", "eval_steps", low=1)
-        check_range(self, "workers", "weight_decay")
-        check_range(self, "learning_rate", strict=True)
-        check_range(self, "warmup", below=1)
         if ":" in self.device:
             raise ArgumentError(f"--device: {self.device} cannot be chosen for training; set CUDA_VISIBLE_DEVICES")
 
 
 @dataclass(kw_only=True)
-class TargetOptions:
+class TargetOptions(Checked):
     """Targets of the Contribution Predictors."""
 
     target_method: list[str] = option(
         "attribution method whose scores the predictors learn: decomposition (DecompX by a detached gradient), "
         "attention_gradient, or saliency (gradient x input, the paper's); several are averaged",
-        default_factory=lambda: ["decomposition"],
+        default=["decomposition"],
         choices=["saliency", "attention_gradient", "decomposition"],
     )
     target_layer: Literal["embeddings", "own"] = option(
-        "attribute to the input of each predictor's own layer, or to the embeddings, as the paper does",
-        default="own",
+        "attribute to the input of each predictor's own layer, or to the embeddings, as the paper does", default="own"
     )
     target_logit: Literal["gold", "predicted", "contrast"] = option(
         "output to attribute: logit of the true class, of the predicted class, or the true class minus the strongest "
         "other class",
         default="contrast",
     )
-    target_epochs: int = option("number of best fine-tuning epochs to average over", default=3)
+    target_epochs: int = option("number of best fine-tuning epochs to average over", default=3, low=1)
 
     def __post_init__(self) -> None:
-        check_range(self, "target_epochs", low=1)
+        super().__post_init__()
         if len(set(self.target_method)) < len(self.target_method) or not self.target_method:
             raise ArgumentError(f"--target-method: {' '.join(self.target_method) or 'none'}, each one once at most")
 
@@ -177,47 +159,71 @@ class TargetOptions:
         return "contrast:gold" if self.target_logit == "contrast" else self.target_logit
 
 
-Reinit = Literal["auto", "yes", "no"]
-_REINIT = "initialise the pooler and the classifier anew; auto: if the encoder's pooler was never trained"
-_HALF = "round the fine-tuned weights to float16, so that they can be stored in half the space without loss"
 _PACKED = "fine-tune on packed rows, without padding"
-_DROP = "largest drop of the validation score below the fine-tuned classifier's at which a model is selected"
-_OUTPUT = "output folder; run the same command again to resume"
+_HALF = "round the fine-tuned weights to float16, so that they can be stored in half the space without loss"
 
 
 @dataclass(kw_only=True)
-class FinetuneConfig:
-    """Fine-tune the plain classifier, which is the baseline and the source of the training targets."""
+class _Stages(Checked):
+    """What the commands that train share."""
 
-    model: str = option("pre-trained encoder, or a classifier: hub name or folder", basic=True)
-    output: Path = option(_OUTPUT, basic=True)
-    packed: bool = option(_PACKED, default=False)
-    reinit_head: Reinit = option(_REINIT, default="auto")
-    half: bool = option(_HALF, default=False)
+    output: Path = option("output folder; run the same command again to resume", basic=True)
+    reinit_head: Literal["auto", "yes", "no"] = option(
+        "initialise the pooler and the classifier anew; auto: if the encoder's pooler was never trained", default="auto"
+    )
     task: TaskOptions
     optimisation: Optimisation = field(default_factory=Optimisation)
 
 
 @dataclass(kw_only=True)
-class TargetsConfig:
+class FinetuneConfig(_Stages):
+    """Fine-tune the plain classifier, which is the baseline and the source of the training targets."""
+
+    model: str = option("pre-trained encoder, or a classifier: hub name or folder", basic=True)
+    packed: bool = option(_PACKED, default=False)
+    half: bool = option(_HALF, default=False)
+
+
+@dataclass(kw_only=True)
+class TargetsConfig(Checked):
     """Compute the training targets of the Contribution Predictors for each token of the training set."""
 
     finetuned: Path | None = option("output folder of `adapler finetune`", default=None, basic=True)
     model: str | None = option(
         "classifier fine-tuned elsewhere, instead of --finetuned: hub name or folder", default=None, basic=True
     )
-    output: Path = option(_OUTPUT, basic=True)
+    output: Path = option("output folder; run the same command again to resume", basic=True)
     task: TaskOptions
     targets: TargetOptions = field(default_factory=TargetOptions)
     execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.finetuned is None) == (self.model is None):
             raise ArgumentError("--finetuned or --model: one of them is needed")
 
 
 @dataclass(kw_only=True)
-class TrainConfig:
+class PolicyConfig(_Stages):
+    """How a policy trains."""
+
+    policy: str = option(
+        "removal policy: adapler, a comparison system (transkimmer, ltp, power, trbert, distilbert), a control "
+        "(cls_topk, random_topk), or a registered name; `--policy NAME --help` shows its own options",
+        default=ADAPLER,
+        basic=True,
+    )
+    max_drop: float = option(
+        "largest drop of the validation score below the fine-tuned classifier's at which a model is selected",
+        default=0.01,
+        low=0,
+        most=1,
+    )
+    training: Any = None
+
+
+@dataclass(kw_only=True)
+class TrainConfig(PolicyConfig):
     """Train one model with a removal policy, from a fine-tuned classifier or a pre-trained encoder."""
 
     finetuned: Path | None = option(
@@ -229,64 +235,46 @@ class TrainConfig:
         default=None,
         basic=True,
     )
-    output: Path = option(_OUTPUT, basic=True)
-    policy: str = option("removal policy, see `adapler run --help`", default=ADAPLER, basic=True)
     targets: Path | None = option(
         "output folder of `adapler targets`, required for --policy adapler", default=None, basic=True
     )
     reference_score: float | None = option(
         "validation score of the fine-tuned classifier (default: the best one in --finetuned, or measured)",
         default=None,
+        low=0,
+        most=1,
     )
-    max_drop: float = option(_DROP, default=0.01)
-    reinit_head: Reinit = option(_REINIT, default="auto")
-    keep_epochs: bool = option("keep every epoch's checkpoint", default=False)
-    task: TaskOptions
-    optimisation: Optimisation = field(default_factory=Optimisation)
-    training: Any = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model is None and self.finetuned is None:
             raise ArgumentError("--model: needed when --finetuned is not given")
-        check_range(self, "max_drop", "reference_score", most=1)
 
 
 @dataclass(kw_only=True)
-class RunConfig:
+class RunConfig(PolicyConfig):
     """Run the whole pipeline of a task: fine-tune, compute targets, train, evaluate. A stopped run resumes."""
 
     model: str | None = option("pre-trained encoder: hub name or folder", default=None, basic=True)
     classifier: str | None = option(
         "fine-tuned classifier, instead of --model: hub name or folder", default=None, basic=True
     )
-    output: Path = option(_OUTPUT, basic=True)
-    policy: str = option(
-        "removal policy: adapler, a comparison system (transkimmer, ltp, power, trbert, distilbert), a control "
-        "(cls_topk, random_topk), or a registered name; `--policy NAME --help` shows its own options",
-        default=ADAPLER,
-        basic=True,
-    )
     start: Literal["pretrained", "finetuned"] = option(
         "initial weights of the backbone in the training of the policy", default="finetuned"
     )
-    max_drop: float = option(_DROP, default=0.01)
-    reinit_head: Reinit = option(_REINIT, default="auto")
     half: bool = option(_HALF, default=False)
-    finetune_epochs: int | None = option("epochs of fine-tuning (default: --epochs, or --max-steps)", default=None)
+    finetune_epochs: int | None = option(
+        "epochs of fine-tuning (default: --epochs, or --max-steps)", default=None, low=1
+    )
     finetune_learning_rate: float | None = option(
-        "learning rate of fine-tuning (default: --learning-rate)", default=None
+        "learning rate of fine-tuning (default: --learning-rate)", default=None, above=0
     )
     finetune_packed: bool = option(_PACKED, default=False)
-    task: TaskOptions
-    optimisation: Optimisation = field(default_factory=Optimisation)
-    training: Any = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.model is None) == (self.classifier is None):
             raise ArgumentError("--model or --classifier: one of them is needed")
-        check_range(self, "max_drop", most=1)
-        check_range(self, "finetune_epochs", low=1)
-        check_range(self, "finetune_learning_rate", strict=True)
 
     def finetuning(self) -> FinetuneConfig:
         """The options of the first stage."""
@@ -306,14 +294,14 @@ class RunConfig:
 
 
 @dataclass(kw_only=True)
-class SpeedUpConfig:
+class SpeedUpConfig(Checked):
     """Make a fine-tuned classifier faster without changing its weights.
 
     The output folder holds a model for `pipeline`, calibrated on validation.
     """
 
     model: str = option("fine-tuned classifier: hub name or folder", basic=True)
-    output: Path = option(_OUTPUT, basic=True)
+    output: Path = option("output folder; run the same command again to resume", basic=True)
     target_speedup: float = option("speedup in FLOPs to train to", default=2.0, basic=True)
     task: TaskOptions
     optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=3))
@@ -334,46 +322,48 @@ def with_options_of(cls: type, settings: type) -> type:
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(Checked):
     """Measure score and FLOPs speedup of a trained model on a split."""
 
     model: str = option("AdapLeR model: folder or hub name", basic=True)
     split: Literal["train", "validation", "test"] = option("split to evaluate", default="test", basic=True)
     threshold_scale: list[float] | None = option(
-        "factors on the thresholds: below 1 keeps more tokens, 0 keeps all (default: 1)", default=None, basic=True
+        "factors on the thresholds: below 1 keeps more tokens, 0 keeps all (default: 1)",
+        default=None,
+        basic=True,
+        low=0,
+        below=float("inf"),
     )
     speedup: list[float] | None = option(
         "FLOPs speedups to reach, by the model's calibration", default=None, basic=True
     )
     max_drop: list[float] | None = option(
-        "largest allowed drops of the score, by the model's calibration", default=None
+        "largest allowed drops of the score, by the model's calibration", default=None, low=0, most=1
     )
     milliseconds: list[float] | None = option(
         "time limits per text in batches, by the model's calibration", default=None
     )
     output: Path | None = option("write the result to this JSON file", default=None, basic=True)
-    token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None)
+    token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None, low=1)
     task: TaskOptions
     execution: Inference = field(default_factory=Inference)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = ("threshold_scale", "speedup", "max_drop", "milliseconds")
         given = [flag(name) for name in names if getattr(self, name) is not None]
         if len(given) > 1:
             raise ArgumentError(f"{' and '.join(given[:2])}: only one of them can be given")
-        check_range(self, "threshold_scale", below=math.inf)
-        check_range(self, "max_drop", most=1)
-        check_range(self, "token_budget", low=1)
 
     @property
     def targets(self) -> list[dict[str, float]]:
-        """Each requested budget as the arguments of `choose_scale`."""
+        """What is asked for, one after the other, as the arguments of `choose_scale`."""
         names = ("speedup", "max_drop", "milliseconds")
         return [{name: value} for name in names for value in getattr(self, name) or ()]
 
 
 @dataclass(kw_only=True)
-class CalibrateConfig:
+class CalibrateConfig(Checked):
     """Measure score, FLOPs and time over threshold scales: the curve behind --speedup and --max-drop."""
 
     model: str = option("folder of an AdapLeR model; a hub name needs --output", basic=True)
@@ -383,26 +373,19 @@ class CalibrateConfig:
     output: Path | None = option(
         "write the curve to this JSON file (default: beside the model)", default=None, basic=True
     )
-    most_speedup: float = option("FLOPs speedup at which the curve ends", default=12.0)
-    most_drop: float = option("drop of the score at which the curve ends", default=0.15)
-    points: int = option("maximum number of threshold scales to measure", default=24)
-    timed_single: int = option("number of texts that are also timed one by one", default=20)
-    resamples: int = option("bootstrap resamples of the examples, for the intervals", default=2000)
-    level: float = option("confidence level of the intervals", default=0.95)
-    token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None)
+    most_speedup: float = option("FLOPs speedup at which the curve ends", default=12.0, above=1)
+    most_drop: float = option("drop of the score at which the curve ends", default=0.15, above=0, most=1)
+    points: int = option("maximum number of threshold scales to measure", default=24, low=4)
+    timed_single: int = option("number of texts that are also timed one by one", default=20, low=1)
+    resamples: int = option("bootstrap resamples of the examples, for the intervals", default=2000, low=1)
+    level: float = option("confidence level of the intervals", default=0.95, above=0, below=1)
+    token_budget: int | None = option("padded tokens in a batch (default: by the device)", default=None, low=1)
     task: TaskOptions
     execution: Inference = field(default_factory=Inference)
 
-    def __post_init__(self) -> None:
-        check_range(self, "timed_single", "resamples", "token_budget", low=1)
-        check_range(self, "points", low=4)
-        check_range(self, "most_speedup", low=1, strict=True)
-        check_range(self, "most_drop", strict=True, most=1)
-        check_range(self, "level", strict=True, below=1)
-
 
 @dataclass(kw_only=True)
-class ExportConfig:
+class ExportConfig(Checked):
     """Export a model with its backbone in float16, or as ONNX graphs."""
 
     model: Path = option("folder of an AdapLeR model", basic=True)
@@ -411,18 +394,20 @@ class ExportConfig:
         "write ONNX graphs, which drop tokens too; requires the extra `onnx`", default=False, basic=True
     )
     int8: bool = option("with --onnx: quantise the backbone's matrices to int8", default=False, basic=True)
-    threshold_scale: float = option("factor on the thresholds, built into the copy", default=1.0, basic=True)
+    threshold_scale: float = option(
+        "factor on the thresholds, built into the copy", default=1.0, basic=True, above=0, below=float("inf")
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.int8 and not self.onnx:
             raise ArgumentError("--int8: only with --onnx")
-        check_range(self, "threshold_scale", strict=True, below=math.inf)
         if Path(os.path.realpath(self.model)).is_relative_to(os.path.realpath(self.output)):
             raise ArgumentError(f"--output: {self.output} holds the model itself, choose another folder")
 
 
 @dataclass(kw_only=True)
-class CardConfig:
+class CardConfig(Checked):
     """Write a model card, README.md, from a model's records and evaluations."""
 
     model: Path = option("folder of an AdapLeR model, where the card is written", basic=True)
@@ -439,8 +424,3 @@ class CardConfig:
     def __post_init__(self) -> None:
         if self.name is not None and not (self.name.strip() and self.name.isprintable()):
             raise ArgumentError(f"--name: {self.name!r} must be one line of text")
-
-
-def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without the settings that change no number, such as the device and the output folder."""
-    return {name: value for name, value in config.items() if name not in ("device", "workers", "report_to", "output")}

@@ -23,16 +23,14 @@ from adapler.inference import InferenceClassifier, predict_rows
 from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.text import choose_encoding, encode_dataset, load_tokenizer, read_run, recorded_encoding
 from adapler.training.config import Execution, TaskOptions
+from adapler.training.records import model_checksum
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task that is ready for a model.
+    """A task that is ready for a model: its rows as token ids.
 
     Attributes:
-        task: names and labels.
-        tokenizer: the model's.
-        encoded: the encoded splits.
         encoding: how they were encoded (JSON-ready).
         predicted: the splits whose labels are a classifier's predictions.
     """
@@ -51,6 +49,16 @@ class Prepared:
     def pad_token_id(self) -> int:
         """The tokenizer's."""
         return int(self.tokenizer.pad_token_id)
+
+    def provenance(self, split: str, *, model: str | Path) -> dict[str, Any]:
+        """What a record says of a model's evaluation on a split, beside its numbers."""
+        return {
+            "task": self.task.name,
+            "split": split,
+            "data_checksum": self.task.checksum,
+            "encoding": self.encoding,
+            "model_checksum": model_checksum(model),
+        }
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -141,8 +149,7 @@ def prepare_trained(options: TaskOptions, model: str | Path, *, split: str, seed
 
     Raises:
         ArgumentError: the split has no labels; or single texts and the model learned from pairs, or the reverse; or it
-            is the test split of a file that the model learned from.
-        ArgumentError, DataError, CheckpointError: see `prepare`, `choose_encoding` and `recorded_encoding`.
+            is the test split of a file that the model learned from. Also see `prepare`.
     """
     how = choose_encoding(
         recorded_encoding(model),
@@ -219,8 +226,19 @@ def with_predicted_labels(prepared: Prepared, classifier: str | Path, *, executi
         return prepared
     if is_main():
         print(f"note: {', '.join(wanted)} without labels: the predictions of {classifier} take their place")
-    found = from_main(lambda: _predictions(prepared, classifier, splits=wanted, execution=execution))
-    encoded = dict(prepared.encoded)
+
+    def predictions() -> dict[str, list[int]]:
+        """The predicted class of each row's example, by split."""
+        model, labels = _for_inference(classifier, prepared, execution=execution), {}
+        for split in wanted:
+            rows = prepared.encoded[split]
+            found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress=f"labels of {split}")
+            owners = list(rows["example_id"])
+            label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
+            labels[split] = [label[example] for example in owners]
+        return labels
+
+    found, encoded = from_main(predictions), dict(prepared.encoded)
     for split in wanted:
         kept = encoded[split].remove_columns("labels")
         encoded[split] = kept.add_column("labels", found[split], feature=datasets.Value("int64"))
@@ -232,20 +250,6 @@ def _for_inference(classifier: str | Path, prepared: Prepared, *, execution: Exe
     """The classifier in the dtype that training evaluates in."""
     loaded = load_fine_tuned(classifier, prepared.task, execution=execution)
     return InferenceClassifier(loaded, dtype=choose_dtype(execution.precision, choose_device(execution.device)))
-
-
-def _predictions(
-    prepared: Prepared, classifier: str | Path, *, splits: tuple[str, ...], execution: Execution
-) -> dict[str, list[int]]:
-    """The predicted class of each row's example, by split."""
-    model, labels = _for_inference(classifier, prepared, execution=execution), {}
-    for split in splits:
-        rows = prepared.encoded[split]
-        found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress=f"labels of {split}")
-        owners = list(rows["example_id"])
-        label = dict(zip(dict.fromkeys(owners), classify(found, owners), strict=True))
-        labels[split] = [label[example] for example in owners]
-    return labels
 
 
 def is_score_here(record: Mapping[str, Any], prepared: Prepared) -> bool:

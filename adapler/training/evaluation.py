@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from adapler.modeling import AdapLeRForSequenceClassification
 from adapler.text import reading
 from adapler.training.config import CalibrateConfig, EvaluateConfig
 from adapler.training.data import prepare_trained
-from adapler.training.records import model_checksum, versions, write_record
+from adapler.training.records import versions, write_record
 
 
 def _note(text: object) -> None:
@@ -59,14 +60,7 @@ def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     )
     for target, row in zip(config.targets, result["hard"], strict=False):
         row.update((f"asked_{name}", value) for name, value in target.items())
-    result |= {
-        "task": prepared.task.name,
-        "split": config.split,
-        "precision": choose_dtype(dtype, model.device),
-        "data_checksum": prepared.task.checksum,
-        "encoding": prepared.encoding,
-        "model_checksum": model_checksum(config.model),
-    }
+    result |= prepared.provenance(config.split, model=config.model) | {"precision": choose_dtype(dtype, model.device)}
     if config.output is not None:
         write_record(config.output, result)
     return result
@@ -99,16 +93,9 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
     measured = measure(
         model,
         prepared.encoded[config.split].to_list(),
+        replace(config, token_budget=token_budget),
         pad_token_id=prepared.pad_token_id,
         metric=prepared.task.metric,
-        most_speedup=config.most_speedup,
-        most_drop=config.most_drop,
-        points=config.points,
-        token_budget=token_budget,
-        timed_single=config.timed_single,
-        resamples=config.resamples,
-        level=config.level,
-        seed=config.execution.seed,
         say=lambda line: print(line, file=sys.stderr),
     )
     calibration = Calibration(
@@ -118,16 +105,12 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
         data_checksum=prepared.task.checksum,
         encoding=prepared.encoding,
         metric=prepared.task.metric,
-        examples=measured.examples,
         machine=machine,
         token_budget=token_budget,
-        timed_single=measured.timed_single,
         level=config.level,
         resamples=config.resamples,
-        slower_texts=measured.slower_texts,
         versions=versions(),
-        none=measured.none,
-        points=measured.points,
+        **vars(measured),
     )
     write_calibration(path, calibration)
     return calibration, path

@@ -10,11 +10,9 @@ from torch import Tensor
 
 
 def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -> Tensor:
-    """Target distribution of each layer's contribution scores (AdapLeR, section 3.3).
+    """Target distribution of each layer's contribution scores (AdapLeR, section 3.3), a constant for autograd.
 
         S^^l = saliency * m^(l-1), [CLS]'s entry times theta^l (l >= 1), renormalised over present tokens
-
-    It is a constant for autograd: neither presence nor theta is trained through the target.
 
     Args:
         saliency: (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0.
@@ -32,12 +30,7 @@ def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -
 
 
 def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
-    """L_CP = sum_l (L - l) * mean_batch KL(target^l || scores^l) (AdapLeR, eq. 4), scalar.
-
-    Args:
-        log_scores: (B, L, N) logarithm of the contribution scores.
-        target: (B, L, N), see contribution_target.
-    """
+    """L_CP = sum_l (L - l) * mean_batch KL(target^l || scores^l) (AdapLeR, eq. 4), scalar; (B, L, N) each."""
     divergence = (torch.xlogy(target, target) - target * log_scores).sum(-1)  # (B, L)
     layers = divergence.shape[1]
     weight = torch.arange(layers, 0, -1, device=divergence.device)  # L, L - 1, ..., 1

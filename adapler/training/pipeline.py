@@ -9,14 +9,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
-import torch
 from torch import Tensor, nn
 from transformers import set_seed
 
@@ -26,20 +24,22 @@ from adapler.devices import choose_device, describe_dtype
 from adapler.distributed import from_main, is_main, join_processes, processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.evaluation import classifier_score, evaluation_table, score_by_example
-from adapler.files import replacing
+from adapler.files import replacing, sha256_of
 from adapler.inference import predict_rows
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step, Training, Work, is_near, qualifies, training_class
 from adapler.training.config import (
+    CalibrateConfig,
     Execution,
     FinetuneConfig,
+    Inference,
     Optimisation,
+    PolicyConfig,
     RunConfig,
     TargetOptions,
     TargetsConfig,
     TrainConfig,
-    comparable,
 )
 from adapler.training.data import (
     Prepared,
@@ -53,6 +53,7 @@ from adapler.training.records import (
     RECORD,
     arguments,
     begin,
+    comparable,
     is_finished,
     mark_finished,
     model_checksum,
@@ -69,17 +70,12 @@ from adapler.training.trainer import (
     autocasts,
     evaluated_points,
     last_checkpoint,
-    report_callbacks,
     stage_arguments,
 )
 
 EPOCHS = "epochs"  # in a stage's folder: a checkpoint for each evaluated point
 BEST = 3  # points of fine-tuning by steps whose weights are kept, unless targets need more
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "scaler.pt", "training_args.bin")  # not the weights
-
-
-def _execution(options: Execution) -> Execution:
-    return Execution(device=options.device, precision=options.precision, seed=options.seed)
 
 
 def _inputs(prepared: Prepared, *, model: str | Path) -> dict[str, Any]:
@@ -107,32 +103,49 @@ def _facts(prepared: Prepared, options: Execution, *, seconds: float) -> dict[st
     }
 
 
-def _run_stage(
-    trainer: StageTrainer,
+def _say(text: str) -> None:
+    if is_main():
+        print(text)
+
+
+def _fit(
+    model: Any,
+    stage: Stage,
+    rows: Any,
+    *,
+    prepared: Prepared,
+    options: Optimisation,
     folder: Path,
     config: Mapping[str, Any],
-    finish: Callable[[list[dict[str, Any]], dict[str, Any]], None],
-) -> None:
-    """Train from the last checkpoint on, then let the main process write what the folder holds in the end.
+    keep: int | None = None,
+    **how: Any,
+) -> tuple[StageTrainer, list[dict[str, Any]], dict[str, Any]]:
+    """Train a stage in a folder, from its last checkpoint on; gives the trainer, all points and the selected one.
 
     Args:
-        trainer: of the stage; its checkpoints are in folder/epochs.
-        folder: of the stage.
+        model, stage, rows: see `StageTrainer`, as for `how`.
+        options: with the epochs and the learning rate of the stage.
         config: of the stage, see `is_finished`.
-        finish: takes all evaluated points and the selected one.
+        keep: how many checkpoints stay; default: all.
     """
+    if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise ArgumentError(f"--gradient-checkpointing: transformers' {model.config.model_type} has none")
+    _say(f"note: {describe_dtype(options.precision, choose_device(options.device))}\n{stage.name} into {folder}")
+    trainer = StageTrainer(
+        model,
+        stage_arguments(options, folder / EPOCHS, save_total_limit=keep),
+        stage=stage,
+        metric=prepared.metric("validation"),
+        train_dataset=rows,
+        eval_dataset=prepared.encoded["validation"],
+        data_collator=PaddingCollator(prepared.tokenizer),
+        **how,
+    )
     begin(folder, config)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder / EPOCHS))
     points = evaluated_points(trainer)
     wait_for_everyone()  # every process has read the selected point's checkpoint by now
-    if is_main():
-        finish(points, max(points, key=lambda point: point["selection"]))
-    wait_for_everyone()
-
-
-def _say(text: str) -> None:
-    if is_main():
-        print(text)
+    return trainer, points, max(points, key=lambda point: point["selection"])
 
 
 # Fine-tuning
@@ -140,16 +153,11 @@ def _say(text: str) -> None:
 
 @dataclass(kw_only=True)
 class Finetuning(Stage):
-    """Cross-entropy of the plain classifier.
-
-    Attributes:
-        packed: whether rows are computed end to end, see train_packed.
-    """
+    """Cross-entropy of the plain classifier; `packed`: of rows that are computed end to end, see train_packed."""
 
     packed: bool = False
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """One."""
         if self.packed:
             logits, _ = plain_pass_of(step.core, step.batch)
             return {"cross_entropy": nn.functional.cross_entropy(logits.float(), step.batch["labels"])}
@@ -159,72 +167,54 @@ class Finetuning(Stage):
 def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) -> Path:
     """Fine-tune a classifier; its folder gets the best epoch's model, and `epochs/` with the weights of all.
 
-    With `eval_steps` the evaluated points lie so many steps apart. There may be many of them, so only the weights of
-    the best ones are kept.
-
-    Args:
-        prepared: the task, with train and validation.
-        config: options; an encoder's head is new, a fine-tuned classifier's only with reinit_head "yes".
-        kept: how many of the best points keep their weights with `eval_steps`.
+    An encoder's head is new, a fine-tuned classifier's only with reinit_head "yes". With `eval_steps` there may be many
+    points, so only the weights of the `kept` best ones stay.
 
     Raises:
         ArgumentError: the folder holds another run.
         TrainingError: a loss is not finite.
     """
-    options, output = config.optimisation, Path(config.output)
+    options, output, metric = config.optimisation, Path(config.output), prepared.metric("validation")
     join_processes(choose_device(options.device))
-    wanted = {
-        "command": "finetune",
-        **as_record(config.optimisation),
-        **{name: getattr(config, name) for name in ("reinit_head", "half", "packed")},
-        **_inputs(prepared, model=config.model),
-    }
+    inputs, own = _inputs(prepared, model=config.model), ("reinit_head", "half", "packed")
+    chosen = {name: getattr(config, name) for name in own}
+    wanted = {"command": "finetune", **as_record(options), **chosen, **inputs}
     if is_finished(output, wanted):
         return output
     if config.packed and processes() > 1:
         raise ArgumentError("--packed: fine-tunes in one process only")
     set_seed(options.seed)
     classifier = load_classifier(config.model, labels=list(prepared.task.labels))
-    if options.gradient_checkpointing and not classifier.supports_gradient_checkpointing:
-        raise ArgumentError(f"--gradient-checkpointing: transformers' {classifier.config.model_type} has none")
     # transformers sets it in the first step, which a resumed run may not have.
     classifier.config.problem_type = SINGLE_LABEL
     (train_packed if config.packed else ready)(classifier)
     fine_tuned = is_fine_tuned(read_config(config.model))
     new_head = reinitialise_head(classifier, mode=config.reinit_head, fine_tuned=fine_tuned)
-    _say(f"note: {describe_dtype(options.precision, choose_device(options.device))}\nfine-tuning into {output}")
-    metric = prepared.metric("validation")
-    trainer = StageTrainer(
+    trainer, points, best = _fit(
         classifier,
-        stage_arguments(options, output / EPOCHS),
-        stage=Finetuning(removal="none", rates={"backbone": options.learning_rate}, packed=config.packed),
-        metric=metric,
+        Finetuning(name="finetune", removal="none", rates={"backbone": options.learning_rate}, packed=config.packed),
+        prepared.encoded["train"],
+        prepared=prepared,
+        options=options,
+        folder=output,
+        config=wanted,
         speedup=lambda model, lengths_in, lengths: 1.0,
-        train_dataset=prepared.encoded["train"],
-        eval_dataset=prepared.encoded["validation"],
-        data_collator=PaddingCollator(prepared.tokenizer),
-        callbacks=[
-            *([] if options.eval_steps is None else [KeepBest(max(BEST, kept))]),
-            *report_callbacks(options, output),
-        ],
+        callbacks=[KeepBest(max(BEST, kept))] if options.eval_steps else [],
     )
-
-    if options.eval_steps is not None:
-        trainer.add_callback(KeepBest(max(BEST, kept)))
-
-    def finish(points: list[dict[str, Any]], best: dict[str, Any]) -> None:
-        if config.half:
-            _round_to_half(classifier)
+    if is_main():
+        if config.half:  # values that float16 holds exactly
+            for parameter in classifier.parameters():
+                parameter.data = parameter.data.half().float()
         # As it is saved, and in float32, whatever the epochs were computed in.
-        score = classifier_score(
-            classifier, prepared.encoded["validation"], pad_token_id=prepared.pad_token_id, metric=metric
-        )
+        rows = prepared.encoded["validation"]
+        score = classifier_score(classifier, rows, pad_token_id=prepared.pad_token_id, metric=metric)
         classifier.save_pretrained(output)
         prepared.tokenizer.save_pretrained(output)
         record = {
-            **{name: wanted[name] for name in ("command", *_inputs(prepared, model=config.model))},
+            "command": "finetune",
+            **inputs,
             "settings": as_record(options),
-            **{name: wanted[name] for name in ("reinit_head", "half", "packed")},
+            **chosen,
             "head_reinitialised": new_head,
             **_facts(prepared, options, seconds=time.time() - trainer.started),
             "epochs": points,
@@ -235,17 +225,8 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
         for pattern in STATES:
             for path in (output / EPOCHS).glob(f"*/{pattern}"):
                 path.unlink()
-
-    _run_stage(trainer, output, wanted, finish)
     mark_finished(output, wanted)
     return output
-
-
-@torch.no_grad()
-def _round_to_half(model: nn.Module) -> None:
-    """Round float32 weights to values that float16 holds exactly, in place."""
-    for parameter in model.parameters():
-        parameter.copy_(parameter.half().float())
 
 
 def best_epochs(finetuned: Path, *, most: int = BEST) -> list[Path]:
@@ -313,59 +294,42 @@ def targets(
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What the training of a policy starts from.
+    """What the training of a policy starts from."""
 
-    Attributes:
-        model: where the backbone starts.
-        classifier: the fine-tuned classifier, the teacher; None: there is none.
-        score: its validation score.
-        targets: folder of the targets, for a policy that learns from them.
-    """
-
-    model: str | Path
-    classifier: str | Path | None
-    score: float | None
-    targets: Path | None = None
+    model: str | Path  # where the backbone starts
+    classifier: str | Path | None  # the fine-tuned classifier, the teacher
+    score: float | None  # its validation score
+    targets: Path | None = None  # folder of the targets, for a policy that learns from them
 
 
-def train(
-    prepared: Prepared,
-    policy: str,
-    options: Any,
-    *,
-    start: Start,
-    output: Path,
-    optimisation: Optimisation,
-    max_drop: float = 0.01,
-    reinit_head: str = "auto",
-    keep_epochs: bool = False,
-) -> Training:
+def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Start, output: Path) -> Training:
     """Train one point of a policy, its stages one after the other; `output` gets the last one's model.
 
     Args:
         prepared: the task, with train and validation.
-        policy: its name.
-        options: of its training, see `Training.Settings`; one value of the budget.
+        config: of the command; each stage has its own number of epochs.
+        options: of the policy's training, see `Training.Settings`; one value of the budget.
         start: models and score.
-        output: folder.
-        optimisation: options; each stage has its own number of epochs.
-        max_drop: how far below the classifier's score a point may be and still qualify.
-        reinit_head: of an encoder.
-        keep_epochs: whether the checkpoints of the last stage stay.
-
-    Returns:
-        The training. In run.json `epochs` has the evaluated points of the last stage, `selected` the one that was kept,
-        each with the precision that it was computed in; `validation` is the selected one in float32.
+        output: folder. In its run.json `epochs` has the evaluated points of the last stage, `selected` the one that was
+            kept, each with the precision that it was computed in; `validation` is the selected one in float32.
 
     Raises:
         ArgumentError: the folder holds another run, or options that the start does not have.
         TrainingError: a loss or a gradient is not finite.
     """
+    policy, optimisation, max_drop = config.policy, config.optimisation, config.max_drop
     join_processes(choose_device(optimisation.device))
     kind = training_class(policy)
     steps = None if options.policy_epochs else optimisation.max_steps
     options = kind.resolve(options, task=prepared.task.name, settings=optimisation, start=start.model)
     check_policy(policy, start.model)
+
+    def teacher() -> Any:
+        if start.classifier is None:
+            raise ArgumentError("distillation: needs a fine-tuned classifier to learn from; --finetuned names one")
+        found = load_fine_tuned(start.classifier, prepared.task, execution=optimisation)
+        return ready(found).requires_grad_(False).eval()
+
     work = Work(
         policy=policy,
         options=options,
@@ -376,11 +340,12 @@ def train(
         start=start.model,
         settings=optimisation,
         autocast=autocasts(optimisation),
-        load_teacher=lambda: _teacher(start, prepared, execution=optimisation),
-        reinit_head=reinit_head,
+        load_teacher=teacher,
+        reinit_head=config.reinit_head,
     )
     training = kind(work)
     stages = training.stages()
+    made_of = sorted(start.targets.glob("*.arrow")) if start.targets else []
     wanted = {
         "command": "train",
         "policy": policy,
@@ -389,78 +354,60 @@ def train(
         **_inputs(prepared, model=start.model),
         "reference_score": start.score,
         "max_drop": max_drop,
-        "reinit_head": reinit_head,
-        "targets_checksum": None if start.targets is None else _targets_checksum(start.targets),
+        "reinit_head": config.reinit_head,
+        "targets_checksum": "".join(map(sha256_of, made_of)) if start.targets else None,
         "teacher": model_checksum(start.classifier) if start.classifier and any(s.distils for s in stages) else None,
     }
     if is_finished(output, wanted):
         return training
     records: list[dict[str, Any]] = []
-    for number, stage in enumerate(stages):
-        last = number == len(stages) - 1
-        folder = output if last else output / "stages" / f"{number + 1}-{stage.name}"
-        if not last and is_finished(folder, {**wanted, "stage": stage.name}):
+    folders = [output / "stages" / f"{number}-{stage.name}" for number, stage in enumerate(stages[:-1], 1)] + [output]
+    for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
+        last = folder == output
+        of_stage = wanted if last else {**wanted, "stage": stage.name}
+        if not last and is_finished(folder, of_stage):
             records.append(read_record(folder))
             continue
         set_seed(optimisation.seed)
-        before = None if not number else output / "stages" / f"{number}-{stages[number - 1].name}"
-        model = training.build() if before is None else training.load(before)
-        if optimisation.gradient_checkpointing and not model.supports_gradient_checkpointing:
-            raise ArgumentError(f"--gradient-checkpointing: transformers' {model.config.model_type} has none")
+        model = training.load(folders[number - 1]) if number else training.build()
         rows = stage.rows(model, work)
         if start.targets is not None:
-            rows = _with_targets(rows, start.targets, prepared, layers=model.config.num_hidden_layers)
+            layers = model.config.num_hidden_layers
+            rows = add_targets(rows, load_targets(start.targets), labels=prepared.label_names, layers=layers)
         rate = stage.rates.get("backbone") or stage.rates.get("policy") or optimisation.learning_rate
-        of_stage = replace(optimisation, epochs=stage.epochs, max_steps=steps, learning_rate=rate)
-        _say(f"note: {describe_dtype(optimisation.precision, choose_device(optimisation.device))}")
-        _say(f"training {kind.point_name(policy, options)}, stage {stage.name}, into {output}")
+        own_teacher = stage.distils and stage.rates.get("backbone", rate) is None  # a frozen backbone is the classifier
+
+        begin(output, wanted)
         set_seed(optimisation.seed)
-        trainer = StageTrainer(
+        trainer, points, selected = _fit(
             model,
-            stage_arguments(of_stage, folder / EPOCHS, save_total_limit=None if last and keep_epochs else 2),
-            stage=stage,
-            metric=prepared.metric("validation"),
+            stage,
+            rows,
+            prepared=prepared,
+            options=replace(optimisation, epochs=stage.epochs, max_steps=steps, learning_rate=rate),
+            folder=folder,
+            config=of_stage,
+            keep=2,
             reference=start.score,
             max_drop=max_drop,
             speedup=training.speedup,
-            teacher=model.backbone if _is_own_teacher(stage) else work.load_teacher() if stage.distils else None,
-            train_dataset=rows,
-            eval_dataset=prepared.encoded["validation"],
-            data_collator=PaddingCollator(prepared.tokenizer),
-            callbacks=report_callbacks(optimisation, folder),
+            teacher=model.backbone if own_teacher else teacher() if stage.distils else None,
         )
-
-        def finish(
-            points: list[dict[str, Any]],
-            chosen: dict[str, Any],
-            *,
-            stage: Stage = stage,
-            trainer: StageTrainer = trainer,
-            folder: Path = folder,
-            last: bool = last,
-        ) -> None:
-            found = stage.finish(trainer.core, work)
-            trainer.core.eval()
-            seconds = time.time() - trainer.started
-            records.append({"stage": stage.name, "seconds": round(seconds, 1), "epochs": points, "selected": chosen})
-            record = records[-1]
+        if is_main():
+            found = stage.finish(model, work)
+            model.eval()
+            seconds = round(time.time() - trainer.started, 1)
+            record = {"stage": stage.name, "seconds": seconds, "epochs": points, "selected": selected}
+            records.append(record)
             if last:
-                total = sum(one["seconds"] for one in records)
-                record = _record(training, prepared, trainer.core, wanted, records, start=start, seconds=total) | found
-                target = getattr(options, "target", None)
-                if target is not None:
-                    record["qualified"] = is_near(record["validation"]["speedup"], target)
-            trainer.core.save_pretrained(folder)
+                record = _record(training, prepared, trainer, wanted, records, start=start) | found
+            model.save_pretrained(folder)
             prepared.tokenizer.save_pretrained(folder)
             write_record(folder / RECORD, record)
-
-        begin(output, wanted)
-        _run_stage(trainer, folder, wanted if last else {**wanted, "stage": stage.name}, finish)
-        mark_finished(folder, wanted if last else {**wanted, "stage": stage.name})
+        mark_finished(folder, of_stage)
     if is_main():
         shutil.rmtree(output / "stages", ignore_errors=True)
-        if not keep_epochs:
-            shutil.rmtree(output / EPOCHS, ignore_errors=True)
+        shutil.rmtree(output / EPOCHS, ignore_errors=True)
     wait_for_everyone()
     return training
 
@@ -474,76 +421,40 @@ def check_policy(policy: str, model: str | Path) -> None:
         raise ArgumentError(f"--policy: {policy} trains in one process, {processes()} were started")
 
 
-def _is_own_teacher(stage: Stage) -> bool:
-    """A frozen backbone is the fine-tuned classifier itself."""
-    return stage.distils and "backbone" in stage.rates and stage.rates["backbone"] is None
-
-
-def _teacher(start: Start, prepared: Prepared, *, execution: Execution) -> Any:
-    """The fine-tuned classifier, ready for `plain_pass`."""
-    if start.classifier is None:
-        raise ArgumentError("distillation: needs a fine-tuned classifier to learn from; --finetuned names one")
-    teacher = load_fine_tuned(start.classifier, prepared.task, execution=execution)
-    return ready(teacher).requires_grad_(False).eval()
-
-
-def _targets_checksum(folder: Path) -> str:
-    """Of the file that holds them."""
-    from adapler.files import sha256_of
-
-    return "".join(sha256_of(path) for path in sorted(folder.glob("*.arrow")))
-
-
-def _with_targets(rows: datasets.Dataset, folder: Path, prepared: Prepared, *, layers: int) -> datasets.Dataset:
-    found = load_targets(folder)
-    first = found["targets"][0]
-    if isinstance(first[0], list) and len(first) != layers:
-        raise ArgumentError(f"--targets: of {len(first)} layers, the model has {layers}")
-    return add_targets(rows, found, labels=prepared.label_names)
-
-
 def _record(
     training: Training,
     prepared: Prepared,
-    model: Any,
+    trainer: StageTrainer,
     wanted: Mapping[str, Any],
     records: list[dict[str, Any]],
     *,
     start: Start,
-    seconds: float,
 ) -> dict[str, Any]:
     """run.json of a trained point."""
-    options, settings, last = training.options, training.work.settings, records[-1]
+    model, settings, selected = trainer.core, training.work.settings, records[-1]["selected"]
     rows, metric, max_drop = prepared.encoded["validation"], prepared.metric("validation"), wanted["max_drop"]
     found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress="validation in float32")
-    own = as_record(options)
-    if training.budget:
-        own[training.budget] = own[training.budget][0]
-    named = own
-    if training.targets(options) is not None:
-        target_options = as_record(training.targets(options))
-        own = {name: value for name, value in own.items() if name not in target_options}
-        own |= {"phi": options.phi[0], "target_speedup": options.target, "max_drop": max_drop}
-        named = {"objectives": own, "targets": target_options}
+    gain, target = training.speedup(model, found.lengths_in, found.lengths), trainer.stage.target
+    near = is_near(gain, target) if target else qualifies(selected[metric], reference=start.score, max_drop=max_drop)
     return {
         "command": "train",
         "policy": training.work.policy,
         **_inputs(prepared, model=start.model),
         "start": "classifier" if is_fine_tuned(read_config(start.model)) else "encoder",
         "settings": as_record(settings),
-        **named,
+        **training.described(training.options),
         "reference_score": start.score,
         "max_drop": max_drop,
-        **_facts(prepared, settings, seconds=seconds),
+        **_facts(prepared, settings, seconds=sum(one["seconds"] for one in records)),
         "examples": {"validation": len(set(rows["example_id"]))},
         "stages": records,
-        "epochs": last["epochs"],
-        "selected": last["selected"],
-        "qualified": qualifies(last["selected"][metric], reference=start.score, max_drop=max_drop),
+        "epochs": records[-1]["epochs"],
+        "selected": selected,
+        "qualified": near,
         "validation": {
             "precision": "float32",
             metric: score_by_example(found.logits, rows["labels"], rows["example_id"], metric=metric),
-            "speedup": training.speedup(model, found.lengths_in, found.lengths),
+            "speedup": gain,
             "lengths": [round(float(n), 2) for n in found.lengths.double().mean(0)],
         },
         **training.facts(model),
@@ -552,11 +463,10 @@ def _record(
 
 def shortfall(record: Mapping[str, Any]) -> str:
     """What the record of a trained point says that it did not reach; empty where it is all that was asked for."""
-    target = record.get("objectives", {}).get("target_speedup")
-    if target is None:
+    if "reached" not in record:
         missed = "no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept"
         return "" if record["qualified"] else missed
-    nearest = record["reached"]["speedup"]
+    target, nearest = record["reached"]["target"], record["reached"]["speedup"]
     if abs(nearest - target) <= (0.01 + 1e-9) * target:
         return ""
     return f"{target:g}x was not found: the nearest speedup, {nearest:.2f}x, was kept"
@@ -566,30 +476,16 @@ def shortfall(record: Mapping[str, Any]) -> str:
 
 
 def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: str) -> dict[str, Any]:
-    """Validation and, where the task has it, test, in float32, written into the point's folder.
-
-    Returns:
-        The point's row of the trade-off.
-    """
+    """Validation and, where the task has it, test, in float32, written into the point's folder; the trade-off's row."""
     record = read_record(folder)
     model = training.load(folder).to(choose_device(training.work.settings.device))
-    budget = {"phi": None, "target_speedup": None} if training.targets(training.options) else {}
-    names = {name: record.get("objectives", {}).get(name) for name in budget}
-    if training.budget:
-        names |= {training.budget: record[training.budget]}
-    row: dict[str, Any] = {"policy": policy, **names, "qualified": record["qualified"], "seconds": record["seconds"]}
+    row: dict[str, Any] = {"policy": policy, **training.columns(training.options)}
+    row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
     if missed := shortfall(record):
         print(f"{folder.name}: {missed}")
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
         found = training.evaluate(model, prepared.encoded[split], metric=prepared.metric(split))
-        result = found | {
-            "task": prepared.task.name,
-            "split": split,
-            "precision": "float32",
-            "data_checksum": prepared.task.checksum,
-            "encoding": prepared.encoding,
-            "model_checksum": model_checksum(folder),
-        }
+        result = found | prepared.provenance(split, model=folder) | {"precision": "float32"}
         write_record(folder / f"evaluation-{split}.json", result)
         print(f"{folder.name}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
@@ -602,8 +498,7 @@ def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: st
 
 def run_finetune(config: FinetuneConfig) -> dict[str, Any]:
     """The command `adapler finetune`; returns its record."""
-    options = config.optimisation
-    splits = ("train", "validation")
+    options, splits = config.optimisation, ("train", "validation")
     prepared = prepare(config.task, config.model, splits=splits, seed=options.seed, workers=options.workers)
     return read_record(finetune(prepared, config))
 
@@ -616,29 +511,22 @@ def run_targets(config: TargetsConfig) -> dict[str, Any]:
     classifier, execution = config.finetuned or str(config.model), config.execution
     prepared = prepare(config.task, classifier, splits=("train",), seed=execution.seed, unlabelled=True)
     prepared = with_predicted_labels(prepared, classifier, execution=execution)
-    targets(prepared, sources, options=config.targets, execution=execution, output=config.output)
-    return read_record(config.output)
+    return read_record(targets(prepared, sources, options=config.targets, execution=execution, output=config.output))
 
 
 def run_train(config: TrainConfig) -> dict[str, Any]:
-    """The command `adapler train`; returns its record.
-
-    Raises:
-        ArgumentError: no reference score is given, and none can be measured.
-    """
+    """The command `adapler train`; returns its record."""
     options, start = config.optimisation, config.model or str(config.finetuned)
     join_processes(choose_device(options.device))
-    kind = training_class(config.policy)
-    if kind.targets(config.training) is not None and config.targets is None:
+    if training_class(config.policy).targets(config.training) is not None and config.targets is None:
         raise ArgumentError(f"--targets: needed by the policy {config.policy}; `adapler targets` writes them")
     classifier = config.finetuned or (start if is_fine_tuned(read_config(start)) else None)
-    frozen = bool(getattr(config.training, "freeze_backbone", False))
     prepared = prepare(
         config.task,
         start,
         splits=("train", "validation"),
         seed=options.seed,
-        unlabelled=frozen,
+        unlabelled=_is_post_hoc(config),
         workers=options.workers,
     )
     prepared = with_predicted_labels(prepared, start, execution=options)
@@ -651,18 +539,13 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
             raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
         judge = start if "validation" in prepared.predicted else classifier
         score = from_main(lambda: measured_score(judge, prepared, execution=options))
-    train(
-        prepared,
-        config.policy,
-        config.training,
-        start=Start(model=start, classifier=classifier, score=score, targets=config.targets),
-        output=config.output,
-        optimisation=options,
-        max_drop=config.max_drop,
-        reinit_head=config.reinit_head,
-        keep_epochs=config.keep_epochs,
-    )
+    begun = Start(model=start, classifier=classifier, score=score, targets=config.targets)
+    train(prepared, config, config.training, start=begun, output=config.output)
     return read_record(config.output)
+
+
+def _is_post_hoc(config: PolicyConfig) -> bool:
+    return bool(getattr(config.training, "freeze_backbone", False))
 
 
 def run(config: RunConfig) -> pd.DataFrame:
@@ -678,15 +561,9 @@ def run(config: RunConfig) -> pd.DataFrame:
         ArgumentError, DataError, CheckpointError, TrainingError: see the stages.
     """
     options, output, kind = config.optimisation, Path(config.output), training_class(config.policy)
-    points, execution = kind.points(config.training), _execution(options)
-    backbone = str(config.classifier or config.model)
-    frozen = bool(getattr(config.training, "freeze_backbone", False))
+    execution = Execution(device=options.device, precision=options.precision, seed=options.seed)
+    backbone, post_hoc = str(config.classifier or config.model), _is_post_hoc(config)
     join_processes(choose_device(options.device))
-    if config.classifier is not None and config.policy != "adapler":
-        if read_config(config.classifier).model_type == "adapler":
-            raise ArgumentError(
-                f"--classifier: {config.classifier} is an AdapLeR model, {config.policy} needs a plain one"
-            )
     check_policy(config.policy, backbone)
     prepared = prepare(
         config.task,
@@ -694,7 +571,7 @@ def run(config: RunConfig) -> pd.DataFrame:
         splits=("train", "validation"),
         optional=("test",),
         seed=options.seed,
-        unlabelled=config.classifier is not None and frozen,
+        unlabelled=config.classifier is not None and post_hoc,
         workers=options.workers,
     )
     if "test" not in prepared.encoded:
@@ -710,26 +587,17 @@ def run(config: RunConfig) -> pd.DataFrame:
         finetuned = finetune(prepared, config.finetuning(), kept=most)
         score = float(read_record(finetuned)["best"])
         sources = list(best_epochs(finetuned, most=most))
-        model = finetuned if config.start == "finetuned" or frozen else str(config.model)
+        model = finetuned if config.start == "finetuned" or post_hoc else str(config.model)
         start = Start(model=model, classifier=sources[0], score=score)
     _say(f"fine-tuned: best validation {prepared.metric('validation')} {score:.4f}")
     if target_options is not None:
         folder = targets(prepared, sources, options=target_options, execution=execution, output=output / "targets")
         start = replace(start, targets=folder)
     rows = []
-    for point in points:
+    for point in kind.points(config.training):
         resolved = kind.resolve(point, task=prepared.task.name, settings=options, start=start.model)
         folder = output / kind.point_name(config.policy, resolved)
-        training = train(
-            prepared,
-            config.policy,
-            point,
-            start=start,
-            output=folder,
-            optimisation=options,
-            max_drop=config.max_drop,
-            reinit_head=config.reinit_head,
-        )
+        training = train(prepared, config, point, start=start, output=folder)
         if is_main():
             rows.append(evaluate(training, folder, prepared, policy=config.policy))
         wait_for_everyone()
@@ -737,33 +605,22 @@ def run(config: RunConfig) -> pd.DataFrame:
     if is_main():
         with replacing(output / "tradeoff.csv") as partial:
             table.to_csv(partial, index=False)
-        write_record(
-            output / RECORD,
-            {"command": "run", **comparable(as_record(config)), "points": rows} | {"versions": versions()},
-        )
+        made = {"command": "run", **comparable(as_record(config)), "points": rows, "versions": versions()}
+        write_record(output / RECORD, made)
         print(table.dropna(axis="columns", how="all").to_string(index=False))
     return table
 
 
 def speed_up(config: Any) -> Path:
     """A fine-tuned classifier, post hoc to a target speedup, with its calibration; the folder of the model."""
-    from adapler.policies.adapler import Objectives
-    from adapler.training.config import CalibrateConfig, Inference
     from adapler.training.evaluation import run_calibrate
 
-    objectives = Objectives(target_speedup=[config.target_speedup], freeze_backbone=True)
-    run(
-        RunConfig(
-            classifier=config.model,
-            output=config.output,
-            task=config.task,
-            optimisation=config.optimisation,
-            training=objectives,
-        )
-    )
-    folder = Path(config.output) / training_class("adapler").point_name("adapler", objectives)
+    kind, output, options = training_class("adapler"), Path(config.output), config.optimisation
+    point: Any = kind.Settings
+    point = point(target_speedup=[config.target_speedup], freeze_backbone=True)
+    run(RunConfig(classifier=config.model, output=output, task=config.task, optimisation=options, training=point))
+    folder = output / kind.point_name("adapler", point)
     if is_main():
-        options = config.optimisation
         inference = Inference(device=options.device, seed=options.seed)
         run_calibrate(CalibrateConfig(model=str(folder), task=config.task, execution=inference))
         print(f'pipeline("text-classification", model="{folder}") loads it after `import adapler`', file=sys.stderr)

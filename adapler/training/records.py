@@ -18,7 +18,6 @@ from adapler.distributed import from_main, is_main, processes, wait_for_everyone
 from adapler.errors import ArgumentError, CheckpointError
 from adapler.files import replacing, sha256_of
 from adapler.options import config_hash, flag
-from adapler.training.config import comparable
 
 RECORD, CARD = "run.json", "README.md"
 DONE, STARTED = "done.json", "started.json"
@@ -40,11 +39,7 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        CheckpointError: no such file, not JSON, or something else than an object.
-    """
+    """A JSON object from a file; CheckpointError where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -55,11 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """run.json of a folder that a training command wrote.
-
-    Raises:
-        CheckpointError: none there, or not readable.
-    """
+    """run.json of a folder that a training command wrote; CheckpointError where there is none."""
     return read_json(folder / RECORD)
 
 
@@ -80,27 +71,20 @@ def model_name(name_or_path: str | Path) -> str:
 
 
 def model_checksum(name_or_path: str | Path) -> str | None:
-    """sha256 over the names and contents of a model's weight files; two models of one name differ in it.
+    """sha256 over the names and contents of the weight files of a folder or of a hub's model, which is fetched.
 
-    Args:
-        name_or_path: a folder, or a hub name, whose file is fetched if it is not at hand.
-
-    Returns:
-        None when there are no weights in one safetensors file; loading such a model fails with its own message.
+    None when there are no weights in one safetensors file; loading such a model fails with its own message.
     """
-    folder = Path(name_or_path)
-    files: Iterable[Path] = sorted(folder.glob("*.safetensors")) if folder.is_dir() else _cached(str(name_or_path))
-    parts = [f"{file.name} {sha256_of(file)}\n" for file in files]
-    return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else None
-
-
-def _cached(name: str) -> list[Path]:
     from transformers.utils import cached_file
 
-    with suppress(OSError, ValueError):
-        found = cached_file(name, "model.safetensors")
-        return [] if found is None else [Path(found)]
-    return []
+    folder = Path(name_or_path)
+    files: Iterable[Path] = folder.glob("*.safetensors")
+    if not folder.is_dir():
+        with suppress(OSError, ValueError):
+            found = cached_file(str(name_or_path), "model.safetensors")
+            files = [Path(found)] if found else []
+    parts = [f"{file.name} {sha256_of(file)}\n" for file in sorted(files)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else None
 
 
 # Stages
@@ -128,19 +112,25 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
     a step has another batch."""
     if is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        _mark(folder / STARTED, {**_plain(config), "processes": processes()})
+        _mark(folder / STARTED, {**config, "processes": processes()})
 
 
 def mark_finished(folder: Path, config: Mapping[str, Any]) -> None:
     """Write done.json, the last file of a stage."""
     if is_main():
-        _mark(folder / DONE, _plain(config))
+        _mark(folder / DONE, config)
         os.remove(folder / STARTED)
     wait_for_everyone()
 
 
-def _mark(path: Path, config: dict[str, Any]) -> None:
-    write_record(path, {"hash": config_hash(config), "config": config})
+def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what changes no number: where a stage runs and where it writes."""
+    return {name: value for name, value in config.items() if name not in ("device", "workers", "report_to", "output")}
+
+
+def _mark(path: Path, config: Mapping[str, Any]) -> None:
+    plain = _plain(config)
+    write_record(path, {"hash": config_hash(plain), "config": plain})
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

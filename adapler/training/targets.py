@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from adapler.backbones.decomposition import token_relevance
-from adapler.errors import DataError
+from adapler.errors import ArgumentError, DataError
 from adapler.inference import CHUNK, GRADIENT_TOKEN_BUDGET, TOKEN_BUDGET, batches_by_length, pad_rows
 from adapler.training.config import TargetOptions
 
@@ -32,10 +32,8 @@ def compute_targets(
     rows: datasets.Dataset,
     *,
     options: TargetOptions,
-    pad_token_id: int,
-    token_budget: int | None = None,
-    autocast: bool = False,
     labels: Sequence[str] = (),
+    **how: Any,
 ) -> datasets.Dataset:
     """Each token's share in what the classifiers say, averaged over them.
 
@@ -47,71 +45,73 @@ def compute_targets(
         classifiers: the best fine-tuning epochs, up to three in the paper.
         rows: encoded, with id, input_ids, attention_mask and labels.
         options: methods, layer and logit.
-        pad_token_id: the tokenizer's.
-        token_budget: padded tokens in a batch; default: by the device.
-        autocast: bfloat16 autocast.
         labels: names of the rows' labels; none where those are predictions, which may be others on another machine.
+        how: pad_token_id, token_budget and autocast, see `each_token`.
 
     Returns:
         columns id, made_of and targets: floats that sum to 1, one for each input id; with `target_layer="own"` one such
         list for each layer.
     """
-    if token_budget is None:
-        token_budget = GRADIENT_TOKEN_BUDGET if classifiers[0].device.type == "cpu" else TOKEN_BUDGET
-    shares = datasets.List(datasets.Value("float32"))
-    text = datasets.Value("string")
-    kind = datasets.List(shares) if options.target_layer == "own" else shares
+    layers = None if options.target_layer == "own" else (0,)
+
+    def relevance(classifier: Any, inputs: Any) -> torch.Tensor:
+        parts = [
+            token_relevance(classifier, inputs, kind=kind, target=options.explained, layers=layers)  # type: ignore[arg-type]
+            for kind in options.target_method
+        ]
+        return torch.stack(parts).cpu().double().mean(0)  # (B, K, N)
+
+    shares, text = datasets.List(datasets.Value("float32")), datasets.Value("string")
+    kind = shares if layers else datasets.List(shares)
     features = datasets.Features({"id": text, "made_of": text, "targets": kind})
     parts = []
-    with tqdm(total=len(rows) * len(classifiers), desc="targets", unit="text") as bar:
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows.select(range(start, min(start + CHUNK, len(rows))))
-            found = _targets_of(
-                classifiers,
-                chunk,
-                options=options,
-                pad_token_id=pad_token_id,
-                token_budget=token_budget,
-                autocast=autocast,
-                bar=bar,
-            )
-            columns = {"id": chunk["id"][:], "made_of": _made_of(chunk, labels), "targets": found}
-            parts.append(datasets.Dataset.from_dict(columns, features=features))
+    for chunk, found in each_token(classifiers, rows, relevance, **how, title="targets"):
+        values = [one[0] for one in found] if layers else found
+        columns = {"id": chunk["id"][:], "made_of": _made_of(chunk, labels), "targets": values}
+        parts.append(datasets.Dataset.from_dict(columns, features=features))
     return datasets.concatenate_datasets(parts)
 
 
-def _targets_of(
+def each_token(
     classifiers: Sequence[PreTrainedModel],
     rows: datasets.Dataset,
+    compute: Callable[[Any, dict[str, torch.Tensor]], torch.Tensor],
     *,
-    options: TargetOptions,
     pad_token_id: int,
-    token_budget: int,
-    autocast: bool,
-    bar: Any,
-) -> list[Any]:
-    """The target of each row, of rows that fit the memory."""
+    token_budget: int | None = None,
+    autocast: bool = False,
+    title: str = "",
+) -> Iterator[tuple[datasets.Dataset, list[Any]]]:
+    """Numbers of each token, the mean over classifiers: rows that fit the memory, and a (K, n) array for each of them.
+
+    Args:
+        classifiers, rows: see `compute_targets`.
+        compute: (classifier, padded batch with labels) -> (B, K, N), on the CPU.
+        pad_token_id: the tokenizer's.
+        token_budget: padded tokens in a batch; default: by the device.
+        autocast: bfloat16 autocast.
+        title: of the progress bar.
+    """
+    if token_budget is None:
+        token_budget = GRADIENT_TOKEN_BUDGET if classifiers[0].device.type == "cpu" else TOKEN_BUDGET
     columns = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows.column_names]
-    inputs, labels = rows.select_columns(columns).to_list(), rows["labels"][:]
-    lengths = [len(row["input_ids"]) for row in inputs]
-    layers = None if options.target_layer == "own" else (0,)
-    totals: list[Any] = [0.0] * len(lengths)  # (K, n) each
-    for classifier in classifiers:
-        device = classifier.device
-        for batch in batches_by_length(lengths, token_budget=token_budget):
-            padded = pad_rows([inputs[row] for row in batch], pad_token_id=pad_token_id, device=device)
-            padded["labels"] = torch.tensor([labels[row] for row in batch], device=device)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-                parts = [
-                    token_relevance(classifier, padded, kind=method, target=options.explained, layers=layers)  # type: ignore[arg-type]
-                    for method in options.target_method
-                ]
-            shares = torch.stack(parts).cpu().double().mean(0).numpy()  # (B, K, N)
-            for position, row in enumerate(batch):
-                totals[row] = totals[row] + shares[position, :, : lengths[row]]
-            bar.update(len(batch))
-    means = [(total / len(classifiers)).astype(np.float32) for total in totals]
-    return means if layers is None else [mean[0] for mean in means]
+    with tqdm(total=len(rows) * len(classifiers), desc=title, unit="text") as bar:
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows.select(range(start, min(start + CHUNK, len(rows))))
+            inputs, labels = chunk.select_columns(columns).to_list(), chunk["labels"][:]
+            lengths = [len(row["input_ids"]) for row in inputs]
+            totals: list[Any] = [0.0] * len(lengths)
+            for classifier in classifiers:
+                device = classifier.device
+                for batch in batches_by_length(lengths, token_budget=token_budget):
+                    padded = pad_rows([inputs[row] for row in batch], pad_token_id=pad_token_id, device=device)
+                    padded["labels"] = torch.tensor([labels[row] for row in batch], device=device)
+                    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+                        found = compute(classifier, padded).double().numpy()
+                    for position, row in enumerate(batch):
+                        totals[row] = totals[row] + found[position, :, : lengths[row]]
+                    bar.update(len(batch))
+            yield chunk, [(total / len(classifiers)).astype(np.float32) for total in totals]
 
 
 def load_targets(folder: str | Path) -> datasets.Dataset:
@@ -133,12 +133,18 @@ def load_targets(folder: str | Path) -> datasets.Dataset:
     return found
 
 
-def add_targets(rows: datasets.Dataset, targets: datasets.Dataset, *, labels: Sequence[str] = ()) -> datasets.Dataset:
+def add_targets(
+    rows: datasets.Dataset, targets: datasets.Dataset, *, labels: Sequence[str] = (), layers: int | None = None
+) -> datasets.Dataset:
     """Join targets to encoded rows by id, never by row order; `labels` as of `compute_targets`.
 
     Raises:
+        ArgumentError: they are of more or fewer layers.
         DataError: a row without a target, or with one that was made of other tokens or another label.
     """
+    first = targets["targets"][0]
+    if layers and isinstance(first[0], list) and len(first) != layers:
+        raise ArgumentError(f"--targets: of {len(first)} layers, the model has {layers}")
     ids = rows.select_columns(["id"]).with_format("arrow")[:]["id"]
     known = targets.select_columns(["id"]).with_format("arrow")[:]["id"]
     place = pc.index_in(ids, value_set=known.combine_chunks())  # row of each id in `targets`

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import Sampler
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -36,10 +38,10 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from adapler import flops
 from adapler.devices import choose_device, choose_dtype
-from adapler.distributed import GROUP_TIMEOUT, is_main
+from adapler.distributed import GROUP_TIMEOUT, from_main, is_main
 from adapler.errors import ArgumentError, TrainingError
 from adapler.evaluation import score_by_example
-from adapler.inference import InferenceClassifier, end_autocast
+from adapler.inference import InferenceClassifier, end_autocast, predict_rows
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step
 from adapler.training.config import Execution, Optimisation
@@ -67,7 +69,6 @@ class StageArguments(TrainingArguments):  # type: ignore[misc]
 
     @property
     def n_gpu(self) -> int:
-        """1 at most."""
         found: int = super().n_gpu
         if found > 1:
             print(f"note: one of {found} GPUs is used; `torchrun --nproc-per-node {found} -m adapler ...` uses all")
@@ -76,31 +77,28 @@ class StageArguments(TrainingArguments):  # type: ignore[misc]
 
 
 def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageArguments:
-    """Options -> TrainingArguments.
-
-    It evaluates and keeps a checkpoint after every epoch, or after every `eval_steps` steps and at the end.
+    """TrainingArguments: an evaluation and a checkpoint after every epoch, or `eval_steps` steps, and at the end.
 
     Raises:
-        ArgumentError: a device that cannot be had, or `report_to` without its package.
+        ArgumentError: a device that cannot be had.
     """
-    if options.report_to != "none" and find_spec(options.report_to) is None:
-        raise ArgumentError(f"--report-to: {options.report_to} is not installed; `pip install {options.report_to}`")
     strategy = "epoch" if options.eval_steps is None else "steps"
-    when: dict[str, Any] = {"eval_strategy": strategy, "save_strategy": strategy}
-    if options.eval_steps is not None:
-        when |= {"eval_steps": options.eval_steps, "save_steps": options.eval_steps}
-    if options.gradient_checkpointing:
-        # transformers has given the option a new name. The reentrant kind gives a frozen backbone no gradient.
-        new = "activation_checkpointing"
-        name = new if new in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
-        when |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+    if options.report_to == "tensorboard":  # otherwise within `folder`, which does not stay
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder.parent / "tensorboard"))
+    # transformers has given the option a new name. The reentrant kind gives a frozen backbone no gradient.
+    new = "activation_checkpointing"
+    name = new if new in TrainingArguments.__dataclass_fields__ else "gradient_checkpointing"
+    kind = {name: True, f"{name}_kwargs": {"use_reentrant": False}} if options.gradient_checkpointing else {}
     return StageArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
         per_device_train_batch_size=options.batch_size,
-        per_device_eval_batch_size=32,
         gradient_accumulation_steps=options.accumulation,
+        eval_strategy=strategy,
+        save_strategy=strategy,
+        eval_steps=options.eval_steps,
+        save_steps=options.eval_steps or 500,
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
         weight_decay=options.weight_decay,
@@ -118,19 +116,9 @@ def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageA
         ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
-        report_to=["wandb"] if options.report_to == "wandb" else [],
-        **{**when, **extra},
+        report_to=options.report_to,
+        **{**kind, **extra},
     )
-
-
-def report_callbacks(options: Optimisation, folder: Path) -> list[TrainerCallback]:
-    """The callback that writes the log for TensorBoard into folder/tensorboard, where it is asked for."""
-    if options.report_to != "tensorboard" or not is_main():
-        return []
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
-
-    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard")))]
 
 
 class PaddingCollator:
@@ -158,9 +146,6 @@ class PaddingCollator:
         return batch
 
 
-POOL = 50  # batches that are drawn together and then sorted by length
-
-
 class LengthSampler(Sampler[int]):
     """Rows in a random order in which the rows of a batch are about equally long, so that there is little to pad.
 
@@ -182,7 +167,7 @@ class LengthSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        rows, pool = torch.randperm(len(self), generator=generator), POOL * self.batch_size
+        rows, pool = torch.randperm(len(self), generator=generator), 50 * self.batch_size
         for start in range(0, len(rows), pool):
             drawn = rows[start : start + pool].clone()
             rows[start : start + pool] = drawn[self.lengths[drawn].argsort(descending=True, stable=True)]
@@ -219,15 +204,16 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within it the model has the averaged weights."""
-        self._swap()
+
+        def swap() -> None:
+            for name, parameter in self.live.items():
+                parameter.data, self.mean[name] = self.mean[name], parameter.data
+
+        swap()
         try:
             yield
         finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for name, parameter in self.live.items():
-            parameter.data, self.mean[name] = self.mean[name], parameter.data
+            swap()
 
     def save_live(self, folder: Path) -> None:
         """Write the weights that training goes on from."""
@@ -243,7 +229,7 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
 
 
 class _Guard(TrainerCallback):  # type: ignore[misc]
-    """Checks a step's numbers before they reach a weight, and an evaluation's before that point is saved."""
+    """Checks a step's numbers before they reach a weight."""
 
     def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
@@ -253,10 +239,6 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
 
     def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         self.trainer.stage.after_step(self.trainer.core)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        if not math.isfinite((metrics or {}).get("eval_loss", 0.0)):
-            raise TrainingError(f"training stopped after step {state.global_step}: the validation loss is not finite")
 
 
 class StageTrainer(Trainer):  # type: ignore[misc]
@@ -289,7 +271,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         self.stage, self.core, self.teacher = stage, model, teacher
         self.metric, self.reference, self.max_drop = metric, reference, max_drop
-        self.speedup = speedup or (lambda model, lengths_in, lengths: flops.speedup(model.config, lengths_in, lengths))
+        self.speedup = speedup or (lambda model, *lengths: flops.speedup(model.config, *lengths))
         if stage.distils and teacher is None:
             raise ArgumentError("teacher: this stage distils from a fine-tuned classifier, and there is none")
         for name, parameter in model.named_parameters():
@@ -311,7 +293,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self._parts: list[dict[str, Tensor]] = []  # of each forward pass of this step
         self._norms: dict[str, Tensor] = {}
         self._since_log: dict[str, list[float]] = {}
-        self._evaluated: nn.Module | None = None
 
     # Parameters
 
@@ -324,9 +305,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return {name: parameters for name, parameters in groups.items() if parameters}
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW, each group of the stage with and without decay."""
-        optimizer: torch.optim.Optimizer | None = getattr(self, "optimizer", None)
-        if optimizer is None:
+        """The optimizer, with each group of the stage with and without decay."""
+        if getattr(self, "optimizer", None) is None:
             decayed, groups = set(self.get_decay_parameter_names(self.core)), []
             for group, parameters in self._groups().items():
                 may = group not in self.stage.no_decay
@@ -336,8 +316,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                         rate = self.stage.rates[group]
                         groups.append({"name": group, "params": chosen, "lr": rate, "weight_decay": by})
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.core)
-            self.optimizer = optimizer = kind(groups, **options)
-        return optimizer
+            self.optimizer = kind(groups, **options)
+        return self.optimizer  # type: ignore[no-any-return]
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """transformers' schedule; the rate of the stage's constant groups stays up after the warmup."""
@@ -369,7 +349,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     # One step
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """The stage's losses and gradients of a batch."""
         model.train()
         if self.stage.rates.get("backbone") is None:
             self.core.backbone.eval()  # no dropout in what does not train
@@ -380,7 +359,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         taught: tuple[Any, Any] = (None, None)
         if self.stage.distils:
             with torch.no_grad(), self.compute_loss_context_manager():
-                taught = plain_pass_of(self._teacher(inputs["input_ids"].device), inputs)
+                self.teacher = self.teacher.to(inputs["input_ids"].device)  # type: ignore[union-attr]
+                taught = plain_pass_of(self.teacher, inputs)
         parts, loss = self.stage.train_step(
             Step(
                 model=model,
@@ -392,7 +372,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 epochs=epochs,
                 by_steps=by_steps or self.args.eval_strategy == "steps",
                 share=share,
-                processes=self.accelerator.num_processes,
                 autocast=self.compute_loss_context_manager,
                 run_backward=self.accelerator.backward,
                 generator=self._generator(),
@@ -410,11 +389,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         reported: Tensor = share * loss.detach()
         return reported
 
-    def _teacher(self, device: torch.device) -> PreTrainedModel:
-        if self.teacher is None:
-            raise ArgumentError("teacher: there is none")
-        return self.teacher.to(device)
-
     def _reduced(self, values: Tensor) -> Tensor:
         """The sum over all processes, which share what lies on their devices."""
         if self.accelerator.num_processes == 1:
@@ -431,8 +405,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     def compute_loss_context_manager(self) -> AbstractContextManager[Any]:
         """Autocast around a step: accelerate's is around the model's own forward pass, and misses the packed ones."""
-        if self._evaluated is not None:
-            return super().compute_loss_context_manager()  # type: ignore[no-any-return]
         return self.accelerator.autocast()  # type: ignore[no-any-return]
 
     def check_step(self) -> None:
@@ -478,72 +450,53 @@ class StageTrainer(Trainer):  # type: ignore[misc]
 
     # Evaluation
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """transformers' evaluation, of the average of the weights while training."""
-        with self._averaged():
-            return super().evaluate(*args, **kwargs)
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        # A model that has been trained holds the selected epoch's average itself.
-        return nullcontext() if self.average is None or not self.is_in_train else self.average.applied()
-
-    def evaluation_loop(self, dataloader: Any, description: str, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Score, speedup, mean lengths and selection value of the validation rows, in hard mode.
 
         Training computes under autocast where `bf16` is set. Autocast converts the weights in each call, and what it
-        rounds is not what inference rounds. So an evaluation makes a copy of the weights in the dtype of inference, see
-        `for_inference`. The score counts examples: the logits of an example's windows are averaged. The loss is the
-        mean of the rows: transformers takes the mean of batches, and with several processes the last batches hold rows
-        a second time, which fill them up.
-        """
-        self._evaluated = for_evaluation(self.model, dtype="bfloat16" if self.args.bf16 else "float32")
-        try:
-            result = super().evaluation_loop(
-                dataloader, description, *args, **{**kwargs, "prediction_loss_only": False}
-            )
-        finally:
-            self._evaluated = None
-        metrics = self._metrics(dataloader.dataset, result.predictions, result.label_ids)
-        if self.is_in_train:
-            self.stage.evaluated(metrics)
-        prefix = kwargs.get("metric_key_prefix", "eval")
-        result.metrics.update({f"{prefix}_{name}": value for name, value in metrics.items()})
-        return result
-
-    def _metrics(self, rows: Any, predictions: Any, labels: Any) -> dict[str, Any]:
-        """Of logits (B, C) and, of a model that drops tokens, the tokens that enter each layer (B, L).
+        rounds is not what inference rounds. So an evaluation makes a copy of the weights, or of their average, in the
+        dtype of inference. The main process computes it, while the others wait.
 
         Raises:
-            TrainingError: the rows came back in another order.
+            TrainingError: the loss is not finite.
         """
-        lengths_in = torch.tensor([len(row) for row in rows["input_ids"]])  # (B,)
-        if isinstance(predictions, tuple):
-            logits, lengths = torch.as_tensor(predictions[0]), torch.as_tensor(predictions[1])
-        else:
-            logits = torch.as_tensor(predictions)
-            lengths = lengths_in[:, None].expand(-1, self.core.config.num_hidden_layers)
-        gain = self.speedup(self.core, lengths_in, lengths)
-        true = np.asarray(labels).tolist()
-        if [int(label) for label in rows["labels"]] != true:
-            raise TrainingError("evaluation: the rows came back in another order, so they cannot be told apart")
-        owners = list(rows["example_id"]) if "example_id" in rows.column_names else list(map(str, range(len(true))))
-        score = score_by_example(logits, true, owners, metric=self.metric)
-        value = self.stage.value(
-            score, gain, reference=self.reference, max_drop=self.max_drop, step=self.state.global_step
-        )
+        torch.empty((), dtype=torch.int64).random_()  # as a data loader does: published runs went on with such draws
+        with self._averaged():
+            metrics = from_main(self._measured)
+        if self.is_in_train:
+            self.stage.evaluated(metrics)
+        if not math.isfinite(metrics["loss"]):
+            step = self.state.global_step
+            raise TrainingError(f"training stopped after step {step}: the validation loss is not finite")
+        metrics = {f"eval_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        control: Any = self.control  # type: ignore[has-type]
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
+        return metrics
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """While training, the average of the weights is evaluated and saved."""
+        # A model that has been trained holds the selected epoch's average itself.
+        return nullcontext() if self.average is None or not self.is_in_train else self.average.applied()
+
+    def _measured(self) -> dict[str, Any]:
+        rows, dtype = self.eval_dataset, "bfloat16" if self.args.bf16 else "float32"
+        inference = getattr(self.core, "for_inference", partial(InferenceClassifier, self.core))
+        found = predict_rows(inference(dtype=dtype), rows, pad_token_id=self.data_collator.tokenizer.pad_token_id)
+        labels = rows["labels"][:]
+        owners = rows["example_id"][:] if "example_id" in rows.column_names else list(map(str, range(len(labels))))
+        score = score_by_example(found.logits, labels, owners, metric=self.metric)
+        gain = self.speedup(self.core, found.lengths_in, found.lengths)
         return {
-            "loss": float(functional.cross_entropy(logits.float(), torch.as_tensor(true))),
+            "loss": float(functional.cross_entropy(found.logits.float(), torch.tensor(labels))),
             self.metric: score,
             "speedup": gain,
-            "lengths": [round(float(n), 2) for n in lengths.double().mean(0)],
+            "lengths": [round(float(n), 2) for n in found.lengths.double().mean(0)],
             **self.stage.numbers(self.core),
-            "selection": value,
+            "selection": self.stage.value(
+                score, gain, reference=self.reference, max_drop=self.max_drop, step=self.state.global_step
+            ),
         }
-
-    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """One batch of an evaluation; the copy takes the model's place."""
-        inputs = {name: value for name, value in inputs.items() if name != "targets"}
-        return super().prediction_step(model if self._evaluated is None else self._evaluated, inputs, *args, **kwargs)
 
     # Checkpoints
 
@@ -604,26 +557,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return LengthSampler([len(ids) for ids in rows["input_ids"]], batch_size=batch_size, seed=self.args.seed)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        # transformers would shuffle the evaluation set as well, whose predictions must stay in the order of their rows.
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_eval_sampler(eval_dataset)
-        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
-
 
 def _state_in(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / STATE
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
-
-
-def for_evaluation(model: Any, *, dtype: str) -> Any:
-    """The inference copy of a model that trains, AdapLeR's or a plain classifier."""
-    if not hasattr(model, "for_inference"):
-        return InferenceClassifier(model, dtype=dtype)
-    made = model.for_inference(dtype=dtype)
-    made.config.return_dict = True  # a tuple has no names, by which the trainer leaves out what it need not collect
-    return made
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -651,8 +589,6 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not is_main():
             return
-        import shutil
-
         values = {row["step"]: row["eval_selection"] for row in state.log_history if "eval_loss" in row}
         best = sorted(values, key=lambda step: (-values[step], step))[: self.most]
         for path in Path(args.output_dir).glob("checkpoint-*[0-9]"):
@@ -663,12 +599,9 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]
 
 def evaluated_points(trainer: StageTrainer) -> list[dict[str, Any]]:
     """The evaluated points of a training, for its record."""
-    precision = "bfloat16" if trainer.args.bf16 else "float32"
-    rows = []
+    precision, rows = "bfloat16" if trainer.args.bf16 else "float32", []
     for entry in trainer.state.log_history:
         if "eval_loss" in entry:
-            row = {name.removeprefix("eval_"): value for name, value in entry.items() if name.startswith("eval_")}
-            for name in ("runtime", "samples_per_second", "steps_per_second"):
-                row.pop(name, None)
+            row = {key.removeprefix("eval_"): value for key, value in entry.items() if key.startswith("eval_")}
             rows.append({"epoch": round(entry["epoch"], 4), "step": entry["step"], "precision": precision, **row})
     return rows

@@ -13,6 +13,7 @@ from adapler.calibrate import CLOSE, curve_table, measure, ratio_of, score_parts
 from adapler.evaluation import evaluate_rows, score_predictions
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.inference import predict_rows
+from adapler.training.config import CalibrateConfig, Inference, TaskOptions
 from tests.adapler.inference.test_evaluation import rows
 from tests.conftest import random_batch, tiny_adapler
 
@@ -32,12 +33,16 @@ def many(number: int, *, examples: int | None = None) -> list[dict[str, Any]]:
 
 
 def quick(model: Any, data: Any, **options: Any) -> Any:
-    return measure(model, data, pad_token_id=0, **{"resamples": 200, "timed_single": 3, **options})
+    how = {name: options.pop(name) for name in ("metric", "say") if name in options}
+    inference = Inference(seed=options.pop("seed", 42))
+    options = {"resamples": 200, "timed_single": 3, **options}
+    config = CalibrateConfig(model="", task=TaskOptions(task=""), execution=inference, **options)
+    return measure(model, data, config, pad_token_id=0, **how)
 
 
 def test_points_are_those_of_an_evaluation() -> None:
     model, data = tiny_adapler(spread=0.1), rows([0, 2, 1, 0, 2], ["a", "c", "b", "a", "c"])
-    found = quick(model, data.to_list(), points=5, most_drop=1.1)
+    found = quick(model, data.to_list(), points=5, most_drop=1.0)
     scales = [point.threshold_scale for point in found.points]
     expected = evaluate_rows(model, data, pad_token_id=0, threshold_scales=scales)
     assert found.examples == 3 and found.none.score == expected["none"]["score"]
@@ -55,7 +60,7 @@ def test_logits_that_are_no_numbers_make_no_curve() -> None:
 
 
 def test_the_curve_begins_at_nothing_dropped_and_has_no_wide_gap() -> None:
-    found = quick(tiny_adapler(spread=0.1, eta=0.3), many(40), most_drop=2.0, most_speedup=4.0, points=30)
+    found = quick(tiny_adapler(spread=0.1, eta=0.3), many(40), most_drop=1.0, most_speedup=4.0, points=30)
     scales, speedups = zip(*((p.threshold_scale, p.speedup) for p in found.points), strict=True)
     assert scales[0] == 0 and list(scales) == sorted(set(scales)) and found.points[0].drop == 0
     assert speedups[0] < 1 < 4 <= speedups[-1], "the predictors cost something where nothing is dropped"
@@ -72,13 +77,13 @@ def test_the_curve_ends_where_the_score_is_lost_or_nothing_is_left() -> None:
     found = quick(model, data, most_drop=0.1, most_speedup=1e9, points=8)
     beyond = [point.threshold_scale for point in found.points if point.drop >= 0.1]
     assert found.none.score == 1 and beyond
-    ended = quick(model, data[:8], most_drop=2.0, most_speedup=1e9, points=30)
+    ended = quick(model, data[:8], most_drop=1.0, most_speedup=1e9, points=30)
     assert ended.points[-1].speedup < 1.2 * ended.points[-2].speedup and len(ended.points) < 30
 
 
 def test_the_curve_goes_on_where_the_first_scales_drop_nothing() -> None:
     """Low thresholds: that a larger scale is no faster does not mean that nothing is left."""
-    found = quick(tiny_adapler(spread=0.1, eta=0.02), many(8), most_drop=2.0, most_speedup=2.0, points=24)
+    found = quick(tiny_adapler(spread=0.1, eta=0.02), many(8), most_drop=1.0, most_speedup=2.0, points=24)
     at = {point.threshold_scale: point.speedup for point in found.points}
     assert at[1.0] == at[0.0] and found.points[-1].speedup >= 2
 
@@ -93,8 +98,8 @@ def test_a_pass_that_something_else_slowed_is_timed_again(monkeypatch: pytest.Mo
         return clock[0]
 
     monkeypatch.setattr("adapler.calibrate.time.perf_counter", now)
-    found = quick(tiny_adapler(spread=0.1), many(4), points=3, say=said.append)
-    assert [point.milliseconds for point in found.points] == [250.0] * 3
+    found = quick(tiny_adapler(spread=0.1), many(4), points=4, say=said.append)
+    assert [point.milliseconds for point in found.points] == [250.0] * 4
     assert found.none.milliseconds == 250.0
     again = [line for line in said if "again" in line]
     assert again == ["threshold_scale 1, timed again: 250.0 ms a text"]
@@ -157,7 +162,7 @@ def test_every_interval_is_that_of_a_slow_bootstrap() -> None:
 def test_times_are_of_a_text_and_not_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = iter(range(10_000))  # each part of a pass takes a second
     monkeypatch.setattr("adapler.calibrate.time.perf_counter", lambda: float(next(reads)))
-    found = quick(tiny_adapler(spread=0.1), many(12, examples=3), timed_single=2, points=2)
+    found = quick(tiny_adapler(spread=0.1), many(12, examples=3), timed_single=2, points=4)
     for one in (found.none, *found.points):
         assert one.milliseconds == pytest.approx(1000 / 3) and one.milliseconds_single == pytest.approx(1000 / 2)
 
