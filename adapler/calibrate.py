@@ -50,7 +50,8 @@ class Pass:
 
     def quicker(self, other: Pass) -> Pass:
         """The same pass with the shorter of both times."""
-        return replace(self, **{name: min(time, other.times[name]) for name, time in self.times.items()})
+        shorter: dict[str, Any] = {name: min(time, other.times[name]) for name, time in self.times.items()}
+        return replace(self, **shorter)
 
     def slowed(self, smaller: Sequence[Pass]) -> bool:
         """Whether it took longer than a pass that drops less."""

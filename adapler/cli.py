@@ -8,86 +8,14 @@ AdapLeRError and ends as one line.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 from adapler import __version__
 from adapler.distributed import is_main
-from adapler.errors import CommandParser, counted, run_command
-
-
-def run(config: Any) -> None:
-    """Run the whole pipeline of a task: fine-tune, compute targets, train, evaluate."""
-    from adapler.training import pipeline
-
-    pipeline.run(config)
-
-
-def finetune(config: Any) -> None:
-    """Fine-tune the plain classifier."""
-    from adapler.training.pipeline import run_finetune
-
-    record = run_finetune(config)
-    if is_main():
-        print(f"best validation {record['metric']} {record['best']:.4f}; model in {config.output}")
-
-
-def targets(config: Any) -> None:
-    """Compute the training targets from the best fine-tuning epochs, or from any classifier."""
-    from adapler.training.pipeline import run_targets
-
-    record = run_targets(config)
-    print(f"targets of {counted(record['rows']['train'], 'row')} in {config.output}")
-
-
-def train(config: Any) -> None:
-    """Train one model with a removal policy."""
-    from adapler.training.pipeline import run_train, shortfall
-
-    record = run_train(config)
-    if not is_main():
-        return
-    epoch, metric, exact = record["selected"], record["metric"], record["validation"]
-    print(
-        f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
-        f"(fine-tuned {record['reference_score']:.4f}), speedup {epoch['speedup']:.2f}x; model in {config.output}"
-    )
-    if end := record.get("reached"):
-        print(f"eta times {end['factor']:.3g}: speedup {end['before']:.2f}x -> {end['speedup']:.2f}x on validation")
-    print(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
-    if missed := shortfall(record):
-        print(missed)
-
-
-def speed_up(config: Any) -> None:
-    """Make a fine-tuned classifier faster without changing its weights."""
-    from adapler.training import pipeline
-
-    folder = pipeline.speed_up(config)
-    if is_main():
-        print(f"the faster model is in {folder}")
-
-
-def evaluate(config: Any) -> None:
-    """Measure score and FLOPs speedup of a trained model on a split."""
-    from adapler.evaluation import evaluation_table
-    from adapler.training.evaluation import run_evaluate
-
-    result = run_evaluate(config)
-    print(f"{result['task']}, {result['split']}: {counted(result['examples'], 'example')}, in {result['precision']}")
-    print(evaluation_table(result))
-
-
-def calibrate(config: Any) -> None:
-    """Measure score, FLOPs and time over threshold scales: the curve behind --speedup and --max-drop."""
-    from adapler.calibrate import curve_table
-    from adapler.training.evaluation import run_calibrate
-
-    curve, path = run_calibrate(config)
-    print(f"{curve.task}, {curve.split}: {counted(curve.examples, 'example')}; {curve.machine}")
-    print(curve_table(curve.none, curve.points, metric=curve.metric))
-    print(f"{100 * curve.slower_texts:.2g} % of single steps to the next scale cost a text more FLOPs; curve in {path}")
+from adapler.errors import CommandParser, run_command
 
 
 def export(config: Any) -> None:
@@ -128,39 +56,35 @@ def card(config: Any) -> None:
     print(f"{path}; read it, and say under Limits what the model is not for")
 
 
-def predict(words: Sequence[str]) -> None:
-    """Classify texts."""
-    from adapler.predict import main
-
-    main(words)
-
-
-def data(words: Sequence[str]) -> None:
-    """Download and describe data."""
-    from adapler.data_command import main
-
-    main(words)
-
-
-_RUN = "adapler run --task sst2 --model google-bert/bert-base-uncased --output runs/sst2"
-_TRAIN = "adapler train --task sst2 --finetuned runs/sst2/finetuned --targets runs/sst2/targets --output runs/sst2/one"
-_TARGETS = "adapler targets --task sst2 --finetuned runs/sst2/finetuned --output runs/sst2/targets"
-_SPEED_UP = "adapler speed-up MODEL --task sst2 --target-speedup 4 --output runs/fast"
-_EVALUATE = "adapler evaluate --model runs/sst2/phi-0.0002 --task sst2 --split test --threshold-scale 0.5 1 1.5"
-_EXPORT = "adapler export --model runs/movies/post-hoc --output checkpoints/movies"
-# What a command does, the name of its options class in `adapler.training.config`, and an example for its help.
-COMMANDS: dict[str, tuple[Callable[[Any], None], str, str]] = {
-    "run": (run, "RunConfig", _RUN),
-    "finetune": (finetune, "FinetuneConfig", _RUN.replace("run ", "finetune ", 1)),
-    "targets": (targets, "TargetsConfig", _TARGETS),
-    "train": (train, "TrainConfig", _TRAIN),
-    "speed-up": (speed_up, "SpeedUpConfig", _SPEED_UP),
-    "evaluate": (evaluate, "EvaluateConfig", _EVALUATE),
-    "calibrate": (calibrate, "CalibrateConfig", "adapler calibrate --model runs/sst2/phi-0.0002 --task sst2"),
-    "export": (export, "ExportConfig", _EXPORT),
-    "card": (card, "CardConfig", "adapler card --model runs/sst2/phi-0.0002 --license apache-2.0 --language en"),
+_RUN = "--task sst2 --model google-bert/bert-base-uncased --output runs/sst2"
+_TRAIN = "--task sst2 --finetuned runs/sst2/finetuned --targets runs/sst2/targets --output runs/sst2/one"
+_TARGETS = "--task sst2 --finetuned runs/sst2/finetuned --output runs/sst2/targets"
+_SPEED_UP = "MODEL --task sst2 --target-speedup 4 --output runs/fast"
+_EVALUATE = "--model runs/sst2/phi-0.0002 --task sst2 --split test --threshold-scale 0.5 1 1.5"
+_EXPORT = "--model runs/movies/post-hoc --output checkpoints/movies"
+_CARD = "--model runs/sst2/phi-0.0002 --license apache-2.0 --language en"
+# What a command does, its function, its options class in `adapler.training.config`, and its words in an example.
+COMMANDS = {
+    "run": ("Run the whole pipeline: fine-tune, compute targets, train, evaluate", "pipeline.run", "RunConfig", _RUN),
+    "finetune": ("Fine-tune the plain classifier", "pipeline.run_finetune", "FinetuneConfig", _RUN),
+    "targets": ("Compute the training targets", "pipeline.run_targets", "TargetsConfig", _TARGETS),
+    "train": ("Train one model with a removal policy", "pipeline.run_train", "TrainConfig", _TRAIN),
+    "speed-up": ("Make a classifier faster, not changing its weights", "pipeline.speed_up", "SpeedUpConfig", _SPEED_UP),
+    "evaluate": ("Measure score and FLOPs speedup", "evaluation.run_evaluate", "EvaluateConfig", _EVALUATE),
+    "calibrate": (
+        "Measure score, FLOPs and time over threshold scales: the curve behind --speedup and --max-drop",
+        "evaluation.run_calibrate",
+        "CalibrateConfig",
+        "--model runs/sst2/phi-0.0002 --task sst2",
+    ),
+    "export": ("Export a model with its backbone in float16, or as ONNX graphs", "", "ExportConfig", _EXPORT),
+    "card": ("Write a model card from a model's records and evaluations", "", "CardConfig", _CARD),
 }
-OTHERS: dict[str, Callable[[Sequence[str]], None]] = {"predict": predict, "data": data}  # parse their words themselves
+# These parse their words themselves.
+OTHERS = {
+    "predict": ("Classify texts", "adapler.predict"),
+    "data": ("Download and describe data", "adapler.data_command"),
+}
 ALIASES = {"saliency": "targets"}
 SHARED = ("finetune", "train", "run", "speed-up")  # done by several processes together; the others by one of them
 
@@ -171,7 +95,7 @@ def options_of(name: str, words: Sequence[str]) -> Any:
     from adapler.policies import training_class
     from adapler.training import config
 
-    _, options, example = COMMANDS[name]
+    _, _, options, example = COMMANDS[name]
     cls, presets, known = getattr(config, options), {}, set()
     if name in ("run", "train", "targets"):
         first = CommandParser(add_help=False, allow_abbrev=False)  # the policy decides which options there are
@@ -185,7 +109,9 @@ def options_of(name: str, words: Sequence[str]) -> Any:
             known = {one.name for one in fields(kind.Settings)}
         known |= {one.name for group in (cls, config.TargetOptions) for one in fields(group)}
         presets = {name: {k: v for k, v in values.items() if k in known} for name, values in kind.presets.items()}
-    return parse(cls, words, prog=f"adapler {name}", example=example, presets=presets, positional="model")
+    return parse(
+        cls, words, prog=f"adapler {name}", example=f"adapler {name} {example}", presets=presets, positional="model"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -201,8 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name in ("-h", "--help"):
         print("usage: adapler COMMAND ...\n\nTrain and use classifiers that drop tokens.\n\ncommands:")
-        for each, function in ({one: command[0] for one, command in COMMANDS.items()} | OTHERS).items():
-            print(f"  {each:<10} {(function.__doc__ or '').splitlines()[0]}")
+        for each, command in {**COMMANDS, **OTHERS}.items():
+            print(f"  {each:<10} {command[0]}.")
         print("\nadapler COMMAND --help shows the options of a command.")
         return 0
     if name not in COMMANDS and name not in OTHERS:
@@ -218,10 +144,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()  # loading weights takes less than a second
-    if name in COMMANDS:
-        COMMANDS[name][0](options)
+    if name in OTHERS:
+        import_module(OTHERS[name][1]).main(words[1:])
+    elif name in ("export", "card"):
+        (export if name == "export" else card)(options)
     else:
-        OTHERS[name](words[1:])
+        module, _, function = COMMANDS[name][1].partition(".")
+        getattr(import_module(f"adapler.training.{module}"), function)(options)
     return 0
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adapler.calibrate import measure
+from adapler.calibrate import curve_table, measure
 from adapler.calibration import CALIBRATION, Calibration, Machine, weights_checksum, write_calibration
 from adapler.devices import choose_device, choose_dtype, describe_dtype
-from adapler.errors import ArgumentError
-from adapler.evaluation import evaluate_rows
+from adapler.errors import ArgumentError, counted
+from adapler.evaluation import evaluate_rows, evaluation_table
 from adapler.files import check_output_file
 from adapler.inference import token_budget_for
 from adapler.modeling import AdapLeRForSequenceClassification
@@ -63,6 +63,8 @@ def run_evaluate(config: EvaluateConfig) -> dict[str, Any]:
     result |= prepared.provenance(config.split, model=config.model) | {"precision": choose_dtype(dtype, model.device)}
     if config.output is not None:
         write_record(config.output, result)
+    print(f"{result['task']}, {result['split']}: {counted(result['examples'], 'example')}, in {result['precision']}")
+    print(evaluation_table(result))
     return result
 
 
@@ -113,4 +115,8 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
         **vars(measured),
     )
     write_calibration(path, calibration)
+    print(f"{calibration.task}, {calibration.split}: {counted(calibration.examples, 'example')}; {machine}")
+    print(curve_table(calibration.none, calibration.points, metric=calibration.metric))
+    slower = 100 * calibration.slower_texts
+    print(f"{slower:.2g} % of single steps to the next scale cost a text more FLOPs; curve in {path}")
     return calibration, path

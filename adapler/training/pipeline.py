@@ -22,7 +22,7 @@ from adapler.backbones import SINGLE_LABEL, ready, train_packed
 from adapler.backbones.loading import is_fine_tuned, load_classifier, read_config, reinitialise_head
 from adapler.devices import choose_device, describe_dtype
 from adapler.distributed import from_main, is_main, join_processes, processes, wait_for_everyone
-from adapler.errors import ArgumentError, CheckpointError
+from adapler.errors import ArgumentError, CheckpointError, counted
 from adapler.evaluation import classifier_score, evaluation_table, score_by_example
 from adapler.files import replacing, sha256_of
 from adapler.inference import predict_rows
@@ -500,7 +500,9 @@ def run_finetune(config: FinetuneConfig) -> dict[str, Any]:
     """The command `adapler finetune`; returns its record."""
     options, splits = config.optimisation, ("train", "validation")
     prepared = prepare(config.task, config.model, splits=splits, seed=options.seed, workers=options.workers)
-    return read_record(finetune(prepared, config))
+    record = read_record(finetune(prepared, config))
+    _say(f"best validation {record['metric']} {record['best']:.4f}; model in {config.output}")
+    return record
 
 
 def run_targets(config: TargetsConfig) -> dict[str, Any]:
@@ -511,7 +513,9 @@ def run_targets(config: TargetsConfig) -> dict[str, Any]:
     classifier, execution = config.finetuned or str(config.model), config.execution
     prepared = prepare(config.task, classifier, splits=("train",), seed=execution.seed, unlabelled=True)
     prepared = with_predicted_labels(prepared, classifier, execution=execution)
-    return read_record(targets(prepared, sources, options=config.targets, execution=execution, output=config.output))
+    record = read_record(targets(prepared, sources, options=config.targets, execution=execution, output=config.output))
+    _say(f"targets of {counted(record['rows']['train'], 'row')} in {config.output}")
+    return record
 
 
 def run_train(config: TrainConfig) -> dict[str, Any]:
@@ -541,7 +545,18 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
         score = from_main(lambda: measured_score(judge, prepared, execution=options))
     begun = Start(model=start, classifier=classifier, score=score, targets=config.targets)
     train(prepared, config, config.training, start=begun, output=config.output)
-    return read_record(config.output)
+    record, metric = read_record(config.output), prepared.metric("validation")
+    epoch, exact = record["selected"], record["validation"]
+    _say(
+        f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
+        f"(fine-tuned {score:.4f}), speedup {epoch['speedup']:.2f}x; model in {config.output}"
+    )
+    if end := record.get("reached"):
+        _say(f"eta times {end['factor']:.3g}: speedup {end['before']:.2f}x -> {end['speedup']:.2f}x on validation")
+    _say(f"in {exact['precision']}: {metric} {exact[metric]:.4f}, speedup {exact['speedup']:.2f}x")
+    if missed := shortfall(record):
+        _say(missed)
+    return record
 
 
 def _is_post_hoc(config: PolicyConfig) -> bool:
@@ -623,5 +638,6 @@ def speed_up(config: Any) -> Path:
     if is_main():
         inference = Inference(device=options.device, seed=options.seed)
         run_calibrate(CalibrateConfig(model=str(folder), task=config.task, execution=inference))
+        print(f"the faster model is in {folder}")
         print(f'pipeline("text-classification", model="{folder}") loads it after `import adapler`', file=sys.stderr)
     return folder

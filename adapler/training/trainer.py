@@ -332,15 +332,16 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         """Clip the gradients, each set of groups by its own norm; gives the norm of the first set."""
         parameters = {name: [p for _, p in found if p.grad is not None] for name, found in self._groups().items()}
         parameters = {name: found for name, found in parameters.items() if found}
-        self._norms = {
+        lengths = {
             name: torch.nn.utils.get_total_norm([p.grad for p in found if p.grad is not None])
             for name, found in parameters.items()
         }
+        self._norms = {f"grad_norm_{name.split()[0]}": norm for name, norm in lengths.items()}
         sets = self.stage.clipped or tuple((name,) for name in parameters)
         totals = []
         for names in sets:
             if present := [name for name in names if name in parameters]:
-                norms = [self._norms[name] for name in present]
+                norms = [lengths[name] for name in present]
                 totals.append(norms[0] if len(names) == 1 else torch.stack(norms).norm())
                 for name in present:
                     torch.nn.utils.clip_grads_with_norm_(parameters[name], self.args.max_grad_norm, totals[-1])
@@ -413,14 +414,11 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         Raises:
             TrainingError: says which, and which parameter is not finite.
         """
-        names, number = list(self._parts[0]), len(self._parts)
-        tensors = [*(part for parts in self._parts for part in parts.values()), *self._norms.values()]
-        values = torch.stack(tensors).tolist()  # one wait for a GPU
-        passes = [values[i * len(names) : (i + 1) * len(names)] for i in range(number)]
-        norms = dict(zip(self._norms, values[number * len(names) :], strict=True))
+        tensors = [(name, part) for parts in self._parts for name, part in parts.items()] + [*self._norms.items()]
+        values = torch.stack([tensor for _, tensor in tensors]).tolist()  # one wait for a GPU
+        numbers = list(zip((name for name, _ in tensors), values, strict=True))
         self._parts, self._norms = [], {}
-        numbers = [*(zip(names, each, strict=True) for each in passes), norms.items()]
-        bad = next((f"{name} is {value}" for each in numbers for name, value in each if not math.isfinite(value)), "")
+        bad = next((f"{name} is {value}" for name, value in numbers if not math.isfinite(value)), "")
         if self.accelerator.num_processes > 1:
             flag = torch.tensor(int(not bad), device=self.accelerator.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
@@ -434,11 +432,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 f"training stopped at step {step} of stage {self.stage.name!r}, epoch {epoch:.2f}: {bad}; {where}; "
                 + ("no checkpoint was written yet" if last is None else f"the last checkpoint is {last}")
             )
-        for each in passes:
-            for name, value in zip(names, each, strict=True):
-                self._since_log.setdefault(name, []).append(value)
-        for group, norm in norms.items():
-            self._since_log.setdefault(f"grad_norm_{group.split()[0]}", []).append(norm)
+        for name, value in numbers:
+            self._since_log.setdefault(name, []).append(value)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the means of losses and gradient norms since the last log, and what the stage says of the step."""
