@@ -39,7 +39,17 @@ from adapler.files import replacing
 from adapler.flops import adapler_flops, backbone_flops
 from adapler.outputs import check_finite
 from adapler.passes import plain_pass
-from adapler.text import RUN, Encoded, Encoding, choose_encoding, encode, file_beside, reading, recorded_encoding
+from adapler.text import (
+    INPUTS,
+    RUN,
+    Encoded,
+    Encoding,
+    choose_encoding,
+    encode,
+    file_beside,
+    reading,
+    recorded_encoding,
+)
 
 TOKEN_BUDGET = 8192  # padded tokens of a batch
 # Of passes on a CPU that hold attention's weights and gradients. glibc keeps the memory of a freed tensor up to 32 MiB;
@@ -97,15 +107,6 @@ def pad_rows(rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, device: to
     return padded
 
 
-def padded_batches(
-    rows: Sequence[Mapping[str, Any]], *, pad_token_id: int, device: torch.device, token_budget: int | None = None
-) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """(row indices, padded tensors (B, N)) of batches of similar length; the default budget is the device's."""
-    budget = token_budget_for(device) if token_budget is None else token_budget
-    for batch in batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget):
-        yield batch, pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=device)
-
-
 @torch.inference_mode()
 def forward_all(
     model: Any,
@@ -133,11 +134,13 @@ def forward_all(
     """
     if isinstance(model, PreTrainedModel):
         arguments = {"return_dict": True, **arguments}  # whatever its configuration says
-    batches = padded_batches(rows, pad_token_id=pad_token_id, device=model.device, token_budget=token_budget)
+    budget = token_budget_for(model.device) if token_budget is None else token_budget
+    batches = batches_by_length([len(row["input_ids"]) for row in rows], token_budget=budget)
     with evaluating(model), tqdm(total=len(rows), desc=progress, disable=progress is None, unit="text") as bar:
-        for indices, inputs in batches:
-            yield indices, model(**inputs, **arguments)
-            bar.update(len(indices))
+        for batch in batches:
+            inputs = pad_rows([rows[row] for row in batch], pad_token_id=pad_token_id, device=model.device)
+            yield batch, model(**inputs, **arguments)
+            bar.update(len(batch))
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,9 @@ def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None
     if not len(rows):
         raise ArgumentError("rows: nothing to predict")
     if not isinstance(rows, Sequence):
-        parts = [predict_rows(model, chunk, **options) for chunk in _chunks(rows)]
+        inputs = rows.select_columns([name for name in INPUTS if name in rows.column_names])
+        chunks = (inputs.select(range(i, min(i + CHUNK, len(rows)))).to_list() for i in range(0, len(rows), CHUNK))
+        parts = [predict_rows(model, chunk, **options) for chunk in chunks]
         return Predictions(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Predictions)))
     lengths_in = [len(row["input_ids"]) for row in rows]
     order: list[int] = []
@@ -192,15 +197,6 @@ def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None
         depths += by_row
     place = torch.tensor(order).argsort()  # (W,) where each row is in the order of the batches
     return Predictions(torch.cat(logits)[place], torch.tensor(lengths_in), torch.cat(lengths)[place])
-
-
-def _chunks(rows: Any) -> Iterator[list[dict[str, Any]]]:
-    rows = rows.select_columns(
-        [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in rows.column_names]
-    )
-    for start in range(0, len(rows), CHUNK):
-        columns = rows[start : start + CHUNK]
-        yield [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 # ---- texts
@@ -332,10 +328,7 @@ class Predicts:
         self._run = None if path is None else (path.read_bytes(), recorded_encoding(name_or_path, **hub))
 
     def save_beside(self, folder: Path) -> None:
-        """Write run.json and the calibration beside the saved model; without them, another model's there are removed.
-
-        A calibration of other weights than the model's own, as after a training, is not kept.
-        """
+        """Write run.json and the calibration beside the saved model; another model's that are there are removed."""
         if self._run is None:
             (folder / RUN).unlink(missing_ok=True)
         else:
@@ -344,7 +337,7 @@ class Predicts:
         self.save_calibration(folder)
 
     def save_calibration(self, folder: Path) -> None:
-        """Write the calibration, unless it is of other weights; then one that is there is removed."""
+        """Write the calibration; one of other weights, as after a training, is not kept and removed there."""
         try:
             calibration = self.calibration
         except ValueError:  # ArgumentError or CheckpointError: none, of other weights, or damaged
@@ -357,13 +350,8 @@ class Predicts:
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
     ) -> Encoding:
-        """The part of a long text that this model reads: what is asked for, for the rest what training did (run.json).
-
-        A model that was not loaded from a folder or the hub, or has no run.json there, reads the first wordpieces, as
-        many as it has positions.
-
-        Raises:
-            ArgumentError: another strategy, or a stride that is negative or without windows.
+        """The part of a long text that this model reads: what is asked for, for the rest what training did (run.json);
+        without run.json the first wordpieces, as many as it has positions. See `choose_encoding`.
         """
         recorded = None if self._run is None else self._run[1]
         return choose_encoding(recorded, max_length=max_length, long_documents=long_documents, stride=stride)
@@ -407,24 +395,17 @@ class Predicts:
         return self.calibration.choose(speedup=speedup, max_drop=max_drop, milliseconds=milliseconds)
 
     def announce_scale(self, *, encoding: Encoding, runs: Any = None, **target: float) -> float:
-        """The scale of `choose_scale`; what to expect of it goes to stderr, once for the same target.
-
-        Args:
-            encoding: how texts will be read.
-            runs: the copy that will compute, where that is in another dtype.
-            target: see choose_scale.
+        """The scale of `choose_scale`; what to expect of it goes to stderr, once for the same target. `runs`: the copy
+        that will compute, where that is in another dtype.
         """
         choice, runs = self.choose_scale(**target), self if runs is None else runs
         length = encoding.length_within(max_positions(runs.backbone.config))
-        notes = (
-            str(choice),
-            choice.other_machine(Machine.of(runs)) or "",
-            choice.other_reading(reading(replace(encoding, max_length=length))) or "",
-        )
+        machine = choice.other_machine(Machine.of(runs))
+        part = choice.other_reading(reading(replace(encoding, max_length=length)))
+        notes = tuple(f"note: {note}" for note in (choice, machine, part) if note is not None)
         if notes != self._told:
             self._told = notes
-            for note in filter(None, notes):
-                print(f"note: {note}", file=sys.stderr)
+            print(*notes, sep="\n", file=sys.stderr)
         return choice.threshold_scale
 
     def for_inference(self, *, dtype: str = "auto") -> Self:
@@ -554,21 +535,14 @@ def end_autocast(model: nn.Module) -> None:
 
 
 class InferenceClassifier(nn.Module):
-    """A plain classifier's inference copy: real tokens packed, layers in another dtype (see `inference_copy`).
+    """A plain classifier's inference copy: real tokens packed, layers in another dtype (see `inference_copy`). The
+    classifier, of a supported family (`adapler.backbones`), stays as it is.
 
     AdapLeR's `for_inference` with `removal="none"` computes the same.
-
-    Attributes:
-        config: the classifier's.
     """
 
     def __init__(self, classifier: PreTrainedModel, *, dtype: str) -> None:
-        """Share what can be shared; the classifier stays as it is.
-
-        Args:
-            classifier: of a supported family, see `adapler.backbones`.
-            dtype: "float32", "bfloat16", or "auto": bfloat16 where the classifier's device computes it in hardware.
-        """
+        """dtype: see Predicts.for_inference."""
         super().__init__()
         self.classifier = ready(inference_copy(classifier, dtype=dtype))
         self.config = self.classifier.config
@@ -577,19 +551,13 @@ class InferenceClassifier(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        device: torch.device = self.classifier.device
-        return device
+        return cast(torch.device, self.classifier.device)
 
     def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Any = None, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
         """Logits (B, C) in float32 of a padded batch (B, N), and with labels (B,) the cross-entropy."""
-        logits, _ = plain_pass(
-            self.classifier, input_ids=input_ids, mask=attention_mask, token_type_ids=token_type_ids
-        )  # (B, C)
+        inputs = {"input_ids": input_ids, "mask": attention_mask, "token_type_ids": token_type_ids}
+        logits, _ = plain_pass(self.classifier, **inputs)  # (B, C)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels.view(-1))
         return SequenceClassifierOutput(loss=loss, logits=logits)

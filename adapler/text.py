@@ -30,7 +30,7 @@ TRUNCATIONS: tuple[str, ...] = get_args(Truncation)
 RUN = "run.json"
 IN_MEMORY_ROWS = 20_000  # a larger encoded data set is a file mapped into memory
 
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _DEFAULT_STRIDE = 128  # tokens, or a quarter of a window when that is less
 _COLUMNS = (("words",), ("words", "query"), ("text_a",), ("text_a", "text_b"))
 _LOCK = Lock()  # the length and the side at which a fast tokenizer cuts are state of the tokenizer
@@ -216,7 +216,7 @@ def encode(
             for (pair, overlap), members in groups.items():
                 columns = [[column[i] for i in members] for column in ((first, others) if pair else (first,))]
                 encoded = cutter.call(*columns, stride=overlap)
-                names = [name for name in _INPUTS if name in encoded]
+                names = [name for name in INPUTS if name in encoded]
                 owners = encoded.get("overflow_to_sample_mapping", range(len(members)))
                 for row, owner in enumerate(owners):
                     found.append((members[owner], {name: encoded[name][row] for name in names}, encoded.encodings[row]))
