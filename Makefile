@@ -25,10 +25,10 @@ demo: .venv/installed  ## install, then the main job on the embedded sample
 	@echo "figure: reports/sample-test/figures/agreement.pdf (and .png, .svg); everything on one page: reports/sample-test/report.html"
 	@echo "what next:"
 	@echo "  $(BIN)/streamlit run app/main.py     watch tokens drop, layer by layer"
-	@echo "  make train-sample                    train on the sample from the packaged MiniLM, minutes on 2 cores"
+	@echo "  make train-sample                    all steps of a training on the sample, about four minutes on 2 cores"
 	@echo "  $(BIN)/python -m analysis.rationale_eval --help     your own model, your own documents"
 
-train-sample: .venv/installed  ## the whole pipeline on the sample, from the packaged MiniLM
+train-sample: .venv/installed  ## every step of a training on the sample, about four minutes; too little data to be accurate
 	@$(BIN)/adapler run --config configs/sample/minilm-post-hoc.yaml --model "$$($(BIN)/python -m adapler.minilm)"
 
 test: .venv/installed  ## the tests that need nothing but this folder, in under ten minutes on two cores

@@ -28,6 +28,7 @@ RESULTS = {
     path.relative_to(ROOT).with_name("report.md").as_posix(): path.relative_to(ROOT).as_posix()
     for path in sorted((ROOT / "results").rglob("README.md"))
 }
+GENERATED = {"analysis/scores": "methods/index.md", "analysis/metrics": "metrics/index.md"}  # folder of code -> page
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^):]+\.png)\)")
 
 
@@ -77,4 +78,12 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return markdown.replace("../docs/", "../").replace("README.md", "report.md")
     links = r"\]\(\.\./((?:\.\./)*results/[^)]*)"
     markdown = re.sub(links, lambda link: "](" + link[1].replace("README.md", "report.md"), markdown)
+    for folder, made in GENERATED.items():
+        markdown = re.sub(rf"\(\.\./((?:\.\./)*){folder}\)", rf"(\1{made})", markdown)
     return re.sub(r"\(\.\./((?:\.\./)*)CONTRIBUTING\.md", r"(\1contributing.md", markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Give each picture its text as a caption, and a link to its full size."""
+    picture = r'<p>(<img alt="([^"]*)" src="([^"]*)"[^>]*>)</p>'
+    return re.sub(picture, r'<figure><a href="\3">\1</a><figcaption>\2</figcaption></figure>', html)
