@@ -52,7 +52,7 @@ class Point(Baseline):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What `adapler.calibrate.measure` finds."""
+    """Result of `adapler.calibrate.measure`."""
 
     examples: int  # in the split
     timed_single: int  # texts that were timed one by one
@@ -63,7 +63,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What times were measured on: name of the processor or GPU, dtype of the layers, PyTorch's threads."""
+    """Hardware of a time measurement: processor or GPU, dtype of the layers, number of PyTorch threads."""
 
     device: str
     dtype: str
@@ -74,7 +74,7 @@ class Machine:
 
     @classmethod
     def of(cls, model: Any) -> Machine:
-        """What a model runs on here and now (autocast counts)."""
+        """The machine on which a model runs now, under the current autocast."""
         import torch
 
         from adapler.backbones import view

@@ -100,7 +100,7 @@ class Task:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """How a validation split is drawn from train, where a task has none.
+    """Settings for holding out a validation split from the training rows.
 
     Attributes:
         share: of the rows; None: 10 %, at most 2000 rows.
@@ -588,7 +588,7 @@ def balanced_sample(dataset: Dataset, n: int, *, seed: int, column: str = "label
 
 @dataclass(frozen=True)
 class HubTask:
-    """Where a task lies on the hub, and which of its columns are ours.
+    """Location and columns of a task on the hub.
 
     Attributes:
         repository, config, revision: arguments of `datasets.load_dataset`.

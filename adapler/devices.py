@@ -1,4 +1,4 @@
-"""Where and in what a model computes: device, dtype, and the machine that times were measured on.
+"""Device and dtype of a model, and the machine of time measurements.
 
 bfloat16 has the range of float32 and three digits. Where a processor has instructions for it, a model runs two to three
 times faster than in float32; where it has none, every product is emulated and the model is slower.
@@ -75,7 +75,7 @@ def choose_dtype(name: str, device: torch.device) -> str:
 
 
 def describe_dtype(name: str, device: torch.device) -> str:
-    """What `choose_dtype` chose, and why, in one line."""
+    """One line on the dtype that `choose_dtype` chose, and the reason."""
     chosen = choose_dtype(name, device)
     can = "computes" if has_bfloat16(device) else "does not compute"
     if name == "auto":

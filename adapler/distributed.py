@@ -27,7 +27,7 @@ def is_main() -> bool:
 
 
 def processes() -> int:
-    """How many processes a launcher started; 1 without one."""
+    """Number of processes that a launcher started; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -46,7 +46,7 @@ def wait_for_everyone() -> None:
 
 
 def from_main(compute: Callable[[], T]) -> T:
-    """What `compute` returns in the main process, in every process; the others wait for it and compute nothing."""
+    """Result of `compute`, called in the main process only, in every process."""
     if processes() == 1:
         return compute()
     from accelerate.utils import broadcast_object_list

@@ -352,7 +352,7 @@ def _example(row: _Row, documents: Mapping[str, tuple[str, ...]], where: str) ->
 
 
 def _misquoted(evidence: _Evidence, document: tuple[str, ...]) -> str:
-    """How the words of an evidence differ from the text that it quotes, apart from white space; "" if they agree."""
+    """Difference between the words of an evidence and the text that it quotes, up to white space; "" if they agree."""
     start, end, text = evidence.start_token, evidence.end_token, evidence.text
     found = document[start:end]
     if not isinstance(text, str) or not text.strip() or "".join("".join(found).split()) == "".join(text.split()):

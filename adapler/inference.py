@@ -550,7 +550,7 @@ class InferenceClassifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the model."""
         return cast(torch.device, self.classifier.device)
 
     def forward(

@@ -171,7 +171,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
 
     @property
     def removal_policy(self) -> Policy:
-        """What drops tokens: AdapLeR's predictors and thresholds, or another policy (see `adapler.policies`)."""
+        """The removal policy: AdapLeR's predictors and thresholds, or another one (see `adapler.policies`)."""
         if self.config.policy != ContributionPolicy.name:
             return self.policy
         options = options_of(ContributionPolicy, self.config.policy_options)

@@ -258,7 +258,7 @@ def compare(
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: bytes of each graph, and its largest difference from PyTorch.
+    """Result of an export: size of each graph in bytes, and its largest difference from PyTorch.
 
     Of int8 it is only a measure, of logits with nothing dropped: what is kept differs where a score moves.
     """

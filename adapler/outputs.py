@@ -1,4 +1,4 @@
-"""What a forward pass of AdapLeR returns, and what the passes over the inputs of texts say of the texts."""
+"""Outputs of a forward pass of AdapLeR, and of the passes over many texts."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Row:
 
     @property
     def segments(self) -> Segments:
-        """Where each sequence lies."""
+        """Boundaries of the sequences."""
         return self.packed.segments
 
     @property
@@ -136,7 +136,7 @@ def plain_pass_of(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[
 
 
 class _Found:
-    """What the layers leave for the output, put in its places once and at the end."""
+    """Per-layer results, gathered into the output at the end of the pass."""
 
     def __init__(self, row: Row) -> None:
         self._row, self._dtype = row, exact_dtype(row.hidden)
@@ -242,7 +242,7 @@ WORTH_GATHERING = 0.98
 
 
 class _Presence:
-    """How much of each token of a row is there, as a logarithm (T,), and how thresholds make it fade.
+    """Log-presence of each token of a row, (T,), and its soft removal by thresholds.
 
     Args:
         row: the tokens.

@@ -280,7 +280,7 @@ class ContextualPredictor(Predictor):
         return scores
 
     def _read(self, hidden: Tensor, row: PackedRow) -> tuple[Tensor, Tensor]:
-        """What depends on the states: u (T, H) of each token, and (B, H) of each text's mean.
+        """Projections of the states: u (T, H) of each token, and (B, H) of each text's mean.
 
         Each piece is converted once, and read twice while it is in the cache.
         """

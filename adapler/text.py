@@ -77,7 +77,7 @@ def load_tokenizer(name_or_folder: str | os.PathLike[str], *, words: bool = True
 
 
 def _vocabulary_size(name: str) -> int | None:
-    """Of the model in a folder or on the hub; None where there is no configuration."""
+    """Vocabulary size of the model in a folder or on the hub; None without a configuration."""
     path = file_beside(name, "config.json")
     try:
         config = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
@@ -358,7 +358,7 @@ def encode_dataset(
 
 @dataclass(frozen=True)
 class Encoding:
-    """How texts become inputs.
+    """Settings of tokenisation: length, and the part of a long text that is read.
 
     Attributes:
         max_length: longest input in wordpieces; None: the model's longest.
@@ -409,7 +409,7 @@ def choose_encoding(
     stride: int | None = None,
     longest: str = "the model's longest input",
 ) -> Encoding:
-    """What is asked for, and for the rest what training did; a stride of training is for its own windows only.
+    """Combine the given settings with those of the model's training; a recorded stride applies to its windows only.
 
     Args:
         recorded: what `recorded_encoding` found; None: texts are cut to the model's longest input.
@@ -439,7 +439,7 @@ def choose_encoding(
 
 
 def recorded_encoding(name_or_path: str | Path, **hub: Any) -> Encoding | None:
-    """How run.json beside a model says that its training read texts; None where there is none.
+    """Encoding recorded in a model's run.json; None without one.
 
     Raises:
         CheckpointError: run.json is damaged.

@@ -223,7 +223,7 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
 
 
 def as_array(values: Any) -> NDArray[np.float64]:
-    """Also of a tensor on a GPU, one in bfloat16 and one that has a gradient, none of which NumPy takes."""
+    """Convert to an array, also from a tensor on a GPU, in bfloat16 or with a gradient."""
     return np.asarray(values.detach().cpu().double() if isinstance(values, Tensor) else values, dtype=np.float64)
 
 

@@ -251,7 +251,7 @@ def spearman(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def record_of(document: Document, scored: Sequence[ScoredWindow], model: Any) -> dict[str, Any]:
-    """What a report says of a document. Its logits are the mean of its windows'."""
+    """Record of a document for the report. Its logits are the mean over its windows."""
     names = {} if model is None else {int(i): str(name) for i, name in model.config.id2label.items()}
 
     def label(logits: Sequence[Any]) -> str | None:
@@ -276,7 +276,7 @@ def record_of(document: Document, scored: Sequence[ScoredWindow], model: Any) ->
 
 
 def outcome(records: Sequence[dict[str, Any]], windows: Sequence[tuple[Any, Any]], adapler: Any) -> dict[str, Any]:
-    """How the two models classify, and what AdapLeR saves. windows: (tokens, lengths (L,)) of every window."""
+    """Scores of the two models and AdapLeR's speedup. windows: (tokens, lengths (L,)) of every window."""
     frame = pd.DataFrame(records)
     found: dict[str, Any] = {"documents": records, "skipped": int(frame["skipped"].notna().sum())}
     if frame["prediction"].notna().all():
@@ -508,7 +508,7 @@ def methods_meta(
     kinds: Mapping[str, set[tuple[int, bool]]],
     diagnostics: Mapping[tuple[str, str], Sequence[NDArray[Any]]],
 ) -> dict[str, Any]:
-    """What a report says of the methods: titles, scopes, options, diagnostics; of saved scores, what they lack."""
+    """Metadata of the methods for the report: titles, scopes, options, diagnostics."""
     methods, all_documents = scorer.methods, plan.documents
     layered = {key: max(layers for layers, _ in found) > 1 for key, found in kinds.items()}
     found: dict[str, dict[str, Any]] = {}
@@ -571,7 +571,7 @@ def _methods(
 
 
 def _names(model: Any, adapler: Any, classifier: Any, reducer: Any) -> dict[str, Any]:
-    """What the user called the models, without folders above the working directory; an object goes by its own name."""
+    """Names of the models as given, without folders above the working directory."""
     if model is None and adapler is None:
         adapler = loading.DEFAULT_ADAPLER
 

@@ -91,7 +91,7 @@ class MethodScores:
         return np.stack([select_uniform(row, max(1, int(n))) for row, n in zip(self.scores, sizes, strict=True)])
 
     def checks(self) -> list[str]:
-        """What the method says about its own result, the worst value over the layers: "completeness gap 0.012"."""
+        """Diagnostics of the method, worst value over the layers: "completeness gap 0.012"."""
         return [
             f"{name.replace('_', ' ')} {values[np.argmax(np.abs(values))]:.2g}"
             for name, values in self.diagnostics.items()
@@ -101,7 +101,7 @@ class MethodScores:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
-    """What `analysis.explain` returns. In a notebook it shows the text, shaded.
+    """Result of `analysis.explain`, shown as shaded text in a notebook.
 
     name                the text's name in figures and files
     model               the model's name
@@ -272,7 +272,7 @@ class Explanation:
     # What it looks like
 
     def document(self) -> DocumentScores:
-        """The same for `analysis.figures`."""
+        """The text as a document for `analysis.figures`."""
         window = self.window if self.rationale is None else self._marked(None)
         shown = (self.prediction, self.gold)
         return DocumentScores(self.name, self.tokens, self.word_ids, window.rationale, self.scores, self.kept, *shown)
@@ -345,7 +345,7 @@ class Explanation:
         return explanation_fragment(self)
 
     def __repr__(self) -> str:
-        """What the model answers, and for each method the tokens with the highest scores of its last layer."""
+        """The model's answer, and the tokens with the highest scores of each method in its last layer."""
         text = visible(" ".join(self.words))
         shown = text if len(text) <= 60 else text[:56].rstrip() + " ..."
         lines = [self.answer(), f"n = {counted(self.n, 'token')}, {counted(len(self.words), 'word')}: {shown}"]

@@ -176,7 +176,7 @@ def token_rows(
 
 
 def explanation_fragment(explained: Explanation) -> str:
-    """What a notebook shows: for each method the whole text at every layer."""
+    """HTML that a notebook shows: for each method, the whole text at every layer."""
     document, blocks = explained.document(), []
     for method in explained.methods.values():
         about = [method.scope, f"target {method.target}" if method.target else "", *method.checks()]
@@ -200,12 +200,12 @@ def explanation_fragment(explained: Explanation) -> str:
 
 
 def explanation_page(explained: Explanation) -> str:
-    """The same as a file of its own."""
+    """The same as a standalone page."""
     return render("page.html", name=explained.name, body=Markup(explanation_fragment(explained)))  # noqa: S704
 
 
 def _tip(explained: Explanation, method: MethodScores, layer: int, token: int) -> str:
-    """What hovering over a token says."""
+    """Tooltip of a token."""
     name = visible(explained.tokens[token])
     if method.present is not None and not method.present[layer, token]:
         return f"{name} | {'dropped before this layer' if method.of_removal else 'not among the tokens scored here'}"

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def header(report: RationaleReport, data: str = "") -> str:
-    """What was evaluated, how much of it was seen, and how the two models classify it."""
+    """Header of the tables: data, coverage, and the scores of the two models."""
     meta, seen, documents = report.meta, report.meta["coverage"], report.meta["documents"]
     remark = (
         " (the embedded sample; the real reviews are not in data/eraser/movies)"

@@ -71,7 +71,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RationaleReport:
-    """What `analysis.rationale_eval.evaluate` returns: `frame` and `meta`, see the top of this file.
+    """Result of `analysis.rationale_eval.evaluate`: `frame` and `meta`, described at the top of this file.
 
     unit: index of the judged unit in its document (a window, where windows are judged one by one); a document's value
     is the mean over its units. A method with a meaning at the input only has values at layer 0.
@@ -261,7 +261,7 @@ class RationaleReport:
         return Table(metric_title(metric), self.methods, mean, grid(chosen, "low"), grid(chosen, "high"), best, differs)
 
     def tables(self, metrics: Sequence[str] | str | None = None) -> list[Table]:
-        """Of these metrics; default: the main ones, and what ERASER's own scorer gives under `--protocol eraser`.
+        """Tables of the given metrics; default: the main ones, and ERASER's own scores under `--protocol eraser`.
 
         The scorer's numbers are no means of the documents' values beside them: IOU F1 is of mean precision and mean
         recall, and documents count that the other metrics leave out (DeYoung et al. 2020, rationale_benchmark).
@@ -369,7 +369,7 @@ class RationaleReport:
         return figures.draw(self, kind, **options)
 
     def legend(self, tables: Sequence[Table] = ()) -> str:
-        """What a star means, and bold print where one of the tables has it."""
+        """Meaning of stars, and of bold print if a table has any."""
         said = ["Bold: best of a layer."] if any(t.best is not None and t.best.any() for t in tables) else []
         if self.reference is not None:
             said.append(
@@ -496,7 +496,7 @@ def latex_escape(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """As strict JSON: a number that is not finite is null."""
+    """Strict JSON, with null for numbers that are not finite."""
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -173,7 +173,7 @@ class Scorer:
         )
 
     def _read_by(self, name: str, window: Window, label: int | None) -> dict[str, Any]:
-        """What a method reads beside a window's tokens: a label, or a seed, which goes with the window's name."""
+        """Inputs of a method besides a window's tokens: a label, or a seed with the window's name."""
         method = self.methods.get(name)
         facts: dict[str, Any] = {}
         if method is not None and method.depends_on("labels"):

@@ -169,18 +169,18 @@ class Settings:
 
     @property
     def faithfulness(self) -> FaithfulnessSettings:
-        """How tokens are taken away: the protocol's way, with the variant asked for."""
+        """Settings of token removal: the protocol's, with the given variant."""
         preset = PROTOCOLS[self.protocol].faithfulness
         return preset if self.faithfulness_variant is None else replace(preset, variant=self.faithfulness_variant)
 
     @property
     def faithfulness_metrics(self) -> list[str]:
-        """Those of the metrics that ask the model again."""
+        """Metrics that run the model again."""
         return [name for name in self.metrics if get_metric(name).function is None]
 
     @property
     def plain_metrics(self) -> list[str]:
-        """Those that do not."""
+        """Metrics that do not run the model again."""
         return [name for name in self.metrics if get_metric(name).function is not None]
 
     @property

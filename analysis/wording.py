@@ -1,4 +1,4 @@
-"""How metrics are called and numbers are written, in tables, pages and figures alike."""
+"""Names of metrics and formats of numbers in tables, pages and figures."""
 
 from __future__ import annotations
 

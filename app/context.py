@@ -1,4 +1,4 @@
-"""What the page is about: the text, the model and the settings that the sidebar has chosen; each view is given it.
+"""State of the page, given to each view: the text, the model and the settings of the sidebar.
 
 Every control that several views share is drawn here, at one place: its value stands in the address, and a control that
 moved would lose it there.
@@ -72,7 +72,7 @@ class Context:
         return joining.join(self.read()[1], most if unit == joining.SENTENCES else unit)
 
     def subject(self) -> str:
-        """Whose numbers these are."""
+        """Model and text that the numbers belong to."""
         document, dot = self.document, " \N{MIDDLE DOT} "
         parts = [f"checkpoint {self.name}", f"threshold scale {self.scale:g}", self.model.dtype]
         if document is not None:
@@ -212,7 +212,7 @@ def _reads_pairs(folder: str) -> bool:
 
 
 def _read_otherwise(checkpoint: Checkpoint) -> str:
-    """What of a long text `adapler predict` reads, where it is not what the page does; "" where it is."""
+    """Part of a long text that `adapler predict` reads, if it differs from the page's; else ""."""
     try:
         how = checkpoint.exact.encoding()
     except AdapLeRError:  # run.json is damaged, which the commands say
@@ -226,7 +226,7 @@ def _read_otherwise(checkpoint: Checkpoint) -> str:
 
 
 def open_document(document: str, **settings: Any) -> None:
-    """For a callback: show a document of the chosen split, by its name in the corpus."""
+    """Callback: show a document of the chosen split, by its name in the corpus."""
     st.session_state.update(settings, wanted=document, go="layers")
 
 

@@ -1,4 +1,4 @@
-"""What if: a text with some of its words deleted, masked, replaced, or forced to stay or to go.
+"""Edits of a text: words deleted, masked, replaced, or forced to be kept or dropped.
 
 W words of the text, W' of the edited one
 """
@@ -46,7 +46,7 @@ class Edited:
     fate: NDArray[np.int64]
 
     def at(self, word: int) -> str:
-        """What stands in the place of a word of the text."""
+        """Replacement of a word of the text."""
         return " ".join(self.words[index] for index in np.flatnonzero(self.origin == word))
 
 
@@ -112,7 +112,7 @@ def tell(edits: Mapping[int, Edit]) -> None:
 
 
 def read_edits(address: str, words: int) -> dict[int, Edit]:
-    """What `tell` has written; what it would not write, or of words that the text does not have, is left out."""
+    """Read what `tell` wrote, ignoring anything invalid."""
     found = {}
     for one in address.split(";"):
         word, kind, text = (*one.split("-", 2), "", "")[:3]
@@ -122,6 +122,6 @@ def read_edits(address: str, words: int) -> dict[int, Edit]:
 
 
 def start(document: Document, words: Sequence[int]) -> None:
-    """For a callback: show What if with these words deleted."""
+    """Callback: open the view What if with these words deleted."""
     edits: History = [{}, {word: Edit(DELETE) for word in words}]
     st.session_state.update(edits_of=document, edits=edits, undone=[], go="what_if")

@@ -1,4 +1,4 @@
-"""What can be taken away: tables, the figure of a document, an animation, and the token grid as a page of its own."""
+"""Exports: tables, the figure of a document, an animation, and the token grid as a standalone page."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def record(trace: Trace, document: Document) -> DocumentScores:
 
 
 def sentences(trace: Trace, document: Document) -> dict[str, int]:
-    """Where a passage may begin: the first words of each sentence that the model reads -> the index of its first."""
+    """Possible starts of a passage: first words of each sentence that the model reads -> index of its first word."""
     read = sorted({int(one) for one in trace.words if one >= 0})
     starts = (read[place] for place in sentence_starts([document.words[word] for word in read]))
     return {f"{word}: {' '.join(document.words[word : word + 6])} ...": word for word in starts}

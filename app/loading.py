@@ -1,4 +1,4 @@
-"""What the page needs, loaded once and kept: arguments, checkpoints, corpora, and what the models say.
+"""Cached data of the page: arguments, checkpoints, corpora and model outputs.
 
 Only paths found here, on the server, can be chosen on the page, by the name that a menu gives them; nothing that a
 browser sends becomes a path. Results are kept for the session only: a text of one's own goes with it.
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:
-    """What stands after `--` in `streamlit run app/main.py -- ...`. Raises ArgumentError."""
+    """Parse the arguments after `--` in `streamlit run app/main.py -- ...`. Raises ArgumentError."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     for name in OPTIONS:
         parser.add_argument(f"--{name}", type=Path, action="append", default=[])

@@ -62,7 +62,7 @@ def percent(probability: float) -> str:
 
 
 def headline(trace: Trace, document: Document) -> str:
-    """What happened to the text, in one sentence of its numbers, and how."""
+    """Headline of a text: its result in one sentence."""
     same = trace.label == trace.full_label
     cost = f"{trace.speedup:.1f}x less compute" if trace.speedup >= 1.05 else f"{1 / trace.speedup:.2f}x the compute"
     verdict = "same verdict" if same else '<span class="no">another verdict</span>'
@@ -143,7 +143,7 @@ def shade(ratio: float) -> float:
 
 
 def legend(trace: Trace, *more: str) -> str:
-    """What the signs mean, of those that the text has. more: HTML of further signs."""
+    """Legend of the marks that occur in the text. more: HTML of further marks."""
     samples = "".join(
         f'<span class="on" style="--a:{shade(ratio):.2f}">&nbsp;{ratio}{"/n" if ratio else ""}&nbsp;</span>'
         for ratio in (0, 1, 3, FULL_SHADE)
@@ -190,7 +190,7 @@ def space_before(words: NDArray[np.int64], token: int) -> bool:
 
 
 def doubts(trace: Trace) -> list[str]:
-    """What makes the verdict on this text doubtful. `trace` has tokens, not words."""
+    """Reasons to doubt the verdict on this text. `trace` has tokens, not words."""
     content = trace.words >= 0
     spelled = content & np.array([any(map(str.isalnum, surface)) for surface in trace.surfaces])  # (n,)
     words, unknown = len(np.unique(trace.words[content])), int(trace.unknown.sum())

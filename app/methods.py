@@ -49,7 +49,7 @@ class Scored:
     chance: float
 
     def said(self, row: int) -> list[str]:
-        """What is said of a layer: its scores, and how well they find the marked words."""
+        """Description of a layer: its scores, and their agreement with the marked words."""
         n = int(self.present[row].sum())
         whose = "with removal" if self.retained is not None else "without removal"
         precision, fpr, tpr = self.metrics[row]
@@ -69,7 +69,7 @@ def titles() -> dict[str, str]:
 
 
 def distinct(model: Any, chosen: Sequence[str]) -> list[str]:
-    """Without those whose scores another one stands for: of a model with another policy, "cp" is that policy's own."""
+    """Methods without duplicates: for a model with another policy, "cp" is that policy's own score."""
     computed = ["cp" if name == scores_of_removal(model) else name for name in chosen]
     return [name for place, name in enumerate(chosen) if computed[place] not in computed[:place]]
 

@@ -47,7 +47,7 @@ def drawn(trace: Trace, panels: list[dict[str, Any]], *, mode: str = ONE, plays:
 
 
 def identity(trace: Trace) -> str:
-    """Of the tokens and their places, whatever model scored them."""
+    """Identity of the tokens and their places, independent of the model."""
     told = "\0".join((trace.unit, *trace.pieces, *trace.surfaces))
     return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:16]
 
@@ -136,7 +136,7 @@ def story_panel(trace: Trace, one: Scored, *, means: Sequence[float] = (), of: s
 
 
 def rounded(values: NDArray[Any]) -> list[Any]:
-    """As lists; float32 has no more digits than this."""
+    """Values as lists, rounded to float32 precision."""
     found: list[Any] = np.round(values.astype(np.float64), 9).tolist()
     return found
 
@@ -184,4 +184,4 @@ def picked(result: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:
 
 
 def _nothing() -> None:
-    """What the browser has said is read from the result."""
+    """Callback that does nothing: the browser's answer is read from the result."""

@@ -139,7 +139,7 @@ class Survey:
 
     @property
     def readings(self) -> list[tuple[Document, Reading]]:
-        """Those that have been read, in the order of the documents."""
+        """Readings so far, in the order of the documents."""
         pairs = zip(self.documents, self._readings, strict=True)
         return [(document, reading) for document, reading in pairs if reading is not None]
 

@@ -27,7 +27,7 @@ QUERY = -2  # that of the query's first word; the second is -3, and so on
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What happened to each token.
+    """Fate of each token in each layer.
 
     Attributes:
         pieces: (n,) tokens as the tokenizer names them.

@@ -1,4 +1,4 @@
-"""How fast is the app in a browser, and does its server's memory stay flat?
+"""Speed of the app in a browser, and memory of its server.
 
     python benchmarks/app.py [--interactions 200] [--seed 0]
 

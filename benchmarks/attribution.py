@@ -1,4 +1,4 @@
-"""What do the scores of all layers cost, against captum called layer by layer?
+"""Time of the scores of all layers, compared with captum called layer by layer.
 
     python benchmarks/attribution.py --texts data/eraser/sample --rows 4
 

@@ -1,4 +1,4 @@
-"""How much code there is, and how much of it a text, a document and a training row cross: `python -m benchmarks.count`.
+"""Size of the code, and the part that a text, a document and a training row cross: `python -m benchmarks.count`.
 
 Lines are physical lines of `git ls-files`. A command crosses a file when one of its functions runs (definitions and
 what runs while a module is imported do not count). Frames are those of this repository on the stack when a model is
@@ -66,7 +66,7 @@ def options() -> int:
 
 
 class Trace:
-    """What a command runs: own files, and the stacks on which models are called."""
+    """Trace of a command: own files, and the stacks on which models are called."""
 
     def __init__(self) -> None:
         self.files: set[str] = set()

@@ -1,4 +1,4 @@
-"""How fast is `adapler predict`, how much memory does it need, and does a killed run end with the same bytes?
+"""Speed and memory of `adapler predict`, and whether a killed run ends with the same bytes.
 
     python benchmarks/predict.py --texts DATA/sst2/train.jsonl --rows 10000 100000
     python benchmarks/predict.py --texts DATA/sst2/train.jsonl --rows 1000000 --kills 10 -- --engine ray

@@ -1,4 +1,4 @@
-"""How fast is inference? Times of systems that take turns in one run, and their ratios to a named baseline.
+"""Inference times of systems that take turns in one run, and their ratios to a named baseline.
 
     python benchmarks/speed.py --texts data/eraser/sample --rows 16 --rounds 2
     python benchmarks/speed.py --texts data/eraser/movies --scales 0 0.5 1 1.5 --output speed.json --figure speed
@@ -42,7 +42,7 @@ Rows = list[dict[str, list[int]]]  # of the tokenizer, unpadded
 
 @dataclass
 class System:
-    """What takes turns: `run` reads batches of row indices and gives labels, and lengths (B, L) where it drops."""
+    """A system to time: `run` takes batches of row indices and returns labels, and lengths (B, L) if it drops any."""
 
     name: str
     run: Callable[[Rows, list[list[int]]], tuple[list[int], Any]]

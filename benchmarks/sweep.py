@@ -62,7 +62,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class System:
-    """How a system is trained.
+    """Recipe of a system.
 
     Attributes:
         options: of `adapler run`, in terms of S (steps of a stage), n (mean length) and E (epochs).
@@ -126,7 +126,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its record."""
+        """Name of the cell's record."""
         return f"{self.system}-{self.speed:g}x-seed-{self.seed}"
 
 
@@ -161,7 +161,7 @@ class Sweep:
         self.data, self.runs, self.output, self.encoder = data, runs, output, encoder
 
     def record_file(self, cell: Cell) -> Path:
-        """Where a cell's record lies, or will."""
+        """Path of a cell's record."""
         return self.output / cell.task / f"{cell.name}.json"
 
     # Data

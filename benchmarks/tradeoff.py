@@ -265,7 +265,7 @@ def _cell(mean: pd.Series, mark: str | None) -> str:
 
 
 def _mark(tested: pd.DataFrame, study: tuple[Any, ...], name: str, speed: float) -> str | None:
-    """What stands behind a bold cell; None: not bold."""
+    """Suffix of a bold cell; None if the cell is not bold."""
     if tested.empty:
         return None
     here = tested[_of(tested, study) & (tested.speed == speed) & tested.significant]

@@ -1,4 +1,4 @@
-"""What an epoch of each removal policy costs, in ratios to plain fine-tuning of the same rows: `adapler run` itself.
+"""Time of an epoch of each removal policy, relative to plain fine-tuning of the same rows.
 
     python benchmarks/training.py --task DATA/sst2 --model ENCODER --limit 512 --policies adapler ltp power
     python benchmarks/training.py --task DATA/sst2 --model ENCODER -- --freeze-backbone --max-length 128

@@ -1,4 +1,4 @@
-"""What each token contributes to a classifier's logits: training targets are made of it, and the analysis uses it too.
+"""Contribution of each token to a classifier's logits, for training targets and for the analysis.
 
 * saliency: gradient x input, the paper's (AdapLeR, section 3.3; Simonyan et al., 2014);
 * attention weights times their gradients (Chefer, Gur and Wolf, "Generic Attention-model Explainability", ICCV 2021);

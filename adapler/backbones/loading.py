@@ -25,7 +25,7 @@ LOADING_ERRORS = (
 
 
 class HubArguments(TypedDict, total=False):
-    """Where transformers looks for a model on the hub; see its `from_pretrained`."""
+    """Arguments of transformers' `from_pretrained` that locate a model on the hub."""
 
     subfolder: str
     revision: str

@@ -19,7 +19,7 @@ from adapler.errors import ArgumentError
 
 @dataclass(frozen=True)
 class Segments:
-    """Where the sequences of a packed row begin and end.
+    """Boundaries of the sequences in a packed row.
 
     Attributes:
         lengths: (B,) long, each at least 1.
@@ -55,7 +55,7 @@ class Segments:
 
     @property
     def single(self) -> bool:
-        """Whether it is known that there is one sequence, which takes fewer operations: a text alone waits for them.
+        """Whether the row is known to hold a single sequence, which takes fewer operations.
 
         Not while a graph is exported, which is for any number of sequences.
         """
@@ -92,7 +92,7 @@ class Segments:
         return Segments(lengths, owners=owner, bound=self.bound)
 
     def spread(self, values: Tensor) -> Tensor:
-        """What each sequence has, (B, ...), for each of its tokens: (T, ...); of a single one (1, ...), as it is."""
+        """Repeat a value of each sequence, (B, ...), for its tokens: (T, ...). A single sequence keeps (1, ...)."""
         return values if self.single else values.index_select(0, self.owner)
 
     def by_length(self) -> tuple[Segments, Tensor, Tensor]:

@@ -18,7 +18,7 @@ from adapler.backbones.packing import Segments
 from adapler.backbones.pieces import joined
 
 Reads = Literal["all", "cls", "nothing"]
-"""What is read of a layer's attention weights: all of them, those of [CLS]'s query, or none."""
+"""Part of a layer's attention weights to read: all, the row of [CLS], or none."""
 
 # Attention weights that are held at once (4 MB in float32): more of them leave the processor's cache between two steps,
 # which takes longer. One head of one sequence is never split.
@@ -117,7 +117,7 @@ def received_attention(
 
 
 def received_from_cls(query: Tensor, key: Tensor, *, segments: Segments, scale: float) -> Received:
-    """What [CLS] gives each token of its sequence; arguments as of `received_attention`."""
+    """Attention from [CLS] to each token of its sequence; arguments as for `received_attention`."""
     first = query.index_select(2, segments.first) * scale  # (1, H, B, E)
     of_cls = torch.split(first[0], [count for count, _ in segments.runs], dim=1)
     found = []

@@ -1,4 +1,4 @@
-"""What of a classifier's logits an explanation is about: one class, or one class against the strongest other.
+"""Outputs that an explanation attributes: the logit of a class, or its margin over the strongest other class.
 
 B batch, C classes
 """

@@ -284,7 +284,7 @@ class TwoObjectives(Stage):
             self.controller = SpeedController(**state)
 
     def finish(self, model: Any, work: Work) -> dict[str, Any]:
-        """With a target speedup: one factor on all thresholds with which validation has it."""
+        """With a target speedup: scale all thresholds by the factor that reaches it on validation."""
         if self.target is None:
             return {}
         rows = work.rows["validation"]

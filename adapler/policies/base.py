@@ -58,7 +58,7 @@ class LayerView:
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """Of a policy that has none."""
+    """Options of a policy without options."""
 
 
 class Policy(nn.Module, ABC):
@@ -273,11 +273,11 @@ class Stage:
         """After each optimiser step, such as to keep parameters in their bounds."""
 
     def numbers(self, model: Any) -> dict[str, Any]:
-        """What the record says of an evaluated point beside score, speedup and lengths; JSON-ready."""
+        """Further entries in the record of an evaluated checkpoint, besides score, speedup and lengths; JSON-ready."""
         return {}
 
     def logged(self) -> dict[str, float]:
-        """What the log says of a step beside losses and gradient norms."""
+        """Further entries in the log of a step, besides losses and gradient norms."""
         return {}
 
     def value(self, score: float, gain: float, *, reference: float | None, max_drop: float, step: int) -> float:
@@ -292,7 +292,7 @@ class Stage:
         """After an evaluation during training; may add to its metrics."""
 
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs beside the weights; JSON-ready."""
+        """State that a resumed training needs besides the weights; JSON-ready."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -305,7 +305,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a training works with."""
+    """Inputs of a training."""
 
     policy: str  # or the name of a system
     options: Any  # the policy's `Settings`, with defaults filled in
@@ -337,7 +337,7 @@ class TrainingOptions(Checked):
 
 
 class Training:
-    """How a policy, or another system that `adapler run` compares, trains: its options, its model and its stages."""
+    """Training of a policy, or of another system that `adapler run` compares: options, model and stages."""
 
     Settings: ClassVar[type[TrainingOptions]] = TrainingOptions  # options of `adapler run --policy NAME`
     # Values of options by the name of a preset; the first one is the default.
@@ -387,7 +387,7 @@ class Training:
 
     @classmethod
     def columns(cls, options: Any) -> dict[str, Any]:
-        """What tells a point's row of the trade-off from the others': the value of the budget."""
+        """Columns that identify a model in `tradeoff.csv`: the value of its budget."""
         return {cls.budget: getattr(options, cls.budget)[0]} if cls.budget else {}
 
     def model_options(self) -> dict[str, Any]:
@@ -428,7 +428,7 @@ class Training:
         return AdapLeRForSequenceClassification.from_pretrained(folder)
 
     def facts(self, model: Any) -> dict[str, Any]:
-        """What the record of a finished point says beside the numbers of its stages; JSON-ready."""
+        """Further entries in the record of a trained model, besides the numbers of its stages; JSON-ready."""
         return {}
 
     def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:

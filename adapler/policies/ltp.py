@@ -27,7 +27,7 @@ START = 0.5  # of the mean score 1 / n of a token, at the mean length n
 
 @dataclass(frozen=True, kw_only=True)
 class LtpOptions:
-    """Where the thresholds start, and how soft they are in training."""
+    """Initial thresholds and their softness in training."""
 
     theta_final: float = 0.01
     """the last layer's threshold at the start; layer l (from 0) of L has l/L of it"""

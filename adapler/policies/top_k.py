@@ -23,7 +23,7 @@ DEFAULT_KEEP = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOptions:
-    """How many tokens stay."""
+    """Share of the tokens to keep."""
 
     keep: float = DEFAULT_KEEP
     """share of the tokens present that stays in each layer, above 0 and at most 1; [CLS] is one of them"""
@@ -118,13 +118,13 @@ class ClsTopK(TopK):
 
     @classmethod
     def cost(cls, config: Any, index: int) -> Cost:
-        """Of [CLS]'s query with every key, once more: the layer's own product is inside a fused kernel."""
+        """FLOPs of recomputing the query of [CLS] times all keys, which a fused kernel hides."""
         return Cost(token=2.0 * config.hidden_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomOptions(KeepOptions):
-    """How many tokens stay, and which."""
+    """Share of the tokens to keep, and the seed of their choice."""
 
     seed: int = 0
     """another number drops other tokens"""

@@ -44,7 +44,7 @@ class SkimPredictor(nn.Module):
         self.between, self.choice = ExactLayerNorm(width), ExactLinear(width, 2)
 
     def reset_parameters(self) -> None:
-        """As transformers draws dense layers; the last bias so that all is kept."""
+        """Initialise dense layers as transformers does, with a last bias that keeps every token."""
         for norm in (self.before, self.between):
             init.ones_(norm.weight)
             init.zeros_(norm.bias)
@@ -91,7 +91,7 @@ class SkimTraining(Training):
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
-        """Of the paper: a smaller weight for long texts (its 20News and Yelp), more epochs for a small task."""
+        """The paper's defaults: a smaller weight for long texts (20News, Yelp), more epochs for a small task."""
         return {
             "policy_epochs": [5 if task == "mrpc" else 3],
             "policy_weight": [0.2 if task in ("imdb", "movies") else 0.5],

@@ -165,7 +165,7 @@ _HALF = "round the fine-tuned weights to float16, so that they can be stored in 
 
 @dataclass(kw_only=True)
 class _Stages(Checked):
-    """What the commands that train share."""
+    """Settings that the training commands share."""
 
     output: Path = option("output folder; run the same command again to resume", basic=True)
     reinit_head: Literal["auto", "yes", "no"] = option(
@@ -205,7 +205,7 @@ class TargetsConfig(Checked):
 
 @dataclass(kw_only=True)
 class PolicyConfig(_Stages):
-    """How a policy trains."""
+    """Settings of a policy's training."""
 
     policy: str = option(
         "removal policy: adapler, a comparison system (transkimmer, ltp, power, trbert, distilbert), a control "

@@ -51,7 +51,7 @@ class Prepared:
         return int(self.tokenizer.pad_token_id)
 
     def provenance(self, split: str, *, model: str | Path) -> dict[str, Any]:
-        """What a record says of a model's evaluation on a split, beside its numbers."""
+        """Provenance of an evaluation for its record: data, encoding and precision."""
         return {
             "task": self.task.name,
             "split": split,
@@ -62,7 +62,7 @@ class Prepared:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Of the training rows; none where those labels are predictions."""
+        """Label names of the training rows; none if the labels are predictions."""
         return () if "train" in self.predicted else self.task.labels
 
 

@@ -93,7 +93,7 @@ def _inputs(prepared: Prepared, *, model: str | Path) -> dict[str, Any]:
 
 
 def _facts(prepared: Prepared, options: Execution, *, seconds: float) -> dict[str, Any]:
-    """What every record says of a stage that ran."""
+    """Facts in the record of every stage."""
     return {
         "precision": "bfloat16" if autocasts(options) else "float32",
         "rows": {split: rows.num_rows for split, rows in prepared.encoded.items()},
@@ -294,7 +294,7 @@ def targets(
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What the training of a policy starts from."""
+    """Starting point of a policy's training."""
 
     model: str | Path  # where the backbone starts
     classifier: str | Path | None  # the fine-tuned classifier, the teacher
@@ -462,7 +462,7 @@ def _record(
 
 
 def shortfall(record: Mapping[str, Any]) -> str:
-    """What the record of a trained point says that it did not reach; empty where it is all that was asked for."""
+    """Message on a target speedup that a trained model missed; empty if it was reached."""
     if "reached" not in record:
         missed = "no epoch is within the allowed drop of the fine-tuned model: the best validation score was kept"
         return "" if record["qualified"] else missed

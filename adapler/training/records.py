@@ -55,7 +55,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this package and those that the numbers depend on."""
+    """Versions of Python, this package and the packages that the numbers depend on."""
     names = ("adapler", "torch", "transformers", "accelerate", "datasets", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 

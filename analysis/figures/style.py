@@ -1,4 +1,4 @@
-"""How figures look: the widths of a paper, fonts, and one look for each method.
+"""Style of the figures: widths, fonts, and a colour, line and marker for each method.
 
 Fonts are embedded as TrueType (type 42, which every publisher takes). The colours are those of Okabe and Ito
 (2008), which colour-blind readers tell apart; since some of them are equally light, every method also has a marker
@@ -289,7 +289,7 @@ def _sample_width(size: float) -> float:
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """How many columns of a legend fit into `width` inches, without leaving columns half empty."""
+    """Number of legend columns that fit into `width` inches without half-empty columns."""
     size = float(STYLE["legend.fontsize"])
     gap = size * float(LEGEND["columnspacing"])
     widest = _sample_width(size) + max(text_width(name, size) for name in names)

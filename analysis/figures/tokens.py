@@ -79,7 +79,7 @@ SIDE = 0.75  # inches that the colour bar and the layers' numbers take beside a 
 
 
 class Placed(NamedTuple):
-    """Where a token of a passage stands: left edge and width in points, and its line (0 is the first)."""
+    """Position of a token in a passage: left edge and width in points, and index of its line."""
 
     token: int
     x: float

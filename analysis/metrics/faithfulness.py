@@ -189,7 +189,7 @@ def loo_kendall(drops: ArrayLike, scores: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class FaithfulnessSettings:
-    """How tokens are taken away.
+    """Settings of token removal for faithfulness.
 
     variant        "delete", or "mask" to leave the tokenizer's mask token in their place
     bins           percentages of the content tokens
@@ -302,7 +302,7 @@ def best_sets(
 
 
 def bin_sizes(n_content: int, settings: FaithfulnessSettings, *, usable: int | None = None) -> list[int | None]:
-    """How many of n_c tokens each bin takes, at most `usable`; None for a bin that does not count."""
+    """Number of tokens in each bin of n_c tokens, at most `usable`; None for a bin that does not count."""
     most = n_content if usable is None else usable
     sizes: list[int | None] = []
     before = 0

@@ -207,7 +207,7 @@ class EffectSize:
 
 
 def effect_size(a: ArrayLike, b: ArrayLike) -> EffectSize:
-    """Of paired differences a - b over the last axis: Cohen's d_z, and the share of documents with a > b.
+    """Effect size of paired differences a - b over the last axis: Cohen's d_z and the share of documents with a > b.
 
         d_z = mean / standard deviation (n - 1) of the differences (Cohen, 1988);     a tie is half won
 

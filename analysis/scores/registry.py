@@ -120,7 +120,7 @@ class ScoringMethod:
 
     @property
     def scope(self) -> str:
-        """What one layer's score means, one of SCOPES: the beginning of "Layer:".
+        """Meaning of one layer's score, one of SCOPES: the beginning of "Layer:".
 
         "in the layer": what this layer alone does with the token. "from the layer to the output": what the token's
         state that enters this layer weighs in the output. "from the input to the layer": what the input token weighs

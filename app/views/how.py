@@ -1,4 +1,4 @@
-"""How it works: the method, its equations with the numbers of the text and the model that are chosen, all terms."""
+"""View *How it works*: the method, its equations with the numbers of the chosen text, and a glossary."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def render(context: Context) -> None:
 
 
 def _calibrated(context: Context) -> None:
-    """What the calibration that is stored with the model says, at the slider's scale and over all."""
+    """Show the model's stored calibration, at the slider's scale and as a curve."""
     try:
         measured = context.model.exact.calibration
     except AdapLeRError:

@@ -1,4 +1,4 @@
-"""What if: words deleted, masked, replaced, or forced to stay or to go, and what that changes."""
+"""View *What if*: words deleted, masked, replaced, or forced to be kept or dropped, and the effect."""
 
 from __future__ import annotations
 
