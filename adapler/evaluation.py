@@ -23,9 +23,6 @@ def score_predictions(predictions: ArrayLike, labels: ArrayLike, *, metric: str 
     """Accuracy, or F1 of class 1 (MRPC's), of (n,) predicted and true class indices.
 
     "agreement" is counted as accuracy is; `labels` are then another classifier's predictions.
-
-    Raises:
-        ArgumentError: no such metric, or no rows.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
     if len(labels) == 0:
@@ -53,11 +50,7 @@ def check_labels(labels: Sequence[int], classes: int) -> None:
 
 
 def classify(predictions: Predictions, example_ids: Sequence[str]) -> list[int]:
-    """The label of each example, in order of appearance.
-
-    Raises:
-        ArgumentError: logits that are not finite.
-    """
+    """The label of each example, in order of appearance; ArgumentError for logits that are not finite."""
     check_finite(predictions.logits)
     _, logits = by_example(predictions.logits, example_ids)
     return [int(label) for label in logits.argmax(-1)]
@@ -127,13 +120,8 @@ def evaluate_rows(
 def compared(
     found: Predictions, plain: Predictions, rows: Any, *, metric: str, speedup: Callable[..., float]
 ) -> dict[str, Any]:
-    """Numbers of a reduced model's predictions beside the whole one's, see `evaluate_rows`.
-
-    Args:
-        found, plain: with and without reduction.
-        rows, metric: see `evaluate_rows`.
-        speedup: (convention=...) -> FLOPs of the whole model over the reduced one's.
-    """
+    """Numbers of a reduced model's predictions beside the whole one's, see `evaluate_rows`; `speedup` takes the
+    convention."""
     owners = list(rows["example_id"])
     same = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]
     return {

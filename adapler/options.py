@@ -111,8 +111,7 @@ def parse(
         positional: option that words without an option set, unless it is given.
 
     Raises:
-        ArgumentError: a value out of range.
-        DataError: a recipe that cannot be read, or with an unknown key.
+        ArgumentError, DataError: a value out of range; a recipe that cannot be read, or with an unknown key.
         SystemExit: 0 after `--help`; 2 after a word that argparse does not take.
     """
     words, presets = list(sys.argv[1:] if argv is None else argv), presets or {}
@@ -180,11 +179,7 @@ def record(options: Any) -> dict[str, Any]:
 
 
 def from_record(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The inverse of `record`: an options instance from a flat mapping; what is missing has its default.
-
-    Raises:
-        ArgumentError: a value that the class refuses.
-    """
+    """The inverse of `record`: an options instance from a flat mapping; what is missing has its default."""
     arguments: dict[str, Any] = {}
     hints = get_type_hints(cls)
     for one in dataclasses.fields(cls):  # type: ignore[arg-type]
@@ -203,11 +198,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def read_recipe(path: str | Path, *, command: str | None) -> dict[str, Any]:
-    """The mapping of option names to values in a YAML recipe, without its `command`.
-
-    Raises:
-        DataError: no such file, not YAML, not a mapping, or a recipe of another command.
-    """
+    """The mapping of option names to values in a YAML recipe, without its `command`; DataError if it is none of it."""
     import yaml
 
     try:

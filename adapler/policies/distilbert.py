@@ -125,9 +125,6 @@ def student_layers(teacher_layers: int) -> tuple[int, ...]:
 
     Twelve: 0, 2, 4, 7, 9, 11, as DistilBERT. Six: 0, 2, 4. In general 2 i for the i-th of the (L + 1) // 2 layers; with
     more than six layers, an even number, the upper half of the student takes 2 i + 1, so that the last layer is there.
-
-    Raises:
-        ArgumentError: fewer than two layers.
     """
     if teacher_layers < FEWEST_TEACHER_LAYERS:
         raise ArgumentError(
@@ -140,14 +137,8 @@ def student_layers(teacher_layers: int) -> tuple[int, ...]:
 
 
 def make_student(teacher: Any) -> Any:
-    """A classifier of the teacher's kind with every other layer of it; embeddings, head and what layers share as well.
-
-    Args:
-        teacher: of a supported family; stays as it is.
-
-    Returns:
-        A plain classifier in float32 with copies of the weights, in evaluation mode.
-    """
+    """A plain classifier of the teacher's kind, in evaluation mode, with copies of every other layer of it; embeddings,
+    head and what layers share as well. The teacher stays as it is."""
     from adapler.backbones import family_of, view
 
     chosen = student_layers(len(view(teacher).layers))

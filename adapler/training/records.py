@@ -91,11 +91,7 @@ def model_checksum(name_or_path: str | Path) -> str | None:
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a stage has finished in a folder.
-
-    Args:
-        folder: of the stage.
-        config: what makes its result: options, data and models. What changes no number does not count.
+    """Whether a stage has finished in a folder with this configuration: options, data and models.
 
     Raises:
         ArgumentError: another stage finished there, or trains there and has a checkpoint; names the first value that

@@ -115,11 +115,7 @@ def each_token(
 
 
 def load_targets(folder: str | Path) -> datasets.Dataset:
-    """Targets from the folder of a stage.
-
-    Raises:
-        DataError: none there, damaged, or a value that is negative or not finite.
-    """
+    """Targets from the folder of a stage; DataError where they are damaged, negative or not finite."""
     try:
         found = datasets.load_from_disk(str(folder))
         values = found.with_format("arrow")[:]["targets"].combine_chunks()

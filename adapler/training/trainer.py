@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Sampler
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -122,12 +121,8 @@ def stage_arguments(options: Optimisation, folder: Path, **extra: Any) -> StageA
 
 
 class PaddingCollator:
-    """Pads the rows of a batch on the right.
-
-    Rows have input_ids, attention_mask, perhaps token_type_ids, labels and targets; other columns are left out. The
-    batch has the first three as (B, N), labels as (B,), and targets as (B, N) with zeros at padding, or as (B, K, N)
-    where a row has K of them.
-    """
+    """Pads the rows of a batch on the right: input_ids, attention_mask and perhaps token_type_ids (B, N), labels (B,),
+    and targets (B, N) with zeros at padding, or (B, K, N) where a row has K of them. Other columns are left out."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -146,43 +141,12 @@ class PaddingCollator:
         return batch
 
 
-class LengthSampler(Sampler[int]):
-    """Rows in a random order in which the rows of a batch are about equally long, so that there is little to pad.
-
-    Fifty batches are drawn at random and sorted by length; then all batches are shuffled. The order depends on the seed
-    and the epoch alone, so a training that was stopped within an epoch goes on exactly where it was (transformers' own
-    draws from the global generator).
-    """
-
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self.lengths, self.batch_size, self.seed, self.epoch = torch.tensor(lengths), batch_size, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer when an epoch begins."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        rows, pool = torch.randperm(len(self), generator=generator), 50 * self.batch_size
-        for start in range(0, len(rows), pool):
-            drawn = rows[start : start + pool].clone()
-            rows[start : start + pool] = drawn[self.lengths[drawn].argsort(descending=True, stable=True)]
-        full = len(rows) // self.batch_size
-        for batch in torch.randperm(full, generator=generator).tolist():
-            yield from rows[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
-        yield from rows[full * self.batch_size :].tolist()  # a last batch that is not full stays the last
-
-
 class WeightAverage(TrainerCallback):  # type: ignore[misc]
     """A running average of the weights that train: mean <- d mean + (1 - d) weights, d = min(decay, t / (t + 9)).
 
-    Gradients through soft removal are noisy, and accuracy jumps by points from one epoch to the next. The exponential
-    moving average (Polyak and Juditsky, 1992) takes that noise out and costs one copy of what trains. The ramp keeps
-    the first weights from counting for hundreds of steps: step 1 weighs .9, step 100 .08.
+    Gradients through soft removal are noisy, and accuracy jumps by points from one epoch to the next, which an
+    exponential moving average (Polyak and Juditsky, 1992) takes out. The ramp keeps the first weights from counting for
+    hundreds of steps: step 1 weighs .9, step 100 .08.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
@@ -247,13 +211,13 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     Args:
         model: what trains: an AdapLeRForSequenceClassification or a plain classifier.
         args: of `stage_arguments`.
-        stage: see `Stage`.
+        stage: see `Stage`; the training set has `targets` where it needs them.
         metric: "accuracy", "f1" or "agreement".
-        reference: validation score of the fine-tuned classifier; None: no point qualifies.
-        max_drop: how far below it a point may be and still qualify.
+        reference, max_drop: validation score of the fine-tuned classifier, and how far below it a point may be and
+            still qualify; without it no point does.
         speedup: (model, true lengths (B,), lengths (B, L)) -> speedup in FLOPs; default: see `flops.speedup`.
-        teacher: the fine-tuned classifier, for a stage that distils, see `teacher_of`.
-        kwargs: as of transformers.Trainer. The training set has `targets` where the stage needs them.
+        teacher: the fine-tuned classifier, for a stage that distils.
+        kwargs: as of transformers.Trainer.
     """
 
     def __init__(
@@ -409,11 +373,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return self.accelerator.autocast()  # type: ignore[no-any-return]
 
     def check_step(self) -> None:
-        """Stop before a loss or a gradient that is not finite reaches a weight; in one process: in all.
-
-        Raises:
-            TrainingError: says which, and which parameter is not finite.
-        """
+        """Stop before a loss or a gradient that is not finite reaches a weight, in all processes where it is in one."""
         tensors = [(name, part) for parts in self._parts for name, part in parts.items()] + [*self._norms.items()]
         values = torch.stack([tensor for _, tensor in tensors]).tolist()  # one wait for a GPU
         numbers = list(zip((name for name, _ in tensors), values, strict=True))
@@ -508,8 +468,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
     def _is_done(self, checkpoint: Path) -> bool:
         """Whether a checkpoint is the training's last; then the model gets the best point's weights, as at the end.
 
-        transformers looks at `max_steps` after a step only, so it would go one step beyond them. And it looks for the
-        best point where the folder was when training began.
+        transformers would go one step beyond `max_steps`, and look for the best point where the folder was at first.
         """
         self.started = time.time() - _state_in(checkpoint).get("seconds", 0.0)
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
@@ -522,10 +481,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return True
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """transformers' saving of the weights: of their average where there is one; and what training goes on from.
-
-        A callback would come too late: a checkpoint is whole once it has the trainer's state.
-        """
+        """The weights' average, where there is one; and what training goes on from, before the trainer's state, with
+        which a checkpoint is whole."""
         with self._averaged():
             super()._save(output_dir, None if self.average is not None else state_dict)
         folder = Path(output_dir or self.args.output_dir)
@@ -543,15 +500,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         if state := _state_in(folder).get("stage"):
             self.stage.load_state(state)
 
-    # Order of the rows
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthSampler([len(ids) for ids in rows["input_ids"]], batch_size=batch_size, seed=self.args.seed)
-
 
 def _state_in(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / STATE
@@ -560,11 +508,7 @@ def _state_in(checkpoint: Path) -> dict[str, Any]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of an interrupted training.
-
-    The trainer's state is what a checkpoint gets last: one that was being written when the process was killed has none,
-    or half of it, and is passed over.
-    """
+    """The newest whole checkpoint of an interrupted training: the trainer's state is what it gets last."""
     steps = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*[0-9]") if path.is_dir()}
     for _, path in sorted(steps.items(), reverse=True):
         try:

@@ -14,7 +14,7 @@ from adapler import TrainingError
 from adapler.passes import plain_pass
 from adapler.policies.base import Stage, Step, selection_value
 from adapler.training.losses import contribution_loss, contribution_target, length_loss
-from adapler.training.trainer import LIVE_WEIGHTS, LengthSampler
+from adapler.training.trainer import LIVE_WEIGHTS
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.adapler.training.common import gradients, no_dropout, rows, step, trainer
 from tests.conftest import tiny_adapler, tiny_classifier
@@ -390,26 +390,3 @@ def test_rules_of_selection(drop: float, tmp_path: Path, tiny_tokenizer: Any) ->
         values[selects] = found["eval_selection"]
     assert values["score"] == pytest.approx(score, abs=1e-6) and values["last"] == 7
     assert values["budget"] == pytest.approx(1 + found["eval_speedup"] if drop > 0.2 else score, abs=1e-6)
-
-
-# Order of the rows
-
-
-@pytest.mark.parametrize("number", [1, 7, 1003])
-def test_batches_by_length_have_every_row_once(number: int) -> None:
-    lengths = torch.randint(3, 60, (number,), generator=torch.Generator().manual_seed(1)).tolist()
-
-    def order(seed: int, epoch: int) -> list[int]:
-        sampler = LengthSampler(lengths, batch_size=8, seed=seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    def padding(rows: list[int]) -> int:
-        batches = [[lengths[row] for row in rows[start : start + 8]] for start in range(0, len(rows), 8)]
-        return sum(max(batch) * len(batch) - sum(batch) for batch in batches)
-
-    first = order(5, 0)
-    assert sorted(first) == list(range(number)) and first == order(5, 0)
-    if number > 100:
-        assert first != order(5, 1) and first != order(6, 0)
-        assert padding(first) < 0.2 * padding(list(range(number)))
