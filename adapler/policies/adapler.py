@@ -5,7 +5,8 @@ Training has two objectives, each for parameters of its own:
     backbone, Contribution Predictors, classifier:  CE + gamma * L_CP
     eta, theta:                                     CE + phi * L_len, and nothing else
 
-Dimensions: B sequences or rows of a batch, T tokens of a packed row, N padded length, L layers.
+Dimensions: B sequences or rows of a batch, T tokens of a packed row, N padded length, L layers, C labels, D hidden
+size.
 """
 
 from __future__ import annotations
@@ -36,13 +37,6 @@ from adapler.policies.base import (
 )
 from adapler.predictors import Cost, predictor_class
 from adapler.training.config import TargetOptions
-from adapler.training.losses import (
-    contribution_loss,
-    contribution_target,
-    length_loss,
-    logit_distillation,
-    state_distillation,
-)
 
 
 @dataclass(frozen=True)
@@ -153,6 +147,52 @@ class Objectives(TrainingOptions):
 
 # Training
 
+
+def contribution_target(saliency: Tensor, log_presence: Tensor, theta: Tensor) -> Tensor:
+    """Target distribution of each layer's contribution scores (AdapLeR, section 3.3), a constant for autograd.
+
+        S^^l = saliency * m^(l-1), [CLS]'s entry times theta^l (l >= 1), renormalised over present tokens
+
+    Args:
+        saliency: (B, N), or (B, L, N) where each layer has its own; >= 0, 0 at padding, [CLS] in column 0.
+        log_presence: (B, L, N), accumulated soft mask of the layers before l.
+        theta: (L - 1,).
+
+    Returns:
+        (B, L, N), rows sum to 1 (to 0 where the saliency is 0 everywhere).
+    """
+    by_layer = saliency if saliency.dim() == 3 else saliency[:, None, :]  # (B, L or 1, N)
+    target = by_layer * log_presence.detach().exp()  # (B, L, N)
+    share = torch.cat([theta.new_ones(1), theta.detach()])  # (L,): layer 0 has no theta
+    target[:, :, 0] = target[:, :, 0] * share
+    return target / target.sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+def contribution_loss(log_scores: Tensor, target: Tensor) -> Tensor:
+    """L_CP = sum_l (L - l) * mean_batch KL(target^l || scores^l) (AdapLeR, eq. 4), scalar; (B, L, N) each."""
+    divergence = (torch.xlogy(target, target) - target * log_scores).sum(-1)  # (B, L)
+    layers = divergence.shape[1]
+    weight = torch.arange(layers, 0, -1, device=divergence.device)  # L, L - 1, ..., 1
+    return (divergence.mean(0) * weight).sum()
+
+
+def length_loss(lengths: Tensor) -> Tensor:
+    """L_len = mean_batch sum_l (soft length of layer l) (AdapLeR, eq. 7), scalar; lengths (B, L)."""
+    return lengths.sum(-1).mean()
+
+
+def logit_distillation(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """t^2 * mean_batch KL(softmax(teacher / t) || softmax(logits / t)) (Hinton et al., 2015), scalar; (B, C) each."""
+    goal = (teacher.float() / temperature).softmax(-1)
+    divergence = torch.xlogy(goal, goal) - goal * (logits.float() / temperature).log_softmax(-1)  # (B, C)
+    return temperature**2 * divergence.sum(-1).mean()
+
+
+def state_distillation(states: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over batch and units of the squared distance of [CLS]'s last hidden states, scalar; (B, D) each."""
+    return (states.float() - teacher.float()).square().mean()
+
+
 _FIRST_SLOPE, _LAST_SLOPE = 10.0, 1e5
 
 
@@ -209,8 +249,24 @@ class TwoObjectives(Stage):
         eta, theta = step.core.eta, step.core.theta
         probe = torch.ones_like(eta).requires_grad_()  # (L,)
         local = self.options.routing == "local"
+        by_steps = step.by_steps if self.options.slope_schedule is None else self.options.slope_schedule == "steps"
+        self.slope = slope_at_step(step.number, step.steps) if by_steps else slope_at(step.epoch, step.epochs)
+        self.slope = min(self.slope, self.options.max_slope or math.inf)
+        options = {"slope": self.slope, "gradient_slope": self.options.gradient_slope, "local_losses": local}
         with step.autocast():
-            parts = self._losses(step, probe=probe, local=local)
+            output = step.model(**step.inputs, removal="soft", probe=probe, **options)
+            if self.controller is not None:
+                self.controller.observe(step, output.lengths)
+            target = contribution_target(step.batch["targets"], output.log_presence, theta)  # (B, L, N)
+            parts = {
+                "cross_entropy": output.loss.float(),
+                "contribution_loss": contribution_loss(output.log_scores, target),
+                "soft_length": length_loss(output.lengths.float()),
+            }
+            if step.taught is not None:
+                temperature = self.options.distillation_temperature
+                parts["logit_distillation"] = logit_distillation(output.logits, step.taught, temperature=temperature)
+                parts["state_distillation"] = state_distillation(output.head_states, step.taught_states)
         task = parts["cross_entropy"]
         for name in ("logit_distillation", "state_distillation"):
             if weight := getattr(self.options, name):
@@ -230,29 +286,6 @@ class TwoObjectives(Stage):
         if not local:
             step.backward(loss, inputs=weights)
         return parts, loss
-
-    def _losses(self, step: Step, *, probe: Tensor, local: bool) -> dict[str, Tensor]:
-        self.slope = self._slope(step)
-        options = {"slope": self.slope, "gradient_slope": self.options.gradient_slope, "local_losses": local}
-        output = step.forward(removal="soft", probe=probe, **options)
-        if self.controller is not None:
-            self.controller.observe(step, output.lengths)
-        target = contribution_target(step.batch["targets"], output.log_presence, step.core.theta)  # (B, L, N)
-        found = {
-            "cross_entropy": output.loss.float(),
-            "contribution_loss": contribution_loss(output.log_scores, target),
-            "soft_length": length_loss(output.lengths.float()),
-        }
-        if step.taught is not None:
-            temperature = self.options.distillation_temperature
-            found["logit_distillation"] = logit_distillation(output.logits, step.taught, temperature=temperature)
-            found["state_distillation"] = state_distillation(output.head_states, step.taught_states)
-        return found
-
-    def _slope(self, step: Step) -> float:
-        by_steps = step.by_steps if self.options.slope_schedule is None else self.options.slope_schedule == "steps"
-        slope = slope_at_step(step.number, step.steps) if by_steps else slope_at(step.epoch, step.epochs)
-        return slope if self.options.max_slope is None else min(slope, self.options.max_slope)
 
     @property
     def phi(self) -> float:

@@ -190,10 +190,11 @@ class Step:
         """Share of the stage's steps that lie behind, from 0 to below 1."""
         return self.number / self.steps
 
-    def forward(self, **options: Any) -> Any:
-        """The model's output on the batch, labels included; options as of its `forward` (removal)."""
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Arguments of the model's forward pass, labels included."""
         inputs = {name: value for name, value in self.batch.items() if name != "targets"}
-        return self.model(**inputs, **options, return_dict=True)  # whatever the model's configuration says
+        return {**inputs, "return_dict": True}  # whatever the model's configuration says
 
     def backward(self, loss: Tensor, **options: Any) -> None:
         """Add the gradient of a loss, weighted by the batch's share; options as of `Tensor.backward`."""
@@ -259,7 +260,7 @@ class Stage:
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name; the weighted sum is trained. Their names are the same in every step."""
-        return {"cross_entropy": step.forward(removal=self.removal).loss.float()}
+        return {"cross_entropy": step.model(**step.inputs, removal=self.removal).loss.float()}
 
     def train_step(self, step: Step) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a batch, and the gradient of their weighted sum; returns them and the sum."""
@@ -336,6 +337,18 @@ class TrainingOptions(Checked):
     )
 
 
+@dataclass(kw_only=True)
+class WeightedOptions(TrainingOptions):
+    """Training of the policy."""
+
+    policy_weight: list[float] | None = option(
+        "lambda or alpha, weight of the tokens kept; a model is trained for each value (default: the paper's)",
+        default=None,
+        basic=True,
+    )
+    policy_learning_rate: float | None = option("of the policy's parameters (default: the paper's)", default=None)
+
+
 class Training:
     """Training of a policy, or of another system that `adapler run` compares: options, model and stages."""
 
@@ -343,7 +356,7 @@ class Training:
     # Values of options by the name of a preset; the first one is the default.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"recommended": {}, "paper": {}}
     budget: ClassVar[str] = ""  # the option whose values are points of a trade-off; "" for a single point
-    # Whether its forward passes are not those of `Step.forward`: several processes would not share their gradients.
+    # Whether its forward passes do not go through `Step.model`: several processes would not share their gradients.
     one_process: ClassVar[bool] = False
     fewest_layers: ClassVar[int] = 1
 

@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from adapler.errors import ArgumentError
 from adapler.options import option
+from adapler.policies.adapler import logit_distillation
 from adapler.policies.base import Stage, Step, Training, TrainingOptions, system
-from adapler.training.losses import logit_distillation
 
 TEMPERATURE = 2.0
 # Teachers with more layers give their last one too, as DistilBERT's of twelve does.

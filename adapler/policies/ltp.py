@@ -18,10 +18,9 @@ from transformers import initialization as init
 
 from adapler.errors import ArgumentError, is_number
 from adapler.options import option
-from adapler.policies.base import Fades, LayerView, Place, Policy, Stage, Step, Training, TrainingOptions, policy
+from adapler.policies.base import Fades, LayerView, Place, Policy, Stage, Step, Training, WeightedOptions, policy
 
 LOWEST = 1e-5  # of a threshold
-THRESHOLD_RATE = 2e-5
 START = 0.5  # of the mean score 1 / n of a token, at the mean length n
 
 
@@ -47,7 +46,7 @@ class SoftThresholds(Stage):
     """CE + lambda * sum over layers of the mean gate of the text's tokens; the last layer has none."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        output = step.forward(removal="soft")
+        output = step.model(**step.inputs, removal="soft")
         lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
         gates = (output.lengths[:, :-1] / lengths).sum(1).mean()
         return {"cross_entropy": output.loss.float(), "mean_gates": gates}
@@ -57,13 +56,9 @@ class SoftThresholds(Stage):
 
 
 @dataclass(kw_only=True)
-class LtpTrainingOptions(TrainingOptions):
+class LtpTrainingOptions(WeightedOptions):
     """Training of LTP."""
 
-    policy_weight: list[float] = option(
-        "lambda, the weight of the mean gates; a model is trained for each value", default=[0.1], basic=True
-    )
-    policy_learning_rate: float = option("learning rate of the thresholds", default=THRESHOLD_RATE)
     policy_temperature: float = option("width of the soft thresholds", default=LtpOptions.temperature)
 
 
@@ -74,7 +69,8 @@ class LtpTraining(Training):
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
-        return {"policy_epochs": [10 if task == "mrpc" else 1, 5]}
+        epochs = [10 if task == "mrpc" else 1, 5]
+        return {"policy_epochs": epochs, "policy_weight": [0.1], "policy_learning_rate": 2e-5}
 
     def model_options(self) -> dict[str, Any]:
         """Thresholds that rise to half the mean score of a token, and the temperature.

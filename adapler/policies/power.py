@@ -17,8 +17,7 @@ from transformers import initialization as init
 
 from adapler.backbones.packing import Segments, from_padded
 from adapler.errors import ArgumentError, is_number
-from adapler.options import option
-from adapler.policies.base import Fades, LayerView, Stage, Step, Training, TrainingOptions, Work, policy
+from adapler.policies.base import Fades, LayerView, Stage, Step, Training, WeightedOptions, Work, policy
 from adapler.policies.top_k import TopK, cls_first
 
 # The paper's lambda and learning rate of r, for the tasks of its table that are ours; the last is for all others.
@@ -56,7 +55,7 @@ class Search(Stage):
     """CE + lambda * sum over layers l = 1, 2, ... of l * ||r^l||_1; the last layer drops nothing and is left out."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        output = step.forward(removal="soft")
+        output = step.model(**step.inputs, removal="soft")
         r = step.core.policy.r[:-1, 1:]  # (L - 1, N - 1)
         layer = torch.arange(1, len(r) + 1, device=r.device, dtype=r.dtype)
         return {"cross_entropy": output.loss.float(), "mass": (layer * r.abs().sum(1)).sum()}
@@ -75,22 +74,10 @@ class Search(Stage):
         return {}
 
 
-@dataclass(kw_only=True)
-class PowerTrainingOptions(TrainingOptions):
-    """Training of PoWER-BERT."""
-
-    policy_weight: list[float] | None = option(
-        "lambda, the weight of the mass of r; a model is trained for each value (default: the paper's for the task)",
-        default=None,
-        basic=True,
-    )
-    policy_learning_rate: float | None = option("learning rate of r (default: the paper's for the task)", default=None)
-
-
 class PowerTraining(Training):
     """3 epochs of search with soft extraction, 3 of retraining with tokens really removed."""
 
-    Settings, budget = PowerTrainingOptions, "policy_weight"
+    Settings, budget = WeightedOptions, "policy_weight"
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:

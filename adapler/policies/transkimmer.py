@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from transformers import initialization as init
 
-from adapler.options import option
-from adapler.policies.base import LayerView, Policy, Stage, Step, Training, TrainingOptions, policy
+from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, policy
 from adapler.predictors import Cost, ExactLinear, exact_dtype
 
 # Everything is kept at first: the two outputs start 10 apart, a probability of .99995.
@@ -65,29 +64,15 @@ class Skimming(Stage):
     """CE + lambda * (mean over layers of the share of the text's tokens that are there)."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        output = step.forward(removal="soft")
+        output = step.model(**step.inputs, removal="soft")
         lengths = step.batch["attention_mask"].sum(1, keepdim=True)  # (B, 1)
         return {"cross_entropy": output.loss.float(), "kept_share": (output.lengths / lengths).mean()}
-
-
-@dataclass(kw_only=True)
-class SkimTrainingOptions(TrainingOptions):
-    """Training of Transkimmer."""
-
-    policy_weight: list[float] | None = option(
-        "lambda, the weight of the share of tokens kept; a model for each value (default: 0.5, long texts 0.2)",
-        default=None,
-        basic=True,
-    )
-    policy_learning_rate: float | None = option(
-        "learning rate of the predictors (default: the backbone's)", default=None
-    )
 
 
 class SkimTraining(Training):
     """One stage of 3 epochs (MRPC: 5), the predictors at the backbone's learning rate."""
 
-    Settings, budget = SkimTrainingOptions, "policy_weight"
+    Settings, budget = WeightedOptions, "policy_weight"
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:

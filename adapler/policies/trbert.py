@@ -23,7 +23,7 @@ from transformers import initialization as init
 from adapler.backbones.packing import segment_sum
 from adapler.errors import ArgumentError
 from adapler.options import option
-from adapler.policies.base import LayerView, Policy, Stage, Step, Training, TrainingOptions, Work, policy
+from adapler.policies.base import LayerView, Policy, Stage, Step, Training, WeightedOptions, Work, policy
 from adapler.policies.top_k import kth_highest
 from adapler.predictors import Cost, ExactLinear, PackedRow
 
@@ -320,13 +320,9 @@ class Drawn(Stage):
 
 
 @dataclass(kw_only=True)
-class TRBertOptions(TrainingOptions):
+class TRBertOptions(WeightedOptions):
     """Training of TR-BERT."""
 
-    policy_weight: list[float] = option(
-        "alpha, the cost of a token that is kept; a model is trained for each value", default=[1.0], basic=True
-    )
-    policy_learning_rate: float = option("learning rate of the policy in both stages", default=3e-5)
     policy_temperature: float = option("temperature of the distillation", default=1.0)
 
 
@@ -337,7 +333,7 @@ class TRBertTraining(Training):
 
     @classmethod
     def defaults(cls, task: str, *, settings: Any, start: Any) -> dict[str, Any]:
-        return {"policy_epochs": [3, 3]}
+        return {"policy_epochs": [3, 3], "policy_weight": [1.0], "policy_learning_rate": 3e-5}
 
     def stages(self) -> list[Stage]:
         options = self.options

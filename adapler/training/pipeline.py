@@ -161,7 +161,7 @@ class Finetuning(Stage):
         if self.packed:
             logits, _ = plain_pass_of(step.core, step.batch)
             return {"cross_entropy": nn.functional.cross_entropy(logits.float(), step.batch["labels"])}
-        return {"cross_entropy": step.forward().loss.float()}
+        return {"cross_entropy": step.model(**step.inputs).loss.float()}
 
 
 def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) -> Path:

@@ -33,7 +33,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import get_last_checkpoint
 
 from adapler import flops
 from adapler.devices import choose_device, choose_dtype
@@ -60,11 +60,6 @@ class StageArguments(TrainingArguments):  # type: ignore[misc]
     transformers would wrap the model in `nn.DataParallel` when a process without a launcher sees several GPUs. That
     splits per-layer tensors over the GPUs as if they were batches, so one GPU is used.
     """
-
-    def __post_init__(self) -> None:
-        if self.fp16:  # its loss scaling would scale the gradient of eta in another way than the others
-            raise ArgumentError("fp16: not supported; bf16=True (precision bfloat16) and float32 are")
-        super().__post_init__()
 
     @property
     def n_gpu(self) -> int:
@@ -340,7 +335,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                 autocast=self.compute_loss_context_manager,
                 run_backward=self.accelerator.backward,
                 generator=self._generator(),
-                reduced=self._reduced,
+                reduced=lambda values: self.accelerator.reduce(values.to(self.accelerator.device)),
                 taught=taught[0],
                 taught_states=taught[1],
             )
@@ -353,13 +348,6 @@ class StageTrainer(Trainer):  # type: ignore[misc]
                     gradient /= self.accelerator.num_processes
         reported: Tensor = share * loss.detach()
         return reported
-
-    def _reduced(self, values: Tensor) -> Tensor:
-        """The sum over all processes, which share what lies on their devices."""
-        if self.accelerator.num_processes == 1:
-            return values
-        total: Tensor = self.accelerator.reduce(values.to(self.accelerator.device))
-        return total
 
     def _generator(self) -> torch.Generator:
         """Its seed is made of the run's seed, the step, the forward pass in it, and the process."""
@@ -459,9 +447,8 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         """transformers' training; the model computes in the dtype of its weights again when it is over."""
         last = get_last_checkpoint(self.args.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
         try:
-            if last and self._is_done(Path(last)):
-                return TrainOutput(self.state.global_step, 0.0, {})
-            return super().train(last or None, **kwargs)
+            if not (last and self._is_done(Path(last))):
+                super().train(last or None, **kwargs)
         finally:
             end_autocast(self.model)
 

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from adapler import AdapLeRConfig, AdapLeRForSequenceClassification, ArgumentError, backbones
 from adapler.backbones import Family, max_positions, view
-from adapler.training.losses import contribution_loss, contribution_target, length_loss
+from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.conftest import LAYERS, padding_of, random_batch, tiny_adapler, tiny_classifier
 

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from adapler import passes
 from adapler.contribution import MASKED
-from adapler.training.losses import contribution_loss, contribution_target, length_loss
+from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
 from tests.adapler.backbones.test_backbones import FAMILIES, batch_for, flipped
 from tests.adapler.model import padded, reference
 from tests.adapler.model.test_hard import LENGTHS, PREDICTORS, shared

@@ -77,14 +77,14 @@ def test_of_tokens_that_cls_does_not_see_the_earlier_ones_stay() -> None:
 
 def test_the_price_of_ltp_by_hand() -> None:
     step = step_of(tiny_policy("ltp", theta_final=0.3, temperature=0.01))
-    gates = step.forward(removal="soft").lengths  # (B, L)
+    gates = step.model(**step.inputs, removal="soft").lengths  # (B, L)
     expected = sum(gates[row, layer] / n for row, n in enumerate((6, 9)) for layer in range(LAYERS - 1)) / 2
     torch.testing.assert_close(SoftThresholds().losses(step)["mean_gates"], expected)
 
 
 def test_the_price_of_transkimmer_by_hand() -> None:
     step = step_of(tiny_policy("transkimmer"))
-    lengths = step.forward(removal="soft").lengths
+    lengths = step.model(**step.inputs, removal="soft").lengths
     expected = sum(lengths[row, layer] / n for row, n in enumerate((6, 9)) for layer in range(LAYERS)) / 2 / LAYERS
     torch.testing.assert_close(Skimming().losses(step)["kept_share"], expected)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adapler.training.losses import contribution_loss, contribution_target, length_loss
+from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
 
 
 def test_target_by_hand() -> None:

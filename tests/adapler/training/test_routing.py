@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from adapler.contribution import soft_removal
-from adapler.training.losses import contribution_loss, contribution_target, length_loss
+from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
 from tests.adapler.training.common import gradients
 from tests.conftest import random_batch, tiny_adapler
 

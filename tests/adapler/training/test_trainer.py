@@ -12,8 +12,8 @@ from transformers import TrainerCallback, set_seed
 
 from adapler import TrainingError
 from adapler.passes import plain_pass
+from adapler.policies.adapler import contribution_loss, contribution_target, length_loss
 from adapler.policies.base import Stage, Step, selection_value
-from adapler.training.losses import contribution_loss, contribution_target, length_loss
 from adapler.training.trainer import LIVE_WEIGHTS
 from tests.adapler.policies.policy_models import tiny_policy
 from tests.adapler.training.common import gradients, no_dropout, rows, step, trainer
