@@ -1,6 +1,6 @@
 """The measured curve of a model over threshold scales, and the scale that a target asks for.
 
-`adapler calibrate` writes it as calibration.json beside the model. Between measured scales everything is interpolated
+`adapler calibrate` writes it as calibration.json next to the model. Between measured scales everything is interpolated
 linearly; of the speedup, its logarithm is. Speedup and drop of the score grow with the scale and the time falls, up to
 noise, so each is made monotone first (isotonic regression), which also keeps a value from being picked that was high
 by chance.
@@ -24,7 +24,7 @@ from adapler.files import replacing
 from adapler.text import reading
 
 CALIBRATION = "calibration.json"
-ROUNDING = 1e-3  # an end of the curve can be asked for as it is shown, with four digits
+ROUNDING = 1e-3  # an end of the curve can be requested as printed, with four digits
 
 Interval = tuple[float, float]
 
@@ -107,7 +107,7 @@ class Calibration(Measured):
         self, *, speedup: float | None = None, max_drop: float | None = None, milliseconds: float | None = None
     ) -> Choice:
         """The threshold scale for one target: that of a speedup in FLOPs; the fastest one that loses at most `max_drop`
-        of the score without removal; or the smallest one that takes so many milliseconds for a text in batches.
+        of the score without removal; or the smallest one within the time limit for a text in batches.
 
         Raises:
             ArgumentError: none or several targets, or one that no scale of the curve reaches.
@@ -118,7 +118,7 @@ class Calibration(Measured):
         name, value = target
         scales, curve = self._scales, self._curve("drop" if name == "max_drop" else name)
         low, high = min(curve), max(curve)
-        # A drop or a time that every scale satisfies can be asked for, too.
+        # A drop or a time that every scale satisfies is allowed too.
         if value < low - ROUNDING * abs(low) or (name == "speedup" and value > high + ROUNDING * abs(high)):
             raise ArgumentError(
                 f"{name}: {value:g} is outside the measured curve, which goes from {low:.4g} to {high:.4g} "
@@ -203,7 +203,7 @@ class Choice:
         )
 
     def other_machine(self, here: Machine) -> str | None:
-        """A note where a time was asked for and was measured on another machine than `here`."""
+        """A note if a time limit was given and times were measured on another machine than `here`."""
         there = self.calibration.machine
         if self.target != "milliseconds" or here == there:
             return None
@@ -225,7 +225,7 @@ def one_target(**targets: float | None) -> tuple[str, float] | None:
     """
     given = [(name, value) for name, value in targets.items() if value is not None]
     if len(given) > 1:
-        raise ArgumentError(f"{' and '.join(name for name, _ in given)}: only one of them can be asked for")
+        raise ArgumentError(f"{' and '.join(name for name, _ in given)}: only one of them can be given")
     for name, value in given:
         if name == "max_drop":
             check_drop(name, value)

@@ -1,4 +1,4 @@
-"""The model card: `README.md` beside a model, as the Hugging Face hub shows it. Every number in it was measured."""
+"""The model card: `README.md` of a model, as the Hugging Face hub shows it. Every number in it was measured."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _evaluations(folder: Path, notes: list[str]) -> tuple[str, list[EvalResult]]
     for path in visible(folder.glob("evaluation*.json")):
         found = read_json(path)
         if found.get("model_checksum") != weights:
-            notes.append(f"{path}: left out, it was measured with other weights than lie beside it")
+            notes.append(f"{path}: left out, it was measured with other weights than those in the folder")
             continue
         task, split = found["task"], found["split"]
         tables.append(f"\n{task}, {split} ({found['examples']} examples):\n\n```\n{evaluation_table(found)}\n```\n")

@@ -7,7 +7,7 @@ name), optionally an `id`, and one of
 * `tokens`: a list of words, and optionally `query`. This is the format that the analysis reads as annotated documents;
   the `rationale` is ignored here. The query is a second segment where queries differ, as in the analysis.
 
-A folder has train.jsonl and, if they exist, validation (or val, dev) and test. A meta.json beside the rows may give
+A folder has train.jsonl and, if they exist, validation (or val, dev) and test. A meta.json next to the rows may give
 `labels` (names in the order of their indices), `name`, `metric` ("accuracy" or "f1") and `max_length`. Other files and
 fields are ignored.
 """
@@ -136,13 +136,13 @@ def load_task(
         data_dir: for a name of TASKS: the folder that holds DATA_DIR/NAME. Without it, "movies" lies in data/eraser,
             and the others come from the hub.
         labels: names of a classifier's classes, for rows without labels and for a split that is read alone; None: rows
-            without labels are refused.
+            without labels are an error.
         how: how a validation split is drawn from train where the task has none.
         alone: of your own files: the split to read, whole, if there are no training rows; all rows of a single file
             are this split.
 
     Raises:
-        ArgumentError: a share is asked for and the task has a validation split, or `data_dir` beside a path.
+        ArgumentError: a share is given and the task has a validation split, or `data_dir` with a path.
         DataError: nothing is there, or what is there cannot be used; names the file and the line.
     """
     name = os.fspath(name_or_path)

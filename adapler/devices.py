@@ -28,7 +28,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device of a command's model.
 
     Args:
-        name: "auto" (this process's own GPU where there is one, as in training; the CPU otherwise), "cpu", "cuda",
+        name: "auto" (this process's own GPU if there is one, as in training; the CPU otherwise), "cpu", "cuda",
             "cuda:1", "mps".
 
     Raises:
@@ -82,7 +82,7 @@ def describe_dtype(name: str, device: torch.device) -> str:
         return f"dtype {chosen} (auto: this {device.type} {can} bfloat16 in hardware)"
     if chosen == "bfloat16" and not has_bfloat16(device):
         return f"dtype bfloat16 (slow: this {device.type} does not compute it in hardware)"
-    return f"dtype {chosen} (as asked for)"
+    return f"dtype {chosen} (as requested)"
 
 
 def device_name(device: torch.device) -> str:

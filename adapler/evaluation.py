@@ -120,7 +120,7 @@ def evaluate_rows(
 def compared(
     found: Predictions, plain: Predictions, rows: Any, *, metric: str, speedup: Callable[..., float]
 ) -> dict[str, Any]:
-    """Numbers of a reduced model's predictions beside the whole one's, see `evaluate_rows`; `speedup` takes the
+    """Compare a reduced model's predictions with the whole model's, see `evaluate_rows`; `speedup` takes the
     convention."""
     owners = list(rows["example_id"])
     same = [a == b for a, b in zip(classify(found, owners), classify(plain, owners), strict=True)]

@@ -23,7 +23,7 @@ def cache_folder() -> Path:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal sha256 of a file; DataError where there is none."""
+    """Hexadecimal sha256 of a file; DataError if there is none."""
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
     with open(path, "rb") as stream:
@@ -37,7 +37,7 @@ def visible(paths: Iterable[Path]) -> list[Path]:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends without an error.
+    """Yield a temporary path next to `path` that takes its place when the block ends without an error.
 
     The block creates a file or a folder at the yielded path, which keeps the suffix of `path`. After an error the
     temporary is removed and `path` is as before. A folder is replaced whole.

@@ -313,7 +313,7 @@ class Predicts:
     _told: tuple[str, ...] = ()
 
     def remember_source(self, name_or_path: str | Path, **arguments: Any) -> None:
-        """Read run.json where the model comes from; calibration.json there is read when a target is asked for.
+        """Read run.json where the model comes from; calibration.json there is read when a budget is given.
 
         Args:
             name_or_path, arguments: of `from_pretrained`.
@@ -328,7 +328,7 @@ class Predicts:
         self._run = None if path is None else (path.read_bytes(), recorded_encoding(name_or_path, **hub))
 
     def save_beside(self, folder: Path) -> None:
-        """Write run.json and the calibration beside the saved model; another model's that are there are removed."""
+        """Write run.json and the calibration next to the saved model; those of another model are removed."""
         if self._run is None:
             (folder / RUN).unlink(missing_ok=True)
         else:
@@ -350,7 +350,7 @@ class Predicts:
     def encoding(
         self, *, max_length: int | None = None, long_documents: str | None = None, stride: int | None = None
     ) -> Encoding:
-        """The part of a long text that this model reads: what is asked for, for the rest what training did (run.json);
+        """The part of a long text that this model reads: what is asked for, else as in training (run.json);
         without run.json the first wordpieces, as many as it has positions. See `choose_encoding`.
         """
         recorded = None if self._run is None else self._run[1]
@@ -528,7 +528,7 @@ def inference_copy(model: Any, *, dtype: str) -> Any:
 def end_autocast(model: nn.Module) -> None:
     """Take the autocast away that accelerate puts around the forward pass of a model that it trains, in place.
 
-    It stays there after training, so that a model would go on computing in bfloat16 whatever it is asked for.
+    It stays there after training, so that a model would go on computing in bfloat16 whatever the request.
     """
     for name in ("forward", "_original_forward"):
         vars(model).pop(name, None)

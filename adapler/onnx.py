@@ -272,7 +272,7 @@ def export_onnx(
 ) -> Exported:
     """Write a folder that onnxruntime can classify with: one.onnx, packed.onnx, the tokenizer and adapler.json.
 
-    The graphs drop tokens for real. Each float32 graph is run beside PyTorch before anything is written.
+    The graphs drop tokens for real. Each float32 graph is compared with PyTorch before anything is written.
 
     Args:
         adapler: the model; computes in float32, on the CPU.

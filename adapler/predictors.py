@@ -74,7 +74,7 @@ class PackedRow:
         return values * self.presence.to(values.dtype).view(-1, *(1,) * (values.dim() - 1))
 
     def neighbours(self, distances: Sequence[int]) -> Tensor:
-        """Which token stood so many places further on in the same sequence of the input.
+        """Index of the token at an offset in the same sequence of the input.
 
         A token at distance d of another is at most d tokens from it in the row, so few need to be looked at.
 
@@ -82,7 +82,7 @@ class PackedRow:
             distances: K places; below 0: before the token.
 
         Returns:
-            (T, K) long, the number of a token of the row; T where there is none, or where it was dropped.
+            (T, K) long, the number of a token of the row; T if there is none, or where it was dropped.
         """
         if tuple(distances) not in self._found:
             self._found[tuple(distances)] = self._search(distances)

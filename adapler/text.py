@@ -4,7 +4,7 @@
     last        the last tokens
     windows     overlapping windows that together hold every token; their logits are averaged
 
-What the caller asks for comes first, then what run.json beside the model records of its training. So a model reads the
+What the caller asks for comes first, then what the model's run.json records of its training. So a model reads the
 same part of a text in `model.predict`, in `adapler predict` and in the evaluation behind its published score.
 """
 
@@ -201,7 +201,7 @@ def encode(
     special = tokenizer.num_special_tokens_to_add(pair=any(one is not None for one in others))
     room = max_length - special
     if room < 1:
-        raise ArgumentError(f"max_length: {max_length} leaves no room beside {special} special tokens")
+        raise ArgumentError(f"max_length: {max_length} leaves no room for {special} special tokens")
     if truncation == "windows" and stride is not None and not 0 <= stride < room:
         raise ArgumentError(f"stride: {stride} must be at least 0 and less than {room}, the tokens of a window")
     cutter = _Cutter(tokenizer, words=words, max_length=max_length, windows=truncation == "windows", stride=stride)
@@ -413,7 +413,7 @@ def choose_encoding(
 
     Args:
         recorded: what `recorded_encoding` found; None: texts are cut to the model's longest input.
-        max_length, long_documents, stride: see `Encoding`; None: not asked for.
+        max_length, long_documents, stride: see `Encoding`; None: not given.
         longest: what the note calls a length that neither names.
 
     Raises:
@@ -432,9 +432,9 @@ def choose_encoding(
         stride=stride if stride is not None else None if changed else how.stride,
     )
     length = longest if chosen.max_length is None else f"max_length {chosen.max_length}"
-    because = f"as in training ({RUN})" if recorded is not None else f"no {RUN} beside the model says more"
+    because = f"as in training ({RUN})" if recorded is not None else f"no {RUN} with the model"
     if changed or stride is not None:
-        because = "as asked for"
+        because = "as requested"
     return replace(chosen, note=f"{length}, longer texts: {chosen.long_documents}; {because}")
 
 

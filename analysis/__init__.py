@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RationaleReport", "explain", "rationale_eval"]
 
-# Imported when asked for, so that `python -m analysis.scores` does not load what it does not need.
+# Imported on first use, so that `python -m analysis.scores` does not load what it does not need.
 _WHERE: dict[str, tuple[str, str | None]] = {
     "RationaleReport": ("analysis.report", "RationaleReport"),
     "explain": ("analysis.one_text", "explain"),

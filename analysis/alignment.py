@@ -293,7 +293,7 @@ class WindowScores:
     """Scores of one method for one window.
 
     scores       (L', n): float32 from a model, float64 where they were given
-    present      (L', n) bool, the tokens that are there at the layer, or None for all
+    present      (L', n) bool, the tokens present at the layer, or None for all
     diagnostics  name -> (L',)
     weight       of the window where several are stitched to one document; None: its share of the wordpieces, n/N
     of_words     every wordpiece carries its whole word's score, so that is the word's score under any aggregation

@@ -1,6 +1,6 @@
 """Scores on disk: one .npz a (model, method, split), so that a second look at the same texts runs no model.
 
-A file's name has the hash of all that its values depend on beside the text: the model's weights, the method with its
+A file's name has the hash of all that its values depend on besides the text: the model's weights, the method with its
 options, the code of `adapler`, `analysis.scores` and `analysis.metrics`, dtype, device. In it arrays stand under the
 hash of their text, so that a sample and the whole split share a file.
 """
@@ -37,7 +37,7 @@ def default_folder() -> Path:
 
 
 class ScoreFile:
-    """Arrays by key; those of a file that is there already, and those to be written by `save`."""
+    """Arrays by key; those of an existing file, and those to be written by `save`."""
 
     def __init__(self, folder: Path | None = None, name: str = "", facts: Mapping[str, Any] | None = None) -> None:
         self.hits = self.misses = 0

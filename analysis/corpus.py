@@ -300,7 +300,7 @@ def _corpus(
     annotators: str,
     names: tuple[str, ...],
 ) -> EraserCorpus:
-    """A corpus from (where, row) of each split. The checksum is of the split that is asked for."""
+    """A corpus from (where, row) of each split. The checksum is that of the requested split."""
     splits: dict[str, tuple[EraserExample, ...]] = {}
     for one, rows in lines.items():
         examples: dict[str, EraserExample] = {}

@@ -281,7 +281,7 @@ class _Row(_Faithfulness, coerce_numbers_to_str=True):
 
     @property
     def answers(self) -> dict[str, Any]:
-        """The fields ANSWERS that are there; ValueError for one without the others that it needs."""
+        """The existing fields of ANSWERS; ValueError for one without the others that it needs."""
         if self.rationales is None:
             return {}
         found = {name: value for name, value in self.model_dump().items() if name in ANSWERS and value is not None}

@@ -38,7 +38,7 @@ AS_BARS = 48  # tokens; of a longer text an excerpt is drawn, shaded
 class MethodScores:
     """One method's scores of the text.
 
-    name         as it was asked for, with its options: `integrated_gradients(n_steps=20)`
+    name         as given, with its options: `integrated_gradients(n_steps=20)`
     title        its name in figures
     scope        what one layer's score means: "in the layer", "from the layer to the output", ...
     target       whose logit is explained, for a method that explains one: "NEG", "NEG minus POS"
@@ -107,12 +107,12 @@ class Explanation:
     model               the model's name
     tokens              the n wordpieces that the model reads, special tokens included
     words               the W words of the text (of a pair, of both), also those beyond the model's length
-    methods             name -> `MethodScores`, in the order asked for
+    methods             name -> `MethodScores`, in the given order
     labels              the C classes' names; () when no model ran
     probabilities       (C,) of the model as it is used: with removal for an AdapLeR model. None without a model, and
                         for a model whose outputs are no probabilities (a regression)
     full_probabilities  (C,) of the same model without removal; the same for a plain classifier
-    target              what the methods with a target explain, as it was asked for; `MethodScores.target` names it
+    target              target of the methods that have one, as given; `MethodScores.target` names it
     gold                name of the gold class, if it was given
     thresholds          (L,) the score below which AdapLeR's layer l drops a token; None without AdapLeR
     kept                (L, n) bool, the tokens that enter layer l of the AdapLeR model; None without one

@@ -46,7 +46,7 @@ def faithfulness_values(
     density: float | None,
     files: Mapping[str, ScoreFile],
 ) -> dict[str, NDArray[np.float64]]:
-    """method -> (L', F), NaN in the layers that are not asked for.
+    """method -> (L', F), NaN in layers that are not measured.
 
     target: index of the class whose probability is followed, the one predicted for the whole window; also for the
     scores of an AdapLeR model, since one model is asked about all of them. density: of the rationales, for

@@ -81,7 +81,7 @@ def in_float64(model: Any) -> bool:
 
 
 def choose_scale(adapler: Any, *, threshold_scale: float, speedup: float | None) -> tuple[float, Choice | None]:
-    """The threshold scale, and where a speedup is asked for instead, what is to be expected.
+    """The threshold scale, and for a speedup instead of a scale, the expected result.
 
     Raises ArgumentError for either without an AdapLeR model, for both, and for a speedup outside the curve that
     `adapler calibrate` stored with the model.
@@ -195,7 +195,7 @@ def checksums(model: Any, adapler: Any) -> dict[str, str]:
 
 
 def is_adapler(model: Any) -> bool:
-    """Whether an object, a folder or a hub name is an AdapLeR model. Raises CheckpointError where there is none."""
+    """Whether an object, a folder or a hub name is an AdapLeR model. Raises CheckpointError if there is none."""
     if isinstance(model, str | os.PathLike):
         return bool(read_config(_name(model)).model_type == "adapler")
     return isinstance(uncompiled(model), AdapLeRForSequenceClassification)

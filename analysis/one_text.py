@@ -249,7 +249,7 @@ def gold_index(gold: str | int, labels: Sequence[str]) -> int:
 
 
 def _methods(wanted: Sequence[Any] | None, subject: Subject) -> dict[str, ScoringMethod]:
-    """Methods by key, in the order asked for."""
+    """Methods by key, in the given order."""
     if wanted is None:
         first = [] if subject.adapler is None else [scores_of_removal(subject.adapler)]
         wanted = [*first, *DEFAULT_METHODS]

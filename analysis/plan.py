@@ -140,7 +140,7 @@ class Plan:
 
     @cached_property
     def faithfulness_density(self) -> float | None:
-        """Density for faithfulness at it, where that is asked for and known."""
+        """Density for faithfulness at it, if requested and known."""
         asked = any(get_metric(name).uses_density for name in self.settings.faithfulness_metrics)
         return None if not asked or math.isnan(self.selection["density"]) else self.selection["density"]
 

@@ -420,7 +420,7 @@ class RationaleReport:
     # Files
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """`meta` and the summary; with `documents.parquet` beside it nothing is lost. NaN is null."""
+        """`meta` and the summary; together with `documents.parquet` nothing is lost. NaN is null."""
         summary = self._summary.to_dict("records")
         return write_text(json_text({**SCHEMA, "meta": self.meta, "summary": summary}), path)
 

@@ -22,7 +22,7 @@ from analysis.scores import Batch, ScoringMethod
 from analysis.scores.passes import adapler_pass, classifier_logits, run_format
 from analysis.settings import Settings
 
-CLASSIFIER, ADAPLER = "classifier", "adapler"  # what is computed beside the methods, whose names are their keys
+CLASSIFIER, ADAPLER = "classifier", "adapler"  # what is computed besides the methods, whose names are their keys
 DIAGNOSTIC = "diagnostic:"  # prefix of a diagnostic's array
 CHUNK_TOKENS = 16384  # wordpieces that are scored before they are judged: what is in memory at a time
 
@@ -31,7 +31,7 @@ CHUNK_TOKENS = 16384  # wordpieces that are scored before they are judged: what 
 class ScoredWindow:
     """Everything the models say about one window.
 
-    scores            method's key -> its scores, in the order asked for
+    scores            method's key -> its scores, in the given order
     logits            (C,) of the plain classifier
     adapler_logits    (C,), lengths (L,), retention (L, n): of the AdapLeR model, None without one
     """

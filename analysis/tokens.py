@@ -37,7 +37,7 @@ class DocumentScores:
     rationale   (n,) bool, the wordpiece's word is in a human rationale
     scores      method -> (L', n) float32
     retention   (L, n) bool, the tokens that enter each layer of the AdapLeR model; None without one
-    prediction  of the AdapLeR model where there is one, else of the plain classifier
+    prediction  of the AdapLeR model if there is one, else of the plain classifier
     """
 
     id: str

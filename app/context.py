@@ -54,14 +54,14 @@ class Context:
 
     @property
     def model(self) -> Checkpoint:
-        """The checkpoint; ends the run with a message where there is none."""
+        """The checkpoint; ends the run with a message if there is none."""
         if self.checkpoint is None:
             st.info("Choose a checkpoint under Settings.")
             st.stop()
         return self.checkpoint
 
     def read(self) -> tuple[Document, Trace]:
-        """The text and its trace; ends the run where there is none."""
+        """The text and its trace; ends the run if there is none."""
         if self.document is None or self.trace is None:
             st.stop()
         return self.document, self.trace

@@ -274,7 +274,7 @@ def _mask(
 ) -> Tensor:
     """A term at positions (B, N): (B, H or 1, N, N). `made` are those of the same term before, and gets this one.
 
-    What learns is made anew for each layer: its gradient may be asked for layer by layer (gradient checkpointing).
+    Learnable parts are rebuilt for each layer, since gradients may be taken layer by layer (gradient checkpointing).
     """
     learning = torch.is_grad_enabled()
     for at, mask, learnt in made or ():

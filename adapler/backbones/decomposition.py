@@ -12,7 +12,7 @@
 Gradients are read from working copies: modules of their own that share the model's weights. Whatever is set on a copy -
 evaluation mode, hooks, the attention implementation - goes away with it, so threads can explain one model at a time.
 
-Dimensions: B batch, L layers, K layers that are asked for, P points, N padded length, H heads, D hidden
+Dimensions: B batch, L layers, K requested layers, P points, N padded length, H heads, D hidden
 size, C classes.
 """
 
@@ -132,7 +132,7 @@ def eager_forward(twin: Any, inputs: Mapping[str, Tensor], **options: Any) -> An
 
 
 def checked_layers(classifier: PreTrainedModel, layers: Sequence[int] | None) -> list[int]:
-    """The layers that are asked for, all for None; ArgumentError for none, one twice or one that there is not."""
+    """The requested layers, all for None; ArgumentError for an empty, repeated or unknown layer."""
     number = len(view(classifier).layers)
     asked = list(range(number) if layers is None else layers)
     if not asked or len(set(asked)) < len(asked) or not all(layer in range(number) for layer in asked):

@@ -241,7 +241,7 @@ def check_weights(
         model: as loaded.
         info: transformers' `output_loading_info`.
         name_or_path: for the message.
-        resized: whether the caller asked for `ignore_mismatched_sizes`.
+        resized: whether the caller set `ignore_mismatched_sizes`.
         new: beginnings of the names that may be missing, because they are new in this model.
         whole: refuse weights that the model has no place for; hub checkpoints of classifiers carry the remains of
             other heads.

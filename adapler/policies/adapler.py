@@ -396,10 +396,10 @@ class AdapLeRTraining(Training):
         return {"first_layer": self.options.first_layer} if self.options.first_layer else {}
 
     def build(self, **config: Any) -> Any:
-        """An AdapLeR model goes on with its backbone, predictors and thresholds. On anything else they are new.
+        """An AdapLeR model keeps its backbone, predictors and thresholds. On anything else they are new.
 
         Raises:
-            ArgumentError: an AdapLeR model with another number of labels or other predictors than asked for.
+            ArgumentError: an AdapLeR model with another number of labels or other predictors than requested.
         """
         from adapler.modeling import AdapLeRForSequenceClassification
 

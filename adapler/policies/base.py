@@ -231,7 +231,7 @@ def selection_value(
 
 @dataclass(kw_only=True)
 class Stage:
-    """One stage of a training; a subclass has losses of its own. The next stage goes on with its model."""
+    """One stage of a training; a subclass has losses of its own. The next stage starts from its model."""
 
     name: str = "train"  # of its folder and in the record
     epochs: int = 3

@@ -61,7 +61,7 @@ class SkimPredictor(nn.Module):
 
 @dataclass(kw_only=True)
 class Skimming(Stage):
-    """CE + lambda * (mean over layers of the share of the text's tokens that are there)."""
+    """CE + lambda * (mean over layers of the share of the text's tokens that are present)."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         output = step.model(**step.inputs, removal="soft")

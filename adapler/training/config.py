@@ -357,7 +357,7 @@ class EvaluateConfig(Checked):
 
     @property
     def targets(self) -> list[dict[str, float]]:
-        """What is asked for, one after the other, as the arguments of `choose_scale`."""
+        """Each requested budget as the arguments of `choose_scale`."""
         names = ("speedup", "max_drop", "milliseconds")
         return [{name: value} for name in names for value in getattr(self, name) or ()]
 
@@ -371,7 +371,7 @@ class CalibrateConfig(Checked):
         "split to measure on; test requires --output", default="validation", basic=True
     )
     output: Path | None = option(
-        "write the curve to this JSON file (default: beside the model)", default=None, basic=True
+        "write the curve to this JSON file (default: in the model's folder)", default=None, basic=True
     )
     most_speedup: float = option("FLOPs speedup at which the curve ends", default=12.0, above=1)
     most_drop: float = option("drop of the score at which the curve ends", default=0.15, above=0, most=1)

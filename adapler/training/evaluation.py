@@ -72,7 +72,7 @@ def run_calibrate(config: CalibrateConfig) -> tuple[Calibration, Path]:
     """The command `adapler calibrate`; returns the curve and the file that holds it.
 
     Raises:
-        ArgumentError: the test split, of which nothing is stored with a model; a hub model without --output; or a task
+        ArgumentError: the test split, which is never stored with a model; a hub model without --output; or a task
             that does not fit the model.
     """
     stored = Path(config.model) / CALIBRATION

@@ -1,7 +1,7 @@
 """The stages of a run, finetune -> targets -> train -> evaluate; each is a function of (data, options) -> folder.
 
-A stage that finished in its folder with the same configuration is not done again; another configuration is refused.
-While a stage trains, `epochs/` holds a checkpoint for each evaluated point, from which it goes on where it was stopped.
+A stage that finished in its folder with the same configuration is skipped; another configuration is an error.
+While a stage trains, `epochs/` holds a checkpoint for each evaluated point, from which it resumes.
 """
 
 from __future__ import annotations

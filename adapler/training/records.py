@@ -39,7 +39,7 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; CheckpointError where there is none."""
+    """A JSON object from a file; CheckpointError if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -50,7 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """run.json of a folder that a training command wrote; CheckpointError where there is none."""
+    """run.json of a folder that a training command wrote; CheckpointError if there is none."""
     return read_json(folder / RECORD)
 
 

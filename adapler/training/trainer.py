@@ -175,7 +175,7 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
             swap()
 
     def save_live(self, folder: Path) -> None:
-        """Write the weights that training goes on from."""
+        """Write the weights from which training resumes."""
         save_file({name: parameter.detach() for name, parameter in self.live.items()}, folder / LIVE_WEIGHTS)
 
     def load_live(self, folder: Path) -> None:
@@ -468,7 +468,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         return True
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The weights' average, where there is one; and what training goes on from, before the trainer's state, with
+        """The weights' average, if there is one; and what training goes on from, before the trainer's state, with
         which a checkpoint is whole."""
         with self._averaged():
             super()._save(output_dir, None if self.average is not None else state_dict)

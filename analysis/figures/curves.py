@@ -42,7 +42,7 @@ FAITHFULNESS = {"comprehensiveness": "Comprehensiveness ↑", "sufficiency": "Su
 NORMAL_95 = 1.96  # standard errors on either side of a mean
 CELL = 0.21  # inches; in smaller cells a correlation is not also printed as a number
 NAMED_CELL = 0.135  # inches; the names under smaller cells, at 45 degrees, would overlap
-NAME_SIZE = 7  # points of the methods' names beside a correlation
+NAME_SIZE = 7  # points of the methods' names next to a correlation
 LONGEST_NAME = 30  # letters of a middle width
 
 

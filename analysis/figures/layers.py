@@ -36,7 +36,7 @@ PANELS = ("average_precision", "fpr", "fpr_present", "j")
 RATES = {"fpr": "FPR at 1/$n$", "tpr": "TPR at 1/$n$", "j": "J = TPR − FPR"}
 N_OF_LEVEL = {"": "input", "present": "present", "content": "content"}  # the tokens that n counts
 MANY = 8  # methods: more in one panel need the text's width and paler bands
-NUMBER_SIZE = 7  # points of the numbers beside the lengths
+NUMBER_SIZE = 7  # points of the numbers next to the lengths
 INTERVAL = 0.9  # points, the width of an interval's line
 CHANCE: dict[str, Any] = {"color": "0.25", "linewidth": 0.8, "linestyle": (0, (6, 2)), "zorder": 2}
 
@@ -138,7 +138,7 @@ def agreement_figure(
     methods: Sequence[str] | str | None = None,
     style: str = "acl",
 ) -> Figure:
-    """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with J = TPR - FPR beside
+    """Agreement with the human rationales by layer: the paper's figure (AP and FPR), with J = TPR - FPR next to
     them, since selecting nothing has a perfect FPR.
 
     panels: metrics of the report; default: AP, FPR where 1/n is of the tokens of the input and (if any method drops

@@ -199,7 +199,7 @@ def label(report: RationaleReport, method: str) -> str:
 
 
 def select(report: RationaleReport, methods: Sequence[str] | str | None) -> tuple[str, ...]:
-    """The methods to draw: all, or those asked for, each once. ArgumentError for one that the report does not have."""
+    """The methods to draw: all, or the given ones, each once. ArgumentError for one that the report does not have."""
     methods = [methods] if isinstance(methods, str) else methods
     for method in methods or ():
         if method not in report.methods:

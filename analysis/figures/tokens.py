@@ -75,7 +75,7 @@ UNSIGNED = ListedColormap(colormaps["YlOrBr"](np.linspace(0.08, 0.85, 256)), nam
 SIGNED = colormaps["PuOr_r"]
 MOST_TOKENS = 40  # so many are written under a heat map, more are counted
 LONGEST_TOKEN = 24  # letters of a middle width
-SIDE = 0.75  # inches that the colour bar and the layers' numbers take beside a heat map
+SIDE = 0.75  # inches that the colour bar and the layers' numbers take next to a heat map
 
 
 class Placed(NamedTuple):

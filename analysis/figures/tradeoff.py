@@ -115,7 +115,7 @@ def plot_tradeoff(table: pd.DataFrame, ax: Axes) -> None:
 
 
 def _where(table: pd.DataFrame, *, named: Sequence[str] = ()) -> pd.Series[str]:
-    """Task and split of each row, in words: where there are several, and what is `named` where there is one, too."""
+    """Task and split of each row, in words: where there are several, and what is `named` if there is one, too."""
     names = [name for name in ("task", "split") if name in table and table[name].nunique() > (name not in named)]
     words = table[names].fillna("-").astype(str)
     return words.agg(", ".join, axis=1) if names else pd.Series("", index=table.index)

@@ -46,7 +46,7 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     Range: 0 to 1, higher is better. Constant scores give the density of the rationale; random scores a little more,
         see `expected_average_precision`. NaN without a rationale token.
     Misleads: AP grows with the share of tokens that are rationale. Compare methods on the same documents only, and
-        print the AP of random scores beside it. It is not ERASER's `auprc`, which is a trapezoid.
+        print the AP of random scores with it. It is not ERASER's `auprc`, which is a trapezoid.
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 
     >>> average_precision([True, False, True], [0.5, 0.3, 0.2])
@@ -259,7 +259,7 @@ def false_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     Selection: score >= 1/n. The metric's name says which n: tokens of the input (`fpr`), tokens present at the layer
         (`fpr_present`) or content tokens (`fpr_content`).
     Range: 0 to 1, lower is better. NaN when every token is in the rationale.
-    Misleads: selecting nothing has a perfect FPR, so read it beside TPR or J. With n = tokens of the input it falls
+    Misleads: selecting nothing has a perfect FPR, so read it with TPR or J. With n = tokens of the input it falls
         when [CLS] and [SEP] hold much of the mass, whatever the other tokens get.
     Reference: Modarressi et al. (2022), AdapLeR, https://aclanthology.org/2022.acl-long.1
 
@@ -276,7 +276,7 @@ def true_positive_rate(labels: ArrayLike, selected: ArrayLike) -> float:
     Selection: score >= 1/n. The metric's name says which n: tokens of the input (`tpr`), tokens present at the layer
         (`tpr_present`) or content tokens (`tpr_content`).
     Range: 0 to 1, higher is better. NaN without a rationale token.
-    Misleads: selecting everything has a perfect TPR, so read it beside FPR or J.
+    Misleads: selecting everything has a perfect TPR, so read it with FPR or J.
     Reference: Fawcett (2006), An introduction to ROC analysis, https://doi.org/10.1016/j.patrec.2005.10.010
 
     >>> true_positive_rate([True, True, False], [True, False, True])

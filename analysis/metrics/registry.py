@@ -132,7 +132,7 @@ class Metric:
 
     @property
     def uses_size(self) -> bool:
-        """Whether it depends on the mean size, which is measured whatever density is asked for."""
+        """Whether it depends on the mean size, which is measured whatever density is given."""
         return self.level == MEAN_SIZE
 
 
@@ -154,7 +154,7 @@ def compute(names: Sequence[str], unit: Unit) -> list[float]:
     """The value of each metric on one document, NaN where it is not defined.
 
     Raises ArgumentError for an unknown name, for one that needs the model (its `function` is None), and for negative
-    scores that are not said to be signed when a selection at 1/n is asked for.
+    scores that are not said to be signed when a selection at 1/n is requested.
     """
     values = []
     for name in names:

@@ -18,7 +18,7 @@ from scipy.stats import rankdata, spearmanr
 from adapler.errors import ArgumentError
 from analysis.metrics.plausibility import as_labels_and_scores, as_scores, average_precision
 
-MOST_EXACT = 10  # tokens of a text all of whose subsets are asked for
+MOST_EXACT = 10  # tokens of a text whose subsets are all evaluated
 RETENTION = 0.5
 
 

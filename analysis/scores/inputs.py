@@ -134,7 +134,7 @@ def seeded(batch: Batch, row: int) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Presence:
-    """One document as a function of which content tokens are there.
+    """One document as a function of the content tokens that are present.
 
     positions: (n_content,) where they are; value: (K, n_content) of 0 and 1 -> (K,) the target's value;
     per_pass: inputs that fit one forward pass.

@@ -113,7 +113,7 @@ def kernel_shap(
 ) -> LayerScores:
     """KernelSHAP: Shapley values of the tokens, estimated from samples that the Shapley kernel draws.
 
-    Formula: score_i = weight of token i in a linear regression of F on samples of which tokens are there, drawn with
+    Formula: score_i = weight of token i in a linear regression of F on samples of which tokens are present, drawn with
         p(k) = (M - 1) / (k (M - k)) for k tokens kept; the whole and the empty text are met exactly.
         n_samples=auto is min(2 M + 2048, 32 * 2^M) for M content tokens. Special tokens stay and score 0.
     Layer: at the input. There is one score a token.

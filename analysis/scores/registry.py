@@ -45,7 +45,7 @@ from adapler.registry import load_plugins
 from analysis.scores.base import Batch, LayerScores, normalise
 
 NEEDS = ("attention", "gradient", "labels", "adapler")
-READS = ("labels", "seed", "threshold_scale")  # what a method may read of a batch beside the model's input
+READS = ("labels", "seed", "threshold_scale")  # what a method may read of a batch besides the model's input
 SECTIONS = ("Formula", "Layer", "Cost", "Misleads", "Reference")  # of a method's docstring
 IN_LAYER, TO_OUTPUT, FROM_INPUT, AT_INPUT = SCOPES = (
     "in the layer",
@@ -56,7 +56,7 @@ IN_LAYER, TO_OUTPUT, FROM_INPUT, AT_INPUT = SCOPES = (
 NOT_STATED = "not stated"  # scope and cost of a method of one's own that does not say
 SIGNED = (  # closes "Misleads:" of a method whose option `reduction` is signed by default
     " Scores have a sign by default: for FPR, TPR and the headline figure take another reduction (absolute, positive, "
-    "or l2 where there is one)."
+    "or l2 if there is one)."
 )
 
 AtLeast = Ge  # the lowest value of an option, in its annotation: `n_samples: Annotated[int, AtLeast(2)] = 50`
@@ -72,7 +72,7 @@ class ScoringMethod:
         "adapler" (the model is the AdapLeR model, not the plain classifier).
     reads: which of READS its scores depend on. Saved scores are found again by these, so that another seed does not
         drop scores that have nothing to do with it. A method that does not say has all of them.
-    options: every option with its value; `defaults` are the values it has when none is asked for.
+    options: every option with its value; `defaults` are the values it has by default.
     stated: title, of a method whose docstring does not say it.
     """
 

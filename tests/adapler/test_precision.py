@@ -42,10 +42,10 @@ def test_one_line_says_what_was_chosen_and_why(monkeypatch: pytest.MonkeyPatch) 
     machine(monkeypatch)
     assert describe_dtype("auto", CPU) == "dtype float32 (auto: this cpu does not compute bfloat16 in hardware)"
     assert describe_dtype("bfloat16", CPU) == "dtype bfloat16 (slow: this cpu does not compute it in hardware)"
-    assert describe_dtype("float32", CPU) == "dtype float32 (as asked for)"
+    assert describe_dtype("float32", CPU) == "dtype float32 (as requested)"
     machine(monkeypatch, amx=True)
     assert describe_dtype("auto", CPU) == "dtype bfloat16 (auto: this cpu computes bfloat16 in hardware)"
-    assert describe_dtype("bfloat16", CPU) == "dtype bfloat16 (as asked for)"
+    assert describe_dtype("bfloat16", CPU) == "dtype bfloat16 (as requested)"
 
 
 def test_another_name_is_refused() -> None:

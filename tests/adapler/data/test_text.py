@@ -144,7 +144,7 @@ def test_a_tokenizer_that_is_not_the_models(tmp_path: Path, tiny_classifier_fold
     ("options", "message"),
     [
         ({"truncation": "middle"}, "truncation: 'middle' is not one of truncate, last, windows"),
-        ({"max_length": 2}, "max_length: 2 leaves no room beside 2 special tokens"),
+        ({"max_length": 2}, "max_length: 2 leaves no room for 2 special tokens"),
         ({"truncation": "windows", "stride": 8}, "stride: 8 must be at least 0 and less than 8"),
     ],
 )

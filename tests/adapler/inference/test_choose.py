@@ -90,7 +90,7 @@ def test_what_every_scale_satisfies_can_be_asked_for() -> None:
         ({"speedup": 0.5}, "^speedup: 0.5 is outside the measured curve"),
         ({"milliseconds": 1.0}, "^milliseconds: 1 is outside the measured curve, which goes from 2 to 10 "),
         ({}, "^speedup, max_drop or milliseconds: one of them is needed"),
-        ({"speedup": 2.0, "max_drop": 0.1}, "^speedup and max_drop: only one of them can be asked for"),
+        ({"speedup": 2.0, "max_drop": 0.1}, "^speedup and max_drop: only one of them can be given"),
         ({"speedup": float("nan")}, "^speedup: nan is not a number above 0"),
         ({"speedup": 10**400}, "^speedup: 10+ is not a number above 0"),
         ({"max_drop": -0.1}, r"^max_drop: -0.1 is not a number from 0 to 1 \(a drop of one point is 0.01\)"),

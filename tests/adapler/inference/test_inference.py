@@ -153,7 +153,7 @@ def test_mode_is_restored(training: bool, tiny_tokenizer: Any) -> None:
         (["fun"], {"removal": "soft"}, "^removal: 'soft' is not 'hard' or 'none'$"),
         (["fun"], {"max_length": 2}, "^max_length: 2 is not a whole number from 3 to the model's 40$"),
         (["fun"], {"max_length": 41}, "^max_length: 41 is not a whole number from 3 to the model's 40$"),
-        ([("fun", "bad")], {"max_length": 3}, "^max_length: 3 leaves no room beside 3 special tokens$"),
+        ([("fun", "bad")], {"max_length": 3}, "^max_length: 3 leaves no room for 3 special tokens$"),
         (["fun"], {"removal": "none", "threshold_scale": 2.0}, "^threshold_scale: removal='none' drops no tokens$"),
         (["fun"], {"token_budget": 0}, "^token_budget: 0 is not a whole number of at least 1$"),
         (["fun"], {"threshold_scale": -1.0}, "^threshold_scale: -1.0 is not a number of at least 0$"),
