@@ -31,15 +31,13 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr, ValidationError
 
 from adapler.eraser import (
     EraserCorpus,
-    excerpt,
     find_leaks,
     has_documents,
     holds_corpus,
     queries_differ,
     read_corpus,
-    validation_reason,
 )
-from adapler.errors import ArgumentError, DataError, ambiguous
+from adapler.errors import ArgumentError, DataError, ambiguous, excerpt, validation_reason
 from adapler.rows import read_rows
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")

@@ -36,8 +36,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, DataError, excerpt, validation_reason
 from adapler.files import replacing, sha256_of
+from adapler.rows import read_rows
 
 SPLITS = ("train", "val", "test")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -196,32 +197,6 @@ def holds_corpus(path: str | os.PathLike[str]) -> bool:
     return any(has_documents(folder) for folder in (path, *(entry for entry in path.iterdir() if entry.is_dir())))
 
 
-def json_lines(lines: str | Iterable[str], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of every line that is not blank. DataError, with the line, for another value."""
-    # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(lines.split("\n") if isinstance(lines, str) else lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}:{number}: not JSON ({error}): {excerpt(line.strip())}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where}:{number}: a JSON object is expected, found {type(row).__name__}")
-        yield number, row
-
-
-def excerpt(value: object, most: int = 40) -> str:
-    """The first `most` characters of a value's repr, for an error message; "nothing" for None."""
-    return "nothing" if value is None else repr(value)[:most]
-
-
-def validation_reason(error: ValidationError) -> str:
-    """The first of pydantic's complaints on one line: field, reason, value."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {excerpt(first['input'])}"
-
-
 @contextmanager
 def _unpacked(archive: Path) -> Iterator[Path]:
     """A temporary folder with the files of a tar archive; DataErrors about them name the archive."""
@@ -279,10 +254,10 @@ def _documents(root: Path) -> dict[str, tuple[str, ...]]:
     path, folder = root / "docs.jsonl", root / "docs"
     if path.is_file():
         documents: dict[str, tuple[str, ...]] = {}
-        for line, row in json_lines(_text(path), str(path)):
+        for _, where, row in read_rows(path, "jsonl"):
             docid, text = str(row.get("docid", "")), row.get("document")
             if not docid or not isinstance(text, str) or docid in documents:
-                raise DataError(f"{path}:{line}: needs a new 'docid' and a text 'document', found {excerpt(row, 80)}")
+                raise DataError(f"{where}: needs a new 'docid' and a text 'document', found {excerpt(row, 80)}")
             documents[docid] = tuple(word for part in text.split("\n") for word in part.strip().split(" "))
         return documents
     if not folder.is_dir():
@@ -297,8 +272,7 @@ def _documents(root: Path) -> dict[str, tuple[str, ...]]:
 def _read_split(path: Path, documents: Mapping[str, tuple[str, ...]], *, known: set[str]) -> tuple[EraserExample, ...]:
     """The examples of a split. `known`: labels of train, empty without train."""
     examples: dict[str, EraserExample] = {}
-    for line, fields in json_lines(_text(path), str(path)):
-        where = f"{path}:{line}"
+    for _, where, fields in read_rows(path, "jsonl"):
         try:
             example = _example(_Row.model_validate(fields), documents, where)
         except ValidationError as error:

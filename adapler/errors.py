@@ -18,7 +18,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class AdapLeRError(Exception):
@@ -72,6 +75,17 @@ def counted(count: int, noun: str) -> str:
     ('1 row', '2 rows')
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def excerpt(value: object, most: int = 40) -> str:
+    """The first `most` characters of a value's repr, for an error message; "nothing" for None."""
+    return "nothing" if value is None else repr(value)[:most]
+
+
+def validation_reason(error: ValidationError) -> str:
+    """The first of pydantic's complaints on one line: field, reason, value."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {excerpt(first['input'])}"
 
 
 def check_drop(name: str, value: Any) -> None:

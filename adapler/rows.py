@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from adapler.errors import ArgumentError, DataError
+from adapler.errors import ArgumentError, DataError, excerpt
 
 STDIN = Path("-")
 FORMATS = {  # by the file's suffix
@@ -65,16 +65,12 @@ def read_rows(path: Path, format: str | None = None) -> Iterator[tuple[int, str,
             path.open(encoding="utf-8-sig", newline=newline) if path != STDIN else nullcontext(_stdin(newline))
         )
         with opened as stream:
-            if kind in ("lines", "jsonl"):
+            if kind == "jsonl":
+                yield from ((number, f"{path}:{number}", row) for number, row in json_lines(stream, str(path)))
+                return
+            if kind == "lines":
                 for number, line in enumerate(stream, start=1):
-                    place, line = f"{path}:{number}", line.strip()
-                    if kind == "lines":
-                        yield number, place, {"text": line}
-                    elif line:
-                        row = json.loads(line)
-                        if not isinstance(row, dict):
-                            raise DataError(f"{place}: a JSON object is expected, found {type(row).__name__}")
-                        yield number, place, row
+                    yield number, f"{path}:{number}", {"text": line.strip()}
                 return
             csv.field_size_limit(sys.maxsize)
             options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {}
@@ -84,10 +80,25 @@ def read_rows(path: Path, format: str | None = None) -> Iterator[tuple[int, str,
                 if None in row or None in row.values():
                     raise DataError(f"{place}: has other fields than the header, {', '.join(reader.fieldnames or ())}")
                 yield number, place, row
-    except (OSError, ValueError, csv.Error, RecursionError) as error:  # JSON's, UTF-8's and Arrow's are ValueErrors
+    except (OSError, ValueError, csv.Error) as error:  # UTF-8's and Arrow's are ValueErrors
         if isinstance(error, DataError):
             raise
         raise DataError(f"{place}: cannot be read ({' '.join(str(error).split()):.160})") from error
+
+
+def json_lines(lines: str | Iterable[str], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of every line that is not blank. DataError, with the line, for another value."""
+    # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
+    for number, line in enumerate(lines.split("\n") if isinstance(lines, str) else lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}:{number}: not JSON ({error}): {excerpt(line.strip())}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}:{number}: a JSON object is expected, found {type(row).__name__}")
+        yield number, row
 
 
 def _stdin(newline: str) -> Any:

@@ -43,11 +43,10 @@ from adapler.eraser import (
     EraserExample,
     has_documents,
     holds_corpus,
-    json_lines,
     read_corpus,
-    validation_reason,
 )
-from adapler.errors import ArgumentError, DataError, ambiguous
+from adapler.errors import ArgumentError, DataError, ambiguous, validation_reason
+from adapler.rows import read_rows
 from analysis.metrics.plausibility import average_precision, f1_score, token_iou
 
 # where `adapler data download` puts the reviews, those of a clone, and the embedded sample
@@ -335,11 +334,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
 
 def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
     """(file and line, row) of each line."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from error
-    return [(f"{file}:{line}", row) for line, row in json_lines(text, str(file))]
+    return [(where, row) for _, where, row in read_rows(file, "jsonl")]
 
 
 def _meta_labels(path: Path) -> tuple[str, ...]:

@@ -32,9 +32,10 @@ from scipy.stats import entropy
 from sklearn.metrics import classification_report
 from torch import Tensor
 
-from adapler.eraser import EraserCorpus, EraserExample, json_lines, validation_reason
-from adapler.errors import ArgumentError, DataError
+from adapler.eraser import EraserCorpus, EraserExample
+from adapler.errors import ArgumentError, DataError, validation_reason
 from adapler.files import replacing
+from adapler.rows import read_rows
 from analysis.alignment import Window, WindowScores
 from analysis.corpus import by_index, spans_of
 from analysis.metrics.plausibility import IOU_THRESHOLD, auprc, average_precision, f1_of, matching_spans, roc_auc
@@ -349,13 +350,9 @@ def _checked(span: _Span, docid: str, n_words: int) -> Span:
 
 def _read_file(path: Path, name: str, examples: Sequence[EraserExample], known: set[str]) -> Given:
     """A file in ERASER's format. As for the official scorer, all lines must have the same fields."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
     wanted = {example.id: example for example in examples}
     found, kinds, seen = Given(name), {}, set()  # type: Given, dict[tuple[Any, ...], str], set[str]
-    for line, content in json_lines(text, str(path)):
+    for line, where, content in read_rows(path, "jsonl"):
         try:
             row = _Row.model_validate(content)
             if row.annotation_id in seen or row.annotation_id not in known:
@@ -370,9 +367,9 @@ def _read_file(path: Path, name: str, examples: Sequence[EraserExample], known: 
             lengths = dict(parts_of(wanted[row.annotation_id]))
             (soft, hard), answers = row.marks(lengths), row.answers
         except ValidationError as error:
-            raise DataError(f"{path}:{line}: {validation_reason(error)}") from error
+            raise DataError(f"{where}: {validation_reason(error)}") from error
         except ValueError as error:
-            raise DataError(f"{path}:{line}: {error}") from error
+            raise DataError(f"{where}: {error}") from error
         found.spans |= {(row.annotation_id, part): spans for part, spans in hard.items()}
         if answers:
             found.answers[row.annotation_id] = answers

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
 from adapler.data import match_labels
-from adapler.eraser import EraserCorpus, json_lines, merge_spans, queries_differ, validation_reason
-from adapler.errors import ArgumentError, DataError
+from adapler.eraser import EraserCorpus, merge_spans, queries_differ
+from adapler.errors import ArgumentError, DataError, validation_reason
+from adapler.rows import json_lines
 
 SUFFIXES = (".txt", ".jsonl")
 MAX_CHARACTERS = 20_000

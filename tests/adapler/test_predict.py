@@ -108,7 +108,7 @@ def test_a_bad_row_has_an_error_and_the_others_a_label(model: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"text": "fun"}\n{"text": \n', "a.jsonl:2: cannot be read"),
+        ("a.jsonl", '{"text": "fun"}\n{"text": \n', "a.jsonl:2: not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: a JSON object is expected, found list"),
         ("a.csv", "text,x\nfun\n", "a.csv, row 1: has other fields than the header, text, x"),
         ("a.csv", "review\nfun\n", "a.csv, row 1: has no column 'text' or 'text_a', only review; give --text-column"),

@@ -26,7 +26,7 @@ from tests.adapler.training.common import QUICK
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": '{"text": "a", "label": 0}\n{"te\n'}, "train.jsonl:2: cannot be read"),
+        ({"train": '{"text": "a", "label": 0}\n{"te\n'}, "train.jsonl:2: not JSON"),
         ({"test": [*GOOD, {"text": "a", "label": 5}]}, r"test.jsonl:9: unknown label 5"),
         ({"train": [{"text": "a"}]}, "train.jsonl:1: has no 'label'"),
         ({"validation": [{"text": " \n ", "label": 0}]}, "validation.jsonl:1: a text is empty"),

@@ -154,7 +154,7 @@ def test_rows_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.jsonl", '{"text": "a", "label": 0}\n{"text"\n', r"train\.jsonl:2: cannot be read"),
+        ("train.jsonl", '{"text": "a", "label": 0}\n{"text"\n', r"train\.jsonl:2: not JSON"),
         ("train.jsonl", "", r"train\.jsonl: holds no rows"),
         ("train.jsonl", '{"text": "a"}', r"train\.jsonl:1: has no 'label'"),
         ("train.jsonl", '{"text": " ", "label": 0}', ":1: a text is empty"),
