@@ -16,7 +16,7 @@ ETA_MIN, ETA_MAX = 0.01, 1.0
 
 
 class AdapLeRConfig(PretrainedConfig):  # type: ignore[misc]
-    """Holds the configuration of the backbone and of what AdapLeR adds to it.
+    """Configuration of the backbone and of AdapLeR.
 
     Args:
         backbone_config: configuration of the wrapped classifier, as an object or a dictionary with `model_type`.

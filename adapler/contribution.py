@@ -22,7 +22,7 @@ MIN_DELTA = 1e-12
 
 
 def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:
-    """delta = scale * eta / n: the only place where a threshold is made.
+    """Threshold delta = scale * eta / n.
 
     Args:
         eta: factor of one layer, scalar.
@@ -36,7 +36,7 @@ def threshold(eta: Tensor, lengths: Tensor, *, scale: float = 1.0) -> Tensor:
 
 
 def retention(scores: Tensor, delta: Tensor, *, is_cls: Tensor | None = None) -> Tensor:
-    """Hard removal: which of the present tokens stay. [CLS] always does (AdapLeR, section 3.2).
+    """Hard removal: the keep mask of the present tokens. [CLS] always does (AdapLeR, section 3.2).
 
     Args:
         scores: contribution scores of present tokens, any shape; compared in float32 or better.

@@ -153,7 +153,7 @@ def load_task(
         if not path.is_dir():
             raise DataError(f"{path}: no such folder; without --data-dir the task {name} comes from the hub")
     elif data_dir is not None:
-        raise ArgumentError(f"--data-dir: of a task with a name ({', '.join(TASKS)}), and {name} is none")
+        raise ArgumentError(f"--data-dir: only for a named task ({', '.join(TASKS)}), not {name}")
     else:
         path = Path(name)
         if not path.exists():

@@ -41,7 +41,7 @@ class CheckpointError(AdapLeRError, ValueError):
 
 
 class TrainingError(AdapLeRError, RuntimeError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
 
 class WorkerError(AdapLeRError, RuntimeError):

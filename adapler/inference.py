@@ -204,7 +204,7 @@ def predict_rows(model: Any, rows: Any, *, depths: list[list[int]] | None = None
 
 @dataclass(frozen=True)
 class Prediction:
-    """The result of `AdapLeRForSequenceClassification.predict` for one text.
+    """Result of `AdapLeRForSequenceClassification.predict` for one text.
 
     Attributes:
         label: the predicted label's name.
@@ -409,11 +409,11 @@ class Predicts:
         return choice.threshold_scale
 
     def for_inference(self, *, dtype: str = "auto") -> Self:
-        """A model in evaluation mode whose layers are in another dtype; this one stays as it is.
+        """A copy in evaluation mode with its layers in another dtype; this model is unchanged.
 
         Embeddings, Contribution Predictors, eta and the classification head stay in float32 and are shared, not copied;
         so do, on a CPU, the layers' norms, and the states between layers are then in float32.
-        Make it anew when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
+        Call it again when the weights have changed. Its `backbone` cannot be called on its own in bfloat16.
 
         Args:
             dtype: "float32", "bfloat16", or "auto": bfloat16 where the model's device computes it in hardware.

@@ -39,7 +39,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
 
     Attributes:
         backbone: the plain transformers classifier; `removal="none"` gives its logits.
-        contribution_predictors: one predictor a layer, of the kind that `config.predictor` names.
+        contribution_predictors: one predictor per layer, of the kind that `config.predictor` names.
         eta: (L,) threshold factors in [0.01, 1]; layer l drops tokens whose score is below eta^l / n^l.
         theta: (L - 1,) for layers 1..L-1, rescales [CLS]'s share of the training target; no effect at inference.
         policy: instead of these three, what drops tokens, where `config.policy` is not "adapler".
@@ -250,7 +250,7 @@ class AdapLeRForSequenceClassification(Predicts, PreTrainedModel):  # type: igno
         if fate is not None and (removal != "hard" or input_ids is None or fate.shape != input_ids.shape):
             raise ArgumentError("fate: must have the shape of input_ids, and removal='hard'")
         if probe is not None and probe.shape != (self.num_layers,):
-            raise ArgumentError(f"probe: shape {tuple(probe.shape)} is not ({self.num_layers},), one a layer")
+            raise ArgumentError(f"probe: shape {tuple(probe.shape)} is not ({self.num_layers},), one per layer")
         soft = {"slope": slope, "gradient_slope": gradient_slope, "probe": probe, "local_losses": local_losses}
         asked = soft | {"threshold_scale": None if threshold_scale == 1 or removal != "soft" else threshold_scale}
         taken = [name.replace("scale", "threshold_scale") for name in policy.soft_options] if removal == "soft" else []

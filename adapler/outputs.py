@@ -14,7 +14,7 @@ from adapler.errors import ArgumentError
 
 @dataclass
 class AdapLeROutput(ModelOutput):  # type: ignore[misc]
-    """B batch, L layers, N padded length of the input, C labels. Layers are numbered from 0.
+    """Output of AdapLeR. B batch, L layers (from 0), N padded length of the input, C labels.
 
     Attributes:
         loss: cross-entropy with the labels, scalar; only when labels are given.

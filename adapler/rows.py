@@ -103,6 +103,6 @@ def json_lines(lines: str | Iterable[str], where: str) -> Iterator[tuple[int, di
 
 def _stdin(newline: str) -> Any:
     if sys.stdin is None or not hasattr(sys.stdin, "reconfigure"):  # closed, or a notebook's
-        raise DataError("stdin: there is none to read, give a file")
+        raise DataError("stdin: no standard input, give a file")
     sys.stdin.reconfigure(encoding="utf-8-sig", newline=newline)
     return sys.stdin

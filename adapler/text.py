@@ -312,7 +312,7 @@ def encode_dataset(
     from datasets.fingerprint import get_temporary_cache_files_directory
 
     if columns not in _COLUMNS:
-        raise ArgumentError(f"columns: {columns!r} is none of {', '.join(map(str, _COLUMNS))}")
+        raise ArgumentError(f"columns: {columns!r} is not one of {', '.join(map(str, _COLUMNS))}")
     tokenizer = copy.deepcopy(tokenizer)  # processes get it as it is now
 
     def encode_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

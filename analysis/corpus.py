@@ -72,8 +72,8 @@ def load_corpus(
             from 0. auto: the line's own combined list where it has one, else the majority.
 
     Raises:
-        ArgumentError: another type, another rule, or an annotator that there is none of.
-        DataError: a file that is not there or cannot be read, by file and line.
+        ArgumentError: another type, another rule, or an annotator that does not exist.
+        DataError: a missing or unreadable file, with file and line.
     """
     check_rule(annotators)
     data = default_data() if data is None else data

@@ -193,7 +193,7 @@ def _given(scores: Mapping[Any, Any], name: str, examples: Sequence[EraserExampl
         try:
             array = as_array(by_index(values, where))
         except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{where}: scores must be numbers, one a word, or such a row for each layer") from error
+            raise DataError(f"{where}: scores must be numbers, one per word, or one row of them per layer") from error
         if not np.isfinite(array).all():
             raise DataError(f"{where}: scores must be finite, found {array[~np.isfinite(array)][0]}")
         arrays[str(key)] = array

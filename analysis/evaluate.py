@@ -634,7 +634,7 @@ def _layers_to_write(
     if isinstance(layers, str | Path):
         layers = best_layers(layers, corpus=corpus, settings=how, facts=facts)
     if not scorer.methods:
-        raise ArgumentError("rationales: are written of methods that a model computes, and there is none (--methods)")
+        raise ArgumentError("rationales: no method computes scores (--methods)")
     found = {}
     for key, method in scorer.methods.items():
         layer = 0 if method.layerwise is False else layers.get(key) if layers is not None else how.rationale_layer

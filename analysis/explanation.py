@@ -170,7 +170,7 @@ class Explanation:
         return None if self.kept is None else np.vstack([np.ones((1, self.n), dtype=np.bool_), self.kept[:-1]])
 
     def chosen(self, methods: Sequence[str] | str | None = None) -> tuple[MethodScores, ...]:
-        """The methods of these names, default all. Raises ArgumentError for a name that is not there."""
+        """The methods of these names, default all. Raises ArgumentError for an unknown name."""
         names = tuple(self.methods) if methods is None else (methods,) if isinstance(methods, str) else methods
         for name in names:
             if name not in self.methods:
@@ -280,13 +280,13 @@ class Explanation:
     def plot(
         self, layer: int | None = None, methods: Sequence[str] | str | None = None, *, style: str = "acl"
     ) -> Figure:
-        """A matplotlib figure: every layer as a heat map, a panel a method; or one layer, token by token.
+        """A matplotlib figure: every layer as a heat map, one panel per method; or one layer, token by token.
 
         methods: those to draw, default all; style: the widths of "acl" or "neurips". Amber: the score; violet: a signed
         score against the target.
-        At one layer: a bar a token, hollow where the model drops it, with the level 1/n dashed and AdapLeR's threshold
+        At one layer: one bar per token, hollow where the model drops it, with 1/n dashed and AdapLeR's threshold
         solid; a text of more than 48 tokens is drawn as an excerpt with shades instead.
-        Raises ArgumentError for a layer or a method that is not there.
+        Raises ArgumentError for an unknown layer or method.
         """
         chosen, document = self.chosen(methods), self.document()
         if layer is None:

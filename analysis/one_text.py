@@ -82,7 +82,7 @@ def explain(
         gold: the true class, by name or by index; for target="gold" and methods that need it.
         rationale: words that a human marked, for `metrics` and to be underlined: 0 or 1 for each word, spans
             `(start, end)` of words, or indices of words. Words of a second text follow those of the first.
-        scores: scores that were made elsewhere, each one more method: name -> one number a word (or a token), rows of
+        scores: scores that were made elsewhere, each one more method: name -> one number per word (or token), rows of
             them for several layers, or {word: score}. With `methods=[]` and no `model`, nothing is loaded: tokens are
             then words.
         name: the text's name in files and figures. The methods that draw take their seed from it: with a document's
@@ -258,7 +258,7 @@ def _methods(wanted: Sequence[Any] | None, subject: Subject) -> dict[str, Scorin
         if method.key in chosen:
             raise ArgumentError(f"methods: {method.key!r} is named twice")
         if "adapler" in method.needs and subject.adapler is None:
-            raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, and {subject.name} is none")
+            raise ArgumentError(f"methods: {method.name!r} needs an AdapLeR model, which {subject.name} is not")
         chosen[method.key] = method
     return chosen
 

@@ -98,7 +98,7 @@ class RationaleReport:
 
     @cached_property
     def documents(self) -> pd.DataFrame:
-        """One row a document: id, label, prediction, adapler_prediction, tokens, lengths, skipped, ..."""
+        """One row per document: id, label, prediction, adapler_prediction, tokens, lengths, skipped, ..."""
         return pd.DataFrame(self.meta["documents"])
 
     @property
@@ -161,11 +161,11 @@ class RationaleReport:
     # Means, intervals, tests
 
     def to_frame(self) -> pd.DataFrame:
-        """One value a row: document, method, layer (from 0), unit, metric, value."""
+        """One value per row: document, method, layer (from 0), unit, metric, value."""
         return self.frame.copy()
 
     def summary(self) -> pd.DataFrame:
-        """A row a cell: method, layer, metric, mean, low, high (95 % bootstrap of documents), n, skipped.
+        """One row per cell: method, layer, metric, mean, low, high (95 % bootstrap of documents), n, skipped.
 
         A method with a meaning at the input only has cells at layer 0 only.
         """
@@ -312,7 +312,7 @@ class RationaleReport:
         return "\n\n".join(blocks)
 
     def to_markdown(self, path: str | Path | None = None, *, metrics: Sequence[str] | str | None = None) -> str:
-        """Method x layer as Markdown, one table a metric, the best of a layer in bold."""
+        """Method x layer as Markdown, one table per metric, the best of a layer in bold."""
         tables = self.tables(metrics)
         lines = [_markdown(part) + "\n" for part in (self.note(), self.legend(tables), self.scopes()) if part]
         for table in tables:
@@ -388,7 +388,7 @@ class RationaleReport:
         return f"What a score at one layer is about - {said}." if said else ""
 
     def note(self) -> str:
-        """On what data the numbers are, and what must be known to read them."""
+        """Notes on the data that a reader of the numbers must know."""
         meta, total = self.meta, len(self.meta["documents"])
         by_words = meta.get("tokens") == "words"
         what, judged = "Scores by layer", ""
@@ -437,7 +437,7 @@ class RationaleReport:
     def load(cls, path: str | Path) -> RationaleReport:
         """The report in a folder that `save` wrote, or in the folder of that report.json.
 
-        Raises DataError for files that are not there or are no report of this version.
+        Raises DataError for missing files or a report of another version.
         """
         file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
         try:

@@ -84,7 +84,7 @@ def _documents(options: GalleryOptions) -> list[Document]:
     if options.documents or not found:
         corpus = read_corpus(options.data)
         if options.split not in corpus.splits:
-            raise ArgumentError(f"--split: {options.split} is none of {', '.join(corpus.splits)}")
+            raise ArgumentError(f"--split: {options.split} is not one of {', '.join(corpus.splits)}")
         named = {one.name: one for one in of_split(corpus, options.split, title=corpus.name)}
         if missing := [name for name in options.documents if name not in named]:
             raise ArgumentError(f"--documents: {missing[0]} is not in {options.split}")

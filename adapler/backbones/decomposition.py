@@ -136,7 +136,7 @@ def checked_layers(classifier: PreTrainedModel, layers: Sequence[int] | None) ->
     number = len(view(classifier).layers)
     asked = list(range(number) if layers is None else layers)
     if not asked or len(set(asked)) < len(asked) or not all(layer in range(number) for layer in asked):
-        raise ArgumentError(f"layers: {asked} are not one or more different layers of 0 to {number - 1}")
+        raise ArgumentError(f"layers: {asked} are not distinct layers from 0 to {number - 1}")
     return asked
 
 

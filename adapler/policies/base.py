@@ -149,7 +149,7 @@ def options_of(kind: type[Policy], values: dict[str, Any] | None) -> Any:
     for name in values or {}:
         if name not in known:
             raise ArgumentError(
-                f"policy_options: {name!r} is none of policy {kind.name!r}; it has {', '.join(known) or 'none'}"
+                f"policy_options: {name!r} is no option of policy {kind.name!r}; it has {', '.join(known) or 'none'}"
             )
     return kind.Options(**(values or {}))
 

@@ -1,7 +1,7 @@
 """Targets of the contribution scores of a training set, computed once from fine-tuned classifiers, and joined by id.
 
-A row's target is a list of n numbers, one a token, or L such lists, one a layer. The column `made_of` is a checksum of
-the row's token ids and label.
+A row's target is a list of n numbers, one per token, or L of these, one per layer. The column `made_of` is a checksum
+of the row's token ids and label.
 
 Dimensions: B batch, K layers (1, or L of an L-layer classifier), N tokens.
 """

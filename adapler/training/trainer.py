@@ -232,7 +232,7 @@ class StageTrainer(Trainer):  # type: ignore[misc]
         self.metric, self.reference, self.max_drop = metric, reference, max_drop
         self.speedup = speedup or (lambda model, *lengths: flops.speedup(model.config, *lengths))
         if stage.distils and teacher is None:
-            raise ArgumentError("teacher: this stage distils from a fine-tuned classifier, and there is none")
+            raise ArgumentError("teacher: this stage needs a fine-tuned classifier to distil from")
         for name, parameter in model.named_parameters():
             if stage.rates.get(stage.group_of(name)) is None:
                 parameter.requires_grad_(False)

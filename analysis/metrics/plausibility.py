@@ -513,7 +513,7 @@ def iou_f1(labels: ArrayLike, selected: ArrayLike, *, threshold: float = IOU_THR
 
 
 def top_k_iou_f1(labels: ArrayLike, scores: ArrayLike, k: int, *, seed: int = 0, draws: int = TIE_DRAWS) -> float:
-    """`iou_f1` of the k best tokens: the mean over so many random orders of the tokens that tie at the edge.
+    """`iou_f1` of the k best tokens: the mean over random orders of the tokens tied at the edge.
 
     There is no closed form for spans. The same seed gives the same number; without a tie one draw is exact.
 

@@ -130,7 +130,7 @@ def paired_permutation_test(
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """p adjusted for as many tests as there are numbers in it (Holm, 1979); same shape, NaN stays NaN.
+    """p-values adjusted for multiple tests (Holm, 1979); same shape, NaN stays NaN.
 
         p~_(i) = max over j <= i of min(1, (m - j + 1) · p_(j)),     p_(1) <= ... <= p_(m)
 

@@ -55,7 +55,7 @@ def replaced_ids(model: Any, batch: Batch, baseline: Baseline | Removal = "mask"
     if token is None:
         other = "pad" if baseline == "mask" else "mask"
         option = f"choose the option {other!r} (baseline={other} or replacement={other})"
-        raise ArgumentError(f"a token is to be replaced by the {baseline} token, and there is none; {option}")
+        raise ArgumentError(f"a token is to be replaced by the {baseline} token, which the tokenizer lacks; {option}")
     return torch.where(content(batch), token, batch.input_ids)
 
 

@@ -9,7 +9,7 @@ A method of one's own is a function `(model, batch)`. It can be given wherever a
     rationale_eval.evaluate(methods=["saliency", hidden_norm])
     explain(text, methods=[lambda model, batch: -np.log(frequency[batch.input_ids.numpy()])])
 
-It returns a tensor, an array or a list: a score a layer and token (B, L, N), a score a token (B, N) or (B, 1, N), or
+It returns a tensor, an array or a list: one score per layer and token (B, L, N), one per token (B, N) or (B, 1, N), or
 (N,): then it is asked one text at a time. Padding is ignored. Scores without a negative one are divided by their sum
 over the text, so that they can be selected at 1/n; scores with a sign are taken as they are. `LayerScores` say more.
 
@@ -124,7 +124,7 @@ class ScoringMethod:
 
         "in the layer": what this layer alone does with the token. "from the layer to the output": what the token's
         state that enters this layer weighs in the output. "from the input to the layer": what the input token weighs
-        in what this layer gives out. "at the input": there is one score a token, not one a layer.
+        in what this layer gives out. "at the input": there is one score a token, not one per layer.
         """
         said = self.description.get("Layer", "")
         return next((scope for scope in SCOPES if said.startswith(scope)), NOT_STATED)

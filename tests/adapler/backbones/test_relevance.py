@@ -57,7 +57,7 @@ def test_shares_of_a_batch_are_those_of_its_rows(family: str, kind: Any) -> None
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [[LAYERS], [-1], [], [1, 1]])
 def test_layers_that_a_model_does_not_have(kind: Any, layers: list[int]) -> None:
-    message = rf"^layers: {re.escape(str(layers))} are not one or more different layers of 0 to {LAYERS - 1}$"
+    message = rf"^layers: {re.escape(str(layers))} are not distinct layers from 0 to {LAYERS - 1}$"
     with pytest.raises(ArgumentError, match=message):
         token_relevance(tiny_classifier(), batch_for("bert", [9]), kind=kind, target="predicted", layers=layers)
 

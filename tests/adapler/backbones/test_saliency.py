@@ -106,7 +106,7 @@ def test_the_backward_pass_ends_at_the_lowest_layer_and_computes_no_gradient_of_
 
 @pytest.mark.parametrize("layers", [(), (3,), (-1,), (1, 1)])
 def test_layers_that_the_model_does_not_have(layers: tuple[int, ...]) -> None:
-    message = rf"^layers: \[{', '.join(map(str, layers))}\] are not one or more different layers of 0 to 2$"
+    message = rf"^layers: \[{', '.join(map(str, layers))}\] are not distinct layers from 0 to 2$"
     with pytest.raises(ArgumentError, match=message):
         layer_saliency(tiny_classifier(), random_batch(SIZES), target="predicted", layers=layers)
 

@@ -369,7 +369,7 @@ def test_with_data_dir_a_name_is_looked_up_there_alone(tmp_path: Path) -> None:
     assert load_task("sst2", data_dir=tmp_path).max_length == 64
     with pytest.raises(DataError, match="mrpc: no such folder; without --data-dir the task mrpc comes from the hub$"):
         load_task("mrpc", data_dir=tmp_path)
-    with pytest.raises(ArgumentError, match=r"^--data-dir: of a task with a name \(sst2, .*and .* is none$"):
+    with pytest.raises(ArgumentError, match=r"^--data-dir: only for a named task \(sst2, .*, not "):
         load_task(tmp_path / "sst2", data_dir=tmp_path)
 
 

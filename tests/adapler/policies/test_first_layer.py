@@ -107,7 +107,7 @@ def test_a_layer_that_is_none(value: Any, message: str) -> None:
     backbone = tiny_adapler().config.backbone_config
     with pytest.raises(ArgumentError, match=f"^{message}$"):
         AdapLeRConfig(backbone_config=backbone, policy_options={"first_layer": value})
-    with pytest.raises(ArgumentError, match="'layer' is none of policy 'adapler'; it has first_layer"):
+    with pytest.raises(ArgumentError, match="'layer' is no option of policy 'adapler'; it has first_layer"):
         AdapLeRConfig(backbone_config=backbone, policy_options={"layer": 1})
 
 

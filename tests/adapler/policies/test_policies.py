@@ -187,7 +187,7 @@ def test_received_attention_is_the_eager_one() -> None:
 def test_a_policy_that_is_not_known() -> None:
     with pytest.raises(ArgumentError, match=r"^policy: 'nobody' is not one of adapler, cls_topk"):
         AdapLeRConfig(policy="nobody")
-    with pytest.raises(ArgumentError, match=r"^policy_options: 'depth' is none of policy 'cls_topk'; it has keep"):
+    with pytest.raises(ArgumentError, match=r"^policy_options: 'depth' is no option of policy 'cls_topk'; it has keep"):
         AdapLeRConfig(policy="cls_topk", policy_options={"depth": 3})
     with pytest.raises(ArgumentError, match=r"^keep: 1.5 is not above 0 and at most 1"):
         AdapLeRConfig(policy="cls_topk", policy_options={"keep": 1.5})

@@ -108,7 +108,7 @@ def test_needs_are_said_in_one_line(reducer: Any) -> None:
         ("cp", model, "'cp': needs an AdapLeR model, got BertForSequenceClassification"),
         ("saliency", reducer, "'saliency': needs the plain classifier; give it model.backbone"),
         ("saliency(target=gold)", model, "'saliency': needs the gold labels, and the batch has none"),
-        ("lime", model, "replaced by the mask token, and there is none; choose the option 'pad'"),
+        ("lime", model, "replaced by the mask token, which the tokenizer lacks; choose the option 'pad'"),
     ):
         with pytest.raises(ArgumentError, match=text):
             get_method(name)(chosen, replace(batch, labels=None, mask_token_id=None, _memo={}))
