@@ -440,10 +440,6 @@ class Training:
 
         return AdapLeRForSequenceClassification.from_pretrained(folder)
 
-    def facts(self, model: Any) -> dict[str, Any]:
-        """Further entries in the record of a trained model, besides the numbers of its stages; JSON-ready."""
-        return {}
-
     def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
         """FLOPs of the fine-tuned classifier / the model's: (B,) true lengths, (B, L) tokens that enter each layer."""
         from adapler import flops

@@ -88,12 +88,6 @@ class DistilBert(Training):
 
         return ready(load_classifier(folder))
 
-    def facts(self, model: Any) -> dict[str, Any]:
-        """The layers that the student began with, and the teacher's configuration, which FLOPs count against."""
-        config = self.teacher.config.to_dict()
-        config.pop("_name_or_path", None)
-        return {"teacher_layers": list(student_layers(self.teacher.config.num_hidden_layers)), "teacher_config": config}
-
     def speedup(self, model: Any, lengths_in: Tensor, lengths: Tensor) -> float:
         return student_speedup(self.teacher.config, model.config, lengths_in)
 

@@ -239,7 +239,7 @@ class TrainConfig(PolicyConfig):
         "output folder of `adapler targets`, required for --policy adapler", default=None, basic=True
     )
     reference_score: float | None = option(
-        "validation score of the fine-tuned classifier (default: the best one in --finetuned, or measured)",
+        "validation score of the fine-tuned classifier (default: measured)",
         default=None,
         low=0,
         most=1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -252,21 +251,8 @@ def _for_inference(classifier: str | Path, prepared: Prepared, *, execution: Exe
     return InferenceClassifier(loaded, dtype=choose_dtype(execution.precision, choose_device(execution.device)))
 
 
-def is_score_here(record: Mapping[str, Any], prepared: Prepared) -> bool:
-    """Whether the score in a fine-tuning's record is of the same validation rows, read and judged as here."""
-    here = {"data_checksum": prepared.task.checksum, "metric": prepared.metric("validation"), **prepared.encoding}
-    found = {**record, **(record.get("encoding") or {})}
-    names = ["data_checksum", "metric", "max_length", "long_documents", "columns"]
-    if here["long_documents"] == "windows":
-        names.append("stride")
-    return all(found.get(name, here[name]) == here[name] for name in names)
-
-
 def measured_score(classifier: str | Path, prepared: Prepared, *, execution: Execution) -> float:
-    """Validation score of a classifier, computed as the score of an epoch is.
-
-    An accuracy below the share of the most frequent label gets a note: the labels may be in another order.
-    """
+    """Validation score of a classifier, computed as an epoch's; a note where the labels may be in another order."""
     rows, metric = prepared.encoded["validation"], prepared.metric("validation")
     model = _for_inference(classifier, prepared, execution=execution)
     score = classifier_score(model, rows, pad_token_id=prepared.pad_token_id, metric=metric)

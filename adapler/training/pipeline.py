@@ -29,6 +29,7 @@ from adapler.inference import predict_rows
 from adapler.options import record as as_record
 from adapler.passes import plain_pass_of
 from adapler.policies.base import Stage, Step, Training, Work, is_near, qualifies, training_class
+from adapler.training import records
 from adapler.training.config import (
     CalibrateConfig,
     Execution,
@@ -43,24 +44,10 @@ from adapler.training.config import (
 )
 from adapler.training.data import (
     Prepared,
-    is_score_here,
     load_fine_tuned,
     measured_score,
     prepare,
     with_predicted_labels,
-)
-from adapler.training.records import (
-    RECORD,
-    arguments,
-    begin,
-    comparable,
-    is_finished,
-    mark_finished,
-    model_checksum,
-    model_name,
-    read_record,
-    versions,
-    write_record,
 )
 from adapler.training.targets import add_targets, compute_targets, load_targets
 from adapler.training.trainer import (
@@ -87,8 +74,8 @@ def _inputs(prepared: Prepared, *, model: str | Path) -> dict[str, Any]:
         "data_checksum": task.checksum,
         "labels": list(task.labels),
         "metric": prepared.metric("validation"),
-        "model": model_name(model),
-        "model_checksum": model_checksum(model),
+        "model": records.model_name(model),
+        "model_checksum": records.model_checksum(model),
     }
 
 
@@ -97,8 +84,8 @@ def _facts(prepared: Prepared, options: Execution, *, seconds: float) -> dict[st
     return {
         "precision": "bfloat16" if autocasts(options) else "float32",
         "rows": {split: rows.num_rows for split, rows in prepared.encoded.items()},
-        "arguments": arguments(),
-        "versions": versions(),
+        "arguments": records.arguments(),
+        "versions": records.versions(),
         "seconds": round(seconds, 1),
     }
 
@@ -141,7 +128,7 @@ def _fit(
         data_collator=PaddingCollator(prepared.tokenizer),
         **how,
     )
-    begin(folder, config)
+    records.begin(folder, config)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder / EPOCHS))
     points = evaluated_points(trainer)
     wait_for_everyone()  # every process has read the selected point's checkpoint by now
@@ -179,7 +166,7 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
     inputs, own = _inputs(prepared, model=config.model), ("reinit_head", "half", "packed")
     chosen = {name: getattr(config, name) for name in own}
     wanted = {"command": "finetune", **as_record(options), **chosen, **inputs}
-    if is_finished(output, wanted):
+    if records.is_finished(output, wanted):
         return output
     if config.packed and processes() > 1:
         raise ArgumentError("--packed: fine-tunes in one process only")
@@ -221,11 +208,11 @@ def finetune(prepared: Prepared, config: FinetuneConfig, *, kept: int = BEST) ->
             "best": best[metric],
             "validation": {"precision": "float32", metric: score},
         }
-        write_record(output / RECORD, record)
+        records.write_record(output / records.RECORD, record)
         for pattern in STATES:
             for path in (output / EPOCHS).glob(f"*/{pattern}"):
                 path.unlink()
-    mark_finished(output, wanted)
+    records.mark_finished(output, wanted)
     return output
 
 
@@ -235,7 +222,7 @@ def best_epochs(finetuned: Path, *, most: int = BEST) -> list[Path]:
     Raises:
         CheckpointError: their weights are gone or, by steps, were not kept.
     """
-    record = read_record(finetuned)
+    record = records.read_record(finetuned)
     if record.get("command") != "finetune":
         raise CheckpointError(f"{finetuned}/run.json: a record of {record.get('command')!r}, not of 'finetune'")
     ranked = sorted(record["epochs"], key=lambda epoch: (-epoch[record["metric"]], epoch["step"]))[:most]
@@ -267,9 +254,11 @@ def targets(
         "task": prepared.task.name,
         "encoding": prepared.encoding,
         "data_checksum": prepared.task.checksum,
-        "models": [{"model": model_name(name), "model_checksum": model_checksum(name)} for name in classifiers],
+        "models": [
+            {"model": records.model_name(name), "model_checksum": records.model_checksum(name)} for name in classifiers
+        ],
     }
-    if is_finished(output, wanted):
+    if records.is_finished(output, wanted):
         return output
     if is_main():
         started = time.time()
@@ -281,11 +270,11 @@ def targets(
             autocast=autocasts(execution),
             labels=prepared.label_names,
         )
-        begin(output, wanted)
+        records.begin(output, wanted)
         made.save_to_disk(str(output))
         facts = _facts(prepared, execution, seconds=time.time() - started)
-        write_record(output / RECORD, {**wanted, **facts, "rows": {"train": made.num_rows}})
-    mark_finished(output, wanted)
+        records.write_record(output / records.RECORD, {**wanted, **facts, "rows": {"train": made.num_rows}})
+    records.mark_finished(output, wanted)
     return output
 
 
@@ -356,17 +345,19 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
         "max_drop": max_drop,
         "reinit_head": config.reinit_head,
         "targets_checksum": "".join(map(sha256_of, made_of)) if start.targets else None,
-        "teacher": model_checksum(start.classifier) if start.classifier and any(s.distils for s in stages) else None,
+        "teacher": records.model_checksum(start.classifier)
+        if start.classifier and any(s.distils for s in stages)
+        else None,
     }
-    if is_finished(output, wanted):
+    if records.is_finished(output, wanted):
         return training
-    records: list[dict[str, Any]] = []
+    stage_records: list[dict[str, Any]] = []
     folders = [output / "stages" / f"{number}-{stage.name}" for number, stage in enumerate(stages[:-1], 1)] + [output]
     for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
         last = folder == output
         of_stage = wanted if last else {**wanted, "stage": stage.name}
-        if not last and is_finished(folder, of_stage):
-            records.append(read_record(folder))
+        if not last and records.is_finished(folder, of_stage):
+            stage_records.append(records.read_record(folder))
             continue
         set_seed(optimisation.seed)
         model = training.load(folders[number - 1]) if number else training.build()
@@ -377,7 +368,7 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
         rate = stage.rates.get("backbone") or stage.rates.get("policy") or optimisation.learning_rate
         own_teacher = stage.distils and stage.rates.get("backbone", rate) is None  # a frozen backbone is the classifier
 
-        begin(output, wanted)
+        records.begin(output, wanted)
         set_seed(optimisation.seed)
         trainer, points, selected = _fit(
             model,
@@ -398,13 +389,13 @@ def train(prepared: Prepared, config: PolicyConfig, options: Any, *, start: Star
             model.eval()
             seconds = round(time.time() - trainer.started, 1)
             record = {"stage": stage.name, "seconds": seconds, "epochs": points, "selected": selected}
-            records.append(record)
+            stage_records.append(record)
             if last:
-                record = _record(training, prepared, trainer, wanted, records, start=start) | found
+                record = _record(training, prepared, trainer, wanted, stage_records, start=start) | found
             model.save_pretrained(folder)
             prepared.tokenizer.save_pretrained(folder)
-            write_record(folder / RECORD, record)
-        mark_finished(folder, of_stage)
+            records.write_record(folder / records.RECORD, record)
+        records.mark_finished(folder, of_stage)
     if is_main():
         shutil.rmtree(output / "stages", ignore_errors=True)
         shutil.rmtree(output / EPOCHS, ignore_errors=True)
@@ -426,12 +417,12 @@ def _record(
     prepared: Prepared,
     trainer: StageTrainer,
     wanted: Mapping[str, Any],
-    records: list[dict[str, Any]],
+    stage_records: list[dict[str, Any]],
     *,
     start: Start,
 ) -> dict[str, Any]:
     """run.json of a trained point."""
-    model, settings, selected = trainer.core, training.work.settings, records[-1]["selected"]
+    model, settings, selected = trainer.core, training.work.settings, stage_records[-1]["selected"]
     rows, metric, max_drop = prepared.encoded["validation"], prepared.metric("validation"), wanted["max_drop"]
     found = predict_rows(model, rows, pad_token_id=prepared.pad_token_id, progress="validation in float32")
     gain, target = training.speedup(model, found.lengths_in, found.lengths), trainer.stage.target
@@ -445,10 +436,10 @@ def _record(
         **training.described(training.options),
         "reference_score": start.score,
         "max_drop": max_drop,
-        **_facts(prepared, settings, seconds=sum(one["seconds"] for one in records)),
+        **_facts(prepared, settings, seconds=sum(one["seconds"] for one in stage_records)),
         "examples": {"validation": len(set(rows["example_id"]))},
-        "stages": records,
-        "epochs": records[-1]["epochs"],
+        "stages": stage_records,
+        "epochs": stage_records[-1]["epochs"],
         "selected": selected,
         "qualified": near,
         "validation": {
@@ -457,7 +448,6 @@ def _record(
             "speedup": gain,
             "lengths": [round(float(n), 2) for n in found.lengths.double().mean(0)],
         },
-        **training.facts(model),
     }
 
 
@@ -477,7 +467,7 @@ def shortfall(record: Mapping[str, Any]) -> str:
 
 def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: str) -> dict[str, Any]:
     """Validation and, where the task has it, test, in float32, written into the point's folder; the trade-off's row."""
-    record = read_record(folder)
+    record = records.read_record(folder)
     model = training.load(folder).to(choose_device(training.work.settings.device))
     row: dict[str, Any] = {"policy": policy, **training.columns(training.options)}
     row |= {"qualified": record["qualified"], "seconds": record["seconds"]}
@@ -486,7 +476,7 @@ def evaluate(training: Training, folder: Path, prepared: Prepared, *, policy: st
     for split in (name for name in ("validation", "test") if name in prepared.encoded):
         found = training.evaluate(model, prepared.encoded[split], metric=prepared.metric(split))
         result = found | prepared.provenance(split, model=folder) | {"precision": "float32"}
-        write_record(folder / f"evaluation-{split}.json", result)
+        records.write_record(folder / f"evaluation-{split}.json", result)
         print(f"{folder.name}, {split}:\n{evaluation_table(result)}")
         hard = result["hard"][0]
         row |= {f"{split}_{prepared.metric(split)}": hard["score"], f"{split}_speedup": hard["speedup"]}
@@ -500,7 +490,7 @@ def run_finetune(config: FinetuneConfig) -> dict[str, Any]:
     """The command `adapler finetune`; returns its record."""
     options, splits = config.optimisation, ("train", "validation")
     prepared = prepare(config.task, config.model, splits=splits, seed=options.seed, workers=options.workers)
-    record = read_record(finetune(prepared, config))
+    record = records.read_record(finetune(prepared, config))
     _say(f"best validation {record['metric']} {record['best']:.4f}; model in {config.output}")
     return record
 
@@ -513,7 +503,9 @@ def run_targets(config: TargetsConfig) -> dict[str, Any]:
     classifier, execution = config.finetuned or str(config.model), config.execution
     prepared = prepare(config.task, classifier, splits=("train",), seed=execution.seed, unlabelled=True)
     prepared = with_predicted_labels(prepared, classifier, execution=execution)
-    record = read_record(targets(prepared, sources, options=config.targets, execution=execution, output=config.output))
+    record = records.read_record(
+        targets(prepared, sources, options=config.targets, execution=execution, output=config.output)
+    )
     _say(f"targets of {counted(record['rows']['train'], 'row')} in {config.output}")
     return record
 
@@ -535,9 +527,6 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
     )
     prepared = with_predicted_labels(prepared, start, execution=options)
     score = config.reference_score
-    if score is None and config.finetuned is not None and "validation" not in prepared.predicted:
-        record = read_record(config.finetuned)
-        score = float(record["best"]) if is_score_here(record, prepared) else None
     if score is None:
         if classifier is None:
             raise ArgumentError("--reference-score: needed when --finetuned is not given and --model is an encoder")
@@ -545,7 +534,7 @@ def run_train(config: TrainConfig) -> dict[str, Any]:
         score = from_main(lambda: measured_score(judge, prepared, execution=options))
     begun = Start(model=start, classifier=classifier, score=score, targets=config.targets)
     train(prepared, config, config.training, start=begun, output=config.output)
-    record, metric = read_record(config.output), prepared.metric("validation")
+    record, metric = records.read_record(config.output), prepared.metric("validation")
     epoch, exact = record["selected"], record["validation"]
     _say(
         f"epoch {epoch['epoch']:g}, step {epoch['step']}: validation {metric} {epoch[metric]:.4f} "
@@ -600,7 +589,7 @@ def run(config: RunConfig) -> pd.DataFrame:
     else:
         most = BEST if target_options is None else target_options.target_epochs
         finetuned = finetune(prepared, config.finetuning(), kept=most)
-        score = float(read_record(finetuned)["best"])
+        score = float(records.read_record(finetuned)["best"])
         sources = list(best_epochs(finetuned, most=most))
         model = finetuned if config.start == "finetuned" or post_hoc else str(config.model)
         start = Start(model=model, classifier=sources[0], score=score)
@@ -620,8 +609,13 @@ def run(config: RunConfig) -> pd.DataFrame:
     if is_main():
         with replacing(output / "tradeoff.csv") as partial:
             table.to_csv(partial, index=False)
-        made = {"command": "run", **comparable(as_record(config)), "points": rows, "versions": versions()}
-        write_record(output / RECORD, made)
+        made = {
+            "command": "run",
+            **records.comparable(as_record(config)),
+            "points": rows,
+            "versions": records.versions(),
+        }
+        records.write_record(output / records.RECORD, made)
         print(table.dropna(axis="columns", how="all").to_string(index=False))
     return table
 

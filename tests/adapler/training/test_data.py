@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import datasets
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -16,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from adapler.cli import main
 from adapler.errors import ArgumentError
 from adapler.training.config import Execution, TaskOptions
-from adapler.training.data import Prepared, is_score_here, prepare, prepare_trained, with_predicted_labels
+from adapler.training.data import prepare, prepare_trained, with_predicted_labels
 from tests.adapler.training.common import QUICK
 
 
@@ -86,24 +83,6 @@ def test_only_training_rows_are_read_otherwise(task_folder: Path, tiny_classifie
     )
     assert found["validation"]["input_ids"][:] == plain["validation"]["input_ids"][:]
     assert found["train"]["input_ids"][:] != plain["train"]["input_ids"][:]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data_checksum": "b"}, {"metric": "f1"}, {"max_length": 8}, {"long_documents": "last"}, {"stride": 2},
-        {"columns": ["text_a", "text_b"]},
-    ],
-)  # fmt: skip
-def test_a_score_of_other_rows_is_not_taken(change: dict[str, Any]) -> None:
-    encoding = {"max_length": 16, "long_documents": "windows", "stride": 4, "columns": ["text_a"]}
-    task = SimpleNamespace(checksum="a", metric="accuracy")
-    prepared = Prepared(task, None, datasets.DatasetDict(), encoding)  # type: ignore[arg-type]
-    record = {"data_checksum": "a", "metric": "accuracy", "encoding": encoding}
-    assert is_score_here(record, prepared)
-    other = {**record, **{k: v for k, v in change.items() if k in record}}
-    other["encoding"] = encoding | {k: v for k, v in change.items() if k in encoding}
-    assert not is_score_here(other, prepared)
 
 
 def test_a_trained_model_reads_as_in_training(task_folder: Path, run_folder: Path, tmp_path: Path) -> None:
