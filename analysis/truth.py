@@ -46,7 +46,7 @@ from adapler.options import option, parse, record
 from analysis.corpus import annotator_masks, load_corpus
 from analysis.metrics import plausibility as pl
 from analysis.metrics import truth
-from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, soft_rows
+from analysis.metrics.faithfulness import SOFT, FaithfulnessSettings, Versions, soft_rows
 from analysis.metrics.statistics import bootstrap_intervals, holm, paired_permutation_test
 from analysis.scores import Batch, ScoringMethod, get_methods
 from analysis.scores.inputs import content, presence
@@ -154,11 +154,10 @@ class Judge:
             rows += self._stability(text, words, target, own)
         if soft:
             ids, inside = batch.input_ids[0].numpy(), content(batch)[0].numpy()
-            how: dict[str, Any] = {"settings": FaithfulnessSettings(seed=self.seed), "chances": truth.equal_chances}
+            settings = FaithfulnessSettings(seed=self.seed)
+            versions = Versions(self._probabilities, ids, inside, target=target, settings=settings)
             values = np.array([scores for _, scores in own.values()])
-            for method, row in zip(
-                own, soft_rows(self._probabilities, ids, inside, values, target=target, **how), strict=True
-            ):
+            for method, row in zip(own, soft_rows(versions, values, chances=truth.equal_chances), strict=True):
                 rows += [(text.id, method, f"{metric}_equal", row[metric]) for metric in SOFT]
         return rows
 
