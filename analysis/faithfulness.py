@@ -17,7 +17,6 @@ from scipy.special import softmax
 
 from adapler.inference import batches_by_length
 from analysis.alignment import SPECIAL, Window, WindowScores, aggregate, collate
-from analysis.cache import ScoreFile, window_key
 from analysis.metrics.faithfulness import (
     SOFT,
     Versions,
@@ -30,6 +29,7 @@ from analysis.metrics.faithfulness import (
 )
 from analysis.scores import Batch
 from analysis.scores.passes import classifier_logits, run_format
+from analysis.scoring import ScoreFile, window_key
 from analysis.settings import Settings
 
 LOO = "loo_kendall"
@@ -52,7 +52,7 @@ def faithfulness_values(
     target: index of the class whose probability is followed, the one predicted for the whole window; also for the
     scores of an AdapLeR model, since one model is asked about all of them. density: of the rationales, for
     `..._at_density`.
-    files: by method; a method without one is computed.
+    files: of `scoring.Scorer`; a method without one is computed.
     """
     metrics, found = settings.faithfulness_metrics, {}
     keys = {
@@ -68,7 +68,8 @@ def faithfulness_values(
     }
     places = []
     for name, given in methods.items():
-        stored = files[name].get(keys[name]) if name in files else None
+        file = files.get(f"faithfulness {name}")
+        stored = None if file is None else file.get(keys[name])
         found[name] = np.full((len(given.scores), len(metrics)), np.nan) if stored is None else stored["values"]
         if stored is None:
             every = range(len(given.scores))
@@ -82,8 +83,8 @@ def faithfulness_values(
         for (name, layer), one in zip(places, judged, strict=True):
             found[name][layer] = [one[metric] for metric in metrics]
         for name in dict(places):
-            if name in files:
-                files[name].put(keys[name], {"values": found[name]})
+            if (file := files.get(f"faithfulness {name}")) is not None:
+                file.put(keys[name], {"values": found[name]})
     return found
 
 
